@@ -1,0 +1,1 @@
+"""Millstream: an online learner on an event stream."""

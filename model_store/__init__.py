@@ -1,0 +1,1 @@
+"""Where a model version lives: signed manifests, data objects, restricted loading, retention."""

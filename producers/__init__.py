@@ -1,0 +1,1 @@
+"""What puts events on Kafka: the publisher, data sources, imports."""
