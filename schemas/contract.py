@@ -1,0 +1,180 @@
+"""The feature contract: which features an event may carry, of which type and range."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Final, Literal
+
+import msgspec
+
+from schemas.events import Features, FeatureValue
+
+FeatureType = Literal["number", "integer", "boolean", "string", "bytes", "vector"]
+Missing = Literal["drop", "none", "refuse"]
+
+_TYPES: Final[dict[str, tuple[type, ...]]] = {
+    # bool is an int to Python and a boolean to Avro: where numbers are asked for, it is refused.
+    "number": (int, float),
+    "integer": (int,),
+    "boolean": (bool,),
+    "string": (str,),
+    "bytes": (bytes,),
+    "vector": (list,),
+}
+
+
+class ContractError(ValueError):
+    """The features of one event break the contract.
+
+    Attributes
+    ----------
+    code
+        A short word for counting: ``type``, ``range``, ``category``, ``missing``, ``unknown``,
+        ``infinite``, ``size``.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Feature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one feature may be.
+
+    >>> Feature(type="number", minimum=0, maximum=1)
+    Feature(type='number', minimum=0, maximum=1, categories=None, required=False, missing=None)
+    """
+
+    type: FeatureType = "number"
+    minimum: float | None = None
+    maximum: float | None = None
+    categories: tuple[str | int | bool, ...] | None = None
+    required: bool = False
+    missing: Missing | None = None
+
+
+class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a stream's events may carry. Without any features named, everything finite and typed is taken.
+
+    Parameters
+    ----------
+    features
+        By name.
+    unknown
+        What to do with a feature that is not named, once some are: ``drop`` it, ``keep`` it, or
+        ``refuse`` the event.
+    missing
+        What null and NaN mean unless the feature says otherwise: ``drop`` the feature from the event,
+        pass ``none`` to the model, or ``refuse`` the event.
+    max_features, max_name_chars, max_value_bytes
+        Bounds on what one event may carry.
+    """
+
+    features: dict[str, Feature] = {}
+    unknown: Literal["keep", "drop", "refuse"] = "drop"
+    missing: Missing = "drop"
+    max_features: int = 1000
+    max_name_chars: int = 255
+    max_value_bytes: int = 1 << 20
+
+    def fingerprint(self) -> str:
+        """Return a hash that differs where the contract does."""
+        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
+
+    def apply(self, features: Features) -> Features:
+        """Return the features as the model is to see them: the same object where nothing had to change.
+
+        Raises
+        ------
+        ContractError
+            Where the event is to be refused.
+        """
+        if len(features) > self.max_features:
+            raise ContractError("size", f"{len(features)} features; at most {self.max_features} are taken")
+        if not self.features and _is_plain(features, self.max_name_chars):
+            return features
+        used: Features = {}
+        for name, value in features.items():
+            self._take(name, value, used)
+        for name, feature in self.features.items():
+            if name not in features:
+                self._absent(name, feature, used)
+        return used
+
+    def _take(self, name: str, value: FeatureValue, used: Features) -> None:
+        if len(name) > self.max_name_chars:
+            start = name[:40]
+            raise ContractError(
+                "size", f"feature name {start!r}… has {len(name)} characters; at most {self.max_name_chars}"
+            )
+        feature = self.features.get(name)
+        if feature is None and self.features:
+            if self.unknown == "refuse":
+                raise ContractError("unknown", f"feature {name!r} is not in the contract")
+            if self.unknown == "drop":
+                return
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            self._missing(name, feature, used)
+            return
+        self._check_bounds(name, value)
+        if feature is not None:
+            _check(name, value, feature)
+        used[name] = value
+
+    def _missing(self, name: str, feature: Feature | None, used: Features) -> None:
+        meaning = (feature.missing if feature else None) or self.missing
+        if meaning == "refuse" or (feature and feature.required and meaning == "drop"):
+            raise ContractError("missing", f"feature {name!r} is missing (null or NaN)")
+        if meaning == "none":
+            used[name] = None
+
+    def _absent(self, name: str, feature: Feature, used: Features) -> None:
+        if feature.required:
+            raise ContractError("missing", f"feature {name!r} is required and absent")
+        if (feature.missing or self.missing) == "none":
+            used[name] = None
+
+    def _check_bounds(self, name: str, value: FeatureValue) -> None:
+        if isinstance(value, float):
+            if math.isinf(value):
+                raise ContractError("infinite", f"feature {name!r} is {value}")
+        elif isinstance(value, list):
+            if not all(map(math.isfinite, value)):
+                raise ContractError("infinite", f"feature {name!r} holds a number that is not finite")
+        elif isinstance(value, (str, bytes)) and len(value) > self.max_value_bytes:
+            raise ContractError(
+                "size", f"feature {name!r} holds {len(value)} bytes; at most {self.max_value_bytes}"
+            )
+
+
+def _is_plain(features: Features, max_name_chars: int) -> bool:
+    """Tell whether every value is a finite number or a boolean: what most events are, told quickly."""
+    for name, value in features.items():
+        kind = value.__class__
+        # x - x is 0 for finite x only: one operation tells NaN and both infinities.
+        if not (kind is int or kind is bool or (kind is float and value - value == 0.0)):  # type: ignore[operator]
+            return False
+        if len(name) > max_name_chars:
+            return False
+    return True
+
+
+def _check(name: str, value: FeatureValue, feature: Feature) -> None:
+    wanted = _TYPES[feature.type]
+    if not isinstance(value, wanted) or (isinstance(value, bool) and feature.type != "boolean"):
+        raise ContractError(
+            "type", f"feature {name!r} is {type(value).__name__} {_short(value)}, not {feature.type}"
+        )
+    if isinstance(value, (int, float)):
+        if feature.minimum is not None and value < feature.minimum:
+            raise ContractError("range", f"feature {name!r} is {value}, below {feature.minimum}")
+        if feature.maximum is not None and value > feature.maximum:
+            raise ContractError("range", f"feature {name!r} is {value}, above {feature.maximum}")
+    if feature.categories is not None and value not in feature.categories:
+        raise ContractError("category", f"feature {name!r} is {_short(value)}, not one of the categories")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:39] + "…"

@@ -1,0 +1,371 @@
+"""The events as typed values, and how each is read off the wire and put on it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from schemas import codec
+from schemas.codec import HEADER_BYTES, CodecError
+
+FeatureValue: TypeAlias = bool | int | float | str | bytes | list[float] | None
+Features: TypeAlias = dict[str, FeatureValue]
+LabelValue: TypeAlias = bool | int | float | str | dict[str, float | str]
+Scalar: TypeAlias = bool | int | float | str
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """What a sender knows about one thing to predict. `event_time` in ms since 1970, UTC."""
+
+    event_id: str
+    event_time: int
+    features: Features
+    entity_key: str | None = None
+
+    def encode(self) -> bytes:
+        return codec.EVENT.encode(msgspec.structs.asdict(self))
+
+
+class Failure(msgspec.Struct, frozen=True, gc=False):
+    """Why there is no prediction: a code for counting, a sentence for reading."""
+
+    code: str
+    message: str
+
+
+class Outcome(msgspec.Struct, frozen=True, gc=False):
+    """The answer to one event. `epoch` and `examples` are -1 where no model was asked."""
+
+    prediction: LabelValue | None
+    probabilities: dict[str, float] | None
+    model: str
+    epoch: int
+    examples: int
+    predicted_at: int
+    source_topic: str
+    source_partition: int
+    source_offset: int
+    error: Failure | None = None
+    role: Literal["serving", "shadow"] = "serving"
+    status: Literal["ok", "error"] = "ok"
+
+    @property
+    def version(self) -> str:
+        """`epoch/examples`, as on the command line."""
+        return f"{self.epoch}/{self.examples}"
+
+
+class Prediction(msgspec.Struct, frozen=True, gc=False):
+    """An event with the features as the model used them, and its outcome."""
+
+    event: Event
+    outcome: Outcome
+
+
+class Label(msgspec.Struct, frozen=True, gc=False):
+    """What turned out to be true of an event. `label_time` in ms since 1970, UTC."""
+
+    event_id: str
+    value: LabelValue
+    label_time: int
+    weight: float = 1.0
+    source: Literal["system", "human", "import", "timeout"] = "system"
+    kind: Literal["label", "correction"] = "label"
+
+    def encode(self) -> bytes:
+        return codec.LABEL.encode(msgspec.structs.asdict(self))
+
+
+class Lane(msgspec.Struct, frozen=True, gc=False):
+    """Whose example, and which of theirs: sequences run from 0 without gaps within name and epoch."""
+
+    name: str
+    epoch: str
+    sequence: int
+
+
+class Joined(msgspec.Struct, frozen=True, gc=False):
+    """Where the two halves stood and when the broker took them; -1 where there was no label record."""
+
+    partition: int
+    prediction_offset: int
+    prediction_time: int
+    label_offset: int
+    label_time: int
+
+
+class Example(msgspec.Struct, frozen=True, gc=False):
+    """One entry of the training log."""
+
+    event: Event
+    outcome: Outcome | None
+    label: Label | None
+    lane: Lane
+    joined: Joined | None
+
+    def encode(self) -> bytes:
+        return codec.EXAMPLE.encode(msgspec.to_builtins(self, builtin_types=(bytes,)))
+
+
+class Published(msgspec.Struct, frozen=True, gc=False):
+    """A version is completely there. Key `published/<model>/<shard>`."""
+
+    model: str
+    shard: int
+    epoch: int
+    examples: int
+    topic_id: str
+    offset: int
+    manifest_sha256: str
+    labels_from: int
+    labels_to: int
+    metrics: dict[str, float]
+
+    @property
+    def key(self) -> str:
+        return f"published/{self.model}/{self.shard}"
+
+
+class Serving(msgspec.Struct, frozen=True, gc=False):
+    """Which version is to serve; `None` means the newest. Key `serving/<shard>`."""
+
+    model: str
+    shard: int
+    epoch: int | None
+    examples: int | None
+    by: str
+    why: str
+
+    @property
+    def key(self) -> str:
+        return f"serving/{self.shard}"
+
+
+class Learning(msgspec.Struct, frozen=True, gc=False):
+    """Whether the learner learns. Key `learning/<shard>`."""
+
+    shard: int
+    paused: bool
+    by: str
+    why: str
+
+    @property
+    def key(self) -> str:
+        return f"learning/{self.shard}"
+
+
+Decision: TypeAlias = Published | Serving | Learning
+
+
+class ModelUpdate(msgspec.Struct, frozen=True, gc=False):
+    """One record of the models topic: a whole state, so that compaction loses nothing."""
+
+    at: int
+    state: Decision
+
+    def encode(self) -> bytes:
+        name = f"millstream.{type(self.state).__name__}"
+        return codec.MODEL_UPDATE.encode({"at": self.at, "state": (name, msgspec.structs.asdict(self.state))})
+
+
+class DeadLetter(msgspec.Struct, frozen=True, gc=False):
+    """What could not be taken, as it was, with its place and the reason."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+    stage: str
+    code: str
+    reason: str
+    at: int
+
+    def encode(self) -> bytes:
+        fields = msgspec.structs.asdict(self)
+        fields["headers"] = [{"name": name, "value": value} for name, value in self.headers]
+        return codec.DEAD_LETTER.encode(fields)
+
+
+class Alert(msgspec.Struct, frozen=True, gc=False):
+    """Something a person should know; raised once and cleared once."""
+
+    name: str
+    severity: Literal["info", "warning", "critical"]
+    state: Literal["raised", "cleared"]
+    message: str
+    at: int
+    details: dict[str, str]
+
+    def encode(self) -> bytes:
+        return codec.ALERT.encode(msgspec.structs.asdict(self))
+
+
+# --- reading ---------------------------------------------------------------------------------------
+
+
+class _JsonEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    event_id: str
+    features: dict[str, bool | int | float | str | list[float] | None]
+    event_time: int = 0
+    entity_key: str | None = None
+
+
+class _JsonLabel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    event_id: str
+    value: bool | int | float | str | dict[str, float | str]
+    label_time: int = 0
+    weight: float = 1.0
+    source: Literal["system", "human", "import", "timeout"] = "system"
+    kind: Literal["label", "correction"] = "label"
+
+
+_json_event = msgspec.json.Decoder(_JsonEvent)
+_json_label = msgspec.json.Decoder(_JsonLabel)
+_EVENT_HEADER = codec.EVENT.header
+_LABEL_HEADER = codec.LABEL.header
+_decode_event = codec.EVENT.decode_body
+_decode_label = codec.LABEL.decode_body
+
+
+def read_event(data: bytes, default_time: int = 0) -> Event:
+    """Read an Event in Avro or in JSON; `default_time` (ms) stands in where JSON names none.
+
+    >>> read_event(b'{"event_id": "a", "features": {"x": 1.5}}').features
+    {'x': 1.5}
+
+    Raises
+    ------
+    CodecError
+        Where it is neither, with what it is instead.
+    """
+    if data.startswith(_EVENT_HEADER):
+        return Event(**_decode_event(data, HEADER_BYTES))
+    if data[:1] == b"{":
+        try:
+            found = _json_event.decode(data)
+        except msgspec.DecodeError as error:
+            raise CodecError(f"not an event in JSON: {error}") from error
+        features: Features = dict(found.features)
+        return Event(found.event_id, found.event_time or default_time, features, found.entity_key)
+    return Event(**codec.EVENT.decode(data))
+
+
+def read_label(data: bytes, default_time: int = 0) -> Label:
+    """Read a Label in Avro or in JSON; `default_time` (ms) stands in where JSON names none.
+
+    Raises
+    ------
+    CodecError
+        Where it is neither, with what it is instead.
+    """
+    if data.startswith(_LABEL_HEADER):
+        return Label(**_decode_label(data, HEADER_BYTES))
+    if data[:1] == b"{":
+        try:
+            found = _json_label.decode(data)
+        except msgspec.DecodeError as error:
+            raise CodecError(f"not a label in JSON: {error}") from error
+        return Label(
+            found.event_id,
+            found.value,
+            found.label_time or default_time,
+            found.weight,
+            found.source,
+            found.kind,
+        )
+    return Label(**codec.LABEL.decode(data))
+
+
+def _outcome(fields: dict[str, Any]) -> Outcome:
+    error = fields["error"]
+    if error is not None:
+        fields["error"] = Failure(**error)
+    return Outcome(**fields)
+
+
+def read_prediction(data: bytes) -> Prediction:
+    """Read a Prediction. CodecError where it is none."""
+    fields = codec.PREDICTION.decode(data)
+    if fields["outcome"] is None:
+        raise CodecError("damaged Prediction: it has no outcome")
+    return Prediction(Event(**fields["event"]), _outcome(fields["outcome"]))
+
+
+def read_example(data: bytes) -> Example:
+    """Read an Example. CodecError where it is none."""
+    fields = codec.EXAMPLE.decode(data)
+    outcome, label, joined = fields["outcome"], fields["label"], fields["joined"]
+    return Example(
+        Event(**fields["event"]),
+        None if outcome is None else _outcome(outcome),
+        None if label is None else Label(**label),
+        Lane(**fields["lane"]),
+        None if joined is None else Joined(**joined),
+    )
+
+
+def read_model_update(data: bytes) -> ModelUpdate:
+    """Read a record of the models topic. CodecError where it is none."""
+    fields = codec.MODEL_UPDATE.decode(data)
+    state = fields["state"]
+    # The three records of the union have no set of field names in common.
+    if "manifest_sha256" in state:
+        return ModelUpdate(fields["at"], Published(**state))
+    if "paused" in state:
+        return ModelUpdate(fields["at"], Learning(**state))
+    return ModelUpdate(fields["at"], Serving(**state))
+
+
+def read_dead_letter(data: bytes) -> DeadLetter:
+    """Read a DeadLetter. CodecError where it is none."""
+    fields = codec.DEAD_LETTER.decode(data)
+    fields["headers"] = [(header["name"], header["value"]) for header in fields["headers"]]
+    return DeadLetter(**fields)
+
+
+def read_alert(data: bytes) -> Alert:
+    """Read an Alert. CodecError where it is none."""
+    return Alert(**codec.ALERT.decode(data))
+
+
+# --- peeking ---------------------------------------------------------------------------------------
+
+
+def peek_event_id(data: bytes) -> str:
+    """Return the event id of an encoded Event, Prediction, Example or Label without decoding the rest.
+
+    The id is the first field of each: a zigzag varint length, then UTF-8.
+
+    Raises
+    ------
+    CodecError
+        Where the bytes end before the id does, or the id is not UTF-8.
+    """
+    length = shift = 0
+    position = HEADER_BYTES
+    try:
+        while True:
+            byte = data[position]
+            position += 1
+            length |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                break
+            shift += 7
+        length >>= 1
+        if position + length > len(data):
+            raise CodecError("damaged event: it ends within its event id")
+        return data[position : position + length].decode()
+    except (IndexError, UnicodeDecodeError) as error:
+        raise CodecError("damaged event: its event id cannot be read") from error
+
+
+_OK = 0  # index of "ok" in Status and of "serving" in Role; an enum of one byte each
+
+
+def is_joinable(prediction: bytes) -> bool:
+    """Tell whether an encoded Prediction is a served answer without error, by its last two bytes."""
+    return prediction[-1] == _OK and prediction[-2] == _OK

@@ -1,0 +1,106 @@
+"""Topic names of a stream, how each is to be set up, and which partition an event id belongs to."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+from kafka.partitioner.default import murmur2
+
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+PREFIX: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,62}[a-z0-9.-])?")
+DAY_MS: Final = 24 * 3600 * 1000
+
+KINDS: Final = (
+    "features",
+    "predictions",
+    "labels",
+    "examples",
+    "models",
+    "decisions",
+    "alerts",
+    "jobs",
+    "dead-letters",
+)
+
+
+class InvalidName(ValueError):  # noqa: N818
+    """A stream or prefix has a name that Kafka or the file system could misread."""
+
+
+@dataclass(frozen=True)
+class TopicSpec:
+    """How one topic is to be: its partitions, its settings, and the least retention it needs (ms)."""
+
+    name: str
+    partitions: int
+    config: dict[str, str] = field(default_factory=dict)
+    least_retention_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class Names:
+    """Every name a stream has on a Kafka cluster.
+
+    >>> Names("fraud", prefix="ann-").topic("features")
+    'ann-fraud.features'
+    """
+
+    stream: str
+    prefix: str = ""
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.stream):
+            raise InvalidName(
+                f"stream name {self.stream!r} must be 1 to 63 of a-z, 0-9 and '-', not beginning with '-'"
+            )
+        if self.prefix and not PREFIX.fullmatch(self.prefix):
+            raise InvalidName(f"prefix {self.prefix!r} must be at most 64 of a-z, 0-9, '-' and '.'")
+
+    def topic(self, kind: str) -> str:
+        """Return the topic's name; `kind` is one of `KINDS`."""
+        assert kind in KINDS, kind  # noqa: S101 - a caller's slip, not a user's
+        return f"{self.prefix}{self.stream}.{kind}"
+
+    def group(self, role: str) -> str:
+        """Return the consumer group of a role."""
+        return f"{self.prefix}{self.stream}.{role}"
+
+    def process(self, role: str, instance: str) -> str:
+        """Return the group instance id and transactional id of one process of a role."""
+        return f"{self.prefix}{self.stream}.{role}-{instance}"
+
+
+def specs(names: Names, *, partitions: int, label_wait_ms: int) -> list[TopicSpec]:
+    """Return how the topics of a stream are to be, for `partitions` of features, predictions and labels."""
+    waits = max(7 * DAY_MS, 2 * label_wait_ms + DAY_MS)
+    log_time = {"message.timestamp.type": "LogAppendTime"}
+    keep = {"retention.ms": "-1", "cleanup.policy": "delete"}
+    joined = {**log_time, "cleanup.policy": "delete", "retention.ms": str(waits)}
+    least = 2 * label_wait_ms
+    per_kind: dict[str, tuple[int, dict[str, str], int | None]] = {
+        "features": (
+            partitions,
+            {**log_time, "cleanup.policy": "delete", "retention.ms": str(7 * DAY_MS)},
+            None,
+        ),
+        "predictions": (partitions, joined, least),
+        "labels": (partitions, joined, least),
+        "examples": (1, {**log_time, **keep}, None),
+        "models": (1, {"cleanup.policy": "compact", "max.compaction.lag.ms": str(DAY_MS)}, None),
+        "decisions": (1, keep, None),
+        "alerts": (1, keep, None),
+        "jobs": (1, keep, None),
+        "dead-letters": (1, {"cleanup.policy": "delete", "retention.ms": str(30 * DAY_MS)}, None),
+    }
+    return [TopicSpec(names.topic(kind), *per_kind[kind]) for kind in KINDS]
+
+
+def partition_of(event_id: str, partitions: int) -> int:
+    """Return the partition of predictions and labels that an event id belongs to.
+
+    Kafka's own default: murmur2 of the key's bytes. Clients on librdkafka hash with CRC-32 by default
+    and put labels elsewhere; the joiner forwards those.
+    """
+    return int((murmur2(event_id.encode()) & 0x7FFFFFFF) % partitions)
