@@ -158,7 +158,7 @@ def _what_instead(name: str, data: bytes) -> str:
         return f"not an event of kind {name}: the message is empty"
     if not data.startswith(MAGIC):
         begins = data[:4].hex(" ")
-        return f"not an event of kind {name}: {len(data)} bytes, not in Avro's single-object encoding (they begin {begins})"
+        return f"not an event of kind {name}: {len(data)} bytes that begin {begins}, no Avro single object"
     for codec in (EVENT, PREDICTION, LABEL, EXAMPLE, TICK, MODEL_UPDATE, DEAD_LETTER, ALERT):
         if data.startswith(codec.header):
             return f"not an event of kind {name}: the message holds a {codec.name}"

@@ -1,0 +1,55 @@
+"""Spans of time as people write them: ``"30m"``, ``"1.5h"``, ``"7d"``."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Final
+
+_UNIT_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+
+
+class InvalidDuration(ValueError):  # noqa: N818
+    """Not a span of time; the message shows the form."""
+
+
+def milliseconds(span: str | float | timedelta) -> int:
+    """Return a span in whole milliseconds; a bare number is seconds.
+
+    >>> milliseconds("1.5h"), milliseconds(2), milliseconds(timedelta(days=1))
+    (5400000, 2000, 86400000)
+
+    Raises
+    ------
+    InvalidDuration
+        Where it is no span, or a negative one.
+    """
+    if isinstance(span, timedelta):
+        value = span.total_seconds() * 1000
+    elif isinstance(span, str):
+        match = _SPAN.fullmatch(span.strip())
+        if match is None:
+            raise InvalidDuration(
+                f"{span!r} is no span of time; write a number and ms, s, m, h or d, such as 30m"
+            )
+        value = float(match[1]) * _UNIT_MS[match[2]]
+    else:
+        value = float(span) * 1000
+    if value < 0:
+        raise InvalidDuration(f"{span!r} is negative")
+    return round(value)
+
+
+def spoken(milliseconds_: float) -> str:
+    """Return a span for reading, in its largest fitting unit.
+
+    >>> spoken(90_000), spoken(250)
+    ('1.5 min', '250 ms')
+    """
+    if milliseconds_ < 1000:
+        return f"{milliseconds_:.0f} ms"
+    for limit, unit, name in ((60_000, 1000, "s"), (3_600_000, 60_000, "min"), (86_400_000, 3_600_000, "h")):
+        if milliseconds_ < limit:
+            return f"{milliseconds_ / unit:.3g} {name}"
+    return f"{milliseconds_ / 86_400_000:.3g} d"

@@ -1,0 +1,192 @@
+"""What a user writes: one `Stream` in one file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Literal
+
+from millstream.duration import InvalidDuration, milliseconds
+from model_store import Retention
+from schemas.contract import Contract, Feature, FeatureType, Missing
+from schemas.events import Features, Scalar
+from schemas.target import Target, TargetError, Task
+from schemas.topics import InvalidName, Names
+
+Weight = Mapping[Any, float] | Callable[[Features, Scalar], float]
+
+
+class InvalidStream(ValueError):  # noqa: N818
+    """The stream's own definition cannot work; the message names the argument and what it may be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream:
+    """A model in a loop: what is predicted, by which model, from which features.
+
+    Parameters
+    ----------
+    name
+        a-z, 0-9 and '-'. Topics, groups and versions are named after it.
+    task
+        ``binary``, ``multiclass``, ``regression`` or ``anomaly``.
+    model
+        Called without arguments, returns a new River model. A seed belongs inside it.
+    label
+        The label's column in files; the other columns are features.
+    id, time
+        The columns that name an event and its time (ISO 8601, or ms since 1970). Without `id`, an
+        event is named after its place and content in the file.
+    label_wait
+        How far apart the broker may see a prediction and its label for them to be joined.
+    on_timeout
+        Learned as the label where none came within `label_wait`; by default such events are dropped.
+    learn_from
+        ``labels``, or ``events`` for models that learn without (anomaly detection).
+    weight
+        By class (``{True: 20.0}``), or ``function(features, label) -> float``. Written into the example.
+    features
+        The contract: a name with a type (``"number"``, …) or a `Feature`. Without it, everything
+        finite and typed is taken.
+    unknown, missing
+        What becomes of features not in the contract, and of null and NaN. See `Contract`.
+    positive, classes
+        See `Target`.
+    metrics
+        Called without arguments, returns a River metric or a sum of them. The default fits the task.
+    window
+        How many of the newest examples the "last N" metrics are over.
+    dedup_window
+        How long a joined id is remembered, `label_wait` unless given.
+    checkpoint_every, checkpoint_examples
+        A version is due after this span, or after so many examples, whichever comes first.
+    retention
+        Which old versions stay.
+    partitions
+        Of features, predictions and labels, where Millstream creates the topics.
+    max_pending
+        Events and labels that may wait at once, per partition; beyond it the faster topic is paused.
+
+    Examples
+    --------
+    >>> from river import linear_model, preprocessing
+    >>> stream = Stream(
+    ...     name="phishing",
+    ...     task="binary",
+    ...     model=lambda: preprocessing.StandardScaler() | linear_model.LogisticRegression(),
+    ...     label="is_phishing",
+    ... )
+    """
+
+    name: str
+    task: Task
+    model: Callable[[], Any]
+    label: str = "label"
+    id: str | Sequence[str] | None = None
+    time: str | None = None
+    label_wait: str | float | timedelta = "1d"
+    on_timeout: Scalar | None = None
+    learn_from: Literal["labels", "events"] = "labels"
+    weight: Weight | None = None
+    features: Mapping[str, Feature | FeatureType] = field(default_factory=dict)
+    unknown: Literal["keep", "drop", "refuse"] = "drop"
+    missing: Missing = "drop"
+    positive: Scalar | None = None
+    classes: Sequence[Scalar] | None = None
+    metrics: Callable[[], Any] | None = None
+    window: int = 1000
+    dedup_window: str | float | timedelta | None = None
+    checkpoint_every: str | float | timedelta = "500ms"
+    checkpoint_examples: int = 50_000
+    retention: Retention = field(default_factory=Retention)
+    partitions: int = 4
+    max_pending: int = 5_000_000
+
+    def __post_init__(self) -> None:
+        try:
+            Names(self.name)
+            for span in ("label_wait", "dedup_window", "checkpoint_every"):
+                if getattr(self, span) is not None:
+                    milliseconds(getattr(self, span))
+        except (InvalidName, InvalidDuration) as error:
+            raise InvalidStream(f"Stream: {error}") from error
+        if not callable(self.model):
+            raise InvalidStream(
+                "Stream: model= must be a function that returns a new model, such as lambda: ..."
+            )
+        self._check_choices()
+        self._check_counts()
+
+    def _check_choices(self) -> None:
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise InvalidStream(
+                    f"Stream: {name}={getattr(self, name)!r} must be one of {', '.join(allowed)}"
+                )
+        if self.learn_from == "events" and self.on_timeout is not None:
+            raise InvalidStream("Stream: on_timeout= has no meaning with learn_from='events'")
+        if self.learn_from == "events" and self.task != "anomaly":
+            raise InvalidStream(
+                "Stream: learn_from='events' is for task='anomaly': the others learn from labels"
+            )
+        for name, feature in self.features.items():
+            if isinstance(feature, str) and feature not in _FEATURE_TYPES:
+                raise InvalidStream(
+                    f"Stream: feature {name!r} has type {feature!r}; it must be one of {', '.join(_FEATURE_TYPES)}"
+                )
+        if self.on_timeout is not None:
+            try:
+                self.target.coerce(self.on_timeout)
+            except TargetError as error:
+                raise InvalidStream(
+                    f"Stream: on_timeout={self.on_timeout!r} is no label of this task: {error}"
+                ) from error
+
+    def _check_counts(self) -> None:
+        for name in ("window", "checkpoint_examples", "partitions", "max_pending"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise InvalidStream(f"Stream: {name}={value!r} must be a whole number, at least 1")
+
+    @property
+    def contract(self) -> Contract:
+        """What events may carry."""
+        named = {
+            name: feature if isinstance(feature, Feature) else Feature(type=feature)
+            for name, feature in self.features.items()
+        }
+        return Contract(features=named, unknown=self.unknown, missing=self.missing)
+
+    @property
+    def target(self) -> Target:
+        """What is predicted."""
+        return Target(
+            task=self.task,
+            positive=self.positive,
+            classes=None if self.classes is None else tuple(self.classes),
+        )
+
+    @property
+    def label_wait_ms(self) -> int:
+        """`label_wait` in milliseconds."""
+        return milliseconds(self.label_wait)
+
+    @property
+    def dedup_window_ms(self) -> int:
+        """`dedup_window` in milliseconds."""
+        return self.label_wait_ms if self.dedup_window is None else milliseconds(self.dedup_window)
+
+    @property
+    def checkpoint_every_ms(self) -> int:
+        """`checkpoint_every` in milliseconds."""
+        return milliseconds(self.checkpoint_every)
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "task": ("binary", "multiclass", "regression", "anomaly"),
+    "learn_from": ("labels", "events"),
+    "unknown": ("keep", "drop", "refuse"),
+    "missing": ("drop", "none", "refuse"),
+}
+_FEATURE_TYPES = ("number", "integer", "boolean", "string", "bytes", "vector")

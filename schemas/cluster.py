@@ -1,0 +1,136 @@
+"""How a Kafka cluster is reached: the one place where a client is made.
+
+The settings guard against defaults of kafka-python 3.0 that lose data or time; the reason is beside each.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final
+from uuid import UUID
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.errors import KafkaError
+
+_EVERY_CLIENT: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        # At the default of 30 s the first acknowledgement after a 4 s outage came 10 s late.
+        "reconnect_backoff_max_ms": 1000,
+        # At 100 a transaction a batch has a p99 of 212 ms; at 5 it is 33 ms.
+        "retry_backoff_ms": 5,
+    }
+)
+_CONSUMER: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        **_EVERY_CLIENT,
+        "allow_auto_create_topics": False,
+        "enable_auto_commit": False,
+        "isolation_level": "read_committed",
+        # A reader that fell off retention must not jump silently.
+        "auto_offset_reset": "none",
+        "metrics_enabled": False,
+    }
+)
+_PRODUCER: Final[Mapping[str, Any]] = MappingProxyType(
+    {**_EVERY_CLIENT, "allow_auto_create_topics": False, "metrics_enabled": False}
+)
+
+
+class NoBroker(Exception):  # noqa: N818
+    """No Kafka answers where one was expected; start one, or correct the address."""
+
+
+@dataclass(frozen=True)
+class TopicInfo:
+    """What tells one topic from another of the same name: its id, and how many partitions it has."""
+
+    id: str
+    partitions: int
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """An address and the options that every client gets (security settings, mostly).
+
+    Parameters
+    ----------
+    bootstrap
+        ``host:port``, several with commas.
+    options
+        Passed to kafka-python as they are.
+    """
+
+    bootstrap: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def consumer(self, **settings: Any) -> KafkaConsumer:
+        """Return a consumer that reads committed records, commits nothing and jumps nowhere by itself."""
+        return self._make(KafkaConsumer, {**_CONSUMER, **settings})
+
+    def producer(self, **settings: Any) -> KafkaProducer:
+        """Return a producer; it creates no topics."""
+        return self._make(KafkaProducer, {**_PRODUCER, **settings})
+
+    @contextmanager
+    def admin(self) -> Iterator[KafkaAdminClient]:
+        """Lend an admin client."""
+        client = self._make(
+            KafkaAdminClient, {"reconnect_backoff_max_ms": 1000, "request_timeout_ms": 10_000}
+        )
+        try:
+            yield client
+        finally:
+            client.close()
+
+    def topic_info(self, *topics: str) -> dict[str, TopicInfo]:
+        """Return id and partition count of those of `topics` that exist."""
+        with self.admin() as admin:
+            found = admin.describe_topics(list(topics))
+        return {
+            topic["name"]: TopicInfo(str(UUID(str(topic["topic_id"]))), len(topic["partitions"]))
+            for topic in found
+            if topic["error_code"] == 0
+        }
+
+    def answers(self, timeout: float = 1.0) -> bool:
+        """Tell whether something listens at any of the addresses, within `timeout` seconds."""
+        for address in self.bootstrap.split(","):
+            host, _, port = address.strip().rpartition(":")
+            try:
+                with socket.create_connection((host or "localhost", int(port)), timeout=timeout):
+                    return True
+            except (OSError, ValueError):
+                continue
+        return False
+
+    def require(self, timeout: float = 0.0) -> None:
+        """Wait up to `timeout` seconds for something to listen.
+
+        Raises
+        ------
+        NoBroker
+            Where nothing does: the client's own search would take half a minute to say so.
+        """
+        deadline = time.monotonic() + timeout
+        while not self.answers():
+            if time.monotonic() >= deadline:
+                raise NoBroker(
+                    f"no Kafka answers at {self.bootstrap}: start the embedded one with `millstream broker start`, "
+                    "or name another with MILLSTREAM_BOOTSTRAP"
+                )
+            time.sleep(0.1)
+
+    def _make(self, kind: Any, settings: dict[str, Any]) -> Any:
+        self.require()
+        settings = {**settings, **self.options, "bootstrap_servers": self.bootstrap.split(",")}
+        try:
+            return kind(**settings)
+        except KafkaError as error:
+            raise NoBroker(
+                f"no Kafka client for {self.bootstrap}: {type(error).__name__}: {error}"
+            ) from error
