@@ -30,9 +30,7 @@ def milliseconds(span: str | float | timedelta) -> int:
     elif isinstance(span, str):
         match = _SPAN.fullmatch(span.strip())
         if match is None:
-            raise InvalidDuration(
-                f"{span!r} is no span of time; write a number and ms, s, m, h or d, such as 30m"
-            )
+            raise InvalidDuration(f"{span!r} is no span of time; write a number and ms, s, m, h or d, such as 30m")
         value = float(match[1]) * _UNIT_MS[match[2]]
     else:
         value = float(span) * 1000

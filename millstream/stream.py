@@ -112,24 +112,18 @@ class Stream:
         except (InvalidName, InvalidDuration) as error:
             raise InvalidStream(f"Stream: {error}") from error
         if not callable(self.model):
-            raise InvalidStream(
-                "Stream: model= must be a function that returns a new model, such as lambda: ..."
-            )
+            raise InvalidStream("Stream: model= must be a function that returns a new model, such as lambda: ...")
         self._check_choices()
         self._check_counts()
 
     def _check_choices(self) -> None:
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
-                raise InvalidStream(
-                    f"Stream: {name}={getattr(self, name)!r} must be one of {', '.join(allowed)}"
-                )
+                raise InvalidStream(f"Stream: {name}={getattr(self, name)!r} must be one of {', '.join(allowed)}")
         if self.learn_from == "events" and self.on_timeout is not None:
             raise InvalidStream("Stream: on_timeout= has no meaning with learn_from='events'")
         if self.learn_from == "events" and self.task != "anomaly":
-            raise InvalidStream(
-                "Stream: learn_from='events' is for task='anomaly': the others learn from labels"
-            )
+            raise InvalidStream("Stream: learn_from='events' is for task='anomaly': the others learn from labels")
         for name, feature in self.features.items():
             if isinstance(feature, str) and feature not in _FEATURE_TYPES:
                 raise InvalidStream(

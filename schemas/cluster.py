@@ -79,9 +79,7 @@ class Cluster:
     @contextmanager
     def admin(self) -> Iterator[KafkaAdminClient]:
         """Lend an admin client."""
-        client = self._make(
-            KafkaAdminClient, {"reconnect_backoff_max_ms": 1000, "request_timeout_ms": 10_000}
-        )
+        client = self._make(KafkaAdminClient, {"reconnect_backoff_max_ms": 1000, "request_timeout_ms": 10_000})
         try:
             yield client
         finally:
@@ -131,6 +129,4 @@ class Cluster:
         try:
             return kind(**settings)
         except KafkaError as error:
-            raise NoBroker(
-                f"no Kafka client for {self.bootstrap}: {type(error).__name__}: {error}"
-            ) from error
+            raise NoBroker(f"no Kafka client for {self.bootstrap}: {type(error).__name__}: {error}") from error

@@ -144,9 +144,7 @@ class Codec:
             OverflowError,
             MemoryError,
         ) as error:
-            raise CodecError(
-                f"damaged {self.name}: {type(error).__name__} while decoding {len(data)} bytes"
-            ) from error
+            raise CodecError(f"damaged {self.name}: {type(error).__name__} while decoding {len(data)} bytes") from error
         assert isinstance(fields, dict)  # noqa: S101 - every schema of ours is a record
         if source.tell() != len(data):
             raise CodecError(f"damaged {self.name}: {len(data) - source.tell()} bytes too many")

@@ -143,9 +143,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             if not all(map(math.isfinite, value)):
                 raise ContractError("infinite", f"feature {name!r} holds a number that is not finite")
         elif isinstance(value, (str, bytes)) and len(value) > self.max_value_bytes:
-            raise ContractError(
-                "size", f"feature {name!r} holds {len(value)} bytes; at most {self.max_value_bytes}"
-            )
+            raise ContractError("size", f"feature {name!r} holds {len(value)} bytes; at most {self.max_value_bytes}")
 
 
 def _is_plain(features: Features, max_name_chars: int) -> bool:
@@ -163,9 +161,7 @@ def _is_plain(features: Features, max_name_chars: int) -> bool:
 def _check(name: str, value: FeatureValue, feature: Feature) -> None:
     wanted = _TYPES[feature.type]
     if not isinstance(value, wanted) or (isinstance(value, bool) and feature.type != "boolean"):
-        raise ContractError(
-            "type", f"feature {name!r} is {type(value).__name__} {_short(value)}, not {feature.type}"
-        )
+        raise ContractError("type", f"feature {name!r} is {type(value).__name__} {_short(value)}, not {feature.type}")
     if isinstance(value, (int, float)):
         if feature.minimum is not None and value < feature.minimum:
             raise ContractError("range", f"feature {name!r} is {value}, below {feature.minimum}")
