@@ -1,0 +1,364 @@
+"""The join of one partition: a prediction and its label, whichever comes first.
+
+Every decision compares the broker times of the records concerned, never a clock of ours, so the pairs
+that are joined do not depend on how the two topics were read against each other. When what is remembered
+is thrown away is not observable either: only after no record still to come could ask for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from consumers.local_store import LocalStore
+from schemas import codec
+from schemas.events import Features, Label, LabelValue, Scalar, is_joinable, peek_event_id, read_prediction
+from schemas.target import Target
+
+Weight = Callable[[Features, Scalar], float]
+
+_WAITING, _JOINED, _EXPIRED, _NONE = 1, 2, 3, 0
+_LONGEST_PLAIN_ID: Final = 400  # the local store's keys are bounded; longer ids are kept by their hash
+
+
+@dataclass(frozen=True)
+class JoinRules:
+    """How labels are matched. Spans in ms.
+
+    Attributes
+    ----------
+    on_timeout
+        The label value learned where none came in time; `None` drops the event.
+    weight_of, weights
+        A function of features and label, or a factor by class.
+    """
+
+    target: Target
+    label_wait: int
+    dedup_window: int
+    on_timeout: LabelValue | None = None
+    learn_from_events: bool = False
+    weights: dict[Scalar, float] | None = None
+    weight_of: Weight | None = None
+
+    @property
+    def remembered(self) -> int:
+        """How long after its prediction an id may still be asked for."""
+        return self.label_wait + max(self.label_wait, self.dedup_window)
+
+
+class Emitted(msgspec.Struct, frozen=True, gc=False):
+    """One example to write: the prediction's bytes, the label if any, and where both stood."""
+
+    prediction: bytes
+    label: Label | None
+    prediction_offset: int
+    prediction_time: int
+    label_offset: int
+    label_time: int
+
+
+class _Waiting(msgspec.Struct, array_like=True, gc=False):
+    """A label whose prediction has not come."""
+
+    offset: int
+    time: int
+    label: bytes
+
+
+class _Entry(msgspec.Struct, array_like=True, gc=False):
+    """What is known of one id."""
+
+    state: int
+    time: int
+    offset: int
+    prediction: bytes | None
+    labels: list[_Waiting]
+    joined_at: int = 0
+    value: bytes = b""
+
+
+@dataclass
+class JoinState:
+    """What one partition's join stands at, beside the entries.
+
+    `predictions_clock` and `labels_clock` are the newest broker times seen (ms); `examined` is the offset
+    up to which predictions have been looked at for expiry.
+    """
+
+    predictions_clock: int = 0
+    labels_clock: int = 0
+    examined: int = 0
+    waiting_predictions: int = 0
+    waiting_labels: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+_pack_entry = msgspec.msgpack.Encoder().encode
+_unpack_entry = msgspec.msgpack.Decoder(_Entry).decode
+
+
+class PartitionJoin:
+    """Applies predictions and labels of one partition to a local store; `emitted` collects examples."""
+
+    def __init__(self, store: LocalStore, partition: int, rules: JoinRules, state: JoinState) -> None:
+        self._store = store
+        self._rules = rules
+        self.state = state
+        self.emitted: list[Emitted] = []
+        place = partition.to_bytes(2, "big")
+        self._entries = b"e" + place
+        self._predictions = b"p" + place
+        self._labels = b"l" + place
+        self._next_expiry: int | None = 0  # unknown: look
+        self._next_label_expiry: int | None = 0
+        self._next_forget = 0
+
+    # --- the door ----------------------------------------------------------------------------------
+
+    def prediction(self, value: bytes, offset: int, time: int) -> None:
+        """Apply one record of predictions. CodecError where its id cannot be read."""
+        self._tick_predictions(time)
+        if not is_joinable(value):
+            self._count("errors")
+            return
+        key = self._key(peek_event_id(value))
+        entry = self._get(key)
+        if entry is not None and entry.state != _NONE:
+            reused = entry.state != _WAITING and time > entry.time + self._rules.remembered
+            if not reused:
+                self._count("again")
+                return
+            entry = None
+        labels = entry.labels if entry is not None else []
+        fresh = _Entry(_WAITING, time, offset, value, [])
+        self._store.put(self._queue_key(self._predictions, offset), time.to_bytes(8, "big") + key)
+        self._soonest(time)
+        self.state.waiting_predictions += 1
+        if self._rules.learn_from_events:
+            self.emitted.append(Emitted(value, None, offset, time, -1, -1))
+        self.state.waiting_labels -= len(labels)
+        for waiting in labels:
+            self._meet(fresh, codec_label(waiting.label), waiting.offset, waiting.time)
+        self._put(key, fresh)
+
+    def label(self, label: Label, offset: int, time: int) -> None:
+        """Apply one label, its value coerced already."""
+        self._tick_labels(time)
+        key = self._key(label.event_id)
+        entry = self._get(key)
+        if entry is None or entry.state == _NONE:
+            self._wait(key, entry, label, offset, time)
+            return
+        self._meet(entry, label, offset, time)
+        self._put(key, entry)
+
+    def tick(self, time: int) -> None:
+        """Apply a record of labels that only says how late it is."""
+        self._tick_labels(time)
+
+    def advance(self) -> None:
+        """End the waits that the clocks have passed, and forget what nothing can ask for any more."""
+        self._expire_predictions()
+        self._expire_labels()
+        self._forget()
+
+    def oldest_wait_ends(self) -> int | None:
+        """Return when the labels clock would end the oldest wait, `None` where nothing waits."""
+        if not self.state.waiting_predictions:
+            return None
+        self._expire_predictions()
+        return self._next_expiry
+
+    # --- a label and a prediction meet -------------------------------------------------------------
+
+    def _meet(self, entry: _Entry, label: Label, offset: int, time: int) -> None:
+        rules = self._rules
+        if abs(time - entry.time) > rules.label_wait and entry.state != _JOINED:
+            self._count("late" if time > entry.time else "unknown")
+        elif entry.state == _WAITING:
+            self._join(entry, label, offset, time)
+        elif entry.state == _EXPIRED:
+            self._count("late")
+        elif time > entry.joined_at + rules.dedup_window:
+            self._count("late")
+        elif label.kind == "correction":
+            self._count("correction")
+            entry.value = _value_key(label.value)
+            self._emit(entry, label, offset, time)
+        else:
+            self._count("duplicate" if entry.value == _value_key(label.value) else "contradicting")
+
+    def _join(self, entry: _Entry, label: Label, offset: int, time: int) -> None:
+        entry.state = _JOINED
+        entry.joined_at = max(entry.time, time)
+        entry.value = _value_key(label.value)
+        self.state.waiting_predictions -= 1
+        self._count("joined")
+        # The first label of an id is its label, even where it was sent as a correction.
+        first = msgspec.structs.replace(label, kind="label") if label.kind != "label" else label
+        self._emit(entry, first, offset, time)
+
+    def _emit(self, entry: _Entry, label: Label, offset: int, time: int) -> None:
+        assert entry.prediction is not None  # noqa: S101 - kept until the id is forgotten
+        weighted = self._weighted(entry.prediction, label)
+        self.emitted.append(Emitted(entry.prediction, weighted, entry.offset, entry.time, offset, time))
+
+    def _weighted(self, prediction: bytes, label: Label) -> Label:
+        rules = self._rules
+        factor = 1.0
+        if rules.weights is not None and not isinstance(label.value, dict):
+            factor = rules.weights.get(label.value, 1.0)
+        if rules.weight_of is not None and not isinstance(label.value, dict):
+            factor = float(rules.weight_of(dict(read_prediction(prediction).event.features), label.value))
+        return label if factor == 1.0 else msgspec.structs.replace(label, weight=label.weight * factor)
+
+    def _wait(self, key: bytes, entry: _Entry | None, label: Label, offset: int, time: int) -> None:
+        if self.state.predictions_clock > time + self._rules.label_wait:
+            self._count("unknown")  # no prediction still to come can match it
+            return
+        entry = entry or _Entry(_NONE, 0, -1, None, [])
+        if label.kind == "correction" and entry.labels:
+            first = codec_label(entry.labels[0].label)
+            replaced = msgspec.structs.replace(first, value=label.value, source=label.source, weight=label.weight)
+            entry.labels[0].label = replaced.encode()
+            self._count("correction")
+        else:
+            entry.labels.append(_Waiting(offset, time, label.encode()))
+            self.state.waiting_labels += 1
+            self._store.put(self._queue_key(self._labels, offset), time.to_bytes(8, "big") + key)
+            if self._next_label_expiry is None:
+                self._next_label_expiry = time + self._rules.label_wait
+        self._put(key, entry)
+
+    # --- waits that end ----------------------------------------------------------------------------
+
+    def _expire_predictions(self) -> None:
+        state, wait = self.state, self._rules.label_wait
+        if self._next_expiry is None or state.labels_clock <= self._next_expiry:
+            if self._next_expiry != 0:
+                return
+        due = []
+        self._next_expiry = None
+        for queued, value in self._store.scan(self._predictions, self._queue_key(self._predictions, state.examined)):
+            time = int.from_bytes(value[:8], "big")
+            if state.labels_clock <= time + wait:
+                self._next_expiry = time + wait
+                break
+            due.append((int.from_bytes(queued[3:], "big"), bytes(value[8:])))
+        for offset, key in due:
+            state.examined = offset + 1
+            entry = self._get(key)
+            if entry is not None and entry.offset == offset and entry.state == _WAITING:
+                self._expire(key, entry)
+
+    def _expire(self, key: bytes, entry: _Entry) -> None:
+        rules = self._rules
+        entry.state = _EXPIRED
+        self.state.waiting_predictions -= 1
+        if rules.on_timeout is not None and entry.prediction is not None:
+            self._count("timeout")
+            value = peek_event_id(entry.prediction)
+            end = entry.time + rules.label_wait
+            self._emit(entry, Label(value, rules.on_timeout, end, source="timeout"), -1, end)
+        else:
+            self._count("unlabelled")
+        entry.prediction = None
+        self._put(key, entry)
+
+    def _expire_labels(self) -> None:
+        state, wait = self.state, self._rules.label_wait
+        if self._next_label_expiry is None or state.predictions_clock <= self._next_label_expiry:
+            if self._next_label_expiry != 0:
+                return
+        due = []
+        self._next_label_expiry = None
+        for queued, value in self._store.scan(self._labels, self._labels):
+            time = int.from_bytes(value[:8], "big")
+            if state.predictions_clock <= time + wait:
+                self._next_label_expiry = time + wait
+                break
+            due.append((bytes(queued), bytes(value[8:])))
+        for queued, key in due:
+            self._store.delete(queued)
+            self._drop_label(key, int.from_bytes(queued[3:], "big"))
+
+    def _drop_label(self, key: bytes, offset: int) -> None:
+        entry = self._get(key)
+        if entry is None or entry.state != _NONE:
+            return
+        kept = [waiting for waiting in entry.labels if waiting.offset != offset]
+        if len(kept) == len(entry.labels):
+            return
+        entry.labels = kept
+        self.state.waiting_labels -= 1
+        self._count("unknown")
+        if kept:
+            self._put(key, entry)
+        else:
+            self._store.delete(key)
+
+    def _forget(self) -> None:
+        clock = min(self.state.predictions_clock, self.state.labels_clock)
+        if clock <= self._next_forget:
+            return
+        due = []
+        for queued, value in self._store.scan(self._predictions, self._predictions):
+            offset = int.from_bytes(queued[3:], "big")
+            until = int.from_bytes(value[:8], "big") + self._rules.remembered
+            if clock <= until or offset >= self.state.examined:
+                self._next_forget = until
+                break
+            due.append((bytes(queued), offset, bytes(value[8:])))
+        for queued, offset, key in due:
+            self._store.delete(queued)
+            entry = self._get(key)
+            if entry is not None and entry.offset == offset:
+                self._store.delete(key)
+
+    # --- small parts -------------------------------------------------------------------------------
+
+    def _tick_predictions(self, time: int) -> None:
+        if time > self.state.predictions_clock:
+            self.state.predictions_clock = time
+
+    def _tick_labels(self, time: int) -> None:
+        if time > self.state.labels_clock:
+            self.state.labels_clock = time
+
+    def _soonest(self, time: int) -> None:
+        if self._next_expiry is None:
+            self._next_expiry = time + self._rules.label_wait
+
+    def _key(self, event_id: str) -> bytes:
+        raw = event_id.encode()
+        if len(raw) > _LONGEST_PLAIN_ID:
+            raw = b"\xff" + hashlib.blake2b(raw, digest_size=32).digest()
+        return self._entries + raw
+
+    def _queue_key(self, prefix: bytes, offset: int) -> bytes:
+        return prefix + offset.to_bytes(8, "big")
+
+    def _get(self, key: bytes) -> _Entry | None:
+        raw = self._store.get(key)
+        return None if raw is None else _unpack_entry(raw)
+
+    def _put(self, key: bytes, entry: _Entry) -> None:
+        self._store.put(key, _pack_entry(entry))
+
+    def _count(self, what: str) -> None:
+        self.state.counts[what] = self.state.counts.get(what, 0) + 1
+
+
+def codec_label(data: bytes) -> Label:
+    """Decode a label that was encoded here."""
+    return Label(**codec.LABEL.decode(data))
+
+
+def _value_key(value: LabelValue) -> bytes:
+    """Values are the same label where type and value are: True is not 1."""
+    return f"{type(value).__name__}:{value!r}".encode()

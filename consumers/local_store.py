@@ -1,0 +1,150 @@
+"""A joiner's memory: an ordered map of bytes with one open transaction, on disk or in memory.
+
+The two behave alike and stand behind one contract suite; the one in memory is for simulation.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Protocol
+
+import lmdb
+
+_MAP_BYTES: Final = 1 << 40  # address space, not disk: the file grows as it is written
+_MAX_KEY: Final = 500
+
+
+class LocalStore(Protocol):
+    """Reads see what was put since the last commit; a rollback forgets it."""
+
+    def get(self, key: bytes) -> bytes | None: ...
+    def put(self, key: bytes, value: bytes) -> None: ...
+    def delete(self, key: bytes) -> None: ...
+
+    def scan(self, prefix: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the pairs whose key begins with `prefix`, from key `start` on, in order.
+
+        The caller may stop at any time and must not put or delete while it iterates.
+        """
+
+    def commit(self) -> None: ...
+    def rollback(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class LocalStoreError(OSError):
+    """The local store cannot be written or read: free some disk, or delete its folder to rebuild it."""
+
+
+class DiskStore:
+    """On disk, by LMDB.
+
+    A commit writes data before the page that points at it: after a crash of the machine the last
+    commits may be missing, never half there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._env = lmdb.open(str(folder), map_size=_MAP_BYTES, metasync=False, max_dbs=0, readahead=False)
+        except lmdb.Error as error:
+            raise LocalStoreError(f"local store {folder}: {error}; delete the folder to have it rebuilt") from error
+        self._open: lmdb.Transaction | None = None
+
+    @property
+    def _txn(self) -> lmdb.Transaction:
+        if self._open is None:
+            self._open = self._env.begin(write=True)
+        return self._open
+
+    def get(self, key: bytes) -> bytes | None:
+        value: bytes | None = self._txn.get(key)
+        return value
+
+    def put(self, key: bytes, value: bytes) -> None:
+        try:
+            self._txn.put(key, value)
+        except lmdb.Error as error:
+            raise LocalStoreError(f"local store: {error}") from error
+
+    def delete(self, key: bytes) -> None:
+        self._txn.delete(key)
+
+    def scan(self, prefix: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+        with self._txn.cursor() as cursor:
+            if not cursor.set_range(max(start, prefix)):
+                return
+            for key, value in cursor:
+                if not key.startswith(prefix):
+                    return
+                yield key, value
+
+    def commit(self) -> None:
+        if self._open is not None:
+            try:
+                self._open.commit()
+            except lmdb.Error as error:
+                raise LocalStoreError(f"local store: {error}") from error
+            finally:
+                self._open = None
+
+    def rollback(self) -> None:
+        if self._open is not None:
+            self._open.abort()
+            self._open = None
+
+    def close(self) -> None:
+        self.rollback()
+        self._env.close()
+
+
+class MemoryStore:
+    """In memory. What was committed survives `close` and a crash of the processor that used it."""
+
+    def __init__(self) -> None:
+        self._values: dict[bytes, bytes] = {}
+        self._keys: list[bytes] = []
+        self._undo: dict[bytes, bytes | None] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._values.get(key)
+
+    def put(self, key: bytes, value: bytes) -> None:
+        self._remember(key)
+        if key not in self._values:
+            bisect.insort(self._keys, key)
+        self._values[key] = value
+
+    def delete(self, key: bytes) -> None:
+        if key in self._values:
+            self._remember(key)
+            del self._values[key]
+            del self._keys[bisect.bisect_left(self._keys, key)]
+
+    def scan(self, prefix: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+        index = bisect.bisect_left(self._keys, max(start, prefix))
+        while index < len(self._keys) and self._keys[index].startswith(prefix):
+            key = self._keys[index]
+            yield key, self._values[key]
+            index += 1
+
+    def commit(self) -> None:
+        self._undo.clear()
+
+    def rollback(self) -> None:
+        undo, self._undo = self._undo, {}
+        for key, value in undo.items():
+            if value is None:
+                self.delete(key)
+            else:
+                self.put(key, value)
+        self._undo.clear()
+
+    def close(self) -> None:
+        self.rollback()
+
+    def _remember(self, key: bytes) -> None:
+        if key not in self._undo:
+            self._undo[key] = self._values.get(key)

@@ -1,0 +1,165 @@
+"""The one owner of a transactional producer.
+
+kafka-python's commit can return although a record of the transaction is missing, can block for ever,
+and can put records of a dead transaction into the next one. So: every future is looked at before the
+commit, the whole transaction runs in a worker thread against a deadline shorter than the broker's,
+and after any failure the producer is never used again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kafka.errors import (
+    FencedInstanceIdError,
+    KafkaError,
+    ProducerFencedError,
+)
+from kafka.structs import OffsetAndMetadata, TopicPartition
+
+from consumers.failures import Doubt, Fenced
+from consumers.processor import Output, Partition, Place
+from schemas.cluster import Cluster
+
+
+@dataclass(frozen=True)
+class TransactionLimits:
+    """Times in ms. Each must be shorter than the next, or a dead transaction outlives its guard."""
+
+    request_ms: int = 5_000
+    delivery_ms: int = 7_000
+    deadline_ms: int = 8_000
+    broker_ms: int = 10_000
+
+    def __post_init__(self) -> None:
+        if not self.request_ms < self.delivery_ms < self.deadline_ms < self.broker_ms:
+            raise ValueError(f"each must be shorter than the next: {self}")
+
+
+class _Attempt:
+    """A piece of work that keeps what it raised."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        self._work = work
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self._work()
+        except Exception as error:  # noqa: BLE001 - raised again, by its outcome, in the thread that waits
+            self.error = error
+
+
+class Transactions:
+    """Sends records and commits places, together or not at all.
+
+    Parameters
+    ----------
+    transactional_id
+        Also fences: a second process with the same id stops this one at its next commit.
+    """
+
+    def __init__(self, cluster: Cluster, transactional_id: str, limits: TransactionLimits | None = None) -> None:
+        self._limits = limits or TransactionLimits()
+        self._id = transactional_id
+        self._producer = cluster.producer(
+            transactional_id=transactional_id,
+            transaction_timeout_ms=self._limits.broker_ms,
+            request_timeout_ms=self._limits.request_ms,
+            delivery_timeout_ms=self._limits.delivery_ms,
+            max_block_ms=self._limits.request_ms,
+            linger_ms=5,
+            batch_size=1 << 17,
+            max_request_size=_MAX_RECORD_BYTES,
+        )
+        self._usable = True
+
+    def open(self) -> None:
+        """Fence whoever used this id before and abort what they left open."""
+        self._within_deadline(self._producer.init_transactions)
+
+    def commit(self, outputs: Sequence[Output], places: Mapping[Partition, Place], group: Any) -> None:
+        """Send `outputs` and commit `places` in one transaction.
+
+        Raises
+        ------
+        Fenced
+            Another process has this id.
+        Doubt
+            Anything else. The transaction may or may not have happened.
+        """
+        self._within_deadline(lambda: self._transact(outputs, places, group))
+
+    def _transact(self, outputs: Sequence[Output], places: Mapping[Partition, Place], group: Any) -> None:
+        producer = self._producer
+        producer.begin_transaction()
+        send = producer.send
+        futures = [send(topic, value, key, None, partition) for topic, partition, key, value in outputs]
+        if futures:
+            producer.flush(timeout=self._limits.delivery_ms / 1000)
+        for future in futures:
+            # A record can expire, and commit_transaction() would return as if nothing were missing.
+            if not future.is_done or future.exception is not None:
+                raise future.exception or KafkaError("a record was not acknowledged in time")
+        if places:
+            offsets = {
+                TopicPartition(*partition): OffsetAndMetadata(place.offset, place.metadata, -1)
+                for partition, place in places.items()
+            }
+            producer.send_offsets_to_transaction(offsets, group)
+        producer.commit_transaction()
+
+    def _within_deadline(self, work: Callable[[], object]) -> None:
+        if not self._usable:
+            raise Doubt("this producer has failed before and is not used again")
+        # A thread a transaction, and a daemon: one that never returns must not keep the process alive.
+        attempt = _Attempt(work)
+        thread = threading.Thread(target=attempt.run, name="transaction", daemon=True)
+        thread.start()
+        thread.join(self._limits.deadline_ms / 1000)
+        if thread.is_alive():
+            self._abandon()
+            seconds = self._limits.deadline_ms / 1000
+            raise Doubt(f"no answer to a transaction of {self._id} within {seconds:g} s")
+        error = attempt.error
+        if error is not None:
+            self._abandon()
+            if _is_fenced(error):
+                raise Fenced(f"another process works as {self._id}: give this one its own --instance") from error
+            raise Doubt(f"a transaction of {self._id} failed: {type(error).__name__}: {error}") from error
+
+    def _abandon(self) -> None:
+        """Forget the producer: nothing it still holds may ever reach a later transaction."""
+        self._usable = False
+        threading.Thread(target=self._force_close, name="abandon-producer", daemon=True).start()
+
+    def _force_close(self) -> None:
+        # It is being thrown away: that it could not say goodbye changes nothing.
+        with contextlib.suppress(KafkaError):
+            self._producer.close(timeout=0)
+
+    def close(self) -> None:
+        """Close in order where nothing has failed."""
+        if self._usable:
+            self._usable = False
+            self._producer.close(timeout=2)
+
+
+_MAX_RECORD_BYTES = 8 << 20  # ours: examples wrap what a sender's 1 MB limit let in, and dead letters too
+
+
+def _is_fenced(error: BaseException | None) -> bool:
+    """Being fenced often shows as a plain KafkaError: look through the causes and the text."""
+    seen = 0
+    while error is not None and seen < 10:
+        if isinstance(error, (ProducerFencedError, FencedInstanceIdError)):
+            return True
+        if any(name in str(error) for name in ("ProducerFenced", "InvalidProducerEpoch", "FencedInstanceId")):
+            return True
+        error = error.__cause__ or error.__context__
+        seen += 1
+    return False
