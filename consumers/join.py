@@ -23,6 +23,7 @@ Weight = Callable[[Features, Scalar], float]
 
 _WAITING, _JOINED, _EXPIRED, _NONE = 1, 2, 3, 0
 _LONGEST_PLAIN_ID: Final = 400  # the local store's keys are bounded; longer ids are kept by their hash
+_MOST_LABELS_AN_ID: Final = 16  # waiting at once: a sender stuck in a loop must not fill the store
 
 
 @dataclass(frozen=True)
@@ -182,9 +183,7 @@ class PartitionJoin:
             self._count("late" if time > entry.time else "unknown")
         elif entry.state == _WAITING:
             self._join(entry, label, offset, time)
-        elif entry.state == _EXPIRED:
-            self._count("late")
-        elif time > entry.joined_at + rules.dedup_window:
+        elif entry.state == _EXPIRED or time > entry.joined_at + rules.dedup_window:
             self._count("late")
         elif label.kind == "correction":
             self._count("correction")
@@ -222,6 +221,9 @@ class PartitionJoin:
             self._count("unknown")  # no prediction still to come can match it
             return
         entry = entry or _Entry(_NONE, 0, -1, None, [])
+        if len(entry.labels) >= _MOST_LABELS_AN_ID:
+            self._count("duplicate")
+            return
         if label.kind == "correction" and entry.labels:
             first = codec_label(entry.labels[0].label)
             replaced = msgspec.structs.replace(first, value=label.value, source=label.source, weight=label.weight)
@@ -239,9 +241,8 @@ class PartitionJoin:
 
     def _expire_predictions(self) -> None:
         state, wait = self.state, self._rules.label_wait
-        if self._next_expiry is None or state.labels_clock <= self._next_expiry:
-            if self._next_expiry != 0:
-                return
+        if (self._next_expiry is None or state.labels_clock <= self._next_expiry) and self._next_expiry != 0:
+            return
         due = []
         self._next_expiry = None
         for queued, value in self._store.scan(self._predictions, self._queue_key(self._predictions, state.examined)):
@@ -249,7 +250,7 @@ class PartitionJoin:
             if state.labels_clock <= time + wait:
                 self._next_expiry = time + wait
                 break
-            due.append((int.from_bytes(queued[3:], "big"), bytes(value[8:])))
+            due.append((int.from_bytes(queued[3:], "big"), value[8:]))
         for offset, key in due:
             state.examined = offset + 1
             entry = self._get(key)
@@ -282,7 +283,7 @@ class PartitionJoin:
             if state.predictions_clock <= time + wait:
                 self._next_label_expiry = time + wait
                 break
-            due.append((bytes(queued), bytes(value[8:])))
+            due.append((queued, value[8:]))
         for queued, key in due:
             self._store.delete(queued)
             self._drop_label(key, int.from_bytes(queued[3:], "big"))
@@ -313,7 +314,7 @@ class PartitionJoin:
             if clock <= until or offset >= self.state.examined:
                 self._next_forget = until
                 break
-            due.append((bytes(queued), offset, bytes(value[8:])))
+            due.append((queued, offset, value[8:]))
         for queued, offset, key in due:
             self._store.delete(queued)
             entry = self._get(key)
@@ -323,12 +324,10 @@ class PartitionJoin:
     # --- small parts -------------------------------------------------------------------------------
 
     def _tick_predictions(self, time: int) -> None:
-        if time > self.state.predictions_clock:
-            self.state.predictions_clock = time
+        self.state.predictions_clock = max(self.state.predictions_clock, time)
 
     def _tick_labels(self, time: int) -> None:
-        if time > self.state.labels_clock:
-            self.state.labels_clock = time
+        self.state.labels_clock = max(self.state.labels_clock, time)
 
     def _soonest(self, time: int) -> None:
         if self._next_expiry is None:

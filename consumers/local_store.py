@@ -13,7 +13,6 @@ from typing import Final, Protocol
 import lmdb
 
 _MAP_BYTES: Final = 1 << 40  # address space, not disk: the file grows as it is written
-_MAX_KEY: Final = 500
 
 
 class LocalStore(Protocol):
@@ -60,8 +59,8 @@ class DiskStore:
         return self._open
 
     def get(self, key: bytes) -> bytes | None:
-        value: bytes | None = self._txn.get(key)
-        return value
+        value = self._txn.get(key)
+        return None if value is None else bytes(value)
 
     def put(self, key: bytes, value: bytes) -> None:
         try:
@@ -76,10 +75,11 @@ class DiskStore:
         with self._txn.cursor() as cursor:
             if not cursor.set_range(max(start, prefix)):
                 return
-            for key, value in cursor:
+            for raw, value in cursor:
+                key = bytes(raw)
                 if not key.startswith(prefix):
                     return
-                yield key, value
+                yield key, bytes(value)
 
     def commit(self) -> None:
         if self._open is not None:

@@ -88,9 +88,9 @@ class Codec:
         The ten bytes every encoded event of this kind begins with.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, schema: dict[str, Any] | None = None) -> None:
         self.name = name
-        schema = full_schema(name)
+        schema = schema or full_schema(name)
         # The canonical form has no logical types and no docs, so this is any client's fingerprint.
         canonical = to_parsing_canonical_form(schema)
         self.fingerprint = bytes.fromhex(fingerprint(canonical, "CRC-64-AVRO"))
@@ -168,6 +168,16 @@ OUTCOME: Final = Codec("Outcome")
 PREDICTION: Final = Codec("Prediction")
 LABEL: Final = Codec("Label")
 EXAMPLE: Final = Codec("Example")
+
+
+def _example_tail() -> dict[str, Any]:
+    """Return the schema of what an Example has behind the fields of its Prediction."""
+    schema = full_schema("Example")
+    tail = [field for field in schema["fields"] if field["name"] not in ("event", "outcome")]
+    return {**schema, "name": "ExampleTail", "fields": tail}
+
+
+EXAMPLE_TAIL: Final = Codec("ExampleTail", _example_tail())
 TICK: Final = Codec("Tick")
 MODEL_UPDATE: Final = Codec("ModelUpdate")
 DEAD_LETTER: Final = Codec("DeadLetter")

@@ -1,0 +1,392 @@
+"""The joiner: predictions and labels in, examples out. It learns nothing.
+
+Its next sequence, its epoch and its counts ride in the metadata of both inputs' committed offsets, so
+they are decided by the same transaction as the examples. What waits is in a local store that is committed
+after that transaction: behind it, the store catches up without emitting; of another history, it is
+rebuilt from the topics.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import msgspec
+
+from consumers.failures import Refused
+from consumers.join import Emitted, JoinRules, JoinState, PartitionJoin
+from consumers.local_store import LocalStore
+from consumers.processor import Assignment, Batch, Output, Partition, Place, Positions, Record, Start
+from schemas import codec
+from schemas.codec import HEADER_BYTES, CodecError
+from schemas.events import DeadLetter, Label, read_label
+from schemas.target import TargetError
+from schemas.topics import Names, partition_of
+
+_TICK: Final = codec.TICK.encode({"written_by": "joiner"})
+_TICK_HEADER: Final = codec.TICK.header
+_TICK_EVERY_MS: Final = 1000
+_EXAMPLE_HEADER: Final = codec.EXAMPLE.header
+_PREDICTION_HEADER: Final = codec.PREDICTION.header
+
+
+@dataclass(frozen=True)
+class JoinerSettings:
+    """What a joiner is given.
+
+    Attributes
+    ----------
+    partitions
+        Of predictions and of labels.
+    max_pending
+        Predictions and labels that may wait in one partition before the faster topic is paused.
+    new_epoch
+        Begin anew where the committed place is of other topics, instead of refusing.
+    """
+
+    names: Names
+    rules: JoinRules
+    partitions: int
+    max_pending: int
+    new_epoch: bool = False
+
+
+class _Place(msgspec.Struct):
+    """What rides in the offsets' metadata. `waiting` and `clock`: predictions, labels."""
+
+    seq: int
+    epoch: str
+    ids: str
+    counts: dict[str, int]
+    waiting: tuple[int, int] = (0, 0)
+    clock: tuple[int, int] = (0, 0)
+
+
+class _Local(msgspec.Struct):
+    """What the local store says of itself, for one partition."""
+
+    group: str
+    epoch: str
+    offsets: tuple[int, int]
+    state: dict[str, Any]
+
+
+class _Lane:
+    """One partition's join, its place and its sequence."""
+
+    def __init__(self, join: PartitionJoin, place: _Place) -> None:
+        self.join = join
+        self.place = place
+        self.last_tick_ms = 0
+
+    def metadata(self) -> str:
+        state = self.join.state
+        self.place.counts = dict(state.counts)
+        self.place.waiting = (state.waiting_predictions, state.waiting_labels)
+        self.place.clock = (state.predictions_clock, state.labels_clock)
+        return msgspec.json.encode(self.place).decode()
+
+
+class Joiner:
+    """A `Processor`. See the module's text."""
+
+    def __init__(self, settings: JoinerSettings, store: LocalStore) -> None:
+        self._settings = settings
+        self._store = store
+        self._predictions = settings.names.topic("predictions")
+        self._labels = settings.names.topic("labels")
+        self._examples = settings.names.topic("examples")
+        self._dead_letters = settings.names.topic("dead-letters")
+        self._group = settings.names.group("joiner")
+        self._lanes: dict[int, _Lane] = {}
+        self._paused: frozenset[Partition] = frozenset()
+
+    @property
+    def topics(self) -> Sequence[str]:
+        return (self._predictions, self._labels)
+
+    # --- taking partitions over --------------------------------------------------------------------
+
+    def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:
+        self._store.rollback()
+        self._lanes = {}
+        ids = _short_ids(assignment.topic_ids[self._predictions], assignment.topic_ids[self._labels])
+        starts: dict[Partition, Start] = {}
+        for number in sorted({partition.partition for partition in assignment.committed}):
+            starts.update(self._take(number, assignment, ids))
+        return starts
+
+    def _take(self, number: int, assignment: Assignment, ids: str) -> dict[Partition, Start]:
+        pair = Partition(self._predictions, number), Partition(self._labels, number)
+        if not all(partition in assignment.committed for partition in pair):
+            raise Refused(
+                f"partition {number} of predictions and of labels came apart: "
+                f"{self._predictions} and {self._labels} must have the same number of partitions"
+            )
+        places = [assignment.committed[partition] for partition in pair]
+        committed = self._agreed(number, places, ids)
+        if committed is None or places[0] is None or places[1] is None:
+            return self._begin(number, pair, assignment, ids)
+        for partition, place in zip(pair, places, strict=True):
+            if place is not None and place.offset < assignment.beginnings[partition]:
+                raise Refused(
+                    f"retention has overtaken the joiner: it stands at {place.offset} in {partition.topic}"
+                    f"[{number}], which now begins at {assignment.beginnings[partition]}. To go on without "
+                    "what is gone, start it once with --new-epoch fresh"
+                )
+        return self._resume(number, pair, (places[0].offset, places[1].offset), committed, assignment)
+
+    def _agreed(self, number: int, places: list[Place | None], ids: str) -> _Place | None:
+        """Return what both offsets' metadata say; they were committed together and must be equal."""
+        if places == [None, None]:
+            return None
+        texts = {"" if place is None else place.metadata for place in places}
+        ways = "start the joiner once with --new-epoch fresh to begin a new lane at what the topics hold now"
+        if len(texts) != 1 or texts == {""}:
+            if self._settings.new_epoch:
+                return None
+            raise Refused(f"the joiner's committed places in partition {number} do not belong together; {ways}")
+        try:
+            place = msgspec.json.decode(texts.pop(), type=_Place)
+        except msgspec.DecodeError as error:
+            raise Refused(f"the joiner's committed metadata in partition {number} is not its own; {ways}") from error
+        if place.ids != ids:
+            if self._settings.new_epoch:
+                return None
+            raise Refused(
+                f"{self._predictions} or {self._labels} is another topic than the one the joiner read "
+                f"(it was deleted and made again); {ways}"
+            )
+        return place
+
+    def _begin(
+        self, number: int, pair: tuple[Partition, Partition], assignment: Assignment, ids: str
+    ) -> dict[Partition, Start]:
+        """Begin a lane. Its epoch is made of the topics' ids, so that the same lane begun twice is noticed."""
+        self._wipe(number)
+        epoch = ids
+        if self._settings.new_epoch:
+            beginnings = [assignment.beginnings[partition] for partition in pair]
+            epoch += "-" + hashlib.sha256(repr((ids, beginnings)).encode()).hexdigest()[:8]
+        self._open(number, _Place(0, epoch, ids, {}), JoinState())
+        return {partition: Start(live=assignment.beginnings[partition]) for partition in pair}
+
+    def _resume(
+        self,
+        number: int,
+        pair: tuple[Partition, Partition],
+        offsets: tuple[int, int],
+        place: _Place,
+        assignment: Assignment,
+    ) -> dict[Partition, Start]:
+        local = self._local(number)
+        if local is not None and self._continues(local, place, pair, offsets, assignment):
+            state = JoinState(**local.state)
+            state.counts = dict(place.counts)
+            self._open(number, place, state)
+            starts = zip(pair, offsets, local.offsets, strict=True)
+            return {partition: Start(live=live, recover_from=behind) for partition, live, behind in starts}
+        self._wipe(number)
+        self._open(number, place, JoinState(counts=dict(place.counts)))
+        since = max(0, min(place.clock) - self._settings.rules.remembered)
+        return {partition: Start(live=live, recover_since=since) for partition, live in zip(pair, offsets, strict=True)}
+
+    def _continues(
+        self,
+        local: _Local,
+        place: _Place,
+        pair: tuple[Partition, Partition],
+        offsets: tuple[int, int],
+        assignment: Assignment,
+    ) -> bool:
+        return (
+            local.group == self._group
+            and local.epoch == place.epoch
+            and all(mine <= theirs for mine, theirs in zip(local.offsets, offsets, strict=True))
+            and all(mine >= assignment.beginnings[at] for mine, at in zip(local.offsets, pair, strict=True))
+        )
+
+    def _open(self, number: int, place: _Place, state: JoinState) -> None:
+        self._lanes[number] = _Lane(PartitionJoin(self._store, number, self._settings.rules, state), place)
+
+    def _local(self, number: int) -> _Local | None:
+        raw = self._store.get(_meta_key(number))
+        return None if raw is None else msgspec.msgpack.decode(raw, type=_Local)
+
+    def _wipe(self, number: int) -> None:
+        place = number.to_bytes(2, "big")
+        for prefix in (b"e", b"p", b"l"):
+            keys = [key for key, _ in self._store.scan(prefix + place, prefix + place)]
+            for key in keys:
+                self._store.delete(key)
+        self._store.delete(_meta_key(number))
+
+    # --- records -----------------------------------------------------------------------------------
+
+    def recover(self, batch: Batch) -> None:
+        numbers = {partition.partition for partition in batch}
+        for number in sorted(numbers):
+            lane = self._lanes[number]
+            counts = dict(lane.place.counts)
+            self._apply(number, batch, outputs=None)
+            lane.join.emitted.clear()
+            # What was counted the first time is in the committed metadata already.
+            lane.join.state.counts = counts
+
+    def process(self, batch: Batch) -> list[Output]:
+        outputs: list[Output] = []
+        for number in sorted({partition.partition for partition in batch}):
+            self._apply(number, batch, outputs)
+            outputs += self._write(number)
+        self._note_full()
+        return outputs
+
+    def _apply(self, number: int, batch: Batch, outputs: list[Output] | None) -> None:
+        """The one door for records; `outputs` is `None` in recovery."""
+        join = self._lanes[number].join
+        for record in batch.get(Partition(self._predictions, number), ()):
+            value = record.value or b""
+            if value.startswith(_PREDICTION_HEADER):
+                try:
+                    join.prediction(value, record.offset, record.timestamp)
+                    continue
+                except CodecError as error:
+                    self._refuse(record, "codec", str(error), outputs)
+            else:
+                self._refuse(record, "codec", "not a prediction of Millstream's", outputs)
+        for record in batch.get(Partition(self._labels, number), ()):
+            self._apply_label(number, join, record, outputs)
+        join.advance()
+
+    def _apply_label(self, number: int, join: PartitionJoin, record: Record, outputs: list[Output] | None) -> None:
+        value = record.value or b""
+        if value.startswith(_TICK_HEADER):
+            join.tick(record.timestamp)
+            return
+        try:
+            label = read_label(value, default_time=record.timestamp)
+            label = msgspec.structs.replace(label, value=self._settings.rules.target.coerce(label.value))
+        except (CodecError, TargetError) as error:
+            join.tick(record.timestamp)
+            code = "codec" if isinstance(error, CodecError) else "label"
+            self._refuse(record, code, str(error), outputs)
+            _count(join, "refused")
+            return
+        right = partition_of(label.event_id, self._settings.partitions)
+        if right != number:
+            join.tick(record.timestamp)
+            _count(join, "forwarded")
+            if outputs is not None:
+                outputs.append(Output(self._labels, right, label.event_id.encode(), value))
+            return
+        join.label(label, record.offset, record.timestamp)
+
+    def _refuse(self, record: Record, code: str, reason: str, outputs: list[Output] | None) -> None:
+        if outputs is None:
+            return
+        letter = DeadLetter(
+            record.topic,
+            record.partition,
+            record.offset,
+            record.timestamp,
+            record.key,
+            record.value,
+            list(record.headers),
+            "joiner",
+            code,
+            reason,
+            record.timestamp,
+        )
+        outputs.append(Output(self._dead_letters, 0, record.key, letter.encode()))
+
+    def _write(self, number: int) -> list[Output]:
+        """Number what was joined and encode it: the prediction's bytes, then label, lane and places."""
+        lane = self._lanes[number]
+        place, name = lane.place, str(number)
+        outputs = []
+        for emitted in lane.join.emitted:
+            outputs.append(Output(self._examples, 0, None, _example(emitted, number, name, place.epoch, place.seq)))
+            place.seq += 1
+        lane.join.emitted.clear()
+        return outputs
+
+    # --- time, places, the end ---------------------------------------------------------------------
+
+    def tick(self, now_ms: int) -> list[Output]:
+        """Where labels stand still and a wait should end, have the broker put its time there as data."""
+        outputs = []
+        for number, lane in self._lanes.items():
+            if now_ms - lane.last_tick_ms < _TICK_EVERY_MS:
+                continue
+            lane.last_tick_ms = now_ms
+            ends = lane.join.oldest_wait_ends()
+            if ends is not None and lane.join.state.labels_clock <= ends < now_ms:
+                outputs.append(Output(self._labels, number, None, _TICK))
+        return outputs
+
+    def places(self, read: Positions) -> Mapping[Partition, Place]:
+        places = {}
+        for number, lane in self._lanes.items():
+            metadata = lane.metadata()
+            for topic in self.topics:
+                partition = Partition(topic, number)
+                places[partition] = Place(read[partition], metadata)
+        return places
+
+    def committed(self, places: Mapping[Partition, Place]) -> None:
+        for number, lane in self._lanes.items():
+            offsets = tuple(places[Partition(topic, number)].offset for topic in self.topics)
+            local = _Local(self._group, lane.place.epoch, (offsets[0], offsets[1]), asdict(lane.join.state))
+            self._store.put(_meta_key(number), msgspec.msgpack.encode(local))
+        self._store.commit()
+
+    def paused(self) -> frozenset[Partition]:
+        return self._paused
+
+    def _note_full(self) -> None:
+        """At the cap, hold the topic that runs ahead until the other has caught up: nothing is thrown away."""
+        full = set()
+        for number, lane in self._lanes.items():
+            state = lane.join.state
+            if state.waiting_predictions + state.waiting_labels >= self._settings.max_pending:
+                ahead = self._predictions if state.predictions_clock >= state.labels_clock else self._labels
+                full.add(Partition(ahead, number))
+        self._paused = frozenset(full)
+
+    def stopping(self) -> list[Output]:
+        return []
+
+    def close(self) -> None:
+        self._store.close()
+
+
+def _example(emitted: Emitted, number: int, name: str, epoch: str, sequence: int) -> bytes:
+    label: Label | None = emitted.label
+    tail = codec.EXAMPLE_TAIL.encode_body(
+        {
+            "label": None if label is None else msgspec.structs.asdict(label),
+            "lane": {"name": name, "epoch": epoch, "sequence": sequence},
+            "joined": {
+                "partition": number,
+                "prediction_offset": emitted.prediction_offset,
+                "prediction_time": emitted.prediction_time,
+                "label_offset": emitted.label_offset,
+                "label_time": emitted.label_time,
+            },
+        }
+    )
+    return _EXAMPLE_HEADER + emitted.prediction[HEADER_BYTES:] + tail
+
+
+def _count(join: PartitionJoin, what: str) -> None:
+    join.state.counts[what] = join.state.counts.get(what, 0) + 1
+
+
+def _meta_key(number: int) -> bytes:
+    return b"m" + number.to_bytes(2, "big")
+
+
+def _short_ids(*topic_ids: str) -> str:
+    return hashlib.sha256(" ".join(topic_ids).encode()).hexdigest()[:16]
