@@ -1,0 +1,318 @@
+"""What a source yields, and how the columns of a row become an event and its label."""
+
+from __future__ import annotations
+
+import abc
+import math
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Final
+
+import msgspec
+
+from producers.values import NotAValue
+from schemas.contract import Contract
+from schemas.events import Features, FeatureValue, LabelValue
+from schemas.target import Target, TargetError
+
+_LONG: Final = 1 << 63
+_YEAR_9999_MS: Final = 253_402_300_800_000
+
+
+class SourceError(ValueError):
+    """A file or data set cannot be read as events; the message names it and what to do."""
+
+
+class BadRow(SourceError):  # noqa: N818 - a row, and not an error of the program
+    """One row cannot be an event.
+
+    Attributes
+    ----------
+    source, line, reason
+        The message's parts. `line` is the line of a text file (1 is its first), else the record's number.
+    """
+
+    def __init__(self, source: str, line: int, reason: str, unit: str = "line") -> None:
+        super().__init__(f"{source}, {unit} {line}: {reason}")
+        self.source = source
+        self.line = line
+        self.reason = reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSpec:
+    """Which columns mean what.
+
+    Parameters
+    ----------
+    target
+        What a label has to be; a row with another label is a bad row. None takes any.
+    label
+        The label's column. None: there is no label, every column is a feature.
+    id
+        The column or columns that name an event. Several are joined with ``/``. Without, an event is
+        ``<file's stem>-<row>-<8 hex of its content>``: the same file gives the same ids each time.
+    time
+        The column of the event's time: ISO 8601 (UTC unless it says otherwise) or ms since 1970.
+        Without, an event's time is when its row was read.
+    contract
+        Its types decide how text is read; without one, a CSV's columns are looked at.
+    label_required
+        Whether a source without the label's column is refused. One row without a value in it never is:
+        that event has no label yet.
+    """
+
+    target: Target | None = None
+    label: str | None = "label"
+    id: str | Sequence[str] | None = None
+    time: str | None = None
+    contract: Contract = field(default_factory=Contract)
+    label_required: bool = True
+
+    @property
+    def id_columns(self) -> tuple[str, ...]:
+        """`id` as a tuple, empty where there is none."""
+        if self.id is None:
+            return ()
+        return (self.id,) if isinstance(self.id, str) else tuple(self.id)
+
+    @property
+    def named(self) -> dict[str, str]:
+        """The columns that are no features, with what each is."""
+        named = dict.fromkeys(self.id_columns, "the id")
+        if self.time is not None:
+            named[self.time] = "the time"
+        if self.label is not None:
+            named[self.label] = "the label"
+        return named
+
+    def label_type(self) -> str | None:
+        """How a label that is text is to be read: ``number``, ``string``, or None to go by the column."""
+        if self.target is None:
+            return None
+        if self.target.task == "regression":
+            return "number"
+        known = (self.target.positive, *(self.target.classes or ()))
+        return "string" if any(isinstance(value, str) for value in known) else None
+
+
+class SourceRow(msgspec.Struct, frozen=True, gc=False):
+    """One event of a source. `row_number` counts from 1; `line` is where to find it in the file."""
+
+    event_id: str
+    event_time_ms: int
+    features: Features
+    label: LabelValue | None
+    row_number: int
+    line: int
+
+
+class RawRow(msgspec.Struct, frozen=True, gc=False):
+    """One row as its format gives it: features ready, the named columns as they stand there."""
+
+    line: int
+    features: Features
+    named: dict[str, object]
+    content: bytes
+
+
+OnBad = Callable[[BadRow], None]
+
+
+class Source(abc.ABC):
+    """Rows from one place, the same ones in the same order each time it is asked.
+
+    Attributes
+    ----------
+    name
+        As the user wrote it, for messages.
+    stem
+        What event ids begin with where the source names none.
+    """
+
+    unit = "line"
+
+    def __init__(self, name: str, stem: str, spec: SourceSpec) -> None:
+        self.name = name
+        self.stem = stem
+        self.spec = spec
+
+    @abc.abstractmethod
+    def raw_rows(self, on_bad: OnBad) -> Iterator[RawRow]:
+        """Yield the rows; hand those that cannot be read to `on_bad` and go on."""
+
+    @abc.abstractmethod
+    def count(self) -> int | None:
+        """Return about how many rows there are, None where finding out would cost too much."""
+
+    @abc.abstractmethod
+    def sha256(self) -> str:
+        """Return the hash of the content, as 64 hex digits."""
+
+    def bad(self, line: int, reason: str) -> BadRow:
+        """Return the error for a row."""
+        return BadRow(self.name, line, reason, self.unit)
+
+    def require_columns(self, columns: Sequence[str]) -> None:
+        """Refuse a source that lacks a column the spec names."""
+        for column, meaning in self.spec.named.items():
+            if column in columns or (meaning == "the label" and not self.spec.label_required):
+                continue
+            there = ", ".join(columns[:30]) + (", …" if len(columns) > 30 else "")
+            raise SourceError(f"{self.name} has no column {column!r} ({meaning}); it has: {there}")
+
+    def rows(self, on_bad: OnBad | None = None) -> Iterator[SourceRow]:
+        """Yield the events.
+
+        Parameters
+        ----------
+        on_bad
+            Called with each row that cannot be an event; such rows keep their number. Without it, the
+            first one is raised.
+
+        Raises
+        ------
+        SourceError
+            Where the source as a whole cannot be read, or lacks a column.
+        BadRow
+            Where a row is bad and there is no `on_bad`.
+        """
+        number = 0
+        make = self._row
+
+        def refuse(bad: BadRow) -> None:
+            nonlocal number
+            number += 1
+            if on_bad is None:
+                raise bad
+            on_bad(bad)
+
+        for raw in self.raw_rows(refuse):
+            try:
+                row = make(raw, number + 1)
+            except NotAValue as error:
+                refuse(self.bad(raw.line, str(error)))
+                continue
+            number += 1
+            yield row
+
+    def _row(self, raw: RawRow, number: int) -> SourceRow:
+        spec, named = self.spec, raw.named
+        if spec.id is None:
+            event_id = f"{self.stem}-{number}-{zlib.crc32(raw.content):08x}"
+        else:
+            event_id = _event_id(spec.id_columns, named)
+        when = int(time.time() * 1000) if spec.time is None else _time_ms(spec.time, named.get(spec.time))
+        label = None if spec.label is None else named.get(spec.label)
+        if label is not None:
+            self._check_label(label)
+        return SourceRow(event_id, when, raw.features, label, number, raw.line)  # type: ignore[arg-type]
+
+    def _check_label(self, label: object) -> None:
+        if not isinstance(label, (bool, int, float, str)):
+            raise NotAValue(f"the label is {type(label).__name__}: it must be a number, a string or a boolean")
+        if isinstance(label, float) and not math.isfinite(label):
+            raise NotAValue(f"the label is {label}")
+        if isinstance(label, int):
+            fits_long(label, "the label")
+        if self.spec.target is None:
+            return
+        try:
+            self.spec.target.coerce(label)
+        except TargetError as error:
+            raise NotAValue(str(error)) from error
+
+
+def feature(name: str, value: object) -> FeatureValue:
+    """Return a decoded value as one that an event can carry.
+
+    Raises
+    ------
+    NotAValue
+        Where no feature can hold it.
+    """
+    if value is None or isinstance(value, (bool, str, bytes)):
+        return value
+    if isinstance(value, int):
+        return fits_long(value, f"feature {name!r}")
+    if isinstance(value, float):
+        if math.isinf(value):
+            raise NotAValue(f"feature {name!r} is {value}: numbers must be finite")
+        # NaN means missing everywhere in Millstream, and missing is written one way only.
+        return None if math.isnan(value) else value
+    if isinstance(value, list):
+        return _vector(name, value)
+    if isinstance(value, (datetime, date)):
+        return _datetime_ms(value)
+    if isinstance(value, dict):
+        raise NotAValue(f"feature {name!r} is an object: write its parts as columns of their own")
+    raise NotAValue(f"feature {name!r} is of type {type(value).__name__}, which no feature can be")
+
+
+def _vector(name: str, values: list[object]) -> list[float]:
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise NotAValue(f"feature {name!r} is a list that holds {value!r}: only lists of numbers are taken")
+        if not math.isfinite(value):
+            raise NotAValue(f"feature {name!r} is a list that holds {value}: numbers must be finite")
+    return [float(value) for value in values]  # type: ignore[arg-type]
+
+
+def fits_long(value: int, what: str) -> int:
+    """Return `value`, if 64 bits hold it."""
+    if -_LONG <= value < _LONG:
+        return value
+    raise NotAValue(f"{what} is {value}: whole numbers have at most 64 bits")
+
+
+def _event_id(columns: tuple[str, ...], named: dict[str, object]) -> str:
+    parts = []
+    for column in columns:
+        value = named.get(column)
+        if value is None or value == "":
+            raise NotAValue(f"the id column {column!r} is empty")
+        if isinstance(value, (bool, list, dict, bytes)):
+            raise NotAValue(f"the id column {column!r} holds {value!r}: an id is a string or a number")
+        parts.append(str(value))
+    if len(parts) == 1:
+        return parts[0]
+    # Escaped, so that ("a/b", "c") and ("a", "b/c") stay two ids.
+    return "/".join(part.replace("%", "%25").replace("/", "%2F") for part in parts)
+
+
+def _time_ms(column: str, value: object) -> int:
+    try:
+        if isinstance(value, str):
+            ms = _text_ms(value.strip())
+        elif isinstance(value, (datetime, date)):
+            ms = _datetime_ms(value)
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            ms = int(value)
+        else:
+            raise ValueError("no time")  # noqa: TRY004, TRY301 - said in one sentence below
+        if not -_YEAR_9999_MS < ms < _YEAR_9999_MS:
+            raise ValueError("too far away")  # noqa: TRY301 - said in one sentence below
+    except (ValueError, OverflowError) as error:
+        raise NotAValue(
+            f"the time column {column!r} holds {value!r}: neither ISO 8601 (2026-01-31T12:00:00Z) nor ms since 1970"
+        ) from error
+    return ms
+
+
+def _text_ms(text: str) -> int:
+    try:
+        # "20260131" is a basic ISO date and "1769860800000" is not: whole numbers are ms, always.
+        return int(text)
+    except ValueError:
+        return _datetime_ms(datetime.fromisoformat(text))
+
+
+def _datetime_ms(when: datetime | date) -> int:
+    if not isinstance(when, datetime):
+        when = datetime(when.year, when.month, when.day)
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    return round(when.timestamp() * 1000)

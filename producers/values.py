@@ -1,0 +1,207 @@
+"""Reading values out of text: of which type a column is, and what one cell of it means.
+
+A column is of a type only if every cell looked at is; the same cells give the same type. Empty means
+missing, and so does NaN in a column of numbers. ``007`` is a string: as a number it would lose its zeros.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable
+from typing import Final, Literal
+
+import msgspec
+
+from schemas.events import FeatureValue
+
+Kind = Literal["number", "integer", "boolean", "string", "bytes", "vector"]
+Read = Callable[[str], FeatureValue]
+
+_INTEGER: Final = re.compile(r"[+-]?(?:0|[1-9]\d{0,17})", re.ASCII)
+_NUMBER: Final = re.compile(
+    r"[+-]?(?:(?:0|[1-9]\d*)(?:\.\d*)?(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?|inf(?:inity)?|nan)", re.ASCII | re.IGNORECASE
+)
+_NAN: Final = re.compile(r"[+-]?nan", re.IGNORECASE)
+_BOOLEANS: Final = {"true": True, "false": False}
+_LOOSE_BOOLEANS: Final = {**_BOOLEANS, "1": True, "0": False, "yes": True, "no": False, "t": True, "f": False}
+
+
+class NotAValue(ValueError):  # noqa: N818
+    """A cell does not hold what its column is of."""
+
+
+def kind_of(cell: str) -> Kind | None:
+    """Return the narrowest type a cell is of; None where it says nothing (empty, NaN).
+
+    >>> [kind_of(cell) for cell in ("3", "2.5", "true", "007", "[1, 2]", "", "nan")]
+    ['integer', 'number', 'boolean', 'string', 'vector', None, None]
+    """
+    text = cell.strip()
+    if not text or _NAN.fullmatch(text):
+        return None
+    if _INTEGER.fullmatch(text):
+        return "integer"
+    if _NUMBER.fullmatch(text):
+        return "number"
+    if text.lower() in _BOOLEANS:
+        return "boolean"
+    return "vector" if _as_vector(text) is not None else "string"
+
+
+class ColumnGuess:
+    """Of which type all cells of a column are, told cell by cell.
+
+    >>> guess = ColumnGuess()
+    >>> for cell in ("1", "2.5", ""):
+    ...     guess.add(cell)
+    >>> guess.kind
+    'number'
+    """
+
+    def __init__(self) -> None:
+        self._found: Kind | None = None
+        self._holds_nan = False
+
+    def add(self, cell: str) -> None:
+        """Take one more cell into account."""
+        if self._found == "string":
+            return
+        kind = kind_of(cell)
+        if kind is not None:
+            self._found = kind if self._found is None else widest(self._found, kind)
+        elif cell.strip():
+            self._holds_nan = True
+
+    @property
+    def kind(self) -> Kind | None:
+        """The narrowest type that fits all; None where every cell was missing."""
+        # "nan" is missing among numbers and a word among booleans.
+        return "string" if self._holds_nan and self._found in {"boolean", "vector"} else self._found
+
+
+def widest(one: Kind, other: Kind) -> Kind:
+    """Return the type that takes both: a string, unless both are numbers."""
+    if one == other:
+        return one
+    return "number" if {one, other} == {"integer", "number"} else "string"
+
+
+def reader(kind: Kind | None, *, exact: bool = False) -> Read:
+    """Return the function that reads the cells of a column.
+
+    Parameters
+    ----------
+    kind
+        The column's type. None, for a column without a value so far: each cell goes by what it looks like.
+    exact
+        The type was asked for, not guessed: an integer is nothing but one, and 0 and 1 do as booleans.
+    """
+    if kind == "integer":
+        return _exact_integer if exact else _integer
+    if kind == "boolean":
+        return _loose_boolean if exact else _boolean
+    return _BY_LOOKS if kind is None else _READERS[kind]
+
+
+def _number(cell: str) -> FeatureValue:
+    try:
+        value = float(cell)
+    except ValueError:
+        if not cell.strip():
+            return None
+        raise NotAValue(f"{_short(cell)} is not a number") from None
+    if value - value != 0.0:
+        if value != value:  # noqa: PLR0124 - the test for NaN
+            return None
+        raise NotAValue(f"{cell.strip()} is not finite")
+    if "_" in cell:
+        raise NotAValue(f"{_short(cell)} is not a number")
+    return value
+
+
+def _integer(cell: str) -> FeatureValue:
+    try:
+        value = int(cell)
+    except ValueError:
+        return _number(cell)
+    # Beyond 64 bits an integer travels as a double.
+    return value if len(cell) < 19 and "_" not in cell else _number(cell)
+
+
+def _exact_integer(cell: str) -> FeatureValue:
+    value = _integer(cell)
+    if isinstance(value, float):
+        if not value.is_integer() or abs(value) >= 1 << 63:
+            raise NotAValue(f"{_short(cell)} is not a whole number of 64 bits")
+        return int(value)
+    return value
+
+
+def _boolean(cell: str) -> FeatureValue:
+    return _word(cell, _BOOLEANS)
+
+
+def _loose_boolean(cell: str) -> FeatureValue:
+    return _word(cell, _LOOSE_BOOLEANS)
+
+
+def _word(cell: str, words: dict[str, bool]) -> FeatureValue:
+    text = cell.strip().lower()
+    if not text:
+        return None
+    if text in words:
+        return words[text]
+    raise NotAValue(f"{_short(cell)} is neither true nor false")
+
+
+def _string(cell: str) -> FeatureValue:
+    return cell or None
+
+
+def _bytes(cell: str) -> FeatureValue:
+    if not cell.strip():
+        return None
+    return base64_bytes(cell)
+
+
+def base64_bytes(text: str) -> bytes:
+    """Return the bytes that base64 text stands for. NotAValue where it is none."""
+    try:
+        return base64.b64decode(text.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        raise NotAValue(f"{_short(text)} is not base64") from None
+
+
+def _as_vector(text: str) -> list[float] | None:
+    if not text.startswith("["):
+        return None
+    try:
+        return msgspec.json.decode(text, type=list[float])
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return None
+
+
+def _vector(cell: str) -> FeatureValue:
+    text = cell.strip()
+    if not text:
+        return None
+    values = _as_vector(text)
+    if values is None:
+        raise NotAValue(f"{_short(cell)} is not a list of numbers such as [1, 2.5]")
+    return values
+
+
+def _by_looks(cell: str) -> FeatureValue:
+    kind = kind_of(cell)
+    return None if kind is None else reader(kind)(cell)
+
+
+_READERS: Final[dict[str, Read]] = {"number": _number, "string": _string, "bytes": _bytes, "vector": _vector}
+_BY_LOOKS: Final[Read] = _by_looks
+
+
+def _short(cell: str) -> str:
+    text = repr(cell.strip())
+    return text if len(text) <= 40 else text[:39] + "…"
