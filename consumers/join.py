@@ -273,9 +273,9 @@ class PartitionJoin:
 
     def _expire_labels(self) -> None:
         state, wait = self.state, self._rules.label_wait
-        if self._next_label_expiry is None or state.predictions_clock <= self._next_label_expiry:
-            if self._next_label_expiry != 0:
-                return
+        next_at = self._next_label_expiry
+        if (next_at is None or state.predictions_clock <= next_at) and next_at != 0:
+            return
         due = []
         self._next_label_expiry = None
         for queued, value in self._store.scan(self._labels, self._labels):

@@ -226,14 +226,20 @@ class Joiner:
     # --- records -----------------------------------------------------------------------------------
 
     def recover(self, batch: Batch) -> None:
-        numbers = {partition.partition for partition in batch}
-        for number in sorted(numbers):
-            lane = self._lanes[number]
-            counts = dict(lane.place.counts)
+        for number in sorted({partition.partition for partition in batch}):
             self._apply(number, batch, outputs=None)
+            self._lanes[number].join.emitted.clear()
+
+    def recovered(self) -> None:
+        for lane in self._lanes.values():
+            state = lane.join.state
+            # Waits that the committed clocks have ended were ended, and emitted, before.
+            state.predictions_clock = max(state.predictions_clock, lane.place.clock[0])
+            state.labels_clock = max(state.labels_clock, lane.place.clock[1])
+            lane.join.advance()
             lane.join.emitted.clear()
             # What was counted the first time is in the committed metadata already.
-            lane.join.state.counts = counts
+            state.counts = dict(lane.place.counts)
 
     def process(self, batch: Batch) -> list[Output]:
         outputs: list[Output] = []

@@ -276,6 +276,7 @@ class Loop:
             assignment = self._describe(consumer, assigned)
             starts = self._processor.assigned(assignment)
             self._recover(consumer, starts)
+            self._processor.recovered()
             for partition, start in starts.items():
                 consumer.seek(TopicPartition(*partition), start.live)
                 consumer.resume(TopicPartition(*partition))

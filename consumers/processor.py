@@ -110,6 +110,9 @@ class Processor(Protocol):
     def recover(self, batch: Batch) -> None:
         """Apply records whose effects are in the log already: state changes, nothing goes out."""
 
+    def recovered(self) -> None:
+        """Hear that all of it has been recovered."""
+
     def process(self, batch: Batch) -> list[Output]:
         """Apply records and return what to send, in order."""
 

@@ -1,0 +1,93 @@
+"""Which example of a lane is next, and whether one that comes again is the very same."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from consumers.failures import Refused
+from schemas.events import Lane
+
+REMEMBERED: Final = 1024  # how many of the newest ids of a lane are kept, by their hash
+
+
+def _digest(event_id: str) -> int:
+    return int.from_bytes(hashlib.blake2b(event_id.encode(), digest_size=8).digest(), "big")
+
+
+@dataclass
+class _LaneState:
+    epoch: str
+    next: int = 0
+    ids: array[int] = field(default_factory=lambda: array("Q"))
+
+
+class Lanes:
+    """Admits each example of each lane once, in order.
+
+    A repeat is skipped only if it is remembered as the same sequence of the same event; anything else out
+    of order stops the learner. A learner that merely skipped "repeats" once swallowed 600 new examples of
+    a joiner that had begun again at 0.
+    """
+
+    def __init__(self) -> None:
+        self._lanes: dict[str, _LaneState] = {}
+
+    def admit(self, lane: Lane, event_id: str) -> bool:
+        """Return whether the example is new; `False` for a repeat of what is remembered.
+
+        Raises
+        ------
+        Refused
+            Where a sequence is missing, or comes again as another event.
+        """
+        state = self._lanes.get(lane.name)
+        if state is None or state.epoch != lane.epoch:
+            if lane.sequence != 0:
+                raise Refused(
+                    f"lane {lane.name} begins epoch {lane.epoch!r} with sequence {lane.sequence}, not 0: "
+                    f"{lane.sequence} examples before it are not on the log. {_WAYS}"
+                )
+            self._lanes[lane.name] = state = _LaneState(lane.epoch)
+        if lane.sequence == state.next:
+            self._remember(state, event_id)
+            return True
+        if lane.sequence < state.next:
+            back = state.next - lane.sequence
+            if back <= len(state.ids) and state.ids[lane.sequence % REMEMBERED] == _digest(event_id):
+                return False
+            raise Refused(
+                f"lane {lane.name} has sequence {lane.sequence} again, as event {event_id!r}, where "
+                f"{state.next} was to come: its joiner has begun anew. {_WAYS}"
+            )
+        raise Refused(
+            f"lane {lane.name} jumps from sequence {state.next} to {lane.sequence}: "
+            f"{lane.sequence - state.next} examples are not on the log. {_WAYS}"
+        )
+
+    def _remember(self, state: _LaneState, event_id: str) -> None:
+        slot = state.next % REMEMBERED
+        if slot < len(state.ids):
+            state.ids[slot] = _digest(event_id)
+        else:
+            state.ids.append(_digest(event_id))
+        state.next += 1
+
+    def dump(self) -> dict[str, Any]:
+        """Return the state as plain values."""
+        return {name: (state.epoch, state.next, state.ids.tobytes()) for name, state in self._lanes.items()}
+
+    @classmethod
+    def load(cls, dumped: dict[str, Any]) -> Lanes:
+        """Return lanes as they were dumped."""
+        lanes = cls()
+        for name, (epoch, following, ids) in dumped.items():
+            remembered = array("Q")
+            remembered.frombytes(ids)
+            lanes._lanes[name] = _LaneState(epoch, following, remembered)
+        return lanes
+
+
+_WAYS: Final = "Nothing was learned from it. `millstream examples STREAM` shows the log; see docs/operations.md"

@@ -1,0 +1,266 @@
+"""The predictor: features in, exactly one answer for each out, by whichever version is newest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import msgspec
+
+from consumers.processor import Assignment, Batch, Output, Partition, Place, Positions, Record, Start
+from consumers.river_model import NO_ANSWER, Answer, RiverModel, wire_value
+from schemas import codec
+from schemas.codec import HEADER_BYTES, CodecError
+from schemas.contract import Contract, ContractError
+from schemas.events import DeadLetter, Event, Features, read_event
+from schemas.topics import Names, partition_of
+
+_FAR_FUTURE_MS: Final = 24 * 3600 * 1000
+_LONGEST_ID: Final = 1024
+_EVENT_HEADER: Final = codec.EVENT.header
+_PREDICTION_HEADER: Final = codec.PREDICTION.header
+_HAS_OUTCOME: Final = b"\x02"  # the second branch of [null, Outcome]
+
+
+@dataclass(frozen=True)
+class PredictorSettings:
+    """What a predictor is given. `partitions`: of predictions."""
+
+    names: Names
+    contract: Contract
+    partitions: int
+
+
+@dataclass(frozen=True)
+class ServedVersion:
+    """A version ready to answer.
+
+    Attributes
+    ----------
+    since_ms
+        When it was ready here, wall clock.
+    delay_ms
+        From the broker's time of the oldest label it newly learned to `since_ms`; `None` without labels.
+    """
+
+    model: RiverModel
+    name: str
+    epoch: int
+    examples: int
+    since_ms: int
+    delay_ms: int | None
+
+    def metadata(self) -> str:
+        place = {
+            "v": f"{self.epoch}/{self.examples}",
+            "at": self.since_ms,
+            "delay": self.delay_ms,
+            "m": self.name,
+        }
+        return msgspec.json.encode(place).decode()
+
+
+class VersionSource(Protocol):
+    """Where a predictor finds what to serve."""
+
+    def newest(self) -> ServedVersion | None:
+        """Return what is to serve now. Quick: asked before every batch."""
+
+
+class _Unanswerable(Exception):  # noqa: N818
+    """The event gets an error for an answer."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Predictor:
+    """A `Processor`. It holds no state but the version it serves."""
+
+    def __init__(
+        self, settings: PredictorSettings, versions: VersionSource, clock: Callable[[], int] | None = None
+    ) -> None:
+        self._settings = settings
+        self._versions = versions
+        self._clock = clock or (lambda: time.time_ns() // 1_000_000)
+        self._features = settings.names.topic("features")
+        self._predictions = settings.names.topic("predictions")
+        self._dead_letters = settings.names.topic("dead-letters")
+        self._assigned: frozenset[Partition] = frozenset()
+        self._serving: ServedVersion | None = None
+        self._metadata = msgspec.json.encode({"v": None, "at": None, "delay": None, "m": None}).decode()
+
+    @property
+    def topics(self) -> Sequence[str]:
+        return (self._features,)
+
+    def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:
+        self._assigned = frozenset(assignment.committed)
+        return {
+            partition: Start(live=assignment.beginnings[partition] if place is None else place.offset)
+            for partition, place in assignment.committed.items()
+        }
+
+    def recover(self, batch: Batch) -> None:
+        """Never called: there is nothing to recover."""
+
+    def recovered(self) -> None:
+        """Nothing to recover."""
+
+    def process(self, batch: Batch) -> list[Output]:
+        self._look()
+        serving = self._serving
+        assert serving is not None  # noqa: S101 - paused() keeps records away until there is a version
+        now = self._clock()
+        outputs: list[Output] = []
+        for records in batch.values():
+            for record in records:
+                self._answer(record, serving, now, outputs)
+        return outputs
+
+    def tick(self, now_ms: int) -> list[Output]:
+        self._look()
+        return []
+
+    def _look(self) -> None:
+        """Swap, between two events, to the newest version there is."""
+        newest = self._versions.newest()
+        if newest is not self._serving and newest is not None:
+            self._serving = newest
+            self._metadata = newest.metadata()
+
+    def places(self, read: Positions) -> Mapping[Partition, Place]:
+        metadata = self._metadata
+        return {partition: Place(offset, metadata) for partition, offset in read.items()}
+
+    def committed(self, places: Mapping[Partition, Place]) -> None:
+        """Nothing is kept here."""
+
+    def paused(self) -> frozenset[Partition]:
+        return frozenset() if self._serving is not None else self._assigned
+
+    def stopping(self) -> list[Output]:
+        return []
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    # --- one event ---------------------------------------------------------------------------------
+
+    def _answer(self, record: Record, serving: ServedVersion, now: int, outputs: list[Output]) -> None:
+        event: Event | None = None
+        failure: tuple[str, str] | None = None
+        answer = NO_ANSWER
+        body: bytes | None = None
+        try:
+            event = _read(record)
+            _check_time(event, record)
+            used = self._settings.contract.apply(event.features)
+            answer = _ask(serving.model, used)
+            body = _event_body(record, event, used)
+        except _Unanswerable as error:
+            failure = error.code, str(error)
+        except ContractError as error:
+            failure = error.code, str(error)
+        if event is None:
+            event = Event(_stand_in_id(record), max(record.timestamp, 0), {})
+            body = event.encode()[HEADER_BYTES:]
+        elif body is None:
+            body = _event_body(record, event, event.features)
+        outcome = _outcome(record, serving, now, answer, failure)
+        event_id = event.event_id
+        outputs.append(
+            Output(
+                self._predictions,
+                partition_of(event_id, self._settings.partitions),
+                event_id.encode(),
+                _PREDICTION_HEADER + body + _HAS_OUTCOME + outcome,
+            )
+        )
+        if failure is not None:
+            outputs.append(self._dead_letter(record, *failure, now))
+
+    def _dead_letter(self, record: Record, code: str, reason: str, now: int) -> Output:
+        letter = DeadLetter(
+            record.topic,
+            record.partition,
+            record.offset,
+            record.timestamp,
+            record.key,
+            record.value,
+            list(record.headers),
+            "predictor",
+            code,
+            reason,
+            now,
+        )
+        return Output(self._dead_letters, 0, record.key, letter.encode())
+
+
+def _read(record: Record) -> Event:
+    if not record.value:
+        raise _Unanswerable("codec", "the event is empty")
+    try:
+        event = read_event(record.value, default_time=record.timestamp)
+    except CodecError as error:
+        raise _Unanswerable("codec", str(error)) from error
+    if not event.event_id or len(event.event_id) > _LONGEST_ID:
+        raise _Unanswerable("id", f"the event id has {len(event.event_id)} characters; 1 to {_LONGEST_ID} are taken")
+    return event
+
+
+def _check_time(event: Event, record: Record) -> None:
+    if event.event_time < 0 or event.event_time > record.timestamp + _FAR_FUTURE_MS:
+        raise _Unanswerable("time", f"event_time {event.event_time} is negative, or over a day in the future")
+
+
+def _ask(model: RiverModel, features: Features) -> Answer:
+    try:
+        return model.predict(features)
+    except Exception as error:
+        raise _Unanswerable("model", f"the model refused the event: {type(error).__name__}: {error}") from error
+
+
+def _stand_in_id(record: Record) -> str:
+    """Name an event that does not say its own name: by its key, else by its place."""
+    if record.key:
+        try:
+            text = record.key.decode()
+        except UnicodeDecodeError:
+            text = ""
+        if 0 < len(text) <= _LONGEST_ID:
+            return text
+    return f"{record.topic}-{record.partition}-{record.offset}"
+
+
+def _event_body(record: Record, event: Event, used: Features) -> bytes:
+    """Return the event's fields: the sender's own bytes where nothing in them had to change."""
+    value = record.value
+    if used is event.features and value is not None and value.startswith(_EVENT_HEADER):
+        return value[HEADER_BYTES:]
+    return Event(event.event_id, event.event_time, used, event.entity_key).encode()[HEADER_BYTES:]
+
+
+def _outcome(
+    record: Record, serving: ServedVersion, now: int, answer: Answer, failure: tuple[str, str] | None
+) -> bytes:
+    failed = failure is not None
+    return codec.OUTCOME.encode_body(
+        {
+            "prediction": None if failed else wire_value(answer.value),
+            "probabilities": None if failed else answer.wire_probabilities(),
+            "model": serving.name,
+            "epoch": -1 if failed else serving.epoch,
+            "examples": -1 if failed else serving.examples,
+            "predicted_at": now,
+            "source_topic": record.topic,
+            "source_partition": record.partition,
+            "source_offset": record.offset,
+            "error": None if failure is None else {"code": failure[0], "message": failure[1]},
+            "role": "serving",
+            "status": "error" if failed else "ok",
+        }
+    )

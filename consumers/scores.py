@@ -1,0 +1,204 @@
+"""Metrics over the examples log: progressive, as served, and two baselines that know no more than was known.
+
+Progressive validation predicts each example with the model as it is before it learns it. The values
+equal `river.evaluate.progressive_val_score` over the log in its order; what cannot depend on the order
+(confusion matrices) is counted first and handed to River in one update a cell.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from river import metrics as river_metrics
+from river.metrics.base import ClassificationMetric
+
+from consumers.known_labels import KnownLabels
+from consumers.river_model import NO_ANSWER, Answer
+from schemas.events import Outcome, Scalar
+from schemas.target import Task, class_key
+
+SOURCES: Final = ("progressive", "served", "last_label", "frequencies", "running_mean")
+
+
+def default_metrics(task: Task) -> list[Any]:
+    """Return the River metrics that fit a task when the user names none."""
+    if task == "binary":
+        # Accuracy alone says 99.9 % where one event in a thousand is a fraud.
+        return [river_metrics.ROCAUC(), river_metrics.LogLoss(), river_metrics.F1(), river_metrics.Accuracy()]
+    if task == "multiclass":
+        return [river_metrics.Accuracy(), river_metrics.MacroF1(), river_metrics.CrossEntropy()]
+    if task == "regression":
+        return [river_metrics.MAE(), river_metrics.RMSE(), river_metrics.R2()]
+    return [river_metrics.ROCAUC()]
+
+
+class _Tally:
+    """One River metric, fed as quickly as its kind allows."""
+
+    def __init__(self, metric: Any, takes_scores: bool) -> None:
+        self.metric = metric
+        self._pairs: Counter[tuple[Any, Any]] = Counter()
+        self._by_label = isinstance(metric, ClassificationMetric) and _is_plain_matrix(metric)
+        self._thresholds = metric.thresholds if type(metric) is river_metrics.ROCAUC else None
+        self._takes_scores = takes_scores
+        self._wants_label = getattr(metric, "requires_labels", True) or takes_scores
+
+    def add(self, truth: Any, answer: Answer) -> None:
+        if self._thresholds is not None:
+            share = answer.value if self._takes_scores else (answer.probabilities or {}).get(True, 0.0)
+            # ROCAUC asks only which thresholds are below the share.
+            self._pairs[truth, bisect.bisect_left(self._thresholds, share)] += 1
+        elif self._by_label:
+            self._pairs[truth, answer.value] += 1
+        elif self._wants_label:
+            self.metric.update(truth, answer.value)
+        elif answer.probabilities is not None:
+            self.metric.update(truth, answer.probabilities)
+
+    def settle(self) -> Any:
+        """Hand over what was counted and return the metric."""
+        for (truth, said), count in self._pairs.items():
+            if self._thresholds is not None:
+                self.metric.update(truth, _share_in_bin(self._thresholds, said), float(count))
+            else:
+                self.metric.update(truth, said, float(count))
+        self._pairs.clear()
+        return self.metric
+
+
+def _is_plain_matrix(metric: Any) -> bool:
+    """Tell whether the metric only counts cells of a confusion matrix: then order and grouping are nothing."""
+    return type(metric).update is ClassificationMetric.update and metric.requires_labels
+
+
+def _share_in_bin(thresholds: list[float], below: int) -> float:
+    """Return a share that exceeds exactly the first `below` thresholds."""
+    return thresholds[below] if below < len(thresholds) else thresholds[-1] + 1.0
+
+
+class Board:
+    """The metrics of one model.
+
+    Parameters
+    ----------
+    make
+        Returns fresh River metrics.
+    window
+        How many of the newest examples the "last" values are over.
+    """
+
+    def __init__(self, task: Task, make: Callable[[], Iterable[Any]], window: int) -> None:
+        self._task = task
+        self._make = make
+        baseline = "running_mean" if task == "regression" else "frequencies"
+        self._sources = ("progressive", "served", "last_label", baseline) if task != "anomaly" else ("served",)
+        self._all = {source: self._fresh() for source in self._sources}
+        self._counted = dict.fromkeys(self._sources, 0)
+        self._left_out = dict.fromkeys(self._sources, 0)
+        self._window: deque[tuple[Scalar, tuple[Answer | None, ...]]] = deque(maxlen=window)
+        self._known = KnownLabels(numeric=task == "regression")
+        self._classes: dict[str, Scalar] = {"true": True, "false": False} if task in ("binary", "anomaly") else {}
+        self.wants_probabilities = any(
+            not getattr(tally.metric, "requires_labels", True) for tally in self._all[self._sources[0]]
+        )
+
+    def _fresh(self) -> list[_Tally]:
+        return [_Tally(metric, self._task == "anomaly") for metric in self._make()]
+
+    def add(self, truth: Scalar, progressive: Answer, outcome: Outcome | None, times: tuple[int, int] | None) -> None:
+        """Measure one example.
+
+        Parameters
+        ----------
+        truth
+            The label.
+        progressive
+            The model's answer just before it learned the example.
+        outcome
+            What was served, if anything was.
+        times
+            The broker's times (ms) of the prediction and of the label, if both came by the loop.
+        """
+        if self._task == "multiclass":
+            self._classes.setdefault(class_key(truth), truth)
+        served = None if outcome is None else self._as_answer(outcome)
+        last: Answer | None = None
+        mean: Answer | None = None
+        if times is not None:
+            last, mean = self._known.answers_at(times[0])
+            self._known.add(times[1], truth)
+        answers = (progressive, served, last, mean) if self._task != "anomaly" else (served,)
+        for source, answer in zip(self._sources, answers, strict=True):
+            if answer is None:
+                continue
+            if answer.value is None:
+                self._left_out[source] += 1  # no prediction yet
+                continue
+            self._counted[source] += 1
+            for tally in self._all[source]:
+                tally.add(truth, answer)
+        self._window.append((truth, answers))
+
+    def _as_answer(self, outcome: Outcome) -> Answer:
+        if outcome.prediction is None or isinstance(outcome.prediction, dict):
+            return NO_ANSWER
+        shares = outcome.probabilities
+        if shares is None:
+            return Answer(outcome.prediction, None)
+        classes = self._classes
+        return Answer(outcome.prediction, {classes.get(key, key): share for key, share in shares.items()})
+
+    def report(self) -> dict[str, Any]:
+        """Return every value, unrounded; `None` where a metric is not defined (yet)."""
+        report: dict[str, Any] = {}
+        for index, source in enumerate(self._sources):
+            recent = self._fresh()
+            for truth, answers in self._window:
+                answer = answers[index]
+                if answer is not None and answer.value is not None:
+                    for tally in recent:
+                        tally.add(truth, answer)
+            report[source] = {"all": _values(self._all[source]), "last": _values(recent)}
+        report["counted"] = dict(self._counted)
+        report["no_prediction_yet"] = dict(self._left_out)
+        report["window"] = self._window.maxlen
+        return report
+
+    def dump(self) -> dict[str, Any]:
+        """Return the state: plain values and River's metrics."""
+        return {
+            "all": {source: [tally.settle() for tally in tallies] for source, tallies in self._all.items()},
+            "counted": self._counted,
+            "left_out": self._left_out,
+            "window": [(truth, tuple(a and tuple(a) for a in answers)) for truth, answers in self._window],
+            "known": self._known.dump(),
+            "classes": self._classes,
+        }
+
+    def restore(self, dumped: dict[str, Any]) -> None:
+        """Take a dumped state over."""
+        for source, metrics in dumped["all"].items():
+            self._all[source] = [_Tally(metric, self._task == "anomaly") for metric in metrics]
+        self._counted = dict(dumped["counted"])
+        self._left_out = dict(dumped["left_out"])
+        self._window.clear()
+        for truth, answers in dumped["window"]:
+            self._window.append((truth, tuple(None if a is None else Answer(*a) for a in answers)))
+        self._known = KnownLabels.load(dumped["known"])
+        self._classes = dict(dumped["classes"])
+
+
+def _values(tallies: list[_Tally]) -> dict[str, float | None]:
+    values: dict[str, float | None] = {}
+    for tally in tallies:
+        metric = tally.settle()
+        try:
+            value = float(metric.get())
+        except (ZeroDivisionError, ValueError, KeyError):
+            value = math.nan
+        values[type(metric).__name__] = value if math.isfinite(value) else None
+    return values
