@@ -55,8 +55,9 @@ class KnownLabels:
 
     def _thin(self) -> None:
         cut = len(self._times) - _KEPT_WHOLE
-        for values in (self._times, self._last, self._sums):
-            values[:cut] = values[:cut][::2]  # type: ignore[index]
+        self._times[:cut] = self._times[:cut:2]
+        self._last[:cut] = self._last[:cut:2]
+        self._sums[:cut] = self._sums[:cut:2]
 
     def answers_at(self, time: int) -> tuple[Answer, Answer]:
         """Return what "the last label" and "as often as so far" would have answered at `time` (ms)."""

@@ -1,0 +1,193 @@
+"""What a learner knows, and the one door by which an example changes it.
+
+Live, after a rollback and in a replay it is the same call in the same order, so the model is a function
+of the log alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from consumers.identity import Chain, Probes, fingerprint
+from consumers.lanes import Lanes
+from consumers.river_model import NO_ANSWER, Answer, RiverModel, wrap
+from consumers.scores import Board, default_metrics
+from schemas.contract import Contract, ContractError
+from schemas.events import Example, Scalar
+from schemas.target import Target, TargetError
+
+STATE_FORMAT: Final = 1
+
+
+class Poison(Exception):  # noqa: N818
+    """The model raised on an example, and may have learned half of it: go back and skip it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Unfit(Exception):  # noqa: N818
+    """An example that must not reach the model; nothing has changed but that it was skipped."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class LearningRules:
+    """How a stream learns.
+
+    Attributes
+    ----------
+    make_model, make_metrics
+        Return fresh ones; `None` takes the metrics that fit the task.
+    window
+        Of the "last" metrics, in examples.
+    """
+
+    target: Target
+    contract: Contract
+    make_model: Callable[[], Any]
+    make_metrics: Callable[[], Iterable[Any]] | None
+    window: int
+    learn_from_events: bool = False
+
+
+Applied = Literal["learned", "measured", "correction", "repeat", "skipped"]
+
+
+class Learning:
+    """A model, what it has learned, and how well it did."""
+
+    def __init__(self, rules: LearningRules, model: Any | None = None) -> None:
+        self._rules = rules
+        task = rules.target.task
+        self.model: RiverModel = wrap(rules.make_model() if model is None else model, task)
+        make = rules.make_metrics or (lambda: default_metrics(task))
+        self.board = Board(task, make, rules.window)
+        self.lanes = Lanes()
+        self.chain = Chain()
+        self.probes = Probes()
+        self.counts: Counter[str] = Counter()
+        self.skipped: list[int] = []
+        self.labels_from: int | None = None
+        self.labels_to: int | None = None
+
+    @property
+    def learned(self) -> int:
+        """How many examples the model has learned."""
+        return self.counts["learned"]
+
+    def apply(self, example: Example, offset: int, guilty: bool = False) -> Applied:
+        """Take in the next example of the log.
+
+        Parameters
+        ----------
+        guilty
+            The example is known to break the model: take note of it and leave the model alone.
+
+        Raises
+        ------
+        Refused
+            Where the lane is out of order.
+        Unfit
+            Where contract or target forbid it: it has been noted as skipped.
+        Poison
+            Where the model raised: this object is spoilt and must be restored.
+        """
+        if not self.lanes.admit(example.lane, example.event.event_id):
+            return self._count("repeat")
+        label = example.label
+        if label is not None and label.kind == "correction":
+            self._link(example, learned=False)
+            return self._count("correction")
+        if guilty:
+            return self._skip(example, offset)
+        try:
+            features = self._rules.contract.apply(example.event.features)
+            truth = None if label is None else self._rules.target.coerce(label.value)
+            if truth is None and not self._rules.learn_from_events:
+                raise TargetError("the example has no label")
+        except (ContractError, TargetError) as error:
+            self._skip(example, offset)
+            raise Unfit(getattr(error, "code", "label"), str(error)) from error
+        only_measure = self._rules.learn_from_events and truth is not None
+        try:
+            answer = NO_ANSWER if only_measure or truth is None else self._ask(features)
+            if truth is not None:
+                self._measure(example, truth, answer)
+            if not only_measure:
+                self.model.learn(features, truth, 1.0 if label is None else label.weight)
+        except Exception as error:
+            raise Poison(f"{type(error).__name__}: {error}") from error
+        self._link(example, learned=not only_measure)
+        if only_measure:
+            return self._count("measured")
+        self.probes.add(features)
+        self._note_time(example)
+        return self._count("learned")
+
+    def _ask(self, features: Any) -> Answer:
+        if self.board.wants_probabilities or self._rules.target.task not in ("binary", "multiclass"):
+            return self.model.predict(features)
+        # Where every metric is over labels, River's own evaluation asks predict_one.
+        return Answer(self.model.model.predict_one(features), None)
+
+    def _measure(self, example: Example, truth: Scalar, answer: Answer) -> None:
+        joined = example.joined
+        times = None if joined is None else (joined.prediction_time, joined.label_time)
+        self.board.add(truth, answer, example.outcome, times)
+
+    def _skip(self, example: Example, offset: int) -> Applied:
+        self._link(example, learned=False)
+        self.skipped.append(offset)
+        return self._count("skipped")
+
+    def _link(self, example: Example, learned: bool) -> None:
+        label = None if example.label is None else example.label.value
+        self.chain.add(example.lane, example.event.event_id, label, learned)
+
+    def _note_time(self, example: Example) -> None:
+        joined = example.joined
+        if joined is None:
+            return
+        time = joined.label_time if example.label is not None else joined.prediction_time
+        self.labels_from = time if self.labels_from is None else min(self.labels_from, time)
+        self.labels_to = time if self.labels_to is None else max(self.labels_to, time)
+
+    def _count(self, what: Applied) -> Applied:
+        self.counts[what] += 1
+        return what
+
+    # --- identity and state ------------------------------------------------------------------------
+
+    def fingerprint(self) -> str:
+        """Return the hash of what the model answers on the probes."""
+        return fingerprint(self.model, self.probes)
+
+    def dump(self) -> dict[str, Any]:
+        """Return all but the model, as plain values and River's metrics."""
+        return {
+            "format": STATE_FORMAT,
+            "board": self.board.dump(),
+            "lanes": self.lanes.dump(),
+            "chain": self.chain.value,
+            "probes": self.probes.dump(),
+            "counts": dict(self.counts),
+            "skipped": list(self.skipped),
+        }
+
+    def restore(self, dumped: dict[str, Any]) -> None:
+        """Take a dumped state over; the model is given to the constructor."""
+        self.board.restore(dumped["board"])
+        self.lanes = Lanes.load(dumped["lanes"])
+        self.chain = Chain(dumped["chain"])
+        self.probes = Probes.load(dumped["probes"])
+        self.counts = Counter(dumped["counts"])
+        self.skipped = list(dumped["skipped"])
+        self.labels_from = self.labels_to = None
