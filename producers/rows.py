@@ -292,9 +292,9 @@ def _time_ms(column: str, value: object) -> int:
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             ms = int(value)
         else:
-            raise ValueError("no time")  # noqa: TRY004, TRY301 - said in one sentence below
+            raise ValueError("no time")  # noqa: TRY004 - said in one sentence below
         if not -_YEAR_9999_MS < ms < _YEAR_9999_MS:
-            raise ValueError("too far away")  # noqa: TRY301 - said in one sentence below
+            raise ValueError("too far away")
     except (ValueError, OverflowError) as error:
         raise NotAValue(
             f"the time column {column!r} holds {value!r}: neither ISO 8601 (2026-01-31T12:00:00Z) nor ms since 1970"

@@ -1,0 +1,365 @@
+"""Publishing a source: features at a rate, each label some events or some time behind its features."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+from producers.interrupts import stop_on_signals
+from producers.outbox import Outbox, OutboxLimits, UndeliverableError
+from producers.places import existing
+from producers.rows import BadRow, Source, SourceError, SourceRow
+from schemas.cluster import Cluster, NoBroker
+from schemas.codec import CodecError
+from schemas.events import Event, Label, LabelValue
+from schemas.topics import Names, partition_of
+
+FEATURES: Final = "features"
+LABELS: Final = "labels"
+_PROGRESS_SECONDS: Final = 0.1
+_LOOK_SECONDS: Final = 0.02
+_LOOK_EVENTS: Final = 32
+# After a hiccup the rate is caught up with; after more than this the lost time stays lost.
+_CATCH_UP_SECONDS: Final = 1.0
+_BAD_ROWS_KEPT: Final = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishOptions:
+    """How to publish.
+
+    Parameters
+    ----------
+    rate
+        Events a second; as fast as it goes unless given. Labels come on top.
+    label_delay_events
+        The label of event i goes out when the features of event i + this are acknowledged. At the end
+        of the source the remaining labels follow at once.
+    label_delay_seconds
+        Instead: a label goes out this long after its features. At the end of the source the remaining
+        labels are waited for.
+    limit
+        At most so many events.
+    skip_bad_rows
+        Count rows that cannot be events and go on; otherwise the first one ends publishing.
+    """
+
+    rate: float | None = None
+    label_delay_events: int = 0
+    label_delay_seconds: float | None = None
+    limit: int | None = None
+    skip_bad_rows: bool = False
+
+    def __post_init__(self) -> None:
+        if self.rate is not None and not self.rate > 0:
+            raise ValueError(f"rate={self.rate!r} must be more than 0 events a second")
+        if self.label_delay_events < 0 or (self.label_delay_seconds or 0) < 0:
+            raise ValueError("a label cannot go out before its features: the delay must be at least 0")
+        if self.label_delay_events and self.label_delay_seconds is not None:
+            raise ValueError("a label's delay is a number of events or a span of time, not both")
+        if self.limit is not None and self.limit < 0:
+            raise ValueError(f"limit={self.limit!r} must be at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where publishing stands. `total` is None where the source cannot tell; `stalled_seconds` is how long
+    the broker has acknowledged nothing while something was under way.
+    """
+
+    sent: int
+    acknowledged: int
+    labels_acknowledged: int
+    labels_waiting: int
+    total: int | None
+    stalled_seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishReport:
+    """What was published. Acknowledged is on the broker for good; the rest may be or may not."""
+
+    sent: int
+    acknowledged: int
+    labels_sent: int
+    labels_acknowledged: int
+    labels_unsent: int
+    without_label: int
+    resent: int
+    bad_rows: int
+    first_bad_rows: tuple[str, ...]
+    interrupted: bool
+    seconds: float
+
+
+class PublishError(Exception):
+    """Publishing could not go on; the message says why and what arrived, `report` has the numbers."""
+
+    def __init__(self, message: str, report: PublishReport | None = None) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+def publish(
+    cluster: Cluster,
+    names: Names,
+    source: Source,
+    options: PublishOptions | None = None,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    stop: threading.Event | None = None,
+    limits: OutboxLimits | None = None,
+) -> PublishReport:
+    """Publish the events of `source` and their labels; return when all is acknowledged, or at Ctrl-C.
+
+    At least once: after an outage some records may be there twice, under the same event ids.
+
+    Parameters
+    ----------
+    cluster, names
+        Where the stream's topics are, and how they are called.
+    source
+        What to publish.
+    options, limits
+        How, and how long to wait for the broker.
+    progress
+        Called about ten times a second.
+    stop
+        Ends publishing in order when set; Ctrl-C and SIGTERM set it.
+
+    Raises
+    ------
+    PublishError
+        Where a row is bad, or the broker is silent for good.
+    MissingTopic
+        Where the stream has no topics yet.
+    NoBroker
+        Where no Kafka answers at the start.
+    """
+    return _Publishing(cluster, names, source, options or PublishOptions(), progress, stop, limits).run()
+
+
+@dataclass
+class _Held:
+    """A label on its way: from `due` on (monotonic seconds), or once record `gate` is acknowledged."""
+
+    event_id: str
+    value: LabelValue
+    event: int
+    due: float = 0.0
+    gate: int = -1
+
+
+@dataclass
+class _Counts:
+    events: int = 0
+    labels: int = 0
+    without_label: int = 0
+    bad: int = 0
+    first_bad: list[str] = field(default_factory=list)
+
+
+class _Publishing:
+    def __init__(
+        self,
+        cluster: Cluster,
+        names: Names,
+        source: Source,
+        options: PublishOptions,
+        progress: Callable[[Progress], None] | None,
+        stop: threading.Event | None,
+        limits: OutboxLimits | None,
+    ) -> None:
+        self._source = source
+        self._options = options
+        self._progress = progress
+        self._stop = stop or threading.Event()
+        self._features, self._labels = names.topic(FEATURES), names.topic(LABELS)
+        topics = existing(cluster, self._features, self._labels)
+        self._feature_partitions = topics[self._features].partitions
+        self._label_partitions = topics[self._labels].partitions
+        self._outbox = Outbox(cluster, limits, self._tell_stalled, self._stop)
+        self._counts = _Counts()
+        self._held: deque[_Held] = deque()
+        self._ready: deque[_Held] = deque()
+        self._told_at = 0.0
+        self._started = time.monotonic()
+        self._total: int | None = None
+
+    def run(self) -> PublishReport:
+        with stop_on_signals(self._stop):
+            try:
+                self._total = self._expected()
+                self._send_events()
+                self._send_remaining_labels()
+                self._outbox.drain()
+            except UndeliverableError as error:
+                if self._stop.is_set():
+                    return self._report()
+                raise self._failed(error) from error
+            except (SourceError, CodecError) as error:
+                raise self._failed(error) from error
+            finally:
+                self._outbox.close()
+        self._tell(0.0, force=True)
+        return self._report()
+
+    def _send_events(self) -> None:
+        pace = _Pace(self._options.rate)
+        for row in self._rows():
+            while not self._stop.is_set() and (wait := pace.seconds_to_wait()) > 0:
+                self._look(wait)
+            if self._stop.is_set():
+                return
+            pace.count()
+            self._send_features(row)
+            if self._counts.events % _LOOK_EVENTS == 0:
+                self._look(0.0)
+
+    def _send_features(self, row: SourceRow) -> None:
+        options, counts = self._options, self._counts
+        key = row.event_id.encode()
+        partition = partition_of(row.event_id, self._feature_partitions)
+        value = Event(row.event_id, row.event_time_ms, row.features).encode()
+        number = self._outbox.send(self._features, partition, key, value, FEATURES)
+        if row.label is None:
+            counts.without_label += 1
+        else:
+            held = _Held(row.event_id, row.label, counts.events)
+            if options.label_delay_seconds is not None:
+                held.due = time.monotonic() + options.label_delay_seconds
+                held.gate = number
+            self._held.append(held)
+        if options.label_delay_seconds is None:
+            while self._held and self._held[0].event <= counts.events - options.label_delay_events:
+                ready = self._held.popleft()
+                ready.gate = number
+                self._ready.append(ready)
+        counts.events += 1
+
+    def _send_remaining_labels(self) -> None:
+        if self._options.label_delay_seconds is None and not self._stop.is_set():
+            for held in self._held:
+                held.gate = self._outbox.sent - 1
+            self._ready.extend(self._held)
+            self._held.clear()
+        while (self._held or self._ready) and not self._stop.is_set():
+            self._look(_LOOK_SECONDS)
+
+    def _send_due_labels(self) -> None:
+        """Send the labels whose time has come and whose features are acknowledged."""
+        now = time.monotonic()
+        if self._options.label_delay_seconds is not None:
+            while self._held and self._held[0].due <= now:
+                self._ready.append(self._held.popleft())
+        # A label sent before its features are acknowledged could overtake them on its own partition.
+        while self._ready and self._ready[0].gate < self._outbox.settled:
+            held = self._ready.popleft()
+            label = Label(held.event_id, held.value, int(time.time() * 1000))
+            partition = partition_of(held.event_id, self._label_partitions)
+            self._outbox.send(self._labels, partition, held.event_id.encode(), label.encode(), LABELS)
+            self._counts.labels += 1
+
+    def _look(self, seconds: float) -> None:
+        """Take note of acknowledgements, send the labels that are due, and wait no longer than `seconds`."""
+        self._outbox.settle()
+        self._send_due_labels()
+        self._tell(0.0)
+        if seconds > 0:
+            self._outbox.check_patience()
+            self._stop.wait(min(seconds, _LOOK_SECONDS))
+
+    def _rows(self) -> Iterator[SourceRow]:
+        on_bad = self._note_bad if self._options.skip_bad_rows else None
+        limit = self._options.limit
+        if limit == 0:
+            return
+        for number, row in enumerate(self._source.rows(on_bad), start=1):
+            yield row
+            if number == limit:
+                return
+
+    def _note_bad(self, bad: BadRow) -> None:
+        self._counts.bad += 1
+        if len(self._counts.first_bad) < _BAD_ROWS_KEPT:
+            self._counts.first_bad.append(str(bad))
+
+    def _expected(self) -> int | None:
+        count, limit = self._source.count(), self._options.limit
+        return count if limit is None else limit if count is None else min(limit, count)
+
+    def _tell_stalled(self, seconds: float) -> None:
+        self._tell(seconds)
+
+    def _tell(self, stalled: float, *, force: bool = False) -> None:
+        now = time.monotonic()
+        if self._progress is None or (now - self._told_at < _PROGRESS_SECONDS and not force):
+            return
+        self._told_at = now
+        done = self._outbox.acknowledged
+        self._progress(
+            Progress(
+                sent=self._counts.events,
+                acknowledged=done[FEATURES],
+                labels_acknowledged=done[LABELS],
+                labels_waiting=len(self._held) + len(self._ready),
+                total=self._total,
+                stalled_seconds=stalled,
+            )
+        )
+
+    def _report(self) -> PublishReport:
+        done = self._outbox.counted()
+        counts = self._counts
+        return PublishReport(
+            sent=counts.events,
+            acknowledged=done[FEATURES],
+            labels_sent=counts.labels,
+            labels_acknowledged=done[LABELS],
+            labels_unsent=len(self._held) + len(self._ready),
+            without_label=counts.without_label,
+            resent=self._outbox.resent,
+            bad_rows=counts.bad,
+            first_bad_rows=tuple(counts.first_bad),
+            interrupted=self._stop.is_set(),
+            seconds=time.monotonic() - self._started,
+        )
+
+    def _failed(self, error: Exception) -> PublishError:
+        """Wait for what is under way, then say what had arrived when `error` came."""
+        if not isinstance(error, UndeliverableError):
+            # The first error is the one to report; the numbers say what did not arrive.
+            with suppress(UndeliverableError, NoBroker):
+                self._outbox.drain()
+        report = self._report()
+        return PublishError(
+            f"{error}; {report.acknowledged} events and {report.labels_acknowledged} labels are acknowledged",
+            report,
+        )
+
+
+class _Pace:
+    """When the next event is due: by the start and the count, so that small delays do not add up."""
+
+    def __init__(self, rate: float | None) -> None:
+        self._rate = rate
+        self._start = time.monotonic()
+        self._count = 0
+
+    def seconds_to_wait(self) -> float:
+        """Return how long until the next event is due, 0 where it is."""
+        if self._rate is None:
+            return 0.0
+        wait = self._start + self._count / self._rate - time.monotonic()
+        if wait < -_CATCH_UP_SECONDS:
+            self._start -= wait + _CATCH_UP_SECONDS
+        return max(0.0, wait)
+
+    def count(self) -> None:
+        """Count one event as sent."""
+        self._count += 1
