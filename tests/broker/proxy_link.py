@@ -39,7 +39,7 @@ class Exchange:
 
 
 class Link:
-    """A client's connection and the one to its broker."""
+    """A client's connection, closed by whoever made it, and the one to its broker."""
 
     def __init__(self, proxy: Proxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.proxy = proxy
@@ -50,11 +50,11 @@ class Link:
         self.client_gone = False
 
     async def run(self, address: Address) -> None:
-        writers = [self.client[1]]
+        broker_writer: asyncio.StreamWriter | None = None
         tasks: list[asyncio.Task[None]] = []
         try:
             self.broker = await asyncio.open_connection(*address)
-            writers.append(self.broker[1])
+            broker_writer = self.broker[1]
             tasks = [asyncio.create_task(self._requests()), asyncio.create_task(self._answers())]
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if self.client_gone and self.pending and not self.silent:
@@ -66,8 +66,8 @@ class Link:
         finally:
             for task in tasks:
                 task.cancel()
-            for writer in writers:
-                writer.transport.abort()
+            if broker_writer is not None:
+                broker_writer.transport.abort()
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _requests(self) -> None:
