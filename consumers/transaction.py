@@ -138,6 +138,11 @@ class Transactions:
         threading.Thread(target=self._force_close, name="abandon-producer", daemon=True).start()
 
     def _force_close(self) -> None:
+        # close(timeout=0) flushes first, raises over what is unacknowledged, and leaves the sender thread
+        # at work: it goes on sending. So the sender is stopped before anything else is tried.
+        sender = self._producer._sender
+        sender.force_close()
+        sender.join(self._limits.request_ms / 1000)
         # It is being thrown away: that it could not say goodbye changes nothing.
         with contextlib.suppress(KafkaError):
             self._producer.close(timeout=0)

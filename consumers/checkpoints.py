@@ -1,0 +1,276 @@
+"""When a checkpoint is due, how a version is written, and from which one a learner goes on."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from consumers.failures import Refused
+from consumers.learning import STATE_FORMAT, Learning, LearningRules
+from model_store import (
+    AlreadyExists,
+    Damaged,
+    Draft,
+    Manifest,
+    ModelStore,
+    NotFound,
+    Retention,
+    VersionId,
+    WrongLibraries,
+    dumps,
+)
+from model_store import (
+    Refused as StoreRefused,
+)
+
+NewEpoch = Literal["fresh", "replay", "keep"]
+_LARGEST_SHARE: Final = 0.05  # of the learner's time that checkpoints may take
+MODEL_FILE: Final = "model"
+STATE_FILE: Final = "state"
+
+
+@dataclass(frozen=True)
+class Pace:
+    """When checkpoints are due.
+
+    Attributes
+    ----------
+    every
+        Seconds.
+    examples
+        Newly learned.
+    """
+
+    every: float
+    examples: int
+
+    def due(self, since_last: float, last_cost: float, learned: int) -> bool:
+        """Decide, given seconds since the last checkpoint began, its seconds, and what was learned since.
+
+        >>> Pace(every=0.5, examples=1000).due(since_last=0.6, last_cost=0.01, learned=1)
+        True
+        >>> Pace(every=0.5, examples=1000).due(since_last=0.6, last_cost=0.10, learned=1)
+        False
+        """
+        if learned == 0 or since_last < last_cost / _LARGEST_SHARE:
+            return False
+        return learned >= self.examples or since_last >= self.every
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What a version must have been made from, for a learner to go on with it.
+
+    Attributes
+    ----------
+    model
+        The model id; the stream's name.
+    hash
+        Of the model's definition; `contract`, of the contract and target.
+    allowed
+        What a pickle may name beside River: the user's own classes.
+    """
+
+    model: str
+    hash: str
+    contract: str
+    allowed: frozenset[tuple[str, str]] = frozenset()
+
+
+@dataclass(frozen=True)
+class Log:
+    """The examples log as it is now."""
+
+    topic_id: str
+    beginning: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """Where a learner goes on.
+
+    Attributes
+    ----------
+    offset
+        The next one to read.
+    manifest
+        Of the version it is, `None` where there is none yet.
+    parent
+        Of a new epoch.
+    note
+        A line for people, or empty.
+    """
+
+    learning: Learning
+    epoch: int
+    offset: int
+    manifest: Manifest | None
+    parent: VersionId | None
+    note: str = ""
+
+
+class Checkpoints:
+    """A learner's side of the model store."""
+
+    def __init__(
+        self, store: ModelStore, definition: Definition, rules: LearningRules, retention: Retention, shard: int = 0
+    ) -> None:
+        self._store = store
+        self._definition = definition
+        self._rules = rules
+        self._retention = retention
+        self._shard = shard
+
+    # --- writing -----------------------------------------------------------------------------------
+
+    def write(
+        self, learning: Learning, epoch: int, offset: int, log: Log, parent: VersionId | None, reason: str, now_ms: int
+    ) -> Manifest:
+        """Publish the model as it is now, or adopt the version if exactly this one is there.
+
+        Raises
+        ------
+        Refused
+            Where another version has this name.
+        StoreUnavailable
+            Where the store cannot take it; nothing half-written is visible.
+        """
+        model = dumps(learning.model.model)
+        state = dumps(learning.dump())
+        draft = Draft(
+            version=VersionId(self._definition.model, epoch, learning.learned),
+            parent=parent,
+            shard=self._shard,
+            topic_id=log.topic_id,
+            offset=offset,
+            examples=learning.learned,
+            chain=learning.chain.hex(),
+            fingerprint=learning.fingerprint(),
+            definition=self._definition.hash,
+            contract=self._definition.contract,
+            created_at_ms=now_ms,
+            metrics=learning.board.report(),
+            skipped=list(learning.skipped),
+            labels_from_ms=learning.labels_from,
+            labels_to_ms=learning.labels_to,
+            reason=reason,
+            cpu=platform.processor() or platform.machine(),
+            extra={"counts": dict(learning.counts), "model_bytes": len(model), "state_bytes": len(state)},
+        )
+        try:
+            written = self._store.publish(draft, {MODEL_FILE: model, STATE_FILE: state})
+        except AlreadyExists as error:
+            there = error.manifest
+            if there is None or (there.chain, there.fingerprint) != (draft.chain, draft.fingerprint):
+                raise Refused(
+                    f"version {draft.version} is in the store already and is another one: a learner with "
+                    "another log or another model writes here too. Nothing was overwritten"
+                ) from error
+            written = there
+        learning.labels_from = learning.labels_to = None
+        return written
+
+    def prune(self, keep: set[VersionId]) -> None:
+        """Delete old versions as the retention says; never what is pinned or in `keep`."""
+        self._store.prune(self._definition.model, self._retention, keep)
+
+    def sha256(self, manifest: Manifest) -> str:
+        """Return the hash an announcement carries."""
+        return self._store.manifest_sha256(manifest.version)
+
+    # --- going on ----------------------------------------------------------------------------------
+
+    def resume(self, log: Log, new_epoch: NewEpoch | None, say: Callable[[str], None]) -> Resumed:
+        """Return where to go on: the newest good version, or the beginning of an epoch.
+
+        Raises
+        ------
+        Refused
+            Where definition, contract or log have changed and no `new_epoch` says what to do about it.
+        """
+        newest = self._newest_good(say)
+        if newest is None:
+            return Resumed(Learning(self._rules), 1, log.beginning, None, None, "no version yet: epoch 1 begins")
+        changed = self._changes(newest, log)
+        if not changed:
+            note = "--new-epoch is not needed: nothing has changed" if new_epoch else ""
+            return Resumed(self.load(newest), newest.version.epoch, newest.offset, newest, newest.parent, note)
+        if new_epoch is None:
+            raise Refused(f"{'; '.join(changed)}. Start the learner once with {_WAYS}")
+        return self._begin_epoch(newest, log, new_epoch)
+
+    def _newest_good(self, say: Callable[[str], None]) -> Manifest | None:
+        """Return the newest version whose files are what its signature says."""
+        for version in reversed(self._store.versions(self._definition.model)):
+            try:
+                manifest = self._store.manifest(version)
+                self._store.read(manifest, STATE_FILE)
+                self._store.read(manifest, MODEL_FILE)
+            except WrongLibraries as error:
+                raise Refused(str(error)) from error
+            except (StoreRefused, NotFound, Damaged) as error:
+                say(f"version {version} cannot be used and is passed over: {error}")
+                continue
+            return manifest
+        return None
+
+    def _changes(self, newest: Manifest, log: Log) -> list[str]:
+        changed = []
+        version = newest.version
+        if newest.definition != self._definition.hash:
+            changed.append(f"the model's definition is not the one that version {version} was made from")
+        if newest.contract != self._definition.contract:
+            changed.append(f"the feature contract or the target is not the one of version {version}")
+        if newest.topic_id != log.topic_id:
+            changed.append(f"the examples topic is not the one that version {version} learned from")
+        elif newest.offset > log.end:
+            changed.append(f"the examples log ends at {log.end}, before offset {newest.offset} of version {version}")
+        elif newest.offset < log.beginning:
+            changed.append(
+                f"retention has overtaken the learner: the examples log begins at {log.beginning}, "
+                f"after offset {newest.offset} of version {version}"
+            )
+        return changed
+
+    def load(self, manifest: Manifest) -> Learning:
+        """Return a version as the learner that it was, after all checks."""
+        allowed = self._definition.allowed
+        try:
+            model = self._store.load(manifest, MODEL_FILE, extra_allowed=allowed)
+            state: Any = self._store.load(manifest, STATE_FILE, extra_allowed=allowed)
+        except StoreRefused as error:
+            raise Refused(str(error)) from error
+        if not isinstance(state, dict) or state.get("format") != STATE_FORMAT:
+            raise Refused(f"version {manifest.version} has a learner's state of another format. {_REPLAY}")
+        learning = Learning(self._rules, model)
+        learning.restore(state)
+        if learning.fingerprint() != manifest.fingerprint:
+            raise Refused(f"version {manifest.version} does not answer as it did when it was written. {_REPLAY}")
+        return learning
+
+    def _begin_epoch(self, newest: Manifest, log: Log, how: NewEpoch) -> Resumed:
+        epoch, parent = newest.version.epoch + 1, newest.version
+        same_log = newest.topic_id == log.topic_id and log.beginning <= newest.offset <= log.end
+        if how == "replay" or (how == "fresh" and not same_log):
+            note = f"epoch {epoch} begins: a new model learns the log from {log.beginning}"
+            return Resumed(Learning(self._rules), epoch, log.beginning, None, parent, note)
+        offset = newest.offset if same_log else log.beginning
+        before = self.load(newest)
+        if how == "keep":
+            if not same_log:
+                before.lanes = Learning(self._rules, before.model.model).lanes
+            note = f"epoch {epoch} begins: version {parent} goes on at offset {offset}"
+            return Resumed(before, epoch, offset, None, parent, note)
+        learning = Learning(self._rules)
+        learning.lanes = before.lanes  # the lanes go on where they were; the model does not
+        return Resumed(learning, epoch, offset, None, parent, f"epoch {epoch} begins untrained at offset {offset}")
+
+
+_WAYS: Final = (
+    "--new-epoch fresh (a new model, from here on), replay (a new model that learns the whole log) "
+    "or keep (the same model goes on)"
+)
+_REPLAY: Final = "Start the learner once with --new-epoch replay to rebuild it from the log"

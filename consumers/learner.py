@@ -1,0 +1,274 @@
+"""The learner: examples in the log's order in, versions out.
+
+Its place in the log is in the version it wrote, not in Kafka: model and offset are one object.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import msgspec
+
+from consumers.checkpoints import Checkpoints, Log, NewEpoch, Pace, Resumed
+from consumers.learning import Learning, Poison, Unfit
+from consumers.processor import Assignment, Batch, Output, Partition, Place, Positions, Record, Start
+from model_store import Manifest, StoreUnavailable, VersionId
+from schemas.codec import CodecError
+from schemas.events import DeadLetter, ModelUpdate, Published, read_example
+from schemas.topics import Names
+
+_PRUNE_EVERY: Final = 20  # checkpoints
+
+
+@dataclass(frozen=True)
+class LearnerSettings:
+    """What a learner is given."""
+
+    names: Names
+    pace: Pace
+    new_epoch: NewEpoch | None = None
+    shard: int = 0
+
+
+class Control:
+    """What people have decided, as the learner needs to know it."""
+
+    def is_paused(self) -> bool:
+        """Tell whether learning is paused."""
+        return False
+
+    def protected(self) -> set[VersionId]:
+        """Return the versions that serve: retention keeps them."""
+        return set()
+
+
+class Learner:
+    """A `Processor`. See the module's text.
+
+    Parameters
+    ----------
+    say
+        Takes one line for people.
+    """
+
+    def __init__(
+        self,
+        settings: LearnerSettings,
+        checkpoints: Checkpoints,
+        control: Control,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self._settings = settings
+        self._checkpoints = checkpoints
+        self._control = control
+        self._say = say
+        names = settings.names
+        self._examples = names.topic("examples")
+        self._models = names.topic("models")
+        self._dead_letters = names.topic("dead-letters")
+        self._partition = Partition(self._examples, settings.shard)
+        self._resumed: Resumed | None = None
+        self._log = Log("", 0, 0)
+        self._newest: Manifest | None = None
+        self._announced: Manifest | None = None
+        self._since: list[Record] = []  # what was applied since the newest version
+        self._guilty: set[int] = set()
+        self._letters: list[Output] = []
+        self._read = 0
+        self._least_place = 0
+        self._last_began = 0.0
+        self._last_cost = 0.0
+        self._written = 0
+
+    @property
+    def topics(self) -> Sequence[str]:
+        return (self._examples,)
+
+    @property
+    def _learning(self) -> Learning:
+        assert self._resumed is not None  # noqa: S101 - only asked once the partition is here
+        return self._resumed.learning
+
+    # --- taking over -------------------------------------------------------------------------------
+
+    def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:
+        self._resumed = None
+        self._newest = self._announced = None
+        self._since, self._letters = [], []
+        self._guilty.clear()
+        if self._partition not in assignment.committed:
+            self._say("waiting: another learner works")
+            return {partition: Start(live=assignment.ends[partition]) for partition in assignment.committed}
+        self._log = Log(
+            assignment.topic_ids[self._examples],
+            assignment.beginnings[self._partition],
+            assignment.ends[self._partition],
+        )
+        resumed = self._checkpoints.resume(self._log, self._settings.new_epoch, self._say)
+        self._resumed = resumed
+        if resumed.note:
+            self._say(resumed.note)
+        self._read = resumed.offset
+        committed = assignment.committed[self._partition]
+        # A replay reads again what is committed; the committed place stays where it is meanwhile.
+        self._least_place = 0 if committed is None else committed.offset
+        self._newest = resumed.manifest or self._write("start")
+        return {self._partition: Start(live=resumed.offset)}
+
+    def recover(self, batch: Batch) -> None:
+        """Never called: the version holds the place."""
+
+    def recovered(self) -> None:
+        """Nothing to recover."""
+
+    # --- learning ----------------------------------------------------------------------------------
+
+    def process(self, batch: Batch) -> list[Output]:
+        for record in batch.get(self._partition, ()):
+            self._since.append(record)
+            self._read = record.offset + 1
+            try:
+                self._apply(record)
+            except Poison as poison:
+                self._go_back(record, poison)
+        letters, self._letters = self._letters, []
+        return letters
+
+    def _apply(self, record: Record, quiet: bool = False) -> None:
+        """Take one record in; `quiet` where its dead letter, if any, has gone out before."""
+        try:
+            example = read_example(record.value or b"")
+        except CodecError as error:
+            self._refuse(record, "codec", str(error), quiet)
+            return
+        try:
+            self._learning.apply(example, record.offset, record.offset in self._guilty)
+        except Unfit as error:
+            self._refuse(record, error.code, str(error), quiet)
+
+    def _go_back(self, record: Record, poison: Poison) -> None:
+        """The model may have learned half of it: take the newest version, and all since but the guilty."""
+        assert self._newest is not None  # noqa: S101 - written before anything was read
+        assert self._resumed is not None  # noqa: S101
+        while True:
+            self._guilty.add(record.offset)
+            self._say(f"example at offset {record.offset} broke the model and is left out: {poison.reason}")
+            self._refuse(record, "model", poison.reason, quiet=False)
+            self._resumed = replace(self._resumed, learning=self._checkpoints.load(self._newest))
+            try:
+                for record in self._since:
+                    self._apply(record, quiet=True)
+            except Poison as another:
+                poison = another
+            else:
+                return
+
+    def _refuse(self, record: Record, code: str, reason: str, quiet: bool) -> None:
+        if quiet:
+            return
+        letter = DeadLetter(
+            record.topic,
+            record.partition,
+            record.offset,
+            record.timestamp,
+            record.key,
+            record.value,
+            list(record.headers),
+            "learner",
+            code,
+            reason,
+            record.timestamp,
+        )
+        self._letters.append(Output(self._dead_letters, 0, record.key, letter.encode()))
+
+    # --- versions ----------------------------------------------------------------------------------
+
+    def tick(self, now_ms: int) -> list[Output]:
+        if self._resumed is None or self._newest is None:
+            return []
+        began = time.monotonic()
+        new = self._learning.learned - self._newest.examples
+        if self._settings.pace.due(began - self._last_began, self._last_cost, new):
+            self._checkpoint("interval", now_ms)
+            self._last_began, self._last_cost = began, time.monotonic() - began
+        return self._announcement(now_ms)
+
+    def _checkpoint(self, reason: str, now_ms: int) -> None:
+        try:
+            self._newest = self._write(reason, now_ms)
+        except StoreUnavailable as error:
+            # Learning goes on; the next one that is due tries again, and the predictors serve on.
+            self._say(f"no checkpoint: {error}")
+            return
+        self._written += 1
+        if self._written % _PRUNE_EVERY == 0:
+            self._checkpoints.prune({self._newest.version, *self._control.protected()})
+
+    def _write(self, reason: str, now_ms: int | None = None) -> Manifest:
+        assert self._resumed is not None  # noqa: S101
+        resumed = self._resumed
+        now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+        manifest = self._checkpoints.write(
+            resumed.learning, resumed.epoch, self._read, self._log, resumed.parent, reason, now_ms
+        )
+        self._since = []
+        return manifest
+
+    def _announcement(self, now_ms: int) -> list[Output]:
+        manifest = self._newest
+        if manifest is None or manifest is self._announced:
+            return []
+        self._announced = manifest
+        progressive = manifest.metrics.get("progressive", {}).get("all", {})
+        state = Published(
+            model=manifest.version.model,
+            shard=manifest.shard,
+            epoch=manifest.version.epoch,
+            examples=manifest.version.examples,
+            topic_id=manifest.topic_id,
+            offset=manifest.offset,
+            manifest_sha256=self._checkpoints.sha256(manifest),
+            labels_from=-1 if manifest.labels_from_ms is None else manifest.labels_from_ms,
+            labels_to=-1 if manifest.labels_to_ms is None else manifest.labels_to_ms,
+            metrics={name: value for name, value in progressive.items() if value is not None},
+        )
+        update = ModelUpdate(now_ms, state)
+        return [Output(self._models, 0, state.key.encode(), update.encode())]
+
+    # --- places, the end ---------------------------------------------------------------------------
+
+    def places(self, read: Positions) -> Mapping[Partition, Place]:
+        if self._resumed is None or self._newest is None:
+            return {}
+        learning = self._learning
+        # What is read and not yet in a version is not committed: lag then shows what a crash would redo.
+        unsaved = learning.learned != self._newest.examples
+        place = self._newest.offset if unsaved else read.get(self._partition, self._read)
+        self._least_place = place = max(place, self._least_place)
+        metadata = {
+            "v": str(self._newest.version),
+            "paused": self._control.is_paused(),
+            "learned": learning.learned,
+            "skipped": len(learning.skipped),
+        }
+        return {self._partition: Place(place, msgspec.json.encode(metadata).decode())}
+
+    def committed(self, places: Mapping[Partition, Place]) -> None:
+        """Nothing is kept beside the store."""
+
+    def paused(self) -> frozenset[Partition]:
+        return frozenset({self._partition}) if self._control.is_paused() else frozenset()
+
+    def stopping(self) -> list[Output]:
+        if self._resumed is None or self._newest is None:
+            return []
+        now_ms = time.time_ns() // 1_000_000
+        if self._learning.learned != self._newest.examples:
+            self._checkpoint("stop", now_ms)
+        return self._announcement(now_ms)
+
+    def close(self) -> None:
+        """Nothing to let go of."""

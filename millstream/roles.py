@@ -1,0 +1,192 @@
+"""One role, one process: puts processor, loop, store and cluster together and runs until told to stop."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Final
+
+from consumers.checkpoints import Checkpoints, Definition, NewEpoch, Pace
+from consumers.failures import RoleFailure
+from consumers.feed import ModelsTopic, PauseSwitch, VersionFeed
+from consumers.join import JoinRules
+from consumers.joiner import Joiner, JoinerSettings
+from consumers.learner import Learner, LearnerSettings
+from consumers.learning import LearningRules
+from consumers.local_store import DiskStore, LocalStoreError
+from consumers.loop import Loop, LoopSettings
+from consumers.predictor import Predictor, PredictorSettings
+from consumers.processor import Processor
+from model_store import open_store
+from schemas.cluster import Cluster, NoBroker, TopicInfo
+from schemas.topics import Names
+
+if TYPE_CHECKING:
+    from millstream.load import LoadedStream
+    from millstream.settings import Settings
+
+_BROKER_WAIT_SECONDS: Final = 60.0
+_CURRENT_WAIT_SECONDS: Final = 30.0
+
+
+class MissingTopic(Exception):  # noqa: N818
+    """The stream's topics are not all there: `millstream topics create STREAM` makes them."""
+
+
+def say(line: str) -> None:
+    """Print one line at once."""
+    print(line, flush=True)
+
+
+def run_predictor(loaded: LoadedStream, settings: Settings, instance: str) -> int:
+    """Predict until told to stop; returns the exit code."""
+    cluster, names, topics = _meet(loaded, settings)
+    definition = _definition(loaded)
+    store = open_store(settings.models, settings.keys, sign=False)
+    feed = VersionFeed(store, definition, loaded.stream.task, say=say)
+    follower = ModelsTopic(cluster, names.topic("models"), feed.follow, say)
+    predictor = Predictor(
+        PredictorSettings(names, loaded.stream.contract, topics[names.topic("predictions")].partitions), feed
+    )
+    follower.start()
+    try:
+        return _drive(cluster, names, "predictor", instance, predictor)
+    finally:
+        follower.close()
+
+
+def run_joiner(loaded: LoadedStream, settings: Settings, instance: str, new_epoch: bool = False) -> int:
+    """Join until told to stop; returns the exit code."""
+    cluster, names, topics = _meet(loaded, settings)
+    partitions = topics[names.topic("predictions")].partitions
+    if topics[names.topic("labels")].partitions != partitions:
+        say(
+            f"{names.topic('predictions')} and {names.topic('labels')} must have the same number of partitions: "
+            "`millstream topics describe STREAM` names the fix"
+        )
+        return 1
+    joiner_settings = JoinerSettings(names, _join_rules(loaded), partitions, loaded.stream.max_pending, new_epoch)
+    try:
+        store = DiskStore(settings.state(names) / f"joiner-{instance}")
+    except LocalStoreError as error:
+        say(str(error))
+        return 1
+    return _drive(cluster, names, "joiner", instance, Joiner(joiner_settings, store))
+
+
+def run_learner(
+    loaded: LoadedStream, settings: Settings, instance: str, new_epoch: NewEpoch | None = None
+) -> int:
+    """Learn until told to stop; returns the exit code."""
+    cluster, names, _ = _meet(loaded, settings)
+    stream = loaded.stream
+    store = open_store(settings.models, settings.keys, sign=True)
+    switch = PauseSwitch(stream.name, say=say)
+    follower = ModelsTopic(cluster, names.topic("models"), switch.follow, say)
+    checkpoints = Checkpoints(store, _definition(loaded), learning_rules(loaded), stream.retention)
+    pace = Pace(stream.checkpoint_every_ms / 1000, stream.checkpoint_examples)
+    learner = Learner(LearnerSettings(names, pace, new_epoch), checkpoints, switch, say)
+    follower.start()
+    try:
+        if not follower.wait_until_current(_CURRENT_WAIT_SECONDS):
+            say(f"{names.topic('models')} could not be read to its end; starting anew")
+            return 75
+        # A transactional id of its own for the role, not for the instance: a second learner is fenced by it.
+        return _drive(cluster, names, "learner", instance, learner)
+    finally:
+        follower.close()
+
+
+def learning_rules(loaded: LoadedStream) -> LearningRules:
+    """Return how a stream's model learns."""
+    stream = loaded.stream
+    return LearningRules(
+        target=stream.target,
+        contract=stream.contract,
+        make_model=stream.model,
+        make_metrics=None if stream.metrics is None else lambda: _as_list(stream.metrics),
+        window=stream.window,
+        learn_from_events=stream.learn_from == "events",
+    )
+
+
+def _as_list(make: Callable[[], Any] | None) -> Iterable[Any]:
+    """River's sum of metrics is a list of them; a single one is none."""
+    made = make() if make is not None else []
+    return list(made) if isinstance(made, Iterable) else [made]
+
+
+def _join_rules(loaded: LoadedStream) -> JoinRules:
+    stream = loaded.stream
+    weight = stream.weight
+    on_timeout = None if stream.on_timeout is None else stream.target.coerce(stream.on_timeout)
+    return JoinRules(
+        target=stream.target,
+        label_wait=stream.label_wait_ms,
+        dedup_window=stream.dedup_window_ms,
+        on_timeout=on_timeout,
+        learn_from_events=stream.learn_from == "events",
+        weights=None if weight is None or callable(weight) else dict(weight),
+        weight_of=weight if callable(weight) else None,
+    )
+
+
+def _definition(loaded: LoadedStream) -> Definition:
+    stream = loaded.stream
+    contract = f"{stream.contract.fingerprint()[:32]}{stream.target.fingerprint()[:32]}"
+    return Definition(stream.name, loaded.definition, contract, loaded.allowed)
+
+
+def _meet(loaded: LoadedStream, settings: Settings) -> tuple[Cluster, Names, dict[str, TopicInfo]]:
+    """Wait for the broker, and insist on the stream's topics."""
+    names = settings.names(loaded.stream.name)
+    deadline = time.monotonic() + _BROKER_WAIT_SECONDS
+    while True:
+        try:
+            cluster = settings.cluster()
+            cluster.require(max(0.0, deadline - time.monotonic()))
+            break
+        except NoBroker:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.2)
+    kinds = ("features", "predictions", "labels", "examples", "models", "dead-letters")
+    wanted = [names.topic(kind) for kind in kinds]
+    found = cluster.topic_info(*wanted)
+    missing = [topic for topic in wanted if topic not in found]
+    if missing:
+        raise MissingTopic(
+            f"topic {missing[0]} does not exist on {cluster.bootstrap}: "
+            f"`millstream topics create {loaded.path}` makes it"
+        )
+    return cluster, names, found
+
+
+def _drive(cluster: Cluster, names: Names, role: str, instance: str, processor: Processor) -> int:
+    settings = LoopSettings(group=names.group(role), instance=names.process(role, instance))
+    loop = Loop(
+        cluster,
+        settings,
+        processor,
+        settled=lambda partitions: say(f"ready: {len(partitions)} partitions of {', '.join(processor.topics)}"),
+    )
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        loop.stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    # What is loaded by now lives as long as the process: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    try:
+        loop.run()
+    except RoleFailure as failure:
+        print(f"{role}: {failure}", file=sys.stderr, flush=True)
+        return failure.exit_code
+    say(f"{role} has ended in order")
+    return 0
