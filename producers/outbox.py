@@ -73,7 +73,7 @@ class OutboxLimits:
 
     request_ms: int = 30_000
     delivery_ms: int = 120_000
-    unacknowledged_bytes: int = 32 << 20
+    unacknowledged_bytes: int = 8 << 20
     give_up_seconds: float = 600.0
     stop_seconds: float = 30.0
 
