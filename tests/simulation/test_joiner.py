@@ -1,0 +1,257 @@
+"""The joiner under crashes between any two effects, reorderings, duplicates and idle topics."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+from simulation.log import Crash, MemoryLog, SimulatedLoop
+
+from consumers.join import JoinRules
+from consumers.joiner import Joiner, JoinerSettings
+from consumers.local_store import MemoryStore
+from consumers.processor import Output
+from schemas import codec
+from schemas.events import Event, Example, Label, Outcome, read_example
+from schemas.target import Target
+from schemas.topics import Names, partition_of
+
+NAMES = Names("sim")
+PARTITIONS = 2
+WAIT = 10_000
+GROUP = NAMES.group("joiner")
+
+Crashes = Callable[[str], bool]
+
+
+def make_log() -> MemoryLog:
+    return MemoryLog(
+        {
+            NAMES.topic("predictions"): PARTITIONS,
+            NAMES.topic("labels"): PARTITIONS,
+            NAMES.topic("examples"): 1,
+            NAMES.topic("dead-letters"): 1,
+        }
+    )
+
+
+def rules(**changes: object) -> JoinRules:
+    settings: dict[str, object] = {"target": Target(task="binary"), "label_wait": WAIT, "dedup_window": WAIT}
+    return JoinRules(**{**settings, **changes})  # type: ignore[arg-type]
+
+
+def make_joiner(store: MemoryStore, **changes: object) -> Joiner:
+    return Joiner(JoinerSettings(NAMES, rules(**changes), PARTITIONS, max_pending=1000), store)
+
+
+def predict(log: MemoryLog, event_id: str) -> None:
+    event = Event(event_id, log.now, {"x": 1.0})
+    outcome = Outcome(True, {"true": 0.75, "false": 0.25}, "sim", 1, 0, log.now, NAMES.topic("features"), 0, 0)
+    body = (
+        event.encode()[10:]
+        + b"\x02"
+        + codec.OUTCOME.encode_body({name: getattr(outcome, name) for name in outcome.__struct_fields__})
+    )
+    partition = partition_of(event_id, PARTITIONS)
+    log.append(Output(NAMES.topic("predictions"), partition, event_id.encode(), codec.PREDICTION.header + body))
+
+
+def label(log: MemoryLog, event_id: str, value: bool = True, partition: int | None = None, **more: object) -> None:
+    at = partition_of(event_id, PARTITIONS) if partition is None else partition
+    made = Label(event_id, value, log.now, **more)  # type: ignore[arg-type]
+    log.append(Output(NAMES.topic("labels"), at, event_id.encode(), made.encode()))
+
+
+def examples(log: MemoryLog) -> list[Example]:
+    return [read_example(record.value or b"") for record in log.read(NAMES.topic("examples"))]
+
+
+def drain(log: MemoryLog, store: MemoryStore, crash: Crashes = lambda place: False, **changes: object) -> Joiner:
+    """Run until all is read, starting anew after every crash."""
+    while True:
+        joiner = make_joiner(store, **changes)
+        try:
+            loop = SimulatedLoop(log, GROUP, joiner, crash)
+            while not loop.idle():
+                loop.step({NAMES.topic("predictions"): 3, NAMES.topic("labels"): 3})
+            return joiner
+        except Crash:
+            store.rollback()
+
+
+def assert_lanes_have_no_gaps(log: MemoryLog) -> None:
+    seen: Counter[str] = Counter()
+    for example in examples(log):
+        assert example.lane.sequence == seen[example.lane.name]
+        seen[example.lane.name] += 1
+
+
+def test_a_pair_is_joined_whichever_comes_first() -> None:
+    log = make_log()
+    predict(log, "a")
+    label(log, "a")
+    label(log, "b", value=False)
+    predict(log, "b")
+    drain(log, MemoryStore())
+    joined = {example.event.event_id: example.label.value for example in examples(log) if example.label}
+    assert joined == {"a": True, "b": False}
+
+
+def test_labels_on_a_wrong_partition_are_forwarded_and_joined() -> None:
+    log = make_log()
+    for number in range(20):
+        predict(log, f"e{number}")
+        wrong = 1 - partition_of(f"e{number}", PARTITIONS)
+        label(log, f"e{number}", partition=wrong)
+    drain(log, MemoryStore())
+    assert len(examples(log)) == 20
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_crashes_neither_lose_nor_repeat_an_example(seed: int) -> None:
+    rng = random.Random(seed)
+    log, store = make_log(), MemoryStore()
+    expected = set()
+    waiting: list[str] = []
+    crashes = Counter[str]()
+
+    def crash(place: str) -> bool:
+        dies = rng.random() < 0.08
+        crashes[place] += dies
+        return dies
+
+    for number in range(120):
+        log.now += rng.randrange(0, 40)
+        name = f"e{number}"
+        first, second = (predict, label) if rng.random() < 0.8 else (label, predict)
+        first(log, name)
+        waiting.append(name if first is predict else "")
+        if second is predict:
+            predict(log, name)
+            expected.add(name)
+        if rng.random() < 0.3:
+            while waiting and rng.random() < 0.9:
+                event_id = waiting.pop(rng.randrange(len(waiting)))
+                if event_id:
+                    label(log, event_id)
+                    expected.add(event_id)
+                    if rng.random() < 0.1:
+                        label(log, event_id)
+        if rng.random() < 0.2:
+            drain(log, store, crash)
+        if rng.random() < 0.03:
+            store = MemoryStore()  # the disk was lost
+    drain(log, store, crash)
+    got = Counter(example.event.event_id for example in examples(log))
+    assert set(got) == expected
+    assert set(got.values()) <= {1}
+    assert_lanes_have_no_gaps(log)
+    assert sum(crashes.values()) > 0
+
+
+def counts(joiner: Joiner, log: MemoryLog) -> Counter[str]:
+    import msgspec
+
+    total: Counter[str] = Counter()
+    for (group, partition), place in log.places.items():
+        if group == GROUP and partition.topic == NAMES.topic("labels"):
+            told = msgspec.json.decode(place.metadata)
+            total.update(told["counts"])
+            total["waiting"] += told["waiting"][1]
+    return total
+
+
+LABEL_STATES = ("joined", "duplicate", "correction", "contradicting", "late", "unknown", "waiting", "refused")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_label_is_in_exactly_one_state(seed: int) -> None:
+    rng = random.Random(seed)
+    log, store = make_log(), MemoryStore()
+    sent = 0
+    for number in range(200):
+        log.now += rng.randrange(0, 400)
+        name = f"e{rng.randrange(number + 1)}"
+        if rng.random() < 0.5:
+            predict(log, f"e{number}")
+        for _ in range(rng.choice([0, 1, 1, 2])):
+            label(log, name, rng.random() < 0.5, kind="correction" if rng.random() < 0.1 else "label")
+            sent += 1
+        if rng.random() < 0.1:
+            drain(log, store, lambda place: rng.random() < 0.05)
+    joiner = drain(log, store)
+    told = counts(joiner, log)
+    assert sum(told[state] for state in LABEL_STATES) == sent
+
+
+def test_no_label_in_time_is_learned_as_the_timeout_value_once_labels_have_passed() -> None:
+    log, store = make_log(), MemoryStore()
+    predict(log, "a")
+    drain(log, store, on_timeout=False)
+    assert examples(log) == []
+    log.now += WAIT + 2000
+    for _ in range(4):  # labels stand still: the joiner has the broker say how late it is
+        joiner = make_joiner(store, on_timeout=False)
+        loop = SimulatedLoop(log, GROUP, joiner)
+        loop.step({NAMES.topic("predictions"): 3, NAMES.topic("labels"): 3})
+        log.now += 1500
+    found = examples(log)
+    assert [(e.event.event_id, e.label and e.label.value, e.label and e.label.source) for e in found] == [
+        ("a", False, "timeout")
+    ]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_timeouts_are_learned_once_across_crashes_and_lost_disks(seed: int) -> None:
+    rng = random.Random(seed)
+    log, store = make_log(), MemoryStore()
+    for number in range(80):
+        log.now += rng.randrange(0, 600)
+        predict(log, f"e{number}")
+        if rng.random() < 0.3:
+            label(log, f"e{rng.randrange(number + 1)}")
+        if rng.random() < 0.2:
+            drain(log, store, lambda place: rng.random() < 0.05, on_timeout=False)
+        if rng.random() < 0.1:
+            store = MemoryStore()
+    log.now += 5 * WAIT
+    for partition in range(PARTITIONS):
+        log.append(Output(NAMES.topic("labels"), partition, None, codec.TICK.encode({"written_by": "test"})))
+    drain(log, store, on_timeout=False)
+    got = Counter(example.event.event_id for example in examples(log))
+    assert got == Counter({f"e{number}": 1 for number in range(80)})
+
+
+def test_a_correction_after_the_join_goes_on_the_log_as_one() -> None:
+    log = make_log()
+    predict(log, "a")
+    label(log, "a", value=True)
+    label(log, "a", value=False, kind="correction")
+    label(log, "a", value=True)
+    joiner = drain(log, MemoryStore())
+    kinds = [(e.label.kind, e.label.value) for e in examples(log) if e.label]
+    assert kinds == [("label", True), ("correction", False)]
+    assert counts(joiner, log)["contradicting"] == 1
+
+
+def test_weights_by_class_are_written_into_the_example() -> None:
+    log = make_log()
+    for name, value in (("a", True), ("b", False)):
+        predict(log, name)
+        label(log, name, value)
+    drain(log, MemoryStore(), weights={True: 20.0})
+    assert {e.event.event_id: e.label.weight for e in examples(log) if e.label} == {"a": 20.0, "b": 1.0}
+
+
+def test_a_topic_made_again_under_the_same_name_is_refused() -> None:
+    from consumers.failures import Refused
+
+    log, store = make_log(), MemoryStore()
+    predict(log, "a")
+    label(log, "a")
+    drain(log, store)
+    log.ids[NAMES.topic("labels")] = "another"
+    with pytest.raises(Refused, match="another topic"):
+        drain(log, store)
