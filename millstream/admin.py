@@ -1,0 +1,254 @@
+"""The topics of a stream: made as they must be, and judged against that where they exist.
+
+What is wrong is found by a pure function over what the cluster says; the exact command or setting that
+mends it stands beside each finding.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
+from kafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_code
+
+from millstream.duration import spoken
+from schemas.cluster import Cluster
+from schemas.topics import Names, TopicSpec, specs
+
+_WAIT_S: Final = 30.0
+_JUDGED: Final = ("cleanup.policy", "message.timestamp.type", "retention.ms", "retention.bytes")
+
+
+class TopicsError(Exception):
+    """Topics are not as the stream needs them; the message names each with its fix."""
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic as the cluster has it."""
+
+    name: str
+    id: str
+    partitions: int
+    config: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it must be (`error`) or is meant to be (`warning`).
+
+    Attributes
+    ----------
+    fix
+        The command that mends it, or what to do.
+    change
+        The setting that does, where altering it loses nothing; `None` where a person must decide.
+    """
+
+    topic: str
+    severity: Literal["error", "warning"]
+    message: str
+    fix: str
+    change: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `create` did, and what is left to say."""
+
+    created: tuple[str, ...]
+    altered: tuple[str, ...]
+    topics: tuple[Topic, ...]
+    findings: tuple[Finding, ...]
+
+
+def create(
+    cluster: Cluster, names: Names, *, partitions: int, label_wait_ms: int, fix: bool = False, wait: float = _WAIT_S
+) -> Outcome:
+    """Create what is missing, wait until the cluster knows it, and judge what was there before.
+
+    Parameters
+    ----------
+    fix
+        Alter the settings of existing topics where that loses nothing.
+    wait
+        Seconds until every partition of a new topic has a leader.
+
+    Raises
+    ------
+    TopicsError
+        Where the cluster refuses to create one, or has not made it ready in time.
+    NoBroker
+        Where none answers.
+    """
+    wanted = specs(names, partitions=partitions, label_wait_ms=label_wait_ms)
+    with cluster.admin() as admin:
+        found = _look(admin, wanted)
+        missing = [spec for spec in wanted if spec.name not in found]
+        _make(admin, missing)
+        _await_leaders(admin, [spec.name for spec in missing], wait)
+        found = _look(admin, wanted)
+        findings = judge(wanted, found, cluster.bootstrap)
+        altered = _alter(admin, findings) if fix else []
+        if altered:
+            found = _look(admin, wanted)
+            findings = judge(wanted, found, cluster.bootstrap)
+    return Outcome(
+        tuple(spec.name for spec in missing),
+        tuple(altered),
+        tuple(found[spec.name] for spec in wanted if spec.name in found),
+        tuple(findings),
+    )
+
+
+def describe(cluster: Cluster, names: Names, *, partitions: int, label_wait_ms: int) -> Outcome:
+    """Judge the topics and change nothing."""
+    wanted = specs(names, partitions=partitions, label_wait_ms=label_wait_ms)
+    with cluster.admin() as admin:
+        found = _look(admin, wanted)
+    topics = tuple(found[spec.name] for spec in wanted if spec.name in found)
+    return Outcome((), (), topics, tuple(judge(wanted, found, cluster.bootstrap)))
+
+
+def require(outcome: Outcome) -> None:
+    """Raise TopicsError where any finding is an error, with all of them in its message."""
+    errors = [f"{each.message} (fix: {each.fix})" for each in outcome.findings if each.severity == "error"]
+    if errors:
+        raise TopicsError("; ".join(errors))
+
+
+def judge(wanted: Sequence[TopicSpec], found: Mapping[str, Topic], bootstrap: str = "HOST:PORT") -> list[Finding]:
+    """Return what is wrong with the topics of a stream, in the order of `wanted`."""
+    findings: list[Finding] = []
+    stream = wanted[0].name.rpartition(".")[0]
+    counts = {spec.name: found[spec.name].partitions for spec in wanted if spec.name in found}
+    for spec in wanted:
+        topic = found.get(spec.name)
+        if topic is None:
+            findings.append(Finding(spec.name, "error", f"{spec.name} is missing", "millstream topics create STREAM"))
+            continue
+        findings += _judge_count(spec, topic, counts.get(f"{stream}.predictions"), bootstrap)
+        findings += _judge_settings(spec, topic, bootstrap)
+    return findings
+
+
+def _judge_count(spec: TopicSpec, topic: Topic, predictions: int | None, bootstrap: str) -> list[Finding]:
+    count = topic.partitions
+    if spec.partitions == 1 and not spec.name.endswith((".features", ".predictions", ".labels")):
+        if count == 1:
+            return []
+        text = f"{spec.name} has {count} partitions and must have 1: more of them have no one order"
+        return [Finding(spec.name, "error", text, f"delete the topic {spec.name}, then millstream topics create STREAM")]
+    if spec.name.endswith(".labels") and predictions is not None and count != predictions:
+        sibling = spec.name.removesuffix("labels") + "predictions"
+        fewer, most = (spec.name, predictions) if count < predictions else (sibling, count)
+        text = f"{sibling} has {predictions} partitions and {spec.name} has {count}; they must have equally many"
+        fix = (
+            f"kafka-topics.sh --bootstrap-server {bootstrap} --alter --topic {fewer} --partitions {most} "
+            "(while it is empty; else recreate both)"
+        )
+        return [Finding(spec.name, "error", text, fix)]
+    return []
+
+
+def _judge_settings(spec: TopicSpec, topic: Topic, bootstrap: str) -> list[Finding]:
+    findings: list[Finding] = []
+
+    def wrong(severity: Literal["error", "warning"], text: str, key: str, value: str) -> None:
+        fix = (
+            f"millstream topics create STREAM --fix, or kafka-configs.sh --bootstrap-server {bootstrap} --alter "
+            f"--entity-type topics --entity-name {spec.name} --add-config {key}={value}"
+        )
+        findings.append(Finding(spec.name, severity, f"{spec.name} has {text}", fix, (key, value)))
+
+    policy, policy_wanted = topic.config.get("cleanup.policy", "delete"), spec.config["cleanup.policy"]
+    if set(policy.split(",")) != set(policy_wanted.split(",")):
+        wrong("error", f"cleanup.policy={policy} and must have {policy_wanted}", "cleanup.policy", policy_wanted)
+    clock = spec.config.get("message.timestamp.type")
+    clock_found = topic.config.get("message.timestamp.type", "CreateTime")
+    if clock is not None and clock_found != clock:
+        text = f"message.timestamp.type={clock_found} and must have {clock}: waits are measured by the broker's clock"
+        wrong("error", text, "message.timestamp.type", clock)
+    retention = int(topic.config.get("retention.ms", "-1"))
+    if spec.least_retention_ms is not None and 0 <= retention < spec.least_retention_ms:
+        least = spec.least_retention_ms
+        text = f"retention.ms={retention} ({spoken(retention)}) and must have at least {least}, twice label_wait"
+        wrong("error", text, "retention.ms", spec.config["retention.ms"])
+    if spec.config.get("retention.ms") == "-1":
+        size = int(topic.config.get("retention.bytes", "-1"))
+        if retention != -1:
+            text = f"retention.ms={retention} ({spoken(retention)}): it is not kept for ever, so old versions"
+            wrong("warning", f"{text} cannot be rebuilt", "retention.ms", "-1")
+        if size != -1:
+            text = f"retention.bytes={size}: it is not kept for ever, so old versions cannot be rebuilt"
+            wrong("warning", text, "retention.bytes", "-1")
+    return findings
+
+
+def _look(admin: KafkaAdminClient, wanted: Sequence[TopicSpec]) -> dict[str, Topic]:
+    """Return those of the wanted topics that exist, with the settings that are judged."""
+    described = [each for each in admin.describe_topics([spec.name for spec in wanted]) if each["error_code"] == 0]
+    if not described:
+        return {}
+    resources = [
+        ConfigResource(ConfigResourceType.TOPIC, each["name"], dict.fromkeys(_JUDGED)) for each in described
+    ]
+    configs: dict[str, Any] = {}
+    for by_name in admin.describe_configs(resources, config_filter="all").values():
+        configs |= by_name
+    return {
+        each["name"]: Topic(
+            each["name"],
+            str(each["topic_id"]),
+            len(each["partitions"]),
+            {key: str(data["value"]) for key, data in configs[each["name"]].items()},
+        )
+        for each in described
+    }
+
+
+def _make(admin: KafkaAdminClient, missing: Sequence[TopicSpec]) -> None:
+    if not missing:
+        return
+    wanted = {spec.name: {"num_partitions": spec.partitions, "configs": dict(spec.config)} for spec in missing}
+    try:
+        answer = admin.create_topics(wanted, timeout_ms=10_000, raise_errors=False)
+    except KafkaError as error:
+        raise TopicsError(f"the cluster creates no topics: {type(error).__name__}: {error}") from error
+    for each in answer["topics"]:
+        kind = for_code(each["error_code"])
+        # Where another process was quicker, the topic is judged with the rest.
+        if kind not in (NoError, TopicAlreadyExistsError):
+            said = each.get("error_message") or kind.description
+            raise TopicsError(f"the cluster does not create {each['name']}: {kind.__name__}: {said}")
+
+
+def _await_leaders(admin: KafkaAdminClient, topics: Sequence[str], wait: float) -> None:
+    deadline = time.monotonic() + wait
+    waiting = set(topics)
+    while waiting:
+        for each in admin.describe_topics(sorted(waiting)):
+            if each["error_code"] == 0 and all(part["leader_id"] >= 0 for part in each["partitions"]):
+                waiting.discard(each["name"])
+        if waiting and time.monotonic() > deadline:
+            raise TopicsError(f"{', '.join(sorted(waiting))}: no leader after {wait:g} s; is every broker up?")
+        if waiting:
+            time.sleep(0.05)
+
+
+def _alter(admin: KafkaAdminClient, findings: Sequence[Finding]) -> list[str]:
+    """Make the changes that lose nothing; return them as `topic: key=value`."""
+    done: list[str] = []
+    for finding in findings:
+        if finding.change is None:
+            continue
+        key, value = finding.change
+        try:
+            admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, finding.topic, {key: value})])
+        except KafkaError as error:
+            raise TopicsError(f"the cluster does not set {key}={value} on {finding.topic}: {error}") from error
+        done.append(f"{finding.topic}: {key}={value}")
+    return done

@@ -1,0 +1,134 @@
+"""The command line put together, and what its errors look like."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import Any, Final
+
+import cyclopts
+
+from millstream.cli import broker, models, publish, read, roles, run_all, status, streams, topics
+from millstream.settings import SettingsError, read_config
+
+_PACKAGES: Final = frozenset({"schemas", "model_store", "producers", "consumers", "millstream", "streams"})
+_HELP: Final = """An online learner on an event stream: Kafka in the middle, River models.
+
+Every option is also MILLSTREAM_<OPTION> in the environment and a key in millstream.toml
+(at the top for all commands, or in a table named after one); a flag is over the environment,
+the environment over the file. Begin with `millstream demo`.
+"""
+
+
+def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
+    """Return the app, its options taken from flags, the environment and `file` (read from `path`)."""
+    config = (
+        cyclopts.config.Env("MILLSTREAM_", command=False),
+        cyclopts.config.Dict(dict(file), source=path, allow_unknown=True),
+        cyclopts.config.Dict(dict(file), source=path, allow_unknown=True, use_commands_as_keys=False),
+    )
+    app = cyclopts.App(
+        name="millstream",
+        help=_HELP,
+        help_format="plaintext",
+        config=config,
+        version=lambda: metadata.version("millstream"),
+        exit_on_error=False,
+        print_error=False,
+        suppress_keyboard_interrupt=False,
+        result_action="return_value",
+    )
+    for part in (run_all, roles, streams, publish, read, models, status, topics, broker):
+        part.register(app)
+    return app
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code: 0, 1 (failed), 2 (usage), 75 (try again) or 130 (Ctrl-C)."""
+    try:
+        path, file = read_config()
+        app = build(file, str(path))
+        _refuse_unknown_keys(app, file, str(path))
+        code = app(list(arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _reader_gone()
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except Exception as error:  # noqa: BLE001 - the one place where an error becomes a line and a code
+        return _explain(error)
+    return code if isinstance(code, int) else 0
+
+
+def _explain(error: Exception) -> int:
+    if isinstance(error, cyclopts.CycloptsError):
+        return _say(f"{error} (see `{_command(error)} --help`)", 2)
+    # Imported only now: --help needs none of it.
+    from kafka.errors import KafkaError
+
+    from millstream.cli.common import UsageError
+    from millstream.duration import InvalidDuration
+    from schemas.topics import InvalidName
+
+    if isinstance(error, (UsageError, SettingsError, InvalidDuration, InvalidName)):
+        return _say(str(error), 2)
+    if isinstance(error, KafkaError):
+        return _say(f"Kafka: {type(error).__name__}: {error}", 1)
+    if isinstance(error, OSError) or _is_ours(error):
+        return _say(str(error) or type(error).__name__, getattr(error, "exit_code", 1))
+    traceback.print_exception(error)
+    return _say(f"{type(error).__name__}: {error} - this is a defect in Millstream; please report it", 1)
+
+
+def _is_ours(error: Exception) -> bool:
+    """Tell whether an exception was made to be read: ours are, what Python raises by itself is not."""
+    return type(error).__module__.partition(".")[0] in _PACKAGES
+
+
+def _say(message: str, code: int) -> int:
+    print(f"millstream: error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    return code
+
+
+def _command(error: cyclopts.CycloptsError) -> str:
+    return " ".join(("millstream", *(error.command_chain or ())))
+
+
+def _reader_gone() -> int:
+    """End quietly: whoever read our output (`head`, say) has seen enough."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _refuse_unknown_keys(app: cyclopts.App, file: Mapping[str, Any], path: str) -> None:
+    """A misspelt key would otherwise be a default in silence."""
+    tables = {name.replace("-", "_") for name in app if not name.startswith("-")} | {"kafka"}
+    options = None
+    for key, value in file.items():
+        name = key.replace("-", "_")
+        if isinstance(value, dict):
+            if name not in tables:
+                raise SettingsError(f"{path}: [{key}] is neither a command nor [kafka]")
+            continue
+        options = option_names(app) if options is None else options
+        if name not in options:
+            raise SettingsError(f"{path}: {key} is no option of any command")
+
+
+def option_names(app: cyclopts.App) -> set[str]:
+    """Return the options of all commands, spelt with `_`."""
+    found: set[str] = set()
+    for name in app:
+        if name.startswith("-"):
+            continue
+        command = app[name]
+        if command.default_command is None:
+            found |= option_names(command)
+            continue
+        for argument in command.assemble_argument_collection():
+            found |= {each.lstrip("-").replace("-", "_").lower() for each in argument.names}
+    return found

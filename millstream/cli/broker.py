@@ -1,0 +1,107 @@
+"""`millstream broker …`: the embedded Kafka."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import cyclopts
+from cyclopts import Parameter
+
+from millstream.cli.common import HERE, Json, Where, print_fields, print_json
+
+if TYPE_CHECKING:
+    from millstream.broker import EmbeddedBroker
+
+app = cyclopts.App(name="broker", help="Start, stop and look at the embedded Kafka.")
+
+
+def register(parent: cyclopts.App) -> None:
+    """Add these commands."""
+    parent.command(app)
+
+
+def say(line: str) -> None:
+    """Tell what goes on, beside the result."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def _broker(where: Where, port: int | None = None) -> EmbeddedBroker:
+    from millstream.broker import EmbeddedBroker
+
+    return EmbeddedBroker(where.settings().broker, port=port)
+
+
+def _show(status: Any, as_json: bool) -> None:
+    fields = dataclasses.asdict(status)
+    if as_json:
+        print_json(fields)
+    else:
+        print_fields({name.replace("_", " "): value for name, value in fields.items()})
+
+
+@app.command
+def start(
+    *,
+    port: Annotated[int | None, Parameter(help="Listen here [default: the one of last time, else a free one].")] = None,
+    where: Where = HERE,
+    json: Json = False,
+) -> None:
+    """Start the embedded Kafka, or say where it runs already. What it holds survives stops and crashes.
+
+    Example: millstream broker start
+    """
+    _show(_broker(where, port).start(say=say), json)
+
+
+@app.command
+def stop(*, where: Where = HERE, json: Json = False) -> None:
+    """Stop the embedded Kafka in order; what it holds stays.
+
+    Example: millstream broker stop
+    """
+    broker = _broker(where)
+    broker.stop()
+    if json:
+        _show(broker.status(), json)
+    else:
+        print("the embedded broker is stopped; what it holds stays")
+
+
+@app.command
+def status(*, where: Where = HERE, json: Json = False) -> int:
+    """Say whether the embedded Kafka runs, and where. The exit code is 1 where it does not.
+
+    Example: millstream broker status --json
+    """
+    found = _broker(where).status()
+    _show(found, json)
+    return 0 if found.running else 1
+
+
+@app.command
+def reset(
+    *,
+    yes: Annotated[bool, Parameter(negative="", help="Do not ask.")] = False,
+    where: Where = HERE,
+    json: Json = False,
+) -> None:
+    """Stop the embedded Kafka and delete all it holds: every topic of every stream. Models stay.
+
+    Example: millstream broker reset --yes
+    """
+    from millstream.cli.common import UsageError
+
+    broker = _broker(where)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError("reset deletes every topic of every stream; say --yes to do so")
+        if input(f"Delete all that the broker in {where.settings().broker} holds? [y/N] ").strip().lower() != "y":
+            print("nothing was deleted")
+            return
+    broker.reset()
+    if json:
+        _show(broker.status(), json)
+    else:
+        print("the embedded broker is empty; `millstream broker start` begins anew")

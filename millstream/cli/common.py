@@ -1,0 +1,135 @@
+"""What the commands share: the options every one takes, and how results are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+from cyclopts import Parameter
+
+from millstream.settings import DEFAULT_HOME, Settings, kafka_options, read_config
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from schemas.topics import Names
+
+STREAM_HELP = "A stream file's path, or the name of a ready-made stream."
+StreamName: TypeAlias = Annotated[str, Parameter(name="STREAM", help=STREAM_HELP)]
+Json: TypeAlias = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON instead of a table.")]
+
+
+class UsageError(Exception):
+    """An argument cannot be what it is; the message says what it may be. Exit code 2."""
+
+
+@Parameter(name="*", group="Where things are")
+@dataclass(frozen=True)
+class Where:
+    """The options of every command that touches a cluster or the home folder."""
+
+    home: Path = DEFAULT_HOME
+    """Holds keys, models, local state and the embedded broker."""
+
+    bootstrap: str | None = None
+    """host:port of a Kafka to use in place of the embedded broker."""
+
+    prefix: str = ""
+    """Goes before every topic, group and transactional id, so that a cluster can be shared."""
+
+    store: str | None = None
+    """The model store's address [default: models/ in the home folder]."""
+
+    def settings(self) -> Settings:
+        """Return these with the client's own options from the environment and the file."""
+        _, file = read_config()
+        return Settings(
+            home=self.home.expanduser().absolute(),
+            bootstrap=self.bootstrap or None,
+            prefix=self.prefix,
+            kafka=kafka_options(file),
+            store=self.store or None,
+        )
+
+
+HERE = Where()
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document on one line; numbers unrounded, NaN as null."""
+    import msgspec
+
+    print(msgspec.json.encode(value, enc_hook=str, order=None).decode(), flush=True)
+
+
+def print_lines(rows: Iterable[Any]) -> None:
+    """Print JSON lines as the rows come."""
+    for row in rows:
+        print_json(row)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console; where the output is no terminal, one wide enough not to cut what scripts read."""
+    import sys
+
+    from rich.console import Console
+
+    from schemas.topics import Names
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(file=stream, highlight=False, width=None if stream.isatty() else 240, soft_wrap=False)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
+    """Print a table; cells are shown as they are, without markup of any kind."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell(value)) for value in row))
+    console().print(table)
+
+
+def print_fields(fields: Mapping[str, object]) -> None:
+    """Print names and values under each other."""
+    width = max(map(len, fields), default=0)
+    for name, value in fields.items():
+        print(f"{name:<{width}}  {cell(value)}")
+
+
+def cell(value: object) -> str:
+    """Return a value as a table shows it."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    # Control characters in data would otherwise move the terminal's cursor.
+    return "".join(letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in str(value))
+
+
+def names_of(given: str, settings: Settings) -> Names:
+    """Return the names of the stream that `given` means; a mere name is taken as it is and no file is run."""
+    from schemas.topics import NAME
+
+    if NAME.fullmatch(given) and not Path(given).exists():
+        return settings.names(given)
+    from millstream.load import load_stream
+
+    return settings.names(load_stream(given).stream.name)
+
+
+def at(milliseconds: int | None) -> str | None:
+    """Return ms since 1970 as local date and time, to the millisecond."""
+    if milliseconds is None or milliseconds < 0:
+        return None
+    from datetime import datetime
+
+    return datetime.fromtimestamp(milliseconds / 1000).astimezone().isoformat(" ", "milliseconds")[:23]

@@ -1,0 +1,113 @@
+"""Which process of a role this is: the name that Kafka's groups and transactions know it by."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import secrets
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
+# A dash before the number, as StatefulSets name their pods: the hex names of containers end in digits too.
+_ORDINAL: Final = re.compile(r".*-(\d{1,9})", re.DOTALL)
+
+
+class InvalidInstance(ValueError):  # noqa: N818
+    """--instance can be no part of a name; the message says what may."""
+
+    exit_code = 2
+
+
+class InstanceTaken(Exception):  # noqa: N818
+    """Another process on this machine works under this name; the message has its process id."""
+
+    exit_code = 75
+
+
+def resolve(role: str, given: str | None, state: Path, hostname: str | None = None) -> str:
+    """Return this process's instance: as given, else the hostname's ordinal, else one kept in `state`.
+
+    >>> resolve("predictor", None, Path("/unused"), hostname="predictor-3")
+    '3'
+
+    Raises
+    ------
+    InvalidInstance
+        Where the given one is not a-z, 0-9 and '-'.
+    """
+    if given is not None:
+        if not _NAME.fullmatch(given):
+            raise InvalidInstance(f"--instance {given!r} must be 1 to 31 of a-z, 0-9 and '-', not beginning with '-'")
+        return given
+    match = _ORDINAL.fullmatch(socket.gethostname() if hostname is None else hostname)
+    if match is not None:
+        return str(int(match[1]))
+    return _kept(state / f"{role}.instance")
+
+
+def _kept(path: Path) -> str:
+    """Return the name in the file; the first process to ask makes one up."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("x") as file:
+            file.write(secrets.token_hex(4))
+    except FileExistsError:
+        pass
+    name = path.read_text().strip()
+    if not _NAME.fullmatch(name):
+        raise InvalidInstance(f"{path} holds {name!r}, which is no instance name: delete the file")
+    return name
+
+
+@dataclass
+class Claim:
+    """A name that is this process's on this machine until it ends or releases it."""
+
+    role: str
+    instance: str
+    _descriptor: int
+
+    def release(self) -> None:
+        """Give the name back; again does nothing."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> Claim:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.release()
+
+
+def claim(role: str, given: str | None, state: Path) -> Claim:
+    """Resolve the instance and take it.
+
+    Raises
+    ------
+    InstanceTaken
+        Where another process on this machine has it.
+    InvalidInstance
+        See `resolve`.
+    """
+    instance = resolve(role, given, state)
+    state.mkdir(parents=True, exist_ok=True)
+    # The kernel lets go of the lock however the process ends; a file with a pid in it would stay.
+    descriptor = os.open(state / f"{role}-{instance}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        other = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+        os.close(descriptor)
+        raise InstanceTaken(
+            f"another {role} with instance {instance} runs on this machine (process {other}): "
+            "stop it, or give this one another --instance"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    return Claim(role, instance, descriptor)

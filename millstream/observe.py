@@ -1,0 +1,207 @@
+"""Looks at a running stream from outside: what Kafka says of its topics and groups, in one snapshot."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Final
+
+from kafka import TopicPartition
+from kafka.errors import KafkaError
+
+from schemas import events
+from schemas.cluster import Cluster
+from schemas.codec import CodecError
+from schemas.events import Learning, ModelUpdate, Published, Serving
+from schemas.topics import Names
+
+INPUTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "predictor": ("features",),
+    "joiner": ("predictions", "labels"),
+    "learner": ("examples",),
+}
+_COUNTED: Final = ("features", "predictions", "labels", "examples", "dead-letters")
+
+Place = tuple[str, int]
+"""A topic's kind and a partition of it."""
+
+
+@dataclass(frozen=True)
+class Commit:
+    """How far a group has read a partition, and what it wrote beside that."""
+
+    offset: int
+    note: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that status, the end of a run and the demo decide from.
+
+    Attributes
+    ----------
+    at_ms
+        When it was taken, in ms since 1970.
+    begins, ends
+        Of every partition; ends count records of transactions that are still open.
+    committed
+        By role. A role that never ran has none.
+    members
+        By role, how many processes the group has now.
+    published, serving, learning
+        The newest record of each kind on the models topic.
+    missing
+        Kinds of topics that do not exist.
+    """
+
+    at_ms: int
+    begins: Mapping[Place, int]
+    ends: Mapping[Place, int]
+    committed: Mapping[str, Mapping[Place, Commit]]
+    members: Mapping[str, int]
+    published: ModelUpdate | None = None
+    serving: ModelUpdate | None = None
+    learning: ModelUpdate | None = None
+    missing: tuple[str, ...] = field(default=())
+
+    def lag(self, role: str) -> int:
+        """Return how many offsets of its inputs `role` has not read."""
+        commits = self.committed.get(role, {})
+        total = 0
+        for place, end in self.ends.items():
+            if place[0] in INPUTS[role]:
+                done = commits[place].offset if place in commits else self.begins[place]
+                total += max(0, end - max(done, self.begins[place]))
+        return total
+
+    def notes(self, role: str) -> list[Mapping[str, Any]]:
+        """Return what `role` wrote beside its offsets, one per partition of its first input."""
+        commits = self.committed.get(role, {})
+        return [commit.note for place, commit in sorted(commits.items()) if place[0] == INPUTS[role][0] and commit.note]
+
+    def moved(self) -> object:
+        """Return what is equal in two snapshots between which no event, label or example moved on.
+
+        The joiner's ticks on labels do not count: they go on for as long as an event waits for its label.
+        """
+        ends = {place: end for place, end in self.ends.items() if place[0] != "labels"}
+        notes = {role: [{**note, "clock": None} for note in self.notes(role)] for role in INPUTS}
+        return ends, self.lag("predictor"), self.lag("learner"), notes
+
+
+class Observer:
+    """Takes snapshots of one stream; holds a reader and an admin client between them.
+
+    Examples
+    --------
+    with Observer(cluster, names) as observer:
+        snapshot = observer.look()
+    """
+
+    def __init__(self, cluster: Cluster, names: Names) -> None:
+        self._names = names
+        self._stack = ExitStack()
+        self._admin = self._stack.enter_context(cluster.admin())
+        self._ends = cluster.consumer(isolation_level="read_uncommitted")
+        self._stack.callback(self._ends.close)
+        self._models = cluster.consumer()
+        self._stack.callback(self._models.close)
+        self._newest: dict[type, ModelUpdate] = {}
+        self._partitions: list[TopicPartition] = []
+
+    def __enter__(self) -> Observer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self._stack.close()
+
+    def look(self) -> Snapshot:
+        """Return the stream as it is now.
+
+        Raises
+        ------
+        KafkaError
+            Where the cluster does not answer.
+        """
+        kinds = self._find()
+        # Groups before ends: what is written in between then shows as lag, never as none.
+        committed = {role: self._committed(role) for role in INPUTS}
+        ends = self._ends.end_offsets(list(kinds)) if kinds else {}
+        begins = self._ends.beginning_offsets(list(kinds)) if kinds else {}
+        self._read_models()
+        there = {kind for kind, _ in kinds.values()}
+        return Snapshot(
+            at_ms=time.time_ns() // 1_000_000,
+            begins={kinds[each]: offset for each, offset in begins.items()},
+            ends={kinds[each]: offset for each, offset in ends.items()},
+            committed=committed,
+            members={role: self._members(role) for role in INPUTS},
+            published=self._newest.get(Published),
+            serving=self._newest.get(Serving),
+            learning=self._newest.get(Learning),
+            missing=tuple(kind for kind in _COUNTED if kind not in there),
+        )
+
+    def _find(self) -> dict[TopicPartition, Place]:
+        """Return the partitions of the topics that exist, looked up until all do."""
+        if not self._partitions:
+            kinds = {self._names.topic(kind): kind for kind in _COUNTED}
+            described = self._admin.describe_topics(list(kinds))
+            found = [
+                TopicPartition(topic["name"], part["partition_index"])
+                for topic in described
+                if topic["error_code"] == 0
+                for part in topic["partitions"]
+            ]
+            if {each.topic for each in found} < set(kinds):
+                return {each: (kinds[each.topic], each.partition) for each in found}
+            self._partitions = found
+        return {each: (self._kind(each.topic), each.partition) for each in self._partitions}
+
+    def _kind(self, topic: str) -> str:
+        return topic.rpartition(".")[2]
+
+    def _committed(self, role: str) -> dict[Place, Commit]:
+        group = self._names.group(role)
+        found = self._admin.list_group_offsets(group)[group]
+        return {
+            (self._kind(place.topic), place.partition): Commit(data.offset, _note(data.metadata))
+            for place, data in found.items()
+            if data.offset >= 0
+        }
+
+    def _members(self, role: str) -> int:
+        group = self._names.group(role)
+        try:
+            return len(self._admin.describe_groups([group])[group]["members"])
+        except KafkaError:
+            return 0  # a group that never was is an error on newer brokers
+
+    def _read_models(self) -> None:
+        """Read what is new on the models topic."""
+        place = TopicPartition(self._names.topic("models"), 0)
+        if place not in self._models.assignment():
+            if place.topic not in self._models.topics():
+                return
+            self._models.assign([place])
+            self._models.seek_to_beginning(place)
+        end = self._models.end_offsets([place])[place]
+        while self._models.position(place) < end:
+            for record in self._models.poll(timeout_ms=200).get(place, ()):
+                try:
+                    update = events.read_model_update(record.value or b"")
+                except CodecError:
+                    continue  # not ours; who follows the topic says so loudly
+                self._newest[type(update.state)] = update
+
+
+def _note(metadata: str | None) -> Mapping[str, Any]:
+    try:
+        note = json.loads(metadata or "{}")
+    except ValueError:
+        return {}
+    return note if isinstance(note, dict) else {}

@@ -1,0 +1,248 @@
+"""Reads predictions, examples and dead letters off their topics, as rows for people and programs."""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from typing import Any, Final, TypeAlias
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.consumer.fetcher import ConsumerRecord
+
+from schemas import events
+from schemas.cluster import Cluster
+from schemas.codec import CodecError
+from schemas.events import Event, Outcome
+from schemas.topics import Names
+
+Row: TypeAlias = dict[str, Any]
+
+_POLL_MS: Final = 200
+_BACK: Final = 3  # records and transaction markers: how far before the end to begin, per record wanted
+
+
+class MissingTopic(Exception):  # noqa: N818
+    """A topic to read is not there; the message says how it is made."""
+
+
+def read(
+    cluster: Cluster, names: Names, kind: str, *, limit: int | None = None, last: int | None = None
+) -> Iterator[Row]:
+    """Yield the rows of a topic as it stands now: partition by partition, each in the order of offsets.
+
+    Parameters
+    ----------
+    kind
+        ``predictions``, ``examples`` or ``dead-letters``.
+    limit
+        Stop after so many.
+    last
+        Begin so many before the end (over all partitions, by the broker's time), and yield in its order.
+    """
+    topic, rows = names.topic(kind), ROWS[kind]
+    with closing(cluster.consumer()) as consumer:
+        partitions = _partitions(consumer, topic)
+        ends = consumer.end_offsets(partitions)
+        if last is not None:
+            yield from map(rows, _newest(consumer, ends, last))
+            return
+        for count, record in enumerate(_all(consumer, ends)):
+            if limit is not None and count >= limit:
+                return
+            yield rows(record)
+
+
+def follow(cluster: Cluster, names: Names, kind: str, *, last: int = 0, limit: int | None = None) -> Iterator[Row]:
+    """Yield the newest `last` rows, then those to come as they come; without end unless `limit` is given."""
+    topic, rows = names.topic(kind), ROWS[kind]
+    count = 0
+    with closing(cluster.consumer()) as consumer:
+        partitions = _partitions(consumer, topic)
+        ends = consumer.end_offsets(partitions)
+        for record in _newest(consumer, ends, last):
+            yield rows(record)
+            count += 1
+            if count == limit:
+                return
+        consumer.assign(partitions)
+        for partition, end in ends.items():
+            consumer.seek(partition, end)
+        while True:
+            for batch in consumer.poll(timeout_ms=_POLL_MS).values():
+                for record in batch:
+                    yield rows(record)
+                    count += 1
+                    if count == limit:
+                        return
+
+
+def merged(rows: Sequence[Row]) -> list[Row]:
+    """Return rows of several partitions in the order of the broker's time, each partition's order kept."""
+    by_partition: dict[int, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_partition[row["partition"]].append(row)
+    return list(heapq.merge(*by_partition.values(), key=lambda row: row["timestamp"]))
+
+
+def _partitions(consumer: KafkaConsumer, topic: str) -> list[TopicPartition]:
+    # Unlike partitions_for_topic, this asks the cluster.
+    if topic not in consumer.topics():
+        raise MissingTopic(f"there is no topic {topic}: create the stream's with `millstream topics create STREAM`")
+    return [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
+
+
+def _all(consumer: KafkaConsumer, ends: dict[TopicPartition, int]) -> Iterator[ConsumerRecord]:
+    """Yield what lies before `ends`, one partition after the other."""
+    begins = consumer.beginning_offsets(list(ends))
+    for partition, end in sorted(ends.items()):
+        yield from _range(consumer, partition, begins[partition], end)
+
+
+def _range(consumer: KafkaConsumer, partition: TopicPartition, begin: int, end: int) -> Iterator[ConsumerRecord]:
+    """Yield the committed records from `begin` up to `end`; markers and holes between them are passed over."""
+    consumer.assign([partition])
+    consumer.seek(partition, begin)
+    while consumer.position(partition) < end:
+        for record in consumer.poll(timeout_ms=_POLL_MS).get(partition, ()):
+            if record.offset >= end:
+                return
+            yield record
+
+
+def _newest(consumer: KafkaConsumer, ends: dict[TopicPartition, int], count: int) -> list[ConsumerRecord]:
+    """Return the newest `count` committed records over all partitions, oldest first."""
+    if count <= 0:
+        return []
+    begins = consumer.beginning_offsets(list(ends))
+    tails: list[list[ConsumerRecord]] = []
+    for partition, end in ends.items():
+        back = _BACK * count
+        while True:
+            start = max(begins[partition], end - back)
+            tail = deque(_range(consumer, partition, start, end), maxlen=count)
+            if len(tail) == count or start == begins[partition]:
+                break
+            back *= 4
+        tails.append(list(tail))
+    newest = list(heapq.merge(*tails, key=lambda record: record.timestamp))
+    return newest[-count:]
+
+
+# --- rows ------------------------------------------------------------------------------------------
+
+
+def _place(record: ConsumerRecord) -> Row:
+    return {"partition": record.partition, "offset": record.offset, "timestamp": record.timestamp}
+
+
+def _unreadable(record: ConsumerRecord, error: CodecError) -> Row:
+    """A record that is none of ours is shown as that: one stray record must not hide the others."""
+    return {**_place(record), "event_id": None, "unreadable": str(error), "value": _text(record.value)}
+
+
+def _text(data: bytes | None) -> str | None:
+    """Return bytes as text; what is no UTF-8 as \\x.. escapes."""
+    return None if data is None else data.decode(errors="backslashreplace")
+
+
+def _event(event: Event) -> Row:
+    return {
+        "event_id": event.event_id,
+        "event_time": event.event_time,
+        "entity_key": event.entity_key,
+        "features": event.features,
+    }
+
+
+def _outcome(outcome: Outcome | None) -> Row:
+    if outcome is None:
+        return {"prediction": None, "probabilities": None, "version": None}
+    return {
+        "prediction": outcome.prediction,
+        "probabilities": outcome.probabilities,
+        "version": outcome.version if outcome.epoch >= 0 else None,
+        "model": outcome.model,
+        "status": outcome.status,
+        "error": None if outcome.error is None else {"code": outcome.error.code, "message": outcome.error.message},
+        "role": outcome.role,
+        "predicted_at": outcome.predicted_at,
+        "source": {
+            "topic": outcome.source_topic,
+            "partition": outcome.source_partition,
+            "offset": outcome.source_offset,
+        },
+    }
+
+
+def prediction_row(record: ConsumerRecord) -> Row:
+    """Return a Prediction with its place; times in ms since 1970."""
+    try:
+        found = events.read_prediction(record.value or b"")
+    except CodecError as error:
+        return _unreadable(record, error)
+    return {**_place(record), **_event(found.event), **_outcome(found.outcome)}
+
+
+def example_row(record: ConsumerRecord) -> Row:
+    """Return an Example with its place: `label` is the label's value, `lane` and `sequence` its place in its lane."""
+    try:
+        found = events.read_example(record.value or b"")
+    except CodecError as error:
+        return _unreadable(record, error)
+    label, joined = found.label, found.joined
+    return {
+        **_place(record),
+        "lane": found.lane.name,
+        "lane_epoch": found.lane.epoch,
+        "sequence": found.lane.sequence,
+        **_event(found.event),
+        "label": None if label is None else label.value,
+        "weight": None if label is None else label.weight,
+        "label_time": None if label is None else label.label_time,
+        "label_source": None if label is None else label.source,
+        "kind": None if label is None else label.kind,
+        **_outcome(found.outcome),
+        "joined": None
+        if joined is None
+        else {
+            "partition": joined.partition,
+            "prediction_offset": joined.prediction_offset,
+            "prediction_time": joined.prediction_time,
+            "label_offset": joined.label_offset,
+            "label_time": joined.label_time,
+        },
+    }
+
+
+def dead_letter_row(record: ConsumerRecord) -> Row:
+    """Return a DeadLetter with its place; `from` is where the record it holds stood, key and value as text."""
+    try:
+        found = events.read_dead_letter(record.value or b"")
+    except CodecError as error:
+        return _unreadable(record, error)
+    return {
+        **_place(record),
+        "stage": found.stage,
+        "code": found.code,
+        "reason": found.reason,
+        "from": {
+            "topic": found.topic,
+            "partition": found.partition,
+            "offset": found.offset,
+            "timestamp": found.timestamp,
+        },
+        "key": _text(found.key),
+        "value": _text(found.value),
+        "value_hex": None if found.value is None else found.value.hex(),
+        "headers": [{"name": name, "value": _text(value)} for name, value in found.headers],
+        "at": found.at,
+    }
+
+
+ROWS: Final[dict[str, Callable[[ConsumerRecord], Row]]] = {
+    "predictions": prediction_row,
+    "examples": example_row,
+    "dead-letters": dead_letter_row,
+}

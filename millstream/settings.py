@@ -1,0 +1,220 @@
+"""Where things are: the home folder, the Kafka cluster, the names on it, and the client's own options."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from schemas.cluster import Cluster
+    from schemas.topics import Names
+
+DEFAULT_HOME: Final = Path("~/.millstream")
+CONFIG_FILE: Final = "millstream.toml"
+_KAFKA_PREFIX: Final = "MILLSTREAM_KAFKA_"
+
+_OURS: Final = frozenset(
+    {
+        "allow_auto_create_topics",
+        "auto_offset_reset",
+        "enable_auto_commit",
+        "enable_idempotence",
+        "group_id",
+        "group_instance_id",
+        "isolation_level",
+        "key_deserializer",
+        "key_serializer",
+        "partition_assignment_strategy",
+        "partitioner",
+        "transactional_id",
+        "value_deserializer",
+        "value_serializer",
+    }
+)
+"""What exactly-once rests on; nobody's to set."""
+
+
+class SettingsError(Exception):
+    """A setting cannot be what it is; the message names it, where it came from, and what it may be."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every process of Millstream is told.
+
+    Attributes
+    ----------
+    home
+        Holds keys, the model store, local state and the embedded broker.
+    bootstrap
+        ``host:port`` of a Kafka, several with commas; `None` is the embedded broker.
+    prefix
+        Goes before every topic, group and transactional id.
+    kafka
+        Options of kafka-python, as written (strings) or typed; they may hold secrets and are never shown.
+    store
+        The model store's address; `None` is ``home/models``.
+    """
+
+    home: Path
+    bootstrap: str | None = None
+    prefix: str = ""
+    kafka: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    store: str | None = None
+
+    @property
+    def keys(self) -> Path:
+        """The folder of the signing keys."""
+        return self.home / "keys"
+
+    @property
+    def models(self) -> str:
+        """The model store's address: a folder, or what `store` names."""
+        return self.store or str(self.home / "models")
+
+    @property
+    def broker(self) -> Path:
+        """The embedded broker's folder."""
+        return self.home / "broker"
+
+    def names(self, stream: str) -> Names:
+        """Return every name that `stream` has on the cluster. InvalidName where it can have none."""
+        from schemas.topics import Names
+
+        return Names(stream, self.prefix)
+
+    def state(self, names: Names) -> Path:
+        """Return the folder of one stream's local state; it may not exist yet."""
+        return self.home / "state" / f"{names.prefix}{names.stream}"
+
+    def cluster(self) -> Cluster:
+        """Return the cluster to talk to: the named one, else the embedded broker.
+
+        Raises
+        ------
+        NoBroker
+            Where none is named and the embedded one is not running.
+        SettingsError
+            Where an option is none of kafka-python's, or one that exactly-once rests on.
+        """
+        from schemas.cluster import Cluster, NoBroker
+
+        options = client_options(self.kafka)
+        if self.bootstrap is not None:
+            return Cluster(self.bootstrap, options)
+        from millstream.broker import EmbeddedBroker
+
+        status = EmbeddedBroker(self.broker).status()
+        if not status.running or status.bootstrap is None:
+            raise NoBroker(
+                f"the embedded broker in {self.broker} is not running: start it with `millstream broker start`, "
+                "or name another Kafka with MILLSTREAM_BOOTSTRAP"
+            )
+        return Cluster(status.bootstrap, options)
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that give a child process these same settings, whatever its flags' defaults."""
+        given = {"MILLSTREAM_HOME": str(self.home), "MILLSTREAM_PREFIX": self.prefix, "MILLSTREAM_STORE": self.models}
+        if self.bootstrap is not None:
+            given["MILLSTREAM_BOOTSTRAP"] = self.bootstrap
+        given |= {_KAFKA_PREFIX + name.upper(): _written(value) for name, value in self.kafka.items()}
+        return given
+
+
+def read_config(environ: Mapping[str, str] = os.environ) -> tuple[Path, dict[str, Any]]:
+    """Return the configuration file's path and contents: MILLSTREAM_CONFIG, else millstream.toml here.
+
+    Raises
+    ------
+    SettingsError
+        Where the file is named and missing, or is no TOML.
+    """
+    named = environ.get("MILLSTREAM_CONFIG")
+    path = Path(named or CONFIG_FILE).expanduser().absolute()
+    try:
+        return path, tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        if named:
+            raise SettingsError(f"MILLSTREAM_CONFIG names {path}, which is not there") from None
+        return path, {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read as TOML: {error}") from error
+
+
+def kafka_options(file: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """Return the client's options as given: MILLSTREAM_KAFKA_<OPTION> over ``[kafka]`` of the file.
+
+    >>> kafka_options({"kafka": {"client_id": "a"}}, {"MILLSTREAM_KAFKA_CLIENT_ID": "b"})
+    {'client_id': 'b'}
+    """
+    table = file.get("kafka", {})
+    if not isinstance(table, Mapping):
+        raise SettingsError(f"[kafka] of {CONFIG_FILE} must be a table of the client's options")
+    from_file = {name.replace("-", "_").lower(): value for name, value in table.items()}
+    from_environment = {
+        name.removeprefix(_KAFKA_PREFIX).lower(): value
+        for name, value in environ.items()
+        if name.startswith(_KAFKA_PREFIX)
+    }
+    return from_file | from_environment
+
+
+def client_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `given` as kafka-python takes it: strings become what the option's default is.
+
+    Raises
+    ------
+    SettingsError
+        See `Settings.cluster`.
+    """
+    if not given:
+        return {}
+    from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+
+    known: dict[str, Any] = {}
+    for client in (KafkaAdminClient, KafkaProducer, KafkaConsumer):
+        known |= client.DEFAULT_CONFIG
+    return {name: _typed(name, value, known) for name, value in given.items()}
+
+
+def _typed(name: str, value: Any, known: Mapping[str, Any]) -> Any:
+    where = f"{_KAFKA_PREFIX}{name.upper()} (or {name} under [kafka] in {CONFIG_FILE})"
+    if name == "bootstrap_servers":
+        raise SettingsError(f"{where}: name the cluster with MILLSTREAM_BOOTSTRAP instead")
+    if name in _OURS:
+        raise SettingsError(f"{where}: exactly-once rests on it; leave it out")
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise SettingsError(f"{where} is no option of kafka-python{hint}")
+    if not isinstance(value, str):
+        return value
+    default = known[name]
+    try:
+        if isinstance(default, bool):
+            return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[value.lower()]
+        if isinstance(default, int) or (default is None and name.endswith(("_ms", "_bytes"))):
+            return int(value)
+        if isinstance(default, float):
+            return float(value)
+    except (ValueError, KeyError):
+        # The value itself stays unsaid: under a wrong name it could be a secret.
+        kind = type(default).__name__ if default is not None else "int"
+        raise SettingsError(f"{where} must be of type {kind}") from None
+    return value
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def interpreter() -> list[str]:
+    """Return the command that runs Millstream in a new process, the current folder not on its import path."""
+    return [sys.executable, "-P", "-m", "millstream"]

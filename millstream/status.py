@@ -1,0 +1,209 @@
+"""How a stream is doing: lag of every stage, labels by state, the served version, delays, throughput, disk."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from millstream.observe import INPUTS, Observer, Snapshot
+from schemas.events import Learning, Published, Serving
+
+_LOW_DISK: Final = 1 << 30
+_APART_S: Final = 1.0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One role: its processes, what it has not read, and what it does a second (`None`: one sample only)."""
+
+    role: str
+    processes: int
+    lag: int
+    done: int
+    per_second: float | None
+
+
+@dataclass(frozen=True)
+class Model:
+    """Versions as `epoch/examples`; times in ms.
+
+    Attributes
+    ----------
+    served
+        What predictors answer with, by the newest swap; `None` before the first.
+    age_ms
+        Since that swap.
+    newest
+        The newest version that was announced.
+    pinned
+        The version that is to serve where someone chose one.
+    delay_ms
+        From the oldest label learned by the served version to its first answer.
+    """
+
+    served: str | None
+    age_ms: int | None
+    newest: str | None
+    pinned: str | None
+    paused: bool
+    delay_ms: int | None
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `millstream status` says."""
+
+    stream: str
+    bootstrap: str
+    at: int
+    stages: tuple[Stage, ...]
+    labels: Mapping[str, int]
+    events_waiting: int
+    model: Model
+    dead_letters: int
+    disk_free_bytes: int
+    disk_total_bytes: int
+    alerts: tuple[str, ...]
+
+
+def watch(observer: Observer, stream: str, bootstrap: str, home: Path, apart: float = _APART_S) -> Report:
+    """Look twice, `apart` seconds from each other, and report."""
+    first, began = observer.look(), time.monotonic()
+    time.sleep(apart)
+    second = observer.look()
+    return report(second, stream, bootstrap, _disk(home), first, time.monotonic() - began)
+
+
+def report(
+    now: Snapshot,
+    stream: str,
+    bootstrap: str,
+    disk: tuple[int, int],
+    before: Snapshot | None = None,
+    seconds: float = 0.0,
+) -> Report:
+    """Return the report on a snapshot; `before`, so many seconds earlier, gives the throughput."""
+    stages = tuple(_stage(now, role, before, seconds) for role in INPUTS)
+    model = served(now)
+    return Report(
+        stream=stream,
+        bootstrap=bootstrap,
+        at=now.at_ms,
+        stages=stages,
+        labels=labels(now),
+        events_waiting=sum(_waiting(now, 0)),
+        model=model,
+        dead_letters=_span(now, "dead-letters"),
+        disk_free_bytes=disk[0],
+        disk_total_bytes=disk[1],
+        alerts=tuple(_alerts(now, stages, model, disk)),
+    )
+
+
+def labels(now: Snapshot) -> dict[str, int]:
+    """Return labels by state. The states are disjoint and their sum is what came in.
+
+    `unmatched` are those that came too late or for no event that is known.
+    """
+    counts: dict[str, int] = dict.fromkeys(("joined", "duplicate", "correction", "contradicting", "late", "unknown"), 0)
+    for note in now.notes("joiner"):
+        for name in counts:
+            counts[name] += int(note.get("counts", {}).get(name, 0))
+    return {
+        "waiting": sum(_waiting(now, 1)),
+        "joined": counts["joined"],
+        "duplicate": counts["duplicate"],
+        "correction": counts["correction"],
+        "contradicting": counts["contradicting"],
+        "unmatched": counts["late"] + counts["unknown"],
+    }
+
+
+def served(now: Snapshot) -> Model:
+    """Return which version serves, as the predictors wrote it beside their offsets."""
+    notes = [note for note in now.notes("predictor") if note.get("v")]
+    newest = max(notes, key=lambda note: note.get("at") or 0, default={})
+    published = now.published.state if now.published is not None else None
+    serving = now.serving.state if now.serving is not None else None
+    learning = now.learning.state if now.learning is not None else None
+    pinned = isinstance(serving, Serving) and serving.epoch is not None
+    return Model(
+        served=newest.get("v"),
+        age_ms=now.at_ms - newest["at"] if newest.get("at") else None,
+        newest=f"{published.epoch}/{published.examples}" if isinstance(published, Published) else None,
+        pinned=f"{serving.epoch}/{serving.examples}" if pinned and isinstance(serving, Serving) else None,
+        paused=isinstance(learning, Learning) and learning.paused,
+        delay_ms=newest.get("delay"),
+        metrics=published.metrics if isinstance(published, Published) else {},
+    )
+
+
+def caught_up(now: Snapshot) -> bool:
+    """Tell whether every stage has read all there is and the learner has checkpointed what it learned."""
+    if any(now.lag(role) for role in INPUTS):
+        return False
+    notes = now.notes("learner")
+    if not notes or not notes[0].get("v"):
+        return False
+    return int(str(notes[0]["v"]).rpartition("/")[2]) == notes[0].get("learned")
+
+
+def progress(now: Snapshot, role: str) -> int:
+    """Return how much a role has done: events answered, examples written, examples learned."""
+    if role == "joiner":
+        return sum(int(note.get("seq", 0)) for note in now.notes("joiner"))
+    if role == "learner":
+        return sum(int(note.get("learned", 0)) for note in now.notes("learner"))
+    commits = now.committed.get(role, {})
+    return sum(max(0, commit.offset - now.begins.get(place, 0)) for place, commit in commits.items())
+
+
+def free_disk(home: Path) -> tuple[int, int]:
+    """Return free and total bytes of the disk that holds `home` (or will)."""
+    there = next(each for each in (home, *home.parents) if each.exists())
+    usage = shutil.disk_usage(there)
+    return usage.free, usage.total
+
+
+_disk = free_disk
+
+
+def _stage(now: Snapshot, role: str, before: Snapshot | None, seconds: float) -> Stage:
+    rate = None
+    if before is not None and seconds > 0:
+        rate = round(max(0, progress(now, role) - progress(before, role)) / seconds, 1)
+    return Stage(role, now.members.get(role, 0), now.lag(role), progress(now, role), rate)
+
+
+def _waiting(now: Snapshot, which: int) -> list[int]:
+    return [int((note.get("waiting") or (0, 0))[which]) for note in now.notes("joiner")]
+
+
+def _span(now: Snapshot, kind: str) -> int:
+    return sum(end - now.begins.get(place, 0) for place, end in now.ends.items() if place[0] == kind)
+
+
+def _alerts(now: Snapshot, stages: Sequence[Stage], model: Model, disk: tuple[int, int]) -> list[str]:
+    found = [f"no topic {kind}: run `millstream topics create`" for kind in now.missing]
+    found += [f"no {stage.role} is running" for stage in stages if stage.processes == 0]
+    if model.paused:
+        found.append("learning is paused: `millstream resume` restarts it")
+    if any(place[0] == "dead-letters" and end > now.begins.get(place, 0) for place, end in now.ends.items()):
+        found.append("there are dead letters: `millstream dead-letters` shows them")
+    if disk[0] < _LOW_DISK:
+        found.append(f"only {disk[0] / 1e6:.0f} MB of disk are free")
+    return found
+
+
+def as_json(found: Report) -> dict[str, Any]:
+    """Return the report as plain values, stages by role."""
+    import dataclasses
+
+    plain = dataclasses.asdict(found)
+    plain["stages"] = {stage["role"]: stage for stage in plain["stages"]}
+    return plain
