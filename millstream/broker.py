@@ -1,0 +1,397 @@
+"""The embedded broker: a real Apache Kafka on this machine, for those who have none at hand.
+
+One process is broker and controller (KRaft); it listens on the loopback address only and outlives the command that
+started it. All that it keeps lies in one folder::
+
+    server.properties, log4j2.properties   written anew at each start
+    broker.pid, port                       which process, and where it is reached
+    data/                                  the topics; survives `stop` and kill -9
+    logs/                                  what Kafka says, rotated; console.log is what Java says
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import time
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from millstream.broker_error import BrokerError
+from millstream.broker_files import DEFAULT_PORT, free_port, is_free, log4j_properties, server_properties
+from millstream.java import Java, find_java
+from millstream.kafka_jars import KAFKA_VERSION, ensure_jars
+
+__all__ = ["DEFAULT_PORT", "BrokerError", "BrokerStatus", "EmbeddedBroker"]
+
+_LEAST_FREE_BYTES: Final = 200 * 2**20
+_POLL_SECONDS: Final = 0.02
+_MAIN_CLASS: Final = "kafka.Kafka"
+# The shell is gone before the broker runs: nobody has to wait for this child, and its end leaves no zombie here.
+_DETACH: Final = 'pid_file=$1; console=$2; shift 2; "$@" >"$console" 2>&1 </dev/null & echo $! >"$pid_file"'
+
+
+@dataclass(frozen=True)
+class BrokerStatus:
+    """What the embedded broker is doing."""
+
+    running: bool
+    bootstrap: str
+    """``host:port``, also where it will be reached when it is not running."""
+    pid: int | None
+    home: Path
+    kafka_version: str
+    java: str | None
+    """The Java that runs it."""
+    data_bytes: int
+    """What its data take on the disk."""
+
+
+class EmbeddedBroker:
+    """Starts, stops and looks after the broker of one folder.
+
+    Parameters
+    ----------
+    home
+        Its folder; made at the first start.
+    port
+        Where clients reach it, on 127.0.0.1. `None` is the one it had last, else 19092; 0 is the one it had last, else
+        any free one.
+    properties
+        More of Kafka's own settings, stronger than ours.
+
+    Examples
+    --------
+    ::
+
+        broker = EmbeddedBroker(Path("~/.millstream/broker").expanduser())
+        print(broker.start(say=print).bootstrap)
+    """
+
+    def __init__(self, home: Path, *, port: int | None = None, properties: Mapping[str, str] | None = None) -> None:
+        self._home = home.expanduser().absolute()
+        self._wanted_port = port
+        self._properties = dict(properties or {})
+        self._data = self._home / "data"
+        self._settings = self._home / "server.properties"
+        self._pid_file = self._home / "broker.pid"
+        self._port_file = self._home / "port"
+        self._log = self._home / "logs" / "server.log"
+        self._console = self._home / "logs" / "console.log"
+
+    def start(self, say: Callable[[str], None] = lambda _: None, timeout: float = 60) -> BrokerStatus:
+        """Start the broker unless it runs, and return when it answers and takes requests.
+
+        Parameters
+        ----------
+        say
+            Gets a line now and then: a download, a first start.
+        timeout
+            Seconds from the start of Java to the first answer; downloads and waiting for another starter apart.
+
+        Raises
+        ------
+        BrokerError
+            Where it cannot start; it is not running then.
+        """
+        try:
+            with self._alone():
+                running = self._process()
+                if running is not None:
+                    self._refuse_to_move()
+                    self._await(running, timeout)
+                else:
+                    self._launch(say, timeout)
+        except OSError as error:
+            raise BrokerError(
+                f"the embedded broker cannot use its folder {self._home}: {error.strerror or error}; "
+                "make room or access there, or set MILLSTREAM_HOME to another folder"
+            ) from error
+        return self.status()
+
+    def stop(self, timeout: float = 30) -> bool:
+        """End the broker in order; its data stay. Say whether it was running.
+
+        After `timeout` seconds it is killed, which its data survive.
+        """
+        with self._alone():
+            process = self._process()
+            if process is None:
+                self._pid_file.unlink(missing_ok=True)
+                return False
+            try:
+                process.terminate()
+                _await_end(process, timeout)
+            except psutil.TimeoutExpired:
+                self.kill()
+            except psutil.NoSuchProcess:
+                pass
+            self._pid_file.unlink(missing_ok=True)
+            return True
+
+    def kill(self) -> None:
+        """End the broker at once, as a power cut would (kill -9)."""
+        process = self._process()
+        if process is None:
+            return
+        try:
+            process.kill()
+            _await_end(process, 10)
+        except psutil.NoSuchProcess:
+            pass
+        except psutil.TimeoutExpired as error:
+            raise BrokerError(f"process {process.pid}, the broker, does not end; the disk may be stuck") from error
+
+    def status(self) -> BrokerStatus:
+        """Return what it is doing now."""
+        process = self._process()
+        java = None
+        if process is not None:
+            try:
+                java = process.cmdline()[0]
+            except (psutil.Error, IndexError):
+                process = None
+        return BrokerStatus(
+            running=process is not None,
+            bootstrap=f"127.0.0.1:{self._port()}",
+            pid=process.pid if process is not None else None,
+            home=self._home,
+            kafka_version=KAFKA_VERSION,
+            java=java,
+            data_bytes=_bytes_on_disk(self._data),
+        )
+
+    def reset(self) -> None:
+        """End the broker and delete all its topics and its logs; it keeps its port."""
+        self.stop()
+        with self._alone():
+            shutil.rmtree(self._data, ignore_errors=True)
+            shutil.rmtree(self._log.parent, ignore_errors=True)
+
+    def _launch(self, say: Callable[[str], None], timeout: float) -> None:
+        port = self._choose_port()
+        java, jars = find_java(), ensure_jars(say)
+        free = shutil.disk_usage(self._home).free
+        if free < _LEAST_FREE_BYTES:
+            raise BrokerError(
+                f"only {free // 2**20} MB are free for {self._home}, and the broker needs "
+                f"{_LEAST_FREE_BYTES // 2**20}; make room, or set MILLSTREAM_HOME to another folder"
+            )
+        self._log.parent.mkdir(exist_ok=True)
+        self._log.unlink(missing_ok=True)
+        (self._home / "log4j2.properties").write_text(log4j_properties(self._log), encoding="utf-8")
+        if not (self._data / "meta.properties").exists():
+            say("preparing the broker's storage")
+            self._format(java, jars, port)
+        self._write_settings(self._settings, self._data, port)
+        self._port_file.write_text(f"{port}\n", encoding="utf-8")
+        command = [*self._java_command(java, jars), _MAIN_CLASS, str(self._settings)]
+        subprocess.run(
+            ["/bin/sh", "-c", _DETACH, "sh", str(self._pid_file), str(self._console), *command],
+            start_new_session=True,
+            cwd=self._home,
+            check=True,
+        )
+        process = self._process()
+        if process is None:
+            raise self._failure("Kafka ended at once")
+        self._await(process, timeout)
+
+    def _java_command(self, java: Java, jars: tuple[Path, ...]) -> list[str]:
+        return [
+            str(java.executable),
+            "-Xmx512m",
+            # Up in 1.8 s rather than 2.2 s, and in less memory; the heap is too small to need G1.
+            "-XX:+UseSerialGC",
+            "-Djava.awt.headless=true",
+            f"-Dlog4j2.configurationFile={self._home / 'log4j2.properties'}",
+            "-cp",
+            os.pathsep.join(map(str, jars)),
+        ]
+
+    def _write_settings(self, file: Path, data: Path, port: int) -> None:
+        text = server_properties(data=data, port=port, controller_port=free_port(), extra=self._properties)
+        file.write_text(text, encoding="utf-8")
+
+    def _format(self, java: Java, jars: tuple[Path, ...], port: int) -> None:
+        """Give the data folder its cluster id; the folder appears whole or not at all."""
+        unfinished = self._home / "data.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        settings = self._home / "format.properties"
+        self._write_settings(settings, unfinished, port)
+        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if cluster.startswith("-"):
+            cluster = "A" + cluster[1:]  # else it would be taken for an option
+        tool = ["-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(settings)]
+        with self._console.open("wb") as console:
+            done = subprocess.run(
+                [*self._java_command(java, jars), *tool],
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                cwd=self._home,
+                check=False,
+            )
+        settings.unlink()
+        if done.returncode != 0:
+            raise self._failure("Kafka could not prepare its storage")
+        shutil.rmtree(self._data, ignore_errors=True)
+        unfinished.replace(self._data)
+
+    def _await(self, process: psutil.Process, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        while not takes_requests(self._port()):
+            if not _alive(process):
+                self._pid_file.unlink(missing_ok=True)
+                raise self._failure("Kafka ended while it started")
+            if time.monotonic() > deadline:
+                self.kill()
+                raise self._failure(f"Kafka did not answer within {timeout:g} s and was ended")
+            time.sleep(_POLL_SECONDS)
+
+    def _failure(self, what: str) -> BrokerError:
+        return BrokerError(f"{what}: {reason_in(_tail(self._log) + _tail(self._console))} (see {self._log.parent})")
+
+    def _port(self) -> int:
+        try:
+            return int(self._port_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return self._wanted_port or DEFAULT_PORT
+
+    def _choose_port(self) -> int:
+        if self._wanted_port == 0 and not self._port_file.exists():
+            return free_port()
+        port = self._wanted_port or self._port()
+        if not is_free(port):
+            raise BrokerError(
+                f"port {port} is taken by {_listener_on(port)}; end that, choose another port with --port, "
+                "or name a Kafka that already runs with MILLSTREAM_BOOTSTRAP"
+            )
+        return port
+
+    def _refuse_to_move(self) -> None:
+        if self._wanted_port and self._wanted_port != self._port():
+            raise BrokerError(f"the broker already runs on port {self._port()}; stop it before it moves to another")
+
+    def _process(self) -> psutil.Process | None:
+        """Return the broker's process; a process that only has the pid of one that ended is not it."""
+        try:
+            process = psutil.Process(int(self._pid_file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, psutil.NoSuchProcess):
+            return None
+        return process if _alive(process) and self._is_ours(process) else None
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        deadline = time.monotonic() + 5
+        while True:
+            try:
+                command = process.cmdline()
+            except psutil.Error:
+                return False
+            # For a moment after the fork it is still the shell that is about to become Java.
+            if command[:2] != ["/bin/sh", "-c"] or time.monotonic() > deadline:
+                return bool(command[-2:] == [_MAIN_CLASS, str(self._settings)])
+            time.sleep(_POLL_SECONDS)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep two starters apart; the second finds the first one's broker."""
+        self._home.mkdir(parents=True, exist_ok=True)
+        with (self._home / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def takes_requests(port: int) -> bool:
+    """Say whether a Kafka answers on this port of the loopback address and has a broker that serves.
+
+    It asks for the cluster's metadata (version 4, no topics): a broker that has not yet caught up is not among the
+    brokers in the answer, and would refuse to create topics.
+    """
+    request = struct.pack(">hhihi?", 3, 4, 1, -1, 0, False)
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
+            connection.sendall(struct.pack(">i", len(request)) + request)
+            answer = connection.recv(4096)
+    except OSError:
+        return False
+    # Size, correlation id, throttle time, then the number of brokers.
+    return len(answer) >= 16 and struct.unpack_from(">i", answer, 4) == (1,) and answer[12:16] != bytes(4)
+
+
+def reason_in(log: str) -> str:
+    """Return in one clause why Kafka did not start, and the way out where it is known.
+
+    >>> reason_in("... java.io.IOException: No space left on device ...")
+    'the disk is full; make room, or set MILLSTREAM_HOME to another folder'
+    """
+    known = {
+        "No space left on device": "the disk is full; make room, or set MILLSTREAM_HOME to another folder",
+        "Address already in use": "another program took one of its ports just then; start it again",
+        "Failed to acquire lock on file": "another Kafka uses its data; end that one",
+        "UnsupportedClassVersionError": "this Java is too old; set JAVA_HOME to Java 17 or later",
+        "Could not reserve enough space": "too little memory is free; it needs 512 MB",
+        "insufficient memory": "too little memory is free; it needs 512 MB",
+        "Permission denied": "it may not write to its folder",
+    }
+    for sign, reason in known.items():
+        if sign in log:
+            return reason
+    said = [line for line in log.splitlines() if " ERROR " in line or " FATAL " in line or "Exception" in line]
+    return f"it said “{said[-1].strip()[:300]}”" if said else "it did not say why"
+
+
+def _tail(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            opened.seek(max(0, file.stat().st_size - 50_000))
+            return opened.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _await_end(process: psutil.Process, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    while _alive(process):
+        if time.monotonic() > deadline:
+            raise psutil.TimeoutExpired(timeout, process.pid)
+        time.sleep(_POLL_SECONDS)
+
+
+def _bytes_on_disk(folder: Path) -> int:
+    total = 0
+    for file in folder.rglob("*"):
+        try:
+            # Kafka's indexes are 10 MB of nothing; only blocks count.
+            total += file.stat().st_blocks * 512
+        except FileNotFoundError:
+            continue
+    return total
+
+
+def _listener_on(port: int) -> str:
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if connection.laddr and connection.laddr.port == port and connection.pid is not None:
+                return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
+    except psutil.Error:
+        pass
+    return "another program"
