@@ -135,11 +135,7 @@ class CsvFile(FileSource):
         named: list[tuple[int, str, Read | None]] = []
         for position, name in enumerate(names):
             if name == spec.label:
-                wanted = spec.label_type()
-                kind: Kind | None = self.kinds()[name]
-                if wanted is not None:
-                    kind = "string" if wanted == "string" else "number"
-                named.append((position, name, reader(kind)))
+                named.append((position, name, reader(spec.label_type() or self.kinds()[name])))
             elif name in spec.named:
                 named.append((position, name, None))
             elif name in contract.features:

@@ -58,6 +58,13 @@ class FileSource(Source):
             return None
         return sum(1 for _, line in self.lines() if line.strip())
 
+    def stamp(self) -> object:
+        try:
+            stat = self.path.stat()
+        except OSError:
+            return None
+        return stat.st_size, stat.st_mtime_ns
+
     def sha256(self) -> str:
         with self.open() as file:
             return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from producers.values import NotAValue
+from producers.values import Kind, NotAValue
 from schemas.contract import Contract
 from schemas.events import Features, FeatureValue, LabelValue
 from schemas.target import Target, TargetError
@@ -89,7 +89,7 @@ class SourceSpec:
             named[self.label] = "the label"
         return named
 
-    def label_type(self) -> str | None:
+    def label_type(self) -> Kind | None:
         """How a label that is text is to be read: ``number``, ``string``, or None to go by the column."""
         if self.target is None:
             return None
@@ -145,12 +145,20 @@ class Source(abc.ABC):
         """Yield the rows; hand those that cannot be read to `on_bad` and go on."""
 
     @abc.abstractmethod
+    def columns(self) -> list[str]:
+        """Return the names of all columns, the label's among them."""
+
+    @abc.abstractmethod
     def count(self) -> int | None:
         """Return about how many rows there are, None where finding out would cost too much."""
 
     @abc.abstractmethod
     def sha256(self) -> str:
         """Return the hash of the content, as 64 hex digits."""
+
+    def stamp(self) -> object:
+        """Return something cheap that differs once the content has changed."""
+        return None
 
     def bad(self, line: int, reason: str) -> BadRow:
         """Return the error for a row."""

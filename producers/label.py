@@ -1,0 +1,87 @@
+"""One label by hand."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from producers.outbox import Outbox, OutboxLimits
+from producers.places import existing
+from producers.rows import SourceSpec
+from producers.values import NotAValue, reader
+from schemas.cluster import Cluster
+from schemas.events import Label, Scalar
+from schemas.target import Target, TargetError
+from schemas.topics import Names, partition_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelOptions:
+    """`correction` replaces an earlier label of the event; `weight` counts where the label is learned."""
+
+    correction: bool = False
+    weight: float = 1.0
+    timeout_seconds: float = 30.0
+
+
+def parse_label(text: str, target: Target) -> Scalar:
+    """Return the label that a user typed, as the target compares it.
+
+    >>> parse_label("1", Target(task="binary")), parse_label("1", Target(task="multiclass", classes=("1", "2")))
+    (1, '1')
+
+    Raises
+    ------
+    TargetError
+        Where it is no label of this task.
+    """
+    kind = SourceSpec(target=target).label_type()
+    try:
+        value = reader(kind)(text)
+    except NotAValue as error:
+        raise TargetError(f"the label is {text!r}: {error}") from error
+    if value is None or isinstance(value, (bytes, list)):
+        raise TargetError(f"the label is {text!r}, which is none")
+    target.coerce(value)
+    return value
+
+
+def send_label(
+    cluster: Cluster,
+    names: Names,
+    event_id: str,
+    value: Scalar,
+    *,
+    target: Target,
+    options: LabelOptions | None = None,
+) -> int:
+    """Put one label of source ``human`` on the labels topic; return its partition once it is acknowledged.
+
+    Raises
+    ------
+    TargetError
+        Where `value` is no label of the stream's task.
+    MissingTopic, NoBroker, UndeliverableError
+        Where it could not be delivered.
+    """
+    options = options or LabelOptions()
+    if not event_id:
+        raise TargetError("an event id is at least one character")
+    target.coerce(value)
+    topic = names.topic("labels")
+    partition = partition_of(event_id, existing(cluster, topic)[topic].partitions)
+    label = Label(
+        event_id,
+        value,
+        int(time.time() * 1000),
+        weight=options.weight,
+        source="human",
+        kind="correction" if options.correction else "label",
+    )
+    outbox = Outbox(cluster, OutboxLimits(give_up_seconds=options.timeout_seconds))
+    try:
+        outbox.send(topic, partition, event_id.encode(), label.encode(), "the label")
+        outbox.drain()
+    finally:
+        outbox.close()
+    return partition
