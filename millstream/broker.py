@@ -290,7 +290,14 @@ class EmbeddedBroker:
             process = psutil.Process(int(self._pid_file.read_text(encoding="utf-8")))
         except (OSError, ValueError, psutil.NoSuchProcess):
             return None
-        return process if _alive(process) and self._is_ours(process) else None
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                # Killed just now by somebody else.
+                _await_end(process, 5)
+                return None
+        except psutil.Error:
+            return None
+        return process if self._is_ours(process) else None
 
     def _is_ours(self, process: psutil.Process) -> bool:
         deadline = time.monotonic() + 5
@@ -362,8 +369,9 @@ def _tail(file: Path) -> str:
 
 
 def _alive(process: psutil.Process) -> bool:
+    """Say whether any of the process is left; a zombie whose other threads still end holds its port and its locks."""
     try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+        return bool(process.is_running() and (process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1))
     except psutil.NoSuchProcess:
         return False
 
