@@ -159,7 +159,7 @@ class Learner:
             self._refuse(record, "model", poison.reason, quiet=False)
             self._resumed = replace(self._resumed, learning=self._checkpoints.load(self._newest))
             try:
-                for record in self._since:
+                for record in self._since:  # noqa: PLR1704 - the one at which another poison was found
                     self._apply(record, quiet=True)
             except Poison as another:
                 poison = another

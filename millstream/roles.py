@@ -78,9 +78,7 @@ def run_joiner(loaded: LoadedStream, settings: Settings, instance: str, new_epoc
     return _drive(cluster, names, "joiner", instance, Joiner(joiner_settings, store))
 
 
-def run_learner(
-    loaded: LoadedStream, settings: Settings, instance: str, new_epoch: NewEpoch | None = None
-) -> int:
+def run_learner(loaded: LoadedStream, settings: Settings, instance: str, new_epoch: NewEpoch | None = None) -> int:
     """Learn until told to stop; returns the exit code."""
     cluster, names, _ = _meet(loaded, settings)
     stream = loaded.stream
@@ -95,7 +93,6 @@ def run_learner(
         if not follower.wait_until_current(_CURRENT_WAIT_SECONDS):
             say(f"{names.topic('models')} could not be read to its end; starting anew")
             return 75
-        # A transactional id of its own for the role, not for the instance: a second learner is fenced by it.
         return _drive(cluster, names, "learner", instance, learner)
     finally:
         follower.close()

@@ -1,1 +1,54 @@
 """Where a model version lives: signed manifests, data objects, restricted loading, retention."""
+
+from model_store.backends import Backend, FolderBackend, MemoryBackend
+from model_store.errors import (
+    AlreadyExists,
+    BadSignature,
+    CannotPickle,
+    Damaged,
+    NotAllowed,
+    NotFound,
+    Refused,
+    StoreError,
+    StoreUnavailable,
+    WrongLibraries,
+)
+from model_store.libraries import libraries
+from model_store.manifest import Draft, FileRef, Manifest
+from model_store.restricted import dumps, globals_in, loads
+from model_store.retention import Retention
+from model_store.signing import Signer, Trust
+from model_store.store import ModelStore, Pruned, as_json, open_store
+from model_store.versions import InvalidVersion, VersionId
+
+__all__ = [
+    "AlreadyExists",
+    "Backend",
+    "BadSignature",
+    "CannotPickle",
+    "Damaged",
+    "Draft",
+    "FileRef",
+    "FolderBackend",
+    "InvalidVersion",
+    "Manifest",
+    "MemoryBackend",
+    "ModelStore",
+    "NotAllowed",
+    "NotFound",
+    "Pruned",
+    "Refused",
+    "Retention",
+    "Signer",
+    "StoreError",
+    "StoreUnavailable",
+    "Trust",
+    "VersionId",
+    "WrongLibraries",
+    "as_json",
+    "dumps",
+    "globals_in",
+    "libraries",
+    "loads",
+    "open_store",
+]

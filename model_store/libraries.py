@@ -1,0 +1,56 @@
+"""Which library versions a model was made with, and whether this process may load it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+from model_store.errors import WrongLibraries
+
+# River's minor versions do not read each other's pickles: from 0.25 to 0.26 every scaler|linear pipeline
+# loads and then crashes, and AMF loads and predicts otherwise.
+_MUST_MATCH: Final = ("python", "river", "scikit-learn", "numpy")
+
+
+@cache
+def _here() -> tuple[tuple[str, str], ...]:
+    found = [("python", platform.python_version())]
+    for name in ("river", "scikit-learn", "numpy", "millstream"):
+        try:
+            found.append((name, version(name)))
+        except PackageNotFoundError:
+            found.append((name, "unknown"))
+    return tuple(found)
+
+
+def libraries() -> dict[str, str]:
+    """Return the versions in this process."""
+    return dict(_here())
+
+
+def check_libraries(made_with: Mapping[str, str], version_text: str) -> None:
+    """Insist on equal minor versions.
+
+    Raises
+    ------
+    WrongLibraries
+        With the ones that differ, and the way out.
+    """
+    mine = libraries()
+    differ = [
+        f"{name} {made_with.get(name, 'unknown')} (here {mine[name]})"
+        for name in _MUST_MATCH
+        if _minor(made_with.get(name, "unknown")) != _minor(mine[name])
+    ]
+    if differ:
+        raise WrongLibraries(
+            f"version {version_text} was made with {', '.join(differ)}, whose pickles cannot be trusted here: "
+            "rebuild it by replay with `millstream learner STREAM --new-epoch replay`"
+        )
+
+
+def _minor(text: str) -> str:
+    return ".".join(text.split(".")[:2])

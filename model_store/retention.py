@@ -1,0 +1,69 @@
+"""Which versions stay. A pure decision; `ModelStore.prune` carries it out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from model_store.versions import VersionId
+
+_HOUR_MS: Final = 3_600_000
+_DAY_MS: Final = 24 * _HOUR_MS
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How many versions of a model stay.
+
+    Attributes
+    ----------
+    last
+        The newest so many.
+    hourly, daily
+        The newest of each hour, and of each day, for so many of them.
+    latest_only
+        Only the newest, what serves, what is pinned, and each epoch's first.
+    """
+
+    last: int = 20
+    hourly: int = 48
+    daily: int = 30
+    latest_only: bool = False
+
+    def __post_init__(self) -> None:
+        if self.last < 1 or self.hourly < 0 or self.daily < 0:
+            raise ValueError(f"{self}: last must be at least 1, hourly and daily at least 0")
+
+
+def to_delete(
+    versions: Sequence[tuple[VersionId, int]], retention: Retention, keep: Collection[VersionId]
+) -> list[VersionId]:
+    """Return the versions that may go.
+
+    Parameters
+    ----------
+    versions
+        With the time each was made, in ms; in order, oldest first.
+    keep
+        What serves or is pinned.
+
+    An epoch's first version is never among them: a replay starts from it.
+    """
+    stays = {version for version, _ in versions if version.examples == 0} | set(keep)
+    firsts: dict[int, VersionId] = {}
+    for version, _ in versions:
+        firsts.setdefault(version.epoch, version)
+    stays |= set(firsts.values())
+    stays |= {version for version, _ in versions[-1 if retention.latest_only else -retention.last :]}
+    if not retention.latest_only:
+        stays |= _newest_of_each(versions, _HOUR_MS, retention.hourly)
+        stays |= _newest_of_each(versions, _DAY_MS, retention.daily)
+    return [version for version, _ in versions if version not in stays]
+
+
+def _newest_of_each(versions: Sequence[tuple[VersionId, int]], span_ms: int, most: int) -> set[VersionId]:
+    newest: dict[int, VersionId] = {}
+    for version, made in versions:
+        newest[made // span_ms] = version
+    return {newest[span] for span in sorted(newest, reverse=True)[:most]}

@@ -1,0 +1,139 @@
+"""Ed25519 keys: a learner signs with a private one, everybody checks against the public ones they trust."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from model_store.errors import BadSignature, StoreError
+
+PRIVATE_NAME: Final = "signing.pem"
+TRUSTED: Final = "trusted"
+
+
+class KeyProblem(StoreError):  # noqa: N818
+    """A key file cannot be used; the message names it and what to do."""
+
+
+def key_id_of(public: Ed25519PublicKey) -> str:
+    """Return the first 16 hex digits of the public key's SHA-256."""
+    raw = public.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    return hashlib.sha256(raw).hexdigest()[:16]
+
+
+class Signer:
+    """Holds a private key."""
+
+    def __init__(self, private: Ed25519PrivateKey) -> None:
+        self._private = private
+        self.key_id = key_id_of(private.public_key())
+
+    @property
+    def public(self) -> Ed25519PublicKey:
+        """The key that checks what this one signs."""
+        return self._private.public_key()
+
+    def sign(self, data: bytes) -> bytes:
+        return self._private.sign(data)
+
+
+class Trust:
+    """The public keys whose signatures count."""
+
+    def __init__(self, keys: Mapping[str, Ed25519PublicKey]) -> None:
+        self._keys = dict(keys)
+
+    @classmethod
+    def of(cls, *keys: Ed25519PublicKey) -> Trust:
+        """Return trust in these keys."""
+        return cls({key_id_of(key): key for key in keys})
+
+    def verify(self, key_id: str, signature: bytes, data: bytes) -> None:
+        """Insist on a good signature by the trusted key of that id.
+
+        Raises
+        ------
+        BadSignature
+            Where the key is not trusted or the signature is not its.
+        """
+        key = self._keys.get(key_id)
+        if key is None:
+            raise BadSignature(f"signed by key {key_id[:32]!r}, which is not trusted here")
+        try:
+            key.verify(signature, data)
+        except InvalidSignature:
+            raise BadSignature(f"the signature is not one of key {key_id}") from None
+
+
+def open_trust(folder: Path) -> Trust:
+    """Return trust in every public key under ``folder/trusted``.
+
+    Raises
+    ------
+    KeyProblem
+        Where a file there is no Ed25519 public key.
+    """
+    keys = []
+    for path in sorted((folder / TRUSTED).glob("*.pem")):
+        try:
+            key = serialization.load_pem_public_key(path.read_bytes())
+        except (ValueError, UnsupportedAlgorithm, OSError) as error:
+            raise KeyProblem(
+                f"{path} is no public key in PEM ({error}); remove it or put the right one there"
+            ) from error
+        if not isinstance(key, Ed25519PublicKey):
+            raise KeyProblem(f"{path} is a public key of another kind; Ed25519 is used here")
+        keys.append(key)
+    return Trust.of(*keys)
+
+
+def open_signer(folder: Path) -> Signer:
+    """Return the private key in `folder`, made at the first call together with trust in it.
+
+    Raises
+    ------
+    KeyProblem
+        Where it cannot be read, is no Ed25519 key, or others may read it.
+    """
+    path = folder / PRIVATE_NAME
+    if not path.exists():
+        _make(folder, path)
+    try:
+        if path.stat().st_mode & 0o077:
+            raise KeyProblem(f"{path} can be read by others: chmod 600 {path}")
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm, OSError) as error:
+        raise KeyProblem(f"{path} is no private key that can be read: {error}") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise KeyProblem(f"{path} is a private key of another kind; Ed25519 is used here")
+    return Signer(key)
+
+
+def _make(folder: Path, path: Path) -> None:
+    trusted = folder / TRUSTED
+    trusted.mkdir(parents=True, exist_ok=True, mode=0o755)
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    # The public key first: a private key that nobody trusts would sign versions that nobody loads.
+    (trusted / f"{key_id_of(key.public_key())}.pem").write_bytes(public)
+    scratch = folder / f".{PRIVATE_NAME}.{os.getpid()}"
+    with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(private)
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(scratch, path)  # two learners that start at once agree on the first one's key
+    except FileExistsError:
+        pass
+    finally:
+        scratch.unlink()

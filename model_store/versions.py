@@ -1,0 +1,50 @@
+"""What a version is called."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+MODEL_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_TEXT: Final = re.compile(r"([0-9]{1,6})/([0-9]{1,15})")
+
+
+class InvalidVersion(ValueError):  # noqa: N818
+    """Not the name of a version, or of a model; the message shows the form."""
+
+
+@dataclass(frozen=True, order=True)
+class VersionId:
+    """A model, an epoch of it, and how many examples the version had learned.
+
+    >>> str(VersionId("fraud", 1, 1250)), VersionId.parse("1/1250", "fraud").examples
+    ('1/1250', 1250)
+    """
+
+    model: str
+    epoch: int
+    examples: int
+
+    def __post_init__(self) -> None:
+        if not MODEL_NAME.fullmatch(self.model):
+            raise InvalidVersion(f"model name {self.model!r} must be 1 to 63 of a-z, 0-9 and '-'")
+        if not 0 <= self.epoch < 10**6 or not 0 <= self.examples < 10**15:
+            raise InvalidVersion(f"epoch {self.epoch} or number of examples {self.examples} is out of range")
+
+    def __str__(self) -> str:
+        return f"{self.epoch}/{self.examples}"
+
+    @classmethod
+    def parse(cls, text: str, model: str) -> VersionId:
+        """Read ``epoch/examples``.
+
+        Raises
+        ------
+        InvalidVersion
+            Where it is anything else.
+        """
+        match = _TEXT.fullmatch(text)
+        if match is None:
+            raise InvalidVersion(f"{text!r} is no version: write epoch/examples, such as 1/1250")
+        return cls(model, int(match[1]), int(match[2]))
