@@ -306,8 +306,8 @@ class EmbeddedBroker:
                 command = process.cmdline()
             except psutil.Error:
                 return False
-            # For a moment after the fork it is still the shell that is about to become Java.
-            if command[:2] != ["/bin/sh", "-c"] or time.monotonic() > deadline:
+            # For a moment it is still the shell that is about to become Java, or has no command line at all.
+            if (command and command[:2] != ["/bin/sh", "-c"]) or time.monotonic() > deadline:
                 return bool(command[-2:] == [_MAIN_CLASS, str(self._settings)])
             time.sleep(_POLL_SECONDS)
 

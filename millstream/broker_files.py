@@ -16,7 +16,7 @@ DEFAULT_PORT: Final = 19092
 # given the broker's own port, reach itself, and keep the broker from coming back.
 _FREE_PORTS: Final = range(20_000, 32_000)
 
-_SETTINGS: Final[Mapping[str, str]] = {
+SETTINGS: Final[Mapping[str, str]] = {
     "process.roles": "broker,controller",
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
@@ -68,7 +68,7 @@ logger.config.level = warn
 def server_properties(*, data: Path, port: int, controller_port: int, extra: Mapping[str, str]) -> str:
     """Return the text of a ``server.properties``; `extra` is stronger than our own settings."""
     settings = {
-        **_SETTINGS,
+        **SETTINGS,
         "log.dirs": str(data),
         "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
         "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
