@@ -1,0 +1,112 @@
+"""What a file shows of its columns."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from producers.infer import Column, infer
+from producers.sources import SourceError, SourceSpec, open_source
+from schemas.contract import Contract, Feature
+from schemas.target import Target
+
+
+def by_name(columns: tuple[Column, ...]) -> dict[str, Column]:
+    return {column.name: column for column in columns}
+
+
+def write(folder: Path, text: str, name: str = "data.csv") -> str:
+    (folder / name).write_text(text)
+    return str(folder / name)
+
+
+def test_columns_have_type_presence_and_what_was_seen(tmp_path: Path) -> None:
+    rows = [f"u{n},{n},{n / 2},{'red' if n % 2 else 'blue'},{'true' if n % 3 else ''},,{n % 2}" for n in range(40)]
+    found = infer(write(tmp_path, "\n".join(["id,n,x,colour,flag,nothing,label", *rows])))
+    columns = by_name(found.columns)
+    assert columns["n"] == Column(
+        name="n", type="integer", required=True, missing=0, distinct=40, minimum=0, maximum=39
+    )
+    assert (columns["x"].type, columns["x"].maximum) == ("number", 19.5)
+    assert (columns["colour"].type, columns["colour"].categories) == ("string", ("blue", "red"))
+    assert (columns["flag"].type, columns["flag"].required, columns["flag"].missing) == ("boolean", False, 14)
+    assert (found.label, found.id, found.time, found.empty, found.rows) == ("label", "id", None, ("nothing",), 40)
+    assert "id" not in columns
+
+
+@pytest.mark.parametrize(
+    ("labels", "task", "positive", "classes"),
+    [
+        (["0", "1"], "binary", None, None),
+        (["true", "false"], "binary", None, None),
+        (["Yes", "no"], "binary", None, None),
+        (["ham", "spam"], "binary", "spam", None),
+        (["left", "right"], "binary", "right", None),
+        (["1", "2"], "binary", 2, None),
+        (["a", "b", "c"], "multiclass", None, ("a", "b", "c")),
+        (["1", "2", "3"], "multiclass", None, (1, 2, 3)),
+        (["1.5", "2", "3"], "regression", None, None),
+        ([str(n) for n in range(90)], "regression", None, None),
+        ([f"w{n}" for n in range(90)], "multiclass", None, None),
+        ([""], "anomaly", None, None),
+    ],
+)
+def test_the_task_goes_by_the_labels(
+    tmp_path: Path, labels: list[str], task: str, positive: object, classes: object
+) -> None:
+    text = "x,label\n" + "".join(f"{n},{labels[n % len(labels)]}\n" for n in range(90))
+    found = infer(write(tmp_path, text))
+    assert (found.task, found.positive, found.classes) == (task, positive, classes)
+
+
+def test_what_was_inferred_takes_the_file_it_came_from(tmp_path: Path) -> None:
+    text = "when,code,x,v,kind\n" + "".join(f'2026-01-0{n % 9 + 1},0{n},{n}.5,"[{n}, 1]",k{n % 3}\n' for n in range(99))
+    place = write(tmp_path, text)
+    found = infer(place, label="kind", time="when")
+    assert (found.task, found.classes, found.time) == ("multiclass", ("k0", "k1", "k2"), "when")
+    contract = Contract(features={each.name: Feature(type=each.type, required=each.required) for each in found.columns})
+    target = Target(task=found.task, positive=found.positive, classes=found.classes)
+    source = open_source(place, SourceSpec(target=target, label=found.label, time=found.time, contract=contract))
+    rows = list(source.rows())
+    assert len(rows) == 99
+    assert rows[3].features == contract.apply(rows[3].features) == {"code": "03", "x": 3.5, "v": [3.0, 1.0]}
+
+
+def test_label_id_and_time_are_guessed_by_name_and_the_time_by_its_values(tmp_path: Path) -> None:
+    head = "event_id,timestamp,time,is_fraud,x\n"
+    found = infer(write(tmp_path, head + "a,2026-01-01T00:00:00Z,3,1,5\nb,2026-01-02T00:00:00Z,4,0,6\n"))
+    assert (found.label, found.id, found.time) == ("is_fraud", "event_id", "timestamp")
+    ages = infer(write(tmp_path, "time,weight\n1,2.5\n2,3.5\n"))
+    assert (ages.label, ages.id, ages.time) == ("weight", None, None)
+    assert [column.name for column in ages.columns] == ["time"]
+
+
+def test_json_lines_show_which_names_may_be_absent(tmp_path: Path) -> None:
+    lines = [{"x": 1, "label": True}, {"x": 2.5, "v": [1, 2], "label": False}, {"x": None, "label": True}]
+    found = infer(write(tmp_path, "\n".join(map(json.dumps, lines)), "data.jsonl"))
+    columns = by_name(found.columns)
+    assert (columns["x"].type, columns["x"].required, columns["x"].missing) == ("number", False, 1)
+    assert (columns["v"].type, columns["v"].missing) == ("vector", 2)
+    assert found.task == "binary"
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "features"),
+    [("Phishing", "binary", 9), ("ImageSegments", "multiclass", 18), ("ChickWeights", "regression", 3)],
+)
+def test_river_data_sets_are_told_apart(name: str, task: str, features: int) -> None:
+    found = infer(f"river:{name}")
+    assert (found.task, len(found.columns)) == (task, features)
+
+
+def test_what_cannot_be_looked_at_says_so(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="has no column 'y'; it has: x, label"):
+        infer(write(tmp_path, "x,label\n1,1\n"), label="y")
+    with pytest.raises(SourceError, match="has no rows to look at"):
+        infer(write(tmp_path, "x,label\n"))
+    with pytest.raises(SourceError, match="has no rows to look at"):
+        infer(write(tmp_path, "\n", "empty.jsonl"))
+    with pytest.raises(SourceError, match="line 2: 1 columns"):
+        infer(write(tmp_path, "x,label\n1\n"))
