@@ -116,6 +116,7 @@ class FolderBackend:
                 with os.fdopen(handle, "wb") as file:
                     file.write(data)
                     file.flush()
+                    os.fchmod(file.fileno(), 0o644)  # signed and not secret: other users' predictors read it
                     os.fsync(file.fileno())
                 os.link(scratch, path)
             finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -45,10 +45,21 @@ class Signer:
 
 
 class Trust:
-    """The public keys whose signatures count."""
+    """The public keys whose signatures count.
 
-    def __init__(self, keys: Mapping[str, Ed25519PublicKey]) -> None:
+    Parameters
+    ----------
+    read_again
+        Asked when a key is not known: a learner may make its key after a predictor has started.
+    """
+
+    def __init__(
+        self,
+        keys: Mapping[str, Ed25519PublicKey],
+        read_again: Callable[[], Mapping[str, Ed25519PublicKey]] | None = None,
+    ) -> None:
         self._keys = dict(keys)
+        self._read_again = read_again
 
     @classmethod
     def of(cls, *keys: Ed25519PublicKey) -> Trust:
@@ -63,6 +74,8 @@ class Trust:
         BadSignature
             Where the key is not trusted or the signature is not its.
         """
+        if key_id not in self._keys and self._read_again is not None:
+            self._keys = dict(self._read_again())
         key = self._keys.get(key_id)
         if key is None:
             raise BadSignature(f"signed by key {key_id[:32]!r}, which is not trusted here")
@@ -73,14 +86,18 @@ class Trust:
 
 
 def open_trust(folder: Path) -> Trust:
-    """Return trust in every public key under ``folder/trusted``.
+    """Return trust in every public key under ``folder/trusted``, now and as keys are added.
 
     Raises
     ------
     KeyProblem
         Where a file there is no Ed25519 public key.
     """
-    keys = []
+    return Trust(_trusted(folder), lambda: _trusted(folder))
+
+
+def _trusted(folder: Path) -> dict[str, Ed25519PublicKey]:
+    keys = {}
     for path in sorted((folder / TRUSTED).glob("*.pem")):
         try:
             key = serialization.load_pem_public_key(path.read_bytes())
@@ -90,8 +107,8 @@ def open_trust(folder: Path) -> Trust:
             ) from error
         if not isinstance(key, Ed25519PublicKey):
             raise KeyProblem(f"{path} is a public key of another kind; Ed25519 is used here")
-        keys.append(key)
-    return Trust.of(*keys)
+        keys[key_id_of(key)] = key
+    return keys
 
 
 def open_signer(folder: Path) -> Signer:
