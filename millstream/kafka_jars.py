@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -211,3 +212,13 @@ def make_lock() -> str:
         found = {coordinate: sha256_of(_fetch(context, Jar(coordinate, ""))) for coordinate in coordinates}
     lines = (f"{sha256}  {coordinate}" for coordinate, sha256 in sorted(found.items()))
     return "\n".join(("# Kafka's jars, each with its sha256. Made by `make lock`.", *lines, ""))
+
+
+if __name__ == "__main__":
+    try:
+        if sys.argv[1:] == ["lock"]:
+            LOCK_FILE.write_text(make_lock(), encoding="utf-8")
+        else:
+            ensure_jars(print)
+    except BrokerError as error:
+        sys.exit(f"millstream: {error}")
