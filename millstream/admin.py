@@ -19,6 +19,7 @@ from schemas.cluster import Cluster
 from schemas.topics import Names, TopicSpec, specs
 
 _WAIT_S: Final = 30.0
+_SETTLED_S: Final = 5.0
 _JUDGED: Final = ("cleanup.policy", "message.timestamp.type", "retention.ms", "retention.bytes")
 
 
@@ -93,7 +94,9 @@ def create(
         found = _look(admin, wanted)
         findings = judge(wanted, found, cluster.bootstrap)
         altered = _alter(admin, findings) if fix else []
-        if altered:
+        deadline = time.monotonic() + _SETTLED_S
+        # Brokers show a new setting some milliseconds after they have taken it.
+        while altered and any(each.change for each in findings) and time.monotonic() < deadline:
             found = _look(admin, wanted)
             findings = judge(wanted, found, cluster.bootstrap)
     return Outcome(
@@ -141,7 +144,9 @@ def _judge_count(spec: TopicSpec, topic: Topic, predictions: int | None, bootstr
         if count == 1:
             return []
         text = f"{spec.name} has {count} partitions and must have 1: more of them have no one order"
-        return [Finding(spec.name, "error", text, f"delete the topic {spec.name}, then millstream topics create STREAM")]
+        return [
+            Finding(spec.name, "error", text, f"delete the topic {spec.name}, then millstream topics create STREAM")
+        ]
     if spec.name.endswith(".labels") and predictions is not None and count != predictions:
         sibling = spec.name.removesuffix("labels") + "predictions"
         fewer, most = (spec.name, predictions) if count < predictions else (sibling, count)
@@ -193,9 +198,7 @@ def _look(admin: KafkaAdminClient, wanted: Sequence[TopicSpec]) -> dict[str, Top
     described = [each for each in admin.describe_topics([spec.name for spec in wanted]) if each["error_code"] == 0]
     if not described:
         return {}
-    resources = [
-        ConfigResource(ConfigResourceType.TOPIC, each["name"], dict.fromkeys(_JUDGED)) for each in described
-    ]
+    resources = [ConfigResource(ConfigResourceType.TOPIC, each["name"], dict.fromkeys(_JUDGED)) for each in described]
     configs: dict[str, Any] = {}
     for by_name in admin.describe_configs(resources, config_filter="all").values():
         configs |= by_name

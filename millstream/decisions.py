@@ -37,7 +37,8 @@ def decide(cluster: Cluster, names: Names, state: Decision) -> ModelUpdate:
     )
     if missing:
         raise NotDecided(f"there is no topic {min(missing)}: `millstream topics create STREAM` makes it")
-    with closing(cluster.producer(acks="all", delivery_timeout_ms=int(_ACKNOWLEDGED_S * 1000))) as producer:
+    limits = {"request_timeout_ms": 5_000, "delivery_timeout_ms": int(_ACKNOWLEDGED_S * 1000)}
+    with closing(cluster.producer(acks="all", **limits)) as producer:
         for kind in ("decisions", "models"):
             try:
                 producer.send(names.topic(kind), key=key, value=value, partition=0).get(_ACKNOWLEDGED_S)

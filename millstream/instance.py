@@ -20,8 +20,6 @@ _ORDINAL: Final = re.compile(r".*-(\d{1,9})", re.DOTALL)
 class InvalidInstance(ValueError):  # noqa: N818
     """--instance can be no part of a name; the message says what may."""
 
-    exit_code = 2
-
 
 class InstanceTaken(Exception):  # noqa: N818
     """Another process on this machine works under this name; the message has its process id."""
@@ -81,7 +79,9 @@ class Claim:
     def __enter__(self) -> Claim:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.release()
 
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final
 
 from kafka import TopicPartition
-from kafka.errors import KafkaError
+from kafka.errors import (
+    CoordinatorLoadInProgressError,
+    CoordinatorNotAvailableError,
+    GroupIdNotFoundError,
+    NotCoordinatorError,
+)
 
 from schemas import events
 from schemas.cluster import Cluster
@@ -24,6 +29,7 @@ INPUTS: Final[Mapping[str, tuple[str, ...]]] = {
     "joiner": ("predictions", "labels"),
     "learner": ("examples",),
 }
+_COORDINATOR_S: Final = 15.0
 _COUNTED: Final = ("features", "predictions", "labels", "examples", "dead-letters")
 
 Place = tuple[str, int]
@@ -116,7 +122,13 @@ class Observer:
     def __enter__(self) -> Observer:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of both clients."""
         self._stack.close()
 
     def look(self) -> Snapshot:
@@ -167,7 +179,7 @@ class Observer:
 
     def _committed(self, role: str) -> dict[Place, Commit]:
         group = self._names.group(role)
-        found = self._admin.list_group_offsets(group)[group]
+        found = self._patiently(lambda: self._admin.list_group_offsets(group))[group]
         return {
             (self._kind(place.topic), place.partition): Commit(data.offset, _note(data.metadata))
             for place, data in found.items()
@@ -177,9 +189,20 @@ class Observer:
     def _members(self, role: str) -> int:
         group = self._names.group(role)
         try:
-            return len(self._admin.describe_groups([group])[group]["members"])
-        except KafkaError:
-            return 0  # a group that never was is an error on newer brokers
+            return len(self._patiently(lambda: self._admin.describe_groups([group]))[group]["members"])
+        except GroupIdNotFoundError:
+            return 0
+
+    def _patiently(self, ask: Callable[[], Any]) -> Any:
+        """Ask until there is a coordinator: on a new cluster, asking for one is what makes it."""
+        deadline = time.monotonic() + _COORDINATOR_S
+        while True:
+            try:
+                return ask()
+            except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.1)
 
     def _read_models(self) -> None:
         """Read what is new on the models topic."""

@@ -143,7 +143,7 @@ def _unreadable(record: ConsumerRecord, error: CodecError) -> Row:
 
 
 def _text(data: bytes | None) -> str | None:
-    """Return bytes as text; what is no UTF-8 as \\x.. escapes."""
+    """Return bytes as text; what is no UTF-8 with its bytes in hex."""
     return None if data is None else data.decode(errors="backslashreplace")
 
 

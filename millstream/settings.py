@@ -112,7 +112,7 @@ class Settings:
         from millstream.broker import EmbeddedBroker
 
         status = EmbeddedBroker(self.broker).status()
-        if not status.running or status.bootstrap is None:
+        if not status.running:
             raise NoBroker(
                 f"the embedded broker in {self.broker} is not running: start it with `millstream broker start`, "
                 "or name another Kafka with MILLSTREAM_BOOTSTRAP"

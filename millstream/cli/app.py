@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -16,12 +17,11 @@ from millstream.cli import broker, models, publish, read, roles, run_all, status
 from millstream.settings import SettingsError, read_config
 
 _PACKAGES: Final = frozenset({"schemas", "model_store", "producers", "consumers", "millstream", "streams"})
-_HELP: Final = """An online learner on an event stream: Kafka in the middle, River models.
-
-Every option is also MILLSTREAM_<OPTION> in the environment and a key in millstream.toml
-(at the top for all commands, or in a table named after one); a flag is over the environment,
-the environment over the file. Begin with `millstream demo`.
-"""
+_HELP: Final = (
+    "An online learner on an event stream: Kafka in the middle, River models. Begin with `millstream demo`.\n\n"
+    "Every option is also MILLSTREAM_<OPTION> in the environment and a key in millstream.toml (at the top for all "
+    "commands, or in a table named after one). A flag is over the environment, the environment over the file."
+)
 
 
 def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
@@ -49,6 +49,8 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code: 0, 1 (failed), 2 (usage), 75 (try again) or 130 (Ctrl-C)."""
+    # What the client logs about a broker that is away would be told once more, in its own words.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
     try:
         path, file = read_config()
         app = build(file, str(path))

@@ -76,8 +76,6 @@ def console(*, stderr: bool = False) -> Console:
 
     from rich.console import Console
 
-    from schemas.topics import Names
-
     stream = sys.stderr if stderr else sys.stdout
     return Console(file=stream, highlight=False, width=None if stream.isatty() else 240, soft_wrap=False)
 
@@ -112,7 +110,9 @@ def cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     # Control characters in data would otherwise move the terminal's cursor.
-    return "".join(letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in str(value))
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in str(value)
+    )
 
 
 def names_of(given: str, settings: Settings) -> Names:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import cyclopts
 from cyclopts import Parameter
 
-from millstream.cli.common import HERE, Json, StreamName, UsageError, Where, at, names_of, print_fields, print_json
-from millstream.cli.common import print_table
+from millstream.cli.common import (
+    HERE,
+    Json,
+    StreamName,
+    UsageError,
+    Where,
+    at,
+    names_of,
+    print_fields,
+    print_json,
+    print_table,
+)
 from millstream.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,28 +49,17 @@ def list_(stream: StreamName, /, *, where: Where = HERE, json: Json = False) -> 
     """
     settings = where.settings()
     names = names_of(stream, settings)
-    store = _store(settings)
+    found = list(_all(_store(settings), names.stream))
     serving = _serving(settings, names)
-    manifests = [store.manifest(version) for version in store.versions(names.stream)]
     if json:
-        print_json([_plain(each, serving) for each in manifests])
+        print_json([_plain(each, serving) if isinstance(each, _Known) else _refused(each) for each in found])
         return
-    metric_names = list(dict.fromkeys(name for each in manifests for name in _progressive(each)))
-    rows = [
-        (
-            each.version.short,
-            at(each.created_ms),
-            *(_progressive(each).get(name) for name in metric_names),
-            f"{_size(each) / 1000:.1f} kB",
-            each.reason,
-            "serves" if each.version.short == serving else "",
-        )
-        for each in manifests
-    ]
-    if not rows:
+    if not found:
         print(f"there are no versions of {names.stream} in {settings.models}: the learner writes the first")
         return
-    print_table(("version", "made", *metric_names, "size", "because", ""), rows)
+    metrics = list(dict.fromkeys(name for each in found if isinstance(each, _Known) for name in _progressive(each)))
+    rows = [_row(each, metrics, serving) for each in found]
+    print_table(("version", "made", *metrics, "size", "river", "because", ""), rows)
 
 
 @app.command
@@ -74,20 +75,29 @@ def show(
 
     Example: millstream models show phishing 1/1250
     """
+    from model_store import InvalidVersion, NotFound, VersionId
+
     settings = where.settings()
     names = names_of(stream, settings)
     store = _store(settings)
-    found = store.manifest(_version(store, names.stream, version))
-    plain = _plain(found, _serving(settings, names))
+    try:
+        wanted = None if version is None else VersionId.parse(version, names.stream)
+    except InvalidVersion as error:
+        raise UsageError(str(error)) from error
+    there = store.versions(names.stream)
+    if not there:
+        raise NotFound(f"there are no versions of {names.stream} in {settings.models}: the learner writes the first")
+    if wanted is not None and wanted not in there:
+        raise NotFound(f"there is no version {wanted} of {names.stream}; the newest is {there[-1]}")
+    wanted = wanted or there[-1]
+    plain = _plain(_Known(store.manifest(wanted), wanted in store.pinned(names.stream)), _serving(settings, names))
     if json:
         print_json(plain)
     else:
         print_fields(dict(_flat(plain)))
 
 
-def pause(
-    stream: StreamName, /, *, why: Why = "", where: Where = HERE, json: Json = False
-) -> None:
+def pause(stream: StreamName, /, *, why: Why = "", where: Where = HERE, json: Json = False) -> None:
     """Stop learning; serving goes on, and examples are kept for later.
 
     Example: millstream pause phishing --why "labels look wrong"
@@ -95,9 +105,7 @@ def pause(
     _decide(stream, True, why, where, json)
 
 
-def resume(
-    stream: StreamName, /, *, why: Why = "", where: Where = HERE, json: Json = False
-) -> None:
+def resume(stream: StreamName, /, *, why: Why = "", where: Where = HERE, json: Json = False) -> None:
     """Go on learning, from the example after the last one learned.
 
     Example: millstream resume phishing
@@ -141,3 +149,80 @@ def _serving(settings: Settings, names: Names) -> str | None:
             return served(observer.look()).served
     except (NoBroker, KafkaError):
         return None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Known:
+    manifest: Manifest
+    pinned: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class _Refused:
+    version: str
+    why: str
+
+
+def _all(store: ModelStore, model: str) -> Iterator[_Known | _Refused]:
+    """Yield the versions, oldest first; one that cannot be believed is said to be that, and hides no other."""
+    from model_store import NotFound, Refused
+
+    pinned = store.pinned(model)
+    for version in store.versions(model):
+        try:
+            yield _Known(store.manifest(version), version in pinned)
+        except NotFound:
+            continue  # retention was quicker
+        except Refused as error:
+            yield _Refused(str(version), str(error))
+
+
+def _progressive(known: _Known) -> dict[str, Any]:
+    found = known.manifest.metrics.get("progressive", {}).get("all", {})
+    return found if isinstance(found, dict) else {}
+
+
+def _row(each: _Known | _Refused, metrics: list[str], serving: str | None) -> tuple[object, ...]:
+    if isinstance(each, _Refused):
+        return (each.version, None, *(None for _ in metrics), None, None, f"refused: {each.why}", "")
+    manifest, values = each.manifest, _progressive(each)
+    marks = [mark for mark, holds in (("serves", str(manifest.version) == serving), ("pinned", each.pinned)) if holds]
+    return (
+        manifest.version,
+        at(manifest.created_at_ms),
+        *(values.get(name) for name in metrics),
+        f"{manifest.size_bytes / 1000:.1f} kB",
+        manifest.libraries.get("river"),
+        manifest.reason,
+        ", ".join(marks),
+    )
+
+
+def _plain(known: _Known, serving: str | None) -> dict[str, Any]:
+    """Return a version as JSON shows it: the manifest, its name spelt out, its size, and whether it serves."""
+    import msgspec
+
+    manifest = known.manifest
+    fields = msgspec.to_builtins(manifest)
+    return {
+        **fields,
+        "version": str(manifest.version),
+        "model": manifest.version.model,
+        "epoch": manifest.version.epoch,
+        "parent": None if manifest.parent is None else str(manifest.parent),
+        "size_bytes": manifest.size_bytes,
+        "serving": None if serving is None else str(manifest.version) == serving,
+        "pinned": known.pinned,
+    }
+
+
+def _refused(each: _Refused) -> dict[str, Any]:
+    return {"version": each.version, "refused": each.why}
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for name, each in value.items():
+        if isinstance(each, dict) and each:
+            yield from _flat(each, f"{prefix}{name}.")
+        else:
+            yield prefix + name, each

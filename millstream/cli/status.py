@@ -46,7 +46,9 @@ def _print(report: Report) -> None:
     model = report.model
     print_fields(
         {
-            "served version": "none yet" if model.served is None else f"{model.served}, for {spoken(model.age_ms or 0)}",
+            "served version": "none yet"
+            if model.served is None
+            else f"{model.served}, for {spoken(model.age_ms or 0)}",
             "newest version": model.newest,
             "pinned version": model.pinned,
             "learning": "paused" if model.paused else "on",

@@ -1,0 +1,154 @@
+"""`millstream publish`, `import` and `label`: what puts events, history and labels on Kafka."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any
+
+import cyclopts
+from cyclopts import Parameter
+
+from millstream.cli.common import HERE, Json, StreamName, UsageError, Where, print_fields, print_json
+from millstream.cli.progress import Bar
+
+SourceName = Annotated[
+    str,
+    Parameter(name="SOURCE", help="A .csv, .jsonl or .avro file (also .gz), or river:NAME for a data set of River."),
+]
+
+
+def register(parent: cyclopts.App) -> None:
+    """Add these commands."""
+    parent.command(publish)
+    parent.command(import_, name="import")
+    parent.command(label)
+
+
+def publish(
+    stream: StreamName,
+    source: SourceName,
+    /,
+    *,
+    rate: Annotated[float | None, Parameter(help="Events a second [default: as fast as it goes].")] = None,
+    label_delay: Annotated[
+        str, Parameter(help="Labels come so many events (50) or so much time (30m) after their features.")
+    ] = "0",
+    limit: Annotated[int | None, Parameter(help="At most so many events.")] = None,
+    skip_bad_rows: Annotated[bool, Parameter(negative="", help="Count rows that cannot be events, and go on.")] = False,
+    where: Where = HERE,
+    json: Json = False,
+) -> int:
+    """Publish features and labels from a file or a data set.
+
+    The same source gives the same event ids: publish twice, and the second time is seen as duplicates.
+
+    Example: millstream publish phishing river:Phishing --rate 200 --label-delay 50
+    """
+    from millstream.sending import label_delay as delay_of
+    from millstream.sending import source_of
+    from producers.publisher import Progress, PublishOptions
+    from producers.publisher import publish as send
+
+    events, seconds = delay_of(label_delay)
+    try:
+        options = PublishOptions(
+            rate=rate,
+            label_delay_events=events,
+            label_delay_seconds=seconds,
+            limit=limit,
+            skip_bad_rows=skip_bad_rows,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    from millstream.load import load_stream
+
+    settings, found = where.settings(), load_stream(stream).stream
+    cluster, names = settings.cluster(), settings.names(found.name)
+    rows = source_of(found, source)
+    with Bar("events") as bar:
+
+        def show(at: Progress) -> None:
+            stalled = f"no answer for {at.stalled_seconds:.0f} s" if at.stalled_seconds > 2 else ""
+            bar.show(at.acknowledged, at.total, stalled or f"{at.labels_acknowledged:,} labels")
+
+        report = send(cluster, names, rows, options, progress=show)
+    _finish(report, json, "published")
+    return 130 if report.interrupted else 0
+
+
+def import_(
+    stream: StreamName,
+    file: Annotated[str, Parameter(name="FILE", help="A .csv, .jsonl or .avro file (also .gz), or river:NAME.")],
+    /,
+    *,
+    strict: Annotated[bool, Parameter(negative="", help="Import nothing if any row is refused.")] = False,
+    where: Where = HERE,
+    json: Json = False,
+) -> int:
+    """Put labelled history straight onto the examples log, as a lane of its own. Again goes on where it stopped.
+
+    Example: millstream import phishing history.csv
+    """
+    from millstream.load import load_stream
+    from millstream.sending import source_of, weigher
+    from producers.imports import ImportOptions, ImportProgress, import_rows
+
+    settings, found = where.settings(), load_stream(stream).stream
+    cluster, names = settings.cluster(), settings.names(found.name)
+    rows = source_of(found, file, labelled=True)
+    with Bar("rows") as bar:
+
+        def show(at: ImportProgress) -> None:
+            looking = f"looking for an earlier run: {at.scanned:,} records" if not at.rows and at.scanned else ""
+            bar.show(at.rows, at.total, looking or f"{at.refused:,} refused")
+
+        report = import_rows(cluster, names, rows, ImportOptions(weigh=weigher(found), strict=strict), progress=show)
+    _finish(report, json, "imported")
+    return 130 if report.interrupted else 0
+
+
+def label(
+    stream: StreamName,
+    event_id: Annotated[str, Parameter(name="EVENT_ID", help="As `millstream predictions` shows it.")],
+    value: Annotated[
+        str, Parameter(name="VALUE", help="The label, such as true, 3.5 or a class.", allow_leading_hyphen=True)
+    ],
+    /,
+    *,
+    correction: Annotated[bool, Parameter(negative="", help="It replaces an earlier label of the event.")] = False,
+    weight: Annotated[float, Parameter(help="What it counts where it is learned.")] = 1.0,
+    where: Where = HERE,
+    json: Json = False,
+) -> None:
+    """Send one label by hand.
+
+    Example: millstream label phishing Phishing-7-9d2c11aa true
+    """
+    from millstream.load import load_stream
+    from producers.label import LabelOptions, parse_label, send_label
+    from schemas.target import TargetError
+
+    settings, found = where.settings(), load_stream(stream).stream
+    try:
+        parsed = parse_label(value, found.target)
+    except TargetError as error:
+        raise UsageError(f"VALUE {value!r}: {error}") from error
+    cluster, names = settings.cluster(), settings.names(found.name)
+    options = LabelOptions(correction=correction, weight=weight)
+    partition = send_label(cluster, names, event_id, parsed, target=found.target, options=options)
+    sent = {"stream": names.stream, "event_id": event_id, "value": parsed, "partition": partition}
+    if json:
+        print_json(sent)
+    else:
+        print(f"{event_id} is labelled {parsed!r} (on {names.topic('labels')}, partition {partition})")
+
+
+def _finish(report: Any, as_json: bool, done: str) -> None:
+    fields = dataclasses.asdict(report)
+    if as_json:
+        print_json(fields)
+        return
+    shown = {name.replace("_", " "): value for name, value in fields.items() if value not in ((), 0, False, None)}
+    if report.interrupted:
+        print(f"stopped before the end; what is {done} stays")
+    print_fields(shown)

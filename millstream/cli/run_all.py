@@ -1,0 +1,87 @@
+"""`millstream demo` and `run`: everything on this machine."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Annotated
+
+import cyclopts
+from cyclopts import Parameter
+
+from millstream.cli.common import HERE, Json, StreamName, UsageError, Where
+
+
+def register(parent: cyclopts.App) -> None:
+    """Add these commands."""
+    parent.command(demo)
+    parent.command(run)
+
+
+def demo(
+    stream: Annotated[
+        str, Parameter(name="STREAM", help="phishing, bananas, elec2, or another ready-made stream.")
+    ] = "phishing",
+    /,
+    *,
+    file: Annotated[
+        str | None, Parameter(help="The data, where it does not come with River (elec2: elec.csv).")
+    ] = None,
+    rate: Annotated[float | None, Parameter(help="Events a second [default: what takes about 20 s].")] = None,
+    where: Where = HERE,
+    json: Json = False,
+) -> int:
+    """Show a real model learning from a real stream through a real Kafka, in under a minute.
+
+    What it made stays, for the other commands to look at; a second demo begins anew.
+
+    Example: millstream demo bananas
+    """
+    if rate is not None and not rate > 0:
+        raise UsageError(f"--rate {rate:g} must be more than 0 events a second")
+    from millstream.demo import DemoOptions
+    from millstream.demo import run as show
+
+    return show(stream, where.settings(), DemoOptions(file=file, rate=rate, json=json))
+
+
+def run(
+    stream: StreamName,
+    /,
+    *,
+    predictors: Annotated[int, Parameter(help="How many predictors.")] = 1,
+    until_idle: Annotated[
+        str | None,
+        Parameter(help="End once all is read, learned and checkpointed and nothing moved for so long, as 5s."),
+    ] = None,
+    where: Where = HERE,
+) -> int:
+    """Run all roles of a stream here, each a supervised process. Ctrl-C ends them in order.
+
+    Starts the embedded Kafka unless another is named, creates the topics, and checks the stream first.
+
+    Example: millstream run my_stream.py --predictors 2
+    """
+    from millstream.duration import milliseconds
+
+    if predictors < 1:
+        raise UsageError(f"--predictors {predictors} must be at least 1")
+    span = None if until_idle is None else milliseconds(until_idle) / 1000
+    from millstream.load import load_stream
+    from millstream.running import RunOptions
+    from millstream.running import run as run_roles
+
+    settings, loaded = where.settings(), load_stream(stream)
+    return run_roles(stream, loaded.stream, settings, RunOptions(predictors, span), _Say())
+
+
+class _Say:
+    """Prints whole lines from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __call__(self, line: str) -> None:
+        with self._lock:
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()

@@ -1,0 +1,154 @@
+"""All roles of a stream on this machine: broker, topics, processes, and the end."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final
+
+from kafka.errors import KafkaError
+
+from millstream import admin
+from millstream.idle import IdleWatch
+from millstream.observe import Observer
+from millstream.settings import Settings, interpreter
+from millstream.stream import Stream
+from millstream.supervisor import Child, Supervisor
+from schemas.cluster import Cluster, NoBroker
+from schemas.topics import Names
+
+_LOOK_S: Final = 0.1
+_SNAPSHOT_S: Final = 0.5
+Say = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """`until_idle` in seconds; `None` runs until told to stop."""
+
+    predictors: int = 1
+    until_idle: float | None = None
+
+
+def run(given: str, stream: Stream, settings: Settings, options: RunOptions, say: Say = print) -> int:
+    """Run until told to stop, or until all is done; return the exit code.
+
+    Parameters
+    ----------
+    given
+        How the user named the stream; the children are told the same.
+
+    Raises
+    ------
+    TopicsError
+        Where the topics are not as they must be.
+    RoleFailed
+        Where a role cannot work as it is set up.
+    """
+    cluster = meet(settings, say)
+    names = settings.names(stream.name)
+    prepare(cluster, names, stream, say)
+    supervisor = Supervisor(children(given, options.predictors), environment(settings), say)
+    with stopping() as stop:
+        try:
+            supervisor.start()
+            _work(supervisor, stop, cluster, names, options.until_idle, say)
+        finally:
+            say("ending: predictors, joiner, learner")
+            supervisor.stop()
+    return 0
+
+
+def meet(settings: Settings, say: Say) -> Cluster:
+    """Return the cluster; start the embedded broker where no other is named."""
+    if settings.bootstrap is None:
+        from millstream.broker import EmbeddedBroker
+
+        broker = EmbeddedBroker(settings.broker)
+        if not broker.status().running:
+            status = broker.start(say=say)
+            say(f"the embedded broker listens at {status.bootstrap}; `millstream broker stop` ends it")
+    cluster = settings.cluster()
+    cluster.require(5.0)
+    return cluster
+
+
+def prepare(cluster: Cluster, names: Names, stream: Stream, say: Say) -> None:
+    """Create the topics that are missing, and insist that all are as they must be."""
+    outcome = admin.create(cluster, names, partitions=stream.partitions, label_wait_ms=stream.label_wait_ms)
+    if outcome.created:
+        say(f"created {len(outcome.created)} topics of {names.prefix}{names.stream}")
+    for finding in outcome.findings:
+        if finding.severity == "warning":
+            say(f"warning: {finding.message}; fix: {finding.fix}")
+    admin.require(outcome)
+
+
+def children(given: str, predictors: int) -> list[Child]:
+    """Return the processes of a stream."""
+
+    def child(role: str, number: int) -> Child:
+        return Child(role, str(number), (*interpreter(), role, given, "--instance", str(number)))
+
+    return [*(child("predictor", number) for number in range(predictors)), child("joiner", 0), child("learner", 0)]
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Return the children's environment: ours, with these settings."""
+    return {**os.environ, **settings.environment()}
+
+
+@contextmanager
+def stopping() -> Iterator[threading.Event]:
+    """Lend an event that SIGTERM and Ctrl-C set; a second Ctrl-C is let through."""
+    stop = threading.Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _work(
+    supervisor: Supervisor, stop: threading.Event, cluster: Cluster, names: Names, until_idle: float | None, say: Say
+) -> None:
+    watch = None if until_idle is None else IdleWatch(until_idle)
+    observer: Observer | None = None
+    due = 0.0
+    try:
+        while not stop.wait(_LOOK_S):
+            supervisor.look()
+            if watch is None or time.monotonic() < due:
+                continue
+            due = time.monotonic() + _SNAPSHOT_S
+            try:
+                observer = observer or Observer(cluster, names)
+                if watch.note(observer.look(), time.monotonic()):
+                    say("all is read, learned and checkpointed")
+                    return
+            except (KafkaError, NoBroker) as error:
+                # A broker that restarts is the roles' business; until it is back nothing is known.
+                say(f"cannot look at {names.stream} now: {type(error).__name__}: {error}")
+                _close(observer)
+                observer = None
+                due = time.monotonic() + 2.0
+    finally:
+        _close(observer)
+
+
+def _close(observer: Observer | None) -> None:
+    if observer is not None:
+        observer.close()

@@ -1,0 +1,224 @@
+"""Runs roles as child processes: starts them, starts them again, ends them in order.
+
+What to do when one ends is decided by a pure function; the class below only does it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+FIRST_WAIT_S: Final = 0.2
+LONGEST_WAIT_S: Final = 10.0
+RAN_WELL_S: Final = 15.0
+_TERM_S: Final = 10.0
+_ORDER: Final = ("predictor", "joiner", "learner")
+_PARENT: Final = "MILLSTREAM_SUPERVISOR"
+_PR_SET_PDEATHSIG: Final = 1
+
+
+class RoleFailed(Exception):  # noqa: N818
+    """A role cannot work as it is set up; starting it again would not help. The message is the role's own."""
+
+
+@dataclass(frozen=True)
+class Child:
+    """One process to keep running."""
+
+    role: str
+    instance: str
+    command: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.role}-{self.instance}"
+
+
+@dataclass(frozen=True)
+class Restart:
+    """Start it again after so many seconds."""
+
+    after: float
+
+
+@dataclass(frozen=True)
+class GiveUp:
+    """Do not start it again."""
+
+
+def decide(code: int, ran: float, last_wait: float) -> Restart | GiveUp:
+    """Decide about a role that ended without having been asked to.
+
+    Parameters
+    ----------
+    code
+        Its exit code, negative for a signal.
+    ran
+        For how many seconds it ran.
+    last_wait
+        How long its last restart was put off, 0.0 before the first.
+
+    >>> decide(75, ran=1.0, last_wait=0.2), decide(1, ran=1.0, last_wait=0.0)
+    (Restart(after=0.4), GiveUp())
+    """
+    if code in (1, 2):
+        return GiveUp()
+    if ran >= RAN_WELL_S or last_wait == 0.0:
+        return Restart(FIRST_WAIT_S)
+    return Restart(min(2 * last_wait, LONGEST_WAIT_S))
+
+
+def ended(code: int) -> str:
+    """Say how a process ended."""
+    if code >= 0:
+        return f"ended with {code}"
+    try:
+        return f"was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"
+
+
+@dataclass
+class _Running:
+    child: Child
+    process: subprocess.Popen[bytes] | None = None
+    began: float = 0.0
+    last_wait: float = 0.0
+    due: float | None = None
+    tail: deque[str] = field(default_factory=lambda: deque(maxlen=5))
+    reader: threading.Thread | None = None
+
+
+class Supervisor:
+    """Keeps `children` running. Not thread-safe; children die with the thread that made them, on Linux.
+
+    Parameters
+    ----------
+    environment
+        Of the children.
+    say
+        Takes one line: a child's, prefixed with its name, or ours. Called from several threads.
+    """
+
+    def __init__(
+        self, children: Sequence[Child], environment: Mapping[str, str], say: Callable[[str], None] = print
+    ) -> None:
+        self._running = [_Running(child) for child in children]
+        self._environment = {**environment, _PARENT: str(os.getpid()), "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
+        self._say = say
+        self._width = max((len(child.name) for child in children), default=0)
+        self.restarts = 0
+
+    def start(self) -> None:
+        """Start all."""
+        for each in self._running:
+            self._start(each)
+
+    def pids(self) -> dict[str, int]:
+        """Return the process ids of those that run, by name."""
+        return {each.child.name: each.process.pid for each in self._running if each.process is not None}
+
+    def look(self) -> None:
+        """Notice who has ended, and start again who is due. Call a few times a second.
+
+        Raises
+        ------
+        RoleFailed
+            Where one cannot work as it is set up.
+        """
+        now = time.monotonic()
+        for each in self._running:
+            if each.process is None:
+                if each.due is not None and now >= each.due:
+                    self._start(each)
+                continue
+            code = each.process.poll()
+            if code is not None:
+                self._ended(each, code, now)
+
+    def stop(self) -> None:
+        """End all in order, predictors first: what is under way goes on to the learner's last checkpoint."""
+        for role in _ORDER:
+            group = [each for each in self._running if each.child.role == role and each.process is not None]
+            for each in group:
+                _signal(each.process, signal.SIGTERM)
+            deadline = time.monotonic() + _TERM_S
+            for each in group:
+                self._await_end(each, deadline)
+
+    def _await_end(self, each: _Running, deadline: float) -> None:
+        assert each.process is not None  # noqa: S101 - filtered by the caller
+        try:
+            each.process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self._say(f"{each.child.name} did not end within {_TERM_S:g} s; it is killed")
+            each.process.kill()
+            each.process.wait()
+        self._drain(each)
+        each.process, each.due = None, None
+
+    def _start(self, each: _Running) -> None:
+        each.tail.clear()
+        each.began, each.due = time.monotonic(), None
+        # A group of its own: Ctrl-C is to reach the supervisor alone, which ends them in order.
+        each.process = subprocess.Popen(
+            each.child.command,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            process_group=0,
+        )
+        each.reader = threading.Thread(target=self._read, args=(each, each.process), daemon=True)
+        each.reader.start()
+
+    def _read(self, each: _Running, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None  # noqa: S101 - asked for above
+        with process.stdout as output:
+            for raw in output:
+                line = raw.decode(errors="replace").rstrip()
+                each.tail.append(line)
+                self._say(f"{each.child.name:<{self._width}} | {line}")
+
+    def _drain(self, each: _Running) -> None:
+        """Wait until what it had printed has been read; a grandchild that holds the pipe is not waited for."""
+        if each.reader is not None:
+            each.reader.join(1.0)
+
+    def _ended(self, each: _Running, code: int, now: float) -> None:
+        self._drain(each)
+        each.process = None
+        step = decide(code, now - each.began, each.last_wait)
+        if isinstance(step, GiveUp):
+            said = next((line for line in reversed(each.tail) if line.strip()), "it said nothing")
+            said = said.removeprefix("millstream: error: ").removeprefix(f"{each.child.role}: ")
+            raise RoleFailed(f"{each.child.name} {ended(code)}: {said}")
+        each.last_wait = step.after
+        each.due = now + step.after
+        self.restarts += 1
+        self._say(f"{each.child.name} {ended(code)}; starting it again in {step.after:g} s")
+
+
+def _signal(process: subprocess.Popen[bytes] | None, number: signal.Signals) -> None:
+    if process is not None and process.poll() is None:
+        process.send_signal(number)
+
+
+def die_with_parent(environ: Mapping[str, str] = os.environ) -> None:
+    """In a supervised child: be told to end when the supervisor dies, however it dies. Linux only."""
+    parent = environ.get(_PARENT)
+    if parent is None or not parent.isdigit() or not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+    if os.getppid() != int(parent):
+        # It died before we asked.
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,190 @@
+"""The command line: which of flag, environment and file holds, what wrong usage looks like, and exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cyclopts
+import pytest
+
+from millstream.cli import app as cli
+from millstream.cli.common import Where
+from millstream.duration import InvalidDuration
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command line in an empty folder with an empty home; returns (exit code, output, errors)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MILLSTREAM_HOME", str(tmp_path / "home"))
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = cli.run(arguments)
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, Where]]:
+    """Stand in for `millstream run`: what it was given."""
+    calls: list[tuple[str, int, Where]] = []
+
+    def record(stream: str, /, *, predictors: int = 1, where: Where = Where()) -> int:  # noqa: B008
+        calls.append((stream, predictors, where))
+        return 0
+
+    def register(parent: cyclopts.App) -> None:
+        parent.command(record, name="run")
+
+    monkeypatch.setattr(cli.run_all, "register", register)
+    return calls
+
+
+def test_a_flag_is_over_the_environment_and_that_over_the_file(
+    run: Run, seen: list[tuple[str, int, Where]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "millstream.toml").write_text("predictors = 2\nprefix = 'file-'\nbootstrap = 'file:1'\n")
+    monkeypatch.setenv("MILLSTREAM_PREFIX", "environment-")
+    monkeypatch.setenv("MILLSTREAM_BOOTSTRAP", "environment:1")
+    assert run("run", "s", "--bootstrap", "flag:1")[0] == 0
+    [(stream, predictors, where)] = seen
+    assert (stream, predictors, where.prefix, where.bootstrap) == ("s", 2, "environment-", "flag:1")
+    assert where.home == tmp_path / "home"
+
+
+def test_a_table_named_after_a_command_is_over_the_top_of_the_file(
+    run: Run, seen: list[tuple[str, int, Where]], tmp_path: Path
+) -> None:
+    (tmp_path / "millstream.toml").write_text("predictors = 2\n[run]\npredictors = 3\n[kafka]\nclient_id = 'x'\n")
+    assert run("run", "s")[0] == 0
+    assert seen[0][1] == 3
+    assert seen[0][2].settings().kafka == {"client_id": "x"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("predictor = 2", "predictor is no option of any command"),
+        ("[runn]\npredictors = 2", "[runn] is neither a command nor [kafka]"),
+        ("predictors = ", "cannot be read as TOML"),
+    ],
+)
+def test_a_misspelt_file_is_refused_by_name(run: Run, tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "millstream.toml").write_text(text)
+    code, _, errors = run("run", "s")
+    assert code == 2
+    assert said in errors
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nonsense",),
+        ("run",),
+        ("run", "s", "--predictors", "many"),
+        ("run", "s", "--predictors", "0"),
+        ("run", "s", "--until-idle", "soon"),
+        ("run", "s", "--no-such-option"),
+        ("run", "s", "too", "many"),
+        ("learner", "s", "--new-epoch", "other"),
+        ("publish", "s", "x.csv", "--label-delay", "later"),
+        ("demo", "--rate", "0"),
+        ("predictions", "s", "--limit", "-1"),
+        ("predictions", "s", "--prefix", "Under_Score", "--bootstrap", "127.0.0.1:1"),
+        ("broker", "reset"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(run: Run, arguments: tuple[str, ...]) -> None:
+    code, output, errors = run(*arguments)
+    assert code == 2
+    assert output == ""
+    assert errors.startswith("millstream: error: ")
+    assert errors.count("\n") == 1
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    "arguments", [("predictions", "s"), ("status", "s"), ("pause", "s"), ("examples", "s", "--json")]
+)
+def test_no_broker_is_one_line_with_the_way_out_and_exit_code_1(run: Run, arguments: tuple[str, ...]) -> None:
+    code, output, errors = run(*arguments)
+    assert (code, output) == (1, "")
+    assert "`millstream broker start`" in errors
+    assert errors.count("\n") == 1
+    code, _, errors = run(*arguments, "--bootstrap", "127.0.0.1:1")
+    assert code == 1
+    assert "no Kafka answers at 127.0.0.1:1" in errors
+
+
+def test_no_secret_is_told_when_no_broker_answers(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILLSTREAM_KAFKA_SASL_PLAIN_PASSWORD", "canary-secret")
+    code, output, errors = run("status", "s", "--bootstrap", "127.0.0.1:1")
+    assert code == 1
+    assert "canary-secret" not in output + errors
+
+
+def test_every_command_has_help_with_an_example(run: Run) -> None:
+    app = cli.build({}, "none")
+    commands = [(name,) for name in app if not name.startswith("-")]
+    for name in ("broker", "models", "topics"):
+        commands.remove((name,))
+        commands += [(name, each) for each in app[name] if not each.startswith("-")]
+    for command in commands:
+        code, output, _ = run(*command, "--help")
+        assert code == 0
+        assert f"Example: millstream {' '.join(command)}" in " ".join(output.split())
+
+
+class _Raises:
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def register(self, parent: cyclopts.App) -> None:
+        def fail() -> None:
+            raise self.error
+
+        parent.command(fail, name="fail")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (InvalidDuration("no span"), 2, "no span"),
+        (OSError("the disk is full"), 1, "the disk is full"),
+        (RuntimeError("surprise"), 1, "this is a defect"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_errors_become_a_line_and_a_code(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, said: str
+) -> None:
+    monkeypatch.setattr(cli, "status", _Raises(error))
+    found, _, errors = run("fail")
+    assert found == code
+    assert said in errors
+    assert ("Traceback" in errors) == isinstance(error, RuntimeError)
+
+
+def test_a_process_without_fixed_hashes_starts_over_with_them(tmp_path: Path) -> None:
+    script = "import os, sys; from millstream.__main__ import main; sys.argv = ['millstream', '--version']; main()"
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONHASHSEED": "random"}
+    ran = subprocess.run(
+        [sys.executable, "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip()[0].isdigit()
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    command = f"{sys.executable} -P -m millstream --help | head -c 1"
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONHASHSEED": "0"}
+    ran = subprocess.run(
+        ["/bin/sh", "-c", command], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert ran.stderr == ""

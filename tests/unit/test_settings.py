@@ -1,0 +1,84 @@
+"""Settings: where each comes from, and what becomes of the Kafka client's own options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from millstream.settings import Settings, SettingsError, client_options, kafka_options, read_config
+
+
+def test_environment_is_over_the_file_for_kafka_options() -> None:
+    file = {"kafka": {"client_id": "file", "security-protocol": "SSL"}}
+    environment = {"MILLSTREAM_KAFKA_CLIENT_ID": "environment", "MILLSTREAM_KAFKAX": "no", "PATH": "/bin"}
+    assert kafka_options(file, environment) == {"client_id": "environment", "security_protocol": "SSL"}
+
+
+def test_strings_become_what_the_option_is() -> None:
+    given = {
+        "request_timeout_ms": "7000",
+        "ssl_check_hostname": "false",
+        "sasl_plain_password": "0123",
+        "client_id": "7",
+    }
+    assert client_options(given) == {
+        "request_timeout_ms": 7000,
+        "ssl_check_hostname": False,
+        "sasl_plain_password": "0123",
+        "client_id": "7",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("bootstrap_servers", "MILLSTREAM_BOOTSTRAP"),
+        ("isolation_level", "exactly-once rests on it"),
+        ("group_instance_id", "exactly-once rests on it"),
+        ("sasl_mechanisms", "did you mean sasl_mechanism?"),
+    ],
+)
+def test_an_option_that_cannot_be_is_named_with_the_way_out(name: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=f"MILLSTREAM_KAFKA_{name.upper()}.*{said.replace('?', '[?]')}"):
+        client_options({name: "x"})
+
+
+def test_a_wrong_value_is_never_repeated_in_the_message() -> None:
+    with pytest.raises(SettingsError) as caught:
+        client_options({"request_timeout_ms": "canary-secret"})
+    assert "canary-secret" not in str(caught.value)
+    assert "must be of type int" in str(caught.value)
+
+
+def test_secrets_are_not_in_the_repr() -> None:
+    assert "canary-secret" not in repr(Settings(Path("/h"), kafka={"sasl_plain_password": "canary-secret"}))
+
+
+def test_a_child_process_is_given_the_same_settings() -> None:
+    settings = Settings(Path("/h"), "b:1", "ann-", {"ssl_check_hostname": False, "client_id": "me"}, "/elsewhere")
+    environment = settings.environment()
+    assert environment == {
+        "MILLSTREAM_HOME": "/h",
+        "MILLSTREAM_BOOTSTRAP": "b:1",
+        "MILLSTREAM_PREFIX": "ann-",
+        "MILLSTREAM_STORE": "/elsewhere",
+        "MILLSTREAM_KAFKA_SSL_CHECK_HOSTNAME": "false",
+        "MILLSTREAM_KAFKA_CLIENT_ID": "me",
+    }
+    assert client_options(kafka_options({}, environment)) == {"ssl_check_hostname": False, "client_id": "me"}
+
+
+def test_each_stream_and_prefix_has_a_state_folder_of_its_own() -> None:
+    plain, shared = Settings(Path("/h")), Settings(Path("/h"), prefix="ann.")
+    assert plain.state(plain.names("a")) == Path("/h/state/a")
+    assert shared.state(shared.names("a")) == Path("/h/state/ann.a")
+
+
+def test_a_named_file_must_be_there_and_be_toml(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="which is not there"):
+        read_config({"MILLSTREAM_CONFIG": str(tmp_path / "none.toml")})
+    broken = tmp_path / "broken.toml"
+    broken.write_text("home = ")
+    with pytest.raises(SettingsError, match="cannot be read as TOML"):
+        read_config({"MILLSTREAM_CONFIG": str(broken)})

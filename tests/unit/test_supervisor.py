@@ -1,0 +1,125 @@
+"""The supervisor: what it decides when a role ends, and that its children are started, restarted and ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from millstream.supervisor import Child, GiveUp, Restart, RoleFailed, Supervisor, decide, ended
+
+
+def test_a_restart_is_put_off_longer_each_time_up_to_a_limit() -> None:
+    waits = [0.0]
+    for _ in range(8):
+        step = decide(75, ran=1.0, last_wait=waits[-1])
+        assert isinstance(step, Restart)
+        waits.append(step.after)
+    assert waits[1:] == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0]
+
+
+def test_after_it_ran_well_the_next_restart_is_quick_again() -> None:
+    assert decide(75, ran=60.0, last_wait=10.0) == Restart(0.2)
+
+
+@pytest.mark.parametrize("code", [1, 2])
+def test_what_starting_again_cannot_mend_is_given_up(code: int) -> None:
+    assert decide(code, ran=60.0, last_wait=0.0) == GiveUp()
+
+
+@pytest.mark.parametrize("code", [75, 0, -signal.SIGKILL, -signal.SIGSEGV, 3])
+def test_what_dies_is_started_again(code: int) -> None:
+    assert isinstance(decide(code, ran=0.1, last_wait=0.0), Restart)
+
+
+def test_how_a_process_ended_is_said_by_the_signals_name() -> None:
+    assert ended(-9) == "was ended by SIGKILL"
+    assert ended(75) == "ended with 75"
+
+
+def _python(role: str, script: str, instance: str = "0") -> Child:
+    return Child(role, instance, (sys.executable, "-c", script))
+
+
+def _until(condition: Callable[[], bool], supervisor: Supervisor, seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        supervisor.look()
+        time.sleep(0.01)
+
+
+_WORK = (
+    "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(print('bye') or 0)); print('up'); time.sleep(60)"
+)
+
+
+def test_a_killed_child_is_started_again_and_said_so() -> None:
+    said: list[str] = []
+    supervisor = Supervisor([_python("joiner", _WORK)], os.environ, said.append)
+    supervisor.start()
+    try:
+        _until(lambda: "joiner-0 | up" in said, supervisor)
+        first = supervisor.pids()["joiner-0"]
+        os.kill(first, signal.SIGKILL)
+        _until(lambda: said.count("joiner-0 | up") == 2, supervisor)
+        assert supervisor.pids()["joiner-0"] != first
+        assert "joiner-0 was ended by SIGKILL; starting it again in 0.2 s" in said
+    finally:
+        supervisor.stop()
+
+
+def test_a_role_that_cannot_work_ends_the_run_with_its_own_message() -> None:
+    script = "import sys; print('millstream: error: no such model'); sys.exit(1)"
+    supervisor = Supervisor([_python("learner", script)], os.environ, lambda _: None)
+    supervisor.start()
+    with pytest.raises(RoleFailed, match="learner-0 ended with 1: no such model"):
+        _until(lambda: False, supervisor)
+
+
+def test_the_end_is_in_order_predictors_joiner_learner() -> None:
+    said: list[str] = []
+    children = [_python("learner", _WORK), _python("joiner", _WORK), _python("predictor", _WORK)]
+    supervisor = Supervisor(children, os.environ, said.append)
+    supervisor.start()
+    _until(lambda: sum(line.endswith("| up") for line in said) == 3, supervisor)
+    supervisor.stop()
+    assert [line.split()[0] for line in said if line.endswith("| bye")] == ["predictor-0", "joiner-0", "learner-0"]
+    assert supervisor.pids() == {}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells a child that its parent died")
+def test_children_end_when_the_supervisor_is_killed(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    child = (
+        "import os, pathlib, time; from millstream.supervisor import die_with_parent; die_with_parent();"
+        f"pathlib.Path({str(pid_file)!r}).write_text(str(os.getpid())); time.sleep(60)"
+    )
+    parent = (
+        "import os, sys, time; from millstream.supervisor import Child, Supervisor\n"
+        f"Supervisor([Child('joiner', '0', (sys.executable, '-c', {child!r}))], os.environ).start(); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", parent]) as process:
+        _wait(lambda: pid_file.exists() and pid_file.read_text() != "")
+        process.kill()
+    _wait(lambda: not _lives(int(pid_file.read_text())))
+
+
+def _wait(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
