@@ -24,7 +24,7 @@ START_SECONDS = 60
 _PREFIXES: list[str] = []
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def add_option(parser: pytest.Parser) -> None:
     parser.addoption(
         "--kafka",
         default="embedded",
