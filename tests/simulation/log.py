@@ -136,6 +136,13 @@ class SimulatedLoop:
         processor.committed(places)
         self._die_if("committed")
 
+    def end(self) -> None:
+        """End in order, as a signal makes the loop do."""
+        outputs = self._processor.stopping()
+        places = self._processor.places(dict(self._read))
+        self._log.commit(self._group, outputs, places)
+        self._processor.committed(places)
+
     def idle(self) -> bool:
         """Whether everything there is has been read."""
         return all(at == len(self._log.records[partition]) for partition, at in self._read.items())

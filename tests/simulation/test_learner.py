@@ -1,0 +1,225 @@
+"""The learner under crashes, poison and a failing disk; the oracle is an offline replay from version 0."""
+
+from __future__ import annotations
+
+import copy
+import random
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from river import linear_model, preprocessing
+from simulation.log import Crash, MemoryLog, SimulatedLoop
+
+from consumers.checkpoints import Checkpoints, Definition, Pace
+from consumers.failures import Refused
+from consumers.learner import Control, Learner, LearnerSettings
+from consumers.learning import Learning, LearningRules
+from consumers.processor import Output
+from model_store import MemoryBackend, ModelStore, Retention, Signer, StoreUnavailable, Trust, VersionId
+from schemas.contract import Contract
+from schemas.events import (
+    Event,
+    Example,
+    Joined,
+    Label,
+    Lane,
+    Published,
+    read_dead_letter,
+    read_example,
+    read_model_update,
+)
+from schemas.target import Target
+from schemas.topics import Names
+
+NAMES = Names("sim")
+GROUP = NAMES.group("learner")
+EXAMPLES = NAMES.topic("examples")
+SIGNER = Signer(Ed25519PrivateKey.generate())
+
+
+class FailingBackend(MemoryBackend):
+    """A disk that is full now and then."""
+
+    def __init__(self, rng: random.Random, share: float) -> None:
+        super().__init__()
+        self._rng, self._share = rng, share
+
+    def put_new(self, name: str, data: bytes) -> None:
+        if self._rng.random() < self._share:
+            raise StoreUnavailable("no space left on device")
+        super().put_new(name, data)
+
+
+def make_log() -> MemoryLog:
+    return MemoryLog({EXAMPLES: 1, NAMES.topic("models"): 1, NAMES.topic("dead-letters"): 1})
+
+
+def make_model() -> Any:
+    return preprocessing.StandardScaler() | linear_model.LogisticRegression()
+
+
+RULES = LearningRules(Target(task="binary"), Contract(), make_model, None, window=50)
+
+
+def make_learner(backend: MemoryBackend, definition: str = "d", **settings: Any) -> Learner:
+    store = ModelStore(backend, Trust.of(SIGNER.public), SIGNER)
+    checkpoints = Checkpoints(store, Definition("sim", definition, "c"), RULES, Retention(last=5))
+    pace = Pace(every=0.0, examples=1)
+    said: list[str] = []
+    return Learner(LearnerSettings(NAMES, pace, **settings), checkpoints, Control(), said.append)
+
+
+def write(log: MemoryLog, number: int, sequence: int, features: dict[str, Any] | None = None) -> None:
+    rng = random.Random(number)
+    features = features or {"a": rng.random(), "b": rng.gauss(0, 1)}
+    log.now += 5
+    example = Example(
+        Event(f"e{number}", log.now, features),
+        None,
+        Label(f"e{number}", rng.random() > 0.5, log.now),
+        Lane("0", "epoch", sequence),
+        Joined(0, number, log.now - 3, number, log.now),
+    )
+    log.append(Output(EXAMPLES, 0, None, example.encode()))
+
+
+def replay(log: MemoryLog, backend: MemoryBackend, until: int, skip: set[int]) -> Learning:
+    """The oracle: version 0 as published, and every example up to an offset, in order."""
+    store = ModelStore(backend, Trust.of(SIGNER.public))
+    checkpoints = Checkpoints(store, Definition("sim", "d", "c"), RULES, Retention())
+    learning = checkpoints.load(store.manifest(VersionId("sim", 1, 0)))
+    for record in log.read(EXAMPLES)[:until]:
+        learning.apply(read_example(record.value or b""), record.offset, record.offset in skip)
+    return learning
+
+
+def drain(log: MemoryLog, backend: MemoryBackend, rng: random.Random, share: float, **settings: Any) -> Learner:
+    while True:
+        learner = make_learner(backend, **settings)
+        try:
+            loop = SimulatedLoop(log, GROUP, learner, lambda place: rng.random() < share)
+            while not loop.idle():
+                loop.step({EXAMPLES: rng.randrange(1, 8)})
+            loop.end()
+            return learner
+        except (Crash, StoreUnavailable):
+            continue
+
+
+@pytest.mark.parametrize("seed", range(15))
+def test_every_version_equals_its_offline_replay(seed: int) -> None:
+    rng = random.Random(seed)
+    log = make_log()
+    backend = FailingBackend(rng, 0.05)
+    for number in range(120):
+        write(log, number, number)
+        if rng.random() < 0.1:
+            drain(log, backend, rng, 0.1)
+    drain(log, backend, rng, 0.1)
+    drain(log, copy.copy(backend), rng, 0.0)
+    store = ModelStore(backend, Trust.of(SIGNER.public))
+    versions = store.versions("sim")
+    assert len(versions) > 3
+    for version in versions:
+        manifest = store.manifest(version)
+        oracle = replay(log, backend, manifest.offset, set(manifest.skipped))
+        assert (manifest.chain, manifest.fingerprint) == (oracle.chain.hex(), oracle.fingerprint())
+        assert oracle.learned == version.examples
+
+
+def test_announcements_never_go_backwards_and_end_with_the_newest() -> None:
+    rng = random.Random(7)
+    log, backend = make_log(), MemoryBackend()
+    for number in range(60):
+        write(log, number, number)
+        drain(log, backend, rng, 0.15)
+    drain(log, backend, rng, 0.0)
+    states = [read_model_update(record.value or b"").state for record in log.read(NAMES.topic("models"))]
+    counts = [state.examples for state in states if isinstance(state, Published)]
+    assert counts == sorted(counts)
+    assert counts[-1] == 60
+
+
+def test_an_example_that_breaks_the_model_is_left_out_and_the_rest_is_learned() -> None:
+    rng = random.Random(3)
+    log, backend = make_log(), MemoryBackend()
+    for number in range(30):
+        broken = {"a": "text where a number was", "b": 1.0} if number in (11, 12) else None
+        write(log, number, number, broken)
+    drain(log, backend, rng, 0.1)
+    store = ModelStore(backend, Trust.of(SIGNER.public))
+    newest = store.manifest(store.versions("sim")[-1])
+    assert newest.skipped == [11, 12]
+    assert newest.examples == 28
+    oracle = replay(log, backend, newest.offset, {11, 12})
+    assert (newest.chain, newest.fingerprint) == (oracle.chain.hex(), oracle.fingerprint())
+    letters = [read_dead_letter(record.value or b"") for record in log.read(NAMES.topic("dead-letters"))]
+    assert {letter.offset for letter in letters} == {11, 12}
+    assert all(letter.code == "model" and letter.value for letter in letters)
+
+
+@pytest.mark.parametrize(
+    ("what", "sequences", "message"),
+    [
+        ("a hole", [0, 1, 3], "jumps from sequence 2 to 3"),
+        ("a joiner begun again", [0, 1, 0], "again"),
+    ],
+)
+def test_a_lane_out_of_order_stops_the_learner(what: str, sequences: list[int], message: str) -> None:
+    log, backend = make_log(), MemoryBackend()
+    for number, sequence in enumerate(sequences):
+        write(log, number, sequence)
+    with pytest.raises(Refused, match=message):
+        drain(log, backend, random.Random(1), 0.0)
+
+
+def test_a_changed_definition_is_refused_with_the_ways_on() -> None:
+    rng = random.Random(1)
+    log, backend = make_log(), MemoryBackend()
+    for number in range(20):
+        write(log, number, number)
+    drain(log, backend, rng, 0.0)
+    with pytest.raises(Refused, match="--new-epoch fresh"):
+        drain(log, backend, rng, 0.0, definition="another")
+
+
+@pytest.mark.parametrize(("way", "learned"), [("fresh", 5), ("replay", 25), ("keep", 25)])
+def test_each_way_on_begins_an_epoch(way: Any, learned: int) -> None:
+    rng = random.Random(1)
+    log, backend = make_log(), MemoryBackend()
+    for number in range(20):
+        write(log, number, number)
+    drain(log, backend, rng, 0.0)
+    for number in range(20, 25):
+        write(log, number, number)
+    drain(log, backend, rng, 0.0, definition="another", new_epoch=way)
+    store = ModelStore(backend, Trust.of(SIGNER.public))
+    newest = store.manifest(store.versions("sim")[-1])
+    assert (newest.version.epoch, newest.version.examples) == (2, learned)
+    assert newest.parent == VersionId("sim", 1, 20)
+    # The flag left in place at the next start changes nothing more.
+    drain(log, backend, rng, 0.0, definition="another", new_epoch=way)
+    assert store.versions("sim")[-1] == newest.version
+
+
+def test_a_learner_skips_a_damaged_version_and_goes_on_from_the_one_before() -> None:
+    rng = random.Random(1)
+    log, backend = make_log(), MemoryBackend()
+    for number in range(40):
+        write(log, number, number)
+    drain(log, backend, rng, 0.0)
+    store = ModelStore(backend, Trust.of(SIGNER.public))
+    newest = store.manifest(store.versions("sim")[-1])
+    name = f"sim/objects/{newest.files['model'].sha256}"
+    damaged = bytearray(backend.get(name, 1 << 20))
+    damaged[len(damaged) // 2] ^= 1
+    backend.delete(name)
+    backend.put_new(name, bytes(damaged))
+    for number in range(40, 50):
+        write(log, number, number)
+    drain(log, backend, rng, 0.0)
+    newest = store.manifest(store.versions("sim")[-1])
+    oracle = replay(log, backend, newest.offset, set())
+    assert newest.examples == 50
+    assert (newest.chain, newest.fingerprint) == (oracle.chain.hex(), oracle.fingerprint())
