@@ -1,0 +1,155 @@
+"""Every feature event gets exactly one answer, whatever is in it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import pytest
+from river import linear_model, preprocessing
+
+from consumers.predictor import Predictor, PredictorSettings, ServedVersion
+from consumers.processor import Assignment, Output, Partition
+from consumers.river_model import wrap
+from schemas import codec
+from schemas.contract import Contract, Feature
+from schemas.events import Event, Label, Prediction, read_dead_letter, read_prediction
+from schemas.topics import Names, partition_of
+
+NAMES = Names("unit")
+FEATURES = NAMES.topic("features")
+NOW = 1_700_000_000_000
+
+
+class Sent(NamedTuple):
+    value: bytes | None
+    key: bytes | None = None
+    topic: str = FEATURES
+    partition: int = 0
+    offset: int = 5
+    timestamp: int = NOW
+    headers: tuple[tuple[str, bytes], ...] = (("trace", b"1"),)
+
+
+class OneVersion:
+    def __init__(self, served: ServedVersion | None) -> None:
+        self.served = served
+
+    def newest(self) -> ServedVersion | None:
+        return self.served
+
+
+def served(examples: int = 7) -> ServedVersion:
+    model = preprocessing.StandardScaler() | linear_model.LogisticRegression()
+    for number in [*range(10)] * 50:
+        model.learn_one({"x": float(number)}, number > 5)
+    return ServedVersion(wrap(model, "binary"), "unit", 1, examples, NOW, None)
+
+
+def answer(record: Sent, contract: Contract | None = None) -> tuple[Prediction, list[Output]]:
+    versions = OneVersion(served())
+    predictor = Predictor(PredictorSettings(NAMES, contract or Contract(), 4), versions, clock=lambda: NOW)
+    place = Partition(FEATURES, 0)
+    predictor.assigned(Assignment({place: None}, {place: 0}, {place: 9}, {FEATURES: "id"}))
+    predictor.tick(NOW)
+    outputs = predictor.process({place: [record]})
+    predictions = [output for output in outputs if output.topic == NAMES.topic("predictions")]
+    assert len(predictions) == 1
+    return read_prediction(predictions[0].value or b""), outputs
+
+
+def event(**features: Any) -> bytes:
+    return Event("e1", NOW, features).encode()
+
+
+def test_an_answer_carries_features_version_place_and_probabilities() -> None:
+    prediction, outputs = answer(Sent(event(x=9.0)))
+    assert prediction.event == Event("e1", NOW, {"x": 9.0})
+    outcome = prediction.outcome
+    assert (outcome.prediction, outcome.version, outcome.status, outcome.role) == (True, "1/7", "ok", "serving")
+    assert (outcome.source_topic, outcome.source_partition, outcome.source_offset) == (FEATURES, 0, 5)
+    assert outcome.probabilities is not None
+    assert math.isclose(sum(outcome.probabilities.values()), 1.0)
+    assert [output.partition for output in outputs] == [partition_of("e1", 4)]
+
+
+def test_what_is_missing_is_dropped_and_the_features_as_used_are_told() -> None:
+    prediction, _ = answer(Sent(event(x=9.0, y=None, z=math.nan)))
+    assert prediction.event.features == {"x": 9.0}
+
+
+def test_json_is_an_event_too() -> None:
+    prediction, _ = answer(Sent(b'{"event_id": "j", "features": {"x": 2}}'))
+    assert (prediction.event.event_id, prediction.event.event_time, prediction.outcome.status) == ("j", NOW, "ok")
+
+
+BOUNDED = Contract(features={"x": Feature(type="number", minimum=0, maximum=100, required=True)}, missing="refuse")
+POISON = {
+    "truncated": (event(x=1.0)[:-3], Contract(), "codec"),
+    "unknown schema": (b"\xc3\x01" + b"\x07" * 8 + event(x=1.0)[10:], Contract(), "codec"),
+    "a label instead": (Label("e1", True, NOW).encode(), Contract(), "codec"),
+    "left-over bytes": (event(x=1.0) + b"\0", Contract(), "codec"),
+    "empty": (b"", Contract(), "codec"),
+    "null": (None, Contract(), "codec"),
+    "bad UTF-8": (codec.EVENT.header + b"\x04\xff\xfe" + event(x=1.0)[13:], Contract(), "codec"),
+    "broken JSON": (b'{"event_id": "e1"', Contract(), "codec"),
+    "wrong type": (event(x="text"), BOUNDED, "type"),
+    "missing where refused": (event(x=math.nan), BOUNDED, "missing"),
+    "absent where required": (event(y=1.0), BOUNDED, "missing"),
+    "infinity": (event(x=math.inf), Contract(), "infinite"),
+    "minus infinity": (event(x=-math.inf), Contract(), "infinite"),
+    "1e308 in a bounded feature": (event(x=1e308), BOUNDED, "range"),
+    "5,000 features": (event(**{f"f{n}": 1.0 for n in range(5000)}), Contract(), "size"),
+    "a name of 10 kB": (event(**{"n" * 10_000: 1.0}), Contract(), "size"),
+    "negative time": (Event("e1", -1, {"x": 1.0}).encode(), Contract(), "time"),
+    "time in the far future": (Event("e1", NOW + 10**10, {"x": 1.0}).encode(), Contract(), "time"),
+    "empty id": (Event("", NOW, {"x": 1.0}).encode(), Contract(), "id"),
+    "endless id": (Event("i" * 5000, NOW, {"x": 1.0}).encode(), Contract(), "id"),
+    "what the model refuses": (event(x="text"), Contract(), "model"),
+}
+
+
+@pytest.mark.parametrize("what", POISON)
+def test_poison_gets_an_error_for_an_answer_and_a_dead_letter_with_its_bytes(what: str) -> None:
+    value, contract, code = POISON[what]
+    prediction, outputs = answer(Sent(value, key=b"k1"), contract)
+    outcome = prediction.outcome
+    assert outcome.status == "error"
+    assert outcome.error is not None
+    assert outcome.error.code == code
+    assert outcome.prediction is None
+    letters = [output for output in outputs if output.topic == NAMES.topic("dead-letters")]
+    letter = read_dead_letter(letters[0].value or b"")
+    assert (letter.value, letter.key, letter.offset, letter.code) == (value, b"k1", 5, code)
+    assert letter.headers == [("trace", b"1")]
+    assert letter.reason
+    readable = what in ("negative time", "time in the far future") or code not in ("codec", "id")
+    assert prediction.event.event_id == ("e1" if readable else "k1")
+
+
+def test_an_event_without_a_name_or_key_is_named_after_its_place() -> None:
+    prediction, _ = answer(Sent(b"\xff\xff", key=b"\xff"))
+    assert prediction.event.event_id == f"{FEATURES}-0-5"
+
+
+def test_a_sender_whose_clock_is_an_hour_ahead_is_answered() -> None:
+    prediction, _ = answer(Sent(Event("e1", NOW + 61 * 60_000, {"x": 1.0}).encode()))
+    assert prediction.outcome.status == "ok"
+
+
+def test_without_a_version_nothing_is_read_and_the_swap_is_between_two_events() -> None:
+    versions = OneVersion(None)
+    predictor = Predictor(PredictorSettings(NAMES, Contract(), 4), versions, clock=lambda: NOW)
+    place = Partition(FEATURES, 0)
+    predictor.assigned(Assignment({place: None}, {place: 0}, {place: 9}, {FEATURES: "id"}))
+    predictor.tick(NOW)
+    assert predictor.paused() == {place}
+    told = []
+    for examples in (7, 8):
+        versions.served = served(examples)
+        predictor.tick(NOW)
+        assert predictor.paused() == frozenset()
+        for output in predictor.process({place: [Sent(event(x=1.0))]}):
+            told.append(read_prediction(output.value or b"").outcome.version)
+    assert told == ["1/7", "1/8"]
+    assert '"1/8"' in predictor.places({place: 6})[place].metadata
