@@ -253,7 +253,8 @@ class _Import:
         return Example(
             event=Event(row.event_id, row.event_time_ms, features),
             outcome=None,
-            label=Label(row.event_id, row.label, row.event_time_ms, weight=weight, source="import"),
+            # As the target has it, like the labels that the joiner writes.
+            label=Label(row.event_id, scalar, row.event_time_ms, weight=weight, source="import"),
             lane=Lane(self._lane, EPOCH, sequence),
             joined=None,
         )

@@ -108,7 +108,8 @@ def test_rows_become_examples_of_one_lane(cluster: Cluster, names: Names, tmp_pa
     assert (third.lane.name, third.lane.epoch) == (report.lane, "0")
     assert third.event.features == {"x": 0.75}
     assert third.label is not None
-    assert (third.label.value, third.label.source, third.label.weight) == (1, "import", 20.0)
+    assert (third.label.value, third.label.source, third.label.weight) == (True, "import", 20.0)
+    assert type(third.label.value) is bool
     assert third.label.label_time == third.event.event_time == 1_700_000_000_003
     assert [(each.rows, each.total) for each in told] == [(100, 250), (200, 250), (250, 250)]
 
