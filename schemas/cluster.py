@@ -125,7 +125,9 @@ class Cluster:
 
     def _make(self, kind: Any, settings: dict[str, Any]) -> Any:
         self.require()
-        settings = {**settings, **self.options, "bootstrap_servers": self.bootstrap.split(",")}
+        # An option is for those clients that know it: compression is the producer's, security is everybody's.
+        given = {name: value for name, value in self.options.items() if name in kind.DEFAULT_CONFIG}
+        settings = {**settings, **given, "bootstrap_servers": self.bootstrap.split(",")}
         try:
             return kind(**settings)
         except KafkaError as error:
