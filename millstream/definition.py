@@ -1,0 +1,58 @@
+"""What a stream's model is by definition, as text that can be compared and as a hash of it.
+
+Two processes and two days apart give the same text for the same file. A comment or a reformatted line
+changes nothing; any parameter, step, or line of a user's own code does.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from millstream.parts import walk
+from millstream.stream import Stream
+
+
+def definition_text(stream: Stream, model: Any, own: Callable[[str], bool]) -> str:
+    """Return one line for each part of the definition, `path = what it is`.
+
+    Parameters
+    ----------
+    model
+        A fresh one, as `stream.model` builds it.
+    own
+        Tells of a module's name whether its code is the user's.
+    """
+    return "\n".join(_lines(stream, model, own)) + "\n"
+
+
+def _lines(stream: Stream, model: Any, own: Callable[[str], bool]) -> Iterator[str]:
+    for name, value in sorted(msgspec.to_builtins(stream.target).items()):
+        yield f"target.{name} = {value!r}"
+    yield f"learn_from = {stream.learn_from!r}"
+    yield f"on_timeout = {stream.on_timeout!r}"
+    weight = stream.weight
+    if isinstance(weight, Mapping):
+        # Which class is named first means nothing.
+        weight = dict(sorted(weight.items(), key=lambda item: repr(item[0])))
+    for part in [*walk(weight, "weight", own), *walk(model, "model", own)]:
+        yield f"{part.path} = {part.text}"
+
+
+def definition_hash(text: str) -> str:
+    """Return the hash that a version's manifest carries."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def difference(before: str, after: str) -> str:
+    """Return the lines that differ between two definitions, those of `before` marked with -, of `after` with +.
+
+    >>> difference("l2 = 0.0", "l2 = 0.1").splitlines()
+    ['- l2 = 0.0', '+ l2 = 0.1']
+    """
+    lines = difflib.ndiff(before.splitlines(), after.splitlines())
+    return "\n".join(line for line in lines if line.startswith(("- ", "+ ")))
