@@ -119,7 +119,7 @@ def names_of(given: str, settings: Settings) -> Names:
     """Return the names of the stream that `given` means; a mere name is taken as it is and no file is run."""
     from schemas.topics import NAME
 
-    if NAME.fullmatch(given) and not Path(given).exists():
+    if NAME.fullmatch(given) and not Path(given).is_file():
         return settings.names(given)
     from millstream.load import load_stream
 

@@ -44,11 +44,10 @@ def test_missing_topics_are_named_with_the_command_that_makes_them(cluster: Clus
 
 def test_unequal_partition_counts_are_named_with_the_fix(cluster: Cluster, names: Names) -> None:
     _make(cluster, {names.topic("predictions"): 4, names.topic("labels"): 2, names.topic("examples"): 2})
-    findings = {each.topic: each for each in admin.create(cluster, names, **_WAIT).findings}
+    findings = {each.topic: each for each in admin.create(cluster, names, **_WAIT).findings if each.change is None}
     labels, examples = findings[names.topic("labels")], findings[names.topic("examples")]
     assert "has 4 partitions and" in labels.message
     assert f"--alter --topic {names.topic('labels')} --partitions 4" in labels.fix
-    assert labels.change is None
     assert "has 2 partitions and must have 1" in examples.message
 
 

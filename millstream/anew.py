@@ -1,0 +1,98 @@
+"""Forgets everything of one stream, so that it begins anew: topics, groups, local state, versions."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from kafka.admin import KafkaAdminClient, MemberToRemove
+from kafka.errors import BrokerResponseError, GroupIdNotFoundError, KafkaError
+
+from millstream.instance import claim
+from millstream.observe import INPUTS
+from millstream.settings import Settings
+from schemas.cluster import Cluster
+from schemas.topics import KINDS, Names
+
+_GONE_S: Final = 20.0
+
+
+class NotForgotten(Exception):  # noqa: N818
+    """Something of the stream could not be removed; the message says what, and why."""
+
+
+def forget(cluster: Cluster, settings: Settings, names: Names, instances: list[tuple[str, str]]) -> None:
+    """Delete what `names` has on the cluster and in the home folder.
+
+    Parameters
+    ----------
+    instances
+        (role, instance) of the processes that work on it; none of them may run.
+
+    Raises
+    ------
+    InstanceTaken
+        Where one of them runs on this machine; nothing is deleted then.
+    NotForgotten
+        Where the cluster does not let go.
+    """
+    state = settings.state(names)
+    with ExitStack() as held:
+        for role, instance in instances:
+            held.enter_context(claim(role, instance, state))
+        with cluster.admin() as admin:
+            _delete_groups(admin, names)
+            _delete_topics(admin, names)
+        shutil.rmtree(_versions(settings, names), ignore_errors=True)
+        for entry in state.iterdir():
+            # The locks are held, and stay: deleting one would let two processes have the same name.
+            if entry.suffix != ".lock":
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def _versions(settings: Settings, names: Names) -> Path:
+    """Return the folder of the stream's versions in the store."""
+    address = settings.models
+    folder = unquote(urlsplit(address).path) if address.startswith("file:") else address
+    return Path(folder) / names.stream
+
+
+def _delete_topics(admin: KafkaAdminClient, names: Names) -> None:
+    topics = [names.topic(kind) for kind in KINDS]
+    try:
+        there = [each["name"] for each in admin.describe_topics(topics) if each["error_code"] == 0]
+        if there:
+            admin.delete_topics(there)
+        _until(lambda: not any(each["error_code"] == 0 for each in admin.describe_topics(topics)), "its topics")
+    except KafkaError as error:
+        raise NotForgotten(f"the topics of {names.stream} stay: {type(error).__name__}: {error}") from error
+
+
+def _delete_groups(admin: KafkaAdminClient, names: Names) -> None:
+    for role in INPUTS:
+        group = names.group(role)
+        try:
+            # Static members stay in their group for a session after their end, and a group with members stays.
+            members: list[dict[str, Any]] = admin.describe_groups([group])[group]["members"]
+            leaving = [MemberToRemove(group_instance_id=each["group_instance_id"]) for each in members]
+            if leaving:
+                admin.remove_group_members(group, leaving)
+            admin.delete_groups([group])
+        except GroupIdNotFoundError:
+            continue
+        except BrokerResponseError as error:
+            if not error.retriable:
+                raise NotForgotten(f"group {group} stays: {type(error).__name__}: {error}") from error
+
+
+def _until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + _GONE_S
+    while not condition():
+        if time.monotonic() > deadline:
+            raise NotForgotten(f"{what} are still there after {_GONE_S:g} s")
+        time.sleep(0.05)

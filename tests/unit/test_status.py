@@ -1,0 +1,138 @@
+"""What a snapshot of a stream means: lag, labels by state, the served version, and when a run is done."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from millstream.idle import IdleWatch
+from millstream.observe import Commit, Place, Snapshot
+from millstream.status import caught_up, labels, progress, report, served
+from schemas.events import Learning, ModelUpdate, Published, Serving
+
+_DISK = (5 << 30, 9 << 30)
+
+
+def _joined(sequence: int, waiting: tuple[int, int], **counts: int) -> dict[str, Any]:
+    return {"seq": sequence, "epoch": "e", "counts": counts, "waiting": waiting, "clock": [1, 2]}
+
+
+def _done(version: str = "1/30", learned: int = 30) -> Snapshot:
+    """Return a stream of two partitions in which everything is read."""
+    ends: dict[Place, int] = {("examples", 0): 36, ("dead-letters", 0): 0}
+    for partition in (0, 1):
+        ends |= {("features", partition): 20, ("predictions", partition): 24, ("labels", partition): 15}
+    committed = {
+        "predictor": {
+            ("features", 0): Commit(20, {"v": "1/20", "at": 9_000, "delay": 400}),
+            ("features", 1): Commit(20, {"v": "1/30", "at": 9_500, "delay": 300}),
+        },
+        "joiner": {
+            (kind, partition): Commit(ends[kind, partition], note)
+            for partition, note in enumerate((_joined(14, (6, 0), joined=14, late=1), _joined(16, (4, 2), joined=12)))
+            for kind in ("predictions", "labels")
+        },
+        "learner": {("examples", 0): Commit(36, {"v": version, "paused": False, "learned": learned})},
+    }
+    return Snapshot(10_000, dict.fromkeys(ends, 0), ends, committed, {"predictor": 2, "joiner": 1, "learner": 1})
+
+
+def _with_end(snapshot: Snapshot, place: Place, end: int) -> Snapshot:
+    return replace(snapshot, ends={**snapshot.ends, place: end})
+
+
+def test_lag_is_what_the_group_has_not_read_of_its_inputs() -> None:
+    behind = _with_end(_with_end(_done(), ("labels", 1), 20), ("features", 0), 27)
+    assert [behind.lag(role) for role in ("predictor", "joiner", "learner")] == [7, 5, 0]
+
+
+def test_a_role_that_never_ran_lags_by_all_that_is_kept() -> None:
+    snapshot = replace(_done(), committed={}, begins={**_done().begins, ("features", 0): 15})
+    assert snapshot.lag("predictor") == 5 + 20
+
+
+def test_labels_are_counted_in_one_state_each_over_all_partitions() -> None:
+    assert labels(_done()) == {
+        "waiting": 2,
+        "joined": 26,
+        "duplicate": 0,
+        "correction": 0,
+        "contradicting": 0,
+        "unmatched": 1,
+    }
+
+
+def test_what_serves_is_the_newest_swap() -> None:
+    published = Published("s", 0, 1, 40, "id", 44, "00", 1, 2, {"ROCAUC": 0.123456789012345})
+    snapshot = replace(
+        _done(),
+        published=ModelUpdate(9_900, published),
+        serving=ModelUpdate(1, Serving("s", 0, 1, 30, "ann", "")),
+        learning=ModelUpdate(2, Learning(0, paused=True, by="ann", why="")),
+    )
+    model = served(snapshot)
+    assert (model.served, model.age_ms, model.delay_ms) == ("1/30", 500, 300)
+    assert (model.newest, model.pinned, model.paused) == ("1/40", "1/30", True)
+    assert model.metrics["ROCAUC"] == 0.123456789012345
+
+
+def test_the_report_says_which_roles_are_down_and_what_else_is_wrong() -> None:
+    snapshot = replace(_with_end(_done(), ("dead-letters", 0), 2), members={"predictor": 2}, missing=("labels",))
+    found = report(snapshot, "s", "b:1", (1000, 2000))
+    said = " ".join(found.alerts)
+    for part in ("no joiner is running", "no learner is running", "dead letters", "no topic labels", "disk"):
+        assert part in said
+    assert "no predictor" not in said
+    assert found.events_waiting == 10
+
+
+def test_throughput_is_what_moved_between_two_looks() -> None:
+    before = _done("1/10", 10)
+    [predictor, joiner, learner] = report(_done(), "s", "b:1", _DISK, before, 2.0).stages
+    assert (predictor.per_second, joiner.per_second, learner.per_second) == (0.0, 0.0, 10.0)
+    assert [progress(_done(), role) for role in ("predictor", "joiner", "learner")] == [40, 30, 30]
+
+
+def test_all_is_done_only_when_all_is_read_and_checkpointed() -> None:
+    assert caught_up(_done())
+    assert not caught_up(_done("1/20", 30))
+    assert not caught_up(_with_end(_done(), ("features", 1), 21))
+    assert not caught_up(_with_end(_done(), ("examples", 0), 37))
+    assert not caught_up(replace(_done(), committed={**_done().committed, "learner": {}}))
+
+
+def test_a_run_is_idle_once_nothing_moved_for_the_span() -> None:
+    watch = IdleWatch(5.0)
+    assert not watch.note(_done(), 100.0)
+    assert not watch.note(_done(), 104.9)
+    assert watch.note(_done(), 105.0)
+
+
+def test_what_moves_begins_the_wait_anew() -> None:
+    watch = IdleWatch(5.0)
+    watch.note(_done("1/20", 20), 100.0)
+    assert not watch.note(_done(), 105.0)
+    assert not watch.note(_done(), 109.9)
+    assert watch.note(_done(), 110.0)
+
+
+def test_a_run_that_stands_still_with_work_left_is_not_idle() -> None:
+    watch = IdleWatch(5.0)
+    behind = _with_end(_done(), ("features", 0), 21)
+    assert not any(watch.note(behind, 100.0 + second) for second in range(60))
+
+
+def test_the_joiners_ticks_on_labels_keep_no_run_alive() -> None:
+    watch = IdleWatch(5.0)
+    for second in range(6):
+        end = 15 + second
+        ticked = _with_end(_done(), ("labels", 0), end)
+        committed = {
+            **ticked.committed,
+            "joiner": {
+                place: Commit(end if place == ("labels", 0) else commit.offset, {**commit.note, "clock": [1, end]})
+                for place, commit in ticked.committed["joiner"].items()
+            },
+        }
+        idle = watch.note(replace(ticked, committed=committed), 100.0 + second)
+    assert idle
