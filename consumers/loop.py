@@ -280,14 +280,16 @@ class Loop:
             for partition, start in starts.items():
                 consumer.seek(TopicPartition(*partition), start.live)
                 consumer.resume(TopicPartition(*partition))
+            # A predictor without a version must not be handed a first batch before it can say so.
+            self._apply_pauses(consumer)
         except FencedInstanceIdError as error:
             raise self._displaced() from error
         except KafkaError as error:
             if self._rebalances.happened.is_set():
                 return  # it changed again meanwhile: the next turn settles that one
             raise Doubt(f"taking over {assigned} failed: {type(error).__name__}: {error}") from error
-        if self._rebalances.happened.is_set():
-            return
+        if self._rebalances.happened.is_set() or self._stop.is_set():
+            return  # what was half recovered is nobody's to commit
         self._last = {partition: place for partition, place in assignment.committed.items() if place is not None}
         self._partitions = assigned
         self._last_commit = 0.0 if assigned else time.monotonic()
