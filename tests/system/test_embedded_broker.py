@@ -17,7 +17,8 @@ import psutil
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from millstream.broker import BrokerError, EmbeddedBroker, takes_requests
+from millstream.broker import BrokerError, EmbeddedBroker
+from millstream.broker_process import takes_requests
 from schemas.cluster import Cluster
 
 
