@@ -14,13 +14,11 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import socket
-import struct
 import subprocess
 import time
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,13 +28,23 @@ import psutil
 
 from millstream.broker_error import BrokerError
 from millstream.broker_files import DEFAULT_PORT, free_port, is_free, log4j_properties, server_properties
+from millstream.broker_process import (
+    POLL_SECONDS,
+    alive,
+    await_end,
+    bytes_on_disk,
+    listener_on,
+    reason_in,
+    tail,
+    takes_requests,
+)
+from millstream.class_archive import archive_options
 from millstream.java import Java, find_java
-from millstream.kafka_jars import KAFKA_VERSION, ensure_jars
+from millstream.kafka_jars import KAFKA_VERSION, ensure_jars, jar_paths
 
 __all__ = ["DEFAULT_PORT", "BrokerError", "BrokerStatus", "EmbeddedBroker"]
 
 _LEAST_FREE_BYTES: Final = 200 * 2**20
-_POLL_SECONDS: Final = 0.02
 _MAIN_CLASS: Final = "kafka.Kafka"
 # The shell is gone before the broker runs: nobody has to wait for this child, and its end leaves no zombie here.
 _DETACH: Final = 'pid_file=$1; console=$2; shift 2; "$@" >"$console" 2>&1 </dev/null & echo $! >"$pid_file"'
@@ -70,6 +78,8 @@ class EmbeddedBroker:
         any free one.
     properties
         More of Kafka's own settings, stronger than ours.
+    java_options
+        Said to Java beside ours.
 
     Examples
     --------
@@ -79,7 +89,15 @@ class EmbeddedBroker:
         print(broker.start(say=print).bootstrap)
     """
 
-    def __init__(self, home: Path, *, port: int | None = None, properties: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *,
+        port: int | None = None,
+        properties: Mapping[str, str] | None = None,
+        java_options: Sequence[str] = (),
+    ) -> None:
+        self._java_options = list(java_options)
         self._home = home.expanduser().absolute()
         self._wanted_port = port
         self._properties = dict(properties or {})
@@ -110,8 +128,8 @@ class EmbeddedBroker:
                 running = self._process()
                 if running is not None:
                     self._refuse_to_move()
-                    self._await(running, timeout)
-                else:
+                # It may have been killed just now.
+                if running is None or not self._answers(running, timeout):
                     self._launch(say, timeout)
         except OSError as error:
             raise BrokerError(
@@ -132,7 +150,7 @@ class EmbeddedBroker:
                 return False
             try:
                 process.terminate()
-                _await_end(process, timeout)
+                await_end(process, timeout)
             except psutil.TimeoutExpired:
                 self.kill()
             except psutil.NoSuchProcess:
@@ -147,7 +165,7 @@ class EmbeddedBroker:
             return
         try:
             process.kill()
-            _await_end(process, 10)
+            await_end(process, 10)
         except psutil.NoSuchProcess:
             pass
         except psutil.TimeoutExpired as error:
@@ -169,7 +187,7 @@ class EmbeddedBroker:
             home=self._home,
             kafka_version=KAFKA_VERSION,
             java=java,
-            data_bytes=_bytes_on_disk(self._data),
+            data_bytes=bytes_on_disk(self._data),
         )
 
     def reset(self) -> None:
@@ -181,7 +199,8 @@ class EmbeddedBroker:
 
     def _launch(self, say: Callable[[str], None], timeout: float) -> None:
         port = self._choose_port()
-        java, jars = find_java(), ensure_jars(say)
+        java = find_java()
+        ensure_jars(say)
         free = shutil.disk_usage(self._home).free
         if free < _LEAST_FREE_BYTES:
             raise BrokerError(
@@ -193,10 +212,10 @@ class EmbeddedBroker:
         (self._home / "log4j2.properties").write_text(log4j_properties(self._log), encoding="utf-8")
         if not (self._data / "meta.properties").exists():
             say("preparing the broker's storage")
-            self._format(java, jars, port)
+            self._format(java, port)
         self._write_settings(self._settings, self._data, port)
         self._port_file.write_text(f"{port}\n", encoding="utf-8")
-        command = [*self._java_command(java, jars), _MAIN_CLASS, str(self._settings)]
+        command = [*self._java_command(java), _MAIN_CLASS, str(self._settings)]
         subprocess.run(
             ["/bin/sh", "-c", _DETACH, "sh", str(self._pid_file), str(self._console), *command],
             start_new_session=True,
@@ -204,27 +223,31 @@ class EmbeddedBroker:
             check=True,
         )
         process = self._process()
-        if process is None:
-            raise self._failure("Kafka ended at once")
-        self._await(process, timeout)
+        if process is None or not self._answers(process, timeout):
+            self._pid_file.unlink(missing_ok=True)
+            raise self._failure("Kafka ended while it started")
 
-    def _java_command(self, java: Java, jars: tuple[Path, ...]) -> list[str]:
+    def java_options(self) -> list[str]:
+        """Return what Java is told, the class path included."""
         return [
-            str(java.executable),
             "-Xmx512m",
-            # Up in 1.8 s rather than 2.2 s, and in less memory; the heap is too small to need G1.
+            # Quicker to start than G1 and smaller; the heap is too small to need more.
             "-XX:+UseSerialGC",
             "-Djava.awt.headless=true",
             f"-Dlog4j2.configurationFile={self._home / 'log4j2.properties'}",
+            *self._java_options,
             "-cp",
-            os.pathsep.join(map(str, jars)),
+            os.pathsep.join(map(str, jar_paths())),
         ]
+
+    def _java_command(self, java: Java) -> list[str]:
+        return [str(java.executable), *archive_options(java), *self.java_options()]
 
     def _write_settings(self, file: Path, data: Path, port: int) -> None:
         text = server_properties(data=data, port=port, controller_port=free_port(), extra=self._properties)
         file.write_text(text, encoding="utf-8")
 
-    def _format(self, java: Java, jars: tuple[Path, ...], port: int) -> None:
+    def _format(self, java: Java, port: int) -> None:
         """Give the data folder its cluster id; the folder appears whole or not at all."""
         unfinished = self._home / "data.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -236,7 +259,7 @@ class EmbeddedBroker:
         tool = ["-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(settings)]
         with self._console.open("wb") as console:
             done = subprocess.run(
-                [*self._java_command(java, jars), *tool],
+                [*self._java_command(java), *tool],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=subprocess.STDOUT,
@@ -249,19 +272,20 @@ class EmbeddedBroker:
         shutil.rmtree(self._data, ignore_errors=True)
         unfinished.replace(self._data)
 
-    def _await(self, process: psutil.Process, timeout: float) -> None:
+    def _answers(self, process: psutil.Process, timeout: float) -> bool:
+        """Wait until the broker answers; say whether it does, rather than having ended."""
         deadline = time.monotonic() + timeout
         while not takes_requests(self._port()):
-            if not _alive(process):
-                self._pid_file.unlink(missing_ok=True)
-                raise self._failure("Kafka ended while it started")
+            if not alive(process):
+                return False
             if time.monotonic() > deadline:
                 self.kill()
                 raise self._failure(f"Kafka did not answer within {timeout:g} s and was ended")
-            time.sleep(_POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
+        return alive(process)
 
     def _failure(self, what: str) -> BrokerError:
-        return BrokerError(f"{what}: {reason_in(_tail(self._log) + _tail(self._console))} (see {self._log.parent})")
+        return BrokerError(f"{what}: {reason_in(tail(self._log) + tail(self._console))} (see {self._log.parent})")
 
     def _port(self) -> int:
         try:
@@ -275,7 +299,7 @@ class EmbeddedBroker:
         port = self._wanted_port or self._port()
         if not is_free(port):
             raise BrokerError(
-                f"port {port} is taken by {_listener_on(port)}; end that, choose another port with --port, "
+                f"port {port} is taken by {listener_on(port)}; end that, choose another port with --port, "
                 "or name a Kafka that already runs with MILLSTREAM_BOOTSTRAP"
             )
         return port
@@ -293,7 +317,7 @@ class EmbeddedBroker:
         try:
             if process.status() == psutil.STATUS_ZOMBIE:
                 # Killed just now by somebody else.
-                _await_end(process, 5)
+                await_end(process, 5)
                 return None
         except psutil.Error:
             return None
@@ -309,7 +333,7 @@ class EmbeddedBroker:
             # For a moment it is still the shell that is about to become Java, or has no command line at all.
             if (command and command[:2] != ["/bin/sh", "-c"]) or time.monotonic() > deadline:
                 return bool(command[-2:] == [_MAIN_CLASS, str(self._settings)])
-            time.sleep(_POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -318,88 +342,3 @@ class EmbeddedBroker:
         with (self._home / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
-
-
-def takes_requests(port: int) -> bool:
-    """Say whether a Kafka answers on this port of the loopback address and has a broker that serves.
-
-    It asks for the cluster's metadata (version 4, no topics): a broker that has not yet caught up is not among the
-    brokers in the answer, and would refuse to create topics.
-    """
-    request = struct.pack(">hhihi?", 3, 4, 1, -1, 0, False)
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
-            connection.sendall(struct.pack(">i", len(request)) + request)
-            answer = connection.recv(4096)
-    except OSError:
-        return False
-    # Size, correlation id, throttle time, then the number of brokers.
-    return len(answer) >= 16 and struct.unpack_from(">i", answer, 4) == (1,) and answer[12:16] != bytes(4)
-
-
-def reason_in(log: str) -> str:
-    """Return in one clause why Kafka did not start, and the way out where it is known.
-
-    >>> reason_in("... java.io.IOException: No space left on device ...")
-    'the disk is full; make room, or set MILLSTREAM_HOME to another folder'
-    """
-    known = {
-        "No space left on device": "the disk is full; make room, or set MILLSTREAM_HOME to another folder",
-        "Address already in use": "another program took one of its ports just then; start it again",
-        "Failed to acquire lock on file": "another Kafka uses its data; end that one",
-        "UnsupportedClassVersionError": "this Java is too old; set JAVA_HOME to Java 17 or later",
-        "Could not reserve enough space": "too little memory is free; it needs 512 MB",
-        "insufficient memory": "too little memory is free; it needs 512 MB",
-        "Permission denied": "it may not write to its folder",
-    }
-    for sign, reason in known.items():
-        if sign in log:
-            return reason
-    said = [line for line in log.splitlines() if " ERROR " in line or " FATAL " in line or "Exception" in line]
-    return f"it said “{said[-1].strip()[:300]}”" if said else "it did not say why"
-
-
-def _tail(file: Path) -> str:
-    try:
-        with file.open("rb") as opened:
-            opened.seek(max(0, file.stat().st_size - 50_000))
-            return opened.read().decode("utf-8", "replace")
-    except OSError:
-        return ""
-
-
-def _alive(process: psutil.Process) -> bool:
-    """Say whether any of the process is left; a zombie whose other threads still end holds its port and its locks."""
-    try:
-        return bool(process.is_running() and (process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1))
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _await_end(process: psutil.Process, timeout: float) -> None:
-    deadline = time.monotonic() + timeout
-    while _alive(process):
-        if time.monotonic() > deadline:
-            raise psutil.TimeoutExpired(timeout, process.pid)
-        time.sleep(_POLL_SECONDS)
-
-
-def _bytes_on_disk(folder: Path) -> int:
-    total = 0
-    for file in folder.rglob("*"):
-        try:
-            # Kafka's indexes are 10 MB of nothing; only blocks count.
-            total += file.stat().st_blocks * 512
-        except FileNotFoundError:
-            continue
-    return total
-
-
-def _listener_on(port: int) -> str:
-    try:
-        for connection in psutil.net_connections("tcp"):
-            if connection.laddr and connection.laddr.port == port and connection.pid is not None:
-                return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
-    except psutil.Error:
-        pass
-    return "another program"

@@ -11,7 +11,6 @@ import hashlib
 import logging
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -84,6 +83,11 @@ def jar_folder() -> Path:
     return cache_folder() / f"kafka-{KAFKA_VERSION}"
 
 
+def jar_paths() -> tuple[Path, ...]:
+    """Return where each jar is, or will be."""
+    return tuple(jar_folder() / jar.file_name for jar in locked_jars())
+
+
 def sha256_of(file: Path) -> str | None:
     """Return the file's sha256 in hexadecimal, or `None` where there is no such file."""
     try:
@@ -120,7 +124,7 @@ def ensure_jars(say: Callable[[str], None] = lambda _: None) -> tuple[Path, ...]
             f"cannot keep Kafka's jars in {folder}: {error.strerror or error}; "
             "make room or access there, or set MILLSTREAM_CACHE to another folder"
         ) from error
-    return tuple(folder / jar.file_name for jar in jars)
+    return jar_paths()
 
 
 def _download(jars: list[Jar], folder: Path, say: Callable[[str], None]) -> None:
@@ -215,10 +219,4 @@ def make_lock() -> str:
 
 
 if __name__ == "__main__":
-    try:
-        if sys.argv[1:] == ["lock"]:
-            LOCK_FILE.write_text(make_lock(), encoding="utf-8")
-        else:
-            ensure_jars(print)
-    except BrokerError as error:
-        sys.exit(f"millstream: {error}")
+    LOCK_FILE.write_text(make_lock(), encoding="utf-8")

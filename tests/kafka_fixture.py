@@ -85,7 +85,7 @@ def _container(home: Path) -> str:
     note.write_text(f"{name} {address}")
     _guard(home, f"'{docker}' rm -fv {name}")
     deadline = time.monotonic() + START_SECONDS
-    from millstream.broker import takes_requests
+    from millstream.broker_process import takes_requests
 
     while not takes_requests(int(address.rpartition(":")[2])):
         if time.monotonic() > deadline or not _container_runs(docker, name):

@@ -19,6 +19,9 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from millstream.broker import BrokerError, EmbeddedBroker
 from millstream.broker_process import takes_requests
+from millstream.broker_setup import set_up
+from millstream.class_archive import archive_path
+from millstream.java import find_java
 from schemas.cluster import Cluster
 
 
@@ -97,6 +100,13 @@ def test_it_outlives_who_started_it_and_is_found_by_others(home: Path) -> None:
     listening = [it.laddr.ip for it in psutil.Process(status.pid).net_connections("tcp") if it.status == "LISTEN"]
     assert listening
     assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
+
+
+def test_after_the_set_up_it_starts_from_the_archive_of_its_classes(home: Path) -> None:
+    set_up(print)
+    pid = EmbeddedBroker(home, port=0).start().pid
+    mapped = {mapping.path for mapping in psutil.Process(pid).memory_maps()}
+    assert str(archive_path(find_java())) in mapped
 
 
 def test_two_that_start_at_once_get_one_broker(home: Path) -> None:

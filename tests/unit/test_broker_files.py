@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from millstream.broker import EmbeddedBroker, reason_in, takes_requests
+from millstream.broker import EmbeddedBroker
 from millstream.broker_files import SETTINGS, free_port, is_free, log4j_properties, server_properties
+from millstream.broker_process import reason_in, takes_requests
 
 
 @pytest.fixture

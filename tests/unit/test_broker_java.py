@@ -9,7 +9,8 @@ from types import ModuleType
 import pytest
 
 from millstream.broker_error import BrokerError
-from millstream.java import OLDEST, find_java, major_version, parse_major
+from millstream.class_archive import archive_options, archive_path, make_archive
+from millstream.java import OLDEST, Java, find_java, major_version, parse_major
 
 
 def a_java(folder: Path, *, version: str, with_release: bool = True) -> Path:
@@ -89,3 +90,24 @@ def test_without_any_the_message_names_the_old_one_and_the_ways_out(
     monkeypatch.setenv("PATH", str(a_java(no_java / "old", version="1.8.0_1").parent))
     with pytest.raises(BrokerError, match=r"is Java 8.*millstream\[broker\].*MILLSTREAM_BOOTSTRAP"):
         find_java()
+
+
+def test_an_archive_of_classes_belongs_to_one_java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILLSTREAM_CACHE", str(tmp_path))
+    one, other = Java(Path("/a/java"), 17), Java(Path("/a/java"), 21)
+    assert archive_options(one) == []
+    archive_path(one).parent.mkdir()
+    archive_path(one).touch()
+    assert archive_options(one) == [f"-XX:SharedArchiveFile={archive_path(one)}"]
+    assert archive_options(other) == []
+
+
+def test_a_java_that_cannot_make_an_archive_is_quoted_and_none_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MILLSTREAM_CACHE", str(tmp_path / "cache"))
+    java = Java(a_java(tmp_path / "java", version="17"), 17)
+    archive_path(java).parent.mkdir(parents=True)
+    with pytest.raises(BrokerError, match=r"said: openjdk version"):
+        make_archive(java, [], tmp_path)
+    assert list(archive_path(java).parent.iterdir()) == []

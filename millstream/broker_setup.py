@@ -1,0 +1,44 @@
+"""Get ready all that the embedded broker needs, so that later starts are quick and need no network."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from millstream.broker import EmbeddedBroker
+from millstream.broker_error import BrokerError
+from millstream.class_archive import ensure_archive, listing_options
+from millstream.java import find_java
+from millstream.kafka_jars import ensure_jars
+
+
+def set_up(say: Callable[[str], None]) -> None:
+    """Find Java, download Kafka, and archive its classes; what is there already is not made again.
+
+    Raises
+    ------
+    BrokerError
+        Where one of them is not to be had.
+    """
+    java = find_java()
+    ensure_jars(say)
+    ensure_archive(java, _train, say)
+
+
+def _train(lists: Path) -> list[str]:
+    with tempfile.TemporaryDirectory() as home:
+        broker = EmbeddedBroker(Path(home), port=0, java_options=listing_options(lists))
+        try:
+            broker.start()
+        finally:
+            broker.stop()
+        return broker.java_options()
+
+
+if __name__ == "__main__":
+    try:
+        set_up(print)
+    except BrokerError as error:
+        sys.exit(f"millstream: {error}")
