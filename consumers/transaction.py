@@ -15,13 +15,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from kafka.errors import (
+    AuthorizationError,
     FencedInstanceIdError,
     KafkaError,
+    LogTruncationError,
+    OffsetOutOfRangeError,
     ProducerFencedError,
+    SaslAuthenticationFailedError,
 )
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
-from consumers.failures import Doubt, Fenced
+from consumers.failures import Doubt, Fenced, Refused, RoleFailure
 from consumers.processor import Output, Partition, Place
 from schemas.cluster import Cluster
 
@@ -72,6 +76,7 @@ class Transactions:
             request_timeout_ms=self._limits.request_ms,
             delivery_timeout_ms=self._limits.delivery_ms,
             max_block_ms=self._limits.request_ms,
+            bootstrap_timeout_ms=self._limits.broker_ms,
             linger_ms=5,
             batch_size=1 << 17,
             max_request_size=_MAX_RECORD_BYTES,
@@ -128,9 +133,7 @@ class Transactions:
         error = attempt.error
         if error is not None:
             self._abandon()
-            if _is_fenced(error):
-                raise Fenced(f"another process works as {self._id}: give this one its own --instance") from error
-            raise Doubt(f"a transaction of {self._id} failed: {type(error).__name__}: {error}") from error
+            raise failure_of(error, "a transaction", self._id) from error
 
     def _abandon(self) -> None:
         """Forget the producer: nothing it still holds may ever reach a later transaction."""
@@ -151,10 +154,26 @@ class Transactions:
         """Close in order where nothing has failed."""
         if self._usable:
             self._usable = False
-            self._producer.close(timeout=2)
+            with contextlib.suppress(KafkaError):
+                self._producer.close(timeout=2)
 
 
 _MAX_RECORD_BYTES = 8 << 20  # ours: examples wrap what a sender's 1 MB limit let in, and dead letters too
+
+
+def failure_of(error: BaseException, what: str, instance: str) -> RoleFailure:
+    """Return what an error means for the role: stop for good, another process, or start anew."""
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, (OffsetOutOfRangeError, LogTruncationError)):
+        return Refused(
+            f"retention has overtaken this role, or a topic was truncated: {text}. "
+            "Nothing was skipped; `millstream status` shows the lag"
+        )
+    if isinstance(error, (AuthorizationError, SaslAuthenticationFailedError)):
+        return Refused(f"Kafka does not allow {instance} {what}: {text}")
+    if _is_fenced(error):
+        return Fenced(f"another process works as {instance}: give this one its own --instance")
+    return Doubt(f"{what} of {instance} failed: {text}")
 
 
 def _is_fenced(error: BaseException | None) -> bool:

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from consumers.processor import Partition
@@ -50,28 +51,49 @@ def _exit(message: str) -> None:
     os._exit(EXIT_CODE)
 
 
-class ProgressWatch:
-    """Tells when a partition has records to read, is not paused, and yet has not moved for `limit` seconds.
+@dataclass
+class _Stand:
+    """Where a partition stands since when, and whether there was more to read when last asked."""
 
-    Young versions of the client stalled after a rebalance, or after one batch, without a word.
+    position: int
+    since: float
+    behind: bool = False
+
+
+class ProgressWatch:
+    """Tells when a partition has records to read and yet has not moved for `limit` seconds.
+
+    Young versions of the client stalled after a rebalance, or after one batch, without a word. Where a
+    partition ends is what the fetches say, and they are what stalls: so the broker is asked.
     """
 
     def __init__(self, limit: float) -> None:
         self._limit = limit
-        self._seen: dict[Partition, tuple[int, float]] = {}
+        self._stands: dict[Partition, _Stand] = {}
 
-    def stalled(
-        self, positions: Mapping[Partition, int], ends: Mapping[Partition, int | None], now: float
-    ) -> list[Partition]:
-        """Return the partitions that stand still. `positions`: those that are read; `now`: monotonic seconds."""
-        stuck = []
+    def standing(self, positions: Mapping[Partition, int], now: float) -> list[Partition]:
+        """Return the partitions whose ends it needs: those that have stood for half the limit.
+
+        `positions`: of what is being read; `now`: monotonic seconds.
+        """
+        for partition in set(self._stands) - set(positions):
+            del self._stands[partition]
+        standing = []
         for partition, position in positions.items():
-            known, since = self._seen.get(partition, (-1, now))
-            end = ends.get(partition)
-            if position != known or end is None or position >= end:
-                self._seen[partition] = (position, now)
-            elif now - since > self._limit:
+            stand = self._stands.get(partition)
+            if stand is None or stand.position != position:
+                self._stands[partition] = _Stand(position, now)
+            elif now - stand.since > self._limit / 2:
+                standing.append(partition)
+        return standing
+
+    def stalled(self, ends: Mapping[Partition, int], now: float) -> list[Partition]:
+        """Return those that were behind half a limit ago and have not moved since."""
+        stuck = []
+        for partition, end in ends.items():
+            stand = self._stands[partition]
+            behind = stand.position < end
+            if behind and stand.behind:
                 stuck.append(partition)
-        for partition in set(self._seen) - set(positions):
-            del self._seen[partition]
+            self._stands[partition] = _Stand(stand.position, now, behind)
         return stuck

@@ -1,0 +1,157 @@
+"""Taking partitions over: what the group knows of them, and what must be read again, before the first live record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kafka import TopicPartition
+from kafka.consumer.group import KafkaConsumer
+from kafka.errors import KafkaTimeoutError
+
+from consumers.failures import Doubt, Refused
+from consumers.processor import Assignment, Partition, Place, Processor, Start
+from schemas.cluster import Cluster
+
+_POLL_MS: Final = 100
+_MOST_RECORDS: Final = 2000
+
+
+class Interrupted(Exception):  # noqa: N818 - nothing is wrong
+    """The assignment changed again, or the role is to end: what was begun is dropped."""
+
+
+@dataclass(frozen=True)
+class Takeover:
+    """Hands an assignment to a processor.
+
+    Attributes
+    ----------
+    request_ms
+        One request may take so long.
+    stable_seconds
+        A predecessor that died in a transaction leaves offsets that are not decided until the broker
+        aborts it: so long they are waited for.
+    stall_seconds
+        Reading again that does not move for so long has failed.
+    goes_on
+        Asked between any two steps; also tells the watch that this process lives.
+    """
+
+    consumer: KafkaConsumer
+    cluster: Cluster
+    processor: Processor
+    request_ms: int
+    stable_seconds: float
+    stall_seconds: float
+    goes_on: Callable[[], bool]
+
+    def run(self, assigned: Sequence[Partition]) -> Assignment:
+        """Bring the processor to where the group stands, and leave each partition at its first live record.
+
+        Raises
+        ------
+        Interrupted
+            The processor is half-way; only `assigned` may be called on it.
+        """
+        assignment = self._describe(assigned)
+        starts = self.processor.assigned(assignment)
+        self._recover(starts)
+        self._check()
+        self.processor.recovered()
+        for partition, start in starts.items():
+            self.consumer.seek(TopicPartition(*partition), start.live)
+            self.consumer.resume(TopicPartition(*partition))
+        return assignment
+
+    def _check(self) -> None:
+        if not self.goes_on():
+            raise Interrupted
+
+    def _describe(self, assigned: Sequence[Partition]) -> Assignment:
+        consumer = self.consumer
+        infos = self.cluster.topic_info(*self.processor.topics)
+        missing = set(self.processor.topics) - set(infos)
+        if missing:
+            raise Refused(f"topic {min(missing)} does not exist: `millstream topics create STREAM` makes it")
+        deadline = time.monotonic() + self.stable_seconds
+        committed = {partition: self._committed(partition, deadline) for partition in assigned}
+        partitions = [TopicPartition(*partition) for partition in assigned]
+        beginnings = consumer.beginning_offsets(partitions, timeout_ms=self.request_ms) if partitions else {}
+        ends = consumer.end_offsets(partitions, timeout_ms=self.request_ms) if partitions else {}
+        return Assignment(
+            committed,
+            {Partition(*partition): offset for partition, offset in beginnings.items()},
+            {Partition(*partition): offset for partition, offset in ends.items()},
+            {name: info.id for name, info in infos.items()},
+        )
+
+    def _committed(self, partition: Partition, deadline: float) -> Place | None:
+        while True:
+            self._check()
+            try:
+                found = self.consumer.committed(
+                    TopicPartition(*partition), metadata=True, timeout_ms=min(self.request_ms, 1000)
+                )
+            except KafkaTimeoutError:
+                if time.monotonic() > deadline:
+                    raise
+                continue
+            return None if found is None else Place(found.offset, found.metadata or "")
+
+    def _recover(self, starts: Mapping[Partition, Start]) -> None:
+        """Read again what is behind `live`, through the processor's own door, without sending anything."""
+        consumer = self.consumer
+        todo = self._recovery_starts(starts)
+        consumer.pause(*(TopicPartition(*partition) for partition in starts))
+        for partition, offset in todo.items():
+            consumer.seek(TopicPartition(*partition), offset)
+            consumer.resume(TopicPartition(*partition))
+        moved, before = time.monotonic(), dict(todo)
+        while todo:
+            polled = consumer.poll(timeout_ms=_POLL_MS, max_records=_MOST_RECORDS)
+            # Polling may have changed the assignment: then these records are not this processor's.
+            self._check()
+            self._apply(polled, starts)
+            positions = {partition: self._position(partition) for partition in todo}
+            for partition, position in positions.items():
+                if position >= starts[partition].live:
+                    consumer.pause(TopicPartition(*partition))
+                    del todo[partition]
+            if positions != before:
+                moved, before = time.monotonic(), positions
+            elif time.monotonic() - moved > self.stall_seconds:
+                raise Doubt(f"reading {min(todo)} again stands still at {positions[min(todo)]}")
+
+    def _apply(self, polled: Mapping[Any, Sequence[Any]], starts: Mapping[Partition, Start]) -> None:
+        batch: dict[Partition, list[Any]] = {}
+        for tp, records in polled.items():
+            live = starts[Partition(*tp)].live
+            behind = [record for record in records if record.offset < live]
+            if behind:
+                batch[Partition(*tp)] = behind
+        if batch:
+            self.processor.recover(batch)
+
+    def _position(self, partition: Partition) -> int:
+        position = self.consumer.position(TopicPartition(*partition), timeout_ms=self.request_ms)
+        if position is None:
+            raise Doubt(f"the position in {partition} is not known")
+        return int(position)
+
+    def _recovery_starts(self, starts: Mapping[Partition, Start]) -> dict[Partition, int]:
+        since = {
+            TopicPartition(*partition): start.recover_since
+            for partition, start in starts.items()
+            if start.recover_since is not None
+        }
+        found = self.consumer.offsets_for_times(since, timeout_ms=self.request_ms) if since else {}
+        todo = {}
+        for partition, start in starts.items():
+            place = found.get(TopicPartition(*partition))
+            offset = place.offset if place is not None else start.recover_from
+            if offset is not None and offset < start.live:
+                todo[partition] = offset
+        return todo
