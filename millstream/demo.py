@@ -37,7 +37,6 @@ _SETTLE_S: Final = 60.0
 _LOOK_S: Final = 0.25
 _LINE_S: Final = 2.0
 _QUIET_S: Final = 1.0
-_DATA: Final = {"phishing": "river:Phishing", "bananas": "river:Bananas"}
 
 
 class DemoFailed(Exception):  # noqa: N818
@@ -96,11 +95,11 @@ def _subject(name: str, file: str | None) -> tuple[Stream, Source]:
 
     if not NAME.fullmatch(name) or Path(name).is_file():
         raise DemoFailed(f"{name!r} is no ready-made stream; `millstream run {name}` runs one of your own")
-    stream = load_stream(name).stream
-    place = file or _DATA.get(name)
+    loaded = load_stream(name)
+    place = file or loaded.source
     if place is None:
         raise DemoFailed(f"the data of {name} does not come with River: name it with --file {name}.csv")
-    return stream, source_of(stream, place)
+    return loaded.stream, source_of(loaded.stream, place)
 
 
 def _await_ready(supervisor: Supervisor, log: _Log, count: int, stop: threading.Event) -> float:
@@ -139,7 +138,7 @@ class _Log:
                 self._file.write(line + "\n")
                 self._file.flush()
         name, _, said = line.partition("|")
-        if said.strip().startswith("ready"):
+        if said.strip().startswith("ready: ") and not said.strip().startswith("ready: 0 "):
             self.ready.add(name.strip())
 
 

@@ -21,6 +21,9 @@ SOURCES: Final[Mapping[str, str]] = {
 }
 
 
+_BAR: Final = 76
+
+
 @dataclass(frozen=True)
 class Scene:
     """How a demo stands.
@@ -84,14 +87,15 @@ def line(scene: Scene) -> str:
 
 def picture(scene: Scene) -> str:
     """Return the loop with the numbers where they belong."""
-    lag = {role: f"lag {scene.lag.get(role, 0)}" for role in ("predictor", "joiner", "learner")}
-    version = scene.version or "none yet"
+    predictor, joiner, learner = (f"lag {scene.lag.get(role, 0):,}" for role in ("predictor", "joiner", "learner"))
+    version = f" version {scene.version or 'none yet'} "
+    back = f"└{version:─^54}◀┘"
     return "\n".join(
         (
             " features ──▶ predictors ──▶ predictions ──┐",
-            f" {scene.events:<9,}   {lag['predictor']:<10}    {scene.predictions:<9,}     ├─▶ joiner ──▶ examples ──▶ learner",
-            f"                 ▲         labels ────────┘   {lag['joiner']:<9}  {scene.joined:<9,}    {lag['learner']}",
-            f"                 └───────────── version {version} ◀──────────────────────────────┘",
+            f" {scene.events:<13,}{predictor:<15}{scene.predictions:<14,}├─▶ joiner ──▶ examples ──▶ learner",
+            f"{'▲':>19}          labels ───────┘   {joiner:<11}{scene.joined:<13,}{learner}",
+            f"{'':18}{back}",
         )
     )
 
@@ -101,7 +105,6 @@ def live(scene: Scene) -> RenderableType:
     from rich import box
     from rich.console import Group
     from rich.panel import Panel
-    from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
 
@@ -113,10 +116,11 @@ def live(scene: Scene) -> RenderableType:
         table.add_row(Text(label), *(_number(value) for value in values), style="bold" if label == "served" else None)
     delay = "–" if scene.delay_ms is None else spoken(scene.delay_ms)
     facts = Text(
-        f"{scene.seconds:.0f} s   version {scene.version or 'none yet'} ({scene.versions} so far)   "
-        f"label to served {delay}   {scene.note}"
+        f"{scene.seconds:.0f} s   {scene.events:,} of {scene.total:,} events   "
+        f"version {scene.version or 'none yet'} ({scene.versions} so far)   label to served {delay}   {scene.note}"
     )
-    bar = ProgressBar(total=max(1, scene.total), completed=scene.events, width=60)
+    done = min(_BAR, _BAR * scene.events // max(1, scene.total))
+    bar = Text.assemble(("━" * done, "green"), ("━" * (_BAR - done), "dim"))
     parts: list[RenderableType] = [Text(picture(scene)), Text(), bar, facts, *([table] if rows else [])]
     return Panel(Group(*parts), title=f"millstream demo {scene.stream}", title_align="left", expand=False)
 

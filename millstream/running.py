@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from kafka.errors import KafkaError
 
@@ -23,9 +23,16 @@ from millstream.supervisor import Child, Supervisor
 from schemas.cluster import Cluster, NoBroker
 from schemas.topics import Names
 
+if TYPE_CHECKING:
+    from millstream.load import LoadedStream
+
 _LOOK_S: Final = 0.1
 _SNAPSHOT_S: Final = 0.5
 Say = Callable[[str], None]
+
+
+class NotFit(Exception):  # noqa: N818
+    """The stream cannot be run as it is; the message says what `millstream check` found."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +43,7 @@ class RunOptions:
     until_idle: float | None = None
 
 
-def run(given: str, stream: Stream, settings: Settings, options: RunOptions, say: Say = print) -> int:
+def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOptions, say: Say = print) -> int:
     """Run until told to stop, or until all is done; return the exit code.
 
     Parameters
@@ -46,11 +53,15 @@ def run(given: str, stream: Stream, settings: Settings, options: RunOptions, say
 
     Raises
     ------
+    NotFit
+        Where `millstream check` finds an error.
     TopicsError
         Where the topics are not as they must be.
     RoleFailed
         Where a role cannot work as it is set up.
     """
+    stream = loaded.stream
+    examine(loaded, given, say)
     cluster = meet(settings, say)
     names = settings.names(stream.name)
     prepare(cluster, names, stream, say)
@@ -63,6 +74,19 @@ def run(given: str, stream: Stream, settings: Settings, options: RunOptions, say
             say("ending: predictors, joiner, learner")
             supervisor.stop()
     return 0
+
+
+def examine(loaded: LoadedStream, given: str, say: Say) -> None:
+    """Check the stream, and say what one should know of it. NotFit where it must not run like this."""
+    from millstream.check import check
+
+    report = check(loaded)
+    for finding in report.warnings:
+        say(f"check: warning: {finding.text}")
+    if report.errors:
+        said = "; ".join(finding.text for finding in report.errors)
+        raise NotFit(f"{said} (`millstream check {given}` shows all that was looked at)")
+    say(f"check: {loaded.path.name} is fit to run, tried on {report.events} {report.origin}")
 
 
 def meet(settings: Settings, say: Say) -> Cluster:

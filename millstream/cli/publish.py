@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import cyclopts
 from cyclopts import Parameter
 
-from millstream.cli.common import HERE, Json, StreamName, UsageError, Where, print_fields, print_json
+from millstream.cli.common import HERE, Json, StreamName, UsageError, Where, cell, print_fields, print_json
 from millstream.cli.progress import Bar
 
 SourceName = Annotated[
@@ -140,7 +140,7 @@ def label(
     if json:
         print_json(sent)
     else:
-        print(f"{event_id} is labelled {parsed!r} (on {names.topic('labels')}, partition {partition})")
+        print(f"{event_id} is labelled {cell(parsed)} (on {names.topic('labels')}, partition {partition})")
 
 
 def _finish(report: Any, as_json: bool, done: str) -> None:

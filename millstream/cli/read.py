@@ -108,11 +108,12 @@ def _show(
         return
     newest = _SHOWN if last is None and limit is None else last
     rows = readers.merged(list(readers.read(cluster, names, kind, limit=limit, last=newest)))
-    print_table([name for name, _ in columns], [[cell(row) for _, cell in columns] for row in rows])
+    if not rows:
+        print(f"there are no {kind.replace('-', ' ')}")
+        return
+    print_table([name for name, _ in columns], [[show(row) for _, show in columns] for row in rows])
     if newest == _SHOWN and len(rows) == _SHOWN and last is None:
         print(f"the newest {_SHOWN}; --last N shows more, --json all")
-    elif not rows:
-        print(f"there are no {kind.replace('-', ' ')}")
 
 
 def _line(row: dict[str, Any], columns: Columns) -> str:

@@ -72,7 +72,7 @@ def run(
     from millstream.running import run as run_roles
 
     settings, loaded = where.settings(), load_stream(stream)
-    return run_roles(stream, loaded.stream, settings, RunOptions(predictors, span), _Say())
+    return run_roles(stream, loaded, settings, RunOptions(predictors, span), _Say())
 
 
 class _Say:

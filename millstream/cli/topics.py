@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import cyclopts
@@ -89,7 +90,7 @@ def _show(outcome: Outcome, stream: str, as_json: bool) -> int:
             topic.partitions,
             topic.config.get("cleanup.policy"),
             topic.config.get("message.timestamp.type"),
-            _retention(topic.config.get("retention.ms")),
+            _kept(topic.config),
             "created" if topic.name in outcome.created else "",
         )
         for topic in outcome.topics
@@ -104,7 +105,10 @@ def _show(outcome: Outcome, stream: str, as_json: bool) -> int:
     return int(wrong)
 
 
-def _retention(value: str | None) -> str:
+def _kept(config: Mapping[str, str]) -> str:
     from millstream.duration import spoken
 
-    return "for ever" if value in (None, "-1") else spoken(int(value or 0))
+    if config.get("cleanup.policy") == "compact":
+        return "newest of each key"
+    retention = int(config.get("retention.ms", "-1"))
+    return "for ever" if retention < 0 else spoken(retention)
