@@ -20,11 +20,14 @@ def set_up(say: Callable[[str], None]) -> None:
     Raises
     ------
     BrokerError
-        Where one of them is not to be had.
+        Where there is no Java, or no Kafka to be had. Without the archive it starts too, only later.
     """
     java = find_java()
     ensure_jars(say)
-    ensure_archive(java, _train, say)
+    try:
+        ensure_archive(java, _train, say)
+    except BrokerError as error:
+        say(f"{error}; Kafka will start a second later than it could")
 
 
 def _train(lists: Path) -> list[str]:

@@ -43,10 +43,10 @@ def make_archive(java: Java, options: list[str], lists: Path) -> None:
         Where Java cannot; the broker starts without it all the same.
     """
     path = archive_path(java)
-    names = dict.fromkeys(line for file in sorted(lists.glob("*.classes")) for line in file.read_text().splitlines())
+    # The broker's is the longest, longer than that of the tool that formats its storage.
+    listed = max(lists.glob("*.classes"), key=lambda file: file.stat().st_size)
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        listed, archive = Path(scratch) / "all.classes", Path(scratch) / "archive.jsa"
-        listed.write_text("\n".join(names) + "\n", encoding="utf-8")
+        archive = Path(scratch) / "archive.jsa"
         command = [
             str(java.executable),
             *options,
@@ -57,7 +57,7 @@ def make_archive(java: Java, options: list[str], lists: Path) -> None:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         if done.returncode != 0 or not archive.exists():
             said = (done.stdout + done.stderr).strip().splitlines() or ["nothing"]
-            raise BrokerError(f"{java} cannot make an archive of Kafka's classes and said: {said[-1]}")
+            raise BrokerError(f"{java} cannot make an archive of Kafka's classes and said “{said[-1].strip()}”")
         archive.replace(path)
 
 

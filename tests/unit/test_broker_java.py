@@ -108,6 +108,7 @@ def test_a_java_that_cannot_make_an_archive_is_quoted_and_none_is_left(
     monkeypatch.setenv("MILLSTREAM_CACHE", str(tmp_path / "cache"))
     java = Java(a_java(tmp_path / "java", version="17"), 17)
     archive_path(java).parent.mkdir(parents=True)
-    with pytest.raises(BrokerError, match=r"said: openjdk version"):
+    (tmp_path / "1.classes").touch()
+    with pytest.raises(BrokerError, match=r"said “openjdk version"):
         make_archive(java, [], tmp_path)
     assert list(archive_path(java).parent.iterdir()) == []
