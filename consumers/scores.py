@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from river import metrics as river_metrics
-from river.metrics.base import ClassificationMetric
+from river.metrics.base import BinaryMetric, ClassificationMetric, MultiClassMetric
 
 from consumers.known_labels import KnownLabels
 from consumers.river_model import NO_ANSWER, Answer
@@ -59,6 +59,27 @@ class _Tally:
         elif answer.probabilities is not None:
             self.metric.update(truth, answer.probabilities)
 
+    def add_all(self, pairs: Iterable[tuple[Any, Answer]]) -> None:
+        """The same as `add` one by one, in a fraction of the time where order is nothing."""
+        if self._thresholds is not None:
+            thresholds, scores = self._thresholds, self._takes_scores
+            self._pairs.update(
+                [
+                    (
+                        truth,
+                        bisect.bisect_left(
+                            thresholds, answer.value if scores else (answer.probabilities or {}).get(True, 0.0)
+                        ),
+                    )
+                    for truth, answer in pairs
+                ]
+            )
+        elif self._by_label:
+            self._pairs.update([(truth, answer.value) for truth, answer in pairs])
+        else:
+            for truth, answer in pairs:
+                self.add(truth, answer)
+
     def settle(self) -> Any:
         """Hand over what was counted and return the metric."""
         for (truth, said), count in self._pairs.items():
@@ -72,7 +93,8 @@ class _Tally:
 
 def _is_plain_matrix(metric: Any) -> bool:
     """Tell whether the metric only counts cells of a confusion matrix: then order and grouping are nothing."""
-    return type(metric).update is ClassificationMetric.update and metric.requires_labels
+    plain = (ClassificationMetric.update, BinaryMetric.update, MultiClassMetric.update)
+    return type(metric).update in plain and metric.requires_labels
 
 
 def _share_in_bin(thresholds: list[float], below: int) -> float:
@@ -157,11 +179,13 @@ class Board:
         report: dict[str, Any] = {}
         for index, source in enumerate(self._sources):
             recent = self._fresh()
-            for truth, answers in self._window:
-                answer = answers[index]
-                if answer is not None and answer.value is not None:
-                    for tally in recent:
-                        tally.add(truth, answer)
+            said = [
+                (truth, answer)
+                for truth, answers in self._window
+                if (answer := answers[index]) is not None and answer.value is not None
+            ]
+            for tally in recent:
+                tally.add_all(said)
             report[source] = {"all": _values(self._all[source]), "last": _values(recent)}
         report["counted"] = dict(self._counted)
         report["no_prediction_yet"] = dict(self._left_out)
