@@ -6,6 +6,7 @@ from model_store.errors import (
     BadSignature,
     CannotPickle,
     Damaged,
+    InvalidName,
     NotAllowed,
     NotFound,
     Refused,
@@ -17,7 +18,7 @@ from model_store.libraries import libraries
 from model_store.manifest import Draft, FileRef, Manifest
 from model_store.restricted import dumps, globals_in, loads
 from model_store.retention import Retention
-from model_store.signing import Signer, Trust
+from model_store.signing import KeyProblem, Signer, Trust
 from model_store.store import ModelStore, Pruned, as_json, open_store
 from model_store.versions import InvalidVersion, VersionId
 
@@ -30,7 +31,9 @@ __all__ = [
     "Draft",
     "FileRef",
     "FolderBackend",
+    "InvalidName",
     "InvalidVersion",
+    "KeyProblem",
     "Manifest",
     "MemoryBackend",
     "ModelStore",

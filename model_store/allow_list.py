@@ -1,14 +1,17 @@
-"""Makes `allowed.json`: what the pickles of River's own models name, found by making them.
+"""Makes `allowed.json`: what the pickles of River's own models name.
 
     python -m model_store.allow_list
 
-Every estimator of the installed River is built with the parameters its own tests use, taught a few
-examples, pickled, and read back with a loader that notes every name it is asked for. Metrics, drift
-detectors and statistics as well.
+Two sources, for neither is enough. River's classes are read: every one that a model can be made of (a leaf
+of a tree appears only when the tree grows, so pickling a few models would miss most), and every method that
+a class keeps as a value (`self.calc_tau = self._calc_tau_2`). And every estimator, metric, detector and
+statistic is built as River's own tests build it, taught, pickled, and read back with a loader that notes
+what else it is asked for: pieces of numpy, of the standard library, functions.
 """
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib
 import inspect
@@ -18,10 +21,12 @@ import pickle
 import pkgutil
 import random
 import sys
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from types import FunctionType
 from typing import Any, Final
 
 import river
@@ -37,15 +42,19 @@ _ALWAYS: Final = {
     ("collections", "OrderedDict"),
     ("collections", "defaultdict"),
     ("collections", "deque"),
-    ("builtins", "bytearray"),
     ("builtins", "complex"),
     ("builtins", "frozenset"),
-    ("builtins", "range"),
     ("builtins", "set"),
-    ("builtins", "slice"),
+    ("numpy", "ndarray"),
+    ("numpy._core.multiarray", "_reconstruct"),
 }
-# Names that would let a pickle call what it likes, should a model ever need them: not by this list.
-_NEVER: Final = {"eval", "exec", "compile", "open", "__import__", "getattr", "setattr", "delattr", "globals", "input"}
+# Names that would let a pickle call what it likes, should a model ever need them: not by this list. `iter`
+# and `getattr` are there in a form of the loader's own.
+_NEVER: Final = {
+    "eval", "exec", "compile", "open", "__import__", "getattr", "setattr", "delattr", "globals", "input", "iter",
+}  # fmt: skip
+# Parts of River that no model is made of: they read files, open sockets, or run evaluations.
+_NOT_MODELS: Final = {"checks", "datasets", "envs", "evaluate", "stream", "test_estimators", "conftest", "api"}
 
 
 class _Noting(pickle.Unpickler):
@@ -68,31 +77,79 @@ class _Noting(pickle.Unpickler):
         return getattr(owner, name)
 
 
-def _classes() -> Iterator[type]:
-    """Yield every public class of River, once."""
-    seen = set()
-    for module in pkgutil.iter_modules(river.__path__):
-        if module.name in ("checks", "datasets", "evaluate", "stream", "test_estimators", "conftest", "api"):
+def _of_models(module: str) -> bool:
+    root, *parts = module.split(".")
+    return root == "river" and _NOT_MODELS.isdisjoint(parts) and not any(part.startswith("test_") for part in parts)
+
+
+def _modules() -> Iterator[Any]:
+    for found in pkgutil.walk_packages(river.__path__, "river."):
+        if not _of_models(found.name):
             continue
-        loaded = importlib.import_module(f"river.{module.name}")
-        for _, kind in inspect.getmembers(loaded, inspect.isclass):
-            if kind.__module__.startswith("river.") and kind not in seen and not inspect.isabstract(kind):
-                seen.add(kind)
+        with contextlib.suppress(ImportError):  # of a library that is optional to River
+            yield importlib.import_module(found.name)
+    # The compiled parts hold modules that are no files.
+    yield from [sys.modules[name] for name in sorted(sys.modules) if name.startswith("river._river_rust")]
+
+
+def _classes() -> Iterator[type]:
+    """Yield every class of River that a model can be made of, once."""
+    seen: set[type] = set()
+    for module in _modules():
+        waiting = [kind for _, kind in inspect.getmembers(module, inspect.isclass)]
+        while waiting:
+            kind = waiting.pop()
+            if kind in seen or not _of_models(kind.__module__) or issubclass(kind, (BaseException, type)):
+                continue
+            seen.add(kind)
+            waiting += [inner for inner in vars(kind).values() if inspect.isclass(inner)]
+            if not inspect.isabstract(kind):
                 yield kind
+
+
+def _methods_kept(kind: type) -> Iterator[str]:
+    """Yield the names of methods that the code of a class uses as values, without calling them."""
+    for owner in kind.__mro__:
+        if not owner.__module__.startswith("river."):
+            continue
+        try:
+            tree = ast.parse(textwrap.dedent(inspect.getsource(owner)))
+        except (OSError, TypeError):
+            continue  # compiled
+        called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        for node in ast.walk(tree):
+            if (
+                isinstance(node, ast.Attribute)
+                and isinstance(node.ctx, ast.Load)
+                and not node.attr.startswith("__")
+                and id(node) not in called
+                and isinstance(node.value, ast.Name)
+                and node.value.id in ("self", "cls", owner.__name__)
+            ):
+                yield node.attr
+
+
+def _note_methods(kind: type, names: set[tuple[str, str]], attributes: set[tuple[str, str, str]]) -> None:
+    """Note how the methods that a class keeps as values are pickled."""
+    kept = set(_methods_kept(kind))
+    if issubclass(kind, (metrics.base.Metric, stats.base.Statistic)):
+        kept.add("clone")  # kept by others, as what makes a new one
+    for name in kept:
+        value = inspect.getattr_static(kind, name, None)
+        if isinstance(value, staticmethod):
+            names.add((value.__func__.__module__, value.__func__.__qualname__))
+        elif isinstance(value, (FunctionType, classmethod)):
+            attributes.add((kind.__module__, kind.__qualname__, name))
 
 
 def instances(kind: type) -> Iterator[Any]:
     """Yield objects of a River class, built as its own tests build them."""
-    parameters = getattr(kind, "_unit_test_params", None)
-    if parameters is None:
-        try:
-            yield kind()
-        except Exception:  # noqa: BLE001 - a class that needs arguments its tests do not name
-            return
-        return
-    for given in parameters():
-        with contextlib.suppress(Exception):  # parameters for an optional library that is not here
-            yield kind(**given)
+    parameters: Any = getattr(kind, "_unit_test_params", lambda: ({},))
+    # A class that needs arguments its tests do not name, or an optional library, is only read.
+    with contextlib.suppress(Exception):
+        for given in parameters():
+            with contextlib.suppress(Exception):
+                yield kind(**given)
 
 
 def teach(model: Any, examples: int = 120) -> None:
@@ -129,6 +186,8 @@ def collect() -> tuple[dict[str, list[str]], list[tuple[str, str, str]]]:
     names: set[tuple[str, str]] = set(_ALWAYS)
     attributes: set[tuple[str, str, str]] = set()
     for kind in _classes():
+        names.add((kind.__module__, kind.__qualname__))
+        _note_methods(kind, names, attributes)
         for model in instances(kind):
             for _ in range(2):  # as built, and as taught
                 try:
@@ -141,7 +200,7 @@ def collect() -> tuple[dict[str, list[str]], list[tuple[str, str, str]]]:
                 teach(model)
     grouped: dict[str, list[str]] = defaultdict(list)
     for module, name in sorted(names):
-        if name.partition(".")[0] not in _NEVER:
+        if name not in _NEVER and not module.startswith("__"):
             grouped[module].append(name)
     return dict(sorted(grouped.items())), sorted(attributes)
 

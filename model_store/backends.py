@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
 import tempfile
 import threading
 from pathlib import Path
 from typing import Final, Protocol
 
-from model_store.errors import AlreadyExists, Damaged, NotFound, StoreUnavailable
+from model_store.errors import AlreadyExists, Damaged, InvalidName, NotFound, StoreUnavailable
 
 _NAME: Final = re.compile(r"[a-z0-9-]+(/[a-z0-9-]+)*(\.[a-z]+)?")
-_TEMPORARY: Final = ".tmp-"
+_LONGEST_NAME: Final = 300
+_SCRATCH: Final = ".tmp"  # no name can be in it
+_LEFT_OVER_SECONDS: Final = 3600
 
 
 class Backend(Protocol):
@@ -27,23 +30,27 @@ class Backend(Protocol):
         AlreadyExists
             Where the name is taken, by whatever bytes.
         StoreUnavailable
-            Where it could not be stored; the name stays free.
+            Where it could not be stored for certain. The name is free or has all of it: put it again.
         """
 
     def get(self, name: str, limit_bytes: int) -> bytes:
-        """Return the blob. NotFound; Damaged where it is larger than `limit_bytes`; StoreUnavailable."""
+        """Return the blob. NotFound; Damaged where it is larger than `limit_bytes` or no blob; StoreUnavailable."""
 
     def names(self, prefix: str) -> list[str]:
-        """Return the names under a folder-like prefix, sorted."""
+        """Return the names under a folder-like prefix, sorted; none where there is no such folder."""
 
     def delete(self, name: str) -> None:
         """Remove the name; one that is not there is fine."""
 
 
 def check_name(name: str) -> None:
-    """Insist on a name that means the same everywhere. ValueError where it is another's."""
-    if not _NAME.fullmatch(name) or len(name) > 300:
-        raise ValueError(f"{name!r} is no name of a store's object")
+    """Insist on a name that means the same everywhere and leads nowhere else. InvalidName."""
+    if not _is_name(name):
+        raise InvalidName(f"{name[:100]!r} is no name of anything in a model store")
+
+
+def _is_name(name: str) -> bool:
+    return len(name) <= _LONGEST_NAME and _NAME.fullmatch(name) is not None
 
 
 class MemoryBackend:
@@ -71,7 +78,9 @@ class MemoryBackend:
         return data
 
     def names(self, prefix: str) -> list[str]:
-        return sorted(name for name in self._blobs if name.startswith(prefix + "/"))
+        check_name(prefix)
+        with self._lock:
+            return sorted(name for name in self._blobs if name.startswith(prefix + "/"))
 
     def delete(self, name: str) -> None:
         check_name(name)
@@ -82,86 +91,128 @@ class MemoryBackend:
 class FolderBackend:
     """In a folder: written to a temporary file, synced, linked to its name, and the folder synced.
 
-    A link fails where the name exists, so two writers cannot both win; what a crash leaves behind is a
-    temporary file that no name leads to, removed when the folder is next opened.
+    A link fails where the name exists, so two writers cannot both win. What a crash leaves behind is a
+    temporary file that no name leads to; it is removed when the store is opened an hour later.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._scratch = root / _SCRATCH
         try:
             root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreUnavailable(f"model store {root}: {error.strerror}") from error
-        self._scratch = root / "tmp"
-        with contextlib.suppress(OSError):
+        except (OSError, ValueError) as error:
+            raise StoreUnavailable(f"model store {str(root)!r} cannot be opened: {_reason(error)}") from error
+        with contextlib.suppress(OSError):  # of a store that this process may only read, others sweep
             self._sweep()
 
     def _sweep(self) -> None:
-        self._scratch.mkdir(exist_ok=True)
-        for left in self._scratch.iterdir():
-            # A file of a process that still runs is its own; the pid is in its name.
-            pid = left.name.removeprefix(_TEMPORARY).partition("-")[0]
-            if not (pid.isdigit() and Path(f"/proc/{pid}").exists()):
-                left.unlink(missing_ok=True)
+        # By age, on the clock of the file system: a process id says nothing about another container's.
+        with os.scandir(self._scratch) as entries:
+            left = [(entry.path, entry.stat(follow_symlinks=False).st_mtime) for entry in entries]
+        if not left:
+            return
+        with tempfile.TemporaryFile(dir=self._scratch) as probe:
+            now = os.fstat(probe.fileno()).st_mtime
+        for path, modified in left:
+            if now - modified > _LEFT_OVER_SECONDS:
+                os.unlink(path)
 
     def put_new(self, name: str, data: bytes) -> None:
         path = self._path(name)
-        if path.exists():
-            raise AlreadyExists(f"{name} is there already")
         try:
-            self._scratch.mkdir(exist_ok=True)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, scratch = tempfile.mkstemp(prefix=f"{_TEMPORARY}{os.getpid()}-", dir=self._scratch)
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fchmod(file.fileno(), 0o644)  # signed and not secret: other users' predictors read it
-                    os.fsync(file.fileno())
-                os.link(scratch, path)
-            finally:
-                os.unlink(scratch)
-            self._sync_folder(path.parent)
+            if not path.exists():
+                self._write(path, data)
+                return
+            # Whoever put it may have died before its folder was synced.
+            _sync_folder(path.parent)
         except FileExistsError:
-            raise AlreadyExists(f"{name} is there already") from None
+            pass
         except OSError as error:
-            raise StoreUnavailable(f"model store {self._root}: {name} cannot be written: {error.strerror}") from error
+            raise self._unavailable(name, "written", error) from error
+        raise AlreadyExists(f"{name} is there already")
+
+    def _write(self, path: Path, data: bytes) -> None:
+        for folder in (self._scratch, path.parent):
+            self._make_folder(folder)
+        handle, scratch = tempfile.mkstemp(dir=self._scratch)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fchmod(file.fileno(), 0o644)  # signed and not secret: other users' predictors read it
+                os.fsync(file.fileno())
+            os.link(scratch, path)
+        finally:
+            with contextlib.suppress(OSError):  # swept later
+                os.unlink(scratch)
+        _sync_folder(path.parent)
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make a folder and what leads to it, each entry synced: a version must not vanish with its folder."""
+        if folder.is_dir():
+            return
+        if folder != self._root:
+            self._make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
 
     def get(self, name: str, limit_bytes: int) -> bytes:
         path = self._path(name)
         try:
-            with path.open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                if size > limit_bytes:
-                    raise Damaged(f"{name} has {size} bytes; at most {limit_bytes} are read")
-                return file.read(limit_bytes + 1)
-        except FileNotFoundError:
+            # Non-blocking, so that a pipe in a file's place cannot hold the reader for ever.
+            with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+                status = os.fstat(file.fileno())
+                if not stat.S_ISREG(status.st_mode):
+                    raise Damaged(f"{name} in the store at {self._root} is no file")
+                if status.st_size > limit_bytes:
+                    raise Damaged(f"{name} has {status.st_size} bytes; at most {limit_bytes} are read")
+                return file.read(limit_bytes)
+        except (FileNotFoundError, NotADirectoryError):
             raise NotFound(f"{name} is not in the store at {self._root}") from None
+        except IsADirectoryError:
+            raise Damaged(f"{name} in the store at {self._root} is no file") from None
         except OSError as error:
-            raise StoreUnavailable(f"model store {self._root}: {name} cannot be read: {error.strerror}") from error
+            raise self._unavailable(name, "read", error) from error
 
     def names(self, prefix: str) -> list[str]:
-        folder = self._root / prefix
+        check_name(prefix)
+        found: list[str] = []
         try:
-            found = [os.path.join(where, file) for where, _, files in os.walk(folder) for file in files]
+            for where, _, files in os.walk(self._root / prefix, onerror=_raise):
+                place = os.path.relpath(where, self._root)
+                found.extend(f"{place}/{file}" for file in files)
+        except FileNotFoundError:
+            return []
         except OSError as error:
-            raise StoreUnavailable(f"model store {self._root} cannot be listed: {error.strerror}") from error
-        cut = len(str(self._root)) + 1
-        return sorted(name[cut:] for name in found)
+            raise self._unavailable(prefix, "listed", error) from error
+        return sorted(name for name in found if _is_name(name))
 
     def delete(self, name: str) -> None:
         try:
             self._path(name).unlink(missing_ok=True)
         except OSError as error:
-            raise StoreUnavailable(f"model store {self._root}: {name} cannot be deleted: {error.strerror}") from error
+            raise self._unavailable(name, "deleted", error) from error
 
     def _path(self, name: str) -> Path:
         check_name(name)
         return self._root / name
 
-    def _sync_folder(self, folder: Path) -> None:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    def _unavailable(self, name: str, what: str, error: OSError) -> StoreUnavailable:
+        return StoreUnavailable(f"model store {self._root}: {name} cannot be {what}: {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+
+
+def _raise(error: OSError) -> None:
+    # A folder that cannot be read is not an empty one: a learner would take it for a store without versions.
+    raise error
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -38,6 +38,10 @@ class CannotPickle(StoreError):  # noqa: N818
     """The model holds something that cannot be saved; name it in the stream file as a def or a class."""
 
 
+class InvalidName(StoreError, ValueError):  # noqa: N818
+    """Not a name that anything in a store can have; the message shows it."""
+
+
 class Refused(StoreError):  # noqa: N818
     """A version that must not be loaded. What serves goes on serving."""
 

@@ -7,7 +7,7 @@ again and compares, so there is one spelling of a manifest and no key can stand 
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -21,8 +21,8 @@ _DOMAIN: Final = b"millstream manifest v1\n"
 class FileRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One file of a version; it is stored under its sha256."""
 
-    sha256: str
-    size: int
+    sha256: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+    size: Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,7 +98,7 @@ def signed_bytes(manifest: bytes, key_id: str) -> bytes:
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """Return the canonical JSON."""
+    """Return the canonical JSON. NaN and infinity become null."""
     return _encoder.encode(manifest)
 
 
@@ -118,7 +118,7 @@ def unseal(data: bytes) -> tuple[bytes, str, bytes]:
     try:
         envelope = msgspec.json.decode(data, type=_Envelope)
         signature = bytes.fromhex(envelope.signature)
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise Damaged(f"not a version's file: {error}") from error
     manifest = bytes(envelope.manifest)
     if seal(manifest, envelope.key_id, signature) != data:
@@ -136,7 +136,7 @@ def decode_manifest(data: bytes) -> Manifest:
     """
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise Damaged(f"not a manifest: {error}") from error
     if manifest.format != FORMAT:
         raise Damaged(f"a manifest of format {manifest.format}; this program reads format {FORMAT}")

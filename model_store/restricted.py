@@ -2,6 +2,9 @@
 
 A prefix list is no protection: `river.datasets.base` with a dotted name reaches `os`. The list in
 `allowed.json` is made from River itself by `python -m model_store.allow_list`.
+
+It is the second wall, behind the signature. It keeps a pickle from running anything but what River's models
+are made of; it does not keep who holds a signing key from signing a model that takes all memory or time.
 """
 
 from __future__ import annotations
@@ -10,30 +13,39 @@ import gc
 import io
 import json
 import pickle
-import pickletools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import resources
+from types import FunctionType, MethodType
 from typing import Any, Final, NoReturn
 
 from model_store.errors import CannotPickle, Damaged, NotAllowed
+from model_store.named import Global, globals_in
+from model_store.opcodes import check_opcodes
 
-Global = tuple[str, str]
+__all__ = ["PROTOCOL", "Global", "allowed_globals", "dumps", "globals_in", "loads"]
+
 PROTOCOL: Final = 5
+
+
+@cache
+def _listed() -> dict[str, Any]:
+    listed: dict[str, Any] = json.loads(
+        resources.files("model_store").joinpath("allowed.json").read_text(encoding="utf-8")
+    )
+    return listed
 
 
 @cache
 def allowed_globals() -> frozenset[Global]:
     """Return the (module, name) pairs that River's own models need."""
-    listed = json.loads(resources.files("model_store").joinpath("allowed.json").read_text(encoding="utf-8"))
-    return frozenset((module, name) for module, names in listed["globals"].items() for name in names)
+    return frozenset((module, name) for module, names in _listed()["globals"].items() for name in names)
 
 
 @cache
 def _allowed_attributes() -> frozenset[tuple[str, str, str]]:
-    listed = json.loads(resources.files("model_store").joinpath("allowed.json").read_text(encoding="utf-8"))
-    return frozenset((module, owner, name) for module, owner, name in listed["getattr"])
+    return frozenset((module, owner, name) for module, owner, name in _listed()["getattr"])
 
 
 def dumps(model: object) -> bytes:
@@ -46,10 +58,44 @@ def dumps(model: object) -> bytes:
     """
     try:
         return pickle.dumps(model, protocol=PROTOCOL)
-    except (pickle.PicklingError, AttributeError, TypeError, RecursionError) as error:
+    except RecursionError as error:
+        raise CannotPickle("the model cannot be saved: it is nested too deeply; bound its depth") from error
+    except Exception as error:  # a __reduce__ or __getstate__ may raise anything
+        culprit = _Culprit().find(model)
+        if culprit is None:
+            raise CannotPickle(
+                f"the model cannot be saved: {error}. Put what it names at the top of the stream file, or leave it out"
+            ) from error
         raise CannotPickle(
-            f"the model cannot be saved: {error}. A lambda inside it must become a def at the top of the stream file"
+            f"the model cannot be saved: it holds {culprit}. Make it a def (or class) at the top of the stream file"
         ) from error
+
+
+class _Culprit:
+    """Pickles once more, slowly, to name what has no name that a loader could find."""
+
+    def find(self, model: object) -> str | None:
+        found: list[str] = []
+
+        class Naming(pickle.Pickler):
+            def reducer_override(self, value: Any) -> Any:
+                if isinstance(value, (FunctionType, type)) and "<" in value.__qualname__:
+                    found.append(_describe(value))
+                return NotImplemented
+
+        try:
+            Naming(io.BytesIO(), protocol=PROTOCOL).dump(model)
+        except Exception:  # noqa: BLE001 - it fails as it did before; what it came by is known now
+            return found[-1] if found else None
+        return None
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, (FunctionType, MethodType)):
+        code = value.__code__
+        kind = "a lambda" if value.__name__ == "<lambda>" else f"the function {value.__name__}"
+        return f"{kind} that is made inside other code, at {code.co_filename}:{code.co_firstlineno}"
+    return f"the class {value.__qualname__} of {value.__module__}, which is made inside a function"
 
 
 def loads(data: bytes, *, extra: frozenset[Global] = frozenset()) -> Any:
@@ -61,30 +107,49 @@ def loads(data: bytes, *, extra: frozenset[Global] = frozenset()) -> Any:
     Raises
     ------
     NotAllowed
-        Where the pickle names anything else; nothing of it was called.
+        Where the pickle names anything else; nothing of that was called.
     Damaged
         Where it is cut short or malformed.
     """
-    loader = _Restricted(io.BytesIO(data), extra)
+    check_opcodes(data)
+    loader = _Restricted(_Frames(data), extra)
     with _no_collection():
         try:
             return loader.load()
-        except NotAllowed:
+        except (NotAllowed, KeyboardInterrupt, SystemExit):
             raise
-        except RecursionError as error:
-            raise Damaged("a pickle nested too deeply") from error
-        except Exception as error:
+        except BaseException as error:  # River's compiled parts panic with no `Exception` when fed nonsense
             raise Damaged(f"a pickle that does not load: {type(error).__name__}: {error}") from error
 
 
+class _Frames:
+    """Hands a pickle to the unpickler piece by piece.
+
+    The calls are Python's, so between two frames (64 kB) other threads run: a predictor answers while the
+    next version loads.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._file = io.BytesIO(data)
+
+    def read(self, size: int) -> bytes:
+        return self._file.read(size)
+
+    def readinto(self, into: Any) -> int:
+        return self._file.readinto(into)
+
+    def readline(self) -> bytes:
+        return self._file.readline()
+
+
 class _Restricted(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, extra: frozenset[Global]) -> None:
+    def __init__(self, file: _Frames, extra: frozenset[Global]) -> None:
         super().__init__(file)
         self._extra = extra
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("builtins", "getattr"):
-            return _restricted_getattr
+        if (module, name) in _REPLACED:
+            return _REPLACED[module, name]
         if (module, name) in allowed_globals() or (module, name) in self._extra:
             return super().find_class(module, name)
         raise NotAllowed(f"the pickle names {module}.{name}, which no model of this stream needs")
@@ -102,6 +167,14 @@ def _restricted_getattr(owner: Any, name: str) -> Any:
     raise NotAllowed(f"the pickle asks for attribute {name!r} of {key[0]}.{key[1]}")
 
 
+def _iterator_of(items: Iterable[Any]) -> Iterator[Any]:
+    """`iter` of what is there; its form with a function and a sentinel need never end."""
+    return iter(items)
+
+
+_REPLACED: Final = {("builtins", "getattr"): _restricted_getattr, ("builtins", "iter"): _iterator_of}
+
+
 @contextmanager
 def _no_collection() -> Iterator[None]:
     was_on = gc.isenabled()
@@ -111,34 +184,3 @@ def _no_collection() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
-
-
-def globals_in(data: bytes) -> frozenset[Global]:
-    """Return the (module, name) pairs that a pickle names, found by reading and without running it.
-
-    Raises
-    ------
-    Damaged
-        Where it cannot be read.
-    """
-    found: set[Global] = set()
-    strings: list[str] = []
-    memo: dict[int, str] = {}
-    try:
-        for opcode, argument, _ in pickletools.genops(data):
-            if opcode.name == "GLOBAL":
-                module, _, name = str(argument).partition(" ")
-                found.add((module, name))
-            elif opcode.name == "STACK_GLOBAL":
-                found.add((strings[-2], strings[-1]))
-            elif isinstance(argument, str) and "UNICODE" in opcode.name:
-                strings.append(argument)
-            elif opcode.name == "MEMOIZE":
-                memo[len(memo)] = strings[-1] if strings else ""
-            elif opcode.name in ("BINPUT", "LONG_BINPUT", "PUT"):
-                memo[int(argument or 0)] = strings[-1] if strings else ""
-            elif opcode.name in ("BINGET", "LONG_BINGET", "GET") and int(argument or 0) in memo:
-                strings.append(memo[int(argument or 0)])
-    except (ValueError, IndexError) as error:
-        raise Damaged(f"a pickle that cannot be read: {error}") from error
-    return frozenset(found)

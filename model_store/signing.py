@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -117,20 +118,27 @@ def open_signer(folder: Path) -> Signer:
     Raises
     ------
     KeyProblem
-        Where it cannot be read, is no Ed25519 key, or others may read it.
+        Where it cannot be made or read, is no Ed25519 key, others may read it, or its public key is not
+        trusted: nobody would load what it signs.
     """
     path = folder / PRIVATE_NAME
-    if not path.exists():
-        _make(folder, path)
     try:
+        if not path.exists():
+            _make(folder, path)
         if path.stat().st_mode & 0o077:
             raise KeyProblem(f"{path} can be read by others: chmod 600 {path}")
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm, OSError) as error:
-        raise KeyProblem(f"{path} is no private key that can be read: {error}") from error
+        raise KeyProblem(f"{path} is no private key that can be made or read here: {error}") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise KeyProblem(f"{path} is a private key of another kind; Ed25519 is used here")
-    return Signer(key)
+    signer = Signer(key)
+    if signer.key_id not in _trusted(folder):
+        raise KeyProblem(
+            f"{path} is key {signer.key_id}, which is not under {folder / TRUSTED}: put its public key there, "
+            f"or remove {path} to have a new pair made"
+        )
+    return signer
 
 
 def _make(folder: Path, path: Path) -> None:
@@ -142,15 +150,22 @@ def _make(folder: Path, path: Path) -> None:
     )
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     # The public key first: a private key that nobody trusts would sign versions that nobody loads.
-    (trusted / f"{key_id_of(key.public_key())}.pem").write_bytes(public)
-    scratch = folder / f".{PRIVATE_NAME}.{os.getpid()}"
-    with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(private)
-        file.flush()
-        os.fsync(file.fileno())
+    public_path = trusted / f"{key_id_of(key.public_key())}.pem"
+    _write_new(public_path, public, 0o644)
     try:
-        os.link(scratch, path)  # two learners that start at once agree on the first one's key
+        _write_new(path, private, 0o600)
     except FileExistsError:
-        pass
+        public_path.unlink()  # two learners that start at once agree on the first one's key
+
+
+def _write_new(path: Path, data: bytes, mode: int) -> None:
+    """Write a file whole or not at all: whoever looks meanwhile sees no half a key. FileExistsError."""
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(scratch, path)
     finally:
-        scratch.unlink()
+        scratch.unlink(missing_ok=True)

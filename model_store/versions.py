@@ -6,12 +6,20 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from model_store.errors import InvalidName
+
 MODEL_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _TEXT: Final = re.compile(r"([0-9]{1,6})/([0-9]{1,15})")
 
 
-class InvalidVersion(ValueError):  # noqa: N818
+class InvalidVersion(InvalidName):
     """Not the name of a version, or of a model; the message shows the form."""
+
+
+def check_model(name: str) -> None:
+    """Insist on a model's name. InvalidVersion."""
+    if not MODEL_NAME.fullmatch(name):
+        raise InvalidVersion(f"model name {name[:100]!r} must be 1 to 63 of a-z, 0-9 and '-', not '-' first")
 
 
 @dataclass(frozen=True, order=True)
@@ -27,8 +35,7 @@ class VersionId:
     examples: int
 
     def __post_init__(self) -> None:
-        if not MODEL_NAME.fullmatch(self.model):
-            raise InvalidVersion(f"model name {self.model!r} must be 1 to 63 of a-z, 0-9 and '-'")
+        check_model(self.model)
         if not 0 <= self.epoch < 10**6 or not 0 <= self.examples < 10**15:
             raise InvalidVersion(f"epoch {self.epoch} or number of examples {self.examples} is out of range")
 
@@ -46,5 +53,5 @@ class VersionId:
         """
         match = _TEXT.fullmatch(text)
         if match is None:
-            raise InvalidVersion(f"{text!r} is no version: write epoch/examples, such as 1/1250")
+            raise InvalidVersion(f"{text[:100]!r} is no version: write epoch/examples, such as 1/1250")
         return cls(model, int(match[1]), int(match[2]))
