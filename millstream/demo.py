@@ -135,7 +135,7 @@ class _Log:
     def __call__(self, line: str) -> None:
         with self._lock:
             if self._file is not None:
-                self._file.write(line + "\n")
+                self._file.write(f"{time.strftime('%H:%M:%S')} {line}\n")
                 self._file.flush()
         name, _, said = line.partition("|")
         if said.strip().startswith("ready: ") and not said.strip().startswith("ready: 0 "):
