@@ -83,6 +83,10 @@ class Manifest(Draft, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return sum(file.size for file in self.files.values())
 
 
+class _Format(msgspec.Struct, frozen=True):
+    format: int
+
+
 class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key_id: str
     manifest: msgspec.Raw
@@ -135,11 +139,12 @@ def decode_manifest(data: bytes) -> Manifest:
         Where it is of another format, or not canonical.
     """
     try:
+        found = msgspec.json.decode(data, type=_Format).format
+        if found != FORMAT:
+            raise Damaged(f"a manifest of format {found}; this program reads format {FORMAT}")
         manifest = msgspec.json.decode(data, type=Manifest)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise Damaged(f"not a manifest: {error}") from error
-    if manifest.format != FORMAT:
-        raise Damaged(f"a manifest of format {manifest.format}; this program reads format {FORMAT}")
     if encode_manifest(manifest) != data:
         raise Damaged("a manifest that is not in canonical form")
     return manifest

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import resources
-from types import FunctionType, MethodType
+from types import FunctionType
 from typing import Any, Final, NoReturn
 
 from model_store.errors import CannotPickle, Damaged, NotAllowed
@@ -91,11 +91,10 @@ class _Culprit:
 
 
 def _describe(value: Any) -> str:
-    if isinstance(value, (FunctionType, MethodType)):
-        code = value.__code__
-        kind = "a lambda" if value.__name__ == "<lambda>" else f"the function {value.__name__}"
-        return f"{kind} that is made inside other code, at {code.co_filename}:{code.co_firstlineno}"
-    return f"the class {value.__qualname__} of {value.__module__}, which is made inside a function"
+    if not isinstance(value, FunctionType):
+        return f"the class {value.__qualname__} of {value.__module__}, made inside a function"
+    kind = "a lambda" if value.__name__ == "<lambda>" else f"the function {value.__name__}, made inside another"
+    return f"{kind} ({value.__code__.co_filename}, line {value.__code__.co_firstlineno})"
 
 
 def loads(data: bytes, *, extra: frozenset[Global] = frozenset()) -> Any:

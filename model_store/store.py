@@ -6,6 +6,7 @@ A version's file is put last and create-only: it *is* the version.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -17,7 +18,8 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from model_store.backends import Backend, FolderBackend
-from model_store.errors import AlreadyExists, BadSignature, Damaged, NotFound, StoreError
+from model_store.contents import Content, Leftovers, objects_of
+from model_store.errors import AlreadyExists, BadSignature, Damaged, NotFound, Refused, StoreError
 from model_store.libraries import check_libraries, libraries
 from model_store.manifest import (
     Draft,
@@ -32,11 +34,12 @@ from model_store.manifest import (
 from model_store.restricted import Global, loads
 from model_store.retention import Retention, to_delete
 from model_store.signing import Signer, Trust, open_signer, open_trust
-from model_store.versions import VersionId
+from model_store.versions import VersionId, check_model
 
 _MOST_MANIFEST_BYTES: Final = 16 << 20
 _MOST_MODEL_BYTES: Final = 1 << 30
-_VERSION_PLACE: Final = re.compile(r"([a-z0-9-]+)/versions/(\d{6})/(\d{15})\.json")
+_VERSION_PLACE: Final = re.compile(r"([a-z0-9-]+)/versions/([0-9]{6})/([0-9]{15})\.json")
+_PIN_PLACE: Final = re.compile(r"[a-z0-9-]+/pins/([0-9]{6})-([0-9]{15})")
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,8 @@ class ModelStore:
         self._trust = trust
         self._signer = signer
         self._cap = cap_bytes
-        self._made: dict[VersionId, int] = {}
-        self._objects: dict[VersionId, frozenset[str]] = {}
+        self._known: dict[VersionId, Content] = {}
+        self._leftovers = Leftovers()
 
     # --- writing -----------------------------------------------------------------------------------
 
@@ -80,7 +83,9 @@ class ModelStore:
         AlreadyExists
             Where the version is there, with its manifest: compare it, nothing was changed.
         StoreUnavailable
-            Where it could not be written: nothing of it is visible.
+            Where it could not be written for certain: nothing of it is visible, or all. Publish it again.
+        Refused
+            Where the name is taken by what no trusted key signed.
         """
         if self._signer is None:
             raise StoreError("this process has no signing key and publishes nothing")
@@ -88,16 +93,19 @@ class ModelStore:
         manifest = Manifest(
             **{name: getattr(draft, name) for name in Draft.__struct_fields__}, libraries=libraries(), files=refs
         )
-        for name, data in files.items():
-            self._put_object(draft.version.model, refs[name].sha256, data)
         body = encode_manifest(manifest)
+        manifest = decode_manifest(body)  # as everyone will read it, before anything is written
+        for name, data in files.items():
+            if len(data) > self._cap:
+                raise StoreError(f"file {name!r} of version {draft.version} has {len(data)} bytes; at most {self._cap}")
+            self._put_object(draft.version.model, refs[name].sha256, data)
         key_id = self._signer.key_id
         sealed = seal(body, key_id, self._signer.sign(signed_bytes(body, key_id)))
         try:
             self._backend.put_new(_place(draft.version), sealed)
         except AlreadyExists as error:
             raise AlreadyExists(str(error), self.manifest(draft.version)) from error
-        self._note(manifest)
+        self._known[manifest.version] = Content.of(manifest)
         return manifest
 
     def _put_object(self, model: str, sha256: str, data: bytes) -> None:
@@ -106,14 +114,21 @@ class ModelStore:
             self._backend.put_new(name, data)
         except AlreadyExists:
             # Named by its content: the same bytes, unless the disk changed them since.
-            if hashlib.sha256(self._backend.get(name, self._cap)).hexdigest() != sha256:
+            if not self._is_whole(name, sha256):
                 self._backend.delete(name)
                 self._backend.put_new(name, data)
+
+    def _is_whole(self, name: str, sha256: str) -> bool:
+        try:
+            return hashlib.sha256(self._backend.get(name, self._cap)).hexdigest() == sha256
+        except (Damaged, NotFound):
+            return False
 
     # --- reading -----------------------------------------------------------------------------------
 
     def versions(self, model: str, epoch: int | None = None) -> list[VersionId]:
         """Return the versions of a model, oldest first; only those that are completely there."""
+        check_model(model)
         prefix = f"{model}/versions" if epoch is None else f"{model}/versions/{epoch:06d}"
         found = []
         for name in self._backend.names(prefix):
@@ -136,19 +151,29 @@ class ModelStore:
         ------
         NotFound, Refused
         """
-        data = self._backend.get(_place(version), _MOST_MANIFEST_BYTES)
+        data = self._sealed(version)
         if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
             raise Damaged(f"version {version} is not the one that was announced")
+        return self._verified(version, data)
+
+    def _sealed(self, version: VersionId) -> bytes:
+        try:
+            return self._backend.get(_place(version), _MOST_MANIFEST_BYTES)
+        except NotFound:
+            raise NotFound(f"model {version.model} has no version {version}") from None
+
+    def _verified(self, version: VersionId, data: bytes) -> Manifest:
         body, key_id, signature = unseal(data)
         self._trust.verify(key_id, signature, signed_bytes(body, key_id))
         manifest = decode_manifest(body)
         if manifest.version != version:
-            raise BadSignature(f"what stands at {version} was signed as version {manifest.version}")
+            signed = f"{manifest.version} of model {manifest.version.model}"
+            raise BadSignature(f"what stands at version {version} of model {version.model} was signed as {signed}")
         return manifest
 
     def manifest_sha256(self, version: VersionId) -> str:
         """Return the hash of a version's file, as announcements carry it."""
-        return hashlib.sha256(self._backend.get(_place(version), _MOST_MANIFEST_BYTES)).hexdigest()
+        return hashlib.sha256(self._sealed(version)).hexdigest()
 
     def read(self, manifest: Manifest, file: str) -> bytes:
         """Return the bytes of a file of a version, size and hash checked. NotFound; Damaged."""
@@ -205,47 +230,52 @@ class ModelStore:
 
     def pinned(self, model: str) -> set[VersionId]:
         """Return the pinned versions."""
-        names = [name.rpartition("/")[2].split("-") for name in self._backend.names(f"{model}/pins")]
-        return {VersionId(model, int(epoch), int(examples)) for epoch, examples in names}
+        check_model(model)
+        matches = map(_PIN_PLACE.fullmatch, self._backend.names(f"{model}/pins"))
+        return {VersionId(model, int(match[1]), int(match[2])) for match in matches if match}
 
     def prune(self, model: str, retention: Retention, keep: Collection[VersionId]) -> Pruned:
-        """Delete what the retention lets go of: versions first, then objects that no version has."""
-        versions = self.versions(model)
-        going = to_delete([(v, self._made_at(v)) for v in versions], retention, {*keep, *self.pinned(model)})
-        if not going:
-            return Pruned((), 0)
+        """Delete what the retention lets go of: versions first, then objects that no version has.
+
+        Only the learner of the model calls this. What cannot be verified is left where it is.
+
+        Raises
+        ------
+        StoreUnavailable
+            Where the store cannot be read or written now: nothing that stays has lost anything.
+        """
+        contents = self._contents(model)
+        made = [(version, content.made_ms) for version, content in contents.items() if content.made_ms is not None]
+        going = to_delete(made, retention, {*keep, *self.pinned(model)})
         gone = set(going)
-        stays = set().union(*(self._objects_of(version) for version in versions if version not in gone))
-        orphans = set().union(*(self._objects_of(version) for version in going)) - stays
+        used = objects_of(content for version, content in contents.items() if version not in gone)
+        orphans = set(objects_of(contents[version] for version in going) - used)
         for version in going:
             self._backend.delete(_place(version))
-            self._made.pop(version, None)
-            self._objects.pop(version, None)
+            self._known.pop(version, None)
+        if self._leftovers.due(model):
+            there = [name.rpartition("/")[2] for name in self._backend.names(f"{model}/objects")]
+            orphans |= self._leftovers.look(model, there, used | orphans)
         for sha256 in orphans:
             self._backend.delete(_object(model, sha256))
         return Pruned(tuple(going), len(orphans))
 
-    def _made_at(self, version: VersionId) -> int:
-        self._know(version)
-        return self._made[version]
+    def _contents(self, model: str) -> dict[VersionId, Content]:
+        contents = {}
+        for version in self.versions(model):
+            if version not in self._known:
+                with contextlib.suppress(NotFound):  # deleted since it was listed
+                    self._known[version] = self._content(version)
+            if version in self._known:
+                contents[version] = self._known[version]
+        return contents
 
-    def _objects_of(self, version: VersionId) -> frozenset[str]:
-        self._know(version)
-        return self._objects[version]
-
-    def _know(self, version: VersionId) -> None:
-        """Read a manifest once: a learner prunes for weeks, and versions never change."""
-        if version in self._made:
-            return
+    def _content(self, version: VersionId) -> Content:
+        data = self._sealed(version)
         try:
-            self._note(self.manifest(version))
-        except StoreError:
-            # Not ours to judge here: it is counted by age 0 and goes with the old ones.
-            self._made[version], self._objects[version] = 0, frozenset()
-
-    def _note(self, manifest: Manifest) -> None:
-        self._made[manifest.version] = manifest.created_at_ms
-        self._objects[manifest.version] = frozenset(ref.sha256 for ref in manifest.files.values())
+            return Content.of(self._verified(version, data))
+        except Refused:
+            return Content.refused(data)
 
 
 def _place(version: VersionId) -> str:
@@ -274,6 +304,8 @@ def open_store(address: str | Path, keys: Path, *, sign: bool) -> ModelStore:
         if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
             raise StoreError(f"model store {text!r}: only folders are supported, as a path or file:///path")
         text = unquote(parts.path)
+    if not text or "\0" in text:
+        raise StoreError(f"model store {text!r}: name a folder, as a path or file:///path")
     signer = open_signer(keys) if sign else None
     return ModelStore(FolderBackend(Path(text)), open_trust(keys), signer)
 
