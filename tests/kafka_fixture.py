@@ -110,7 +110,9 @@ def _start_container() -> tuple[str, str]:
         "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
         "controller.quorum.voters": "1@localhost:9093",
     }
-    container = DockerContainer(IMAGE).with_bind_ports("9092/tcp", ("127.0.0.1", port))
+    container = DockerContainer(IMAGE)
+    # `with_bind_ports` takes no address, and without one the whole network can reach it.
+    container.ports["9092/tcp"] = ("127.0.0.1", port)
     container.with_envs(**{f"KAFKA_{name.upper().replace('.', '_')}": value for name, value in settings.items()})
     name = f"millstream-test-{uuid.uuid4().hex[:8]}"
     container.with_name(name).start()
