@@ -39,6 +39,11 @@ class TransactionLimits:
     deadline_ms: int = 8_000
     broker_ms: int = 10_000
 
+    @property
+    def open_ms(self) -> int:
+        """What opening may take. Nothing is at stake yet, and a new broker first makes its own topics."""
+        return 2 * self.broker_ms
+
     def __post_init__(self) -> None:
         if not self.request_ms < self.delivery_ms < self.deadline_ms < self.broker_ms:
             raise ValueError(f"each must be shorter than the next: {self}")
@@ -75,7 +80,7 @@ class Transactions:
             transaction_timeout_ms=self._limits.broker_ms,
             request_timeout_ms=self._limits.request_ms,
             delivery_timeout_ms=self._limits.delivery_ms,
-            max_block_ms=self._limits.request_ms,
+            max_block_ms=self._limits.open_ms,
             bootstrap_timeout_ms=self._limits.broker_ms,
             linger_ms=5,
             batch_size=1 << 17,
@@ -85,7 +90,7 @@ class Transactions:
 
     def open(self) -> None:
         """Fence whoever used this id before and abort what they left open."""
-        self._within_deadline(self._producer.init_transactions)
+        self._within_deadline(self._producer.init_transactions, self._limits.open_ms)
 
     def commit(self, outputs: Sequence[Output], places: Mapping[Partition, Place], group: Any) -> None:
         """Send `outputs` and commit `places` in one transaction.
@@ -97,7 +102,7 @@ class Transactions:
         Doubt
             Anything else. The transaction may or may not have happened.
         """
-        self._within_deadline(lambda: self._transact(outputs, places, group))
+        self._within_deadline(lambda: self._transact(outputs, places, group), self._limits.deadline_ms)
 
     def _transact(self, outputs: Sequence[Output], places: Mapping[Partition, Place], group: Any) -> None:
         producer = self._producer
@@ -118,18 +123,17 @@ class Transactions:
             producer.send_offsets_to_transaction(offsets, group)
         producer.commit_transaction()
 
-    def _within_deadline(self, work: Callable[[], object]) -> None:
+    def _within_deadline(self, work: Callable[[], object], limit_ms: int) -> None:
         if not self._usable:
             raise Doubt("this producer has failed before and is not used again")
         # A thread a transaction, and a daemon: one that never returns must not keep the process alive.
         attempt = _Attempt(work)
         thread = threading.Thread(target=attempt.run, name="transaction", daemon=True)
         thread.start()
-        thread.join(self._limits.deadline_ms / 1000)
+        thread.join(limit_ms / 1000)
         if thread.is_alive():
             self._abandon()
-            seconds = self._limits.deadline_ms / 1000
-            raise Doubt(f"no answer to a transaction of {self._id} within {seconds:g} s")
+            raise Doubt(f"no answer to a transaction of {self._id} within {limit_ms / 1000:g} s")
         error = attempt.error
         if error is not None:
             self._abandon()
