@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -33,16 +33,14 @@ class LearnerSettings:
     shard: int = 0
 
 
-class Control:
+class Control(Protocol):
     """What people have decided, as the learner needs to know it."""
 
     def is_paused(self) -> bool:
         """Tell whether learning is paused."""
-        return False
 
     def protected(self) -> set[VersionId]:
         """Return the versions that serve: retention keeps them."""
-        return set()
 
 
 class Learner:

@@ -28,6 +28,7 @@ from schemas.topics import Names
 if TYPE_CHECKING:
     from millstream.load import LoadedStream
     from millstream.settings import Settings
+    from millstream.stream import Stream
 
 _BROKER_WAIT_SECONDS: Final = 60.0
 _CURRENT_WAIT_SECONDS: Final = 30.0
@@ -69,7 +70,7 @@ def run_joiner(loaded: LoadedStream, settings: Settings, instance: str, new_epoc
             "`millstream topics describe STREAM` names the fix"
         )
         return 1
-    joiner_settings = JoinerSettings(names, _join_rules(loaded), partitions, loaded.stream.max_pending, new_epoch)
+    joiner_settings = JoinerSettings(names, join_rules(loaded.stream), partitions, loaded.stream.max_pending, new_epoch)
     try:
         store = DiskStore(settings.state(names) / f"joiner-{instance}")
     except LocalStoreError as error:
@@ -85,7 +86,7 @@ def run_learner(loaded: LoadedStream, settings: Settings, instance: str, new_epo
     store = open_store(settings.models, settings.keys, sign=True)
     switch = PauseSwitch(stream.name, say=say)
     follower = ModelsTopic(cluster, names.topic("models"), switch.follow, say)
-    checkpoints = Checkpoints(store, _definition(loaded), learning_rules(loaded), stream.retention)
+    checkpoints = Checkpoints(store, _definition(loaded), learning_rules(stream), stream.retention)
     pace = Pace(stream.checkpoint_every_ms / 1000, stream.checkpoint_examples)
     learner = Learner(LearnerSettings(names, pace, new_epoch), checkpoints, switch, say)
     follower.start()
@@ -98,9 +99,8 @@ def run_learner(loaded: LoadedStream, settings: Settings, instance: str, new_epo
         follower.close()
 
 
-def learning_rules(loaded: LoadedStream) -> LearningRules:
+def learning_rules(stream: Stream) -> LearningRules:
     """Return how a stream's model learns."""
-    stream = loaded.stream
     return LearningRules(
         target=stream.target,
         contract=stream.contract,
@@ -117,8 +117,8 @@ def _as_list(make: Callable[[], Any] | None) -> Iterable[Any]:
     return list(made) if isinstance(made, Iterable) else [made]
 
 
-def _join_rules(loaded: LoadedStream) -> JoinRules:
-    stream = loaded.stream
+def join_rules(stream: Stream) -> JoinRules:
+    """Return how a stream's labels are matched."""
     weight = stream.weight
     on_timeout = None if stream.on_timeout is None else stream.target.coerce(stream.on_timeout)
     return JoinRules(

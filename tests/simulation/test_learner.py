@@ -13,7 +13,8 @@ from simulation.log import Crash, MemoryLog, SimulatedLoop
 
 from consumers.checkpoints import Checkpoints, Definition, Pace
 from consumers.failures import Refused
-from consumers.learner import Control, Learner, LearnerSettings
+from consumers.feed import PauseSwitch
+from consumers.learner import Learner, LearnerSettings
 from consumers.learning import Learning, LearningRules
 from consumers.processor import Output
 from model_store import MemoryBackend, ModelStore, Retention, Signer, StoreUnavailable, Trust, VersionId
@@ -67,7 +68,7 @@ def make_learner(backend: MemoryBackend, definition: str = "d", **settings: Any)
     checkpoints = Checkpoints(store, Definition("sim", definition, "c"), RULES, Retention(last=5))
     pace = Pace(every=0.0, examples=1)
     said: list[str] = []
-    return Learner(LearnerSettings(NAMES, pace, **settings), checkpoints, Control(), said.append)
+    return Learner(LearnerSettings(NAMES, pace, **settings), checkpoints, PauseSwitch("sim"), said.append)
 
 
 def write(log: MemoryLog, number: int, sequence: int, features: dict[str, Any] | None = None) -> None:

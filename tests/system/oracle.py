@@ -70,7 +70,7 @@ def assert_versions_are_functions_of_the_log(stream: Stream, most: int = 200) ->
     """Chain and fingerprint of every version equal an offline replay from version 0; return the newest."""
     loaded = load_stream(stream.ref)
     store = open_store(str(stream.home / "models"), stream.home / "keys", sign=False)
-    rules = learning_rules(loaded)
+    rules = learning_rules(loaded.stream)
     definition = Definition(loaded.stream.name, loaded.definition, "", loaded.allowed)
     checkpoints = Checkpoints(store, definition, rules, loaded.stream.retention)
     versions = store.versions(loaded.stream.name)[-most:]

@@ -1,0 +1,166 @@
+"""A whole stream in this process: the real roles' processors in the real loop, on a real Kafka, as threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kafka import TopicPartition
+from kafka.admin import NewTopic
+
+from consumers.checkpoints import Checkpoints, Definition, NewEpoch, Pace
+from consumers.feed import ModelsTopic, PauseSwitch, VersionFeed
+from consumers.joiner import Joiner, JoinerSettings
+from consumers.learner import Learner, LearnerSettings
+from consumers.local_store import DiskStore
+from consumers.loop import Loop, LoopSettings
+from consumers.predictor import Predictor, PredictorSettings
+from consumers.processor import Processor
+from millstream import Stream
+from millstream.roles import join_rules, learning_rules
+from model_store import ModelStore, open_store
+from schemas.cluster import Cluster
+from schemas.events import Event, Example, Label, LabelValue, Prediction, read_example, read_prediction
+from schemas.topics import Names, partition_of, specs
+
+PARTITIONS = 2
+
+
+@dataclass(frozen=True)
+class WholeLoop:
+    """Sends events and labels, and reads what became of them."""
+
+    stream: Stream
+    cluster: Cluster
+    names: Names
+    store: ModelStore
+    producer: Any
+    raised: list[BaseException]
+
+    def event(self, event_id: str, features: dict[str, Any]) -> None:
+        made = Event(event_id, _now(), features)
+        self._send("features", event_id, made.encode())
+
+    def label(self, event_id: str, value: LabelValue) -> None:
+        self._send("labels", event_id, Label(event_id, value, _now()).encode())
+
+    def _send(self, kind: str, event_id: str, value: bytes) -> None:
+        number = partition_of(event_id, PARTITIONS)
+        self.producer.send(self.names.topic(kind), value, event_id.encode(), partition=number)
+
+    def predictions(self) -> list[Prediction]:
+        return [read_prediction(value) for value in self._read("predictions")]
+
+    def examples(self) -> list[Example]:
+        return [read_example(value) for value in self._read("examples")]
+
+    def _read(self, kind: str) -> Iterator[bytes]:
+        consumer = self.cluster.consumer(group_id=None)
+        try:
+            topic = self.names.topic(kind)
+            partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
+            consumer.assign(partitions)
+            consumer.seek_to_beginning(*partitions)
+            ends = consumer.end_offsets(partitions)
+            while any(consumer.position(partition) < ends[partition] for partition in partitions):
+                for records in consumer.poll(timeout_ms=200).values():
+                    yield from (record.value for record in records)
+        finally:
+            consumer.close(autocommit=False)
+
+    def learned(self) -> int:
+        """Return how many examples the newest version has learned; -1 without a version."""
+        versions = self.store.versions(self.stream.name)
+        return versions[-1].examples if versions else -1
+
+    def wait_until(self, condition: Callable[[], bool], what: str, seconds: float = 45) -> None:
+        self.producer.flush()
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if self.raised:
+                raise self.raised[0]
+            assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+            time.sleep(0.1)
+
+
+@contextmanager
+def whole_loop(
+    stream: Stream, bootstrap: str, prefix: str, home: Path, new_epoch: NewEpoch | None = None
+) -> Iterator[WholeLoop]:
+    """Run predictor, joiner and learner of a stream until the block ends; what they raised is raised then."""
+    cluster, names = Cluster(bootstrap), Names(stream.name, prefix)
+    _create_topics(cluster, names, stream)
+    store = open_store(home / "models", home / "keys", sign=True)
+    definition = Definition(stream.name, "definition", "contract")
+    feed, switch = VersionFeed(store, definition, stream.task), PauseSwitch(stream.name)
+    followers = [ModelsTopic(cluster, names.topic("models"), follow) for follow in (feed.follow, switch.follow)]
+    checkpoints = Checkpoints(store, definition, learning_rules(stream), stream.retention)
+    pace = Pace(stream.checkpoint_every_ms / 1000, stream.checkpoint_examples)
+    joiner_settings = JoinerSettings(names, join_rules(stream), PARTITIONS, stream.max_pending)
+    processors: dict[str, Processor] = {
+        "predictor": Predictor(PredictorSettings(names, stream.contract, PARTITIONS), feed),
+        "joiner": Joiner(joiner_settings, DiskStore(home / "joiner")),
+        "learner": Learner(LearnerSettings(names, pace, new_epoch), checkpoints, switch),
+    }
+    for follower in followers:
+        follower.start()
+        assert follower.wait_until_current(20)
+    producer = cluster.producer(linger_ms=5)
+    raised: list[BaseException] = []
+    try:
+        with _loops(cluster, names, processors, raised):
+            yield WholeLoop(stream, cluster, names, store, producer, raised)
+    finally:
+        producer.close()
+        for follower in followers:
+            follower.close()
+    if raised:
+        raise raised[0]
+
+
+@contextmanager
+def _loops(
+    cluster: Cluster, names: Names, processors: dict[str, Processor], raised: list[BaseException]
+) -> Iterator[None]:
+    def run(loop: Loop) -> None:
+        try:
+            loop.run()
+        except BaseException as error:  # noqa: BLE001 - raised again in the test's own thread
+            raised.append(error)
+
+    loops = [
+        Loop(cluster, LoopSettings(names.group(role), names.process(role, "0")), processor)
+        for role, processor in processors.items()
+    ]
+    threads = [threading.Thread(target=run, args=(loop,)) for loop in loops]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.stop()
+        for thread in threads:
+            thread.join(20)
+
+
+def _create_topics(cluster: Cluster, names: Names, stream: Stream) -> None:
+    wanted = specs(names, partitions=PARTITIONS, label_wait_ms=stream.label_wait_ms)
+    with cluster.admin() as admin:
+        there = set(admin.list_topics())
+        new = [
+            NewTopic(name=spec.name, num_partitions=spec.partitions, replication_factor=1, topic_configs=spec.config)
+            for spec in wanted
+            if spec.name not in there
+        ]
+        if new:
+            admin.create_topics(new)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
