@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import difflib
 import importlib
 import importlib.util
@@ -152,7 +153,13 @@ def load_module(file: StreamFile) -> ModuleType:
 
 
 def _folder_last(folder: Path) -> None:
-    """Put the folder at the end of the import path and nowhere else."""
+    """Put the folder at the end of the import path and nowhere else.
+
+    Our own packages are imported before that: an editable install finds them only after the whole path.
+    """
+    for package in sorted(OURS - {"tests"}):
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module(package)
     here = Path.cwd()
     sys.path[:] = [entry for entry in sys.path if (here if entry == "" else Path(entry)) != folder]
     sys.path.append(str(folder))
