@@ -1,0 +1,1 @@
+"""What Millstream is held to in figures; `python -m benchmarks --help` lists them."""

@@ -1,0 +1,82 @@
+"""`python -m benchmarks [NAME ...]`: measures, prints the table, and puts it into docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from benchmarks import latency, memory, throughput
+from benchmarks.figures import Figure
+from benchmarks.material import NoMaterial, rows
+from benchmarks.rig import Broken, Rig, rig
+from benchmarks.table import as_json, circumstances, markdown, put
+from benchmarks.throughput import QUICK, Size
+
+Benchmark = Callable[[Rig, Size], list[Figure]]
+BENCHMARKS: Final[dict[str, Benchmark]] = {
+    "predictor": throughput.predictor,
+    "joiner": throughput.joiner,
+    "pending": throughput.pending,
+    "learner": throughput.learner,
+    "latency": latency.latency,
+    "freshness": latency.freshness,
+    "swap": latency.swap,
+    "memory": memory.memory,
+}
+_PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
+
+
+def _arguments(given: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which to run: {', '.join(BENCHMARKS)} [all]")
+    parser.add_argument("--quick", action="store_true", help="small and once, to see that everything runs; no figures")
+    parser.add_argument("--rounds", type=int, help="of ours and the bare loop, one after the other [3]")
+    parser.add_argument("--json", action="store_true", help="print JSON, every round unrounded")
+    parsed = parser.parse_args(given)
+    unknown = [name for name in parsed.names if name not in BENCHMARKS]
+    if unknown:
+        parser.error(f"there is no benchmark {unknown[0]!r}; there are {', '.join(BENCHMARKS)}")
+    return parsed
+
+
+def main(given: Sequence[str]) -> int:
+    """Return 0 where every figure is as required, 1 where one is not, or could not be measured."""
+    arguments = _arguments(given)
+    size = QUICK if arguments.quick else Size()
+    if arguments.rounds:
+        size = replace(size, rounds=arguments.rounds)
+    names = arguments.names or list(BENCHMARKS)
+    try:
+        rows()
+        with rig() as there:
+            figures = [figure for name in names for figure in _measured(name, there, size)]
+    except (Broken, NoMaterial) as error:
+        print(error, file=sys.stderr)
+        return 1
+    made = circumstances(" ".join(["python -m benchmarks", *given]))
+    table = markdown(figures, made)
+    print(json.dumps(as_json(figures, made), indent=2) if arguments.json else table)
+    if not arguments.quick and set(names) == set(BENCHMARKS):
+        put(_PAGE, table)
+        print(f"the table is in {_PAGE.name}", file=sys.stderr)
+    return 0 if all(figure.met for figure in figures) else 1
+
+
+def _measured(name: str, there: Rig, size: Size) -> list[Figure]:
+    began = time.monotonic()
+    figures = BENCHMARKS[name](there, size)
+    for each in figures:
+        verdict = "met" if each.met else "not met"
+        print(f"{each.name}: {each.measured.median:.3g} {each.unit}, {verdict}", file=sys.stderr)
+    print(f"{name} took {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    return figures
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,224 @@
+"""How long things take, measured from outside: sent by one process, read (committed) by this one."""
+
+from __future__ import annotations
+
+import gc
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from kafka import TopicPartition
+
+from benchmarks.figures import Figure, Spread, percentile, ratios
+from benchmarks.material import outcome_bytes
+from benchmarks.rig import PARTITIONS, Broken, Process, Rig, until
+from benchmarks.throughput import Size, publish_untrained
+from schemas.events import read_example, read_prediction
+from schemas.topics import Names
+
+RATE: Final = 500.0
+_WARM_UP_SECONDS: Final = 2.0
+_FRESH_RATE: Final = 100.0
+_LABEL_DELAY_EVENTS: Final = 50
+
+
+@dataclass
+class Arrivals:
+    """What was read: (ns of the monotonic clock, key, value), in the order of reading."""
+
+    seen: list[tuple[int, bytes, bytes]] = field(default_factory=list)
+
+    def delays(self, skip: float) -> list[float]:
+        """Return ms from sent to read, without what was sent in the first `skip` seconds."""
+        first = min(int(key) for _, key, _ in self.seen) + int(skip * 1e9)
+        return [(at - int(key)) / 1e6 for at, key, _ in self.seen if int(key) >= first]
+
+
+@contextmanager
+def _reading(rig: Rig, topic: str) -> Iterator[Arrivals]:
+    """Read what comes to a topic from now on, in a thread."""
+    arrivals, stop = Arrivals(), threading.Event()
+    ends = rig.ends(topic)
+    reader = rig.cluster.consumer()
+    reader.assign(list(ends))
+    for place, end in ends.items():
+        reader.seek(place, end)
+
+    def follow() -> None:
+        while not stop.is_set():
+            polled = reader.poll(timeout_ms=100)
+            now = time.monotonic_ns()
+            for records in polled.values():
+                arrivals.seen += [(now, record.key, record.value) for record in records]
+
+    thread = threading.Thread(target=follow, daemon=True)
+    gc.collect()
+    gc.freeze()
+    thread.start()
+    try:
+        yield arrivals
+    finally:
+        stop.set()
+        thread.join()
+        reader.close()
+        gc.unfreeze()
+
+
+def _send(rig: Rig, topic: str, rate: float, seconds: float, *labels: str) -> Process:
+    return rig.python("benchmarks.sender", rig.cluster.bootstrap, topic, str(rate), str(seconds), *labels)
+
+
+def _round(rig: Rig, features: str, out: str, process: Process, seconds: float) -> list[float]:
+    """Send for a while through a process that is ready, and return the delays (ms)."""
+    with _reading(rig, out) as arrivals:
+        sent = json.loads(_send(rig, features, RATE, seconds).wait(seconds + 30))
+        until(lambda: len(arrivals.seen) >= len(sent), 20, f"{out}: not everything comes")
+        process.require()
+    if {key.decode() for _, key, _ in arrivals.seen} != set(sent):
+        raise Broken(f"{out}: what was read is not what was sent")
+    return arrivals.delays(_WARM_UP_SECONDS)
+
+
+def latency(rig: Rig, size: Size) -> list[Figure]:
+    """p99 from features sent to prediction readable, against the bare transactional loop."""
+    names = rig.names("latency")
+    features = names.topic("features")
+    out = rig.topic("latency-bare", PARTITIONS)
+    publish_untrained(rig, names)
+    ours: list[list[float]] = []
+    bare: list[list[float]] = []
+    for number in range(size.rounds):
+        process = rig.role("predictor", names)
+        try:
+            rig.drained(names.group("predictor"), [features], process)
+            ours.append(_round(rig, features, names.topic("predictions"), process, size.seconds))
+        finally:
+            process.end()
+        name = f"latency-bare-{number}"
+        process = rig.bare(name, out, outcome_bytes(), PARTITIONS, [features])
+        try:
+            rig.drained(name, [features], process)
+            bare.append(_round(rig, features, out, process, size.seconds))
+        finally:
+            process.end()
+    tails = [[percentile(each, 0.99) for each in rounds] for rounds in (ours, bare)]
+    absolute = {
+        "ours, p99 ms": Spread(tuple(tails[0])),
+        "bare, p99 ms": Spread(tuple(tails[1])),
+        "ours, p50 ms": Spread(tuple(percentile(each, 0.5) for each in ours)),
+        "bare, p50 ms": Spread(tuple(percentile(each, 0.5) for each in bare)),
+    }
+    what = "prediction latency, exactly once, 500 events/s, features sent to prediction readable: p99 against bare"
+    return [Figure("latency", what, ratios(*tails), "", "at most", 1.5, absolute)]
+
+
+def swap(rig: Rig, size: Size) -> list[Figure]:
+    """The longest wait while 3 MB versions roll over every second, over the p99 without."""
+    names = rig.names("swap")
+    features, predictions = names.topic("features"), names.topic("predictions")
+    publish_untrained(rig, names)
+    process = rig.role("predictor", names)
+    more, still, rolling = [], [], []
+    served = []
+    try:
+        process.until_ready()
+        _roll(rig, names, 1.0).wait(60)
+        for _ in range(size.rounds):
+            without = percentile(_round(rig, features, predictions, process, size.seconds), 0.99)
+            roller = _roll(rig, names, size.seconds + 8)
+            before = rig.ends(predictions)
+            longest = max(_round(rig, features, predictions, process, size.seconds))
+            served.append(float(len(_versions(rig, predictions, before))))
+            roller.wait(60)
+            more.append(longest - without)
+            still.append(without)
+            rolling.append(longest)
+    finally:
+        process.end()
+    if min(served) < size.seconds / 2:
+        raise Broken(f"only {min(served):.0f} versions were served in {size.seconds:g} s")
+    return [
+        Figure(
+            "swap",
+            "swap: 500 events/s, 3 MB versions roll over each second: longest features-to-prediction minus p99 without",
+            Spread(tuple(more)),
+            "ms",
+            "at most",
+            50,
+            {
+                "longest while rolling, ms": Spread(tuple(rolling)),
+                "p99 without, ms": Spread(tuple(still)),
+                "versions served": Spread(tuple(served)),
+            },
+        )
+    ]
+
+
+def _roll(rig: Rig, names: Names, seconds: float) -> Process:
+    home = str(rig.folder / names.prefix)
+    return rig.python("benchmarks.roller", home, rig.cluster.bootstrap, names.prefix, str(seconds))
+
+
+def _versions(rig: Rig, topic: str, since: dict[TopicPartition, int]) -> set[str]:
+    return {read_prediction(value).outcome.version for value in rig.values(topic, since)}
+
+
+def freshness(rig: Rig, size: Size) -> list[Figure]:
+    """Label sent to the first prediction by a version that learned it; the whole loop as processes."""
+    names = rig.names("freshness")
+    predictions = names.topic("predictions")
+    publish_untrained(rig, names)
+    processes = [rig.role(role, names) for role in ("predictor", "joiner", "learner")]
+    tails, middles = [], []
+    try:
+        for process in processes:
+            process.until_ready()
+        for _ in range(size.rounds):
+            learned = sum(1 for _ in rig.values(names.topic("examples"), {}))
+            delays = _fresh_round(rig, names, predictions, size.seconds * 2, learned)
+            tails.append(percentile(delays, 0.95))
+            middles.append(percentile(delays, 0.5))
+    finally:
+        for process in processes:
+            process.end()
+    absolute = {"p95, s": Spread(tuple(tails)), "p50, s": Spread(tuple(middles))}
+    what = "label sent to first prediction by a version that learned it, model under 1 MB: p95"
+    return [Figure("freshness", what, Spread(tuple(tails)), "s", "at most", 2.0, absolute)]
+
+
+def _fresh_round(rig: Rig, names: Names, predictions: str, seconds: float, learned: int) -> list[float]:
+    labels = (names.topic("labels"), str(_LABEL_DELAY_EVENTS))
+    with _reading(rig, predictions) as arrivals:
+        sent: dict[str, int] = json.loads(
+            _send(rig, names.topic("features"), _FRESH_RATE, seconds, *labels).wait(seconds + 30)
+        )
+        until(lambda: len(arrivals.seen) >= seconds * _FRESH_RATE, 20, "not every prediction comes")
+    order = [read_example(value).event.event_id for value in rig.values(names.topic("examples"), {})]
+    positions = {name: number + 1 for number, name in enumerate(order)}
+    served = [(at, read_prediction(value).outcome.examples) for at, _, value in arrivals.seen]
+    return until_served(sent, positions, served, learned)
+
+
+def until_served(
+    sent: dict[str, int], positions: dict[str, int], served: list[tuple[int, int]], learned: int
+) -> list[float]:
+    """Return seconds from each label to the first prediction by a version of at least its place in the log.
+
+    The labels of the last three seconds have no predictions after them; those before must all have been served.
+    """
+    last = served[-1][0] - int(3e9)
+    delays = []
+    at = 0
+    for name in sorted((name for name in positions if name in sent), key=positions.__getitem__):
+        if positions[name] <= learned or sent[name] > last:
+            continue
+        while at < len(served) and served[at][1] < positions[name]:
+            at += 1
+        if at == len(served):
+            raise Broken(f"the label of {name} was never served")
+        delays.append((served[at][0] - sent[name]) / 1e9)
+    return delays

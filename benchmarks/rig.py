@@ -1,0 +1,231 @@
+"""A Kafka of the benchmark's own in a folder that goes away, its topics, and the processes that are measured."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+from kafka import TopicPartition
+from kafka.admin import MemberToRemove, NewTopic
+from kafka.errors import CoordinatorNotAvailableError, GroupIdNotFoundError, NotCoordinatorError
+
+from benchmarks.role import STREAM
+from millstream import admin
+from millstream.broker import EmbeddedBroker
+from schemas.cluster import Cluster
+from schemas.topics import DAY_MS, Names
+
+PARTITIONS: Final = 4
+_ROOT: Final = Path(__file__).resolve().parent.parent
+_END_SECONDS: Final = 20.0
+
+
+class Broken(Exception):  # noqa: N818
+    """A process that was to be measured ended by itself, or did not finish; the message has its last words."""
+
+
+class Process:
+    """A child that is measured."""
+
+    def __init__(self, arguments: Sequence[str], log: Path) -> None:
+        self._log = log
+        self._file = log.open("wb")
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            cwd=_ROOT,
+            env={**os.environ, "PYTHONHASHSEED": "0"},
+            stdout=self._file,
+            stderr=subprocess.STDOUT,
+        )
+        self.stats = psutil.Process(self._child.pid)
+
+    def require(self) -> None:
+        """Raise Broken where it has ended."""
+        if self._child.poll() is not None:
+            raise Broken(f"{self._log.name} ended with {self._child.returncode}: {self._words()}")
+
+    def until_ready(self) -> None:
+        """Wait until it says so."""
+
+        def ready() -> bool:
+            self.require()
+            return "ready:" in self._words()
+
+        until(ready, 30, f"{self._log.name} is not ready")
+
+    def wait(self, timeout: float) -> str:
+        """Wait for its own end and return what it printed."""
+        try:
+            code = self._child.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.end()
+            raise Broken(f"{self._log.name} did not end within {timeout:g} s: {self._words()}") from None
+        self._file.close()
+        if code != 0:
+            raise Broken(f"{self._log.name} ended with {code}: {self._words()}")
+        return self._words()
+
+    def end(self) -> None:
+        """End it in order, or by force."""
+        self._child.terminate()
+        try:
+            self._child.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+        self._file.close()
+
+    def _words(self) -> str:
+        return self._log.read_text(errors="replace")[-2000:].strip()
+
+
+class Rig:
+    """One broker and one folder, shared by all benchmarks of a run; each takes a prefix of its own."""
+
+    def __init__(self, folder: Path, cluster: Cluster) -> None:
+        self.folder = folder
+        self.cluster = cluster
+        self._count = 0
+
+    # --- topics ------------------------------------------------------------------------------------
+
+    def names(self, prefix: str) -> Names:
+        """Return a stream of its own, its topics made."""
+        names = Names(STREAM, f"{prefix}-")
+        admin.create(self.cluster, names, partitions=PARTITIONS, label_wait_ms=DAY_MS)
+        return names
+
+    def topic(self, name: str, partitions: int) -> str:
+        """Make a topic for a bare loop to write to, set up like predictions."""
+        with self.cluster.admin() as client:
+            config = {"message.timestamp.type": "LogAppendTime"}
+            client.create_topics([NewTopic(name, partitions, 1, topic_configs=config)], wait_for_metadata=True)
+        return name
+
+    def load(self, topic: str, records: Iterable[tuple[int, bytes | None, bytes]]) -> None:
+        """Put (partition, key, value) records on a topic."""
+        producer = self.cluster.producer(linger_ms=20, batch_size=1 << 18)
+        try:
+            for partition, key, value in records:
+                producer.send(topic, value, key, None, partition)
+            producer.flush(timeout=120)
+        finally:
+            producer.close()
+
+    def ends(self, *topics: str) -> dict[TopicPartition, int]:
+        """Return where the partitions of topics end."""
+        found = self.cluster.topic_info(*topics)
+        places = [TopicPartition(topic, each) for topic in topics for each in range(found[topic].partitions)]
+        with self._reader() as reader:
+            return dict(reader.end_offsets(places))
+
+    def times(self, topic: str, since: Mapping[TopicPartition, int]) -> list[int]:
+        """Return the broker's times (ms) of all records after `since`, in order."""
+        return sorted(record.timestamp for record in self._records(topic, since))
+
+    def values(self, topic: str, since: Mapping[TopicPartition, int]) -> Iterator[bytes]:
+        """Yield the values of all records after `since`, each partition's in order."""
+        return (record.value for record in self._records(topic, since))
+
+    def _records(self, topic: str, since: Mapping[TopicPartition, int]) -> Iterator[Any]:
+        ends = self.ends(topic)
+        with self._reader() as reader:
+            reader.assign(list(ends))
+            for place in ends:
+                reader.seek(place, since.get(place, 0))
+            while any(reader.position(place) < end for place, end in ends.items()):
+                for records in reader.poll(timeout_ms=500).values():
+                    yield from records
+
+    @contextmanager
+    def _reader(self) -> Iterator[Any]:
+        reader = self.cluster.consumer(max_poll_records=5000)
+        try:
+            yield reader
+        finally:
+            reader.close()
+
+    # --- processes ---------------------------------------------------------------------------------
+
+    def role(self, role: str, names: Names, model: str = "lr") -> Process:
+        """Start one of ours."""
+        arguments = [role, model, str(self.folder / names.prefix), self.cluster.bootstrap, names.prefix]
+        return self.python("benchmarks.role", *arguments)
+
+    def bare(self, name: str, out: str, extra: int, partitions: int, topics: Sequence[str]) -> Process:
+        """Start a bare loop."""
+        given = [self.cluster.bootstrap, name, out, str(extra), str(partitions), *topics]
+        return self.python("benchmarks.bare_loop", *given)
+
+    def python(self, *arguments: str) -> Process:
+        """Start a module."""
+        self._count += 1
+        return Process(arguments, self.folder / f"{self._count}-{arguments[0].rpartition('.')[2]}.log")
+
+    def forget(self, group: str, state: Path | None = None) -> None:
+        """Make a group begin anew, and delete what it kept."""
+        with self.cluster.admin() as client:
+            until(lambda: _deleted(client, group), 30, f"group {group} does not end")
+        if state is not None:
+            shutil.rmtree(state, ignore_errors=True)
+
+    def drained(self, group: str, topics: Sequence[str], process: Process, timeout: float = 300) -> None:
+        """Wait until a group has read all there is."""
+        with self.cluster.admin() as client:
+            ends = self.ends(*topics)
+
+            def done() -> bool:
+                process.require()
+                try:
+                    places = client.list_group_offsets(group)[group]
+                except (CoordinatorNotAvailableError, NotCoordinatorError):
+                    return False
+                at = {TopicPartition(*place): data.offset for place, data in places.items()}
+                return all(at.get(place, 0) >= end for place, end in ends.items())
+
+            until(done, timeout, f"{group} does not finish")
+
+
+def _deleted(client: Any, group: str) -> bool:
+    """Throw everybody out of a group and delete it; tell whether that has been done."""
+    try:
+        members = client.describe_groups([group])[group]["members"]
+        # A static member that ended is one until its session does.
+        gone = [MemberToRemove(group_instance_id=each["group_instance_id"]) for each in members]
+        if gone:
+            client.remove_group_members(group, gone)
+        return "OK" in str(client.delete_groups([group])[group])
+    except GroupIdNotFoundError:
+        return True
+    except (CoordinatorNotAvailableError, NotCoordinatorError):
+        return False
+
+
+def until(condition: Callable[[], bool], timeout: float, otherwise: str) -> None:
+    """Wait for a condition; Broken where it does not come."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise Broken(f"{otherwise} within {timeout:g} s")
+        time.sleep(0.1)
+
+
+@contextmanager
+def rig() -> Iterator[Rig]:
+    """Lend a broker in a folder of its own; both are gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="millstream-bench-"))
+    broker = EmbeddedBroker(folder / "broker", port=0)
+    try:
+        yield Rig(folder, Cluster(broker.start().bootstrap))
+    finally:
+        broker.stop()
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,32 @@
+"""One of our roles as a process, as `millstream predictor` and its like start it: `python -m benchmarks.role`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from benchmarks.material import MODELS
+from millstream import Stream
+from millstream.roles import run_joiner, run_learner, run_predictor
+from millstream.settings import Settings
+
+STREAM = "elec"
+
+
+def loaded(model: str) -> Any:
+    """Return the benchmark's stream as a stream file that was imported."""
+    stream = Stream(name=STREAM, task="binary", model=MODELS[model], label="class")
+    return SimpleNamespace(stream=stream, definition=f"benchmark-{model}", allowed=frozenset(), path="benchmarks")
+
+
+def main(role: str, model: str, home: str, bootstrap: str, prefix: str) -> int:
+    """Work until told to end."""
+    settings = Settings(Path(home), bootstrap, prefix)
+    run = {"predictor": run_predictor, "joiner": run_joiner, "learner": run_learner}[role]
+    return run(loaded(model), settings, "0")
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

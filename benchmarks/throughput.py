@@ -1,0 +1,216 @@
+"""How much each role gets through, beside a bare loop that alternates with it in the same run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from benchmarks import material
+from benchmarks.figures import Figure, Spread, rate, ratios
+from benchmarks.material import cycle, event, event_id, label, outcome_bytes, prediction
+from benchmarks.rig import PARTITIONS, Rig, until
+from model_store import open_store
+from schemas.topics import Names, partition_of
+
+_LEARNER_WARM_UP: Final = 3000
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured.
+
+    Attributes
+    ----------
+    rounds
+        Of ours and the bare loop, one after the other.
+    events, examples
+        A round, for predictor and joiner, and for the learner.
+    pending
+        Predictions that wait while the joiner is measured.
+    seconds
+        Of a round where time is measured.
+    first, last
+        Events after which memory is looked at.
+    """
+
+    rounds: int = 3
+    events: int = 80_000
+    examples: int = 45_000
+    pending: int = 1_000_000
+    seconds: float = 15.0
+    first: int = 20_000
+    last: int = 200_000
+
+
+QUICK: Final = Size(rounds=1, events=15_000, examples=12_000, pending=30_000, seconds=5.0, first=10_000, last=30_000)
+
+
+def predictor(rig: Rig, size: Size) -> list[Figure]:
+    """Events/s, exactly once, against the bare transactional loop."""
+    names = rig.names("predictor")
+    features, predictions = names.topic("features"), names.topic("predictions")
+    rig.load(
+        features,
+        (
+            (number % PARTITIONS, event_id(number).encode(), event(number, row).encode())
+            for number, row in cycle(size.events)
+        ),
+    )
+    publish_untrained(rig, names)
+    out = rig.topic("predictor-bare", PARTITIONS)
+    group = names.group("predictor")
+    ours, bare = [], []
+    for _ in range(size.rounds):
+        since = rig.ends(predictions)
+        process = rig.role("predictor", names)
+        try:
+            rig.drained(group, [features], process)
+        finally:
+            process.end()
+        ours.append(rate(rig.times(predictions, since), size.events // 8))
+        rig.forget(group)
+        bare.append(_bare(rig, "predictor-bare", out, outcome_bytes(), PARTITIONS, [features], size.events // 8))
+    return [
+        Figure(
+            "predictor",
+            "predictor, exactly once, one process: events/s against a bare transactional read-write loop",
+            ratios(ours, bare),
+            "",
+            "at least",
+            0.6,
+            {"ours, events/s": Spread(tuple(ours)), "bare, events/s": Spread(tuple(bare))},
+        )
+    ]
+
+
+def _bare(rig: Rig, name: str, out: str, extra: int, partitions: int, topics: list[str], warm_up: int) -> float:
+    since = rig.ends(out)
+    process = rig.bare(name, out, extra, partitions, topics)
+    try:
+        rig.drained(name, topics, process)
+    finally:
+        process.end()
+    measured = rate(rig.times(out, since), warm_up)
+    rig.forget(name)
+    return measured
+
+
+def publish_untrained(rig: Rig, names: Names) -> None:
+    """Have a learner publish and announce version 0."""
+    process = rig.role("learner", names)
+    try:
+        models = names.topic("models")
+        process.until_ready()
+        until(lambda: sum(rig.ends(models).values()) > 0, 30, "no version is announced")
+    finally:
+        process.end()
+
+
+def load_halves(rig: Rig, names: Names, count: int, start: int, labels: bool = True) -> None:
+    """Put predictions, and their labels, where a joiner reads them."""
+
+    def place(number: int) -> tuple[int, bytes]:
+        name = event_id(number)
+        return partition_of(name, PARTITIONS), name.encode()
+
+    rig.load(
+        names.topic("predictions"), ((*place(number), prediction(number, row)) for number, row in cycle(count, start))
+    )
+    if labels:
+        rig.load(names.topic("labels"), ((*place(number), label(number, row)) for number, row in cycle(count, start)))
+
+
+def joiner(rig: Rig, size: Size) -> list[Figure]:
+    """Examples/s against a bare copy of two topics into one, and with many pending against none."""
+    names = rig.names("joiner")
+    topics = [names.topic("predictions"), names.topic("labels")]
+    group, state = names.group("joiner"), rig.folder / names.prefix / "state"
+    load_halves(rig, names, size.events, 0)
+    out = rig.topic("joiner-bare", 1)
+    ours, bare = [], []
+    for _ in range(size.rounds):
+        ours.append(_join(rig, names, size.events // 8))
+        rig.forget(group, state)
+        # Two records of the bare copy are one example's worth.
+        bare.append(_bare(rig, "joiner-bare", out, 0, 1, topics, size.events // 4) / 2)
+    absolute = {"ours, examples/s": Spread(tuple(ours)), "bare, pairs of records/s": Spread(tuple(bare))}
+    what = "joiner: examples/s against a bare copy of two topics into one"
+    return [Figure("joiner", what, ratios(ours, bare), "", "at least", 0.4, absolute)]
+
+
+def _join(rig: Rig, names: Names, warm_up: int) -> float:
+    examples = names.topic("examples")
+    since = rig.ends(examples)
+    process = rig.role("joiner", names)
+    try:
+        rig.drained(names.group("joiner"), [names.topic("predictions"), names.topic("labels")], process)
+    finally:
+        process.end()
+    return rate(rig.times(examples, since), warm_up)
+
+
+def pending(rig: Rig, size: Size) -> list[Figure]:
+    """Examples/s of a joiner in which many predictions wait, against one in which none does."""
+    full, empty = rig.names("full"), rig.names("empty")
+    load_halves(rig, full, size.pending, 10_000_000, labels=False)
+    process = rig.role("joiner", full)
+    try:
+        rig.drained(full.group("joiner"), [full.topic("predictions"), full.topic("labels")], process, 600)
+    finally:
+        process.end()
+    count = size.events // 2
+    rates: dict[str, list[float]] = {"full": [], "empty": []}
+    for number in range(size.rounds):
+        for kind, names in (("empty", empty), ("full", full)):
+            load_halves(rig, names, count, number * count)
+            rates[kind].append(_join(rig, names, count // 8))
+    return [
+        Figure(
+            "pending",
+            f"joiner: examples/s with {size.pending:,} predictions pending against none",
+            ratios(rates["full"], rates["empty"]),
+            "",
+            "at least",
+            0.9,
+            {
+                f"{size.pending:,} pending, examples/s": Spread(tuple(rates["full"])),
+                "none pending, examples/s": Spread(tuple(rates["empty"])),
+            },
+        )
+    ]
+
+
+def learner(rig: Rig, size: Size) -> list[Figure]:
+    """Events/s with checkpoints and all metrics, against River's own evaluation in memory."""
+    names = rig.names("learner")
+    rig.load(names.topic("examples"), ((0, None, value) for value in material.examples(size.examples)))
+    figures = []
+    for model, title, bound in (("hat", "HoeffdingAdaptiveTree", 0.7), ("lr", "logistic regression", 0.4)):
+        ours, bare = [], []
+        for _ in range(size.rounds):
+            ours.append(_learn(rig, names, model, size.examples))
+            said = rig.python("benchmarks.bare_learner", model, str(size.examples), str(_LEARNER_WARM_UP)).wait(300)
+            bare.append(float(said))
+        absolute = {"ours, events/s": Spread(tuple(ours)), "progressive_val_score, events/s": Spread(tuple(bare))}
+        what = f"learner, {title}: events/s against progressive_val_score with the same metrics in memory"
+        figures.append(Figure(f"learner-{model}", what, ratios(ours, bare), "", "at least", bound, absolute))
+    return figures
+
+
+def _learn(rig: Rig, names: Names, model: str, count: int) -> float:
+    """Return events/s between the first checkpoint after the warm-up and the last."""
+    home = rig.folder / names.prefix
+    process = rig.role("learner", names, model)
+    try:
+        rig.drained(names.group("learner"), [names.topic("examples")], process)
+    finally:
+        process.end()
+    store = open_store(str(home / "models"), home / "keys", sign=False)
+    versions = [store.manifest(version) for version in store.versions("elec")]
+    marks = [(each.examples, each.created_at_ms) for each in versions if each.examples >= _LEARNER_WARM_UP]
+    if not marks or marks[-1][0] != count:
+        raise ValueError(f"the learner stopped at {marks[-1:]}, not at {count}")
+    rig.forget(names.group("learner"), home)
+    # The very last one waited for its time, with nothing left to learn.
+    (examples, began), (last, ended) = marks[0], [mark for mark in marks if mark[0] < count][-1]
+    return (last - examples) * 1000 / (ended - began)
