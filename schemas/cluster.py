@@ -33,6 +33,9 @@ _CONSUMER: Final[Mapping[str, Any]] = MappingProxyType(
         "isolation_level": "read_committed",
         # A reader that fell off retention must not jump silently.
         "auto_offset_reset": "none",
+        # A group that was joined before its topics were known everywhere gets no partitions; it joins
+        # again when the client next looks, which by default is after five minutes.
+        "metadata_max_age_ms": 10_000,
         "metrics_enabled": False,
     }
 )
