@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from kafka import TopicPartition
-from kafka.admin import NewTopic
 
 from consumers.checkpoints import Checkpoints, Definition, NewEpoch, Pace
 from consumers.feed import ModelsTopic, PauseSwitch, VersionFeed
@@ -21,12 +20,12 @@ from consumers.local_store import DiskStore
 from consumers.loop import Loop, LoopSettings
 from consumers.predictor import Predictor, PredictorSettings
 from consumers.processor import Processor
-from millstream import Stream
+from millstream import Stream, admin
 from millstream.roles import join_rules, learning_rules
 from model_store import ModelStore, open_store
 from schemas.cluster import Cluster
 from schemas.events import Event, Example, Label, LabelValue, Prediction, read_example, read_prediction
-from schemas.topics import Names, partition_of, specs
+from schemas.topics import Names, partition_of
 
 PARTITIONS = 2
 
@@ -94,7 +93,7 @@ def whole_loop(
 ) -> Iterator[WholeLoop]:
     """Run predictor, joiner and learner of a stream until the block ends; what they raised is raised then."""
     cluster, names = Cluster(bootstrap), Names(stream.name, prefix)
-    _create_topics(cluster, names, stream)
+    admin.create(cluster, names, partitions=PARTITIONS, label_wait_ms=stream.label_wait_ms)
     store = open_store(home / "models", home / "keys", sign=True)
     definition = Definition(stream.name, "definition", "contract")
     feed, switch = VersionFeed(store, definition, stream.task), PauseSwitch(stream.name)
@@ -147,19 +146,6 @@ def _loops(
             loop.stop()
         for thread in threads:
             thread.join(20)
-
-
-def _create_topics(cluster: Cluster, names: Names, stream: Stream) -> None:
-    wanted = specs(names, partitions=PARTITIONS, label_wait_ms=stream.label_wait_ms)
-    with cluster.admin() as admin:
-        there = set(admin.list_topics())
-        new = [
-            NewTopic(name=spec.name, num_partitions=spec.partitions, replication_factor=1, topic_configs=spec.config)
-            for spec in wanted
-            if spec.name not in there
-        ]
-        if new:
-            admin.create_topics(new)
 
 
 def _now() -> int:
