@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _PREDICTORS: Final = 2
 _LABEL_DELAY_EVENTS: Final = 50
 _SECONDS: Final = 20.0
-_READY_S: Final = 60.0
+_READY_S: Final = 120.0
 _SETTLE_S: Final = 60.0
 _LOOK_S: Final = 0.25
 _LINE_S: Final = 2.0
@@ -60,7 +60,7 @@ def run(name: str, settings: Settings, options: DemoOptions) -> int:
     DemoFailed
         Where there is no data for it, or it does not come to its end.
     """
-    stream, source = _subject(name, options.file)
+    stream, source, place = _subject(name, options.file)
     say = _Log(settings.home / "logs" / f"demo-{name}.log")
     tell: Callable[[str], None] = (lambda line: print(line, file=sys.stderr, flush=True)) if options.json else print
     with say, running.stopping() as stop:
@@ -85,11 +85,11 @@ def run(name: str, settings: Settings, options: DemoOptions) -> int:
         print_json(found)
     else:
         end = "millstream broker stop" if settings.bootstrap is None else None
-        print(demo_view.closing_words(found, stream.name, end))
+        print(demo_view.closing_words(found, name, place, end))
     return 0
 
 
-def _subject(name: str, file: str | None) -> tuple[Stream, Source]:
+def _subject(name: str, file: str | None) -> tuple[Stream, Source, str]:
     from millstream.load import load_stream
     from schemas.topics import NAME
 
@@ -99,7 +99,7 @@ def _subject(name: str, file: str | None) -> tuple[Stream, Source]:
     place = file or loaded.source
     if place is None:
         raise DemoFailed(f"the data of {name} does not come with River: name it with --file {name}.csv")
-    return loaded.stream, source_of(loaded.stream, place)
+    return loaded.stream, source_of(loaded.stream, place), place
 
 
 def _await_ready(supervisor: Supervisor, log: _Log, count: int, stop: threading.Event) -> float:

@@ -152,7 +152,7 @@ def summary(
     }
 
 
-def closing_words(found: Mapping[str, Any], stream: str, stop: str | None) -> str:
+def closing_words(found: Mapping[str, Any], stream: str, source: str, stop: str | None) -> str:
     """Return what happened and what to try next, for reading."""
     delay = found["label_to_served_ms"]
     rows = [
@@ -176,22 +176,20 @@ def closing_words(found: Mapping[str, Any], stream: str, stop: str | None) -> st
             f"  {label:<{wide}}" + "".join(f"{_number(each):>12}" for each in each_row) for label, each_row in values
         ]
     lines += ["", "Everything is still there. Look at it:", ""]
-    lines += [f"  millstream {command}" for command in _next(stream)]
+    lines += [f"  millstream {command}" for command in _next(stream, source)]
     if stop:
         lines += ["", f"The broker goes on running; `{stop}` stops it, what it holds stays."]
     return "\n".join(lines)
 
 
-def _next(stream: str) -> Sequence[str]:
+def _next(stream: str, source: str) -> Sequence[str]:
     return (
         f"status {stream}",
         f"examples {stream}",
         f"predictions {stream} --json --limit 3",
         f"models list {stream}",
-        f"run {stream} --predictors 2    # then, beside it:",
-        f"publish {stream} river:Phishing --rate 100 --label-delay 50"
-        if stream == "phishing"
-        else f"topics describe {stream}",
+        f"run {stream} --predictors 2    # and, beside it:",
+        f"publish {stream} {source} --rate 100 --label-delay 50",
     )
 
 

@@ -71,13 +71,14 @@ def test_the_summary_has_unrounded_numbers_and_the_delays_quantiles() -> None:
     assert found["metrics"]["served"]["all"]["ROCAUC"] == 0.9375123
     assert found["label_to_served_ms"] == {"median": 595.0, "p95": 1040.5, "swaps": 100}
     assert found["labels"]["joined"] == 640
-    words = demo_view.closing_words(found, "phishing", "millstream broker stop")
+    words = demo_view.closing_words(found, "phishing", "river:Phishing", "millstream broker stop")
     assert "median 595 ms, p95 1.04 s over 100 swaps" in words
     assert "millstream status phishing" in words
+    assert "millstream publish phishing river:Phishing" in words
     assert "`millstream broker stop` stops it" in words
 
 
 def test_without_a_swap_there_is_no_delay() -> None:
     found = demo_view.summary(_SCENE, [], _LABELS, 2.0, None, 62.5)
     assert found["label_to_served_ms"] == {"median": None, "p95": None, "swaps": 0}
-    assert "label to served" not in demo_view.closing_words(found, "phishing", None)
+    assert "label to served" not in demo_view.closing_words(found, "phishing", "river:Phishing", None)
