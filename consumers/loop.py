@@ -23,7 +23,7 @@ from kafka.structs import MemberState
 
 from consumers.failures import Doubt
 from consumers.processor import Batch, Output, Partition, Place, Positions, Processor
-from consumers.takeover import Interrupted, Takeover
+from consumers.takeover import Interrupted, Takeover, existing_topics
 from consumers.transaction import TransactionLimits, Transactions, failure_of
 from consumers.watchdog import ProgressWatch, TurnWatch
 from schemas.cluster import Cluster, NoBroker
@@ -142,6 +142,8 @@ class Loop:
         leaving.join(self._settings.limits.request_ms / 1000)
 
     def _work(self, consumer: KafkaConsumer, transactions: Transactions) -> None:
+        # Of a topic that does not exist the client asks, hundreds of times a second, and never joins.
+        existing_topics(self._cluster, self._processor.topics)
         transactions.open()
         consumer.subscribe(topics=list(self._processor.topics), listener=self._rebalances)
         self._unsettled_since = time.monotonic()

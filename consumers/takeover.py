@@ -13,7 +13,7 @@ from kafka.errors import KafkaTimeoutError
 
 from consumers.failures import Doubt, Refused
 from consumers.processor import Assignment, Partition, Place, Processor, Start
-from schemas.cluster import Cluster
+from schemas.cluster import Cluster, TopicInfo
 
 _POLL_MS: Final = 100
 _MOST_RECORDS: Final = 2000
@@ -21,6 +21,15 @@ _MOST_RECORDS: Final = 2000
 
 class Interrupted(Exception):  # noqa: N818 - nothing is wrong
     """The assignment changed again, or the role is to end: what was begun is dropped."""
+
+
+def existing_topics(cluster: Cluster, topics: Sequence[str]) -> dict[str, TopicInfo]:
+    """Return what the broker says of these topics; refuse where one is missing."""
+    infos = cluster.topic_info(*topics)
+    missing = set(topics) - set(infos)
+    if missing:
+        raise Refused(f"topic {min(missing)} does not exist: `millstream topics create STREAM` makes it")
+    return infos
 
 
 @dataclass(frozen=True)
@@ -72,10 +81,7 @@ class Takeover:
 
     def _describe(self, assigned: Sequence[Partition]) -> Assignment:
         consumer = self.consumer
-        infos = self.cluster.topic_info(*self.processor.topics)
-        missing = set(self.processor.topics) - set(infos)
-        if missing:
-            raise Refused(f"topic {min(missing)} does not exist: `millstream topics create STREAM` makes it")
+        infos = existing_topics(self.cluster, self.processor.topics)
         deadline = time.monotonic() + self.stable_seconds
         committed = {partition: self._committed(partition, deadline) for partition in assigned}
         partitions = [TopicPartition(*partition) for partition in assigned]

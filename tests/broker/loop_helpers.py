@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+from kafka import KafkaProducer
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
 from consumers.failures import Doubt, RoleFailure
@@ -246,6 +247,9 @@ def _main(bootstrap: str, prefix: str, *how: str) -> int:
     chosen = settings(prefix, words.get("instance", "0"))
     if "poll_interval_ms" in words:
         chosen = replace(chosen, poll_interval_ms=int(words["poll_interval_ms"]))
+
+    if "stuck" in words:
+        setattr(KafkaProducer, words["stuck"], lambda self: threading.Event().wait())
 
     def hang(batch: Batch) -> None:
         if "hang" in words and any(

@@ -178,7 +178,7 @@ def test_k9_lag_returns_to_0_behind_markers_and_the_metadata_stays(cluster: Clus
     with running(cluster, settings(topics), Copier(topics)) as run:
         for number, end in enumerate((writer.commit_transaction, writer.abort_transaction) * 2):
             writer.begin_transaction()
-            writer.send(topics + "in", b"%d" % number, partition=0)
+            writer.send(topics + "in", b"%d" % number, partition=0).get(timeout=SECONDS)
             end()
             until(
                 lambda: place(cluster, topics)[0] == ends(cluster, topics + "in")[TopicPartition(topics + "in", 0)],
@@ -219,6 +219,8 @@ def test_k10_nothing_to_read_is_no_stall(cluster: Cluster, topics: str) -> None:
         idle = len(run.processor.commits)
         until(lambda: len(run.processor.commits) > idle + 6 or run.ended, "many times the limit to pass")
         run.processor.hold = frozenset({Partition(topics + "in", 0)})
+        idle = len(run.processor.commits)
+        until(lambda: len(run.processor.commits) > idle + 1, "the pause")
         writer.commit_transaction()
         idle = len(run.processor.commits)
         until(lambda: len(run.processor.commits) > idle + 6 or run.ended, "many times the limit to pass")
@@ -296,9 +298,13 @@ def is_exact_prefix(cluster: Cluster, prefix: str) -> bool:
     return read(cluster, prefix + "out") == expected({0: numbered(0, 50)})
 
 
+def asks_to_make(request: Any) -> bool:
+    return bool(request.allow_auto_topic_creation and request.topics)
+
+
 def test_k12_no_topic_is_made_by_accident(cluster: Cluster, proxy: Proxy, topics: str) -> None:
     """Asking a broker about a topic makes it, unless the question says that it must not."""
-    makes = proxy.delay("Metadata", 0, times=None, when=lambda request: bool(request.allow_auto_topic_creation))
+    makes = proxy.delay("Metadata", 0, times=None, when=asks_to_make)
     put(cluster, topics + "in", numbered(0, 10))
     with running(Cluster(proxy.bootstrap), settings(topics), Copier(topics)) as run:
         until(lambda: is_exact(cluster, topics), "the copy")
