@@ -115,7 +115,8 @@ class FolderBackend:
             now = os.fstat(probe.fileno()).st_mtime
         for path, modified in left:
             if now - modified > _LEFT_OVER_SECONDS:
-                os.unlink(path)
+                with contextlib.suppress(OSError):  # one that stays keeps no other
+                    os.unlink(path)
 
     def put_new(self, name: str, data: bytes) -> None:
         path = self._path(name)
@@ -166,7 +167,7 @@ class FolderBackend:
                     raise Damaged(f"{name} in the store at {self._root} is no file")
                 if status.st_size > limit_bytes:
                     raise Damaged(f"{name} has {status.st_size} bytes; at most {limit_bytes} are read")
-                return file.read(limit_bytes)
+                return file.read(status.st_size)  # not the limit: so much memory would be asked for
         except (FileNotFoundError, NotADirectoryError):
             raise NotFound(f"{name} is not in the store at {self._root}") from None
         except IsADirectoryError:
@@ -178,11 +179,9 @@ class FolderBackend:
         check_name(prefix)
         found: list[str] = []
         try:
-            for where, _, files in os.walk(self._root / prefix, onerror=_raise):
+            for where, _, files in os.walk(self._root / prefix, onerror=_unless_gone):
                 place = os.path.relpath(where, self._root)
                 found.extend(f"{place}/{file}" for file in files)
-        except FileNotFoundError:
-            return []
         except OSError as error:
             raise self._unavailable(prefix, "listed", error) from error
         return sorted(name for name in found if _is_name(name))
@@ -205,9 +204,10 @@ def _reason(error: Exception) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
 
 
-def _raise(error: OSError) -> None:
+def _unless_gone(error: OSError) -> None:
     # A folder that cannot be read is not an empty one: a learner would take it for a store without versions.
-    raise error
+    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        raise error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,0 +1,200 @@
+"""One suite over the joiner's memory, on disk and not; and both beside a plain dict."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from consumers.local_store import DiskStore, LocalStore, LocalStoreError, MemoryStore
+
+Open = Callable[[], LocalStore]
+
+
+@pytest.fixture(params=["memory", "disk"])
+def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
+    """Return what closes the store as it is and opens it again."""
+    memory = MemoryStore()
+    opened: list[LocalStore] = []
+
+    def again() -> LocalStore:
+        for store in opened:
+            store.close()
+        opened[:] = [memory if request.param == "memory" else DiskStore(tmp_path / "local")]
+        return opened[0]
+
+    yield again
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def store(reopen: Open) -> LocalStore:
+    return reopen()
+
+
+def test_reads_see_what_was_put_before_it_is_committed(store: LocalStore) -> None:
+    assert store.get(b"a") is None
+    store.put(b"a", b"1")
+    assert store.get(b"a") == b"1"
+    store.put(b"a", b"2")
+    assert store.get(b"a") == b"2"
+    store.delete(b"a")
+    store.delete(b"a")
+    assert store.get(b"a") is None
+
+
+def test_an_empty_value_is_a_value(store: LocalStore) -> None:
+    store.put(b"a", b"")
+    assert store.get(b"a") == b""
+    assert list(store.scan(b"a", b"")) == [(b"a", b"")]
+
+
+def test_a_scan_is_in_the_order_of_bytes_from_its_start_within_its_prefix(store: LocalStore) -> None:
+    for key in (b"b\xff", b"b\x00", b"b", b"a\xff\xff", b"c", b"b\x80", b"bb"):
+        store.put(key, key.upper())
+    keys = [key for key, _ in store.scan(b"b", b"")]
+    assert keys == [b"b", b"b\x00", b"bb", b"b\x80", b"b\xff"]
+    assert [key for key, _ in store.scan(b"b", b"bb")] == [b"bb", b"b\x80", b"b\xff"]
+    assert [key for key, _ in store.scan(b"b", b"ba")] == [b"bb", b"b\x80", b"b\xff"]
+    assert list(store.scan(b"b", b"c")) == []
+    assert list(store.scan(b"nothing", b"")) == []
+    assert dict(store.scan(b"b", b""))[b"bb"] == b"BB"
+
+
+def test_a_scan_may_be_left_early_and_the_store_changed_then(store: LocalStore) -> None:
+    for number in range(10):
+        store.put(b"k%d" % number, b"")
+    first = next(iter(store.scan(b"k", b"")))
+    store.delete(first[0])
+    store.put(b"k", b"new")
+    assert [key for key, _ in store.scan(b"k", b"")] == [b"k", *(b"k%d" % number for number in range(1, 10))]
+
+
+def test_a_rollback_forgets_all_since_the_commit_and_nothing_else(store: LocalStore) -> None:
+    store.put(b"kept", b"1")
+    store.put(b"changed", b"1")
+    store.commit()
+    store.put(b"changed", b"2")
+    store.put(b"changed", b"3")
+    store.put(b"new", b"1")
+    store.delete(b"kept")
+    store.rollback()
+    assert list(store.scan(b"", b"")) == [(b"changed", b"1"), (b"kept", b"1")]
+    store.rollback()
+    assert store.get(b"kept") == b"1"
+
+
+def test_a_commit_survives_and_what_came_after_it_does_not(reopen: Open) -> None:
+    store = reopen()
+    store.put(b"a", b"1")
+    store.put(b"b", b"1")
+    store.commit()
+    store.commit()
+    store.put(b"a", b"2")
+    store.delete(b"b")
+    again = reopen()
+    assert list(again.scan(b"", b"")) == [(b"a", b"1"), (b"b", b"1")]
+
+
+def test_many_and_large_values_come_back(reopen: Open) -> None:
+    store = reopen()
+    for number in range(3000):
+        store.put(b"n%05d" % number, b"v%d" % number)
+    store.put(b"z" * 500, bytes(1 << 20))
+    store.commit()
+    again = reopen()
+    assert sum(1 for _ in again.scan(b"n", b"")) == 3000
+    assert again.get(b"n02999") == b"v2999"
+    assert again.get(b"z" * 500) == bytes(1 << 20)
+
+
+def test_a_file_that_is_no_store_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "data.mdb").write_bytes(b"not a store " * 1000)
+    with pytest.raises(LocalStoreError, match="delete the folder to have it rebuilt"):
+        DiskStore(tmp_path)
+
+
+# --- beside a dict ---------------------------------------------------------------------------------
+
+KEYS = st.binary(min_size=1, max_size=3) | st.sampled_from([b"p:1", b"p:2", b"p:3", b"q:1", b"\xff", b"\x00"])
+
+
+class BothAndADict(RuleBasedStateMachine):
+    """Whatever is done, in whatever order: both stores hold what a dict would."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.folder = Path(tempfile.mkdtemp())
+        self.memory = MemoryStore()
+        self.disk = DiskStore(self.folder)
+        self.now: dict[bytes, bytes] = {}
+        self.saved: dict[bytes, bytes] = {}
+
+    def both(self) -> tuple[LocalStore, LocalStore]:
+        return self.memory, self.disk
+
+    @rule(key=KEYS, value=st.binary(max_size=5))
+    def put(self, key: bytes, value: bytes) -> None:
+        self.now[key] = value
+        for store in self.both():
+            store.put(key, value)
+
+    @rule(key=KEYS)
+    def delete(self, key: bytes) -> None:
+        self.now.pop(key, None)
+        for store in self.both():
+            store.delete(key)
+
+    @rule()
+    def commit(self) -> None:
+        self.saved = dict(self.now)
+        for store in self.both():
+            store.commit()
+
+    @rule()
+    def rollback(self) -> None:
+        self.now = dict(self.saved)
+        for store in self.both():
+            store.rollback()
+
+    @rule()
+    def reopen(self) -> None:
+        self.now = dict(self.saved)
+        for store in self.both():
+            store.close()
+        self.disk = DiskStore(self.folder)
+
+    @rule(key=KEYS)
+    def get(self, key: bytes) -> None:
+        assert [store.get(key) for store in self.both()] == [self.now.get(key)] * 2
+
+    @rule(prefix=st.binary(max_size=2), start=st.binary(max_size=3), most=st.integers(0, 20))
+    def scan(self, prefix: bytes, start: bytes, most: int) -> None:
+        wanted = sorted((k, v) for k, v in self.now.items() if k.startswith(prefix) and k >= start)
+        for store in self.both():
+            found = [pair for pair, _ in zip(store.scan(prefix, start), range(most), strict=False)]
+            assert found == wanted[:most]
+
+    @invariant()
+    def hold_the_same(self) -> None:
+        if hasattr(self, "now"):
+            for store in self.both():
+                assert dict(store.scan(b"", b"")) == self.now
+
+    def teardown(self) -> None:
+        if hasattr(self, "disk"):
+            self.disk.close()
+            shutil.rmtree(self.folder)
+
+
+TestBothAndADict = BothAndADict.TestCase
+TestBothAndADict.settings = settings(
+    max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
