@@ -1,0 +1,220 @@
+"""Several processes of one group: they come, go, are stopped, displaced and killed, and nothing is lost or repeated."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from kafka.structs import TopicPartition
+from loop_helpers import (
+    SECONDS,
+    Copier,
+    Running,
+    child,
+    is_exact,
+    make_topics,
+    numbered,
+    places,
+    put,
+    read,
+    running,
+    settings,
+    until,
+    warmed,
+)
+from proxy import Proxy
+
+from consumers.failures import Doubt
+from millstream.broker import EmbeddedBroker
+from producers.outbox import Outbox, OutboxLimits
+from schemas.cluster import Cluster
+
+
+@pytest.fixture
+def cluster(bootstrap: str) -> Cluster:
+    return warmed(bootstrap)
+
+
+@contextmanager
+def flowing(cluster: Cluster, topic: str, partitions: int) -> Iterator[None]:
+    """Records that keep coming, some hundred a second, through whatever happens."""
+    done = threading.Event()
+
+    def flow() -> None:
+        outbox = Outbox(cluster, OutboxLimits(request_ms=1_000, delivery_ms=2_000))
+        number = 0
+        while not done.wait(0.02):
+            for _ in range(4):
+                outbox.send(topic, number % partitions, b"%d" % number, b"%d" % number, "record")
+                number += 1
+            outbox.settle()
+        outbox.drain(SECONDS)
+        outbox.close()
+
+    thread = threading.Thread(target=flow)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_three_processes_join_and_leave_while_records_flow(cluster: Cluster, prefix: str) -> None:
+    """Nobody has to start anew only because somebody else came or went."""
+    make_topics(cluster, prefix, 6)
+    runs: list[Running] = []
+    with flowing(cluster, prefix + "in", 6):
+        for number in range(3):
+            runs.append(Running(cluster, settings(prefix, str(number)), Copier(prefix)))
+            until(lambda: shared_by(runs), f"{number + 1} processes to share the partitions")
+        while len(runs) > 1:
+            runs.pop(0).stop()
+            until(lambda: shared_by(runs), f"{len(runs)} processes to share the partitions")
+    until(lambda: is_exact(cluster, prefix), "the copy to be whole")
+    runs.pop().stop()
+    assert is_exact(cluster, prefix)
+    assert sum(map(len, read(cluster, prefix + "in").values())) > 300
+
+
+def shared_by(runs: list[Running]) -> bool:
+    assert not any(run.ended for run in runs), [run.failure for run in runs]
+    held = [len(run.processor.assignments[-1]) if run.processor.assignments else 0 for run in runs]
+    # Each has also committed since, so that it is at work.
+    at_work = all(
+        run.processor.commits and set(run.processor.commits[-1]) == set(run.processor.assignments[-1])
+        for run in runs
+        if run.processor.assignments
+    )
+    return at_work and held == [6 // len(runs)] * len(runs)
+
+
+def test_k16_a_displaced_process_ends_in_time_and_moves_no_place(cluster: Cluster, prefix: str, bootstrap: str) -> None:
+    """Idle: nothing comes that it could be refused for, and the client only stops its heartbeats."""
+    make_topics(cluster, prefix)
+    put(cluster, prefix + "in", numbered(0, 50))
+    with child(bootstrap, prefix) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "ready\n"
+        until(lambda: offset(cluster, prefix) == 50, "50 records")
+        with running(cluster, settings(prefix), Copier(prefix)) as second:
+            _, said = first.communicate(timeout=settings(prefix).session_ms / 1000)
+            assert first.returncode == 75
+            assert "give this one its own --instance" in said
+            assert not second.ended
+            assert offset(cluster, prefix) == 50
+            put(cluster, prefix + "in", numbered(50, 100))
+            until(lambda: offset(cluster, prefix) == 100, "50 more")
+            second.stop()
+    assert is_exact(cluster, prefix)
+
+
+def offset(cluster: Cluster, prefix: str) -> int:
+    place = places(cluster, prefix + "group").get(TopicPartition(prefix + "in", 0))
+    return 0 if place is None else place.offset
+
+
+def test_k4_a_process_that_slept_past_its_session_moves_no_place_back(
+    cluster: Cluster, prefix: str, bootstrap: str
+) -> None:
+    make_topics(cluster, prefix)
+    put(cluster, prefix + "in", numbered(0, 50))
+    with child(bootstrap, prefix, "instance=sleeper") as sleeper:
+        assert sleeper.stdout is not None
+        assert sleeper.stdout.readline() == "ready\n"
+        until(lambda: offset(cluster, prefix) == 50, "50 records")
+        sleeper.send_signal(signal.SIGSTOP)
+        with running(cluster, settings(prefix, "other"), Copier(prefix)) as other:
+            until(lambda: other.processor.assignments[-1:] not in ([], [[]]), "the other to take over")
+            put(cluster, prefix + "in", numbered(50, 500))
+            until(lambda: offset(cluster, prefix) == 500, "450 more")
+            sleeper.send_signal(signal.SIGCONT)
+            # Awake, it either ends or joins again; the place stands or moves on, whatever it does.
+            put(cluster, prefix + "in", numbered(500, 550))
+            seen = [500]
+            until(lambda: seen.append(offset(cluster, prefix)) or seen[-1] == 550, "50 more")
+            assert seen == sorted(seen)
+            sleeper.kill()
+            sleeper.communicate(timeout=SECONDS)
+    assert read(cluster, prefix + "out")[0][:550] == [b"%d %d" % (n, n) for n in range(550)]
+
+
+# kafka-python leaves the socket of a refused connection open.
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_broker_killed_under_load_loses_nothing(tmp_path: Path, prefix: str) -> None:
+    broker = EmbeddedBroker(tmp_path / "broker", port=0)
+    broker.start(timeout=120)
+    try:
+        cluster = warmed(broker.status().bootstrap)
+        make_topics(cluster, prefix, 3)
+        ended: list[BaseException | None] = []
+        stop = threading.Event()
+
+        def attempt() -> None:
+            cluster.require(60)
+            run = Running(cluster, settings(prefix), Copier(prefix))
+            until(lambda: run.ended or stop.is_set(), "the end of the test", 120)
+            run.loop.stop()
+            ended.append(run.wait())
+
+        def supervise() -> None:
+            """Start the loop anew whenever it ends, as the supervisor does."""
+            while not stop.is_set():
+                attempt()
+
+        with flowing(cluster, prefix + "in", 3):
+            thread = threading.Thread(target=supervise)
+            thread.start()
+            until(lambda: sum(map(len, read(cluster, prefix + "out").values())) > 100, "a hundred records")
+            broker.kill()
+            time.sleep(4)  # the length of the outage is what is tested
+            broker.start(timeout=120)
+            before = sum(map(len, read(cluster, prefix + "out").values()))
+            until(lambda: sum(map(len, read(cluster, prefix + "out").values())) > before + 100, "a hundred more", 60)
+        until(lambda: is_exact(cluster, prefix), "the copy to be whole", 60)
+        stop.set()
+        thread.join()
+    finally:
+        broker.stop()
+    assert all(failure is None or isinstance(failure, Doubt) for failure in ended)
+    assert ended[-1] is None
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("delivery_ms", [3_000, 30_000], ids=["K14, batches expire", "K15, none expires"])
+def test_an_outage_of_six_seconds_loses_nothing_of_a_publisher(
+    cluster: Cluster, prefix: str, bootstrap: str, delivery_ms: int
+) -> None:
+    make_topics(cluster, prefix)
+    with Proxy(bootstrap) as proxy:
+        limits = OutboxLimits(request_ms=1_000, delivery_ms=delivery_ms)
+        outbox = Outbox(Cluster(proxy.bootstrap), limits)
+        for number in range(100):
+            outbox.send(prefix + "in", 0, b"", b"%d" % number, "record")
+        assert outbox.drain(SECONDS)
+        proxy.refuse()
+        back: list[float] = []
+
+        def end_outage() -> None:
+            back.append(time.monotonic())
+            proxy.refuse(False)
+
+        threading.Timer(6, end_outage).start()
+        for number in range(100, 200):
+            outbox.send(prefix + "in", 0, b"", b"%d" % number, "record")
+        assert outbox.drain(60)
+        # The client's own limit of 30 s on its waits between attempts took 10 s after an outage of 4.
+        assert 0 < time.monotonic() - back[0] < 5
+        outbox.close()
+        for thread in threading.enumerate():
+            if thread.name == "abandon-producer":
+                thread.join(10)
+    written = read(cluster, prefix + "in")[0]
+    assert sorted(set(written), key=int) == numbered(0, 200)
