@@ -171,6 +171,10 @@ class EmbeddedBroker:
         except psutil.TimeoutExpired as error:
             raise BrokerError(f"process {process.pid}, the broker, does not end; the disk may be stuck") from error
 
+    def address(self) -> str | None:
+        """Return ``host:port`` where it is running, else `None`: what `status` says, without a look at its data."""
+        return f"127.0.0.1:{self._port()}" if self._process() is not None else None
+
     def status(self) -> BrokerStatus:
         """Return what it is doing now."""
         process = self._process()

@@ -76,8 +76,9 @@ class Settings:
 
     @property
     def models(self) -> str:
-        """The model store's address: a folder, or what `store` names."""
-        return self.store or str(self.home / "models")
+        """The model store's address: a folder, or what `store` names; one of its own for each prefix."""
+        root = self.store or str(self.home / "models")
+        return f"{root}/{self.prefix}" if self.prefix else root
 
     @property
     def broker(self) -> Path:
@@ -117,11 +118,15 @@ class Settings:
                 f"the embedded broker in {self.broker} is not running: start it with `millstream broker start`, "
                 "or name another Kafka with MILLSTREAM_BOOTSTRAP"
             )
-        return Cluster(status.bootstrap, options)
+        return Cluster(address, options)
 
     def environment(self) -> dict[str, str]:
         """Return the variables that give a child process these same settings, whatever its flags' defaults."""
-        given = {"MILLSTREAM_HOME": str(self.home), "MILLSTREAM_PREFIX": self.prefix, "MILLSTREAM_STORE": self.models}
+        given = {
+            "MILLSTREAM_HOME": str(self.home),
+            "MILLSTREAM_PREFIX": self.prefix,
+            "MILLSTREAM_STORE": self.store or str(self.home / "models"),
+        }
         if self.bootstrap is not None:
             given["MILLSTREAM_BOOTSTRAP"] = self.bootstrap
         given |= {_KAFKA_PREFIX + name.upper(): _written(value) for name, value in self.kafka.items()}

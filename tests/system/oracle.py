@@ -31,6 +31,10 @@ class Stream:
     home: Path
 
     @property
+    def models(self) -> Path:
+        return self.home / "models" / self.prefix
+
+    @property
     def names(self) -> Names:
         return Names(load_stream(self.ref).stream.name, self.prefix)
 
@@ -69,7 +73,7 @@ def assert_once(ids: Iterator[str] | list[str], expected: set[str], what: str) -
 def assert_versions_are_functions_of_the_log(stream: Stream, most: int = 200) -> Manifest:
     """Chain and fingerprint of every version equal an offline replay from version 0; return the newest."""
     loaded = load_stream(stream.ref)
-    store = open_store(str(stream.home / "models"), stream.home / "keys", sign=False)
+    store = open_store(stream.models, stream.home / "keys", sign=False)
     rules = learning_rules(loaded.stream)
     definition = Definition(loaded.stream.name, loaded.definition, "", loaded.allowed)
     checkpoints = Checkpoints(store, definition, rules, loaded.stream.retention)

@@ -87,7 +87,7 @@ def status(stream: Stream) -> dict[str, object]:
 
 
 def newest(stream: Stream) -> int:
-    folder = stream.home / "models" / "phishing" / "versions"
+    folder = stream.models / "phishing" / "versions"
     return max((int(path.stem) for path in folder.glob("*/*.json")), default=-1)
 
 
