@@ -76,8 +76,7 @@ def _lines(name: str, path: Path, inferred: Inferred | None, source: str | None)
     yield f"Send it events: millstream publish {path.name} {_plain(source) if source else 'FILE'}"
     yield '"""'
     yield ""
-    yield f"from millstream import {'Feature, ' if _required(columns) else ''}Stream"
-    yield f"from river import {', '.join(_imported(model))}"
+    yield from _imports(path, model, bool(_required(columns)))
     yield ""
     if task != "anomaly" and _selected(columns):
         yield from _sequence("CATEGORIES", _selected(columns))
@@ -203,6 +202,14 @@ def _model(task: Task, columns: Sequence[Column]) -> list[str]:
         parts = inputs[0].split(" | ")
         parts = [parts[0], *(f"| {each}" for each in parts[1:])]
     return ["    model=lambda: (", *(f"        {each}" for each in parts), f"        | {_MODELS[task]}", "    ),"]
+
+
+def _imports(path: Path, model: Sequence[str], feature: bool) -> Iterator[str]:
+    """Yield the imports as import sorters want them: within a checkout of ours, ours come last and apart."""
+    ours = f"from millstream import {'Feature, ' if feature else ''}Stream"
+    rivers = f"from river import {', '.join(_imported(model))}"
+    inside = any((parent / "millstream" / "__init__.py").is_file() for parent in path.resolve().parents)
+    yield from [rivers, "", ours] if inside else [ours, rivers]
 
 
 def _imported(model: Sequence[str]) -> list[str]:

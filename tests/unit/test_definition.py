@@ -54,7 +54,7 @@ def definition_in(hash_seed: str, ref: str) -> str:
 
 def test_it_is_the_same_in_processes_with_different_hash_seeds(tmp_path: Path) -> None:
     ref = write_stream(tmp_path, RICH_MODEL, before=RICH)
-    texts = {definition_in(seed, ref) for seed in ("0", "1", "77")}
+    texts = {definition_in(seed, ref) for seed in ("0", "77")}
     assert len(texts) == 1
     text = texts.pop()
     assert "0x" not in text, "an address is no definition"

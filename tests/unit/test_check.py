@@ -1,0 +1,287 @@
+"""What `check` says of models that are right, and of each way in which one can be wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from user_files import forgetful, write_stream
+
+from millstream.check import CheckReport, check
+from millstream.load import load_stream
+
+__all__ = ["forgetful"]
+
+EVENTS = 120
+LR = "preprocessing.StandardScaler() | linear_model.LogisticRegression()"
+
+
+def report(folder: Path, model: str, more: str = "", *, task: str = "binary", before: str = "") -> CheckReport:
+    return check(load_stream(write_stream(folder, model, more, task=task, before=before)), EVENTS)
+
+
+def said(found: CheckReport, severity: str, about: str) -> str:
+    return "\n".join(each.text for each in found.findings if (each.severity, each.about) == (severity, about))
+
+
+@pytest.mark.parametrize(
+    ("model", "task"),
+    [
+        (LR, "binary"),
+        ("naive_bayes.GaussianNB()", "binary"),
+        ("tree.HoeffdingAdaptiveTreeClassifier(grace_period=20, seed=1)", "binary"),
+        ("forest.ARFClassifier(n_models=3, seed=1)", "binary"),
+        ("neighbors.KNNClassifier(engine=neighbors.LazySearch(window_size=50))", "binary"),
+        ("facto.FMClassifier(seed=1)", "binary"),
+        ("naive_bayes.GaussianNB()", "multiclass"),
+        ("preprocessing.StandardScaler() | linear_model.SoftmaxRegression()", "multiclass"),
+        ("forest.AMFClassifier(n_estimators=3, seed=1)", "multiclass"),
+        ("preprocessing.StandardScaler() | linear_model.LinearRegression()", "regression"),
+        ("forest.ARFRegressor(n_models=3, seed=1)", "regression"),
+        ("preprocessing.MinMaxScaler() | anomaly.HalfSpaceTrees(n_trees=3, height=4, seed=1)", "anomaly"),
+    ],
+)
+def test_models_that_can_be_trusted_have_no_error_and_no_warning(tmp_path: Path, model: str, task: str) -> None:
+    found = report(tmp_path, model, task=task)
+    assert found.errors == ()
+    assert found.warnings == ()
+    assert found.events >= 60
+    assert not found.predict_on_copy
+    assert "to the last bit" in said(found, "ok", "builds")
+    assert "goes on learning the same" in said(found, "ok", "saves")
+
+
+@pytest.mark.parametrize("name", ["phishing", "bananas", "elec2", "image-segments", "trump-approval", "shuttle"])
+def test_ready_made_streams_pass(name: str) -> None:
+    found = check(load_stream(name), EVENTS)
+    assert (found.errors, found.warnings) == ((), ())
+
+
+def test_a_text_pipeline_is_tried_on_texts(tmp_path: Path) -> None:
+    model = "compose.FuncTransformer(text_of) | feature_extraction.BagOfWords() | naive_bayes.MultinomialNB()"
+    found = report(tmp_path, model, before="def text_of(x):\n    return x['text'].lower()")
+    assert found.errors == ()
+    assert "1 of them text" in found.origin
+
+
+def test_text_without_a_name_for_its_feature_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    found = report(tmp_path, "feature_extraction.TFIDF() | naive_bayes.MultinomialNB()")
+    assert "TFIDF has no on=" in said(found, "error", "events")
+
+
+def test_events_are_made_from_the_contract(tmp_path: Path) -> None:
+    found = report(
+        tmp_path,
+        "compose.FuncTransformer(strict) | preprocessing.OneHotEncoder() | linear_model.LogisticRegression()",
+        """features={
+            "age": Feature(type="integer", minimum=18, maximum=20, required=True),
+            "share": Feature(type="number", minimum=-0.5, required=True),
+            "cold": Feature(type="number", maximum=-273.0, required=True),
+            "country": Feature(type="string", categories=("ch", "de"), required=True),
+            "vip": Feature(type="boolean", required=True),
+        }""",
+        before="""
+        def strict(x):
+            assert set(x) == {"age", "share", "cold", "country", "vip"}
+            assert 18 <= x["age"] <= 20 and isinstance(x["age"], int)
+            assert x["share"] >= -0.5 and x["cold"] <= -273.0
+            assert x["country"] in ("ch", "de") and isinstance(x["vip"], bool)
+            return {"country": x["country"], "vip": x["vip"]}
+        """,
+    )
+    assert found.errors == ()
+    assert found.origin == "events made from the contract"
+
+
+def test_a_model_that_cannot_do_without_a_feature_is_warned_of(tmp_path: Path) -> None:
+    found = report(
+        tmp_path,
+        "compose.FuncTransformer(ratio) | linear_model.LogisticRegression()",
+        'features={"a": Feature(minimum=1, maximum=2, required=True), "b": Feature(minimum=1, maximum=2)}',
+        before="def ratio(x):\n    return {'r': x['a'] / x['b']}",
+    )
+    assert found.errors == ()
+    assert "without 'b'" in said(found, "warning", "events")
+    assert "to the last bit" in said(found, "ok", "builds")
+
+
+def test_a_model_that_raises_on_every_event_is_an_error(tmp_path: Path) -> None:
+    found = report(
+        tmp_path,
+        "compose.FuncTransformer(bad) | linear_model.LogisticRegression()",
+        before="""
+        def bad(x):
+            raise ZeroDivisionError("of my own")
+        """,
+    )
+    assert "ZeroDivisionError: of my own" in said(found, "error", "events")
+
+
+# --- saving ------------------------------------------------------------------------------------------
+
+
+def test_a_lambda_is_named_with_the_way_out(tmp_path: Path) -> None:
+    found = report(tmp_path, "compose.FuncTransformer(lambda x: {'n': len(x)}) | linear_model.LogisticRegression()")
+    text = said(found, "error", "saves")
+    assert ".func is a lambda" in text
+    assert "write it as a def or class at the top of userfile.py" in text
+
+
+def test_a_local_function_is_named_with_the_way_out(tmp_path: Path) -> None:
+    before = "def make():\n    def inner(x):\n        return x\n    return inner"
+    found = report(tmp_path, "compose.FuncTransformer(make()) | linear_model.LogisticRegression()", before=before)
+    assert "inner, defined inside a function" in said(found, "error", "saves")
+
+
+def test_a_def_of_the_file_is_all_right(tmp_path: Path) -> None:
+    before = "def count(x):\n    return {'n': len(x)}"
+    found = report(tmp_path, "compose.FuncTransformer(count) | linear_model.LogisticRegression()", before=before)
+    assert found.errors == ()
+
+
+def test_what_the_restricted_loader_refuses_is_named(tmp_path: Path) -> None:
+    model = "compose.TargetTransformRegressor(linear_model.LinearRegression(), math.log, math.exp)"
+    found = report(tmp_path, model, task="regression", before="import math")
+    assert "the pickle names math." in said(found, "error", "saves")
+    assert "from a def of this file" in said(found, "error", "saves")
+
+
+def test_a_model_that_loses_something_when_saved_is_an_error(tmp_path: Path) -> None:
+    before = """
+    class Forgetful(linear_model.LogisticRegression):
+        def __getstate__(self):
+            return {**self.__dict__, "intercept": 0.0}
+    """
+    found = report(tmp_path, "Forgetful()", before=before)
+    assert "does not go on as the original" in said(found, "error", "saves")
+
+
+# --- building ----------------------------------------------------------------------------------------
+
+
+def test_the_same_object_each_time_is_an_error(tmp_path: Path) -> None:
+    found = report(tmp_path, "one", before="one = linear_model.LogisticRegression()")
+    assert "same object each time" in said(found, "error", "builds")
+
+
+def test_a_part_shared_by_two_builds_is_an_error(tmp_path: Path) -> None:
+    before = "scaler = preprocessing.StandardScaler()"
+    found = report(tmp_path, "compose.Pipeline(scaler, linear_model.LogisticRegression())", before=before)
+    assert "two builds share a part" in said(found, "error", "builds")
+
+
+def test_an_unseeded_model_is_warned_of_by_name(tmp_path: Path) -> None:
+    found = report(tmp_path, "forest.ARFRegressor(n_models=3)", task="regression")
+    assert found.errors == ()
+    assert "ARFRegressor (model)" in said(found, "warning", "seeds")
+    assert "have no seed" in said(found, "warning", "builds")
+    assert "goes on learning the same" in said(found, "ok", "saves"), "its generator is saved with it"
+
+
+def test_the_default_engine_of_nearest_neighbours_is_named_as_unseeded(tmp_path: Path) -> None:
+    found = report(tmp_path, "preprocessing.StandardScaler() | neighbors.KNNClassifier()")
+    assert found.errors == ()
+    assert "SWINN (model[KNNClassifier].engine)" in said(found, "warning", "seeds")
+
+
+def test_chance_in_the_users_own_code_is_an_error(tmp_path: Path) -> None:
+    before = "import random\ndef noisy(x):\n    return {k: v + random.random() for k, v in x.items()}"
+    found = report(tmp_path, "compose.FuncTransformer(noisy) | linear_model.LogisticRegression()", before=before)
+    assert "nothing in them is unseeded" in said(found, "error", "builds")
+
+
+# --- predicting --------------------------------------------------------------------------------------
+
+COUNTING = """
+class Counting(preprocessing.StandardScaler):
+    def transform_one(self, x):
+        self.learn_one(x)
+        return super().transform_one(x)
+"""
+HOARDING = """
+class Hoarding(linear_model.LogisticRegression):
+    def predict_proba_one(self, x):
+        self.asked = getattr(self, "asked", []) + [dict(x)]
+        return super().predict_proba_one(x)
+"""
+
+
+def test_a_model_that_predicting_changes_is_an_error_and_marked(tmp_path: Path) -> None:
+    found = report(tmp_path, "Counting() | linear_model.LogisticRegression()", before=COUNTING)
+    assert found.predict_on_copy
+    assert "predicting changes what the model learns" in said(found, "error", "predicts")
+
+
+def test_a_model_that_only_grows_by_predicting_is_warned_of(tmp_path: Path) -> None:
+    found = report(tmp_path, "Hoarding()", before=HOARDING)
+    assert found.errors == ()
+    assert not found.predict_on_copy
+    assert "predicting adds to it" in said(found, "warning", "predicts")
+
+
+def test_transformers_are_said_to_learn_with_the_model(tmp_path: Path) -> None:
+    found = report(tmp_path, LR)
+    assert said(found, "ok", "transformers").startswith("StandardScaler learns with the model")
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "feature_extraction.TargetAgg(by='country', how=stats.Mean())",
+        "feature_extraction.Agg(on='amount', by='country', how=utils.Rolling(stats.Mean, window_size=3))",
+        "preprocessing.PreviousImputer()",
+    ],
+)
+def test_a_feature_over_time_inside_the_model_is_warned_of_once(tmp_path: Path, part: str) -> None:
+    found = report(tmp_path, f"{part} | preprocessing.StandardScaler() | linear_model.LogisticRegression()")
+    assert found.errors == ()
+    text = said(found, "warning", "time")
+    assert "keeps a feature over time inside the model" in text
+    assert text.count("\n") == 0
+
+
+def test_a_window_of_time_is_an_error(tmp_path: Path) -> None:
+    part = "feature_extraction.Agg(on='a', by='b', how=utils.TimeRolling(stats.Mean, datetime.timedelta(days=7)))"
+    found = report(tmp_path, f"{part} | linear_model.LogisticRegression()", before="import datetime")
+    assert "is a TimeRolling" in said(found, "error", "time")
+
+
+# --- weight and metrics ------------------------------------------------------------------------------
+
+
+def test_a_weight_that_the_model_takes_is_all_right(tmp_path: Path) -> None:
+    assert "LogisticRegression takes" in said(report(tmp_path, LR, "weight={True: 20.0}"), "ok", "weight")
+
+
+@pytest.mark.parametrize(
+    ("model", "more", "task", "text"),
+    [
+        ("naive_bayes.GaussianNB()", "weight={True: 2.0}", "binary", "GaussianNB.learn_one takes no weight"),
+        (LR, "weight={'yes': 2.0}", "binary", "weight= names 'yes'"),
+        (LR, "weight={True: -1.0}", "binary", "weight= gave -1.0"),
+        (LR, "weight=lambda x, y: 1 / 0", "binary", "weight= raised ZeroDivisionError"),
+        (LR, "weight=lambda x, y: None", "binary", "weight= gave None"),
+        ("anomaly.HalfSpaceTrees(seed=1)", "weight={True: 2.0}", "anomaly", "has no meaning"),
+    ],
+)
+def test_a_weight_that_does_nothing_or_is_none_is_an_error(
+    tmp_path: Path, model: str, more: str, task: str, text: str
+) -> None:
+    assert text in said(report(tmp_path, model, more, task=task), "error", "weight")
+
+
+@pytest.mark.parametrize(
+    ("more", "severity", "text"),
+    [
+        ("metrics=lambda: metrics.Accuracy() + metrics.F1()", "ok", "Accuracy, F1"),
+        ("metrics=lambda: metrics.MAE()", "error", "MAE, which is no metric over classes"),
+        ("metrics=lambda: 1 / 0", "error", "ZeroDivisionError"),
+    ],
+)
+def test_metrics_must_fit_the_task(tmp_path: Path, more: str, severity: str, text: str) -> None:
+    assert text in said(report(tmp_path, LR, more), severity, "metrics")
+
+
+def test_a_source_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    found = report(tmp_path, LR, before='SOURCE = "river:NoSuchSet"')
+    assert "SOURCE: river:NoSuchSet is no data set" in said(found, "error", "events")
