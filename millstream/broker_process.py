@@ -1,7 +1,8 @@
 """What can be seen of the broker's process from outside: whether it lives, whether it answers, why it ended."""
 
-from __future__ import contextlib
+from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct

@@ -112,8 +112,8 @@ class Settings:
             return Cluster(self.bootstrap, options)
         from millstream.broker import EmbeddedBroker
 
-        status = EmbeddedBroker(self.broker).status()
-        if not status.running:
+        address = EmbeddedBroker(self.broker).address()
+        if address is None:
             raise NoBroker(
                 f"the embedded broker in {self.broker} is not running: start it with `millstream broker start`, "
                 "or name another Kafka with MILLSTREAM_BOOTSTRAP"
