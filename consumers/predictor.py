@@ -9,8 +9,9 @@ from typing import Final, Protocol
 
 import msgspec
 
+from consumers.outcomes import OutcomeWriter
 from consumers.processor import Assignment, Batch, Output, Partition, Place, Positions, Record, Start
-from consumers.river_model import NO_ANSWER, Answer, RiverModel, wire_value
+from consumers.river_model import NO_ANSWER, Answer, RiverModel
 from schemas import codec
 from schemas.codec import HEADER_BYTES, CodecError
 from schemas.contract import Contract, ContractError
@@ -22,6 +23,7 @@ _LONGEST_ID: Final = 1024
 _EVENT_HEADER: Final = codec.EVENT.header
 _PREDICTION_HEADER: Final = codec.PREDICTION.header
 _HAS_OUTCOME: Final = b"\x02"  # the second branch of [null, Outcome]
+WriteOutcome = Callable[[Answer, int, tuple[str, str] | None], bytes]
 
 
 @dataclass(frozen=True)
@@ -116,9 +118,10 @@ class Predictor:
         assert serving is not None  # noqa: S101 - paused() keeps records away until there is a version
         now = self._clock()
         outputs: list[Output] = []
-        for records in batch.values():
+        for partition, records in batch.items():
+            write = OutcomeWriter((serving.name, serving.epoch, serving.examples), now, partition).write
             for record in records:
-                self._answer(record, serving, now, outputs)
+                self._answer(record, serving, write, now, outputs)
         return outputs
 
     def tick(self, now_ms: int) -> list[Output]:
@@ -150,7 +153,9 @@ class Predictor:
 
     # --- one event ---------------------------------------------------------------------------------
 
-    def _answer(self, record: Record, serving: ServedVersion, now: int, outputs: list[Output]) -> None:
+    def _answer(
+        self, record: Record, serving: ServedVersion, write: WriteOutcome, now: int, outputs: list[Output]
+    ) -> None:
         event: Event | None = None
         failure: tuple[str, str] | None = None
         answer = NO_ANSWER
@@ -170,7 +175,7 @@ class Predictor:
             body = event.encode()[HEADER_BYTES:]
         elif body is None:
             body = _event_body(record, event, event.features)
-        outcome = _outcome(record, serving, now, answer, failure)
+        outcome = write(answer, record.offset, failure)
         event_id = event.event_id
         outputs.append(
             Output(
@@ -242,25 +247,3 @@ def _event_body(record: Record, event: Event, used: Features) -> bytes:
     if used is event.features and value is not None and value.startswith(_EVENT_HEADER):
         return value[HEADER_BYTES:]
     return Event(event.event_id, event.event_time, used, event.entity_key).encode()[HEADER_BYTES:]
-
-
-def _outcome(
-    record: Record, serving: ServedVersion, now: int, answer: Answer, failure: tuple[str, str] | None
-) -> bytes:
-    failed = failure is not None
-    return codec.OUTCOME.encode_body(
-        {
-            "prediction": None if failed else wire_value(answer.value),
-            "probabilities": None if failed else answer.wire_probabilities(),
-            "model": serving.name,
-            "epoch": -1 if failed else serving.epoch,
-            "examples": -1 if failed else serving.examples,
-            "predicted_at": now,
-            "source_topic": record.topic,
-            "source_partition": record.partition,
-            "source_offset": record.offset,
-            "error": None if failure is None else {"code": failure[0], "message": failure[1]},
-            "role": "serving",
-            "status": "error" if failed else "ok",
-        }
-    )

@@ -79,6 +79,27 @@ def _without_logical_types(node: Any) -> Any:
     return node
 
 
+def long(value: int) -> bytes:
+    r"""Return an Avro int or long: zigzag, seven bits a byte.
+
+    >>> long(-1), long(64)
+    (b'\x01', b'\x80\x01')
+    """
+    value = value << 1 if value >= 0 else ~(value << 1)
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def string(value: str) -> bytes:
+    """Return an Avro string: its length in bytes, then UTF-8."""
+    data = value.encode()
+    return long(len(data)) + data
+
+
 class Codec:
     """Encodes and decodes one kind of event.
 
