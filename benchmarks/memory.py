@@ -87,9 +87,17 @@ def _grown(rig: Rig, size: Size, role: str, load: Callable[[Rig, Names, int, int
         "at most",
         5,
         absolute,
-        "" if flat else "threads or file handles are not flat",
+        _note(role, flat, last.own - first.own),
         failed=not flat,
     )
+
+
+def _note(role: str, flat: bool, own: float) -> str:
+    if not flat:
+        return "threads or file handles are not flat"
+    if role == "joiner":
+        return f"pages of its store's file are counted, which the kernel takes back; without them it grew {own:.1f} MB"
+    return ""
 
 
 def _after(

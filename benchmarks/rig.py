@@ -72,7 +72,7 @@ class Process:
         self._file.close()
         if code != 0:
             raise Broken(f"{self._log.name} ended with {code}: {self._words()}")
-        return self._words()
+        return self._log.read_text()
 
     def end(self) -> None:
         """End it in order, or by force."""
