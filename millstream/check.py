@@ -102,7 +102,8 @@ class _Check:
     def _failed(self, error: TrialError) -> Finding:
         example = self._sample.examples[error.number]
         names = ", ".join(map(repr, list(example.features)[:8]))
-        text = f"the model raised on an event when asked to {error.doing}: {error} (its features: {names})"
+        first = " before it had learned anything" if error.number == 0 and error.doing == "predict" else ""
+        text = f"the model raised on an event when asked to {error.doing}{first}: {error} (its features: {names})"
         model = self._loaded.fresh_model()
         unnamed = [part.value for part in walk(model) if getattr(part.value, "on", "") is None]
         if unnamed:

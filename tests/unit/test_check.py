@@ -117,6 +117,11 @@ def test_a_model_that_raises_on_every_event_is_an_error(tmp_path: Path) -> None:
     assert "ZeroDivisionError: of my own" in said(found, "error", "events")
 
 
+def test_an_answer_that_is_no_number_before_anything_is_learned_is_said_to_be_that(tmp_path: Path) -> None:
+    found = report(tmp_path, "preprocessing.MinMaxScaler() | linear_model.LogisticRegression()")
+    assert "before it had learned anything: ModelError" in said(found, "error", "events")
+
+
 # --- saving ------------------------------------------------------------------------------------------
 
 
