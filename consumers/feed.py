@@ -1,57 +1,141 @@
-"""Following the models topic: one thread reads it, keeps the newest state of each key, and loads versions.
+"""Following the models topic: one thread reads it, keeps what it says, and has versions loaded.
 
-The topic is public and compacted: records may be repeated, forged, or older than what is known. Nothing
-from it is trusted but through the model store's signatures, and a version is only ever replaced by a newer
-one, or by what a serving decision names.
+The topic is public and compacted: records may be repeated, reordered, forged, or older than what is known.
+Nothing from it is trusted but through the model store's signatures, and a version is only ever replaced by
+a newer one, or by what a serving decision names.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from kafka import TopicPartition
-from kafka.errors import KafkaError
 
 from consumers.checkpoints import MODEL_FILE, Definition
-from consumers.identity import Probes
 from consumers.predictor import ServedVersion
 from consumers.river_model import ModelError, wrap
-from model_store import ModelStore, StoreError, VersionId
-from schemas.cluster import Cluster, NoBroker
+from model_store import BadSignature, InvalidVersion, ModelStore, Refused, StoreError, VersionId
+from schemas.cluster import Cluster
 from schemas.codec import CodecError
-from schemas.events import Decision, Learning, Published, Serving, read_model_update
+from schemas.events import Learning, Published, Serving, read_model_update
 from schemas.target import Task
 
 _POLL_MS: Final = 200
 _RETRY_SECONDS: Final = 1.0
+_LONGEST_RETRY_SECONDS: Final = 60.0
+_SAID_IN_FULL: Final = 20  # records that are ignored; after that every thousandth is told
+_CANDIDATES: Final = 32
+
+
+class UnusableRecord(ValueError):  # noqa: N818
+    """A record of the models topic that says nothing; the message says why."""
+
+
+@dataclass(frozen=True)
+class Announced:
+    """A version that is said to be there, and what its manifest is said to hash to."""
+
+    version: VersionId
+    sha256: str
+
+
+class Known:
+    """What a models topic has said so far.
+
+    Of decisions the last one counts. Of announcements the newest and the last few are kept, for any of them
+    may be forged or repeated: which is true is only seen in the store.
+    """
+
+    def __init__(self) -> None:
+        self._serving: dict[int, Serving] = {}
+        self._learning: dict[int, Learning] = {}
+        self._announced: dict[tuple[str, int], dict[Announced, None]] = {}
+
+    def take(self, key: bytes | None, value: bytes | None) -> bool:
+        """Take one record in, and tell whether it said anything.
+
+        Raises
+        ------
+        UnusableRecord
+            Where it is none of ours, or stands under another's key.
+        """
+        if value is None:
+            return False  # a tombstone says nothing: states are replaced, never withdrawn
+        try:
+            state = read_model_update(value).state
+            if key != state.key.encode():
+                raise UnusableRecord(f"its key is not {state.key[:100]}")
+            if isinstance(state, Published):
+                self._announce(state)
+            elif isinstance(state, Serving):
+                _named(state)
+                self._serving[state.shard] = state
+            else:
+                self._learning[state.shard] = state
+        except (CodecError, InvalidVersion) as error:
+            raise UnusableRecord(str(error)) from error
+        return True
+
+    def _announce(self, state: Published) -> None:
+        said = Announced(VersionId(state.model, state.epoch, state.examples), state.manifest_sha256)
+        before = self._announced.setdefault((state.model, state.shard), {})
+        before.pop(said, None)
+        before[said] = None  # now the last
+        if len(before) > 4 * _CANDIDATES:
+            last = [*before]
+            stay = {*sorted(last, key=lambda one: one.version)[-_CANDIDATES:], *last[-_CANDIDATES:]}
+            self._announced[state.model, state.shard] = {one: None for one in last if one in stay}
+
+    def learning(self, shard: int) -> Learning | None:
+        """Return the last decision on learning."""
+        return self._learning.get(shard)
+
+    def decided(self, shard: int) -> VersionId | None:
+        """Return the version that is to serve by decision, `None` where it is to be the newest."""
+        decision = self._serving.get(shard)
+        return None if decision is None else _named(decision)
+
+    def announced(self, model: str, shard: int) -> list[Announced]:
+        """Return what is announced of the model that is to serve, `model` where none is named; newest first."""
+        decision = self._serving.get(shard)
+        wanted = model if decision is None else decision.model
+        last_first = reversed(self._announced.get((wanted, shard), {}))
+        return sorted(last_first, key=lambda one: one.version, reverse=True)
+
+
+def _named(decision: Serving) -> VersionId | None:
+    named = VersionId(decision.model, decision.epoch or 0, decision.examples or 0)
+    return None if decision.epoch is None or decision.examples is None else named
 
 
 class ModelsTopic:
-    """The newest state of every key of a models topic, kept current by a thread.
+    """All that a models topic says, kept current by a thread.
 
     Parameters
     ----------
     changed
         Called in that thread, with all that is known, whenever something new has been read and nothing
-        more is waiting: of a row of versions only the last is loaded.
+        more is waiting (of a row of versions only the last is loaded), and every second besides: what
+        could not be done may be possible now.
     """
 
     def __init__(
         self,
         cluster: Cluster,
         topic: str,
-        changed: Callable[[Mapping[str, Decision]], None],
+        changed: Callable[[Known], None],
         say: Callable[[str], None] = print,
     ) -> None:
         self._cluster = cluster
         self._topic = TopicPartition(topic, 0)
         self._changed = changed
         self._say = say
-        self._state: dict[str, Decision] = {}
+        self._known = Known()
+        self._ignored = 0
         self._current = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="models-topic", daemon=True)
@@ -72,7 +156,7 @@ class ModelsTopic:
         while not self._stop.is_set():
             try:
                 self._read()
-            except (KafkaError, NoBroker, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is: a thread that ended would follow nothing, unseen
                 self._say(f"following {self._topic.topic}: {type(error).__name__}: {error}; trying again")
                 self._stop.wait(_RETRY_SECONDS)
 
@@ -82,62 +166,37 @@ class ModelsTopic:
             consumer.assign([self._topic])
             consumer.seek_to_beginning(self._topic)
             end = consumer.end_offsets([self._topic])[self._topic]
-            news = False
+            due = 0.0
             while not self._stop.is_set():
                 polled = consumer.poll(timeout_ms=_POLL_MS)
                 for record in polled.get(self._topic, ()):
-                    news |= self._take(record)
+                    if self._take(record):
+                        due = 0.0
                 if consumer.position(self._topic) < end:
                     continue  # still history
-                if news:
-                    self._changed(dict(self._state))
-                    news = False
+                if time.monotonic() >= due:
+                    self._changed(self._known)
+                    due = time.monotonic() + _RETRY_SECONDS
                 self._current.set()
         finally:
             consumer.close(autocommit=False, timeout_ms=1000)
 
     def _take(self, record: Any) -> bool:
-        if record.value is None:
-            return False  # a tombstone says nothing: states are replaced, never withdrawn
         try:
-            state = read_model_update(record.value).state
-        except CodecError as error:
-            self._say(f"{self._topic.topic} offset {record.offset} is ignored: {error}")
+            return self._known.take(record.key, record.value)
+        except UnusableRecord as error:
+            self._ignored += 1
+            if self._ignored <= _SAID_IN_FULL:
+                self._say(f"{self._topic.topic} offset {record.offset} is ignored: {error}")
+            elif self._ignored % 1000 == 0:
+                self._say(f"{self._topic.topic}: {self._ignored} records are ignored, the last at {record.offset}")
             return False
-        if record.key != state.key.encode():
-            self._say(f"{self._topic.topic} offset {record.offset} is ignored: its key is not {state.key}")
-            return False
-        known = self._state.get(state.key)
-        if isinstance(state, Published) and isinstance(known, Published) and _age(state) < _age(known):
-            return False
-        self._state[state.key] = state
-        return True
 
 
-def _age(published: Published) -> tuple[int, int]:
-    return published.epoch, published.examples
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Which version is to serve. `sha256` of its manifest, where it was announced."""
-
-    version: VersionId
-    sha256: str | None
-    labels_from: int
-
-
-def wanted(state: Mapping[str, Decision], model: str, shard: int) -> Wanted | None:
-    """Decide what is to serve: what a serving decision names, else the newest that is published."""
-    decision = state.get(f"serving/{shard}")
-    if isinstance(decision, Serving):
-        model = decision.model
-        if decision.epoch is not None and decision.examples is not None:
-            return Wanted(VersionId(model, decision.epoch, decision.examples), None, -1)
-    newest = state.get(f"published/{model}/{shard}")
-    if not isinstance(newest, Published):
-        return None
-    return Wanted(VersionId(model, newest.epoch, newest.examples), newest.manifest_sha256, newest.labels_from)
+@dataclass
+class _Retry:
+    at: float
+    wait: float
 
 
 class VersionFeed:
@@ -149,6 +208,8 @@ class VersionFeed:
         Of the stream.
     definition
         The stream's own model id, and what its pickles may name.
+    clock
+        Seconds, monotonic.
     """
 
     def __init__(
@@ -158,65 +219,90 @@ class VersionFeed:
         task: Task,
         shard: int = 0,
         say: Callable[[str], None] = print,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._definition = definition
         self._task: Task = task
         self._shard = shard
         self._say = say
+        self._clock = clock
         self._serving: ServedVersion | None = None
         self._refused: set[tuple[VersionId, str | None]] = set()
+        self._retries: dict[tuple[VersionId, str | None], _Retry] = {}
 
     def newest(self) -> ServedVersion | None:
         """Return what is to serve now."""
         return self._serving
 
-    def follow(self, state: Mapping[str, Decision]) -> None:
-        """Take the newest state of the models topic: load, verify and try what it asks for."""
-        target = wanted(state, self._definition.model, self._shard)
-        if target is None or self._serves(target.version) or (target.version, target.sha256) in self._refused:
+    def follow(self, known: Known) -> None:
+        """Take what the models topic says: load, verify and try what it asks for, best first. Never raises."""
+        for version, sha256 in self._wanted(known):
+            retry = self._retries.get((version, sha256))
+            if (version, sha256) in self._refused or (retry is not None and self._clock() < retry.at):
+                continue
+            try:
+                self._serving = self._load(version, sha256)
+            except BaseException as error:  # noqa: BLE001 - River's compiled parts panic with no `Exception`
+                self._failed(version, sha256, error)
+            else:
+                self._retries.clear()
+                return
+
+    def _wanted(self, known: Known) -> Iterator[tuple[VersionId, str | None]]:
+        """Yield what should serve rather than what does."""
+        serving = self._version()
+        decided = known.decided(self._shard)
+        if decided is not None:
+            if decided != serving:
+                yield decided, None
             return
-        try:
-            self._serving = self._load(target)
-        except (StoreError, ModelError) as error:
-            self._refused.add((target.version, target.sha256))
-            now = "nothing serves yet" if self._serving is None else f"{self._name()} serves on"
-            self._say(f"version {target.version} is refused, {now}: {error}")
+        for announced in known.announced(self._definition.model, self._shard):
+            version = announced.version
+            if serving is None or serving.model != version.model or serving < version:
+                yield version, announced.sha256
 
-    def _serves(self, version: VersionId) -> bool:
+    def _version(self) -> VersionId | None:
         serving = self._serving
-        return serving is not None and (serving.name, serving.epoch, serving.examples) == (
-            version.model,
-            version.epoch,
-            version.examples,
-        )
+        return None if serving is None else VersionId(serving.name, serving.epoch, serving.examples)
 
-    def _name(self) -> str:
-        assert self._serving is not None  # noqa: S101
-        return f"{self._serving.epoch}/{self._serving.examples}"
+    def _failed(self, version: VersionId, sha256: str | None, error: BaseException) -> None:
+        """Say it once. What is missing, unreachable or of an unknown key may come; what is bad stays bad."""
+        key = (version, sha256)
+        now = "nothing serves yet" if self._serving is None else f"{self._version()} serves on"
+        what = str(error) if isinstance(error, (StoreError, ModelError)) else f"{type(error).__name__}: {error}"
+        if not isinstance(error, StoreError) or (isinstance(error, Refused) and not isinstance(error, BadSignature)):
+            self._refused.add(key)
+            self._retries.pop(key, None)
+        else:
+            before = self._retries.get(key)
+            wait = _RETRY_SECONDS if before is None else min(before.wait * 2, _LONGEST_RETRY_SECONDS)
+            self._retries[key] = _Retry(self._clock() + wait, wait)
+            if before is not None:
+                return
+        self._say(f"version {version} is refused, {now}: {what}")
 
-    def _load(self, target: Wanted) -> ServedVersion:
-        manifest = self._store.manifest(target.version, sha256=target.sha256)
+    def _load(self, version: VersionId, sha256: str | None) -> ServedVersion:
+        manifest = self._store.manifest(version, sha256=sha256)
         model = self._store.load(manifest, MODEL_FILE, extra_allowed=self._definition.allowed)
         face = wrap(model, self._task)
-        # A probe: whatever the model answers to an event without features, it must not be an infinity.
-        probes = Probes()
-        probes.add({})
         _try(face)
         now = time.time_ns() // 1_000_000
-        delay = now - target.labels_from if target.labels_from >= 0 else None
-        return ServedVersion(face, target.version.model, target.version.epoch, target.version.examples, now, delay)
+        # Of labels only what was announced now has news; and the time from the signed manifest.
+        news = sha256 is not None and manifest.labels_from_ms is not None
+        delay = now - (manifest.labels_from_ms or 0) if news else None
+        return ServedVersion(face, version.model, version.epoch, version.examples, now, delay)
 
 
 def _try(face: Any) -> None:
+    """Insist that the model answers an event without features with no infinity, or refuses it."""
     try:
         face.predict({})
     except ModelError:
         raise
+    except (KeyError, ValueError, IndexError, ZeroDivisionError, TypeError):
+        return  # some models refuse an event without features, which real events are not
     except Exception as error:
-        # Some models refuse an event without features, which real events are not.
-        if isinstance(error, (KeyError, ValueError, IndexError, ZeroDivisionError, TypeError)):
-            return
         raise ModelError(f"it does not answer: {type(error).__name__}: {error}") from error
 
 
@@ -228,17 +314,18 @@ class PauseSwitch:
         self._shard = shard
         self._say = say
         self._paused = False
-        self._protected: set[VersionId] = set()
+        self._protected: frozenset[VersionId] = frozenset()
 
-    def follow(self, state: Mapping[str, Decision]) -> None:
-        """Take the newest state of the models topic."""
-        decision = state.get(f"learning/{self._shard}")
-        paused = isinstance(decision, Learning) and decision.paused
+    def follow(self, known: Known) -> None:
+        """Take what the models topic says."""
+        decision = known.learning(self._shard)
+        paused = decision is not None and decision.paused
         if paused != self._paused:
             self._say("learning is paused" if paused else "learning goes on")
         self._paused = paused
-        target = wanted(state, self._model, self._shard)
-        self._protected = set() if target is None else {target.version}
+        decided = known.decided(self._shard)
+        announced = known.announced(self._model, self._shard)
+        self._protected = frozenset({decided} if decided else (one.version for one in announced[:1]))
 
     def is_paused(self) -> bool:
         """Tell whether learning is paused."""
@@ -246,4 +333,4 @@ class PauseSwitch:
 
     def protected(self) -> set[VersionId]:
         """Return the versions that serve: retention keeps them."""
-        return self._protected
+        return set(self._protected)
