@@ -92,7 +92,7 @@ def _modules() -> Iterator[Any]:
     yield from [sys.modules[name] for name in sorted(sys.modules) if name.startswith("river._river_rust")]
 
 
-def _classes() -> Iterator[type]:
+def all_classes() -> Iterator[type]:
     """Yield every class of River that a model can be made of, once."""
     seen: set[type] = set()
     for module in _modules():
@@ -185,7 +185,7 @@ def collect() -> tuple[dict[str, list[str]], list[tuple[str, str, str]]]:
     """Return names by module, and (module, class, attribute) of bound methods."""
     names: set[tuple[str, str]] = set(_ALWAYS)
     attributes: set[tuple[str, str, str]] = set()
-    for kind in _classes():
+    for kind in all_classes():
         names.add((kind.__module__, kind.__qualname__))
         _note_methods(kind, names, attributes)
         for model in instances(kind):
