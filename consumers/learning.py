@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from consumers.identity import Chain, Probes, fingerprint
 from consumers.lanes import Lanes
-from consumers.river_model import NO_ANSWER, Answer, RiverModel, wrap
+from consumers.river_model import NO_ANSWER, Answer, ModelError, RiverModel, wrap
 from consumers.scores import Board, default_metrics
 from schemas.contract import Contract, ContractError
 from schemas.events import Example, Scalar
@@ -133,10 +133,17 @@ class Learning:
         return self._count("learned")
 
     def _ask(self, features: Any) -> Answer:
-        if self.board.wants_probabilities or self._rules.target.task not in ("binary", "multiclass"):
-            return self.model.predict(features)
-        # Where every metric is over labels, River's own evaluation asks predict_one.
-        return Answer(self.model.model.predict_one(features), None)
+        try:
+            if self.board.wants_probabilities or self._rules.target.task not in ("binary", "multiclass"):
+                return self.model.predict(features)
+            # Where every metric is over labels, River's own evaluation asks predict_one.
+            return Answer(self.model.model.predict_one(features), None)
+        except ModelError:
+            return NO_ANSWER  # a NaN measures nothing; whether the model is sound is not asked here
+        except Exception:
+            if self.learned == 0:
+                return NO_ANSWER  # some models raise before they have learned anything
+            raise
 
     def _measure(self, example: Example, truth: Scalar, answer: Answer) -> None:
         joined = example.joined

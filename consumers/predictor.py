@@ -164,7 +164,7 @@ class Predictor:
             event = _read(record)
             _check_time(event, record)
             used = self._settings.contract.apply(event.features)
-            answer = _ask(serving.model, used)
+            answer = _ask(serving, used)
             body = _event_body(record, event, used)
         except _Unanswerable as error:
             failure = error.code, str(error)
@@ -222,10 +222,14 @@ def _check_time(event: Event, record: Record) -> None:
         raise _Unanswerable("time", f"event_time {event.event_time} is negative, or over a day in the future")
 
 
-def _ask(model: RiverModel, features: Features) -> Answer:
+def _ask(serving: ServedVersion, features: Features) -> Answer:
     try:
-        return model.predict(features)
+        return serving.model.predict(features)
     except Exception as error:
+        if serving.examples == 0:
+            # Untrained, some models raise or answer NaN: no prediction yet. As an error the event would
+            # never be joined, and the model never learn.
+            return NO_ANSWER
         raise _Unanswerable("model", f"the model refused the event: {type(error).__name__}: {error}") from error
 
 

@@ -214,3 +214,11 @@ def test_baselines_know_no_more_than_had_come_when_the_prediction_was_made() -> 
     report = learning.board.report()
     assert report["no_prediction_yet"]["last_label"] == 50
     assert report["last_label"]["all"]["Accuracy"] == 1.0
+
+
+def test_a_model_that_answers_nan_before_its_first_example_learns_all_the_same() -> None:
+    learning = Learning(rules("binary", lambda: preprocessing.MinMaxScaler() | linear_model.LogisticRegression()))
+    for number, row in enumerate(rows(datasets.Phishing(), 50)):
+        learning.apply(example(number, *row), number)
+    assert learning.learned == 50
+    assert learning.board.report()["no_prediction_yet"]["progressive"] == 1

@@ -153,3 +153,15 @@ def test_without_a_version_nothing_is_read_and_the_swap_is_between_two_events() 
             told.append(read_prediction(output.value or b"").outcome.version)
     assert told == ["1/7", "1/8"]
     assert '"1/8"' in predictor.places({place: 6})[place].metadata
+
+
+def test_an_untrained_model_that_raises_has_no_prediction_yet() -> None:
+    model = preprocessing.MinMaxScaler() | linear_model.LogisticRegression()
+    versions = OneVersion(ServedVersion(wrap(model, "binary"), "unit", 1, 0, NOW, None))
+    predictor = Predictor(PredictorSettings(NAMES, Contract(), 4), versions, clock=lambda: NOW)
+    place = Partition(FEATURES, 0)
+    predictor.assigned(Assignment({place: None}, {place: 0}, {place: 9}, {FEATURES: "id"}))
+    predictor.tick(NOW)
+    outputs = predictor.process({place: [Sent(event(x=1.0))]})
+    outcome = read_prediction(outputs[0].value or b"").outcome
+    assert (len(outputs), outcome.status, outcome.prediction) == (1, "ok", None)
