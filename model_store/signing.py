@@ -92,14 +92,21 @@ def open_trust(folder: Path) -> Trust:
     Raises
     ------
     KeyProblem
-        Where a file there is no Ed25519 public key.
+        Where a file there is no Ed25519 public key, or the folder cannot be read.
     """
     return Trust(_trusted(folder), lambda: _trusted(folder))
 
 
 def _trusted(folder: Path) -> dict[str, Ed25519PublicKey]:
     keys = {}
-    for path in sorted((folder / TRUSTED).glob("*.pem")):
+    trusted = folder / TRUSTED
+    try:
+        names = sorted(name for name in os.listdir(trusted) if name.endswith(".pem") and not name.startswith("."))
+    except FileNotFoundError:
+        names = []  # no learner has started yet
+    except OSError as error:
+        raise KeyProblem(f"{trusted} cannot be read: {error.strerror}") from error
+    for path in (trusted / name for name in names):
         try:
             key = serialization.load_pem_public_key(path.read_bytes())
         except (ValueError, UnsupportedAlgorithm, OSError) as error:
