@@ -47,6 +47,12 @@ _ALWAYS: Final = {
     ("builtins", "set"),
     ("numpy", "ndarray"),
     ("numpy._core.multiarray", "_reconstruct"),
+    # What parameters are made of that River's own tests leave at their defaults: `on=` of a text pipeline,
+    # patterns, and the times of a rolling window.
+    ("datetime", "datetime"),
+    ("datetime", "timedelta"),
+    ("operator", "itemgetter"),
+    ("re", "_compile"),
 }
 # Names that would let a pickle call what it likes, should a model ever need them: not by this list. `iter`
 # and `getattr` are there in a form of the loader's own.
