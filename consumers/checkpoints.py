@@ -199,7 +199,7 @@ class Checkpoints:
             note = "--new-epoch is not needed: nothing has changed" if new_epoch else ""
             return Resumed(self.load(newest), newest.version.epoch, newest.offset, newest, newest.parent, note)
         if new_epoch is None:
-            raise Refused(f"{'; '.join(changed)}. Start the learner once with {_WAYS}")
+            raise Refused(f"{'; '.join(changed)}. Start the learner (or `millstream run`) once with {_WAYS}")
         return self._begin_epoch(newest, log, new_epoch)
 
     def _newest_good(self, say: Callable[[str], None]) -> Manifest | None:

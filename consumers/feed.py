@@ -289,7 +289,8 @@ class VersionFeed:
         _try(face)
         now = time.time_ns() // 1_000_000
         # Of labels only what was announced now has news; and the time from the signed manifest.
-        news = sha256 is not None and manifest.labels_from_ms is not None
+        # The first version after a start is old news: its labels were served long before by another process.
+        news = sha256 is not None and manifest.labels_from_ms is not None and self._serving is not None
         delay = now - (manifest.labels_from_ms or 0) if news else None
         return ServedVersion(face, version.model, version.epoch, version.examples, now, delay)
 

@@ -37,10 +37,11 @@ class NotFit(Exception):  # noqa: N818
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions:
-    """`until_idle` in seconds; `None` runs until told to stop."""
+    """`until_idle` in seconds; `None` runs until told to stop. `new_epoch` is the learner's."""
 
     predictors: int = 1
     until_idle: float | None = None
+    new_epoch: str | None = None
 
 
 def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOptions, say: Say = print) -> int:
@@ -65,7 +66,8 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
     cluster = meet(settings, say)
     names = settings.names(stream.name)
     prepare(cluster, names, stream, say)
-    supervisor = Supervisor(children(given, options.predictors), environment(settings), say)
+    roles = children(given, options.predictors, options.new_epoch)
+    supervisor = Supervisor(roles, environment(settings), say)
     with stopping() as stop:
         try:
             supervisor.start()
@@ -114,13 +116,16 @@ def prepare(cluster: Cluster, names: Names, stream: Stream, say: Say) -> None:
     admin.require(outcome)
 
 
-def children(given: str, predictors: int) -> list[Child]:
+def children(given: str, predictors: int, new_epoch: str | None = None) -> list[Child]:
     """Return the processes of a stream."""
 
-    def child(role: str, number: int) -> Child:
-        return Child(role, str(number), (*interpreter(), role, given, "--instance", str(number)))
+    def child(role: str, number: int, *more: str) -> Child:
+        return Child(role, str(number), (*interpreter(), role, given, "--instance", str(number), *more))
 
-    return [*(child("predictor", number) for number in range(predictors)), child("joiner", 0), child("learner", 0)]
+    # A learner that is started again with the flag finds nothing changed any more, and goes on.
+    epoch = () if new_epoch is None else ("--new-epoch", new_epoch)
+    predicting = [child("predictor", number) for number in range(predictors)]
+    return [*predicting, child("joiner", 0), child("learner", 0, *epoch)]
 
 
 def environment(settings: Settings) -> dict[str, str]:

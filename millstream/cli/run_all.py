@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import Annotated
+from typing import Annotated, Literal
 
 import cyclopts
 from cyclopts import Parameter
@@ -54,6 +54,10 @@ def run(
         str | None,
         Parameter(help="End once all is read, learned and checkpointed and nothing moved for so long, as 5s."),
     ] = None,
+    new_epoch: Annotated[
+        Literal["fresh", "replay", "keep"] | None,
+        Parameter(help="What the learner does where model, contract or log have changed; see `learner --help`."),
+    ] = None,
     where: Where = HERE,
 ) -> int:
     """Run all roles of a stream here, each a supervised process. Ctrl-C ends them in order.
@@ -72,7 +76,7 @@ def run(
     from millstream.running import run as run_roles
 
     settings, loaded = where.settings(), load_stream(stream)
-    return run_roles(stream, loaded, settings, RunOptions(predictors, span), _Say())
+    return run_roles(stream, loaded, settings, RunOptions(predictors, span, new_epoch), _Say())
 
 
 class _Say:
