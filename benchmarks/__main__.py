@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -48,6 +49,8 @@ def _arguments(given: Sequence[str]) -> argparse.Namespace:
 def main(given: Sequence[str]) -> int:
     """Return 0 where every figure is as required, 1 where one is not, or could not be measured."""
     arguments = _arguments(given)
+    # The broker is a process of its own: it must not outlive this one, however it is ended.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     size = QUICK if arguments.quick else Size()
     if arguments.rounds:
         size = replace(size, rounds=arguments.rounds)

@@ -27,6 +27,7 @@ from schemas.topics import DAY_MS, Names
 PARTITIONS: Final = 4
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _END_SECONDS: Final = 20.0
+_READY_SECONDS: Final = 90.0
 
 
 class Broken(Exception):  # noqa: N818
@@ -60,7 +61,7 @@ class Process:
             self.require()
             return "ready:" in self._words()
 
-        until(ready, 30, f"{self._log.name} is not ready")
+        until(ready, _READY_SECONDS, f"{self._log.name} is not ready")
 
     def wait(self, timeout: float) -> str:
         """Wait for its own end and return what it printed."""
