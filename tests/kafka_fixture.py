@@ -106,8 +106,11 @@ def _start_container() -> tuple[str, str]:
     port = free_port()
     settings = {
         **SETTINGS,
-        "listeners": "PLAINTEXT://:9092,CONTROLLER://:9093",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        # The broker calls itself to verify transactions; in its container, the host's port is nobody's.
+        "listeners": "PLAINTEXT://:9092,INSIDE://localhost:19092,CONTROLLER://localhost:9093",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port},INSIDE://localhost:19092",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,INSIDE:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "inter.broker.listener.name": "INSIDE",
         "controller.quorum.voters": "1@localhost:9093",
     }
     container = DockerContainer(IMAGE)
