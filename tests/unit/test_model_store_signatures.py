@@ -128,12 +128,13 @@ def _no_key_id(root: Path, store: ModelStore, signer: Signer) -> None:
 
 
 def _another_models(root: Path, store: ModelStore, signer: Signer) -> None:
-    forge(root, ONE, changed(store.manifest(ONE), version=VersionId("other", 1, 100)), signer)
+    other = VersionId("other", 1, 100)
+    store.publish(draft(other), {"model": dumps(MODEL)})
+    place(root, ONE).write_bytes(place(root, other).read_bytes())
 
 
 def _older_under_a_newer_name(root: Path, store: ModelStore, signer: Signer) -> None:
-    place(root, TWO).rename(place(root, TWO).with_suffix(".old"))
-    place(root, ONE).rename(place(root, TWO))
+    place(root, TWO).write_bytes(place(root, ONE).read_bytes())
 
 
 def _without_domain(root: Path, store: ModelStore, signer: Signer) -> None:
@@ -212,6 +213,16 @@ def test_what_no_trusted_key_signed_is_refused(
             refused += 1
     assert refused
     assert len(unpickled) == 2 - refused
+
+
+@pytest.mark.parametrize("attack", [_another_models, _older_under_a_newer_name])
+def test_a_version_counts_only_where_it_was_signed_to_stand(
+    attack: Callable[[Path, ModelStore, Signer], None], root: Path, store: ModelStore, signer: Signer
+) -> None:
+    attack(root, store, signer)
+    with pytest.raises(BadSignature, match="was signed as 1/100 of model"):
+        for version in (ONE, TWO):
+            store.manifest(version)
 
 
 def test_a_manifest_made_by_hand_loads_nothing(store: ModelStore, unpickled: list[int]) -> None:
