@@ -24,7 +24,7 @@ from kafka.structs import MemberState
 from consumers.failures import Doubt
 from consumers.processor import Batch, Output, Partition, Place, Positions, Processor
 from consumers.takeover import Interrupted, Takeover, existing_topics
-from consumers.transaction import TransactionLimits, Transactions, failure_of
+from consumers.transaction import TransactionLimits, Transactions, failure_of, make_no_topics
 from consumers.watchdog import ProgressWatch, TurnWatch
 from schemas.cluster import Cluster, NoBroker
 
@@ -159,7 +159,7 @@ class Loop:
 
     def _consumer(self) -> KafkaConsumer:
         settings = self._settings
-        return self._cluster.consumer(
+        consumer = self._cluster.consumer(
             group_id=settings.group,
             group_instance_id=settings.instance,
             partition_assignment_strategy=(RangePartitionAssignor,),
@@ -172,6 +172,8 @@ class Loop:
             fetch_max_wait_ms=_IDLE_POLL_MS,
             max_partition_fetch_bytes=4 << 20,
         )
+        make_no_topics(consumer._client._manager.cluster)
+        return consumer
 
     # --- a turn ------------------------------------------------------------------------------------
 
@@ -278,7 +280,11 @@ class Loop:
             self._unsettled_since = time.monotonic()
         if consumer.group_metadata().state == MemberState.STABLE:
             self._settle(consumer)
-        elif (waited := time.monotonic() - self._unsettled_since) * 1000 > self._patience_ms():
+            return
+        # A rejoin that only a change of metadata asked for is forgotten when one poll is too short for it:
+        # the client then neither joins nor heartbeats ever again. Asked for by name, it is not.
+        consumer._coordinator.request_rejoin()
+        if (waited := time.monotonic() - self._unsettled_since) * 1000 > self._patience_ms():
             raise Doubt(f"group {self._settings.group} has not let this process in for {waited:.0f} s")
 
     def _patience_ms(self) -> int:

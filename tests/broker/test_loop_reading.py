@@ -248,6 +248,23 @@ def test_k10_a_partition_is_stuck_only_when_twice_behind_at_one_place() -> None:
     assert watch.standing({one: 6}, 30) == []
 
 
+def test_k10_a_rejoin_that_one_poll_is_too_short_for_is_not_forgotten(
+    cluster: Cluster, proxy: Proxy, topics: str
+) -> None:
+    """The first assignment is made before the metadata are there, the second takes longer than a poll."""
+    proxy.delay("Metadata", 0.6, when=lambda request: topics + "in" in names_in(request))
+    late = proxy.delay("SyncGroup", 0.5, skip=1)
+    put(cluster, topics + "in", numbered(0, 10))
+    with running(Cluster(proxy.bootstrap), settings(topics), Copier(topics)) as run:
+        until(lambda: run.processor.counts == {0: 10}, "10 records")
+        run.stop()
+    assert late.applied == 1
+
+
+def names_in(request: Any) -> list[str]:
+    return [topic.name for topic in request.topics or ()]
+
+
 # --- K11, K12 --------------------------------------------------------------------------------------
 
 
