@@ -109,6 +109,8 @@ def _trusted(folder: Path) -> dict[str, Ed25519PublicKey]:
     for path in (trusted / name for name in names):
         try:
             key = serialization.load_pem_public_key(path.read_bytes())
+        except FileNotFoundError:
+            continue  # of a learner that started beside another and lets its own key go
         except (ValueError, UnsupportedAlgorithm, OSError) as error:
             raise KeyProblem(
                 f"{path} is no public key in PEM ({error}); remove it or put the right one there"
