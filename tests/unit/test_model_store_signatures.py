@@ -215,14 +215,13 @@ def test_what_no_trusted_key_signed_is_refused(
     assert len(unpickled) == 2 - refused
 
 
-@pytest.mark.parametrize("attack", [_another_models, _older_under_a_newer_name])
+@pytest.mark.parametrize(("attack", "victim"), [(_another_models, ONE), (_older_under_a_newer_name, TWO)])
 def test_a_version_counts_only_where_it_was_signed_to_stand(
-    attack: Callable[[Path, ModelStore, Signer], None], root: Path, store: ModelStore, signer: Signer
+    attack: Callable[[Path, ModelStore, Signer], None], victim: VersionId, root: Path, store: ModelStore, signer: Signer
 ) -> None:
     attack(root, store, signer)
     with pytest.raises(BadSignature, match="was signed as 1/100 of model"):
-        for version in (ONE, TWO):
-            store.manifest(version)
+        store.manifest(victim)
 
 
 def test_a_manifest_made_by_hand_loads_nothing(store: ModelStore, unpickled: list[int]) -> None:
