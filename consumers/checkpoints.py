@@ -5,6 +5,8 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from consumers.failures import Refused
@@ -29,6 +31,8 @@ NewEpoch = Literal["fresh", "replay", "keep"]
 _LARGEST_SHARE: Final = 0.05  # of the learner's time that checkpoints may take
 MODEL_FILE: Final = "model"
 STATE_FILE: Final = "state"
+PROBE: Final = "probe"
+_PROBE_EVENTS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,18 @@ class Resumed:
     note: str = ""
 
 
+@cache
+def cpu_name() -> str:
+    """Return what this machine computes with: full-precision answers are equal only on the same."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
 class Checkpoints:
     """A learner's side of the model store."""
 
@@ -157,8 +173,14 @@ class Checkpoints:
             labels_from_ms=learning.labels_from,
             labels_to_ms=learning.labels_to,
             reason=reason,
-            cpu=platform.processor() or platform.machine(),
-            extra={"counts": dict(learning.counts), "model_bytes": len(model), "state_bytes": len(state)},
+            cpu=cpu_name(),
+            extra={
+                "counts": dict(learning.counts),
+                "model_bytes": len(model),
+                "state_bytes": len(state),
+                # What a predictor tries before it serves the version.
+                PROBE: learning.probes.newest(_PROBE_EVENTS),
+            },
         )
         try:
             written = self._store.publish(draft, {MODEL_FILE: model, STATE_FILE: state})
@@ -247,7 +269,8 @@ class Checkpoints:
             raise Refused(f"version {manifest.version} has a learner's state of another format. {_REPLAY}")
         learning = Learning(self._rules, model)
         learning.restore(state)
-        if learning.fingerprint() != manifest.fingerprint:
+        if learning.fingerprint() != manifest.fingerprint and manifest.cpu == cpu_name():
+            # Another CPU may differ in the last bit; the same one may not.
             raise Refused(f"version {manifest.version} does not answer as it did when it was written. {_REPLAY}")
         return learning
 

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from kafka import TopicPartition
 
-from consumers.checkpoints import MODEL_FILE, Definition
+from consumers.checkpoints import MODEL_FILE, PROBE, Definition
 from consumers.predictor import ServedVersion
-from consumers.river_model import ModelError, wrap
+from consumers.river_model import ModelError, RiverModel, wrap
 from model_store import BadSignature, InvalidVersion, ModelStore, Refused, StoreError, VersionId
 from schemas.cluster import Cluster
 from schemas.codec import CodecError
-from schemas.events import Learning, Published, Serving, read_model_update
+from schemas.events import Features, Learning, Published, Serving, read_model_update
 from schemas.target import Task
 
 _POLL_MS: Final = 200
@@ -286,7 +286,7 @@ class VersionFeed:
         manifest = self._store.manifest(version, sha256=sha256)
         model = self._store.load(manifest, MODEL_FILE, extra_allowed=self._definition.allowed)
         face = wrap(model, self._task)
-        _try(face)
+        _try(face, manifest.extra.get(PROBE, ()))
         now = time.time_ns() // 1_000_000
         # Of labels only what was announced now has news; and the time from the signed manifest.
         # The first version after a start is old news: its labels were served long before by another process.
@@ -295,16 +295,26 @@ class VersionFeed:
         return ServedVersion(face, version.model, version.epoch, version.examples, now, delay)
 
 
-def _try(face: Any) -> None:
-    """Insist that the model answers an event without features with no infinity, or refuses it."""
-    try:
-        face.predict({})
-    except ModelError:
-        raise
-    except (KeyError, ValueError, IndexError, ZeroDivisionError, TypeError):
-        return  # some models refuse an event without features, which real events are not
-    except Exception as error:
-        raise ModelError(f"it does not answer: {type(error).__name__}: {error}") from error
+def _try(face: RiverModel, probe: Sequence[Features]) -> None:
+    """Insist on a finite answer to each of the newest events that the version had learned.
+
+    Without any, to an event without features, which a model may refuse as real events are not.
+
+    Raises
+    ------
+    ModelError
+        Where an answer is not finite, or the model raises.
+    """
+    tolerated = () if probe else (KeyError, ValueError, IndexError, ZeroDivisionError, TypeError)
+    for features in probe or ({},):
+        try:
+            face.predict(features)
+        except ModelError:
+            raise
+        except tolerated:
+            return
+        except Exception as error:
+            raise ModelError(f"it does not answer: {type(error).__name__}: {error}") from error
 
 
 class PauseSwitch:

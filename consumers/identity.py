@@ -49,6 +49,11 @@ class Probes:
         yield from self._first
         yield from self._last
 
+    def newest(self, most: int) -> list[Features]:
+        """Return the last so many, without those that JSON cannot spell exactly."""
+        plain = [features for features in self if not any(isinstance(v, bytes) for v in features.values())]
+        return plain[-most:]
+
     def dump(self) -> tuple[list[Features], list[Features]]:
         """Return the state as plain values."""
         return self._first, list(self._last)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from river import linear_model
+from river import linear_model, preprocessing
 from store_parts import OTHER, SIGNER, draft, publish, store_on, version
 
 from consumers.checkpoints import Definition
@@ -20,6 +20,8 @@ from model_store import MemoryBackend, StoreUnavailable, Trust, VersionId, dumps
 from schemas.events import Decision, Label, Learning, ModelUpdate, Published, Serving
 
 GOOD = [version(1, 0), version(1, 10), version(1, 20), version(2, 0), version(2, 10)]
+
+PROBE = {"probe": [{"x": 1.0}]}  # what a version is tried on
 
 
 class Record(NamedTuple):
@@ -243,8 +245,8 @@ def test_whatever_a_model_raises_the_old_one_serves_on(
     predictors.feed._definition = Definition("m", "d", "c", frozenset({name}))
     store = store_on(backend)
     publish(store, GOOD[1])
-    store.publish(draft(GOOD[2]), {"model": dumps(Sulks())})
-    store.publish(draft(GOOD[3]), {"model": dumps({"no": "model"})})
+    store.publish(draft(GOOD[2], extra=PROBE), {"model": dumps(Sulks())})
+    store.publish(draft(GOOD[3], extra=PROBE), {"model": dumps({"no": "model"})})
     predictors.take(published(backend, GOOD[1]))
     assert predictors.take(published(backend, GOOD[2]), published(backend, GOOD[3])) == GOOD[1]
     assert len(predictors.said) == 2
@@ -258,9 +260,20 @@ def test_a_model_that_answers_with_infinity_is_refused() -> None:
     predictors.feed._task = "regression"
     store = store_on(backend)
     bad = linear_model.LinearRegression(intercept_init=float("inf"))
-    store.publish(draft(GOOD[1]), {"model": dumps(bad)})
+    store.publish(draft(GOOD[1], extra=PROBE), {"model": dumps(bad)})
     assert predictors.take(published(backend, GOOD[1])) is None
     assert "inf" in predictors.said[0]
+
+
+def test_a_version_that_does_not_answer_its_own_probe_is_refused() -> None:
+    backend = MemoryBackend()
+    predictors = Predictors(store_on(backend, None))
+    model = preprocessing.StandardScaler() | linear_model.LogisticRegression()
+    model.learn_one({"a": 1.0}, True)
+    broken = draft(GOOD[1], extra={"probe": [{"a": "text where a number was"}]})
+    store_on(backend).publish(broken, {"model": dumps(model)})
+    assert predictors.take(published(backend, GOOD[1])) is None
+    assert "does not answer" in predictors.said[0]
 
 
 # --- any order, any junk -----------------------------------------------------------------------------
