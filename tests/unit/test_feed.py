@@ -269,7 +269,8 @@ def test_a_version_that_does_not_answer_its_own_probe_is_refused() -> None:
     backend = MemoryBackend()
     predictors = Predictors(store_on(backend, None))
     model = preprocessing.StandardScaler() | linear_model.LogisticRegression()
-    model.learn_one({"a": 1.0}, True)
+    for number in range(5):
+        model.learn_one({"a": float(number)}, number > 2)
     broken = draft(GOOD[1], extra={"probe": [{"a": "text where a number was"}]})
     store_on(backend).publish(broken, {"model": dumps(model)})
     assert predictors.take(published(backend, GOOD[1])) is None
