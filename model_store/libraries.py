@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
@@ -15,20 +14,24 @@ from model_store.errors import WrongLibraries
 _MUST_MATCH: Final = ("python", "river", "scikit-learn", "numpy")
 
 
-@cache
-def _here() -> tuple[tuple[str, str], ...]:
-    found = [("python", platform.python_version())]
+def _find() -> dict[str, str]:
+    found = {"python": platform.python_version()}
     for name in ("river", "scikit-learn", "numpy", "millstream"):
         try:
-            found.append((name, version(name)))
+            found[name] = version(name)
         except PackageNotFoundError:
-            found.append((name, "unknown"))
-    return tuple(found)
+            found[name] = "unknown"
+    return found
+
+
+# At the start, for a disk that fails or handles that run out later make every package look missing, and a
+# learner would sign versions that nobody loads.
+_HERE: Final = _find()
 
 
 def libraries() -> dict[str, str]:
     """Return the versions in this process."""
-    return dict(_here())
+    return dict(_HERE)
 
 
 def check_libraries(made_with: Mapping[str, str], version_text: str) -> None:

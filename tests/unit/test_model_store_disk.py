@@ -24,6 +24,7 @@ from model_store import (
     StoreUnavailable,
     VersionId,
     dumps,
+    libraries,
     open_store,
 )
 
@@ -247,3 +248,10 @@ def test_pins_fail_with_the_stores_own_error(tmp_path: Path) -> None:
             assert store.pinned("m") == {version(1, 0)}
             store.unpin(version(1, 0))
         assert store.pinned("m") == set()
+
+
+def test_a_disk_that_fails_later_hides_no_library() -> None:
+    before = libraries()
+    assert "unknown" not in {before[name] for name in ("river", "numpy", "scikit-learn", "python")}
+    with Disk(errno.EMFILE, 0, stays=True).in_use():
+        assert libraries() == before
