@@ -16,7 +16,12 @@ from typing import Any, Final
 import psutil
 from kafka import TopicPartition
 from kafka.admin import MemberToRemove, NewTopic
-from kafka.errors import CoordinatorNotAvailableError, GroupIdNotFoundError, NotCoordinatorError
+from kafka.errors import (
+    CoordinatorLoadInProgressError,
+    CoordinatorNotAvailableError,
+    GroupIdNotFoundError,
+    NotCoordinatorError,
+)
 
 from benchmarks.role import STREAM
 from millstream import admin
@@ -28,6 +33,7 @@ PARTITIONS: Final = 4
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _END_SECONDS: Final = 20.0
 _READY_SECONDS: Final = 90.0
+_NO_COORDINATOR_YET: Final = (CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError)
 
 
 class Broken(Exception):  # noqa: N818
@@ -188,7 +194,7 @@ class Rig:
                 process.require()
                 try:
                     places = client.list_group_offsets(group)[group]
-                except (CoordinatorNotAvailableError, NotCoordinatorError):
+                except _NO_COORDINATOR_YET:
                     return False
                 at = {TopicPartition(*place): data.offset for place, data in places.items()}
                 return all(at.get(place, 0) >= end for place, end in ends.items())
@@ -207,7 +213,7 @@ def _deleted(client: Any, group: str) -> bool:
         return "OK" in str(client.delete_groups([group])[group])
     except GroupIdNotFoundError:
         return True
-    except (CoordinatorNotAvailableError, NotCoordinatorError):
+    except _NO_COORDINATOR_YET:
         return False
 
 

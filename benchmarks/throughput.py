@@ -8,7 +8,8 @@ from typing import Final
 from benchmarks import material
 from benchmarks.figures import Figure, Spread, rate, ratios
 from benchmarks.material import cycle, event, event_id, label, outcome_bytes, prediction
-from benchmarks.rig import PARTITIONS, Rig, until
+from benchmarks.rig import PARTITIONS, Broken, Rig, until
+from millstream.settings import Settings
 from model_store import open_store
 from schemas.topics import Names, partition_of
 
@@ -205,11 +206,12 @@ def _learn(rig: Rig, names: Names, model: str, count: int) -> float:
         rig.drained(names.group("learner"), [names.topic("examples")], process)
     finally:
         process.end()
-    store = open_store(str(home / "models"), home / "keys", sign=False)
+    settings = Settings(home, rig.cluster.bootstrap, names.prefix)
+    store = open_store(settings.models, settings.keys, sign=False)
     versions = [store.manifest(version) for version in store.versions("elec")]
     marks = [(each.examples, each.created_at_ms) for each in versions if each.examples >= _LEARNER_WARM_UP]
     if not marks or marks[-1][0] != count:
-        raise ValueError(f"the learner stopped at {marks[-1:]}, not at {count}")
+        raise Broken(f"the learner stopped at {marks[-1:]}, not at {count}")
     rig.forget(names.group("learner"), home)
     # The very last one waited for its time, with nothing left to learn.
     (examples, began), (last, ended) = marks[0], [mark for mark in marks if mark[0] < count][-1]
