@@ -13,6 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+import numpy
 from river import metrics as river_metrics
 from river.metrics.base import BinaryMetric, ClassificationMetric, MultiClassMetric
 
@@ -21,6 +22,7 @@ from consumers.river_model import NO_ANSWER, Answer
 from schemas.events import Outcome, Scalar
 from schemas.target import Task, class_key
 
+_LEAST: Final = 1e-15  # as River clamps probabilities
 SOURCES: Final = ("progressive", "served", "last_label", "frequencies", "running_mean")
 
 
@@ -76,9 +78,23 @@ class _Tally:
             )
         elif self._by_label:
             self._pairs.update([(truth, answer.value) for truth, answer in pairs])
+        elif type(self.metric) is river_metrics.LogLoss:
+            self._add_losses(pairs)
         else:
             for truth, answer in pairs:
                 self.add(truth, answer)
+
+    def _add_losses(self, pairs: Iterable[tuple[Any, Answer]]) -> None:
+        """River's log loss is a running mean of -log of the clamped share that the truth was given."""
+        shares = [
+            share if truth else 1.0 - share
+            for truth, answer in pairs
+            if answer.probabilities is not None
+            for share in (min(max(answer.probabilities.get(True, 0.0), _LEAST), 1.0 - _LEAST),)
+        ]
+        if shares:
+            losses = -numpy.log(shares)
+            self.metric._mean.update(float(losses.mean()), float(len(shares)))
 
     def settle(self) -> Any:
         """Hand over what was counted and return the metric."""

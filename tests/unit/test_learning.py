@@ -222,3 +222,16 @@ def test_a_model_that_answers_nan_before_its_first_example_learns_all_the_same()
         learning.apply(example(number, *row), number)
     assert learning.learned == 50
     assert learning.board.report()["no_prediction_yet"]["progressive"] == 1
+
+
+def test_the_window_is_over_the_newest_examples_alone() -> None:
+    data = list(rows(datasets.Phishing(), 600))
+    make = rules("binary", lambda: preprocessing.StandardScaler() | linear_model.LogisticRegression(), window=150)
+    learning = Learning(make)
+    last = metrics.ROCAUC() + metrics.LogLoss() + metrics.F1() + metrics.Accuracy()
+    for number, (features, value) in enumerate(data):
+        if number >= 450:
+            last.update(value, learning.model.predict(features).probabilities)
+        learning.apply(example(number, features, value), number)
+    told = learning.board.report()["progressive"]["last"]
+    assert told == pytest.approx({type(metric).__name__: metric.get() for metric in last}, rel=1e-12)
