@@ -33,6 +33,7 @@ MODEL_FILE: Final = "model"
 STATE_FILE: Final = "state"
 PROBE: Final = "probe"
 _PROBE_EVENTS: Final = 8
+_PROBE_BYTES: Final = 16_384
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ class Checkpoints:
                 "model_bytes": len(model),
                 "state_bytes": len(state),
                 # What a predictor tries before it serves the version.
-                PROBE: learning.probes.newest(_PROBE_EVENTS),
+                PROBE: learning.probes.newest(_PROBE_EVENTS, _PROBE_BYTES),
             },
         )
         try:

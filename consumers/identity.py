@@ -7,6 +7,8 @@ import struct
 from collections import deque
 from typing import Any, Final
 
+import msgspec
+
 from consumers.river_model import RiverModel
 from schemas.events import Features, LabelValue, Lane
 
@@ -49,10 +51,17 @@ class Probes:
         yield from self._first
         yield from self._last
 
-    def newest(self, most: int) -> list[Features]:
-        """Return the last so many, without those that JSON cannot spell exactly."""
-        plain = [features for features in self if not any(isinstance(v, bytes) for v in features.values())]
-        return plain[-most:]
+    def newest(self, most: int, most_bytes: int) -> list[Features]:
+        """Return up to `most` of the last, those that JSON can spell exactly and in so many bytes."""
+        taken: list[Features] = []
+        for features in reversed(list(self)):
+            if any(isinstance(value, bytes) for value in features.values()):
+                continue
+            most_bytes -= len(msgspec.json.encode(features))
+            if len(taken) == most or most_bytes < 0:
+                break
+            taken.append(features)
+        return taken[::-1]
 
     def dump(self) -> tuple[list[Features], list[Features]]:
         """Return the state as plain values."""

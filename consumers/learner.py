@@ -15,7 +15,7 @@ import msgspec
 from consumers.checkpoints import Checkpoints, Log, NewEpoch, Pace, Resumed
 from consumers.learning import Learning, Poison, Unfit
 from consumers.processor import Assignment, Batch, Output, Partition, Place, Positions, Record, Start
-from model_store import Manifest, StoreUnavailable, VersionId
+from model_store import Manifest, StoreError, StoreUnavailable, VersionId
 from schemas.codec import CodecError
 from schemas.events import DeadLetter, ModelUpdate, Published, read_example
 from schemas.topics import Names
@@ -203,7 +203,10 @@ class Learner:
             return
         self._written += 1
         if self._written % _PRUNE_EVERY == 0:
-            self._checkpoints.prune({self._newest.version, *self._control.protected()})
+            try:
+                self._checkpoints.prune({self._newest.version, *self._control.protected()})
+            except StoreError as error:
+                self._say(f"old versions stay for now: {error}")
 
     def _write(self, reason: str, now_ms: int | None = None) -> Manifest:
         assert self._resumed is not None  # noqa: S101
@@ -219,6 +222,11 @@ class Learner:
         manifest = self._newest
         if manifest is None or manifest is self._announced:
             return []
+        try:
+            sha256 = self._checkpoints.sha256(manifest)
+        except StoreUnavailable as error:
+            self._say(f"version {manifest.version} is not announced yet: {error}")
+            return []
         self._announced = manifest
         progressive = manifest.metrics.get("progressive", {}).get("all", {})
         state = Published(
@@ -228,7 +236,7 @@ class Learner:
             examples=manifest.version.examples,
             topic_id=manifest.topic_id,
             offset=manifest.offset,
-            manifest_sha256=self._checkpoints.sha256(manifest),
+            manifest_sha256=sha256,
             labels_from=-1 if manifest.labels_from_ms is None else manifest.labels_from_ms,
             labels_to=-1 if manifest.labels_to_ms is None else manifest.labels_to_ms,
             metrics={name: value for name, value in progressive.items() if value is not None},
