@@ -17,7 +17,7 @@ from typing import Any
 from kafka import KafkaProducer
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
-from consumers.failures import Doubt, RoleFailure
+from consumers.failures import RoleFailure
 from consumers.loop import Loop, LoopSettings
 from consumers.processor import Assignment, Batch, Output, Partition, Place, Positions, Start
 from consumers.transaction import TransactionLimits, Transactions
@@ -59,7 +59,8 @@ class Copier:
         return (self._in,)
 
     def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:
-        self.assignments.append(sorted(assignment.committed))
+        if assignment.committed:  # the first one may be empty, where the client had no metadata yet
+            self.assignments.append(sorted(assignment.committed))
         self.counts = {
             partition.partition: 0 if place is None else int(place.metadata)
             for partition, place in assignment.committed.items()
@@ -166,9 +167,9 @@ def warmed(bootstrap: str) -> Cluster:
     patient = TransactionLimits(20_000, 25_000, 28_000, 30_000)
     transactions = Transactions(cluster, f"warm-{uuid.uuid4().hex}", patient)
     transactions.open()
-    place = {Partition(f"warm-{uuid.uuid4().hex}", 0): Place(0, "")}
-    with contextlib.suppress(Doubt):  # there is no such topic: it is the coordinators that are to be there
-        transactions.commit([], place, ConsumerGroupMetadata("warm"))
+    prefix = f"warm-{uuid.uuid4().hex}-"
+    make_topics(cluster, prefix)
+    transactions.commit([], {Partition(prefix + "in", 0): Place(0, "")}, ConsumerGroupMetadata(prefix + "group"))
     transactions.close()
     return cluster
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import threading
 import time
@@ -33,6 +34,19 @@ from consumers.failures import Doubt
 from millstream.broker import EmbeddedBroker
 from producers.outbox import Outbox, OutboxLimits
 from schemas.cluster import Cluster
+
+# kafka-python leaves the socket of a refused connection open.
+REFUSES = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
+
+@pytest.fixture(autouse=True)
+def _collected() -> Iterator[None]:
+    """Have such sockets collected while this test's filter for them is in force."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name == "abandon-producer":
+            thread.join(10)
+    gc.collect()
 
 
 @pytest.fixture
@@ -144,9 +158,7 @@ def test_k4_a_process_that_slept_past_its_session_moves_no_place_back(
     assert read(cluster, prefix + "out")[0][:550] == [b"%d %d" % (n, n) for n in range(550)]
 
 
-# kafka-python leaves the socket of a refused connection open.
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@REFUSES
 def test_a_broker_killed_under_load_loses_nothing(tmp_path: Path, prefix: str) -> None:
     broker = EmbeddedBroker(tmp_path / "broker", port=0)
     broker.start(timeout=120)
@@ -186,8 +198,7 @@ def test_a_broker_killed_under_load_loses_nothing(tmp_path: Path, prefix: str) -
     assert ended[-1] is None
 
 
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@REFUSES
 @pytest.mark.parametrize("delivery_ms", [3_000, 30_000], ids=["K14, batches expire", "K15, none expires"])
 def test_an_outage_of_six_seconds_loses_nothing_of_a_publisher(
     cluster: Cluster, prefix: str, bootstrap: str, delivery_ms: int
@@ -213,8 +224,5 @@ def test_an_outage_of_six_seconds_loses_nothing_of_a_publisher(
         # The client's own limit of 30 s on its waits between attempts took 10 s after an outage of 4.
         assert 0 < time.monotonic() - back[0] < 5
         outbox.close()
-        for thread in threading.enumerate():
-            if thread.name == "abandon-producer":
-                thread.join(10)
     written = read(cluster, prefix + "in")[0]
     assert sorted(set(written), key=int) == numbered(0, 200)
