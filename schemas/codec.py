@@ -199,6 +199,15 @@ def _example_tail() -> dict[str, Any]:
 
 
 EXAMPLE_TAIL: Final = Codec("ExampleTail", _example_tail())
+
+
+def _without_event(name: str) -> dict[str, Any]:
+    """Return the schema of what an event of this kind has behind its Event."""
+    schema = full_schema(name)
+    return {**schema, "name": f"{name}Rest", "fields": [f for f in schema["fields"] if f["name"] != "event"]}
+
+
+EXAMPLE_REST: Final = Codec("ExampleRest", _without_event("Example"))
 TICK: Final = Codec("Tick")
 MODEL_UPDATE: Final = Codec("ModelUpdate")
 DEAD_LETTER: Final = Codec("DeadLetter")

@@ -8,6 +8,7 @@ import msgspec
 
 from schemas import codec
 from schemas.codec import HEADER_BYTES, CodecError
+from schemas.shapes import Shapes, skip_to_features
 
 FeatureValue: TypeAlias = bool | int | float | str | bytes | list[float] | None
 Features: TypeAlias = dict[str, FeatureValue]
@@ -227,6 +228,9 @@ _json_event = msgspec.json.Decoder(_JsonEvent)
 _json_label = msgspec.json.Decoder(_JsonLabel)
 _EVENT_HEADER = codec.EVENT.header
 _LABEL_HEADER = codec.LABEL.header
+_EXAMPLE_HEADER = codec.EXAMPLE.header
+_event_shapes = Shapes()
+_example_shapes = Shapes()
 _decode_event = codec.EVENT.decode_body
 _decode_label = codec.LABEL.decode_body
 
@@ -243,7 +247,12 @@ def read_event(data: bytes, default_time: int = 0) -> Event:
         Where it is neither, with what it is instead.
     """
     if data.startswith(_EVENT_HEADER):
-        return Event(**_decode_event(data, HEADER_BYTES))
+        quick = _read_quickly(data, _event_shapes)
+        if quick is not None and quick[1] == len(data):
+            return quick[0]
+        event = Event(**_decode_event(data, HEADER_BYTES))
+        _event_shapes.note(event.features)
+        return event
     if data[:1] == b"{":
         try:
             found = _json_event.decode(data)
@@ -297,15 +306,35 @@ def read_prediction(data: bytes) -> Prediction:
 
 def read_example(data: bytes) -> Example:
     """Read an Example. CodecError where it is none."""
-    fields = codec.EXAMPLE.decode(data)
+    quick = _read_quickly(data, _example_shapes) if data.startswith(_EXAMPLE_HEADER) else None
+    if quick is not None:
+        event, at = quick
+        fields = codec.EXAMPLE_REST.decode_body(data, at)
+    else:
+        fields = codec.EXAMPLE.decode(data)
+        event = Event(**fields["event"])
+        _example_shapes.note(event.features)
     outcome, label, joined = fields["outcome"], fields["label"], fields["joined"]
     return Example(
-        Event(**fields["event"]),
+        event,
         None if outcome is None else _outcome(outcome),
         None if label is None else Label(**label),
         Lane(**fields["lane"]),
         None if joined is None else Joined(**joined),
     )
+
+
+def _read_quickly(data: bytes, shapes: Shapes) -> tuple[Event, int] | None:
+    """Read the Event that an encoded event begins with, if it looks like one before; and where it ends."""
+    head = skip_to_features(data, HEADER_BYTES)
+    if head is None:
+        return None
+    event_id, event_time, at = head
+    found = shapes.read(data, at)
+    if found is None:
+        return None
+    features: Any = found[0]
+    return Event(event_id, event_time, features), found[1]
 
 
 def read_model_update(data: bytes) -> ModelUpdate:
