@@ -231,14 +231,14 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, f
     return {numbered[number]: (outcome, seconds) for number, outcome, seconds in lines}
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", sorted(CASES))
 def test_a_hostile_pickle_is_refused(name: str, outcomes: dict[str, tuple[str, float]]) -> None:
     outcome, seconds = outcomes[name]
     assert outcome in ("NotAllowed", "Damaged")
     assert seconds < 2
 
 
-@pytest.mark.parametrize("name", HARMLESS)
+@pytest.mark.parametrize("name", sorted(HARMLESS))
 def test_what_only_looks_large_takes_no_time(name: str, outcomes: dict[str, tuple[str, float]]) -> None:
     outcome, seconds = outcomes[name]
     assert outcome in ("loaded", "Damaged")
