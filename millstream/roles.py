@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _BROKER_WAIT_SECONDS: Final = 60.0
 _CURRENT_WAIT_SECONDS: Final = 30.0
+_SWITCH_SECONDS: Final = 0.0005
 
 
 class MissingTopic(Exception):  # noqa: N818
@@ -53,6 +54,9 @@ def run_predictor(loaded: LoadedStream, settings: Settings, instance: str) -> in
     predictor = Predictor(
         PredictorSettings(names, loaded.stream.contract, topics[names.topic("predictions")].partitions), feed
     )
+    # A version is looked through and loaded in the follower's thread; at Python's 5 ms a switch, each of the
+    # handful of hand-overs that an answer takes would wait for that long meanwhile.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     follower.start()
     try:
         return _drive(cluster, names, "predictor", instance, predictor)
