@@ -17,7 +17,8 @@ from consumers.learning import Learning, Poison, Unfit
 from consumers.processor import Assignment, Batch, Output, Partition, Place, Positions, Record, Start
 from model_store import Manifest, StoreError, StoreUnavailable, VersionId
 from schemas.codec import CodecError
-from schemas.events import DeadLetter, ModelUpdate, Published, read_example
+from schemas.entries import EntryReader
+from schemas.events import DeadLetter, ModelUpdate, Published
 from schemas.topics import Names
 
 _PRUNE_EVERY: Final = 20  # checkpoints
@@ -68,6 +69,7 @@ class Learner:
         self._models = names.topic("models")
         self._dead_letters = names.topic("dead-letters")
         self._partition = Partition(self._examples, settings.shard)
+        self._reader = EntryReader()
         self._resumed: Resumed | None = None
         self._log = Log("", 0, 0)
         self._newest: Manifest | None = None
@@ -138,12 +140,12 @@ class Learner:
     def _apply(self, record: Record, quiet: bool = False) -> None:
         """Take one record in; `quiet` where its dead letter, if any, has gone out before."""
         try:
-            example = read_example(record.value or b"")
+            entry = self._reader.read(record.value or b"")
         except CodecError as error:
             self._refuse(record, "codec", str(error), quiet)
             return
         try:
-            self._learning.apply(example, record.offset, record.offset in self._guilty)
+            self._learning.take(entry, record.offset, record.offset in self._guilty)
         except Unfit as error:
             self._refuse(record, error.code, str(error), quiet)
 

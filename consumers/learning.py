@@ -16,7 +16,8 @@ from consumers.lanes import Lanes
 from consumers.river_model import NO_ANSWER, Answer, ModelError, RiverModel, wrap
 from consumers.scores import Board, default_metrics
 from schemas.contract import Contract, ContractError
-from schemas.events import Example, Scalar
+from schemas.entries import Entry, entry_of
+from schemas.events import Example, LabelValue
 from schemas.target import Target, TargetError
 
 STATE_FORMAT: Final = 1
@@ -84,7 +85,11 @@ class Learning:
         return self.counts["learned"]
 
     def apply(self, example: Example, offset: int, guilty: bool = False) -> Applied:
-        """Take in the next example of the log.
+        """Take in the next example of the log: `take`, for those who have the whole of it."""
+        return self.take(entry_of(example), offset, guilty)
+
+    def take(self, entry: Entry, offset: int, guilty: bool = False) -> Applied:
+        """Take in the next entry of the log.
 
         Parameters
         ----------
@@ -100,36 +105,36 @@ class Learning:
         Poison
             Where the model raised: this object is spoilt and must be restored.
         """
-        if not self.lanes.admit(example.lane, example.event.event_id):
+        if not self.lanes.admit(entry.lane, entry.event_id):
             return self._count("repeat")
-        label = example.label
-        if label is not None and label.kind == "correction":
-            self._link(example, learned=False)
+        if entry.correction:
+            self._link(entry, learned=False)
             return self._count("correction")
         if guilty:
-            return self._skip(example, offset)
+            return self._skip(entry, offset)
+        rules = self._rules
         try:
-            features = self._rules.contract.apply(example.event.features)
-            truth = None if label is None else self._rules.target.coerce(label.value)
-            if truth is None and not self._rules.learn_from_events:
+            features = rules.contract.apply(entry.features)
+            truth = None if entry.label is None else rules.target.coerce(entry.label)
+            if truth is None and not rules.learn_from_events:
                 raise TargetError("the example has no label")
         except (ContractError, TargetError) as error:
-            self._skip(example, offset)
+            self._skip(entry, offset)
             raise Unfit(getattr(error, "code", "label"), str(error)) from error
-        only_measure = self._rules.learn_from_events and truth is not None
+        only_measure = rules.learn_from_events and truth is not None
         try:
             answer = NO_ANSWER if only_measure or truth is None else self._ask(features)
             if truth is not None:
-                self._measure(example, truth, answer)
+                self.board.add(truth, answer, self._served(entry), entry.times)
             if not only_measure:
-                self.model.learn(features, truth, 1.0 if label is None else label.weight)
+                self.model.learn(features, truth, entry.weight)
         except Exception as error:
             raise Poison(f"{type(error).__name__}: {error}") from error
-        self._link(example, learned=not only_measure)
+        self._link(entry, learned=not only_measure)
         if only_measure:
             return self._count("measured")
         self.probes.add(features)
-        self._note_time(example)
+        self._note_time(entry)
         return self._count("learned")
 
     def _ask(self, features: Any) -> Answer:
@@ -145,27 +150,27 @@ class Learning:
                 return NO_ANSWER  # some models raise before they have learned anything
             raise
 
-    def _measure(self, example: Example, truth: Scalar, answer: Answer) -> None:
-        joined = example.joined
-        times = None if joined is None else (joined.prediction_time, joined.label_time)
-        self.board.add(truth, answer, example.outcome, times)
+    def _served(self, entry: Entry) -> tuple[LabelValue | None, dict[str, float] | None] | None:
+        return (entry.prediction, entry.probabilities) if entry.answered else None
 
-    def _skip(self, example: Example, offset: int) -> Applied:
-        self._link(example, learned=False)
+    def _skip(self, entry: Entry, offset: int) -> Applied:
+        self._link(entry, learned=False)
         self.skipped.append(offset)
         return self._count("skipped")
 
-    def _link(self, example: Example, learned: bool) -> None:
-        label = None if example.label is None else example.label.value
-        self.chain.add(example.lane, example.event.event_id, label, learned)
+    def _link(self, entry: Entry, learned: bool) -> None:
+        self.chain.add(entry.lane, entry.event_id, entry.label, learned)
 
-    def _note_time(self, example: Example) -> None:
-        joined = example.joined
-        if joined is None:
+    def _note_time(self, entry: Entry) -> None:
+        if entry.times is None:
             return
-        time = joined.label_time if example.label is not None else joined.prediction_time
-        self.labels_from = time if self.labels_from is None else min(self.labels_from, time)
-        self.labels_to = time if self.labels_to is None else max(self.labels_to, time)
+        time = entry.times[entry.label is not None]
+        if self.labels_from is None or self.labels_to is None:
+            self.labels_from = self.labels_to = time
+        elif time < self.labels_from:
+            self.labels_from = time
+        elif time > self.labels_to:
+            self.labels_to = time
 
     def _count(self, what: Applied) -> Applied:
         self.counts[what] += 1

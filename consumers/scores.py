@@ -18,7 +18,7 @@ from river.metrics.base import BinaryMetric, ClassificationMetric, MultiClassMet
 
 from consumers.known_labels import KnownLabels
 from consumers.river_model import NO_ANSWER, Answer
-from schemas.events import Outcome, Scalar
+from schemas.events import LabelValue, Scalar
 from schemas.target import Task, class_key
 
 _LEAST: Final = 1e-15  # as River clamps probabilities
@@ -105,6 +105,7 @@ def _share_in_bin(thresholds: list[float], below: int) -> float:
     return thresholds[below] if below < len(thresholds) else thresholds[-1] + 1.0
 
 
+Served = tuple[LabelValue | None, dict[str, float] | None]
 _Measured = tuple[Scalar, tuple[Answer | None, ...]]
 
 
@@ -147,7 +148,7 @@ class Board:
     def _fresh(self) -> list[_Tally]:
         return [_Tally(metric, self._task == "anomaly") for metric in self._make()]
 
-    def add(self, truth: Scalar, progressive: Answer, outcome: Outcome | None, times: tuple[int, int] | None) -> None:
+    def add(self, truth: Scalar, progressive: Answer, served: Served | None, times: tuple[int, int] | None) -> None:
         """Measure one example.
 
         Parameters
@@ -156,20 +157,20 @@ class Board:
             The label.
         progressive
             The model's answer just before it learned the example.
-        outcome
-            What was served, if anything was.
+        served
+            Prediction and probabilities as they went out, `None` where nothing was served.
         times
             The broker's times (ms) of the prediction and of the label, if both came by the loop.
         """
         if self._task == "multiclass":
             self._classes.setdefault(class_key(truth), truth)
-        served = None if outcome is None else self._as_answer(outcome)
+        sent = None if served is None else self._as_answer(*served)
         last: Answer | None = None
         mean: Answer | None = None
         if times is not None:
             last, mean = self._known.answers_at(times[0])
             self._known.add(times[1], truth)
-        answers = (progressive, served, last, mean) if self._task != "anomaly" else (served,)
+        answers = (progressive, sent, last, mean) if self._task != "anomaly" else (sent,)
         self._new.append((truth, answers))
         if len(self._new) >= _BATCH:
             self._take_in()
@@ -186,14 +187,13 @@ class Board:
                 tally.add_all(said)
         self._window.extend(new)
 
-    def _as_answer(self, outcome: Outcome) -> Answer:
-        if outcome.prediction is None or isinstance(outcome.prediction, dict):
+    def _as_answer(self, prediction: LabelValue | None, shares: dict[str, float] | None) -> Answer:
+        if prediction is None or isinstance(prediction, dict):
             return NO_ANSWER
-        shares = outcome.probabilities
         if shares is None:
-            return Answer(outcome.prediction, None)
+            return Answer(prediction, None)
         classes = self._classes
-        return Answer(outcome.prediction, {classes.get(key, key): share for key, share in shares.items()})
+        return Answer(prediction, {classes.get(key, key): share for key, share in shares.items()})
 
     def report(self) -> dict[str, Any]:
         """Return every value, unrounded; `None` where a metric is not defined (yet)."""

@@ -21,8 +21,8 @@ class _Shape:
 
     __slots__ = ("between", "layout", "names", "size")
 
-    def __init__(self, names: tuple[str, ...]) -> None:
-        encoded = [_varint(len(name.encode())) + name.encode() + _DOUBLE for name in names]
+    def __init__(self, names: tuple[str, ...], marker: bytes) -> None:
+        encoded = [_varint(len(name.encode())) + name.encode() + marker for name in names]
         encoded[0] = _varint(len(names)) + encoded[0]
         self.names = names
         self.between = (*encoded, _END)
@@ -42,9 +42,16 @@ def _varint(number: int) -> bytes:
 
 
 class Shapes:
-    """The shapes seen lately; one object a process and kind of event."""
+    """The shapes seen lately; one object a process and kind of event.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    marker
+        What stands before each double: the branch of a union, or nothing where the map holds doubles alone.
+    """
+
+    def __init__(self, marker: bytes = _DOUBLE) -> None:
+        self._marker = marker
         self._shapes: list[_Shape] = []
 
     def read(self, data: bytes, at: int) -> tuple[dict[str, float], int] | None:
@@ -62,7 +69,7 @@ class Shapes:
         """Remember the shape of features that `read` did not know, if it is one."""
         if not features or not all(type(value) is float for value in features.values()):
             return
-        shape = _Shape(tuple(features))
+        shape = _Shape(tuple(features), self._marker)
         if all(known.names != shape.names for known in self._shapes):
             self._shapes.insert(0, shape)
             del self._shapes[_MOST:]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from schemas import codec
 from schemas.codec import CodecError
+from schemas.entries import EntryReader, entry_of
 from schemas.events import (
     Event,
     Example,
@@ -61,7 +62,42 @@ def test_examples_come_back_as_they_were(event: Event, joined: bool, prediction:
         Lane("0", "epoch", 12),
         Joined(0, 1, 2, 3, 4) if joined else None,
     )
-    assert read_example(example.encode()) == example
+    data = example.encode()
+    assert read_example(data) == example
+    reader = EntryReader()
+    for _ in range(3):  # by the Avro library first, then by the pattern it made
+        assert reader.read(data) == entry_of(example)
+
+
+simple = st.builds(
+    lambda event, prediction, shares, value, weight, kind, lane, numbers: Example(
+        event,
+        Outcome(prediction, shares, "m", 1, numbers[0], numbers[1], "m.features", 3, numbers[2]),
+        Label(event.event_id, value, numbers[1], weight, "human", kind),
+        Lane(lane, "epoch", numbers[3]),
+        Joined(3, numbers[2], numbers[1], numbers[0], numbers[4]),
+    ),
+    st.builds(Event, st.text(min_size=1, max_size=90), st.just(1_700_000_000_000), same_names),
+    st.one_of(st.none(), st.booleans(), doubles),
+    st.one_of(st.none(), st.fixed_dictionaries({"true": doubles, "false": doubles})),
+    st.one_of(st.booleans(), longs, doubles),
+    doubles,
+    st.sampled_from(["label", "correction"]),
+    st.sampled_from(["0", "1", "import-ab"]),
+    st.tuples(longs, longs, longs, st.integers(0, 2**40), longs),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(simple, min_size=2, max_size=6), st.integers(0, 400))
+def test_a_learner_reads_by_the_pattern_what_the_avro_library_reads(sent: list[Example], cut: int) -> None:
+    reader = EntryReader()
+    for example in sent:
+        data = example.encode()
+        assert reader.read(data) == entry_of(example)
+        for damaged in (data[: min(cut, len(data) - 1)], data + b"\0"):
+            with pytest.raises(CodecError):
+                reader.read(damaged)
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, -0.0, 5e-324, 1.7976931348623157e308])
