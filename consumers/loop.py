@@ -24,7 +24,7 @@ from kafka.structs import MemberState
 from consumers.failures import Doubt
 from consumers.processor import Batch, Output, Partition, Place, Positions, Processor
 from consumers.takeover import Interrupted, Takeover, existing_topics
-from consumers.transaction import TransactionLimits, Transactions, failure_of, make_no_topics
+from consumers.transaction import TransactionLimits, Transactions, failure_of
 from consumers.watchdog import ProgressWatch, TurnWatch
 from schemas.cluster import Cluster, NoBroker
 
@@ -172,7 +172,6 @@ class Loop:
             fetch_max_wait_ms=_IDLE_POLL_MS,
             max_partition_fetch_bytes=4 << 20,
         )
-        make_no_topics(consumer._client._manager.cluster)
         return consumer
 
     # --- a turn ------------------------------------------------------------------------------------

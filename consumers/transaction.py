@@ -86,7 +86,6 @@ class Transactions:
             batch_size=1 << 17,
             max_request_size=_MAX_RECORD_BYTES,
         )
-        make_no_topics(self._producer._metadata)
         self._usable = True
 
     def open(self) -> None:
@@ -164,11 +163,6 @@ class Transactions:
 
 
 _MAX_RECORD_BYTES = 8 << 20  # ours: examples wrap what a sender's 1 MB limit let in, and dead letters too
-
-
-def make_no_topics(metadata: Any) -> None:
-    """Have a client's questions about topics not create them: its option of that name never gets so far."""
-    metadata.config["allow_auto_create_topics"] = False
 
 
 def failure_of(error: BaseException, what: str, instance: str) -> RoleFailure:

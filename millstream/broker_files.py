@@ -38,7 +38,10 @@ SETTINGS: Final[Mapping[str, str]] = {
     "broker.session.timeout.ms": "2000",
     "broker.heartbeat.interval.ms": "500",
     # A killed writer blocks readers until its transaction is aborted; the default looks every 10 s.
-    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
+    # Not sooner: a broker that starts again aborts what has timed out meanwhile before its partitions have
+    # leaders, and then writes no markers. Readers hang, and the dead records can be committed by the next
+    # transaction. The process whose transaction it was is back long before this, and aborts it properly.
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "60000",
     # A loop that was stopped for months must find its place again: ten years.
     "offsets.retention.minutes": "5256000",
     # The default takes 128 MB, a quarter of the heap.

@@ -132,6 +132,12 @@ class Cluster:
         given = {name: value for name, value in self.options.items() if name in kind.DEFAULT_CONFIG}
         settings = {**settings, **given, "bootstrap_servers": self.bootstrap.split(",")}
         try:
-            return kind(**settings)
+            client = kind(**settings)
+            # The option allow_auto_create_topics never gets as far as the questions that create topics.
+            if kind is KafkaConsumer:
+                client._client._manager.cluster.config["allow_auto_create_topics"] = False
+            elif kind is KafkaProducer:
+                client._metadata.config["allow_auto_create_topics"] = False
+            return client
         except KafkaError as error:
             raise NoBroker(f"no Kafka client for {self.bootstrap}: {type(error).__name__}: {error}") from error
