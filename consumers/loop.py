@@ -159,7 +159,7 @@ class Loop:
 
     def _consumer(self) -> KafkaConsumer:
         settings = self._settings
-        consumer = self._cluster.consumer(
+        return self._cluster.consumer(
             group_id=settings.group,
             group_instance_id=settings.instance,
             partition_assignment_strategy=(RangePartitionAssignor,),
@@ -172,7 +172,6 @@ class Loop:
             fetch_max_wait_ms=_IDLE_POLL_MS,
             max_partition_fetch_bytes=4 << 20,
         )
-        return consumer
 
     # --- a turn ------------------------------------------------------------------------------------
 

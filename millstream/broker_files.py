@@ -37,7 +37,6 @@ SETTINGS: Final[Mapping[str, str]] = {
     # After a kill, the broker waits until its own old session is over: 11.6 s at the default.
     "broker.session.timeout.ms": "2000",
     "broker.heartbeat.interval.ms": "500",
-    # A killed writer blocks readers until its transaction is aborted; the default looks every 10 s.
     # Not sooner: a broker that starts again aborts what has timed out meanwhile before its partitions have
     # leaders, and then writes no markers. Readers hang, and the dead records can be committed by the next
     # transaction. The process whose transaction it was is back long before this, and aborts it properly.
