@@ -15,13 +15,14 @@ from typing import Any, Final
 
 import msgspec
 
+from consumers.dead_letters import dead_letter
 from consumers.failures import Refused
 from consumers.join import Emitted, JoinRules, JoinState, PartitionJoin
 from consumers.local_store import LocalStore
 from consumers.processor import Assignment, Batch, Output, Partition, Place, Positions, Record, Start
 from schemas import codec
 from schemas.codec import HEADER_BYTES, CodecError
-from schemas.events import DeadLetter, Label, read_label
+from schemas.events import Label, read_label
 from schemas.target import TargetError
 from schemas.topics import Names, partition_of
 
@@ -290,22 +291,8 @@ class Joiner:
         join.label(label, record.offset, record.timestamp)
 
     def _refuse(self, record: Record, code: str, reason: str, outputs: list[Output] | None) -> None:
-        if outputs is None:
-            return
-        letter = DeadLetter(
-            record.topic,
-            record.partition,
-            record.offset,
-            record.timestamp,
-            record.key,
-            record.value,
-            list(record.headers),
-            "joiner",
-            code,
-            reason,
-            record.timestamp,
-        )
-        outputs.append(Output(self._dead_letters, 0, record.key, letter.encode()))
+        if outputs is not None:
+            outputs.append(dead_letter(self._dead_letters, record, "joiner", code, reason, record.timestamp))
 
     def _write(self, number: int) -> list[Output]:
         """Number what was joined and encode it: the prediction's bytes, then label, lane and places."""

@@ -13,12 +13,13 @@ from typing import Final, Protocol
 import msgspec
 
 from consumers.checkpoints import Checkpoints, Log, NewEpoch, Pace, Resumed
+from consumers.dead_letters import dead_letter
 from consumers.learning import Learning, Poison, Unfit
 from consumers.processor import Assignment, Batch, Output, Partition, Place, Positions, Record, Start
 from model_store import Manifest, StoreError, StoreUnavailable, VersionId
 from schemas.codec import CodecError
 from schemas.entries import EntryReader
-from schemas.events import DeadLetter, ModelUpdate, Published
+from schemas.events import ModelUpdate, Published
 from schemas.topics import Names
 
 _PRUNE_EVERY: Final = 20  # checkpoints
@@ -167,22 +168,8 @@ class Learner:
                 return
 
     def _refuse(self, record: Record, code: str, reason: str, quiet: bool) -> None:
-        if quiet:
-            return
-        letter = DeadLetter(
-            record.topic,
-            record.partition,
-            record.offset,
-            record.timestamp,
-            record.key,
-            record.value,
-            list(record.headers),
-            "learner",
-            code,
-            reason,
-            record.timestamp,
-        )
-        self._letters.append(Output(self._dead_letters, 0, record.key, letter.encode()))
+        if not quiet:
+            self._letters.append(dead_letter(self._dead_letters, record, "learner", code, reason, record.timestamp))
 
     # --- versions ----------------------------------------------------------------------------------
 

@@ -9,13 +9,14 @@ from typing import Final, Protocol
 
 import msgspec
 
+from consumers.dead_letters import dead_letter
 from consumers.outcomes import OutcomeWriter
 from consumers.processor import Assignment, Batch, Output, Partition, Place, Positions, Record, Start
 from consumers.river_model import NO_ANSWER, Answer, RiverModel
 from schemas import codec
 from schemas.codec import HEADER_BYTES, CodecError
 from schemas.contract import Contract, ContractError
-from schemas.events import DeadLetter, Event, Features, read_event
+from schemas.events import Event, Features, read_event
 from schemas.topics import Names, partition_of
 
 _FAR_FUTURE_MS: Final = 24 * 3600 * 1000
@@ -186,23 +187,7 @@ class Predictor:
             )
         )
         if failure is not None:
-            outputs.append(self._dead_letter(record, *failure, now))
-
-    def _dead_letter(self, record: Record, code: str, reason: str, now: int) -> Output:
-        letter = DeadLetter(
-            record.topic,
-            record.partition,
-            record.offset,
-            record.timestamp,
-            record.key,
-            record.value,
-            list(record.headers),
-            "predictor",
-            code,
-            reason,
-            now,
-        )
-        return Output(self._dead_letters, 0, record.key, letter.encode())
+            outputs.append(dead_letter(self._dead_letters, record, "predictor", *failure, now))
 
 
 def _read(record: Record) -> Event:
