@@ -8,6 +8,7 @@ is thrown away is not observable either: only after no record still to come coul
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -23,6 +24,7 @@ Weight = Callable[[Features, Scalar], float]
 
 _WAITING, _JOINED, _EXPIRED, _NONE = 1, 2, 3, 0
 _LONGEST_PLAIN_ID: Final = 400  # the local store's keys are bounded; longer ids are kept by their hash
+_MOST_AT_ONCE: Final = 5000  # waits that end in one turn: its transaction has a deadline
 _MOST_LABELS_AN_ID: Final = 16  # waiting at once: a sender stuck in a loop must not fill the store
 
 
@@ -61,6 +63,15 @@ class Emitted(msgspec.Struct, frozen=True, gc=False):
     prediction_time: int
     label_offset: int
     label_time: int
+
+
+class Unweighed(msgspec.Struct, frozen=True, gc=False):
+    """A label that was not written, because the user's weight function failed on it."""
+
+    label: Label
+    offset: int
+    time: int
+    reason: str
 
 
 class _Waiting(msgspec.Struct, array_like=True, gc=False):
@@ -111,6 +122,7 @@ class PartitionJoin:
         self._rules = rules
         self.state = state
         self.emitted: list[Emitted] = []
+        self.refused: list[Unweighed] = []
         place = partition.to_bytes(2, "big")
         self._entries = b"e" + place
         self._predictions = b"p" + place
@@ -170,10 +182,13 @@ class PartitionJoin:
 
     def oldest_wait_ends(self) -> int | None:
         """Return when the labels clock would end the oldest wait, `None` where nothing waits."""
-        if not self.state.waiting_predictions:
-            return None
-        self._expire_predictions()
-        return self._next_expiry
+        return self._next_expiry if self.state.waiting_predictions else None
+
+    def end_waits_until(self, examined: int) -> None:
+        """End, in recovery, the waits that were ended before: of labels, and of predictions below `examined`."""
+        self._expire_predictions(below=examined)
+        self._expire_labels()
+        self._forget()
 
     # --- a label and a prediction meet -------------------------------------------------------------
 
@@ -186,9 +201,8 @@ class PartitionJoin:
         elif entry.state == _EXPIRED or time > entry.joined_at + rules.dedup_window:
             self._count("late")
         elif label.kind == "correction":
-            self._count("correction")
             entry.value = _value_key(label.value)
-            self._emit(entry, label, offset, time)
+            self._count("correction" if self._emit(entry, label, offset, time) else "refused")
         else:
             self._count("duplicate" if entry.value == _value_key(label.value) else "contradicting")
 
@@ -197,15 +211,21 @@ class PartitionJoin:
         entry.joined_at = max(entry.time, time)
         entry.value = _value_key(label.value)
         self.state.waiting_predictions -= 1
-        self._count("joined")
         # The first label of an id is its label, even where it was sent as a correction.
         first = msgspec.structs.replace(label, kind="label") if label.kind != "label" else label
-        self._emit(entry, first, offset, time)
+        self._count("joined" if self._emit(entry, first, offset, time) else "refused")
 
-    def _emit(self, entry: _Entry, label: Label, offset: int, time: int) -> None:
+    def _emit(self, entry: _Entry, label: Label, offset: int, time: int) -> bool:
+        """Add an example; `False` where the user's weight function refuses it."""
         assert entry.prediction is not None  # noqa: S101 - kept until the id is forgotten
-        weighted = self._weighted(entry.prediction, label)
+        try:
+            weighted = self._weighted(entry.prediction, label)
+        except Exception as error:  # noqa: BLE001 - it is the user's code: whatever it raises is about this label
+            reason = f"the weight of this label: {type(error).__name__}: {error}"
+            self.refused.append(Unweighed(label, offset, time, reason))
+            return False
         self.emitted.append(Emitted(entry.prediction, weighted, entry.offset, entry.time, offset, time))
+        return True
 
     def _weighted(self, prediction: bytes, label: Label) -> Label:
         rules = self._rules
@@ -214,6 +234,8 @@ class PartitionJoin:
             factor = rules.weights.get(label.value, 1.0)
         if rules.weight_of is not None and not isinstance(label.value, dict):
             factor = float(rules.weight_of(dict(read_prediction(prediction).event.features), label.value))
+        if not 0.0 <= factor < math.inf:
+            raise ValueError(f"{factor} is no weight; it must be finite and not negative")
         return label if factor == 1.0 else msgspec.structs.replace(label, weight=label.weight * factor)
 
     def _wait(self, key: bytes, entry: _Entry | None, label: Label, offset: int, time: int) -> None:
@@ -239,18 +261,22 @@ class PartitionJoin:
 
     # --- waits that end ----------------------------------------------------------------------------
 
-    def _expire_predictions(self) -> None:
+    def _expire_predictions(self, below: int | None = None) -> None:
         state, wait = self.state, self._rules.label_wait
         if (self._next_expiry is None or state.labels_clock <= self._next_expiry) and self._next_expiry != 0:
             return
-        due = []
+        due: list[tuple[int, bytes]] = []
         self._next_expiry = None
         for queued, value in self._store.scan(self._predictions, self._queue_key(self._predictions, state.examined)):
-            time = int.from_bytes(value[:8], "big")
-            if state.labels_clock <= time + wait:
+            time, offset = int.from_bytes(value[:8], "big"), int.from_bytes(queued[3:], "big")
+            if below is not None and offset >= below:
+                self._next_expiry = 0  # not looked at
+                break
+            if state.labels_clock <= time + wait or (below is None and len(due) == _MOST_AT_ONCE):
+                # After an outage thousands of waits end at once: the rest in the turns to come.
                 self._next_expiry = time + wait
                 break
-            due.append((int.from_bytes(queued[3:], "big"), value[8:]))
+            due.append((offset, value[8:]))
         for offset, key in due:
             state.examined = offset + 1
             entry = self._get(key)
@@ -262,10 +288,9 @@ class PartitionJoin:
         entry.state = _EXPIRED
         self.state.waiting_predictions -= 1
         if rules.on_timeout is not None and entry.prediction is not None:
-            self._count("timeout")
-            value = peek_event_id(entry.prediction)
             end = entry.time + rules.label_wait
-            self._emit(entry, Label(value, rules.on_timeout, end, source="timeout"), -1, end)
+            label = Label(peek_event_id(entry.prediction), rules.on_timeout, end, source="timeout")
+            self._count("timeout" if self._emit(entry, label, -1, end) else "timeout_refused")
         else:
             self._count("unlabelled")
         entry.prediction = None

@@ -17,7 +17,7 @@ import msgspec
 
 from consumers.dead_letters import dead_letter
 from consumers.failures import Refused
-from consumers.join import Emitted, JoinRules, JoinState, PartitionJoin
+from consumers.join import Emitted, JoinRules, JoinState, PartitionJoin, Unweighed
 from consumers.local_store import LocalStore
 from consumers.processor import Assignment, Batch, Output, Partition, Place, Positions, Record, Start
 from schemas import codec
@@ -63,6 +63,7 @@ class _Place(msgspec.Struct):
     counts: dict[str, int]
     waiting: tuple[int, int] = (0, 0)
     clock: tuple[int, int] = (0, 0)
+    examined: int = 0
 
 
 class _Local(msgspec.Struct):
@@ -72,6 +73,19 @@ class _Local(msgspec.Struct):
     epoch: str
     offsets: tuple[int, int]
     state: dict[str, Any]
+    place: _Place
+
+
+class _LabelRecord:
+    """A label as the record that it was, for its dead letter."""
+
+    headers: Sequence[tuple[str, bytes]] = ()
+
+    def __init__(self, topic: str, partition: int, refused: Unweighed) -> None:
+        self.topic, self.partition, self.offset = topic, partition, refused.offset
+        self.timestamp = refused.time
+        self.key: bytes | None = refused.label.event_id.encode()
+        self.value: bytes | None = refused.label.encode()
 
 
 class _Lane:
@@ -87,6 +101,7 @@ class _Lane:
         self.place.counts = dict(state.counts)
         self.place.waiting = (state.waiting_predictions, state.waiting_labels)
         self.place.clock = (state.predictions_clock, state.labels_clock)
+        self.place.examined = state.examined
         return msgspec.json.encode(self.place).decode()
 
 
@@ -132,6 +147,8 @@ class Joiner:
             return self._begin(number, pair, assignment, ids)
         for partition, place in zip(pair, places, strict=True):
             if place is not None and place.offset < assignment.beginnings[partition]:
+                if self._settings.new_epoch:
+                    return self._begin(number, pair, assignment, ids)
                 raise Refused(
                     f"retention has overtaken the joiner: it stands at {place.offset} in {partition.topic}"
                     f"[{number}], which now begins at {assignment.beginnings[partition]}. To go on without "
@@ -166,6 +183,10 @@ class Joiner:
         self, number: int, pair: tuple[Partition, Partition], assignment: Assignment, ids: str
     ) -> dict[Partition, Start]:
         """Begin a lane. Its epoch is made of the topics' ids, so that the same lane begun twice is noticed."""
+        local = self._local(number)
+        if local is not None and not self._settings.new_epoch and (local.group, local.place.ids) == (self._group, ids):
+            # Kafka has forgotten where the group stood, as it does a week after it ended; the local store has not.
+            return self._resume(number, pair, local.offsets, local.place, assignment)
         self._wipe(number)
         epoch = ids
         if self._settings.new_epoch:
@@ -230,6 +251,7 @@ class Joiner:
         for number in sorted({partition.partition for partition in batch}):
             self._apply(number, batch, outputs=None)
             self._lanes[number].join.emitted.clear()
+            self._lanes[number].join.refused.clear()
 
     def recovered(self) -> None:
         for lane in self._lanes.values():
@@ -237,8 +259,9 @@ class Joiner:
             # Waits that the committed clocks have ended were ended, and emitted, before.
             state.predictions_clock = max(state.predictions_clock, lane.place.clock[0])
             state.labels_clock = max(state.labels_clock, lane.place.clock[1])
-            lane.join.advance()
+            lane.join.end_waits_until(lane.place.examined)
             lane.join.emitted.clear()
+            lane.join.refused.clear()
             # What was counted the first time is in the committed metadata already.
             state.counts = dict(lane.place.counts)
 
@@ -265,7 +288,9 @@ class Joiner:
                 self._refuse(record, "codec", "not a prediction of Millstream's", outputs)
         for record in batch.get(Partition(self._labels, number), ()):
             self._apply_label(number, join, record, outputs)
-        join.advance()
+        if outputs is not None:
+            # In recovery only the waits that were ended before are ended, and that when all has been read.
+            join.advance()
 
     def _apply_label(self, number: int, join: PartitionJoin, record: Record, outputs: list[Output] | None) -> None:
         value = record.value or b""
@@ -275,6 +300,8 @@ class Joiner:
         try:
             label = read_label(value, default_time=record.timestamp)
             label = msgspec.structs.replace(label, value=self._settings.rules.target.coerce(label.value))
+            if value[:1] == b"{":
+                label.encode()  # JSON can say what Avro cannot
         except (CodecError, TargetError) as error:
             join.tick(record.timestamp)
             code = "codec" if isinstance(error, CodecError) else "label"
@@ -303,6 +330,12 @@ class Joiner:
             outputs.append(Output(self._examples, 0, None, _example(emitted, number, name, place.epoch, place.seq)))
             place.seq += 1
         lane.join.emitted.clear()
+        for unweighed in lane.join.refused:
+            record = _LabelRecord(self._labels, number, unweighed)
+            outputs.append(
+                dead_letter(self._dead_letters, record, "joiner", "weight", unweighed.reason, unweighed.time)
+            )
+        lane.join.refused.clear()
         return outputs
 
     # --- time, places, the end ---------------------------------------------------------------------
@@ -311,12 +344,15 @@ class Joiner:
         """Where labels stand still and a wait should end, have the broker put its time there as data."""
         outputs = []
         for number, lane in self._lanes.items():
+            lane.join.advance()
+            outputs += self._write(number)
             if now_ms - lane.last_tick_ms < _TICK_EVERY_MS:
                 continue
             lane.last_tick_ms = now_ms
             ends = lane.join.oldest_wait_ends()
             if ends is not None and lane.join.state.labels_clock <= ends < now_ms:
                 outputs.append(Output(self._labels, number, None, _TICK))
+        self._note_full()
         return outputs
 
     def places(self, read: Positions) -> Mapping[Partition, Place]:
@@ -331,7 +367,7 @@ class Joiner:
     def committed(self, places: Mapping[Partition, Place]) -> None:
         for number, lane in self._lanes.items():
             offsets = tuple(places[Partition(topic, number)].offset for topic in self.topics)
-            local = _Local(self._group, lane.place.epoch, (offsets[0], offsets[1]), asdict(lane.join.state))
+            local = _Local(self._group, lane.place.epoch, (offsets[0], offsets[1]), asdict(lane.join.state), lane.place)
             self._store.put(_meta_key(number), msgspec.msgpack.encode(local))
         self._store.commit()
 
@@ -339,13 +375,13 @@ class Joiner:
         return self._paused
 
     def _note_full(self) -> None:
-        """At the cap, hold the topic that runs ahead until the other has caught up: nothing is thrown away."""
+        """At the cap, hold the topic of which more waits until the other has caught up: nothing is thrown away."""
         full = set()
         for number, lane in self._lanes.items():
             state = lane.join.state
             if state.waiting_predictions + state.waiting_labels >= self._settings.max_pending:
-                ahead = self._predictions if state.predictions_clock >= state.labels_clock else self._labels
-                full.add(Partition(ahead, number))
+                more = self._predictions if state.waiting_predictions >= state.waiting_labels else self._labels
+                full.add(Partition(more, number))
         self._paused = frozenset(full)
 
     def stopping(self) -> list[Output]:

@@ -171,11 +171,13 @@ class Predictor:
             failure = error.code, str(error)
         except ContractError as error:
             failure = error.code, str(error)
+        except CodecError as error:
+            failure = "codec", str(error)
         if event is None:
             event = Event(_stand_in_id(record), max(record.timestamp, 0), {})
             body = event.encode()[HEADER_BYTES:]
         elif body is None:
-            body = _event_body(record, event, event.features)
+            body = _failed_body(record, event)
         outcome = write(answer, record.offset, failure)
         event_id = event.event_id
         outputs.append(
@@ -228,6 +230,14 @@ def _stand_in_id(record: Record) -> str:
         if 0 < len(text) <= _LONGEST_ID:
             return text
     return f"{record.topic}-{record.partition}-{record.offset}"
+
+
+def _failed_body(record: Record, event: Event) -> bytes:
+    """Return the event of an error answer, whatever is in it: without its features, if they cannot be written."""
+    try:
+        return _event_body(record, event, event.features)
+    except CodecError:
+        return Event(event.event_id, max(record.timestamp, 0), {}).encode()[HEADER_BYTES:]
 
 
 def _event_body(record: Record, event: Event, used: Features) -> bytes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+import math
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
@@ -208,17 +209,21 @@ class Alert(msgspec.Struct, frozen=True, gc=False):
 # --- reading ---------------------------------------------------------------------------------------
 
 
+# What Avro's long can hold: anything beyond could be read here and not be written on.
+_Long = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+
 class _JsonEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     event_id: str
-    features: dict[str, bool | int | float | str | list[float] | None]
-    event_time: int = 0
+    features: dict[str, bool | _Long | float | str | list[float] | None]
+    event_time: _Long = 0
     entity_key: str | None = None
 
 
 class _JsonLabel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     event_id: str
-    value: bool | int | float | str | dict[str, float | str]
-    label_time: int = 0
+    value: bool | _Long | float | str | dict[str, float | str]
+    label_time: _Long = 0
     weight: float = 1.0
     source: Literal["system", "human", "import", "timeout"] = "system"
     kind: Literal["label", "correction"] = "label"
@@ -272,21 +277,22 @@ def read_label(data: bytes, default_time: int = 0) -> Label:
         Where it is neither, with what it is instead.
     """
     if data.startswith(_LABEL_HEADER):
-        return Label(**_decode_label(data, HEADER_BYTES))
+        return _weighed(Label(**_decode_label(data, HEADER_BYTES)))
     if data[:1] == b"{":
         try:
             found = _json_label.decode(data)
         except msgspec.DecodeError as error:
             raise CodecError(f"not a label in JSON: {error}") from error
-        return Label(
-            found.event_id,
-            found.value,
-            found.label_time or default_time,
-            found.weight,
-            found.source,
-            found.kind,
-        )
+        time = found.label_time or default_time
+        return _weighed(Label(found.event_id, found.value, time, found.weight, found.source, found.kind))
     return Label(**codec.LABEL.decode(data))
+
+
+def _weighed(label: Label) -> Label:
+    """Insist on a weight that a model can learn with: NaN would ruin it without a word."""
+    if not 0.0 <= label.weight < math.inf:
+        raise CodecError(f"a label's weight is {label.weight}; it must be finite and not negative")
+    return label
 
 
 def _outcome(fields: dict[str, Any]) -> Outcome:

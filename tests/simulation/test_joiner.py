@@ -9,12 +9,22 @@ from collections.abc import Callable
 import pytest
 from simulation.log import Crash, MemoryLog, SimulatedLoop
 
+from consumers import join
 from consumers.join import JoinRules
 from consumers.joiner import Joiner, JoinerSettings
 from consumers.local_store import MemoryStore
 from consumers.processor import Output
 from schemas import codec
-from schemas.events import Event, Example, Label, Outcome, read_example
+from schemas.events import (
+    Event,
+    Example,
+    Features,
+    Label,
+    Outcome,
+    Scalar,
+    read_dead_letter,
+    read_example,
+)
 from schemas.target import Target
 from schemas.topics import Names, partition_of
 
@@ -46,8 +56,8 @@ def make_joiner(store: MemoryStore, **changes: object) -> Joiner:
     return Joiner(JoinerSettings(NAMES, rules(**changes), PARTITIONS, max_pending=1000), store)
 
 
-def predict(log: MemoryLog, event_id: str) -> None:
-    event = Event(event_id, log.now, {"x": 1.0})
+def predict(log: MemoryLog, event_id: str, features: Features | None = None) -> None:
+    event = Event(event_id, log.now, features or {"x": 1.0})
     outcome = Outcome(True, {"true": 0.75, "false": 0.25}, "sim", 1, 0, log.now, NAMES.topic("features"), 0, 0)
     body = (
         event.encode()[10:]
@@ -255,3 +265,104 @@ def test_a_topic_made_again_under_the_same_name_is_refused() -> None:
     log.ids[NAMES.topic("labels")] = "another"
     with pytest.raises(Refused, match="another topic"):
         drain(log, store)
+
+
+def test_at_the_cap_the_side_of_which_more_waits_is_held_and_all_is_joined() -> None:
+    log, store = make_log(), MemoryStore()
+    for number in range(60):
+        predict(log, f"e{number}")
+    log.now += 5
+    for number in range(60):
+        label(log, f"e{number}")
+    joiner = Joiner(JoinerSettings(NAMES, rules(), PARTITIONS, max_pending=10), store)
+    loop = SimulatedLoop(log, GROUP, joiner)
+    held = 0
+    for _ in range(200):
+        loop.step({NAMES.topic("predictions"): 20, NAMES.topic("labels"): 2})
+        held += bool(joiner.paused())
+        if loop.idle():
+            break
+    assert loop.idle()
+    assert held
+    assert len(examples(log)) == 60
+
+
+def test_a_weight_function_that_fails_costs_its_label_and_nothing_else() -> None:
+    def weigh(features: Features, value: Scalar) -> float:
+        return {"a": float("nan"), "b": 2.0}[str(features["name"])]
+
+    log = make_log()
+    for number, name in enumerate(["a", "b", "c"]):
+        predict(log, f"e{number}", {"x": 1.0, "name": name})
+        label(log, f"e{number}")
+    joiner = drain(log, MemoryStore(), weight_of=weigh)
+    assert [(e.event.event_id, e.label.weight) for e in examples(log) if e.label] == [("e1", 2.0)]
+    letters = [read_dead_letter(record.value or b"") for record in log.read(NAMES.topic("dead-letters"))]
+    assert sorted(letter.code for letter in letters) == ["weight", "weight"]
+    told = counts(joiner, log)
+    assert (told["joined"], told["refused"]) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'{"event_id": "a", "value": true, "label_time": 99999999999999999999}',
+        b'{"event_id": "a", "value": 99999999999999999999}',
+        b'{"event_id": "a", "value": true, "weight": -1}',
+        Label("a", True, 5, weight=float("nan")).encode(),
+        b"\xff" * 40,
+        b"",
+    ],
+)
+def test_a_label_that_cannot_be_taken_goes_to_dead_letters_and_the_joiner_goes_on(value: bytes) -> None:
+    log = make_log()
+    for partition in range(PARTITIONS):
+        log.append(Output(NAMES.topic("labels"), partition, None, value))
+    predict(log, "b")
+    label(log, "b")
+    drain(log, MemoryStore())
+    assert [example.event.event_id for example in examples(log)] == ["b"]
+    assert len(log.read(NAMES.topic("dead-letters"))) == PARTITIONS
+
+
+def test_thousands_of_waits_that_end_at_once_end_over_several_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(join, "_MOST_AT_ONCE", 7)
+    log, store = make_log(), MemoryStore()
+    for number in range(100):
+        predict(log, f"e{number}")
+    drain(log, store, on_timeout=False)
+    log.now += 5 * WAIT
+    for partition in range(PARTITIONS):
+        log.append(Output(NAMES.topic("labels"), partition, None, codec.TICK.encode({"written_by": "test"})))
+    rng = random.Random(5)
+    most = 0
+    for _ in range(400):
+        before = len(examples(log))
+        try:
+            joiner = make_joiner(store if rng.random() < 0.8 else MemoryStore(), on_timeout=False)
+            SimulatedLoop(log, GROUP, joiner, lambda place: rng.random() < 0.1).step(
+                {NAMES.topic("predictions"): 3, NAMES.topic("labels"): 3}
+            )
+        except Crash:
+            store.rollback()
+        most = max(most, len(examples(log)) - before)
+        if len(examples(log)) == 100:
+            break
+    assert Counter(e.event.event_id for e in examples(log)) == Counter({f"e{n}": 1 for n in range(100)})
+    assert most <= 4 * 7
+    assert_lanes_have_no_gaps(log)
+
+
+def test_a_group_whose_offsets_kafka_forgot_goes_on_by_its_local_store() -> None:
+    log, store = make_log(), MemoryStore()
+    for number in range(10):
+        predict(log, f"e{number}")
+        label(log, f"e{number}")
+    drain(log, store)
+    log.places.clear()
+    for number in range(10, 20):
+        predict(log, f"e{number}")
+        label(log, f"e{number}")
+    drain(log, store)
+    assert Counter(e.event.event_id for e in examples(log)) == Counter({f"e{n}": 1 for n in range(20)})
+    assert_lanes_have_no_gaps(log)
