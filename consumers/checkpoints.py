@@ -9,7 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from consumers.failures import Refused
+from consumers.failures import Doubt, Refused
+from consumers.lanes import Lanes
 from consumers.learning import STATE_FORMAT, Learning, LearningRules
 from model_store import (
     AlreadyExists,
@@ -19,6 +20,7 @@ from model_store import (
     ModelStore,
     NotFound,
     Retention,
+    StoreError,
     VersionId,
     WrongLibraries,
     dumps,
@@ -26,12 +28,14 @@ from model_store import (
 from model_store import (
     Refused as StoreRefused,
 )
+from model_store.libraries import check_libraries
 
 NewEpoch = Literal["fresh", "replay", "keep"]
 _LARGEST_SHARE: Final = 0.05  # of the learner's time that checkpoints may take
 MODEL_FILE: Final = "model"
 STATE_FILE: Final = "state"
 PROBE: Final = "probe"
+LANES: Final = "lanes"
 _PROBE_EVENTS: Final = 8
 _PROBE_BYTES: Final = 16_384
 
@@ -107,6 +111,8 @@ class Resumed:
         Of a new epoch.
     note
         A line for people, or empty.
+    overtakes
+        From this offset on its versions are newer than the one the epoch goes on from; before, that one serves.
     """
 
     learning: Learning
@@ -115,6 +121,7 @@ class Resumed:
     manifest: Manifest | None
     parent: VersionId | None
     note: str = ""
+    overtakes: int = 0
 
 
 @cache
@@ -179,6 +186,7 @@ class Checkpoints:
                 "counts": dict(learning.counts),
                 "model_bytes": len(model),
                 "state_bytes": len(state),
+                LANES: learning.lanes.places(),
                 # What a predictor tries before it serves the version.
                 PROBE: learning.probes.newest(_PROBE_EVENTS, _PROBE_BYTES),
             },
@@ -187,7 +195,15 @@ class Checkpoints:
             written = self._store.publish(draft, {MODEL_FILE: model, STATE_FILE: state})
         except AlreadyExists as error:
             there = error.manifest
-            if there is None or (there.chain, there.fingerprint) != (draft.chain, draft.fingerprint):
+            same = there is not None and (there.chain, there.fingerprint) == (draft.chain, draft.fingerprint)
+            if (
+                there is not None
+                and not same
+                and (there.topic_id, there.definition) == (log.topic_id, draft.definition)
+            ):
+                # As many examples learned, but more or fewer passed over: the other's place is as good as ours.
+                raise Doubt(f"version {draft.version} was written by another learner of this log meanwhile") from error
+            if there is None or not same:
                 raise Refused(
                     f"version {draft.version} is in the store already and is another one: a learner with "
                     "another log or another model writes here too. Nothing was overwritten"
@@ -218,12 +234,31 @@ class Checkpoints:
         if newest is None:
             return Resumed(Learning(self._rules), 1, log.beginning, None, None, "no version yet: epoch 1 begins")
         changed = self._changes(newest, log)
-        if not changed:
-            note = "--new-epoch is not needed: nothing has changed" if new_epoch else ""
-            return Resumed(self.load(newest), newest.version.epoch, newest.offset, newest, newest.parent, note)
-        if new_epoch is None:
+        if changed and new_epoch is None:
             raise Refused(f"{'; '.join(changed)}. Start the learner (or `millstream run`) once with {_WAYS}")
-        return self._begin_epoch(newest, log, new_epoch)
+        if changed and new_epoch is not None:
+            return self._begin_epoch(newest, log, new_epoch)
+        try:
+            learning = self.load(newest)
+        except Refused:
+            if new_epoch is None or new_epoch == "keep":
+                raise
+            return self._begin_epoch(newest, log, new_epoch)
+        note = "--new-epoch is not needed: nothing has changed" if new_epoch else ""
+        parent = newest.parent
+        return Resumed(
+            learning, newest.version.epoch, newest.offset, newest, parent, note, self._overtakes(parent, log)
+        )
+
+    def _overtakes(self, parent: VersionId | None, log: Log) -> int:
+        """Return the offset from which a version is newer than the one its epoch goes on from."""
+        if parent is None:
+            return 0
+        try:
+            before = self._store.manifest(parent)
+        except StoreError:
+            return 0  # it is gone, and so cannot be what serves
+        return before.offset if before.topic_id == log.topic_id else 0
 
     def _newest_good(self, say: Callable[[str], None]) -> Manifest | None:
         """Return the newest version whose files are what its signature says."""
@@ -243,6 +278,10 @@ class Checkpoints:
     def _changes(self, newest: Manifest, log: Log) -> list[str]:
         changed = []
         version = newest.version
+        try:
+            check_libraries(newest.libraries, str(version))
+        except WrongLibraries as error:
+            changed.append(str(error))
         if newest.definition != self._definition.hash:
             changed.append(f"the model's definition is not the one that version {version} was made from")
         if newest.contract != self._definition.contract:
@@ -280,17 +319,19 @@ class Checkpoints:
         same_log = newest.topic_id == log.topic_id and log.beginning <= newest.offset <= log.end
         if how == "replay" or (how == "fresh" and not same_log):
             note = f"epoch {epoch} begins: a new model learns the log from {log.beginning}"
-            return Resumed(Learning(self._rules), epoch, log.beginning, None, parent, note)
+            behind = newest.offset if same_log else 0
+            return Resumed(Learning(self._rules), epoch, log.beginning, None, parent, note, behind)
         offset = newest.offset if same_log else log.beginning
+        if how == "fresh":
+            learning = Learning(self._rules)
+            # The lanes go on where they were; the model does not, and is not even looked at.
+            learning.lanes = Lanes.going_on(newest.extra.get(LANES, {}))
+            return Resumed(learning, epoch, offset, None, parent, f"epoch {epoch} begins untrained at offset {offset}")
         before = self.load(newest)
-        if how == "keep":
-            if not same_log:
-                before.lanes = Learning(self._rules, before.model.model).lanes
-            note = f"epoch {epoch} begins: version {parent} goes on at offset {offset}"
-            return Resumed(before, epoch, offset, None, parent, note)
-        learning = Learning(self._rules)
-        learning.lanes = before.lanes  # the lanes go on where they were; the model does not
-        return Resumed(learning, epoch, offset, None, parent, f"epoch {epoch} begins untrained at offset {offset}")
+        if not same_log:
+            before.lanes = Lanes()
+        note = f"epoch {epoch} begins: version {parent} goes on at offset {offset}"
+        return Resumed(before, epoch, offset, None, parent, note)
 
 
 _WAYS: Final = (

@@ -75,6 +75,19 @@ class Lanes:
             state.ids.append(_digest(event_id))
         state.next += 1
 
+    def places(self) -> dict[str, list[Any]]:
+        """Return epoch and next sequence of each lane, without the remembered ids."""
+        return {name: [state.epoch, state.next] for name, state in self._lanes.items()}
+
+    @classmethod
+    def going_on(cls, places: dict[str, list[Any]]) -> Lanes:
+        """Return lanes that stand at `places` and remember no ids."""
+        lanes = cls()
+        for name, (epoch, following) in places.items():
+            nothing = array("Q", bytes(8 * min(following, REMEMBERED)))  # no id's digest is 0
+            lanes._lanes[name] = _LaneState(epoch, following, nothing)
+        return lanes
+
     def dump(self) -> dict[str, Any]:
         """Return the state as plain values."""
         return {name: (state.epoch, state.next, state.ids.tobytes()) for name, state in self._lanes.items()}

@@ -14,8 +14,10 @@ import msgspec
 
 from consumers.checkpoints import Checkpoints, Log, NewEpoch, Pace, Resumed
 from consumers.dead_letters import dead_letter
+from consumers.failures import Doubt, Refused
 from consumers.learning import Learning, Poison, Unfit
 from consumers.processor import Assignment, Batch, Output, Partition, Place, Positions, Record, Start
+from consumers.river_model import ModelError
 from model_store import Manifest, StoreError, StoreUnavailable, VersionId
 from schemas.codec import CodecError
 from schemas.entries import EntryReader
@@ -23,6 +25,7 @@ from schemas.events import ModelUpdate, Published
 from schemas.topics import Names
 
 _PRUNE_EVERY: Final = 20  # checkpoints
+_MOST_KEPT_BYTES: Final = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -76,10 +79,12 @@ class Learner:
         self._newest: Manifest | None = None
         self._announced: Manifest | None = None
         self._since: list[Record] = []  # what was applied since the newest version
+        self._kept_bytes = 0
         self._guilty: set[int] = set()
         self._letters: list[Output] = []
-        self._read = 0
+        self._read = self._from = 0  # next to be read; what the version resumed from stands at
         self._least_place = 0
+        self._lettered = 0  # below this offset, what was refused is among the dead letters
         self._last_began = 0.0
         self._last_cost = 0.0
         self._written = 0
@@ -98,7 +103,7 @@ class Learner:
     def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:
         self._resumed = None
         self._newest = self._announced = None
-        self._since, self._letters = [], []
+        self._since, self._letters, self._kept_bytes = [], [], 0
         self._guilty.clear()
         if self._partition not in assignment.committed:
             self._say("waiting: another learner works")
@@ -112,12 +117,15 @@ class Learner:
         self._resumed = resumed
         if resumed.note:
             self._say(resumed.note)
-        self._read = resumed.offset
+        self._read = self._from = resumed.offset
         committed = assignment.committed[self._partition]
         # A replay reads again what is committed; the committed place stays where it is meanwhile.
         self._least_place = 0 if committed is None else committed.offset
+        self._lettered = _read_before(committed)
         self._newest = resumed.manifest or self._write("start")
-        return {self._partition: Start(live=resumed.offset)}
+        # A version can be written and its process die before the dead letters of what it passed over went out.
+        again = self._lettered if committed is not None and resumed.manifest is not None else resumed.offset
+        return {self._partition: Start(live=max(min(resumed.offset, again), self._log.beginning))}
 
     def recover(self, batch: Batch) -> None:
         """Never called: the version holds the place."""
@@ -129,14 +137,39 @@ class Learner:
 
     def process(self, batch: Batch) -> list[Output]:
         for record in batch.get(self._partition, ()):
-            self._since.append(record)
+            if record.offset < self._from:
+                self._catch_up(record)
+                continue
+            self._keep(record)
             self._read = record.offset + 1
             try:
                 self._apply(record)
             except Poison as poison:
-                self._go_back(record, poison)
+                self._go_back(record, poison.reason)
+        return self._posted()
+
+    def _posted(self) -> list[Output]:
+        """Return the dead letters that have come together, each once."""
         letters, self._letters = self._letters, []
         return letters
+
+    def _catch_up(self, record: Record) -> None:
+        """Send the dead letter, if any, of a record that the version resumed from has in it."""
+        try:
+            self._reader.read(record.value or b"")
+        except CodecError as error:
+            self._refuse(record, "codec", str(error), quiet=False)
+            return
+        if record.offset in self._learning.skipped:
+            self._refuse(record, "model", "it was left out of the model", quiet=False)
+
+    def _keep(self, record: Record) -> None:
+        """Keep a record for going back, within bounds: past them, going back is what a start does."""
+        self._kept_bytes += len(record.value or b"")
+        if self._kept_bytes <= _MOST_KEPT_BYTES:
+            self._since.append(record)
+        else:
+            self._since = []
 
     def _apply(self, record: Record, quiet: bool = False) -> None:
         """Take one record in; `quiet` where its dead letter, if any, has gone out before."""
@@ -150,25 +183,41 @@ class Learner:
         except Unfit as error:
             self._refuse(record, error.code, str(error), quiet)
 
-    def _go_back(self, record: Record, poison: Poison) -> None:
+    def _go_back(self, record: Record, reason: str) -> None:
         """The model may have learned half of it: take the newest version, and all since but the guilty."""
         assert self._newest is not None  # noqa: S101 - written before anything was read
         assert self._resumed is not None  # noqa: S101
+        if self._kept_bytes > _MOST_KEPT_BYTES:
+            raise Doubt(f"example at offset {record.offset} broke the model, and too much was learned since to go back")
         while True:
             self._guilty.add(record.offset)
-            self._say(f"example at offset {record.offset} broke the model and is left out: {poison.reason}")
-            self._refuse(record, "model", poison.reason, quiet=False)
+            self._say(f"example at offset {record.offset} broke the model and is left out: {reason}")
+            self._refuse(record, "model", reason, quiet=False)
             self._resumed = replace(self._resumed, learning=self._checkpoints.load(self._newest))
             try:
                 for record in self._since:  # noqa: PLR1704 - the one at which another poison was found
                     self._apply(record, quiet=True)
             except Poison as another:
-                poison = another
+                reason = another.reason
             else:
                 return
 
+    def _heal(self, error: ModelError) -> None:
+        """The model answers its own probe with what is no number: leave out the most extreme example since.
+
+        One 1e200 makes a scaler's variance infinite without a word, and every answer after it NaN. Which
+        example is left out depends on the log and the newest version alone, and goes into the manifest.
+        """
+        suspects = [record for record in self._since if record.offset not in self._guilty]
+        if not suspects:
+            raise Refused(
+                f"the model answers with no number ({error}) and nothing was learned since its newest version"
+            )
+        worst = max(suspects, key=lambda record: _extremeness(self._reader, record))
+        self._go_back(worst, f"its features leave the model without finite answers: {error}")
+
     def _refuse(self, record: Record, code: str, reason: str, quiet: bool) -> None:
-        if not quiet:
+        if not quiet and record.offset >= self._lettered:
             self._letters.append(dead_letter(self._dead_letters, record, "learner", code, reason, record.timestamp))
 
     # --- versions ----------------------------------------------------------------------------------
@@ -181,7 +230,7 @@ class Learner:
         if self._settings.pace.due(began - self._last_began, self._last_cost, new):
             self._checkpoint("interval", now_ms)
             self._last_began, self._last_cost = began, time.monotonic() - began
-        return self._announcement(now_ms)
+        return [*self._posted(), *self._announcement(now_ms)]
 
     def _checkpoint(self, reason: str, now_ms: int) -> None:
         try:
@@ -201,16 +250,23 @@ class Learner:
         assert self._resumed is not None  # noqa: S101
         resumed = self._resumed
         now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
-        manifest = self._checkpoints.write(
-            resumed.learning, resumed.epoch, self._read, self._log, resumed.parent, reason, now_ms
-        )
-        self._since = []
+        while True:
+            try:
+                manifest = self._checkpoints.write(
+                    self._learning, resumed.epoch, self._read, self._log, resumed.parent, reason, now_ms
+                )
+                break
+            except ModelError as error:
+                self._heal(error)
+        self._since, self._kept_bytes = [], 0
         return manifest
 
     def _announcement(self, now_ms: int) -> list[Output]:
-        manifest = self._newest
-        if manifest is None or manifest is self._announced:
+        manifest, resumed = self._newest, self._resumed
+        if manifest is None or resumed is None or manifest is self._announced:
             return []
+        if manifest.offset < resumed.overtakes:
+            return []  # a replay under way: what it goes on from knows more, and serves on
         try:
             sha256 = self._checkpoints.sha256(manifest)
         except StoreUnavailable as error:
@@ -248,6 +304,7 @@ class Learner:
             "paused": self._control.is_paused(),
             "learned": learning.learned,
             "skipped": len(learning.skipped),
+            "read": max(self._read, self._lettered),
         }
         return {self._partition: Place(place, msgspec.json.encode(metadata).decode())}
 
@@ -263,7 +320,30 @@ class Learner:
         now_ms = time.time_ns() // 1_000_000
         if self._learning.learned != self._newest.examples:
             self._checkpoint("stop", now_ms)
-        return self._announcement(now_ms)
+        return [*self._posted(), *self._announcement(now_ms)]
 
     def close(self) -> None:
         """Nothing to let go of."""
+
+
+def _read_before(committed: Place | None) -> int:
+    """Return how far the log was read when its place was last committed, whatever is in a version since."""
+    try:
+        told = msgspec.json.decode(committed.metadata) if committed is not None else {}
+    except msgspec.DecodeError:
+        return 0
+    read = told.get("read", 0) if isinstance(told, dict) else 0
+    return read if isinstance(read, int) else 0
+
+
+def _extremeness(reader: EntryReader, record: Record) -> float:
+    """Return the largest magnitude among an example's numbers."""
+    try:
+        entry = reader.read(record.value or b"")
+    except CodecError:
+        return -1.0
+    numbers = [abs(value) for value in entry.features.values() if isinstance(value, (int, float))]
+    label = entry.label
+    if isinstance(label, (int, float)):
+        numbers.append(abs(label))
+    return float(max(numbers, default=0.0))

@@ -204,7 +204,9 @@ class Board:
             said = _said(self._window, index)
             for tally in recent:
                 tally.add_all(said)
-            report[source] = {"all": _values(self._all[source]), "last": _values(recent)}
+            # Where nothing was counted, River's metrics say 0, which would read as a result.
+            measured = self._counted[source] > 0
+            report[source] = {"all": _values(self._all[source], measured), "last": _values(recent, bool(said))}
         report["counted"] = dict(self._counted)
         report["no_prediction_yet"] = dict(self._left_out)
         report["window"] = self._window.maxlen
@@ -235,10 +237,13 @@ class Board:
         self._classes = dict(dumped["classes"])
 
 
-def _values(tallies: list[_Tally]) -> dict[str, float | None]:
+def _values(tallies: list[_Tally], measured: bool) -> dict[str, float | None]:
     values: dict[str, float | None] = {}
     for tally in tallies:
         metric = tally.settle()
+        if not measured:
+            values[type(metric).__name__] = None
+            continue
         try:
             value = float(metric.get())
         except (ZeroDivisionError, ValueError, KeyError):

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from consumers.checkpoints import Checkpoints, Definition, NewEpoch, Pace
-from consumers.failures import RoleFailure
+from consumers.failures import Doubt, RoleFailure
 from consumers.feed import ModelsTopic, PauseSwitch, VersionFeed
 from consumers.join import JoinRules
 from consumers.joiner import Joiner, JoinerSettings
@@ -21,7 +21,7 @@ from consumers.local_store import DiskStore, LocalStoreError
 from consumers.loop import Loop, LoopSettings
 from consumers.predictor import Predictor, PredictorSettings
 from consumers.processor import Processor
-from model_store import open_store
+from model_store import StoreUnavailable, open_store
 from schemas.cluster import Cluster, NoBroker, TopicInfo
 from schemas.topics import Names
 
@@ -192,5 +192,8 @@ def _drive(cluster: Cluster, names: Names, role: str, instance: str, processor: 
     except RoleFailure as failure:
         print(f"{role}: {failure}", file=sys.stderr, flush=True)
         return failure.exit_code
+    except StoreUnavailable as error:
+        print(f"{role}: {error}; starting anew", file=sys.stderr, flush=True)
+        return Doubt.exit_code
     say(f"{role} has ended in order")
     return 0

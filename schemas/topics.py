@@ -75,9 +75,11 @@ class Names:
 def specs(names: Names, *, partitions: int, label_wait_ms: int) -> list[TopicSpec]:
     """Return how the topics of a stream are to be, for `partitions` of features, predictions and labels."""
     waits = max(7 * DAY_MS, 2 * label_wait_ms + DAY_MS)
+    # What wraps an event is larger than it: a sender's limit of 1 MB must not become a stage's dead end.
+    wide = {"max.message.bytes": str(8 << 20)}
     log_time = {"message.timestamp.type": "LogAppendTime"}
     keep = {"retention.ms": "-1", "cleanup.policy": "delete"}
-    joined = {**log_time, "cleanup.policy": "delete", "retention.ms": str(waits)}
+    joined = {**log_time, **wide, "cleanup.policy": "delete", "retention.ms": str(waits)}
     least = 2 * label_wait_ms
     per_kind: dict[str, tuple[int, dict[str, str], int | None]] = {
         "features": (
@@ -87,12 +89,12 @@ def specs(names: Names, *, partitions: int, label_wait_ms: int) -> list[TopicSpe
         ),
         "predictions": (partitions, joined, least),
         "labels": (partitions, joined, least),
-        "examples": (1, {**log_time, **keep}, None),
+        "examples": (1, {**log_time, **keep, **wide}, None),
         "models": (1, {"cleanup.policy": "compact", "max.compaction.lag.ms": str(DAY_MS)}, None),
         "decisions": (1, keep, None),
         "alerts": (1, keep, None),
         "jobs": (1, keep, None),
-        "dead-letters": (1, {"cleanup.policy": "delete", "retention.ms": str(30 * DAY_MS)}, None),
+        "dead-letters": (1, {**wide, "cleanup.policy": "delete", "retention.ms": str(30 * DAY_MS)}, None),
     }
     return [TopicSpec(names.topic(kind), *per_kind[kind]) for kind in KINDS]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import random
 from typing import Any
 
@@ -18,6 +19,7 @@ from consumers.learner import Learner, LearnerSettings
 from consumers.learning import Learning, LearningRules
 from consumers.processor import Output
 from model_store import MemoryBackend, ModelStore, Retention, Signer, StoreUnavailable, Trust, VersionId
+from model_store import store as store_module
 from schemas.contract import Contract
 from schemas.events import (
     Event,
@@ -34,6 +36,8 @@ from schemas.target import Target
 from schemas.topics import Names
 
 NAMES = Names("sim")
+# The package exports a function of the same name.
+libraries_module = importlib.import_module("model_store.libraries")
 GROUP = NAMES.group("learner")
 EXAMPLES = NAMES.topic("examples")
 SIGNER = Signer(Ed25519PrivateKey.generate())
@@ -224,3 +228,63 @@ def test_a_learner_skips_a_damaged_version_and_goes_on_from_the_one_before() -> 
     oracle = replay(log, backend, newest.offset, set())
     assert newest.examples == 50
     assert (newest.chain, newest.fingerprint) == (oracle.chain.hex(), oracle.fingerprint())
+
+
+def test_one_extreme_value_is_found_and_left_out_and_the_rest_is_learned() -> None:
+    rng = random.Random(3)
+    log, backend = make_log(), MemoryBackend()
+    for number in range(60):
+        write(log, number, number, {"a": 1e200, "b": 0.5} if number == 23 else None)
+    drain(log, backend, rng, 0.0)
+    store = ModelStore(backend, Trust.of(SIGNER.public))
+    newest = store.manifest(store.versions("sim")[-1])
+    assert (newest.skipped, newest.examples) == ([23], 59)
+    oracle = replay(log, backend, newest.offset, {23})
+    assert (newest.chain, newest.fingerprint) == (oracle.chain.hex(), oracle.fingerprint())
+    letters = [read_dead_letter(record.value or b"") for record in log.read(NAMES.topic("dead-letters"))]
+    assert [letter.offset for letter in letters] == [23]
+
+
+def test_what_is_refused_is_one_dead_letter_however_often_the_learner_starts() -> None:
+    rng = random.Random(5)
+    log, backend = make_log(), MemoryBackend()
+    for number in range(40):
+        write(log, number, number)
+        if number % 10 == 5:
+            log.append(Output(EXAMPLES, 0, None, b"no example"))
+        drain(log, backend, rng, 0.2)
+    letters = [read_dead_letter(record.value or b"") for record in log.read(NAMES.topic("dead-letters"))]
+    assert len(letters) == len({letter.offset for letter in letters}) == 4
+
+
+def test_a_replay_is_announced_once_it_knows_as_much_as_what_serves() -> None:
+    rng = random.Random(1)
+    log, backend = make_log(), MemoryBackend()
+    for number in range(50):
+        write(log, number, number)
+    drain(log, backend, rng, 0.0)
+    before = len(log.read(NAMES.topic("models")))
+    drain(log, backend, rng, 0.1, definition="another", new_epoch="replay")
+    states = [read_model_update(record.value or b"").state for record in log.read(NAMES.topic("models"))[before:]]
+    told = [(state.epoch, state.examples) for state in states if isinstance(state, Published)]
+    assert told
+    assert set(told) == {(2, 50)}
+
+
+@pytest.mark.parametrize("way", ["replay", "fresh"])
+def test_a_version_of_another_river_is_refused_and_the_way_on_works(way: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(1)
+    log, backend = make_log(), MemoryBackend()
+    for number in range(20):
+        write(log, number, number)
+    drain(log, backend, rng, 0.0)
+    upgraded = {**libraries_module.libraries(), "river": "0.99.0"}
+    monkeypatch.setattr(libraries_module, "libraries", lambda: upgraded)
+    monkeypatch.setattr(store_module, "libraries", lambda: upgraded)
+    with pytest.raises(Refused, match=r"river 0\.26\.\d+ \(here 0\.99\.0\).*--new-epoch"):
+        drain(log, backend, rng, 0.0)
+    for number in range(20, 23):
+        write(log, number, number)
+    drain(log, backend, rng, 0.0, new_epoch=way)
+    newest = ModelStore(backend, Trust.of(SIGNER.public)).versions("sim")[-1]
+    assert (newest.epoch, newest.examples) == (2, 23 if way == "replay" else 3)
