@@ -71,12 +71,22 @@ class Report:
     alerts: tuple[str, ...]
 
 
-def watch(observer: Observer, stream: str, bootstrap: str, home: Path, apart: float = _APART_S) -> Report:
-    """Look twice, `apart` seconds from each other, and report."""
+def watch(
+    observer: Observer,
+    stream: str,
+    bootstrap: str,
+    home: Path,
+    apart: float = _APART_S,
+    *,
+    ref: str | None = None,
+    create: str | None = None,
+) -> Report:
+    """Look twice, `apart` seconds from each other, and report; for `ref` and `create` see `report`."""
     first, began = observer.look(), time.monotonic()
     time.sleep(apart)
     second = observer.look()
-    return report(second, stream, bootstrap, _disk(home), first, time.monotonic() - began)
+    seconds = time.monotonic() - began
+    return report(second, stream, bootstrap, _disk(home), first, seconds, ref=ref, create=create)
 
 
 def report(
@@ -86,8 +96,18 @@ def report(
     disk: tuple[int, int],
     before: Snapshot | None = None,
     seconds: float = 0.0,
+    *,
+    ref: str | None = None,
+    create: str | None = None,
 ) -> Report:
-    """Return the report on a snapshot; `before`, so many seconds earlier, gives the throughput."""
+    """Return the report on a snapshot; `before`, so many seconds earlier, gives the throughput.
+
+    Parameters
+    ----------
+    ref, create
+        What the commands that alerts advise take for the stream: all of them, and `topics create`.
+    """
+    ref = ref or stream
     stages = tuple(_stage(now, role, before, seconds) for role in INPUTS)
     model = served(now)
     return Report(
@@ -101,7 +121,7 @@ def report(
         dead_letters=_span(now, "dead-letters"),
         disk_free_bytes=disk[0],
         disk_total_bytes=disk[1],
-        alerts=tuple(_alerts(now, stages, model, disk)),
+        alerts=tuple(_missing(now, create or ref) + _alerts(now, stages, model, disk, ref)),
     )
 
 
@@ -188,13 +208,19 @@ def _span(now: Snapshot, kind: str) -> int:
     return sum(end - now.begins.get(place, 0) for place, end in now.ends.items() if place[0] == kind)
 
 
-def _alerts(now: Snapshot, stages: Sequence[Stage], model: Model, disk: tuple[int, int]) -> list[str]:
-    found = [f"no topic {kind}: run `millstream topics create`" for kind in now.missing]
-    found += [f"no {stage.role} is running" for stage in stages if stage.processes == 0]
+def _missing(now: Snapshot, create: str) -> list[str]:
+    if not now.missing:
+        return []
+    kinds = f"topic{'s' if len(now.missing) > 1 else ''} {', '.join(now.missing)}"
+    return [f"no {kinds}: run `millstream topics create {create}`"]
+
+
+def _alerts(now: Snapshot, stages: Sequence[Stage], model: Model, disk: tuple[int, int], ref: str) -> list[str]:
+    found = [f"no {stage.role} is running" for stage in stages if stage.processes == 0]
     if model.paused:
-        found.append("learning is paused: `millstream resume` restarts it")
+        found.append(f"learning is paused: `millstream resume {ref}` restarts it")
     if any(place[0] == "dead-letters" and end > now.begins.get(place, 0) for place, end in now.ends.items()):
-        found.append("there are dead letters: `millstream dead-letters` shows them")
+        found.append(f"there are dead letters: `millstream dead-letters {ref}` shows them")
     if disk[0] < _LOW_DISK:
         found.append(f"only {disk[0] / 1e6:.0f} MB of disk are free")
     return found

@@ -58,7 +58,7 @@ def find(ref: str) -> StreamFile:
     if path.is_dir():
         raise LoadError(f"{ref} is a folder; name the stream file in it, such as {path / 'stream.py'}")
     if not path.is_file():
-        raise LoadError(_not_found(ref, list(known)))
+        raise LoadError(not_found(ref))
     path = path.resolve()
     if path.suffix != ".py":
         raise LoadError(f"{ref} is no Python file: a stream file's name ends in .py")
@@ -68,7 +68,9 @@ def find(ref: str) -> StreamFile:
     return StreamFile(path, path.stem)
 
 
-def _not_found(ref: str, known: list[str]) -> str:
+def not_found(ref: str) -> str:
+    """Return the line that says that `ref` means no stream, and what would."""
+    known = list(ready_made())
     ready = f"ready-made streams are {', '.join(known)}"
     path = Path(ref)
     near = difflib.get_close_matches(path.stem.replace("_", "-"), known, n=1)
@@ -80,8 +82,8 @@ def _not_found(ref: str, known: list[str]) -> str:
         alike = difflib.get_close_matches(path.name, beside, n=1)
         hint = f"; did you mean {path.parent / alike[0]}?" if alike else ""
         return f"there is no file {ref}{hint} ({ready})"
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return f"there is no stream {ref!r}{hint} A stream is a Python file's path or a ready-made one: {', '.join(known)}"
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    return f"there is no stream {ref!r}{hint}: name its file ({ref}.py) or a ready-made one: {', '.join(known)}"
 
 
 def require_module_name(stem: str, path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -14,6 +15,7 @@ from millstream.settings import DEFAULT_HOME, Settings, kafka_options, read_conf
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from schemas.cluster import Cluster
     from schemas.topics import Names
 
 STREAM_HELP = "A stream file's path, or the name of a ready-made stream."
@@ -115,15 +117,62 @@ def cell(value: object) -> str:
     )
 
 
-def names_of(given: str, settings: Settings) -> Names:
-    """Return the names of the stream that `given` means; a mere name is taken as it is and no file is run."""
+def names_of(given: str, settings: Settings, known: Callable[[Names], bool]) -> Names:
+    """Return the names of the stream that `given` means; a mere name is taken as it is and no file is run.
+
+    Parameters
+    ----------
+    known
+        Tells whether a mere name, which no ready-made stream has, has left anything where it was used.
+
+    Raises
+    ------
+    LoadError
+        Where it means no stream.
+    """
+    from millstream.load_error import LoadError
+    from millstream.stream_file import not_found, ready_made
     from schemas.topics import NAME
 
     if NAME.fullmatch(given) and not Path(given).is_file():
-        return settings.names(given)
+        names = settings.names(given)
+        if given not in ready_made() and not known(names):
+            raise LoadError(not_found(given))
+        return names
     from millstream.load import load_stream
 
     return settings.names(load_stream(given).stream.name)
+
+
+def has_topics(cluster: Cluster) -> Callable[[Names], bool]:
+    """Return what tells whether a stream has any topic on the cluster."""
+    from schemas.topics import KINDS
+
+    return lambda names: bool(cluster.topic_info(*(names.topic(kind) for kind in KINDS)))
+
+
+def to_create(given: str) -> str:
+    """Return what `millstream topics create` takes for the stream that `given` means: a mere name is not enough."""
+    from millstream.stream_file import ready_made
+
+    return given if Path(given).is_file() or given.replace("_", "-") in ready_made() else "FILE.py"
+
+
+@contextmanager
+def filling_in(given: str) -> Iterator[None]:
+    """Have errors about missing topics name the command as it is to be typed."""
+    from millstream.decisions import NotDecided
+    from millstream.readers import MissingTopic
+    from producers.places import MissingTopic as NoTopic
+
+    try:
+        yield
+    except (MissingTopic, NoTopic, NotDecided) as error:
+        command = f"`millstream topics create {to_create(given)}`"
+        said = str(error)
+        for blank in ("`millstream topics create STREAM`", "`millstream topics create`"):
+            said = said.replace(blank, command)
+        raise type(error)(said) from error
 
 
 def at(milliseconds: int | None) -> str | None:

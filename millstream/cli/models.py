@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import cyclopts
@@ -16,6 +16,8 @@ from millstream.cli.common import (
     UsageError,
     Where,
     at,
+    filling_in,
+    has_topics,
     names_of,
     print_fields,
     print_json,
@@ -48,8 +50,9 @@ def list_(stream: StreamName, /, *, where: Where = HERE, json: Json = False) -> 
     Example: millstream models list phishing --json
     """
     settings = where.settings()
-    names = names_of(stream, settings)
-    found = list(_all(_store(settings), names.stream))
+    store = _store(settings)
+    names = names_of(stream, settings, _known(store, settings))
+    found = list(_all(store, names.stream))
     serving = _serving(settings, names)
     if json:
         print_json([_plain(each, serving) if isinstance(each, _Known) else _refused(each) for each in found])
@@ -78,8 +81,8 @@ def show(
     from model_store import InvalidVersion, NotFound, VersionId
 
     settings = where.settings()
-    names = names_of(stream, settings)
     store = _store(settings)
+    names = names_of(stream, settings, _known(store, settings))
     try:
         wanted = None if version is None else VersionId.parse(version, names.stream)
     except InvalidVersion as error:
@@ -120,8 +123,10 @@ def _decide(stream: str, paused: bool, why: str, where: Where, as_json: bool) ->
     from schemas.events import Learning
 
     settings = where.settings()
-    cluster, names = settings.cluster(), names_of(stream, settings)
-    update = decide(cluster, names, Learning(shard=0, paused=paused, by=who(), why=why))
+    cluster = settings.cluster()
+    names = names_of(stream, settings, has_topics(cluster))
+    with filling_in(stream):
+        update = decide(cluster, names, Learning(shard=0, paused=paused, by=who(), why=why))
     if as_json:
         print_json({"stream": names.stream, "at": update.at, **msgspec.structs.asdict(update.state)})
     elif paused:
@@ -134,6 +139,23 @@ def _store(settings: Settings) -> ModelStore:
     from model_store import open_store
 
     return open_store(settings.models, settings.keys, sign=False)
+
+
+def _known(store: ModelStore, settings: Settings) -> Callable[[Names], bool]:
+    """Return what tells whether a stream has versions here, or topics where a broker answers."""
+    from kafka.errors import KafkaError
+
+    from schemas.cluster import NoBroker
+
+    def known(names: Names) -> bool:
+        if store.versions(names.stream):
+            return True
+        try:
+            return has_topics(settings.cluster())(names)
+        except (NoBroker, KafkaError):
+            return False
+
+    return known
 
 
 def _serving(settings: Settings, names: Names) -> str | None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import cyclopts
 from cyclopts import Parameter
 
-from millstream.cli.common import HERE, Json, StreamName, UsageError, Where, cell, print_fields, print_json
+from millstream.cli.common import HERE, Json, StreamName, UsageError, Where, cell, filling_in, print_fields, print_json
 from millstream.cli.progress import Bar
 
 SourceName = Annotated[
@@ -71,7 +71,8 @@ def publish(
             stalled = f"no answer for {at.stalled_seconds:.0f} s" if at.stalled_seconds > 2 else ""
             bar.show(at.acknowledged, at.total, stalled or f"{at.labels_acknowledged:,} labels")
 
-        report = send(cluster, names, rows, options, progress=show)
+        with filling_in(stream):
+            report = send(cluster, names, rows, options, progress=show)
     _finish(report, json, "published")
     return 130 if report.interrupted else 0
 
@@ -102,7 +103,9 @@ def import_(
             looking = f"looking for an earlier run: {at.scanned:,} records" if not at.rows and at.scanned else ""
             bar.show(at.rows, at.total, looking or f"{at.refused:,} refused")
 
-        report = import_rows(cluster, names, rows, ImportOptions(weigh=weigher(found), strict=strict), progress=show)
+        options = ImportOptions(weigh=weigher(found), strict=strict)
+        with filling_in(stream):
+            report = import_rows(cluster, names, rows, options, progress=show)
     _finish(report, json, "imported")
     return 130 if report.interrupted else 0
 
@@ -135,7 +138,8 @@ def label(
         raise UsageError(f"VALUE {value!r}: {error}") from error
     cluster, names = settings.cluster(), settings.names(found.name)
     options = LabelOptions(correction=correction, weight=weight)
-    partition = send_label(cluster, names, event_id, parsed, target=found.target, options=options)
+    with filling_in(stream):
+        partition = send_label(cluster, names, event_id, parsed, target=found.target, options=options)
     sent = {"stream": names.stream, "event_id": event_id, "value": parsed, "partition": partition}
     if json:
         print_json(sent)

@@ -8,7 +8,19 @@ from typing import Annotated, Any, Final
 import cyclopts
 from cyclopts import Parameter
 
-from millstream.cli.common import HERE, Json, StreamName, UsageError, Where, at, names_of, print_json, print_table
+from millstream.cli.common import (
+    HERE,
+    Json,
+    StreamName,
+    UsageError,
+    Where,
+    at,
+    filling_in,
+    has_topics,
+    names_of,
+    print_json,
+    print_table,
+)
 
 _SHOWN: Final = 20
 
@@ -95,24 +107,29 @@ def _show(
     if (limit or 0) < 0 or (last or 0) < 0:
         raise UsageError("--limit and --last are numbers of records, at least 0")
     settings = where.settings()
-    cluster, names = settings.cluster(), names_of(stream, settings)
+    cluster = settings.cluster()
+    names = names_of(stream, settings, has_topics(cluster))
     limit = limit or None
-    if follow:
-        begin = _SHOWN if last is None and not as_json else last or 0
-        for row in readers.follow(cluster, names, kind, last=begin, limit=limit):
-            print_json(row) if as_json else print(_line(row, columns), flush=True)
-        return
-    if as_json:
-        for row in readers.read(cluster, names, kind, limit=limit, last=last):
-            print_json(row)
-        return
-    newest = _SHOWN if last is None and limit is None else last
-    rows = readers.merged(list(readers.read(cluster, names, kind, limit=limit, last=newest)))
+    with filling_in(stream):
+        if follow:
+            begin = _SHOWN if last is None and not as_json else last or 0
+            for row in readers.follow(cluster, names, kind, last=begin, limit=limit):
+                print_json(row) if as_json else print(_line(row, columns), flush=True)
+        elif as_json:
+            for row in readers.read(cluster, names, kind, limit=limit, last=last):
+                print_json(row)
+        else:
+            newest = _SHOWN if last is None and limit is None else last
+            rows = readers.merged(list(readers.read(cluster, names, kind, limit=limit, last=newest)))
+            _print(kind, columns, rows, cut=newest == _SHOWN and len(rows) == _SHOWN and last is None)
+
+
+def _print(kind: str, columns: Columns, rows: list[dict[str, Any]], *, cut: bool) -> None:
     if not rows:
         print(f"there are no {kind.replace('-', ' ')}")
         return
     print_table([name for name, _ in columns], [[show(row) for _, show in columns] for row in rows])
-    if newest == _SHOWN and len(rows) == _SHOWN and last is None:
+    if cut:
         print(f"the newest {_SHOWN}; --last N shows more, --json all")
 
 

@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING
 
 import cyclopts
 
-from millstream.cli.common import HERE, Json, StreamName, Where, names_of, print_fields, print_json, print_table
+from millstream.cli.common import (
+    HERE,
+    Json,
+    StreamName,
+    Where,
+    has_topics,
+    names_of,
+    print_fields,
+    print_json,
+    print_table,
+    to_create,
+)
 
 if TYPE_CHECKING:
     from millstream.status import Report
@@ -28,9 +39,12 @@ def status(stream: StreamName, /, *, where: Where = HERE, json: Json = False) ->
     from millstream.observe import Observer
 
     settings = where.settings()
-    cluster, names = settings.cluster(), names_of(stream, settings)
+    cluster = settings.cluster()
+    names = names_of(stream, settings, has_topics(cluster))
     with Observer(cluster, names) as observer:
-        report = stream_status.watch(observer, names.stream, cluster.bootstrap, settings.home)
+        report = stream_status.watch(
+            observer, names.stream, cluster.bootstrap, settings.home, ref=stream, create=to_create(stream)
+        )
     if json:
         print_json(stream_status.as_json(report))
     else:

@@ -139,3 +139,22 @@ def test_the_commands_print_lines_and_tables(
     assert "contract: x is no number" in table
     assert run(("predictions", "clicks", *where)) == 0
     assert "there are no predictions" in capsys.readouterr().out
+
+
+def test_a_name_that_is_nowhere_is_no_stream(
+    bootstrap: str, names: Names, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    where = ("--bootstrap", bootstrap, "--prefix", names.prefix, "--home", str(tmp_path))
+    for command in (("status",), ("models", "list"), ("predictions",), ("examples", "--json"), ("pause",), ("resume",)):
+        assert run((*command, "nosuch", *where)) == 1
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert "there is no stream 'nosuch': name its file (nosuch.py)" in said.err
+    for command in ("predictions", "pause"):
+        assert run((command, "phishing", *where)) == 1
+        assert "`millstream topics create phishing`" in capsys.readouterr().err
+    assert run(("models", "list", "clicks", *where)) == 0
+    assert "there are no versions of clicks" in capsys.readouterr().out
+    assert run(("status", "phishing", *where)) == 0
+    assert "run `millstream topics create phishing`" in capsys.readouterr().out

@@ -123,6 +123,16 @@ def test_no_broker_is_one_line_with_the_way_out_and_exit_code_1(run: Run, argume
     assert "no Kafka answers at 127.0.0.1:1" in errors
 
 
+@pytest.mark.parametrize("arguments", [("models", "list"), ("models", "show"), ("topics", "create"), ("check",)])
+def test_a_misspelt_stream_is_one_line_with_those_there_are(run: Run, arguments: tuple[str, ...]) -> None:
+    code, output, errors = run(*arguments, "nosuch")
+    assert (code, output) == (1, "")
+    assert "there is no stream 'nosuch': name its file (nosuch.py) or a ready-made one: bananas, " in errors
+    assert errors.count("\n") == 1
+    assert "there is no stream 'fishing' (did you mean phishing?): name its" in run(*arguments, "fishing")[2]
+    assert run("models", "list", "phishing")[0] == 0
+
+
 def test_no_secret_is_told_when_no_broker_answers(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILLSTREAM_KAFKA_SASL_PLAIN_PASSWORD", "canary-secret")
     code, output, errors = run("status", "s", "--bootstrap", "127.0.0.1:1")

@@ -78,10 +78,11 @@ def test_what_serves_is_the_newest_swap() -> None:
 
 def test_the_report_says_which_roles_are_down_and_what_else_is_wrong() -> None:
     snapshot = replace(_with_end(_done(), ("dead-letters", 0), 2), members={"predictor": 2}, missing=("labels",))
-    found = report(snapshot, "s", "b:1", (1000, 2000))
+    found = report(snapshot, "s", "b:1", (1000, 2000), ref="s.py")
     said = " ".join(found.alerts)
-    for part in ("no joiner is running", "no learner is running", "dead letters", "no topic labels", "disk"):
+    for part in ("no joiner is running", "no learner is running", "`millstream dead-letters s.py`", "disk"):
         assert part in said
+    assert "no topic labels: run `millstream topics create s.py`" in said
     assert "no predictor" not in said
     assert found.events_waiting == 10
 
