@@ -17,6 +17,20 @@ def _digest(event_id: str) -> int:
     return int.from_bytes(hashlib.blake2b(event_id.encode(), digest_size=8).digest(), "big")
 
 
+class LaneFault(Refused):
+    """An example that is not the next of its lane. Nothing was learned from it.
+
+    Attributes
+    ----------
+    lane
+        As the example has it.
+    """
+
+    def __init__(self, lane: Lane, message: str) -> None:
+        super().__init__(message)
+        self.lane = lane
+
+
 @dataclass
 class _LaneState:
     epoch: str
@@ -40,15 +54,16 @@ class Lanes:
 
         Raises
         ------
-        Refused
+        LaneFault
             Where a sequence is missing, or comes again as another event.
         """
         state = self._lanes.get(lane.name)
         if state is None or state.epoch != lane.epoch:
             if lane.sequence != 0:
-                raise Refused(
+                raise LaneFault(
+                    lane,
                     f"lane {lane.name} begins epoch {lane.epoch!r} with sequence {lane.sequence}, not 0: "
-                    f"{lane.sequence} examples before it are not on the log. {_WAYS}"
+                    f"{lane.sequence} examples before it are not on the log. {_WAYS}",
                 )
             self._lanes[lane.name] = state = _LaneState(lane.epoch)
         if lane.sequence == state.next:
@@ -58,13 +73,15 @@ class Lanes:
             back = state.next - lane.sequence
             if back <= len(state.ids) and state.ids[lane.sequence % REMEMBERED] == _digest(event_id):
                 return False
-            raise Refused(
+            raise LaneFault(
+                lane,
                 f"lane {lane.name} has sequence {lane.sequence} again, as event {event_id!r}, where "
-                f"{state.next} was to come: its joiner has begun anew. {_WAYS}"
+                f"{state.next} was to come: its joiner has begun anew. {_WAYS}",
             )
-        raise Refused(
+        raise LaneFault(
+            lane,
             f"lane {lane.name} jumps from sequence {state.next} to {lane.sequence}: "
-            f"{lane.sequence - state.next} examples are not on the log. {_WAYS}"
+            f"{lane.sequence - state.next} examples are not on the log. {_WAYS}",
         )
 
     def _remember(self, state: _LaneState, event_id: str) -> None:
@@ -75,6 +92,11 @@ class Lanes:
             state.ids.append(_digest(event_id))
         state.next += 1
 
+    def stand_at(self, lane: Lane) -> None:
+        """Take a lane as it stands: the next example of it is `lane`."""
+        nothing = array("Q", bytes(8 * min(lane.sequence, REMEMBERED)))  # no id's digest is 0
+        self._lanes[lane.name] = _LaneState(lane.epoch, lane.sequence, nothing)
+
     def places(self) -> dict[str, list[Any]]:
         """Return epoch and next sequence of each lane, without the remembered ids."""
         return {name: [state.epoch, state.next] for name, state in self._lanes.items()}
@@ -84,8 +106,7 @@ class Lanes:
         """Return lanes that stand at `places` and remember no ids."""
         lanes = cls()
         for name, (epoch, following) in places.items():
-            nothing = array("Q", bytes(8 * min(following, REMEMBERED)))  # no id's digest is 0
-            lanes._lanes[name] = _LaneState(epoch, following, nothing)
+            lanes.stand_at(Lane(name, epoch, following))
         return lanes
 
     def dump(self) -> dict[str, Any]:
@@ -103,4 +124,7 @@ class Lanes:
         return lanes
 
 
-_WAYS: Final = "Nothing was learned from it. `millstream examples STREAM` shows the log; see docs/operations.md"
+_WAYS: Final = (
+    "Nothing was learned from it; `millstream examples STREAM` shows the log. "
+    "Start the learner once with --new-epoch keep to take the lane as it stands"
+)

@@ -15,6 +15,7 @@ import msgspec
 from consumers.checkpoints import Checkpoints, Log, NewEpoch, Pace, Resumed
 from consumers.dead_letters import dead_letter
 from consumers.failures import Doubt, Refused
+from consumers.lanes import LaneFault
 from consumers.learning import Learning, Poison, Unfit
 from consumers.processor import Assignment, Batch, Output, Partition, Place, Positions, Record, Start
 from consumers.river_model import ModelError
@@ -179,9 +180,27 @@ class Learner:
             self._refuse(record, "codec", str(error), quiet)
             return
         try:
-            self._learning.take(entry, record.offset, record.offset in self._guilty)
+            try:
+                self._learning.take(entry, record.offset, record.offset in self._guilty)
+            except LaneFault as fault:
+                if self._settings.new_epoch != "keep" or quiet:
+                    raise
+                self._take_lane_as_it_stands(fault, record)
+                self._learning.take(entry, record.offset)
         except Unfit as error:
             self._refuse(record, error.code, str(error), quiet)
+
+    def _take_lane_as_it_stands(self, fault: LaneFault, record: Record) -> None:
+        """Somebody has seen the fault and decided to go on: with this model, in an epoch that says so."""
+        assert self._resumed is not None  # noqa: S101
+        assert self._newest is not None  # noqa: S101
+        self._say(f"{fault} As --new-epoch keep says, epoch {self._resumed.epoch + 1} begins here")
+        self._learning.lanes.stand_at(fault.lane)
+        self._resumed = replace(self._resumed, epoch=self._resumed.epoch + 1, parent=self._newest.version, overtakes=0)
+        self._read = record.offset
+        self._newest = self._write("lane")
+        self._read = record.offset + 1
+        self._since = [record]
 
     def _go_back(self, record: Record, reason: str) -> None:
         """The model may have learned half of it: take the newest version, and all since but the guilty."""

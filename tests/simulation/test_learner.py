@@ -288,3 +288,21 @@ def test_a_version_of_another_river_is_refused_and_the_way_on_works(way: Any, mo
     drain(log, backend, rng, 0.0, new_epoch=way)
     newest = ModelStore(backend, Trust.of(SIGNER.public)).versions("sim")[-1]
     assert (newest.epoch, newest.examples) == (2, 23 if way == "replay" else 3)
+
+
+def test_a_lane_fault_that_somebody_has_seen_is_passed_in_an_epoch_of_its_own() -> None:
+    rng = random.Random(1)
+    log, backend = make_log(), MemoryBackend()
+    for number, sequence in enumerate([0, 1, 2, 7, 8, 9]):
+        write(log, number, sequence)
+    with pytest.raises(Refused, match="--new-epoch keep"):
+        drain(log, backend, rng, 0.0)
+    drain(log, backend, rng, 0.2, new_epoch="keep")
+    store = ModelStore(backend, Trust.of(SIGNER.public))
+    newest = store.manifest(store.versions("sim")[-1])
+    assert newest.version == VersionId("sim", 2, 6)
+    assert newest.parent is not None
+    assert newest.parent.epoch == 1
+    write(log, 6, 10)
+    drain(log, backend, rng, 0.0)
+    assert store.versions("sim")[-1] == VersionId("sim", 2, 7)
