@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 from cyclopts import Parameter
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 STREAM_HELP = "A stream file's path, or the name of a ready-made stream."
 StreamName: TypeAlias = Annotated[str, Parameter(name="STREAM", help=STREAM_HELP)]
+_BETWEEN: Final = 3  # letters a table puts between two columns
+
 Json: TypeAlias = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON instead of a table.")]
 
 
@@ -82,25 +86,73 @@ def console(*, stderr: bool = False) -> Console:
     return Console(file=stream, highlight=False, width=None if stream.isatty() else 240, soft_wrap=False)
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
-    """Print a table; cells are shown as they are, without markup of any kind."""
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    title: str | None = None,
+    *,
+    spare: Sequence[str] = (),
+    cut: Mapping[str, int] = MappingProxyType({}),
+) -> None:
+    """Print a table; cells are shown as they are, without markup of any kind.
+
+    Parameters
+    ----------
+    spare
+        Columns left out, the first first, where all are too wide for the terminal.
+    cut
+        Columns that then end in an ellipsis, the first first, and how many letters of each stay at least.
+        With any, a row is one line.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
+    screen = console()
+    cells = [[cell(value) for value in row] for row in rows]
+    if cut:
+        cells = [[" ".join(text.split("\n")) for text in row] for row in cells]
+    widths = _widths(columns, cells, screen.width, spare, cut)
     table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
-    for name in columns:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell(value)) for value in row))
-    console().print(table)
+    for name, width in widths.items():
+        if cut:
+            table.add_column(name, no_wrap=True, overflow="ellipsis", width=width)
+        else:
+            table.add_column(name, overflow="fold", min_width=len(name))
+    shown = [index for index, name in enumerate(columns) if name in widths]
+    for row in cells:
+        table.add_row(*(Text(row[index]) for index in shown))
+    screen.print(table)
+
+
+def _widths(
+    columns: Sequence[str], cells: Sequence[Sequence[str]], room: int, spare: Sequence[str], cut: Mapping[str, int]
+) -> dict[str, int]:
+    """Return the columns to show and their widths in letters; no heading is ever narrower than itself."""
+    from rich.cells import cell_len
+
+    widths = {name: max(len(name), *(cell_len(row[index]) for row in cells), 0) for index, name in enumerate(columns)}
+
+    def least(name: str) -> int:
+        return min(widths[name], max(len(name), cut.get(name, widths[name])))
+
+    for name in spare:
+        if sum(map(least, widths)) + _BETWEEN * len(widths) > room:
+            widths.pop(name, None)
+    for name in cut:
+        if name in widths:
+            over = sum(widths.values()) + _BETWEEN * len(widths) - room
+            widths[name] = max(least(name), widths[name] - max(0, over))
+    return widths
 
 
 def print_fields(fields: Mapping[str, object]) -> None:
-    """Print names and values under each other."""
+    """Print names and values under each other; of several values each on a line of its own."""
     width = max(map(len, fields), default=0)
     for name, value in fields.items():
-        print(f"{name:<{width}}  {cell(value)}")
+        several = value if isinstance(value, (list, tuple)) and value else (value,)
+        for index, each in enumerate(several):
+            print(f"{'' if index else name:<{width}}  {cell(each)}")
 
 
 def cell(value: object) -> str:
@@ -110,7 +162,8 @@ def cell(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        return f"{value:.6g}"
+        # What is no number was not measured.
+        return "–" if isnan(value) else f"{value:.6g}"
     # Control characters in data would otherwise move the terminal's cursor.
     return "".join(
         letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in str(value)

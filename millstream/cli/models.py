@@ -62,7 +62,7 @@ def list_(stream: StreamName, /, *, where: Where = HERE, json: Json = False) -> 
         return
     metrics = list(dict.fromkeys(name for each in found if isinstance(each, _Known) for name in _progressive(each)))
     rows = [_row(each, metrics, serving) for each in found]
-    print_table(("version", "made", *metrics, "size", "river", "because", ""), rows)
+    _print_versions(rows, metrics, keep_reasons=any(isinstance(each, _Refused) for each in found))
 
 
 @app.command
@@ -217,6 +217,16 @@ def _row(each: _Known | _Refused, metrics: list[str], serving: str | None) -> tu
         manifest.libraries.get("river"),
         manifest.reason,
         ", ".join(marks),
+    )
+
+
+def _print_versions(rows: list[tuple[object, ...]], metrics: list[str], *, keep_reasons: bool) -> None:
+    """Why a version is refused does not go missing, however narrow the terminal is."""
+    print_table(
+        ("version", "made", *metrics, "size", "river", "because", "now"),
+        rows,
+        spare=("river", "size", *(() if keep_reasons else ("because",)), "made", *reversed(metrics[1:])),
+        cut={"because": 12},
     )
 
 

@@ -128,7 +128,9 @@ def _print(kind: str, columns: Columns, rows: list[dict[str, Any]], *, cut: bool
     if not rows:
         print(f"there are no {kind.replace('-', ' ')}")
         return
-    print_table([name for name, _ in columns], [[show(row) for _, show in columns] for row in rows])
+    print_table(
+        [name for name, _ in columns], [[show(row) for _, show in columns] for row in rows], spare=_SPARE, cut=_CUT
+    )
     if cut:
         print(f"the newest {_SHOWN}; --last N shows more, --json all")
 
@@ -193,3 +195,6 @@ _DEAD_LETTERS: Final[Columns] = (
     ("reason", lambda row: row.get("reason") or row.get("unreadable")),
     ("key", lambda row: row.get("key")),
 )
+# Least important first: what a narrow terminal does without, and of what it shows only so many letters.
+_SPARE: Final = ("sequence", "kind", "probability", "time", "stage", "lane", "key", "offset", "version")
+_CUT: Final = {"features": 12, "reason": 20, "prediction": 12, "event": 20, "from": 24, "key": 12}
