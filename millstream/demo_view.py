@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isnan
 from statistics import quantiles
 from typing import TYPE_CHECKING, Any, Final
 
@@ -89,13 +90,13 @@ def picture(scene: Scene) -> str:
     """Return the loop with the numbers where they belong."""
     predictor, joiner, learner = (f"lag {scene.lag.get(role, 0):,}" for role in ("predictor", "joiner", "learner"))
     version = f" version {scene.version or 'none yet'} "
-    back = f"└{version:─^54}◀┘"
+    back = f"└{version:─^50}◀┘"
     return "\n".join(
         (
-            " features ──▶ predictors ──▶ predictions ──┐",
-            f" {scene.events:<13,}{predictor:<15}{scene.predictions:<14,}├─▶ joiner ──▶ examples ──▶ learner",
-            f"{'▲':>19}          labels ───────┘   {joiner:<11}{scene.joined:<13,}{learner}",
-            f"{'':18}{back}",
+            "features ─▶ predictors ─▶ predictions ─┐",
+            f"{scene.events:<12,}{predictor:<14}{scene.predictions:<13,}├─▶ joiner ──▶ examples ─▶ learner",
+            f"{'▲':>18}        labels ──────┘   {joiner:<11}{scene.joined:<12,}{learner}",
+            f"{'':17}{back}",
         )
     )
 
@@ -117,11 +118,14 @@ def live(scene: Scene) -> RenderableType:
     delay = "–" if scene.delay_ms is None else spoken(scene.delay_ms)
     facts = Text(
         f"{scene.seconds:.0f} s   {scene.events:,} of {scene.total:,} events   "
-        f"version {scene.version or 'none yet'} ({scene.versions} so far)   label to served {delay}   {scene.note}"
+        f"version {scene.version or 'none yet'} ({scene.versions} so far)\n"
+        f"label to served {delay}   {scene.note}"
     )
     done = min(_BAR, _BAR * scene.events // max(1, scene.total))
     bar = Text.assemble(("━" * done, "green"), ("━" * (_BAR - done), "dim"))
-    parts: list[RenderableType] = [Text(picture(scene)), Text(), bar, facts, *([table] if rows else [])]
+    # A wrapped line would tear the picture: where the terminal is too narrow, its right edge is cut.
+    drawn = Text(picture(scene), no_wrap=True, overflow="ellipsis")
+    parts: list[RenderableType] = [drawn, Text(), bar, facts, *([table] if rows else [])]
     return Panel(Group(*parts), title=f"millstream demo {scene.stream}", title_align="left", expand=False)
 
 
@@ -194,4 +198,4 @@ def _next(stream: str, source: str) -> Sequence[str]:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
+    return "–" if value is None or isnan(value) else f"{value:.4f}"

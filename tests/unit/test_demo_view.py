@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
@@ -31,6 +32,7 @@ _SCENE = Scene(
     lag={"predictor": 10, "joiner": 20, "learner": 30},
     metrics=_METRICS,
 )
+_FAR_BEHIND = {"predictor": 99_999, "joiner": 45_000, "learner": 45_000}
 _LABELS = {"waiting": 50, "joined": 640, "duplicate": 0, "correction": 0, "contradicting": 0, "unmatched": 0}
 
 
@@ -64,6 +66,18 @@ def test_a_terminal_shows_served_beside_both_baselines() -> None:
     shown = out.getvalue()
     for part in ("served", "last known label", "class frequencies", "0.9375", "1/611 (9 so far)", "850 ms", "lag 30"):
         assert part in shown
+
+
+def test_80_columns_show_the_picture_whole_and_what_was_not_measured_as_no_number() -> None:
+    scene = replace(_SCENE, total=45_000, events=45_000, predictions=44_990, joined=44_640, lag=_FAR_BEHIND)
+    out = io.StringIO()
+    Console(file=out, width=80).print(demo_view.live(scene))
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    for drawn, line in zip(demo_view.picture(scene).splitlines(), lines[1:], strict=False):
+        assert line.strip("│ ") == drawn.strip()
+    [served] = [line.strip("│ ").split() for line in lines if line.strip("│ ").startswith("served ")]
+    assert served == ["served", "0.9375", "–"]
 
 
 def test_the_summary_has_unrounded_numbers_and_the_delays_quantiles() -> None:
