@@ -18,6 +18,7 @@ from kafka.errors import (
     NotCoordinatorError,
 )
 
+from millstream.readers import Counted, count
 from schemas import events
 from schemas.cluster import Cluster
 from schemas.codec import CodecError
@@ -109,6 +110,7 @@ class Observer:
     """
 
     def __init__(self, cluster: Cluster, names: Names) -> None:
+        self._cluster = cluster
         self._names = names
         self._stack = ExitStack()
         self._admin = self._stack.enter_context(cluster.admin())
@@ -157,6 +159,10 @@ class Observer:
             learning=self._newest.get(Learning),
             missing=tuple(kind for kind in _COUNTED if kind not in there),
         )
+
+    def dead_letters(self) -> Counted:
+        """Return how many dead letters there are, or at least are: only the end of the topic is read."""
+        return count(self._cluster, self._names, "dead-letters")
 
     def _find(self) -> dict[TopicPartition, Place]:
         """Return the partitions of the topics that exist, looked up until all do."""

@@ -6,7 +6,7 @@ import heapq
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
@@ -21,6 +21,13 @@ Row: TypeAlias = dict[str, Any]
 
 _POLL_MS: Final = 200
 _BACK: Final = 3  # records and transaction markers: how far before the end to begin, per record wanted
+
+
+class Counted(NamedTuple):
+    """How many records a topic holds: so many, or at least so many."""
+
+    records: int
+    exact: bool
 
 
 class MissingTopic(Exception):  # noqa: N818
@@ -76,6 +83,29 @@ def follow(cluster: Cluster, names: Names, kind: str, *, last: int = 0, limit: i
                     count += 1
                     if count == limit:
                         return
+
+
+def count(cluster: Cluster, names: Names, kind: str, *, most: int = 1000) -> Counted:
+    """Count the committed records among the newest `most` offsets of each partition of a topic.
+
+    Offsets alone do not say it: transaction markers and what was aborted take some too.
+
+    Returns
+    -------
+    Counted
+        None, exactly, where there is no topic.
+    """
+    topic, records, exact = names.topic(kind), 0, True
+    with closing(cluster.consumer()) as consumer:
+        if topic not in consumer.topics():
+            return Counted(0, exact=True)
+        partitions = _partitions(consumer, topic)
+        begins = consumer.beginning_offsets(partitions)
+        for partition, end in consumer.end_offsets(partitions).items():
+            start = max(begins[partition], end - most)
+            exact = exact and start == begins[partition]
+            records += sum(1 for _ in _range(consumer, partition, start, end))
+    return Counted(records, exact)
 
 
 def merged(rows: Sequence[Row]) -> list[Row]:

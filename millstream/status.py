@@ -7,13 +7,22 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from millstream.observe import INPUTS, Observer, Snapshot
+from millstream.readers import Counted
 from schemas.events import Learning, Published, Serving
 
 _LOW_DISK: Final = 1 << 30
 _APART_S: Final = 1.0
+_NONE: Final = Counted(0, exact=True)
+
+
+class Typed(NamedTuple):
+    """What is typed for a stream: in any command, and in `topics create`, which needs its file."""
+
+    any: str
+    create: str
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Report:
-    """What `millstream status` says."""
+    """What `millstream status` says. `dead_letters` are all there are only where `dead_letters_exact`."""
 
     stream: str
     bootstrap: str
@@ -66,6 +75,7 @@ class Report:
     events_waiting: int
     model: Model
     dead_letters: int
+    dead_letters_exact: bool
     disk_free_bytes: int
     disk_total_bytes: int
     alerts: tuple[str, ...]
@@ -78,15 +88,15 @@ def watch(
     home: Path,
     apart: float = _APART_S,
     *,
-    ref: str | None = None,
-    create: str | None = None,
+    typed: Typed | None = None,
 ) -> Report:
-    """Look twice, `apart` seconds from each other, and report; for `ref` and `create` see `report`."""
+    """Look twice, `apart` seconds from each other, and report; for `typed` see `report`."""
     first, began = observer.look(), time.monotonic()
     time.sleep(apart)
     second = observer.look()
     seconds = time.monotonic() - began
-    return report(second, stream, bootstrap, _disk(home), first, seconds, ref=ref, create=create)
+    letters = observer.dead_letters() if _span(second, "dead-letters") else _NONE
+    return report(second, stream, bootstrap, _disk(home), first, seconds, letters=letters, typed=typed)
 
 
 def report(
@@ -97,17 +107,18 @@ def report(
     before: Snapshot | None = None,
     seconds: float = 0.0,
     *,
-    ref: str | None = None,
-    create: str | None = None,
+    letters: Counted = _NONE,
+    typed: Typed | None = None,
 ) -> Report:
     """Return the report on a snapshot; `before`, so many seconds earlier, gives the throughput.
 
     Parameters
     ----------
-    ref, create
-        What the commands that alerts advise take for the stream: all of them, and `topics create`.
+    letters
+        How many dead letters were counted.
+    typed
+        What commands that alerts advise take for the stream; its name, where nothing else is said.
     """
-    ref = ref or stream
     stages = tuple(_stage(now, role, before, seconds) for role in INPUTS)
     model = served(now)
     return Report(
@@ -118,10 +129,11 @@ def report(
         labels=labels(now),
         events_waiting=sum(_waiting(now, 0)),
         model=model,
-        dead_letters=_span(now, "dead-letters"),
+        dead_letters=letters.records,
+        dead_letters_exact=letters.exact,
         disk_free_bytes=disk[0],
         disk_total_bytes=disk[1],
-        alerts=tuple(_missing(now, create or ref) + _alerts(now, stages, model, disk, ref)),
+        alerts=tuple(_alerts(now, stages, model, disk, typed or Typed(stream, stream), letters)),
     )
 
 
@@ -215,12 +227,20 @@ def _missing(now: Snapshot, create: str) -> list[str]:
     return [f"no {kinds}: run `millstream topics create {create}`"]
 
 
-def _alerts(now: Snapshot, stages: Sequence[Stage], model: Model, disk: tuple[int, int], ref: str) -> list[str]:
-    found = [f"no {stage.role} is running" for stage in stages if stage.processes == 0]
+def _alerts(
+    now: Snapshot,
+    stages: Sequence[Stage],
+    model: Model,
+    disk: tuple[int, int],
+    typed: Typed,
+    letters: Counted,
+) -> list[str]:
+    found = _missing(now, typed.create)
+    found += [f"no {stage.role} is running" for stage in stages if stage.processes == 0]
     if model.paused:
-        found.append(f"learning is paused: `millstream resume {ref}` restarts it")
-    if any(place[0] == "dead-letters" and end > now.begins.get(place, 0) for place, end in now.ends.items()):
-        found.append(f"there are dead letters: `millstream dead-letters {ref}` shows them")
+        found.append(f"learning is paused: `millstream resume {typed.any}` restarts it")
+    if letters.records:
+        found.append(f"there are dead letters: `millstream dead-letters {typed.any}` shows them")
     if disk[0] < _LOW_DISK:
         found.append(f"only {disk[0] / 1e6:.0f} MB of disk are free")
     return found

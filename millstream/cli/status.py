@@ -42,9 +42,8 @@ def status(stream: StreamName, /, *, where: Where = HERE, json: Json = False) ->
     cluster = settings.cluster()
     names = names_of(stream, settings, has_topics(cluster))
     with Observer(cluster, names) as observer:
-        report = stream_status.watch(
-            observer, names.stream, cluster.bootstrap, settings.home, ref=stream, create=to_create(stream)
-        )
+        typed = stream_status.Typed(stream, to_create(stream))
+        report = stream_status.watch(observer, names.stream, cluster.bootstrap, settings.home, typed=typed)
     if json:
         print_json(stream_status.as_json(report))
     else:
@@ -69,7 +68,7 @@ def _print(report: Report) -> None:
             "label to served": None if model.delay_ms is None else spoken(model.delay_ms),
             "labels": ", ".join(f"{count} {state}" for state, count in report.labels.items()),
             "events waiting": report.events_waiting,
-            "dead letters": report.dead_letters,
+            "dead letters": report.dead_letters if report.dead_letters_exact else f"at least {report.dead_letters}",
             "free disk": f"{report.disk_free_bytes / 1e9:.1f} of {report.disk_total_bytes / 1e9:.1f} GB",
         }
     )

@@ -97,6 +97,23 @@ def test_a_dead_letter_shows_its_bytes_place_and_reason(bootstrap: str, names: N
     assert (row["code"], row["reason"], row["headers"]) == ("codec", "broken", [{"name": "h", "value": "v"}])
 
 
+def test_dead_letters_are_counted_without_markers_and_without_what_was_aborted(
+    bootstrap: str, names: Names, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cluster, topic = Cluster(bootstrap), names.topic("dead-letters")
+    letter = DeadLetter("t.features", 1, 9, 5, b"k", b"hi", [], "predictor", "codec", "broken", 6).encode()
+    for _ in range(3):
+        _write(cluster, topic, [(0, letter)])
+    _write(cluster, topic, [(0, letter)], commit=False)
+    assert readers.count(cluster, names, "dead-letters") == (3, True)
+    assert readers.count(cluster, names, "dead-letters", most=4) == (1, False)
+    assert readers.count(cluster, Names("none", names.prefix), "dead-letters") == (0, True)
+    where = ("--bootstrap", bootstrap, "--prefix", names.prefix, "--home", str(tmp_path))
+    assert run(("status", "clicks", *where)) == 0
+    assert "dead letters     3\n" in capsys.readouterr().out
+
+
 def test_a_stray_record_hides_no_other(bootstrap: str, names: Names) -> None:
     cluster = Cluster(bootstrap)
     _write(cluster, names.topic("examples"), [(0, b"stray"), (0, _example(0))])

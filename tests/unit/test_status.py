@@ -7,7 +7,8 @@ from typing import Any
 
 from millstream.idle import IdleWatch
 from millstream.observe import Commit, Place, Snapshot
-from millstream.status import caught_up, labels, progress, report, served
+from millstream.readers import Counted
+from millstream.status import Typed, caught_up, labels, progress, report, served
 from schemas.events import Learning, ModelUpdate, Published, Serving
 
 _DISK = (5 << 30, 9 << 30)
@@ -78,13 +79,18 @@ def test_what_serves_is_the_newest_swap() -> None:
 
 def test_the_report_says_which_roles_are_down_and_what_else_is_wrong() -> None:
     snapshot = replace(_with_end(_done(), ("dead-letters", 0), 2), members={"predictor": 2}, missing=("labels",))
-    found = report(snapshot, "s", "b:1", (1000, 2000), ref="s.py")
+    found = report(snapshot, "s", "b:1", (1000, 2000), letters=Counted(1, exact=False), typed=Typed("s.py", "s.py"))
     said = " ".join(found.alerts)
     for part in ("no joiner is running", "no learner is running", "`millstream dead-letters s.py`", "disk"):
         assert part in said
     assert "no topic labels: run `millstream topics create s.py`" in said
     assert "no predictor" not in said
     assert found.events_waiting == 10
+
+
+def test_offsets_that_hold_no_dead_letter_raise_no_alarm() -> None:
+    found = report(_with_end(_done(), ("dead-letters", 0), 2), "s", "b:1", _DISK)
+    assert (found.dead_letters, found.dead_letters_exact, found.alerts) == (0, True, ())
 
 
 def test_throughput_is_what_moved_between_two_looks() -> None:
