@@ -231,6 +231,16 @@ class Checkpoints:
             Where definition, contract or log have changed and no `new_epoch` says what to do about it.
         """
         newest = self._newest_good(say)
+        if newest is None and (there := self._store.versions(self._definition.model)):
+            # A new epoch 1 would take names that are taken, by versions that a key put back would make good.
+            if new_epoch != "replay":
+                raise Refused(
+                    f"none of the {len(there)} versions of {self._definition.model} can be used: put back the key "
+                    "that signed them, or start the learner once with --new-epoch replay"
+                )
+            epoch = there[-1].epoch + 1
+            note = f"epoch {epoch} begins: a new model learns the log from {log.beginning}"
+            return Resumed(Learning(self._rules), epoch, log.beginning, None, None, note)
         if newest is None:
             return Resumed(Learning(self._rules), 1, log.beginning, None, None, "no version yet: epoch 1 begins")
         changed = self._changes(newest, log)

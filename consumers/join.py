@@ -17,6 +17,7 @@ import msgspec
 
 from consumers.local_store import LocalStore
 from schemas import codec
+from schemas.codec import CodecError
 from schemas.events import Features, Label, LabelValue, Scalar, is_joinable, peek_event_id, read_prediction
 from schemas.target import Target
 
@@ -65,12 +66,13 @@ class Emitted(msgspec.Struct, frozen=True, gc=False):
     label_time: int
 
 
-class Unweighed(msgspec.Struct, frozen=True, gc=False):
-    """A label that was not written, because the user's weight function failed on it."""
+class NotWritten(msgspec.Struct, frozen=True, gc=False):
+    """A label whose example was not written: its weight function failed, or its prediction cannot be read."""
 
     label: Label
     offset: int
     time: int
+    code: str
     reason: str
 
 
@@ -122,7 +124,7 @@ class PartitionJoin:
         self._rules = rules
         self.state = state
         self.emitted: list[Emitted] = []
-        self.refused: list[Unweighed] = []
+        self.refused: list[NotWritten] = []
         place = partition.to_bytes(2, "big")
         self._entries = b"e" + place
         self._predictions = b"p" + place
@@ -219,21 +221,27 @@ class PartitionJoin:
         """Add an example; `False` where the user's weight function refuses it."""
         assert entry.prediction is not None  # noqa: S101 - kept until the id is forgotten
         try:
-            weighted = self._weighted(entry.prediction, label)
+            features = read_prediction(entry.prediction).event.features
+        except CodecError as error:
+            # Anyone can write on a topic. A learner could not read the example, and would miss it in its lane.
+            self.refused.append(NotWritten(label, offset, time, "codec", f"its prediction: {error}"))
+            return False
+        try:
+            weighted = self._weighted(features, label)
         except Exception as error:  # noqa: BLE001 - it is the user's code: whatever it raises is about this label
             reason = f"the weight of this label: {type(error).__name__}: {error}"
-            self.refused.append(Unweighed(label, offset, time, reason))
+            self.refused.append(NotWritten(label, offset, time, "weight", reason))
             return False
         self.emitted.append(Emitted(entry.prediction, weighted, entry.offset, entry.time, offset, time))
         return True
 
-    def _weighted(self, prediction: bytes, label: Label) -> Label:
+    def _weighted(self, features: Features, label: Label) -> Label:
         rules = self._rules
         factor = 1.0
         if rules.weights is not None and not isinstance(label.value, dict):
             factor = rules.weights.get(label.value, 1.0)
         if rules.weight_of is not None and not isinstance(label.value, dict):
-            factor = float(rules.weight_of(dict(read_prediction(prediction).event.features), label.value))
+            factor = float(rules.weight_of(dict(features), label.value))
         if not 0.0 <= factor < math.inf:
             raise ValueError(f"{factor} is no weight; it must be finite and not negative")
         return label if factor == 1.0 else msgspec.structs.replace(label, weight=label.weight * factor)

@@ -17,7 +17,7 @@ import msgspec
 
 from consumers.dead_letters import dead_letter
 from consumers.failures import Refused
-from consumers.join import Emitted, JoinRules, JoinState, PartitionJoin, Unweighed
+from consumers.join import Emitted, JoinRules, JoinState, NotWritten, PartitionJoin
 from consumers.local_store import LocalStore
 from consumers.processor import Assignment, Batch, Output, Partition, Place, Positions, Record, Start
 from schemas import codec
@@ -81,7 +81,7 @@ class _LabelRecord:
 
     headers: Sequence[tuple[str, bytes]] = ()
 
-    def __init__(self, topic: str, partition: int, refused: Unweighed) -> None:
+    def __init__(self, topic: str, partition: int, refused: NotWritten) -> None:
         self.topic, self.partition, self.offset = topic, partition, refused.offset
         self.timestamp = refused.time
         self.key: bytes | None = refused.label.event_id.encode()
@@ -330,10 +330,10 @@ class Joiner:
             outputs.append(Output(self._examples, 0, None, _example(emitted, number, name, place.epoch, place.seq)))
             place.seq += 1
         lane.join.emitted.clear()
-        for unweighed in lane.join.refused:
-            record = _LabelRecord(self._labels, number, unweighed)
+        for refused in lane.join.refused:
+            record = _LabelRecord(self._labels, number, refused)
             outputs.append(
-                dead_letter(self._dead_letters, record, "joiner", "weight", unweighed.reason, unweighed.time)
+                dead_letter(self._dead_letters, record, "joiner", refused.code, refused.reason, refused.time)
             )
         lane.join.refused.clear()
         return outputs

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -50,7 +51,13 @@ class DiskStore:
             self._env = lmdb.open(str(folder), map_size=_MAP_BYTES, metasync=False, max_dbs=0, readahead=False)
         except lmdb.Error as error:
             raise LocalStoreError(f"local store {folder}: {error}; delete the folder to have it rebuilt") from error
+        self._folder = folder
         self._open: lmdb.Transaction | None = None
+        needed = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
+        if (folder / "data.mdb").stat().st_size < needed:
+            # Mapped pages that are not there end the process with SIGBUS, and nobody is told why.
+            self._env.close()
+            raise LocalStoreError(f"local store {folder} has been cut short; delete the folder to have it rebuilt")
 
     @property
     def _txn(self) -> lmdb.Transaction:
@@ -59,20 +66,38 @@ class DiskStore:
         return self._open
 
     def get(self, key: bytes) -> bytes | None:
-        value = self._txn.get(key)
+        try:
+            value = self._txn.get(key)
+        except lmdb.Error as error:
+            raise self._damaged(error) from error
         return None if value is None else bytes(value)
 
     def put(self, key: bytes, value: bytes) -> None:
         try:
             self._txn.put(key, value)
         except lmdb.Error as error:
-            raise LocalStoreError(f"local store: {error}") from error
+            raise self._damaged(error) from error
 
     def delete(self, key: bytes) -> None:
-        self._txn.delete(key)
+        try:
+            self._txn.delete(key)
+        except lmdb.Error as error:
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: lmdb.Error) -> LocalStoreError:
+        return LocalStoreError(
+            f"local store {self._folder}: {error}; if its disk is not full, delete the folder to have it rebuilt"
+        )
+
+    @contextmanager
+    def _damage(self) -> Iterator[None]:
+        try:
+            yield
+        except lmdb.Error as error:
+            raise self._damaged(error) from error
 
     def scan(self, prefix: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]:
-        with self._txn.cursor() as cursor:
+        with self._damage(), self._txn.cursor() as cursor:
             if not cursor.set_range(max(start, prefix)):
                 return
             for raw, value in cursor:

@@ -18,7 +18,7 @@ from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka.admin import MemberToRemove
 from kafka.consumer.group import KafkaConsumer
 from kafka.coordinator.assignors.range import RangePartitionAssignor
-from kafka.errors import KafkaError, NoOffsetForPartitionError
+from kafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from kafka.structs import MemberState
 
 from consumers.failures import Doubt
@@ -199,8 +199,9 @@ class Loop:
         polled: Batch = {}
         try:
             polled = consumer.poll(timeout_ms=_IDLE_POLL_MS, max_records=self._batch_size())
-        except NoOffsetForPartitionError:
-            # A group that never committed: the rebalance is noted, and settling names the place to start.
+        except (NoOffsetForPartitionError, OffsetOutOfRangeError):
+            # A group that never committed, or whose place is gone: where the assignment is not settled yet,
+            # settling names the place to start, or says why there is none and what the ways on are.
             if not self._rebalances.happened.is_set():
                 raise
         # Membership as it was when these records were read: asked later, it may be another's.

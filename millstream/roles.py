@@ -192,6 +192,9 @@ def _drive(cluster: Cluster, names: Names, role: str, instance: str, processor: 
     except RoleFailure as failure:
         print(f"{role}: {failure}", file=sys.stderr, flush=True)
         return failure.exit_code
+    except LocalStoreError as error:
+        print(f"{role}: {error}", file=sys.stderr, flush=True)
+        return 1
     except StoreUnavailable as error:
         print(f"{role}: {error}; starting anew", file=sys.stderr, flush=True)
         return Doubt.exit_code

@@ -198,3 +198,16 @@ TestBothAndADict = BothAndADict.TestCase
 TestBothAndADict.settings = settings(
     max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+
+
+def test_a_store_that_was_cut_short_is_named_with_the_way_out(tmp_path: Path) -> None:
+    store = DiskStore(tmp_path / "store")
+    for number in range(20_000):
+        store.put(b"%d" % number, b"x" * 100)
+    store.commit()
+    store.close()
+    data = tmp_path / "store" / "data.mdb"
+    with data.open("r+b") as file:
+        file.truncate(12_288)
+    with pytest.raises(LocalStoreError, match="delete the folder"):
+        DiskStore(tmp_path / "store")

@@ -366,3 +366,17 @@ def test_a_group_whose_offsets_kafka_forgot_goes_on_by_its_local_store() -> None
     drain(log, store)
     assert Counter(e.event.event_id for e in examples(log)) == Counter({f"e{n}": 1 for n in range(20)})
     assert_lanes_have_no_gaps(log)
+
+
+def test_a_prediction_that_nobody_can_read_costs_its_label_alone() -> None:
+    log = make_log()
+    forged = codec.PREDICTION.header + b"\x08evil" + b"\xff" * 12 + b"\0\0"
+    log.append(Output(NAMES.topic("predictions"), partition_of("evil", PARTITIONS), b"evil", forged))
+    label(log, "evil")
+    predict(log, "good")
+    label(log, "good")
+    drain(log, MemoryStore())
+    assert [example.event.event_id for example in examples(log)] == ["good"]
+    letters = [read_dead_letter(record.value or b"") for record in log.read(NAMES.topic("dead-letters"))]
+    assert [letter.code for letter in letters] == ["codec"]
+    assert_lanes_have_no_gaps(log)

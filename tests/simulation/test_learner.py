@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from river import linear_model, preprocessing
 from simulation.log import Crash, MemoryLog, SimulatedLoop
 
-from consumers.checkpoints import Checkpoints, Definition, Pace
+from consumers.checkpoints import Checkpoints, Definition, Log, Pace
 from consumers.failures import Refused
 from consumers.feed import PauseSwitch
 from consumers.learner import Learner, LearnerSettings
@@ -306,3 +306,17 @@ def test_a_lane_fault_that_somebody_has_seen_is_passed_in_an_epoch_of_its_own() 
     write(log, 6, 10)
     drain(log, backend, rng, 0.0)
     assert store.versions("sim")[-1] == VersionId("sim", 2, 7)
+
+
+def test_without_the_key_that_signed_its_versions_the_learner_says_so_and_replay_goes_on() -> None:
+    rng = random.Random(1)
+    log, backend = make_log(), MemoryBackend()
+    for number in range(10):
+        write(log, number, number)
+    drain(log, backend, rng, 0.0)
+    other = Signer(Ed25519PrivateKey.generate())
+    store = ModelStore(backend, Trust.of(other.public), other)
+    checkpoints = Checkpoints(store, Definition("sim", "d", "c"), RULES, Retention())
+    with pytest.raises(Refused, match="put back the key"):
+        checkpoints.resume(Log("id", 0, 10), None, lambda line: None)
+    assert checkpoints.resume(Log("id", 0, 10), "replay", lambda line: None).epoch == 2
