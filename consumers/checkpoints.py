@@ -162,35 +162,9 @@ class Checkpoints:
         StoreUnavailable
             Where the store cannot take it; nothing half-written is visible.
         """
-        model = dumps(learning.model.model)
-        state = dumps(learning.dump())
-        draft = Draft(
-            version=VersionId(self._definition.model, epoch, learning.learned),
-            parent=parent,
-            shard=self._shard,
-            topic_id=log.topic_id,
-            offset=offset,
-            examples=learning.learned,
-            chain=learning.chain.hex(),
-            fingerprint=learning.fingerprint(),
-            definition=self._definition.hash,
-            contract=self._definition.contract,
-            created_at_ms=now_ms,
-            metrics=learning.board.report(),
-            skipped=list(learning.skipped),
-            labels_from_ms=learning.labels_from,
-            labels_to_ms=learning.labels_to,
-            reason=reason,
-            cpu=cpu_name(),
-            extra={
-                "counts": dict(learning.counts),
-                "model_bytes": len(model),
-                "state_bytes": len(state),
-                LANES: learning.lanes.places(),
-                # What a predictor tries before it serves the version.
-                PROBE: learning.probes.newest(_PROBE_EVENTS, _PROBE_BYTES),
-            },
-        )
+        model, state = dumps(learning.model.model), dumps(learning.dump())
+        sizes = {"model_bytes": len(model), "state_bytes": len(state)}
+        draft = self._draft(learning, epoch, offset, log, parent, reason, now_ms, sizes)
         try:
             written = self._store.publish(draft, {MODEL_FILE: model, STATE_FILE: state})
         except AlreadyExists as error:
@@ -211,6 +185,44 @@ class Checkpoints:
             written = there
         learning.labels_from = learning.labels_to = None
         return written
+
+    def _draft(
+        self,
+        learning: Learning,
+        epoch: int,
+        offset: int,
+        log: Log,
+        parent: VersionId | None,
+        reason: str,
+        now_ms: int,
+        sizes: dict[str, int],
+    ) -> Draft:
+        return Draft(
+            version=VersionId(self._definition.model, epoch, learning.learned),
+            parent=parent,
+            shard=self._shard,
+            topic_id=log.topic_id,
+            offset=offset,
+            examples=learning.learned,
+            chain=learning.chain.hex(),
+            fingerprint=learning.fingerprint(),
+            definition=self._definition.hash,
+            contract=self._definition.contract,
+            created_at_ms=now_ms,
+            metrics=learning.board.report(),
+            skipped=list(learning.skipped),
+            labels_from_ms=learning.labels_from,
+            labels_to_ms=learning.labels_to,
+            reason=reason,
+            cpu=cpu_name(),
+            extra={
+                "counts": dict(learning.counts),
+                **sizes,
+                LANES: learning.lanes.places(),
+                # What a predictor tries before it serves the version.
+                PROBE: learning.probes.newest(_PROBE_EVENTS, _PROBE_BYTES),
+            },
+        )
 
     def prune(self, keep: set[VersionId]) -> None:
         """Delete old versions as the retention says; never what is pinned or in `keep`."""

@@ -63,7 +63,9 @@ def test_nothing_is_left_of_a_forgotten_stream(settings: Settings) -> None:
 
 
 def test_a_stream_that_never_was_can_be_forgotten(settings: Settings) -> None:
-    forget(settings.cluster(), settings, settings.names("none"), [("joiner", "0")])
+    cluster, names = settings.cluster(), settings.names("none")
+    forget(cluster, settings, names, [("joiner", "0")])
+    assert not cluster.topic_info(names.topic("features"))
 
 
 def test_a_stream_at_work_is_left_alone(settings: Settings) -> None:
