@@ -15,15 +15,15 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from kafka import ConsumerRebalanceListener, TopicPartition
-from kafka.admin import MemberToRemove
 from kafka.consumer.group import KafkaConsumer
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from kafka.structs import MemberState
 
 from consumers.failures import Doubt
+from consumers.membership import Membership, close_consumer
 from consumers.processor import Batch, Output, Partition, Place, Positions, Processor
-from consumers.takeover import Interrupted, Takeover, existing_topics
+from consumers.takeover import Interrupted, Takeover
 from consumers.transaction import TransactionLimits, Transactions, failure_of
 from consumers.watchdog import ProgressWatch, TurnWatch
 from schemas.cluster import Cluster, NoBroker
@@ -97,6 +97,7 @@ class Loop:
         self._settings = settings
         self._processor = processor
         self._settled = settled or (lambda partitions: None)
+        self._membership = Membership(cluster, settings.group, settings.instance)
         self._stop = threading.Event()
         self._rebalances = _Rebalances()
         self._last: dict[Partition, Place] = {}
@@ -130,20 +131,19 @@ class Loop:
                 transactions = Transactions(self._cluster, self._settings.instance, self._settings.limits)
                 stack.callback(transactions.close)
                 consumer = self._consumer()
-                stack.callback(_close_consumer, consumer)
+                stack.callback(close_consumer, consumer)
                 self._work(consumer, transactions)
         except NoBroker as error:
             raise Doubt(str(error)) from error
         except KafkaError as error:
             raise failure_of(error, "reading", self._settings.instance) from error
         # A daemon with a limit: a broker that does not answer must not keep the process.
-        leaving = threading.Thread(target=self._leave_group, name="leave-group", daemon=True)
+        leaving = threading.Thread(target=self._membership.leave, name="leave-group", daemon=True)
         leaving.start()
         leaving.join(self._settings.limits.request_ms / 1000)
 
     def _work(self, consumer: KafkaConsumer, transactions: Transactions) -> None:
-        # Of a topic that does not exist the client asks, hundreds of times a second, and never joins.
-        existing_topics(self._cluster, self._processor.topics)
+        self._membership.know_topics(consumer, self._processor.topics, self._settings.limits.broker_ms / 1000)
         transactions.open()
         consumer.subscribe(topics=list(self._processor.topics), listener=self._rebalances)
         self._unsettled_since = time.monotonic()
@@ -283,6 +283,9 @@ class Loop:
         # A rejoin that only a change of metadata asked for is forgotten when one poll is too short for it:
         # the client then neither joins nor heartbeats ever again. Asked for by name, it is not.
         consumer._coordinator.request_rejoin()
+        self._check_patience()
+
+    def _check_patience(self) -> None:
         if (waited := time.monotonic() - self._unsettled_since) * 1000 > self._patience_ms():
             raise Doubt(f"group {self._settings.group} has not let this process in for {waited:.0f} s")
 
@@ -294,6 +297,12 @@ class Loop:
         """Hand the new assignment to the processor and put every partition where it is to be read from."""
         self._rebalances.happened.clear()
         self._last, self._read = {}, {}
+        if left_over := self._membership.left_over(consumer, self._processor.topics):
+            print(f"group {self._settings.group} leaves {left_over[0]} to nobody: joining it anew", flush=True)
+            self._rebalances.happened.set()
+            self._membership.join_anew(consumer)
+            self._check_patience()
+            return
         assigned = sorted(Partition(*tp) for tp in consumer.assignment())
         settings = self._settings
         takeover = Takeover(
@@ -327,20 +336,3 @@ class Loop:
         if not self._partitions or not self._read or self._rebalances.happened.is_set():
             return
         self._commit(transactions, self._processor.stopping())
-
-    def _leave_group(self) -> None:
-        """A static member's partitions would stay with it until its session ends: say that it is gone."""
-        try:
-            with self._cluster.admin() as admin:
-                admin.remove_group_members(
-                    self._settings.group, [MemberToRemove(group_instance_id=self._settings.instance)]
-                )
-        except Exception as error:  # noqa: BLE001 - the session's end does the same, later
-            print(f"leaving group {self._settings.group} by time-out: {type(error).__name__}: {error}")
-
-
-def _close_consumer(consumer: KafkaConsumer) -> None:
-    try:
-        consumer.close(autocommit=False, timeout_ms=2000)
-    except KafkaError as error:
-        print(f"closing the consumer: {type(error).__name__}: {error}")

@@ -59,7 +59,7 @@ class Copier:
         return (self._in,)
 
     def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:
-        if assignment.committed:  # the first one may be empty, where the client had no metadata yet
+        if assignment.committed:  # empty where there are more processes than partitions
             self.assignments.append(sorted(assignment.committed))
         self.counts = {
             partition.partition: 0 if place is None else int(place.metadata)

@@ -8,9 +8,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from kafka.coordinator.assignors.range import RangePartitionAssignor
+from kafka.protocol.consumer.metadata import ConsumerProtocolAssignment
 from kafka.structs import TopicPartition
 from loop_helpers import (
     SECONDS,
@@ -128,6 +132,37 @@ def test_k16_a_displaced_process_ends_in_time_and_moves_no_place(cluster: Cluste
     assert is_exact(cluster, prefix)
 
 
+@pytest.mark.parametrize("shared", [[], [0]])
+def test_an_assignment_that_leaves_partitions_to_nobody_is_made_anew(
+    cluster: Cluster, prefix: str, shared: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A member that comes back under its name is handed what was shared out before, however little that was."""
+    make_topics(cluster, prefix, 2)
+    chosen = replace(settings(prefix), session_ms=30_000)  # it is still a member when the next one comes
+
+    def share_out(cls: Any, metadata: Any, members: Any) -> dict[str, Any]:
+        assigned = [(prefix + "in", shared)]
+        return {member.member_id: ConsumerProtocolAssignment(0, assigned, b"") for member in members}
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RangePartitionAssignor, "assign", classmethod(share_out))
+        killed = cluster.consumer(
+            group_id=chosen.group,
+            group_instance_id=chosen.instance,
+            partition_assignment_strategy=(RangePartitionAssignor,),
+            session_timeout_ms=chosen.session_ms,
+            auto_offset_reset="earliest",
+        )
+        killed.subscribe(topics=[prefix + "in"])
+        until(lambda: not killed.poll(50) and killed.group_metadata().generation_id > 0, "the group to be joined")
+        killed.close(autocommit=False)
+    put(cluster, prefix + "in", numbered(0, 50), 2)
+    with running(cluster, chosen, Copier(prefix)) as run:
+        until(lambda: is_exact(cluster, prefix), "both partitions to be copied")
+        run.stop()
+    assert sum(map(len, read(cluster, prefix + "out").values())) == 50
+
+
 def offset(cluster: Cluster, prefix: str) -> int:
     place = places(cluster, prefix + "group").get(TopicPartition(prefix + "in", 0))
     return 0 if place is None else place.offset
@@ -155,6 +190,8 @@ def test_k4_a_process_that_slept_past_its_session_moves_no_place_back(
             assert seen == sorted(seen)
             sleeper.kill()
             sleeper.communicate(timeout=SECONDS)
+    # A place can be seen a moment before the records that were committed with it: each has a marker of its own.
+    until(lambda: len(read(cluster, prefix + "out")[0]) >= 550, "all that was committed to be readable")
     assert read(cluster, prefix + "out")[0][:550] == [b"%d %d" % (n, n) for n in range(550)]
 
 
