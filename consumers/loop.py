@@ -143,9 +143,9 @@ class Loop:
         leaving.join(self._settings.limits.request_ms / 1000)
 
     def _work(self, consumer: KafkaConsumer, transactions: Transactions) -> None:
-        self._membership.know_topics(consumer, self._processor.topics, self._settings.limits.broker_ms / 1000)
         transactions.open()
         consumer.subscribe(topics=list(self._processor.topics), listener=self._rebalances)
+        self._membership.know_topics(consumer, self._processor.topics, self._settings.limits.broker_ms / 1000)
         self._unsettled_since = time.monotonic()
         while self._turns():
             self._turn(consumer, transactions)

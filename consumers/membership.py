@@ -27,21 +27,24 @@ class Membership:
         self._instance = instance
 
     def know_topics(self, consumer: KafkaConsumer, topics: Sequence[str], seconds: float) -> None:
-        """Wait until the client knows the topics' partitions: a leader shares out only those that it knows.
+        """Wait until the client, subscribed, knows the topics' partitions: a leader shares out only those it knows.
 
         Raises
         ------
         Refused
-            Where a topic does not exist. (Of such a one the client asks hundreds of times a second.)
+            Where a topic does not exist. (Of such a one the client asks hundreds of times a second, and never joins.)
         Doubt
             Where the client is not told of them in time.
         """
         counts = {name: info.partitions for name, info in existing_topics(self._cluster, topics).items()}
         deadline = time.monotonic() + seconds
-        while any(len(consumer.partitions_for_topic(topic)) < count for topic, count in counts.items()):
+        # What the coordinator has noted: joining before that, it shares out, notices, and joins again.
+        noted = consumer._coordinator._metadata_snapshot
+        while any(len(noted.get(topic, ())) < count for topic, count in counts.items()):
             if time.monotonic() > deadline:
                 raise Doubt(f"the broker does not tell the partitions of {', '.join(topics)}")
             time.sleep(_LOOK_SECONDS)
+            noted = consumer._coordinator._metadata_snapshot
 
     def left_over(self, consumer: KafkaConsumer, topics: Sequence[str]) -> list[Partition]:
         """Return the partitions that the group's assignment gives to nobody.
