@@ -6,78 +6,80 @@ On Elec2 "the last label" scores 85.3 % where labels come at once, and 63.6 % wh
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
-from consumers.river_model import NO_ANSWER, Answer
 from schemas.events import Scalar
+
+Wants: TypeAlias = Literal["value", "share", "shares"]
+Graded: TypeAlias = tuple[Scalar | None, Any]
+"""An answer's value, and what metrics ask beside it: nothing, the share of True, or every class's share."""
 
 _MOST: Final = 512
 _KEPT_WHOLE: Final = 256
+_MOST_CLASSES: Final = 256
+_NONE_YET: Final = ((None, None), (None, None))
 
 
 class KnownLabels:
-    """The labels that had come by a moment: the last one, and how often each, or their mean.
+    """What "the last label" and "as often as so far" (or the mean so far) would have answered at a moment.
 
     The newest 256 moments are kept one by one; older ones ever more coarsely, never later than they were,
-    so a baseline may know a little less than it could, and never more.
+    so a baseline may know a little less than it could, and never more. Of more than 256 classes no shares
+    are kept.
     """
 
-    def __init__(self, numeric: bool) -> None:
+    def __init__(self, numeric: bool, wants: Wants) -> None:
         self._numeric = numeric
+        self._wants: Wants = wants
         self._times: list[int] = []
-        self._last: list[Scalar] = []
-        self._sums: list[tuple[float, ...]] = []
-        self._order: list[Scalar] = []
+        self._answers: list[tuple[Graded, Graded]] = []
+        self._counts: dict[Scalar, int] = {}
+        self._count, self._total = 0, 0.0
 
     def add(self, time: int, label: Scalar) -> None:
         """Take in a label that came at `time` (ms); one that comes out of order counts as coming now."""
-        before = self._sums[-1] if self._sums else ()
-        sums = self._summed(before, label)
+        self._count += 1
+        answers = self._mean(float(label)) if self._numeric else self._frequencies(label)
         if self._times and time <= self._times[-1]:
-            self._last[-1], self._sums[-1] = label, sums
+            self._answers[-1] = answers
             return
         self._times.append(time)
-        self._last.append(label)
-        self._sums.append(sums)
+        self._answers.append(answers)
         if len(self._times) > _MOST:
-            self._thin()
+            cut = len(self._times) - _KEPT_WHOLE
+            self._times[:cut] = self._times[:cut:2]
+            self._answers[:cut] = self._answers[:cut:2]
 
-    def _summed(self, before: tuple[float, ...], label: Scalar) -> tuple[float, ...]:
-        if self._numeric:
-            count, total = before or (0.0, 0.0)
-            return (count + 1, total + float(label))
-        if label not in self._order:
-            self._order.append(label)
-        at = self._order.index(label)
-        counts = list(before) + [0.0] * (len(self._order) - len(before))
-        counts[at] += 1
-        return tuple(counts)
+    def _mean(self, label: float) -> tuple[Graded, Graded]:
+        self._total += label
+        return (label, None), (self._total / self._count, None)
 
-    def _thin(self) -> None:
-        cut = len(self._times) - _KEPT_WHOLE
-        self._times[:cut] = self._times[:cut:2]
-        self._last[:cut] = self._last[:cut:2]
-        self._sums[:cut] = self._sums[:cut:2]
+    def _frequencies(self, label: Scalar) -> tuple[Graded, Graded]:
+        counts = self._counts
+        counts[label] = counts.get(label, 0) + 1
+        likely = max(counts, key=counts.__getitem__)
+        if self._wants == "value":
+            return (label, None), (likely, None)
+        if self._wants == "share":
+            return (label, 1.0 if label is True else 0.0), (likely, counts.get(True, 0) / self._count)
+        if len(counts) > _MOST_CLASSES:
+            return (label, None), (likely, None)
+        count = self._count
+        return (label, {label: 1.0}), (likely, {each: number / count for each, number in counts.items()})
 
-    def answers_at(self, time: int) -> tuple[Answer, Answer]:
-        """Return what "the last label" and "as often as so far" would have answered at `time` (ms)."""
+    def graded_at(self, time: int) -> tuple[Graded, Graded]:
+        """Return the two answers of `time` (ms)."""
         at = bisect_right(self._times, time) - 1
-        if at < 0:
-            return NO_ANSWER, NO_ANSWER
-        last, sums = self._last[at], self._sums[at]
-        if self._numeric:
-            return Answer(last, None), Answer(sums[1] / sums[0], None)
-        total = sum(sums)
-        shares: dict[Scalar, float] = {label: count / total for label, count in zip(self._order, sums, strict=False)}
-        return Answer(last, {last: 1.0}), Answer(max(shares, key=lambda label: shares[label]), shares)
+        return _NONE_YET if at < 0 else self._answers[at]
 
     def dump(self) -> tuple[Any, ...]:
         """Return the state as plain values."""
-        return self._numeric, self._times, self._last, self._sums, self._order
+        return self._numeric, self._wants, self._times, self._answers, self._counts, self._count, self._total
 
     @classmethod
     def load(cls, dumped: tuple[Any, ...]) -> KnownLabels:
         """Return labels as they were dumped."""
-        known = cls(dumped[0])
-        known._times, known._last, known._sums, known._order = (list(part) for part in dumped[1:])
+        known = cls(*dumped[:2])
+        known._times, known._answers, known._counts = list(dumped[2]), list(dumped[3]), dict(dumped[4])
+        known._count, known._total = dumped[5:]
         return known

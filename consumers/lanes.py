@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import zlib
 from array import array
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,7 +14,9 @@ REMEMBERED: Final = 1024  # how many of the newest ids of a lane are kept, by th
 
 
 def _digest(event_id: str) -> int:
-    return int.from_bytes(hashlib.blake2b(event_id.encode(), digest_size=8).digest(), "big")
+    """Tell ids apart that stand where another was expected by accident: two checksums, a tenth of a hash's time."""
+    raw = event_id.encode()
+    return (zlib.crc32(raw) << 32 | zlib.adler32(raw)) or 1  # 0 stands for none
 
 
 class LaneFault(Refused):

@@ -27,6 +27,9 @@ from schemas.topics import Names
 
 _PRUNE_EVERY: Final = 20  # checkpoints
 _MOST_KEPT_BYTES: Final = 256 << 20
+# A place is only for people to see how far it is, the version has the one that counts: a transaction for
+# each batch would take a tenth of the time there is for learning.
+_PLACE_EVERY_MS: Final = 500
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,8 @@ class Learner:
         self._read = self._from = 0  # next to be read; what the version resumed from stands at
         self._least_place = 0
         self._lettered = 0  # below this offset, what was refused is among the dead letters
+        self._told: tuple[Manifest, Place] | None = None  # the place that was committed last, and its version
+        self._told_at = self._now_ms = 0
         self._last_began = 0.0
         self._last_cost = 0.0
         self._written = 0
@@ -103,7 +108,7 @@ class Learner:
 
     def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:
         self._resumed = None
-        self._newest = self._announced = None
+        self._newest = self._announced = self._told = None
         self._since, self._letters, self._kept_bytes = [], [], 0
         self._guilty.clear()
         if self._partition not in assignment.committed:
@@ -152,6 +157,8 @@ class Learner:
     def _posted(self) -> list[Output]:
         """Return the dead letters that have come together, each once."""
         letters, self._letters = self._letters, []
+        if letters:
+            self._told = None  # the place that goes with them says that they are out
         return letters
 
     def _catch_up(self, record: Record) -> None:
@@ -244,6 +251,7 @@ class Learner:
     def tick(self, now_ms: int) -> list[Output]:
         if self._resumed is None or self._newest is None:
             return []
+        self._now_ms = now_ms
         began = time.monotonic()
         new = self._learning.learned - self._newest.examples
         if self._settings.pace.due(began - self._last_began, self._last_cost, new):
@@ -313,6 +321,13 @@ class Learner:
     def places(self, read: Positions) -> Mapping[Partition, Place]:
         if self._resumed is None or self._newest is None:
             return {}
+        due = self._told_at + _PLACE_EVERY_MS
+        if self._told is None or self._told[0] is not self._newest or self._now_ms >= due:
+            self._told, self._told_at = (self._newest, self._place(read)), self._now_ms
+        return {self._partition: self._told[1]}
+
+    def _place(self, read: Positions) -> Place:
+        assert self._newest is not None  # noqa: S101
         learning = self._learning
         # What is read and not yet in a version is not committed: lag then shows what a crash would redo.
         unsaved = learning.learned != self._newest.examples
@@ -325,7 +340,7 @@ class Learner:
             "skipped": len(learning.skipped),
             "read": max(self._read, self._lettered),
         }
-        return {self._partition: Place(place, msgspec.json.encode(metadata).decode())}
+        return Place(place, msgspec.json.encode(metadata).decode())
 
     def committed(self, places: Mapping[Partition, Place]) -> None:
         """Nothing is kept beside the store."""
@@ -337,6 +352,7 @@ class Learner:
         if self._resumed is None or self._newest is None:
             return []
         now_ms = time.time_ns() // 1_000_000
+        self._told = None
         if self._learning.learned != self._newest.examples:
             self._checkpoint("stop", now_ms)
         return [*self._posted(), *self._announcement(now_ms)]

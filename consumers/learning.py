@@ -20,7 +20,7 @@ from schemas.entries import Entry, entry_of
 from schemas.events import Example, LabelValue
 from schemas.target import Target, TargetError
 
-STATE_FORMAT: Final = 1
+STATE_FORMAT: Final = 2
 
 
 class Poison(Exception):  # noqa: N818

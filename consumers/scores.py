@@ -17,14 +17,17 @@ from typing import Any, Final
 from river import metrics as river_metrics
 from river.metrics.base import BinaryMetric, ClassificationMetric, MultiClassMetric
 
-from consumers.known_labels import KnownLabels
-from consumers.river_model import NO_ANSWER, Answer
+from consumers.known_labels import Graded, KnownLabels, Wants
+from consumers.river_model import Answer
 from schemas.events import LabelValue, Scalar
 from schemas.target import Task, class_key
 
 _LEAST: Final = 1e-15  # as River clamps probabilities
 _BATCH: Final = 256  # examples that are measured together
 SOURCES: Final = ("progressive", "served", "last_label", "frequencies", "running_mean")
+
+
+_Said = tuple[Any, Any, Any]  # truth, value and grade
 
 
 def default_metrics(task: Task) -> list[Any]:
@@ -39,60 +42,97 @@ def default_metrics(task: Task) -> list[Any]:
     return [river_metrics.ROCAUC()]
 
 
-class _Tally:
-    """One River metric, fed by the batch: as River would one by one, in a fraction of the time."""
+class _Tallies:
+    """River's metrics over one source's answers, fed by the batch: as one by one, in a fraction of the time.
 
-    def __init__(self, metric: Any, takes_scores: bool) -> None:
-        self.metric = metric
-        self._pairs: Counter[tuple[Any, Any]] = Counter()
-        self._by_label = isinstance(metric, ClassificationMetric) and _is_plain_matrix(metric)
-        self._thresholds = metric.thresholds if type(metric) is river_metrics.ROCAUC else None
+    Parameters
+    ----------
+    metrics
+        River's.
+    takes_scores
+        Answers are anomaly scores.
+    """
+
+    def __init__(self, metrics: Iterable[Any], takes_scores: bool) -> None:
+        self.metrics = list(metrics)
         self._takes_scores = takes_scores
-        self._wants_label = getattr(metric, "requires_labels", True) or takes_scores
+        self._cells: Counter[tuple[Any, Any]] = Counter()  # of a confusion matrix
+        self._bins: dict[int, Counter[tuple[Any, int]]] = {}  # of each ROCAUC, by its place among the metrics
+        self._matrices = [metric for metric in self.metrics if _is_plain_matrix(metric)]
+        self._curves = [n for n, metric in enumerate(self.metrics) if type(metric) is river_metrics.ROCAUC]
+        self._losses = [metric for metric in self.metrics if type(metric) is river_metrics.LogLoss]
+        counted = {id(metric) for metric in (*self._matrices, *self._losses)}
+        counted.update(id(self.metrics[n]) for n in self._curves)
+        self._others = [metric for metric in self.metrics if id(metric) not in counted]
 
-    def add_all(self, said: Sequence[tuple[Any, Answer]]) -> None:
+    def wants(self) -> Wants:
+        """Return what is asked of an answer beside its value: nothing, the share of True, or every class's."""
+        if self._takes_scores or all(getattr(metric, "requires_labels", True) for metric in self.metrics):
+            return "value"
+        return "shares" if any(not getattr(metric, "requires_labels", True) for metric in self._others) else "share"
+
+    def add_all(self, said: Sequence[_Said]) -> None:
         """Measure answers that are predictions, in their order."""
-        if self._by_label:
-            self._pairs.update([(truth, answer.value) for truth, answer in said])
-        elif self._thresholds is not None:
-            # ROCAUC asks only which thresholds are below the share.
-            thresholds, below = self._thresholds, bisect.bisect_left
-            if self._takes_scores:
-                self._pairs.update([(truth, below(thresholds, answer.value)) for truth, answer in said])
-            else:
-                self._pairs.update(
-                    [(truth, below(thresholds, (answer.probabilities or {}).get(True, 0.0))) for truth, answer in said]
-                )
-        elif type(self.metric) is river_metrics.LogLoss:
-            _add_losses(self.metric._mean, said)
-        elif self._wants_label:
-            for truth, answer in said:
-                # The square of 1e308 has no double: such a pair measures nothing.
-                with contextlib.suppress(ArithmeticError):
-                    self.metric.update(truth, answer.value)
-        else:
-            for truth, answer in said:
-                if answer.probabilities is not None:
+        if self._matrices:
+            self._cells.update([(truth, value) for truth, value, _ in said])
+        if self._curves or self._losses:
+            self._add_shares(said)
+        for metric in self._others:
+            by_value = getattr(metric, "requires_labels", True) or self._takes_scores
+            for truth, value, graded in said:
+                if by_value or graded is not None:
+                    # The square of 1e308 has no double: such a pair measures nothing.
                     with contextlib.suppress(ArithmeticError):
-                        self.metric.update(truth, answer.probabilities)
+                        metric.update(truth, value if by_value else graded)
 
-    def settle(self) -> Any:
-        """Hand over what was counted and return the metric."""
-        for (truth, said), count in self._pairs.items():
-            if self._thresholds is not None:
-                self.metric.update(truth, _share_in_bin(self._thresholds, said), float(count))
-            else:
-                self.metric.update(truth, said, float(count))
-        self._pairs.clear()
-        return self.metric
+    def _add_shares(self, said: Sequence[_Said]) -> None:
+        shares: list[tuple[Any, float | None]]
+        if self._takes_scores:
+            shares = [(truth, score) for truth, score, _ in said]
+        else:
+            shares = [
+                (truth, graded.get(True, 0.0) if graded.__class__ is dict else graded) for truth, _, graded in said
+            ]
+        for number in self._curves:
+            # ROCAUC asks only which thresholds are below the share.
+            thresholds, below = self.metrics[number].thresholds, bisect.bisect_left
+            self._bins.setdefault(number, Counter()).update(
+                [(truth, below(thresholds, share or 0.0)) for truth, share in shares]
+            )
+        for metric in self._losses:
+            _add_losses(metric._mean, shares)
+
+    def settle(self) -> list[Any]:
+        """Hand over what was counted and return the metrics."""
+        for (truth, said), count in self._cells.items():
+            for metric in self._matrices:
+                metric.update(truth, said, float(count))
+        self._cells.clear()
+        for number, bins in self._bins.items():
+            curve = self.metrics[number]
+            for (truth, below), count in bins.items():
+                curve.update(truth, _share_in_bin(curve.thresholds, below), float(count))
+            bins.clear()
+        return self.metrics
+
+    def values(self, measured: bool) -> dict[str, float | None]:
+        """Return each metric's value. Where nothing was `measured` River says 0, which would read as a result."""
+        values: dict[str, float | None] = {}
+        for metric in self.settle():
+            try:
+                value = float(metric.get()) if measured else math.nan
+            except (ZeroDivisionError, ValueError, KeyError):
+                value = math.nan
+            values[type(metric).__name__] = value if math.isfinite(value) else None
+        return values
 
 
-def _add_losses(mean: Any, said: Sequence[tuple[Any, Answer]]) -> None:
+def _add_losses(mean: Any, shares: Iterable[tuple[Any, float | None]]) -> None:
     """What `LogLoss.update` does to its running mean, in its order and to the last bit, without its calls."""
     count, value, log = mean.n, mean._mean, math.log
-    for truth, answer in said:
-        if answer.probabilities is not None:
-            share = min(max(answer.probabilities.get(True, 0.0), _LEAST), 1.0 - _LEAST)
+    for truth, share in shares:
+        if share is not None:
+            share = min(max(share, _LEAST), 1.0 - _LEAST)  # noqa: PLW2901 - clamped
             count += 1.0
             value += (1.0 / count) * ((-log(share) if truth else -log(1.0 - share)) - value)
     mean.n, mean._mean = count, value
@@ -100,6 +140,8 @@ def _add_losses(mean: Any, said: Sequence[tuple[Any, Answer]]) -> None:
 
 def _is_plain_matrix(metric: Any) -> bool:
     """Tell whether the metric only counts cells of a confusion matrix: then order and grouping are nothing."""
+    if not isinstance(metric, ClassificationMetric):
+        return False
     plain = (ClassificationMetric.update, BinaryMetric.update, MultiClassMetric.update)
     return type(metric).update in plain and metric.requires_labels
 
@@ -110,16 +152,17 @@ def _share_in_bin(thresholds: list[float], below: int) -> float:
 
 
 Served = tuple[LabelValue | None, dict[str, float] | None]
-_Measured = tuple[Scalar, tuple[Answer | None, ...]]
+# A truth, then value and grade of every source: without a value there was no prediction yet, or nothing was
+# asked. Flat and of plain numbers: a thousand of them are kept, and what is kept must not fill a cache.
+_Row = tuple[Any, ...]
+_NOTHING_ASKED: Final = (None, -1.0)
+_NO_VALUE: Final = (None, None)
 
 
-def _said(measured: Iterable[_Measured], index: int) -> list[tuple[Scalar, Answer]]:
-    """Return the truths with one source's answers, where it had one."""
-    return [
-        (truth, answer)
-        for truth, answers in measured
-        if (answer := answers[index]) is not None and answer.value is not None
-    ]
+def _said(rows: Iterable[_Row], index: int) -> list[_Said]:
+    """Return truth, value and grade where source `index` had a value."""
+    value, graded = 1 + 2 * index, 2 + 2 * index
+    return [(row[0], row[value], row[graded]) for row in rows if row[value] is not None]
 
 
 class Board:
@@ -141,16 +184,16 @@ class Board:
         self._all = {source: self._fresh() for source in self._sources}
         self._counted = dict.fromkeys(self._sources, 0)
         self._left_out = dict.fromkeys(self._sources, 0)
-        self._new: list[_Measured] = []
-        self._window: deque[_Measured] = deque(maxlen=window)
-        self._known = KnownLabels(numeric=task == "regression")
+        self._new: list[_Row] = []
+        self._times: list[tuple[int, int] | None] = []
+        self._window: deque[_Row] = deque(maxlen=window)
         self._classes: dict[str, Scalar] = {"true": True, "false": False} if task in ("binary", "anomaly") else {}
-        self.wants_probabilities = any(
-            not getattr(tally.metric, "requires_labels", True) for tally in self._all[self._sources[0]]
-        )
+        self._wants = self._all[self._sources[0]].wants()
+        self._known = KnownLabels(task == "regression", self._wants)
+        self.wants_probabilities = self._wants != "value" and task != "anomaly"
 
-    def _fresh(self) -> list[_Tally]:
-        return [_Tally(metric, self._task == "anomaly") for metric in self._make()]
+    def _fresh(self) -> _Tallies:
+        return _Tallies(self._make(), self._task == "anomaly")
 
     def add(self, truth: Scalar, progressive: Answer, served: Served | None, times: tuple[int, int] | None) -> None:
         """Measure one example.
@@ -168,36 +211,60 @@ class Board:
         """
         if self._task == "multiclass":
             self._classes.setdefault(class_key(truth), truth)
-        sent = None if served is None else self._as_answer(*served)
-        last: Answer | None = None
-        mean: Answer | None = None
-        if times is not None:
-            last, mean = self._known.answers_at(times[0])
-            self._known.add(times[1], truth)
-        answers = (progressive, sent, last, mean) if self._task != "anomaly" else (sent,)
-        self._new.append((truth, answers))
+        sent = _NOTHING_ASKED if served is None else self._graded_as_sent(*served)
+        if self._task == "anomaly":
+            self._new.append((truth, *sent))
+        else:
+            self._new.append((truth, *self._graded(progressive), *sent))
+            self._times.append(times)
         if len(self._new) >= _BATCH:
             self._take_in()
 
+    def _graded(self, answer: Answer) -> Graded:
+        value, shares = answer
+        if value is None:
+            return _NO_VALUE
+        if shares is None or self._wants == "value":
+            return value, None
+        return value, (shares.get(True, 0.0) if self._wants == "share" else shares)
+
+    def _graded_as_sent(self, prediction: LabelValue | None, shares: dict[str, float] | None) -> Graded:
+        if prediction is None or isinstance(prediction, dict):
+            return _NO_VALUE
+        if shares is None or self._wants == "value":
+            return prediction, None
+        if self._wants == "share":
+            return prediction, shares.get("true", 0.0)
+        classes = self._classes
+        return prediction, {classes.get(key, key): share for key, share in shares.items()}
+
     def _take_in(self) -> None:
-        """Measure what has come since, a metric at a time."""
+        """Measure what has come since, a source at a time."""
         new, self._new = self._new, []
+        if self._task != "anomaly":
+            new = self._with_baselines(new)
         for index, source in enumerate(self._sources):
             said = _said(new, index)
             self._counted[source] += len(said)
-            # An answer without a value is none yet; without an answer nothing was served.
-            self._left_out[source] += sum(answers[index] is not None for _, answers in new) - len(said)
-            for tally in self._all[source]:
-                tally.add_all(said)
+            # An answer without a value is none yet; where nothing was asked there is no answer either.
+            value, graded = 1 + 2 * index, 2 + 2 * index
+            self._left_out[source] += sum(row[value] is None and row[graded] is None for row in new)
+            self._all[source].add_all(said)
         self._window.extend(new)
 
-    def _as_answer(self, prediction: LabelValue | None, shares: dict[str, float] | None) -> Answer:
-        if prediction is None or isinstance(prediction, dict):
-            return NO_ANSWER
-        if shares is None:
-            return Answer(prediction, None)
-        classes = self._classes
-        return Answer(prediction, {classes.get(key, key): share for key, share in shares.items()})
+    def _with_baselines(self, new: Sequence[_Row]) -> list[_Row]:
+        """Add what the baselines would have answered; then they get to know the label."""
+        times, self._times = self._times, []
+        answers_at, add = self._known.graded_at, self._known.add
+        rows = []
+        for row, at in zip(new, times, strict=True):
+            if at is None:
+                rows.append((*row, *_NOTHING_ASKED, *_NOTHING_ASKED))
+                continue
+            last, mean = answers_at(at[0])
+            add(at[1], row[0])
+            rows.append((*row, *last, *mean))
+        return rows
 
     def report(self) -> dict[str, Any]:
         """Return every value, unrounded; `None` where a metric is not defined (yet)."""
@@ -206,11 +273,11 @@ class Board:
         for index, source in enumerate(self._sources):
             recent = self._fresh()
             said = _said(self._window, index)
-            for tally in recent:
-                tally.add_all(said)
-            # Where nothing was counted, River's metrics say 0, which would read as a result.
-            measured = self._counted[source] > 0
-            report[source] = {"all": _values(self._all[source], measured), "last": _values(recent, bool(said))}
+            recent.add_all(said)
+            report[source] = {
+                "all": self._all[source].values(self._counted[source] > 0),
+                "last": recent.values(bool(said)),
+            }
         report["counted"] = dict(self._counted)
         report["no_prediction_yet"] = dict(self._left_out)
         report["window"] = self._window.maxlen
@@ -220,10 +287,10 @@ class Board:
         """Return the state: plain values and River's metrics."""
         self._take_in()
         return {
-            "all": {source: [tally.settle() for tally in tallies] for source, tallies in self._all.items()},
+            "all": {source: tallies.settle() for source, tallies in self._all.items()},
             "counted": self._counted,
             "left_out": self._left_out,
-            "window": [(truth, tuple(a and tuple(a) for a in answers)) for truth, answers in self._window],
+            "window": list(self._window),
             "known": self._known.dump(),
             "classes": self._classes,
         }
@@ -231,26 +298,10 @@ class Board:
     def restore(self, dumped: dict[str, Any]) -> None:
         """Take a dumped state over."""
         for source, metrics in dumped["all"].items():
-            self._all[source] = [_Tally(metric, self._task == "anomaly") for metric in metrics]
+            self._all[source] = _Tallies(metrics, self._task == "anomaly")
         self._counted = dict(dumped["counted"])
         self._left_out = dict(dumped["left_out"])
         self._window.clear()
-        for truth, answers in dumped["window"]:
-            self._window.append((truth, tuple(None if a is None else Answer(*a) for a in answers)))
+        self._window.extend(tuple(row) for row in dumped["window"])
         self._known = KnownLabels.load(dumped["known"])
         self._classes = dict(dumped["classes"])
-
-
-def _values(tallies: list[_Tally], measured: bool) -> dict[str, float | None]:
-    values: dict[str, float | None] = {}
-    for tally in tallies:
-        metric = tally.settle()
-        if not measured:
-            values[type(metric).__name__] = None
-            continue
-        try:
-            value = float(metric.get())
-        except (ZeroDivisionError, ValueError, KeyError):
-            value = math.nan
-        values[type(metric).__name__] = value if math.isfinite(value) else None
-    return values

@@ -10,6 +10,7 @@ Avro library reads the entry, and the pattern learns the texts that were new.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from struct import Struct
 from typing import Any, Final
 
@@ -18,12 +19,18 @@ import msgspec
 from schemas import codec
 from schemas.codec import HEADER_BYTES
 from schemas.events import Example, Features, LabelValue, Lane, read_example
-from schemas.shapes import Shapes, skip_to_features
+from schemas.shapes import Shapes
 
 _EXAMPLE_HEADER: Final = codec.EXAMPLE.header
 _DOUBLE: Final = Struct("<d")
 _NUMBER: Final = rb"[\x80-\xff]{0,9}[\x00-\x7f]"  # a varint
+_PREDICTION: Final = rb"(\x02\x02[\x00\x01]|\x02\x06.{8}|\x02\x00)"
+_NULL_BYTES: Final = 2
+_BOOLEAN: Final = 2
+_ONE_BYTE: Final = 0x7F  # the most that a varint of one byte says
+_ONE: Final = _DOUBLE.pack(1.0)
 _MOST_TEXTS: Final = 64
+_MOST_COMPILATIONS: Final = 500
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -74,14 +81,15 @@ class EntryReader:
     def __init__(self) -> None:
         self._features = Shapes()
         self._shares = Shapes(marker=b"")
-        self._outcomes: set[bytes] = set()
+        self._outcomes: dict[bytes, None] = {}
         self._lanes: dict[bytes, tuple[str, str]] = {}
-        self._outcome_end: re.Pattern[bytes] | None = None
-        self._label_end: re.Pattern[bytes] | None = None
+        self._compilations = 0
+        self._first: re.Pattern[bytes] | None = None
+        self._rest: re.Pattern[bytes] | None = None
 
     def read(self, data: bytes) -> Entry:
         """Read an encoded Example. CodecError where it is none."""
-        entry = self._read_quickly(data) if data.startswith(_EXAMPLE_HEADER) and self._label_end else None
+        entry = self._read_quickly(data) if data.startswith(_EXAMPLE_HEADER) else None
         if entry is not None:
             return entry
         example = read_example(data)
@@ -89,82 +97,87 @@ class EntryReader:
         return entry_of(example)
 
     def _note(self, example: Example) -> None:
-        self._features.note(example.event.features)
+        """Have the next entry like this one read quickly."""
         outcome, lane = example.outcome, example.lane
+        self._features.note(example.event.features)
         if outcome is not None and len(self._outcomes) < _MOST_TEXTS:
             self._shares.note(outcome.probabilities or {})
             texts = re.escape(_text(outcome.model)) + _NUMBER * 3 + re.escape(_text(outcome.source_topic))
-            self._outcomes.add(texts)
-            # Two numbers, no error, role and status, and a label.
-            self._outcome_end = re.compile(
-                rb"(?:" + rb"|".join(sorted(self._outcomes)) + rb")" + _NUMBER * 2 + rb"\x00[\x00\x02][\x00\x02]\x02",
-                re.DOTALL,
-            )
+            self._outcomes[texts] = None
+            # The event's time, and no entity key; two numbers, no error, role and status, and a label.
+            head = _NUMBER + rb"\x00(" + _any_of(self._features.sizes()) + rb")"
+            shares = rb"(?:\x00|\x02(" + _any_of(self._shares.sizes()) + rb"))"
+            texts = rb"(?:" + rb"|".join(self._outcomes) + rb")"
+            tail = _NUMBER * 2 + rb"\x00[\x00\x02][\x00\x02]\x02"
+            self._first = self._compiled(head + _PREDICTION + shares + texts + tail, self._first)
         if len(self._lanes) < _MOST_TEXTS:
             self._lanes[_text(lane.name) + _text(lane.epoch)] = (lane.name, lane.epoch)
-            lanes = rb"|".join(re.escape(text) for text in sorted(self._lanes))
+            lanes = rb"|".join(re.escape(text) for text in self._lanes)
             # Value, weight, time, source and kind; the lane; partition, offsets and times.
             value = rb"(\x00[\x00\x01]|\x02" + _NUMBER + rb"|\x04.{8})"
             label = value + rb"(.{8})" + _NUMBER + rb"[\x00\x02\x04\x06]([\x00\x02])"
             joined = rb"\x02" + _NUMBER * 2 + rb"(" + _NUMBER + rb")" + _NUMBER + rb"(" + _NUMBER + rb")"
-            self._label_end = re.compile(label + rb"(" + lanes + rb")(" + _NUMBER + rb")" + joined + rb"\Z", re.DOTALL)
+            rest = label + rb"(" + lanes + rb")(" + _NUMBER + rb")" + joined + rb"\Z"
+            self._rest = self._compiled(rest, self._rest)
+
+    def _compiled(self, pattern: bytes, before: re.Pattern[bytes] | None) -> re.Pattern[bytes] | None:
+        """Compile what is new. It takes a millisecond: a log in which no two entries are alike gets no more of it."""
+        if self._compilations == _MOST_COMPILATIONS or (before is not None and before.pattern == pattern):
+            return before
+        self._compilations += 1
+        return re.compile(pattern, re.DOTALL)
 
     def _read_quickly(self, data: bytes) -> Entry | None:
-        head = skip_to_features(data, HEADER_BYTES)
-        if head is None:
+        if self._first is None or self._rest is None or len(data) <= HEADER_BYTES or data[HEADER_BYTES] > _ONE_BYTE:
             return None
-        event_id, _, at = head
-        mapped = self._features.read(data, at)
-        if mapped is None:
+        at = HEADER_BYTES + 1 + (data[HEADER_BYTES] >> 1)
+        own_id = data[HEADER_BYTES:at]
+        first = self._first.match(data, at)
+        if first is None or not data.startswith(own_id, first.end()):
             return None
-        features, at = mapped
-        answer = self._answer(data, at)
-        if answer is None or self._outcome_end is None or self._label_end is None:
+        rest = self._rest.match(data, first.end() + len(own_id))
+        mapped = self._features.read(data, first.start(1))
+        if rest is None or mapped is None or mapped[1] != first.end(1):
             return None
-        prediction, shares, at = answer
-        outcome_end = self._outcome_end.match(data, at)
-        own_id = _text(event_id)
-        if outcome_end is None or not data.startswith(own_id, outcome_end.end()):
-            return None
-        found = self._label_end.match(data, outcome_end.end() + len(own_id))
-        if found is None:
-            return None
-        value, weight, kind, lane, sequence, predicted, labelled = found.groups()
+        said, shared = first.group(2, 3)
+        shares: dict[str, float] | None = None
+        if shared is not None:
+            shares_mapped = self._shares.read(shared, 0)
+            if shares_mapped is None or shares_mapped[1] != len(shared):
+                return None
+            shares = shares_mapped[0]
+        value, weight, kind, lane, sequence, predicted, labelled = rest.groups()
         name, epoch = self._lanes[lane]
-        taken: Any = features
+        features: Any = mapped[0]
+        try:
+            event_id = own_id[1:].decode()
+        except UnicodeDecodeError:
+            return None
         return Entry(
             event_id,
-            taken,
+            features,
             True,
-            prediction,
+            _prediction(said),
             shares,
             _value(value),
-            _DOUBLE.unpack(weight)[0],
+            1.0 if weight == _ONE else _DOUBLE.unpack(weight)[0],
             kind != b"\x00",
             Lane(name, epoch, _long(sequence)),
             (_long(predicted), _long(labelled)),
         )
 
-    def _answer(self, data: bytes, at: int) -> tuple[LabelValue | None, dict[str, float] | None, int] | None:
-        """Return prediction, probabilities and where they end, for an outcome that begins at `at`."""
-        if len(data) < at + 10:
-            return None
-        head = data[at : at + 3]
-        prediction: LabelValue | None = None
-        if head in (b"\x02\x02\x00", b"\x02\x02\x01"):
-            prediction = head[2] == 1
-            at += 3
-        elif head[:2] == b"\x02\x06":
-            prediction = _DOUBLE.unpack_from(data, at + 2)[0]
-            at += 10
-        elif head[:2] == b"\x02\x00":
-            at += 2
-        else:
-            return None  # no outcome, or a class by name
-        if data[at : at + 1] == b"\x00":
-            return prediction, None, at + 1
-        shares = self._shares.read(data, at + 1) if data[at : at + 1] == b"\x02" else None
-        return None if shares is None else (prediction, shares[0], shares[1])
+
+def _any_of(sizes: Iterable[int]) -> bytes:
+    """Return a pattern of that many bytes, whatever they are; of nothing possible where there are no sizes."""
+    return rb"|".join(b".{%d}" % size for size in sizes) or rb"(?!)"
+
+
+def _prediction(encoded: bytes) -> LabelValue | None:
+    """Read the union of an outcome's prediction: nothing, a boolean or a double."""
+    if len(encoded) == _NULL_BYTES:
+        return None
+    value: float = encoded[2] == 1 if encoded[1] == _BOOLEAN else _DOUBLE.unpack_from(encoded, 2)[0]
+    return value
 
 
 def _text(text: str) -> bytes:

@@ -65,6 +65,10 @@ class Shapes:
                 return dict(zip(shape.names, parts[1::2], strict=True)), at + shape.size
         return None
 
+    def sizes(self) -> list[int]:
+        """Return how many bytes the maps have that can be read."""
+        return sorted({shape.size for shape in self._shapes})
+
     def note(self, features: Mapping[str, object]) -> None:
         """Remember the shape of features that `read` did not know, if it is one."""
         if not features or not all(type(value) is float for value in features.values()):
