@@ -23,8 +23,9 @@ from schemas.target import Target
 
 Weight = Callable[[Features, Scalar], float]
 
-_WAITING, _JOINED, _EXPIRED, _NONE = 1, 2, 3, 0
+_WAITING, _JOINED, _EXPIRED = 1, 2, 3
 _LONGEST_PLAIN_ID: Final = 400  # the local store's keys are bounded; longer ids are kept by their hash
+_WITHOUT_PREDICTION: Final = b"w"
 _MOST_AT_ONCE: Final = 5000  # waits that end in one turn: its transaction has a deadline
 _MOST_LABELS_AN_ID: Final = 16  # waiting at once: a sender stuck in a loop must not fill the store
 
@@ -85,13 +86,12 @@ class _Waiting(msgspec.Struct, array_like=True, gc=False):
 
 
 class _Entry(msgspec.Struct, array_like=True, gc=False):
-    """What is known of one id."""
+    """The prediction of one id, and what became of it. Labels without a prediction are kept apart."""
 
     state: int
     time: int
     offset: int
     prediction: bytes | None
-    labels: list[_Waiting]
     joined_at: int = 0
     value: bytes = b""
 
@@ -114,6 +114,7 @@ class JoinState:
 
 _pack_entry = msgspec.msgpack.Encoder().encode
 _unpack_entry = msgspec.msgpack.Decoder(_Entry).decode
+_unpack_waiting = msgspec.msgpack.Decoder(list[_Waiting]).decode
 
 
 class PartitionJoin:
@@ -143,22 +144,16 @@ class PartitionJoin:
             return
         key = self._key(peek_event_id(value))
         entry = self._get(key)
-        if entry is not None and entry.state != _NONE:
-            reused = entry.state != _WAITING and time > entry.time + self._rules.remembered
-            if not reused:
-                self._count("again")
-                return
-            entry = None
-        labels = entry.labels if entry is not None else []
-        fresh = _Entry(_WAITING, time, offset, value, [])
+        if entry is not None and (entry.state == _WAITING or time <= entry.time + self._rules.remembered):
+            self._count("again")
+            return
+        fresh = _Entry(_WAITING, time, offset, value)
         self._store.put(self._queue_key(self._predictions, offset), time.to_bytes(8, "big") + key)
         self._soonest(time)
         self.state.waiting_predictions += 1
         if self._rules.learn_from_events:
             self.emitted.append(Emitted(value, None, offset, time, -1, -1))
-        self.state.waiting_labels -= len(labels)
-        for waiting in labels:
-            self._meet(fresh, codec_label(waiting.label), waiting.offset, waiting.time)
+        self._meet_all(fresh, self._come_before(key, time + self._rules.remembered))
         self._put(key, fresh)
 
     def label(self, label: Label, offset: int, time: int) -> None:
@@ -166,8 +161,14 @@ class PartitionJoin:
         self._tick_labels(time)
         key = self._key(label.event_id)
         entry = self._get(key)
-        if entry is None or entry.state == _NONE:
-            self._wait(key, entry, label, offset, time)
+        if entry is not None and time > entry.time + self._rules.remembered:
+            # Whether it is forgotten by now depends on how far both topics have been read; what becomes of the
+            # label must not.
+            if entry.state == _WAITING:
+                self._expire(key, entry)
+            entry = None
+        if entry is None:
+            self._wait(key, label, offset, time)
             return
         self._meet(entry, label, offset, time)
         self._put(key, entry)
@@ -208,6 +209,25 @@ class PartitionJoin:
         else:
             self._count("duplicate" if entry.value == _value_key(label.value) else "contradicting")
 
+    def _meet_all(self, entry: _Entry, came: list[_Waiting]) -> None:
+        """Join a prediction that comes after labels: with the first in time, as corrected by those after it."""
+        labels = [codec_label(waiting.label) for waiting in came]
+        merged: set[int] = set()
+        for number, (waiting, label) in enumerate(zip(came, labels, strict=True)):
+            if entry.state == _WAITING and abs(waiting.time - entry.time) <= self._rules.label_wait:
+                until = max(entry.time, waiting.time) + self._rules.dedup_window
+                after = range(number + 1, len(came))
+                merged = {n for n in after if labels[n].kind == "correction" and came[n].time <= until}
+                last = labels[max(merged, default=number)]
+                learned = msgspec.structs.replace(label, value=last.value, source=last.source, weight=last.weight)
+                self._join(entry, learned, waiting.offset, waiting.time)
+                entry.value = _value_key(label.value)
+            elif number in merged:
+                entry.value = _value_key(label.value)
+                self._count("correction")
+            else:
+                self._meet(entry, label, waiting.offset, waiting.time)
+
     def _join(self, entry: _Entry, label: Label, offset: int, time: int) -> None:
         entry.state = _JOINED
         entry.joined_at = max(entry.time, time)
@@ -246,26 +266,39 @@ class PartitionJoin:
             raise ValueError(f"{factor} is no weight; it must be finite and not negative")
         return label if factor == 1.0 else msgspec.structs.replace(label, weight=label.weight * factor)
 
-    def _wait(self, key: bytes, entry: _Entry | None, label: Label, offset: int, time: int) -> None:
+    def _wait(self, key: bytes, label: Label, offset: int, time: int) -> None:
         if self.state.predictions_clock > time + self._rules.label_wait:
             self._count("unknown")  # no prediction still to come can match it
             return
-        entry = entry or _Entry(_NONE, 0, -1, None, [])
-        if len(entry.labels) >= _MOST_LABELS_AN_ID:
+        waiting = self._waiting(key)
+        if len(waiting) >= _MOST_LABELS_AN_ID:
             self._count("duplicate")
             return
-        if label.kind == "correction" and entry.labels:
-            first = codec_label(entry.labels[0].label)
-            replaced = msgspec.structs.replace(first, value=label.value, source=label.source, weight=label.weight)
-            entry.labels[0].label = replaced.encode()
-            self._count("correction")
+        waiting.append(_Waiting(offset, time, label.encode()))
+        self.state.waiting_labels += 1
+        self._store.put(self._queue_key(self._labels, offset), time.to_bytes(8, "big") + key)
+        if self._next_label_expiry is None:
+            self._next_label_expiry = time + self._rules.label_wait
+        self._keep_waiting(key, waiting)
+
+    def _come_before(self, key: bytes, until: int) -> list[_Waiting]:
+        """Take the labels of an id that came before its prediction. Later ones are none of that prediction's."""
+        waiting = self._waiting(key)
+        taken = [each for each in waiting if each.time <= until]
+        if taken:
+            self.state.waiting_labels -= len(taken)
+            self._keep_waiting(key, [each for each in waiting if each.time > until])
+        return taken
+
+    def _waiting(self, key: bytes) -> list[_Waiting]:
+        raw = self._store.get(_WITHOUT_PREDICTION + key[1:]) if self.state.waiting_labels else None
+        return [] if raw is None else _unpack_waiting(raw)
+
+    def _keep_waiting(self, key: bytes, waiting: list[_Waiting]) -> None:
+        if waiting:
+            self._store.put(_WITHOUT_PREDICTION + key[1:], _pack_entry(waiting))
         else:
-            entry.labels.append(_Waiting(offset, time, label.encode()))
-            self.state.waiting_labels += 1
-            self._store.put(self._queue_key(self._labels, offset), time.to_bytes(8, "big") + key)
-            if self._next_label_expiry is None:
-                self._next_label_expiry = time + self._rules.label_wait
-        self._put(key, entry)
+            self._store.delete(_WITHOUT_PREDICTION + key[1:])
 
     # --- waits that end ----------------------------------------------------------------------------
 
@@ -322,19 +355,12 @@ class PartitionJoin:
             self._drop_label(key, int.from_bytes(queued[3:], "big"))
 
     def _drop_label(self, key: bytes, offset: int) -> None:
-        entry = self._get(key)
-        if entry is None or entry.state != _NONE:
-            return
-        kept = [waiting for waiting in entry.labels if waiting.offset != offset]
-        if len(kept) == len(entry.labels):
-            return
-        entry.labels = kept
-        self.state.waiting_labels -= 1
-        self._count("unknown")
-        if kept:
-            self._put(key, entry)
-        else:
-            self._store.delete(key)
+        waiting = self._waiting(key)
+        kept = [each for each in waiting if each.offset != offset]
+        if len(kept) < len(waiting):
+            self.state.waiting_labels -= 1
+            self._count("unknown")
+            self._keep_waiting(key, kept)
 
     def _forget(self) -> None:
         clock = min(self.state.predictions_clock, self.state.labels_clock)

@@ -2,8 +2,8 @@
 
 Its next sequence, its epoch and its counts ride in the metadata of both inputs' committed offsets, so
 they are decided by the same transaction as the examples. What waits is in a local store that is committed
-after that transaction: behind it, the store catches up without emitting; of another history, it is
-rebuilt from the topics.
+a while after those transactions: behind them, the store catches up without emitting; of another history,
+it is rebuilt from the topics.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ from schemas.topics import Names, partition_of
 _TICK: Final = codec.TICK.encode({"written_by": "joiner"})
 _TICK_HEADER: Final = codec.TICK.header
 _TICK_EVERY_MS: Final = 1000
+# The store is committed less often than the transactions are: behind them it catches up, and a page that many
+# entries share is written once.
+_KEEP_EVERY_MS: Final = 1000
 _EXAMPLE_HEADER: Final = codec.EXAMPLE.header
 _PREDICTION_HEADER: Final = codec.PREDICTION.header
 
@@ -118,6 +121,8 @@ class Joiner:
         self._group = settings.names.group("joiner")
         self._lanes: dict[int, _Lane] = {}
         self._paused: frozenset[Partition] = frozenset()
+        self._agrees = False  # the store, with what is committed
+        self._now_ms = self._kept_at = 0
 
     @property
     def topics(self) -> Sequence[str]:
@@ -127,6 +132,7 @@ class Joiner:
 
     def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:
         self._store.rollback()
+        self._agrees = False
         self._lanes = {}
         ids = _short_ids(assignment.topic_ids[self._predictions], assignment.topic_ids[self._labels])
         starts: dict[Partition, Start] = {}
@@ -239,7 +245,7 @@ class Joiner:
 
     def _wipe(self, number: int) -> None:
         place = number.to_bytes(2, "big")
-        for prefix in (b"e", b"p", b"l"):
+        for prefix in (b"e", b"w", b"p", b"l"):
             keys = [key for key, _ in self._store.scan(prefix + place, prefix + place)]
             for key in keys:
                 self._store.delete(key)
@@ -267,6 +273,7 @@ class Joiner:
 
     def process(self, batch: Batch) -> list[Output]:
         outputs: list[Output] = []
+        self._agrees = False
         for number in sorted({partition.partition for partition in batch}):
             self._apply(number, batch, outputs)
             outputs += self._write(number)
@@ -343,6 +350,7 @@ class Joiner:
     def tick(self, now_ms: int) -> list[Output]:
         """Where labels stand still and a wait should end, have the broker put its time there as data."""
         outputs = []
+        self._now_ms, self._agrees = now_ms, False
         for number, lane in self._lanes.items():
             lane.join.advance()
             outputs += self._write(number)
@@ -369,7 +377,10 @@ class Joiner:
             offsets = tuple(places[Partition(topic, number)].offset for topic in self.topics)
             local = _Local(self._group, lane.place.epoch, (offsets[0], offsets[1]), asdict(lane.join.state), lane.place)
             self._store.put(_meta_key(number), msgspec.msgpack.encode(local))
-        self._store.commit()
+        self._agrees = True
+        if self._now_ms >= self._kept_at + _KEEP_EVERY_MS:
+            self._kept_at = self._now_ms
+            self._store.commit()
 
     def paused(self) -> frozenset[Partition]:
         return self._paused
@@ -388,6 +399,8 @@ class Joiner:
         return []
 
     def close(self) -> None:
+        if self._agrees:
+            self._store.commit()
         self._store.close()
 
 
@@ -414,7 +427,7 @@ def _count(join: PartitionJoin, what: str) -> None:
 
 
 def _meta_key(number: int) -> bytes:
-    return b"m" + number.to_bytes(2, "big")
+    return b"n" + number.to_bytes(2, "big")
 
 
 def _short_ids(*topic_ids: str) -> str:

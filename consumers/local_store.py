@@ -6,7 +6,8 @@ The two behave alike and stand behind one contract suite; the one in memory is f
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Protocol
@@ -14,6 +15,19 @@ from typing import Final, Protocol
 import lmdb
 
 _MAP_BYTES: Final = 1 << 40  # address space, not disk: the file grows as it is written
+_DATA: Final = "data.mdb"
+_MARK: Final = "mark"
+_OPEN: Final = "open "  # and since which boot
+_CLOSED: Final = "closed"
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+def _boot() -> str | None:
+    """Name the time since the machine came up, where the system does."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return None
 
 
 class LocalStore(Protocol):
@@ -41,23 +55,66 @@ class LocalStoreError(OSError):
 class DiskStore:
     """On disk, by LMDB.
 
-    A commit writes data before the page that points at it: after a crash of the machine the last
-    commits may be missing, never half there.
+    A commit is handed to the operating system, not to the disk: it survives the end of the process however
+    it comes, and not the end of the machine. After that one the file may be torn, so it is thrown away and
+    the store begins empty, as one whose disk was lost (with a sync a commit, joining with a million
+    predictions pending took 70 % longer than with none).
+
+    Parameters
+    ----------
+    folder
+        Made where it is missing; nobody else's.
+    say
+        Takes one line for people.
+    boot
+        Names the time since the machine came up.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, say: Callable[[str], None] = print, boot: Callable[[], str | None] | None = None
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._now = (boot or _boot)()
+        self._throw_away_what_may_be_torn(say)
+        # Where the system does not say which boot this is, each commit goes to the disk.
+        lasting = self._now is None
         try:
-            self._env = lmdb.open(str(folder), map_size=_MAP_BYTES, metasync=False, max_dbs=0, readahead=False)
+            self._env = lmdb.open(
+                str(folder), map_size=_MAP_BYTES, metasync=False, sync=lasting, max_dbs=0, readahead=False
+            )
         except lmdb.Error as error:
             raise LocalStoreError(f"local store {folder}: {error}; delete the folder to have it rebuilt") from error
-        self._folder = folder
         self._open: lmdb.Transaction | None = None
         needed = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
-        if (folder / "data.mdb").stat().st_size < needed:
+        if (folder / _DATA).stat().st_size < needed:
             # Mapped pages that are not there end the process with SIGBUS, and nobody is told why.
             self._env.close()
             raise LocalStoreError(f"local store {folder} has been cut short; delete the folder to have it rebuilt")
+        self._mark(_OPEN + str(self._now))
+
+    def _throw_away_what_may_be_torn(self, say: Callable[[str], None]) -> None:
+        mark = self._folder / _MARK
+        said = mark.read_text() if mark.is_file() else ""
+        if not said.startswith(_OPEN) or said == _OPEN + str(self._now):
+            return
+        say(f"local store {self._folder} was open when the machine went down: it is rebuilt from the topics")
+        for name in (_DATA, "lock.mdb"):
+            (self._folder / name).unlink(missing_ok=True)
+
+    def _mark(self, text: str) -> None:
+        """Write the mark so that it is on the disk before anything that it speaks of changes."""
+        new = self._folder / f"{_MARK}.new"
+        with new.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self._folder / _MARK)
+        place = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(place)
+        finally:
+            os.close(place)
 
     @property
     def _txn(self) -> lmdb.Transaction:
@@ -122,7 +179,13 @@ class DiskStore:
 
     def close(self) -> None:
         self.rollback()
+        try:
+            self._env.sync(True)
+        except lmdb.Error:
+            self._env.close()
+            return  # not marked as closed: after the machine's end it is not trusted
         self._env.close()
+        self._mark(_CLOSED)
 
 
 class MemoryStore:

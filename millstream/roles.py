@@ -76,7 +76,7 @@ def run_joiner(loaded: LoadedStream, settings: Settings, instance: str, new_epoc
         return 1
     joiner_settings = JoinerSettings(names, join_rules(loaded.stream), partitions, loaded.stream.max_pending, new_epoch)
     try:
-        store = DiskStore(settings.state(names) / f"joiner-{instance}")
+        store = DiskStore(settings.state(names) / f"joiner-{instance}", say)
     except LocalStoreError as error:
         say(str(error))
         return 1

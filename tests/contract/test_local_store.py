@@ -211,3 +211,46 @@ def test_a_store_that_was_cut_short_is_named_with_the_way_out(tmp_path: Path) ->
         file.truncate(12_288)
     with pytest.raises(LocalStoreError, match="delete the folder"):
         DiskStore(tmp_path / "store")
+
+
+def written(folder: Path, boot: str) -> DiskStore:
+    """Return a store with one committed value, open."""
+    store = DiskStore(folder, boot=lambda: boot)
+    store.put(b"a", b"1")
+    store.commit()
+    return store
+
+
+def test_a_store_that_was_open_when_the_machine_went_down_begins_empty(
+    tmp_path: Path, killed: Callable[[DiskStore], None]
+) -> None:
+    killed(written(tmp_path, "monday"))
+    said: list[str] = []
+    store = DiskStore(tmp_path, said.append, boot=lambda: "tuesday")
+    assert store.get(b"a") is None
+    assert said == [f"local store {tmp_path} was open when the machine went down: it is rebuilt from the topics"]
+    store.close()
+
+
+def test_a_store_outlives_its_process_and_if_closed_the_machine(
+    tmp_path: Path, killed: Callable[[DiskStore], None]
+) -> None:
+    killed(written(tmp_path, "monday"))
+    said: list[str] = []
+    store = DiskStore(tmp_path, said.append, boot=lambda: "monday")
+    assert store.get(b"a") == b"1"
+    store.close()
+    store = DiskStore(tmp_path, said.append, boot=lambda: "tuesday")
+    assert store.get(b"a") == b"1"
+    store.close()
+    assert said == []
+
+
+@pytest.fixture
+def killed() -> Callable[[DiskStore], None]:
+    """Return what ends a store as the end of its process does: nothing is synced, nothing is marked."""
+
+    def kill(store: DiskStore) -> None:
+        store._env.close()
+
+    return kill

@@ -176,7 +176,7 @@ def counts(joiner: Joiner, log: MemoryLog) -> Counter[str]:
 LABEL_STATES = ("joined", "duplicate", "correction", "contradicting", "late", "unknown", "waiting", "refused")
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(60))
 def test_every_label_is_in_exactly_one_state(seed: int) -> None:
     rng = random.Random(seed)
     log, store = make_log(), MemoryStore()
@@ -358,7 +358,7 @@ def test_a_group_whose_offsets_kafka_forgot_goes_on_by_its_local_store() -> None
     for number in range(10):
         predict(log, f"e{number}")
         label(log, f"e{number}")
-    drain(log, store)
+    drain(log, store).close()
     log.places.clear()
     for number in range(10, 20):
         predict(log, f"e{number}")
