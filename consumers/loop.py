@@ -22,6 +22,7 @@ from kafka.structs import MemberState
 
 from consumers.failures import Doubt
 from consumers.membership import Membership, close_consumer
+from consumers.pauses import pause, resume
 from consumers.processor import Batch, Output, Partition, Place, Positions, Processor
 from consumers.takeover import Interrupted, Takeover
 from consumers.transaction import TransactionLimits, Transactions, failure_of
@@ -254,9 +255,9 @@ class Loop:
         wanted = {TopicPartition(*partition) for partition in self._processor.paused()} & consumer.assignment()
         now = consumer.paused()
         if wanted - now:
-            consumer.pause(*(wanted - now))
+            pause(consumer, wanted - now)
         if now - wanted:
-            consumer.resume(*(now - wanted))
+            resume(consumer, now - wanted)
 
     def _check_progress(self, consumer: KafkaConsumer) -> None:
         paused = consumer.paused()

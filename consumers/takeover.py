@@ -12,6 +12,7 @@ from kafka.consumer.group import KafkaConsumer
 from kafka.errors import KafkaTimeoutError
 
 from consumers.failures import Doubt, Refused
+from consumers.pauses import pause, resume
 from consumers.processor import Assignment, Partition, Place, Processor, Start
 from schemas.cluster import Cluster, TopicInfo
 
@@ -72,7 +73,7 @@ class Takeover:
         self.processor.recovered()
         for partition, start in starts.items():
             self.consumer.seek(TopicPartition(*partition), start.live)
-            self.consumer.resume(TopicPartition(*partition))
+        resume(self.consumer, starts)
         return assignment
 
     def _check(self) -> None:
@@ -111,10 +112,10 @@ class Takeover:
         """Read again what is behind `live`, through the processor's own door, without sending anything."""
         consumer = self.consumer
         todo = self._recovery_starts(starts)
-        consumer.pause(*(TopicPartition(*partition) for partition in starts))
+        pause(consumer, starts)
         for partition, offset in todo.items():
             consumer.seek(TopicPartition(*partition), offset)
-            consumer.resume(TopicPartition(*partition))
+        resume(consumer, todo)
         moved, before = time.monotonic(), dict(todo)
         while todo:
             polled = consumer.poll(timeout_ms=_POLL_MS, max_records=_MOST_RECORDS)
@@ -124,7 +125,7 @@ class Takeover:
             positions = {partition: self._position(partition) for partition in todo}
             for partition, position in positions.items():
                 if position >= starts[partition].live:
-                    consumer.pause(TopicPartition(*partition))
+                    pause(consumer, [partition])
                     del todo[partition]
             if positions != before:
                 moved, before = time.monotonic(), positions

@@ -64,6 +64,28 @@ def place(cluster: Cluster, prefix: str) -> tuple[int, str]:
 # --- K4 --------------------------------------------------------------------------------------------
 
 
+def test_k19_a_partition_that_was_paused_with_records_in_hand_is_read_on(cluster: Cluster, prefix: str) -> None:
+    """The client sets them aside, and with another partition to read never takes them up again."""
+    make_topics(cluster, prefix, 2)
+    put(cluster, prefix + "in", numbered(0, 8000), 2)
+    first, second = (Partition(prefix + "in", number) for number in (0, 1))
+
+    def hold(batch: Batch) -> None:
+        if first in batch and not held:
+            held.append(len(batch[first]))
+            copier.hold = frozenset({first})
+
+    held: list[int] = []
+    copier = Copier(prefix, hold)
+    with running(cluster, settings(prefix), copier) as run:
+        until(lambda: copier.counts.get(second.partition) == 4000, "all of the other partition")
+        assert copier.counts[first.partition] == held[0] < 4000
+        copier.hold = frozenset()
+        until(lambda: copier.counts[first.partition] == 4000, "the rest of the one that was held")
+        run.stop()
+    assert is_exact(cluster, prefix)
+
+
 def test_k4_who_was_thrown_out_commits_nothing_and_joins_again(cluster: Cluster, proxy: Proxy, topics: str) -> None:
     """The broker does not fence a commit that says generation -1: none may ever be sent."""
     unfenced = proxy.delay("TxnOffsetCommit", 0, times=None, when=lambda request: request.generation_id < 0)
