@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -18,7 +19,8 @@ import msgspec
 from consumers.local_store import LocalStore
 from schemas import codec
 from schemas.codec import CodecError
-from schemas.events import Features, Label, LabelValue, Scalar, is_joinable, peek_event_id, read_prediction
+from schemas.entries import PredictionReader
+from schemas.events import Features, Label, LabelValue, Scalar, is_joinable, peek_event_id
 from schemas.target import Target
 
 Weight = Callable[[Features, Scalar], float]
@@ -86,12 +88,15 @@ class _Waiting(msgspec.Struct, array_like=True, gc=False):
 
 
 class _Entry(msgspec.Struct, array_like=True, gc=False):
-    """The prediction of one id, and what became of it. Labels without a prediction are kept apart."""
+    """What became of the prediction of one id.
+
+    Small, for these lie in the order of ids, which is random: the prediction itself waits in the order of
+    offsets, and labels without a prediction are kept apart.
+    """
 
     state: int
     time: int
     offset: int
-    prediction: bytes | None
     joined_at: int = 0
     value: bytes = b""
 
@@ -114,6 +119,7 @@ class JoinState:
 
 _pack_entry = msgspec.msgpack.Encoder().encode
 _unpack_entry = msgspec.msgpack.Decoder(_Entry).decode
+_QUEUED: Final = struct.Struct(">QH")  # time, and the length of the key that follows; then the prediction
 _unpack_waiting = msgspec.msgpack.Decoder(list[_Waiting]).decode
 
 
@@ -130,6 +136,7 @@ class PartitionJoin:
         self._entries = b"e" + place
         self._predictions = b"p" + place
         self._labels = b"l" + place
+        self._reader = PredictionReader()
         self._next_expiry: int | None = 0  # unknown: look
         self._next_label_expiry: int | None = 0
         self._next_forget = 0
@@ -147,8 +154,9 @@ class PartitionJoin:
         if entry is not None and (entry.state == _WAITING or time <= entry.time + self._rules.remembered):
             self._count("again")
             return
-        fresh = _Entry(_WAITING, time, offset, value)
-        self._store.put(self._queue_key(self._predictions, offset), time.to_bytes(8, "big") + key)
+        fresh = _Entry(_WAITING, time, offset)
+        queued = _QUEUED.pack(time, len(key)) + key + value
+        self._store.put(self._queue_key(self._predictions, offset), queued)
         self._soonest(time)
         self.state.waiting_predictions += 1
         if self._rules.learn_from_events:
@@ -239,9 +247,9 @@ class PartitionJoin:
 
     def _emit(self, entry: _Entry, label: Label, offset: int, time: int) -> bool:
         """Add an example; `False` where the user's weight function refuses it."""
-        assert entry.prediction is not None  # noqa: S101 - kept until the id is forgotten
+        prediction = self._prediction(entry.offset)
         try:
-            features = read_prediction(entry.prediction).event.features
+            features = self._reader.features(prediction)
         except CodecError as error:
             # Anyone can write on a topic. A learner could not read the example, and would miss it in its lane.
             self.refused.append(NotWritten(label, offset, time, "codec", f"its prediction: {error}"))
@@ -252,7 +260,7 @@ class PartitionJoin:
             reason = f"the weight of this label: {type(error).__name__}: {error}"
             self.refused.append(NotWritten(label, offset, time, "weight", reason))
             return False
-        self.emitted.append(Emitted(entry.prediction, weighted, entry.offset, entry.time, offset, time))
+        self.emitted.append(Emitted(prediction, weighted, entry.offset, entry.time, offset, time))
         return True
 
     def _weighted(self, features: Features, label: Label) -> Label:
@@ -309,7 +317,7 @@ class PartitionJoin:
         due: list[tuple[int, bytes]] = []
         self._next_expiry = None
         for queued, value in self._store.scan(self._predictions, self._queue_key(self._predictions, state.examined)):
-            time, offset = int.from_bytes(value[:8], "big"), int.from_bytes(queued[3:], "big")
+            (time, _), offset = _QUEUED.unpack_from(value), int.from_bytes(queued[3:], "big")
             if below is not None and offset >= below:
                 self._next_expiry = 0  # not looked at
                 break
@@ -317,7 +325,7 @@ class PartitionJoin:
                 # After an outage thousands of waits end at once: the rest in the turns to come.
                 self._next_expiry = time + wait
                 break
-            due.append((offset, value[8:]))
+            due.append((offset, _queued_key(value)))
         for offset, key in due:
             state.examined = offset + 1
             entry = self._get(key)
@@ -328,13 +336,15 @@ class PartitionJoin:
         rules = self._rules
         entry.state = _EXPIRED
         self.state.waiting_predictions -= 1
-        if rules.on_timeout is not None and entry.prediction is not None:
+        if rules.on_timeout is not None:
             end = entry.time + rules.label_wait
-            label = Label(peek_event_id(entry.prediction), rules.on_timeout, end, source="timeout")
+            label = Label(peek_event_id(self._prediction(entry.offset)), rules.on_timeout, end, source="timeout")
             self._count("timeout" if self._emit(entry, label, -1, end) else "timeout_refused")
         else:
             self._count("unlabelled")
-        entry.prediction = None
+        # Nothing asks for the prediction any more; its place is kept for when the id is forgotten.
+        bare = _QUEUED.pack(entry.time, len(key)) + key
+        self._store.put(self._queue_key(self._predictions, entry.offset), bare)
         self._put(key, entry)
 
     def _expire_labels(self) -> None:
@@ -369,11 +379,11 @@ class PartitionJoin:
         due = []
         for queued, value in self._store.scan(self._predictions, self._predictions):
             offset = int.from_bytes(queued[3:], "big")
-            until = int.from_bytes(value[:8], "big") + self._rules.remembered
+            until = _QUEUED.unpack_from(value)[0] + self._rules.remembered
             if clock <= until or offset >= self.state.examined:
                 self._next_forget = until
                 break
-            due.append((queued, offset, value[8:]))
+            due.append((queued, offset, _queued_key(value)))
         for queued, offset, key in due:
             self._store.delete(queued)
             entry = self._get(key)
@@ -401,6 +411,12 @@ class PartitionJoin:
     def _queue_key(self, prefix: bytes, offset: int) -> bytes:
         return prefix + offset.to_bytes(8, "big")
 
+    def _prediction(self, offset: int) -> bytes:
+        """Return the record of the prediction that waits at `offset`."""
+        queued = self._store.get(self._queue_key(self._predictions, offset))
+        assert queued is not None  # noqa: S101 - kept until the id is forgotten
+        return queued[_QUEUED.size + _QUEUED.unpack_from(queued)[1] :]
+
     def _get(self, key: bytes) -> _Entry | None:
         raw = self._store.get(key)
         return None if raw is None else _unpack_entry(raw)
@@ -415,6 +431,10 @@ class PartitionJoin:
 def codec_label(data: bytes) -> Label:
     """Decode a label that was encoded here."""
     return Label(**codec.LABEL.decode(data))
+
+
+def _queued_key(queued: bytes) -> bytes:
+    return queued[_QUEUED.size : _QUEUED.size + _QUEUED.unpack_from(queued)[1]]
 
 
 def _value_key(value: LabelValue) -> bytes:

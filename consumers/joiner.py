@@ -427,7 +427,7 @@ def _count(join: PartitionJoin, what: str) -> None:
 
 
 def _meta_key(number: int) -> bytes:
-    return b"n" + number.to_bytes(2, "big")
+    return b"o" + number.to_bytes(2, "big")
 
 
 def _short_ids(*topic_ids: str) -> str:

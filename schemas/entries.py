@@ -18,10 +18,11 @@ import msgspec
 
 from schemas import codec
 from schemas.codec import HEADER_BYTES
-from schemas.events import Example, Features, LabelValue, Lane, read_example
+from schemas.events import Event, Example, Features, LabelValue, Lane, Outcome, read_example, read_prediction
 from schemas.shapes import Shapes
 
 _EXAMPLE_HEADER: Final = codec.EXAMPLE.header
+_PREDICTION_HEADER: Final = codec.PREDICTION.header
 _DOUBLE: Final = Struct("<d")
 _NUMBER: Final = rb"[\x80-\xff]{0,9}[\x00-\x7f]"  # a varint
 _PREDICTION: Final = rb"(\x02\x02[\x00\x01]|\x02\x06.{8}|\x02\x00)"
@@ -75,15 +76,76 @@ def entry_of(example: Example) -> Entry:
     )
 
 
+class _Patterns:
+    """What predictions of one stream look like: all but the numbers in them is the same."""
+
+    def __init__(self) -> None:
+        self.features = Shapes()
+        self.shares = Shapes(marker=b"")
+        self._outcomes: dict[bytes, None] = {}
+        self._compilations = 0
+
+    def note(self, event: Event, outcome: Outcome, before: re.Pattern[bytes] | None, tail: bytes) -> Any:
+        """Return a pattern that fits what begins after an event's id, up to `tail`: groups as in `_PREDICTION`."""
+        self.features.note(event.features)
+        if len(self._outcomes) >= _MOST_TEXTS:
+            return before
+        self.shares.note(outcome.probabilities or {})
+        texts = re.escape(_text(outcome.model)) + _NUMBER * 3 + re.escape(_text(outcome.source_topic))
+        self._outcomes[texts] = None
+        # The event's time, and no entity key; two numbers, no error, role and status.
+        head = _NUMBER + rb"\x00(" + _any_of(self.features.sizes()) + rb")"
+        shares = rb"(?:\x00|\x02(" + _any_of(self.shares.sizes()) + rb"))"
+        outcomes = rb"(?:" + rb"|".join(self._outcomes) + rb")"
+        numbers = _NUMBER * 2 + rb"\x00[\x00\x02][\x00\x02]"
+        return self.compiled(head + _PREDICTION + shares + outcomes + numbers + tail, before)
+
+    def compiled(self, pattern: bytes, before: re.Pattern[bytes] | None) -> re.Pattern[bytes] | None:
+        """Compile what is new. It takes a millisecond: a log in which no two entries are alike gets no more of it."""
+        if self._compilations == _MOST_COMPILATIONS or (before is not None and before.pattern == pattern):
+            return before
+        self._compilations += 1
+        return re.compile(pattern, re.DOTALL)
+
+
+class PredictionReader:
+    """Reads the features out of a stream's predictions; one object a process."""
+
+    def __init__(self) -> None:
+        self._patterns = _Patterns()
+        self._rest: re.Pattern[bytes] | None = None
+
+    def features(self, data: bytes) -> Features:
+        """Return the features as used of an encoded Prediction. CodecError where any of it cannot be read."""
+        found = self._read_quickly(data) if data.startswith(_PREDICTION_HEADER) else None
+        if found is not None:
+            return found
+        prediction = read_prediction(data)
+        self._rest = self._patterns.note(prediction.event, prediction.outcome, self._rest, rb"\Z")
+        return prediction.event.features
+
+    def _read_quickly(self, data: bytes) -> Features | None:
+        at = _after_id(data)
+        rest = None if at is None or self._rest is None else self._rest.match(data, at)
+        if rest is None or not _is_utf8(data[HEADER_BYTES + 1 : at]):
+            return None
+        mapped, shared = self._patterns.features.read(data, rest.start(1)), rest.group(3)
+        if mapped is None or mapped[1] != rest.end(1):
+            return None
+        if shared is not None:
+            shares = self._patterns.shares.read(shared, 0)
+            if shares is None or shares[1] != len(shared):
+                return None
+        features: Any = mapped[0]
+        return features  # type: ignore[no-any-return]
+
+
 class EntryReader:
     """Reads entries of one stream's log; one object a process."""
 
     def __init__(self) -> None:
-        self._features = Shapes()
-        self._shares = Shapes(marker=b"")
-        self._outcomes: dict[bytes, None] = {}
+        self._patterns = _Patterns()
         self._lanes: dict[bytes, tuple[str, str]] = {}
-        self._compilations = 0
         self._first: re.Pattern[bytes] | None = None
         self._rest: re.Pattern[bytes] | None = None
 
@@ -99,17 +161,8 @@ class EntryReader:
     def _note(self, example: Example) -> None:
         """Have the next entry like this one read quickly."""
         outcome, lane = example.outcome, example.lane
-        self._features.note(example.event.features)
-        if outcome is not None and len(self._outcomes) < _MOST_TEXTS:
-            self._shares.note(outcome.probabilities or {})
-            texts = re.escape(_text(outcome.model)) + _NUMBER * 3 + re.escape(_text(outcome.source_topic))
-            self._outcomes[texts] = None
-            # The event's time, and no entity key; two numbers, no error, role and status, and a label.
-            head = _NUMBER + rb"\x00(" + _any_of(self._features.sizes()) + rb")"
-            shares = rb"(?:\x00|\x02(" + _any_of(self._shares.sizes()) + rb"))"
-            texts = rb"(?:" + rb"|".join(self._outcomes) + rb")"
-            tail = _NUMBER * 2 + rb"\x00[\x00\x02][\x00\x02]\x02"
-            self._first = self._compiled(head + _PREDICTION + shares + texts + tail, self._first)
+        if outcome is not None:
+            self._first = self._patterns.note(example.event, outcome, self._first, rb"\x02")  # and a label
         if len(self._lanes) < _MOST_TEXTS:
             self._lanes[_text(lane.name) + _text(lane.epoch)] = (lane.name, lane.epoch)
             lanes = rb"|".join(re.escape(text) for text in self._lanes)
@@ -118,31 +171,24 @@ class EntryReader:
             label = value + rb"(.{8})" + _NUMBER + rb"[\x00\x02\x04\x06]([\x00\x02])"
             joined = rb"\x02" + _NUMBER * 2 + rb"(" + _NUMBER + rb")" + _NUMBER + rb"(" + _NUMBER + rb")"
             rest = label + rb"(" + lanes + rb")(" + _NUMBER + rb")" + joined + rb"\Z"
-            self._rest = self._compiled(rest, self._rest)
-
-    def _compiled(self, pattern: bytes, before: re.Pattern[bytes] | None) -> re.Pattern[bytes] | None:
-        """Compile what is new. It takes a millisecond: a log in which no two entries are alike gets no more of it."""
-        if self._compilations == _MOST_COMPILATIONS or (before is not None and before.pattern == pattern):
-            return before
-        self._compilations += 1
-        return re.compile(pattern, re.DOTALL)
+            self._rest = self._patterns.compiled(rest, self._rest)
 
     def _read_quickly(self, data: bytes) -> Entry | None:
-        if self._first is None or self._rest is None or len(data) <= HEADER_BYTES or data[HEADER_BYTES] > _ONE_BYTE:
+        at = _after_id(data)
+        if at is None or self._first is None or self._rest is None:
             return None
-        at = HEADER_BYTES + 1 + (data[HEADER_BYTES] >> 1)
         own_id = data[HEADER_BYTES:at]
         first = self._first.match(data, at)
         if first is None or not data.startswith(own_id, first.end()):
             return None
         rest = self._rest.match(data, first.end() + len(own_id))
-        mapped = self._features.read(data, first.start(1))
+        mapped = self._patterns.features.read(data, first.start(1))
         if rest is None or mapped is None or mapped[1] != first.end(1):
             return None
         said, shared = first.group(2, 3)
         shares: dict[str, float] | None = None
         if shared is not None:
-            shares_mapped = self._shares.read(shared, 0)
+            shares_mapped = self._patterns.shares.read(shared, 0)
             if shares_mapped is None or shares_mapped[1] != len(shared):
                 return None
             shares = shares_mapped[0]
@@ -165,6 +211,20 @@ class EntryReader:
             Lane(name, epoch, _long(sequence)),
             (_long(predicted), _long(labelled)),
         )
+
+
+def _after_id(data: bytes) -> int | None:
+    """Return where an event's id ends; `None` for one that is long, or not there."""
+    length = data[HEADER_BYTES] if len(data) > HEADER_BYTES else _ONE_BYTE + 1
+    return None if length > _ONE_BYTE else HEADER_BYTES + 1 + (length >> 1)
+
+
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _any_of(sizes: Iterable[int]) -> bytes:
