@@ -66,16 +66,21 @@ def _grown(rig: Rig, size: Size, role: str, load: Callable[[Rig, Names, int, int
     process = rig.role(role, names)
     try:
         process.until_ready()
-        first = _after(rig, names, role, topics, process, load, 0, size.first)
-        last = _after(rig, names, role, topics, process, load, size.first, size.last - size.first)
+        # By equal portions: how much lies in a client's buffers depends on how far behind it is.
+        looks = [
+            _after(rig, names, role, topics, process, load, start, size.first)
+            for start in range(0, size.last, size.first)
+        ]
     finally:
         process.end()
-    grown = last.resident - first.resident
+    first, last = looks[0], looks[-1]
+    grown = last.own - first.own
     flat = (last.threads, last.files) == (first.threads, first.files)
     absolute = {
-        f"after {size.first:,}, MB": Spread((first.resident,)),
-        f"after {size.last:,}, MB": Spread((last.resident,)),
-        "of it own, MB": Spread((first.own, last.own)),
+        f"after {size.first:,}, MB": Spread((first.own,)),
+        f"after {size.last:,}, MB": Spread((last.own,)),
+        "in between, MB": Spread(tuple(each.own for each in looks)),
+        "with pages of files, MB": Spread((first.resident, last.resident)),
         "threads": Spread((first.threads, last.threads)),
         "file handles": Spread((first.files, last.files)),
     }
@@ -87,17 +92,9 @@ def _grown(rig: Rig, size: Size, role: str, load: Callable[[Rig, Names, int, int
         "at most",
         5,
         absolute,
-        _note(role, flat, last.own - first.own),
+        "" if flat else "threads or file handles are not flat",
         failed=not flat,
     )
-
-
-def _note(role: str, flat: bool, own: float) -> str:
-    if not flat:
-        return "threads or file handles are not flat"
-    if role == "joiner":
-        return f"pages of its store's file are counted, which the kernel takes back; without them it grew {own:.1f} MB"
-    return ""
 
 
 def _after(

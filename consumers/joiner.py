@@ -30,8 +30,9 @@ _TICK: Final = codec.TICK.encode({"written_by": "joiner"})
 _TICK_HEADER: Final = codec.TICK.header
 _TICK_EVERY_MS: Final = 1000
 # The store is committed less often than the transactions are: behind them it catches up, and a page that many
-# entries share is written once.
+# entries share is written once. What it holds meanwhile is in memory, so not for too long either.
 _KEEP_EVERY_MS: Final = 1000
+_KEEP_EVERY_RECORDS: Final = 1000
 _EXAMPLE_HEADER: Final = codec.EXAMPLE.header
 _PREDICTION_HEADER: Final = codec.PREDICTION.header
 
@@ -122,7 +123,7 @@ class Joiner:
         self._lanes: dict[int, _Lane] = {}
         self._paused: frozenset[Partition] = frozenset()
         self._agrees = False  # the store, with what is committed
-        self._now_ms = self._kept_at = 0
+        self._now_ms = self._kept_at = self._unkept = 0
 
     @property
     def topics(self) -> Sequence[str]:
@@ -274,6 +275,7 @@ class Joiner:
     def process(self, batch: Batch) -> list[Output]:
         outputs: list[Output] = []
         self._agrees = False
+        self._unkept += sum(map(len, batch.values()))
         for number in sorted({partition.partition for partition in batch}):
             self._apply(number, batch, outputs)
             outputs += self._write(number)
@@ -378,8 +380,8 @@ class Joiner:
             local = _Local(self._group, lane.place.epoch, (offsets[0], offsets[1]), asdict(lane.join.state), lane.place)
             self._store.put(_meta_key(number), msgspec.msgpack.encode(local))
         self._agrees = True
-        if self._now_ms >= self._kept_at + _KEEP_EVERY_MS:
-            self._kept_at = self._now_ms
+        if self._now_ms >= self._kept_at + _KEEP_EVERY_MS or self._unkept >= _KEEP_EVERY_RECORDS:
+            self._kept_at, self._unkept = self._now_ms, 0
             self._store.commit()
 
     def paused(self) -> frozenset[Partition]:
