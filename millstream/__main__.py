@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 _ROLES: Final = frozenset({"predictor", "joiner", "learner"})
+_INTERRUPTED: Final = 130  # by Ctrl-C, as shells say it
 _THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -18,8 +19,10 @@ def main() -> None:
         for name in _THREADS:
             # One event at a time leaves nothing to share out; idle threads of a BLAS cost memory and wake-ups.
             os.environ.setdefault(name, "1")
-    from millstream.cli.app import run
-
+    try:
+        from millstream.cli.app import run
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
     sys.exit(run(sys.argv[1:]))
 
 

@@ -63,8 +63,9 @@ def run(name: str, settings: Settings, options: DemoOptions) -> int:
     stream, source, place = _subject(name, options.file)
     say = _Log(settings.home / "logs" / f"demo-{name}.log")
     tell: Callable[[str], None] = (lambda line: print(line, file=sys.stderr, flush=True)) if options.json else print
-    with say, running.stopping() as stop:
-        cluster, names = running.meet(settings, tell), settings.names(stream.name)
+    names = settings.names(stream.name)
+    with say, running.alone(settings.state(names)), running.stopping() as stop:
+        cluster = running.meet(settings, tell)
         children = running.children(name, _PREDICTORS)
         forget(cluster, settings, names, [(child.role, child.instance) for child in children])
         running.prepare(cluster, names, stream, tell)

@@ -62,6 +62,14 @@ def _kept(path: Path) -> str:
     return name
 
 
+class Held(Exception):  # noqa: N818
+    """Another process holds the lock."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__(process)
+        self.process = process
+
+
 @dataclass
 class Claim:
     """A name that is this process's on this machine until it ends or releases it."""
@@ -97,17 +105,31 @@ def claim(role: str, given: str | None, state: Path) -> Claim:
     """
     instance = resolve(role, given, state)
     state.mkdir(parents=True, exist_ok=True)
+    try:
+        return Claim(role, instance, hold(state / f"{role}-{instance}.lock"))
+    except Held as error:
+        raise InstanceTaken(
+            f"another {role} with instance {instance} runs on this machine (process {error.process}): "
+            "stop it, or give this one another --instance"
+        ) from None
+
+
+def hold(file: Path) -> int:
+    """Lock a file for as long as the returned descriptor is open, and write this process's id into it.
+
+    Raises
+    ------
+    Held
+        Where another process has it.
+    """
     # The kernel lets go of the lock however the process ends; a file with a pid in it would stay.
-    descriptor = os.open(state / f"{role}-{instance}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         other = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
         os.close(descriptor)
-        raise InstanceTaken(
-            f"another {role} with instance {instance} runs on this machine (process {other}): "
-            "stop it, or give this one another --instance"
-        ) from None
+        raise Held(other) from None
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-    return Claim(role, instance, descriptor)
+    return descriptor

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +17,7 @@ from kafka.errors import KafkaError
 
 from millstream import admin
 from millstream.idle import IdleWatch
+from millstream.instance import Held, hold
 from millstream.observe import Observer
 from millstream.settings import Settings, interpreter
 from millstream.stream import Stream
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
 _LOOK_S: Final = 0.1
 _SNAPSHOT_S: Final = 0.5
 Say = Callable[[str], None]
+
+
+class AlreadyRuns(Exception):  # noqa: N818
+    """The same stream runs from the same home; the message says as which process."""
 
 
 class NotFit(Exception):  # noqa: N818
@@ -62,20 +68,44 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
         Where a role cannot work as it is set up.
     """
     stream = loaded.stream
-    examine(loaded, given, say)
-    cluster = meet(settings, say)
     names = settings.names(stream.name)
-    prepare(cluster, names, stream, say)
-    roles = children(given, options.predictors, options.new_epoch)
-    supervisor = Supervisor(roles, environment(settings), say)
-    with stopping() as stop:
-        try:
-            supervisor.start()
-            _work(supervisor, stop, cluster, names, options.until_idle, say)
-        finally:
-            say("ending: predictors, joiner, learner")
-            supervisor.stop()
+    with alone(settings.state(names)):
+        examine(loaded, given, say)
+        cluster = meet(settings, say)
+        prepare(cluster, names, stream, say)
+        roles = children(given, options.predictors, options.new_epoch)
+        supervisor = Supervisor(roles, environment(settings), say)
+        with stopping() as stop:
+            try:
+                supervisor.start()
+                _work(supervisor, stop, cluster, names, options.until_idle, say)
+            finally:
+                say("ending: predictors, joiner, learner")
+                supervisor.stop()
     return 0
+
+
+@contextmanager
+def alone(state: Path) -> Iterator[None]:
+    """Insist that nobody else runs this stream from this home: the two would fence each other without end.
+
+    Raises
+    ------
+    AlreadyRuns
+        Where somebody does.
+    """
+    state.mkdir(parents=True, exist_ok=True)
+    try:
+        held = hold(state / "run.lock")
+    except Held as error:
+        raise AlreadyRuns(
+            f"{state.name} runs already from this MILLSTREAM_HOME, as process {error.process}: "
+            "end that one, or work in another home"
+        ) from None
+    try:
+        yield
+    finally:
+        os.close(held)
 
 
 def examine(loaded: LoadedStream, given: str, say: Say) -> None:

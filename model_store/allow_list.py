@@ -44,13 +44,15 @@ _ALWAYS: Final = {
     ("collections", "deque"),
     ("builtins", "complex"),
     ("builtins", "frozenset"),
+    ("builtins", "range"),
     ("builtins", "set"),
     ("numpy", "ndarray"),
     ("numpy._core.multiarray", "_reconstruct"),
     # What parameters are made of that River's own tests leave at their defaults: `on=` of a text pipeline,
-    # patterns, and the times of a rolling window.
+    # patterns, n-grams, and the times of a rolling window.
     ("datetime", "datetime"),
     ("datetime", "timedelta"),
+    ("river.feature_extraction.vectorize", "find_all_ngrams"),
     ("operator", "itemgetter"),
     ("re", "_compile"),
 }

@@ -21,6 +21,8 @@ from schemas.target import Task
 
 SAMPLE_ROWS: Final = 10_000
 MOST_CLASSES: Final = 20
+_ROWS_TO_COMPARE: Final = 2000
+_LEAST_ROWS: Final = 10
 _LABEL_NAMES: Final = ("label", "target", "class", "y", "outcome")
 _ID_NAMES: Final = ("event_id", "id", "uuid")
 _TIME_NAMES: Final = ("event_time", "timestamp", "time", "datetime", "date", "ts")
@@ -81,7 +83,7 @@ def infer(place: str, *, label: str | None = None, id: str | None = None, time: 
             raise SourceError(f"{place} has no column {wanted!r}; it has: {', '.join(columns)}")
     label = label or _guess(columns, _LABEL_NAMES, prefix="is_") or columns[-1]
     left = [name for name in columns if name != label]
-    id = id or _guess(left, _ID_NAMES)  # noqa: A001 - the option's name
+    id = id or _guess(left, _ID_NAMES) or _unique(place, label, left)  # noqa: A001 - the option's name
     time = time or _guess([name for name in left if name != id], _TIME_NAMES)
     return _look(place, label, id, time)
 
@@ -99,6 +101,20 @@ def _guess(columns: Iterable[str], names: Iterable[str], prefix: str | None = No
         if name in by_lower:
             return by_lower[name]
     return next((column for lower, column in by_lower.items() if prefix and lower.startswith(prefix)), None)
+
+
+def _unique(place: str, label: str, columns: Iterable[str]) -> str | None:
+    """Return the first column that is named like some id and has another value in every row."""
+    named = [column for column in columns if column.lower().endswith(("_id", "-id", "uuid")) or column.endswith("Id")]
+    if not named:
+        return None
+    source = open_source(place, SourceSpec(label=label))
+    rows = [row.features for row in islice(source.rows(lambda bad: None), _ROWS_TO_COMPARE)]
+    for column in named:
+        values = [str(features.get(column)) for features in rows if features.get(column) is not None]
+        if len(values) == len(rows) >= _LEAST_ROWS and len(set(values)) == len(values):
+            return column
+    return None
 
 
 def _look(place: str, label: str, id_: str | None, time: str | None) -> Inferred:

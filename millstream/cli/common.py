@@ -70,12 +70,6 @@ def print_json(value: Any) -> None:
     print(msgspec.json.encode(value, enc_hook=str, order=None).decode(), flush=True)
 
 
-def print_lines(rows: Iterable[Any]) -> None:
-    """Print JSON lines as the rows come."""
-    for row in rows:
-        print_json(row)
-
-
 def console(*, stderr: bool = False) -> Console:
     """Return a console; where the output is no terminal, one wide enough not to cut what scripts read."""
     import sys

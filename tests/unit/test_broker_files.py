@@ -39,6 +39,10 @@ def test_a_users_settings_are_stronger_than_ours() -> None:
     }
 
 
+def test_k13_a_killed_broker_does_not_wait_long_for_its_own_old_session() -> None:
+    assert int(properties()["broker.session.timeout.ms"]) <= 2000
+
+
 def test_a_value_cannot_become_a_setting_of_its_own() -> None:
     assert properties(a="b\nlisteners=PLAINTEXT://0.0.0.0:1")["listeners"].startswith("PLAINTEXT://127.0.0.1")
 

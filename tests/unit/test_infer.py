@@ -36,6 +36,13 @@ def test_columns_have_type_presence_and_what_was_seen(tmp_path: Path) -> None:
     assert "id" not in columns
 
 
+def test_a_column_that_is_named_like_an_id_and_never_repeats_is_the_id(tmp_path: Path) -> None:
+    rows = [f"o{n},c{n % 5},{n},{n % 2}" for n in range(40)]
+    found = infer(write(tmp_path, "\n".join(["order_id,customer_id,n,label", *rows])))
+    assert found.id == "order_id"
+    assert [column.name for column in found.columns] == ["customer_id", "n"]
+
+
 @pytest.mark.parametrize(
     ("labels", "task", "positive", "classes"),
     [

@@ -1,0 +1,136 @@
+"""The installed commands as a user types them, one after the other, on a Kafka that is not the embedded one."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from river import datasets
+from system.oracle import Stream, assert_once, assert_versions_are_functions_of_the_log, examples, predictions
+
+EVENTS = 1250
+_SECONDS = 120
+
+
+@pytest.fixture
+def stream(bootstrap: str, prefix: str, tmp_path: Path) -> Stream:
+    return Stream("phishing", bootstrap, prefix, tmp_path / "home")
+
+
+def environment(stream: Stream) -> dict[str, str]:
+    return {
+        **os.environ,
+        "MILLSTREAM_HOME": str(stream.home),
+        "MILLSTREAM_BOOTSTRAP": stream.bootstrap,
+        "MILLSTREAM_PREFIX": stream.prefix,
+        "PYTHONHASHSEED": "0",
+    }
+
+
+def millstream(stream: Stream, *words: str, code: int = 0) -> str:
+    """Run a command to its end and return what it printed; its error where that is what is expected."""
+    done = subprocess.run(
+        [sys.executable, "-m", "millstream", *words],
+        env=environment(stream),
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr if code else done.stdout
+
+
+def told(stream: Stream, *words: str) -> Any:
+    return json.loads(millstream(stream, *words, "--json"))
+
+
+def lines(stream: Stream, *words: str) -> list[Any]:
+    return [json.loads(line) for line in millstream(stream, *words, "--json").splitlines()]
+
+
+def test_the_demo_ends_by_itself_and_leaves_all_for_the_other_commands(stream: Stream) -> None:
+    summary = told(stream, "demo")
+    assert (summary["events"], summary["predictions"], summary["learned"]) == (EVENTS, EVENTS, EVENTS)
+    assert summary["metrics"]["served"]["ROCAUC"] > 0.9
+    answered = predictions(stream)
+    ids = {prediction.event.event_id for prediction in answered}
+    assert len(ids) == EVENTS
+    assert_once([prediction.event.event_id for prediction in answered], ids, "predictions")
+    assert_once([example.event.event_id for _, example in examples(stream)], ids, "examples")
+    assert assert_versions_are_functions_of_the_log(stream).examples == EVENTS
+    assert len(lines(stream, "predictions", "phishing")) == EVENTS
+    assert [version["examples"] for version in told(stream, "models", "list", "phishing")][-1:] == [EVENTS]
+    assert not [process for process in psutil.process_iter(["environ"]) if is_role_of(process, stream)]
+
+
+def is_role_of(process: psutil.Process, stream: Stream) -> bool:
+    return (process.info["environ"] or {}).get("MILLSTREAM_PREFIX") == stream.prefix
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Path:
+    """Return 200 labelled rows as a CSV."""
+    path = tmp_path / "history.csv"
+    rows = [{**features, "is_phishing": int(label)} for features, label in datasets.Phishing().take(200)]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def test_history_events_a_label_by_hand_and_a_pause_until_idle(stream: Stream, history: Path) -> None:
+    millstream(stream, "topics", "create", "phishing")
+    assert told(stream, "import", "phishing", str(history))["rows"] == 200
+    # The same file again: nothing of it is new.
+    assert told(stream, "import", "phishing", str(history))["rows"] == 0
+    millstream(stream, "publish", "phishing", "river:Phishing", "--limit", "300", "--label-delay", "1000000")
+    millstream(stream, "pause", "phishing", "--why", "to see it")
+    millstream(stream, "resume", "phishing")
+    said = millstream(stream, "run", "phishing", "--until-idle", "2s")
+    assert "check: phishing.py is fit to run" in said
+    assert told(stream, "models", "list", "phishing")[-1]["examples"] == 200
+    first = lines(stream, "predictions", "phishing")[0]
+    millstream(stream, "label", "phishing", first["event_id"], "true")
+    with running(stream, stream.home.parent / "run.log") as process:
+        refused = millstream(stream, "run", "phishing", code=1)
+        assert f"phishing runs already from this MILLSTREAM_HOME, as process {process.pid}" in refused
+        until_learned(stream, 201)
+    assert process.returncode == 0
+    assert [row["event_id"] for row in lines(stream, "examples", "phishing")][-1] == first["event_id"]
+
+
+class running:  # noqa: N801 - read as a verb
+    """`millstream run` in the background, ended as a user ends it."""
+
+    def __init__(self, stream: Stream, log: Path) -> None:
+        with log.open("w") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "millstream", "run", "phishing"],
+                env=environment(stream),
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
+
+    def __enter__(self) -> subprocess.Popen[bytes]:
+        return self.process
+
+    def __exit__(self, *error: object) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+
+
+def until_learned(stream: Stream, count: int) -> None:
+    deadline = time.monotonic() + _SECONDS
+    while told(stream, "models", "list", "phishing")[-1]["examples"] < count:
+        assert time.monotonic() < deadline, f"{count} examples are not learned"
