@@ -19,6 +19,7 @@ from consumers.checkpoints import MODEL_FILE, PROBE, Definition
 from consumers.predictor import ServedVersion
 from consumers.river_model import ModelError, RiverModel, wrap
 from model_store import BadSignature, InvalidVersion, ModelStore, Refused, StoreError, VersionId
+from model_store.breath import Breather, no_breath
 from schemas.cluster import Cluster
 from schemas.codec import CodecError
 from schemas.events import Features, Learning, Published, Serving, read_model_update
@@ -284,7 +285,9 @@ class VersionFeed:
 
     def _load(self, version: VersionId, sha256: str | None) -> ServedVersion:
         manifest = self._store.manifest(version, sha256=sha256)
-        model = self._store.load(manifest, MODEL_FILE, extra_allowed=self._definition.allowed)
+        # Before the first version nobody waits for an answer that could be late.
+        breath = no_breath if self._serving is None else Breather()
+        model = self._store.load(manifest, MODEL_FILE, extra_allowed=self._definition.allowed, breath=breath)
         face = wrap(model, self._task)
         _try(face, manifest.extra.get(PROBE, ()))
         now = time.time_ns() // 1_000_000

@@ -32,7 +32,7 @@ _TICK_EVERY_MS: Final = 1000
 # The store is committed less often than the transactions are: behind them it catches up, and a page that many
 # entries share is written once. What it holds meanwhile is in memory, so not for too long either.
 _KEEP_EVERY_MS: Final = 1000
-_KEEP_EVERY_RECORDS: Final = 1000
+_KEEP_EVERY_RECORDS: Final = 4000
 _EXAMPLE_HEADER: Final = codec.EXAMPLE.header
 _PREDICTION_HEADER: Final = codec.PREDICTION.header
 

@@ -44,7 +44,6 @@ _ALWAYS: Final = {
     ("collections", "deque"),
     ("builtins", "complex"),
     ("builtins", "frozenset"),
-    ("builtins", "range"),
     ("builtins", "set"),
     ("numpy", "ndarray"),
     ("numpy._core.multiarray", "_reconstruct"),
@@ -56,10 +55,11 @@ _ALWAYS: Final = {
     ("operator", "itemgetter"),
     ("re", "_compile"),
 }
-# Names that would let a pickle call what it likes, should a model ever need them: not by this list. `iter`
-# and `getattr` are there in a form of the loader's own.
+# Names that would let a pickle call what it likes, should a model ever need them: not by this list. `iter`,
+# `range` and `getattr` are there in a form of the loader's own.
 _NEVER: Final = {
     "eval", "exec", "compile", "open", "__import__", "getattr", "setattr", "delattr", "globals", "input", "iter",
+    "range",
 }  # fmt: skip
 # Parts of River that no model is made of: they read files, open sockets, or run evaluations.
 _NOT_MODELS: Final = {"checks", "datasets", "envs", "evaluate", "stream", "test_estimators", "conftest", "api"}

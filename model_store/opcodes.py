@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from model_store.breath import Breath, no_breath
 from model_store.errors import Damaged
 
 # Runs of opcodes of fixed length, taken in C: a model of 3 MB has half a million. The counts bound how long
@@ -33,7 +34,7 @@ _TUPLES: Final = frozenset(b"t\x85\x86\x87")
 _HEAD: Final = (b"\x80\x05", b"\x80\x04")
 
 
-def check_opcodes(data: bytes) -> None:
+def check_opcodes(data: bytes, breath: Breath = no_breath) -> None:
     """Insist on a whole pickle of protocol 4 or 5, of the opcodes that Python's own pickler writes.
 
     Raises
@@ -45,6 +46,7 @@ def check_opcodes(data: bytes) -> None:
         raise Damaged("not a pickle of protocol 4 or 5")
     at, size = 2, len(data)
     while at < size:
+        breath()
         run = _RUN.match(data, at)
         if run is not None:
             at = run.end()

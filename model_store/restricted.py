@@ -20,6 +20,7 @@ from importlib import resources
 from types import FunctionType
 from typing import Any, Final, NoReturn
 
+from model_store.breath import Breath, no_breath
 from model_store.errors import CannotPickle, Damaged, NotAllowed
 from model_store.named import Global, globals_in
 from model_store.opcodes import check_opcodes
@@ -97,7 +98,7 @@ def _describe(value: Any) -> str:
     return f"{kind} ({value.__code__.co_filename}, line {value.__code__.co_firstlineno})"
 
 
-def loads(data: bytes, *, extra: frozenset[Global] = frozenset()) -> Any:
+def loads(data: bytes, *, extra: frozenset[Global] = frozenset(), breath: Breath = no_breath) -> Any:
     """Return what was pickled, naming nothing but what is allowed.
 
     Garbage collection is off meanwhile: it would walk the half-made model again and again (33 MB: 128 ms
@@ -110,8 +111,8 @@ def loads(data: bytes, *, extra: frozenset[Global] = frozenset()) -> Any:
     Damaged
         Where it is cut short or malformed.
     """
-    check_opcodes(data)
-    loader = _Restricted(_Frames(data), extra)
+    check_opcodes(data, breath)
+    loader = _Restricted(_Frames(data, breath), extra)
     with _no_collection():
         try:
             return loader.load()
@@ -128,13 +129,16 @@ class _Frames:
     next version loads.
     """
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, breath: Breath) -> None:
         self._file = io.BytesIO(data)
+        self._breath = breath
 
     def read(self, size: int) -> bytes:
+        self._breath()
         return self._file.read(size)
 
     def readinto(self, into: Any) -> int:
+        self._breath()
         return self._file.readinto(into)
 
     def readline(self) -> bytes:
@@ -171,7 +175,20 @@ def _iterator_of(items: Iterable[Any]) -> Iterator[Any]:
     return iter(items)
 
 
-_REPLACED: Final = {("builtins", "getattr"): _restricted_getattr, ("builtins", "iter"): _iterator_of}
+def _short_range(*bounds: int) -> range:
+    """`range` as parameters have it, of n-grams say: a long one, made into a list, would fill the memory."""
+    made = range(*bounds)
+    if len(made) > _LONGEST_RANGE:
+        raise NotAllowed(f"the pickle has a range of {len(made)} numbers")
+    return made
+
+
+_REPLACED: Final = {
+    ("builtins", "getattr"): _restricted_getattr,
+    ("builtins", "iter"): _iterator_of,
+    ("builtins", "range"): _short_range,
+}
+_LONGEST_RANGE: Final = 1000
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from model_store.backends import Backend, FolderBackend
+from model_store.breath import Breath, no_breath
 from model_store.contents import Content, Leftovers, objects_of
 from model_store.errors import AlreadyExists, BadSignature, Damaged, NotFound, Refused, StoreError
 from model_store.libraries import check_libraries, libraries
@@ -194,8 +195,9 @@ class ModelStore:
         *,
         extra_allowed: frozenset[Global] = frozenset(),
         check: Callable[[Any], None] | None = None,
+        breath: Breath = no_breath,
     ) -> Any:
-        """Return the object in a file of a version.
+        """Return the object in a file of a version. `breath` is called often meanwhile: see `model_store.breath`.
 
         In this order: size cap, hash and size, signature (again: a manifest made by hand is none), library
         versions, and only then the restricted unpickling, and `check`.
@@ -209,7 +211,7 @@ class ModelStore:
         if self.manifest(manifest.version) != manifest:
             raise BadSignature(f"the manifest of version {manifest.version} is not the one in the store")
         check_libraries(manifest.libraries, str(manifest.version))
-        loaded = loads(data, extra=extra_allowed)
+        loaded = loads(data, extra=extra_allowed, breath=breath)
         if check is not None:
             check(loaded)
         return loaded

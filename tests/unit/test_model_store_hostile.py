@@ -135,6 +135,7 @@ CASES: dict[str, bytes] = {
     "endless iterator": whole(
         called("collections", "deque", called("builtins", "iter", named("builtins", "int"), b"K\x01"))
     ),
+    "range made into a list": whole(called("builtins", "list", called("builtins", "range", b"J\xff\xff\xff\x7f"))),
     "INST": b"(S'" + b"touch x" + b"'\nios\nsystem\n.",
     "INST in protocol 5": whole(b"(" + TOUCH + b"ios\nsystem\n"),
     "OBJ": whole(b"(" + named("os", "system") + TOUCH + b"o"),

@@ -20,6 +20,7 @@ from river import (
     feature_extraction,
     forest,
     linear_model,
+    naive_bayes,
     neighbors,
     preprocessing,
     stats,
@@ -238,3 +239,10 @@ def test_other_threads_run_while_a_model_loads() -> None:
         done.wait(0.001)
     loader.join()
     assert turns > 3
+
+
+def test_a_pipeline_of_words_and_their_neighbours_is_loaded() -> None:
+    model = feature_extraction.BagOfWords(ngram_range=(1, 2)) | naive_bayes.MultinomialNB()
+    for text, label in (("cheap pills now", True), ("see you now", False)) * 5:
+        model.learn_one(text, label)
+    assert loads(dumps(model)).predict_proba_one("cheap pills") == model.predict_proba_one("cheap pills")
