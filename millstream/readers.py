@@ -85,6 +85,27 @@ def follow(cluster: Cluster, names: Names, kind: str, *, last: int = 0, limit: i
                         return
 
 
+def log(consumer: KafkaConsumer, topic: str, begin: int, end: int) -> Iterator[ConsumerRecord]:
+    """Yield the committed records of a topic's partition 0 from offset `begin` up to `end`."""
+    yield from _range(consumer, TopicPartition(topic, 0), begin, end)
+
+
+def begin(consumer: KafkaConsumer, topic: str) -> int:
+    """Return the first offset of a topic's partition 0."""
+    place = _only(consumer, topic)
+    return int(consumer.beginning_offsets([place])[place])
+
+
+def end(consumer: KafkaConsumer, topic: str) -> int:
+    """Return the offset after the last committed record of a topic's partition 0."""
+    place = _only(consumer, topic)
+    return int(consumer.end_offsets([place])[place])
+
+
+def _only(consumer: KafkaConsumer, topic: str) -> TopicPartition:
+    return _partitions(consumer, topic)[0]
+
+
 def count(cluster: Cluster, names: Names, kind: str, *, most: int = 1000) -> Counted:
     """Count the committed records among the newest `most` offsets of each partition of a topic.
 

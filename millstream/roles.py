@@ -47,7 +47,7 @@ def say(line: str) -> None:
 def run_predictor(loaded: LoadedStream, settings: Settings, instance: str) -> int:
     """Predict until told to stop; returns the exit code."""
     cluster, names, topics = _meet(loaded, settings)
-    definition = _definition(loaded)
+    definition = definition_of(loaded)
     store = open_store(settings.models, settings.keys, sign=False)
     feed = VersionFeed(store, definition, loaded.stream.task, say=say)
     follower = ModelsTopic(cluster, names.topic("models"), feed.follow, say)
@@ -90,7 +90,7 @@ def run_learner(loaded: LoadedStream, settings: Settings, instance: str, new_epo
     store = open_store(settings.models, settings.keys, sign=True)
     switch = PauseSwitch(stream.name, say=say)
     follower = ModelsTopic(cluster, names.topic("models"), switch.follow, say)
-    checkpoints = Checkpoints(store, _definition(loaded), learning_rules(stream), stream.retention)
+    checkpoints = Checkpoints(store, definition_of(loaded), learning_rules(stream), stream.retention)
     pace = Pace(stream.checkpoint_every_ms / 1000, stream.checkpoint_examples)
     learner = Learner(LearnerSettings(names, pace, new_epoch), checkpoints, switch, say)
     follower.start()
@@ -136,7 +136,7 @@ def join_rules(stream: Stream) -> JoinRules:
     )
 
 
-def _definition(loaded: LoadedStream) -> Definition:
+def definition_of(loaded: LoadedStream) -> Definition:
     stream = loaded.stream
     contract = f"{stream.contract.fingerprint()[:32]}{stream.target.fingerprint()[:32]}"
     return Definition(stream.name, loaded.definition, contract, loaded.allowed)

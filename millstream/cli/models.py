@@ -50,8 +50,8 @@ def list_(stream: StreamName, /, *, where: Where = HERE, json: Json = False) -> 
     Example: millstream models list phishing --json
     """
     settings = where.settings()
-    store = _store(settings)
-    names = names_of(stream, settings, _known(store, settings))
+    store = store_of(settings)
+    names = names_of(stream, settings, known(store, settings))
     found = list(_all(store, names.stream))
     serving = _serving(settings, names)
     if json:
@@ -81,8 +81,8 @@ def show(
     from model_store import InvalidVersion, NotFound, VersionId
 
     settings = where.settings()
-    store = _store(settings)
-    names = names_of(stream, settings, _known(store, settings))
+    store = store_of(settings)
+    names = names_of(stream, settings, known(store, settings))
     try:
         wanted = None if version is None else VersionId.parse(version, names.stream)
     except InvalidVersion as error:
@@ -135,13 +135,14 @@ def _decide(stream: str, paused: bool, why: str, where: Where, as_json: bool) ->
         print(f"learning of {names.stream} goes on")
 
 
-def _store(settings: Settings) -> ModelStore:
+def store_of(settings: Settings) -> ModelStore:
+    """Return the model store, to read."""
     from model_store import open_store
 
     return open_store(settings.models, settings.keys, sign=False)
 
 
-def _known(store: ModelStore, settings: Settings) -> Callable[[Names], bool]:
+def known(store: ModelStore, settings: Settings) -> Callable[[Names], bool]:
     """Return what tells whether a stream has versions here, or topics where a broker answers."""
     from kafka.errors import KafkaError
 

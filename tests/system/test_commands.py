@@ -107,8 +107,33 @@ def test_history_events_a_label_by_hand_and_a_pause_until_idle(stream: Stream, t
         refused = millstream(stream, "run", "phishing", code=1)
         assert f"phishing runs already from this MILLSTREAM_HOME, as process {process.pid}" in refused
         until_learned(stream, 201)
+        assert told(stream, "models", "verify", "phishing", "1/201")["holds"]
+        decide_what_serves(stream)
     assert process.returncode == 0
     assert [row["event_id"] for row in lines(stream, "examples", "phishing")][-1] == first["event_id"]
+
+
+def decide_what_serves(stream: Stream) -> None:
+    until_served(stream, "1/201")
+    rolled_back = told(stream, "models", "rollback", "phishing", "--why", "to see it")
+    assert (rolled_back["epoch"], rolled_back["why"]) == (1, "to see it")
+    assert rolled_back["examples"] < 201
+    until_served(stream, f"1/{rolled_back['examples']}")
+    assert "there is no version 1/77 of phishing" in millstream(stream, "models", "pin", "phishing", "1/77", code=1)
+    millstream(stream, "models", "pin", "phishing", "1/0")
+    until_served(stream, "1/0")
+    assert [each["version"] for each in told(stream, "models", "list", "phishing") if each["pinned"]] == ["1/0"]
+    # What served before the pin: the version that was rolled back to.
+    assert told(stream, "models", "rollback", "phishing")["examples"] == rolled_back["examples"]
+    until_served(stream, f"1/{rolled_back['examples']}")
+    millstream(stream, "models", "unpin", "phishing")
+    until_served(stream, "1/201")
+
+
+def until_served(stream: Stream, version: str) -> None:
+    deadline = time.monotonic() + _SECONDS
+    while (served := told(stream, "status", "phishing")["model"]["served"]) != version:
+        assert time.monotonic() < deadline, f"{version} is to serve, not {served}"
 
 
 class running:  # noqa: N801 - read as a verb

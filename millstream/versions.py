@@ -1,0 +1,156 @@
+"""What can be asked of, and decided about, versions: made again from the log, pinned, rolled back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from consumers.checkpoints import Checkpoints
+from consumers.verify import Verified, verify
+from millstream import readers
+from millstream.roles import definition_of, learning_rules
+from model_store import Manifest, ModelStore, NotFound, StoreError, VersionId
+from schemas.codec import CodecError
+from schemas.events import ModelUpdate, Serving, read_model_update
+
+if TYPE_CHECKING:
+    from millstream.load import LoadedStream
+    from schemas.cluster import Cluster
+    from schemas.topics import Names
+
+
+class CannotVerify(Exception):  # noqa: N818
+    """A version cannot be made again from what there is; the message says what is missing, and the way on."""
+
+
+class NothingBefore(Exception):  # noqa: N818
+    """There is no version to roll back to."""
+
+
+def verify_version(
+    loaded: LoadedStream,
+    cluster: Cluster,
+    names: Names,
+    store: ModelStore,
+    wanted: VersionId | None,
+    base: VersionId | None,
+    progress: Callable[[int, int], None],
+) -> Verified:
+    """Make a version again from an earlier one (its epoch's first, where none is named) and the log.
+
+    Raises
+    ------
+    CannotVerify
+        Where log, model definition or contract are not those of the version, or part of the log is gone.
+    NotFound
+        Where there is no such version.
+    """
+    target = store.manifest(wanted or _newest(store, names.stream))
+    start = store.manifest(base or _first(store, target.version))
+    definition = definition_of(loaded)
+    if (target.definition, target.contract) != (definition.hash, definition.contract):
+        raise CannotVerify(
+            f"version {target.version} was made from another model definition or contract than {loaded.path} has now: "
+            "verify it with the stream file of that time"
+        )
+    if start.version.epoch != target.version.epoch or start.offset > target.offset:
+        raise CannotVerify(
+            f"version {target.version} was not made from {start.version}: name an earlier one with --from"
+        )
+    topic = names.topic("examples")
+    found = cluster.topic_info(topic).get(topic)
+    if found is None or found.id != target.topic_id:
+        raise CannotVerify(f"{topic} is not the log that version {target.version} was made from")
+    checkpoints = Checkpoints(store, definition, learning_rules(loaded.stream), loaded.stream.retention)
+    with closing(cluster.consumer()) as consumer:
+        begins = readers.begin(consumer, topic)
+        if begins > start.offset:
+            raise CannotVerify(
+                f"{topic} begins at offset {begins}, after the {start.offset} of version {start.version}: retention "
+                "has taken what was learned between; name a later version with --from"
+            )
+        span = target.offset - start.offset
+        records = readers.log(consumer, topic, start.offset, target.offset)
+        return verify(checkpoints, target, start, records, lambda offset: progress(offset - start.offset, span))
+
+
+def _newest(store: ModelStore, model: str) -> VersionId:
+    there = store.versions(model)
+    if not there:
+        raise NotFound(f"there are no versions of {model}: the learner writes the first")
+    return there[-1]
+
+
+def _first(store: ModelStore, version: VersionId) -> VersionId:
+    """Return the first version of an epoch, which retention keeps."""
+    there = store.versions(version.model, version.epoch)
+    if version not in there:
+        raise NotFound(f"there is no version {version} of {version.model}")
+    return there[0]
+
+
+def before(store: ModelStore, decisions: list[ModelUpdate], serving: VersionId) -> VersionId:
+    """Return the version that served before the one that serves.
+
+    Parameters
+    ----------
+    decisions
+        All that were made on serving, oldest first.
+
+    Raises
+    ------
+    NothingBefore
+        Where no earlier version is in the store.
+    """
+    last = decisions[-1] if decisions else None
+    there = store.versions(serving.model)
+    if last is not None and _named(last.state) is not None and len(decisions) > 1:
+        earlier = _named(decisions[-2].state)
+        if earlier is not None and earlier != serving and earlier in there:
+            return earlier
+    # Before a decision, or where there is none, the newest of its time served.
+    until = last.at if last is not None and _named(last.state) is not None else None
+    for version in reversed(there):
+        if version == serving or (until is None and version > serving):
+            continue
+        try:
+            made = store.manifest(version).created_at_ms
+        except StoreError:
+            continue
+        if until is None or made <= until:
+            return version
+    raise NothingBefore(f"no version of {serving.model} is older than {serving}, which serves: nothing was changed")
+
+
+def _named(state: object) -> VersionId | None:
+    if not isinstance(state, Serving) or state.epoch is None or state.examples is None:
+        return None
+    return VersionId(state.model, state.epoch, state.examples)
+
+
+def serving_decisions(cluster: Cluster, names: Names) -> list[ModelUpdate]:
+    """Return the decisions on which version serves, oldest first."""
+    topic = names.topic("decisions")
+    found: list[ModelUpdate] = []
+    with closing(cluster.consumer()) as consumer:
+        for record in readers.log(consumer, topic, readers.begin(consumer, topic), readers.end(consumer, topic)):
+            try:
+                update = read_model_update(record.value or b"")
+            except CodecError:
+                continue  # anyone may write there; what is none of ours decides nothing
+            if isinstance(update.state, Serving) and record.key == update.state.key.encode():
+                found.append(update)
+    return found
+
+
+def usable(store: ModelStore, version: VersionId) -> Manifest:
+    """Return the manifest of a version that is whole; NotFound or Refused where predictors would not serve it."""
+    if version not in store.versions(version.model):
+        raise NotFound(
+            f"there is no version {version} of {version.model}: `millstream models list` shows what there is"
+        )
+    manifest = store.manifest(version)
+    for file in manifest.files:
+        store.read(manifest, file)
+    return manifest
