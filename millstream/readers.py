@@ -90,6 +90,39 @@ def log(consumer: KafkaConsumer, topic: str, begin: int, end: int) -> Iterator[C
     yield from _range(consumer, TopicPartition(topic, 0), begin, end)
 
 
+def between(consumer: KafkaConsumer, partition: TopicPartition, begin: int, end: int) -> Iterator[ConsumerRecord]:
+    """Yield the committed records of a partition from offset `begin` up to `end`."""
+    yield from _range(consumer, partition, begin, end)
+
+
+def holding(
+    consumer: KafkaConsumer, topic: str, likely: Callable[[int], int], needle: bytes, since_ms: int
+) -> Iterator[ConsumerRecord]:
+    """Yield the records in whose value some bytes are.
+
+    Parameters
+    ----------
+    likely
+        Given how many partitions there are, the one to look at first; the others only where that has none.
+    since_ms
+        By the broker's time; 0 for all.
+    """
+    partitions = _partitions(consumer, topic)
+    first = partitions[likely(len(partitions))]
+    found = False
+    for partition in (first, *(each for each in partitions if each != first)):
+        if found:
+            return
+        begins = consumer.beginning_offsets([partition])[partition]
+        if since_ms:
+            later = consumer.offsets_for_times({partition: since_ms})[partition]
+            begins = max(begins, later.offset) if later is not None else begins
+        for record in _range(consumer, partition, begins, consumer.end_offsets([partition])[partition]):
+            if record.value is not None and needle in record.value:
+                found = True
+                yield record
+
+
 def begin(consumer: KafkaConsumer, topic: str) -> int:
     """Return the first offset of a topic's partition 0."""
     place = _only(consumer, topic)

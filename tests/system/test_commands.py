@@ -16,6 +16,8 @@ import pytest
 from river import datasets
 from system.oracle import Stream, assert_once, assert_versions_are_functions_of_the_log, examples, predictions
 
+from schemas.events import Prediction
+
 EVENTS = 1250
 _SECONDS = 120
 
@@ -69,8 +71,27 @@ def test_the_demo_ends_by_itself_and_leaves_all_for_the_other_commands(stream: S
     assert_once([example.event.event_id for _, example in examples(stream)], ids, "examples")
     assert assert_versions_are_functions_of_the_log(stream).examples == EVENTS
     assert len(lines(stream, "predictions", "phishing")) == EVENTS
+    for prediction in (answered[0], max(answered, key=lambda each: each.outcome.examples)):
+        again = assert_traced(stream, prediction)
+    assert again["equal"], again
+    assert "no event 'nobody'" in millstream(stream, "trace", "phishing", "nobody", code=1)
     assert [version["examples"] for version in told(stream, "models", "list", "phishing")][-1:] == [EVENTS]
     assert not [process for process in psutil.process_iter(["environ"]) if is_role_of(process, stream)]
+
+
+def assert_traced(stream: Stream, prediction: Prediction) -> dict[str, Any]:
+    event, outcome = prediction.event, prediction.outcome
+    found = told(stream, "trace", "phishing", event.event_id)
+    assert found["features"]["features"] == event.features
+    assert [each["version"] for each in found["predictions"]] == [outcome.version]
+    assert [each["kind"] for each in found["labels"]] == ["label"]
+    assert [each["label"] for each in found["examples"]] == [found["labels"][0]["value"]]
+    learned = int(found["learned"]["version"].partition("/")[2])
+    assert learned > outcome.examples
+    # Retention may have taken the version that answered; where it is there, it answers the same.
+    again: dict[str, Any] = found["again"]
+    assert again["equal"] or "gone by retention" in again["why"]
+    return again
 
 
 def is_role_of(process: psutil.Process, stream: Stream) -> bool:

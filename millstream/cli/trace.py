@@ -1,0 +1,74 @@
+"""`millstream trace`: one event's way through the loop."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import cyclopts
+from cyclopts import Parameter
+
+from millstream.cli.common import HERE, Json, StreamName, Where, at, filling_in, print_json, print_table
+
+
+def register(parent: cyclopts.App) -> None:
+    """Add this command."""
+    parent.command(trace)
+
+
+def trace(
+    stream: StreamName,
+    event_id: Annotated[str, Parameter(name="EVENT_ID", help="As `millstream predictions` shows it.")],
+    /,
+    *,
+    where: Where = HERE,
+    json: Json = False,
+) -> int:
+    """Show where one event stood and when, which version learned it, and the same answer computed again.
+
+    Exit code 1 where the answer computed again is not the one that was given, to the last bit.
+
+    Example: millstream trace phishing Phishing-7-9d2c11aa
+    """
+    from millstream.cli.models import store_of
+    from millstream.load import load_stream
+    from millstream.trace import trace as follow
+
+    settings, loaded = where.settings(), load_stream(stream)
+    names = settings.names(loaded.stream.name)
+    with filling_in(stream):
+        found = follow(loaded, settings.cluster(), names, store_of(settings), event_id)
+    if json:
+        print_json(dataclasses.asdict(found))
+    else:
+        print_table(("step", "time", "where", "what"), list(_rows(found)))
+    return 1 if found.again is not None and found.again["equal"] is False else 0
+
+
+def _rows(found: Any) -> Iterator[tuple[object, ...]]:
+    if found.features is not None:
+        yield "features", at(found.features["timestamp"]), _where(found.features), _features(found.features)
+    for each in found.predictions:
+        answer = each["error"] or f"{each['prediction']} by {each['version']}"
+        yield "prediction", at(each["timestamp"]), _where(each), answer
+    for each in found.labels:
+        yield "label", at(each["timestamp"]), _where(each), f"{each['value']} ({each['kind']}, {each['source']})"
+    for each in found.examples:
+        what = f"{each['label']} ({each['kind']}), lane {each['lane']} sequence {each['sequence']}"
+        yield "example", at(each["timestamp"]), _where(each), what
+    if found.learned is not None:
+        yield "learned", at(found.learned["made"]), "model store", f"first by version {found.learned['version']}"
+    if found.again is not None:
+        told = {True: "equal to the last bit", False: "NOT EQUAL", None: "not computed"}[found.again["equal"]]
+        why = f": {found.again['why']}" if found.again.get("why") else ""
+        yield "computed again", None, found.again.get("version"), told + why
+
+
+def _where(place: dict[str, Any]) -> str:
+    return f"{place['topic']}[{place['partition']}] {place['offset']}"
+
+
+def _features(row: dict[str, Any]) -> str:
+    features = row.get("features")
+    return "unreadable" if features is None else f"{len(features)} features"
