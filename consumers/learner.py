@@ -26,6 +26,7 @@ from schemas.events import ModelUpdate, Published
 from schemas.topics import Names
 
 _PRUNE_EVERY: Final = 20  # checkpoints
+_SAID_IN_FULL: Final = 20
 _MOST_KEPT_BYTES: Final = 256 << 20
 # A place is only for people to see how far it is, the version has the one that counts: a transaction for
 # each batch would take a tenth of the time there is for learning.
@@ -93,7 +94,7 @@ class Learner:
         self._told_at = self._now_ms = 0
         self._last_began = 0.0
         self._last_cost = 0.0
-        self._written = 0
+        self._written = self._left_out = 0
 
     @property
     def topics(self) -> Sequence[str]:
@@ -217,7 +218,7 @@ class Learner:
             raise Doubt(f"example at offset {record.offset} broke the model, and too much was learned since to go back")
         while True:
             self._guilty.add(record.offset)
-            self._say(f"example at offset {record.offset} broke the model and is left out: {reason}")
+            self._say_left_out(record.offset, reason)
             self._refuse(record, "model", reason, quiet=False)
             self._resumed = replace(self._resumed, learning=self._checkpoints.load(self._newest))
             try:
@@ -227,6 +228,16 @@ class Learner:
                 reason = another.reason
             else:
                 return
+
+    def _say_left_out(self, offset: int, reason: str) -> None:
+        """Say the first ones in full: a model that does not fit its data is broken by every example."""
+        self._left_out += 1
+        if self._left_out <= _SAID_IN_FULL:
+            self._say(f"example at offset {offset} broke the model and is left out: {reason}")
+        elif self._left_out % 1000 == 0:
+            self._say(f"{self._left_out} examples broke the model and are left out, the last at offset {offset}")
+        if self._left_out == _SAID_IN_FULL:
+            self._say("more such examples are counted, and are among the dead letters")
 
     def _heal(self, error: ModelError) -> None:
         """The model answers its own probe with what is no number: leave out the most extreme example since.
@@ -339,6 +350,8 @@ class Learner:
             "learned": learning.learned,
             "skipped": len(learning.skipped),
             "read": max(self._read, self._lettered),
+            # In a replay that is far behind the committed place.
+            "at": read.get(self._partition, self._read),
         }
         return Place(place, msgspec.json.encode(metadata).decode())
 

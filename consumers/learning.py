@@ -17,7 +17,7 @@ from consumers.river_model import NO_ANSWER, Answer, ModelError, RiverModel, wra
 from consumers.scores import Board, default_metrics
 from schemas.contract import Contract, ContractError
 from schemas.entries import Entry, entry_of
-from schemas.events import Example, LabelValue
+from schemas.events import Example, Features, LabelValue
 from schemas.target import Target, TargetError
 
 STATE_FORMAT: Final = 2
@@ -37,6 +37,15 @@ class Unfit(Exception):  # noqa: N818
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(reason)
         self.code = code
+
+
+def _texts_among(error: Exception, features: Features) -> str:
+    """Name the texts that a model for numbers may have stumbled over."""
+    texts = [name for name, value in features.items() if isinstance(value, str)]
+    if not texts or not isinstance(error, TypeError):
+        return ""
+    named = ", ".join(texts[:3]) + (", ..." if len(texts) > 3 else "")
+    return f" (features that are texts: {named}; River's OneHotEncoder or a Select takes them in or leaves them out)"
 
 
 @dataclass(frozen=True)
@@ -129,7 +138,7 @@ class Learning:
             if not only_measure:
                 self.model.learn(features, truth, entry.weight)
         except Exception as error:
-            raise Poison(f"{type(error).__name__}: {error}") from error
+            raise Poison(f"{type(error).__name__}: {error}{_texts_among(error, features)}") from error
         self._link(entry, learned=not only_measure)
         if only_measure:
             return self._count("measured")

@@ -20,7 +20,7 @@ from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from kafka.structs import MemberState
 
-from consumers.failures import Doubt
+from consumers.failures import Doubt, Refused
 from consumers.membership import Membership, close_consumer
 from consumers.pauses import pause, resume
 from consumers.processor import Batch, Output, Partition, Place, Positions, Processor
@@ -134,11 +134,17 @@ class Loop:
                 consumer = self._consumer()
                 stack.callback(close_consumer, consumer)
                 self._work(consumer, transactions)
+        except Refused:
+            self._depart()  # it does not come back by itself: nobody is to wait for it, or count it as there
+            raise
         except NoBroker as error:
             raise Doubt(str(error)) from error
         except KafkaError as error:
             raise failure_of(error, "reading", self._settings.instance) from error
-        # A daemon with a limit: a broker that does not answer must not keep the process.
+        self._depart()
+
+    def _depart(self) -> None:
+        """Leave the group. A daemon with a limit: a broker that does not answer must not keep the process."""
         leaving = threading.Thread(target=self._membership.leave, name="leave-group", daemon=True)
         leaving.start()
         leaving.join(self._settings.limits.request_ms / 1000)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from kafka.admin import MemberToRemove
 from kafka.consumer.group import KafkaConsumer
-from kafka.errors import KafkaError
+from kafka.errors import GroupIdNotFoundError, KafkaError, UnknownMemberIdError
 
 from consumers.failures import Doubt
 from consumers.processor import Partition
@@ -83,6 +83,8 @@ class Membership:
         """Give the partitions back. A static member's would stay with it until its session ends."""
         try:
             self._remove()
+        except (UnknownMemberIdError, GroupIdNotFoundError):
+            return  # it had not joined
         except Exception as error:  # noqa: BLE001 - the session's end does the same, later
             print(f"leaving group {self._group} by time-out: {type(error).__name__}: {error}")
 

@@ -74,7 +74,7 @@ def run(name: str, settings: Settings, options: DemoOptions) -> int:
         show = _Show(stream, cluster, names, settings, source, options, stop)
         try:
             supervisor.start()
-            ready_s = _await_ready(supervisor, say, len(children), stop)
+            ready_s = _await_ready(supervisor, say, stop)
             found = None if stop.is_set() else show.play(supervisor, ready_s)
         finally:
             supervisor.stop()
@@ -103,10 +103,10 @@ def _subject(name: str, file: str | None) -> tuple[Stream, Source, str]:
     return loaded.stream, source_of(loaded.stream, place), place
 
 
-def _await_ready(supervisor: Supervisor, log: _Log, count: int, stop: threading.Event) -> float:
+def _await_ready(supervisor: Supervisor, log: _Log, stop: threading.Event) -> float:
     """Wait until every role has its partitions; return the seconds that took."""
     began = time.monotonic()
-    while len(log.ready) < count and not stop.wait(0.05):
+    while not supervisor.ready() and not stop.wait(0.05):
         supervisor.look()
         if time.monotonic() - began > _READY_S:
             raise DemoFailed(f"the roles are not ready after {_READY_S:g} s; see {log.path}")
@@ -114,11 +114,10 @@ def _await_ready(supervisor: Supervisor, log: _Log, count: int, stop: threading.
 
 
 class _Log:
-    """Takes the roles' lines into a file, and notes who said that it is ready."""
+    """Takes the roles' lines into a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.ready: set[str] = set()
         self._lock = threading.Lock()
         self._file: TextIO | None = None
 
@@ -138,9 +137,6 @@ class _Log:
             if self._file is not None:
                 self._file.write(f"{time.strftime('%H:%M:%S')} {line}\n")
                 self._file.flush()
-        name, _, said = line.partition("|")
-        if said.strip().startswith("ready: ") and not said.strip().startswith("ready: 0 "):
-            self.ready.add(name.strip())
 
 
 class _Show:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from millstream.observe import Snapshot
-from millstream.status import caught_up
+from millstream.observe import INPUTS, Snapshot
+from millstream.status import caught_up, served
 
 
 @dataclass
@@ -22,9 +23,22 @@ class IdleWatch:
     _last: object = None
     _since: float = 0.0
 
-    def note(self, snapshot: Snapshot, now: float) -> bool:
-        """Take in a snapshot made at `now` (monotonic seconds); return whether the run may end."""
+    def note(self, snapshot: Snapshot, now: float) -> Literal["busy", "done", "paused"]:
+        """Take in a snapshot made at `now` (monotonic seconds).
+
+        Returns
+        -------
+        "busy", "done", "paused"
+            Whether the run may end, or will not come to its end for learning is paused with examples waiting.
+        """
         moved = snapshot.moved()
         if moved != self._last:
             self._last, self._since = moved, now
-        return caught_up(snapshot) and now - self._since >= self.span
+        if now - self._since < self.span:
+            return "busy"
+        if caught_up(snapshot):
+            return "done"
+        waits_alone = snapshot.lag("learner") > 0 and not any(
+            snapshot.lag(role) for role in INPUTS if role != "learner"
+        )
+        return "paused" if waits_alone and served(snapshot).paused else "busy"

@@ -44,6 +44,12 @@ class Commit:
     offset: int
     note: Mapping[str, Any]
 
+    @property
+    def at(self) -> int:
+        """How far is read: in a learner's replay less than what is committed."""
+        place = self.note.get("at")
+        return min(self.offset, place) if isinstance(place, int) else self.offset
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -81,7 +87,7 @@ class Snapshot:
         total = 0
         for place, end in self.ends.items():
             if place[0] in INPUTS[role]:
-                done = commits[place].offset if place in commits else self.begins[place]
+                done = commits[place].at if place in commits else self.begins[place]
                 total += max(0, end - max(done, self.begins[place]))
         return total
 

@@ -37,6 +37,10 @@ class AlreadyRuns(Exception):  # noqa: N818
     """The same stream runs from the same home; the message says as which process."""
 
 
+class NotDone(Exception):  # noqa: N818
+    """The run would never come to its end; the message says why."""
+
+
 class NotFit(Exception):  # noqa: N818
     """The stream cannot be run as it is; the message says what `millstream check` found."""
 
@@ -195,7 +199,15 @@ def _work(
             due = time.monotonic() + _SNAPSHOT_S
             try:
                 observer = observer or Observer(cluster, names)
-                if watch.note(observer.look(), time.monotonic()):
+                # What a role that is not at work yet left the last time says nothing of this one.
+                watch = watch if supervisor.ready() else IdleWatch(watch.span)
+                state = watch.note(observer.look(), time.monotonic())
+                if state == "paused":
+                    raise NotDone(
+                        f"learning of {names.stream} is paused and examples wait: "
+                        f"`millstream resume {names.stream}` goes on"
+                    )
+                if state == "done" and supervisor.ready():
                     say("all is read, learned and checkpointed")
                     return
             except (KafkaError, NoBroker) as error:

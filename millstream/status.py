@@ -238,12 +238,20 @@ def _alerts(
     found = _missing(now, typed.create)
     found += [f"no {stage.role} is running" for stage in stages if stage.processes == 0]
     if model.paused:
-        found.append(f"learning is paused: `millstream resume {typed.any}` restarts it")
+        found.append(f"learning is paused{_reason(now)}: `millstream resume {typed.any}` restarts it")
     if letters.records:
         found.append(f"there are dead letters: `millstream dead-letters {typed.any}` shows them")
     if disk[0] < _LOW_DISK:
         found.append(f"only {disk[0] / 1e6:.0f} MB of disk are free")
     return found
+
+
+def _reason(now: Snapshot) -> str:
+    """Return by whom learning was paused, and why if they said it."""
+    decided = now.learning.state if now.learning is not None else None
+    if not isinstance(decided, Learning):
+        return ""
+    return f" by {decided.by}" + (f" ({decided.why})" if decided.why else "")
 
 
 def as_json(found: Report) -> dict[str, Any]:

@@ -214,6 +214,8 @@ def explain(error: BaseException, path: Path) -> str:
 
 def _is_own(filename: str, path: Path) -> bool:
     """Tell whether code is the user's: in the stream file's folder, but no environment inside it and not ours."""
+    if filename.startswith("<"):
+        return False  # made by a library, as dataclasses make their `__init__`
     try:
         file = Path(filename).resolve()
         inside = file.relative_to(path.resolve().parent)

@@ -21,6 +21,7 @@ FIRST_WAIT_S: Final = 0.2
 LONGEST_WAIT_S: Final = 10.0
 RAN_WELL_S: Final = 15.0
 _TERM_S: Final = 10.0
+_READY: Final = "ready: "  # how a role says that it has its partitions
 _ORDER: Final = ("predictor", "joiner", "learner")
 _PARENT: Final = "MILLSTREAM_SUPERVISOR"
 _PR_SET_PDEATHSIG: Final = 1
@@ -95,6 +96,7 @@ class _Running:
     last_wait: float = 0.0
     due: float | None = None
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=5))
+    ready: bool = False
     reader: threading.Thread | None = None
 
 
@@ -126,6 +128,10 @@ class Supervisor:
     def pids(self) -> dict[str, int]:
         """Return the process ids of those that run, by name."""
         return {each.child.name: each.process.pid for each in self._running if each.process is not None}
+
+    def ready(self) -> bool:
+        """Tell whether every child has said, since it was started last, that it is at work."""
+        return all(each.ready for each in self._running)
 
     def look(self) -> None:
         """Notice who has ended, and start again who is due. Call a few times a second.
@@ -168,7 +174,7 @@ class Supervisor:
 
     def _start(self, each: _Running) -> None:
         each.tail.clear()
-        each.began, each.due = time.monotonic(), None
+        each.began, each.due, each.ready = time.monotonic(), None, False
         # A group of its own: Ctrl-C is to reach the supervisor alone, which ends them in order.
         each.process = subprocess.Popen(
             each.child.command,
@@ -187,6 +193,7 @@ class Supervisor:
             for raw in output:
                 line = raw.decode(errors="replace").rstrip()
                 each.tail.append(line)
+                each.ready = each.ready or (line.startswith(_READY) and each.process is process)
                 self._say(f"{each.child.name:<{self._width}} | {line}")
 
     def _drain(self, each: _Running) -> None:
@@ -196,7 +203,7 @@ class Supervisor:
 
     def _ended(self, each: _Running, code: int, now: float) -> None:
         self._drain(each)
-        each.process = None
+        each.process, each.ready = None, False
         step = decide(code, now - each.began, each.last_wait)
         if isinstance(step, GiveUp):
             said = next((line for line in reversed(each.tail) if line.strip()), "it said nothing")

@@ -172,12 +172,16 @@ class Codec:
         return fields
 
 
+_ALSO_JSON: Final = ("Event", "Label")  # what others write may be
+
+
 def _what_instead(name: str, data: bytes) -> str:
     if not data:
         return f"not an event of kind {name}: the message is empty"
     if not data.startswith(MAGIC):
         begins = data[:4].hex(" ")
-        return f"not an event of kind {name}: {len(data)} bytes that begin {begins}, no Avro single object"
+        instead = "neither an Avro single object nor JSON" if name in _ALSO_JSON else "no Avro single object"
+        return f"not an event of kind {name}: {len(data)} bytes that begin {begins}, {instead}"
     for codec in (EVENT, PREDICTION, LABEL, EXAMPLE, TICK, MODEL_UPDATE, DEAD_LETTER, ALERT):
         if data.startswith(codec.header):
             return f"not an event of kind {name}: the message holds a {codec.name}"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import cyclopts
 from cyclopts import Parameter
 
-from millstream.cli.common import HERE, Json, Where, print_fields, print_json
+from millstream.cli.common import HERE, Json, UsageError, Where, print_fields, print_json
 
 if TYPE_CHECKING:
     from millstream.broker import EmbeddedBroker
@@ -25,6 +25,9 @@ def register(parent: cyclopts.App) -> None:
 def say(line: str) -> None:
     """Tell what goes on, beside the result."""
     print(line, file=sys.stderr, flush=True)
+
+
+_LAST_PORT: Final = 65_535
 
 
 def _broker(where: Where, port: int | None = None) -> EmbeddedBroker:
@@ -52,6 +55,8 @@ def start(
 
     Example: millstream broker start
     """
+    if port is not None and not 0 <= port <= _LAST_PORT:
+        raise UsageError(f"--port {port} must be 1 to {_LAST_PORT}, or 0 for a free one")
     _show(_broker(where, port).start(say=say), json)
 
 

@@ -145,6 +145,8 @@ def label(
         print_json(sent)
     else:
         print(f"{event_id} is labelled {cell(parsed)} (on {names.topic('labels')}, partition {partition})")
+        if not correction:
+            print("where it has a label already, that one stays: --correction replaces it")
 
 
 def _finish(report: Any, as_json: bool, done: str) -> None:

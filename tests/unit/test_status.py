@@ -110,23 +110,40 @@ def test_all_is_done_only_when_all_is_read_and_checkpointed() -> None:
 
 def test_a_run_is_idle_once_nothing_moved_for_the_span() -> None:
     watch = IdleWatch(5.0)
-    assert not watch.note(_done(), 100.0)
-    assert not watch.note(_done(), 104.9)
-    assert watch.note(_done(), 105.0)
+    assert watch.note(_done(), 100.0) == "busy"
+    assert watch.note(_done(), 104.9) == "busy"
+    assert watch.note(_done(), 105.0) == "done"
 
 
 def test_what_moves_begins_the_wait_anew() -> None:
     watch = IdleWatch(5.0)
     watch.note(_done("1/20", 20), 100.0)
-    assert not watch.note(_done(), 105.0)
-    assert not watch.note(_done(), 109.9)
-    assert watch.note(_done(), 110.0)
+    assert watch.note(_done(), 105.0) == "busy"
+    assert watch.note(_done(), 109.9) == "busy"
+    assert watch.note(_done(), 110.0) == "done"
 
 
 def test_a_run_that_stands_still_with_work_left_is_not_idle() -> None:
     watch = IdleWatch(5.0)
     behind = _with_end(_done(), ("features", 0), 21)
-    assert not any(watch.note(behind, 100.0 + second) for second in range(60))
+    assert {watch.note(behind, 100.0 + second) for second in range(60)} == {"busy"}
+
+
+def test_a_pause_with_examples_waiting_is_no_end_and_is_told_from_work() -> None:
+    watch = IdleWatch(5.0)
+    paused = ModelUpdate(2, Learning(0, paused=True, by="ann", why=""))
+    waiting = replace(_with_end(_done(), ("examples", 0), 37), learning=paused)
+    assert [watch.note(waiting, at) for at in (100.0, 105.0)] == ["busy", "paused"]
+
+
+def test_a_replay_is_behind_whatever_is_committed() -> None:
+    done = _done()
+    learner = {
+        place: Commit(commit.offset, {**commit.note, "at": 3}) for place, commit in done.committed["learner"].items()
+    }
+    replaying = replace(done, committed={**done.committed, "learner": learner})
+    assert replaying.lag("learner") > 0
+    assert not caught_up(replaying)
 
 
 def test_the_joiners_ticks_on_labels_keep_no_run_alive() -> None:
@@ -141,5 +158,5 @@ def test_the_joiners_ticks_on_labels_keep_no_run_alive() -> None:
                 for place, commit in ticked.committed["joiner"].items()
             },
         }
-        idle = watch.note(replace(ticked, committed=committed), 100.0 + second)
+        idle = watch.note(replace(ticked, committed=committed), 100.0 + second) == "done"
     assert idle
