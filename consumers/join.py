@@ -195,6 +195,11 @@ class PartitionJoin:
         """Return when the labels clock would end the oldest wait, `None` where nothing waits."""
         return self._next_expiry if self.state.waiting_predictions else None
 
+    def oldest_wait(self) -> int | None:
+        """Return the time of the oldest prediction whose wait has not been ended, `None` where nothing waits."""
+        ends = self.oldest_wait_ends()
+        return ends - self._rules.label_wait if ends else None
+
     def end_waits_until(self, examined: int) -> None:
         """End, in recovery, the waits that were ended before: of labels, and of predictions below `examined`."""
         self._expire_predictions(below=examined)

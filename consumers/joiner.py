@@ -59,7 +59,10 @@ class JoinerSettings:
 
 
 class _Place(msgspec.Struct):
-    """What rides in the offsets' metadata. `waiting` and `clock`: predictions, labels."""
+    """What rides in the offsets' metadata. `waiting` and `clock`: predictions, labels.
+
+    `oldest` is the time of the oldest prediction whose wait has not been ended; 0 where none waits.
+    """
 
     seq: int
     epoch: str
@@ -68,6 +71,7 @@ class _Place(msgspec.Struct):
     waiting: tuple[int, int] = (0, 0)
     clock: tuple[int, int] = (0, 0)
     examined: int = 0
+    oldest: int = 0
 
 
 class _Local(msgspec.Struct):
@@ -106,6 +110,7 @@ class _Lane:
         self.place.waiting = (state.waiting_predictions, state.waiting_labels)
         self.place.clock = (state.predictions_clock, state.labels_clock)
         self.place.examined = state.examined
+        self.place.oldest = self.join.oldest_wait() or 0
         return msgspec.json.encode(self.place).decode()
 
 
@@ -220,6 +225,8 @@ class Joiner:
         self._wipe(number)
         self._open(number, place, JoinState(counts=dict(place.counts)))
         since = max(0, min(place.clock) - self._settings.rules.remembered)
+        if place.oldest:
+            since = min(since, place.oldest)  # after an outage many waits that are over have not been ended yet
         return {partition: Start(live=live, recover_since=since) for partition, live in zip(pair, offsets, strict=True)}
 
     def _continues(

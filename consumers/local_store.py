@@ -95,7 +95,7 @@ class DiskStore:
 
     def _throw_away_what_may_be_torn(self, say: Callable[[str], None]) -> None:
         mark = self._folder / _MARK
-        said = mark.read_text() if mark.is_file() else ""
+        said = mark.read_text(errors="replace") if mark.is_file() else ""
         if not said.startswith(_OPEN) or said == _OPEN + str(self._now):
             return
         say(f"local store {self._folder} was open when the machine went down: it is rebuilt from the topics")

@@ -81,8 +81,9 @@ class _Tallies:
             by_value = getattr(metric, "requires_labels", True) or self._takes_scores
             for truth, value, graded in said:
                 if by_value or graded is not None:
-                    # The square of 1e308 has no double: such a pair measures nothing.
-                    with contextlib.suppress(ArithmeticError):
+                    # The square of 1e308 has no double, the logarithm of -2 none either, and a user's metric may
+                    # raise anything: such a pair measures nothing, and the model learns it all the same.
+                    with contextlib.suppress(Exception):
                         metric.update(truth, value if by_value else graded)
 
     def _add_shares(self, said: Sequence[_Said]) -> None:
@@ -106,7 +107,8 @@ class _Tallies:
         """Hand over what was counted and return the metrics."""
         for (truth, said), count in self._cells.items():
             for metric in self._matrices:
-                metric.update(truth, said, float(count))
+                with contextlib.suppress(Exception):
+                    metric.update(truth, said, float(count))
         self._cells.clear()
         for number, bins in self._bins.items():
             curve = self.metrics[number]
@@ -121,7 +123,7 @@ class _Tallies:
         for metric in self.settle():
             try:
                 value = float(metric.get()) if measured else math.nan
-            except (ZeroDivisionError, ValueError, KeyError):
+            except Exception:  # noqa: BLE001 - a metric that has no value (yet), however it says so
                 value = math.nan
             values[type(metric).__name__] = value if math.isfinite(value) else None
         return values
@@ -157,6 +159,13 @@ Served = tuple[LabelValue | None, dict[str, float] | None]
 _Row = tuple[Any, ...]
 _NOTHING_ASKED: Final = (None, -1.0)
 _NO_VALUE: Final = (None, None)
+_INFINITE: Final = (math.inf, -math.inf)
+_ANSWERS: Final[dict[Task, tuple[type, ...]]] = {
+    "binary": (bool,),
+    "multiclass": (bool, int, float, str),
+    "regression": (int, float),
+    "anomaly": (int, float),
+}
 
 
 def _said(rows: Iterable[_Row], index: int) -> list[_Said]:
@@ -188,6 +197,7 @@ class Board:
         self._times: list[tuple[int, int] | None] = []
         self._window: deque[_Row] = deque(maxlen=window)
         self._classes: dict[str, Scalar] = {"true": True, "false": False} if task in ("binary", "anomaly") else {}
+        self._answers = _ANSWERS[task]
         self._wants = self._all[self._sources[0]].wants()
         self._known = KnownLabels(task == "regression", self._wants)
         self.wants_probabilities = self._wants != "value" and task != "anomaly"
@@ -228,15 +238,22 @@ class Board:
             return value, None
         return value, (shares.get(True, 0.0) if self._wants == "share" else shares)
 
-    def _graded_as_sent(self, prediction: LabelValue | None, shares: dict[str, float] | None) -> Graded:
-        if prediction is None or isinstance(prediction, dict):
+    def _graded_as_sent(self, prediction: Any, shares: dict[str, float] | None) -> Graded:
+        # Anyone can write on a topic: an answer of another kind than this task's is none.
+        if not isinstance(prediction, self._answers) or prediction != prediction:  # noqa: PLR0124 - NaN is none
+            return _NO_VALUE
+        value: Any = prediction
+        if value in _INFINITE:
             return _NO_VALUE
         if shares is None or self._wants == "value":
-            return prediction, None
+            return value, None
         if self._wants == "share":
-            return prediction, shares.get("true", 0.0)
+            share = shares.get("true", 0.0)
+            return value, share if share - share == 0.0 else None
+        if not all(share - share == 0.0 for share in shares.values()):
+            return value, None
         classes = self._classes
-        return prediction, {classes.get(key, key): share for key, share in shares.items()}
+        return value, {classes.get(key, key): share for key, share in shares.items()}
 
     def _take_in(self) -> None:
         """Measure what has come since, a source at a time."""

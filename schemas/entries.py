@@ -24,7 +24,7 @@ from schemas.shapes import Shapes
 _EXAMPLE_HEADER: Final = codec.EXAMPLE.header
 _PREDICTION_HEADER: Final = codec.PREDICTION.header
 _DOUBLE: Final = Struct("<d")
-_NUMBER: Final = rb"[\x80-\xff]{0,9}[\x00-\x7f]"  # a varint
+_NUMBER: Final = rb"[\x80-\xff]{0,8}[\x00-\x7f]"  # a varint of 63 bits at most
 _PREDICTION: Final = rb"(\x02\x02[\x00\x01]|\x02\x06.{8}|\x02\x00)"
 _NULL_BYTES: Final = 2
 _BOOLEAN: Final = 2
@@ -214,9 +214,10 @@ class EntryReader:
 
 
 def _after_id(data: bytes) -> int | None:
-    """Return where an event's id ends; `None` for one that is long, or not there."""
+    """Return where an event's id ends; `None` for one that is long, or none."""
     length = data[HEADER_BYTES] if len(data) > HEADER_BYTES else _ONE_BYTE + 1
-    return None if length > _ONE_BYTE else HEADER_BYTES + 1 + (length >> 1)
+    # An odd one is a negative length: nothing that the Avro library would read.
+    return None if length > _ONE_BYTE or length & 1 else HEADER_BYTES + 1 + (length >> 1)
 
 
 def _is_utf8(raw: bytes) -> bool:

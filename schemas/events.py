@@ -390,6 +390,8 @@ def peek_event_id(data: bytes) -> str:
             if byte < 0x80:
                 break
             shift += 7
+        if length & 1:
+            raise CodecError("damaged event: its event id has a negative length")
         length >>= 1
         if position + length > len(data):
             raise CodecError("damaged event: it ends within its event id")

@@ -92,6 +92,8 @@ def skip_to_features(data: bytes, at: int) -> tuple[str, int, int] | None:
             at += 1
             if length > 0x3FFF:
                 return None
+        if length & 1:
+            return None  # a negative length
         length >>= 1
         event_id = data[at : at + length].decode()
         at += length

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 from simulation.log import Crash, MemoryLog, SimulatedLoop
 
+import consumers.join as join_module
 from consumers import join
 from consumers.join import JoinRules
 from consumers.joiner import Joiner, JoinerSettings
@@ -232,6 +233,29 @@ def test_timeouts_are_learned_once_across_crashes_and_lost_disks(seed: int) -> N
     drain(log, store, on_timeout=False)
     got = Counter(example.event.event_id for example in examples(log))
     assert got == Counter({f"e{number}": 1 for number in range(80)})
+
+
+def test_waits_that_ended_long_ago_are_ended_though_the_store_is_lost_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After an outage they are ended a few at a time; a store lost in between knows of none that is older."""
+    monkeypatch.setattr(join_module, "_MOST_AT_ONCE", 3)
+    log, store = make_log(), MemoryStore()
+    for number in range(20):
+        predict(log, f"e{number}")
+    drain(log, store, on_timeout=False)
+    log.now += 10 * WAIT
+    for partition in range(PARTITIONS):
+        log.append(Output(NAMES.topic("labels"), partition, None, codec.TICK.encode({"written_by": "test"})))
+    drain(log, store, on_timeout=False)
+    assert 0 < len(examples(log)) < 20
+    store = MemoryStore()
+    for _ in range(10):
+        loop = SimulatedLoop(log, GROUP, make_joiner(store, on_timeout=False))
+        loop.step({})
+        loop.step({})
+    got = Counter(example.event.event_id for example in examples(log))
+    assert got == Counter({f"e{number}": 1 for number in range(20)})
 
 
 def test_a_correction_after_the_join_goes_on_the_log_as_one() -> None:

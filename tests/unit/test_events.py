@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import codec
-from schemas.codec import CodecError
-from schemas.entries import EntryReader, entry_of
+from schemas.codec import HEADER_BYTES, CodecError
+from schemas.entries import EntryReader, PredictionReader, entry_of
 from schemas.events import (
     Event,
     Example,
@@ -98,6 +98,28 @@ def test_a_learner_reads_by_the_pattern_what_the_avro_library_reads(sent: list[E
         for damaged in (data[: min(cut, len(data) - 1)], data + b"\0"):
             with pytest.raises(CodecError):
                 reader.read(damaged)
+
+
+def test_an_id_of_negative_length_is_read_by_nobody() -> None:
+    """An odd length is a negative one; whoever has seen such events before must not take it for an even one."""
+    plain = Event("abcd", 1_700_000_000_000, {"x": 1.0})
+    outcome = Outcome(True, {"true": 0.75, "false": 0.25}, "m", 1, 7, 5, "m.features", 0, 1)
+    example = Example(plain, outcome, Label("abcd", True, 5), Lane("0", "epoch", 12), Joined(0, 1, 2, 3, 4))
+    reader, predictions = EntryReader(), PredictionReader()
+    prediction = codec.PREDICTION.header + plain.encode()[HEADER_BYTES:] + b"\x02"
+    prediction += codec.OUTCOME.encode_body({name: getattr(outcome, name) for name in outcome.__struct_fields__})
+    for read, data in (
+        (read_event, plain.encode()),
+        (reader.read, example.encode()),
+        (predictions.features, prediction),
+    ):
+        odd = data[:HEADER_BYTES] + bytes([data[HEADER_BYTES] | 1]) + data[HEADER_BYTES + 1 :]
+        for _ in range(3):
+            read(data)
+        with pytest.raises(CodecError):
+            read(odd)
+        with pytest.raises(CodecError):
+            peek_event_id(odd)
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, -0.0, 5e-324, 1.7976931348623157e308])

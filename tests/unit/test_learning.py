@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -214,6 +215,29 @@ def test_baselines_know_no_more_than_had_come_when_the_prediction_was_made() -> 
     report = learning.board.report()
     assert report["no_prediction_yet"]["last_label"] == 50
     assert report["last_label"]["all"]["Accuracy"] == 1.0
+
+
+def test_a_metric_that_raises_measures_nothing_and_stops_no_learning() -> None:
+    learning = Learning(rules("regression", linear_model.LinearRegression, metrics=lambda: [metrics.RMSLE()]))
+    for number in range(600):
+        learning.apply(example(number, {"x": 0.001 * number}, -2.0 if number == 100 else 1.5), number)
+    assert learning.learned == 600
+    report = learning.board.report()
+    assert report["last_label"]["all"]["RMSLE"] is not None
+
+
+@pytest.mark.parametrize("answer", ["abc", 0.5, 7])
+def test_an_answer_of_another_kind_than_the_tasks_is_not_measured(answer: Any) -> None:
+    learning = Learning(rules("binary", naive_bayes.GaussianNB))
+    for number in range(300):
+        served = Outcome(answer if number == 5 else True, {"true": math.nan}, "m", 1, 0, 0, "t", 0, 0)
+        learning.apply(example(number, {"x": float(number)}, number % 2 == 0, served), number)
+    report = learning.board.report()
+    assert report["counted"]["served"] == 299
+    assert report["no_prediction_yet"]["served"] == 1
+    # True is right for the even ones: 150, and number 5, which is odd, was not measured.
+    assert report["served"]["all"]["Accuracy"] == 150 / 299
+    assert report["served"]["all"]["LogLoss"] is None or math.isfinite(report["served"]["all"]["LogLoss"])
 
 
 def test_a_model_that_answers_nan_before_its_first_example_learns_all_the_same() -> None:
