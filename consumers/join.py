@@ -90,6 +90,9 @@ class _Waiting(msgspec.Struct, array_like=True, gc=False):
 class _Entry(msgspec.Struct, array_like=True, gc=False):
     """What became of the prediction of one id.
 
+    `behind` are time and offset of the predictions of later uses of the id, each of which stands behind the one
+    before until labels have passed the time in which they may ask for that one.
+
     Small, for these lie in the order of ids, which is random: the prediction itself waits in the order of
     offsets, and labels without a prediction are kept apart.
     """
@@ -99,6 +102,11 @@ class _Entry(msgspec.Struct, array_like=True, gc=False):
     offset: int
     joined_at: int = 0
     value: bytes = b""
+    behind: list[tuple[int, int]] = []
+
+    def last_time(self) -> int:
+        """Return when the id was used last."""
+        return self.behind[-1][0] if self.behind else self.time
 
 
 @dataclass
@@ -151,16 +159,22 @@ class PartitionJoin:
             return
         key = self._key(peek_event_id(value))
         entry = self._get(key)
-        if entry is not None and (entry.state == _WAITING or time <= entry.time + self._rules.remembered):
+        if entry is not None and time <= entry.last_time() + self._rules.remembered:
             self._count("again")
             return
-        fresh = _Entry(_WAITING, time, offset)
         queued = _QUEUED.pack(time, len(key)) + key + value
         self._store.put(self._queue_key(self._predictions, offset), queued)
         self._soonest(time)
         self.state.waiting_predictions += 1
         if self._rules.learn_from_events:
             self.emitted.append(Emitted(value, None, offset, time, -1, -1))
+        entry = None if entry is None else self._current(key, entry, self.state.labels_clock)
+        if entry is not None:
+            # The id is used again, and labels of an earlier use may be on their way: this one stands behind it.
+            entry.behind.append((time, offset))
+            self._put(key, entry)
+            return
+        fresh = _Entry(_WAITING, time, offset)
         self._meet_all(fresh, self._come_before(key, time + self._rules.remembered))
         self._put(key, fresh)
 
@@ -169,17 +183,33 @@ class PartitionJoin:
         self._tick_labels(time)
         key = self._key(label.event_id)
         entry = self._get(key)
-        if entry is not None and time > entry.time + self._rules.remembered:
-            # Whether it is forgotten by now depends on how far both topics have been read; what becomes of the
-            # label must not.
-            if entry.state == _WAITING:
-                self._expire(key, entry)
-            entry = None
+        entry = None if entry is None else self._current(key, entry, time)
         if entry is None:
             self._wait(key, label, offset, time)
             return
         self._meet(entry, label, offset, time)
         self._put(key, entry)
+
+    def _current(self, key: bytes, entry: _Entry, time: int) -> _Entry | None:
+        """Return the use of an id that labels of `time` may ask for; `None` where all are over.
+
+        Whether an entry is forgotten by now depends on how far both topics have been read; what becomes of a
+        label must not.
+        """
+        now: _Entry | None = entry
+        while now is not None and time > now.time + self._rules.remembered:
+            if now.state == _WAITING:
+                self._expire(key, now)
+            now = self._next_use(key, now)
+        return now
+
+    def _next_use(self, key: bytes, entry: _Entry) -> _Entry | None:
+        """Put what stands behind an entry in its place and return it; `None` where nothing does."""
+        if not entry.behind:
+            return None
+        following = _Entry(_WAITING, *entry.behind[0], behind=entry.behind[1:])
+        self._put(key, following)
+        return following
 
     def tick(self, time: int) -> None:
         """Apply a record of labels that only says how late it is."""
@@ -334,6 +364,9 @@ class PartitionJoin:
         for offset, key in due:
             state.examined = offset + 1
             entry = self._get(key)
+            if entry is not None and entry.offset != offset and entry.behind:
+                # Where the wait of a later use is over, labels of earlier ones have passed as well.
+                entry = self._current(key, entry, state.labels_clock)
             if entry is not None and entry.offset == offset and entry.state == _WAITING:
                 self._expire(key, entry)
 
@@ -392,7 +425,7 @@ class PartitionJoin:
         for queued, offset, key in due:
             self._store.delete(queued)
             entry = self._get(key)
-            if entry is not None and entry.offset == offset:
+            if entry is not None and entry.offset == offset and self._next_use(key, entry) is None:
                 self._store.delete(key)
 
     # --- small parts -------------------------------------------------------------------------------

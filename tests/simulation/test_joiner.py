@@ -235,6 +235,52 @@ def test_timeouts_are_learned_once_across_crashes_and_lost_disks(seed: int) -> N
     assert got == Counter({f"e{number}": 1 for number in range(80)})
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_an_id_that_is_used_again_later_is_joined_each_time_however_the_topics_are_read(seed: int) -> None:
+    """Each use has its label; the joiner reads the topics at any pace, dies, and loses its disk."""
+    rng = random.Random(seed)
+    log, store = make_log(), MemoryStore()
+    sent: Counter[tuple[str, bool]] = Counter()
+
+    def read_some() -> None:
+        nonlocal store
+        paces = [{NAMES.topic("predictions"): a, NAMES.topic("labels"): b} for a, b in ((3, 3), (9, 0), (0, 9), (9, 1))]
+        try:
+            loop = SimulatedLoop(log, GROUP, make_joiner(store), lambda place: rng.random() < 0.03)
+            for _ in range(rng.randrange(1, 12)):
+                loop.step(rng.choice(paces))
+        except Crash:
+            store.rollback()
+        if rng.random() < 0.1:
+            store = MemoryStore()
+
+    for use in range(6):
+        names = [f"e{number}" for number in range(12)]
+        rng.shuffle(names)
+        late = []
+        for name in names:
+            log.now += rng.randrange(0, 300)
+            predict(log, name)
+            value = rng.random() < 0.5
+            sent[name, value] += 1
+            if rng.random() < 0.6:
+                label(log, name, value)
+            else:
+                late.append((name, value))
+            if rng.random() < 0.2:
+                read_some()
+        for name, value in late:
+            log.now += rng.randrange(0, 300)
+            label(log, name, value)
+        log.now += 3 * WAIT
+        if use % 2:
+            read_some()
+    drain(log, store)
+    got = Counter((e.event.event_id, bool(e.label.value)) for e in examples(log) if e.label)
+    assert got == sent
+    assert_lanes_have_no_gaps(log)
+
+
 def test_waits_that_ended_long_ago_are_ended_though_the_store_is_lost_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
