@@ -16,6 +16,7 @@ from consumers.takeover import existing_topics
 from schemas.cluster import Cluster
 
 _LOOK_SECONDS: Final = 0.02
+_ASK_SECONDS: Final = 0.25
 
 
 class Membership:
@@ -40,9 +41,15 @@ class Membership:
         deadline = time.monotonic() + seconds
         # What the coordinator has noted: joining before that, it shares out, notices, and joins again.
         noted = consumer._coordinator._metadata_snapshot
+        asked = time.monotonic()
         while any(len(noted.get(topic, ())) < count for topic, count in counts.items()):
-            if time.monotonic() > deadline:
+            now = time.monotonic()
+            if now > deadline:
                 raise Doubt(f"the broker does not tell the partitions of {', '.join(topics)}")
+            if now > asked + _ASK_SECONDS:
+                # Subscribing while another question was under way, the client takes its answer for the new one's.
+                consumer._cluster.request_update()
+                asked = now
             time.sleep(_LOOK_SECONDS)
             noted = consumer._coordinator._metadata_snapshot
 

@@ -198,7 +198,7 @@ class _Show:
             snapshot = observer.look()
             self._note(snapshot)
             show(replace(self._scene(snapshot), note=self._restarts(supervisor)))
-            done = idle.note(snapshot, time.monotonic())
+            done = idle.note(snapshot, time.monotonic()) == "done"
             if self._published is None:
                 continue
             if done:
