@@ -161,6 +161,7 @@ class running:  # noqa: N801 - read as a verb
     """`millstream run` in the background, ended as a user ends it."""
 
     def __init__(self, stream: Stream, log: Path) -> None:
+        self.log = log
         with log.open("w") as file:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "millstream", "run", "phishing"],
@@ -170,6 +171,11 @@ class running:  # noqa: N801 - read as a verb
             )
 
     def __enter__(self) -> subprocess.Popen[bytes]:
+        deadline = time.monotonic() + _SECONDS
+        while "| ready: " not in self.log.read_text():
+            assert time.monotonic() < deadline, self.log.read_text()
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.1)
         return self.process
 
     def __exit__(self, *error: object) -> None:
