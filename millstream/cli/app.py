@@ -80,7 +80,9 @@ def _explain(error: Exception) -> int:
     if isinstance(error, (UsageError, SettingsError, InvalidDuration, InvalidName)):
         return _say(str(error), 2)
     if isinstance(error, KafkaError):
-        return _say(f"Kafka: {type(error).__name__}: {error}", 1)
+        # The client's errors begin with their own names, most of them.
+        name, text = type(error).__name__, str(error)
+        return _say(f"Kafka: {text}" if text.startswith(name) else f"Kafka: {name}: {text}", 1)
     if isinstance(error, OSError) or _is_ours(error):
         return _say(str(error) or type(error).__name__, getattr(error, "exit_code", 1))
     traceback.print_exception(error)
