@@ -155,12 +155,12 @@ class PartitionJoin:
         """Apply one record of predictions. CodecError where its id cannot be read."""
         self._tick_predictions(time)
         if not is_joinable(value):
-            self._count("errors")
+            self.count("errors")
             return
         key = self._key(peek_event_id(value))
         entry = self._get(key)
         if entry is not None and time <= entry.last_time() + self._rules.remembered:
-            self._count("again")
+            self.count("again")
             return
         queued = _QUEUED.pack(time, len(key)) + key + value
         self._store.put(self._queue_key(self._predictions, offset), queued)
@@ -241,16 +241,16 @@ class PartitionJoin:
     def _meet(self, entry: _Entry, label: Label, offset: int, time: int) -> None:
         rules = self._rules
         if abs(time - entry.time) > rules.label_wait and entry.state != _JOINED:
-            self._count("late" if time > entry.time else "unknown")
+            self.count("late" if time > entry.time else "unknown")
         elif entry.state == _WAITING:
             self._join(entry, label, offset, time)
         elif entry.state == _EXPIRED or time > entry.joined_at + rules.dedup_window:
-            self._count("late")
+            self.count("late")
         elif label.kind == "correction":
             entry.value = _value_key(label.value)
-            self._count("correction" if self._emit(entry, label, offset, time) else "refused")
+            self.count("correction" if self._emit(entry, label, offset, time) else "refused")
         else:
-            self._count("duplicate" if entry.value == _value_key(label.value) else "contradicting")
+            self.count("duplicate" if entry.value == _value_key(label.value) else "contradicting")
 
     def _meet_all(self, entry: _Entry, came: list[_Waiting]) -> None:
         """Join a prediction that comes after labels: with the first in time, as corrected by those after it."""
@@ -267,7 +267,7 @@ class PartitionJoin:
                 entry.value = _value_key(label.value)
             elif number in merged:
                 entry.value = _value_key(label.value)
-                self._count("correction")
+                self.count("correction")
             else:
                 self._meet(entry, label, waiting.offset, waiting.time)
 
@@ -278,7 +278,7 @@ class PartitionJoin:
         self.state.waiting_predictions -= 1
         # The first label of an id is its label, even where it was sent as a correction.
         first = msgspec.structs.replace(label, kind="label") if label.kind != "label" else label
-        self._count("joined" if self._emit(entry, first, offset, time) else "refused")
+        self.count("joined" if self._emit(entry, first, offset, time) else "refused")
 
     def _emit(self, entry: _Entry, label: Label, offset: int, time: int) -> bool:
         """Add an example; `False` where the user's weight function refuses it."""
@@ -311,11 +311,11 @@ class PartitionJoin:
 
     def _wait(self, key: bytes, label: Label, offset: int, time: int) -> None:
         if self.state.predictions_clock > time + self._rules.label_wait:
-            self._count("unknown")  # no prediction still to come can match it
+            self.count("unknown")  # no prediction still to come can match it
             return
         waiting = self._waiting(key)
         if len(waiting) >= _MOST_LABELS_AN_ID:
-            self._count("duplicate")
+            self.count("duplicate")
             return
         waiting.append(_Waiting(offset, time, label.encode()))
         self.state.waiting_labels += 1
@@ -377,9 +377,9 @@ class PartitionJoin:
         if rules.on_timeout is not None:
             end = entry.time + rules.label_wait
             label = Label(peek_event_id(self._prediction(entry.offset)), rules.on_timeout, end, source="timeout")
-            self._count("timeout" if self._emit(entry, label, -1, end) else "timeout_refused")
+            self.count("timeout" if self._emit(entry, label, -1, end) else "timeout_refused")
         else:
-            self._count("unlabelled")
+            self.count("unlabelled")
         # Nothing asks for the prediction any more; its place is kept for when the id is forgotten.
         bare = _QUEUED.pack(entry.time, len(key)) + key
         self._store.put(self._queue_key(self._predictions, entry.offset), bare)
@@ -407,7 +407,7 @@ class PartitionJoin:
         kept = [each for each in waiting if each.offset != offset]
         if len(kept) < len(waiting):
             self.state.waiting_labels -= 1
-            self._count("unknown")
+            self.count("unknown")
             self._keep_waiting(key, kept)
 
     def _forget(self) -> None:
@@ -462,7 +462,8 @@ class PartitionJoin:
     def _put(self, key: bytes, entry: _Entry) -> None:
         self._store.put(key, _pack_entry(entry))
 
-    def _count(self, what: str) -> None:
+    def count(self, what: str) -> None:
+        """Count one more of the labels, or predictions, that came to this."""
         self.state.counts[what] = self.state.counts.get(what, 0) + 1
 
 

@@ -322,12 +322,12 @@ class Joiner:
             join.tick(record.timestamp)
             code = "codec" if isinstance(error, CodecError) else "label"
             self._refuse(record, code, str(error), outputs)
-            _count(join, "refused")
+            join.count("refused")
             return
         right = partition_of(label.event_id, self._settings.partitions)
         if right != number:
             join.tick(record.timestamp)
-            _count(join, "forwarded")
+            join.count("forwarded")
             if outputs is not None:
                 outputs.append(Output(self._labels, right, label.event_id.encode(), value))
             return
@@ -429,10 +429,6 @@ def _example(emitted: Emitted, number: int, name: str, epoch: str, sequence: int
         }
     )
     return _EXAMPLE_HEADER + emitted.prediction[HEADER_BYTES:] + tail
-
-
-def _count(join: PartitionJoin, what: str) -> None:
-    join.state.counts[what] = join.state.counts.get(what, 0) + 1
 
 
 def _meta_key(number: int) -> bytes:

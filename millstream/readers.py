@@ -85,16 +85,6 @@ def follow(cluster: Cluster, names: Names, kind: str, *, last: int = 0, limit: i
                         return
 
 
-def log(consumer: KafkaConsumer, topic: str, begin: int, end: int) -> Iterator[ConsumerRecord]:
-    """Yield the committed records of a topic's partition 0 from offset `begin` up to `end`."""
-    yield from _range(consumer, TopicPartition(topic, 0), begin, end)
-
-
-def between(consumer: KafkaConsumer, partition: TopicPartition, begin: int, end: int) -> Iterator[ConsumerRecord]:
-    """Yield the committed records of a partition from offset `begin` up to `end`."""
-    yield from _range(consumer, partition, begin, end)
-
-
 def holding(
     consumer: KafkaConsumer, topic: str, likely: Callable[[int], int], needle: bytes, since_ms: int
 ) -> Iterator[ConsumerRecord]:
@@ -117,7 +107,7 @@ def holding(
         if since_ms:
             later = consumer.offsets_for_times({partition: since_ms})[partition]
             begins = max(begins, later.offset) if later is not None else begins
-        for record in _range(consumer, partition, begins, consumer.end_offsets([partition])[partition]):
+        for record in between(consumer, partition, begins, consumer.end_offsets([partition])[partition]):
             if record.value is not None and needle in record.value:
                 found = True
                 yield record
@@ -158,7 +148,7 @@ def count(cluster: Cluster, names: Names, kind: str, *, most: int = 1000) -> Cou
         for partition, end in consumer.end_offsets(partitions).items():
             start = max(begins[partition], end - most)
             exact = exact and start == begins[partition]
-            records += sum(1 for _ in _range(consumer, partition, start, end))
+            records += sum(1 for _ in between(consumer, partition, start, end))
     return Counted(records, exact)
 
 
@@ -181,10 +171,10 @@ def _all(consumer: KafkaConsumer, ends: dict[TopicPartition, int]) -> Iterator[C
     """Yield what lies before `ends`, one partition after the other."""
     begins = consumer.beginning_offsets(list(ends))
     for partition, end in sorted(ends.items()):
-        yield from _range(consumer, partition, begins[partition], end)
+        yield from between(consumer, partition, begins[partition], end)
 
 
-def _range(consumer: KafkaConsumer, partition: TopicPartition, begin: int, end: int) -> Iterator[ConsumerRecord]:
+def between(consumer: KafkaConsumer, partition: TopicPartition, begin: int, end: int) -> Iterator[ConsumerRecord]:
     """Yield the committed records from `begin` up to `end`; markers and holes between them are passed over."""
     consumer.assign([partition])
     consumer.seek(partition, begin)
@@ -205,7 +195,7 @@ def _newest(consumer: KafkaConsumer, ends: dict[TopicPartition, int], count: int
         back = _BACK * count
         while True:
             start = max(begins[partition], end - back)
-            tail = deque(_range(consumer, partition, start, end), maxlen=count)
+            tail = deque(between(consumer, partition, start, end), maxlen=count)
             if len(tail) == count or start == begins[partition]:
                 break
             back *= 4
@@ -217,13 +207,14 @@ def _newest(consumer: KafkaConsumer, ends: dict[TopicPartition, int], count: int
 # --- rows ------------------------------------------------------------------------------------------
 
 
-def _place(record: ConsumerRecord) -> Row:
+def place_of(record: ConsumerRecord) -> Row:
+    """Return where a record stands in its topic, and the broker's time of it (ms)."""
     return {"partition": record.partition, "offset": record.offset, "timestamp": record.timestamp}
 
 
 def _unreadable(record: ConsumerRecord, error: CodecError) -> Row:
     """A record that is none of ours is shown as that: one stray record must not hide the others."""
-    return {**_place(record), "event_id": None, "unreadable": str(error), "value": _text(record.value)}
+    return {**place_of(record), "event_id": None, "unreadable": str(error), "value": _text(record.value)}
 
 
 def _text(data: bytes | None) -> str | None:
@@ -266,7 +257,7 @@ def prediction_row(record: ConsumerRecord) -> Row:
         found = events.read_prediction(record.value or b"")
     except CodecError as error:
         return _unreadable(record, error)
-    return {**_place(record), **_event(found.event), **_outcome(found.outcome)}
+    return {**place_of(record), **_event(found.event), **_outcome(found.outcome)}
 
 
 def example_row(record: ConsumerRecord) -> Row:
@@ -277,7 +268,7 @@ def example_row(record: ConsumerRecord) -> Row:
         return _unreadable(record, error)
     label, joined = found.label, found.joined
     return {
-        **_place(record),
+        **place_of(record),
         "lane": found.lane.name,
         "lane_epoch": found.lane.epoch,
         "sequence": found.lane.sequence,
@@ -307,7 +298,7 @@ def dead_letter_row(record: ConsumerRecord) -> Row:
     except CodecError as error:
         return _unreadable(record, error)
     return {
-        **_place(record),
+        **place_of(record),
         "stage": found.stage,
         "code": found.code,
         "reason": found.reason,

@@ -110,12 +110,7 @@ class _Search:
 
 
 def _place(record: ConsumerRecord) -> Row:
-    return {
-        "topic": record.topic,
-        "partition": record.partition,
-        "offset": record.offset,
-        "timestamp": record.timestamp,
-    }
+    return {"topic": record.topic, **readers.place_of(record)}
 
 
 def _outcome(outcome: Outcome) -> Row:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from kafka import TopicPartition
+
 from consumers.checkpoints import Checkpoints
 from consumers.verify import Verified, verify
 from millstream import readers
@@ -71,7 +73,7 @@ def verify_version(
                 "has taken what was learned between; name a later version with --from"
             )
         span = target.offset - start.offset
-        records = readers.log(consumer, topic, start.offset, target.offset)
+        records = readers.between(consumer, TopicPartition(topic, 0), start.offset, target.offset)
         return verify(checkpoints, target, start, records, lambda offset: progress(offset - start.offset, span))
 
 
@@ -134,7 +136,8 @@ def serving_decisions(cluster: Cluster, names: Names) -> list[ModelUpdate]:
     topic = names.topic("decisions")
     found: list[ModelUpdate] = []
     with closing(cluster.consumer()) as consumer:
-        for record in readers.log(consumer, topic, readers.begin(consumer, topic), readers.end(consumer, topic)):
+        begin, end = readers.begin(consumer, topic), readers.end(consumer, topic)
+        for record in readers.between(consumer, TopicPartition(topic, 0), begin, end):
             try:
                 update = read_model_update(record.value or b"")
             except CodecError:

@@ -91,7 +91,7 @@ class _Patterns:
         if len(self._outcomes) >= _MOST_TEXTS:
             return before
         self.shares.note(outcome.probabilities or {})
-        texts = re.escape(_text(outcome.model)) + _NUMBER * 3 + re.escape(_text(outcome.source_topic))
+        texts = re.escape(codec.string(outcome.model)) + _NUMBER * 3 + re.escape(codec.string(outcome.source_topic))
         self._outcomes[texts] = None
         # The event's time, and no entity key; two numbers, no error, role and status.
         head = _NUMBER + rb"\x00(" + _any_of(self.features.sizes()) + rb")"
@@ -164,7 +164,7 @@ class EntryReader:
         if outcome is not None:
             self._first = self._patterns.note(example.event, outcome, self._first, rb"\x02")  # and a label
         if len(self._lanes) < _MOST_TEXTS:
-            self._lanes[_text(lane.name) + _text(lane.epoch)] = (lane.name, lane.epoch)
+            self._lanes[codec.string(lane.name) + codec.string(lane.epoch)] = (lane.name, lane.epoch)
             lanes = rb"|".join(re.escape(text) for text in self._lanes)
             # Value, weight, time, source and kind; the lane; partition, offsets and times.
             value = rb"(\x00[\x00\x01]|\x02" + _NUMBER + rb"|\x04.{8})"
@@ -239,21 +239,6 @@ def _prediction(encoded: bytes) -> LabelValue | None:
         return None
     value: float = encoded[2] == 1 if encoded[1] == _BOOLEAN else _DOUBLE.unpack_from(encoded, 2)[0]
     return value
-
-
-def _text(text: str) -> bytes:
-    """Return a text as Avro writes it: its length, then UTF-8."""
-    raw = text.encode()
-    return _unsigned(len(raw) << 1) + raw
-
-
-def _unsigned(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
 
 
 def _long(varint: bytes) -> int:

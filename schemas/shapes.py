@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from struct import Struct, error
 from typing import Final
 
+from schemas.codec import long, string
+
 _DOUBLE: Final = b"\x06"  # the branch of the features' union that is a double, as a zigzag varint
 _END: Final = b"\x00"  # of a map
 _MOST: Final = 8
@@ -22,23 +24,12 @@ class _Shape:
     __slots__ = ("between", "layout", "names", "size")
 
     def __init__(self, names: tuple[str, ...], marker: bytes) -> None:
-        encoded = [_varint(len(name.encode())) + name.encode() + marker for name in names]
-        encoded[0] = _varint(len(names)) + encoded[0]
+        encoded = [string(name) + marker for name in names]
+        encoded[0] = long(len(names)) + encoded[0]
         self.names = names
         self.between = (*encoded, _END)
         self.layout = Struct("<" + "d".join(f"{len(part)}s" for part in self.between))
         self.size = self.layout.size
-
-
-def _varint(number: int) -> bytes:
-    """Return a number that is not negative as Avro's zigzag varint."""
-    number <<= 1
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
 
 
 class Shapes:

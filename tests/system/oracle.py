@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,6 +34,16 @@ class Stream:
     @property
     def models(self) -> Path:
         return self.home / "models" / self.prefix
+
+    def environment(self) -> dict[str, str]:
+        """Return what a command is told of it."""
+        return {
+            **os.environ,
+            "MILLSTREAM_HOME": str(self.home),
+            "MILLSTREAM_BOOTSTRAP": self.bootstrap,
+            "MILLSTREAM_PREFIX": self.prefix,
+            "PYTHONHASHSEED": "0",
+        }
 
     @property
     def names(self) -> Names:

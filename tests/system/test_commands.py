@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import subprocess
 import sys
 import time
@@ -27,21 +26,11 @@ def stream(bootstrap: str, prefix: str, tmp_path: Path) -> Stream:
     return Stream("phishing", bootstrap, prefix, tmp_path / "home")
 
 
-def environment(stream: Stream) -> dict[str, str]:
-    return {
-        **os.environ,
-        "MILLSTREAM_HOME": str(stream.home),
-        "MILLSTREAM_BOOTSTRAP": stream.bootstrap,
-        "MILLSTREAM_PREFIX": stream.prefix,
-        "PYTHONHASHSEED": "0",
-    }
-
-
 def millstream(stream: Stream, *words: str, code: int = 0) -> str:
     """Run a command to its end and return what it printed; its error where that is what is expected."""
     done = subprocess.run(
         [sys.executable, "-m", "millstream", *words],
-        env=environment(stream),
+        env=stream.environment(),
         capture_output=True,
         text=True,
         timeout=_SECONDS,
@@ -165,7 +154,7 @@ class running:  # noqa: N801 - read as a verb
         with log.open("w") as file:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "millstream", "run", "phishing"],
-                env=environment(stream),
+                env=stream.environment(),
                 stdout=file,
                 stderr=subprocess.STDOUT,
             )

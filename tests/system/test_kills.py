@@ -25,16 +25,6 @@ def stream(bootstrap: str, prefix: str, tmp_path: Path) -> Stream:
     return Stream("phishing", bootstrap, prefix, tmp_path / "home")
 
 
-def environment(stream: Stream) -> dict[str, str]:
-    return {
-        **os.environ,
-        "MILLSTREAM_HOME": str(stream.home),
-        "MILLSTREAM_BOOTSTRAP": stream.bootstrap,
-        "MILLSTREAM_PREFIX": stream.prefix,
-        "PYTHONHASHSEED": "0",
-    }
-
-
 def command(*words: str) -> list[str]:
     return [sys.executable, "-m", "millstream", *words]
 
@@ -44,7 +34,7 @@ def running(stream: Stream, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     with (tmp_path / "run.log").open("w") as log:
         process = subprocess.Popen(
             command("run", "phishing", "--predictors", "2"),
-            env=environment(stream),
+            env=stream.environment(),
             stdout=log,
             stderr=subprocess.STDOUT,
             text=True,
@@ -79,7 +69,7 @@ def roles_of(running: subprocess.Popen[str]) -> dict[int, str]:
 
 def status(stream: Stream) -> dict[str, object]:
     done = subprocess.run(
-        command("status", "phishing", "--json"), env=environment(stream), capture_output=True, text=True, check=False
+        command("status", "phishing", "--json"), env=stream.environment(), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     told: dict[str, object] = json.loads(done.stdout)
@@ -98,7 +88,7 @@ def test_kills_of_every_role_lose_nothing_and_repeat_nothing(stream: Stream, run
     until(lambda: newest(stream) == 0 and set(roles_of(running).values()) == set(ROLES), 40, "all roles up")
     publisher = subprocess.Popen(
         command("publish", "phishing", "river:Phishing", "--rate", "80", "--label-delay", "50"),
-        env=environment(stream),
+        env=stream.environment(),
         stdout=subprocess.DEVNULL,
     )
     killed = dict.fromkeys(ROLES, 0)
