@@ -350,8 +350,9 @@ class Learner:
             "learned": learning.learned,
             "skipped": len(learning.skipped),
             "read": max(self._read, self._lettered),
-            # In a replay that is far behind the committed place.
-            "at": read.get(self._partition, self._read),
+            # In a replay that is far behind the committed place; else a paused learner, which reads no marker at the
+            # end of the log, would seem to have examples waiting.
+            "at": read.get(self._partition, self._read) if self._read < self._lettered else place,
         }
         return Place(place, msgspec.json.encode(metadata).decode())
 
