@@ -1,12 +1,14 @@
 """A Kafka in memory, and a loop over it that can crash between any two effects.
 
 It keeps what the processors rely on: order within a partition, transactions that happen whole or not at
-all, the broker's time on every record, and committed places with their metadata.
+all, the broker's time on every record, committed places with their metadata, one owner of each partition
+in a group, and an id for each topic that another of the same name does not have.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -27,15 +29,31 @@ class Crash(Exception):  # noqa: N818
     """The process died here."""
 
 
+class FencedOff(Exception):  # noqa: N818
+    """The broker refused the transaction: another process has a partition of this one's by now."""
+
+
 @dataclass
 class MemoryLog:
-    """Topics, groups, and one broker's clock (ms)."""
+    """Topics, groups, and one broker's clock (ms).
+
+    Attributes
+    ----------
+    gone
+        Records of topics that were deleted.
+    damage
+        Called once with the outputs of the next transaction that has any; what it returns is what the broker keeps.
+    """
 
     partitions: Mapping[str, int]
     now: int = 1_000_000
     records: dict[Partition, list[LoggedRecord]] = field(default_factory=dict)
     places: dict[tuple[str, Partition], Place] = field(default_factory=dict)
     ids: dict[str, str] = field(default_factory=dict)
+    gone: dict[str, list[LoggedRecord]] = field(default_factory=dict)
+    damage: Callable[[Sequence[Output]], Sequence[Output]] | None = None
+    _owners: dict[tuple[str, Partition], object] = field(default_factory=dict)
+    _made: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         for topic, count in self.partitions.items():
@@ -49,20 +67,47 @@ class MemoryLog:
         held.append(record)
         return record
 
+    def own(self, group: str, partitions: Collection[Partition], owner: object) -> None:
+        """Give partitions of a group to a process; who had them is fenced."""
+        for partition in partitions:
+            self._owners[group, partition] = owner
+
+    def owns(self, group: str, partitions: Collection[Partition], owner: object) -> bool:
+        return all(self._owners.get((group, partition)) is owner for partition in partitions)
+
     def commit(self, group: str, outputs: Sequence[Output], places: Mapping[Partition, Place]) -> None:
         """One transaction: all of it, at one moment."""
         for partition, place in places.items():
             before = self.places.get((group, partition))
             assert before is None or place.offset >= before.offset, f"{partition} went back"
+        if self.damage is not None and outputs:
+            kept = self.damage(outputs)
+            self.damage = None if kept is not outputs else self.damage
+            outputs = kept
         for output in outputs:
             self.append(output)
         for partition, place in places.items():
             self.places[group, partition] = place
 
+    def recreate(self, topic: str, with_places: bool) -> None:
+        """Delete a topic and make it again; `with_places`: the broker forgets the groups' places in it too."""
+        self._made[topic] += 1
+        self.ids[topic] = f"id-of-{topic}-{self._made[topic]}"
+        for partition, held in self.records.items():
+            if partition.topic == topic:
+                self.gone.setdefault(topic, []).extend(held)
+                held.clear()
+        if with_places:
+            self.places = {key: place for key, place in self.places.items() if key[1].topic != topic}
+
     def read(self, topic: str) -> list[LoggedRecord]:
         return [
             record for partition, held in sorted(self.records.items()) if partition.topic == topic for record in held
         ]
+
+    def ever(self, topic: str) -> list[LoggedRecord]:
+        """Return what was ever written there, deleted topics of the name included."""
+        return self.gone.get(topic, []) + self.read(topic)
 
 
 class SimulatedLoop:
@@ -72,25 +117,41 @@ class SimulatedLoop:
     ----------
     crash
         Asked, by the name of the place, whether to die there.
+    share
+        Which partition numbers are this process's; all of them where it is not given.
     """
 
     def __init__(
-        self, log: MemoryLog, group: str, processor: Processor, crash: Callable[[str], bool] = lambda place: False
+        self,
+        log: MemoryLog,
+        group: str,
+        processor: Processor,
+        crash: Callable[[str], bool] = lambda place: False,
+        share: Collection[int] | None = None,
+        clock: Callable[[], int] | None = None,
     ) -> None:
         self._log = log
         self._group = group
         self._processor = processor
         self._crash = crash
+        self._clock = clock or (lambda: log.now)
         self._read: dict[Partition, int] = {}
-        self._settle()
+        self.settle(share)
 
     def _die_if(self, place: str) -> None:
         if self._crash(place):
             raise Crash(place)
 
-    def _settle(self) -> None:
+    def settle(self, share: Collection[int] | None = None) -> None:
+        """Take an assignment over, as at the start and after every rebalance."""
         log = self._log
-        assigned = [partition for partition in sorted(log.records) if partition.topic in self._processor.topics]
+        assigned = [
+            partition
+            for partition in sorted(log.records)
+            if partition.topic in self._processor.topics and (share is None or partition.partition in share)
+        ]
+        self._read = {}
+        log.own(self._group, assigned, self)
         committed = {partition: log.places.get((self._group, partition)) for partition in assigned}
         starts = self._processor.assigned(
             Assignment(
@@ -110,8 +171,8 @@ class SimulatedLoop:
                 self._processor.recover({partition: log.records[partition][behind:until]})
                 behind = until
                 self._die_if("recovering")
-            self._read[partition] = start.live
         self._processor.recovered()
+        self._read = {partition: start.live for partition, start in starts.items()}
 
     def step(self, take: Mapping[str, int]) -> None:
         """One turn that reads at most `take[topic]` records of each partition."""
@@ -128,19 +189,24 @@ class SimulatedLoop:
         self._die_if("polled")
         outputs = processor.process(batch) if batch else []
         self._die_if("processed")
-        outputs += processor.tick(log.now)
+        outputs += processor.tick(self._clock())
         places = processor.places(dict(self._read))
         self._die_if("before the commit")
-        log.commit(self._group, outputs, places)
+        self._commit(outputs, places)
         self._die_if("between the log's commit and the local one")
         processor.committed(places)
         self._die_if("committed")
+
+    def _commit(self, outputs: Sequence[Output], places: Mapping[Partition, Place]) -> None:
+        if not self._log.owns(self._group, self._read, self):
+            raise FencedOff
+        self._log.commit(self._group, outputs, places)
 
     def end(self) -> None:
         """End in order, as a signal makes the loop do."""
         outputs = self._processor.stopping()
         places = self._processor.places(dict(self._read))
-        self._log.commit(self._group, outputs, places)
+        self._commit(outputs, places)
         self._processor.committed(places)
 
     def idle(self) -> bool:
