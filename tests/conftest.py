@@ -31,6 +31,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                 suite = report.nodeid.split("/")[1] if report.nodeid.count("/") > 1 else report.nodeid
                 seconds[suite] += report.duration
                 tests[suite] += report.when == "call"
+                for told in (text for name, text in report.user_properties if name == "told" and report.when == "call"):
+                    terminalreporter.write_line(str(told))
     for suite in sorted(seconds):
         terminalreporter.write_line(f"{suite:<12}{tests[suite]:>5} tests {seconds[suite]:>7.1f} s")
 

@@ -42,7 +42,7 @@ class MemoryLog:
     gone
         Records of topics that were deleted.
     damage
-        Called once with the outputs of the next transaction that has any; what it returns is what the broker keeps.
+        Given the outputs of each transaction; what it returns is what the broker keeps.
     """
 
     partitions: Mapping[str, int]
@@ -80,10 +80,8 @@ class MemoryLog:
         for partition, place in places.items():
             before = self.places.get((group, partition))
             assert before is None or place.offset >= before.offset, f"{partition} went back"
-        if self.damage is not None and outputs:
-            kept = self.damage(outputs)
-            self.damage = None if kept is not outputs else self.damage
-            outputs = kept
+        if self.damage is not None:
+            outputs = self.damage(outputs)
         for output in outputs:
             self.append(output)
         for partition, place in places.items():
@@ -162,6 +160,8 @@ class SimulatedLoop:
             )
         )
         for partition, start in starts.items():
+            if start.anew:
+                log.places.pop((self._group, partition), None)
             behind = start.recover_from
             if start.recover_since is not None:
                 later = [r.offset for r in log.records[partition] if r.timestamp >= start.recover_since]

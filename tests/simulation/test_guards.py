@@ -1,0 +1,159 @@
+"""Each guard is taken out in turn, and the schedules must find out: what no test misses is no guard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import Phase
+from simulation import machine
+from simulation.world import WatchedBackend
+
+from consumers import joiner as joiner_module
+from consumers.checkpoints import Checkpoints, Log
+from consumers.join import PartitionJoin
+from consumers.joiner import Joiner
+from consumers.lanes import Lanes
+from consumers.learner import Learner
+from consumers.processor import Batch, Output, Place, Positions
+from model_store import AlreadyExists, Manifest, MemoryBackend
+from schemas.events import Lane
+
+Patch = pytest.MonkeyPatch
+SCHEDULES = 400  # most are found out within a few dozen
+
+
+def _lane_sequence(patch: Patch) -> None:
+    patch.setattr(Lanes, "admit", lambda self, lane, event_id: True)
+
+
+def _remembered_ids(patch: Patch) -> None:
+    admit = Lanes.admit
+
+    def skips_what_came_before(self: Lanes, lane: Lane, event_id: str) -> bool:
+        epoch, following = self.places().get(lane.name, (None, 0))
+        return (epoch != lane.epoch or lane.sequence >= following) and admit(self, lane, event_id)
+
+    patch.setattr(Lanes, "admit", skips_what_came_before)
+
+
+def _topic_id_of_inputs(patch: Patch) -> None:
+    patch.setattr(joiner_module, "_short_ids", lambda *topic_ids: "any")
+
+
+def _topic_id_of_the_log(patch: Patch) -> None:
+    changes = Checkpoints._changes
+
+    def of_any_topic(self: Checkpoints, newest: Manifest, log: Log) -> list[str]:
+        return changes(self, newest, replace(log, topic_id=newest.topic_id))
+
+    patch.setattr(Checkpoints, "_changes", of_any_topic)
+
+
+def _local_store_after_the_commit(patch: Patch) -> None:
+    process = Joiner.process
+
+    def keeps_at_once(self: Joiner, batch: Batch) -> list[Output]:
+        outputs = process(self, batch)
+        self._store.commit()
+        return outputs
+
+    patch.setattr(Joiner, "process", keeps_at_once)
+
+
+def _epoch_of_the_local_store(patch: Patch) -> None:
+    continues = Joiner._continues
+
+    def of_any_epoch(self: Joiner, local: Any, place: Any, *more: Any) -> bool:
+        return continues(self, msgspec.structs.replace(local, epoch=place.epoch), place, *more)
+
+    patch.setattr(Joiner, "_continues", of_any_epoch)
+
+
+def _counts_ride_in_the_metadata(patch: Patch) -> None:
+    recovered = Joiner.recovered
+
+    def counts_what_is_read_again(self: Joiner) -> None:
+        counts = [dict(lane.join.state.counts) for lane in self._lanes.values()]
+        recovered(self)
+        for lane, counted in zip(self._lanes.values(), counts, strict=True):
+            lane.join.state.counts = counted
+
+    patch.setattr(Joiner, "recovered", counts_what_is_read_again)
+
+
+def _pairwise_eviction(patch: Patch) -> None:
+    def one_clock_for_both(self: PartitionJoin, time: int) -> None:
+        self.state.predictions_clock = max(self.state.predictions_clock, time)
+        self.state.labels_clock = max(self.state.labels_clock, time)
+
+    patch.setattr(PartitionJoin, "_tick_predictions", one_clock_for_both)
+    patch.setattr(PartitionJoin, "_tick_labels", one_clock_for_both)
+
+
+def _what_stands_behind(patch: Patch) -> None:
+    patch.setattr(PartitionJoin, "_next_use", lambda self, key, entry: None)
+
+
+def _least_place(patch: Patch) -> None:
+    places = Learner.places
+
+    def forgets(self: Learner, read: Positions) -> Mapping[Any, Place]:
+        self._least_place = 0
+        return places(self, read)
+
+    patch.setattr(Learner, "places", forgets)
+
+
+def _create_only(patch: Patch) -> None:
+    put_new = MemoryBackend.put_new
+
+    def overwrites(self: WatchedBackend, name: str, data: bytes) -> None:
+        try:
+            put_new(self, name, data)
+        except AlreadyExists:
+            self.delete(name)
+            put_new(self, name, data)
+
+    patch.setattr(MemoryBackend, "put_new", overwrites)
+
+
+LEARNED_OTHERWISE = ("learned more, or less", "learned others", "goes past a lane", "no complaint")
+LOST = ("a pair is lost", "another state")
+GUARDS: Mapping[str, tuple[Callable[[Patch], None], Sequence[str]]] = {
+    "lane sequence": (_lane_sequence, LEARNED_OTHERWISE),
+    "remembered ids": (_remembered_ids, LEARNED_OTHERWISE),
+    "topic id of predictions and labels": (_topic_id_of_inputs, LOST),
+    "topic id of the log": (_topic_id_of_the_log, ("a topic made again was not noticed", *LEARNED_OTHERWISE)),
+    "local store after the commit": (_local_store_after_the_commit, LOST),
+    "epoch of the local store": (_epoch_of_the_local_store, LOST),
+    "counts ride in the metadata": (_counts_ride_in_the_metadata, LOST),
+    "pairwise eviction": (_pairwise_eviction, LOST),
+    "what stands behind a use": (_what_stands_behind, LOST),
+    "least place": (_least_place, ("went back",)),
+    "create-only versions": (_create_only, ("announced as another",)),
+}
+
+
+def _find_out(schedules: int) -> None:
+    machine.run(schedules, seed=1, phases=(Phase.generate,), report_multiple_bugs=False, print_blob=False)
+
+
+@pytest.mark.parametrize("guard", GUARDS)
+def test_without_a_guard_the_schedules_go_red(guard: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    take_out, says = GUARDS[guard]
+    monkeypatch.setattr(machine.Schedule, "always_rough", True)
+    with monkeypatch.context() as patch:
+        take_out(patch)
+        with pytest.raises(AssertionError) as caught:
+            _find_out(SCHEDULES)
+    assert any(words in str(caught.value) for words in says), caught.value
+    print(guard, machine.Schedule.tallies["schedules"], str(caught.value).splitlines()[0])
+
+
+def test_with_all_guards_in_place_they_stay_green(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine.Schedule, "always_rough", True)
+    _find_out(100)
