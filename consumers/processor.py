@@ -90,14 +90,11 @@ class Start:
         If given and below `live`: records from here up to `live` go through `recover` first.
     recover_since
         The same, named by broker time in ms.
-    anew
-        What the group has committed there counts no more: its place may go back to `live`.
     """
 
     live: int
     recover_from: int | None = None
     recover_since: int | None = None
-    anew: bool = False
 
 
 class Processor(Protocol):

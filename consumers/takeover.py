@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from kafka import TopicPartition
@@ -61,8 +61,6 @@ class Takeover:
     def run(self, assigned: Sequence[Partition]) -> Assignment:
         """Bring the processor to where the group stands, and leave each partition at its first live record.
 
-        Returns what the processor was told, but no committed place where it begins anew.
-
         Raises
         ------
         Interrupted
@@ -76,8 +74,7 @@ class Takeover:
         for partition, start in starts.items():
             self.consumer.seek(TopicPartition(*partition), start.live)
         resume(self.consumer, starts)
-        anew = {partition: None for partition, start in starts.items() if start.anew}
-        return replace(assignment, committed={**assignment.committed, **anew})
+        return assignment
 
     def _check(self) -> None:
         if not self.goes_on():
