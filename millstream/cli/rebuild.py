@@ -44,7 +44,7 @@ class History:
     """Leave out events with FEATURE=VALUE; of several, those with all."""
 
     labels_from: str | None = None
-    """Leave out what labels taught that came from then on: 2026-05-01T12:00, 6h (ago), or ms since 1970."""
+    """Leave out what labels taught that came from then on: 2026-05-01T12:00, 06:00, 6h (ago), or ms."""
 
     labels_to: str | None = None
     """... and before then [default: now]."""
@@ -110,8 +110,8 @@ def rebuild(
     edits = history.edits()
     settings, loaded = where.settings(), load_stream(stream)
     names, cluster = settings.names(loaded.stream.name), settings.cluster()
-    store = open_store(settings.models, settings.keys, sign=True)
     base = None if from_ is None else parsed(from_, names.stream)
+    store = open_store(settings.models, settings.keys, sign=True)
     with filling_in(stream), Workshop(loaded, cluster, names, store, _say) as workshop:
         with Bar("offsets") as bar:
             made = workshop.rebuild(Wish(edits, base, to), bar.show)
@@ -143,8 +143,8 @@ def adopt_(
 
     settings, loaded = where.settings(), load_stream(stream)
     names, cluster = settings.names(loaded.stream.name), settings.cluster()
-    store = open_store(settings.models, settings.keys, sign=False)
     wanted = parsed(version, names.stream)
+    store = open_store(settings.models, settings.keys, sign=False)
     with filling_in(stream), Workshop(loaded, cluster, names, store, _say) as workshop:
         workshop.insist_on_adoptable(wanted)
         update = decide(cluster, names, wanted, why)
