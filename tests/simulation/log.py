@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from consumers.processor import Assignment, Output, Partition, Place, Processor
+from consumers.processor import Anew, Assignment, Output, Partition, Place, Processor
 
 
 class LoggedRecord(NamedTuple):
@@ -134,6 +134,7 @@ class SimulatedLoop:
         self._crash = crash
         self._clock = clock or (lambda: log.now)
         self._read: dict[Partition, int] = {}
+        self._share = share
         self.settle(share)
 
     def _die_if(self, place: str) -> None:
@@ -148,7 +149,7 @@ class SimulatedLoop:
             for partition in sorted(log.records)
             if partition.topic in self._processor.topics and (share is None or partition.partition in share)
         ]
-        self._read = {}
+        self._read, self._share = {}, share
         log.own(self._group, assigned, self)
         committed = {partition: log.places.get((self._group, partition)) for partition in assigned}
         starts = self._processor.assigned(
@@ -160,7 +161,7 @@ class SimulatedLoop:
             )
         )
         for partition, start in starts.items():
-            if start.anew:
+            if start.back:
                 log.places.pop((self._group, partition), None)
             behind = start.recover_from
             if start.recover_since is not None:
@@ -187,9 +188,13 @@ class SimulatedLoop:
                 batch[partition] = found
                 self._read[partition] = start + len(found)
         self._die_if("polled")
-        outputs = processor.process(batch) if batch else []
-        self._die_if("processed")
-        outputs += processor.tick(self._clock())
+        try:
+            outputs = processor.process(batch) if batch else []
+            self._die_if("processed")
+            outputs += processor.tick(self._clock())
+        except Anew:
+            self.settle(self._share)
+            return
         places = processor.places(dict(self._read))
         self._die_if("before the commit")
         self._commit(outputs, places)
