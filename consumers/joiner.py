@@ -205,7 +205,8 @@ class Joiner:
             beginnings = [assignment.beginnings[partition] for partition in pair]
             epoch += "-" + hashlib.sha256(repr((ids, beginnings)).encode()).hexdigest()[:8]
         self._open(number, _Place(0, epoch, ids, {}), JoinState())
-        return {partition: Start(live=assignment.beginnings[partition]) for partition in pair}
+        back = self._settings.new_epoch
+        return {partition: Start(live=assignment.beginnings[partition], back=back) for partition in pair}
 
     def _resume(
         self,

@@ -329,7 +329,7 @@ class Loop:
             goes_on=lambda: self._turns() and not self._rebalances.happened.is_set(),
         )
         try:
-            assignment = takeover.run(assigned)
+            held = takeover.run(assigned)
         except Interrupted:
             return
         except KafkaError:
@@ -337,7 +337,7 @@ class Loop:
                 return  # it changed again meanwhile: the next turn settles that one
             raise
         self._apply_pauses(consumer)
-        self._last = {partition: place for partition, place in assignment.committed.items() if place is not None}
+        self._last = held
         self._partitions = assigned
         self._unsettled_since = time.monotonic()
         self._last_commit = 0.0 if assigned else time.monotonic()

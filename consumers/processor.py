@@ -94,11 +94,14 @@ class Start:
         If given and below `live`: records from here up to `live` go through `recover` first.
     recover_since
         The same, named by broker time in ms.
+    back
+        The committed place may be beyond `live`: somebody has decided to go on although the log is another.
     """
 
     live: int
     recover_from: int | None = None
     recover_since: int | None = None
+    back: bool = False
 
 
 class Processor(Protocol):

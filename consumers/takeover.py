@@ -58,8 +58,10 @@ class Takeover:
     stall_seconds: float
     goes_on: Callable[[], bool]
 
-    def run(self, assigned: Sequence[Partition]) -> Assignment:
+    def run(self, assigned: Sequence[Partition]) -> dict[Partition, Place]:
         """Bring the processor to where the group stands, and leave each partition at its first live record.
+
+        Returns the places that no commit may go back behind.
 
         Raises
         ------
@@ -74,7 +76,11 @@ class Takeover:
         for partition, start in starts.items():
             self.consumer.seek(TopicPartition(*partition), start.live)
         resume(self.consumer, starts)
-        return assignment
+        return {
+            partition: place
+            for partition, place in assignment.committed.items()
+            if place is not None and not starts[partition].back
+        }
 
     def _check(self) -> None:
         if not self.goes_on():
