@@ -57,6 +57,15 @@ class JoinRules:
         """How long after its prediction an id may still be asked for."""
         return self.label_wait + max(self.label_wait, self.dedup_window)
 
+    @property
+    def read_again(self) -> int:
+        """How far before the older of its clocks a rebuild begins.
+
+        A label that may still be waiting for its prediction is up to a wait older than that clock, and what tells it
+        from one that was counted long ago is the prediction that it came too late for.
+        """
+        return self.label_wait + self.remembered
+
 
 class Emitted(msgspec.Struct, frozen=True, gc=False):
     """One example to write: the prediction's bytes, the label if any, and where both stood."""

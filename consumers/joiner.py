@@ -225,7 +225,7 @@ class Joiner:
             return {partition: Start(live=live, recover_from=behind) for partition, live, behind in starts}
         self._wipe(number)
         self._open(number, place, JoinState(counts=dict(place.counts)))
-        since = max(0, min(place.clock) - self._settings.rules.remembered)
+        since = max(0, min(place.clock) - self._settings.rules.read_again)
         if place.oldest:
             since = min(since, place.oldest)  # after an outage many waits that are over have not been ended yet
         return {partition: Start(live=live, recover_since=since) for partition, live in zip(pair, offsets, strict=True)}

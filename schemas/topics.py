@@ -74,7 +74,7 @@ class Names:
 
 def specs(names: Names, *, partitions: int, label_wait_ms: int) -> list[TopicSpec]:
     """Return how the topics of a stream are to be, for `partitions` of features, predictions and labels."""
-    waits = max(7 * DAY_MS, 2 * label_wait_ms + DAY_MS)
+    waits = max(7 * DAY_MS, 3 * label_wait_ms + DAY_MS)
     # What wraps an event is larger than it: a sender's limit of 1 MB must not become a stage's dead end.
     wide = {"max.message.bytes": str(8 << 20)}
     log_time = {"message.timestamp.type": "LogAppendTime"}
