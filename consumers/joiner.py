@@ -364,8 +364,8 @@ class Joiner:
         for number, lane in self._lanes.items():
             lane.join.advance()
             outputs += self._write(number)
-            if now_ms - lane.last_tick_ms < _TICK_EVERY_MS:
-                continue
+            if 0 <= now_ms - lane.last_tick_ms < _TICK_EVERY_MS:
+                continue  # a clock that was set back is no reason not to
             lane.last_tick_ms = now_ms
             ends = lane.join.oldest_wait_ends()
             if ends is not None and lane.join.state.labels_clock <= ends < now_ms:
@@ -388,7 +388,8 @@ class Joiner:
             local = _Local(self._group, lane.place.epoch, (offsets[0], offsets[1]), asdict(lane.join.state), lane.place)
             self._store.put(_meta_key(number), msgspec.msgpack.encode(local))
         self._agrees = True
-        if self._now_ms >= self._kept_at + _KEEP_EVERY_MS or self._unkept >= _KEEP_EVERY_RECORDS:
+        just_kept = 0 <= self._now_ms - self._kept_at < _KEEP_EVERY_MS
+        if not just_kept or self._unkept >= _KEEP_EVERY_RECORDS:
             self._kept_at, self._unkept = self._now_ms, 0
             self._store.commit()
 
