@@ -86,7 +86,7 @@ def sent(log: MemoryLog, rng: random.Random, events: int, between: Callable[[], 
     predictions, labels = of_the_field(rng, events)
     merged = sorted([(at, 1, name, None) for at, name in predictions] + [(d.at, 0, d.name, d.value) for d in labels])
     for at, _, name, value in merged:
-        log.now = at
+        log.now = max(at, log.now)
         if value is None:
             predict(log, name)
         else:

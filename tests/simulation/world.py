@@ -18,6 +18,7 @@ from simulation.log import Crash, FencedOff, MemoryLog, SimulatedLoop
 
 from consumers.checkpoints import Checkpoints, Definition, Pace
 from consumers.failures import Doubt, Refused
+from consumers.feed import PauseSwitch
 from consumers.join import JoinRules
 from consumers.joiner import Joiner, JoinerSettings
 from consumers.learner import Learner, LearnerSettings
@@ -117,16 +118,13 @@ class WatchedBackend(MemoryBackend):
             raise Crash(place)
 
 
-class Switch:
-    """The learner's `Control`."""
+class Switch(PauseSwitch):
+    """The learner's `Control`: nothing is decided but pauses."""
 
     paused = False
 
     def is_paused(self) -> bool:
         return self.paused
-
-    def protected(self) -> set[VersionId]:
-        return set()
 
 
 @dataclass
@@ -165,7 +163,7 @@ class World:
         self.checkpoints = Checkpoints(self.store, Definition("sim", "d", "c"), self.learning, Retention(last=10_000))
         self.disks = [MemoryStore(), MemoryStore()]
         self.groups = {role: Group(role) for role in ROLES}
-        self.control = Switch()
+        self.control = Switch("sim")
         self.tally: Counter[str] = Counter()
         self.stopped = ""
         self.said: list[str] = []
