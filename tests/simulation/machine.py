@@ -9,7 +9,14 @@ from unittest import mock
 import hypothesis
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from simulation import oracle
 from simulation.world import GO_ON, MODELS, PARTITIONS, PLACES, ROLES, WAIT, Clock, Fate, World
 
@@ -30,9 +37,7 @@ _STRANGE = (
 _PACES = st.sampled_from([(9, 9), (3, 3), (1, 5), (9, 0), (0, 9)])
 _HOUR, _DAY = 3_600_000, 86_400_000
 _SKEWS = (0, _HOUR, -_HOUR, _DAY, -_DAY)
-_BAD_TURNS = [
-    (role, Fate(what, place)) for role in ROLES for place in PLACES[role] for what in ("die", "die", "sleep")
-]
+_BAD_TURNS = [(role, Fate(what, place)) for role in ROLES for place in PLACES[role] for what in ("die", "die", "sleep")]
 _TURNS = [*_BAD_TURNS, *((role, GO_ON) for role, _ in _BAD_TURNS)]
 
 
@@ -46,8 +51,11 @@ class Schedule(RuleBasedStateMachine):
         super().__init__()
         self.steps = 0
         self.world = World()
-        self._patched = mock.patch.object(learner, "time", Clock(lambda: self.world.clock()))
+        self._patched = mock.patch.object(learner, "time", Clock(self._now))
         self._patched.start()
+
+    def _now(self) -> int:
+        return self.world.clock()
 
     @initialize(
         model=st.sampled_from(sorted(MODELS)),

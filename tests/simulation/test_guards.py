@@ -23,7 +23,7 @@ from model_store import AlreadyExists, Manifest, MemoryBackend
 from schemas.events import Lane
 
 Patch = pytest.MonkeyPatch
-SCHEDULES = 400  # most are found out within a few dozen
+SCHEDULES = 400  # at most; it is found out within a few dozen
 
 
 def _lane_sequence(patch: Patch) -> None:
@@ -122,38 +122,39 @@ def _create_only(patch: Patch) -> None:
 
 
 LEARNED_OTHERWISE = ("learned more, or less", "learned others", "goes past a lane", "no complaint")
-LOST = ("a pair is lost", "another state")
-GUARDS: Mapping[str, tuple[Callable[[Patch], None], Sequence[str]]] = {
-    "lane sequence": (_lane_sequence, LEARNED_OTHERWISE),
-    "remembered ids": (_remembered_ids, LEARNED_OTHERWISE),
-    "topic id of predictions and labels": (_topic_id_of_inputs, LOST),
-    "topic id of the log": (_topic_id_of_the_log, ("a topic made again was not noticed", *LEARNED_OTHERWISE)),
-    "local store after the commit": (_local_store_after_the_commit, LOST),
-    "epoch of the local store": (_epoch_of_the_local_store, LOST),
-    "counts ride in the metadata": (_counts_ride_in_the_metadata, LOST),
-    "pairwise eviction": (_pairwise_eviction, LOST),
-    "what stands behind a use": (_what_stands_behind, LOST),
-    "least place": (_least_place, ("went back",)),
-    "create-only versions": (_create_only, ("announced as another",)),
+LOST = ("a pair is lost", "another state", "a pair is joined twice", "does not come to rest")
+NOT_NOTICED = ("a topic made again was not noticed", *LEARNED_OTHERWISE)
+# How it is taken out, a seed with which that is soon found out, and what is said then.
+GUARDS: Mapping[str, tuple[Callable[[Patch], None], int, Sequence[str]]] = {
+    "lane sequence": (_lane_sequence, 0, LEARNED_OTHERWISE),
+    "remembered ids": (_remembered_ids, 1, LEARNED_OTHERWISE),
+    "topic id of predictions and labels": (_topic_id_of_inputs, 0, LOST),
+    "topic id of the log": (_topic_id_of_the_log, 0, NOT_NOTICED),
+    "local store after the commit": (_local_store_after_the_commit, 0, LOST),
+    "epoch of the local store": (_epoch_of_the_local_store, 9, LOST),
+    "counts ride in the metadata": (_counts_ride_in_the_metadata, 0, LOST),
+    "pairwise eviction": (_pairwise_eviction, 2, LOST),
+    "what stands behind a use": (_what_stands_behind, 2, LOST),
+    "least place": (_least_place, 0, ("went back",)),
+    "create-only versions": (_create_only, 1, ("announced as another",)),
 }
 
 
-def _find_out(schedules: int) -> None:
-    machine.run(schedules, seed=1, phases=(Phase.generate,), report_multiple_bugs=False, print_blob=False)
+def _run(schedules: int, seed: int) -> None:
+    machine.run(schedules, seed=seed, phases=(Phase.generate,), print_blob=False)
 
 
 @pytest.mark.parametrize("guard", GUARDS)
-def test_without_a_guard_the_schedules_go_red(guard: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    take_out, says = GUARDS[guard]
+def test_without_a_guard_a_schedule_goes_red(guard: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    take_out, seed, says = GUARDS[guard]
     monkeypatch.setattr(machine.Schedule, "always_rough", True)
-    with monkeypatch.context() as patch:
-        take_out(patch)
-        with pytest.raises(AssertionError) as caught:
-            _find_out(SCHEDULES)
+    take_out(monkeypatch)
+    with pytest.raises(AssertionError) as caught:
+        _run(SCHEDULES, seed)
     assert any(words in str(caught.value) for words in says), caught.value
-    print(guard, machine.Schedule.tallies["schedules"], str(caught.value).splitlines()[0])
 
 
-def test_with_all_guards_in_place_they_stay_green(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("seed", sorted({seed for _, seed, _ in GUARDS.values()}))
+def test_with_all_guards_in_place_none_does(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine.Schedule, "always_rough", True)
-    _find_out(100)
+    _run(25, seed)

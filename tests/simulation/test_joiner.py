@@ -281,6 +281,29 @@ def test_an_id_that_is_used_again_later_is_joined_each_time_however_the_topics_a
     assert_lanes_have_no_gaps(log)
 
 
+def test_a_label_that_came_too_late_is_not_taken_for_one_that_waits_when_the_store_is_rebuilt() -> None:
+    log = make_log()
+    at = partition_of("a", PARTITIONS)
+    others = (name for name in map("b{}".format, range(99)) if partition_of(name, PARTITIONS) == at)
+
+    def time_passes(milliseconds: int) -> None:
+        log.now += milliseconds
+        predict(log, next(others))
+        log.append(Output(NAMES.topic("labels"), at, None, codec.TICK.encode({"written_by": "test"})))
+
+    predict(log, "a")
+    label(log, "a")
+    log.now += WAIT + 2000
+    label(log, "a")
+    time_passes(WAIT - 1000)
+    drain(log, MemoryStore())
+    store = MemoryStore()
+    drain(log, store)
+    time_passes(3 * WAIT)
+    told = counts(drain(log, store), log)
+    assert {state: told[state] for state in LABEL_STATES if told[state]} == {"joined": 1, "late": 1}
+
+
 def test_waits_that_ended_long_ago_are_ended_though_the_store_is_lost_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -6,7 +6,6 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import msgspec
 import pytest
 from simulation.log import MemoryLog, SimulatedLoop
 from simulation.reference import Joins, joins
@@ -33,9 +32,7 @@ SKEWS = (HOUR, -HOUR, DAY, -DAY)
 
 
 def expected(log: MemoryLog, **changes: object) -> Joins:
-    return joins(
-        log.read(NAMES.topic("predictions")), log.read(NAMES.topic("labels")), rules(**changes), PARTITIONS
-    )
+    return joins(log.read(NAMES.topic("predictions")), log.read(NAMES.topic("labels")), rules(**changes), PARTITIONS)
 
 
 def told(joiner: object, log: MemoryLog) -> dict[str, int]:
@@ -131,7 +128,7 @@ def turns(log: MemoryLog, store: MemoryStore, skews: list[int], **changes: objec
     """Let one joiner work a second for each of the skews of its machine's clock."""
     skew = [0]
     loop = SimulatedLoop(log, GROUP, make_joiner(store, **changes), clock=lambda: log.now + skew[0])
-    for skew[0] in skews:  # noqa: B020 - the clock reads it
+    for skew[0] in skews:
         log.now += 1000
         loop.step({NAMES.topic("predictions"): 9, NAMES.topic("labels"): 9})
 

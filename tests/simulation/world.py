@@ -284,9 +284,10 @@ class World:
         self.tally["crashes"] += isinstance(error, Crash)
         self.tally["zombies refused"] += isinstance(error, FencedOff)
         self.groups[role].loops[member] = None
-        if isinstance(error, Refused):
-            assert role == "learner", error
+        if isinstance(error, Refused) and role == "learner":
             self.stopped = str(error)
+        elif isinstance(error, Refused):  # it was given another share meanwhile; the next start says --new-epoch
+            assert self._inputs_are_others(), error
 
     def _start(self, role: str, member: int, new_epoch: bool = False) -> SimulatedLoop:
         processor = self._processor(role, member, new_epoch)
@@ -294,10 +295,13 @@ class World:
         try:
             return SimulatedLoop(self.log, NAMES.group(role), processor, self._reached, share, self.clock)
         except Refused as error:
-            if role != "joiner" or new_epoch or not self.remade & {TOPIC["predictions"], TOPIC["labels"]}:
+            if role != "joiner" or new_epoch or not self._inputs_are_others():
                 raise
             self.tally["refused topics"] += "--new-epoch fresh" in str(error)
             return self._start(role, member, new_epoch=True)
+
+    def _inputs_are_others(self) -> bool:
+        return bool(self.remade & {TOPIC["predictions"], TOPIC["labels"]})
 
     def _processor(self, role: str, member: int, new_epoch: bool) -> Processor:
         if role == "predictor":
