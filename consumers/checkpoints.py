@@ -23,7 +23,7 @@ from model_store import (
     StoreError,
     VersionId,
     WrongLibraries,
-    dumps,
+    dump,
 )
 from model_store import (
     Refused as StoreRefused,
@@ -162,8 +162,8 @@ class Checkpoints:
         StoreUnavailable
             Where the store cannot take it; nothing half-written is visible.
         """
-        model, state = dumps(learning.model.model), dumps(learning.dump())
-        sizes = {"model_bytes": len(model), "state_bytes": len(state)}
+        model, state = dump(learning.model.model), dump(learning.dump())
+        sizes = {"model_bytes": model.size, "state_bytes": state.size}
         draft = self._draft(learning, epoch, offset, log, parent, reason, now_ms, sizes)
         try:
             written = self._store.publish(draft, {MODEL_FILE: model, STATE_FILE: state})
@@ -287,8 +287,8 @@ class Checkpoints:
         for version in reversed(self._store.versions(self._definition.model)):
             try:
                 manifest = self._store.manifest(version)
-                self._store.read(manifest, STATE_FILE)
-                self._store.read(manifest, MODEL_FILE)
+                self._store.check(manifest, STATE_FILE)
+                self._store.check(manifest, MODEL_FILE)
             except WrongLibraries as error:
                 raise Refused(str(error)) from error
             except (StoreRefused, NotFound, Damaged) as error:

@@ -155,5 +155,5 @@ def usable(store: ModelStore, version: VersionId) -> Manifest:
         )
     manifest = store.manifest(version)
     for file in manifest.files:
-        store.read(manifest, file)
+        store.check(manifest, file)
     return manifest

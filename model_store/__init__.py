@@ -1,6 +1,8 @@
 """Where a model version lives: signed manifests, data objects, restricted loading, retention."""
 
+from model_store.address import below, is_object_store, open_backend
 from model_store.backends import Backend, FolderBackend, MemoryBackend
+from model_store.blobs import Blob
 from model_store.errors import (
     AlreadyExists,
     BadSignature,
@@ -16,7 +18,7 @@ from model_store.errors import (
 )
 from model_store.libraries import libraries
 from model_store.manifest import Draft, FileRef, Manifest
-from model_store.restricted import dumps, globals_in, loads
+from model_store.restricted import dump, dumps, globals_in, loads
 from model_store.retention import Retention
 from model_store.signing import KeyProblem, Signer, Trust
 from model_store.store import ModelStore, Pruned, as_json, open_store
@@ -26,6 +28,7 @@ __all__ = [
     "AlreadyExists",
     "Backend",
     "BadSignature",
+    "Blob",
     "CannotPickle",
     "Damaged",
     "Draft",
@@ -49,9 +52,13 @@ __all__ = [
     "VersionId",
     "WrongLibraries",
     "as_json",
+    "below",
+    "dump",
     "dumps",
     "globals_in",
+    "is_object_store",
     "libraries",
     "loads",
+    "open_backend",
     "open_store",
 ]
