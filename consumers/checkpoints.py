@@ -260,6 +260,9 @@ class Checkpoints:
             raise Refused(f"{'; '.join(changed)}. Start the learner (or `millstream run`) once with {_WAYS}")
         if changed and new_epoch is not None:
             return self._begin_epoch(newest, log, new_epoch)
+        if newest.topic_id != log.topic_id:
+            # A restored copy, the same records at the same offsets: the model goes on, in an epoch that says so.
+            return self._begin_epoch(newest, log, new_epoch or "keep")
         try:
             learning = self.load(newest)
         except Refused:
@@ -280,7 +283,14 @@ class Checkpoints:
             before = self._store.manifest(parent)
         except StoreError:
             return 0  # it is gone, and so cannot be what serves
-        return before.offset if before.topic_id == log.topic_id else 0
+        return before.offset if self._same_log(before, log) else 0
+
+    def _same_log(self, manifest: Manifest, log: Log) -> bool:
+        """Tell whether a version learned from this log, or from one that this is a copy of."""
+        try:
+            return self._store.is_log(manifest, log.topic_id)
+        except StoreRefused as error:
+            raise Refused(f"what is said of the examples topic cannot be believed: {error}") from error
 
     def _newest_good(self, say: Callable[[str], None]) -> Manifest | None:
         """Return the newest version whose files are what its signature says."""
@@ -308,7 +318,7 @@ class Checkpoints:
             changed.append(f"the model's definition is not the one that version {version} was made from")
         if newest.contract != self._definition.contract:
             changed.append(f"the feature contract or the target is not the one of version {version}")
-        if newest.topic_id != log.topic_id:
+        if not self._same_log(newest, log):
             changed.append(f"the examples topic is not the one that version {version} learned from")
         elif newest.offset > log.end:
             changed.append(f"the examples log ends at {log.end}, before offset {newest.offset} of version {version}")
@@ -338,7 +348,7 @@ class Checkpoints:
 
     def _begin_epoch(self, newest: Manifest, log: Log, how: NewEpoch) -> Resumed:
         epoch, parent = newest.version.epoch + 1, newest.version
-        same_log = newest.topic_id == log.topic_id and log.beginning <= newest.offset <= log.end
+        same_log = self._same_log(newest, log) and log.beginning <= newest.offset <= log.end
         if how == "replay" or (how == "fresh" and not same_log):
             note = f"epoch {epoch} begins: a new model learns the log from {log.beginning}"
             behind = newest.offset if same_log else 0

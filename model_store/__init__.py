@@ -17,6 +17,7 @@ from model_store.errors import (
     WrongLibraries,
 )
 from model_store.libraries import libraries
+from model_store.log_copies import LogCopy
 from model_store.manifest import Draft, FileRef, Manifest
 from model_store.restricted import dump, dumps, globals_in, loads
 from model_store.retention import Retention
@@ -37,6 +38,7 @@ __all__ = [
     "InvalidName",
     "InvalidVersion",
     "KeyProblem",
+    "LogCopy",
     "Manifest",
     "MemoryBackend",
     "ModelStore",

@@ -6,6 +6,7 @@ A pickle of 300 MB held as one object would be so much memory on top of the mode
 from __future__ import annotations
 
 import hashlib
+import io
 import mmap
 import os
 import tempfile
@@ -92,6 +93,11 @@ class Blob:
             self._file.flush()
             self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
         return self._map
+
+    def reader(self) -> IO[bytes]:
+        """Return a file over the bytes, from their beginning."""
+        path = self.path
+        return io.BytesIO(bytes(self.contents())) if path is None else path.open("rb")
 
     def close(self) -> None:
         """Let go of the file."""

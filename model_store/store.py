@@ -21,8 +21,9 @@ from model_store.backends import Backend
 from model_store.blobs import Blob
 from model_store.breath import Breath, no_breath
 from model_store.contents import Content, Leftovers, objects_of
-from model_store.errors import AlreadyExists, BadSignature, Damaged, NotFound, Refused, StoreError
+from model_store.errors import AlreadyExists, BadSignature, Damaged, InvalidName, NotFound, Refused, StoreError
 from model_store.libraries import check_libraries, libraries
+from model_store.log_copies import LogCopy, copy_bytes, copy_signed_bytes, read_copy
 from model_store.manifest import (
     Draft,
     FileRef,
@@ -40,6 +41,7 @@ from model_store.versions import VersionId, check_model
 
 _MOST_MANIFEST_BYTES: Final = 16 << 20
 _MOST_MODEL_BYTES: Final = 1 << 30
+_MOST_COPIES: Final = 100  # of copies
 _VERSION_PLACE: Final = re.compile(r"([a-z0-9-]+)/versions/([0-9]{6})/([0-9]{15})\.json")
 _PIN_PLACE: Final = re.compile(r"[a-z0-9-]+/pins/([0-9]{6})-([0-9]{15})")
 
@@ -135,6 +137,45 @@ class ModelStore:
             return False
         return found.hexdigest() == sha256
 
+    def adopt(self, sealed: bytes, blobs: Callable[[FileRef], Blob]) -> bool:
+        """Take over a version that another store has, as it was signed; tell whether it was not here before.
+
+        Its signature, and size and hash of all its files, are checked before anything is written.
+
+        Raises
+        ------
+        Refused
+            Where one of them is not right.
+        AlreadyExists
+            Where another version has this name; nothing was changed.
+        """
+        manifest = self.opened(sealed)
+        place = _place(manifest.version)
+        if self._has(place, sealed):
+            return False
+        found = {name: blobs(ref) for name, ref in manifest.files.items()}
+        for name, blob in found.items():
+            ref = manifest.files[name]
+            if ref.size > self._cap or (blob.size, blob.sha256) != (ref.size, ref.sha256):
+                raise Damaged(f"file {name!r} of version {manifest.version} is not what its manifest says")
+        for blob in found.values():
+            self._put_object(manifest.version.model, blob.sha256, blob)
+        try:
+            self._backend.put_new(place, sealed)
+        except AlreadyExists:
+            self._has(place, sealed)
+            return False
+        return True
+
+    def _has(self, place: str, sealed: bytes) -> bool:
+        try:
+            there = self._backend.get(place, _MOST_MANIFEST_BYTES)
+        except NotFound:
+            return False
+        if there != sealed:
+            raise AlreadyExists(f"{place} is there already and is another version: nothing is overwritten")
+        return True
+
     # --- reading -----------------------------------------------------------------------------------
 
     def versions(self, model: str, epoch: int | None = None) -> list[VersionId]:
@@ -162,21 +203,26 @@ class ModelStore:
         ------
         NotFound, Refused
         """
-        data = self._sealed(version)
+        data = self.sealed(version)
         if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
             raise Damaged(f"version {version} is not the one that was announced")
         return self._verified(version, data)
 
-    def _sealed(self, version: VersionId) -> bytes:
+    def sealed(self, version: VersionId) -> bytes:
+        """Return the file of a version as it is, nothing of it checked. NotFound."""
         try:
             return self._backend.get(_place(version), _MOST_MANIFEST_BYTES)
         except NotFound:
             raise NotFound(f"model {version.model} has no version {version}") from None
 
-    def _verified(self, version: VersionId, data: bytes) -> Manifest:
+    def opened(self, data: bytes) -> Manifest:
+        """Return the manifest in a version's file that came from elsewhere, its signature checked. Refused."""
         body, key_id, signature = unseal(data)
         self._trust.verify(key_id, signature, signed_bytes(body, key_id))
-        manifest = decode_manifest(body)
+        return decode_manifest(body)
+
+    def _verified(self, version: VersionId, data: bytes) -> Manifest:
+        manifest = self.opened(data)
         if manifest.version != version:
             signed = f"{manifest.version} of model {manifest.version.model}"
             raise BadSignature(f"what stands at version {version} of model {version.model} was signed as {signed}")
@@ -184,7 +230,7 @@ class ModelStore:
 
     def manifest_sha256(self, version: VersionId) -> str:
         """Return the hash of a version's file, as announcements carry it."""
-        return hashlib.sha256(self._sealed(version)).hexdigest()
+        return hashlib.sha256(self.sealed(version)).hexdigest()
 
     def read(self, manifest: Manifest, file: str) -> bytes:
         """Return the bytes of a file of a version, size and hash checked. NotFound; Damaged."""
@@ -247,6 +293,42 @@ class ModelStore:
             check(loaded)
         return loaded
 
+    # --- logs --------------------------------------------------------------------------------------
+
+    def note_copy(self, copy: LogCopy) -> None:
+        """Write, signed, that a topic is a copy of another. Again is fine. StoreError; StoreUnavailable."""
+        if self._signer is None:
+            raise StoreError("this process has no signing key and says nothing about logs")
+        body, key_id = copy_bytes(copy), self._signer.key_id
+        sealed = seal(body, key_id, self._signer.sign(copy_signed_bytes(body, key_id)))
+        with contextlib.suppress(AlreadyExists):
+            self._backend.put_new(_copy(copy.model, copy.copy), sealed)
+
+    def log_copy(self, model: str, topic_id: str) -> LogCopy | None:
+        """Return what a topic is a copy of, its signature checked; `None` where it is none. Refused."""
+        check_model(model)
+        try:
+            data = self._backend.get(_copy(model, topic_id), _MOST_MANIFEST_BYTES)
+        except (NotFound, InvalidName):
+            return None
+        body, key_id, signature = unseal(data)
+        self._trust.verify(key_id, signature, copy_signed_bytes(body, key_id))
+        copy = read_copy(body)
+        if (copy.model, copy.copy) != (model, topic_id):
+            raise BadSignature(f"what stands for log {topic_id} was signed for another")
+        return copy
+
+    def is_log(self, manifest: Manifest, topic_id: str) -> bool:
+        """Tell whether a topic has, at the same offsets, all that a version had learned. Refused."""
+        for _ in range(_MOST_COPIES):
+            if topic_id == manifest.topic_id:
+                return True
+            copy = self.log_copy(manifest.version.model, topic_id)
+            if copy is None or manifest.offset > copy.end:
+                return False
+            topic_id = copy.original
+        return False
+
     # --- keeping and forgetting --------------------------------------------------------------------
 
     def pin(self, version: VersionId) -> None:
@@ -304,7 +386,7 @@ class ModelStore:
         return contents
 
     def _content(self, version: VersionId) -> Content:
-        data = self._sealed(version)
+        data = self.sealed(version)
         try:
             return Content.of(self._verified(version, data))
         except Refused:
@@ -317,6 +399,10 @@ def _place(version: VersionId) -> str:
 
 def _pin(version: VersionId) -> str:
     return f"{version.model}/pins/{version.epoch:06d}-{version.examples:015d}"
+
+
+def _copy(model: str, topic_id: str) -> str:
+    return f"{model}/logs/{topic_id}.json"
 
 
 def _object(model: str, sha256: str) -> str:

@@ -131,5 +131,6 @@ def published_by(store: ModelStore, of: VersionId, name: str, number: int) -> Ma
             return store.publish(draft(of, cpu=name), {"model": dumps({"by": name, "number": number})})
         except StoreUnavailable:
             continue
-        except AlreadyExists:
-            return store.manifest(of)
+        except AlreadyExists as error:
+            if error.manifest is not None:
+                return error.manifest
