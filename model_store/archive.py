@@ -7,6 +7,7 @@ import io
 import os
 import re
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final
@@ -35,21 +36,17 @@ def export_version(store: ModelStore, version: VersionId, file: Path) -> Manifes
     """
     sealed = store.sealed(version)
     manifest = store.opened(sealed)
-    scratch = file.with_name(f".{file.name}.part")
     try:
-        with scratch.open("xb") as out:
+        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.") as out:
             _write(store, manifest, sealed, out)
             out.flush()
+            os.fchmod(out.fileno(), 0o644)  # signed and not secret
             os.fsync(out.fileno())
-        os.link(scratch, file)  # fails where the name is taken
+            os.link(out.name, file)  # fails where the name is taken
     except FileExistsError as error:
-        taken = scratch if error.filename == str(scratch) and not file.exists() else file
-        raise StoreError(f"{taken} is there already: nothing is overwritten") from error
+        raise StoreError(f"{file} is there already: nothing is overwritten") from error
     except OSError as error:
         raise StoreError(f"{file} cannot be written: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            scratch.unlink()
     return manifest
 
 

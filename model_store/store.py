@@ -77,6 +77,11 @@ class ModelStore:
         self._known: dict[VersionId, Content] = {}
         self._leftovers = Leftovers()
 
+    @property
+    def trust(self) -> Trust:
+        """Whose signatures count."""
+        return self._trust
+
     # --- writing -----------------------------------------------------------------------------------
 
     def publish(self, draft: Draft, files: Mapping[str, bytes | Blob]) -> Manifest:
@@ -317,6 +322,13 @@ class ModelStore:
         if (copy.model, copy.copy) != (model, topic_id):
             raise BadSignature(f"what stands for log {topic_id} was signed for another")
         return copy
+
+    def copy_marks(self, target: ModelStore, model: str) -> None:
+        """Copy what is said of a model beside its versions: pins, and what logs are copies of."""
+        for folder in ("pins", "logs"):
+            for name in self._backend.names(f"{model}/{folder}"):
+                with contextlib.suppress(AlreadyExists, NotFound):
+                    target._backend.put_new(name, self._backend.get(name, _MOST_MANIFEST_BYTES))
 
     def is_log(self, manifest: Manifest, topic_id: str) -> bool:
         """Tell whether a topic has, at the same offsets, all that a version had learned. Refused."""

@@ -13,7 +13,21 @@ from typing import Any, Final
 
 import cyclopts
 
-from millstream.cli import broker, models, publish, read, roles, run_all, status, streams, topics, trace, versions
+from millstream.cli import (
+    backup,
+    broker,
+    models,
+    moving,
+    publish,
+    read,
+    roles,
+    run_all,
+    status,
+    streams,
+    topics,
+    trace,
+    versions,
+)
 from millstream.settings import SettingsError, read_config
 
 _PACKAGES: Final = frozenset({"schemas", "model_store", "producers", "consumers", "millstream", "streams"})
@@ -42,9 +56,9 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
         suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
-    for part in (run_all, roles, streams, publish, read, trace, models, status, topics, broker):
+    for part in (run_all, roles, streams, publish, read, trace, models, status, backup, topics, broker):
         part.register(app)
-    _ = versions  # adds itself to `models`
+    _ = versions, moving  # add themselves to `models`
     return app
 
 

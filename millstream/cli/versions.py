@@ -40,8 +40,8 @@ def verify(
 
     settings, loaded = where.settings(), load_stream(stream)
     names, store = settings.names(loaded.stream.name), store_of(settings)
-    wanted = None if version is None else _parsed(version, names.stream)
-    base = None if from_ is None else _parsed(from_, names.stream)
+    wanted = None if version is None else parsed(version, names.stream)
+    base = None if from_ is None else parsed(from_, names.stream)
     with Bar("offsets") as bar, filling_in(stream):
         found = verify_version(loaded, settings.cluster(), names, store, wanted, base, bar.show)
     said: dict[str, Any] = {
@@ -75,7 +75,7 @@ def pin(stream: StreamName, version: VersionName, /, *, why: Why = "", where: Wh
 
     Example: millstream models pin phishing 1/1000 --why "labels look wrong since"
     """
-    _serve(stream, _parsed(version, _stream_name(stream, where)), why, where, json)
+    _serve(stream, parsed(version, stream_name(stream, where)), why, where, json)
 
 
 @app.command
@@ -106,9 +106,9 @@ def rollback(
     from millstream.versions import before, serving_decisions
 
     settings = where.settings()
-    name = _stream_name(stream, where)
+    name = stream_name(stream, where)
     if version is not None:
-        _serve(stream, _parsed(version, name), why, where, json)
+        _serve(stream, parsed(version, name), why, where, json)
         return
     cluster, names = settings.cluster(), settings.names(name)
     with filling_in(stream):
@@ -139,7 +139,7 @@ def _serve(stream: str, version: VersionId | None, why: str, where: Where, as_js
     from schemas.events import Serving
 
     settings = where.settings()
-    name = _stream_name(stream, where)
+    name = stream_name(stream, where)
     cluster, names, store = settings.cluster(), settings.names(name), store_of(settings)
     if version is not None:
         usable(store, version)
@@ -158,7 +158,8 @@ def _serve(stream: str, version: VersionId | None, why: str, where: Where, as_js
         print(f"{name} serves version {version} until `millstream models unpin {stream}`; learning goes on")
 
 
-def _stream_name(stream: str, where: Where) -> str:
+def stream_name(stream: str, where: Where) -> str:
+    """Return the name of the stream that is meant; a mere name where it has versions or topics."""
     from millstream.cli.common import names_of
     from millstream.cli.models import known
 
@@ -167,7 +168,8 @@ def _stream_name(stream: str, where: Where) -> str:
     return name
 
 
-def _parsed(version: str, model: str) -> VersionId:
+def parsed(version: str, model: str) -> VersionId:
+    """Return the version that is named. UsageError."""
     from model_store import InvalidVersion, VersionId
 
     try:
