@@ -154,7 +154,9 @@ class LayoutWriter:
 
     def _send(self, producer: Any, records: Iterable[LogRecord]) -> None:
         futures = [
-            (record, producer.send(self._topic, record.value, record.key, record.headers, 0)) for record in records
+            # The client sends no record without key and value; whoever reads takes one without bytes for the same.
+            (each, producer.send(self._topic, each.value if each.key else each.value or b"", each.key, each.headers, 0))
+            for each in records
         ]
         for record, future in futures:
             found = future.get(timeout=_ACKNOWLEDGED_S).offset
@@ -164,7 +166,7 @@ class LayoutWriter:
 
 
 def _filler(offset: int) -> LogRecord:
-    return LogRecord(offset, 0, None, None, [])
+    return LogRecord(offset, 0, None, b"", [])
 
 
 def _within(work: Callable[[], object]) -> None:

@@ -191,8 +191,12 @@ def _compare(source: Backend, found: Backup, place: Place, show: Show) -> None:
 
 
 def _compare_one(wanted: LogRecord, found: Any) -> None:
-    same = found is not None and (found.offset, found.key, found.value) == (wanted.offset, wanted.key, wanted.value)
-    if not same or [tuple(each) for each in found.headers] != [tuple(each) for each in wanted.headers]:
+    same = found is not None and (found.offset, found.key) == (wanted.offset, wanted.key)
+    if (
+        not same
+        or (found.value or b"") != (wanted.value or b"")
+        or [tuple(each) for each in found.headers] != [tuple(each) for each in wanted.headers]
+    ):
         raise LayoutError(f"offset {wanted.offset} does not hold what it held")
 
 

@@ -110,5 +110,5 @@ def _delete_before(cluster: Cluster, name: str, offset: int) -> None:
 
 def test_a_topic_that_is_not_empty_is_seen_at_the_first_record(cluster: Cluster, prefix: str) -> None:
     copy = original(cluster, topic(cluster, f"{prefix}copy"), [("plain", 1)])
-    with pytest.raises(LayoutError, match="went to offset 1 .* and not to 0"):
+    with pytest.raises(LayoutError, match=r"went to offset 1 .* and not to 0"):
         write_log(cluster, copy, f"{prefix}restore", laid_out([LogRecord(0, 0, None, b"x", [])], 1), lambda at: None)
