@@ -21,7 +21,7 @@ from consumers.local_store import DiskStore, LocalStoreError
 from consumers.loop import Loop, LoopSettings
 from consumers.predictor import Predictor, PredictorSettings
 from consumers.processor import Processor
-from model_store import StoreUnavailable, open_store
+from model_store import StoreUnavailable, is_object_store, open_store
 from schemas.cluster import Cluster, NoBroker, TopicInfo
 from schemas.topics import Names
 
@@ -91,7 +91,7 @@ def run_learner(loaded: LoadedStream, settings: Settings, instance: str, new_epo
     switch = PauseSwitch(stream.name, say=say)
     follower = ModelsTopic(cluster, names.topic("models"), switch.follow, say)
     checkpoints = Checkpoints(store, definition_of(loaded), learning_rules(stream), stream.retention)
-    pace = Pace(stream.checkpoint_every_ms / 1000, stream.checkpoint_examples)
+    pace = Pace(*stream.checkpoint_pace(remote=is_object_store(settings.models)))
     learner = Learner(LearnerSettings(names, pace, new_epoch), checkpoints, switch, say)
     follower.start()
     try:

@@ -1,6 +1,6 @@
 """Where a model version lives: signed manifests, data objects, restricted loading, retention."""
 
-from model_store.address import below, is_object_store, open_backend
+from model_store.address import below, folder_of, is_object_store, open_backend
 from model_store.backends import Backend, FolderBackend, MemoryBackend
 from model_store.blobs import Blob
 from model_store.errors import (
@@ -57,6 +57,7 @@ __all__ = [
     "below",
     "dump",
     "dumps",
+    "folder_of",
     "globals_in",
     "is_object_store",
     "libraries",

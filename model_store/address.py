@@ -47,14 +47,20 @@ def open_backend(address: str | Path) -> Backend:
                 "as s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX"
             )
         return ObjectBackend(checked_url(text))
-    if "://" in text:
-        parts = urlsplit(text)
-        if parts.netloc not in ("", "localhost"):
-            raise StoreError(f"model store {text!r}: a folder is a path or file:///path, on this machine")
-        text = unquote(parts.path)
-    if not text or "\0" in text:
-        raise StoreError(f"model store {text!r}: name a folder, as a path or file:///path")
-    return FolderBackend(Path(text))
+    return FolderBackend(folder_of(text))
+
+
+def folder_of(address: str) -> Path:
+    """Return the folder that an address means, as a path or ``file://``. StoreError where it means none."""
+    folder = address
+    if "://" in address:
+        parts = urlsplit(address)
+        if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
+            raise StoreError(f"model store {_shown(address)!r}: a folder is a path or file:///path, on this machine")
+        folder = unquote(parts.path)
+    if not folder or "\0" in folder:
+        raise StoreError(f"model store {address!r}: name a folder, as a path or file:///path")
+    return Path(folder)
 
 
 def _shown(address: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import cyclopts
@@ -121,13 +120,11 @@ def restore(
 
 def _existing(address: str, stream: str) -> Backend:
     """Return the backend of a backup, without making a folder that is not there."""
-    from urllib.parse import unquote, urlsplit
-
     from millstream.backup import BackupError
-    from model_store import is_object_store, open_backend
+    from model_store import folder_of, is_object_store, open_backend
 
     if not is_object_store(address):
-        folder = Path(unquote(urlsplit(address).path) if "://" in address else address)
+        folder = folder_of(address)
         if not folder.is_dir():
             raise BackupError(f"there is no folder {folder}, and so no backup of {stream} in it")
     return open_backend(address)
