@@ -10,6 +10,7 @@ from typing import Final, Protocol
 import msgspec
 
 from consumers.dead_letters import dead_letter
+from consumers.failures import RoleFailure
 from consumers.outcomes import OutcomeWriter
 from consumers.processor import Assignment, Batch, Output, Partition, Place, Positions, Record, Start
 from consumers.river_model import NO_ANSWER, Answer, RiverModel
@@ -212,6 +213,8 @@ def _check_time(event: Event, record: Record) -> None:
 def _ask(serving: ServedVersion, features: Features) -> Answer:
     try:
         return serving.model.predict(features)
+    except RoleFailure:
+        raise  # of a version in a process of its own that is gone: no answer is known to this event
     except Exception as error:
         if serving.examples == 0:
             # Untrained, some models raise or answer NaN: no prediction yet. As an error the event would

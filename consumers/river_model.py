@@ -74,7 +74,7 @@ class _Classification:
                     if share - share != 0.0:
                         raise ModelError(f"the model answered with a probability of {share}")
                 return Answer(max(shares, key=shares.get), shares)
-        return Answer(_plain(self.model.predict_one(features)), None)
+        return Answer(plain_value(self.model.predict_one(features)), None)
 
     def learn(self, features: Features, label: Scalar | None, weight: float) -> None:
         if weight == 1.0:
@@ -120,7 +120,7 @@ def _finite(value: Any) -> float:
     return number
 
 
-def _plain(value: Any) -> Scalar | None:
+def plain_value(value: Any) -> Scalar | None:
     """Return a numpy scalar as the Python value it stands for."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
@@ -130,4 +130,4 @@ def _plain(value: Any) -> Scalar | None:
 
 def wire_value(value: Scalar | None) -> LabelValue | None:
     """Return a prediction as it goes into an Outcome."""
-    return _plain(value)
+    return plain_value(value)
