@@ -13,6 +13,7 @@ from __future__ import annotations
 import subprocess
 import threading
 import weakref
+from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import cache
 from struct import Struct
@@ -39,7 +40,7 @@ class _Said(msgspec.Struct, frozen=True, array_like=True):
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
-_answers: Final = msgspec.msgpack.Decoder(_Said)
+_answers: Final = msgspec.msgpack.Decoder(list[_Said])
 
 
 class RaisedApart(Exception):  # noqa: N818
@@ -62,13 +63,13 @@ class ModelApart:
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], request: bytes) -> None:
         self.model: Any = None
-        self._lock = threading.Lock()
+        self._ahead: deque[tuple[Features, _Said]] = deque()
         self._process = subprocess.Popen(
             command, env=dict(environment), stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
         )
         self._end = weakref.finalize(self, _end, self._process)
         try:
-            said = self._asked(request)
+            (said,) = self._asked(request)
         except (OSError, EOFError) as error:
             code = self._process.poll()
             raise StoreUnavailable(f"the process that was to load it has ended ({code}): is there memory?") from error
@@ -76,16 +77,27 @@ class ModelApart:
             self._end()
             raise _REASONS.get(said.raised, ModelError)(said.message)
 
+    def ahead(self, several: Sequence[Features]) -> None:
+        """Ask for several at once: on a busy machine the way there and back costs more than the answers."""
+        self._ahead.clear()
+        if several:
+            self._ahead.extend(zip(several, self._answered(several), strict=True))
+
     def predict(self, features: Features) -> Answer:
         """Return the model's answer. Doubt where its process is gone."""
-        try:
-            said = self._asked(_encoder.encode(features))
-        except (OSError, EOFError) as error:
-            code = self._process.poll()
-            raise Doubt(f"the process that answers has ended ({code}): starting anew") from error
+        if not self._ahead or self._ahead[0][0] is not features:
+            self.ahead([features])
+        said = self._ahead.popleft()[1]
         if said.raised:
             raise _raised(said.raised)(said.message)
         return Answer(said.value, None if said.probabilities is None else dict(said.probabilities))
+
+    def _answered(self, several: Sequence[Features]) -> list[_Said]:
+        try:
+            return self._asked(_encoder.encode(several))
+        except (OSError, EOFError) as error:
+            code = self._process.poll()
+            raise Doubt(f"the process that answers has ended ({code}): starting anew") from error
 
     def learn(self, features: Features, label: Scalar | None, weight: float) -> None:
         raise NotImplementedError("a version that serves does not learn")
@@ -94,13 +106,12 @@ class ModelApart:
         """End the process."""
         self._end()
 
-    def _asked(self, frame: bytes) -> _Said:
+    def _asked(self, frame: bytes) -> list[_Said]:
         process = self._process
         assert process.stdin is not None  # noqa: S101
         assert process.stdout is not None  # noqa: S101
-        with self._lock:
-            write_frame(process.stdin, frame)
-            return _answers.decode(read_frame(process.stdout))
+        write_frame(process.stdin, frame)
+        return _answers.decode(read_frame(process.stdout))
 
 
 _REASONS: Final[Mapping[str, type[Exception]]] = {
@@ -134,31 +145,34 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def serve(model: RiverModel, source: IO[bytes], sink: IO[bytes]) -> None:
-    """Answer each frame of features until there are no more."""
+    """Answer each frame of several features with one of as many answers, until there are no more."""
     decoder = msgspec.msgpack.Decoder()
     while True:
         try:
-            frame = read_frame(source)
+            several = decoder.decode(read_frame(source))
         except EOFError:
             return
-        try:
-            answer = model.predict(decoder.decode(frame))
-        except Exception as error:  # noqa: BLE001 - it is raised again where it was asked
-            say_raised(sink, type(error).__name__, str(error))
-            continue
-        shares = answer.probabilities
-        pairs: Any = None if shares is None else [(plain_value(key), float(share)) for key, share in shares.items()]
-        write_frame(sink, _encoder.encode(_Said(plain_value(answer.value), pairs)))
+        write_frame(sink, _encoder.encode([_answer(model, features) for features in several]))
+
+
+def _answer(model: RiverModel, features: Features) -> _Said:
+    try:
+        answer = model.predict(features)
+    except Exception as error:  # noqa: BLE001 - it is raised again where it was asked
+        return _Said(raised=type(error).__name__, message=str(error))
+    shares = answer.probabilities
+    pairs: Any = None if shares is None else [(plain_value(key), float(share)) for key, share in shares.items()]
+    return _Said(plain_value(answer.value), pairs)
 
 
 def say_ready(sink: IO[bytes]) -> None:
     """Answer the request: frames of features may come."""
-    write_frame(sink, _encoder.encode(_Said()))
+    write_frame(sink, _encoder.encode([_Said()]))
 
 
 def say_raised(sink: IO[bytes], kind: str, message: str) -> None:
     """Answer that something was raised."""
-    write_frame(sink, _encoder.encode(_Said(raised=kind or "Exception", message=message)))
+    write_frame(sink, _encoder.encode([_Said(raised=kind, message=message)]))
 
 
 def reason_of(error: BaseException) -> str:

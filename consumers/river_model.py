@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from schemas.events import Features, LabelValue, Scalar
@@ -40,6 +41,9 @@ class RiverModel(Protocol):
 
     model: Any
 
+    def ahead(self, several: Sequence[Features]) -> None:
+        """Take note of what will be asked next, in this order: for those to whom each question is a journey."""
+
     def predict(self, features: Features) -> Answer:
         """Return the model's answer. Whatever the model raises comes out as it is."""
 
@@ -56,7 +60,12 @@ def wrap(model: Any, task: Task) -> RiverModel:
     return _Classification(model)
 
 
-class _Classification:
+class _Here:
+    def ahead(self, several: Sequence[Features]) -> None:
+        """Each is answered when it is asked."""
+
+
+class _Classification(_Here):
     def __init__(self, model: Any) -> None:
         self.model = model
         self._probabilities = True
@@ -83,7 +92,7 @@ class _Classification:
             self.model.learn_one(features, label, w=weight)
 
 
-class _Regression:
+class _Regression(_Here):
     def __init__(self, model: Any) -> None:
         self.model = model
 
@@ -100,7 +109,7 @@ class _Regression:
             self.model.learn_one(features, label, w=weight)
 
 
-class _Anomaly:
+class _Anomaly(_Here):
     """`value` is the score; a label is for measuring, never for learning."""
 
     def __init__(self, model: Any) -> None:

@@ -188,6 +188,16 @@ def _within(work: Callable[[], object]) -> None:
         raise errors[0]
 
 
+def end_open_transaction(cluster: Cluster, transactional_id: str) -> None:
+    """Have the broker end what an interrupted writer has left open.
+
+    Its marker is written to whatever topic has the name by then: on one that was made anew meanwhile, it would take
+    the first record's place.
+    """
+    with closing(cluster.producer(transactional_id=transactional_id)) as producer:
+        _within(producer.init_transactions)
+
+
 def write_log(
     cluster: Cluster,
     topic: str,

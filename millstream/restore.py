@@ -19,7 +19,7 @@ from kafka.errors import KafkaError
 
 from millstream import backup, readers
 from millstream.backup import Backup, BackupError, Show
-from millstream.log_layout import LayoutError, LogRecord, runs, write_log
+from millstream.log_layout import LayoutError, LogRecord, end_open_transaction, runs, write_log
 from model_store import AlreadyExists, Backend, LogCopy, ModelStore
 from model_store.archive import trusted
 from schemas.cluster import Cluster
@@ -111,6 +111,10 @@ def _topic(place: Place) -> str:
     return place.names.topic("examples")
 
 
+def _writer(place: Place) -> str:
+    return place.names.process("restore", "0")
+
+
 def _topic_id(place: Place) -> str:
     return place.cluster.topic_info(_topic(place))[_topic(place)].id
 
@@ -126,6 +130,7 @@ def _copied(store: ModelStore, place: Place, found: Backup) -> LogCopy | None:
 def _begin_log(place: Place) -> None:
     """Have an empty examples topic, and note that it is this restore's; one that an earlier run began is made anew."""
     topic, marker = _topic(place), place.marker
+    end_open_transaction(place.cluster, _writer(place))
     with closing(place.cluster.consumer()) as consumer:
         partition = TopicPartition(topic, 0)
         # Also what was deleted or aborted took offsets.
@@ -160,10 +165,9 @@ def _delete(cluster: Cluster, topic: str) -> None:
 
 def _write_log(source: Backend, found: Backup, place: Place, show: Show) -> None:
     topic, log = _topic(place), found.examples
-    transactional_id = place.names.process("restore", "0")
     try:
         all_runs = runs(backup.records(source, found.stream, log), log.end, log.last_hole)
-        write_log(place.cluster, topic, transactional_id, all_runs, lambda at: show(at, log.end))
+        write_log(place.cluster, topic, _writer(place), all_runs, lambda at: show(at, log.end))
         if log.begin:
             with place.cluster.admin() as client:
                 client.delete_records({TopicPartition(topic, 0): log.begin})
@@ -212,7 +216,8 @@ def _decide_again(source: Backend, found: Backup, place: Place) -> None:
         there = list(readers.between(consumer, partition, readers.begin(consumer, topic), readers.end(consumer, topic)))
     if [record.value for record in there[: len(wanted)]] != [record.value for record in wanted[: len(there)]]:
         raise BackupError(f"{topic} holds decisions that are not of the backup: delete that topic, then restore again")
-    holds = {record.key: record for record in wanted if _is_decision(record)}
+    # Where something was decided since, that holds.
+    holds = {record.key: record for record in wanted if _is_decision(record)} if len(there) <= len(wanted) else {}
     with closing(place.cluster.producer(acks="all", request_timeout_ms=5_000, delivery_timeout_ms=20_000)) as producer:
         for name, records in ((topic, wanted[len(there) :]), (place.names.topic("models"), list(holds.values()))):
             for record in records:

@@ -21,9 +21,9 @@ from model_store.backends import Backend
 from model_store.blobs import Blob
 from model_store.breath import Breath, no_breath
 from model_store.contents import Content, Leftovers, objects_of
-from model_store.errors import AlreadyExists, BadSignature, Damaged, InvalidName, NotFound, Refused, StoreError
+from model_store.errors import AlreadyExists, BadSignature, Damaged, NotFound, Refused, StoreError
 from model_store.libraries import check_libraries, libraries
-from model_store.log_copies import LogCopy, copy_bytes, copy_signed_bytes, read_copy
+from model_store.log_copies import LogCopies, LogCopy
 from model_store.manifest import (
     Draft,
     FileRef,
@@ -41,7 +41,6 @@ from model_store.versions import VersionId, check_model
 
 _MOST_MANIFEST_BYTES: Final = 16 << 20
 _MOST_MODEL_BYTES: Final = 1 << 30
-_MOST_COPIES: Final = 100  # of copies
 _VERSION_PLACE: Final = re.compile(r"([a-z0-9-]+)/versions/([0-9]{6})/([0-9]{15})\.json")
 _PIN_PLACE: Final = re.compile(r"[a-z0-9-]+/pins/([0-9]{6})-([0-9]{15})")
 
@@ -76,6 +75,7 @@ class ModelStore:
         self._cap = cap_bytes
         self._known: dict[VersionId, Content] = {}
         self._leftovers = Leftovers()
+        self._copies = LogCopies(backend, trust)
 
     @property
     def trust(self) -> Trust:
@@ -304,24 +304,16 @@ class ModelStore:
         """Write, signed, that a topic is a copy of another. Again is fine. StoreError; StoreUnavailable."""
         if self._signer is None:
             raise StoreError("this process has no signing key and says nothing about logs")
-        body, key_id = copy_bytes(copy), self._signer.key_id
-        sealed = seal(body, key_id, self._signer.sign(copy_signed_bytes(body, key_id)))
-        with contextlib.suppress(AlreadyExists):
-            self._backend.put_new(_copy(copy.model, copy.copy), sealed)
+        self._copies.note(copy, self._signer)
 
     def log_copy(self, model: str, topic_id: str) -> LogCopy | None:
         """Return what a topic is a copy of, its signature checked; `None` where it is none. Refused."""
         check_model(model)
-        try:
-            data = self._backend.get(_copy(model, topic_id), _MOST_MANIFEST_BYTES)
-        except (NotFound, InvalidName):
-            return None
-        body, key_id, signature = unseal(data)
-        self._trust.verify(key_id, signature, copy_signed_bytes(body, key_id))
-        copy = read_copy(body)
-        if (copy.model, copy.copy) != (model, topic_id):
-            raise BadSignature(f"what stands for log {topic_id} was signed for another")
-        return copy
+        return self._copies.get(model, topic_id)
+
+    def is_log(self, manifest: Manifest, topic_id: str) -> bool:
+        """Tell whether a topic has, at the same offsets, all that a version had learned. Refused."""
+        return self._copies.has(manifest.version.model, topic_id, manifest.topic_id, manifest.offset)
 
     def copy_marks(self, target: ModelStore, model: str) -> None:
         """Copy what is said of a model beside its versions: pins, and what logs are copies of."""
@@ -329,17 +321,6 @@ class ModelStore:
             for name in self._backend.names(f"{model}/{folder}"):
                 with contextlib.suppress(AlreadyExists, NotFound):
                     target._backend.put_new(name, self._backend.get(name, _MOST_MANIFEST_BYTES))
-
-    def is_log(self, manifest: Manifest, topic_id: str) -> bool:
-        """Tell whether a topic has, at the same offsets, all that a version had learned. Refused."""
-        for _ in range(_MOST_COPIES):
-            if topic_id == manifest.topic_id:
-                return True
-            copy = self.log_copy(manifest.version.model, topic_id)
-            if copy is None or manifest.offset > copy.end:
-                return False
-            topic_id = copy.original
-        return False
 
     # --- keeping and forgetting --------------------------------------------------------------------
 
@@ -411,10 +392,6 @@ def _place(version: VersionId) -> str:
 
 def _pin(version: VersionId) -> str:
     return f"{version.model}/pins/{version.epoch:06d}-{version.examples:015d}"
-
-
-def _copy(model: str, topic_id: str) -> str:
-    return f"{model}/logs/{topic_id}.json"
 
 
 def _object(model: str, sha256: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from kafka import TopicPartition
-from store_parts import draft, version
+from unit.store_parts import draft, version
 
 from millstream import admin, backup, readers
 from millstream import restore as work
@@ -128,9 +128,19 @@ def test_an_interrupted_restore_begins_the_log_anew_and_is_whole_then(
     assert store.is_log(newest, copy.copy)
     assert not store.is_log(newest, first)
     assert store.pinned("m") == {version(1, 12)}
-    assert restored(source, place, store) == copy, "a third time there is nothing left to do"
     assert readers.count(cluster, place.names, "decisions") == (1, True)
     assert readers.count(cluster, place.names, "models") == (1, True)
+
+
+def test_a_restore_again_leaves_the_log_and_what_was_decided_since(
+    cluster: Cluster, names: Names, source: FolderBackend, keys: Path, tmp_path: Path
+) -> None:
+    store, place = open_store(tmp_path / "elsewhere", keys, sign=True), place_of(cluster, names, tmp_path)
+    copy = restored(source, place, store)
+    decide(cluster, place.names, Learning(0, False, "somebody", "and on it goes"))
+    assert restored(source, place, store) == copy
+    assert readers.count(cluster, place.names, "decisions") == (2, True)
+    assert readers.count(cluster, place.names, "models") == (2, True)
 
 
 def test_a_topic_that_holds_something_else_stays_as_it_is(

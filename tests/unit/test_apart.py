@@ -76,6 +76,20 @@ def apart(settings: Settings, store: ModelStore) -> Iterator[Callable[..., Model
         each.close()
 
 
+def test_of_several_asked_ahead_each_gets_its_own_answer(apart: Callable[..., ModelApart]) -> None:
+    here, there = wrap(trained("logistic"), "binary"), apart("binary", trained("logistic"))
+    several = [*EVENTS, {"x": "a text"}, {"y": 0.5}]
+    there.ahead(several)
+    for features in EVENTS:
+        assert there.predict(features) == here.predict(features)
+    assert there.predict({"x": 3.0}) == here.predict({"x": 3.0}), "one that was not announced"
+    there.ahead(several[-2:])
+    with pytest.raises(Exception, match=r"numeric|float|str"):
+        there.predict(several[-2])
+    assert there.predict(several[-1]) == here.predict({"y": 0.5})
+    there.ahead([])
+
+
 @pytest.mark.parametrize("kind", MODELS)
 def test_it_answers_as_it_would_here_to_the_last_bit(apart: Callable[..., ModelApart], kind: str) -> None:
     task = MODELS[kind][0]
