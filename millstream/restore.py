@@ -24,7 +24,7 @@ from model_store import AlreadyExists, Backend, LogCopy, ModelStore
 from model_store.archive import trusted
 from schemas.cluster import Cluster
 from schemas.codec import CodecError
-from schemas.events import Learning, Serving, read_model_update
+from schemas.events import Published, read_model_update
 from schemas.topics import Names
 
 _ACKNOWLEDGED_S: Final = 30.0
@@ -229,4 +229,4 @@ def _is_decision(record: LogRecord) -> bool:
         state = read_model_update(record.value or b"").state
     except CodecError:
         return False
-    return isinstance(state, (Serving, Learning)) and record.key == state.key.encode()
+    return not isinstance(state, Published) and record.key == state.key.encode()

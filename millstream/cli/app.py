@@ -20,6 +20,7 @@ from millstream.cli import (
     moving,
     publish,
     read,
+    rebuild,
     roles,
     run_all,
     status,
@@ -58,7 +59,7 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
     )
     for part in (run_all, roles, streams, publish, read, trace, models, status, backup, topics, broker):
         part.register(app)
-    _ = versions, moving  # add themselves to `models`
+    _ = versions, rebuild, moving  # add themselves to `models`
     return app
 
 
