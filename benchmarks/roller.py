@@ -18,7 +18,7 @@ from model_store import Draft, VersionId, dump, open_store
 from schemas.cluster import Cluster
 from schemas.events import ModelUpdate, Published
 
-_FEATURES_A_MEGABYTE = 14_000
+_FEATURES_A_MEGABYTE = 17_000
 _AT_ONCE = 500
 
 
