@@ -28,6 +28,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "latency": latency.latency,
     "freshness": latency.freshness,
     "swap": latency.swap,
+    "swap-large": latency.swap_large,
     "memory": memory.memory,
 }
 _PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"

@@ -16,7 +16,7 @@ from kafka import TopicPartition
 from benchmarks.figures import Figure, Spread, percentile, ratios
 from benchmarks.material import outcome_bytes
 from benchmarks.rig import PARTITIONS, Broken, Process, Rig, until
-from benchmarks.throughput import Size, publish_untrained
+from benchmarks.throughput import QUICK, Size, publish_untrained
 from schemas.events import read_example, read_prediction
 from schemas.topics import Names
 
@@ -158,9 +158,50 @@ def swap(rig: Rig, size: Size) -> list[Figure]:
     ]
 
 
-def _roll(rig: Rig, names: Names, seconds: float) -> Process:
+def _roll(rig: Rig, names: Names, seconds: float, *how: str) -> Process:
     home = str(rig.folder / names.prefix)
-    return rig.python("benchmarks.roller", home, rig.cluster.bootstrap, names.prefix, str(seconds))
+    return rig.python("benchmarks.roller", home, rig.cluster.bootstrap, names.prefix, str(seconds), *how)
+
+
+def swap_large(rig: Rig, size: Size) -> list[Figure]:
+    """The longest wait while a version of 300 MB is loaded and takes over from another, over the p99 without."""
+    megabytes, loading = (300, 60.0) if size.seconds > QUICK.seconds else (40, 20.0)
+    names = rig.names("swap-large")
+    features, predictions = names.topic("features"), names.topic("predictions")
+    publish_untrained(rig, names)
+    process = rig.role("predictor", names)
+    still, rolling, sizes = [], [], []
+    try:
+        process.until_ready()
+        sizes.append(_rolled(rig, names, 1.0, str(megabytes)))
+        for _ in range(size.rounds):
+            still.append(percentile(_round(rig, features, predictions, process, size.seconds), 0.99))
+            before = rig.ends(predictions)
+            # It loads its own model first, which takes a while and the memory of one: begin when that is done.
+            roller = _roll(rig, names, 2.0, str(megabytes), "2")
+            roller.until_ready("made", 600)
+            rolling.append(max(_round(rig, features, predictions, process, loading)))
+            roller.wait(60)
+            if len(_versions(rig, predictions, before)) < 2:
+                raise Broken(f"no version of {megabytes} MB took over within {loading:g} s")
+    finally:
+        process.end()
+    what = (
+        f"swap of a {megabytes} MB version: 500 events/s, longest features-to-prediction while it is loaded and takes "
+        "over, minus p99 without"
+    )
+    absolute = {
+        "longest meanwhile, ms": Spread(tuple(rolling)),
+        "p99 without, ms": Spread(tuple(still)),
+        "size, MB": Spread(tuple(sizes)),
+    }
+    more = tuple(longest - without for longest, without in zip(rolling, still, strict=True))
+    return [Figure("swap-large", what, Spread(more), "ms", "at most", 250, absolute)]
+
+
+def _rolled(rig: Rig, names: Names, seconds: float, *how: str) -> float:
+    """Publish one version, and return its size in MB."""
+    return float(_roll(rig, names, seconds, *how).wait(600).split()[-1]) / 1e6
 
 
 def _versions(rig: Rig, topic: str, since: dict[TopicPartition, int]) -> set[str]:

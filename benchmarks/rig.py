@@ -60,14 +60,14 @@ class Process:
         if self._child.poll() is not None:
             raise Broken(f"{self._log.name} ended with {self._child.returncode}: {self._words()}")
 
-    def until_ready(self) -> None:
+    def until_ready(self, word: str = "ready:", seconds: float = _READY_SECONDS) -> None:
         """Wait until it says so."""
 
         def ready() -> bool:
             self.require()
-            return "ready:" in self._words()
+            return word in self._words()
 
-        until(ready, _READY_SECONDS, f"{self._log.name} is not ready")
+        until(ready, seconds, f"{self._log.name} is not ready")
 
     def wait(self, timeout: float) -> str:
         """Wait for its own end and return what it printed."""

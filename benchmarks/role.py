@@ -18,7 +18,9 @@ STREAM = "elec"
 def loaded(model: str) -> Any:
     """Return the benchmark's stream as a stream file that was imported."""
     stream = Stream(name=STREAM, task="binary", model=MODELS[model], label="class")
-    return SimpleNamespace(stream=stream, definition=f"benchmark-{model}", allowed=frozenset(), path="benchmarks")
+    return SimpleNamespace(
+        stream=stream, definition=f"benchmark-{model}", allowed=frozenset(), path="benchmarks", module=""
+    )
 
 
 def main(role: str, model: str, home: str, bootstrap: str, prefix: str) -> int:

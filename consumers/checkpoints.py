@@ -14,6 +14,7 @@ from consumers.lanes import Lanes
 from consumers.learning import STATE_FORMAT, Learning, LearningRules
 from model_store import (
     AlreadyExists,
+    Blob,
     Damaged,
     Draft,
     Manifest,
@@ -23,6 +24,7 @@ from model_store import (
     StoreError,
     VersionId,
     WrongLibraries,
+    dump,
     dumps,
     loads,
 )
@@ -179,9 +181,9 @@ class Checkpoints:
         StoreUnavailable
             Where the store cannot take it; nothing half-written is visible.
         """
-        model, state = self.freeze(learning)
-        sizes = {"model_bytes": len(model), "state_bytes": len(state)}
-        files = {MODEL_FILE: model, STATE_FILE: state}
+        model, state = dump(learning.model.model), dump(learning.dump())
+        sizes = {"model_bytes": model.size, "state_bytes": state.size}
+        files: dict[str, bytes | Blob] = {MODEL_FILE: model, STATE_FILE: state}
         if edits is not None:
             files[EDITS_FILE] = edits
         draft = self._draft(learning, epoch, offset, log, parent, reason, now_ms, sizes)
@@ -291,6 +293,9 @@ class Checkpoints:
             raise Refused(f"{'; '.join(changed)}. Start the learner (or `millstream run`) once with {_WAYS}")
         if changed and new_epoch is not None:
             return self._begin_epoch(newest, log, new_epoch)
+        if newest.topic_id != log.topic_id:
+            # A restored copy, the same records at the same offsets: the model goes on, in an epoch that says so.
+            return self._begin_epoch(newest, log, new_epoch or "keep")
         try:
             learning = self.load(newest)
         except Refused:
@@ -322,7 +327,14 @@ class Checkpoints:
             before = self._store.manifest(version.parent)
         except StoreError:
             return 0  # it is gone, and so cannot be what serves
-        return before.offset if before.topic_id == log.topic_id else 0
+        return before.offset if self._same_log(before, log) else 0
+
+    def _same_log(self, manifest: Manifest, log: Log) -> bool:
+        """Tell whether a version learned from this log, or from one that this is a copy of."""
+        try:
+            return self._store.is_log(manifest, log.topic_id)
+        except StoreRefused as error:
+            raise Refused(f"what is said of the examples topic cannot be believed: {error}") from error
 
     def _newest_good(self, say: Callable[[str], None], log: Log, adopted: VersionId | None) -> Manifest | None:
         """Return the newest version whose files are what its signature says, of those that were learned live."""
@@ -331,8 +343,8 @@ class Checkpoints:
                 manifest = self._store.manifest(version)
                 if manifest.reason in (REBUILD, REBUILD_START) and version != adopted:
                     continue
-                self._store.read(manifest, STATE_FILE)
-                self._store.read(manifest, MODEL_FILE)
+                self._store.check(manifest, STATE_FILE)
+                self._store.check(manifest, MODEL_FILE)
             except WrongLibraries as error:
                 raise Refused(str(error)) from error
             except (StoreRefused, NotFound, Damaged) as error:
@@ -355,7 +367,7 @@ class Checkpoints:
             changed.append(f"the model's definition is not the one that version {version} was made from")
         if newest.contract != self._definition.contract:
             changed.append(f"the feature contract or the target is not the one of version {version}")
-        if newest.topic_id != log.topic_id:
+        if not self._same_log(newest, log):
             changed.append(f"the examples topic is not the one that version {version} learned from")
         elif newest.offset > log.end:
             changed.append(f"the examples log ends at {log.end}, before offset {newest.offset} of version {version}")
@@ -400,7 +412,7 @@ class Checkpoints:
 
     def _begin_epoch(self, newest: Manifest, log: Log, how: NewEpoch) -> Resumed:
         epoch, parent = self.next_epoch(), newest.version
-        same_log = newest.topic_id == log.topic_id and log.beginning <= newest.offset <= log.end
+        same_log = self._same_log(newest, log) and log.beginning <= newest.offset <= log.end
         if how == "replay" or (how == "fresh" and not same_log):
             note = f"epoch {epoch} begins: a new model learns the log from {log.beginning}"
             behind = newest.offset if same_log else 0

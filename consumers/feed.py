@@ -15,10 +15,11 @@ from typing import Any, Final
 
 from kafka import TopicPartition
 
+from consumers.apart import LARGE_BYTES
 from consumers.checkpoints import MODEL_FILE, PROBE, Definition
 from consumers.predictor import ServedVersion
 from consumers.river_model import ModelError, RiverModel, wrap
-from model_store import BadSignature, InvalidVersion, ModelStore, Refused, StoreError, VersionId
+from model_store import BadSignature, InvalidVersion, Manifest, ModelStore, Refused, StoreError, VersionId
 from model_store.breath import Breather, no_breath
 from schemas.cluster import Cluster
 from schemas.codec import CodecError
@@ -218,6 +219,8 @@ class VersionFeed:
         The stream's own model id, and what its pickles may name.
     clock
         Seconds, monotonic.
+    apart
+        Has a large version answer from a process of its own; without it all are loaded here.
     """
 
     def __init__(
@@ -228,6 +231,7 @@ class VersionFeed:
         shard: int = 0,
         say: Callable[[str], None] = print,
         clock: Callable[[], float] = time.monotonic,
+        apart: Callable[[Manifest, str | None], RiverModel] | None = None,
     ) -> None:
         self._store = store
         self._definition = definition
@@ -235,6 +239,7 @@ class VersionFeed:
         self._shard = shard
         self._say = say
         self._clock = clock
+        self._apart = apart
         self._serving: ServedVersion | None = None
         self._by_decision = False  # whether what serves was named, and so need not be the newest
         self._refused: set[tuple[VersionId, str | None]] = set()
@@ -296,11 +301,11 @@ class VersionFeed:
 
     def _load(self, version: VersionId, sha256: str | None) -> ServedVersion:
         manifest = self._store.manifest(version, sha256=sha256)
-        # Before the first version nobody waits for an answer that could be late.
-        breath = no_breath if self._serving is None else Breather()
-        model = self._store.load(manifest, MODEL_FILE, extra_allowed=self._definition.allowed, breath=breath)
-        face = wrap(model, self._task)
-        _try(face, manifest.extra.get(PROBE, ()))
+        file = manifest.files.get(MODEL_FILE)
+        if self._apart is not None and file is not None and file.size >= LARGE_BYTES:
+            face = self._apart(manifest, sha256)
+        else:
+            face = self._load_here(manifest)
         now = time.time_ns() // 1_000_000
         # Of labels only what was announced now has news; and the time from the signed manifest.
         # The first version after a start is old news: its labels were served long before by another process.
@@ -308,8 +313,16 @@ class VersionFeed:
         delay = now - (manifest.labels_from_ms or 0) if news else None
         return ServedVersion(face, version.model, version.epoch, version.examples, now, delay)
 
+    def _load_here(self, manifest: Manifest) -> RiverModel:
+        # Before the first version nobody waits for an answer that could be late.
+        breath = no_breath if self._serving is None else Breather()
+        model = self._store.load(manifest, MODEL_FILE, extra_allowed=self._definition.allowed, breath=breath)
+        face = wrap(model, self._task)
+        try_out(face, manifest.extra.get(PROBE, ()))
+        return face
 
-def _try(face: RiverModel, probe: Sequence[Features]) -> None:
+
+def try_out(face: RiverModel, probe: Sequence[Features]) -> None:
     """Insist on a finite answer to each of the newest events that the version had learned.
 
     Without any, to an event without features, which a model may refuse as real events are not.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
 from consumers.dead_letters import dead_letter
+from consumers.failures import RoleFailure
 from consumers.outcomes import OutcomeWriter
 from consumers.processor import Assignment, Batch, Output, Partition, Place, Positions, Record, Start
 from consumers.river_model import NO_ANSWER, Answer, RiverModel
@@ -80,6 +81,14 @@ class _Unanswerable(Exception):  # noqa: N818
         self.code = code
 
 
+class _Question(NamedTuple):
+    """What a record asks: `used` are the features that go to the model, `None` where it gets an error instead."""
+
+    event: Event | None
+    used: Features | None
+    failure: tuple[str, str] | None
+
+
 class Predictor:
     """A `Processor`. It holds no state but the version it serves."""
 
@@ -121,8 +130,10 @@ class Predictor:
         outputs: list[Output] = []
         for partition, records in batch.items():
             write = OutcomeWriter((serving.name, serving.epoch, serving.examples), now, partition).write
-            for record in records:
-                self._answer(record, serving, write, now, outputs)
+            read = [self._prepare(record) for record in records]
+            serving.model.ahead([each.used for each in read if each.used is not None])
+            for record, each in zip(records, read, strict=True):
+                self._answer(record, each, serving, write, now, outputs)
         return outputs
 
     def tick(self, now_ms: int) -> list[Output]:
@@ -154,25 +165,37 @@ class Predictor:
 
     # --- one event ---------------------------------------------------------------------------------
 
-    def _answer(
-        self, record: Record, serving: ServedVersion, write: WriteOutcome, now: int, outputs: list[Output]
-    ) -> None:
+    def _prepare(self, record: Record) -> _Question:
         event: Event | None = None
-        failure: tuple[str, str] | None = None
-        answer = NO_ANSWER
-        body: bytes | None = None
         try:
             event = _read(record)
             _check_time(event, record)
-            used = self._settings.contract.apply(event.features)
-            answer = _ask(serving, used)
-            body = _event_body(record, event, used)
-        except _Unanswerable as error:
-            failure = error.code, str(error)
-        except ContractError as error:
-            failure = error.code, str(error)
+            return _Question(event, self._settings.contract.apply(event.features), None)
+        except (_Unanswerable, ContractError) as error:
+            return _Question(event, None, (error.code, str(error)))
         except CodecError as error:
-            failure = "codec", str(error)
+            return _Question(event, None, ("codec", str(error)))
+
+    def _answer(
+        self,
+        record: Record,
+        asked: _Question,
+        serving: ServedVersion,
+        write: WriteOutcome,
+        now: int,
+        outputs: list[Output],
+    ) -> None:
+        event, used, failure = asked
+        answer = NO_ANSWER
+        body: bytes | None = None
+        if event is not None and used is not None:
+            try:
+                answer = _ask(serving, used)
+                body = _event_body(record, event, used)
+            except _Unanswerable as error:
+                failure = error.code, str(error)
+            except CodecError as error:
+                failure = "codec", str(error)
         if event is None:
             event = Event(_stand_in_id(record), max(record.timestamp, 0), {})
             body = event.encode()[HEADER_BYTES:]
@@ -212,6 +235,8 @@ def _check_time(event: Event, record: Record) -> None:
 def _ask(serving: ServedVersion, features: Features) -> Answer:
     try:
         return serving.model.predict(features)
+    except RoleFailure:
+        raise  # of a version in a process of its own that is gone: no answer is known to this event
     except Exception as error:
         if serving.examples == 0:
             # Untrained, some models raise or answer NaN: no prediction yet. As an error the event would

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from schemas.events import Features, LabelValue, Scalar
@@ -40,6 +41,9 @@ class RiverModel(Protocol):
 
     model: Any
 
+    def ahead(self, several: Sequence[Features]) -> None:
+        """Take note of what will be asked next, in this order: for those to whom each question is a journey."""
+
     def predict(self, features: Features) -> Answer:
         """Return the model's answer. Whatever the model raises comes out as it is."""
 
@@ -56,7 +60,12 @@ def wrap(model: Any, task: Task) -> RiverModel:
     return _Classification(model)
 
 
-class _Classification:
+class _Here:
+    def ahead(self, several: Sequence[Features]) -> None:
+        """Each is answered when it is asked."""
+
+
+class _Classification(_Here):
     def __init__(self, model: Any) -> None:
         self.model = model
         self._probabilities = True
@@ -74,7 +83,7 @@ class _Classification:
                     if share - share != 0.0:
                         raise ModelError(f"the model answered with a probability of {share}")
                 return Answer(max(shares, key=shares.get), shares)
-        return Answer(_plain(self.model.predict_one(features)), None)
+        return Answer(plain_value(self.model.predict_one(features)), None)
 
     def learn(self, features: Features, label: Scalar | None, weight: float) -> None:
         if weight == 1.0:
@@ -83,7 +92,7 @@ class _Classification:
             self.model.learn_one(features, label, w=weight)
 
 
-class _Regression:
+class _Regression(_Here):
     def __init__(self, model: Any) -> None:
         self.model = model
 
@@ -100,7 +109,7 @@ class _Regression:
             self.model.learn_one(features, label, w=weight)
 
 
-class _Anomaly:
+class _Anomaly(_Here):
     """`value` is the score; a label is for measuring, never for learning."""
 
     def __init__(self, model: Any) -> None:
@@ -120,7 +129,7 @@ def _finite(value: Any) -> float:
     return number
 
 
-def _plain(value: Any) -> Scalar | None:
+def plain_value(value: Any) -> Scalar | None:
     """Return a numpy scalar as the Python value it stands for."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
@@ -130,4 +139,4 @@ def _plain(value: Any) -> Scalar | None:
 
 def wire_value(value: Scalar | None) -> LabelValue | None:
     """Return a prediction as it goes into an Outcome."""
-    return _plain(value)
+    return plain_value(value)

@@ -6,9 +6,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
 from kafka.admin import KafkaAdminClient, MemberToRemove
 from kafka.errors import BrokerResponseError, GroupIdNotFoundError, KafkaError
@@ -16,6 +14,7 @@ from kafka.errors import BrokerResponseError, GroupIdNotFoundError, KafkaError
 from millstream.instance import claim
 from millstream.observe import INPUTS
 from millstream.settings import Settings
+from model_store import StoreError, folder_of, is_object_store, open_backend
 from schemas.cluster import Cluster
 from schemas.topics import KINDS, Names
 
@@ -48,18 +47,23 @@ def forget(cluster: Cluster, settings: Settings, names: Names, instances: list[t
         with cluster.admin() as admin:
             _delete_groups(admin, names)
             _delete_topics(admin, names)
-        shutil.rmtree(_versions(settings, names), ignore_errors=True)
+        _delete_versions(settings, names)
         for entry in state.iterdir():
             # The locks are held, and stay: deleting one would let two processes have the same name.
             if entry.suffix != ".lock":
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
-def _versions(settings: Settings, names: Names) -> Path:
-    """Return the folder of the stream's versions in the store."""
-    address = settings.models
-    folder = unquote(urlsplit(address).path) if address.startswith("file:") else address
-    return Path(folder) / names.stream
+def _delete_versions(settings: Settings, names: Names) -> None:
+    """Delete the stream's versions, and all else that the store has of it."""
+    try:
+        backend = open_backend(settings.models)
+        for name in backend.names(names.stream):
+            backend.delete(name)
+    except StoreError as error:
+        raise NotForgotten(f"the versions of {names.stream} stay: {error}") from error
+    if not is_object_store(settings.models):
+        shutil.rmtree(folder_of(settings.models) / names.stream, ignore_errors=True)  # and the folders, empty now
 
 
 def _delete_topics(admin: KafkaAdminClient, names: Names) -> None:

@@ -126,7 +126,7 @@ class Workshop:
         import msgspec
 
         edits = msgspec.structs.replace(wish.edits, until=self._log.end)
-        same_log = live is not None and live.topic_id == self._log.topic_id
+        same_log = live is not None and self._store.is_log(live, self._log.topic_id)
         skipped = frozenset(live.skipped) if live is not None and same_log else frozenset()
         parent = None if live is None else live.version
         plan = Plan(edits, self._log, base, parent, skipped, wish.most)
@@ -165,7 +165,7 @@ class Workshop:
 
     def _misfit(self, manifest: Manifest) -> str:
         """Return why a version does not go with stream file, log and libraries; empty where it does."""
-        if manifest.topic_id != self._log.topic_id:
+        if not self._store.is_log(manifest, self._log.topic_id):
             return f"{self._topic} is not the log that it was made from"
         if (manifest.definition, manifest.contract) != (self._definition.hash, self._definition.contract):
             return f"it was made from another model definition or contract than {self._loaded.path} has now"

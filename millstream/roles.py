@@ -21,7 +21,8 @@ from consumers.local_store import DiskStore, LocalStoreError
 from consumers.loop import Loop, LoopSettings
 from consumers.predictor import Predictor, PredictorSettings
 from consumers.processor import Processor
-from model_store import StoreUnavailable, open_store
+from millstream.apart import starter
+from model_store import StoreUnavailable, is_object_store, open_store
 from schemas.cluster import Cluster, NoBroker, TopicInfo
 from schemas.topics import Names
 
@@ -49,7 +50,7 @@ def run_predictor(loaded: LoadedStream, settings: Settings, instance: str) -> in
     cluster, names, topics = _meet(loaded, settings)
     definition = definition_of(loaded)
     store = open_store(settings.models, settings.keys, sign=False)
-    feed = VersionFeed(store, definition, loaded.stream.task, say=say)
+    feed = VersionFeed(store, definition, loaded.stream.task, say=say, apart=starter(loaded, settings))
     follower = ModelsTopic(cluster, names.topic("models"), feed.follow, say)
     predictor = Predictor(
         PredictorSettings(names, loaded.stream.contract, topics[names.topic("predictions")].partitions), feed
@@ -91,7 +92,7 @@ def run_learner(loaded: LoadedStream, settings: Settings, instance: str, new_epo
     switch = PauseSwitch(stream.name, say=say)
     follower = ModelsTopic(cluster, names.topic("models"), switch.follow, say)
     checkpoints = Checkpoints(store, definition_of(loaded), learning_rules(stream), stream.retention)
-    pace = Pace(stream.checkpoint_every_ms / 1000, stream.checkpoint_examples)
+    pace = Pace(*stream.checkpoint_pace(remote=is_object_store(settings.models)))
     learner = Learner(LearnerSettings(names, pace, new_epoch), checkpoints, switch, say)
     follower.start()
     try:

@@ -77,8 +77,9 @@ class Settings:
     @property
     def models(self) -> str:
         """The model store's address: a folder, or what `store` names; one of its own for each prefix."""
-        root = self.store or str(self.home / "models")
-        return f"{root}/{self.prefix}" if self.prefix else root
+        from model_store import below
+
+        return below(self.store or str(self.home / "models"), self.prefix)
 
     @property
     def broker(self) -> Path:

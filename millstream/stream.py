@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from millstream.duration import InvalidDuration, milliseconds
 from model_store import Retention
@@ -60,7 +61,8 @@ class Stream:
     dedup_window
         How long a joined id is remembered, `label_wait` unless given.
     checkpoint_every, checkpoint_examples
-        A version is due after this span, or after so many examples, whichever comes first.
+        A version is due after this span, or after so many examples, whichever comes first: 500 ms and 50,000
+        unless given; with the versions in an object store 30 s, however many examples.
     retention
         Which old versions stay.
     partitions
@@ -97,8 +99,8 @@ class Stream:
     metrics: Callable[[], Any] | None = None
     window: int = 1000
     dedup_window: str | float | timedelta | None = None
-    checkpoint_every: str | float | timedelta = "500ms"
-    checkpoint_examples: int = 50_000
+    checkpoint_every: str | float | timedelta | None = None
+    checkpoint_examples: int | None = None
     retention: Retention = field(default_factory=Retention)
     partitions: int = 4
     max_pending: int = 5_000_000
@@ -140,6 +142,8 @@ class Stream:
     def _check_counts(self) -> None:
         for name in ("window", "checkpoint_examples", "partitions", "max_pending"):
             value = getattr(self, name)
+            if value is None and name == "checkpoint_examples":
+                continue
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise InvalidStream(f"Stream: {name}={value!r} must be a whole number, at least 1")
 
@@ -171,12 +175,17 @@ class Stream:
         """`dedup_window` in milliseconds."""
         return self.label_wait_ms if self.dedup_window is None else milliseconds(self.dedup_window)
 
-    @property
-    def checkpoint_every_ms(self) -> int:
-        """`checkpoint_every` in milliseconds."""
-        return milliseconds(self.checkpoint_every)
+    def checkpoint_pace(self, *, remote: bool = False) -> tuple[float, int]:
+        """Return seconds and examples between checkpoints; `remote` where versions go over a network, at a price."""
+        every, examples = (_EVERY_REMOTE, sys.maxsize) if remote else (_EVERY, _EXAMPLES)
+        if self.checkpoint_every is not None:
+            every = self.checkpoint_every
+        return milliseconds(every) / 1000, self.checkpoint_examples or examples
 
 
+_EVERY: Final[str | float | timedelta] = "500ms"
+_EVERY_REMOTE: Final[str | float | timedelta] = "30s"
+_EXAMPLES: Final = 50_000
 _CHOICES: dict[str, tuple[str, ...]] = {
     "task": ("binary", "multiclass", "regression", "anomaly"),
     "learn_from": ("labels", "events"),

@@ -160,9 +160,10 @@ def _learned(store: ModelStore, cluster: Cluster, names: Names, offset: int) -> 
     for version in store.versions(names.stream):
         try:
             manifest = store.manifest(version)
+            learned_from_it = store.is_log(manifest, topic_id)
         except StoreError:
             continue
-        knows = manifest.topic_id == topic_id and manifest.offset > offset and offset not in manifest.skipped
+        knows = learned_from_it and manifest.offset > offset and offset not in manifest.skipped
         if knows and (first is None or manifest.created_at_ms < first.created_at_ms):
             first = manifest
     return None if first is None else {"version": str(first.version), "made": first.created_at_ms}

@@ -64,7 +64,7 @@ def verify_version(
         )
     topic = names.topic("examples")
     found = cluster.topic_info(topic).get(topic)
-    if found is None or found.id != target.topic_id:
+    if found is None or not store.is_log(target, found.id):
         raise CannotVerify(f"{topic} is not the log that version {target.version} was made from")
     checkpoints = Checkpoints(store, definition, learning_rules(loaded.stream), loaded.stream.retention)
     with closing(cluster.consumer()) as consumer:
@@ -171,5 +171,5 @@ def usable(store: ModelStore, version: VersionId) -> Manifest:
         )
     manifest = store.manifest(version)
     for file in manifest.files:
-        store.read(manifest, file)
+        store.check(manifest, file)
     return manifest

@@ -1,6 +1,8 @@
 """Where a model version lives: signed manifests, data objects, restricted loading, retention."""
 
+from model_store.address import below, folder_of, is_object_store, open_backend
 from model_store.backends import Backend, FolderBackend, MemoryBackend
+from model_store.blobs import Blob
 from model_store.errors import (
     AlreadyExists,
     BadSignature,
@@ -15,8 +17,9 @@ from model_store.errors import (
     WrongLibraries,
 )
 from model_store.libraries import libraries
+from model_store.log_copies import LogCopy
 from model_store.manifest import Draft, FileRef, Manifest
-from model_store.restricted import dumps, globals_in, loads
+from model_store.restricted import dump, dumps, globals_in, loads
 from model_store.retention import Retention
 from model_store.signing import KeyProblem, Signer, Trust
 from model_store.store import ModelStore, Pruned, as_json, open_store
@@ -26,6 +29,7 @@ __all__ = [
     "AlreadyExists",
     "Backend",
     "BadSignature",
+    "Blob",
     "CannotPickle",
     "Damaged",
     "Draft",
@@ -34,6 +38,7 @@ __all__ = [
     "InvalidName",
     "InvalidVersion",
     "KeyProblem",
+    "LogCopy",
     "Manifest",
     "MemoryBackend",
     "ModelStore",
@@ -49,9 +54,14 @@ __all__ = [
     "VersionId",
     "WrongLibraries",
     "as_json",
+    "below",
+    "dump",
     "dumps",
+    "folder_of",
     "globals_in",
+    "is_object_store",
     "libraries",
     "loads",
+    "open_backend",
     "open_store",
 ]

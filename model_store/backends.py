@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import stat
 import tempfile
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, Protocol
+from typing import IO, Final, Protocol
 
 from model_store.errors import AlreadyExists, Damaged, InvalidName, NotFound, StoreUnavailable
 
@@ -17,10 +19,11 @@ _NAME: Final = re.compile(r"[a-z0-9-]+(/[a-z0-9-]+)*(\.[a-z]+)?")
 _LONGEST_NAME: Final = 300
 _SCRATCH: Final = ".tmp"  # no name can be in it
 _LEFT_OVER_SECONDS: Final = 3600
+_PIECE: Final = 8 << 20
 
 
 class Backend(Protocol):
-    """Four calls. Names are made by `ModelStore`: parts of a-z, 0-9 and '-', separated by '/'."""
+    """Names are made by `ModelStore`: parts of a-z, 0-9 and '-', separated by '/'."""
 
     def put_new(self, name: str, data: bytes) -> None:
         """Store durably, visible whole or not at all.
@@ -33,8 +36,14 @@ class Backend(Protocol):
             Where it could not be stored for certain. The name is free or has all of it: put it again.
         """
 
+    def put_file(self, name: str, path: Path) -> None:
+        """Store a file's bytes under a name made of their hash, without reading it into memory; else as `put_new`."""
+
     def get(self, name: str, limit_bytes: int) -> bytes:
         """Return the blob. NotFound; Damaged where it is larger than `limit_bytes` or no blob; StoreUnavailable."""
+
+    def fetch(self, name: str, limit_bytes: int, into: Callable[[bytes], object]) -> None:
+        """Hand the blob over piece by piece, in order, none larger than 8 MB; else as `get`."""
 
     def names(self, prefix: str) -> list[str]:
         """Return the names under a folder-like prefix, sorted; none where there is no such folder."""
@@ -67,6 +76,9 @@ class MemoryBackend:
                 raise AlreadyExists(f"{name} is there already")
             self._blobs[name] = bytes(data)
 
+    def put_file(self, name: str, path: Path) -> None:
+        self.put_new(name, path.read_bytes())
+
     def get(self, name: str, limit_bytes: int) -> bytes:
         check_name(name)
         try:
@@ -76,6 +88,11 @@ class MemoryBackend:
         if len(data) > limit_bytes:
             raise Damaged(f"{name} has {len(data)} bytes; at most {limit_bytes} are read")
         return data
+
+    def fetch(self, name: str, limit_bytes: int, into: Callable[[bytes], object]) -> None:
+        data = self.get(name, limit_bytes)
+        for start in range(0, max(len(data), 1), _PIECE):
+            into(data[start : start + _PIECE])
 
     def names(self, prefix: str) -> list[str]:
         check_name(prefix)
@@ -119,10 +136,20 @@ class FolderBackend:
                     os.unlink(path)
 
     def put_new(self, name: str, data: bytes) -> None:
+        self._put(name, lambda file: file.write(data))
+
+    def put_file(self, name: str, path: Path) -> None:
+        def copy(file: IO[bytes]) -> None:
+            with path.open("rb") as source:
+                shutil.copyfileobj(source, file, _PIECE)
+
+        self._put(name, copy)
+
+    def _put(self, name: str, write: Callable[[IO[bytes]], object]) -> None:
         path = self._path(name)
         try:
             if not path.exists():
-                self._write(path, data)
+                self._write(path, write)
                 return
             # Whoever put it may have died before its folder was synced.
             _sync_folder(path.parent)
@@ -132,13 +159,13 @@ class FolderBackend:
             raise self._unavailable(name, "written", error) from error
         raise AlreadyExists(f"{name} is there already")
 
-    def _write(self, path: Path, data: bytes) -> None:
+    def _write(self, path: Path, write: Callable[[IO[bytes]], object]) -> None:
         for folder in (self._scratch, path.parent):
             self._make_folder(folder)
         handle, scratch = tempfile.mkstemp(dir=self._scratch)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                write(file)
                 file.flush()
                 os.fchmod(file.fileno(), 0o644)  # signed and not secret: other users' predictors read it
                 os.fsync(file.fileno())
@@ -158,6 +185,18 @@ class FolderBackend:
         _sync_folder(folder.parent)
 
     def get(self, name: str, limit_bytes: int) -> bytes:
+        with self._reading(name, limit_bytes) as (file, size):
+            return file.read(size)  # not the limit: so much memory would be asked for
+
+    def fetch(self, name: str, limit_bytes: int, into: Callable[[bytes], object]) -> None:
+        with self._reading(name, limit_bytes) as (file, size):
+            left = size
+            while left > 0 and (piece := file.read(min(_PIECE, left))):
+                left -= len(piece)
+                into(piece)
+
+    @contextlib.contextmanager
+    def _reading(self, name: str, limit_bytes: int) -> Iterator[tuple[IO[bytes], int]]:
         path = self._path(name)
         try:
             # Non-blocking, so that a pipe in a file's place cannot hold the reader for ever.
@@ -167,7 +206,7 @@ class FolderBackend:
                     raise Damaged(f"{name} in the store at {self._root} is no file")
                 if status.st_size > limit_bytes:
                     raise Damaged(f"{name} has {status.st_size} bytes; at most {limit_bytes} are read")
-                return file.read(status.st_size)  # not the limit: so much memory would be asked for
+                yield file, status.st_size
         except (FileNotFoundError, NotADirectoryError):
             raise NotFound(f"{name} is not in the store at {self._root}") from None
         except IsADirectoryError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from model_store.blobs import Readable
 from model_store.breath import Breath, no_breath
 from model_store.errors import Damaged
 
@@ -34,7 +35,7 @@ _TUPLES: Final = frozenset(b"t\x85\x86\x87")
 _HEAD: Final = (b"\x80\x05", b"\x80\x04")
 
 
-def check_opcodes(data: bytes, breath: Breath = no_breath) -> None:
+def check_opcodes(data: Readable, breath: Breath = no_breath) -> None:
     """Insist on a whole pickle of protocol 4 or 5, of the opcodes that Python's own pickler writes.
 
     Raises
@@ -60,7 +61,7 @@ def check_opcodes(data: bytes, breath: Breath = no_breath) -> None:
     raise Damaged("a pickle that is cut short")
 
 
-def _skip(data: bytes, at: int, opcode: int) -> int:
+def _skip(data: Readable, at: int, opcode: int) -> int:
     """Return the place after an opcode that states a length."""
     if opcode in _TUPLES:
         raise Damaged(f"a pickle nested too deeply, at byte {at}")

@@ -20,12 +20,13 @@ from importlib import resources
 from types import FunctionType
 from typing import Any, Final, NoReturn
 
+from model_store.blobs import Blob, Readable
 from model_store.breath import Breath, no_breath
-from model_store.errors import CannotPickle, Damaged, NotAllowed
+from model_store.errors import CannotPickle, Damaged, NotAllowed, StoreUnavailable
 from model_store.named import Global, globals_in
 from model_store.opcodes import check_opcodes
 
-__all__ = ["PROTOCOL", "Global", "allowed_globals", "dumps", "globals_in", "loads"]
+__all__ = ["PROTOCOL", "Global", "allowed_globals", "dump", "dumps", "globals_in", "loads"]
 
 PROTOCOL: Final = 5
 
@@ -57,8 +58,18 @@ def dumps(model: object) -> bytes:
     CannotPickle
         Where it holds a lambda, a local class or an open file; the message names it.
     """
+    with dump(model) as blob:
+        return bytes(blob.contents())
+
+
+def dump(model: object) -> Blob:
+    """Return the pickle of a model, a large one in a file: it never is in memory whole. CannotPickle, as `dumps`."""
+    blob = Blob()
     try:
-        return pickle.dumps(model, protocol=PROTOCOL)
+        pickle.Pickler(blob, protocol=PROTOCOL).dump(model)
+        return blob
+    except StoreUnavailable:
+        raise
     except RecursionError as error:
         raise CannotPickle("the model cannot be saved: it is nested too deeply; bound its depth") from error
     except Exception as error:  # a __reduce__ or __getstate__ may raise anything
@@ -98,7 +109,7 @@ def _describe(value: Any) -> str:
     return f"{kind} ({value.__code__.co_filename}, line {value.__code__.co_firstlineno})"
 
 
-def loads(data: bytes, *, extra: frozenset[Global] = frozenset(), breath: Breath = no_breath) -> Any:
+def loads(data: Readable, *, extra: frozenset[Global] = frozenset(), breath: Breath = no_breath) -> Any:
     """Return what was pickled, naming nothing but what is allowed.
 
     Garbage collection is off meanwhile: it would walk the half-made model again and again (33 MB: 128 ms
@@ -129,8 +140,8 @@ class _Frames:
     next version loads.
     """
 
-    def __init__(self, data: bytes, breath: Breath) -> None:
-        self._file = io.BytesIO(data)
+    def __init__(self, data: Readable, breath: Breath) -> None:
+        self._file = io.BytesIO(data) if isinstance(data, bytes) else data
         self._breath = breath
 
     def read(self, size: int) -> bytes:
@@ -139,7 +150,10 @@ class _Frames:
 
     def readinto(self, into: Any) -> int:
         self._breath()
-        return self._file.readinto(into)
+        # What is mapped from a file has no `readinto`.
+        piece = self._file.read(len(into))
+        into[: len(piece)] = piece
+        return len(piece)
 
     def readline(self) -> bytes:
         return self._file.readline()

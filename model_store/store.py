@@ -13,15 +13,17 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from model_store.backends import Backend, FolderBackend
+from model_store.address import open_backend
+from model_store.backends import Backend
+from model_store.blobs import Blob
 from model_store.breath import Breath, no_breath
 from model_store.contents import Content, Leftovers, objects_of
 from model_store.errors import AlreadyExists, BadSignature, Damaged, NotFound, Refused, StoreError
 from model_store.libraries import check_libraries, libraries
+from model_store.log_copies import LogCopies, LogCopy
 from model_store.manifest import (
     Draft,
     FileRef,
@@ -73,11 +75,17 @@ class ModelStore:
         self._cap = cap_bytes
         self._known: dict[VersionId, Content] = {}
         self._leftovers = Leftovers()
+        self._copies = LogCopies(backend, trust)
+
+    @property
+    def trust(self) -> Trust:
+        """Whose signatures count."""
+        return self._trust
 
     # --- writing -----------------------------------------------------------------------------------
 
-    def publish(self, draft: Draft, files: Mapping[str, bytes]) -> Manifest:
-        """Store a version and return its manifest.
+    def publish(self, draft: Draft, files: Mapping[str, bytes | Blob]) -> Manifest:
+        """Store a version and return its manifest. Its files come as they are, or as `dump` has written them.
 
         Raises
         ------
@@ -90,15 +98,16 @@ class ModelStore:
         """
         if self._signer is None:
             raise StoreError("this process has no signing key and publishes nothing")
-        refs = {name: FileRef(hashlib.sha256(data).hexdigest(), len(data)) for name, data in files.items()}
+        refs = {name: _ref(data) for name, data in files.items()}
         manifest = Manifest(
             **{name: getattr(draft, name) for name in Draft.__struct_fields__}, libraries=libraries(), files=refs
         )
         body = encode_manifest(manifest)
         manifest = decode_manifest(body)  # as everyone will read it, before anything is written
         for name, data in files.items():
-            if len(data) > self._cap:
-                raise StoreError(f"file {name!r} of version {draft.version} has {len(data)} bytes; at most {self._cap}")
+            size = refs[name].size
+            if size > self._cap:
+                raise StoreError(f"file {name!r} of version {draft.version} has {size} bytes; at most {self._cap}")
             self._put_object(draft.version.model, refs[name].sha256, data)
         key_id = self._signer.key_id
         sealed = seal(body, key_id, self._signer.sign(signed_bytes(body, key_id)))
@@ -109,21 +118,68 @@ class ModelStore:
         self._known[manifest.version] = Content.of(manifest)
         return manifest
 
-    def _put_object(self, model: str, sha256: str, data: bytes) -> None:
+    def _put_object(self, model: str, sha256: str, data: bytes | Blob) -> None:
         name = _object(model, sha256)
         try:
-            self._backend.put_new(name, data)
+            self._put(name, data)
         except AlreadyExists:
             # Named by its content: the same bytes, unless the disk changed them since.
             if not self._is_whole(name, sha256):
                 self._backend.delete(name)
-                self._backend.put_new(name, data)
+                self._put(name, data)
+
+    def _put(self, name: str, data: bytes | Blob) -> None:
+        if isinstance(data, Blob) and data.path is not None:
+            self._backend.put_file(name, data.path)
+        else:
+            self._backend.put_new(name, data if isinstance(data, bytes) else bytes(data.contents()))
 
     def _is_whole(self, name: str, sha256: str) -> bool:
+        found = hashlib.sha256()
         try:
-            return hashlib.sha256(self._backend.get(name, self._cap)).hexdigest() == sha256
+            self._backend.fetch(name, self._cap, found.update)
         except (Damaged, NotFound):
             return False
+        return found.hexdigest() == sha256
+
+    def adopt(self, sealed: bytes, blobs: Callable[[FileRef], Blob]) -> bool:
+        """Take over a version that another store has, as it was signed; tell whether it was not here before.
+
+        Its signature, and size and hash of all its files, are checked before anything is written.
+
+        Raises
+        ------
+        Refused
+            Where one of them is not right.
+        AlreadyExists
+            Where another version has this name; nothing was changed.
+        """
+        manifest = self.opened(sealed)
+        place = _place(manifest.version)
+        if self._has(place, sealed):
+            return False
+        found = {name: blobs(ref) for name, ref in manifest.files.items()}
+        for name, blob in found.items():
+            ref = manifest.files[name]
+            if ref.size > self._cap or (blob.size, blob.sha256) != (ref.size, ref.sha256):
+                raise Damaged(f"file {name!r} of version {manifest.version} is not what its manifest says")
+        for blob in found.values():
+            self._put_object(manifest.version.model, blob.sha256, blob)
+        try:
+            self._backend.put_new(place, sealed)
+        except AlreadyExists:
+            self._has(place, sealed)
+            return False
+        return True
+
+    def _has(self, place: str, sealed: bytes) -> bool:
+        try:
+            there = self._backend.get(place, _MOST_MANIFEST_BYTES)
+        except NotFound:
+            return False
+        if there != sealed:
+            raise AlreadyExists(f"{place} is there already and is another version: nothing is overwritten")
+        return True
 
     # --- reading -----------------------------------------------------------------------------------
 
@@ -152,21 +208,26 @@ class ModelStore:
         ------
         NotFound, Refused
         """
-        data = self._sealed(version)
+        data = self.sealed(version)
         if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
             raise Damaged(f"version {version} is not the one that was announced")
         return self._verified(version, data)
 
-    def _sealed(self, version: VersionId) -> bytes:
+    def sealed(self, version: VersionId) -> bytes:
+        """Return the file of a version as it is, nothing of it checked. NotFound."""
         try:
             return self._backend.get(_place(version), _MOST_MANIFEST_BYTES)
         except NotFound:
             raise NotFound(f"model {version.model} has no version {version}") from None
 
-    def _verified(self, version: VersionId, data: bytes) -> Manifest:
+    def opened(self, data: bytes) -> Manifest:
+        """Return the manifest in a version's file that came from elsewhere, its signature checked. Refused."""
         body, key_id, signature = unseal(data)
         self._trust.verify(key_id, signature, signed_bytes(body, key_id))
-        manifest = decode_manifest(body)
+        return decode_manifest(body)
+
+    def _verified(self, version: VersionId, data: bytes) -> Manifest:
+        manifest = self.opened(data)
         if manifest.version != version:
             signed = f"{manifest.version} of model {manifest.version.model}"
             raise BadSignature(f"what stands at version {version} of model {version.model} was signed as {signed}")
@@ -174,19 +235,40 @@ class ModelStore:
 
     def manifest_sha256(self, version: VersionId) -> str:
         """Return the hash of a version's file, as announcements carry it."""
-        return hashlib.sha256(self._sealed(version)).hexdigest()
+        return hashlib.sha256(self.sealed(version)).hexdigest()
 
     def read(self, manifest: Manifest, file: str) -> bytes:
         """Return the bytes of a file of a version, size and hash checked. NotFound; Damaged."""
+        with self.blob(manifest, file) as blob:
+            return bytes(blob.contents())
+
+    def blob(self, manifest: Manifest, file: str) -> Blob:
+        """Return a file of a version, size and hash checked; a large one is not in memory. NotFound; Damaged."""
+        blob = Blob()
+        self._fetch(manifest, file, blob.write)
+        return blob
+
+    def check(self, manifest: Manifest, file: str) -> None:
+        """Insist on a file of a version being what its manifest says; nothing of it is kept. NotFound; Damaged."""
+        self._fetch(manifest, file, lambda piece: None)
+
+    def _fetch(self, manifest: Manifest, file: str, into: Callable[[bytes], object]) -> None:
         ref = manifest.files.get(file)
         if ref is None:
             raise NotFound(f"version {manifest.version} has no file {file!r}")
         if ref.size > self._cap:
             raise Damaged(f"file {file!r} of version {manifest.version} has {ref.size} bytes; at most {self._cap}")
-        data = self._backend.get(_object(manifest.version.model, ref.sha256), self._cap)
-        if len(data) != ref.size or hashlib.sha256(data).hexdigest() != ref.sha256:
+        found, size = hashlib.sha256(), 0
+
+        def take(piece: bytes) -> None:
+            nonlocal size
+            found.update(piece)
+            size += len(piece)
+            into(piece)
+
+        self._backend.fetch(_object(manifest.version.model, ref.sha256), self._cap, take)
+        if size != ref.size or found.hexdigest() != ref.sha256:
             raise Damaged(f"file {file!r} of version {manifest.version} is not what its manifest says")
-        return data
 
     def load(
         self,
@@ -207,14 +289,38 @@ class ModelStore:
         Refused
             With the first thing that is wrong.
         """
-        data = self.read(manifest, file)
-        if self.manifest(manifest.version) != manifest:
-            raise BadSignature(f"the manifest of version {manifest.version} is not the one in the store")
-        check_libraries(manifest.libraries, str(manifest.version))
-        loaded = loads(data, extra=extra_allowed, breath=breath)
+        with self.blob(manifest, file) as blob:
+            if self.manifest(manifest.version) != manifest:
+                raise BadSignature(f"the manifest of version {manifest.version} is not the one in the store")
+            check_libraries(manifest.libraries, str(manifest.version))
+            loaded = loads(blob.contents(), extra=extra_allowed, breath=breath)
         if check is not None:
             check(loaded)
         return loaded
+
+    # --- logs --------------------------------------------------------------------------------------
+
+    def note_copy(self, copy: LogCopy) -> None:
+        """Write, signed, that a topic is a copy of another. Again is fine. StoreError; StoreUnavailable."""
+        if self._signer is None:
+            raise StoreError("this process has no signing key and says nothing about logs")
+        self._copies.note(copy, self._signer)
+
+    def log_copy(self, model: str, topic_id: str) -> LogCopy | None:
+        """Return what a topic is a copy of, its signature checked; `None` where it is none. Refused."""
+        check_model(model)
+        return self._copies.get(model, topic_id)
+
+    def is_log(self, manifest: Manifest, topic_id: str) -> bool:
+        """Tell whether a topic has, at the same offsets, all that a version had learned. Refused."""
+        return self._copies.has(manifest.version.model, topic_id, manifest.topic_id, manifest.offset)
+
+    def copy_marks(self, target: ModelStore, model: str) -> None:
+        """Copy what is said of a model beside its versions: pins, and what logs are copies of."""
+        for folder in ("pins", "logs"):
+            for name in self._backend.names(f"{model}/{folder}"):
+                with contextlib.suppress(AlreadyExists, NotFound):
+                    target._backend.put_new(name, self._backend.get(name, _MOST_MANIFEST_BYTES))
 
     # --- keeping and forgetting --------------------------------------------------------------------
 
@@ -273,7 +379,7 @@ class ModelStore:
         return contents
 
     def _content(self, version: VersionId) -> Content:
-        data = self._sealed(version)
+        data = self.sealed(version)
         try:
             return Content.of(self._verified(version, data))
         except Refused:
@@ -292,24 +398,17 @@ def _object(model: str, sha256: str) -> str:
     return f"{model}/objects/{sha256}"
 
 
-def open_store(address: str | Path, keys: Path, *, sign: bool) -> ModelStore:
-    """Return the store at a folder (a path or ``file://``), with the keys in folder `keys`.
+def _ref(data: bytes | Blob) -> FileRef:
+    if isinstance(data, Blob):
+        return FileRef(data.sha256, data.size)
+    return FileRef(hashlib.sha256(data).hexdigest(), len(data))
 
-    Raises
-    ------
-    StoreError
-        Where the address is of a kind that is not supported, or a key cannot be used.
-    """
-    text = str(address)
-    if "://" in text:
-        parts = urlsplit(text)
-        if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
-            raise StoreError(f"model store {text!r}: only folders are supported, as a path or file:///path")
-        text = unquote(parts.path)
-    if not text or "\0" in text:
-        raise StoreError(f"model store {text!r}: name a folder, as a path or file:///path")
+
+def open_store(address: str | Path, keys: Path, *, sign: bool) -> ModelStore:
+    """Return the store at an address, with the keys in folder `keys`. StoreError; KeyProblem."""
+    backend = open_backend(address)
     signer = open_signer(keys) if sign else None
-    return ModelStore(FolderBackend(Path(text)), open_trust(keys), signer)
+    return ModelStore(backend, open_trust(keys), signer)
 
 
 def as_json(manifest: Manifest) -> dict[str, Any]:

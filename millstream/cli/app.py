@@ -14,8 +14,10 @@ from typing import Any, Final
 import cyclopts
 
 from millstream.cli import (
+    backup,
     broker,
     models,
+    moving,
     publish,
     read,
     rebuild,
@@ -55,9 +57,9 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
         suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
-    for part in (run_all, roles, streams, publish, read, trace, models, status, topics, broker):
+    for part in (run_all, roles, streams, publish, read, trace, models, status, backup, topics, broker):
         part.register(app)
-    _ = versions, rebuild  # add themselves to `models`
+    _ = versions, rebuild, moving  # add themselves to `models`
     return app
 
 

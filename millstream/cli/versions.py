@@ -75,7 +75,7 @@ def pin(stream: StreamName, version: VersionName, /, *, why: Why = "", where: Wh
 
     Example: millstream models pin phishing 1/1000 --why "labels look wrong since"
     """
-    _serve(stream, parsed(version, _stream_name(stream, where)), why, where, json)
+    _serve(stream, parsed(version, stream_name(stream, where)), why, where, json)
 
 
 @app.command
@@ -106,7 +106,7 @@ def rollback(
     from millstream.versions import before, serving_decisions
 
     settings = where.settings()
-    name = _stream_name(stream, where)
+    name = stream_name(stream, where)
     if version is not None:
         _serve(stream, parsed(version, name), why, where, json)
         return
@@ -139,7 +139,7 @@ def _serve(stream: str, version: VersionId | None, why: str, where: Where, as_js
     from schemas.events import Serving
 
     settings = where.settings()
-    name = _stream_name(stream, where)
+    name = stream_name(stream, where)
     cluster, names, store = settings.cluster(), settings.names(name), store_of(settings)
     if version is not None:
         usable(store, version)
@@ -158,7 +158,8 @@ def _serve(stream: str, version: VersionId | None, why: str, where: Where, as_js
         print(f"{name} serves version {version} until `millstream models unpin {stream}`; learning goes on")
 
 
-def _stream_name(stream: str, where: Where) -> str:
+def stream_name(stream: str, where: Where) -> str:
+    """Return the name of the stream that is meant; a mere name where it has versions or topics."""
     from millstream.cli.common import names_of
     from millstream.cli.models import known
 
@@ -168,7 +169,7 @@ def _stream_name(stream: str, where: Where) -> str:
 
 
 def parsed(version: str, model: str) -> VersionId:
-    """Return a version as typed; UsageError where it is none."""
+    """Return the version that is named. UsageError."""
     from model_store import InvalidVersion, VersionId
 
     try:

@@ -99,7 +99,7 @@ def whole_loop(
     feed, switch = VersionFeed(store, definition, stream.task), PauseSwitch(stream.name)
     followers = [ModelsTopic(cluster, names.topic("models"), follow) for follow in (feed.follow, switch.follow)]
     checkpoints = Checkpoints(store, definition, learning_rules(stream), stream.retention)
-    pace = Pace(stream.checkpoint_every_ms / 1000, stream.checkpoint_examples)
+    pace = Pace(*stream.checkpoint_pace())
     joiner_settings = JoinerSettings(names, join_rules(stream), PARTITIONS, stream.max_pending)
     processors: dict[str, Processor] = {
         "predictor": Predictor(PredictorSettings(names, stream.contract, PARTITIONS), feed),

@@ -6,23 +6,36 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from object_server import BUCKET, ObjectServer, object_server
 
 from model_store import AlreadyExists, Backend, Damaged, FolderBackend, InvalidName, MemoryBackend, NotFound
+from model_store.object_store import ObjectBackend
 
 LIMIT = 1 << 20
 Open = Callable[[], Backend]
 
 
-@pytest.fixture(params=["memory", "folder"])
+@pytest.fixture(scope="module")
+def s3() -> Iterator[ObjectServer]:
+    with object_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["memory", "folder", "s3"])
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     """Return what opens one and the same place, anew each time where a process could."""
     if request.param == "memory":
         only = MemoryBackend()
         return lambda: only
+    if request.param == "s3":
+        request.getfixturevalue("s3")
+        url = f"s3://{BUCKET}/{uuid.uuid4().hex}/models"
+        return lambda: ObjectBackend(url)
     return lambda: FolderBackend(tmp_path / "store")
 
 
@@ -92,6 +105,29 @@ def test_a_deleted_name_is_gone_and_free_again(backend: Backend) -> None:
     assert backend.get("m/a", LIMIT) == b"2"
 
 
+@pytest.mark.parametrize("size", [0, 5, 8 << 20, (8 << 20) + 1, 20_000_000])
+def test_a_file_is_put_whole_and_fetched_in_pieces(reopen: Open, tmp_path: Path, size: int) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(os.urandom(size))
+    reopen().put_file("m/objects/aa", file)
+    pieces: list[bytes] = []
+    reopen().fetch("m/objects/aa", 1 << 30, pieces.append)
+    assert b"".join(pieces) == file.read_bytes() == reopen().get("m/objects/aa", 1 << 30)
+    assert max(map(len, pieces), default=0) <= 8 << 20
+    with pytest.raises(AlreadyExists):
+        reopen().put_file("m/objects/aa", file)
+
+
+def test_no_piece_of_what_is_larger_than_the_limit_is_handed_over(backend: Backend) -> None:
+    backend.put_new("m/big", bytes(1000))
+    pieces: list[bytes] = []
+    with pytest.raises(Damaged, match="1000 bytes; at most 999"):
+        backend.fetch("m/big", 999, pieces.append)
+    with pytest.raises(NotFound, match="m/none"):
+        backend.fetch("m/none", 999, pieces.append)
+    assert pieces == []
+
+
 BAD_NAMES = [
     "", "/", "/a", "a/", "a//b", ".", "..", "a/..", "../a", "a/../b", "a/./b", ".a", ".tmp/a", "a.json/b", "A",
     "a b", "a\\b", "a\0b", "a\n", "a\r\nb", "ä", "a:b", "a%2fb", "~", "a~", "$(a)", "a" * 301, "a/" * 200 + "a", "a_b",
@@ -103,6 +139,7 @@ def test_only_plain_names_are_taken(backend: Backend, name: str) -> None:
     calls: list[Callable[[], object]] = [
         lambda: backend.put_new(name, b""),
         lambda: backend.get(name, LIMIT),
+        lambda: backend.fetch(name, LIMIT, lambda piece: None),
         lambda: backend.names(name),
         lambda: backend.delete(name),
     ]

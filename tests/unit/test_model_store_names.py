@@ -127,12 +127,17 @@ def test_a_version_is_read_as_it_is_written(version: VersionId) -> None:
     assert sorted([VersionId("m", 2, 0), VersionId("m", 1, 100), VersionId("m", 1, 99)])[-1].epoch == 2
 
 
-@pytest.mark.parametrize(
-    "address", ["s3://bucket/x", "http://host/x", "file://host/x", "gs://b", "://x", "file://", "", "a\0b"]
-)
+NO_STORES = [
+    "s4://bucket/x", "s3:///x", "s3://key:secret@bucket/x", "s3://bucket/x?region=y", "s3://bucket/../x",
+    "http://host/x", "http://key:secret@host/x", "file://host/x", "gs://", "az:///", "://x", "file://", "", "a\0b",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", NO_STORES)
 def test_an_address_of_another_kind_is_refused(address: str, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="folder"):
+    with pytest.raises(StoreError, match=r"folder|write s3://|environment|elsewhere") as refused:
         open_store(address, tmp_path / "keys", sign=False)
+    assert "secret" not in str(refused.value)
 
 
 def test_a_folder_is_opened_by_path_or_file_address(tmp_path: Path) -> None:

@@ -1,0 +1,124 @@
+"""Loads one large version and answers with it, for a predictor: `python -m millstream.apart`, frames on its pipes."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from consumers.apart import ModelApart, read_frame, reason_of, say_raised, say_ready, serve
+from consumers.checkpoints import MODEL_FILE, PROBE
+from consumers.feed import try_out
+from consumers.river_model import RiverModel, wrap
+from model_store import Manifest, VersionId, open_store
+from schemas.target import Task
+
+if TYPE_CHECKING:
+    from millstream.load import LoadedStream
+    from millstream.settings import Settings
+
+_LOADING_NICENESS: Final = 10
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What to load, from where.
+
+    Attributes
+    ----------
+    stream
+        The stream file, where a version may name classes of it; else empty, and it is not imported.
+    """
+
+    store: str
+    keys: str
+    model: str
+    epoch: int
+    examples: int
+    sha256: str | None
+    task: Task
+    stream: str
+
+
+def starter(loaded: LoadedStream, settings: Settings) -> Callable[[Manifest, str | None], RiverModel]:
+    """Return what starts a process for a version and hands its answers over."""
+    ready_made = loaded.module.startswith("streams.") if loaded.allowed else False
+    stream = loaded.module.removeprefix("streams.") if ready_made else str(loaded.path) if loaded.allowed else ""
+
+    def start(manifest: Manifest, sha256: str | None) -> RiverModel:
+        version = manifest.version
+        request = Request(
+            settings.models,
+            str(settings.keys),
+            version.model,
+            version.epoch,
+            version.examples,
+            sha256,
+            loaded.stream.task,
+            stream,
+        )
+        command = [sys.executable, "-P", "-m", "millstream.apart"]
+        # As every process that predicts: sums over a set come out in one order.
+        return ModelApart(command, {**os.environ, "PYTHONHASHSEED": "0"}, msgspec.msgpack.encode(request))
+
+    return start
+
+
+def load(request: Request) -> RiverModel:
+    """Return the version, after all checks and its own probe."""
+    store = open_store(request.store, Path(request.keys), sign=False)
+    manifest = store.manifest(VersionId(request.model, request.epoch, request.examples), sha256=request.sha256)
+    allowed: frozenset[tuple[str, str]] = frozenset()
+    if request.stream:
+        from millstream.load import load_stream
+
+        allowed = load_stream(request.stream).allowed
+    face = wrap(store.load(manifest, MODEL_FILE, extra_allowed=allowed), request.task)
+    try_out(face, manifest.extra.get(PROBE, ()))
+    return face
+
+
+def main() -> int:
+    """Load what the first frame asks for, say how that went, and answer until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asks ends this, in its own order
+    source, sink = sys.stdin.buffer, _own_output()
+    request = msgspec.msgpack.decode(read_frame(source), type=Request)
+    done: list[RiverModel | BaseException] = []
+    loader = threading.Thread(target=_load_into, args=(request, done))
+    loader.start()
+    loader.join()
+    loaded: Any = done[0]
+    if isinstance(loaded, BaseException):
+        kind = reason_of(loaded)
+        say_raised(sink, kind, str(loaded) if kind != "ModelError" else f"{type(loaded).__name__}: {loaded}")
+        return 1
+    gc.freeze()  # it stays as it is until the end: no collection need ever look at it
+    say_ready(sink)
+    serve(loaded, source, sink)
+    os._exit(0)  # without giving millions of objects back one by one
+
+
+def _load_into(request: Request, done: list[RiverModel | BaseException]) -> None:
+    """Load after all that answers: a thread's niceness is its own, and the one that will answer keeps its place."""
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOADING_NICENESS)
+    try:
+        done.append(load(request))
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the asking side is told
+        done.append(error)
+
+
+def _own_output() -> IO[bytes]:
+    """Return the pipe, and have whatever else is printed in this process go where errors go."""
+    pipe = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return pipe
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""`millstream backup` and `restore`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import cyclopts
+from cyclopts import Parameter
+
+from millstream.cli.common import HERE, Json, StreamName, Where, filling_in, print_json
+from millstream.cli.progress import Bar
+
+if TYPE_CHECKING:
+    from model_store import Backend
+
+
+def register(parent: cyclopts.App) -> None:
+    """Add these commands."""
+    parent.command(backup)
+    parent.command(restore)
+
+
+def backup(
+    stream: StreamName,
+    to: Annotated[str, Parameter(name="TO", help="An empty folder, or an object store's address, such as s3://….")],
+    /,
+    *,
+    where: Where = HERE,
+    json: Json = False,
+) -> None:
+    """Copy the versions, the decisions and the examples log of a stream; what runs may go on running.
+
+    The keys are not in it: keep a copy of MILLSTREAM_HOME/keys elsewhere. Nor are events and labels that still wait
+    for each other. Interrupted, the same command goes on.
+
+    Example: millstream backup phishing /backups/phishing-today
+    """
+    import sys
+
+    from millstream.backup import make
+    from millstream.cli.models import store_of
+    from millstream.load import load_stream
+    from model_store import open_backend
+
+    settings = where.settings()
+    names = settings.names(load_stream(stream).stream.name)
+    with Bar("offsets") as bar, filling_in(stream):
+        say = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
+        made = make(settings.cluster(), names, store_of(settings), open_backend(to), say, bar.show)
+    found = made.backup
+    if json:
+        print_json(
+            {
+                "stream": names.stream,
+                "to": to,
+                "versions": found.versions,
+                "refused": made.refused,
+                "examples": found.examples.records,
+                "decisions": found.decisions.records,
+            }
+        )
+        return
+    print(
+        f"{to} holds {found.versions} versions, {found.examples.records:,} examples and "
+        f"{found.decisions.records} decisions of {names.stream}"
+    )
+    print(f"not in it, and needed to restore: the keys in {settings.keys}, and the stream file")
+
+
+def restore(
+    stream: StreamName,
+    from_: Annotated[str, Parameter(name="FROM", help="What `millstream backup` was given.")],
+    /,
+    *,
+    where: Where = HERE,
+    json: Json = False,
+) -> None:
+    """Put a backup into an empty store and an empty cluster (or prefix), so that the stream goes on.
+
+    First copy the keys into MILLSTREAM_HOME/keys: versions are believed by their signatures alone. Interrupted, the
+    same command begins the log anew.
+
+    Example: millstream restore phishing /backups/phishing-today
+    """
+    from millstream import admin
+    from millstream import restore as work
+    from millstream.load import load_stream
+    from model_store import open_store
+
+    settings, loaded = where.settings(), load_stream(stream)
+    names, found = settings.names(loaded.stream.name), loaded.stream
+    source = _existing(from_, names.stream)
+    # Looked through before a key is made or a topic is: refused, nothing has changed.
+    backed_up = work.check(source, open_store(settings.models, settings.keys, sign=False), names.stream)
+    store, cluster = open_store(settings.models, settings.keys, sign=True), settings.cluster()
+
+    def create() -> None:
+        made = admin.create(cluster, names, partitions=found.partitions, label_wait_ms=found.label_wait_ms)
+        admin.require(made)
+
+    place = work.Place(cluster, names, settings.state(names) / "restore", create)
+    with Bar("offsets") as bar:
+        copy = work.restore(source, backed_up, store, place, bar.show)
+    said = {
+        "stream": names.stream,
+        "versions": backed_up.versions,
+        "examples": backed_up.examples.records,
+        "decisions": backed_up.decisions.records,
+        "topic_id": copy.copy,
+    }
+    if json:
+        print_json(said)
+        return
+    print(
+        f"{names.stream} has its {backed_up.versions} versions, {backed_up.examples.records:,} examples and "
+        f"{backed_up.decisions.records} decisions again"
+    )
+    print(f"`millstream run {stream}` goes on from the newest version, in a new epoch")
+
+
+def _existing(address: str, stream: str) -> Backend:
+    """Return the backend of a backup, without making a folder that is not there."""
+    from millstream.backup import BackupError
+    from model_store import folder_of, is_object_store, open_backend
+
+    if not is_object_store(address):
+        folder = folder_of(address)
+        if not folder.is_dir():
+            raise BackupError(f"there is no folder {folder}, and so no backup of {stream} in it")
+    return open_backend(address)

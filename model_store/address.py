@@ -1,0 +1,68 @@
+"""Which backend an address means: a folder as a path or ``file://``, an object store by its own scheme."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from model_store.backends import Backend, FolderBackend
+from model_store.errors import StoreError
+from model_store.object_store import SCHEMES, ObjectBackend, checked_url
+
+
+def is_object_store(address: str | Path) -> bool:
+    """Tell whether an address is none of a folder: every call goes over a network.
+
+    >>> is_object_store("s3://bucket/models"), is_object_store("/var/lib/models")
+    (True, False)
+    """
+    return "://" in str(address) and urlsplit(str(address)).scheme != "file"
+
+
+def below(address: str, folder: str) -> str:
+    """Return the address of a folder in the place that an address names.
+
+    >>> below("s3://bucket/models/", "test-"), below("file:///models", "test-"), below("/models", "")
+    ('s3://bucket/models/test-', 'file:///models/test-', '/models')
+    """
+    return f"{address.rstrip('/')}/{folder}" if folder else address
+
+
+def open_backend(address: str | Path) -> Backend:
+    """Return the backend at an address.
+
+    Raises
+    ------
+    StoreError
+        Where it is of a kind that is not supported, or its library is missing.
+    StoreUnavailable
+        Where a folder cannot be made.
+    """
+    text = str(address)
+    if is_object_store(text):
+        scheme = urlsplit(text).scheme
+        if scheme not in SCHEMES:
+            raise StoreError(
+                f"model store {_shown(text)!r}: name a folder, as a path or file:///path, or an object store, "
+                "as s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX"
+            )
+        return ObjectBackend(checked_url(text))
+    return FolderBackend(folder_of(text))
+
+
+def folder_of(address: str) -> Path:
+    """Return the folder that an address means, as a path or ``file://``. StoreError where it means none."""
+    folder = address
+    if "://" in address:
+        parts = urlsplit(address)
+        if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
+            raise StoreError(f"model store {_shown(address)!r}: a folder is a path or file:///path, on this machine")
+        folder = unquote(parts.path)
+    if not folder or "\0" in folder:
+        raise StoreError(f"model store {address!r}: name a folder, as a path or file:///path")
+    return Path(folder)
+
+
+def _shown(address: str) -> str:
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

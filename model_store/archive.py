@@ -1,0 +1,129 @@
+"""One version as one file: a plain tar of the version's file and its data objects, to move it between stores."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Final
+
+from model_store.blobs import Blob
+from model_store.errors import BadSignature, Damaged, StoreError
+from model_store.manifest import FileRef, Manifest
+from model_store.store import ModelStore
+from model_store.versions import VersionId
+
+_VERSION: Final = "version.json"
+_OBJECT: Final = re.compile(r"objects/([0-9a-f]{64})")
+_MOST_BYTES: Final = 16 << 20
+_PIECE: Final = 1 << 20
+
+
+def export_version(store: ModelStore, version: VersionId, file: Path) -> Manifest:
+    """Write a version into a new file, each of its parts checked on the way.
+
+    Raises
+    ------
+    NotFound, Refused
+        Where the version is not there, or is not what it says.
+    StoreError
+        Where the file is there already or cannot be written; half a file is left by no failure.
+    """
+    sealed = store.sealed(version)
+    manifest = store.opened(sealed)
+    try:
+        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.") as out:
+            _write(store, manifest, sealed, out)
+            out.flush()
+            os.fchmod(out.fileno(), 0o644)  # signed and not secret
+            os.fsync(out.fileno())
+            os.link(out.name, file)  # fails where the name is taken
+    except FileExistsError as error:
+        raise StoreError(f"{file} is there already: nothing is overwritten") from error
+    except OSError as error:
+        raise StoreError(f"{file} cannot be written: {error.strerror or error}") from error
+    return manifest
+
+
+def _write(store: ModelStore, manifest: Manifest, sealed: bytes, out: IO[bytes]) -> None:
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        tar.addfile(_member(_VERSION, len(sealed)), io.BytesIO(sealed))
+        for name, ref in manifest.files.items():
+            with store.blob(manifest, name) as blob, blob.reader() as source:
+                tar.addfile(_member(f"objects/{ref.sha256}", ref.size), source)
+
+
+def _member(name: str, size: int) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = size, 0o644
+    return member
+
+
+def import_version(store: ModelStore, model: str, file: Path) -> tuple[Manifest, bool]:
+    """Take a version over from a file; return it, and whether it was not in the store before.
+
+    Signature, sizes and hashes are checked before anything is written.
+
+    Raises
+    ------
+    Refused
+        Where the file is none that `export_version` writes, or was signed by no trusted key.
+    StoreError
+        Where it is a version of another model, or the file cannot be read.
+    AlreadyExists
+        Where another version has its name.
+    """
+    with _opened(file) as (sealed, blobs):
+        manifest = trusted(store, sealed)
+        if manifest.version.model != model:
+            raise StoreError(f"{file} holds a version of {manifest.version.model}, not of {model}")
+
+        def blob(ref: FileRef) -> Blob:
+            if ref.sha256 not in blobs:
+                raise Damaged(f"{file} is no whole version: object {ref.sha256[:12]} is not in it")
+            return blobs[ref.sha256]
+
+        return manifest, store.adopt(sealed, blob)
+
+
+def trusted(store: ModelStore, sealed: bytes) -> Manifest:
+    """Return the manifest in a version's file from elsewhere; where no trusted key signed it, the way out is said."""
+    try:
+        return store.opened(sealed)
+    except BadSignature as error:
+        raise BadSignature(
+            f"{error}: if you trust who made it, copy that key's file from their MILLSTREAM_HOME/keys/trusted "
+            "into your own"
+        ) from error
+
+
+@contextlib.contextmanager
+def _opened(file: Path) -> Iterator[tuple[bytes, dict[str, Blob]]]:
+    blobs: dict[str, Blob] = {}
+    sealed = b""
+    try:
+        with tarfile.open(file, "r:") as tar:
+            for member in tar:
+                named = _OBJECT.fullmatch(member.name)
+                source = tar.extractfile(member) if member.isreg() else None
+                if source is None or (named is None) != (member.name == _VERSION):
+                    raise Damaged(f"{file} holds {member.name[:100]!r}, which no exported version has")
+                if named is None and member.size <= _MOST_BYTES:
+                    sealed = source.read(member.size)
+                elif named is not None:
+                    blobs[named[1]] = blob = Blob()
+                    while piece := source.read(_PIECE):
+                        blob.write(piece)
+        yield sealed, blobs
+    except (tarfile.TarError, EOFError) as error:
+        raise Damaged(f"{file} is no exported version: {error}") from error
+    except OSError as error:
+        raise StoreError(f"{file} cannot be read: {error.strerror or error}") from error
+    finally:
+        for blob in blobs.values():
+            blob.close()

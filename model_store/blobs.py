@@ -1,0 +1,127 @@
+"""A model's bytes: in memory while they are few, in a file of their own when they are many, hashed on the way.
+
+A pickle of 300 MB held as one object would be so much memory on top of the model it is of.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import mmap
+import os
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Final
+
+from model_store.errors import StoreUnavailable
+
+LARGE: Final = 32 << 20
+Readable = bytes | mmap.mmap
+
+
+class Blob:
+    """Bytes that are written once, front to back, and then read.
+
+    Parameters
+    ----------
+    large
+        From so many bytes on they are in a file, in the folder that TMPDIR names; it has no other users, and is
+        gone with this object.
+    """
+
+    def __init__(self, large: int = LARGE) -> None:
+        self._large = large
+        self._pieces: list[bytes] = []
+        self._file: IO[bytes] | None = None
+        self._map: mmap.mmap | None = None
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        """Append. StoreUnavailable where the disk does not take it."""
+        piece = bytes(data)
+        self._hash.update(piece)
+        self.size += len(piece)
+        if self._file is None:
+            self._pieces.append(piece)
+            if self.size > self._large:
+                self._to_disk()
+            return len(piece)
+        self._on_disk(piece)
+        return len(piece)
+
+    def _to_disk(self) -> None:
+        try:
+            self._file = tempfile.NamedTemporaryFile(prefix="millstream-", suffix=".version")  # noqa: SIM115
+        except OSError as error:
+            raise _no_room(error) from error
+        pieces, self._pieces = self._pieces, []
+        for piece in pieces:
+            self._on_disk(piece)
+
+    def _on_disk(self, piece: bytes) -> None:
+        assert self._file is not None  # noqa: S101
+        try:
+            self._file.write(piece)
+        except OSError as error:
+            raise _no_room(error) from error
+
+    @property
+    def sha256(self) -> str:
+        """Of all that was written."""
+        return self._hash.hexdigest()
+
+    @property
+    def path(self) -> Path | None:
+        """The file where there is one; all of it is there."""
+        if self._file is None:
+            return None
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise _no_room(error) from error
+        return Path(self._file.name)
+
+    def contents(self) -> Readable:
+        """Return the bytes; of a large one, the file mapped into memory, which takes none."""
+        if self._file is None:
+            if len(self._pieces) > 1:
+                self._pieces = [b"".join(self._pieces)]
+            return self._pieces[0] if self._pieces else b""
+        if self._map is None:
+            self._file.flush()
+            self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        return self._map
+
+    def reader(self) -> IO[bytes]:
+        """Return a file over the bytes, from their beginning."""
+        path = self.path
+        return io.BytesIO(bytes(self.contents())) if path is None else path.open("rb")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._map is not None:
+            self._map.close()
+        if self._file is not None:
+            self._file.close()
+        self._pieces = []
+
+    def __enter__(self) -> Blob:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if self._file is not None:
+            self.close()
+
+
+def _no_room(error: OSError) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"a large version cannot be kept in {tempfile.gettempdir()}: {os.strerror(error.errno or 0)}; "
+        "name a folder with room for it with TMPDIR"
+    )

@@ -1,0 +1,90 @@
+"""That one topic is a copy of another, record for record at the same offsets: said and signed by who made the copy.
+
+Versions name the log they learned from by its topic id, which is another in another cluster. With this said, what
+was learned from the one is known to be learned from the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Annotated, Final
+
+import msgspec
+
+from model_store.backends import Backend
+from model_store.errors import AlreadyExists, BadSignature, Damaged, InvalidName, NotFound
+from model_store.manifest import seal, unseal
+from model_store.signing import Signer, Trust
+
+_MOST_BYTES: Final = 1 << 20
+_MOST_COPIES: Final = 100  # of copies
+_DOMAIN: Final = b"millstream log copy v1\n"
+
+
+class LogCopy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Topic `copy` has what `original` had, at the same offsets, from `begin` up to `end`. Ids, not names."""
+
+    model: str
+    copy: str
+    original: str
+    begin: Annotated[int, msgspec.Meta(ge=0)]
+    end: Annotated[int, msgspec.Meta(ge=0)]
+    made_at_ms: int
+
+
+class LogCopies:
+    """What a store says of logs: ``<model>/logs/<topic id>.json``, sealed as a version's file is."""
+
+    def __init__(self, backend: Backend, trust: Trust) -> None:
+        self._backend = backend
+        self._trust = trust
+
+    def note(self, copy: LogCopy, signer: Signer) -> None:
+        """Write that a topic is a copy of another; what was said of it before stays."""
+        body = msgspec.json.encode(copy, order="sorted")
+        sealed = seal(body, signer.key_id, signer.sign(_signed_bytes(body, signer.key_id)))
+        with contextlib.suppress(AlreadyExists):
+            self._backend.put_new(_place(copy.model, copy.copy), sealed)
+
+    def get(self, model: str, topic_id: str) -> LogCopy | None:
+        """Return what a topic is a copy of; `None` where it is none. Refused."""
+        try:
+            data = self._backend.get(_place(model, topic_id), _MOST_BYTES)
+        except (NotFound, InvalidName):
+            return None
+        body, key_id, signature = unseal(data)
+        self._trust.verify(key_id, signature, _signed_bytes(body, key_id))
+        copy = _read(body)
+        if (copy.model, copy.copy) != (model, topic_id):
+            raise BadSignature(f"what stands for log {topic_id} was signed for another")
+        return copy
+
+    def has(self, model: str, topic_id: str, original: str, offset: int) -> bool:
+        """Tell whether a topic has what `original` had before `offset`, itself or as a copy of a copy. Refused."""
+        for _ in range(_MOST_COPIES):
+            if topic_id == original:
+                return True
+            copy = self.get(model, topic_id)
+            if copy is None or offset > copy.end:
+                return False
+            topic_id = copy.original
+        return False
+
+
+def _place(model: str, topic_id: str) -> str:
+    return f"{model}/logs/{topic_id}.json"
+
+
+def _signed_bytes(body: bytes, key_id: str) -> bytes:
+    """Return what a signature is over: a domain of its own, so that no manifest can pass for this."""
+    return _DOMAIN + key_id.encode() + b"\n" + body
+
+
+def _read(body: bytes) -> LogCopy:
+    try:
+        found = msgspec.json.decode(body, type=LogCopy)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise Damaged(f"not the record of a log's copy: {error}") from error
+    if msgspec.json.encode(found, order="sorted") != body:
+        raise Damaged("the record of a log's copy is not in canonical form")
+    return found

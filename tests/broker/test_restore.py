@@ -1,0 +1,197 @@
+"""Backups and restores that are interrupted, refused, or damaged: nothing half done is taken for a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from kafka import TopicPartition
+from unit.store_parts import draft, version
+
+from millstream import admin, backup, readers
+from millstream import restore as work
+from millstream.backup import BackupError, Made
+from millstream.decisions import decide
+from model_store import (
+    BadSignature,
+    Damaged,
+    FolderBackend,
+    LogCopy,
+    ModelStore,
+    dumps,
+    open_store,
+)
+from schemas.cluster import Cluster
+from schemas.events import Learning
+from schemas.topics import Names
+
+RECORDS = 30
+
+
+class Interrupted(Exception):  # noqa: N818
+    """Somebody pulled the plug."""
+
+
+@pytest.fixture
+def names(prefix: str) -> Names:
+    return Names("m", prefix)
+
+
+@pytest.fixture
+def cluster(bootstrap: str, names: Names) -> Cluster:
+    cluster = Cluster(bootstrap)
+    admin.create(cluster, names, partitions=1, label_wait_ms=1000)
+    with closing(cluster.producer(transactional_id=f"{names.prefix}writer")) as producer:
+        producer.init_transactions()
+        for number in range(RECORDS):
+            if number % 3 == 0:
+                producer.begin_transaction()
+            producer.send(names.topic("examples"), b"value %d" % number, b"key", None, 0).get(20)
+            if number % 3 == 2:
+                producer.commit_transaction()
+    decide(cluster, names, Learning(0, True, "somebody", "to see it"))
+    return cluster
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    return tmp_path / "keys"
+
+
+@pytest.fixture
+def source(tmp_path: Path, keys: Path, cluster: Cluster, names: Names) -> FolderBackend:
+    """Return a backup of two versions and a log."""
+    store = open_store(tmp_path / "store", keys, sign=True)
+    topic_id = cluster.topic_info(names.topic("examples"))[names.topic("examples")].id
+    for examples in (0, 12):
+        of = version(1, examples)
+        store.publish(draft(of, topic_id=topic_id, offset=examples), {"model": dumps({"n": examples})})
+    store.pin(version(1, 12))
+    target = FolderBackend(tmp_path / "backup")
+    made = make(cluster, names, store, target)
+    assert (made.backup.versions, made.backup.examples.records, made.backup.decisions.records) == (2, RECORDS, 1)
+    return target
+
+
+def make(cluster: Cluster, names: Names, store: ModelStore, target: FolderBackend) -> Made:
+    return backup.make(cluster, names, store, target, lambda line: None, lambda at, end: None)
+
+
+def place_of(cluster: Cluster, names: Names, tmp_path: Path) -> work.Place:
+    there = Names("m", f"{names.prefix}r-")
+    return work.Place(
+        cluster, there, tmp_path / "restore", lambda: admin.create(cluster, there, partitions=1, label_wait_ms=1000)
+    )
+
+
+def restored(
+    source: FolderBackend, place: work.Place, store: ModelStore, show: Callable[[int, int], None] = lambda at, end: None
+) -> LogCopy:
+    return work.restore(source, work.check(source, store, "m"), store, place, show)
+
+
+def log(cluster: Cluster, names: Names) -> tuple[list[tuple[int, bytes]], int]:
+    topic = names.topic("examples")
+    with closing(cluster.consumer()) as consumer:
+        end = readers.end(consumer, topic)
+        found = readers.between(consumer, TopicPartition(topic, 0), 0, end)
+        return [(record.offset, record.value) for record in found], end
+
+
+def interrupting(at_call: int) -> Callable[[int, int], None]:
+    calls = 0
+
+    def show(at: int, end: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == at_call:
+            raise Interrupted
+
+    return show
+
+
+def test_an_interrupted_restore_begins_the_log_anew_and_is_whole_then(
+    cluster: Cluster, names: Names, source: FolderBackend, keys: Path, tmp_path: Path
+) -> None:
+    store, place = open_store(tmp_path / "elsewhere", keys, sign=True), place_of(cluster, names, tmp_path)
+    with pytest.raises(Interrupted):
+        restored(source, place, store, interrupting(4))
+    first = cluster.topic_info(place.names.topic("examples"))[place.names.topic("examples")].id
+    assert store.log_copy("m", first) is None, "half a log must not be taken for a copy"
+    copy = restored(source, place, store)
+    assert copy.copy != first
+    assert log(cluster, place.names) == log(cluster, names)
+    newest = store.manifest(version(1, 12))
+    assert store.is_log(newest, copy.copy)
+    assert not store.is_log(newest, first)
+    assert store.pinned("m") == {version(1, 12)}
+    assert readers.count(cluster, place.names, "decisions") == (1, True)
+    assert readers.count(cluster, place.names, "models") == (1, True)
+
+
+def test_a_restore_again_leaves_the_log_and_what_was_decided_since(
+    cluster: Cluster, names: Names, source: FolderBackend, keys: Path, tmp_path: Path
+) -> None:
+    store, place = open_store(tmp_path / "elsewhere", keys, sign=True), place_of(cluster, names, tmp_path)
+    copy = restored(source, place, store)
+    decide(cluster, place.names, Learning(0, False, "somebody", "and on it goes"))
+    assert restored(source, place, store) == copy
+    assert readers.count(cluster, place.names, "decisions") == (2, True)
+    assert readers.count(cluster, place.names, "models") == (2, True)
+
+
+def test_a_topic_that_holds_something_else_stays_as_it_is(
+    cluster: Cluster, names: Names, source: FolderBackend, keys: Path, tmp_path: Path
+) -> None:
+    store = open_store(tmp_path / "elsewhere", keys, sign=True)
+    before = log(cluster, names)
+    place = replace(place_of(cluster, names, tmp_path), names=names)
+    with pytest.raises(BackupError, match=r"examples is not empty: restore into an empty cluster or under another"):
+        restored(source, place, store)
+    assert log(cluster, names) == before
+
+
+def test_what_no_trusted_key_signed_is_refused_before_anything_is_written(
+    source: FolderBackend, tmp_path: Path
+) -> None:
+    store = open_store(tmp_path / "elsewhere", tmp_path / "other-keys", sign=True)
+    with pytest.raises(BadSignature, match=r"not trusted here: if you trust who made it, copy that key's file"):
+        work.check(source, store, "m")
+    assert store.versions("m") == []
+
+
+def test_a_store_with_other_versions_is_refused(source: FolderBackend, keys: Path, tmp_path: Path) -> None:
+    store = open_store(tmp_path / "elsewhere", keys, sign=True)
+    store.publish(draft(version(1, 5)), {"model": dumps({})})
+    with pytest.raises(BackupError, match="has version 1/5 of m, which is not in the backup"):
+        work.check(source, store, "m")
+
+
+def test_a_damaged_backup_is_refused_and_an_unfinished_one_is_none(
+    cluster: Cluster, names: Names, source: FolderBackend, keys: Path, tmp_path: Path
+) -> None:
+    store, place = open_store(tmp_path / "elsewhere", keys, sign=True), place_of(cluster, names, tmp_path)
+    for piece in (tmp_path / "backup" / "m" / "topics").iterdir():
+        piece.write_bytes(piece.read_bytes()[:-1] + b"!")
+    with pytest.raises(Damaged, match="is not what it was"):
+        restored(source, place, store)
+    (tmp_path / "backup" / "m" / "backup" / "backup.json").unlink()
+    with pytest.raises(BackupError, match="no whole backup of m"):
+        work.check(source, store, "m")
+
+
+def test_an_interrupted_backup_goes_on_and_a_whole_one_is_not_overwritten(
+    cluster: Cluster, names: Names, source: FolderBackend, keys: Path, tmp_path: Path
+) -> None:
+    store, target = open_store(tmp_path / "store", keys, sign=False), FolderBackend(tmp_path / "second")
+    with pytest.raises(Interrupted):
+        backup.make(cluster, names, store, target, lambda line: None, interrupting(2))
+    with pytest.raises(BackupError, match="no whole backup"):
+        backup.read(target, "m")
+    again = make(cluster, names, store, target).backup
+    assert again.examples == backup.read(source, "m").examples
+    with pytest.raises(BackupError, match="there is a backup of m already"):
+        make(cluster, names, store, target)
