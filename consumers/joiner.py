@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
 from consumers.dead_letters import dead_letter
 from consumers.failures import Refused
 from consumers.join import Emitted, JoinRules, JoinState, NotWritten, PartitionJoin
+from consumers.joiner_place import KINDS, JoinPlace, LocalPlace, meta_key, short_ids
 from consumers.local_store import LocalStore
 from consumers.processor import Assignment, Batch, Output, Partition, Place, Positions, Record, Start
 from schemas import codec
@@ -58,32 +59,6 @@ class JoinerSettings:
     new_epoch: bool = False
 
 
-class _Place(msgspec.Struct):
-    """What rides in the offsets' metadata. `waiting` and `clock`: predictions, labels.
-
-    `oldest` is the time of the oldest prediction whose wait has not been ended; 0 where none waits.
-    """
-
-    seq: int
-    epoch: str
-    ids: str
-    counts: dict[str, int]
-    waiting: tuple[int, int] = (0, 0)
-    clock: tuple[int, int] = (0, 0)
-    examined: int = 0
-    oldest: int = 0
-
-
-class _Local(msgspec.Struct):
-    """What the local store says of itself, for one partition."""
-
-    group: str
-    epoch: str
-    offsets: tuple[int, int]
-    state: dict[str, Any]
-    place: _Place
-
-
 class _LabelRecord:
     """A label as the record that it was, for its dead letter."""
 
@@ -99,7 +74,7 @@ class _LabelRecord:
 class _Lane:
     """One partition's join, its place and its sequence."""
 
-    def __init__(self, join: PartitionJoin, place: _Place) -> None:
+    def __init__(self, join: PartitionJoin, place: JoinPlace) -> None:
         self.join = join
         self.place = place
         self.last_tick_ms = 0
@@ -140,7 +115,7 @@ class Joiner:
         self._store.rollback()
         self._agrees = False
         self._lanes = {}
-        ids = _short_ids(assignment.topic_ids[self._predictions], assignment.topic_ids[self._labels])
+        ids = short_ids(assignment.topic_ids[self._predictions], assignment.topic_ids[self._labels])
         starts: dict[Partition, Start] = {}
         for number in sorted({partition.partition for partition in assignment.committed}):
             starts.update(self._take(number, assignment, ids))
@@ -168,7 +143,7 @@ class Joiner:
                 )
         return self._resume(number, pair, (places[0].offset, places[1].offset), committed, assignment)
 
-    def _agreed(self, number: int, places: list[Place | None], ids: str) -> _Place | None:
+    def _agreed(self, number: int, places: list[Place | None], ids: str) -> JoinPlace | None:
         """Return what both offsets' metadata say; they were committed together and must be equal."""
         if places == [None, None]:
             return None
@@ -179,7 +154,7 @@ class Joiner:
                 return None
             raise Refused(f"the joiner's committed places in partition {number} do not belong together; {ways}")
         try:
-            place = msgspec.json.decode(texts.pop(), type=_Place)
+            place = msgspec.json.decode(texts.pop(), type=JoinPlace)
         except msgspec.DecodeError as error:
             raise Refused(f"the joiner's committed metadata in partition {number} is not its own; {ways}") from error
         if place.ids != ids:
@@ -204,7 +179,7 @@ class Joiner:
         if self._settings.new_epoch:
             beginnings = [assignment.beginnings[partition] for partition in pair]
             epoch += "-" + hashlib.sha256(repr((ids, beginnings)).encode()).hexdigest()[:8]
-        self._open(number, _Place(0, epoch, ids, {}), JoinState())
+        self._open(number, JoinPlace(0, epoch, ids, {}), JoinState())
         return {partition: Start(live=assignment.beginnings[partition]) for partition in pair}
 
     def _resume(
@@ -212,12 +187,12 @@ class Joiner:
         number: int,
         pair: tuple[Partition, Partition],
         offsets: tuple[int, int],
-        place: _Place,
+        place: JoinPlace,
         assignment: Assignment,
     ) -> dict[Partition, Start]:
         local = self._local(number)
         if local is not None and self._continues(local, place, pair, offsets, assignment):
-            state = JoinState(**local.state)
+            state = local.state
             state.counts = dict(place.counts)
             self._open(number, place, state)
             starts = zip(pair, offsets, local.offsets, strict=True)
@@ -231,8 +206,8 @@ class Joiner:
 
     def _continues(
         self,
-        local: _Local,
-        place: _Place,
+        local: LocalPlace,
+        place: JoinPlace,
         pair: tuple[Partition, Partition],
         offsets: tuple[int, int],
         assignment: Assignment,
@@ -244,12 +219,12 @@ class Joiner:
             and all(mine >= assignment.beginnings[at] for mine, at in zip(local.offsets, pair, strict=True))
         )
 
-    def _open(self, number: int, place: _Place, state: JoinState) -> None:
+    def _open(self, number: int, place: JoinPlace, state: JoinState) -> None:
         self._lanes[number] = _Lane(PartitionJoin(self._store, number, self._settings.rules, state), place)
 
-    def _local(self, number: int) -> _Local | None:
-        raw = self._store.get(_meta_key(number))
-        return None if raw is None else msgspec.msgpack.decode(raw, type=_Local)
+    def _local(self, number: int) -> LocalPlace | None:
+        raw = self._store.get(meta_key(number))
+        return None if raw is None else msgspec.msgpack.decode(raw, type=LocalPlace)
 
     def _wipe(self, number: int) -> None:
         place = number.to_bytes(2, "big")
@@ -257,7 +232,7 @@ class Joiner:
             keys = [key for key, _ in self._store.scan(prefix + place, prefix + place)]
             for key in keys:
                 self._store.delete(key)
-        self._store.delete(_meta_key(number))
+        self._store.delete(meta_key(number))
 
     # --- records -----------------------------------------------------------------------------------
 
@@ -384,8 +359,8 @@ class Joiner:
     def committed(self, places: Mapping[Partition, Place]) -> None:
         for number, lane in self._lanes.items():
             offsets = tuple(places[Partition(topic, number)].offset for topic in self.topics)
-            local = _Local(self._group, lane.place.epoch, (offsets[0], offsets[1]), asdict(lane.join.state), lane.place)
-            self._store.put(_meta_key(number), msgspec.msgpack.encode(local))
+            local = LocalPlace(self._group, lane.place.epoch, (offsets[0], offsets[1]), lane.join.state, lane.place)
+            self._store.put(meta_key(number), msgspec.msgpack.encode(local))
         self._agrees = True
         if self._now_ms >= self._kept_at + _KEEP_EVERY_MS or self._unkept >= _KEEP_EVERY_RECORDS:
             self._kept_at, self._unkept = self._now_ms, 0
@@ -429,11 +404,3 @@ def _example(emitted: Emitted, number: int, name: str, epoch: str, sequence: int
         }
     )
     return _EXAMPLE_HEADER + emitted.prediction[HEADER_BYTES:] + tail
-
-
-def _meta_key(number: int) -> bytes:
-    return b"o" + number.to_bytes(2, "big")
-
-
-def _short_ids(*topic_ids: str) -> str:
-    return hashlib.sha256(" ".join(topic_ids).encode()).hexdigest()[:16]
