@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import bisect
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -30,6 +30,13 @@ def _boot() -> str | None:
         return None
 
 
+class View(Protocol):
+    """What was committed when the view was taken; nothing that is put meanwhile."""
+
+    def get(self, key: bytes) -> bytes | None: ...
+    def scan(self, prefix: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]: ...
+
+
 class LocalStore(Protocol):
     """Reads see what was put since the last commit; a rollback forgets it."""
 
@@ -42,6 +49,12 @@ class LocalStore(Protocol):
 
         The caller may stop at any time and must not put or delete while it iterates.
         """
+
+    def put_many(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+        """Put all of them; quickest in the order of their keys."""
+
+    def view(self) -> AbstractContextManager[View]:
+        """Lend a view, in any thread: the store is read and written on meanwhile."""
 
     def commit(self) -> None: ...
     def rollback(self) -> None: ...
@@ -85,6 +98,7 @@ class DiskStore:
             )
         except lmdb.Error as error:
             raise LocalStoreError(f"local store {folder}: {error}; delete the folder to have it rebuilt") from error
+        self._env.reader_check()  # a view of a process that was killed would keep pages for ever
         self._open: lmdb.Transaction | None = None
         needed = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
         if (folder / _DATA).stat().st_size < needed:
@@ -153,15 +167,18 @@ class DiskStore:
         except lmdb.Error as error:
             raise self._damaged(error) from error
 
-    def scan(self, prefix: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+    def put_many(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
         with self._damage(), self._txn.cursor() as cursor:
-            if not cursor.set_range(max(start, prefix)):
-                return
-            for raw, value in cursor:
-                key = bytes(raw)
-                if not key.startswith(prefix):
-                    return
-                yield key, bytes(value)
+            cursor.putmulti(pairs)
+
+    def scan(self, prefix: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+        with self._damage():
+            yield from _scan(self._txn, prefix, start)
+
+    @contextmanager
+    def view(self) -> Iterator[View]:
+        with self._damage(), self._env.begin() as txn:
+            yield _DiskView(txn)
 
     def commit(self) -> None:
         if self._open is not None:
@@ -186,6 +203,31 @@ class DiskStore:
             return  # not marked as closed: after the machine's end it is not trusted
         self._env.close()
         self._mark(_CLOSED)
+
+
+class _DiskView:
+    """A reading transaction. While one lasts, pages that are let go of are not used again: the file grows."""
+
+    def __init__(self, txn: lmdb.Transaction) -> None:
+        self._txn = txn
+
+    def get(self, key: bytes) -> bytes | None:
+        value = self._txn.get(key)
+        return None if value is None else bytes(value)
+
+    def scan(self, prefix: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+        return _scan(self._txn, prefix, start)
+
+
+def _scan(txn: lmdb.Transaction, prefix: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+    with txn.cursor() as cursor:
+        if not cursor.set_range(max(start, prefix)):
+            return
+        for raw, value in cursor:
+            key = bytes(raw)
+            if not key.startswith(prefix):
+                return
+            yield key, bytes(value)
 
 
 class MemoryStore:
@@ -217,6 +259,19 @@ class MemoryStore:
             key = self._keys[index]
             yield key, self._values[key]
             index += 1
+
+    def put_many(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+        for key, value in pairs:
+            self.put(key, value)
+
+    @contextmanager
+    def view(self) -> Iterator[View]:
+        committed = {**self._values, **{key: value for key, value in self._undo.items() if value is not None}}
+        for key in (key for key, value in self._undo.items() if value is None):
+            committed.pop(key, None)
+        copy = MemoryStore()
+        copy.put_many(sorted(committed.items()))
+        yield copy
 
     def commit(self) -> None:
         self._undo.clear()

@@ -6,8 +6,8 @@ same processor runs against a broker and, in simulation, against a log in memory
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias
 
 
@@ -62,6 +62,10 @@ class Place:
     metadata: str
 
 
+def no_breath() -> None:
+    """Nobody waits."""
+
+
 @dataclass(frozen=True)
 class Assignment:
     """What the loop knows when partitions are handed to a processor.
@@ -74,12 +78,16 @@ class Assignment:
         First offset still there, and the offset after the last committed record.
     topic_ids
         By topic name: another id is another topic, whatever its name.
+    breathe
+        To be called several times a second by a processor that takes long over `assigned`: keeps the membership.
+        What it raises ends the taking over.
     """
 
     committed: Mapping[Partition, Place | None]
     beginnings: Positions
     ends: Positions
     topic_ids: Mapping[str, str]
+    breathe: Callable[[], None] = field(default=no_breath, compare=False)
 
 
 @dataclass(frozen=True)

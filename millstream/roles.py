@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,11 +19,16 @@ from consumers.joiner import Joiner, JoinerSettings
 from consumers.learner import Learner, LearnerSettings
 from consumers.learning import LearningRules
 from consumers.local_store import DiskStore, LocalStoreError
+from consumers.log_faults import LogRefused
 from consumers.loop import Loop, LoopSettings
 from consumers.predictor import Predictor, PredictorSettings
-from consumers.processor import Processor
+from consumers.processor import Partition, Processor
+from consumers.snapshot_keeper import SnapshotKeeper
+from consumers.snapshots import Snapshots
+from consumers.topic_memory import TopicMemory
 from millstream.apart import starter
-from model_store import StoreUnavailable, is_object_store, open_store
+from millstream.log_alerts import LogAlerts
+from model_store import StoreError, StoreUnavailable, is_object_store, open_backend, open_store
 from schemas.cluster import Cluster, NoBroker, TopicInfo
 from schemas.topics import Names
 
@@ -45,16 +51,17 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def run_predictor(loaded: LoadedStream, settings: Settings, instance: str) -> int:
+def run_predictor(loaded: LoadedStream, settings: Settings, instance: str, new_epoch: bool = False) -> int:
     """Predict until told to stop; returns the exit code."""
     cluster, names, topics = _meet(loaded, settings)
     definition = definition_of(loaded)
     store = open_store(settings.models, settings.keys, sign=False)
     feed = VersionFeed(store, definition, loaded.stream.task, say=say, apart=starter(loaded, settings))
     follower = ModelsTopic(cluster, names.topic("models"), feed.follow, say)
-    predictor = Predictor(
-        PredictorSettings(names, loaded.stream.contract, topics[names.topic("predictions")].partitions), feed
-    )
+    partitions = topics[names.topic("predictions")].partitions
+    memory = TopicMemory(settings.state(names) / f"predictor-{instance}.json")
+    predictor_settings = PredictorSettings(names, loaded.stream.contract, partitions, new_epoch)
+    predictor = Predictor(predictor_settings, feed, say=say, memory=memory)
     # A version is looked through and loaded in the follower's thread; at Python's 5 ms a switch, each of the
     # handful of hand-overs that an answer takes would wait for that long meanwhile.
     sys.setswitchinterval(_SWITCH_SECONDS)
@@ -81,7 +88,17 @@ def run_joiner(loaded: LoadedStream, settings: Settings, instance: str, new_epoc
     except LocalStoreError as error:
         say(str(error))
         return 1
-    return _drive(cluster, names, "joiner", instance, Joiner(joiner_settings, store))
+    return _drive(cluster, names, "joiner", instance, Joiner(joiner_settings, store, _keeper(loaded, settings), say))
+
+
+def _keeper(loaded: LoadedStream, settings: Settings) -> SnapshotKeeper | None:
+    """Return who makes snapshots of the joiner's store; a joiner works without them, too."""
+    try:
+        snapshots = Snapshots(open_backend(settings.models), loaded.stream.name)
+    except StoreError as error:
+        say(f"no snapshots of the local store: {error}")
+        return None
+    return SnapshotKeeper(snapshots, loaded.stream.snapshot_every_ms / 1000, say)
 
 
 def run_learner(loaded: LoadedStream, settings: Settings, instance: str, new_epoch: NewEpoch | None = None) -> int:
@@ -156,7 +173,7 @@ def _meet(loaded: LoadedStream, settings: Settings) -> tuple[Cluster, Names, dic
             if time.monotonic() >= deadline:
                 raise
             time.sleep(0.2)
-    kinds = ("features", "predictions", "labels", "examples", "models", "dead-letters")
+    kinds = ("features", "predictions", "labels", "examples", "models", "dead-letters", "alerts")
     wanted = [names.topic(kind) for kind in kinds]
     found = cluster.topic_info(*wanted)
     missing = [topic for topic in wanted if topic not in found]
@@ -170,12 +187,14 @@ def _meet(loaded: LoadedStream, settings: Settings) -> tuple[Cluster, Names, dic
 
 def _drive(cluster: Cluster, names: Names, role: str, instance: str, processor: Processor) -> int:
     settings = LoopSettings(group=names.group(role), instance=names.process(role, instance))
-    loop = Loop(
-        cluster,
-        settings,
-        processor,
-        settled=lambda partitions: say(f"ready: {len(partitions)} partitions of {', '.join(processor.topics)}"),
-    )
+    alerts = LogAlerts(cluster, names, role, say)
+
+    def settled(partitions: Sequence[Partition]) -> None:
+        say(f"ready: {len(partitions)} partitions of {', '.join(processor.topics)}")
+        # Beside the loop, which must not wait for another client.
+        threading.Thread(target=alerts.settled, args=(partitions,), name="log-alerts", daemon=True).start()
+
+    loop = Loop(cluster, settings, processor, settled)
 
     def stop(signum: int, frame: FrameType | None) -> None:
         loop.stop()
@@ -192,6 +211,8 @@ def _drive(cluster: Cluster, names: Names, role: str, instance: str, processor: 
         loop.run()
     except RoleFailure as failure:
         print(f"{role}: {failure}", file=sys.stderr, flush=True)
+        if isinstance(failure, LogRefused):
+            alerts.refused(failure.faults)
         return failure.exit_code
     except LocalStoreError as error:
         print(f"{role}: {error}", file=sys.stderr, flush=True)

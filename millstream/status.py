@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
+from consumers.log_faults import LogFault, way
+from millstream.log_states import log_faults
 from millstream.observe import INPUTS, Observer, Snapshot
 from millstream.readers import Counted
-from schemas.events import Learning, Published, Serving
+from schemas.events import Alert, Learning, Published, Serving
 
 _LOW_DISK: Final = 1 << 30
 _APART_S: Final = 1.0
@@ -65,7 +69,19 @@ class Model:
 
 @dataclass(frozen=True)
 class Report:
-    """What `millstream status` says. `dead_letters` are all there are only where `dead_letters_exact`."""
+    """What `millstream status` says. `dead_letters` are all there are only where `dead_letters_exact`.
+
+    Attributes
+    ----------
+    alerts
+        A line for each thing that a person should see to, seen from here or raised by a role.
+    raised
+        What roles have raised and not cleared.
+    log_faults
+        Why roles cannot go on at their places in the log.
+    events_gone
+        Feature events that no predictor answered before they were gone; offsets, of which some may be none.
+    """
 
     stream: str
     bootstrap: str
@@ -79,6 +95,9 @@ class Report:
     disk_free_bytes: int
     disk_total_bytes: int
     alerts: tuple[str, ...]
+    raised: tuple[Alert, ...] = ()
+    log_faults: tuple[LogFault, ...] = ()
+    events_gone: int = 0
 
 
 def watch(
@@ -121,6 +140,8 @@ def report(
     """
     stages = tuple(_stage(now, role, before, seconds) for role in INPUTS)
     model = served(now)
+    typed = typed or Typed(stream, stream)
+    faults = log_faults(now, stream)
     return Report(
         stream=stream,
         bootstrap=bootstrap,
@@ -133,7 +154,10 @@ def report(
         dead_letters_exact=letters.exact,
         disk_free_bytes=disk[0],
         disk_total_bytes=disk[1],
-        alerts=tuple(_alerts(now, stages, model, disk, typed or Typed(stream, stream), letters)),
+        alerts=(*_log_alerts(now, faults, typed), *_alerts(now, stages, model, disk, typed, letters)),
+        raised=now.alerts,
+        log_faults=faults,
+        events_gone=sum(int(note.get("gone") or 0) for note in now.notes("predictor")),
     )
 
 
@@ -227,6 +251,12 @@ def _missing(now: Snapshot, create: str) -> list[str]:
     return [f"no {kinds}: run `millstream topics create {create}`"]
 
 
+def _log_alerts(now: Snapshot, faults: Sequence[LogFault], typed: Typed) -> list[str]:
+    """Return a line for each fault that the role itself has not raised."""
+    raised = {alert.name for alert in now.alerts}
+    return [f"{fault.name}: {fault}; {way(fault.role, typed.any)}" for fault in faults if fault.name not in raised]
+
+
 def _alerts(
     now: Snapshot,
     stages: Sequence[Stage],
@@ -236,6 +266,7 @@ def _alerts(
     letters: Counted,
 ) -> list[str]:
     found = _missing(now, typed.create)
+    found += [f"{alert.name}: {alert.message}" for alert in now.alerts]
     found += [f"no {stage.role} is running" for stage in stages if stage.processes == 0]
     if model.paused:
         found.append(f"learning is paused{_reason(now)}: `millstream resume {typed.any}` restarts it")
@@ -258,6 +289,9 @@ def as_json(found: Report) -> dict[str, Any]:
     """Return the report as plain values, stages by role."""
     import dataclasses
 
-    plain = dataclasses.asdict(found)
+    plain = dataclasses.asdict(dataclasses.replace(found, raised=()))
+    for fault, of in zip(plain["log_faults"], found.log_faults, strict=True):
+        fault["gone"] = of.gone
+    plain["raised"] = [msgspec.structs.asdict(alert) for alert in found.raised]
     plain["stages"] = {stage["role"]: stage for stage in plain["stages"]}
     return plain

@@ -69,6 +69,8 @@ class Stream:
         Of features, predictions and labels, where Millstream creates the topics.
     max_pending
         Events and labels that may wait at once, per partition; beyond it the faster topic is paused.
+    snapshot_every
+        How often what waits is copied beside the versions, for a joiner whose disk is lost.
 
     Examples
     --------
@@ -104,11 +106,12 @@ class Stream:
     retention: Retention = field(default_factory=Retention)
     partitions: int = 4
     max_pending: int = 5_000_000
+    snapshot_every: str | float | timedelta = "5m"
 
     def __post_init__(self) -> None:
         try:
             Names(self.name)
-            for span in ("label_wait", "dedup_window", "checkpoint_every"):
+            for span in ("label_wait", "dedup_window", "checkpoint_every", "snapshot_every"):
                 if getattr(self, span) is not None:
                     milliseconds(getattr(self, span))
         except (InvalidName, InvalidDuration) as error:
@@ -181,6 +184,11 @@ class Stream:
         if self.checkpoint_every is not None:
             every = self.checkpoint_every
         return milliseconds(every) / 1000, self.checkpoint_examples or examples
+
+    @property
+    def snapshot_every_ms(self) -> int:
+        """`snapshot_every` in milliseconds."""
+        return milliseconds(self.snapshot_every)
 
 
 _EVERY: Final[str | float | timedelta] = "500ms"

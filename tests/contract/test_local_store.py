@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -113,6 +114,39 @@ def test_many_and_large_values_come_back(reopen: Open) -> None:
     assert sum(1 for _ in again.scan(b"n", b"")) == 3000
     assert again.get(b"n02999") == b"v2999"
     assert again.get(b"z" * 500) == bytes(1 << 20)
+
+
+def test_a_view_has_what_was_committed_when_it_was_taken_and_nothing_since(store: LocalStore) -> None:
+    store.put_many([(b"a", b"1"), (b"b", b"1"), (b"c", b"1")])
+    store.commit()
+    store.put(b"a", b"2")
+    store.delete(b"b")
+    store.put(b"d", b"2")
+    with store.view() as view:
+        store.commit()
+        store.put(b"a", b"3")
+        store.commit()
+        assert list(view.scan(b"", b"")) == [(b"a", b"1"), (b"b", b"1"), (b"c", b"1")]
+        assert (view.get(b"b"), view.get(b"d")) == (b"1", None)
+    assert list(store.scan(b"", b"")) == [(b"a", b"3"), (b"c", b"1"), (b"d", b"2")]
+
+
+def test_a_view_is_read_in_another_thread_while_the_store_is_written(store: LocalStore) -> None:
+    store.put_many([(b"%05d" % number, b"x" * 50) for number in range(5000)])
+    store.commit()
+    found: list[int] = []
+
+    def read() -> None:
+        with store.view() as view:
+            found.append(sum(1 for _ in view.scan(b"", b"")))
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    while reading.is_alive():
+        store.put(b"more", b"y")
+        store.commit()
+    reading.join()
+    assert found[0] in (5000, 5001)
 
 
 def test_a_file_that_is_no_store_is_refused_with_the_way_out(tmp_path: Path) -> None:

@@ -1,0 +1,45 @@
+"""What a joiner writes down of where one partition's join stands: beside the offsets, and in its local store."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from consumers.join import JoinState
+
+KINDS: Final = (b"e", b"l", b"p", b"w")
+"""What the keys of a partition's entries begin with, in their order; its number follows in two bytes."""
+
+
+class JoinPlace(msgspec.Struct):
+    """What rides in the offsets' metadata. `waiting` and `clock`: predictions, labels.
+
+    `oldest` is the time of the oldest prediction whose wait has not been ended; 0 where none waits. `ids` stands for
+    the ids of both topics, `each` for either's.
+    """
+
+    seq: int
+    epoch: str
+    ids: str
+    counts: dict[str, int]
+    waiting: tuple[int, int] = (0, 0)
+    clock: tuple[int, int] = (0, 0)
+    examined: int = 0
+    oldest: int = 0
+    each: tuple[str, str] = ("", "")
+
+
+class LocalPlace(msgspec.Struct):
+    """What the local store says of itself, for one partition. `offsets`: of predictions, of labels."""
+
+    group: str
+    epoch: str
+    offsets: tuple[int, int]
+    state: JoinState
+    place: JoinPlace
+
+
+def meta_key(number: int) -> bytes:
+    """Return where the local store has a partition's `LocalPlace`."""
+    return b"o" + number.to_bytes(2, "big")
