@@ -1,0 +1,254 @@
+"""A stream of real processes on a real Kafka, with events going on, to which a test does its harm.
+
+with Rig(bootstrap, prefix, tmp_path) as rig:
+    rig.start_all()
+    rig.publish(rate=60)
+    rig.kill("learner-0")      # and how long until a version is announced again
+    rig.finish(tally)          # the oracle: nothing lost, nothing twice, every version a function of the log
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from faults.processes import Member, command
+from faults.verdict import Verdict, judge, labelled_ids
+from faults_table import Tally
+from kafka import TopicPartition
+from system.oracle import Stream
+
+from millstream import admin
+from millstream.load import load_stream
+from schemas.cluster import Cluster
+from schemas.events import Published, read_model_update
+
+FLOW = Path(__file__).with_name("flow.py")
+SECONDS = 90.0
+PROGRESS = {"predictor": "predictions", "joiner": "examples", "learner": "models"}
+ORDER = ("predictor", "joiner", "learner")
+Mark = Mapping[TopicPartition, int] | int
+
+
+@dataclass(frozen=True)
+class Fall:
+    """When a process fell (monotonic), and how far its role's work was."""
+
+    began: float
+    role: str
+    mark: Mark
+
+
+class Rig:
+    """See the module's text. `most_events`: the publisher's source ends there."""
+
+    def __init__(
+        self, bootstrap: str, prefix: str, folder: Path, *, ref: Path = FLOW, most_events: int = 60_000
+    ) -> None:
+        self.folder = folder
+        self.stream = Stream(str(ref), bootstrap, prefix, folder / "home")
+        self.names = self.stream.names
+        self.cluster = Cluster(bootstrap)
+        self.members: dict[str, Member] = {}
+        self.recoveries: list[float] = []
+        self.fallen: dict[str, Fall] = {}
+        self.announced = -1
+        self._most = most_events
+        self._publisher: subprocess.Popen[str] | None = None
+        self._seen: dict[TopicPartition, int] = {}
+        self.counted: dict[str, int] = dict.fromkeys(PROGRESS.values(), 0)
+
+    def __enter__(self) -> Self:
+        found = load_stream(self.stream.ref).stream
+        outcome = admin.create(
+            self.cluster, self.names, partitions=found.partitions, label_wait_ms=found.label_wait_ms, wait=60
+        )
+        assert not outcome.findings, outcome.findings
+        self._witness = self.cluster.consumer(group_id=None)
+        self._ends = self.cluster.consumer(group_id=None, isolation_level="read_uncommitted")
+        followed = [
+            TopicPartition(self.names.topic(kind), number)
+            for kind in PROGRESS.values()
+            for number in range(found.partitions if kind == "predictions" else 1)
+        ]
+        self._witness.assign(followed)
+        self._witness.seek_to_beginning(*followed)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in [self._publisher, *(member.process for member in self.members.values())]:
+            if process is not None and process.poll() is None:
+                process.kill()
+                process.wait()
+        for consumer in (self._witness, self._ends):
+            consumer.close(autocommit=False)
+        if error is not None:
+            for member in self.members.values():
+                print(f"===== {member.name}, ended {member.ends}\n{member.log.read_text(errors='replace')[-2500:]}")
+
+    # --- processes ---------------------------------------------------------------------------------
+
+    def start(self, role: str, instance: str = "0", *armed: str, options: Sequence[str] = ()) -> Member:
+        """Start a process; the failpoints in `armed` are those of its first start, its second, and so on."""
+        name = f"{role}-{instance}"
+        member = self.members.get(name) or Member(
+            role,
+            instance,
+            command(role, self.stream.ref, "--instance", instance, *options),
+            self.stream.environment(),
+            self.folder / f"{name}.log",
+        )
+        self.members[name] = member
+        member.armed.extend(armed)
+        member.start()
+        return member
+
+    def start_all(self, predictors: int = 1) -> None:
+        """Start each role, and wait until events are answered, joined and learned."""
+        for number in range(predictors):
+            self.start("predictor", str(number))
+        self.start("joiner")
+        self.start("learner")
+
+    def publish(self, rate: float = 60, label_delay: int = 20) -> None:
+        """Let events come from now on, and wait until the first are answered, joined and learned."""
+        source = self.folder / "events.csv"
+        if not source.exists():
+            source.write_text(events(self._most))
+        self._publisher = subprocess.Popen(
+            command(
+                "publish", self.stream.ref, str(source), f"--rate={rate}", f"--label-delay={label_delay}", "--json"
+            ),
+            env=self.stream.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.until(lambda: all(self.counted.values()) and self.learned() > 0, "the first to be learned")
+
+    def end_publishing(self) -> dict[str, Any]:
+        """Stop the publisher in order and return its report; nothing that it sent may be unacknowledged."""
+        assert self._publisher is not None
+        self._publisher.send_signal(signal.SIGINT)
+        said, complaint = self._publisher.communicate(timeout=SECONDS)
+        self._publisher = None
+        report: dict[str, Any] = json.loads(said)
+        assert report["sent"] == report["acknowledged"] > 0, (report, complaint)
+        assert report["labels_sent"] == report["labels_acknowledged"]
+        return report
+
+    def look(self) -> None:
+        """Keep the processes up, read what has come out, and note who is back at work."""
+        for name, member in self.members.items():
+            began = time.monotonic()
+            if member.look() and name not in self.fallen:
+                self.fallen[name] = Fall(began, member.role, self.mark(member.role))
+        if self._publisher is not None and self._publisher.poll() not in (None, 0):
+            raise AssertionError(f"the publisher ended: {self._publisher.communicate()[1]}")
+        for partition, records in self._witness.poll(timeout_ms=20).items():
+            self._note(partition, records)
+        for name, fall in list(self.fallen.items()):
+            if self.progressed(fall.role, fall.mark):
+                self.recoveries.append(time.monotonic() - fall.began)
+                del self.fallen[name]
+
+    def _note(self, partition: TopicPartition, records: Sequence[Any]) -> None:
+        self._seen[partition] = records[-1].offset
+        kind = partition.topic.rpartition(".")[2]
+        self.counted[kind] += len(records)
+        if kind == "models":
+            states = (read_model_update(record.value).state for record in records)
+            self.announced = max([self.announced, *(s.examples for s in states if isinstance(s, Published))])
+
+    def until(self, condition: Callable[[], object], what: str, seconds: float = SECONDS) -> None:
+        """Wait for a condition, keeping the processes up."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}; {self.counted}"
+            self.look()
+
+    # --- faults and recovery -----------------------------------------------------------------------
+
+    def mark(self, role: str) -> Mark:
+        """Return how far a role's work is: what is beyond has been done after this moment."""
+        if role == "learner":
+            return self.learned()
+        topic = self.names.topic(PROGRESS[role])
+        partitions = [partition for partition in self._witness.assignment() if partition.topic == topic]
+        # With what is not committed: a transaction that is open now may yet be aborted.
+        return dict(self._ends.end_offsets(partitions))
+
+    def progressed(self, role: str, mark: Mark) -> bool:
+        """Say whether a newer version was announced, or something has come out on every partition, since."""
+        if isinstance(mark, int):
+            return self.announced > mark
+        return all(self._seen.get(partition, -1) >= offset for partition, offset in mark.items())
+
+    def kill(self, *names: str) -> None:
+        """Kill -9, and wait until the work of all of them goes on."""
+        began = time.monotonic()
+        for name in names:
+            self.members[name].kill()
+        for name in names:
+            role = self.members[name].role
+            self.fallen[name] = Fall(began, role, self.mark(role))
+        self.recover()
+
+    def recover(self, seconds: float = SECONDS) -> None:
+        """Wait until everybody who fell is at work again."""
+        self.until(lambda: not self.fallen, f"{', '.join(self.fallen)} to be at work again", seconds)
+
+    def work(self, seconds: float) -> None:
+        """Let it work: a fault comes at any moment, and is not waited for."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self.look()
+
+    def learned(self) -> int:
+        """Return how many examples the newest version has learned; -1 without one."""
+        folder = self.stream.models / self.names.stream / "versions"
+        newest = max(folder.glob("*/*.json"), default=None)
+        return -1 if newest is None else int(newest.stem)
+
+    # --- the end -----------------------------------------------------------------------------------
+
+    def finish(self, tally: Tally | None = None, times: int = 0) -> Verdict:
+        """End the publisher, wait until all is learned, end the roles in order, and judge."""
+        if self._publisher is not None:
+            self.end_publishing()
+        expected = len(labelled_ids(self.stream))
+        # A label can be learned only once its event was answered: the versions tell when all were.
+        self.until(lambda: self.learned() >= expected, f"a version of {expected} examples, not {self.learned()}")
+        self.end_roles()
+        verdict = judge(self.stream)
+        if tally is not None:
+            tally.row(times, verdict.lost, verdict.repeated, max(self.recoveries, default=None))
+        verdict.insist()
+        return verdict
+
+    def end_roles(self) -> None:
+        """End all in order: what is under way goes on to the learner's last version."""
+        for role in ORDER:
+            for member in self.members.values():
+                if member.role == role:
+                    assert member.end() == 0, f"{member.name}: {member.said()}"
+
+
+def events(count: int, seed: int = 7) -> str:
+    """Return a source of so many events: two numbers, and a label that depends on both."""
+    rng = random.Random(seed)
+    lines = ["id,x,y,label"]
+    for number in range(count):
+        x, y = rng.gauss(0, 1), rng.gauss(0, 1)
+        lines.append(f"e{number},{x:.4f},{y:.4f},{str(x + y / 2 + rng.gauss(0, 0.3) > 0).lower()}")
+    return "\n".join(lines) + "\n"
