@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from schemas.failpoints import VARIABLE
 
 AGAIN = (75, -signal.SIGKILL)
@@ -63,22 +65,26 @@ class Member:
         assert self.process is not None, f"{self.name} does not run"
         self.process.send_signal(number)
 
+    def sleeps(self) -> bool:
+        """Say whether it is stopped, by somebody or by a failpoint."""
+        return self.process is not None and psutil.Process(self.process.pid).status() == psutil.STATUS_STOPPED
+
     def kill(self) -> None:
         """End it at once, and return when it is gone; `look` starts it again."""
         self.signal(signal.SIGKILL)
         assert self.process is not None
         self.process.wait(10)
 
-    def end(self, seconds: float = 40) -> int:
-        """End it in order; return the code. A process that just died of a fault is gone already."""
+    def end(self, seconds: float = 60) -> None:
+        """End it in order, if it runs. One that is not at work yet may know no better than to die of the signal."""
         if self.process is None:
-            return 0
-        self.process.send_signal(signal.SIGCONT)
+            return
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(seconds)
         self.process = None
         self.ends.append(code)
-        return code
+        at_work = "ready: " in self.said().rpartition("--- start")[2]
+        assert code == 0 or (code == -signal.SIGTERM and not at_work), f"{self.name} ended with {code}: {self.said()}"
 
     def said(self) -> str:
         """Return the end of what it printed."""

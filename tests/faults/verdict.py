@@ -12,37 +12,40 @@ from system.oracle import Stream, assert_versions_are_functions_of_the_log, read
 
 from schemas.cluster import Cluster
 from schemas.codec import TICK
-from schemas.events import Published, peek_event_id, read_example, read_model_update, read_prediction
+from schemas.events import Published, is_joinable, peek_event_id, read_example, read_model_update, read_prediction
 
 ROLES = ("predictor", "joiner", "learner")
 
 
 @dataclass
 class Verdict:
-    """What became of a stream. `faults`: each other thing that must not be, in words."""
+    """What became of a stream. `errors`: answers without a prediction; `faults`: what else must not be, in words."""
 
     answered: int
     learned: int
+    errors: int = 0
     lost: int = 0
     repeated: int = 0
     faults: list[str] = field(default_factory=list)
 
-    def insist(self) -> None:
-        """Fail unless it is without fault."""
+    def insist(self, errors: int | None = 0) -> None:
+        """Fail unless it is without fault and so many events were answered with an error; `None`: however many."""
         assert (self.lost, self.repeated, self.faults) == (0, 0, [])
+        assert errors in (None, self.errors), f"{self.errors} events were answered with an error"
 
 
 def judge(stream: Stream) -> Verdict:
     """Look at everything that is on the topics and in the store, once all is read and learned."""
     names = stream.names
     asked = Counter((r.partition, r.offset) for r in read_all(stream.bootstrap, names.topic("features")))
-    places = list(_answers(stream))
+    answers = list(_answers(stream))
+    places = [place for *place, _ in answers]
     answered = Counter((source, offset) for _, source, offset in places)
     examples = Counter(
         read_example(r.value).event.event_id for r in read_all(stream.bootstrap, names.topic("examples"))
     )
-    expected = labelled_ids(stream)
-    verdict = Verdict(len(places), examples.total())
+    expected = due(stream)
+    verdict = Verdict(len(places), examples.total(), sum(failed for *_, failed in answers))
     verdict.lost = (asked - answered).total() + len(expected - examples.keys())
     verdict.repeated = (answered - asked).total() + sum(count - 1 for count in examples.values())
     if unknown := examples.keys() - expected:
@@ -57,20 +60,23 @@ def judge(stream: Stream) -> Verdict:
     return verdict
 
 
-def labelled_ids(stream: Stream) -> set[str]:
-    """Return the events that have a label, ticks of the joiner's apart."""
-    values = (record.value for record in read_all(stream.bootstrap, stream.names.topic("labels")))
-    return {peek_event_id(value) for value in values if not value.startswith(TICK.header)}
+def due(stream: Stream) -> set[str]:
+    """Return the events that are to be learned: they have a label, and no error for an answer."""
+    names = stream.names
+    labels = (record.value for record in read_all(stream.bootstrap, names.topic("labels")))
+    labelled = {peek_event_id(value) for value in labels if not value.startswith(TICK.header)}
+    answers = (record.value for record in read_all(stream.bootstrap, names.topic("predictions")))
+    return labelled - {peek_event_id(value) for value in answers if not is_joinable(value)}
 
 
-def _answers(stream: Stream) -> Iterator[tuple[int, int, int]]:
-    """Yield for each prediction its partition, and the partition and offset of the event it answers."""
+def _answers(stream: Stream) -> Iterator[tuple[int, int, int, bool]]:
+    """Yield for each prediction its partition, partition and offset of the event it answers, and if it is an error."""
     for record in read_all(stream.bootstrap, stream.names.topic("predictions")):
         outcome = read_prediction(record.value).outcome
-        yield record.partition, outcome.source_partition, outcome.source_offset
+        yield record.partition, outcome.source_partition, outcome.source_offset, outcome.status == "error"
 
 
-def _out_of_order(places: list[tuple[int, int, int]]) -> list[str]:
+def _out_of_order(places: list[list[int]]) -> list[str]:
     """Events of one partition are answered in their order."""
     last: dict[tuple[int, int], int] = {}
     found = []
