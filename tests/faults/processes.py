@@ -20,7 +20,15 @@ AGAIN = (75, -signal.SIGKILL)
 
 @dataclass
 class Member:
-    """One process; `armed` are the failpoints of its next starts, one each."""
+    """One process.
+
+    Attributes
+    ----------
+    armed
+        The failpoints of its next starts, one each.
+    again
+        Whether it is started again when it dies, or ends with 75.
+    """
 
     role: str
     instance: str
@@ -29,6 +37,7 @@ class Member:
     log: Path
     armed: deque[str] = field(default_factory=deque)
     process: subprocess.Popen[bytes] | None = None
+    again: bool = True
     starts: int = 0
     ends: list[int] = field(default_factory=list)
 
@@ -57,6 +66,8 @@ class Member:
             return False
         self.process = None
         self.ends.append(code)
+        if not self.again:
+            return False
         assert code in AGAIN, f"{self.name} ended with {code}: {self.said()}"
         self.start()
         return True

@@ -64,7 +64,7 @@ class Rig:
         self.announced = -1
         self.broker_is_down = False
         self._most = most_events
-        self._publisher: subprocess.Popen[str] | None = None
+        self.publisher: subprocess.Popen[str] | None = None
         self._seen: dict[TopicPartition, int] = {}
         self.counted: dict[str, int] = dict.fromkeys(PROGRESS.values(), 0)
 
@@ -88,7 +88,7 @@ class Rig:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for process in [self._publisher, *(member.process for member in self.members.values())]:
+        for process in [self.publisher, *(member.process for member in self.members.values())]:
             if process is not None and process.poll() is None:
                 process.kill()
                 process.wait()
@@ -100,13 +100,13 @@ class Rig:
 
     # --- processes ---------------------------------------------------------------------------------
 
-    def start(self, role: str, instance: str = "0", *armed: str, options: Sequence[str] = ()) -> Member:
+    def start(self, role: str, instance: str = "0", *armed: str) -> Member:
         """Start a process; the failpoints in `armed` are those of its first start, its second, and so on."""
         name = f"{role}-{instance}"
         member = self.members.get(name) or Member(
             role,
             instance,
-            command(role, self.stream.ref, "--instance", instance, *options),
+            command(role, self.stream.ref, "--instance", instance),
             self.stream.environment(),
             self.folder / f"{name}.log",
         )
@@ -127,7 +127,7 @@ class Rig:
         source = self.folder / "events.csv"
         if not source.exists():
             source.write_text(events(self._most))
-        self._publisher = subprocess.Popen(
+        self.publisher = subprocess.Popen(
             command(
                 "publish", self.stream.ref, str(source), f"--rate={rate}", f"--label-delay={label_delay}", "--json"
             ),
@@ -138,16 +138,12 @@ class Rig:
         )
         self.until(lambda: self.learned() >= to_be_learned, "the first to be learned")
 
-    @property
-    def publishing(self) -> bool:
-        return self._publisher is not None
-
     def end_publishing(self) -> dict[str, Any]:
         """Stop the publisher in order and return its report; nothing that it sent may be unacknowledged."""
-        assert self._publisher is not None
-        self._publisher.send_signal(signal.SIGINT)
-        said, complaint = self._publisher.communicate(timeout=SECONDS)
-        self._publisher = None
+        assert self.publisher is not None
+        self.publisher.send_signal(signal.SIGINT)
+        said, complaint = self.publisher.communicate(timeout=SECONDS)
+        self.publisher = None
         report: dict[str, Any] = json.loads(said)
         assert report["sent"] == report["acknowledged"] > 0, (report, complaint)
         assert report["labels_sent"] == report["labels_acknowledged"]
@@ -159,8 +155,8 @@ class Rig:
             began = time.monotonic()
             if member.look() and name not in self.fallen and not self.broker_is_down:
                 self.fallen[name] = Fall(began, member.role, self.mark(member.role))
-        if self._publisher is not None and self._publisher.poll() not in (None, 0):
-            raise AssertionError(f"the publisher ended: {self._publisher.communicate()[1]}")
+        if self.publisher is not None and self.publisher.poll() not in (None, 0):
+            raise AssertionError(f"the publisher ended: {self.publisher.communicate()[1]}")
         for partition, records in self._witness.poll(timeout_ms=20).items():
             self._note(partition, records)
         for name, fall in list(self.fallen.items()):
@@ -261,7 +257,7 @@ class Rig:
 
     def finish(self, tally: Tally | None = None, times: int = 0, errors: int | None = 0) -> Verdict:
         """End the publisher, wait until all is learned, end the roles in order, and judge."""
-        if self._publisher is not None:
+        if self.publisher is not None:
             self.end_publishing()
         asked = sum(1 for _ in read_all(self.stream.bootstrap, self.names.topic("features")))
         self.until(lambda: self.counted["predictions"] >= asked, f"{asked} events to be answered")

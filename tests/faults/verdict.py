@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from kafka import TopicPartition
 from system.oracle import Stream, assert_versions_are_functions_of_the_log, read_all
 
+from model_store import StoreError, open_store
 from schemas.cluster import Cluster
 from schemas.codec import TICK
 from schemas.events import Published, is_joinable, peek_event_id, read_example, read_model_update, read_prediction
@@ -52,6 +53,7 @@ def judge(stream: Stream) -> Verdict:
         verdict.faults.append(f"{len(unknown)} examples of events that have no label")
     verdict.faults += _out_of_order(places)
     verdict.faults += announcements_that_go_back(stream)
+    verdict.faults += torn_versions(stream)
     for role in ROLES:
         verdict.faults += places_that_go_back(stream.bootstrap, names.group(role))
     newest = assert_versions_are_functions_of_the_log(stream)
@@ -89,8 +91,6 @@ def _out_of_order(places: list[list[int]]) -> list[str]:
 
 def announcements_that_go_back(stream: Stream) -> list[str]:
     """The versions announced never get older, and each is in the store as it was announced."""
-    from model_store import open_store
-
     store = open_store(stream.models, stream.home / "keys", sign=False)
     there = {(version.epoch, version.examples): version for version in store.versions(stream.names.stream)}
     found, last = [], (0, -1)
@@ -104,6 +104,20 @@ def announcements_that_go_back(stream: Stream) -> list[str]:
         last = version
         if version not in there or store.manifest_sha256(there[version]) != state.manifest_sha256:
             found.append(f"version {version} was announced and is not the one in the store")
+    return found
+
+
+def torn_versions(stream: Stream) -> list[str]:
+    """Every version that can be seen has all its files, as its signed manifest says."""
+    store = open_store(stream.models, stream.home / "keys", sign=False)
+    found = []
+    for version in store.versions(stream.names.stream):
+        try:
+            manifest = store.manifest(version)
+            for file in manifest.files:
+                store.read(manifest, file)
+        except StoreError as error:
+            found.append(f"version {version} is not whole: {error}")
     return found
 
 
