@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from consumers import sizes
 from consumers.dead_letters import dead_letter
 from consumers.failures import Refused
 from consumers.join import Emitted, JoinRules, JoinState, NotWritten, PartitionJoin
@@ -314,6 +315,8 @@ class Joiner:
             join.tick(record.timestamp)
             return
         try:
+            if len(value) > sizes.LABEL:
+                raise CodecError(f"the label has {len(value)} bytes; at most {sizes.LABEL} are taken")
             label = read_label(value, default_time=record.timestamp)
             label = msgspec.structs.replace(label, value=self._settings.rules.target.coerce(label.value))
             if value[:1] == b"{":

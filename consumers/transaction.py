@@ -25,6 +25,7 @@ from kafka.errors import (
 )
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
+from consumers import sizes
 from consumers.failures import Doubt, Fenced, Refused, RoleFailure
 from consumers.processor import Output, Partition, Place
 from schemas.cluster import Cluster
@@ -92,7 +93,7 @@ class Transactions:
             bootstrap_timeout_ms=self._limits.broker_ms,
             linger_ms=5,
             batch_size=1 << 17,
-            max_request_size=_MAX_RECORD_BYTES,
+            max_request_size=sizes.RECORD,
         )
         self._usable = True
 
@@ -174,9 +175,6 @@ class Transactions:
             self._usable = False
             with contextlib.suppress(KafkaError):
                 self._producer.close(timeout=2)
-
-
-_MAX_RECORD_BYTES = 8 << 20  # ours: examples wrap what a sender's 1 MB limit let in, and dead letters too
 
 
 def failure_of(error: BaseException, what: str, instance: str) -> RoleFailure:

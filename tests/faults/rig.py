@@ -88,15 +88,17 @@ class Rig:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for process in [self.publisher, *(member.process for member in self.members.values())]:
-            if process is not None and process.poll() is None:
-                process.kill()
-                process.wait()
+        for member in self.members.values():
+            if member.process is not None:
+                member.process.kill()
+                member.process.wait()
+        if self.publisher is not None:
+            self.publisher.kill()
+            self.publisher.communicate()
         for consumer in (self._witness, self._ends):
             consumer.close(autocommit=False)
-        if error is not None:
-            for member in self.members.values():
-                print(f"===== {member.name}, ended {member.ends}\n{member.log.read_text(errors='replace')[-2500:]}")
+        for member in self.members.values():  # shown where the test fails
+            print(f"===== {member.name}, ended {member.ends}\n{member.said()}")
 
     # --- processes ---------------------------------------------------------------------------------
 
