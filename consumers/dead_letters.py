@@ -13,7 +13,8 @@ def dead_letter(topic: str, record: Record, stage: str, code: str, reason: str, 
     Of a record that is too large for a letter the beginning is kept, and the reason says so: the whole stands at its
     place for as long as its topic keeps it.
     """
-    key, value, headers = record.key, record.value, list(record.headers)
+    key, value = record.key, record.value
+    headers: list[tuple[str, bytes | None]] = list(record.headers)
     if value is not None and len(value) > sizes.LETTER:
         reason = f"{reason} (only the first {sizes.LETTER} of its {len(value)} bytes are kept here)"
         value = value[: sizes.LETTER]
