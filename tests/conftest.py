@@ -24,12 +24,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults", action="store_true", help="inject each fault as often as a release must survive it")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have each test that injects a fault counted in the table, also where it only says which one."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Have each test that injects a fault counted in the table, also where it only says which one.
+
+    The full size leaves out what has but one size and injects nothing: `make test` has had it.
+    """
+    if config.getoption("--faults"):
+        config.hook.pytest_deselected(items=[item for item in items if not _has_a_full_size(item)])
+        items[:] = filter(_has_a_full_size, items)
     for item in items:
         for mark in item.iter_markers("fault"):
             if "tally" not in getattr(item, "fixturenames", ()):
                 Tally(item, mark.args[0]).row(mark.kwargs.get("times", 1), 0, 0)
+
+
+def _has_a_full_size(item: pytest.Item) -> bool:
+    folder = item.path.parent.name
+    return (
+        folder in ("faults", "simulation")
+        or item.get_closest_marker("fault") is not None
+        or "rounds" in getattr(item, "fixturenames", ())
+    )
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

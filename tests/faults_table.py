@@ -16,6 +16,7 @@ PROPERTY: Final = "fault"
 DOCUMENT: Final = Path(__file__).parent.parent / "docs" / "reliability.md"
 BEGIN, END = "<!-- make faults: begin -->", "<!-- make faults: end -->"
 SCALE: Final = "MILLSTREAM_FAULTS_SCALE"
+SOAK: Final = "MILLSTREAM_SOAK_MINUTES"
 FAULTS: Final = {
     "F1": "kill -9 of the learner at random moments",
     "F2": "kill -9 at each failpoint of learner and joiner",
@@ -106,9 +107,8 @@ def text(rows: list[Row]) -> list[str]:
 
 def markdown(rows: list[Row], now: datetime, minutes: float) -> str:
     """Return the table as it stands in the document, with its date."""
-    scale = os.environ.get(SCALE)
-    part = f", {SCALE}={scale}" if scale else ""
-    lines = [f"`make faults{part}`, {now:%Y-%m-%d}, {minutes:.0f} minutes:", ""]
+    said = "".join(f"{name}={os.environ[name]} " for name in (SCALE, SOAK) if name in os.environ)
+    lines = [f"`{said}make faults`, {now:%Y-%m-%d}, {minutes:.0f} minutes:", ""]
     lines += ["| " + " | ".join(HEADINGS) + " |", "| --- | --- | ---: | ---: | ---: | ---: |"]
     lines += ["| " + " | ".join(row.cells()) + " |" for row in rows]
     return "\n".join(lines)

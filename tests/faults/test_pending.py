@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 from faults.rig import FLOW, Rig
@@ -13,6 +14,7 @@ from faults_table import Tally
 from kafka import TopicPartition
 from system.oracle import read_all
 
+from schemas import codec
 from schemas.events import Event, Label, Outcome, Prediction, peek_event_id
 
 NOW = 1_700_000_000_000
@@ -30,7 +32,8 @@ def capped(rounds: Callable[[int, int], int], bootstrap: str, prefix: str, tmp_p
 
 def prediction(number: int) -> bytes:
     outcome = Outcome(True, {}, "flow", 1, 0, NOW, "features", 0, number)
-    return Prediction(Event(f"e{number}", NOW, {"x": float(number), "y": 1.0}), outcome).encode()
+    event = Event(f"e{number}", NOW, {"x": float(number), "y": 1.0})
+    return codec.PREDICTION.encode(msgspec.to_builtins(Prediction(event, outcome)))
 
 
 def send(rig: Rig, kind: str, values: Iterator[bytes]) -> None:
@@ -72,7 +75,8 @@ def stands_still(rig: Rig) -> int:
 def test_at_the_cap_the_faster_topic_waits_and_nothing_is_thrown_away(capped: tuple[Rig, int], tally: Tally) -> None:
     rig, cap = capped
     total = 5 * cap
-    rig.start("joiner")
+    joiner = rig.start("joiner")
+    rig.until(lambda: "ready: " in joiner.said(), "the joiner to be ready")
     send(rig, "predictions", map(prediction, range(1000)))
     rig.until(lambda: place(rig) >= 1000, "the joiner to read")
     memory = takes(rig)[0]
@@ -81,9 +85,8 @@ def test_at_the_cap_the_faster_topic_waits_and_nothing_is_thrown_away(capped: tu
     used = takes(rig)
     assert used[0] - memory < (64 << 20) + 1000 * cap
     assert used[1] < (64 << 20) + 1000 * cap
-    rig.members["joiner-0"].kill()
-    rig.look()
-    rig.work(1)
+    joiner.kill()
+    rig.until(lambda: joiner.said().count("ready: ") == 2, "the joiner to be back")
     assert cap <= stands_still(rig) <= cap + 4000
     send(rig, "labels", (Label(f"e{number}", True, NOW).encode() for number in range(total)))
     rig.until(lambda: rig.counted["examples"] >= total, f"{total} examples", 600)

@@ -14,11 +14,11 @@ from statistics import median
 import psutil
 import pytest
 from faults.rig import ORDER, Rig
-from faults_table import Tally
+from faults_table import SOAK, Tally
 
 from millstream.broker import EmbeddedBroker
 
-MINUTES, RATE = "MILLSTREAM_SOAK_MINUTES", "MILLSTREAM_SOAK_RATE"
+RATE = "MILLSTREAM_SOAK_RATE"
 EVERY_SECONDS = 10.0
 WARM_SECONDS = 20.0
 Taken = dict[tuple[str, str], list[float]]
@@ -27,9 +27,9 @@ Taken = dict[tuple[str, str], list[float]]
 @pytest.fixture
 def minutes(request: pytest.FixtureRequest) -> float:
     """Return how long: two hours in `make faults` unless said otherwise; not at all in `make test`."""
-    given = os.environ.get(MINUTES)
+    given = os.environ.get(SOAK)
     if given is None and not request.config.getoption("--faults"):
-        pytest.skip(f"it soaks in make faults only, or for {MINUTES}")
+        pytest.skip(f"it soaks in make faults only, or for {SOAK}")
     return float(given or 120)
 
 
