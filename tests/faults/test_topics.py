@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from faults.processes import Member, command
+from faults.processes import Member
 from faults.rig import ORDER, Rig
 from faults_table import Tally
 from kafka import TopicPartition
@@ -120,20 +120,19 @@ def remake(rig: Rig, topics: list[str]) -> None:
 
 
 @pytest.mark.fault("F18")
-def test_two_processes_of_one_name_the_later_one_works_and_nothing_is_done_twice(
+def test_of_two_processes_of_one_name_one_works_and_the_other_ends_with_75(
     rig: Rig, tmp_path: Path, tally: Tally
 ) -> None:
-    """As on two machines: homes of their own, and a model store that they share."""
+    """On one machine the second ends at once; on two machines, as here with two homes, the first is displaced."""
     rig.start_all()
     rig.publish()
     first = [rig.members[f"{role}-0"] for role in ORDER]
+    for member in first:
+        assert_turned_away(rig, member)
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(rig.stream.home / "keys", elsewhere / "keys")
-    environment = {
-        **rig.stream.environment(),
-        "MILLSTREAM_HOME": str(elsewhere),
-        "MILLSTREAM_STORE": str(rig.stream.home / "models"),
-    }
+    store = str(rig.stream.home / "models")
+    environment = {**rig.stream.environment(), "MILLSTREAM_HOME": str(elsewhere), "MILLSTREAM_STORE": store}
     began = time.monotonic()
     for member in first:
         member.again = False
@@ -145,24 +144,18 @@ def test_two_processes_of_one_name_the_later_one_works_and_nothing_is_done_twice
         assert member.ends == [75]
         assert "another process works as" in member.said(), member.said()
     rig.await_progress(*ORDER, began=began)
-    rig.finish(tally, len(first))
+    rig.finish(tally, 2 * len(first))
 
 
-@pytest.mark.fault("F18")
-def test_a_second_process_of_one_name_and_home_ends_and_names_the_first(rig: Rig, tally: Tally) -> None:
-    rig.start_all()
-    rig.publish()
-    for role in ORDER:
-        first = rig.members[f"{role}-0"]
-        second = Member(
-            role, "0", command(role, rig.stream.ref, "--instance", "0"), first.environment, rig.folder / "2.log"
-        )
-        second.again = False
-        second.start()
-        rig.until(lambda second=second: second.look() or second.process is None, "the second to end")
-        assert second.ends == [75]
-        assert f"(process {first.process.pid})" in second.said()
-    rig.finish(tally, len(ORDER))
+def assert_turned_away(rig: Rig, first: Member) -> None:
+    """Start a second process under the name and in the home of the first."""
+    second = Member(first.role, "0", first.command, first.environment, rig.folder / f"turned-away-{first.role}.log")
+    second.again = False
+    second.start()
+    rig.until(lambda: second.look() or second.process is None, "the second to end")
+    assert second.ends == [75]
+    assert first.process is not None
+    assert f"(process {first.process.pid})" in second.said()
 
 
 @pytest.mark.fault("F18")

@@ -71,7 +71,6 @@ def test_of_two_learners_one_works_and_the_other_waits_until_it_is_gone(rig: Rig
     rig.publish()
     standby = rig.start("learner", "1")
     rig.until(lambda: "waiting: another learner works" in standby.said(), "the second to wait")
-    rig.work(2)
     assert "ready: 1" not in standby.said()
     began = time.monotonic()
     rig.members["learner-0"].end()
