@@ -23,7 +23,7 @@ NOW = 1_700_000_000_000
 @pytest.fixture
 def capped(rounds: Callable[[int, int], int], bootstrap: str, prefix: str, tmp_path: Path) -> Iterator[tuple[Rig, int]]:
     """Lend a stream of one partition, and the cap on what may wait there."""
-    cap = rounds(20_000, 200_000)
+    cap = rounds(5_000, 200_000)
     ref = tmp_path / "capped.py"
     ref.write_text(FLOW.read_text().replace("partitions=3", f"partitions=1, max_pending={cap}"))
     with Rig(bootstrap, prefix, tmp_path, ref=ref) as rig:
