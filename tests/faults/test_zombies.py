@@ -24,7 +24,7 @@ def put_to_sleep(rig: Rig, role: str, bed: str, rng: random.Random) -> None:
     sleeper = rig.members[f"{role}-0"]
     if bed:
         sleeper.end()
-        calls = rng.randint(2, 4) if bed.startswith("local") else rng.randint(6, 15)
+        calls = rng.randint(6, 15) if bed.startswith("transaction") else rng.randint(2, 4)
         rig.start(role, "0", f"{bed}=stop@{calls}")
     else:
         sleeper.signal(signal.SIGSTOP)
