@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,10 +22,8 @@ def broker(tmp_path: Path) -> Iterator[EmbeddedBroker]:
     broker.start(timeout=120)
     yield broker
     broker.stop()
-    gc.collect()  # kafka-python leaves the sockets of refused connections open
 
 
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 @pytest.mark.fault("F4")
 def test_outages_of_the_broker_lose_nothing_that_was_acknowledged(
     broker: EmbeddedBroker,

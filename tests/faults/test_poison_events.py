@@ -88,7 +88,6 @@ SIZES = {"1 MB - 1": MB - 1, "1 MB": MB, "1 MB + 1": MB + 1, "under": MB - 200, 
 
 
 @pytest.mark.fault("F16")
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 def test_what_the_broker_takes_is_answered_however_large_it_is(rig: Rig, tally: Tally) -> None:
     """Compressed, 50 MB of nothing pass a broker's limit of 1 MB: they must stop nobody."""
     rig.start_all()

@@ -106,7 +106,6 @@ def grown(taken: Taken) -> list[str]:
 
 
 @pytest.mark.fault("F20")
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 def test_hours_of_faults_lose_nothing_and_leave_nothing_behind(
     minutes: float, broker: EmbeddedBroker, prefix: str, tmp_path: Path, rng: random.Random, tally: Tally
 ) -> None:
