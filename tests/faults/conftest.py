@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,9 +27,9 @@ def _collected() -> Iterator[None]:
 
 
 @pytest.fixture
-def rig(bootstrap: str, prefix: str, tmp_path: Path) -> Iterator[Rig]:
+def rig(bootstrap: str, prefix: str, tmp_path: Path, rounds: Callable[[int, int], int]) -> Iterator[Rig]:
     """Lend the rig; its processes are gone when the test is over."""
-    with Rig(bootstrap, prefix, tmp_path) as rig:
+    with Rig(bootstrap, prefix, tmp_path, most_events=rounds(60_000, 300_000)) as rig:
         yield rig
 
 

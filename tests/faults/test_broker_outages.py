@@ -35,7 +35,7 @@ def test_outages_of_the_broker_lose_nothing_that_was_acknowledged(
 ) -> None:
     times = rounds(1, 20)
     outages = [4] if times == 1 else rng.sample(OUTAGES * (times // 4 + 1), times)
-    with Rig(broker.status().bootstrap, prefix, tmp_path) as rig:
+    with Rig(broker.status().bootstrap, prefix, tmp_path, most_events=rounds(60_000, 300_000)) as rig:
         rig.start_all()
         rig.publish()
         for seconds in outages:
