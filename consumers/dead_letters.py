@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+from consumers import sizes
 from consumers.processor import Output, Record
 from schemas.events import DeadLetter
 
 
 def dead_letter(topic: str, record: Record, stage: str, code: str, reason: str, at: int) -> Output:
-    """Return what to send to `topic` for a `record` that `stage` refused at `at` (ms)."""
+    """Return what to send to `topic` for a `record` that `stage` refused at `at` (ms).
+
+    Of a record that is too large for a letter the beginning is kept, and the reason says so: the whole stands at its
+    place for as long as its topic keeps it.
+    """
+    key, value = record.key, record.value
+    headers: list[tuple[str, bytes | None]] = list(record.headers)
+    if value is not None and len(value) > sizes.LETTER:
+        reason = f"{reason} (only the first {sizes.LETTER} of its {len(value)} bytes are kept here)"
+        value = value[: sizes.LETTER]
+    if key is not None and len(key) > sizes.BESIDE:
+        key = key[: sizes.BESIDE]
+    if sum(len(name.encode()) + len(given or b"") for name, given in headers) > sizes.BESIDE:
+        headers = []
     letter = DeadLetter(
         record.topic,
         record.partition,
         record.offset,
         record.timestamp,
-        record.key,
-        record.value,
-        list(record.headers),
+        key,
+        value,
+        headers,
         stage,
         code,
         reason,
         at,
     )
-    return Output(topic, 0, record.key, letter.encode())
+    return Output(topic, 0, key, letter.encode())

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from consumers import sizes
 from consumers.dead_letters import dead_letter
 from consumers.join import Emitted, JoinRules, NotWritten, PartitionJoin
 from consumers.joiner_place import JoinPlace, LocalPlace, meta_key
@@ -201,6 +202,8 @@ class Joiner:
             join.tick(record.timestamp)
             return
         try:
+            if len(value) > sizes.LABEL:
+                raise CodecError(f"the label has {len(value)} bytes; at most {sizes.LABEL} are taken")
             label = read_label(value, default_time=record.timestamp)
             label = msgspec.structs.replace(label, value=self._settings.rules.target.coerce(label.value))
             if value[:1] == b"{":

@@ -23,6 +23,7 @@ from model_store import Manifest, StoreError, StoreUnavailable, VersionId
 from schemas.codec import CodecError
 from schemas.entries import EntryReader
 from schemas.events import ModelUpdate, Published
+from schemas.failpoints import failpoint
 from schemas.topics import Names
 
 _PRUNE_EVERY: Final = 20  # checkpoints
@@ -31,6 +32,7 @@ _MOST_KEPT_BYTES: Final = 256 << 20
 # A place is only for people to see how far it is, the version has the one that counts: a transaction for
 # each batch would take a tenth of the time there is for learning.
 _PLACE_EVERY_MS: Final = 500
+_BEFORE_ANNOUNCING: Final = failpoint("learner.announce.before")
 
 
 @dataclass(frozen=True)
@@ -332,6 +334,7 @@ class Learner:
         except StoreUnavailable as error:
             self._say(f"version {manifest.version} is not announced yet: {error}")
             return []
+        _BEFORE_ANNOUNCING()
         self._announced = manifest
         progressive = manifest.metrics.get("progressive", {}).get("all", {})
         state = Published(

@@ -14,11 +14,15 @@ from typing import Final, Protocol
 
 import lmdb
 
+from schemas.failpoints import failpoint
+
 _MAP_BYTES: Final = 1 << 40  # address space, not disk: the file grows as it is written
 _DATA: Final = "data.mdb"
 _MARK: Final = "mark"
 _OPEN: Final = "open "  # and since which boot
 _CLOSED: Final = "closed"
+_BEFORE_COMMIT: Final = failpoint("local-store.commit.before")
+_AFTER_COMMIT: Final = failpoint("local-store.commit.after")
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -182,12 +186,14 @@ class DiskStore:
 
     def commit(self) -> None:
         if self._open is not None:
+            _BEFORE_COMMIT()
             try:
                 self._open.commit()
             except lmdb.Error as error:
                 raise LocalStoreError(f"local store: {error}") from error
             finally:
                 self._open = None
+            _AFTER_COMMIT()
 
     def rollback(self) -> None:
         if self._open is not None:

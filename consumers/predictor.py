@@ -9,6 +9,7 @@ from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
+from consumers import sizes
 from consumers.dead_letters import dead_letter
 from consumers.failures import RoleFailure
 from consumers.log_faults import LogFault, LogRefused, fault_of, short_ids, way
@@ -24,6 +25,7 @@ from schemas.topics import Names, partition_of
 
 _FAR_FUTURE_MS: Final = 24 * 3600 * 1000
 _LONGEST_ID: Final = 1024
+_MOST_TO_READ: Final = 4 * sizes.EVENT  # JSON may be larger than the Avro that is made of it
 _EVENT_HEADER: Final = codec.EVENT.header
 _PREDICTION_HEADER: Final = codec.PREDICTION.header
 _HAS_OUTCOME: Final = b"\x02"  # the second branch of [null, Outcome]
@@ -261,7 +263,7 @@ class Predictor:
         if event is not None and used is not None:
             try:
                 answer = _ask(serving, used)
-                body = _event_body(record, event, used)
+                body = _fitting(_event_body(record, event, used))
             except _Unanswerable as error:
                 failure = error.code, str(error)
             except CodecError as error:
@@ -288,6 +290,8 @@ class Predictor:
 def _read(record: Record) -> Event:
     if not record.value:
         raise _Unanswerable("codec", "the event is empty")
+    if len(record.value) > _MOST_TO_READ:
+        raise _Unanswerable("size", f"the event has {len(record.value)} bytes; at most {sizes.EVENT} are taken")
     try:
         event = read_event(record.value, default_time=record.timestamp)
     except CodecError as error:
@@ -330,9 +334,16 @@ def _stand_in_id(record: Record) -> str:
 def _failed_body(record: Record, event: Event) -> bytes:
     """Return the event of an error answer, whatever is in it: without its features, if they cannot be written."""
     try:
-        return _event_body(record, event, event.features)
-    except CodecError:
+        return _fitting(_event_body(record, event, event.features))
+    except (CodecError, _Unanswerable):
         return Event(event.event_id, max(record.timestamp, 0), {}).encode()[HEADER_BYTES:]
+
+
+def _fitting(body: bytes) -> bytes:
+    """Insist on an event that fits into what is made of it."""
+    if len(body) > sizes.EVENT:
+        raise _Unanswerable("size", f"the event has {len(body)} bytes; at most {sizes.EVENT} are taken")
+    return body
 
 
 def _event_body(record: Record, event: Event, used: Features) -> bytes:

@@ -25,9 +25,18 @@ from kafka.errors import (
 )
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
+from consumers import sizes
 from consumers.failures import Doubt, Fenced, Refused, RoleFailure
 from consumers.processor import Output, Partition, Place
 from schemas.cluster import Cluster
+from schemas.failpoints import failpoint
+
+_BEFORE_SEND = failpoint("transaction.send.before")
+_AFTER_SEND = failpoint("transaction.send.after")
+_BEFORE_OFFSETS = failpoint("transaction.offsets.before")
+_AFTER_OFFSETS = failpoint("transaction.offsets.after")
+_BEFORE_COMMIT = failpoint("transaction.commit.before")
+_AFTER_COMMIT = failpoint("transaction.commit.after")
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,7 @@ class Transactions:
             bootstrap_timeout_ms=self._limits.broker_ms,
             linger_ms=5,
             batch_size=1 << 17,
-            max_request_size=_MAX_RECORD_BYTES,
+            max_request_size=sizes.RECORD,
         )
         self._usable = True
 
@@ -107,6 +116,7 @@ class Transactions:
     def _transact(self, outputs: Sequence[Output], places: Mapping[Partition, Place], group: Any) -> None:
         producer = self._producer
         producer.begin_transaction()
+        _BEFORE_SEND()
         send = producer.send
         futures = [send(topic, value, key, None, partition) for topic, partition, key, value in outputs]
         if futures:
@@ -115,13 +125,18 @@ class Transactions:
             # A record can expire, and commit_transaction() would return as if nothing were missing.
             if not future.is_done or future.exception is not None:
                 raise future.exception or KafkaError("a record was not acknowledged in time")
+        _AFTER_SEND()
         if places:
             offsets = {
                 TopicPartition(*partition): OffsetAndMetadata(place.offset, place.metadata, -1)
                 for partition, place in places.items()
             }
+            _BEFORE_OFFSETS()
             producer.send_offsets_to_transaction(offsets, group)
+            _AFTER_OFFSETS()
+        _BEFORE_COMMIT()
         producer.commit_transaction()
+        _AFTER_COMMIT()
 
     def _within_deadline(self, work: Callable[[], object], limit_ms: int) -> None:
         if not self._usable:
@@ -160,9 +175,6 @@ class Transactions:
             self._usable = False
             with contextlib.suppress(KafkaError):
                 self._producer.close(timeout=2)
-
-
-_MAX_RECORD_BYTES = 8 << 20  # ours: examples wrap what a sender's 1 MB limit let in, and dead letters too
 
 
 def failure_of(error: BaseException, what: str, instance: str) -> RoleFailure:

@@ -14,12 +14,17 @@ from pathlib import Path
 from typing import IO, Final, Protocol
 
 from model_store.errors import AlreadyExists, Damaged, InvalidName, NotFound, StoreUnavailable
+from schemas.failpoints import failpoint
 
 _NAME: Final = re.compile(r"[a-z0-9-]+(/[a-z0-9-]+)*(\.[a-z]+)?")
 _LONGEST_NAME: Final = 300
 _SCRATCH: Final = ".tmp"  # no name can be in it
 _LEFT_OVER_SECONDS: Final = 3600
 _PIECE: Final = 8 << 20
+_BEFORE_WRITE: Final = failpoint("store.write.before")
+_AFTER_WRITE: Final = failpoint("store.write.after")
+_AFTER_FSYNC: Final = failpoint("store.fsync.after")
+_AFTER_RENAME: Final = failpoint("store.rename.after")
 
 
 class Backend(Protocol):
@@ -165,11 +170,15 @@ class FolderBackend:
         handle, scratch = tempfile.mkstemp(dir=self._scratch)
         try:
             with os.fdopen(handle, "wb") as file:
+                _BEFORE_WRITE()
                 write(file)
                 file.flush()
+                _AFTER_WRITE()
                 os.fchmod(file.fileno(), 0o644)  # signed and not secret: other users' predictors read it
                 os.fsync(file.fileno())
+            _AFTER_FSYNC()
             os.link(scratch, path)
+            _AFTER_RENAME()
         finally:
             with contextlib.suppress(OSError):  # swept later
                 os.unlink(scratch)

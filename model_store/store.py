@@ -38,9 +38,12 @@ from model_store.restricted import Global, loads
 from model_store.retention import Retention, to_delete
 from model_store.signing import Signer, Trust, open_signer, open_trust
 from model_store.versions import VersionId, check_model
+from schemas.failpoints import failpoint
 
 _MOST_MANIFEST_BYTES: Final = 16 << 20
 _MOST_MODEL_BYTES: Final = 1 << 30
+_BEFORE_MANIFEST: Final = failpoint("store.manifest.before")
+_AFTER_MANIFEST: Final = failpoint("store.manifest.after")
 _VERSION_PLACE: Final = re.compile(r"([a-z0-9-]+)/versions/([0-9]{6})/([0-9]{15})\.json")
 _PIN_PLACE: Final = re.compile(r"[a-z0-9-]+/pins/([0-9]{6})-([0-9]{15})")
 
@@ -112,7 +115,9 @@ class ModelStore:
         key_id = self._signer.key_id
         sealed = seal(body, key_id, self._signer.sign(signed_bytes(body, key_id)))
         try:
+            _BEFORE_MANIFEST()
             self._backend.put_new(_place(draft.version), sealed)
+            _AFTER_MANIFEST()
         except AlreadyExists as error:
             raise AlreadyExists(str(error), self.manifest(draft.version)) from error
         self._known[manifest.version] = Content.of(manifest)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import faults_table
 import kafka_fixture
 import pytest
+from faults_table import Tally
 from kafka_fixture import bootstrap, prefix
 
 __all__ = ["bootstrap", "prefix"]
@@ -21,8 +24,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults", action="store_true", help="inject each fault as often as a release must survive it")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Have each test that injects a fault counted in the table, also where it only says which one.
+
+    The full size leaves out what has but one size and injects nothing: `make test` has had it.
+    """
+    if config.getoption("--faults"):
+        config.hook.pytest_deselected(items=[item for item in items if not _has_a_full_size(item)])
+        items[:] = filter(_has_a_full_size, items)
+    for item in items:
+        for mark in item.iter_markers("fault"):
+            if "tally" not in getattr(item, "fixturenames", ()):
+                Tally(item, mark.args[0]).row(mark.kwargs.get("times", 1), 0, 0)
+
+
+def _has_a_full_size(item: pytest.Item) -> bool:
+    folder = item.path.parent.name
+    return (
+        folder in ("faults", "simulation")
+        or item.get_closest_marker("fault") is not None
+        or "rounds" in getattr(item, "fixturenames", ())
+    )
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what each suite took; suites that ran beside each other are counted in full."""
+    """Print what each suite took; suites that ran beside each other are counted in full. And the table of faults."""
     seconds: Counter[str] = Counter()
     tests: Counter[str] = Counter()
     for reports in terminalreporter.stats.values():
@@ -35,6 +61,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                     terminalreporter.write_line(str(told))
     for suite in sorted(seconds):
         terminalreporter.write_line(f"{suite:<12}{tests[suite]:>5} tests {seconds[suite]:>7.1f} s")
+    _tell_faults(terminalreporter)
+
+
+def _tell_faults(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [it for each in terminalreporter.stats.values() for it in each if isinstance(it, pytest.TestReport)]
+    rows = faults_table.collected(reports)
+    if not rows:
+        return
+    terminalreporter.section("faults")
+    for line in faults_table.text(rows):
+        terminalreporter.write_line(line)
+    minutes = (time.time() - terminalreporter._session_start.time) / 60
+    if terminalreporter.config.getoption("--faults") and faults_table.write(rows, minutes):
+        terminalreporter.write_line(f"written to {faults_table.DOCUMENT}")
 
 
 @pytest.fixture(scope="session")
@@ -50,4 +90,12 @@ def elec_path() -> Path:
 def rounds(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
     """Return how often a fault is injected: ``rounds(5, 100)`` is 5 in ``make test``, 100 in ``make faults``."""
     all_of_them = request.config.getoption("--faults")
-    return lambda few, many: many if all_of_them else few
+    return lambda few, many: faults_table.scaled(few, many) if all_of_them else few
+
+
+@pytest.fixture
+def tally(request: pytest.FixtureRequest) -> Tally:
+    """Return where a test that is marked ``fault("F1")`` puts how often, what it cost and how long it took."""
+    mark = request.node.get_closest_marker("fault")
+    assert mark is not None, "say which fault it is: @pytest.mark.fault"
+    return Tally(request.node, mark.args[0])

@@ -305,6 +305,7 @@ def delete_before(cluster: Cluster, topic: str, offset: int) -> None:
         admin.delete_records({TopicPartition(topic, 0): offset})
 
 
+@pytest.mark.fault("F19")
 def test_k11_who_falls_off_retention_stops_and_never_jumps(cluster: Cluster, topics: str) -> None:
     put(cluster, topics + "in", numbered(0, 50))
     with running(cluster, settings(topics), Copier(topics)) as run:
@@ -429,6 +430,7 @@ def half_read(cluster: Cluster, topics: str) -> str:
     return topics
 
 
+@pytest.mark.fault("F18")
 def test_a_rebuild_may_take_longer_than_the_poll_interval(
     cluster: Cluster, half_read: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

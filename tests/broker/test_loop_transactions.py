@@ -114,6 +114,7 @@ def test_k1_an_expired_record_is_a_doubt_and_the_successor_writes_all_once(
     assert is_exact(cluster, topics)
 
 
+@pytest.mark.fault("F7")
 @pytest.mark.parametrize("place", [0, 1, 2], ids=["first", "middle", "last"])
 @pytest.mark.parametrize(
     "code",
@@ -144,6 +145,7 @@ def holds(request: object, key: bytes) -> bool:
     return any(b"\x02" + key + b"\xc0\x9a\x0c" in bytes(each) for each in data)
 
 
+@pytest.mark.fault("F7")
 @pytest.mark.parametrize("forward", [False, True], ids=["not done", "done"])
 @pytest.mark.parametrize(
     ("api", "code"),
@@ -171,6 +173,7 @@ def test_f7_records_and_places_go_together_whatever_is_refused(
     assert written(cluster, topics) == ((3, 3) if api == "EndTxn" and forward else (0, 0))
 
 
+@pytest.mark.fault("F7")
 @pytest.mark.parametrize("api", ["AddPartitionsToTxn", "Produce", "AddOffsetsToTxn", "TxnOffsetCommit", "EndTxn"])
 def test_f7_a_lost_answer_is_asked_for_again_and_nothing_is_there_twice(
     cluster: Cluster, proxy: Proxy, topics: str, api: str
@@ -230,13 +233,15 @@ def test_k2_each_time_limit_is_shorter_than_the_next() -> None:
 # --- K3, F8 ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("code", [OUT_OF_ORDER, UNKNOWN_PRODUCER])
+@pytest.mark.fault("F8")
+@pytest.mark.parametrize("place", [0, 1, 2], ids=["first", "middle", "last"])
+@pytest.mark.parametrize("code", [OUT_OF_ORDER, UNKNOWN_PRODUCER, NO_MAPPING])
 def test_k3_nothing_of_a_dead_transaction_is_in_a_later_one(
-    cluster: Cluster, proxy: Proxy, topics: str, code: int
+    cluster: Cluster, proxy: Proxy, topics: str, code: int, place: int
 ) -> None:
     """The client bumps its epoch in mid-transaction and keeps the unsent records for the next."""
     proxy.hold("Produce", times=1)
-    failed = proxy.fail("Produce", code)
+    failed = proxy.fail("Produce", code, skip=place)
     threading.Thread(target=lambda: proxy.wait_for("Produce") and proxy.release()).start()
     transactions = opened(proxy.bootstrap, topics)
     senders = [thread for thread in threading.enumerate() if thread.name.endswith("network-thread")]

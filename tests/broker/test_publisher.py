@@ -276,6 +276,7 @@ def test_a_bad_row_ends_publishing_and_says_what_arrived(cluster: Cluster, names
     assert "line 52" in report.first_bad_rows[0]
 
 
+@pytest.mark.fault("F16")
 def test_a_record_too_large_for_kafka_is_named(cluster: Cluster, names: Names, tmp_path: Path) -> None:
     path = tmp_path / "large.jsonl"
     path.write_text('{"text": "' + "x" * (2 << 20) + '", "label": 1}\n')

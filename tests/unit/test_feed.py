@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
+from faults_table import Tally
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from river import linear_model, preprocessing
@@ -319,11 +320,13 @@ def everything(backend: MemoryBackend) -> list[Record]:
     ]
 
 
+@pytest.mark.fault("F17")
 def test_in_whatever_order_they_come_to_the_newest_good_and_never_back(
-    backend: MemoryBackend, rounds: Callable[[int, int], int]
+    backend: MemoryBackend, rounds: Callable[[int, int], int], tally: Tally
 ) -> None:
     records = everything(backend)
-    for seed in range(rounds(100, 1000)):
+    times = rounds(100, 1000)
+    for seed in range(times):
         rng = random.Random(seed)
         shuffled = rng.sample(records, len(records))
         predictors = Predictors(store_on(backend, None))
@@ -335,6 +338,7 @@ def test_in_whatever_order_they_come_to_the_newest_good_and_never_back(
             predictors.now += rng.choice([0, 1, 100])
         assert served == sorted(served)
         assert served[-1] == GOOD[-1]
+    tally.row(times, 0, 0)
 
 
 @settings(max_examples=150, deadline=None)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from faults_table import Tally
 
 from model_store import (
     AlreadyExists,
@@ -119,10 +120,11 @@ def every_visible_version_is_whole(store: ModelStore) -> list[int]:
     return [version.examples for version in versions]
 
 
+@pytest.mark.fault("F11")
 @pytest.mark.parametrize("code", [FULL, BROKEN, READ_ONLY], ids=["full", "broken", "read-only"])
 @pytest.mark.parametrize("first", [True, False], ids=["new store", "store in use"])
 def test_a_publish_that_fails_at_any_call_leaves_no_half_version(
-    code: int, first: bool, tmp_path: Path, signer: Signer, monkeypatch: pytest.MonkeyPatch
+    code: int, first: bool, tmp_path: Path, signer: Signer, monkeypatch: pytest.MonkeyPatch, tally: Tally
 ) -> None:
     """And once the disk is mended, publishing again gives the version, by itself or by adopting it."""
     for after in range(_MOST_CALLS):
@@ -138,6 +140,7 @@ def test_a_publish_that_fails_at_any_call_leaves_no_half_version(
         if not disk.failed:
             assert 2 in seen
             assert after > 5
+            tally.row(after, 0, 0)
             return
         assert problem is None or (str(root) in problem and os.strerror(code) in problem)
         assert problem is not None or 2 in seen

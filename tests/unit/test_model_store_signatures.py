@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from faults_table import Tally
 
 import model_store.store
 from model_store import (
@@ -197,6 +198,7 @@ ATTACKS = {
 }
 
 
+@pytest.mark.fault("F10")
 @pytest.mark.parametrize("name", ATTACKS)
 def test_what_no_trusted_key_signed_is_refused(
     name: str, root: Path, store: ModelStore, signer: Signer, unpickled: list[int]
@@ -284,10 +286,11 @@ def _damage(path: Path, kind: str, number: int) -> bytes:
     return bytes(flipped)
 
 
+@pytest.mark.fault("F10")
 @pytest.mark.parametrize(("kind", "times"), [("cut", 64), ("flipped", 200), ("zeroed", 8)])
 @pytest.mark.parametrize("what", ["manifest", "model"])
 def test_a_damaged_version_is_refused_and_the_one_before_serves(
-    kind: str, times: int, what: str, root: Path, store: ModelStore, unpickled: list[int]
+    kind: str, times: int, what: str, root: Path, store: ModelStore, unpickled: list[int], tally: Tally
 ) -> None:
     manifest = store.manifest(TWO)
     path = place(root, TWO) if what == "manifest" else object_of(root, manifest)
@@ -301,8 +304,10 @@ def test_a_damaged_version_is_refused_and_the_one_before_serves(
             store.load(manifest, "model")
     assert unpickled == []
     assert load(store, ONE) == MODEL
+    tally.row(times, 0, 0)
 
 
+@pytest.mark.fault("F10", times=3)
 def test_swapped_and_missing_files_are_refused(root: Path, store: ModelStore, unpickled: list[int]) -> None:
     one, two = store.manifest(ONE), store.manifest(TWO)
     object_of(root, two).write_bytes(object_of(root, one).read_bytes())

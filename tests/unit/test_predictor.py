@@ -127,6 +127,37 @@ def test_poison_gets_an_error_for_an_answer_and_a_dead_letter_with_its_bytes(wha
     assert prediction.event.event_id == ("e1" if readable else "k1")
 
 
+MB = 1 << 20
+LARGE = {
+    "in Avro": event(**{f"part{number}": bytes(MB - 1) for number in range(20)}),
+    "in JSON that grows": b'{"event_id": "e1", "features": {"x": [' + b"1," * (2 * MB) + b"1]}}",
+    "no event at all": bytes(20 * MB),
+}
+
+
+@pytest.mark.parametrize("what", LARGE)
+def test_what_no_topic_could_take_is_refused_and_its_letter_names_the_place_and_keeps_the_beginning(what: str) -> None:
+    """Compressed, 20 MB of zeros pass a broker's limit of 1 MB; nothing that is made of it may be larger than 8."""
+    value = LARGE[what]
+    sent = Sent(value, key=bytes(2 * MB), headers=(("trace", bytes(2 * MB)),))
+    prediction, outputs = answer(sent)
+    assert prediction.outcome.error is not None
+    assert prediction.outcome.error.code in ("size", "codec", "model")
+    assert all(len(output.key or b"") + len(output.value or b"") < 8 * MB for output in outputs)
+    letters = [output for output in outputs if output.topic == NAMES.topic("dead-letters")]
+    letter = read_dead_letter(letters[0].value or b"")
+    assert letter.value is not None
+    assert value.startswith(letter.value)
+    assert (letter.topic, letter.partition, letter.offset) == (FEATURES, 0, 5)
+    assert f"{len(value)} bytes" in letter.reason or letter.value == value
+
+
+def test_an_event_of_5_mb_is_answered() -> None:
+    prediction, outputs = answer(Sent(event(x=1.0, **{f"part{number}": bytes(MB - 1) for number in range(5)})))
+    assert prediction.outcome.status == "ok"
+    assert len(outputs) == 1
+
+
 def test_an_event_without_a_name_or_key_is_named_after_its_place() -> None:
     prediction, _ = answer(Sent(b"\xff\xff", key=b"\xff"))
     assert prediction.event.event_id == f"{FEATURES}-0-5"

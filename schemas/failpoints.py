@@ -1,0 +1,114 @@
+"""Named places at which a process can be made to fail, for fault tests.
+
+`MILLSTREAM_FAILPOINTS` arms them; it is read once, when this module is first imported. A place that is not
+armed is a function that does nothing::
+
+    MILLSTREAM_FAILPOINTS="store.rename.before=kill@3;store.write.before=ENOSPC@1-5"
+
+Each item is ``PLACE=ACTION[@CALLS]``. An action is ``kill`` (SIGKILL to itself), ``stop`` (SIGSTOP to itself),
+``hang`` (never goes on), or the name of an error number, which is raised as an `OSError`. Calls are counted from
+1 at each place of each process: ``3``, ``3-5`` or ``3-``; without them it is every call.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+VARIABLE: Final = "MILLSTREAM_FAILPOINTS"
+PLACES: Final = (
+    # A file of the model store: temporary file, sync, link to its name. The manifest is the last of a version's.
+    "store.write.before",
+    "store.write.after",
+    "store.fsync.after",
+    "store.rename.after",
+    "store.manifest.before",
+    "store.manifest.after",
+    # The learner has a version to make known.
+    "learner.announce.before",
+    # Any role's transaction: its records, the places it has read to, its end.
+    "transaction.send.before",
+    "transaction.send.after",
+    "transaction.offsets.before",
+    "transaction.offsets.after",
+    "transaction.commit.before",
+    "transaction.commit.after",
+    # The joiner's own disk, after the transaction.
+    "local-store.commit.before",
+    "local-store.commit.after",
+)
+_ITEM: Final = re.compile(r"(?P<place>[a-z.-]+)=(?P<action>\w+)(?:@(?P<first>\d+)(?P<more>-(?P<last>\d*))?)?")
+_SIGNALS: Final = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
+_EVER: Final = sys.maxsize
+
+
+class InvalidFailpoints(ValueError):  # noqa: N818
+    """`MILLSTREAM_FAILPOINTS` names no such place or action; a fault that never happens would pass for one survived."""
+
+
+@dataclass
+class _Armed:
+    """What happens at a place, from the first to the last of these calls."""
+
+    place: str
+    action: str
+    first: int
+    last: int
+    calls: int = 0
+
+    def __call__(self) -> None:
+        self.calls += 1
+        if not self.first <= self.calls <= self.last:
+            return
+        print(f"failpoint {self.place}: {self.action} at call {self.calls}", file=sys.stderr, flush=True)
+        if self.action in _SIGNALS:
+            os.kill(os.getpid(), _SIGNALS[self.action])
+        elif self.action == "hang":
+            threading.Event().wait()
+        else:
+            number: int = getattr(errno, self.action)
+            raise OSError(number, os.strerror(number))
+
+
+def parse(text: str) -> dict[str, Callable[[], None]]:
+    """Return what is armed.
+
+    >>> sorted(parse("store.rename.after=kill@3; store.write.before=ENOSPC"))
+    ['store.rename.after', 'store.write.before']
+
+    Raises
+    ------
+    InvalidFailpoints
+    """
+    armed: dict[str, Callable[[], None]] = {}
+    for item in filter(None, (each.strip() for each in text.split(";"))):
+        match = _ITEM.fullmatch(item)
+        if match is None:
+            raise InvalidFailpoints(f"{VARIABLE}: {item!r} is not PLACE=ACTION[@CALLS]")
+        place, action = match["place"], match["action"]
+        if place not in PLACES:
+            raise InvalidFailpoints(f"{VARIABLE}: there is no place {place!r}; there are {', '.join(PLACES)}")
+        if action not in (*_SIGNALS, "hang") and not hasattr(errno, action):
+            raise InvalidFailpoints(f"{VARIABLE}: {action!r} is not kill, stop, hang or an error number's name")
+        first = int(match["first"] or 1)
+        last = int(match["last"] or _EVER) if match["more"] else first if match["first"] else _EVER
+        armed[place] = _Armed(place, action, first, last)
+    return armed
+
+
+def _nothing() -> None:
+    """What happens at a place that is not armed."""
+
+
+def failpoint(place: str, environ: Mapping[str, str] = os.environ) -> Callable[[], None]:
+    """Return what is to be called at `place`, one of `PLACES`. Ask once, at import."""
+    assert place in PLACES, place  # noqa: S101 - a caller's slip, not a user's
+    text = environ.get(VARIABLE)
+    return parse(text).get(place, _nothing) if text else _nothing

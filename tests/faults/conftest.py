@@ -1,0 +1,41 @@
+"""What the fault tests share: a stream of real processes, and a seed that is printed."""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from faults.rig import Rig
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """kafka-python leaves the socket of a connection that came to nothing open; a killed broker makes many of them."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"))
+
+
+@pytest.fixture(autouse=True)
+def _collected() -> Iterator[None]:
+    """Have such sockets collected while that filter is in force."""
+    yield
+    gc.collect()
+
+
+@pytest.fixture
+def rig(bootstrap: str, prefix: str, tmp_path: Path, rounds: Callable[[int, int], int]) -> Iterator[Rig]:
+    """Lend the rig; its processes are gone when the test is over."""
+    with Rig(bootstrap, prefix, tmp_path, most_events=rounds(60_000, 300_000)) as rig:
+        yield rig
+
+
+@pytest.fixture
+def rng() -> random.Random:
+    """Return a source of moments and victims; `MILLSTREAM_SEED` has a run again."""
+    seed = int(os.environ.get("MILLSTREAM_SEED") or random.SystemRandom().randrange(1 << 32))
+    print(f"MILLSTREAM_SEED={seed}")
+    return random.Random(seed)

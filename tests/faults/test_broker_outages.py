@@ -1,0 +1,44 @@
+"""The broker killed with -9 and started again, with a publisher going on (F4)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from faults.rig import Rig
+from faults_table import Tally
+
+from millstream.broker import EmbeddedBroker
+
+OUTAGES = (1, 10, 25, 45)
+LONGEST_CALL_SECONDS = 60
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[EmbeddedBroker]:
+    broker = EmbeddedBroker(tmp_path / "broker", port=0)
+    broker.start(timeout=120)
+    yield broker
+    broker.stop()
+
+
+@pytest.mark.fault("F4")
+def test_outages_of_the_broker_lose_nothing_that_was_acknowledged(
+    broker: EmbeddedBroker,
+    prefix: str,
+    tmp_path: Path,
+    rng: random.Random,
+    rounds: Callable[[int, int], int],
+    tally: Tally,
+) -> None:
+    times = rounds(1, 20)
+    outages = [4] if times == 1 else rng.sample(OUTAGES * (times // 4 + 1), times)
+    with Rig(broker.status().bootstrap, prefix, tmp_path, most_events=rounds(60_000, 300_000)) as rig:
+        rig.start_all()
+        rig.publish()
+        for seconds in outages:
+            rig.outage(broker, seconds)
+        assert max(rig.recoveries) < LONGEST_CALL_SECONDS
+        rig.finish(tally, times)
