@@ -10,6 +10,7 @@ from model_store.errors import (
     NotAllowed,
     NotFound,
     Refused,
+    RevokedKey,
     StoreError,
     StoreUnavailable,
     WrongLibraries,
@@ -18,7 +19,7 @@ from model_store.libraries import libraries
 from model_store.manifest import Draft, FileRef, Manifest
 from model_store.restricted import dumps, globals_in, loads
 from model_store.retention import Retention
-from model_store.signing import KeyProblem, Signer, Trust
+from model_store.signing import KeyProblem, PublicKeys, Signer, Trust
 from model_store.store import ModelStore, Pruned, as_json, open_store
 from model_store.versions import InvalidVersion, VersionId
 
@@ -40,8 +41,10 @@ __all__ = [
     "NotAllowed",
     "NotFound",
     "Pruned",
+    "PublicKeys",
     "Refused",
     "Retention",
+    "RevokedKey",
     "Signer",
     "StoreError",
     "StoreUnavailable",

@@ -20,7 +20,7 @@ import msgspec
 from model_store.backends import Backend, FolderBackend
 from model_store.breath import Breath, no_breath
 from model_store.contents import Content, Leftovers, objects_of
-from model_store.errors import AlreadyExists, BadSignature, Damaged, NotFound, Refused, StoreError
+from model_store.errors import AlreadyExists, BadSignature, Damaged, NotFound, Refused, RevokedKey, StoreError
 from model_store.libraries import check_libraries, libraries
 from model_store.manifest import (
     Draft,
@@ -100,14 +100,24 @@ class ModelStore:
             if len(data) > self._cap:
                 raise StoreError(f"file {name!r} of version {draft.version} has {len(data)} bytes; at most {self._cap}")
             self._put_object(draft.version.model, refs[name].sha256, data)
-        key_id = self._signer.key_id
-        sealed = seal(body, key_id, self._signer.sign(signed_bytes(body, key_id)))
-        try:
-            self._backend.put_new(_place(draft.version), sealed)
-        except AlreadyExists as error:
-            raise AlreadyExists(str(error), self.manifest(draft.version)) from error
+        signer = self._signer.current()
+        self._put_sealed(draft.version, seal(body, signer.key_id, signer.sign(signed_bytes(body, signer.key_id))))
         self._known[manifest.version] = Content.of(manifest)
         return manifest
+
+    def _put_sealed(self, version: VersionId, sealed: bytes) -> None:
+        name = _place(version)
+        try:
+            self._backend.put_new(name, sealed)
+        except AlreadyExists as error:
+            try:
+                there = self.manifest(version)
+            except RevokedKey:
+                # Somebody has said that it is no version: what was learned again in its place is one.
+                self._backend.delete(name)
+                self._backend.put_new(name, sealed)
+                return
+            raise AlreadyExists(str(error), there) from error
 
     def _put_object(self, model: str, sha256: str, data: bytes) -> None:
         name = _object(model, sha256)
@@ -171,6 +181,18 @@ class ModelStore:
             signed = f"{manifest.version} of model {manifest.version.model}"
             raise BadSignature(f"what stands at version {version} of model {version.model} was signed as {signed}")
         return manifest
+
+    def signed_by(self, version: VersionId) -> str:
+        """Return the id of the key that a version is signed by, trusted here or not.
+
+        Raises
+        ------
+        NotFound, Refused
+            Refused where the key is known here and did not sign it.
+        """
+        body, key_id, signature = unseal(self._sealed(version))
+        self._trust.is_of(key_id, signature, signed_bytes(body, key_id))
+        return key_id
 
     def manifest_sha256(self, version: VersionId) -> str:
         """Return the hash of a version's file, as announcements carry it."""
