@@ -50,7 +50,7 @@ class BadSignature(Refused):
     """No trusted key signed it: it is forged, or its key is not in the keys folder."""
 
 
-class RevokedKey(BadSignature):  # noqa: N818
+class RevokedKey(BadSignature):
     """Its key is trusted no more: rebuild it by replay, or serve a version of another key."""
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import cyclopts
 
-from millstream.cli import broker, models, publish, read, roles, run_all, status, streams, topics, trace, versions
+from millstream.cli import broker, keys, models, publish, read, roles, run_all, status, streams, topics, trace, versions
 from millstream.settings import SettingsError, read_config
 
 _PACKAGES: Final = frozenset({"schemas", "model_store", "producers", "consumers", "millstream", "streams"})
@@ -42,7 +42,7 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
         suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
-    for part in (run_all, roles, streams, publish, read, trace, models, status, topics, broker):
+    for part in (run_all, roles, streams, publish, read, trace, models, keys, status, topics, broker):
         part.register(app)
     _ = versions  # adds itself to `models`
     return app
