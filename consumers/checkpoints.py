@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from consumers.failures import Doubt, Refused
@@ -151,9 +152,19 @@ class Checkpoints:
     # --- writing -----------------------------------------------------------------------------------
 
     def write(
-        self, learning: Learning, epoch: int, offset: int, log: Log, parent: VersionId | None, reason: str, now_ms: int
+        self,
+        learning: Learning,
+        epoch: int,
+        offset: int,
+        log: Log,
+        parent: VersionId | None,
+        reason: str,
+        now_ms: int,
+        extra: Mapping[str, Any] = MappingProxyType({}),
     ) -> Manifest:
         """Publish the model as it is now, or adopt the version if exactly this one is there.
+
+        `extra` goes into the manifest beside what is always there.
 
         Raises
         ------
@@ -163,8 +174,8 @@ class Checkpoints:
             Where the store cannot take it; nothing half-written is visible.
         """
         model, state = dumps(learning.model.model), dumps(learning.dump())
-        sizes = {"model_bytes": len(model), "state_bytes": len(state)}
-        draft = self._draft(learning, epoch, offset, log, parent, reason, now_ms, sizes)
+        more = {"model_bytes": len(model), "state_bytes": len(state), **extra}
+        draft = self._draft(learning, epoch, offset, log, parent, reason, now_ms, more)
         try:
             written = self._store.publish(draft, {MODEL_FILE: model, STATE_FILE: state})
         except AlreadyExists as error:
@@ -195,7 +206,7 @@ class Checkpoints:
         parent: VersionId | None,
         reason: str,
         now_ms: int,
-        sizes: dict[str, int],
+        more: dict[str, Any],
     ) -> Draft:
         return Draft(
             version=VersionId(self._definition.model, epoch, learning.learned),
@@ -217,7 +228,7 @@ class Checkpoints:
             cpu=cpu_name(),
             extra={
                 "counts": dict(learning.counts),
-                **sizes,
+                **more,
                 LANES: learning.lanes.places(),
                 # What a predictor tries before it serves the version.
                 PROBE: learning.probes.newest(_PROBE_EVENTS, _PROBE_BYTES),
@@ -257,7 +268,13 @@ class Checkpoints:
             return Resumed(Learning(self._rules), 1, log.beginning, None, None, "no version yet: epoch 1 begins")
         changed = self._changes(newest, log)
         if changed and new_epoch is None:
-            raise Refused(f"{'; '.join(changed)}. Start the learner (or `millstream run`) once with {_WAYS}")
+            # What other libraries made names its way on, and cannot be kept.
+            ways = (
+                ""
+                if changed == [_wrong_libraries(newest)]
+                else f". Start the learner (or `millstream run`) once with {_WAYS}"
+            )
+            raise Refused("; ".join(changed) + ways)
         if changed and new_epoch is not None:
             return self._begin_epoch(newest, log, new_epoch)
         try:
@@ -271,6 +288,15 @@ class Checkpoints:
         return Resumed(
             learning, newest.version.epoch, newest.offset, newest, parent, note, self._overtakes(parent, log)
         )
+
+    def overtaken(self, resumed: Resumed) -> Manifest | None:
+        """Return the version that a replay is to overtake, `None` where it has, or there is none."""
+        if resumed.parent is None or resumed.offset >= resumed.overtakes:
+            return None
+        try:
+            return self._store.manifest(resumed.parent)
+        except StoreError:
+            return None  # it has gone meanwhile; the replay goes on without
 
     def _overtakes(self, parent: VersionId | None, log: Log) -> int:
         """Return the offset from which a version is newer than the one its epoch goes on from."""
@@ -298,12 +324,9 @@ class Checkpoints:
         return None
 
     def _changes(self, newest: Manifest, log: Log) -> list[str]:
-        changed = []
         version = newest.version
-        try:
-            check_libraries(newest.libraries, str(version))
-        except WrongLibraries as error:
-            changed.append(str(error))
+        wrong = _wrong_libraries(newest)
+        changed = [] if wrong is None else [wrong]
         if newest.definition != self._definition.hash:
             changed.append(f"the model's definition is not the one that version {version} was made from")
         if newest.contract != self._definition.contract:
@@ -354,6 +377,14 @@ class Checkpoints:
             before.lanes = Lanes()
         note = f"epoch {epoch} begins: version {parent} goes on at offset {offset}"
         return Resumed(before, epoch, offset, None, parent, note)
+
+
+def _wrong_libraries(manifest: Manifest) -> str | None:
+    try:
+        check_libraries(manifest.libraries, str(manifest.version))
+    except WrongLibraries as error:
+        return str(error)
+    return None
 
 
 _WAYS: Final = (

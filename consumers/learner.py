@@ -19,6 +19,7 @@ from consumers.lanes import LaneFault
 from consumers.learning import Learning, Poison, Unfit
 from consumers.processor import Assignment, Batch, Output, Partition, Place, Positions, Record, Start
 from consumers.river_model import ModelError
+from consumers.upgrade import Replay
 from model_store import Manifest, StoreError, StoreUnavailable, VersionId
 from schemas.codec import CodecError
 from schemas.entries import EntryReader
@@ -95,6 +96,7 @@ class Learner:
         self._last_began = 0.0
         self._last_cost = 0.0
         self._written = self._left_out = 0
+        self._replay = Replay()
 
     @property
     def topics(self) -> Sequence[str]:
@@ -124,6 +126,7 @@ class Learner:
         self._resumed = resumed
         if resumed.note:
             self._say(resumed.note)
+        self._replay = Replay(self._checkpoints.overtaken(resumed), resumed.manifest)
         self._read = self._from = resumed.offset
         committed = assignment.committed[self._partition]
         # A replay reads again what is committed; the committed place stays where it is meanwhile.
@@ -153,6 +156,9 @@ class Learner:
                 self._apply(record)
             except Poison as poison:
                 self._go_back(record, poison.reason)
+            if self._read >= self._replay.until:
+                for line in self._replay.compare(self._learning):
+                    self._say(line)
         return self._posted()
 
     def _posted(self) -> list[Output]:
@@ -206,6 +212,7 @@ class Learner:
         self._learning.lanes.stand_at(fault.lane)
         self._resumed = replace(self._resumed, epoch=self._resumed.epoch + 1, parent=self._newest.version, overtakes=0)
         self._read = record.offset
+        self._replay = Replay()
         self._newest = self._write("lane")
         self._read = record.offset + 1
         self._since = [record]
@@ -291,7 +298,14 @@ class Learner:
         while True:
             try:
                 manifest = self._checkpoints.write(
-                    self._learning, resumed.epoch, self._read, self._log, resumed.parent, reason, now_ms
+                    self._learning,
+                    resumed.epoch,
+                    self._read,
+                    self._log,
+                    resumed.parent,
+                    reason,
+                    now_ms,
+                    self._replay.extra,
                 )
                 break
             except ModelError as error:
