@@ -15,6 +15,7 @@ from model_store.errors import (
     StoreUnavailable,
     WrongLibraries,
 )
+from model_store.estimators import NoSkops, dumps_estimator, loads_estimator
 from model_store.libraries import libraries
 from model_store.manifest import Draft, FileRef, Manifest
 from model_store.restricted import dumps, globals_in, loads
@@ -38,6 +39,7 @@ __all__ = [
     "Manifest",
     "MemoryBackend",
     "ModelStore",
+    "NoSkops",
     "NotAllowed",
     "NotFound",
     "Pruned",
@@ -53,8 +55,10 @@ __all__ = [
     "WrongLibraries",
     "as_json",
     "dumps",
+    "dumps_estimator",
     "globals_in",
     "libraries",
     "loads",
+    "loads_estimator",
     "open_store",
 ]

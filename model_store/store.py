@@ -21,6 +21,7 @@ from model_store.backends import Backend, FolderBackend
 from model_store.breath import Breath, no_breath
 from model_store.contents import Content, Leftovers, objects_of
 from model_store.errors import AlreadyExists, BadSignature, Damaged, NotFound, Refused, RevokedKey, StoreError
+from model_store.estimators import loads_estimator
 from model_store.libraries import check_libraries, libraries
 from model_store.manifest import (
     Draft,
@@ -229,14 +230,22 @@ class ModelStore:
         Refused
             With the first thing that is wrong.
         """
+        loaded = loads(self._believed(manifest, file), extra=extra_allowed, breath=breath)
+        if check is not None:
+            check(loaded)
+        return loaded
+
+    def load_estimator(self, manifest: Manifest, file: str) -> Any:
+        """Return the scikit-learn estimator in a file of a version, after the same checks as `load`. Refused."""
+        return loads_estimator(self._believed(manifest, file), cap_bytes=self._cap)
+
+    def _believed(self, manifest: Manifest, file: str) -> bytes:
+        """Return the bytes of a file once all is checked that can be without looking into them."""
         data = self.read(manifest, file)
         if self.manifest(manifest.version) != manifest:
             raise BadSignature(f"the manifest of version {manifest.version} is not the one in the store")
         check_libraries(manifest.libraries, str(manifest.version))
-        loaded = loads(data, extra=extra_allowed, breath=breath)
-        if check is not None:
-            check(loaded)
-        return loaded
+        return data
 
     # --- keeping and forgetting --------------------------------------------------------------------
 
