@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from consumers.failures import Doubt, Refused
@@ -171,6 +172,8 @@ class Checkpoints:
         reason: str,
         now_ms: int,
         edits: bytes | None = None,
+        *,
+        extra: Mapping[str, Any] = MappingProxyType({}),
     ) -> Manifest:
         """Publish the model as it is now, or adopt the version if exactly this one is there.
 
@@ -178,6 +181,8 @@ class Checkpoints:
         ----------
         edits
             Only with the first version of an epoch that was made anew: see `consumers.edits`.
+        extra
+            Goes into the manifest beside what is always there.
 
         Raises
         ------
@@ -187,11 +192,11 @@ class Checkpoints:
             Where the store cannot take it; nothing half-written is visible.
         """
         model, state = dump(learning.model.model), dump(learning.dump())
-        sizes = {"model_bytes": model.size, "state_bytes": state.size}
+        more = {"model_bytes": model.size, "state_bytes": state.size, **extra}
         files: dict[str, bytes | Blob] = {MODEL_FILE: model, STATE_FILE: state}
         if edits is not None:
             files[EDITS_FILE] = edits
-        draft = self._draft(learning, epoch, offset, log, parent, reason, now_ms, sizes)
+        draft = self._draft(learning, epoch, offset, log, parent, reason, now_ms, more)
         try:
             written = self._store.publish(draft, files)
         except AlreadyExists as error:
@@ -222,7 +227,7 @@ class Checkpoints:
         parent: VersionId | None,
         reason: str,
         now_ms: int,
-        sizes: dict[str, int],
+        more: dict[str, Any],
     ) -> Draft:
         return Draft(
             version=VersionId(self._definition.model, epoch, learning.learned),
@@ -244,7 +249,7 @@ class Checkpoints:
             cpu=cpu_name(),
             extra={
                 "counts": dict(learning.counts),
-                **sizes,
+                **more,
                 LANES: learning.lanes.places(),
                 # What a predictor tries before it serves the version.
                 PROBE: learning.probes.newest(_PROBE_EVENTS, _PROBE_BYTES),
@@ -295,7 +300,7 @@ class Checkpoints:
             return Resumed(Learning(self._rules), 1, log.beginning, None, None, "no version yet: epoch 1 begins")
         changed = self._changes(newest, log)
         if changed and new_epoch is None:
-            raise _refusal(changed, self._fault(newest, log))
+            raise _refusal(changed, self._fault(newest, log), _wrong_libraries(newest))
         if changed and new_epoch is not None:
             return self._begin_epoch(newest, log, new_epoch)
         if newest.topic_id != log.topic_id:
@@ -312,6 +317,15 @@ class Checkpoints:
         return Resumed(
             learning, newest.version.epoch, newest.offset, newest, parent, note, self._overtakes(newest, log)
         )
+
+    def overtaken(self, resumed: Resumed) -> Manifest | None:
+        """Return the version that a replay is to overtake, `None` where it has, or there is none."""
+        if resumed.parent is None or resumed.offset >= resumed.overtakes:
+            return None
+        try:
+            return self._store.manifest(resumed.parent)
+        except StoreError:
+            return None  # it has gone meanwhile; the replay goes on without
 
     def next_epoch(self) -> int:
         """Return the number of the next epoch: no version of it is there, good or bad, adopted or not."""
@@ -362,12 +376,9 @@ class Checkpoints:
         return None
 
     def _changes(self, newest: Manifest, log: Log) -> list[str]:
-        changed = []
         version = newest.version
-        try:
-            check_libraries(newest.libraries, str(version))
-        except WrongLibraries as error:
-            changed.append(str(error))
+        wrong = _wrong_libraries(newest)
+        changed = [] if wrong is None else [wrong]
         if newest.definition != self._definition.hash:
             changed.append(f"the model's definition is not the one that version {version} was made from")
         if newest.contract != self._definition.contract:
@@ -436,9 +447,19 @@ class Checkpoints:
         return Resumed(before, epoch, offset, None, parent, note, cut=cut)
 
 
-def _refusal(changed: list[str], fault: LogFault | None) -> Refused:
+def _refusal(changed: list[str], fault: LogFault | None, wrong: str | None) -> Refused:
     text, ways = "; ".join(changed), f"Start the learner (or `millstream run`) once with {_WAYS}"
+    if changed == [wrong]:
+        return Refused(text)  # what other libraries made names its way on, and cannot be kept
     return Refused(f"{text}. {ways}") if fault is None else LogRefused([fault], ways, text)
+
+
+def _wrong_libraries(manifest: Manifest) -> str | None:
+    try:
+        check_libraries(manifest.libraries, str(manifest.version))
+    except WrongLibraries as error:
+        return str(error)
+    return None
 
 
 _WAYS: Final = (

@@ -19,6 +19,7 @@ from consumers.lanes import LaneFault
 from consumers.learning import Learning, Poison, Unfit
 from consumers.processor import Anew, Assignment, Batch, Output, Partition, Place, Positions, Record, Start
 from consumers.river_model import ModelError
+from consumers.upgrade import Replay
 from model_store import Manifest, StoreError, StoreUnavailable, VersionId
 from schemas.codec import CodecError
 from schemas.entries import EntryReader
@@ -100,6 +101,7 @@ class Learner:
         self._last_began = 0.0
         self._last_cost = 0.0
         self._written = self._left_out = 0
+        self._replay = Replay()
         self._unadoptable: VersionId | None = None
 
     @property
@@ -134,6 +136,7 @@ class Learner:
             self._unadoptable = adopted  # why was said; asked for again, it would be the same
         if resumed.note:
             self._say(resumed.note)
+        self._replay = Replay(self._checkpoints.overtaken(resumed), resumed.manifest)
         self._read = self._from = resumed.offset
         # In a log that is another, or was cut short, offsets are taken anew: the place committed says nothing there.
         committed = None if resumed.cut else assignment.committed[self._partition]
@@ -164,6 +167,9 @@ class Learner:
                 self._apply(record)
             except Poison as poison:
                 self._go_back(record, poison.reason)
+            if self._read >= self._replay.until:
+                for line in self._replay.compare(self._learning):
+                    self._say(line)
         return self._posted()
 
     def _posted(self) -> list[Output]:
@@ -217,6 +223,7 @@ class Learner:
         self._learning.lanes.stand_at(fault.lane)
         self._resumed = replace(self._resumed, epoch=self._resumed.epoch + 1, parent=self._newest.version, overtakes=0)
         self._read = record.offset
+        self._replay = Replay()
         self._newest = self._write("lane")
         self._read = record.offset + 1
         self._since = [record]
@@ -315,7 +322,14 @@ class Learner:
         while True:
             try:
                 manifest = self._checkpoints.write(
-                    self._learning, resumed.epoch, self._read, self._log, resumed.parent, reason, now_ms
+                    self._learning,
+                    resumed.epoch,
+                    self._read,
+                    self._log,
+                    resumed.parent,
+                    reason,
+                    now_ms,
+                    extra=self._replay.extra,
                 )
                 break
             except ModelError as error:

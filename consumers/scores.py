@@ -12,6 +12,7 @@ import contextlib
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from river import metrics as river_metrics
@@ -174,6 +175,22 @@ def _said(rows: Iterable[_Row], index: int) -> list[_Said]:
     return [(row[0], row[value], row[graded]) for row in rows if row[value] is not None]
 
 
+@dataclass(frozen=True)
+class Beside:
+    """The newest examples that were answered when they came: what the model says now, and what was served.
+
+    Attributes
+    ----------
+    now, served
+        Value and grade of each.
+    """
+
+    now: list[Graded]
+    served: list[Graded]
+    metrics_now: dict[str, float | None]
+    metrics_served: dict[str, float | None]
+
+
 class Board:
     """The metrics of one model.
 
@@ -299,6 +316,22 @@ class Board:
         report["no_prediction_yet"] = dict(self._left_out)
         report["window"] = self._window.maxlen
         return report
+
+    def beside_served(self) -> Beside:
+        """Return progressive and served answers on the very same examples, of the newest `window` of them."""
+        self._take_in()
+        # Of anomalies nothing is asked but what was served.
+        rows = (
+            []
+            if self._task == "anomaly"
+            else [row for row in self._window if row[1] is not None and row[3] is not None]
+        )
+        values = []
+        for index in (0, 1):
+            tallies = self._fresh()
+            tallies.add_all(_said(rows, index))
+            values.append(tallies.values(bool(rows)))
+        return Beside([(row[1], row[2]) for row in rows], [(row[3], row[4]) for row in rows], *values)
 
     def dump(self) -> dict[str, Any]:
         """Return the state: plain values and River's metrics."""

@@ -12,16 +12,18 @@ from model_store.errors import (
     NotAllowed,
     NotFound,
     Refused,
+    RevokedKey,
     StoreError,
     StoreUnavailable,
     WrongLibraries,
 )
+from model_store.estimators import NoSkops, dumps_estimator, loads_estimator
 from model_store.libraries import libraries
 from model_store.log_copies import LogCopy
 from model_store.manifest import Draft, FileRef, Manifest
 from model_store.restricted import dump, dumps, globals_in, loads
 from model_store.retention import Retention
-from model_store.signing import KeyProblem, Signer, Trust
+from model_store.signing import KeyProblem, PublicKeys, Signer, Trust
 from model_store.store import ModelStore, Pruned, as_json, open_store
 from model_store.versions import InvalidVersion, VersionId
 
@@ -42,11 +44,14 @@ __all__ = [
     "Manifest",
     "MemoryBackend",
     "ModelStore",
+    "NoSkops",
     "NotAllowed",
     "NotFound",
     "Pruned",
+    "PublicKeys",
     "Refused",
     "Retention",
+    "RevokedKey",
     "Signer",
     "StoreError",
     "StoreUnavailable",
@@ -57,11 +62,13 @@ __all__ = [
     "below",
     "dump",
     "dumps",
+    "dumps_estimator",
     "folder_of",
     "globals_in",
     "is_object_store",
     "libraries",
     "loads",
+    "loads_estimator",
     "open_backend",
     "open_store",
 ]

@@ -50,6 +50,10 @@ class BadSignature(Refused):
     """No trusted key signed it: it is forged, or its key is not in the keys folder."""
 
 
+class RevokedKey(BadSignature):
+    """Its key is trusted no more: rebuild it by replay, or serve a version of another key."""
+
+
 class Damaged(Refused):
     """Its bytes are not what its manifest says: restore it from a copy, or rebuild it by replay."""
 

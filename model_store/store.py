@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,8 @@ from model_store.backends import Backend
 from model_store.blobs import Blob
 from model_store.breath import Breath, no_breath
 from model_store.contents import Content, Leftovers, objects_of
-from model_store.errors import AlreadyExists, BadSignature, Damaged, NotFound, Refused, StoreError
+from model_store.errors import AlreadyExists, BadSignature, Damaged, NotFound, Refused, RevokedKey, StoreError
+from model_store.estimators import loads_estimator
 from model_store.libraries import check_libraries, libraries
 from model_store.log_copies import LogCopies, LogCopy
 from model_store.manifest import (
@@ -112,16 +113,26 @@ class ModelStore:
             if size > self._cap:
                 raise StoreError(f"file {name!r} of version {draft.version} has {size} bytes; at most {self._cap}")
             self._put_object(draft.version.model, refs[name].sha256, data)
-        key_id = self._signer.key_id
-        sealed = seal(body, key_id, self._signer.sign(signed_bytes(body, key_id)))
-        try:
-            _BEFORE_MANIFEST()
-            self._backend.put_new(_place(draft.version), sealed)
-            _AFTER_MANIFEST()
-        except AlreadyExists as error:
-            raise AlreadyExists(str(error), self.manifest(draft.version)) from error
+        signer = self._signer.current()
+        _BEFORE_MANIFEST()
+        self._put_sealed(draft.version, seal(body, signer.key_id, signer.sign(signed_bytes(body, signer.key_id))))
+        _AFTER_MANIFEST()
         self._known[manifest.version] = Content.of(manifest)
         return manifest
+
+    def _put_sealed(self, version: VersionId, sealed: bytes) -> None:
+        name = _place(version)
+        try:
+            self._backend.put_new(name, sealed)
+        except AlreadyExists as error:
+            try:
+                there = self.manifest(version)
+            except RevokedKey:
+                # Somebody has said that it is no version: what was learned again in its place is one.
+                self._backend.delete(name)
+                self._backend.put_new(name, sealed)
+                return
+            raise AlreadyExists(str(error), there) from error
 
     def _put_object(self, model: str, sha256: str, data: bytes | Blob) -> None:
         name = _object(model, sha256)
@@ -238,6 +249,18 @@ class ModelStore:
             raise BadSignature(f"what stands at version {version} of model {version.model} was signed as {signed}")
         return manifest
 
+    def signed_by(self, version: VersionId) -> str:
+        """Return the id of the key that a version is signed by, trusted here or not.
+
+        Raises
+        ------
+        NotFound, Refused
+            Refused where the key is known here and did not sign it.
+        """
+        body, key_id, signature = unseal(self.sealed(version))
+        self._trust.is_of(key_id, signature, signed_bytes(body, key_id))
+        return key_id
+
     def manifest_sha256(self, version: VersionId) -> str:
         """Return the hash of a version's file, as announcements carry it."""
         return hashlib.sha256(self.sealed(version)).hexdigest()
@@ -294,14 +317,25 @@ class ModelStore:
         Refused
             With the first thing that is wrong.
         """
-        with self.blob(manifest, file) as blob:
-            if self.manifest(manifest.version) != manifest:
-                raise BadSignature(f"the manifest of version {manifest.version} is not the one in the store")
-            check_libraries(manifest.libraries, str(manifest.version))
+        with self._believed(manifest, file) as blob:
             loaded = loads(blob.contents(), extra=extra_allowed, breath=breath)
         if check is not None:
             check(loaded)
         return loaded
+
+    def load_estimator(self, manifest: Manifest, file: str) -> Any:
+        """Return the scikit-learn estimator in a file of a version, after the same checks as `load`. Refused."""
+        with self._believed(manifest, file) as blob:
+            return loads_estimator(bytes(blob.contents()), cap_bytes=self._cap)
+
+    @contextlib.contextmanager
+    def _believed(self, manifest: Manifest, file: str) -> Iterator[Blob]:
+        """Lend a file once all is checked that can be without looking into it."""
+        with self.blob(manifest, file) as blob:
+            if self.manifest(manifest.version) != manifest:
+                raise BadSignature(f"the manifest of version {manifest.version} is not the one in the store")
+            check_libraries(manifest.libraries, str(manifest.version))
+            yield blob
 
     # --- logs --------------------------------------------------------------------------------------
 
@@ -309,7 +343,7 @@ class ModelStore:
         """Write, signed, that a topic is a copy of another. Again is fine. StoreError; StoreUnavailable."""
         if self._signer is None:
             raise StoreError("this process has no signing key and says nothing about logs")
-        self._copies.note(copy, self._signer)
+        self._copies.note(copy, self._signer.current())
 
     def log_copy(self, model: str, topic_id: str) -> LogCopy | None:
         """Return what a topic is a copy of, its signature checked; `None` where it is none. Refused."""

@@ -248,6 +248,8 @@ class _JsonLabel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 _json_event = msgspec.json.Decoder(_JsonEvent)
 _json_label = msgspec.json.Decoder(_JsonLabel)
+# Bytes that are no UTF-8, and brackets without end, msgspec does not take for its own affair.
+_NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _EVENT_HEADER = codec.EVENT.header
 _LABEL_HEADER = codec.LABEL.header
 _EXAMPLE_HEADER = codec.EXAMPLE.header
@@ -279,7 +281,7 @@ def read_event(data: bytes, default_time: int = 0) -> Event:
     if data[:1] == b"{":
         try:
             found = _json_event.decode(data)
-        except msgspec.DecodeError as error:
+        except _NO_JSON as error:
             raise CodecError(f"not an event in JSON: {error}") from error
         features: Features = dict(found.features)
         return Event(found.event_id, found.event_time or default_time, features, found.entity_key)
@@ -299,7 +301,7 @@ def read_label(data: bytes, default_time: int = 0) -> Label:
     if data[:1] == b"{":
         try:
             found = _json_label.decode(data)
-        except msgspec.DecodeError as error:
+        except _NO_JSON as error:
             raise CodecError(f"not a label in JSON: {error}") from error
         time = found.label_time or default_time
         return _weighed(Label(found.event_id, found.value, time, found.weight, found.source, found.kind))

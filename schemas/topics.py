@@ -29,6 +29,14 @@ class InvalidName(ValueError):  # noqa: N818
     """A stream or prefix has a name that Kafka or the file system could misread."""
 
 
+def check_prefix(prefix: str) -> None:
+    """Insist on a prefix that topics and folders can have, or none. InvalidName."""
+    if prefix and not PREFIX.fullmatch(prefix):
+        raise InvalidName(
+            f"prefix {prefix[:100]!r} must be at most 64 of a-z, 0-9, '-' and '.', beginning with a letter or digit"
+        )
+
+
 @dataclass(frozen=True)
 class TopicSpec:
     """How one topic is to be: its partitions, its settings, and the least retention it needs (ms)."""
@@ -53,10 +61,9 @@ class Names:
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.stream):
             raise InvalidName(
-                f"stream name {self.stream!r} must be 1 to 63 of a-z, 0-9 and '-', not beginning with '-'"
+                f"stream name {self.stream[:100]!r} must be 1 to 63 of a-z, 0-9 and '-', not beginning with '-'"
             )
-        if self.prefix and not PREFIX.fullmatch(self.prefix):
-            raise InvalidName(f"prefix {self.prefix!r} must be at most 64 of a-z, 0-9, '-' and '.'")
+        check_prefix(self.prefix)
 
     def topic(self, kind: str) -> str:
         """Return the topic's name; `kind` is one of `KINDS`."""

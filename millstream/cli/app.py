@@ -16,6 +16,7 @@ import cyclopts
 from millstream.cli import (
     backup,
     broker,
+    keys,
     models,
     moving,
     publish,
@@ -32,6 +33,7 @@ from millstream.cli import (
 from millstream.settings import SettingsError, read_config
 
 _PACKAGES: Final = frozenset({"schemas", "model_store", "producers", "consumers", "millstream", "streams"})
+_LONGEST_LINE: Final = 2000
 _HELP: Final = (
     "An online learner on an event stream: Kafka in the middle, River models. Begin with `millstream demo`.\n\n"
     "Every option is also MILLSTREAM_<OPTION> in the environment and a key in millstream.toml (at the top for all "
@@ -57,7 +59,7 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
         suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
-    for part in (run_all, roles, streams, publish, read, trace, models, status, backup, topics, broker):
+    for part in (run_all, roles, streams, publish, read, trace, models, keys, status, backup, topics, broker):
         part.register(app)
     _ = versions, rebuild, moving  # add themselves to `models`
     return app
@@ -110,8 +112,16 @@ def _is_ours(error: Exception) -> bool:
 
 
 def _say(message: str, code: int) -> int:
-    print(f"millstream: error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    print(f"millstream: error: {one_line(message)}", file=sys.stderr, flush=True)
     return code
+
+
+def one_line(message: str) -> str:
+    """Return a message as a terminal may show it: what was given may hold control characters, or fill screens."""
+    line = " ".join(message.split())
+    if len(line) > _LONGEST_LINE:
+        line = f"{line[: _LONGEST_LINE // 2]} … {line[-_LONGEST_LINE // 2 :]}"
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
 
 
 def _command(error: cyclopts.CycloptsError) -> str:

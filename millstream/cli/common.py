@@ -50,6 +50,9 @@ class Where:
 
     def settings(self) -> Settings:
         """Return these with the client's own options from the environment and the file."""
+        from schemas.topics import check_prefix
+
+        check_prefix(self.prefix)
         _, file = read_config()
         return Settings(
             home=self.home.expanduser().absolute(),

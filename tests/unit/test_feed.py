@@ -17,7 +17,7 @@ from store_parts import OTHER, SIGNER, draft, publish, store_on, version
 
 from consumers.checkpoints import Definition
 from consumers.feed import Known, ModelsTopic, PauseSwitch, VersionFeed
-from model_store import MemoryBackend, StoreUnavailable, Trust, VersionId, dumps
+from model_store import MemoryBackend, PublicKeys, StoreUnavailable, Trust, VersionId, dumps
 from schemas.events import Adopted, Decision, Label, Learning, ModelUpdate, Published, Serving
 
 GOOD = [version(1, 0), version(1, 10), version(1, 20), version(2, 0), version(2, 10)]
@@ -233,7 +233,7 @@ def test_an_unreachable_store_is_asked_again_and_said_once(backend: MemoryBacken
 def test_a_key_that_becomes_trusted_later_is_enough() -> None:
     backend = MemoryBackend()
     keys: dict[str, Any] = {}
-    predictors = Predictors(store_on(backend, None, Trust({}, lambda: keys)))
+    predictors = Predictors(store_on(backend, None, Trust(PublicKeys({}), lambda: PublicKeys(keys))))
     publish(store_on(backend), GOOD[1])
     assert predictors.take(published(backend, GOOD[1])) is None
     keys[SIGNER.key_id] = SIGNER.public

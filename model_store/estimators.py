@@ -1,0 +1,116 @@
+"""scikit-learn estimators as files of a version, in skops' format: no pickle, and types by an exact list.
+
+River's models are not for it (104 of 240 fail, and some come back silently wrong): see `model_store.restricted`.
+skops is in the extra `batch`; nothing of it is imported before it is needed.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from typing import Any, Final
+
+from model_store.errors import CannotPickle, Damaged, NotAllowed, StoreError
+
+# Beside the public estimators and numpy's and scipy's arrays, which skops knows: what those hold inside once they
+# are fitted. Found by saving every classifier and regressor of scikit-learn, and read one by one: none of them
+# opens files, imports or calls by name.
+_PARTS: Final = (
+    "sklearn._loss.loss.HalfTweedieLossIdentity",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
+    "sklearn.gaussian_process.kernels.ConstantKernel",
+    "sklearn.gaussian_process.kernels.Product",
+    "sklearn.gaussian_process.kernels.RBF",
+    "sklearn.metrics._dist_metrics.EuclideanDistance64",
+    "sklearn.neighbors._kd_tree.KDTree",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.tree._tree.Tree",
+)
+_MOST_FILES: Final = 100_000
+
+
+class NoSkops(StoreError):  # noqa: N818
+    """skops is not installed here: `pip install millstream[batch]`."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "scikit-learn's estimators are kept by skops, which is not here: pip install 'millstream[batch]'"
+        )
+
+
+def dumps_estimator(estimator: object) -> bytes:
+    """Return a scikit-learn estimator as skops writes it, compressed.
+
+    Raises
+    ------
+    CannotPickle
+        Where skops cannot write it, or nobody would load it.
+    NoSkops
+        Where skops is not installed.
+    """
+    skops = _skops()
+    try:
+        data: bytes = skops.dumps(estimator, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
+        others = _untrusted(skops, data)
+    except Exception as error:  # of whatever the object holds
+        raise CannotPickle(f"the estimator cannot be saved: {error}") from error
+    if others:
+        raise CannotPickle(f"the estimator cannot be saved: it holds {', '.join(others)}, which is not loaded again")
+    return data
+
+
+def loads_estimator(data: bytes, *, cap_bytes: int) -> Any:
+    """Return the estimator in a file, its types all on the list.
+
+    Parameters
+    ----------
+    cap_bytes
+        What it may be once it is unpacked.
+
+    Raises
+    ------
+    NotAllowed
+        Where it names another type; nothing of it was made.
+    Damaged
+        Where it is none, or larger.
+    NoSkops
+        Where skops is not installed.
+    """
+    skops = _skops()
+    _insist_on_size(data, cap_bytes)
+    try:
+        others = _untrusted(skops, data)
+        if others:
+            raise NotAllowed(f"the estimator names {', '.join(others)[:300]}, which none needs")
+        return skops.loads(data, trusted=list(_PARTS))
+    except (NotAllowed, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # compiled parts fed nonsense raise what they like
+        raise Damaged(f"an estimator that does not load: {type(error).__name__}: {error}") from error
+
+
+def _skops() -> Any:
+    try:
+        from skops import io as skops
+    except ImportError:
+        raise NoSkops from None
+    return skops
+
+
+def _untrusted(skops: Any, data: bytes) -> list[str]:
+    return sorted(set(skops.get_untrusted_types(data=data)) - set(_PARTS))
+
+
+def _insist_on_size(data: bytes, cap_bytes: int) -> None:
+    """Nothing is unpacked before it is known how large it will be; a zip cannot state less than it unpacks to."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as packed:
+            files = packed.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise Damaged(f"not an estimator's file: {error}") from error
+    size = sum(file.file_size for file in files)
+    if len(files) > _MOST_FILES or size > cap_bytes:
+        raise Damaged(f"an estimator of {len(files)} files and {size} bytes; at most {_MOST_FILES} and {cap_bytes}")
