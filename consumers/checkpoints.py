@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from consumers.failures import Doubt, Refused
+from consumers.growth import Growth, Size
 from consumers.lanes import Lanes
-from consumers.learning import STATE_FORMAT, Learning, LearningRules
+from consumers.learning import READABLE, Learning, LearningRules
 from model_store import (
     AlreadyExists,
     Damaged,
@@ -24,6 +25,7 @@ from model_store import (
     VersionId,
     WrongLibraries,
     dumps,
+    loads,
 )
 from model_store import (
     Refused as StoreRefused,
@@ -36,6 +38,7 @@ MODEL_FILE: Final = "model"
 STATE_FILE: Final = "state"
 PROBE: Final = "probe"
 LANES: Final = "lanes"
+MODEL_BYTES: Final = "model_bytes"
 _PROBE_EVENTS: Final = 8
 _PROBE_BYTES: Final = 16_384
 
@@ -140,13 +143,20 @@ class Checkpoints:
     """A learner's side of the model store."""
 
     def __init__(
-        self, store: ModelStore, definition: Definition, rules: LearningRules, retention: Retention, shard: int = 0
+        self,
+        store: ModelStore,
+        definition: Definition,
+        rules: LearningRules,
+        retention: Retention,
+        shard: int = 0,
+        max_model_bytes: int | None = None,
     ) -> None:
         self._store = store
         self._definition = definition
         self._rules = rules
         self._retention = retention
         self._shard = shard
+        self.growth = Growth(max_model_bytes)
 
     # --- writing -----------------------------------------------------------------------------------
 
@@ -163,7 +173,8 @@ class Checkpoints:
             Where the store cannot take it; nothing half-written is visible.
         """
         model, state = dumps(learning.model.model), dumps(learning.dump())
-        sizes = {"model_bytes": len(model), "state_bytes": len(state)}
+        self.growth.note(Size(learning.learned, now_ms, len(model)))
+        sizes = {MODEL_BYTES: len(model), "state_bytes": len(state), "growth": self.growth.report()}
         draft = self._draft(learning, epoch, offset, log, parent, reason, now_ms, sizes)
         try:
             written = self._store.publish(draft, {MODEL_FILE: model, STATE_FILE: state})
@@ -183,7 +194,7 @@ class Checkpoints:
                     "another log or another model writes here too. Nothing was overwritten"
                 ) from error
             written = there
-        learning.labels_from = learning.labels_to = None
+        learning.settled()
         return written
 
     def _draft(
@@ -195,7 +206,7 @@ class Checkpoints:
         parent: VersionId | None,
         reason: str,
         now_ms: int,
-        sizes: dict[str, int],
+        sizes: dict[str, Any],
     ) -> Draft:
         return Draft(
             version=VersionId(self._definition.model, epoch, learning.learned),
@@ -210,7 +221,7 @@ class Checkpoints:
             contract=self._definition.contract,
             created_at_ms=now_ms,
             metrics=learning.board.report(),
-            skipped=list(learning.skipped),
+            skipped=learning.skipped.runs(),
             labels_from_ms=learning.labels_from,
             labels_to_ms=learning.labels_to,
             reason=reason,
@@ -242,6 +253,7 @@ class Checkpoints:
         Refused
             Where definition, contract or log have changed and no `new_epoch` says what to do about it.
         """
+        self.growth.begin()
         newest = self._newest_good(say)
         if newest is None and (there := self._store.versions(self._definition.model)):
             # A new epoch 1 would take names that are taken, by versions that a key put back would make good.
@@ -266,6 +278,7 @@ class Checkpoints:
             if new_epoch is None or new_epoch == "keep":
                 raise
             return self._begin_epoch(newest, log, new_epoch)
+        self.growth.begin(Size(newest.examples, newest.created_at_ms, newest.extra.get(MODEL_BYTES, 0)))
         note = "--new-epoch is not needed: nothing has changed" if new_epoch else ""
         parent = newest.parent
         return Resumed(
@@ -327,7 +340,7 @@ class Checkpoints:
             state: Any = self._store.load(manifest, STATE_FILE, extra_allowed=allowed)
         except StoreRefused as error:
             raise Refused(str(error)) from error
-        if not isinstance(state, dict) or state.get("format") != STATE_FORMAT:
+        if not isinstance(state, dict) or state.get("format") not in READABLE:
             raise Refused(f"version {manifest.version} has a learner's state of another format. {_REPLAY}")
         learning = Learning(self._rules, model)
         learning.restore(state)
@@ -335,6 +348,16 @@ class Checkpoints:
             # Another CPU may differ in the last bit; the same one may not.
             raise Refused(f"version {manifest.version} does not answer as it did when it was written. {_REPLAY}")
         return learning
+
+    def copy(self, learning: Learning) -> Learning:
+        """Return a learner's whole state as an object of its own, as it would be saved and loaded."""
+        allowed = self._definition.allowed
+        model = loads(dumps(learning.model.model), extra=allowed)
+        copied = Learning(self._rules, model)
+        copied.restore(loads(dumps(learning.dump()), extra=allowed))
+        copied.far, copied.news, copied.warned = list(learning.far), list(learning.news), learning.warned
+        copied.labels_from, copied.labels_to = learning.labels_from, learning.labels_to
+        return copied
 
     def _begin_epoch(self, newest: Manifest, log: Log, how: NewEpoch) -> Resumed:
         epoch, parent = newest.version.epoch + 1, newest.version

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 
 from consumers.checkpoints import Checkpoints, cpu_name
 from consumers.learning import Learning, Unfit
 from consumers.processor import Record
 from model_store import Manifest, VersionId
+from model_store.offsets import Offsets
 from schemas.codec import CodecError
 from schemas.entries import EntryReader
 
@@ -63,7 +64,7 @@ def verify(
         Where the base cannot be loaded, or a lane of the log is out of order.
     """
     learning = checkpoints.load(base)
-    replayed = replay(learning, records, frozenset(target.skipped), progress)
+    replayed = replay(learning, records, Offsets(target.skipped), progress)
     same_machine = target.cpu == cpu_name()
     return Verified(
         target.version,
@@ -76,7 +77,7 @@ def verify(
 
 
 def replay(
-    learning: Learning, records: Iterable[Record], skipped: frozenset[int], progress: Callable[[int], None]
+    learning: Learning, records: Iterable[Record], skipped: Container[int], progress: Callable[[int], None]
 ) -> int:
     """Apply entries of the log as a learner does, but those at `skipped` offsets; return how many there were."""
     reader = EntryReader()

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from millstream.duration import InvalidDuration, milliseconds
 from model_store import Retention
-from schemas.contract import Contract, Feature, FeatureType, Missing
+from schemas.contract import Bounds, Contract, Feature, FeatureType, Missing
 from schemas.events import Features, Scalar
 from schemas.target import Target, TargetError, Task
 from schemas.topics import InvalidName, Names
@@ -51,6 +51,9 @@ class Stream:
         finite and typed is taken.
     unknown, missing
         What becomes of features not in the contract, and of null and NaN. See `Contract`.
+    bounds
+        What the learner does about a number far outside what its feature (or a number as the label) has been so far:
+        ``off``, ``warn``, or ``dead-letter``. A `Feature` may say otherwise for itself. See `Contract`.
     positive, classes
         See `Target`.
     metrics
@@ -65,6 +68,9 @@ class Stream:
         Which old versions stay.
     partitions
         Of features, predictions and labels, where Millstream creates the topics.
+    max_model_bytes
+        Where a version's model is as large as this, learning stops and serving goes on; by default no size is too
+        large. Alerts come before.
     max_pending
         Events and labels that may wait at once, per partition; beyond it the faster topic is paused.
 
@@ -92,6 +98,7 @@ class Stream:
     features: Mapping[str, Feature | FeatureType] = field(default_factory=dict)
     unknown: Literal["keep", "drop", "refuse"] = "drop"
     missing: Missing = "drop"
+    bounds: Bounds = "warn"
     positive: Scalar | None = None
     classes: Sequence[Scalar] | None = None
     metrics: Callable[[], Any] | None = None
@@ -102,6 +109,7 @@ class Stream:
     retention: Retention = field(default_factory=Retention)
     partitions: int = 4
     max_pending: int = 5_000_000
+    max_model_bytes: int | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -138,8 +146,10 @@ class Stream:
                 ) from error
 
     def _check_counts(self) -> None:
-        for name in ("window", "checkpoint_examples", "partitions", "max_pending"):
+        for name in ("window", "checkpoint_examples", "partitions", "max_pending", "max_model_bytes"):
             value = getattr(self, name)
+            if name == "max_model_bytes" and value is None:
+                continue
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise InvalidStream(f"Stream: {name}={value!r} must be a whole number, at least 1")
 
@@ -150,7 +160,7 @@ class Stream:
             name: feature if isinstance(feature, Feature) else Feature(type=feature)
             for name, feature in self.features.items()
         }
-        return Contract(features=named, unknown=self.unknown, missing=self.missing)
+        return Contract(features=named, unknown=self.unknown, missing=self.missing, bounds=self.bounds)
 
     @property
     def target(self) -> Target:
@@ -182,5 +192,6 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "learn_from": ("labels", "events"),
     "unknown": ("keep", "drop", "refuse"),
     "missing": ("drop", "none", "refuse"),
+    "bounds": ("off", "warn", "dead-letter"),
 }
 _FEATURE_TYPES = ("number", "integer", "boolean", "string", "bytes", "vector")
