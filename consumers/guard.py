@@ -4,8 +4,8 @@ The first values of a feature fix its type. The newest of those that are looked 
 and the median absolute deviation from it (MAD) times 1.4826, which estimates a normal distribution's standard
 deviation and stands up to a sample of which nearly half is wrong; where the MAD is 0, the mean absolute deviation
 times 1.2533 (Iglewicz and Hoaglin, "How to Detect and Handle Outliers", ASQC, 1993). Their limit of 3.5 such
-deviations finds outliers; this one is meant to find values that no source of the kind produces: a thousand of them, and ten
-times the median. What lies outside is taken into the sample as the bound that it crossed (winsorized).
+deviations finds outliers; this one is meant to find values that no source of the kind produces: a thousand of them,
+and ten times the median. What lies outside is taken into the sample as the bound that it crossed (winsorized).
 
 All of it is a function of the log alone and a part of the learner's state, so that a replay decides the same.
 """

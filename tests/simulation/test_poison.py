@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
+import os
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,10 +15,12 @@ from typing import Any, Final
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from river import linear_model, metrics, naive_bayes, neighbors, preprocessing, tree
+from river import linear_model, metrics, naive_bayes, neighbors, optim, preprocessing, tree
 from simulation.log import LoggedRecord, MemoryLog, SimulatedLoop
 
+from consumers import shield
 from consumers.checkpoints import Checkpoints, Definition, Pace
+from consumers.failures import Refused
 from consumers.feed import PauseSwitch
 from consumers.learner import Learner, LearnerSettings
 from consumers.learning import LearningRules
@@ -31,7 +35,8 @@ from schemas.topics import Names
 NAMES: Final = Names("sim")
 EXAMPLES: Final = NAMES.topic("examples")
 SIGNER: Final = Signer(Ed25519PrivateKey.generate())
-ELEC: Final = Path("/work/shared/data/elec.csv")
+_ROOT: Final = Path(__file__).resolve().parents[2]
+ELEC: Final = Path(os.environ.get("MILLSTREAM_ELEC") or _ROOT.parent / "shared" / "data" / "elec.csv")
 BEFORE: Final = 1500
 AFTER: Final = 2000
 POISONED: Final = "nswprice"
@@ -81,17 +86,15 @@ def elec() -> list[dict[str, float]]:
     count = BEFORE + AFTER
     if ELEC.exists():
         with ELEC.open() as file:
-            return [
-                {name: float(value) for name, value in row.items()}
-                for row, _ in zip(csv.DictReader(file), range(count))
-            ]
+            rows = itertools.islice(csv.DictReader(file), count)
+            return [{name: float(value) for name, value in row.items()} for row in rows]
     rng = random.Random(1)
-    rows = []
+    made = []
     for _ in range(count):
         price, demand = rng.lognormvariate(-3, 0.3), rng.gauss(0.4, 0.1)
         up = rng.random() < 1 / (1 + math.exp(-40 * (price - 0.05) - 10 * (demand - 0.4)))
-        rows.append({"nswprice": price, "nswdemand": demand, "vicdemand": rng.random(), "class": float(up)})
-    return rows
+        made.append({"nswprice": price, "nswdemand": demand, "vicdemand": rng.random(), "class": float(up)})
+    return made
 
 
 def row(case: Case, number: int) -> tuple[dict[str, Any], Any]:
@@ -143,10 +146,10 @@ def learn(case: Case, rows: Iterator[tuple[dict[str, Any], Any]], **contract: An
         Target(task=case.task), Contract(**contract), case.model, lambda: [case.metric()], window=AFTER
     )
     checkpoints = Checkpoints(store, Definition("sim", "d", "c"), rules, Retention(last=1000))
-    learner = Learner(LearnerSettings(NAMES, Pace(every=1e9, examples=300)), checkpoints, PauseSwitch("sim"), _quiet)
+    learner = Learner(LearnerSettings(NAMES, Pace(every=1e9, examples=500)), checkpoints, PauseSwitch("sim"), _quiet)
     loop = SimulatedLoop(log, NAMES.group("learner"), learner)
     while not loop.idle():
-        loop.step({EXAMPLES: 150})
+        loop.step({EXAMPLES: 250})
     loop.end()
     newest = store.manifest(store.versions("sim")[-1])
     [metric] = newest.metrics["progressive"]["last"].values()
@@ -165,9 +168,20 @@ def clean(name: str) -> Outcome:
     return learn(CASES[name], stream(CASES[name]))
 
 
-def assert_as_without(name: str, poisoned: Outcome) -> None:
+@cache
+def with_one_value_absent(name: str) -> Outcome:
+    def rows() -> Iterator[tuple[dict[str, Any], Any]]:
+        for number, (features, label) in enumerate(stream(CASES[name], "NaN")):
+            yield ({key: value for key, value in features.items() if number != BEFORE or key != POISONED}, label)
+
+    return learn(CASES[name], rows())
+
+
+def assert_as_without(name: str, poisoned: Outcome, absent: bool = False) -> None:
     """Over the 2,000 events after the poison the metric is within a point of what it would have been."""
-    expected = clean(name).metric
+    # One more example, whichever, changes this tree's accuracy over the next 2,000 by up to four points.
+    chaotic = absent and name == "adaptive tree"
+    expected = (with_one_value_absent(name) if chaotic else clean(name)).metric
     if CASES[name].task == "regression":
         assert poisoned.metric == pytest.approx(expected, rel=0.01)
     else:
@@ -181,9 +195,86 @@ def assert_verified(outcome: Outcome) -> None:
 
 @pytest.mark.parametrize("poison", POISON)
 @pytest.mark.parametrize("name", CASES)
-def test_one_poisoned_record_costs_less_than_a_point_over_the_next_2000_events(name: str, poison: str) -> None:
+def test_one_poisoned_record_costs_less_than_a_point_over_the_next_2000_events(
+    name: str, poison: str, rounds: Callable[[int, int], int]
+) -> None:
+    if not rounds(name == "logistic regression", 1):
+        pytest.skip("in make faults")
     poisoned = learn(CASES[name], stream(CASES[name], poison))
-    assert_as_without(name, poisoned)
+    assert_as_without(name, poisoned, absent=poison == "NaN")
     assert poisoned.newest.examples + len(poisoned.letters) == BEFORE + AFTER + 1
     assert {letter.offset for letter in poisoned.letters} <= {BEFORE}
     assert_verified(poisoned)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_all_of_them_one_after_the_other_cost_less_than_a_point_too(name: str) -> None:
+    kinds = [kind for kind in POISON if kind != "NaN"]
+    poisoned = learn(CASES[name], stream(CASES[name], *kinds))
+    assert_as_without(name, poisoned)
+    left_out = {letter.offset - BEFORE: letter.code for letter in poisoned.letters}
+    expected = {"inf": "infinite", "-inf": "infinite", "text": "type", "label": "label"}
+    assert {kinds[at]: code for at, code in left_out.items() if code != "model"} == expected
+    assert "learner.refused raised" in poisoned.alerts
+    assert_verified(poisoned)
+
+
+def test_without_the_look_at_its_influence_one_outlier_ruins_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shield, "_INFLUENCE", math.inf)
+    poisoned = learn(CASES["logistic regression"], stream(CASES["logistic regression"], "1e12"))
+    assert poisoned.metric < clean("logistic regression").metric - 0.01
+
+
+def test_an_outlier_that_does_harm_is_left_out_and_one_that_does_none_stays() -> None:
+    case = CASES["logistic regression"]
+
+    def rows() -> Iterator[tuple[dict[str, Any], Any]]:
+        for number, (features, label) in enumerate(stream(case, "1e12")):
+            # A number that has always been near to nothing, and has no weight: the model answers as before.
+            yield {**features, "idle": 1e6 if number == BEFORE + 20 else 0.0}, label
+
+    poisoned = learn(case, rows())
+    assert poisoned.newest.skipped == [BEFORE]
+    assert [letter.offset for letter in poisoned.letters] == [BEFORE]
+    assert poisoned.newest.extra["counts"]["outlier"] == 1
+    assert poisoned.alerts == [
+        "learner.outliers raised",
+        "learner.poison raised",
+        "learner.outliers cleared",
+        "learner.poison cleared",
+    ]
+
+
+def test_bounds_can_refuse_outliers_before_they_are_learned() -> None:
+    case = CASES["naive Bayes"]
+    poisoned = learn(case, stream(case, "1e12", "1e308"), bounds="dead-letter")
+    assert [(letter.offset - BEFORE, letter.code) for letter in poisoned.letters] == [(0, "outlier"), (1, "outlier")]
+    assert poisoned.newest.skipped == []
+    assert_as_without("naive Bayes", poisoned)
+    assert_verified(poisoned)
+
+
+@pytest.mark.parametrize("at", [3, 11, 28])
+def test_the_guilty_is_found_although_it_is_others_that_the_model_raises_on(at: int) -> None:
+    """A text among the neighbours breaks every answer after it; so early, types are not known yet."""
+    case = CASES["neighbours"]
+
+    def rows() -> Iterator[tuple[dict[str, Any], Any]]:
+        plain = Case(case.task, lambda: neighbors.KNNClassifier(n_neighbors=3), case.metric)
+        for number in range(60):
+            features, label = row(plain, number)
+            yield ({**features, POISONED: "n/a"} if number == at else features), label
+
+    bare = Case("binary", lambda: neighbors.KNNClassifier(engine=neighbors.LazySearch(window_size=50)), case.metric)
+    poisoned = learn(bare, rows())
+    assert poisoned.newest.skipped == [at]
+    assert poisoned.newest.examples == 59
+    assert_verified(poisoned)
+
+
+def test_a_model_that_fails_by_itself_stops_and_says_so() -> None:
+    wild = Case(
+        "regression", lambda: linear_model.LinearRegression(optim.SGD(1e6), clip_gradient=math.inf), metrics.MAE
+    )
+    with pytest.raises(Refused, match="it fails by itself"):
+        learn(wild, ((dict.fromkeys("ab", 1e6 + number), float(number)) for number in range(2000)))
