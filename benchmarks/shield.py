@@ -1,0 +1,99 @@
+"""What the poison shield takes of a learner's time: a learner as it is, over examples in memory, by CPU time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from benchmarks import material
+from benchmarks.figures import Figure, Spread
+from benchmarks.rig import Rig
+from benchmarks.throughput import Size
+from consumers.checkpoints import Checkpoints, Definition, Pace
+from consumers.feed import PauseSwitch
+from consumers.guard import Guard
+from consumers.learner import Learner, LearnerSettings
+from consumers.learning import Learning, LearningRules
+from consumers.processor import Assignment, Partition
+from consumers.shield import Shield
+from model_store import MemoryBackend, ModelStore, Retention, Signer, Trust
+from schemas.contract import Contract
+from schemas.target import Target
+from schemas.topics import Names
+
+_BATCH = 1000
+_EVERY_SECONDS = 0.5  # as by default
+
+
+@dataclass(frozen=True)
+class _Record:
+    offset: int
+    value: bytes
+    topic: str = "elec.examples"
+    partition: int = 0
+    timestamp: int = 0
+    key: bytes | None = None
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+class _Stopwatch:
+    """Adds up what methods take, its own time included."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def on(self, kind: type, name: str) -> Callable[[], None]:
+        """Time a method of a class; return what ends that."""
+        method = getattr(kind, name)
+
+        def timed(*given: Any, **named: Any) -> Any:
+            began = time.process_time()
+            try:
+                return method(*given, **named)
+            finally:
+                self.seconds += time.process_time() - began
+
+        setattr(kind, name, timed)
+        return lambda: setattr(kind, name, method)
+
+
+def shield(rig: Rig, size: Size) -> list[Figure]:
+    """Share of the learner's time that the checks after learning take, and beside it that of those before."""
+    records = [_Record(number, value) for number, value in enumerate(material.examples(size.examples))]
+    after, before = [], []
+    for _ in range(size.rounds):
+        after.append(share(records, (Shield, "keep"), (Shield, "weigh"), (Learning, "fingerprint")))
+        before.append(share(records, (Contract, "apply"), (Guard, "look")))
+    what = "poison shield: share of the learner's time (logistic regression) that checks after learning take"
+    note = "what is looked at before learning is apart: contract, types and bounds"
+    return [Figure("shield", what, Spread(tuple(after)), "", "at most", 0.03, {"before": Spread(tuple(before))}, note)]
+
+
+def share(records: Sequence[_Record], *methods: tuple[type, str]) -> float:
+    """Return the share of a learner's time that some methods take."""
+    learner, place = _learner(), Partition("elec.examples", 0)
+    learner.assigned(Assignment({place: None}, {place: 0}, {place: len(records)}, {place.topic: "id"}))
+    watch = _Stopwatch()
+    restore = [watch.on(*method) for method in methods]
+    try:
+        began = time.process_time()
+        for at in range(0, len(records), _BATCH):
+            learner.process({place: records[at : at + _BATCH]})
+            learner.tick(at)
+        return watch.seconds / (time.process_time() - began)
+    finally:
+        for each in restore:
+            each()
+
+
+def _learner() -> Learner:
+    signer = Signer(Ed25519PrivateKey.generate())
+    store = ModelStore(MemoryBackend(), Trust.of(signer.public), signer)
+    rules = LearningRules(Target(task="binary"), Contract(), material.MODELS["lr"], None, window=1000)
+    checkpoints = Checkpoints(store, Definition("elec", "d", "c"), rules, Retention())
+    settings = LearnerSettings(Names("elec"), Pace(_EVERY_SECONDS, 50_000))
+    return Learner(settings, checkpoints, PauseSwitch("elec"), lambda line: None)
