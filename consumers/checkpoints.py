@@ -355,7 +355,6 @@ class Checkpoints:
         model = loads(dumps(learning.model.model), extra=allowed)
         copied = Learning(self._rules, model)
         copied.restore(loads(dumps(learning.dump()), extra=allowed))
-        copied.far, copied.news, copied.warned = list(learning.far), list(learning.news), learning.warned
         copied.labels_from, copied.labels_to = learning.labels_from, learning.labels_to
         return copied
 

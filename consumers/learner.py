@@ -228,14 +228,6 @@ class Learner:
         self._take_over(restored.learning, restored.found)
         self._write_if_long()
 
-    def _weigh(self) -> None:
-        """Leave out again what was learned with a warning and has ruined the answers."""
-        if self._shield.overfull or self._newest is None:
-            return
-        restored = self._shield.weigh(self._learning, self._checkpoints.load(self._newest))
-        if restored is not None:
-            self._take_over(restored.learning, restored.found)
-
     def _require_way_back(self, reason: str) -> None:
         if self._shield.overfull:
             raise Doubt(f"the model is broken ({reason}), and too much was learned since to go back")
@@ -304,8 +296,6 @@ class Learner:
         assert self._resumed is not None  # noqa: S101
         resumed = self._resumed
         now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
-        if self._learning.far:
-            self._weigh()
         while True:
             try:
                 manifest = self._checkpoints.write(

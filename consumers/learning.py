@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from consumers.guard import Guard, Unusual
+from consumers import influence
+from consumers.guard import Far, Guard, Unusual
 from consumers.identity import Chain, Probes, fingerprint
 from consumers.lanes import Lanes
 from consumers.river_model import NO_ANSWER, Answer, ModelError, RiverModel, wrap
@@ -100,10 +101,10 @@ class Learning:
         replay refuses it again.
     refused
         The newest of those.
-    far
-        Offsets of outliers that were learned since this object was made or `settled`, and what they are.
+    warned
+        What is to be said of the newest outlier that was learned.
     news
-        Lines for people, since then.
+        Lines for people.
     """
 
     def __init__(self, rules: LearningRules, model: Any | None = None) -> None:
@@ -119,7 +120,6 @@ class Learning:
         self.counts: Counter[str] = Counter()
         self.skipped = Offsets()
         self.refused = Offsets()
-        self.far: list[tuple[int, str]] = []
         self.warned: str | None = None
         self.news: list[str] = []
         self._classes: dict[Scalar, None] = {}
@@ -151,7 +151,7 @@ class Learning:
         Unfit
             Where contract, target or guard forbid it: it has been noted as skipped.
         Poison
-            Where the model raised: this object is spoilt and must be restored.
+            Where the model raised, or was ruined by an outlier: this object is spoilt and must be restored.
         """
         if not self.lanes.admit(entry.lane, entry.event_id):
             return self._count("repeat")
@@ -169,12 +169,8 @@ class Learning:
             self.refused.add(offset, self._passing, _MOST_REFUSED)
             self._skip(entry)
             raise Unfit(getattr(error, "code", "label"), str(error)) from error
-        if far is not None:
-            self.far.append((offset, far.reason))
-            self.counts["outlier"] += 1
-            if far.warns:
-                self.warned = f"example at offset {offset}: {far.reason}"
         only_measure = rules.learn_from_events and truth is not None
+        before = None if far is None or only_measure else influence.stand(self.model, self.probes)
         try:
             answer = NO_ANSWER if only_measure or truth is None else self._ask(features)
             if truth is not None:
@@ -183,6 +179,8 @@ class Learning:
                 self.model.learn(features, truth, entry.weight)
         except Exception as error:
             raise Poison(f"{type(error).__name__}: {error}{_texts_among(error, features)}") from error
+        if far is not None:
+            self._take_far(far, before, offset)
         self._link(entry, learned=not only_measure)
         self._passing = False
         if only_measure:
@@ -214,6 +212,15 @@ class Learning:
         self._passing = True
         return self._count("skipped")
 
+    def _take_far(self, far: Far, before: influence.Stand | None, offset: int) -> None:
+        """Insist that an outlier has not ruined the model. Poison where it has."""
+        ruin = None if before is None else influence.ruin(before, influence.stand(self.model, self.probes))
+        if ruin is not None:
+            raise Poison(f"{far.reason}, and with it the model's {ruin}")
+        self.counts["outlier"] += 1
+        if far.warns:
+            self.warned = f"example at offset {offset}: {far.reason}"
+
     def _meet(self, label: Scalar) -> None:
         """Take note of a class that no example had before."""
         if len(self._classes) < _MOST_CLASSES:
@@ -222,8 +229,8 @@ class Learning:
                 self.news.append(f"a new class is learned: {label!r}, the {len(self._classes)}. so far")
 
     def settled(self) -> None:
-        """A version holds all of this: what was only for people, or for the way back to the one before, is over."""
-        self.far, self.news, self.warned = [], [], None
+        """A version holds all of this."""
+        self.news, self.warned = [], None
         self.labels_from = self.labels_to = None
 
     def _link(self, entry: Entry, learned: bool) -> None:

@@ -1,38 +1,29 @@
 """Getting a model back from what breaks it: the last good version, a replay, and the guilty record found by bisection.
 
-Nothing is looked at after each example. What was learned since the newest version is kept, and a version is written
-only of a model whose answers on its probe are finite; so a fault that shows late costs a replay, never a bad version.
+What was learned since the newest version is kept, and a version is written only of a model whose answers on its probe
+are finite; so a fault that shows late costs a replay, never a bad version. Where the probe fails, the records since
+are bisected, from copies of the good state, for the first after which it does. Where it fails after none of them, the
+record that the model raised on is the guilty one: the model refuses it, or was ruined by it (`consumers.influence`).
 
-- A model that raises, or whose probe is not finite: the records since are bisected, from copies of the good state,
-  for the first after which the probe fails; where it fails after none of them, the record that raised is the guilty.
-- An outlier (`consumers.guard`) that was learned may have ruined a model whose every answer is finite. So before the
-  next version the model is made once more without it. If the answers on the probe differ by more than a point on
-  average, it stays out: the influence of one observation is what answers change by if it is deleted (Cook,
-  "Detection of Influential Observation in Linear Regression", Technometrics 19, 1977). Several are bisected, too.
-
-Who is guilty depends on which version was the newest, and so on the clock. It goes into manifest and chain, and a
-replay leaves out the same.
+Where a fault shows late, the search begins at the version that was the newest, and so depends on the clock. Who was
+found goes into manifest and chain, and a replay leaves out the same.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from consumers.failures import Refused
-from consumers.identity import Probes
 from consumers.learning import Learning, Poison, Unfit
 from consumers.processor import Record
-from consumers.river_model import Answer, ModelError, RiverModel
+from consumers.river_model import ModelError
 from schemas.codec import CodecError
 from schemas.entries import EntryReader
 
 _MOST_KEPT_BYTES: Final = 256 << 20
 _MOST_FOUND: Final = 100  # at once, by their effect: a model that fails on so many fails by itself
-_INFLUENCE: Final = 0.01  # a point of probability; for numbers, a hundredth of how far answers are apart
-_MOST_TRIALS: Final = 16
 
 
 class Found(NamedTuple):
@@ -167,86 +158,20 @@ class Shield:
                 high = middle
         return good, low
 
-    # --- outliers that were learned ----------------------------------------------------------------
-
-    def weigh(self, live: Learning, good: Learning) -> Restored | None:
-        """Return the model without those outliers since the newest version that ruin it; `None` if none does."""
-        reasons = {offset: reason for offset, reason in live.far if offset not in self.guilty}
-        if not reasons:
-            return None
-        without, stuck = self._replay(good, self.records, reasons)
-        if stuck is not None or unsound(without) is not None:
-            return None  # it is not for them that it fails
-        moved = influence(live.model, without.model, without.probes)
-        if moved <= _INFLUENCE:
-            return None
-        harmful = _Sifting(lambda out: self._moved(good, without, out), list(reasons)).harmful()
-        self.guilty |= harmful
-        restored = self.restore(good)
-        text = "all" if math.isinf(moved) else f"{100 * moved:.3g} points"
-        for record in self.records:
-            if record.offset in harmful:
-                reason = f"{reasons[record.offset]}, and the model's answers move by {text} with it"
-                restored.found.append(Found(record, reason))
-        return restored
-
-    def _moved(self, good: Learning, without: Learning, left_out: Collection[int]) -> bool:
-        trial, stuck = self._replay(good, self.records, left_out)
-        return stuck is not None or influence(trial.model, without.model, without.probes) > _INFLUENCE
-
     # --- replays -----------------------------------------------------------------------------------
 
-    def _replay(
-        self, good: Learning, records: Sequence[Record], left_out: Collection[int] = ()
-    ) -> tuple[Learning, _Stuck | None]:
+    def _replay(self, good: Learning, records: Sequence[Record]) -> tuple[Learning, _Stuck | None]:
         """Apply records to a copy, as a learner does; stop where the model raises."""
         learning = self._copy(good)
         for at, record in enumerate(records):
             try:
                 entry = self._reader.read(record.value or b"")
-                learning.take(entry, record.offset, record.offset in self.guilty or record.offset in left_out)
+                learning.take(entry, record.offset, record.offset in self.guilty)
             except (CodecError, Unfit):
                 continue
             except Poison as poison:
                 return learning, _Stuck(at, poison.reason)
         return learning, None
-
-
-class _Sifting:
-    """Finds out of several outliers those that do harm, by halves.
-
-    Parameters
-    ----------
-    harm
-        Given which are left out, tells whether the others do harm.
-    """
-
-    def __init__(self, harm: Callable[[Collection[int]], bool], suspects: list[int]) -> None:
-        self._harm = harm
-        self._suspects = suspects
-        self._kept: set[int] = set()
-        self._trials = 0
-
-    def harmful(self) -> set[int]:
-        """Return them; where each alone does none and all together do, all."""
-        return self._among(self._suspects) or set(self._suspects)
-
-    def _among(self, group: list[int]) -> set[int]:
-        """Return the harmful ones of a group that does harm."""
-        self._trials += 2
-        if len(group) == 1 or self._trials > _MOST_TRIALS:
-            return set(group)
-        found: set[int] = set()
-        for half in (group[: len(group) // 2], group[len(group) // 2 :]):
-            kept = self._kept | set(half)
-            if self._harm(set(self._suspects) - kept):
-                found |= self._among(half)
-            else:
-                self._kept = kept
-        return found
-
-
-# --- judging ---------------------------------------------------------------------------------------
 
 
 def unsound(learning: Learning) -> str | None:
@@ -256,41 +181,3 @@ def unsound(learning: Learning) -> str | None:
     except ModelError as error:
         return f"it leaves the model without finite answers: {error}"
     return None
-
-
-def influence(model: RiverModel, other: RiverModel, probes: Probes) -> float:
-    """Return how far two models' answers on the probes are apart.
-
-    Returns
-    -------
-    float
-        Of probabilities the mean total variation distance, of classes the share that differs, of numbers the mean
-        distance as a share of how far the other's answers are apart from each other; infinite where `model` fails.
-    """
-    answers: list[tuple[Answer, Answer]] = []
-    for features in probes:
-        try:
-            answers.append((model.predict(features), other.predict(features)))
-        except Exception:  # noqa: BLE001 - a model may raise anything
-            return math.inf
-    if not answers:
-        return 0.0
-    if all(isinstance(each.value, float) and each.probabilities is None for pair in answers for each in pair):
-        return _apart([(float(mine.value or 0.0), float(its.value or 0.0)) for mine, its in answers])
-    return sum(_distance(mine, its) for mine, its in answers) / len(answers)
-
-
-def _distance(mine: Answer, its: Answer) -> float:
-    if mine.probabilities is None or its.probabilities is None:
-        return float(mine.value != its.value)
-    classes = {**mine.probabilities, **its.probabilities}
-    return sum(abs(mine.probabilities.get(each, 0.0) - its.probabilities.get(each, 0.0)) for each in classes) / 2
-
-
-def _apart(pairs: Sequence[tuple[float, float]]) -> float:
-    mean = sum(its for _, its in pairs) / len(pairs)
-    spread = sum(abs(its - mean) for _, its in pairs) / len(pairs)
-    distance = sum(abs(mine - its) for mine, its in pairs) / len(pairs)
-    if distance == 0.0:
-        return 0.0
-    return distance / (spread or abs(mean) or 1.0)

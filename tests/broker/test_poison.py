@@ -55,10 +55,7 @@ def test_poison_alerts_is_left_out_and_what_comes_after_is_learned(bootstrap: st
     assert len(letters) == len(POISON)
     assert ["1000000000000" in row["reason"] for row in letters if row["stage"] == "learner"].count(True) == 1
     raised = {(row["name"], row["severity"]) for row in alerts if row["state"] == "raised"}
-    assert raised - {("learner.refused", "warning")} == {
-        ("learner.outliers", "warning"),
-        ("learner.poison", "critical"),
-    }
+    assert raised - {("learner.refused", "warning")} == {("learner.poison", "critical")}
 
 
 def assert_verified(loop: WholeLoop) -> None:
