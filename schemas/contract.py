@@ -71,7 +71,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         pass ``none`` to the model, or ``refuse`` the event.
     bounds
         What the learner does about a number far outside what its feature has been so far, unless the feature says
-        otherwise: nothing (``off``), ``warn`` and leave it out only if the model's answers suffer, or ``dead-letter``.
+        otherwise: nothing (``off``), ``warn`` and learn it if the model bears it, or ``dead-letter``.
     max_features, max_name_chars, max_value_bytes
         Bounds on what one event may carry.
     """
