@@ -88,7 +88,7 @@ class LearningRules:
         return features, truth
 
 
-Applied = Literal["learned", "measured", "correction", "repeat", "skipped"]
+Applied = Literal["learned", "measured", "correction", "repeat", "skipped", "refused", "left_out"]
 
 
 class Learning:
@@ -123,7 +123,7 @@ class Learning:
         self.warned: str | None = None
         self.news: list[str] = []
         self._classes: dict[Scalar, None] = {}
-        self._passing = False  # the last example was skipped
+        self._last: Applied = "learned"  # what became of the example before: places in a row are a run
         self.labels_from: int | None = None
         self.labels_to: int | None = None
 
@@ -136,13 +136,16 @@ class Learning:
         """Take in the next example of the log: `take`, for those who have the whole of it."""
         return self.take(entry_of(example), offset, guilty)
 
-    def take(self, entry: Entry, offset: int, guilty: bool = False) -> Applied:
+    def take(self, entry: Entry, offset: int, guilty: bool = False, left_out: bool = False) -> Applied:
         """Take in the next entry of the log.
 
         Parameters
         ----------
         guilty
             The example is known to break the model: take note of it and leave the model alone.
+        left_out
+            A version made anew is to be as if this example had never been. Where it stood is known by the epoch's
+            edits, so its place is not noted.
 
         Raises
         ------
@@ -158,16 +161,19 @@ class Learning:
         if entry.correction:
             self._link(entry, learned=False)
             return self._count("correction")
+        if left_out:
+            self._link(entry, learned=False)
+            return self._count("left_out")
         if guilty:
-            self.skipped.add(offset, self._passing)
-            return self._skip(entry)
+            self.skipped.add(offset, goes_on=self._last == "skipped")
+            return self._skip(entry, "skipped")
         rules = self._rules
         try:
             features, truth = rules.fit(entry)
             far = self.guard.look(features, truth if rules.target.task in ("regression", "multiclass") else None)
         except (ContractError, TargetError, Unusual) as error:
-            self.refused.add(offset, self._passing, _MOST_REFUSED)
-            self._skip(entry)
+            self.refused.add(offset, goes_on=self._last == "refused", most=_MOST_REFUSED)
+            self._skip(entry, "refused")
             raise Unfit(getattr(error, "code", "label"), str(error)) from error
         only_measure = rules.learn_from_events and truth is not None
         before = None if far is None or only_measure else influence.stand(self.model, self.probes)
@@ -182,7 +188,7 @@ class Learning:
         if far is not None:
             self._take_far(far, before, offset)
         self._link(entry, learned=not only_measure)
-        self._passing = False
+        self._last = "learned"
         if only_measure:
             return self._count("measured")
         self.probes.add(features)
@@ -207,9 +213,9 @@ class Learning:
     def _served(self, entry: Entry) -> tuple[LabelValue | None, dict[str, float] | None] | None:
         return (entry.prediction, entry.probabilities) if entry.answered else None
 
-    def _skip(self, entry: Entry) -> Applied:
+    def _skip(self, entry: Entry, how: Applied) -> Applied:
         self._link(entry, learned=False)
-        self._passing = True
+        self._last = how
         return self._count("skipped")
 
     def _take_far(self, far: Far, before: influence.Stand | None, offset: int) -> None:
@@ -268,7 +274,7 @@ class Learning:
             "counts": dict(self.counts),
             "skipped": self.skipped.runs(),
             "refused": self.refused.runs(),
-            "passing": self._passing,
+            "last": self._last,
             "guard": self.guard.dump(),
             "classes": list(self._classes),
         }
@@ -282,7 +288,7 @@ class Learning:
         self.counts = Counter(dumped["counts"])
         self.skipped = Offsets(dumped["skipped"])
         self.refused = Offsets(dumped.get("refused", ()))
-        self._passing = dumped.get("passing", False)
+        self._last = dumped.get("last", "learned")
         if "guard" in dumped:
             self.guard.restore(dumped["guard"])
         self._classes = dict.fromkeys(dumped.get("classes", ()))
