@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from river import linear_model, metrics, naive_bayes, neighbors, optim, preprocessing, tree
+from river import base, linear_model, metrics, naive_bayes, neighbors, optim, preprocessing, tree
 from simulation.log import LoggedRecord, MemoryLog, SimulatedLoop
 
 from consumers import influence
@@ -27,6 +27,7 @@ from consumers.learning import LearningRules
 from consumers.processor import Output
 from consumers.verify import verify
 from model_store import Manifest, MemoryBackend, ModelStore, Retention, Signer, Trust
+from model_store.offsets import Offsets
 from schemas.contract import Contract
 from schemas.events import DeadLetter, Event, Example, Joined, Label, Lane, read_alert, read_dead_letter
 from schemas.target import Target, Task
@@ -147,7 +148,9 @@ def learn(case: Case, rows: Iterator[tuple[dict[str, Any], Any]], **contract: An
     rules = LearningRules(
         Target(task=case.task), Contract(**contract), case.model, lambda: [case.metric()], window=AFTER
     )
-    checkpoints = Checkpoints(store, Definition("sim", "d", "c"), rules, Retention(last=1000))
+    checkpoints = Checkpoints(
+        store, Definition("sim", "d", "c", frozenset({(__name__, "Fragile")})), rules, Retention(last=1000)
+    )
     learner = Learner(LearnerSettings(NAMES, Pace(every=1e9, examples=500)), checkpoints, PauseSwitch("sim"), _quiet)
     loop = SimulatedLoop(log, NAMES.group("learner"), learner)
     while not loop.idle():
@@ -264,6 +267,28 @@ def test_the_guilty_is_found_although_it_is_others_that_the_model_raises_on(at: 
     poisoned = learn(bare, rows())
     assert poisoned.newest.skipped == [at]
     assert poisoned.newest.examples == 59
+    assert_verified(poisoned)
+
+
+class Fragile(base.Regressor):
+    """Takes in anything without a word, and once it has taken in a 13 knows no number any more."""
+
+    def __init__(self) -> None:
+        self.mean = 0.0
+
+    def learn_one(self, x: dict[str, Any], y: float) -> None:
+        self.mean = math.nan if x["a"] == 13.0 else self.mean + (y - self.mean) / 100
+
+    def predict_one(self, x: dict[str, Any]) -> float:
+        return self.mean
+
+
+@pytest.mark.parametrize("broken", [[0], [137], [499], [3, 137, 138, 700]], ids=str)
+def test_what_breaks_a_model_in_silence_is_found_among_hundreds_and_nothing_else_left_out(broken: list[int]) -> None:
+    rows = (({"a": 13.0 if number in broken else 1.0}, float(number % 7)) for number in range(1000))
+    poisoned = learn(Case("regression", Fragile, metrics.MAE), rows)
+    assert [offset for offset in range(1000) if offset in Offsets(poisoned.newest.skipped)] == broken
+    assert sorted(letter.offset for letter in poisoned.letters) == broken
     assert_verified(poisoned)
 
 
