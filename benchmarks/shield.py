@@ -80,6 +80,7 @@ def shares(records: Sequence[_Record]) -> tuple[float, float]:
     """
     learner, place = _learner(), Partition("elec.examples", 0)
     learner.assigned(Assignment({place: None}, {place: 0}, {place: len(records)}, {place.topic: "id"}))
+    learner.committed({})  # it writes no version before it has a place
     watch = _Stopwatch()
     ends = [watch.on(Learning, "fingerprint"), watch.on(influence, "stand")]
     try:

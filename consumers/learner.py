@@ -100,6 +100,7 @@ class Learner:
         self._last_began = 0.0
         self._last_cost = 0.0
         self._written = 0
+        self._placed = False
         self._unadoptable: VersionId | None = None
 
     @property
@@ -138,6 +139,8 @@ class Learner:
         committed = assignment.committed[self._partition]
         # A replay reads again what is committed; the committed place stays where it is meanwhile.
         self._least_place = 0 if committed is None else committed.offset
+        # Before there is a place, a version would be all there is to say which dead letters are out: none is written.
+        self._placed = committed is not None
         note = _note(committed)
         self._lettered = _read_before(note)
         self._alerts.restore(note, resumed.learning.learned)
@@ -259,7 +262,7 @@ class Learner:
     def _write_if_long(self) -> None:
         """The next one that breaks the model is not to cost a replay of all this again."""
         assert self._newest is not None  # noqa: S101
-        if len(self._shield.records) > _LONG and self._learning.learned > self._newest.examples:
+        if self._placed and len(self._shield.records) > _LONG and self._learning.learned > self._newest.examples:
             self._checkpoint("restored", self._now_ms or None)
 
     def _refuse(self, record: Record, code: str, reason: str) -> None:
@@ -279,7 +282,7 @@ class Learner:
         began = time.monotonic()
         new = self._learning.learned - self._newest.examples
         due = self._settings.pace.due(began - self._last_began, self._last_cost, new)
-        if due or (new and self._shield.filling):
+        if self._placed and (due or (new and self._shield.filling)):
             self._checkpoint("interval", now_ms)
             self._last_began, self._last_cost = began, time.monotonic() - began
         self._letters += self._alerts.passed(self._learning.learned, now_ms)
@@ -389,7 +392,7 @@ class Learner:
         return Place(place, msgspec.json.encode(metadata).decode())
 
     def committed(self, places: Mapping[Partition, Place]) -> None:
-        """Nothing is kept beside the store."""
+        self._placed = True
 
     def paused(self) -> frozenset[Partition]:
         return frozenset({self._partition}) if self._stands() else frozenset()

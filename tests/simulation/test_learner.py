@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import math
 import random
 from collections.abc import Container
 from typing import Any
@@ -325,12 +326,13 @@ def test_what_is_refused_is_one_dead_letter_however_often_the_learner_starts() -
     rng = random.Random(5)
     log, backend = make_log(), MemoryBackend()
     for number in range(40):
-        write(log, number, number)
+        write(log, number, number, {"a": math.inf, "b": 1.0} if number % 10 == 7 else None)
         if number % 10 == 5:
             log.append(Output(EXAMPLES, 0, None, b"no example"))
-        drain(log, backend, rng, 0.2)
+        if number % 10 == 9:
+            drain(log, backend, rng, 0.3)
     letters = [read_dead_letter(record.value or b"") for record in log.read(NAMES.topic("dead-letters"))]
-    assert len(letters) == len({letter.offset for letter in letters}) == 4
+    assert len(letters) == len({letter.offset for letter in letters}) == 8
 
 
 def test_a_replay_is_announced_once_it_knows_as_much_as_what_serves() -> None:
