@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from benchmarks import latency, memory, snapshots, throughput
+from benchmarks import latency, memory, shield, snapshots, throughput
 from benchmarks.figures import Figure
 from benchmarks.material import NoMaterial, rows
 from benchmarks.rig import Broken, Rig, rig
@@ -25,6 +25,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "joiner": throughput.joiner,
     "pending": throughput.pending,
     "learner": throughput.learner,
+    "shield": shield.shield,
     "latency": latency.latency,
     "freshness": latency.freshness,
     "swap": latency.swap,

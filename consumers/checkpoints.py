@@ -11,8 +11,9 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from consumers.failures import Doubt, Refused
+from consumers.growth import Growth, Size
 from consumers.lanes import Lanes
-from consumers.learning import STATE_FORMAT, Learning, LearningRules
+from consumers.learning import READABLE, Learning, LearningRules
 from consumers.log_faults import LogFault, LogRefused, fault_of
 from model_store import (
     AlreadyExists,
@@ -44,6 +45,7 @@ REBUILD: Final = "rebuild"  # the reason of a version made anew
 REBUILD_START: Final = "rebuild-start"  # of the first one of its epoch
 PROBE: Final = "probe"
 LANES: Final = "lanes"
+MODEL_BYTES: Final = "model_bytes"
 _PROBE_EVENTS: Final = 8
 _PROBE_BYTES: Final = 16_384
 
@@ -107,6 +109,16 @@ class Log:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """Where a version stands: its epoch and what that goes on from, the log, and the next offset to read."""
+
+    epoch: int
+    offset: int
+    log: Log
+    parent: VersionId | None = None
+
+
+@dataclass(frozen=True)
 class Resumed:
     """Where a learner goes on.
 
@@ -152,23 +164,27 @@ class Checkpoints:
     """A learner's side of the model store."""
 
     def __init__(
-        self, store: ModelStore, definition: Definition, rules: LearningRules, retention: Retention, shard: int = 0
+        self,
+        store: ModelStore,
+        definition: Definition,
+        rules: LearningRules,
+        retention: Retention,
+        shard: int = 0,
+        max_model_bytes: int | None = None,
     ) -> None:
         self._store = store
         self._definition = definition
         self._rules = rules
         self._retention = retention
         self._shard = shard
+        self.growth = Growth(max_model_bytes)
 
     # --- writing -----------------------------------------------------------------------------------
 
     def write(
         self,
         learning: Learning,
-        epoch: int,
-        offset: int,
-        log: Log,
-        parent: VersionId | None,
+        stands: Standing,
         reason: str,
         now_ms: int,
         edits: bytes | None = None,
@@ -192,11 +208,13 @@ class Checkpoints:
             Where the store cannot take it; nothing half-written is visible.
         """
         model, state = dump(learning.model.model), dump(learning.dump())
-        more = {"model_bytes": model.size, "state_bytes": state.size, **extra}
+        self.growth.note(Size(learning.learned, now_ms, model.size))
+        sizes = {MODEL_BYTES: model.size, "state_bytes": state.size, "growth": self.growth.report()}
+        more = {**sizes, **extra}
         files: dict[str, bytes | Blob] = {MODEL_FILE: model, STATE_FILE: state}
         if edits is not None:
             files[EDITS_FILE] = edits
-        draft = self._draft(learning, epoch, offset, log, parent, reason, now_ms, more)
+        draft = self._draft(learning, stands, reason, now_ms, more)
         try:
             written = self._store.publish(draft, files)
         except AlreadyExists as error:
@@ -205,7 +223,7 @@ class Checkpoints:
             if (
                 there is not None
                 and not same
-                and (there.topic_id, there.definition) == (log.topic_id, draft.definition)
+                and (there.topic_id, there.definition) == (stands.log.topic_id, draft.definition)
             ):
                 # As many examples learned, but more or fewer passed over: the other's place is as good as ours.
                 raise Doubt(f"version {draft.version} was written by another learner of this log meanwhile") from error
@@ -215,26 +233,23 @@ class Checkpoints:
                     "another log or another model writes here too. Nothing was overwritten"
                 ) from error
             written = there
-        learning.labels_from = learning.labels_to = None
+        learning.settled()
         return written
 
     def _draft(
         self,
         learning: Learning,
-        epoch: int,
-        offset: int,
-        log: Log,
-        parent: VersionId | None,
+        stands: Standing,
         reason: str,
         now_ms: int,
         more: dict[str, Any],
     ) -> Draft:
         return Draft(
-            version=VersionId(self._definition.model, epoch, learning.learned),
-            parent=parent,
+            version=VersionId(self._definition.model, stands.epoch, learning.learned),
+            parent=stands.parent,
             shard=self._shard,
-            topic_id=log.topic_id,
-            offset=offset,
+            topic_id=stands.log.topic_id,
+            offset=stands.offset,
             examples=learning.learned,
             chain=learning.chain.hex(),
             fingerprint=learning.fingerprint(),
@@ -242,7 +257,7 @@ class Checkpoints:
             contract=self._definition.contract,
             created_at_ms=now_ms,
             metrics=learning.board.report(),
-            skipped=list(learning.skipped),
+            skipped=learning.skipped.runs(),
             labels_from_ms=learning.labels_from,
             labels_to_ms=learning.labels_to,
             reason=reason,
@@ -285,6 +300,7 @@ class Checkpoints:
         Refused
             Where definition, contract or log have changed and no `new_epoch` says what to do about it.
         """
+        self.growth.begin()
         newest = self._newest_good(say, log, adopted)
         if newest is None and (there := self._store.versions(self._definition.model)):
             # A new epoch 1 would take names that are taken, by versions that a key put back would make good.
@@ -312,6 +328,7 @@ class Checkpoints:
             if new_epoch is None or new_epoch == "keep":
                 raise
             return self._begin_epoch(newest, log, new_epoch)
+        self.growth.begin(Size(newest.examples, newest.created_at_ms, newest.extra.get(MODEL_BYTES, 0)))
         note = "--new-epoch is not needed: nothing has changed" if new_epoch else ""
         parent = newest.parent
         return Resumed(
@@ -416,7 +433,7 @@ class Checkpoints:
             state: Any = self._store.load(manifest, STATE_FILE, extra_allowed=allowed)
         except StoreRefused as error:
             raise Refused(str(error)) from error
-        if not isinstance(state, dict) or state.get("format") != STATE_FORMAT:
+        if not isinstance(state, dict) or state.get("format") not in READABLE:
             raise Refused(f"version {manifest.version} has a learner's state of another format. {_REPLAY}")
         learning = Learning(self._rules, model)
         learning.restore(state)
@@ -424,6 +441,12 @@ class Checkpoints:
             # Another CPU may differ in the last bit; the same one may not.
             raise Refused(f"version {manifest.version} does not answer as it did when it was written. {_REPLAY}")
         return learning
+
+    def copy(self, learning: Learning) -> Learning:
+        """Return a learner's whole state as an object of its own, as it would be saved and loaded."""
+        copied = self.thaw(self.freeze(learning))
+        copied.labels_from, copied.labels_to = learning.labels_from, learning.labels_to
+        return copied
 
     def _begin_epoch(self, newest: Manifest, log: Log, how: NewEpoch) -> Resumed:
         epoch, parent = self.next_epoch(), newest.version

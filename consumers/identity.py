@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from consumers.river_model import RiverModel
+from consumers.river_model import ModelError, RiverModel
 from schemas.events import Features, LabelValue, Lane
 
 _FIRST_PROBES: Final = 32
@@ -80,10 +80,20 @@ def fingerprint(model: RiverModel, probes: Probes) -> str:
     """Return a hash of full-precision answers on the probes.
 
     Classes would not do: after one lost example they were equal on 100 probes for four of four models.
+
+    Raises
+    ------
+    ModelError
+        Where the model answers one of them with no finite number, or raises on what it could once take.
     """
     digest = hashlib.blake2b(digest_size=32)
     for features in probes:
-        answer = model.predict(features)
+        try:
+            answer = model.predict(features)
+        except ModelError:
+            raise
+        except Exception as error:
+            raise ModelError(f"{type(error).__name__}: {error}") from error
         shares = answer.probabilities
         text = repr(answer.value) if shares is None else repr(sorted((repr(k), float(v)) for k, v in shares.items()))
         digest.update(text.encode() + b"\0")

@@ -8,17 +8,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
-from consumers.checkpoints import Checkpoints, Log, NewEpoch, Pace, Resumed
+from consumers.checkpoints import Checkpoints, Log, NewEpoch, Pace, Resumed, Standing
 from consumers.dead_letters import dead_letter
 from consumers.failures import Doubt, Refused
 from consumers.lanes import LaneFault
+from consumers.learner_alerts import LearnerAlerts
 from consumers.learning import Learning, Poison, Unfit
 from consumers.processor import Anew, Assignment, Batch, Output, Partition, Place, Positions, Record, Start
 from consumers.river_model import ModelError
+from consumers.shield import Found, Shield
 from consumers.upgrade import Replay
 from model_store import Manifest, StoreError, StoreUnavailable, VersionId
 from schemas.codec import CodecError
@@ -28,8 +30,8 @@ from schemas.failpoints import failpoint
 from schemas.topics import Names
 
 _PRUNE_EVERY: Final = 20  # checkpoints
-_SAID_IN_FULL: Final = 20
-_MOST_KEPT_BYTES: Final = 256 << 20
+_LONG: Final = 500  # examples after which going back for the next one too would take longer than a version
+_MOST_SKIPPED: Final = 10_000  # runs: every later manifest lists them
 # A place is only for people to see how far it is, the version has the one that counts: a transaction for
 # each batch would take a tenth of the time there is for learning.
 _PLACE_EVERY_MS: Final = 500
@@ -89,10 +91,10 @@ class Learner:
         self._log = Log("", 0, 0)
         self._newest: Manifest | None = None
         self._announced: Manifest | None = None
-        self._since: list[Record] = []  # what was applied since the newest version
-        self._kept_bytes = 0
-        self._guilty: set[int] = set()
-        self._letters: list[Output] = []
+        self._shield = Shield(checkpoints.copy)
+        self._alerts = LearnerAlerts(names, say)
+        self._letters: list[Output] = []  # and alerts
+        self._sent: set[int] = set()  # offsets since the newest version that have a dead letter
         self._read = self._from = 0  # next to be read; what the version resumed from stands at
         self._least_place = 0
         self._lettered = 0  # below this offset, what was refused is among the dead letters
@@ -100,7 +102,8 @@ class Learner:
         self._told_at = self._now_ms = 0
         self._last_began = 0.0
         self._last_cost = 0.0
-        self._written = self._left_out = 0
+        self._written = 0
+        self._placed = False
         self._replay = Replay()
         self._unadoptable: VersionId | None = None
 
@@ -118,8 +121,9 @@ class Learner:
     def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:
         self._resumed = None
         self._newest = self._announced = self._told = None
-        self._since, self._letters, self._kept_bytes = [], [], 0
-        self._guilty.clear()
+        self._letters = []
+        self._sent.clear()
+        self._shield.begin()
         if self._partition not in assignment.committed:
             self._say("waiting: another learner works")
             return {partition: Start(live=assignment.ends[partition]) for partition in assignment.committed}
@@ -142,7 +146,11 @@ class Learner:
         committed = None if resumed.cut else assignment.committed[self._partition]
         # A replay reads again what is committed; the committed place stays where it is meanwhile.
         self._least_place = 0 if committed is None else committed.offset
-        self._lettered = _read_before(committed)
+        # Before there is a place, a version would be all there is to say which dead letters are out: none is written.
+        self._placed = committed is not None
+        note = _note(committed)
+        self._lettered = _read_before(note)
+        self._alerts.restore(note, resumed.learning.learned)
         self._newest = resumed.manifest or self._write("start")
         # A version can be written and its process die before the dead letters of what it passed over went out.
         again = self._lettered if committed is not None and resumed.manifest is not None else resumed.offset
@@ -161,22 +169,32 @@ class Learner:
             if record.offset < self._from:
                 self._catch_up(record)
                 continue
-            self._keep(record)
+            self._shield.keep(record)
             self._read = record.offset + 1
             try:
                 self._apply(record)
             except Poison as poison:
-                self._go_back(record, poison.reason)
+                self._restore(poison.reason)
+            self._tell(record)
             if self._read >= self._replay.until:
                 for line in self._replay.compare(self._learning):
                     self._say(line)
         return self._posted()
 
+    def _tell(self, record: Record) -> None:
+        """Say what is new since the record before."""
+        learning = self._learning
+        for line in learning.news:
+            self._say(line)
+        if learning.warned is not None:
+            self._letters += self._alerts.outlier(record, learning.warned, learning.learned)
+        learning.news, learning.warned = [], None
+
     def _posted(self) -> list[Output]:
-        """Return the dead letters that have come together, each once."""
+        """Return the dead letters and alerts that have come together, each once."""
         letters, self._letters = self._letters, []
         if letters:
-            self._told = None  # the place that goes with them says that they are out
+            self._told = None  # the place that goes with them says that they are out, and which alerts stand
         return letters
 
     def _catch_up(self, record: Record) -> None:
@@ -184,36 +202,31 @@ class Learner:
         try:
             self._reader.read(record.value or b"")
         except CodecError as error:
-            self._refuse(record, "codec", str(error), quiet=False)
+            self._refuse(record, "codec", str(error))
             return
         if record.offset in self._learning.skipped:
-            self._refuse(record, "model", "it was left out of the model", quiet=False)
+            self._refuse(record, "model", "it was left out of the model")
+        elif record.offset in self._learning.refused:
+            self._refuse(record, "refused", "it was refused, as others like it say")
 
-    def _keep(self, record: Record) -> None:
-        """Keep a record for going back, within bounds: past them, going back is what a start does."""
-        self._kept_bytes += len(record.value or b"")
-        if self._kept_bytes <= _MOST_KEPT_BYTES:
-            self._since.append(record)
-        else:
-            self._since = []
-
-    def _apply(self, record: Record, quiet: bool = False) -> None:
-        """Take one record in; `quiet` where its dead letter, if any, has gone out before."""
+    def _apply(self, record: Record) -> None:
+        """Take one record in."""
         try:
             entry = self._reader.read(record.value or b"")
         except CodecError as error:
-            self._refuse(record, "codec", str(error), quiet)
+            self._refuse(record, "codec", str(error))
             return
         try:
             try:
-                self._learning.take(entry, record.offset, record.offset in self._guilty)
+                self._learning.take(entry, record.offset)
             except LaneFault as fault:
-                if self._settings.new_epoch != "keep" or quiet:
+                if self._settings.new_epoch != "keep":
                     raise
                 self._take_lane_as_it_stands(fault, record)
                 self._learning.take(entry, record.offset)
         except Unfit as error:
-            self._refuse(record, error.code, str(error), quiet)
+            self._refuse(record, error.code, str(error))
+            self._letters += self._alerts.refused(record, str(error), self._learning.learned)
 
     def _take_lane_as_it_stands(self, fault: LaneFault, record: Record) -> None:
         """Somebody has seen the fault and decided to go on: with this model, in an epoch that says so."""
@@ -226,53 +239,48 @@ class Learner:
         self._replay = Replay()
         self._newest = self._write("lane")
         self._read = record.offset + 1
-        self._since = [record]
+        self._shield.begin(record)
 
-    def _go_back(self, record: Record, reason: str) -> None:
-        """The model may have learned half of it: take the newest version, and all since but the guilty."""
+    def _restore(self, reason: str) -> None:
+        """The model is broken, or may have learned half an example: make it anew, without what breaks it."""
+        self._require_way_back(reason)
         assert self._newest is not None  # noqa: S101 - written before anything was read
+        restored = self._shield.restore(self._checkpoints.load(self._newest))
+        self._take_over(restored.learning, restored.found)
+        self._write_if_long()
+
+    def _require_way_back(self, reason: str) -> None:
+        if self._shield.overfull:
+            raise Doubt(f"the model is broken ({reason}), and too much was learned since to go back")
+
+    def _take_over(self, learning: Learning, found: list[Found]) -> None:
         assert self._resumed is not None  # noqa: S101
-        if self._kept_bytes > _MOST_KEPT_BYTES:
-            raise Doubt(f"example at offset {record.offset} broke the model, and too much was learned since to go back")
-        while True:
-            self._guilty.add(record.offset)
-            self._say_left_out(record.offset, reason)
-            self._refuse(record, "model", reason, quiet=False)
-            self._resumed = replace(self._resumed, learning=self._checkpoints.load(self._newest))
-            try:
-                for record in self._since:  # noqa: PLR1704 - the one at which another poison was found
-                    self._apply(record, quiet=True)
-            except Poison as another:
-                reason = another.reason
-            else:
-                return
-
-    def _say_left_out(self, offset: int, reason: str) -> None:
-        """Say the first ones in full: a model that does not fit its data is broken by every example."""
-        self._left_out += 1
-        if self._left_out <= _SAID_IN_FULL:
-            self._say(f"example at offset {offset} broke the model and is left out: {reason}")
-        elif self._left_out % 1000 == 0:
-            self._say(f"{self._left_out} examples broke the model and are left out, the last at offset {offset}")
-        if self._left_out == _SAID_IN_FULL:
-            self._say("more such examples are counted, and are among the dead letters")
-
-    def _heal(self, error: ModelError) -> None:
-        """The model answers its own probe with what is no number: leave out the most extreme example since.
-
-        One 1e200 makes a scaler's variance infinite without a word, and every answer after it NaN. Which
-        example is left out depends on the log and the newest version alone, and goes into the manifest.
-        """
-        suspects = [record for record in self._since if record.offset not in self._guilty]
-        if not suspects:
+        self._resumed = replace(self._resumed, learning=learning)
+        learning.news, learning.warned = [], None  # has been said
+        for each in found:
+            self._refuse(each.record, "model", each.reason)
+            self._letters += self._alerts.poison(each.record, each.reason, learning.learned)
+        for record in self._shield.records:
+            # Judged by other examples than the first time.
+            if record.offset in learning.refused:
+                self._refuse(record, "refused", "it was refused, as others like it say")
+        if len(learning.skipped) > _MOST_SKIPPED:
             raise Refused(
-                f"the model answers with no number ({error}) and nothing was learned since its newest version"
+                f"{len(learning.skipped)} examples here and there have broken the model: it does not fit its data. "
+                "Correct it or the contract, and start the learner once with --new-epoch fresh"
             )
-        worst = max(suspects, key=lambda record: _extremeness(self._reader, record))
-        self._go_back(worst, f"its features leave the model without finite answers: {error}")
 
-    def _refuse(self, record: Record, code: str, reason: str, quiet: bool) -> None:
-        if not quiet and record.offset >= self._lettered:
+    def _write_if_long(self) -> None:
+        """The next one that breaks the model is not to cost a replay of all this again."""
+        assert self._newest is not None  # noqa: S101
+        if self._placed and len(self._shield.records) > _LONG and self._learning.learned > self._newest.examples:
+            self._checkpoint("restored", self._now_ms or None)
+
+    def _refuse(self, record: Record, code: str, reason: str) -> None:
+        if record.offset in self._sent:
+            return
+        self._sent.add(record.offset)
+        if record.offset >= self._lettered:
             self._letters.append(dead_letter(self._dead_letters, record, "learner", code, reason, record.timestamp))
 
     # --- versions ----------------------------------------------------------------------------------
@@ -284,9 +292,12 @@ class Learner:
         self._look_for_another_model()
         began = time.monotonic()
         new = self._learning.learned - self._newest.examples
-        if self._settings.pace.due(began - self._last_began, self._last_cost, new):
+        due = self._settings.pace.due(began - self._last_began, self._last_cost, new)
+        if self._placed and (due or (new and self._shield.filling)):
             self._checkpoint("interval", now_ms)
             self._last_began, self._last_cost = began, time.monotonic() - began
+        self._letters += self._alerts.passed(self._learning.learned, now_ms)
+        self._letters += self._alerts.size(self._checkpoints.growth, now_ms)
         return [*self._posted(), *self._announcement(now_ms)]
 
     def _look_for_another_model(self) -> None:
@@ -301,7 +312,7 @@ class Learner:
         self._say(f"version {adopted} is adopted: learning goes on from it")
         raise Anew
 
-    def _checkpoint(self, reason: str, now_ms: int) -> None:
+    def _checkpoint(self, reason: str, now_ms: int | None) -> None:
         try:
             self._newest = self._write(reason, now_ms)
         except StoreUnavailable as error:
@@ -323,18 +334,16 @@ class Learner:
             try:
                 manifest = self._checkpoints.write(
                     self._learning,
-                    resumed.epoch,
-                    self._read,
-                    self._log,
-                    resumed.parent,
+                    Standing(resumed.epoch, self._read, self._log, resumed.parent),
                     reason,
                     now_ms,
                     extra=self._replay.extra,
                 )
                 break
             except ModelError as error:
-                self._heal(error)
-        self._since, self._kept_bytes = [], 0
+                self._restore(str(error))
+        self._shield.begin()
+        self._sent.clear()
         return manifest
 
     def _announcement(self, now_ms: int) -> list[Output]:
@@ -387,7 +396,10 @@ class Learner:
             "v": str(self._newest.version),
             "paused": self._control.is_paused(),
             "learned": learning.learned,
-            "skipped": len(learning.skipped),
+            "skipped": learning.counts["skipped"],
+            "bytes": self._checkpoints.growth.model_bytes,
+            "full": self._checkpoints.growth.full,
+            "alerts": self._alerts.remembered(),
             "read": max(self._read, self._lettered),
             # In a replay that is far behind the committed place; else a paused learner, which reads no marker at the
             # end of the log, would seem to have examples waiting.
@@ -396,10 +408,14 @@ class Learner:
         return Place(place, msgspec.json.encode(metadata).decode())
 
     def committed(self, places: Mapping[Partition, Place]) -> None:
-        """Nothing is kept beside the store."""
+        self._placed = True
 
     def paused(self) -> frozenset[Partition]:
-        return frozenset({self._partition}) if self._control.is_paused() else frozenset()
+        return frozenset({self._partition}) if self._stands() else frozenset()
+
+    def _stands(self) -> bool:
+        """Learning stands still: somebody has paused it, or the model is as large as it may be."""
+        return self._control.is_paused() or (self._resumed is not None and self._checkpoints.growth.full)
 
     def stopping(self) -> list[Output]:
         if self._resumed is None or self._newest is None:
@@ -414,24 +430,16 @@ class Learner:
         """Nothing to let go of."""
 
 
-def _read_before(committed: Place | None) -> int:
-    """Return how far the log was read when its place was last committed, whatever is in a version since."""
+def _note(committed: Place | None) -> dict[str, Any]:
+    """Return what was written beside the place."""
     try:
         told = msgspec.json.decode(committed.metadata) if committed is not None else {}
     except msgspec.DecodeError:
-        return 0
-    read = told.get("read", 0) if isinstance(told, dict) else 0
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _read_before(note: Mapping[str, Any]) -> int:
+    """Return how far the log was read when its place was last committed, whatever is in a version since."""
+    read = note.get("read", 0)
     return read if isinstance(read, int) else 0
-
-
-def _extremeness(reader: EntryReader, record: Record) -> float:
-    """Return the largest magnitude among an example's numbers."""
-    try:
-        entry = reader.read(record.value or b"")
-    except CodecError:
-        return -1.0
-    numbers = [abs(value) for value in entry.features.values() if isinstance(value, (int, float))]
-    label = entry.label
-    if isinstance(label, (int, float)):
-        numbers.append(abs(label))
-    return float(max(numbers, default=0.0))

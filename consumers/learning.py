@@ -11,16 +11,22 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from consumers import influence
+from consumers.guard import Far, Guard, Unusual
 from consumers.identity import Chain, Probes, fingerprint
 from consumers.lanes import Lanes
 from consumers.river_model import NO_ANSWER, Answer, ModelError, RiverModel, wrap
 from consumers.scores import Board, default_metrics
+from model_store.offsets import Offsets
 from schemas.contract import Contract, ContractError
 from schemas.entries import Entry, entry_of
-from schemas.events import Example, Features, LabelValue
+from schemas.events import Example, Features, LabelValue, Scalar
 from schemas.target import Target, TargetError
 
-STATE_FORMAT: Final = 2
+STATE_FORMAT: Final = 3
+READABLE: Final = (2, 3)  # before 3, a state had no guard
+_MOST_REFUSED: Final = 4096  # runs: what two batches can hold
+_MOST_CLASSES: Final = 1000
 
 
 class Poison(Exception):  # noqa: N818
@@ -67,12 +73,39 @@ class LearningRules:
     window: int
     learn_from_events: bool = False
 
+    def fit(self, entry: Entry) -> tuple[Features, Scalar | None]:
+        """Return features and label as the model is to see them.
 
-Applied = Literal["learned", "measured", "correction", "repeat", "skipped", "left_out"]
+        Raises
+        ------
+        ContractError, TargetError
+            Where the rules refuse them.
+        """
+        features = self.contract.apply(entry.features)
+        truth = None if entry.label is None else self.target.coerce(entry.label)
+        if truth is None and not self.learn_from_events:
+            raise TargetError("the example has no label")
+        return features, truth
+
+
+Applied = Literal["learned", "measured", "correction", "repeat", "skipped", "refused", "left_out"]
 
 
 class Learning:
-    """A model, what it has learned, and how well it did."""
+    """A model, what it has learned, and how well it did.
+
+    Attributes
+    ----------
+    skipped
+        What broke the model, and was left out of it since. What the rules and the guard refuse is not among it: a
+        replay refuses it again.
+    refused
+        The newest of those.
+    warned
+        What is to be said of the newest outlier that was learned.
+    news
+        Lines for people.
+    """
 
     def __init__(self, rules: LearningRules, model: Any | None = None) -> None:
         self._rules = rules
@@ -83,8 +116,14 @@ class Learning:
         self.lanes = Lanes()
         self.chain = Chain()
         self.probes = Probes()
+        self.guard = Guard(rules.contract)
         self.counts: Counter[str] = Counter()
-        self.skipped: list[int] = []
+        self.skipped = Offsets()
+        self.refused = Offsets()
+        self.warned: str | None = None
+        self.news: list[str] = []
+        self._classes: dict[Scalar, None] = {}
+        self._last: Applied = "learned"  # what became of the example before: places in a row are a run
         self.labels_from: int | None = None
         self.labels_to: int | None = None
 
@@ -113,9 +152,9 @@ class Learning:
         Refused
             Where the lane is out of order.
         Unfit
-            Where contract or target forbid it: it has been noted as skipped.
+            Where contract, target or guard forbid it: it has been noted as skipped.
         Poison
-            Where the model raised: this object is spoilt and must be restored.
+            Where the model raised, or was ruined by an outlier: this object is spoilt and must be restored.
         """
         if not self.lanes.admit(entry.lane, entry.event_id):
             return self._count("repeat")
@@ -126,17 +165,18 @@ class Learning:
             self._link(entry, learned=False)
             return self._count("left_out")
         if guilty:
-            return self._skip(entry, offset)
+            self.skipped.add(offset, goes_on=self._last == "skipped")
+            return self._skip(entry, "skipped")
         rules = self._rules
         try:
-            features = rules.contract.apply(entry.features)
-            truth = None if entry.label is None else rules.target.coerce(entry.label)
-            if truth is None and not rules.learn_from_events:
-                raise TargetError("the example has no label")
-        except (ContractError, TargetError) as error:
-            self._skip(entry, offset)
+            features, truth = rules.fit(entry)
+            far = self.guard.look(features, truth if rules.target.task in ("regression", "multiclass") else None)
+        except (ContractError, TargetError, Unusual) as error:
+            self.refused.add(offset, goes_on=self._last == "refused", most=_MOST_REFUSED)
+            self._skip(entry, "refused")
             raise Unfit(getattr(error, "code", "label"), str(error)) from error
         only_measure = rules.learn_from_events and truth is not None
+        before = None if far is None or only_measure else influence.stand(self.model, self.probes)
         try:
             answer = NO_ANSWER if only_measure or truth is None else self._ask(features)
             if truth is not None:
@@ -145,10 +185,15 @@ class Learning:
                 self.model.learn(features, truth, entry.weight)
         except Exception as error:
             raise Poison(f"{type(error).__name__}: {error}{_texts_among(error, features)}") from error
+        if far is not None:
+            self._take_far(far, before, offset)
         self._link(entry, learned=not only_measure)
+        self._last = "learned"
         if only_measure:
             return self._count("measured")
         self.probes.add(features)
+        if rules.target.task == "multiclass" and truth is not None and truth not in self._classes:
+            self._meet(truth)
         self._note_time(entry)
         return self._count("learned")
 
@@ -168,10 +213,31 @@ class Learning:
     def _served(self, entry: Entry) -> tuple[LabelValue | None, dict[str, float] | None] | None:
         return (entry.prediction, entry.probabilities) if entry.answered else None
 
-    def _skip(self, entry: Entry, offset: int) -> Applied:
+    def _skip(self, entry: Entry, how: Applied) -> Applied:
         self._link(entry, learned=False)
-        self.skipped.append(offset)
+        self._last = how
         return self._count("skipped")
+
+    def _take_far(self, far: Far, before: influence.Stand | None, offset: int) -> None:
+        """Insist that an outlier has not ruined the model. Poison where it has."""
+        ruin = None if before is None else influence.ruin(before, influence.stand(self.model, self.probes))
+        if ruin is not None:
+            raise Poison(f"{far.reason}, and with it the model's {ruin}")
+        self.counts["outlier"] += 1
+        if far.warns:
+            self.warned = f"example at offset {offset}: {far.reason}"
+
+    def _meet(self, label: Scalar) -> None:
+        """Take note of a class that no example had before."""
+        if len(self._classes) < _MOST_CLASSES:
+            self._classes[label] = None
+            if self._rules.target.classes is None:
+                self.news.append(f"a new class is learned: {label!r}, the {len(self._classes)}. so far")
+
+    def settled(self) -> None:
+        """A version holds all of this."""
+        self.news, self.warned = [], None
+        self.labels_from = self.labels_to = None
 
     def _link(self, entry: Entry, learned: bool) -> None:
         self.chain.add(entry.lane, entry.event_id, entry.label, learned)
@@ -206,7 +272,11 @@ class Learning:
             "chain": self.chain.value,
             "probes": self.probes.dump(),
             "counts": dict(self.counts),
-            "skipped": list(self.skipped),
+            "skipped": self.skipped.runs(),
+            "refused": self.refused.runs(),
+            "last": self._last,
+            "guard": self.guard.dump(),
+            "classes": list(self._classes),
         }
 
     def restore(self, dumped: dict[str, Any]) -> None:
@@ -216,5 +286,10 @@ class Learning:
         self.chain = Chain(dumped["chain"])
         self.probes = Probes.load(dumped["probes"])
         self.counts = Counter(dumped["counts"])
-        self.skipped = list(dumped["skipped"])
-        self.labels_from = self.labels_to = None
+        self.skipped = Offsets(dumped["skipped"])
+        self.refused = Offsets(dumped.get("refused", ()))
+        self._last = dumped.get("last", "learned")
+        if "guard" in dumped:
+            self.guard.restore(dumped["guard"])
+        self._classes = dict.fromkeys(dumped.get("classes", ()))
+        self.settled()

@@ -7,11 +7,11 @@ with and the edits; the second one is what has been made.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from consumers.checkpoints import REBUILD, REBUILD_START, Checkpoints, Log
+from consumers.checkpoints import REBUILD, REBUILD_START, Checkpoints, Log, Standing
 from consumers.edits import Editor, Edits, editor
 from consumers.failures import Refused
 from consumers.learning import Learning, Poison, Unfit
@@ -44,7 +44,7 @@ class Plan:
     log: Log
     base: Manifest | None = None
     parent: VersionId | None = None
-    skipped: frozenset[int] = frozenset()
+    skipped: Container[int] = frozenset()
     most: int | None = None
 
 
@@ -100,7 +100,7 @@ class Rebuilder:
         self._read = read
         self._say = say
         self._progress = progress
-        self._guilty = set(plan.skipped)
+        self._guilty: set[int] = set()
 
     def run(self) -> Rebuilt:
         """Make it, and return what has been made.
@@ -121,7 +121,7 @@ class Rebuilder:
         epoch, now_ms = self._checkpoints.next_epoch(), time.time_ns() // 1_000_000
         edits = plan.edits.encode()
         written = [
-            self._checkpoints.write(each, epoch, place, plan.log, plan.parent, reason, now_ms, more)
+            self._checkpoints.write(each, Standing(epoch, place, plan.log, plan.parent), reason, now_ms, more)
             for each, place, reason, more in (
                 (first, begin, REBUILD_START, edits),
                 (learning, offset, REBUILD, None),
@@ -169,6 +169,7 @@ class Rebuilder:
     def _take(self, learning: Learning, edited: Editor, record: Record) -> None:
         try:
             entry, left_out = edited.read(record)
-            learning.take(entry, record.offset, record.offset in self._guilty, left_out)
+            guilty = record.offset in self._guilty or record.offset in self._plan.skipped
+            learning.take(entry, record.offset, guilty, left_out)
         except (CodecError, Unfit):
             return  # as every learner passes over it

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 
 from consumers.checkpoints import Checkpoints, cpu_name
@@ -10,6 +10,7 @@ from consumers.edits import NO_EDITS, Editor
 from consumers.learning import Learning, Unfit
 from consumers.processor import Record
 from model_store import Manifest, VersionId
+from model_store.offsets import Offsets
 from schemas.codec import CodecError
 
 
@@ -66,7 +67,7 @@ def verify(
         Where the base cannot be loaded, or a lane of the log is out of order.
     """
     learning = checkpoints.load(base)
-    replayed = replay(learning, records, frozenset(target.skipped), progress, edited)
+    replayed = replay(learning, records, Offsets(target.skipped), progress, edited)
     same_machine = target.cpu == cpu_name()
     return Verified(
         target.version,
@@ -81,7 +82,7 @@ def verify(
 def replay(
     learning: Learning,
     records: Iterable[Record],
-    skipped: frozenset[int],
+    skipped: Container[int],
     progress: Callable[[int], None],
     edited: Editor | None = None,
 ) -> int:

@@ -23,13 +23,14 @@ class IdleWatch:
     _last: object = None
     _since: float = 0.0
 
-    def note(self, snapshot: Snapshot, now: float) -> Literal["busy", "done", "paused"]:
+    def note(self, snapshot: Snapshot, now: float) -> Literal["busy", "done", "paused", "full"]:
         """Take in a snapshot made at `now` (monotonic seconds).
 
         Returns
         -------
-        "busy", "done", "paused"
-            Whether the run may end, or will not come to its end for learning is paused with examples waiting.
+        "busy", "done", "paused", "full"
+            Whether the run may end, or will not come to its end for learning is paused with examples waiting, or has
+            stopped at the largest size that the model may have.
         """
         moved = snapshot.moved()
         if moved != self._last:
@@ -41,4 +42,7 @@ class IdleWatch:
         waits_alone = snapshot.lag("learner") > 0 and not any(
             snapshot.lag(role) for role in INPUTS if role != "learner"
         )
-        return "paused" if waits_alone and served(snapshot).paused else "busy"
+        model = served(snapshot)
+        if waits_alone and model.full:
+            return "full"
+        return "paused" if waits_alone and model.paused else "busy"

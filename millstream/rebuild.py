@@ -18,6 +18,7 @@ from millstream.decisions import decide, who
 from millstream.roles import definition_of, learning_rules
 from model_store import Manifest, ModelStore, NotFound, StoreError, VersionId, WrongLibraries
 from model_store.libraries import check_libraries
+from model_store.offsets import Offsets
 from schemas.codec import CodecError
 from schemas.events import Adopted, Features, ModelUpdate, read_example
 from schemas.target import class_key
@@ -127,7 +128,7 @@ class Workshop:
 
         edits = msgspec.structs.replace(wish.edits, until=self._log.end)
         same_log = live is not None and self._store.is_log(live, self._log.topic_id)
-        skipped = frozenset(live.skipped) if live is not None and same_log else frozenset()
+        skipped = Offsets(live.skipped if live is not None and same_log else ())
         parent = None if live is None else live.version
         plan = Plan(edits, self._log, base, parent, skipped, wish.most)
         stream = self._loaded.stream

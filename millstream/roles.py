@@ -108,7 +108,9 @@ def run_learner(loaded: LoadedStream, settings: Settings, instance: str, new_epo
     store = open_store(settings.models, settings.keys, sign=True)
     switch = PauseSwitch(stream.name, say=say)
     follower = ModelsTopic(cluster, names.topic("models"), switch.follow, say)
-    checkpoints = Checkpoints(store, definition_of(loaded), learning_rules(stream), stream.retention)
+    checkpoints = Checkpoints(
+        store, definition_of(loaded), learning_rules(stream), stream.retention, max_model_bytes=stream.max_model_bytes
+    )
     pace = Pace(*stream.checkpoint_pace(remote=is_object_store(settings.models)))
     learner = Learner(LearnerSettings(names, pace, new_epoch), checkpoints, switch, say)
     follower.start()

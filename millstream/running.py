@@ -207,6 +207,11 @@ def _work(
                         f"learning of {names.stream} is paused and examples wait: "
                         f"`millstream resume {names.stream}` goes on"
                     )
+                if state == "full":
+                    raise NotDone(
+                        f"the model of {names.stream} is as large as it may be and examples wait: raise "
+                        "max_model_bytes in the stream file"
+                    )
                 if state == "done" and supervisor.ready():
                     say("all is read, learned and checkpointed")
                     return

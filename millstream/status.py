@@ -56,6 +56,8 @@ class Model:
         The version that is to serve where someone chose one.
     delay_ms
         From the oldest label learned by the served version to its first answer.
+    model_bytes, full
+        Of the model as the learner last wrote it; and whether it is as large as it may be, and so learns no more.
     """
 
     served: str | None
@@ -65,6 +67,8 @@ class Model:
     paused: bool
     delay_ms: int | None
     metrics: Mapping[str, float]
+    model_bytes: int | None = None
+    full: bool = False
 
 
 @dataclass(frozen=True)
@@ -187,6 +191,7 @@ def served(now: Snapshot) -> Model:
     published = now.published.state if now.published is not None else None
     serving = now.serving.state if now.serving is not None else None
     learning = now.learning.state if now.learning is not None else None
+    learner = next(iter(now.notes("learner")), {})
     pinned = isinstance(serving, Serving) and serving.epoch is not None
     return Model(
         served=newest.get("v"),
@@ -196,6 +201,8 @@ def served(now: Snapshot) -> Model:
         paused=isinstance(learning, Learning) and learning.paused,
         delay_ms=newest.get("delay"),
         metrics=published.metrics if isinstance(published, Published) else {},
+        model_bytes=learner.get("bytes"),
+        full=bool(learner.get("full")),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from millstream.duration import InvalidDuration, milliseconds
 from model_store import Retention
-from schemas.contract import Contract, Feature, FeatureType, Missing
+from schemas.contract import Bounds, Contract, Feature, FeatureType, Missing
 from schemas.events import Features, Scalar
 from schemas.target import Target, TargetError, Task
 from schemas.topics import InvalidName, Names
@@ -52,6 +52,9 @@ class Stream:
         finite and typed is taken.
     unknown, missing
         What becomes of features not in the contract, and of null and NaN. See `Contract`.
+    bounds
+        What the learner does about a number far outside what its feature (or a number as the label) has been so far:
+        ``off``, ``warn``, or ``dead-letter``. A `Feature` may say otherwise for itself. See `Contract`.
     positive, classes
         See `Target`.
     metrics
@@ -67,6 +70,9 @@ class Stream:
         Which old versions stay.
     partitions
         Of features, predictions and labels, where Millstream creates the topics.
+    max_model_bytes
+        Where a version's model is as large as this, learning stops and serving goes on; by default no size is too
+        large. Alerts come before.
     max_pending
         Events and labels that may wait at once, per partition; beyond it the faster topic is paused.
     snapshot_every
@@ -96,6 +102,7 @@ class Stream:
     features: Mapping[str, Feature | FeatureType] = field(default_factory=dict)
     unknown: Literal["keep", "drop", "refuse"] = "drop"
     missing: Missing = "drop"
+    bounds: Bounds = "warn"
     positive: Scalar | None = None
     classes: Sequence[Scalar] | None = None
     metrics: Callable[[], Any] | None = None
@@ -107,6 +114,7 @@ class Stream:
     partitions: int = 4
     max_pending: int = 5_000_000
     snapshot_every: str | float | timedelta = "5m"
+    max_model_bytes: int | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -143,9 +151,9 @@ class Stream:
                 ) from error
 
     def _check_counts(self) -> None:
-        for name in ("window", "checkpoint_examples", "partitions", "max_pending"):
+        for name in ("window", "checkpoint_examples", "partitions", "max_pending", "max_model_bytes"):
             value = getattr(self, name)
-            if value is None and name == "checkpoint_examples":
+            if value is None and name in ("checkpoint_examples", "max_model_bytes"):
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise InvalidStream(f"Stream: {name}={value!r} must be a whole number, at least 1")
@@ -157,7 +165,7 @@ class Stream:
             name: feature if isinstance(feature, Feature) else Feature(type=feature)
             for name, feature in self.features.items()
         }
-        return Contract(features=named, unknown=self.unknown, missing=self.missing)
+        return Contract(features=named, unknown=self.unknown, missing=self.missing, bounds=self.bounds)
 
     @property
     def target(self) -> Target:
@@ -199,5 +207,6 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "learn_from": ("labels", "events"),
     "unknown": ("keep", "drop", "refuse"),
     "missing": ("drop", "none", "refuse"),
+    "bounds": ("off", "warn", "dead-letter"),
 }
 _FEATURE_TYPES = ("number", "integer", "boolean", "string", "bytes", "vector")

@@ -15,6 +15,7 @@ from consumers.river_model import Answer, wire_value, wrap
 from millstream import readers
 from millstream.roles import definition_of
 from model_store import Manifest, ModelStore, NotFound, Refused, StoreError, VersionId
+from model_store.offsets import Offsets
 from schemas.codec import CodecError
 from schemas.events import Example, Outcome, Prediction, read_event, read_example, read_label, read_prediction
 from schemas.topics import partition_of
@@ -163,7 +164,7 @@ def _learned(store: ModelStore, cluster: Cluster, names: Names, offset: int) -> 
             learned_from_it = store.is_log(manifest, topic_id)
         except StoreError:
             continue
-        knows = learned_from_it and manifest.offset > offset and offset not in manifest.skipped
+        knows = learned_from_it and manifest.offset > offset and offset not in Offsets(manifest.skipped)
         if knows and (first is None or manifest.created_at_ms < first.created_at_ms):
             first = manifest
     return None if first is None else {"version": str(first.version), "made": first.created_at_ms}

@@ -43,7 +43,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     metrics
         As the learner reports them; numbers unrounded, null where not defined.
     skipped
-        Offsets that were not learned.
+        Offsets that were left out because they break the model; as first and last where they are a run.
     labels_from_ms, labels_to_ms
         Broker times of the labels newly learned since the version before.
     reason
@@ -62,7 +62,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     contract: str
     created_at_ms: int
     metrics: dict[str, Any] = {}
-    skipped: list[int] = []
+    skipped: list[int | tuple[int, int]] = []
     labels_from_ms: int | None = None
     labels_to_ms: int | None = None
     reason: str = ""

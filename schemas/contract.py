@@ -12,6 +12,7 @@ from schemas.events import Features, FeatureValue
 
 FeatureType = Literal["number", "integer", "boolean", "string", "bytes", "vector"]
 Missing = Literal["drop", "none", "refuse"]
+Bounds = Literal["off", "warn", "dead-letter"]
 
 _TYPES: Final[dict[str, tuple[type, ...]]] = {
     # bool is an int to Python and a boolean to Avro: where numbers are asked for, it is refused.
@@ -43,7 +44,7 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one feature may be.
 
     >>> Feature(type="number", minimum=0, maximum=1)
-    Feature(type='number', minimum=0, maximum=1, categories=None, required=False, missing=None)
+    Feature(type='number', minimum=0, maximum=1, categories=None, required=False, missing=None, bounds=None)
     """
 
     type: FeatureType = "number"
@@ -52,6 +53,7 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     categories: tuple[str | int | bool, ...] | None = None
     required: bool = False
     missing: Missing | None = None
+    bounds: Bounds | None = None
 
 
 class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -67,6 +69,9 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     missing
         What null and NaN mean unless the feature says otherwise: ``drop`` the feature from the event,
         pass ``none`` to the model, or ``refuse`` the event.
+    bounds
+        What the learner does about a number far outside what its feature has been so far, unless the feature says
+        otherwise: nothing (``off``), ``warn`` and learn it if the model bears it, or ``dead-letter``.
     max_features, max_name_chars, max_value_bytes
         Bounds on what one event may carry.
     """
@@ -74,6 +79,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     features: dict[str, Feature] = {}
     unknown: Literal["keep", "drop", "refuse"] = "drop"
     missing: Missing = "drop"
+    bounds: Bounds = "warn"
     max_features: int = 1000
     max_name_chars: int = 255
     max_value_bytes: int = 1 << 20

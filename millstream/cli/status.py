@@ -20,7 +20,7 @@ from millstream.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from millstream.status import Report
+    from millstream.status import Model, Report
 
 
 def register(parent: cyclopts.App) -> None:
@@ -50,6 +50,12 @@ def status(stream: StreamName, /, *, where: Where = HERE, json: Json = False) ->
         _print(report)
 
 
+def _learning(model: Model) -> str:
+    if model.full:
+        return "stopped: the model is as large as it may be"
+    return "paused" if model.paused else "on"
+
+
 def _print(report: Report) -> None:
     from millstream.duration import spoken
 
@@ -64,7 +70,8 @@ def _print(report: Report) -> None:
             else f"{model.served}, for {spoken(model.age_ms or 0)}",
             "newest version": model.newest,
             "pinned version": model.pinned,
-            "learning": "paused" if model.paused else "on",
+            "learning": _learning(model),
+            "model": None if model.model_bytes is None else f"{model.model_bytes / 1e6:.3g} MB",
             "label to served": None if model.delay_ms is None else spoken(model.delay_ms),
             "labels": ", ".join(f"{count} {state}" for state, count in report.labels.items()),
             "events waiting": report.events_waiting,

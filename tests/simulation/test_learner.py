@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import importlib
+import math
 import random
+from collections.abc import Container
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from river import linear_model, preprocessing
+from river import linear_model, neighbors, preprocessing
 from simulation.log import Crash, MemoryLog, SimulatedLoop
 
 from consumers.checkpoints import Checkpoints, Definition, Log, Pace
@@ -17,9 +20,10 @@ from consumers.failures import Refused
 from consumers.feed import PauseSwitch
 from consumers.learner import Learner, LearnerSettings
 from consumers.learning import Learning, LearningRules
-from consumers.processor import Output
+from consumers.processor import Output, Partition, Place
 from model_store import MemoryBackend, ModelStore, Retention, Signer, StoreUnavailable, Trust, VersionId
 from model_store import store as store_module
+from model_store.offsets import Offsets
 from schemas.contract import Contract
 from schemas.events import (
     Event,
@@ -28,6 +32,7 @@ from schemas.events import (
     Label,
     Lane,
     Published,
+    read_alert,
     read_dead_letter,
     read_example,
     read_model_update,
@@ -57,7 +62,7 @@ class FailingBackend(MemoryBackend):
 
 
 def make_log() -> MemoryLog:
-    return MemoryLog({EXAMPLES: 1, NAMES.topic("models"): 1, NAMES.topic("dead-letters"): 1})
+    return MemoryLog({EXAMPLES: 1, NAMES.topic("models"): 1, NAMES.topic("dead-letters"): 1, NAMES.topic("alerts"): 1})
 
 
 def make_model() -> Any:
@@ -89,7 +94,7 @@ def write(log: MemoryLog, number: int, sequence: int, features: dict[str, Any] |
     log.append(Output(EXAMPLES, 0, None, example.encode()))
 
 
-def replay(log: MemoryLog, backend: MemoryBackend, until: int, skip: set[int]) -> Learning:
+def replay(log: MemoryLog, backend: MemoryBackend, until: int, skip: Container[int]) -> Learning:
     """The oracle: version 0 as published, and every example up to an offset, in order."""
     store = ModelStore(backend, Trust.of(SIGNER.public))
     checkpoints = Checkpoints(store, Definition("sim", "d", "c"), RULES, Retention())
@@ -128,7 +133,7 @@ def test_every_version_equals_its_offline_replay(seed: int) -> None:
     assert len(versions) > 3
     for version in versions:
         manifest = store.manifest(version)
-        oracle = replay(log, backend, manifest.offset, set(manifest.skipped))
+        oracle = replay(log, backend, manifest.offset, Offsets(manifest.skipped))
         assert (manifest.chain, manifest.fingerprint) == (oracle.chain.hex(), oracle.fingerprint())
         assert oracle.learned == version.examples
 
@@ -245,16 +250,89 @@ def test_one_extreme_value_is_found_and_left_out_and_the_rest_is_learned() -> No
     assert [letter.offset for letter in letters] == [23]
 
 
+class EachTurn(Pace):
+    """Not a matter of how long the one before took."""
+
+    def due(self, since_last: float, last_cost: float, learned: int) -> bool:
+        return learned > 0
+
+
+def growing(backend: MemoryBackend, limit: int | None) -> Learner:
+    """Return a learner of a model that grows with each example."""
+    store = ModelStore(backend, Trust.of(SIGNER.public), SIGNER)
+    rules = LearningRules(Target(task="binary"), Contract(), neighbors.KNNClassifier, None, window=50)
+    checkpoints = Checkpoints(store, Definition("sim", "d", "c"), rules, Retention(last=5), max_model_bytes=limit)
+    return Learner(LearnerSettings(NAMES, EachTurn(0.0, 1)), checkpoints, PauseSwitch("sim"), lambda line: None)
+
+
+def test_at_the_largest_size_learning_stops_across_a_start_and_goes_on_where_it_stopped() -> None:
+    log, backend = make_log(), MemoryBackend()
+    for number in range(400):
+        write(log, number, number)
+    learner = growing(backend, 20_000)
+    loop = SimulatedLoop(log, GROUP, learner)
+    while not learner.paused():
+        loop.step({EXAMPLES: 10})
+    store = ModelStore(backend, Trust.of(SIGNER.public))
+    stood = store.manifest(store.versions("sim")[-1])
+    assert stood.extra["model_bytes"] >= 20_000 > 20_000 - 20 * stood.extra["growth"]["bytes_per_example"]
+    assert 0 < stood.examples < 300
+    place = log.places[GROUP, Partition(EXAMPLES, 0)]
+    assert (place.offset, msgspec.json.decode(place.metadata)["full"]) == (stood.offset, True)
+    again = growing(backend, 20_000)
+    loop = SimulatedLoop(log, GROUP, again)
+    for _ in range(5):
+        loop.step({EXAMPLES: 10})
+    assert again.paused()
+    assert store.versions("sim")[-1] == stood.version
+    loop = SimulatedLoop(log, GROUP, growing(backend, 1_000_000))
+    while not loop.idle():
+        loop.step({EXAMPLES: 50})
+    assert store.versions("sim")[-1].examples == 400
+    alerts = [read_alert(record.value or b"") for record in log.read(NAMES.topic("alerts"))]
+    assert [(alert.name.removeprefix("learner."), alert.state) for alert in alerts] == [
+        ("memory-ahead", "raised"),
+        ("memory", "raised"),
+        ("memory", "cleared"),
+        ("memory-ahead", "cleared"),
+    ]
+    assert "is full in about" in alerts[0].message
+    assert "Raise max_model_bytes" in alerts[1].message
+
+
+def test_what_breaks_the_model_alerts_once_however_often_the_learner_dies_and_clears_when_it_is_past() -> None:
+    rng = random.Random(3)
+    log, backend = make_log(), MemoryBackend()
+    for number in range(1300):
+        write(log, number, number, {"a": "a text", "b": 1.0} if number in (20, 31, 130) else None)
+    deaths: list[Crash] = []
+    while log.places.get((GROUP, Partition(EXAMPLES, 0)), Place(0, "")).offset < 1300:
+        try:
+            loop = SimulatedLoop(
+                log, GROUP, make_learner(backend), lambda place: len(deaths) < 8 and rng.random() < 0.2
+            )
+            while not loop.idle():
+                loop.step({EXAMPLES: rng.randrange(1, 30)})
+            loop.end()
+        except Crash as crash:
+            deaths.append(crash)
+    alerts = [read_alert(record.value or b"") for record in log.read(NAMES.topic("alerts"))]
+    told = [(alert.name, alert.state) for alert in alerts if alert.name == "learner.poison"]
+    assert len(deaths) == 8
+    assert told == [("learner.poison", "raised"), ("learner.poison", "cleared")]
+
+
 def test_what_is_refused_is_one_dead_letter_however_often_the_learner_starts() -> None:
     rng = random.Random(5)
     log, backend = make_log(), MemoryBackend()
     for number in range(40):
-        write(log, number, number)
+        write(log, number, number, {"a": math.inf, "b": 1.0} if number % 10 == 7 else None)
         if number % 10 == 5:
             log.append(Output(EXAMPLES, 0, None, b"no example"))
-        drain(log, backend, rng, 0.2)
+        if number % 10 == 9:
+            drain(log, backend, rng, 0.3)
     letters = [read_dead_letter(record.value or b"") for record in log.read(NAMES.topic("dead-letters"))]
-    assert len(letters) == len({letter.offset for letter in letters}) == 4
+    assert len(letters) == len({letter.offset for letter in letters}) == 8
 
 
 def test_a_replay_is_announced_once_it_knows_as_much_as_what_serves() -> None:

@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from river import forest, linear_model, naive_bayes, neighbors, preprocessing, tree
 
-from consumers.checkpoints import Checkpoints, Definition, Log
+from consumers.checkpoints import Checkpoints, Definition, Log, Standing
 from consumers.failures import Refused
 from consumers.learning import Learning, LearningRules
 from consumers.verify import Verified, verify
@@ -82,10 +82,10 @@ def made(request: pytest.FixtureRequest) -> Made:
     checkpoints = Checkpoints(store, Definition("sim", "d", "c"), rules, Retention())
     learning, records = Learning(rules), log()
     place = Log("id", 0, COUNT)
-    first = checkpoints.write(learning, 1, 0, place, None, "start", 0)
+    first = checkpoints.write(learning, Standing(1, 0, place), "start", 0)
     for record in records:
         learning.apply(read_example(record.value), record.offset)
-    second = checkpoints.write(learning, 1, COUNT, place, None, "stop", 1)
+    second = checkpoints.write(learning, Standing(1, COUNT, place), "stop", 1)
     return Made(checkpoints, first, second, records)
 
 

@@ -17,6 +17,7 @@ from consumers.learning import Learning
 from millstream.load import load_stream
 from millstream.roles import learning_rules
 from model_store import Manifest, VersionId, open_store
+from model_store.offsets import Offsets
 from schemas.cluster import Cluster
 from schemas.events import Example, Prediction, read_example, read_prediction
 from schemas.topics import Names
@@ -96,7 +97,7 @@ def assert_versions_are_functions_of_the_log(stream: Stream, most: int = 200) ->
     for version in versions:
         newest = store.manifest(version)
         while read < len(log) and log[read][0] < newest.offset:
-            learning.apply(log[read][1], log[read][0], log[read][0] in newest.skipped)
+            learning.apply(log[read][1], log[read][0], log[read][0] in Offsets(newest.skipped))
             read += 1
         assert learning.learned == version.examples
         assert newest.chain == learning.chain.hex(), f"version {version} learned something else than the log says"

@@ -183,7 +183,8 @@ def test_an_infinite_feature_or_a_wrong_label_never_reaches_the_model() -> None:
     with pytest.raises(Unfit, match="neither a boolean"):
         learning.apply(example(2, {"x": 1.0}, "maybe"), 2)
     assert learning.fingerprint() == before
-    assert learning.skipped == [1, 2]
+    assert learning.refused.runs() == [1, 2]
+    assert learning.counts["skipped"] == 2
     assert learning.learned == 1
 
 

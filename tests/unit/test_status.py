@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from millstream.cli.status import _learning
 from millstream.idle import IdleWatch
 from millstream.observe import Commit, Place, Snapshot
 from millstream.readers import Counted
-from millstream.status import Typed, caught_up, labels, progress, report, served
-from schemas.events import Learning, ModelUpdate, Published, Serving
+from millstream.status import Typed, as_json, caught_up, labels, progress, report, served
+from schemas.events import Alert, Learning, ModelUpdate, Published, Serving
 
 _DISK = (5 << 30, 9 << 30)
 
@@ -75,6 +76,26 @@ def test_what_serves_is_the_newest_swap() -> None:
     assert (model.served, model.age_ms, model.delay_ms) == ("1/30", 500, 300)
     assert (model.newest, model.pinned, model.paused) == ("1/40", "1/30", True)
     assert model.metrics["ROCAUC"] == 0.123456789012345
+
+
+def test_a_model_that_is_full_is_seen_with_its_size_and_keeps_no_run_waiting() -> None:
+    note = {"v": "1/30", "learned": 30, "bytes": 12_000_000, "full": True}
+    snapshot = replace(_done(), committed={**_done().committed, "learner": {("examples", 0): Commit(30, note)}})
+    model = served(snapshot)
+    assert (model.full, model.model_bytes) == (True, 12_000_000)
+    assert _learning(model) == "stopped: the model is as large as it may be"
+    watch = IdleWatch(5.0)
+    assert [watch.note(snapshot, now) for now in (0.0, 6.0)] == ["busy", "full"]
+
+
+def test_what_roles_have_raised_is_a_line_and_in_the_json() -> None:
+    alert = Alert("learner.memory", "critical", "raised", "the model is full", 5, {"bytes": "7"})
+    found = report(replace(_done(), alerts=(alert,)), "s", "b:1", _DISK)
+    assert found.alerts == ("learner.memory: the model is full",)
+    assert as_json(found)["raised"] == [
+        {"name": "learner.memory", "severity": "critical", "state": "raised", "message": "the model is full", "at": 5}
+        | {"details": {"bytes": "7"}}
+    ]
 
 
 def test_the_report_says_which_roles_are_down_and_what_else_is_wrong() -> None:

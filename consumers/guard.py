@@ -1,0 +1,212 @@
+"""What each feature has been so far, and what is so far from that that something must be wrong.
+
+The first values of a feature fix its type. The newest of those that are looked at give robust bounds: the median,
+and the median absolute deviation from it (MAD) times 1.4826, which estimates a normal distribution's standard
+deviation and stands up to a sample of which nearly half is wrong; where the MAD is 0, the mean absolute deviation
+times 1.2533 (Iglewicz and Hoaglin, "How to Detect and Handle Outliers", ASQC, 1993). Their limit of 3.5 such
+deviations finds outliers; this one is meant to find values that no source of the kind produces: a thousand of them,
+and ten times the median. What lies outside is taken into the sample as the bound that it crossed (winsorized).
+
+All of it is a function of the log alone and a part of the learner's state, so that a replay decides the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
+
+from schemas.contract import Bounds, Contract
+from schemas.events import Features, Scalar
+
+_SAMPLE: Final = 64  # values a feature that bounds are made from
+_EVERY: Final = 16  # once there are so many, one example in so many is looked at
+_LEAST: Final = 16  # values before there are bounds, and between two estimates
+_FIXED: Final = 32  # values that fix a feature's type
+_DEVIATIONS: Final = 1000.0
+_MEDIANS: Final = 10.0
+# Of a number beyond, neither the square nor a sum of a few squares has a double, whatever the feature has been so far.
+_LARGEST: Final = 1e100
+_MOST_FEATURES: Final = 1000
+_LABEL: Final = "\0label"
+_NUMBERS: Final = frozenset({int, float, bool})
+_KINDS: Final[dict[type, tuple[str, frozenset[type]]]] = {
+    **dict.fromkeys(_NUMBERS, ("number", _NUMBERS)),
+    str: ("string", frozenset({str})),
+    bytes: ("bytes", frozenset({bytes})),
+    list: ("vector", frozenset({list})),
+}
+_ANY: Final = frozenset(_KINDS)
+
+
+class Far(NamedTuple):
+    """A value far outside what its feature has been."""
+
+    reason: str
+    warns: bool
+
+
+class Unusual(Exception):  # noqa: N818
+    """An example that must not be learned, judged by those before it.
+
+    Attributes
+    ----------
+    code
+        ``type`` or ``outlier``.
+    """
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class _Fence(NamedTuple):
+    classes: frozenset[type]
+    low: float
+    high: float
+    bounds: Bounds
+
+
+class _Feature:
+    """One feature's newest values. `kind` is `None` before there are any, and empty for one that has had several."""
+
+    def __init__(self, kind: str | None = None, count: int = 0, sample: Iterable[float] = ()) -> None:
+        self.kind = kind
+        self.count = count
+        self.sample = list(sample)
+
+    def add(self, value: Any, low: float, high: float) -> None:
+        """Take a value in, a number as the nearest between `low` and `high`: one alone must not move them far."""
+        kind = _KINDS[value.__class__][0]
+        if self.count < _FIXED:
+            self.kind = kind if self.kind in (None, kind) else ""
+        if kind == "number":
+            number = min(max(float(value), low), high)
+            if len(self.sample) < _SAMPLE:
+                self.sample.append(number)
+            else:
+                self.sample[self.count % _SAMPLE] = number
+        self.count += 1
+
+
+class Guard:
+    """Judges examples by those before them, and takes note of them.
+
+    Parameters
+    ----------
+    contract
+        Says what is done about a feature's outliers. Types that it names have been checked by then.
+    """
+
+    def __init__(self, contract: Contract) -> None:
+        self._contract = contract
+        self._features: dict[str, _Feature] = {}
+        self._open = self._fence_open("")
+        self._fences = {name: self._fence_open(name) for name in contract.features}
+        self._seen = 0
+
+    def look(self, features: Features, label: Scalar | None) -> Far | None:
+        """Judge an example, `None` where nothing is unusual. `label` only where it is a number or a class.
+
+        Raises
+        ------
+        Unusual
+            Where it is of another type than those before, or an outlier that is to be refused.
+        """
+        far = wrong = None
+        for name, value in features.items():
+            classes, low, high, _ = fence = self._fences.get(name) or self._open
+            kind = value.__class__
+            if kind not in classes:
+                wrong = wrong or self._wrong(name, value)
+            elif (kind is float or kind is int) and not low <= value <= high:  # type: ignore[operator]
+                far = self._worse(far, name, value, fence)
+        if label is not None:
+            fence = self._fences.get(_LABEL, self._open)
+            if label.__class__ not in fence.classes:
+                wrong = wrong or self._wrong(_LABEL, label)
+            elif label.__class__ is float and not fence.low <= label <= fence.high:
+                far = self._worse(far, _LABEL, label, fence)
+        if wrong is not None:
+            raise wrong
+        # An outlier is taken note of even where it is refused: what lasts is what the feature is from now on.
+        if self._seen < _SAMPLE or self._seen % _EVERY == 0:
+            self._note(features, label)
+        self._seen += 1
+        if far is not None and far[1].bounds == "dead-letter":
+            raise Unusual("outlier", far[0])
+        return None if far is None else Far(far[0], far[1].bounds == "warn")
+
+    def _wrong(self, name: str, value: object) -> Unusual | None:
+        if value is None:
+            return None  # the contract has let it pass
+        kind = self._features[name].kind
+        return Unusual("type", f"{_named(name)} is {type(value).__name__} {value!r:.40}, and was {kind} before")
+
+    def _worse(self, far: tuple[str, _Fence] | None, name: str, value: object, fence: _Fence) -> tuple[str, _Fence]:
+        if far is not None and far[1].bounds == "dead-letter":
+            return far
+        return f"{_named(name)} is {value!r}, far outside {fence.low:.4g} to {fence.high:.4g}", fence
+
+    # --- taking note -------------------------------------------------------------------------------
+
+    def _note(self, features: Features, label: Scalar | None) -> None:
+        for name, value in features.items():
+            if value is not None:
+                self._add(name, value)
+        if label is not None:
+            self._add(_LABEL, label)
+
+    def _add(self, name: str, value: object) -> None:
+        feature = self._features.get(name)
+        if feature is None:
+            if len(self._features) >= _MOST_FEATURES:
+                return
+            feature = self._features[name] = _Feature()
+        fence = self._fences.get(name, self._open)
+        feature.add(value, fence.low, fence.high)
+        if feature.count % _LEAST == 0:
+            self._fences[name] = self._fence(name, feature)
+
+    def _fence_open(self, name: str) -> _Fence:
+        feature = self._contract.features.get(name)
+        bounds = (feature.bounds if feature is not None else None) or self._contract.bounds
+        return _Fence(_ANY, -_LARGEST, _LARGEST, bounds)
+
+    def _fence(self, name: str, feature: _Feature) -> _Fence:
+        fence = self._fence_open(name)
+        if feature.kind and feature.count >= _FIXED:
+            fence = fence._replace(classes=next(classes for kind, classes in _KINDS.values() if kind == feature.kind))
+        if fence.bounds == "off" or len(feature.sample) < _LEAST or (name == _LABEL and feature.kind != "number"):
+            return fence
+        low, high = _bounds(feature.sample)
+        return fence._replace(low=low, high=high)
+
+    # --- state -------------------------------------------------------------------------------------
+
+    def dump(self) -> dict[str, Any]:
+        """Return the state as plain values."""
+        features = {name: (each.kind, each.count, list(each.sample)) for name, each in self._features.items()}
+        fences = {name: (each.low, each.high) for name, each in self._fences.items()}
+        return {"seen": self._seen, "features": features, "fences": fences}
+
+    def restore(self, dumped: dict[str, Any]) -> None:
+        """Take a dumped state over."""
+        self._seen = dumped["seen"]
+        self._features = {name: _Feature(*held) for name, held in dumped["features"].items()}
+        for name, (low, high) in dumped["fences"].items():
+            fence = self._fence(name, self._features[name]) if name in self._features else self._fence_open(name)
+            self._fences[name] = fence._replace(low=low, high=high)
+
+
+def _bounds(sample: Iterable[float]) -> tuple[float, float]:
+    """Return what no source produces that has produced the sample."""
+    ordered = sorted(sample)
+    median = ordered[len(ordered) // 2]
+    apart = sorted(abs(value - median) for value in ordered)
+    deviation = apart[len(apart) // 2] * 1.4826 or sum(apart) / len(apart) * 1.2533 or 1.0
+    reach = max(_DEVIATIONS * deviation, _MEDIANS * abs(median))
+    return median - reach, median + reach
+
+
+def _named(name: str) -> str:
+    return "the label" if name == _LABEL else f"feature {name!r}"

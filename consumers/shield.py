@@ -1,0 +1,183 @@
+"""Getting a model back from what breaks it: the last good version, a replay, and the guilty record found by bisection.
+
+What was learned since the newest version is kept, and a version is written only of a model whose answers on its probe
+are finite; so a fault that shows late costs a replay, never a bad version. Where the probe fails, the records since
+are bisected, from copies of the good state, for the first after which it does. Where it fails after none of them, the
+record that the model raised on is the guilty one: the model refuses it, or was ruined by it (`consumers.influence`).
+
+Where a fault shows late, the search begins at the version that was the newest, and so depends on the clock. Who was
+found goes into manifest and chain, and a replay leaves out the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from consumers.failures import Refused
+from consumers.learning import Learning, Poison, Unfit
+from consumers.processor import Record
+from consumers.river_model import ModelError
+from schemas.codec import CodecError
+from schemas.entries import EntryReader
+
+_MOST_KEPT_BYTES: Final = 256 << 20
+_MOST_FOUND: Final = 100  # at once, by their effect: a model that fails on so many fails by itself
+
+
+class Found(NamedTuple):
+    """A record that the model is better off without, and why."""
+
+    record: Record
+    reason: str
+
+
+class _Stuck(NamedTuple):
+    """Which of the records the model raised on."""
+
+    at: int
+    reason: str
+
+
+@dataclass
+class Restored:
+    """A model that is sound again, and what was left out for it."""
+
+    learning: Learning
+    found: list[Found] = field(default_factory=list)
+
+
+class Shield:
+    """What was learned since the newest version, and the way back to it.
+
+    Parameters
+    ----------
+    copy
+        Returns a learner's whole state as an object of its own.
+
+    Attributes
+    ----------
+    records
+        Those since the newest version, in order.
+    guilty
+        Offsets among them that are left out.
+    """
+
+    def __init__(self, copy: Callable[[Learning], Learning]) -> None:
+        self._copy = copy
+        self._reader = EntryReader()
+        self._bytes = 0
+        self.records: list[Record] = []
+        self.guilty: set[int] = set()
+
+    def begin(self, *records: Record) -> None:
+        """There is a new version, and these records were taken in since."""
+        self.records, self._bytes = [], 0
+        self.guilty.clear()
+        for record in records:
+            self.keep(record)
+
+    def keep(self, record: Record) -> None:
+        """Keep a record for going back, within bounds: past them, going back is what a start does."""
+        self._bytes += len(record.value or b"")
+        if self.overfull:
+            self.records = []
+        else:
+            self.records.append(record)
+
+    @property
+    def overfull(self) -> bool:
+        """Whether too much was learned since the newest version to go back to it."""
+        return self._bytes > _MOST_KEPT_BYTES
+
+    @property
+    def filling(self) -> bool:
+        """Whether a version should be written so that there is a way back."""
+        return self._bytes > _MOST_KEPT_BYTES // 2
+
+    # --- what raised, or left the probe without finite answers -------------------------------------
+
+    def restore(self, good: Learning) -> Restored:
+        """Return the newest version with all learned that came since but what breaks it.
+
+        Parameters
+        ----------
+        good
+            The newest version as loaded. Left as it is.
+
+        Raises
+        ------
+        Refused
+            Where it is the model that fails and not some records.
+        """
+        restored = Restored(good)
+        records: Sequence[Record] = self.records
+        by_effect = 0
+        while True:
+            whole, stuck = self._replay(good, records)
+            reason = unsound(whole) if stuck is None else None
+            if stuck is None and reason is None:
+                restored.learning = whole
+                return restored
+            before = records
+            if stuck is not None:
+                before = records[: stuck.at]
+                whole, _ = self._replay(good, before)
+                reason = unsound(whole)
+            if reason is not None:
+                good, at = self._bisect(good, before, reason)
+                by_effect += 1
+            else:
+                assert stuck is not None  # noqa: S101 - else it would be sound
+                good, at, reason = whole, stuck.at, stuck.reason
+            if by_effect > _MOST_FOUND:
+                raise Refused(
+                    f"more than {_MOST_FOUND} examples leave the model without finite answers ({reason}): it fails by "
+                    "itself, as with a learning rate that is too high. What was learned before serves on; correct "
+                    "the model, and start the learner once with --new-epoch fresh"
+                )
+            self.guilty.add(records[at].offset)
+            restored.found.append(Found(records[at], reason))
+            records = records[at:]
+
+    def _bisect(self, good: Learning, records: Sequence[Record], reason: str) -> tuple[Learning, int]:
+        """Return the first record after which the model is unsound, and the state just before it."""
+        if unsound(good) is not None or not records:
+            raise Refused(
+                f"the model answers with no number ({reason}) and nothing was learned since its newest version. Start "
+                "the learner once with --new-epoch replay"
+            )
+        low, high = 0, len(records)  # sound before `low`, unsound after `high - 1`
+        while high - low > 1:
+            middle = (low + high) // 2
+            trial, stuck = self._replay(good, records[low:middle])
+            if stuck is None and unsound(trial) is None:
+                good, low = trial, middle
+            else:
+                high = middle
+        return good, low
+
+    # --- replays -----------------------------------------------------------------------------------
+
+    def _replay(self, good: Learning, records: Sequence[Record]) -> tuple[Learning, _Stuck | None]:
+        """Apply records to a copy, as a learner does; stop where the model raises."""
+        learning = self._copy(good)
+        for at, record in enumerate(records):
+            try:
+                entry = self._reader.read(record.value or b"")
+                learning.take(entry, record.offset, record.offset in self.guilty)
+            except (CodecError, Unfit):
+                continue
+            except Poison as poison:
+                return learning, _Stuck(at, poison.reason)
+        return learning, None
+
+
+def unsound(learning: Learning) -> str | None:
+    """Return why a model's answers on its probe are none; `None` where they are finite."""
+    try:
+        learning.fingerprint()
+    except ModelError as error:
+        return f"it leaves the model without finite answers: {error}"
+    return None
