@@ -1,4 +1,4 @@
-"""Forgets everything of one stream, so that it begins anew: topics, groups, local state, versions."""
+"""Forgets what there is of one stream, so that it is gone or begins anew: topics, groups, local state, versions."""
 
 from __future__ import annotations
 
@@ -26,13 +26,17 @@ class NotForgotten(Exception):  # noqa: N818
     """Something of the stream could not be removed; the message says what, and why."""
 
 
-def forget(cluster: Cluster, settings: Settings, names: Names, instances: list[tuple[str, str]]) -> None:
+def forget(
+    cluster: Cluster, settings: Settings, names: Names, instances: list[tuple[str, str]], *, versions: bool = True
+) -> None:
     """Delete what `names` has on the cluster and in the home folder.
 
     Parameters
     ----------
     instances
         (role, instance) of the processes that work on it; none of them may run.
+    versions
+        Whether the versions in the model store go too.
 
     Raises
     ------
@@ -48,11 +52,18 @@ def forget(cluster: Cluster, settings: Settings, names: Names, instances: list[t
         with cluster.admin() as admin:
             _delete_groups(admin, names)
             _delete_topics(admin, names)
-        shutil.rmtree(_versions(settings, names), ignore_errors=True)
+        if versions:
+            shutil.rmtree(_versions(settings, names), ignore_errors=True)
         for entry in state.iterdir():
             # The locks are held, and stay: deleting one would let two processes have the same name.
             if entry.suffix != ".lock":
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def instances_here(settings: Settings, names: Names) -> list[tuple[str, str]]:
+    """Return (role, instance) of every process that has ever worked on a stream from this home folder."""
+    found = (path.stem.partition("-") for path in settings.state(names).glob("*-*.lock"))
+    return sorted((role, instance) for role, _, instance in found if role in INPUTS)
 
 
 def _versions(settings: Settings, names: Names) -> Path:
