@@ -54,7 +54,7 @@ def forget(
             _delete_topics(admin, names)
         if versions:
             shutil.rmtree(_versions(settings, names), ignore_errors=True)
-        for entry in state.iterdir():
+        for entry in state.iterdir() if state.exists() else ():
             # The locks are held, and stay: deleting one would let two processes have the same name.
             if entry.suffix != ".lock":
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()

@@ -76,8 +76,8 @@ def test_a_stream_is_deleted_when_that_is_said_and_others_stay(run: Run, bootstr
     code, _, said = run("topics", "delete", "phishing")
     assert (code, len(there(cluster, names))) == (2, len(KINDS))
     assert "say --yes" in said
-    code, told, _ = run("topics", "delete", "phishing", "--yes")
-    assert code == 0
+    code, told, said = run("topics", "delete", "phishing", "--yes")
+    assert code == 0, said
     assert told["deleted"][names.topic("features")] == 0
     assert not there(cluster, names)
     assert len(there(cluster, other)) == len(KINDS)
