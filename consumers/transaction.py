@@ -108,7 +108,10 @@ class Transactions:
         producer = self._producer
         producer.begin_transaction()
         send = producer.send
-        futures = [send(topic, value, key, None, partition) for topic, partition, key, value in outputs]
+        futures = [
+            send(topic, value, key, headers or None, partition, timestamp)
+            for topic, partition, key, value, headers, timestamp in outputs
+        ]
         if futures:
             producer.flush(timeout=self._limits.delivery_ms / 1000)
         for future in futures:

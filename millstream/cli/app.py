@@ -19,6 +19,7 @@ from millstream.cli import (
     publish,
     read,
     rebuild,
+    replay,
     roles,
     run_all,
     status,
@@ -55,7 +56,7 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
         suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
-    for part in (run_all, roles, streams, publish, read, trace, models, status, topics, broker):
+    for part in (run_all, roles, streams, publish, read, replay, trace, models, status, topics, broker):
         part.register(app)
     _ = versions, rebuild  # add themselves to `models`
     return app
