@@ -27,7 +27,7 @@ from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from consumers.failures import Doubt, Fenced, Refused, RoleFailure
 from consumers.processor import Output, Partition, Place
-from schemas.cluster import Cluster
+from schemas.cluster import ASK, Cluster
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def failure_of(error: BaseException, what: str, instance: str) -> RoleFailure:
             "Nothing was skipped; `millstream status` shows the lag"
         )
     if isinstance(error, (AuthorizationError, SaslAuthenticationFailedError)):
-        return Refused(f"Kafka does not allow {instance} {what}: {text}")
+        return Refused(f"Kafka does not allow {instance} {what}: {text}. {ASK}")
     if _is_fenced(error):
         return Fenced(f"another process works as {instance}: give this one its own --instance")
     return Doubt(f"{what} of {instance} failed: {text}")

@@ -20,7 +20,7 @@ from kafka.errors import (
 
 from millstream.readers import Counted, count
 from schemas import events
-from schemas.cluster import Cluster
+from schemas.cluster import Cluster, require_sight
 from schemas.codec import CodecError
 from schemas.events import Learning, ModelUpdate, Published, Serving
 from schemas.topics import Names
@@ -175,6 +175,7 @@ class Observer:
         if not self._partitions:
             kinds = {self._names.topic(kind): kind for kind in _COUNTED}
             described = self._admin.describe_topics(list(kinds))
+            require_sight(described)
             found = [
                 TopicPartition(topic["name"], part["partition_index"])
                 for topic in described

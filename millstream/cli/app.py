@@ -14,6 +14,7 @@ from typing import Any, Final
 import cyclopts
 
 from millstream.cli import (
+    acls,
     broker,
     models,
     publish,
@@ -58,7 +59,7 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
     )
     for part in (run_all, roles, streams, publish, read, replay, trace, models, status, topics, broker):
         part.register(app)
-    _ = versions, rebuild  # add themselves to `models`
+    _ = versions, rebuild, acls  # add themselves to `models` and `topics`
     return app
 
 
