@@ -42,12 +42,17 @@ class Record(Protocol):
 
 
 class Output(NamedTuple):
-    """One record to send. `partition` is always named: hashing keys is not the client's business."""
+    """One record to send. `partition` is always named: hashing keys is not the client's business.
+
+    `timestamp` in ms; `None` is now.
+    """
 
     topic: str
     partition: int
     key: bytes | None
     value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
+    timestamp: int | None = None
 
 
 Batch: TypeAlias = Mapping[Partition, Sequence[Record]]

@@ -28,7 +28,7 @@ from kafka.structs import OffsetAndMetadata, TopicPartition
 from consumers import sizes
 from consumers.failures import Doubt, Fenced, Refused, RoleFailure
 from consumers.processor import Output, Partition, Place
-from schemas.cluster import Cluster
+from schemas.cluster import ASK, Cluster
 from schemas.failpoints import failpoint
 
 _BEFORE_SEND = failpoint("transaction.send.before")
@@ -118,7 +118,10 @@ class Transactions:
         producer.begin_transaction()
         _BEFORE_SEND()
         send = producer.send
-        futures = [send(topic, value, key, None, partition) for topic, partition, key, value in outputs]
+        futures = [
+            send(topic, value, key, headers or None, partition, timestamp)
+            for topic, partition, key, value, headers, timestamp in outputs
+        ]
         if futures:
             producer.flush(timeout=self._limits.delivery_ms / 1000)
         for future in futures:
@@ -186,7 +189,7 @@ def failure_of(error: BaseException, what: str, instance: str) -> RoleFailure:
             "Nothing was skipped; `millstream status` shows the lag"
         )
     if isinstance(error, (AuthorizationError, SaslAuthenticationFailedError)):
-        return Refused(f"Kafka does not allow {instance} {what}: {text}")
+        return Refused(f"Kafka does not allow {instance} {what}: {text}. {ASK}")
     if _is_fenced(error):
         return Fenced(f"another process works as {instance}: give this one its own --instance")
     return Doubt(f"{what} of {instance} failed: {text}")

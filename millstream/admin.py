@@ -15,7 +15,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 from kafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_code
 
 from millstream.duration import spoken
-from schemas.cluster import Cluster
+from schemas.cluster import Cluster, require_sight
 from schemas.topics import Names, TopicSpec, specs
 
 _WAIT_S: Final = 30.0
@@ -195,7 +195,9 @@ def _judge_settings(spec: TopicSpec, topic: Topic, bootstrap: str) -> list[Findi
 
 def _look(admin: KafkaAdminClient, wanted: Sequence[TopicSpec]) -> dict[str, Topic]:
     """Return those of the wanted topics that exist, with the settings that are judged."""
-    described = [each for each in admin.describe_topics([spec.name for spec in wanted]) if each["error_code"] == 0]
+    told = admin.describe_topics([spec.name for spec in wanted])
+    require_sight(told)
+    described = [each for each in told if each["error_code"] == 0]
     if not described:
         return {}
     resources = [ConfigResource(ConfigResourceType.TOPIC, each["name"], dict.fromkeys(_JUDGED)) for each in described]

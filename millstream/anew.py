@@ -1,4 +1,4 @@
-"""Forgets everything of one stream, so that it begins anew: topics, groups, local state, versions."""
+"""Forgets what there is of one stream, so that it is gone or begins anew: topics, groups, local state, versions."""
 
 from __future__ import annotations
 
@@ -25,13 +25,17 @@ class NotForgotten(Exception):  # noqa: N818
     """Something of the stream could not be removed; the message says what, and why."""
 
 
-def forget(cluster: Cluster, settings: Settings, names: Names, instances: list[tuple[str, str]]) -> None:
+def forget(
+    cluster: Cluster, settings: Settings, names: Names, instances: list[tuple[str, str]], *, versions: bool = True
+) -> None:
     """Delete what `names` has on the cluster and in the home folder.
 
     Parameters
     ----------
     instances
         (role, instance) of the processes that work on it; none of them may run.
+    versions
+        Whether the versions in the model store go too.
 
     Raises
     ------
@@ -47,8 +51,9 @@ def forget(cluster: Cluster, settings: Settings, names: Names, instances: list[t
         with cluster.admin() as admin:
             _delete_groups(admin, names)
             _delete_topics(admin, names)
-        _delete_versions(settings, names)
-        for entry in state.iterdir():
+        if versions:
+            _delete_versions(settings, names)
+        for entry in state.iterdir() if state.exists() else ():
             # The locks are held, and stay: deleting one would let two processes have the same name.
             if entry.suffix != ".lock":
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
@@ -64,6 +69,12 @@ def _delete_versions(settings: Settings, names: Names) -> None:
         raise NotForgotten(f"the versions of {names.stream} stay: {error}") from error
     if not is_object_store(settings.models):
         shutil.rmtree(folder_of(settings.models) / names.stream, ignore_errors=True)  # and the folders, empty now
+
+
+def instances_here(settings: Settings, names: Names) -> list[tuple[str, str]]:
+    """Return (role, instance) of every process that has ever worked on a stream from this home folder."""
+    found = (path.stem.partition("-") for path in settings.state(names).glob("*-*.lock"))
+    return sorted((role, instance) for role, _, instance in found if role in INPUTS)
 
 
 def _delete_topics(admin: KafkaAdminClient, names: Names) -> None:

@@ -69,8 +69,8 @@ class LogAlerts:
             if not sending:
                 return
             producer = self._cluster.producer()
-            for topic, partition, key, value in sending:
-                producer.send(topic, value, key, partition=partition)
+            for each in sending:
+                producer.send(each.topic, each.value, each.key, partition=each.partition)
             producer.flush(timeout=_SECONDS)
             producer.close(timeout=1)
         except (KafkaError, NoBroker) as error:

@@ -22,7 +22,7 @@ from kafka.errors import (
 from consumers.alerts import raised
 from millstream.readers import Counted, count
 from schemas import events
-from schemas.cluster import Cluster
+from schemas.cluster import Cluster, require_sight
 from schemas.codec import CodecError
 from schemas.events import Alert, Learning, ModelUpdate, Published, Serving
 from schemas.topics import Names
@@ -192,6 +192,7 @@ class Observer:
                 for topic in described
                 if topic["error_code"] == 0
             }
+            require_sight(described)
             found = [
                 TopicPartition(topic["name"], part["partition_index"])
                 for topic in described

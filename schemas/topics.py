@@ -112,4 +112,9 @@ def partition_of(event_id: str, partitions: int) -> int:
     Kafka's own default: murmur2 of the key's bytes. Clients on librdkafka hash with CRC-32 by default
     and put labels elsewhere; the joiner forwards those.
     """
-    return int((murmur2(event_id.encode()) & 0x7FFFFFFF) % partitions)
+    return hashed(event_id.encode(), partitions)
+
+
+def hashed(key: bytes, partitions: int) -> int:
+    """Return the partition of a key by Kafka's own default hash."""
+    return int((murmur2(key) & 0x7FFFFFFF) % partitions)

@@ -14,6 +14,7 @@ from typing import Any, Final
 import cyclopts
 
 from millstream.cli import (
+    acls,
     backup,
     broker,
     keys,
@@ -22,6 +23,7 @@ from millstream.cli import (
     publish,
     read,
     rebuild,
+    replay,
     roles,
     run_all,
     status,
@@ -59,9 +61,9 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
         suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
-    for part in (run_all, roles, streams, publish, read, trace, models, keys, status, backup, topics, broker):
+    for part in (run_all, roles, streams, publish, read, replay, trace, models, keys, status, backup, topics, broker):
         part.register(app)
-    _ = versions, rebuild, moving  # add themselves to `models`
+    _ = versions, rebuild, moving, acls  # add themselves to `models` and `topics`
     return app
 
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import cyclopts
 from cyclopts import Parameter
 
-from millstream.cli.common import HERE, Json, StreamName, Where, print_json, print_table
+from millstream.cli.common import HERE, Json, StreamName, UsageError, Where, print_json, print_table
 
 if TYPE_CHECKING:
     from millstream.admin import Outcome
+    from millstream.observe import Snapshot
+    from millstream.settings import Settings
+    from millstream.stream import Stream
+    from millstream.topic_scripts import Form
+    from schemas.topics import Names, TopicSpec
 
-app = cyclopts.App(name="topics", help="Create a stream's topics, and judge those that exist.")
+app = cyclopts.App(name="topics", help="Create a stream's topics, judge those that exist, and delete them.")
 
 
 def register(parent: cyclopts.App) -> None:
@@ -30,12 +35,17 @@ def create(
     fix: Annotated[
         bool, Parameter(negative="", help="Alter settings of existing topics where that loses nothing.")
     ] = False,
+    dry_run: Annotated[bool, Parameter(negative="", help="Say what would be done, and do nothing.")] = False,
+    print_: Annotated[
+        Literal["kafka-topics", "strimzi", "terraform"] | None,
+        Parameter(name="--print", help="Print what creates all of them, for who may; ask nothing of the cluster."),
+    ] = None,
     where: Where = HERE,
     json: Json = False,
 ) -> int:
     """Create what is missing and name what is wrong, each with its fix. Again does nothing.
 
-    The exit code is 1 where something wrong is left.
+    How many copies of a partition are kept is the broker's default. The exit code is 1 where something wrong is left.
 
     Example: millstream topics create phishing
     """
@@ -43,6 +53,10 @@ def create(
     from millstream.load import load_stream
 
     settings, found = where.settings(), load_stream(stream).stream
+    if print_ is not None:
+        return _print(print_, settings, found)
+    if dry_run:
+        return _dry_run(settings, found, stream, fix=fix, as_json=json)
     outcome = make(
         settings.cluster(),
         settings.names(found.name),
@@ -72,6 +86,115 @@ def describe(stream: StreamName, /, *, where: Where = HERE, json: Json = False) 
         label_wait_ms=found.label_wait_ms,
     )
     return _show(outcome, stream, json)
+
+
+@app.command
+def delete(
+    stream: StreamName,
+    /,
+    *,
+    versions: Annotated[
+        bool, Parameter(negative="", help="Delete the versions in the model store, too [default: they stay].")
+    ] = False,
+    yes: Annotated[bool, Parameter(negative="", help="Do not ask.")] = False,
+    where: Where = HERE,
+    json: Json = False,
+) -> None:
+    """Delete a stream: its topics with all that is on them, its groups, and its state in the home folder.
+
+    Asks first. None of its roles may be running.
+
+    Example: millstream topics delete phishing
+    """
+    from millstream.anew import NotForgotten, forget, instances_here
+    from millstream.cli.common import has_topics, names_of
+    from millstream.observe import Observer
+
+    settings = where.settings()
+    cluster = settings.cluster()
+    names = names_of(stream, settings, has_topics(cluster))
+    with Observer(cluster, names) as observer:
+        now = observer.look()
+    if working := [f"{role} ({count})" for role, count in now.members.items() if count]:
+        raise NotForgotten(
+            f"{', '.join(working)} of {names.stream} {'is' if len(working) == 1 else 'are'} at work: end them first "
+            "(one that was killed is counted until its session ends, 15 s)"
+        )
+    what = _there(now, names)
+    if not what and not versions:
+        raise NotForgotten(f"{names.prefix}{names.stream} has no topics on {cluster.bootstrap}: nothing to delete")
+    if not yes and not _agreed(names, what, versions=versions):
+        print("nothing was deleted")
+        return
+    forget(cluster, settings, names, instances_here(settings, names), versions=versions)
+    if json:
+        print_json({"stream": names.stream, "deleted": what, "versions": versions})
+    else:
+        print(f"{names.prefix}{names.stream} is deleted" + ("" if versions else "; its versions stay in the store"))
+
+
+def _there(now: Snapshot, names: Names) -> dict[str, int]:
+    """Return the topics that hold data, and how many offsets each spans."""
+    found: dict[str, int] = {}
+    for (kind, partition), end in now.ends.items():
+        topic = names.topic(kind)
+        found[topic] = found.get(topic, 0) + end - now.begins.get((kind, partition), 0)
+    return found
+
+
+def _agreed(names: Names, what: Mapping[str, int], *, versions: bool) -> bool:
+    import sys
+
+    if not sys.stdin.isatty():
+        raise UsageError(f"delete removes all of {names.stream}; say --yes to do so")
+    for topic, count in what.items():
+        print(f"{topic}: up to {count:,} records")
+    also = " and the versions of its model" if versions else ""
+    said = input(f"Delete these, the rest of the stream's topics{also}? Type {names.stream} to do so: ")
+    return said.strip() == names.stream
+
+
+def _specs(settings: Settings, found: Stream) -> list[TopicSpec]:
+    from schemas.topics import specs
+
+    return specs(settings.names(found.name), partitions=found.partitions, label_wait_ms=found.label_wait_ms)
+
+
+def _print(form: Form, settings: Settings, found: Stream) -> int:
+    from millstream.topic_scripts import script
+
+    print(script(form, _specs(settings, found), settings.bootstrap or "HOST:PORT"))
+    return 0
+
+
+def _dry_run(settings: Settings, found: Stream, stream: str, *, fix: bool, as_json: bool) -> int:
+    from millstream.admin import describe as look
+
+    names = settings.names(found.name)
+    outcome = look(settings.cluster(), names, partitions=found.partitions, label_wait_ms=found.label_wait_ms)
+    there = {topic.name for topic in outcome.topics}
+    missing = [spec for spec in _specs(settings, found) if spec.name not in there]
+    changes = [each for each in outcome.findings if fix and each.change is not None]
+    left = [each for each in outcome.findings if each not in changes and each.topic in there]
+    if as_json:
+        print_json(
+            {
+                "would_create": [dataclasses.asdict(spec) for spec in missing],
+                "would_set": [f"{each.topic}: {'='.join(each.change or ())}" for each in changes],
+                "findings": [dataclasses.asdict(each) for each in left],
+            }
+        )
+    else:
+        rows = [(spec.name, spec.partitions, " ".join(f"{k}={v}" for k, v in spec.config.items())) for spec in missing]
+        if rows:
+            print_table(("would be created", "partitions", "settings"), rows)
+        for each in changes:
+            print(f"would set {each.topic}: {'='.join(each.change or ())}")
+        for each in left:
+            print(f"{each.severity}: {each.message}\n  fix: {each.fix.replace('create STREAM', f'create {stream}')}")
+        if not (rows or changes or left):
+            print("nothing would be done: all topics are as they must be")
+    return int(any(each.severity == "error" for each in left))
 
 
 def _show(outcome: Outcome, stream: str, as_json: bool) -> int:

@@ -1,0 +1,67 @@
+"""`millstream topics acls`: what each role may do on a cluster with access control."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from millstream.cli.common import HERE, Json, StreamName, Where, print_json, print_table
+from millstream.cli.topics import app
+
+if TYPE_CHECKING:
+    from schemas.acls import Right
+
+
+@app.command
+def acls(
+    stream: StreamName,
+    /,
+    *,
+    role: Annotated[str | None, Parameter(help="Of this role only.")] = None,
+    print_: Annotated[
+        Literal["kafka-acls"] | None, Parameter(name="--print", help="Print the commands that grant them.")
+    ] = None,
+    principal: Annotated[str, Parameter(help="Who is granted it; {role} is the role.")] = "User:{role}",
+    where: Where = HERE,
+    json: Json = False,
+) -> None:
+    """Show what each role must be allowed, and no more, on a cluster with access control. Asks nothing of it.
+
+    No role writes both labels and model updates.
+
+    Example: millstream topics acls phishing --print kafka-acls --principal "User:millstream-{role}"
+    """
+    from millstream.cli.common import UsageError
+    from millstream.load import load_stream
+    from schemas.acls import ROLES, rights
+
+    if role is not None and role not in ROLES:
+        raise UsageError(f"--role {role}: it is one of {', '.join(ROLES)}")
+    settings = where.settings()
+    names = settings.names(load_stream(stream).stream.name)
+    found = {each: rights(names, each) for each in ROLES if role in (None, each)}
+    if print_ is not None:
+        for each, wanted in found.items():
+            for right in wanted:
+                print(_command(right, principal.replace("{role}", each), settings.bootstrap or "HOST:PORT"))
+    elif json:
+        print_json({each: [dataclasses.asdict(right) for right in wanted] for each, wanted in found.items()})
+    else:
+        print_table(
+            ("role", "may", "of", "named"), [_row(each, one) for each, wanted in found.items() for one in wanted]
+        )
+
+
+def _row(role: str, right: Right) -> tuple[Any, ...]:
+    return role, right.operation, right.resource, right.name + ("*" if right.prefixed else "")
+
+
+def _command(right: Right, principal: str, bootstrap: str) -> str:
+    words = ["kafka-acls.sh", "--bootstrap-server", bootstrap, "--add", "--allow-principal", principal]
+    words += ["--operation", right.operation, f"--{right.resource}", right.name]
+    if right.prefixed:
+        words += ["--resource-pattern-type", "prefixed"]
+    return shlex.join(words)

@@ -1,0 +1,76 @@
+"""What each role may do on a cluster with access control, and no more.
+
+No role may write both labels and model updates: who could, could teach a model anything and then serve it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal
+
+from schemas.topics import KINDS, Names
+
+Resource = Literal["topic", "group", "transactional-id"]
+Operation = Literal["Read", "Write", "Describe", "Create", "Delete", "Alter", "DescribeConfigs", "AlterConfigs"]
+
+
+@dataclass(frozen=True, order=True)
+class Right:
+    """One thing that a principal may do.
+
+    Attributes
+    ----------
+    prefixed
+        `name` is the beginning of the names that are meant.
+    """
+
+    resource: Resource
+    name: str
+    operation: Operation
+    prefixed: bool = False
+
+
+_READS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        # Of alerts, what stands: a role raises none twice.
+        "predictor": ("features", "models", "alerts"),
+        "joiner": ("predictions", "labels", "alerts"),
+        "learner": ("examples", "models", "alerts"),
+        "publisher": (),
+        "importer": ("examples",),
+        "operator": KINDS,
+    }
+)
+_WRITES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "predictor": ("predictions", "dead-letters", "alerts"),
+        # Labels that stand on the wrong partition are put on the right one, and ticks end waits.
+        "joiner": ("examples", "labels", "dead-letters", "alerts"),
+        "learner": ("models", "dead-letters", "alerts"),
+        "publisher": ("features", "labels"),
+        "importer": ("examples",),
+        "operator": ("models", "decisions"),
+    }
+)
+ROLES: Final = tuple(_READS)
+_WITH_GROUP: Final = ("predictor", "joiner", "learner", "importer")
+
+
+def rights(names: Names, role: str) -> list[Right]:
+    """Return what a role needs. `operator` is a person with the commands, `importer` is `millstream import`."""
+    # A role tells a topic that is missing from one that it may not know only where it may know all.
+    found = [Right("topic", names.topic(kind), "Describe") for kind in KINDS]
+    found += [Right("topic", names.topic(kind), "Read") for kind in _READS[role]]
+    found += [Right("topic", names.topic(kind), "Write") for kind in _WRITES[role]]
+    if role in _WITH_GROUP:
+        ours = "import" if role == "importer" else role
+        found.append(Right("group", names.group(ours), "Read", prefixed=role == "importer"))
+        # One id a process of the role.
+        ids = names.process(ours, "")
+        found += [Right("transactional-id", ids, each, prefixed=True) for each in ("Write", "Describe")]
+    if role == "operator":
+        found += [Right("group", names.group(each), "Describe") for each in ("predictor", "joiner", "learner")]
+        found += [Right("topic", names.topic(kind), "DescribeConfigs") for kind in KINDS]
+    return sorted(set(found))

@@ -1,0 +1,152 @@
+"""A cluster with TLS, passwords, certificates and access control: each role works with its own rights alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kafka.errors import TopicAuthorizationFailedError
+from secure_kafka import SecureKafka, secure_kafka
+
+from millstream import admin
+from schemas.acls import ROLES, rights
+from schemas.cluster import Cluster
+from schemas.topics import KINDS, Names
+
+NAMES = Names("phishing")
+EVENTS = 150
+_SECONDS = 120
+
+
+@pytest.fixture(scope="module")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
+    with secure_kafka(tmp_path_factory.mktemp("secure")) as kafka:
+        admin.create(Cluster(kafka.plain), NAMES, partitions=2, label_wait_ms=600_000)
+        kafka.add(*ROLES)
+        for role in ROLES:
+            kafka.grant(role, rights(NAMES, role))
+        yield kafka
+
+
+def environment(kafka: SecureKafka, role: str, home: Path, options: dict[str, str] | None = None) -> dict[str, str]:
+    options = options or kafka.by_password(role)
+    return {
+        **os.environ,
+        "MILLSTREAM_HOME": str(home),
+        "MILLSTREAM_BOOTSTRAP": kafka.mutual if options["security_protocol"] == "SSL" else kafka.scram,
+        **{f"MILLSTREAM_KAFKA_{name.upper()}": value for name, value in options.items()},
+    }
+
+
+def millstream(environ: dict[str, str], *words: str, code: int = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "millstream", *words],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stderr if code else done.stdout
+
+
+@pytest.fixture
+def roles(kafka: SecureKafka, tmp_path: Path) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+    """Run each role as its own user."""
+    with ExitStack() as held:
+        running = {}
+        for role in ("learner", "predictor", "joiner"):
+            log = held.enter_context((tmp_path / f"{role}.log").open("w"))
+            words = [sys.executable, "-m", "millstream", role, "phishing"]
+            environ = environment(kafka, role, tmp_path / "home")
+            running[role] = subprocess.Popen(words, env=environ, stdout=log, stderr=log)
+            held.callback(end, running[role])
+        yield running
+    for role in running:
+        print(role, (tmp_path / f"{role}.log").read_text()[-3000:])
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def test_the_whole_loop_works_with_each_roles_own_rights(
+    kafka: SecureKafka, roles: dict[str, subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    publisher = environment(kafka, "publisher", tmp_path / "home")
+    millstream(publisher, "publish", "phishing", "river:Phishing", "--limit", str(EVENTS))
+    operator = environment(kafka, "operator", tmp_path / "home", kafka.by_certificate("operator"))
+    deadline = time.monotonic() + _SECONDS
+    while (status := json.loads(millstream(operator, "status", "phishing", "--json")))["stages"]["learner"][
+        "done"
+    ] < EVENTS:
+        assert time.monotonic() < deadline, status
+        assert {role: process.poll() for role, process in roles.items()} == dict.fromkeys(roles)
+    assert status["stages"]["predictor"]["done"] >= EVENTS
+    millstream(operator, "models", "pin", "phishing", "1/0", "--why", "may an operator?")
+    assert {role: process.poll() for role, process in roles.items()} == dict.fromkeys(roles)
+
+
+def write(kafka: SecureKafka, role: str, kind: str) -> bool:
+    """Tell whether a role may write a topic. What it writes there is nothing that anyone can read."""
+    cluster = Cluster(kafka.scram, kafka.by_password(role))
+    with closing(cluster.producer(enable_idempotence=False)) as producer:
+        try:
+            producer.send(NAMES.topic(kind), key=b"nobody", value=b"", partition=0).get(20)
+        except TopicAuthorizationFailedError:
+            return False
+    return True
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_is_refused_beyond_its_own(kafka: SecureKafka, role: str) -> None:
+    may = {right.name for right in rights(NAMES, role) if right.operation == "Write" and right.resource == "topic"}
+    assert {NAMES.topic(kind) for kind in KINDS if write(kafka, role, kind)} == may
+
+
+def test_no_role_writes_both_labels_and_model_updates() -> None:
+    for role in ROLES:
+        writes = {right.name for right in rights(NAMES, role) if right.operation == "Write"}
+        assert not {NAMES.topic("labels"), NAMES.topic("models")} <= writes, role
+
+
+def test_a_missing_right_is_named_with_what_to_ask_for(kafka: SecureKafka, tmp_path: Path) -> None:
+    kafka.add("nobody")
+    said = millstream(environment(kafka, "nobody", tmp_path), "learner", "phishing", code=1)
+    assert len(said.splitlines()) == 1, said
+    assert "phishing." in said
+    assert "millstream topics acls" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"sasl_plain_password": "wrong"}, "look at user, password and sasl_mechanism"),
+        ({"ssl_cafile": ""}, "its certificate is not accepted"),
+        ({"security_protocol": "PLAINTEXT"}, "it speaks TLS: set security_protocol"),
+    ],
+)
+def test_a_cluster_that_lets_nobody_in_is_said_in_a_line(
+    kafka: SecureKafka, tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    options = {**kafka.by_password("operator"), **change}
+    options = {name: value for name, value in options.items() if value}
+    told = millstream(environment(kafka, "operator", tmp_path, options), "status", "phishing", code=1)
+    assert len(told.splitlines()) == 1, told
+    assert said in told
+    assert "wrong" not in told
