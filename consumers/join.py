@@ -29,7 +29,7 @@ _WAITING, _JOINED, _EXPIRED = 1, 2, 3
 _LONGEST_PLAIN_ID: Final = 400  # the local store's keys are bounded; longer ids are kept by their hash
 _WITHOUT_PREDICTION: Final = b"w"
 _MOST_AT_ONCE: Final = 5000  # waits that end in one turn: its transaction has a deadline
-_MOST_LABELS_AN_ID: Final = 16  # waiting at once: a sender stuck in a loop must not fill the store
+_MOST_LABELS_AN_ID: Final = 16  # waiting, within one wait: a sender stuck in a loop must not fill the store
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,8 @@ class JoinState:
 
 _pack_entry = msgspec.msgpack.Encoder().encode
 _unpack_entry = msgspec.msgpack.Decoder(_Entry).decode
+_PLACE_BYTES: Final = 8  # of an offset or a time
+_QUEUE_KEY_BYTES: Final = 3 + _PLACE_BYTES
 _QUEUED: Final = struct.Struct(">QH")  # time, and the length of the key that follows; then the prediction
 _unpack_waiting = msgspec.msgpack.Decoder(list[_Waiting]).decode
 
@@ -314,7 +316,9 @@ class PartitionJoin:
             self.count("unknown")  # no prediction still to come can match it
             return
         waiting = self._waiting(key)
-        if len(waiting) >= _MOST_LABELS_AN_ID:
+        # By the labels' own times: in a rebuild old ones, over in fact, wait until the predictions have been read too,
+        # and a timely one must not be dropped for them.
+        if sum(each.time > time - self._rules.label_wait for each in waiting) >= _MOST_LABELS_AN_ID:
             self.count("duplicate")
             return
         waiting.append(_Waiting(offset, time, label.encode()))
@@ -465,6 +469,21 @@ class PartitionJoin:
     def count(self, what: str) -> None:
         """Count one more of the labels, or predictions, that came to this."""
         self.state.counts[what] = self.state.counts.get(what, 0) + 1
+
+
+def check_entry(key: bytes, value: bytes) -> None:
+    """Insist that a pair is one of those that a join keeps. ValueError where it is not."""
+    kind = key[:1]
+    if kind == b"p":
+        size = len(value) - _QUEUED.size
+        if len(key) != _QUEUE_KEY_BYTES or size < 0 or size < _QUEUED.unpack_from(value)[1]:
+            raise ValueError("a prediction that is cut short")
+    elif kind == b"e":
+        _unpack_entry(value)
+    elif kind == b"w":
+        _unpack_waiting(value)
+    elif kind != b"l" or len(key) != _QUEUE_KEY_BYTES or len(value) <= _PLACE_BYTES:
+        raise ValueError("neither a prediction nor a label")
 
 
 def codec_label(data: bytes) -> Label:

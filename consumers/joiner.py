@@ -2,25 +2,24 @@
 
 Its next sequence, its epoch and its counts ride in the metadata of both inputs' committed offsets, so
 they are decided by the same transaction as the examples. What waits is in a local store that is committed
-a while after those transactions: behind them, the store catches up without emitting; of another history,
-it is rebuilt from the topics.
+a while after those transactions (see `consumers.joiner_takeover` for what that means for a start).
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
 from consumers.dead_letters import dead_letter
-from consumers.failures import Refused
-from consumers.join import Emitted, JoinRules, JoinState, NotWritten, PartitionJoin
-from consumers.joiner_place import KINDS, JoinPlace, LocalPlace, meta_key, short_ids
+from consumers.join import Emitted, JoinRules, NotWritten, PartitionJoin
+from consumers.joiner_place import JoinPlace, LocalPlace, meta_key
+from consumers.joiner_takeover import JoinerTakeover
 from consumers.local_store import LocalStore
 from consumers.processor import Assignment, Batch, Output, Partition, Place, Positions, Record, Start
+from consumers.snapshot_keeper import SnapshotKeeper
 from schemas import codec
 from schemas.codec import HEADER_BYTES, CodecError
 from schemas.events import Label, read_label
@@ -49,7 +48,7 @@ class JoinerSettings:
     max_pending
         Predictions and labels that may wait in one partition before the faster topic is paused.
     new_epoch
-        Begin anew where the committed place is of other topics, instead of refusing.
+        Go on where the topics are not what they were when the joiner left them, instead of refusing.
     """
 
     names: Names
@@ -90,11 +89,26 @@ class _Lane:
 
 
 class Joiner:
-    """A `Processor`. See the module's text."""
+    """A `Processor`. See the module's text.
 
-    def __init__(self, settings: JoinerSettings, store: LocalStore) -> None:
+    Parameters
+    ----------
+    keeper
+        Has snapshots of the store made, and lends them; `None` for none.
+    say
+        Takes one line for people.
+    """
+
+    def __init__(
+        self,
+        settings: JoinerSettings,
+        store: LocalStore,
+        keeper: SnapshotKeeper | None = None,
+        say: Callable[[str], None] = print,
+    ) -> None:
         self._settings = settings
         self._store = store
+        self._keeper = keeper
         self._predictions = settings.names.topic("predictions")
         self._labels = settings.names.topic("labels")
         self._examples = settings.names.topic("examples")
@@ -104,6 +118,15 @@ class Joiner:
         self._paused: frozenset[Partition] = frozenset()
         self._agrees = False  # the store, with what is committed
         self._now_ms = self._kept_at = self._unkept = 0
+        self._takeover = JoinerTakeover(
+            self._group,
+            (self._predictions, self._labels),
+            settings.rules,
+            settings.new_epoch,
+            store,
+            None if keeper is None else keeper.snapshots,
+            say,
+        )
 
     @property
     def topics(self) -> Sequence[str]:
@@ -115,124 +138,13 @@ class Joiner:
         self._store.rollback()
         self._agrees = False
         self._lanes = {}
-        ids = short_ids(assignment.topic_ids[self._predictions], assignment.topic_ids[self._labels])
         starts: dict[Partition, Start] = {}
         for number in sorted({partition.partition for partition in assignment.committed}):
-            starts.update(self._take(number, assignment, ids))
+            taken = self._takeover.take(number, assignment)
+            join = PartitionJoin(self._store, number, self._settings.rules, taken.state)
+            self._lanes[number] = _Lane(join, taken.place)
+            starts.update(taken.starts)
         return starts
-
-    def _take(self, number: int, assignment: Assignment, ids: str) -> dict[Partition, Start]:
-        pair = Partition(self._predictions, number), Partition(self._labels, number)
-        if not all(partition in assignment.committed for partition in pair):
-            raise Refused(
-                f"partition {number} of predictions and of labels came apart: "
-                f"{self._predictions} and {self._labels} must have the same number of partitions"
-            )
-        places = [assignment.committed[partition] for partition in pair]
-        committed = self._agreed(number, places, ids)
-        if committed is None or places[0] is None or places[1] is None:
-            return self._begin(number, pair, assignment, ids)
-        for partition, place in zip(pair, places, strict=True):
-            if place is not None and place.offset < assignment.beginnings[partition]:
-                if self._settings.new_epoch:
-                    return self._begin(number, pair, assignment, ids)
-                raise Refused(
-                    f"retention has overtaken the joiner: it stands at {place.offset} in {partition.topic}"
-                    f"[{number}], which now begins at {assignment.beginnings[partition]}. To go on without "
-                    "what is gone, start it once with --new-epoch fresh"
-                )
-        return self._resume(number, pair, (places[0].offset, places[1].offset), committed, assignment)
-
-    def _agreed(self, number: int, places: list[Place | None], ids: str) -> JoinPlace | None:
-        """Return what both offsets' metadata say; they were committed together and must be equal."""
-        if places == [None, None]:
-            return None
-        texts = {"" if place is None else place.metadata for place in places}
-        ways = "start the joiner once with --new-epoch fresh to begin a new lane at what the topics hold now"
-        if len(texts) != 1 or texts == {""}:
-            if self._settings.new_epoch:
-                return None
-            raise Refused(f"the joiner's committed places in partition {number} do not belong together; {ways}")
-        try:
-            place = msgspec.json.decode(texts.pop(), type=JoinPlace)
-        except msgspec.DecodeError as error:
-            raise Refused(f"the joiner's committed metadata in partition {number} is not its own; {ways}") from error
-        if place.ids != ids:
-            if self._settings.new_epoch:
-                return None
-            raise Refused(
-                f"{self._predictions} or {self._labels} is another topic than the one the joiner read "
-                f"(it was deleted and made again); {ways}"
-            )
-        return place
-
-    def _begin(
-        self, number: int, pair: tuple[Partition, Partition], assignment: Assignment, ids: str
-    ) -> dict[Partition, Start]:
-        """Begin a lane. Its epoch is made of the topics' ids, so that the same lane begun twice is noticed."""
-        local = self._local(number)
-        if local is not None and not self._settings.new_epoch and (local.group, local.place.ids) == (self._group, ids):
-            # Kafka has forgotten where the group stood, as it does a week after it ended; the local store has not.
-            return self._resume(number, pair, local.offsets, local.place, assignment)
-        self._wipe(number)
-        epoch = ids
-        if self._settings.new_epoch:
-            beginnings = [assignment.beginnings[partition] for partition in pair]
-            epoch += "-" + hashlib.sha256(repr((ids, beginnings)).encode()).hexdigest()[:8]
-        self._open(number, JoinPlace(0, epoch, ids, {}), JoinState())
-        return {partition: Start(live=assignment.beginnings[partition]) for partition in pair}
-
-    def _resume(
-        self,
-        number: int,
-        pair: tuple[Partition, Partition],
-        offsets: tuple[int, int],
-        place: JoinPlace,
-        assignment: Assignment,
-    ) -> dict[Partition, Start]:
-        local = self._local(number)
-        if local is not None and self._continues(local, place, pair, offsets, assignment):
-            state = local.state
-            state.counts = dict(place.counts)
-            self._open(number, place, state)
-            starts = zip(pair, offsets, local.offsets, strict=True)
-            return {partition: Start(live=live, recover_from=behind) for partition, live, behind in starts}
-        self._wipe(number)
-        self._open(number, place, JoinState(counts=dict(place.counts)))
-        since = max(0, min(place.clock) - self._settings.rules.remembered)
-        if place.oldest:
-            since = min(since, place.oldest)  # after an outage many waits that are over have not been ended yet
-        return {partition: Start(live=live, recover_since=since) for partition, live in zip(pair, offsets, strict=True)}
-
-    def _continues(
-        self,
-        local: LocalPlace,
-        place: JoinPlace,
-        pair: tuple[Partition, Partition],
-        offsets: tuple[int, int],
-        assignment: Assignment,
-    ) -> bool:
-        return (
-            local.group == self._group
-            and local.epoch == place.epoch
-            and all(mine <= theirs for mine, theirs in zip(local.offsets, offsets, strict=True))
-            and all(mine >= assignment.beginnings[at] for mine, at in zip(local.offsets, pair, strict=True))
-        )
-
-    def _open(self, number: int, place: JoinPlace, state: JoinState) -> None:
-        self._lanes[number] = _Lane(PartitionJoin(self._store, number, self._settings.rules, state), place)
-
-    def _local(self, number: int) -> LocalPlace | None:
-        raw = self._store.get(meta_key(number))
-        return None if raw is None else msgspec.msgpack.decode(raw, type=LocalPlace)
-
-    def _wipe(self, number: int) -> None:
-        place = number.to_bytes(2, "big")
-        for prefix in (b"e", b"w", b"p", b"l"):
-            keys = [key for key, _ in self._store.scan(prefix + place, prefix + place)]
-            for key in keys:
-                self._store.delete(key)
-        self._store.delete(meta_key(number))
 
     # --- records -----------------------------------------------------------------------------------
 
@@ -365,6 +277,8 @@ class Joiner:
         if self._now_ms >= self._kept_at + _KEEP_EVERY_MS or self._unkept >= _KEEP_EVERY_RECORDS:
             self._kept_at, self._unkept = self._now_ms, 0
             self._store.commit()
+            if self._keeper is not None:
+                self._keeper.offer(self._store, list(self._lanes))
 
     def paused(self) -> frozenset[Partition]:
         return self._paused
@@ -383,6 +297,8 @@ class Joiner:
         return []
 
     def close(self) -> None:
+        if self._keeper is not None:
+            self._keeper.close()  # before the store that it reads
         if self._agrees:
             self._store.commit()
         self._store.close()

@@ -16,7 +16,8 @@ KINDS: Final = (b"e", b"l", b"p", b"w")
 class JoinPlace(msgspec.Struct):
     """What rides in the offsets' metadata. `waiting` and `clock`: predictions, labels.
 
-    `oldest` is the time of the oldest prediction whose wait has not been ended; 0 where none waits.
+    `oldest` is the time of the oldest prediction whose wait has not been ended; 0 where none waits. `ids` stands for
+    the ids of both topics, `each` for either's.
     """
 
     seq: int
@@ -27,6 +28,7 @@ class JoinPlace(msgspec.Struct):
     clock: tuple[int, int] = (0, 0)
     examined: int = 0
     oldest: int = 0
+    each: tuple[str, str] = ("", "")
 
 
 class LocalPlace(msgspec.Struct):

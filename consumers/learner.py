@@ -125,14 +125,15 @@ class Learner:
         if resumed.note:
             self._say(resumed.note)
         self._read = self._from = resumed.offset
-        committed = assignment.committed[self._partition]
+        # In a log that is another, or was cut short, offsets are taken anew: the place committed says nothing there.
+        committed = None if resumed.cut else assignment.committed[self._partition]
         # A replay reads again what is committed; the committed place stays where it is meanwhile.
         self._least_place = 0 if committed is None else committed.offset
         self._lettered = _read_before(committed)
         self._newest = resumed.manifest or self._write("start")
         # A version can be written and its process die before the dead letters of what it passed over went out.
         again = self._lettered if committed is not None and resumed.manifest is not None else resumed.offset
-        return {self._partition: Start(live=max(min(resumed.offset, again), self._log.beginning))}
+        return {self._partition: Start(live=max(min(resumed.offset, again), self._log.beginning), back=resumed.cut)}
 
     def recover(self, batch: Batch) -> None:
         """Never called: the version holds the place."""

@@ -105,6 +105,8 @@ class Loop:
         self._last_commit = time.monotonic()
         self._seconds_a_record = 0.0
         self._partitions: list[Partition] = []
+        self._topic_ids: dict[str, Any] = {}
+        self._fell_out = False
         self._read: Positions = {}
         self._group: Any = None
         self._watch: TurnWatch | None = None
@@ -184,6 +186,7 @@ class Loop:
 
     def _turn(self, consumer: KafkaConsumer, transactions: Transactions) -> None:
         batch = self._poll(consumer)
+        self._check_topics(consumer)
         if self._rebalances.happened.is_set():
             # What was polled is dropped: the new assignment begins at what is committed.
             self._join(consumer)
@@ -207,16 +210,31 @@ class Loop:
         try:
             polled = consumer.poll(timeout_ms=_IDLE_POLL_MS, max_records=self._batch_size())
         except (NoOffsetForPartitionError, OffsetOutOfRangeError):
-            # A group that never committed, or whose place is gone: where the assignment is not settled yet,
-            # settling names the place to start, or says why there is none and what the ways on are.
+            # A group that never committed, or whose place is gone, be it while it was read: settling names the place
+            # to start, or says why there is none and what the ways on are. Once: nothing is gained by more.
             if not self._rebalances.happened.is_set():
-                raise
+                if self._fell_out:
+                    raise
+                self._fell_out = True
+                self._rebalances.happened.set()
         # Membership as it was when these records were read: asked later, it may be another's.
         self._group = consumer.group_metadata()
         if self._group.generation_id < 0:
             # Thrown out. The broker does not fence a commit that says so: none is made, the next poll rejoins.
             self._rebalances.happened.set()
         return polled
+
+    def _check_topics(self, consumer: KafkaConsumer) -> None:
+        """Settle anew where a topic has been deleted and made again under us: its offsets are another topic's."""
+        if self._partitions and self._ids_now(consumer) != self._topic_ids:
+            self._rebalances.happened.set()
+
+    def _ids_now(self, consumer: KafkaConsumer) -> dict[str, Any]:
+        """Return the topics' ids as the client last heard of them."""
+        cluster = consumer._cluster
+        known = {topic: cluster.topic_id(topic) for topic in self._processor.topics}
+        # Between deletion and creation it has heard of none.
+        return {topic: self._topic_ids.get(topic) if now is None else now for topic, now in known.items()}
 
     def _batch_size(self) -> int:
         """So many records as can be handled in a turn: neither heartbeat nor checkpoint waits for long."""
@@ -253,6 +271,7 @@ class Loop:
             if last is not None and place.offset < last.offset:
                 raise Doubt(f"{partition} would go back from {last.offset} to {place.offset}")
         transactions.commit(outputs, places, self._group)
+        self._fell_out = False
         self._last.update(places)
         self._last_commit = time.monotonic()
         self._processor.committed(places)
@@ -322,7 +341,8 @@ class Loop:
             goes_on=lambda: self._turns() and not self._rebalances.happened.is_set(),
         )
         try:
-            assignment = takeover.run(assigned)
+            self._topic_ids = self._ids_now(consumer)
+            held = takeover.run(assigned)
         except Interrupted:
             return
         except KafkaError:
@@ -330,7 +350,7 @@ class Loop:
                 return  # it changed again meanwhile: the next turn settles that one
             raise
         self._apply_pauses(consumer)
-        self._last = {partition: place for partition, place in assignment.committed.items() if place is not None}
+        self._last = held
         self._partitions = assigned
         self._unsettled_since = time.monotonic()
         self._last_commit = 0.0 if assigned else time.monotonic()

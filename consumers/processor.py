@@ -6,8 +6,8 @@ same processor runs against a broker and, in simulation, against a log in memory
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias
 
 
@@ -58,6 +58,10 @@ class Place:
     metadata: str
 
 
+def no_breath() -> None:
+    """Nobody waits."""
+
+
 @dataclass(frozen=True)
 class Assignment:
     """What the loop knows when partitions are handed to a processor.
@@ -70,12 +74,16 @@ class Assignment:
         First offset still there, and the offset after the last committed record.
     topic_ids
         By topic name: another id is another topic, whatever its name.
+    breathe
+        To be called several times a second by a processor that takes long over `assigned`: keeps the membership.
+        What it raises ends the taking over.
     """
 
     committed: Mapping[Partition, Place | None]
     beginnings: Positions
     ends: Positions
     topic_ids: Mapping[str, str]
+    breathe: Callable[[], None] = field(default=no_breath, compare=False)
 
 
 @dataclass(frozen=True)
@@ -90,11 +98,14 @@ class Start:
         If given and below `live`: records from here up to `live` go through `recover` first.
     recover_since
         The same, named by broker time in ms.
+    back
+        The committed place may be beyond `live`: somebody has decided to go on although the log is another.
     """
 
     live: int
     recover_from: int | None = None
     recover_since: int | None = None
+    back: bool = False
 
 
 class Processor(Protocol):

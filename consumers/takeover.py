@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from kafka import TopicPartition
@@ -18,6 +18,7 @@ from schemas.cluster import Cluster, TopicInfo
 
 _POLL_MS: Final = 100
 _MOST_RECORDS: Final = 2000
+_BREATH_SECONDS: Final = 0.2
 
 
 class Interrupted(Exception):  # noqa: N818 - nothing is wrong
@@ -58,15 +59,17 @@ class Takeover:
     stall_seconds: float
     goes_on: Callable[[], bool]
 
-    def run(self, assigned: Sequence[Partition]) -> Assignment:
+    def run(self, assigned: Sequence[Partition]) -> dict[Partition, Place]:
         """Bring the processor to where the group stands, and leave each partition at its first live record.
+
+        Returns the places that no commit may go back behind.
 
         Raises
         ------
         Interrupted
             The processor is half-way; only `assigned` may be called on it.
         """
-        assignment = self._describe(assigned)
+        assignment = replace(self._describe(assigned), breathe=self._breath(assigned))
         starts = self.processor.assigned(assignment)
         self._recover(starts)
         self._check()
@@ -74,7 +77,32 @@ class Takeover:
         for partition, start in starts.items():
             self.consumer.seek(TopicPartition(*partition), start.live)
         resume(self.consumer, starts)
-        return assignment
+        return {
+            partition: place
+            for partition, place in assignment.committed.items()
+            if place is not None and not starts[partition].back
+        }
+
+    def _breath(self, assigned: Sequence[Partition]) -> Callable[[], None]:
+        """Return what keeps the membership while the processor is busy: polls that read nothing."""
+        last = time.monotonic()
+        held = False
+
+        def breathe() -> None:
+            nonlocal last, held
+            if time.monotonic() - last < _BREATH_SECONDS:
+                return
+            if not held:
+                pause(self.consumer, assigned)
+                for partition in assigned:
+                    # Without a position, polling looks for one, and raises where there is none.
+                    self.consumer.seek(TopicPartition(*partition), 0)
+                held = True
+            self.consumer.poll(timeout_ms=0)
+            self._check()
+            last = time.monotonic()
+
+        return breathe
 
     def _check(self) -> None:
         if not self.goes_on():

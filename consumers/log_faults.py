@@ -1,0 +1,101 @@
+"""What can have happened to a topic while a role that reads it was down, and what is said of it.
+
+A role never goes on by itself where the log is not the one that it left: it would be a jump that nobody sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from consumers.failures import Refused
+
+State = Literal["overtaken", "truncated", "recreated"]
+_WAYS: Final = {
+    "predictor": "`millstream predictor {stream} --new-epoch fresh` goes on at what the topic holds now",
+    "joiner": "`millstream joiner {stream} --new-epoch fresh` goes on at what the topics hold now",
+    "learner": "`millstream learner {stream} --new-epoch keep` goes on without what is gone",
+}
+
+
+@dataclass(frozen=True)
+class LogFault:
+    """Why a role cannot go on at its place in a partition.
+
+    Attributes
+    ----------
+    state
+        ``overtaken``: the log begins after the place. ``truncated``: it ends before it. ``recreated``: it is another
+        topic of the same name.
+    place
+        The next offset that the role would read; `None` where Kafka has forgotten it with the topic.
+    beginning, end
+        Of the log as it is now.
+    """
+
+    role: str
+    state: State
+    topic: str
+    partition: int
+    place: int | None
+    beginning: int
+    end: int
+
+    @property
+    def gone(self) -> int:
+        """How many offsets lie in between: records, and marks of transactions."""
+        if self.place is None or self.state == "recreated":
+            return 0
+        return self.beginning - self.place if self.state == "overtaken" else self.place - self.end
+
+    @property
+    def name(self) -> str:
+        """Return the name of its alert."""
+        return f"{self.role}.{self.topic.rpartition('.')[2]}-{self.partition}.log"
+
+    def __str__(self) -> str:
+        where = f"{self.topic}[{self.partition}]"
+        if self.state == "recreated":
+            return f"{where} is another topic than the one that the {self.role} read: it was deleted and made again"
+        if self.state == "overtaken":
+            return (
+                f"retention has overtaken the {self.role}, or records were deleted: {where} begins at "
+                f"{self.beginning}, after its place {self.place}; the {self.gone} offsets between were never read"
+            )
+        return (
+            f"{where} was truncated: it ends at {self.end}, before the place {self.place} of the {self.role}; "
+            f"the {self.gone} offsets between were read and are gone"
+        )
+
+
+def way(role: str, stream: str = "STREAM") -> str:
+    """Return the command that goes on."""
+    return _WAYS[role].format(stream=stream)
+
+
+def fault_of(role: str, at: tuple[str, int], place: int, beginning: int, end: int) -> LogFault | None:
+    """Return what is wrong with a place in a log of the same topic, `None` where nothing is.
+
+    >>> print(fault_of("learner", ("s.examples", 0), place=1200, beginning=5000, end=9000).gone)
+    3800
+    """
+    if place < beginning:
+        return LogFault(role, "overtaken", *at, place, beginning, end)
+    if place > end:
+        return LogFault(role, "truncated", *at, place, beginning, end)
+    return None
+
+
+class LogRefused(Refused):
+    """The log is not the one that the role left; nothing was read.
+
+    Attributes
+    ----------
+    faults
+        One for each partition of which it is so.
+    """
+
+    def __init__(self, faults: Sequence[LogFault], ways: str) -> None:
+        super().__init__(f"{'; '.join(map(str, faults))}. {ways}")
+        self.faults = tuple(faults)
