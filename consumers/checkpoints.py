@@ -24,6 +24,7 @@ from model_store import (
     VersionId,
     WrongLibraries,
     dumps,
+    loads,
 )
 from model_store import (
     Refused as StoreRefused,
@@ -34,6 +35,9 @@ NewEpoch = Literal["fresh", "replay", "keep"]
 _LARGEST_SHARE: Final = 0.05  # of the learner's time that checkpoints may take
 MODEL_FILE: Final = "model"
 STATE_FILE: Final = "state"
+EDITS_FILE: Final = "edits"
+REBUILD: Final = "rebuild"  # the reason of a version made anew
+REBUILD_START: Final = "rebuild-start"  # of the first one of its epoch
 PROBE: Final = "probe"
 LANES: Final = "lanes"
 _PROBE_EVENTS: Final = 8
@@ -151,9 +155,22 @@ class Checkpoints:
     # --- writing -----------------------------------------------------------------------------------
 
     def write(
-        self, learning: Learning, epoch: int, offset: int, log: Log, parent: VersionId | None, reason: str, now_ms: int
+        self,
+        learning: Learning,
+        epoch: int,
+        offset: int,
+        log: Log,
+        parent: VersionId | None,
+        reason: str,
+        now_ms: int,
+        edits: bytes | None = None,
     ) -> Manifest:
         """Publish the model as it is now, or adopt the version if exactly this one is there.
+
+        Parameters
+        ----------
+        edits
+            Only with the first version of an epoch that was made anew: see `consumers.edits`.
 
         Raises
         ------
@@ -162,11 +179,14 @@ class Checkpoints:
         StoreUnavailable
             Where the store cannot take it; nothing half-written is visible.
         """
-        model, state = dumps(learning.model.model), dumps(learning.dump())
+        model, state = self.freeze(learning)
         sizes = {"model_bytes": len(model), "state_bytes": len(state)}
+        files = {MODEL_FILE: model, STATE_FILE: state}
+        if edits is not None:
+            files[EDITS_FILE] = edits
         draft = self._draft(learning, epoch, offset, log, parent, reason, now_ms, sizes)
         try:
-            written = self._store.publish(draft, {MODEL_FILE: model, STATE_FILE: state})
+            written = self._store.publish(draft, files)
         except AlreadyExists as error:
             there = error.manifest
             same = there is not None and (there.chain, there.fingerprint) == (draft.chain, draft.fingerprint)
@@ -234,15 +254,26 @@ class Checkpoints:
 
     # --- going on ----------------------------------------------------------------------------------
 
-    def resume(self, log: Log, new_epoch: NewEpoch | None, say: Callable[[str], None]) -> Resumed:
+    def resume(
+        self,
+        log: Log,
+        new_epoch: NewEpoch | None,
+        say: Callable[[str], None],
+        adopted: VersionId | None = None,
+    ) -> Resumed:
         """Return where to go on: the newest good version, or the beginning of an epoch.
+
+        Parameters
+        ----------
+        adopted
+            The version made anew that somebody has decided to go on from; any other of those is passed over.
 
         Raises
         ------
         Refused
             Where definition, contract or log have changed and no `new_epoch` says what to do about it.
         """
-        newest = self._newest_good(say)
+        newest = self._newest_good(say, log, adopted)
         if newest is None and (there := self._store.versions(self._definition.model)):
             # A new epoch 1 would take names that are taken, by versions that a key put back would make good.
             if new_epoch != "replay":
@@ -250,7 +281,7 @@ class Checkpoints:
                     f"none of the {len(there)} versions of {self._definition.model} can be used: put back the key "
                     "that signed them, or start the learner once with --new-epoch replay"
                 )
-            epoch = there[-1].epoch + 1
+            epoch = self.next_epoch()
             note = f"epoch {epoch} begins: a new model learns the log from {log.beginning}"
             return Resumed(Learning(self._rules), epoch, log.beginning, None, None, note)
         if newest is None:
@@ -269,30 +300,46 @@ class Checkpoints:
         note = "--new-epoch is not needed: nothing has changed" if new_epoch else ""
         parent = newest.parent
         return Resumed(
-            learning, newest.version.epoch, newest.offset, newest, parent, note, self._overtakes(parent, log)
+            learning, newest.version.epoch, newest.offset, newest, parent, note, self._overtakes(newest, log)
         )
 
-    def _overtakes(self, parent: VersionId | None, log: Log) -> int:
-        """Return the offset from which a version is newer than the one its epoch goes on from."""
-        if parent is None:
+    def next_epoch(self) -> int:
+        """Return the number of the next epoch: no version of it is there, good or bad, adopted or not."""
+        there = self._store.versions(self._definition.model)
+        return there[-1].epoch + 1 if there else 1
+
+    def _overtakes(self, version: Manifest, log: Log) -> int:
+        """Return the offset from which a version is newer than the one its epoch goes on from.
+
+        One made anew is to serve at once, however far it is: what it was made from is known to be worse.
+        """
+        if version.parent is None:
             return 0
         try:
-            before = self._store.manifest(parent)
+            first = self._store.manifest(self._store.versions(version.version.model, version.version.epoch)[0])
+            if first.reason == REBUILD_START:
+                return 0
+            before = self._store.manifest(version.parent)
         except StoreError:
             return 0  # it is gone, and so cannot be what serves
         return before.offset if before.topic_id == log.topic_id else 0
 
-    def _newest_good(self, say: Callable[[str], None]) -> Manifest | None:
-        """Return the newest version whose files are what its signature says."""
+    def _newest_good(self, say: Callable[[str], None], log: Log, adopted: VersionId | None) -> Manifest | None:
+        """Return the newest version whose files are what its signature says, of those that were learned live."""
         for version in reversed(self._store.versions(self._definition.model)):
             try:
                 manifest = self._store.manifest(version)
+                if manifest.reason in (REBUILD, REBUILD_START) and version != adopted:
+                    continue
                 self._store.read(manifest, STATE_FILE)
                 self._store.read(manifest, MODEL_FILE)
             except WrongLibraries as error:
                 raise Refused(str(error)) from error
             except (StoreRefused, NotFound, Damaged) as error:
                 say(f"version {version} cannot be used and is passed over: {error}")
+                continue
+            if version == adopted and (changed := self._changes(manifest, log)):
+                say(f"version {version} was adopted and does not fit: {'; '.join(changed)}. It is passed over")
                 continue
             return manifest
         return None
@@ -319,6 +366,21 @@ class Checkpoints:
             )
         return changed
 
+    def fresh(self) -> Learning:
+        """Return a learner that has learned nothing, with a model from the stream file."""
+        return Learning(self._rules)
+
+    def freeze(self, learning: Learning) -> tuple[bytes, bytes]:
+        """Return model and state as the store keeps them."""
+        return dumps(learning.model.model), dumps(learning.dump())
+
+    def thaw(self, frozen: tuple[bytes, bytes]) -> Learning:
+        """Return what `freeze` was given, in this process only: nothing is checked but what may be named."""
+        model, state = (loads(each, extra=self._definition.allowed) for each in frozen)
+        learning = Learning(self._rules, model)
+        learning.restore(state)
+        return learning
+
     def load(self, manifest: Manifest) -> Learning:
         """Return a version as the learner that it was, after all checks."""
         allowed = self._definition.allowed
@@ -337,7 +399,7 @@ class Checkpoints:
         return learning
 
     def _begin_epoch(self, newest: Manifest, log: Log, how: NewEpoch) -> Resumed:
-        epoch, parent = newest.version.epoch + 1, newest.version
+        epoch, parent = self.next_epoch(), newest.version
         same_log = newest.topic_id == log.topic_id and log.beginning <= newest.offset <= log.end
         if how == "replay" or (how == "fresh" and not same_log):
             note = f"epoch {epoch} begins: a new model learns the log from {log.beginning}"

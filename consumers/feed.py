@@ -22,7 +22,7 @@ from model_store import BadSignature, InvalidVersion, ModelStore, Refused, Store
 from model_store.breath import Breather, no_breath
 from schemas.cluster import Cluster
 from schemas.codec import CodecError
-from schemas.events import Features, Learning, Published, Serving, read_model_update
+from schemas.events import Adopted, Features, Learning, Published, Serving, read_model_update
 from schemas.target import Task
 
 _POLL_MS: Final = 200
@@ -54,6 +54,7 @@ class Known:
     def __init__(self) -> None:
         self._serving: dict[int, Serving] = {}
         self._learning: dict[int, Learning] = {}
+        self._adopted: dict[int, VersionId] = {}
         self._announced: dict[tuple[str, int], dict[Announced, None]] = {}
 
     def take(self, key: bytes | None, value: bytes | None) -> bool:
@@ -75,6 +76,8 @@ class Known:
             elif isinstance(state, Serving):
                 _named(state)
                 self._serving[state.shard] = state
+            elif isinstance(state, Adopted):
+                self._adopted[state.shard] = VersionId(state.model, state.epoch, state.examples)
             else:
                 self._learning[state.shard] = state
         except (CodecError, InvalidVersion) as error:
@@ -94,6 +97,10 @@ class Known:
     def learning(self, shard: int) -> Learning | None:
         """Return the last decision on learning."""
         return self._learning.get(shard)
+
+    def adopted(self, shard: int) -> VersionId | None:
+        """Return the version made anew that the learner was last told to go on from."""
+        return self._adopted.get(shard)
 
     def decided(self, shard: int) -> VersionId | None:
         """Return the version that is to serve by decision, `None` where it is to be the newest."""
@@ -229,6 +236,7 @@ class VersionFeed:
         self._say = say
         self._clock = clock
         self._serving: ServedVersion | None = None
+        self._by_decision = False  # whether what serves was named, and so need not be the newest
         self._refused: set[tuple[VersionId, str | None]] = set()
         self._retries: dict[tuple[VersionId, str | None], _Retry] = {}
 
@@ -247,6 +255,7 @@ class VersionFeed:
             except BaseException as error:  # noqa: BLE001 - River's compiled parts panic with no `Exception`
                 self._failed(version, sha256, error)
             else:
+                self._by_decision = sha256 is None
                 self._retries.clear()
                 return
 
@@ -260,7 +269,9 @@ class VersionFeed:
             return
         for announced in known.announced(self._definition.model, self._shard):
             version = announced.version
-            if serving is None or serving.model != version.model or serving < version:
+            if version == serving:
+                self._by_decision = False
+            if serving is None or serving.model != version.model or serving < version or self._by_decision:
                 yield version, announced.sha256
 
     def _version(self) -> VersionId | None:
@@ -328,6 +339,7 @@ class PauseSwitch:
         self._shard = shard
         self._say = say
         self._paused = False
+        self._adopted: VersionId | None = None
         self._protected: frozenset[VersionId] = frozenset()
 
     def follow(self, known: Known) -> None:
@@ -337,6 +349,8 @@ class PauseSwitch:
         if paused != self._paused:
             self._say("learning is paused" if paused else "learning goes on")
         self._paused = paused
+        adopted = known.adopted(self._shard)
+        self._adopted = adopted if adopted is not None and adopted.model == self._model else None
         decided = known.decided(self._shard)
         announced = known.announced(self._model, self._shard)
         self._protected = frozenset({decided} if decided else (one.version for one in announced[:1]))
@@ -344,6 +358,10 @@ class PauseSwitch:
     def is_paused(self) -> bool:
         """Tell whether learning is paused."""
         return self._paused
+
+    def adopted(self) -> VersionId | None:
+        """Return the version made anew that learning is to go on from, if somebody has decided so."""
+        return self._adopted
 
     def protected(self) -> set[VersionId]:
         """Return the versions that serve: retention keeps them."""

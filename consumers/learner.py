@@ -17,7 +17,7 @@ from consumers.dead_letters import dead_letter
 from consumers.failures import Doubt, Refused
 from consumers.lanes import LaneFault
 from consumers.learning import Learning, Poison, Unfit
-from consumers.processor import Assignment, Batch, Output, Partition, Place, Positions, Record, Start
+from consumers.processor import Anew, Assignment, Batch, Output, Partition, Place, Positions, Record, Start
 from consumers.river_model import ModelError
 from model_store import Manifest, StoreError, StoreUnavailable, VersionId
 from schemas.codec import CodecError
@@ -48,6 +48,9 @@ class Control(Protocol):
 
     def is_paused(self) -> bool:
         """Tell whether learning is paused."""
+
+    def adopted(self) -> VersionId | None:
+        """Return the version made anew that learning is to go on from, if somebody has decided so."""
 
     def protected(self) -> set[VersionId]:
         """Return the versions that serve: retention keeps them."""
@@ -95,6 +98,7 @@ class Learner:
         self._last_began = 0.0
         self._last_cost = 0.0
         self._written = self._left_out = 0
+        self._unadoptable: VersionId | None = None
 
     @property
     def topics(self) -> Sequence[str]:
@@ -120,8 +124,11 @@ class Learner:
             assignment.beginnings[self._partition],
             assignment.ends[self._partition],
         )
-        resumed = self._checkpoints.resume(self._log, self._settings.new_epoch, self._say)
+        adopted = self._control.adopted()
+        resumed = self._checkpoints.resume(self._log, self._settings.new_epoch, self._say, adopted)
         self._resumed = resumed
+        if adopted is not None and adopted.epoch > resumed.epoch:
+            self._unadoptable = adopted  # why was said; asked for again, it would be the same
         if resumed.note:
             self._say(resumed.note)
         self._read = self._from = resumed.offset
@@ -264,12 +271,25 @@ class Learner:
         if self._resumed is None or self._newest is None:
             return []
         self._now_ms = now_ms
+        self._look_for_another_model()
         began = time.monotonic()
         new = self._learning.learned - self._newest.examples
         if self._settings.pace.due(began - self._last_began, self._last_cost, new):
             self._checkpoint("interval", now_ms)
             self._last_began, self._last_cost = began, time.monotonic() - began
         return [*self._posted(), *self._announcement(now_ms)]
+
+    def _look_for_another_model(self) -> None:
+        """Go on from a version made anew once somebody has decided so: from its own place in the log.
+
+        What was learned since the last version of this epoch is given up; the log has it.
+        """
+        assert self._resumed is not None  # noqa: S101
+        adopted = self._control.adopted()
+        if adopted is None or adopted.epoch <= self._resumed.epoch or adopted == self._unadoptable:
+            return
+        self._say(f"version {adopted} is adopted: learning goes on from it")
+        raise Anew
 
     def _checkpoint(self, reason: str, now_ms: int) -> None:
         try:

@@ -68,7 +68,7 @@ class LearningRules:
     learn_from_events: bool = False
 
 
-Applied = Literal["learned", "measured", "correction", "repeat", "skipped"]
+Applied = Literal["learned", "measured", "correction", "repeat", "skipped", "left_out"]
 
 
 class Learning:
@@ -97,13 +97,16 @@ class Learning:
         """Take in the next example of the log: `take`, for those who have the whole of it."""
         return self.take(entry_of(example), offset, guilty)
 
-    def take(self, entry: Entry, offset: int, guilty: bool = False) -> Applied:
+    def take(self, entry: Entry, offset: int, guilty: bool = False, left_out: bool = False) -> Applied:
         """Take in the next entry of the log.
 
         Parameters
         ----------
         guilty
             The example is known to break the model: take note of it and leave the model alone.
+        left_out
+            A version made anew is to be as if this example had never been. Where it stood is known by the epoch's
+            edits, so its place is not noted.
 
         Raises
         ------
@@ -119,6 +122,9 @@ class Learning:
         if entry.correction:
             self._link(entry, learned=False)
             return self._count("correction")
+        if left_out:
+            self._link(entry, learned=False)
+            return self._count("left_out")
         if guilty:
             return self._skip(entry, offset)
         rules = self._rules

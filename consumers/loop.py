@@ -23,7 +23,7 @@ from kafka.structs import MemberState
 from consumers.failures import Doubt, Refused
 from consumers.membership import Membership, close_consumer
 from consumers.pauses import pause, resume
-from consumers.processor import Batch, Output, Partition, Place, Positions, Processor
+from consumers.processor import Anew, Batch, Output, Partition, Place, Positions, Processor
 from consumers.takeover import Interrupted, Takeover
 from consumers.transaction import TransactionLimits, Transactions, failure_of
 from consumers.watchdog import ProgressWatch, TurnWatch
@@ -193,17 +193,24 @@ class Loop:
             return
         if not self._partitions:
             return
-        if batch:
-            began = time.monotonic()
-            outputs = self._processor.process(batch)
-            self._learn_pace(batch, time.monotonic() - began)
-        else:
-            outputs = []
-        outputs += self._processor.tick(time.time_ns() // 1_000_000)
+        try:
+            outputs = self._hand_over(batch)
+        except Anew:
+            self._rebalances.happened.set()  # the same partitions, by the same door as after a rebalance
+            return
         self._read = self._positions(consumer)
         self._commit(transactions, outputs)
         self._apply_pauses(consumer)
         self._check_progress(consumer)
+
+    def _hand_over(self, batch: Batch) -> list[Output]:
+        """Return what the processor wants sent for these records and for the time that has passed."""
+        outputs: list[Output] = []
+        if batch:
+            began = time.monotonic()
+            outputs = self._processor.process(batch)
+            self._learn_pace(batch, time.monotonic() - began)
+        return outputs + self._processor.tick(time.time_ns() // 1_000_000)
 
     def _poll(self, consumer: KafkaConsumer) -> Batch:
         polled: Batch = {}

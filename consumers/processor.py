@@ -11,6 +11,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias
 
 
+class Anew(Exception):  # noqa: N818
+    """Raised by a processor that must take its partitions over anew; nothing of the turn goes out."""
+
+
 class Partition(NamedTuple):
     """One partition of a topic; equal to, and hashed like, kafka-python's TopicPartition."""
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from consumers.checkpoints import Checkpoints, cpu_name
+from consumers.edits import NO_EDITS, Editor
 from consumers.learning import Learning, Unfit
 from consumers.processor import Record
 from model_store import Manifest, VersionId
 from schemas.codec import CodecError
-from schemas.entries import EntryReader
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ def verify(
     base: Manifest,
     records: Iterable[Record],
     progress: Callable[[int], None] = lambda offset: None,
+    edited: Editor | None = None,
 ) -> Verified:
     """Load `base`, apply to it what the log has between the two, and compare with `target`.
 
@@ -54,6 +55,8 @@ def verify(
     ----------
     records
         Of the examples log, from `base.offset` up to `target.offset`, committed ones only.
+    edited
+        What reads them, where the epoch's history is not the log's own.
     progress
         Told the offset that has been read, now and then.
 
@@ -63,7 +66,7 @@ def verify(
         Where the base cannot be loaded, or a lane of the log is out of order.
     """
     learning = checkpoints.load(base)
-    replayed = replay(learning, records, frozenset(target.skipped), progress)
+    replayed = replay(learning, records, frozenset(target.skipped), progress, edited)
     same_machine = target.cpu == cpu_name()
     return Verified(
         target.version,
@@ -76,17 +79,22 @@ def verify(
 
 
 def replay(
-    learning: Learning, records: Iterable[Record], skipped: frozenset[int], progress: Callable[[int], None]
+    learning: Learning,
+    records: Iterable[Record],
+    skipped: frozenset[int],
+    progress: Callable[[int], None],
+    edited: Editor | None = None,
 ) -> int:
     """Apply entries of the log as a learner does, but those at `skipped` offsets; return how many there were."""
-    reader = EntryReader()
+    reader = edited or Editor(NO_EDITS, {})
     count = 0
     for record in records:
         count += 1
         if count % 500 == 0:
             progress(record.offset)
         try:
-            learning.take(reader.read(record.value or b""), record.offset, record.offset in skipped)
+            entry, left_out = reader.read(record)
+            learning.take(entry, record.offset, record.offset in skipped, left_out)
         except (CodecError, Unfit):
             continue  # as the learner passed over it: nothing of it reached the model
     return count

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 from kafka import TopicPartition
 
-from consumers.checkpoints import Checkpoints
+from consumers.checkpoints import EDITS_FILE, Checkpoints
+from consumers.edits import Editor, Edits, UnusableEdits, editor
+from consumers.processor import Record
 from consumers.verify import Verified, verify
 from millstream import readers
 from millstream.roles import definition_of, learning_rules
@@ -73,8 +75,22 @@ def verify_version(
                 "has taken what was learned between; name a later version with --from"
             )
         span = target.offset - start.offset
-        records = readers.between(consumer, TopicPartition(topic, 0), start.offset, target.offset)
-        return verify(checkpoints, target, start, records, lambda offset: progress(offset - start.offset, span))
+        place = TopicPartition(topic, 0)
+        edited = _edited(store, target, lambda end: readers.between(consumer, place, start.offset, end))
+        records = readers.between(consumer, place, start.offset, target.offset)
+        return verify(checkpoints, target, start, records, lambda offset: progress(offset - start.offset, span), edited)
+
+
+def _edited(store: ModelStore, target: Manifest, read: Callable[[int], Iterable[Record]]) -> Editor | None:
+    """Return what reads the history of an epoch that was made anew, `None` where it is the log's own."""
+    first = store.manifest(_first(store, target.version))
+    if EDITS_FILE not in first.files:
+        return None
+    try:
+        edits = Edits.decode(store.read(first, EDITS_FILE))
+    except UnusableEdits as error:
+        raise CannotVerify(f"version {first.version}: {error}") from error
+    return editor(edits, read(edits.until))
 
 
 def _newest(store: ModelStore, model: str) -> VersionId:

@@ -28,6 +28,7 @@ _FILES: Final = {
     "Example": "example",
     "Tick": "tick",
     "ModelUpdate": "model_update",
+    "Adoption": "adoption",
     "DeadLetter": "dead_letter",
     "Alert": "alert",
 }
@@ -182,7 +183,7 @@ def _what_instead(name: str, data: bytes) -> str:
         begins = data[:4].hex(" ")
         instead = "neither an Avro single object nor JSON" if name in _ALSO_JSON else "no Avro single object"
         return f"not an event of kind {name}: {len(data)} bytes that begin {begins}, {instead}"
-    for codec in (EVENT, PREDICTION, LABEL, EXAMPLE, TICK, MODEL_UPDATE, DEAD_LETTER, ALERT):
+    for codec in (EVENT, PREDICTION, LABEL, EXAMPLE, TICK, MODEL_UPDATE, ADOPTION, DEAD_LETTER, ALERT):
         if data.startswith(codec.header):
             return f"not an event of kind {name}: the message holds a {codec.name}"
     return f"not an event of kind {name}: unknown schema fingerprint {data[2:10].hex()}"
@@ -214,5 +215,6 @@ def _without_event(name: str) -> dict[str, Any]:
 EXAMPLE_REST: Final = Codec("ExampleRest", _without_event("Example"))
 TICK: Final = Codec("Tick")
 MODEL_UPDATE: Final = Codec("ModelUpdate")
+ADOPTION: Final = Codec("Adoption")
 DEAD_LETTER: Final = Codec("DeadLetter")
 ALERT: Final = Codec("Alert")

@@ -157,7 +157,22 @@ class Learning(msgspec.Struct, frozen=True, gc=False):
         return f"learning/{self.shard}"
 
 
-Decision: TypeAlias = Published | Serving | Learning
+class Adopted(msgspec.Struct, frozen=True, gc=False):
+    """The version made anew from the log that the learner is to go on from. Key `adopted/<shard>`."""
+
+    model: str
+    shard: int
+    epoch: int
+    examples: int
+    by: str
+    why: str
+
+    @property
+    def key(self) -> str:
+        return f"adopted/{self.shard}"
+
+
+Decision: TypeAlias = Published | Serving | Learning | Adopted
 
 
 class ModelUpdate(msgspec.Struct, frozen=True, gc=False):
@@ -167,6 +182,8 @@ class ModelUpdate(msgspec.Struct, frozen=True, gc=False):
     state: Decision
 
     def encode(self) -> bytes:
+        if isinstance(self.state, Adopted):  # a schema of its own: those of before stay as they were shipped
+            return codec.ADOPTION.encode({"at": self.at, **msgspec.structs.asdict(self.state)})
         name = f"millstream.{type(self.state).__name__}"
         return codec.MODEL_UPDATE.encode({"at": self.at, "state": (name, msgspec.structs.asdict(self.state))})
 
@@ -234,6 +251,7 @@ _json_label = msgspec.json.Decoder(_JsonLabel)
 _EVENT_HEADER = codec.EVENT.header
 _LABEL_HEADER = codec.LABEL.header
 _EXAMPLE_HEADER = codec.EXAMPLE.header
+_ADOPTION_HEADER = codec.ADOPTION.header
 _event_shapes = Shapes()
 _example_shapes = Shapes()
 _decode_event = codec.EVENT.decode_body
@@ -345,6 +363,9 @@ def _read_quickly(data: bytes, shapes: Shapes) -> tuple[Event, int] | None:
 
 def read_model_update(data: bytes) -> ModelUpdate:
     """Read a record of the models topic. CodecError where it is none."""
+    if data.startswith(_ADOPTION_HEADER):
+        fields = codec.ADOPTION.decode(data)
+        return ModelUpdate(fields.pop("at"), Adopted(**fields))
     fields = codec.MODEL_UPDATE.decode(data)
     state = fields["state"]
     # The three records of the union have no set of field names in common.

@@ -13,7 +13,20 @@ from typing import Any, Final
 
 import cyclopts
 
-from millstream.cli import broker, models, publish, read, roles, run_all, status, streams, topics, trace, versions
+from millstream.cli import (
+    broker,
+    models,
+    publish,
+    read,
+    rebuild,
+    roles,
+    run_all,
+    status,
+    streams,
+    topics,
+    trace,
+    versions,
+)
 from millstream.settings import SettingsError, read_config
 
 _PACKAGES: Final = frozenset({"schemas", "model_store", "producers", "consumers", "millstream", "streams"})
@@ -44,7 +57,7 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
     )
     for part in (run_all, roles, streams, publish, read, trace, models, status, topics, broker):
         part.register(app)
-    _ = versions  # adds itself to `models`
+    _ = versions, rebuild  # add themselves to `models`
     return app
 
 

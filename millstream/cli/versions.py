@@ -40,8 +40,8 @@ def verify(
 
     settings, loaded = where.settings(), load_stream(stream)
     names, store = settings.names(loaded.stream.name), store_of(settings)
-    wanted = None if version is None else _parsed(version, names.stream)
-    base = None if from_ is None else _parsed(from_, names.stream)
+    wanted = None if version is None else parsed(version, names.stream)
+    base = None if from_ is None else parsed(from_, names.stream)
     with Bar("offsets") as bar, filling_in(stream):
         found = verify_version(loaded, settings.cluster(), names, store, wanted, base, bar.show)
     said: dict[str, Any] = {
@@ -75,7 +75,7 @@ def pin(stream: StreamName, version: VersionName, /, *, why: Why = "", where: Wh
 
     Example: millstream models pin phishing 1/1000 --why "labels look wrong since"
     """
-    _serve(stream, _parsed(version, _stream_name(stream, where)), why, where, json)
+    _serve(stream, parsed(version, _stream_name(stream, where)), why, where, json)
 
 
 @app.command
@@ -108,7 +108,7 @@ def rollback(
     settings = where.settings()
     name = _stream_name(stream, where)
     if version is not None:
-        _serve(stream, _parsed(version, name), why, where, json)
+        _serve(stream, parsed(version, name), why, where, json)
         return
     cluster, names = settings.cluster(), settings.names(name)
     with filling_in(stream):
@@ -167,7 +167,8 @@ def _stream_name(stream: str, where: Where) -> str:
     return name
 
 
-def _parsed(version: str, model: str) -> VersionId:
+def parsed(version: str, model: str) -> VersionId:
+    """Return a version as typed; UsageError where it is none."""
     from model_store import InvalidVersion, VersionId
 
     try:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from consumers.processor import Assignment, Output, Partition, Place, Processor
+from consumers.processor import Anew, Assignment, Output, Partition, Place, Processor
 
 
 class LoggedRecord(NamedTuple):
@@ -126,9 +126,13 @@ class SimulatedLoop:
                 batch[partition] = found
                 self._read[partition] = start + len(found)
         self._die_if("polled")
-        outputs = processor.process(batch) if batch else []
-        self._die_if("processed")
-        outputs += processor.tick(log.now)
+        try:
+            outputs = processor.process(batch) if batch else []
+            self._die_if("processed")
+            outputs += processor.tick(log.now)
+        except Anew:
+            self._settle()
+            return
         places = processor.places(dict(self._read))
         self._die_if("before the commit")
         log.commit(self._group, outputs, places)

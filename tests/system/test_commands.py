@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from river import datasets
+from system.commands import lines, millstream, running, told, until_learned, until_served
 from system.oracle import Stream, assert_once, assert_versions_are_functions_of_the_log, examples, predictions
 
 from schemas.events import Prediction
@@ -24,29 +21,6 @@ _SECONDS = 120
 @pytest.fixture
 def stream(bootstrap: str, prefix: str, tmp_path: Path) -> Stream:
     return Stream("phishing", bootstrap, prefix, tmp_path / "home")
-
-
-def millstream(stream: Stream, *words: str, code: int = 0) -> str:
-    """Run a command to its end and return what it printed; its error where that is what is expected."""
-    done = subprocess.run(
-        [sys.executable, "-m", "millstream", *words],
-        env=stream.environment(),
-        capture_output=True,
-        text=True,
-        timeout=_SECONDS,
-        check=False,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stderr if code else done.stdout
-
-
-def told(stream: Stream, *words: str) -> Any:
-    return json.loads(millstream(stream, *words, "--json"))
-
-
-def lines(stream: Stream, *words: str) -> list[Any]:
-    return [json.loads(line) for line in millstream(stream, *words, "--json").splitlines()]
 
 
 def test_the_demo_ends_by_itself_and_leaves_all_for_the_other_commands(stream: Stream) -> None:
@@ -138,41 +112,3 @@ def decide_what_serves(stream: Stream) -> None:
     until_served(stream, f"1/{rolled_back['examples']}")
     millstream(stream, "models", "unpin", "phishing")
     until_served(stream, "1/201")
-
-
-def until_served(stream: Stream, version: str) -> None:
-    deadline = time.monotonic() + _SECONDS
-    while (served := told(stream, "status", "phishing")["model"]["served"]) != version:
-        assert time.monotonic() < deadline, f"{version} is to serve, not {served}"
-
-
-class running:  # noqa: N801 - read as a verb
-    """`millstream run` in the background, ended as a user ends it."""
-
-    def __init__(self, stream: Stream, log: Path) -> None:
-        self.log = log
-        with log.open("w") as file:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "millstream", "run", "phishing"],
-                env=stream.environment(),
-                stdout=file,
-                stderr=subprocess.STDOUT,
-            )
-
-    def __enter__(self) -> subprocess.Popen[bytes]:
-        deadline = time.monotonic() + _SECONDS
-        while "| ready: " not in self.log.read_text():
-            assert time.monotonic() < deadline, self.log.read_text()
-            assert self.process.poll() is None, self.log.read_text()
-            time.sleep(0.1)
-        return self.process
-
-    def __exit__(self, *error: object) -> None:
-        self.process.terminate()
-        self.process.wait(30)
-
-
-def until_learned(stream: Stream, count: int) -> None:
-    deadline = time.monotonic() + _SECONDS
-    while told(stream, "models", "list", "phishing")[-1]["examples"] < count:
-        assert time.monotonic() < deadline, f"{count} examples are not learned"

@@ -13,6 +13,7 @@ import pytest
 from millstream.cli import app as cli
 from millstream.cli.common import Where
 from millstream.duration import InvalidDuration
+from millstream.moment import InvalidMoment, moment
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -198,3 +199,32 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
         ["/bin/sh", "-c", command], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert ran.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--to", "0"), "at least 1 example"),
+        (("--labels-from", "yesterday"), "'yesterday' is no point in time: write 2026-05-01T12:00"),
+        (("--labels-from", "1h", "--labels-to", "2h"), "is not before --labels-to 2h"),
+        (("--without", "nobody.txt"), "--without nobody.txt cannot be read"),
+        (("--where", "customer"), "--where 'customer': write feature=value"),
+        (("--from", "new"), "'new' is no version"),
+        (("--source", "me"), "--source"),
+    ],
+)
+def test_what_a_history_is_to_be_without_is_refused_by_name(run: Run, words: tuple[str, ...], said: str) -> None:
+    code, out, err = run("models", "rebuild", "phishing", *words, "--bootstrap", "127.0.0.1:1")
+    assert (code, out) == (2, "")
+    assert said in err
+    assert len(err.splitlines()) == 1
+
+
+def test_points_in_time_are_those_that_were_written() -> None:
+    noon = moment("2026-05-01T12:00")
+    assert moment("6:30", now_ms=noon) == moment("2026-05-01T06:30")
+    assert moment("90m", now_ms=noon) == moment("2026-05-01T10:30")
+    assert moment("2026-05-01T10:00Z") == moment("2026-05-01T12:00+02:00") == moment("1777629600000")
+    for wrong in ("", "noon", "25:00", "2026-13-01", "-6h", "12"):
+        with pytest.raises(InvalidMoment):
+            moment(wrong)

@@ -17,7 +17,7 @@ from store_parts import OTHER, SIGNER, draft, publish, store_on, version
 from consumers.checkpoints import Definition
 from consumers.feed import Known, ModelsTopic, PauseSwitch, VersionFeed
 from model_store import MemoryBackend, StoreUnavailable, Trust, VersionId, dumps
-from schemas.events import Decision, Label, Learning, ModelUpdate, Published, Serving
+from schemas.events import Adopted, Decision, Label, Learning, ModelUpdate, Published, Serving
 
 GOOD = [version(1, 0), version(1, 10), version(1, 20), version(2, 0), version(2, 10)]
 
@@ -107,6 +107,25 @@ def test_a_predictor_that_starts_behind_a_replay_of_old_announcements_serves_the
 def test_an_older_epoch_with_more_examples_is_older(backend: MemoryBackend, predictors: Predictors) -> None:
     assert predictors.take(published(backend, version(2, 0))) == version(2, 0)
     assert predictors.take(published(backend, version(1, 20))) == version(2, 0)
+
+
+def test_after_the_decision_for_a_version_that_nobody_announced_the_newest_announced_serves(
+    backend: MemoryBackend, predictors: Predictors
+) -> None:
+    """As one that was made anew, looked at by serving it, and not adopted."""
+    predictors.take(published(backend, version(1, 10)), published(backend, version(1, 20)))
+    assert predictors.take(serving(2, 10)) == version(2, 10)
+    assert predictors.take(serving(None, None)) == version(1, 20)
+    assert predictors.take(published(backend, version(1, 10))) == version(1, 20)
+
+
+def test_what_is_adopted_is_kept_for_the_learner_of_that_model_alone() -> None:
+    known, switch, other = Known(), PauseSwitch("m"), PauseSwitch("another")
+    state = Adopted("m", 0, 2, 10, "me", "test")
+    assert known.take(*record(state)[:2])
+    switch.follow(known)
+    other.follow(known)
+    assert (switch.adopted(), other.adopted()) == (version(2, 10), None)
 
 
 def test_a_tombstone_withdraws_nothing(backend: MemoryBackend, predictors: Predictors) -> None:

@@ -1,0 +1,262 @@
+"""`millstream models rebuild` and `adopt`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from millstream.cli.common import (
+    HERE,
+    Json,
+    StreamName,
+    UsageError,
+    Where,
+    cell,
+    filling_in,
+    print_fields,
+    print_json,
+    print_table,
+)
+from millstream.cli.models import Why, app
+from millstream.cli.progress import Bar
+from millstream.cli.versions import VersionName, parsed
+
+if TYPE_CHECKING:
+    from consumers.edits import Edits
+    from consumers.rebuild import Rebuilt
+    from millstream.rebuild import Difference
+    from model_store import VersionId
+
+
+@Parameter(name="*", group="What is as if it had never been")
+@dataclass(frozen=True)
+class History:
+    """How the history to learn differs from the log. Leaving out one way or another is enough."""
+
+    without: Path | None = None
+    """Leave out these events: a file of ids, one a line."""
+
+    where: Annotated[tuple[str, ...], Parameter(name="--where", negative="")] = ()
+    """Leave out events with FEATURE=VALUE; of several, those with all."""
+
+    labels_from: str | None = None
+    """Leave out what labels taught that came from then on: 2026-05-01T12:00, 06:00, 6h (ago), or ms."""
+
+    labels_to: str | None = None
+    """... and before then [default: now]."""
+
+    source: Literal["system", "human", "import", "timeout"] | None = None
+    """... and only those of this source."""
+
+    with_corrections: Annotated[bool, Parameter(negative="")] = False
+    """Learn what was corrected as it was corrected."""
+
+    def edits(self) -> Edits:
+        """Return what is asked for. UsageError where it cannot be."""
+        from consumers.edits import Edits, digest
+
+        moments = (self.labels_from, self.labels_to)
+        begin, end = (None if each is None else _moment(each) for each in moments)
+        if begin is not None and end is not None and begin >= end:
+            raise UsageError(f"--labels-from {moments[0]} is not before --labels-to {moments[1]}: nothing is left out")
+        return Edits(
+            until=0,
+            without=sorted({digest(each) for each in _ids(self.without)}),
+            where=dict(map(_feature, self.where)),
+            labels_from=begin,
+            labels_to=end,
+            source=self.source,
+            corrections=self.with_corrections,
+        )
+
+
+_AS_IT_WAS = History()
+
+
+@app.command
+def rebuild(
+    stream: StreamName,
+    /,
+    *,
+    to: Annotated[int | None, Parameter(help="Examples to have learned [default: all on the log].")] = None,
+    from_: Annotated[
+        str | None,
+        Parameter(name="--from", help="The version to go on from [default: one that has learned nothing]."),
+    ] = None,
+    history: History = _AS_IT_WAS,
+    adopt: Annotated[bool, Parameter(negative="", help="Have the learner go on from it at once.")] = False,
+    why: Why = "",
+    where: Where = HERE,
+    json: Json = False,
+) -> None:
+    """Make a version anew from the log, in an epoch of its own, and show how it differs from what serves.
+
+    The log stays as it is; the learner goes on undisturbed; nothing serves the new version before it is adopted
+    or pinned. The times of labels are those at which the broker took them.
+
+    Example: millstream models rebuild fraud --labels-from 6h --source system --adopt --why "inverted labels"
+    """
+    from millstream.load import load_stream
+    from millstream.rebuild import Wish, Workshop
+    from millstream.rebuild import adopt as decide
+    from model_store import open_store
+
+    if to is not None and to < 1:
+        raise UsageError(f"--to {to}: a version made anew has learned at least 1 example")
+    edits = history.edits()
+    settings, loaded = where.settings(), load_stream(stream)
+    names, cluster = settings.names(loaded.stream.name), settings.cluster()
+    base = None if from_ is None else parsed(from_, names.stream)
+    store = open_store(settings.models, settings.keys, sign=True)
+    with filling_in(stream), Workshop(loaded, cluster, names, store, _say) as workshop:
+        with Bar("offsets") as bar:
+            made = workshop.rebuild(Wish(edits, base, to), bar.show)
+        serving = _served(cluster, names)
+        difference = None if serving is None else workshop.compare(made.made, serving)
+        if adopt:
+            workshop.insist_on_adoptable(made.made.version)
+            decide(cluster, names, made.made.version, why)
+    if json:
+        print_json(_plain(made, difference, adopt))
+    else:
+        _show(made, difference, stream, adopted=adopt)
+
+
+@app.command(name="adopt")
+def adopt_(
+    stream: StreamName, version: VersionName, /, *, why: Why = "", where: Where = HERE, json: Json = False
+) -> None:
+    """Have the learner go on from a version made anew, at its place in the log; predictors follow it.
+
+    Example: millstream models adopt fraud 2/81200 --why "without the inverted labels"
+    """
+    import msgspec
+
+    from millstream.load import load_stream
+    from millstream.rebuild import Workshop
+    from millstream.rebuild import adopt as decide
+    from model_store import open_store
+
+    settings, loaded = where.settings(), load_stream(stream)
+    names, cluster = settings.names(loaded.stream.name), settings.cluster()
+    wanted = parsed(version, names.stream)
+    store = open_store(settings.models, settings.keys, sign=False)
+    with filling_in(stream), Workshop(loaded, cluster, names, store, _say) as workshop:
+        workshop.insist_on_adoptable(wanted)
+        update = decide(cluster, names, wanted, why)
+    if json:
+        print_json({"stream": names.stream, "at": update.at, **msgspec.structs.asdict(update.state)})
+    else:
+        print(_adopted(wanted))
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _moment(text: str) -> int:
+    from millstream.moment import InvalidMoment, moment
+
+    try:
+        return moment(text)
+    except InvalidMoment as error:
+        raise UsageError(str(error)) from error
+
+
+def _ids(path: Path | None) -> list[str]:
+    if path is None:
+        return []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--without {path} cannot be read: {error}") from error
+    found = [line.strip() for line in lines if line.strip()]
+    if not found:
+        raise UsageError(f"--without {path} names no event: write one id a line")
+    return found
+
+
+def _feature(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not sign or not name:
+        raise UsageError(f"--where {text!r}: write feature=value, such as customer=17")
+    return name, value
+
+
+def _served(cluster: Any, names: Any) -> VersionId | None:
+    from millstream.observe import Observer
+    from millstream.status import served
+    from model_store import VersionId
+
+    with Observer(cluster, names) as observer:
+        found = served(observer.look()).served
+    return None if found is None else VersionId.parse(found, names.stream)
+
+
+def _plain(made: Rebuilt, difference: Difference | None, adopted: bool) -> dict[str, Any]:
+    plain: dict[str, Any] = {
+        "version": str(made.made.version),
+        "first": str(made.first.version),
+        "parent": None if made.made.parent is None else str(made.made.parent),
+        "offset": made.made.offset,
+        "learned": made.learned,
+        "left_out": made.left_out,
+        "skipped": made.skipped,
+        "adopted": adopted,
+        "difference": None,
+    }
+    if difference is not None:
+        plain["difference"] = {
+            "serving": str(difference.serving),
+            "metrics": {
+                name: {"serving": old, "made": new, "difference": None if None in (old, new) else new - old}  # type: ignore[operator]
+                for name, (old, new) in difference.metrics.items()
+            },
+            "compared": difference.compared,
+            "equal": difference.equal,
+            "largest": difference.largest,
+            "why": difference.why,
+        }
+    return plain
+
+
+def _show(made: Rebuilt, difference: Difference | None, stream: str, *, adopted: bool) -> None:
+    version = made.made.version
+    print_fields(
+        {
+            "version": version,
+            "learned": made.learned,
+            "left out": made.left_out,
+            "skipped": made.skipped,
+            "stands at offset": made.made.offset,
+        }
+    )
+    if difference is not None:
+        rows = [
+            (name, old, new, None if old is None or new is None else new - old)
+            for name, (old, new) in difference.metrics.items()
+        ]
+        print_table(("metric, over all learned", f"{difference.serving} serves", f"{version} anew", "difference"), rows)
+        if difference.why:
+            print(f"answers were not compared: {difference.why}")
+        elif difference.compared:
+            share, apart = 100 * (difference.equal or 0.0), cell(difference.largest)
+            print(
+                f"answers to the newest {difference.compared} events: {share:.1f} % equal, "
+                f"largest difference of a probability or value {apart}"
+            )
+    if adopted:
+        print(_adopted(version))
+    else:
+        print(
+            f"nothing serves it yet: `millstream models adopt {stream} {version}` has the learner go on from it, "
+            f"`millstream models pin {stream} {version}` has predictors serve it"
+        )
+
+
+def _adopted(version: VersionId) -> str:
+    return f"learning goes on from version {version}; predictors follow it unless a version is pinned"

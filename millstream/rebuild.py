@@ -1,0 +1,275 @@
+"""A stream's version made anew: what to begin from, how the result differs from what serves, and its adoption."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from kafka import TopicPartition
+
+from consumers.checkpoints import MODEL_FILE, REBUILD, REBUILD_START, Checkpoints, Definition, Log
+from consumers.edits import Edits
+from consumers.processor import Record
+from consumers.rebuild import Plan, Rebuilder, Rebuilt
+from consumers.river_model import Answer, wrap
+from millstream import readers
+from millstream.decisions import decide, who
+from millstream.roles import definition_of, learning_rules
+from model_store import Manifest, ModelStore, NotFound, StoreError, VersionId, WrongLibraries
+from model_store.libraries import check_libraries
+from schemas.codec import CodecError
+from schemas.events import Adopted, Features, ModelUpdate, read_example
+from schemas.target import class_key
+
+if TYPE_CHECKING:
+    from millstream.load import LoadedStream
+    from schemas.cluster import Cluster
+    from schemas.topics import Names
+
+_COMPARED: Final = 500
+
+
+class CannotRebuild(Exception):  # noqa: N818
+    """A version cannot be made anew from what there is; the message says what is missing, and the way on."""
+
+
+class CannotAdopt(Exception):  # noqa: N818
+    """The learner could not go on from this version; nothing was decided."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a user asks for; `edits` without its end, which is that of the log."""
+
+    edits: Edits
+    base: VersionId | None = None
+    most: int | None = None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How a version made anew differs from the one that serves.
+
+    Attributes
+    ----------
+    metrics
+        By name: over all that each had learned, (of what serves, of what was made); `None` where not defined.
+    compared, equal, largest
+        The newest events that both were asked, the share of equal answers, and the largest difference of a
+        probability or value; `None` where the one that serves cannot be asked, and `why`.
+    """
+
+    serving: VersionId
+    metrics: dict[str, tuple[float | None, float | None]]
+    compared: int = 0
+    equal: float | None = None
+    largest: float | None = None
+    why: str = ""
+
+
+class Workshop:
+    """Makes versions of one stream anew. Holds a reader of the log; use it in a `with` block."""
+
+    def __init__(
+        self,
+        loaded: LoadedStream,
+        cluster: Cluster,
+        names: Names,
+        store: ModelStore,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self._loaded = loaded
+        self._store = store
+        self._names = names
+        self._say = say
+        self._definition: Definition = definition_of(loaded)
+        self._topic = names.topic("examples")
+        found = cluster.topic_info(self._topic).get(self._topic)
+        if found is None:
+            raise readers.MissingTopic(
+                f"there is no topic {self._topic}: create the stream's with `millstream topics create STREAM`"
+            )
+        self._consumer = cluster.consumer()
+        begin, end = readers.begin(self._consumer, self._topic), readers.end(self._consumer, self._topic)
+        self._log = Log(found.id, begin, end)
+
+    def __enter__(self) -> Workshop:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._consumer.close()
+
+    # --- making ------------------------------------------------------------------------------------
+
+    def rebuild(self, wish: Wish, progress: Callable[[int, int], None]) -> Rebuilt:
+        """Make a version anew.
+
+        Raises
+        ------
+        CannotRebuild
+            Where the log does not reach back to where it would begin.
+        NotFound
+            Where there is no such version to begin from.
+        Refused, StoreUnavailable
+        """
+        live = self._live()
+        base = self._untrained() if wish.base is None else self._fitting(self._store.manifest(wish.base))
+        begin = self._log.beginning if base is None else base.offset
+        if base is not None and base.offset < self._log.beginning:
+            raise CannotRebuild(
+                f"{self._topic} begins at offset {self._log.beginning}, after the {base.offset} of version "
+                f"{base.version}: retention has taken what lies between; name a later version with --from"
+            )
+        if base is None:
+            self._say("no untrained version of this model definition is in the store: a new model begins")
+        import msgspec
+
+        edits = msgspec.structs.replace(wish.edits, until=self._log.end)
+        same_log = live is not None and live.topic_id == self._log.topic_id
+        skipped = frozenset(live.skipped) if live is not None and same_log else frozenset()
+        parent = None if live is None else live.version
+        plan = Plan(edits, self._log, base, parent, skipped, wish.most)
+        stream = self._loaded.stream
+        checkpoints = Checkpoints(self._store, self._definition, learning_rules(stream), stream.retention)
+        span = self._log.end - begin
+        tell = self._say
+        return Rebuilder(checkpoints, plan, self._read, tell, lambda offset: progress(offset - begin, span)).run()
+
+    def _read(self, begin: int, end: int) -> Iterator[Record]:
+        return readers.between(self._consumer, TopicPartition(self._topic, 0), begin, end)
+
+    def _manifests(self) -> Iterator[Manifest]:
+        for version in self._store.versions(self._names.stream):
+            try:
+                yield self._store.manifest(version)
+            except StoreError:
+                continue
+
+    def _live(self) -> Manifest | None:
+        """Return the newest version that was learned live, or adopted since."""
+        learned = [each for each in self._manifests() if each.reason not in (REBUILD, REBUILD_START)]
+        return learned[-1] if learned else None
+
+    def _untrained(self) -> Manifest | None:
+        """Return the version 0 that has most of the log before it: a model unlike any that is made anew now."""
+        found = [each for each in self._manifests() if each.examples == 0 and not self._misfit(each)]
+        found = [each for each in found if each.offset >= self._log.beginning]
+        return min(found, key=lambda each: each.offset, default=None)
+
+    def _fitting(self, base: Manifest) -> Manifest:
+        misfit = self._misfit(base)
+        if misfit:
+            raise CannotRebuild(f"version {base.version} cannot be gone on from: {misfit}")
+        return base
+
+    def _misfit(self, manifest: Manifest) -> str:
+        """Return why a version does not go with stream file, log and libraries; empty where it does."""
+        if manifest.topic_id != self._log.topic_id:
+            return f"{self._topic} is not the log that it was made from"
+        if (manifest.definition, manifest.contract) != (self._definition.hash, self._definition.contract):
+            return f"it was made from another model definition or contract than {self._loaded.path} has now"
+        try:
+            check_libraries(manifest.libraries, str(manifest.version))
+        except WrongLibraries as error:
+            return str(error)
+        return ""
+
+    # --- comparing ---------------------------------------------------------------------------------
+
+    def compare(self, made: Manifest, serving: VersionId) -> Difference:
+        """Return how a version differs from another one, on the metrics of both and the newest events."""
+        there = self._store.manifest(serving)
+        before, after = (_progressive(each) for each in (there, made))
+        metrics = {name: (before.get(name), after.get(name)) for name in dict.fromkeys((*before, *after))}
+        try:
+            old, new = self._asked(there), self._asked(made)
+        except StoreError as error:
+            return Difference(serving, metrics, why=str(error))
+        events = self._newest_events()
+        pairs = [(old(features), new(features)) for features in events]
+        equal = sum(_same(a.value, b.value) for a, b in pairs)
+        return Difference(
+            serving,
+            metrics,
+            len(pairs),
+            equal / len(pairs) if pairs else None,
+            max((_apart(a, b) for a, b in pairs), default=None),
+        )
+
+    def _asked(self, manifest: Manifest) -> Callable[[Features], Answer]:
+        model = self._store.load(manifest, MODEL_FILE, extra_allowed=self._definition.allowed)
+        face = wrap(model, self._loaded.stream.task)
+
+        def ask(features: Features) -> Answer:
+            try:
+                return face.predict(dict(features))
+            except Exception:  # noqa: BLE001 - what a model cannot answer is no answer, as for a predictor
+                return Answer(None, None)
+
+        return ask
+
+    def _newest_events(self) -> list[Features]:
+        from collections import deque
+
+        newest: deque[Features] = deque(maxlen=_COMPARED)
+        contract = self._loaded.stream.contract
+        for record in self._read(max(self._log.beginning, self._log.end - 2 * _COMPARED), self._log.end):
+            try:
+                newest.append(contract.apply(read_example(record.value or b"").event.features))
+            except (CodecError, ValueError):
+                continue
+        return list(newest)
+
+    # --- adopting ----------------------------------------------------------------------------------
+
+    def insist_on_adoptable(self, version: VersionId) -> None:
+        """Insist that the learner can go on from a version. CannotAdopt, NotFound or Refused where it cannot."""
+        manifest = self._store.manifest(version)
+        if manifest.reason != REBUILD:
+            raise CannotAdopt(
+                f"version {version} was not made anew: `millstream models rebuild STREAM --from {version} --adopt` "
+                "has the learner go on from it, in a new epoch"
+            )
+        later = [each for each in self._manifests() if each.reason not in (REBUILD, REBUILD_START)]
+        if later and later[-1].version.epoch > version.epoch:
+            raise CannotAdopt(
+                f"epoch {later[-1].version.epoch} has begun since version {version} was made: make it anew again"
+            )
+        if misfit := self._misfit(manifest):
+            raise CannotAdopt(f"version {version} cannot be adopted: {misfit}")
+        if not self._log.beginning <= manifest.offset <= self._log.end:
+            raise CannotAdopt(
+                f"version {version} stands at offset {manifest.offset} of {self._topic}, which has "
+                f"{self._log.beginning} to {self._log.end} now: make it anew again"
+            )
+        for file in manifest.files:
+            self._store.read(manifest, file)
+
+
+def adopt(cluster: Cluster, names: Names, version: VersionId, why: str) -> ModelUpdate:
+    """Decide that the learner goes on from a version made anew. NotDecided where the cluster does not take it."""
+    return decide(cluster, names, Adopted(names.stream, 0, version.epoch, version.examples, who(), why))
+
+
+def _progressive(manifest: Manifest) -> dict[str, float | None]:
+    found: dict[str, float | None] = manifest.metrics.get("progressive", {}).get("all", {})
+    return found
+
+
+def _same(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and one == other
+
+
+def _apart(one: Answer, other: Answer) -> float:
+    """Return the largest difference between two answers' probabilities, or values; 1 where one has none."""
+    if one.probabilities is not None and other.probabilities is not None:
+        names = {class_key(each) for each in (*one.probabilities, *other.probabilities)}
+        a, b = one.wire_probabilities() or {}, other.wire_probabilities() or {}
+        return max((abs(a.get(name, 0.0) - b.get(name, 0.0)) for name in names), default=0.0)
+    if isinstance(one.value, (int, float)) and isinstance(other.value, (int, float)):
+        return abs(float(one.value) - float(other.value))
+    return 0.0 if _same(one.value, other.value) else 1.0
+
+
+__all__ = ["CannotAdopt", "CannotRebuild", "Difference", "NotFound", "Wish", "Workshop", "adopt"]

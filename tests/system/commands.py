@@ -1,0 +1,77 @@
+"""The installed commands as a user types them, and what their answers are waited for."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from system.oracle import Stream
+
+_SECONDS = 120
+
+
+def millstream(stream: Stream, *words: str, code: int = 0) -> str:
+    """Run a command to its end and return what it printed; its error where that is what is expected."""
+    done = subprocess.run(
+        [sys.executable, "-m", "millstream", *words],
+        env=stream.environment(),
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr if code else done.stdout
+
+
+def told(stream: Stream, *words: str) -> Any:
+    return json.loads(millstream(stream, *words, "--json"))
+
+
+def lines(stream: Stream, *words: str) -> list[Any]:
+    return [json.loads(line) for line in millstream(stream, *words, "--json").splitlines()]
+
+
+def until_served(stream: Stream, version: str) -> None:
+    """Wait until the predictors have a version."""
+    deadline = time.monotonic() + _SECONDS
+    while (served := told(stream, "status", "phishing")["model"]["served"]) != version:
+        assert time.monotonic() < deadline, f"{version} is to serve, not {served}"
+
+
+class running:  # noqa: N801 - read as a verb
+    """`millstream run` in the background, ended as a user ends it."""
+
+    def __init__(self, stream: Stream, log: Path) -> None:
+        self.log = log
+        with log.open("w") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "millstream", "run", "phishing"],
+                env=stream.environment(),
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
+
+    def __enter__(self) -> subprocess.Popen[bytes]:
+        deadline = time.monotonic() + _SECONDS
+        while "| ready: " not in self.log.read_text():
+            assert time.monotonic() < deadline, self.log.read_text()
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.1)
+        return self.process
+
+    def __exit__(self, *error: object) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+
+
+def until_learned(stream: Stream, count: int) -> None:
+    """Wait until the newest version has learned so many."""
+    deadline = time.monotonic() + _SECONDS
+    while told(stream, "models", "list", "phishing")[-1]["examples"] < count:
+        assert time.monotonic() < deadline, f"{count} examples are not learned"
