@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 from consumers.failures import Doubt, Refused
 from consumers.lanes import Lanes
 from consumers.learning import STATE_FORMAT, Learning, LearningRules
+from consumers.log_faults import LogFault, LogRefused, fault_of
 from model_store import (
     AlreadyExists,
     Damaged,
@@ -99,6 +100,7 @@ class Log:
     topic_id: str
     beginning: int
     end: int
+    topic: str = "examples"
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,8 @@ class Resumed:
         A line for people, or empty.
     overtakes
         From this offset on its versions are newer than the one the epoch goes on from; before, that one serves.
+    cut
+        The log is another, or ends before where it was read: places in it are taken anew.
     """
 
     learning: Learning
@@ -126,6 +130,7 @@ class Resumed:
     parent: VersionId | None
     note: str = ""
     overtakes: int = 0
+    cut: bool = False
 
 
 @cache
@@ -288,7 +293,7 @@ class Checkpoints:
             return Resumed(Learning(self._rules), 1, log.beginning, None, None, "no version yet: epoch 1 begins")
         changed = self._changes(newest, log)
         if changed and new_epoch is None:
-            raise Refused(f"{'; '.join(changed)}. Start the learner (or `millstream run`) once with {_WAYS}")
+            raise _refusal(changed, self._fault(newest, log))
         if changed and new_epoch is not None:
             return self._begin_epoch(newest, log, new_epoch)
         try:
@@ -355,16 +360,15 @@ class Checkpoints:
             changed.append(f"the model's definition is not the one that version {version} was made from")
         if newest.contract != self._definition.contract:
             changed.append(f"the feature contract or the target is not the one of version {version}")
-        if newest.topic_id != log.topic_id:
-            changed.append(f"the examples topic is not the one that version {version} learned from")
-        elif newest.offset > log.end:
-            changed.append(f"the examples log ends at {log.end}, before offset {newest.offset} of version {version}")
-        elif newest.offset < log.beginning:
-            changed.append(
-                f"retention has overtaken the learner: the examples log begins at {log.beginning}, "
-                f"after offset {newest.offset} of version {version}"
-            )
+        if fault := self._fault(newest, log):
+            changed.append(f"{fault} (version {version})")
         return changed
+
+    def _fault(self, newest: Manifest, log: Log) -> LogFault | None:
+        at = log.topic, newest.shard
+        if newest.topic_id != log.topic_id:
+            return LogFault("learner", "recreated", *at, newest.offset, log.beginning, log.end)
+        return fault_of("learner", at, newest.offset, log.beginning, log.end)
 
     def fresh(self) -> Learning:
         """Return a learner that has learned nothing, with a model from the stream file."""
@@ -400,22 +404,30 @@ class Checkpoints:
 
     def _begin_epoch(self, newest: Manifest, log: Log, how: NewEpoch) -> Resumed:
         epoch, parent = self.next_epoch(), newest.version
-        same_log = newest.topic_id == log.topic_id and log.beginning <= newest.offset <= log.end
+        fault = self._fault(newest, log)
+        same_log, cut = fault is None, fault is not None and fault.state != "overtaken"
         if how == "replay" or (how == "fresh" and not same_log):
             note = f"epoch {epoch} begins: a new model learns the log from {log.beginning}"
             behind = newest.offset if same_log else 0
-            return Resumed(Learning(self._rules), epoch, log.beginning, None, parent, note, behind)
-        offset = newest.offset if same_log else log.beginning
+            return Resumed(Learning(self._rules), epoch, log.beginning, None, parent, note, behind, cut)
+        shortened = fault is not None and fault.state == "truncated"
+        # All that a log cut short still has was learned: learned again, it would count twice.
+        offset = newest.offset if same_log else log.end if shortened else log.beginning
         if how == "fresh":
             learning = Learning(self._rules)
             # The lanes go on where they were; the model does not, and is not even looked at.
             learning.lanes = Lanes.going_on(newest.extra.get(LANES, {}))
             return Resumed(learning, epoch, offset, None, parent, f"epoch {epoch} begins untrained at offset {offset}")
         before = self.load(newest)
-        if not same_log:
+        if not same_log and not shortened:
             before.lanes = Lanes()
         note = f"epoch {epoch} begins: version {parent} goes on at offset {offset}"
-        return Resumed(before, epoch, offset, None, parent, note)
+        return Resumed(before, epoch, offset, None, parent, note, cut=cut)
+
+
+def _refusal(changed: list[str], fault: LogFault | None) -> Refused:
+    text, ways = "; ".join(changed), f"Start the learner (or `millstream run`) once with {_WAYS}"
+    return Refused(f"{text}. {ways}") if fault is None else LogRefused([fault], ways, text)
 
 
 _WAYS: Final = (

@@ -123,6 +123,7 @@ class Learner:
             assignment.topic_ids[self._examples],
             assignment.beginnings[self._partition],
             assignment.ends[self._partition],
+            self._examples,
         )
         adopted = self._control.adopted()
         resumed = self._checkpoints.resume(self._log, self._settings.new_epoch, self._say, adopted)

@@ -96,6 +96,6 @@ class LogRefused(Refused):
         One for each partition of which it is so.
     """
 
-    def __init__(self, faults: Sequence[LogFault], ways: str) -> None:
-        super().__init__(f"{'; '.join(map(str, faults))}. {ways}")
+    def __init__(self, faults: Sequence[LogFault], ways: str, text: str | None = None) -> None:
+        super().__init__(f"{text or '; '.join(map(str, faults))}. {ways}")
         self.faults = tuple(faults)

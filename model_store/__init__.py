@@ -1,5 +1,6 @@
 """Where a model version lives: signed manifests, data objects, restricted loading, retention."""
 
+from model_store.address import open_backend
 from model_store.backends import Backend, FolderBackend, MemoryBackend
 from model_store.errors import (
     AlreadyExists,
@@ -53,5 +54,6 @@ __all__ = [
     "globals_in",
     "libraries",
     "loads",
+    "open_backend",
     "open_store",
 ]

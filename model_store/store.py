@@ -13,11 +13,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from model_store.backends import Backend, FolderBackend
+from model_store.address import open_backend
+from model_store.backends import Backend
 from model_store.breath import Breath, no_breath
 from model_store.contents import Content, Leftovers, objects_of
 from model_store.errors import AlreadyExists, BadSignature, Damaged, NotFound, Refused, StoreError
@@ -300,16 +300,8 @@ def open_store(address: str | Path, keys: Path, *, sign: bool) -> ModelStore:
     StoreError
         Where the address is of a kind that is not supported, or a key cannot be used.
     """
-    text = str(address)
-    if "://" in text:
-        parts = urlsplit(text)
-        if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
-            raise StoreError(f"model store {text!r}: only folders are supported, as a path or file:///path")
-        text = unquote(parts.path)
-    if not text or "\0" in text:
-        raise StoreError(f"model store {text!r}: name a folder, as a path or file:///path")
     signer = open_signer(keys) if sign else None
-    return ModelStore(FolderBackend(Path(text)), open_trust(keys), signer)
+    return ModelStore(open_backend(address), open_trust(keys), signer)
 
 
 def as_json(manifest: Manifest) -> dict[str, Any]:
