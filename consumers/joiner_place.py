@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Final
 
 import msgspec
@@ -44,8 +43,3 @@ class LocalPlace(msgspec.Struct):
 def meta_key(number: int) -> bytes:
     """Return where the local store has a partition's `LocalPlace`."""
     return b"o" + number.to_bytes(2, "big")
-
-
-def short_ids(*topic_ids: str) -> str:
-    """Return what stands for the ids of predictions and labels."""
-    return hashlib.sha256(" ".join(topic_ids).encode()).hexdigest()[:16]

@@ -15,9 +15,9 @@ import msgspec
 
 from consumers.failures import Refused
 from consumers.join import JoinRules, JoinState
-from consumers.joiner_place import KINDS, JoinPlace, LocalPlace, meta_key, short_ids
+from consumers.joiner_place import KINDS, JoinPlace, LocalPlace, meta_key
 from consumers.local_store import LocalStore
-from consumers.log_faults import LogFault, LogRefused, fault_of, way
+from consumers.log_faults import LogFault, LogRefused, fault_of, short_ids, way
 from consumers.processor import Assignment, Partition, Place, Start
 from consumers.snapshots import Snapshot, Snapshots
 from model_store import Damaged, StoreError

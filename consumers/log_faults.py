@@ -5,6 +5,7 @@ A role never goes on by itself where the log is not the one that it left: it wou
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -99,3 +100,8 @@ class LogRefused(Refused):
     def __init__(self, faults: Sequence[LogFault], ways: str, text: str | None = None) -> None:
         super().__init__(f"{text or '; '.join(map(str, faults))}. {ways}")
         self.faults = tuple(faults)
+
+
+def short_ids(*topic_ids: str) -> str:
+    """Return what stands for the ids of topics beside an offset, where there is little room."""
+    return hashlib.sha256(" ".join(topic_ids).encode()).hexdigest()[:16]

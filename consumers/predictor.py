@@ -10,6 +10,7 @@ from typing import Final, Protocol
 import msgspec
 
 from consumers.dead_letters import dead_letter
+from consumers.log_faults import LogFault, LogRefused, fault_of, short_ids, way
 from consumers.outcomes import OutcomeWriter
 from consumers.processor import Assignment, Batch, Output, Partition, Place, Positions, Record, Start
 from consumers.river_model import NO_ANSWER, Answer, RiverModel
@@ -29,11 +30,20 @@ WriteOutcome = Callable[[Answer, int, tuple[str, str] | None], bytes]
 
 @dataclass(frozen=True)
 class PredictorSettings:
-    """What a predictor is given. `partitions`: of predictions."""
+    """What a predictor is given.
+
+    Attributes
+    ----------
+    partitions
+        Of predictions.
+    new_epoch
+        Go on where the features topic is not what it was when the predictors left it, instead of refusing.
+    """
 
     names: Names
     contract: Contract
     partitions: int
+    new_epoch: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,14 +65,14 @@ class ServedVersion:
     since_ms: int
     delay_ms: int | None
 
-    def metadata(self) -> str:
-        place = {
+    def note(self) -> dict[str, str | int | None]:
+        """Return what is written of it beside the offsets."""
+        return {
             "v": f"{self.epoch}/{self.examples}",
             "at": self.since_ms,
             "delay": self.delay_ms,
             "m": self.name,
         }
-        return msgspec.json.encode(place).decode()
 
 
 class VersionSource(Protocol):
@@ -70,6 +80,20 @@ class VersionSource(Protocol):
 
     def newest(self) -> ServedVersion | None:
         """Return what is to serve now. Quick: asked before every batch."""
+
+
+class _Note(msgspec.Struct):
+    """What a predictor wrote beside an offset: its topic's id, and how many events of it were never answered."""
+
+    t: str = ""
+    gone: int = 0
+
+
+def _note(place: Place | None) -> _Note:
+    try:
+        return msgspec.json.decode(place.metadata, type=_Note) if place is not None else _Note()
+    except msgspec.DecodeError:
+        return _Note()  # written by another tool, which moved the place on purpose
 
 
 class _Unanswerable(Exception):  # noqa: N818
@@ -81,30 +105,70 @@ class _Unanswerable(Exception):  # noqa: N818
 
 
 class Predictor:
-    """A `Processor`. It holds no state but the version it serves."""
+    """A `Processor`. It holds no state but the version it serves.
+
+    Parameters
+    ----------
+    say
+        Takes one line for people.
+    """
 
     def __init__(
-        self, settings: PredictorSettings, versions: VersionSource, clock: Callable[[], int] | None = None
+        self,
+        settings: PredictorSettings,
+        versions: VersionSource,
+        clock: Callable[[], int] | None = None,
+        say: Callable[[str], None] = print,
     ) -> None:
+        self._say = say
         self._settings = settings
         self._versions = versions
         self._clock = clock or (lambda: time.time_ns() // 1_000_000)
         self._features = settings.names.topic("features")
         self._predictions = settings.names.topic("predictions")
         self._dead_letters = settings.names.topic("dead-letters")
-        self._assigned: frozenset[Partition] = frozenset()
+        self._gone: dict[Partition, int] = {}  # events of each assigned partition that were never answered
+        self._topic_id = ""
         self._serving: ServedVersion | None = None
-        self._metadata = msgspec.json.encode({"v": None, "at": None, "delay": None, "m": None}).decode()
+        self._metadata: dict[Partition, str] = {}
 
     @property
     def topics(self) -> Sequence[str]:
         return (self._features,)
 
     def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:
-        self._assigned = frozenset(assignment.committed)
-        return {
-            partition: Start(live=assignment.beginnings[partition] if place is None else place.offset)
-            for partition, place in assignment.committed.items()
+        self._topic_id = short_ids(assignment.topic_ids[self._features])
+        self._gone = {}
+        starts: dict[Partition, Start] = {}
+        faults: list[LogFault] = []
+        for partition, place in assignment.committed.items():
+            beginning = assignment.beginnings[partition]
+            starts[partition] = Start(live=beginning if place is None else place.offset)
+            note = _note(place)
+            self._gone[partition] = note.gone
+            fault = None if place is None else self._fault(partition, place, note, assignment)
+            if fault is not None:
+                faults.append(fault)
+                self._gone[partition] += fault.gone if fault.state == "overtaken" else 0
+                starts[partition] = Start(fault.end if fault.state == "truncated" else beginning, back=True)
+        if faults and not self._settings.new_epoch:
+            raise LogRefused(faults, way("predictor"))
+        for fault in faults:
+            self._say(f"{fault}. Going on, as --new-epoch says")
+        self._write_metadata()
+        return starts
+
+    def _fault(self, partition: Partition, place: Place, note: _Note, assignment: Assignment) -> LogFault | None:
+        beginning, end = assignment.beginnings[partition], assignment.ends[partition]
+        if note.t and note.t != self._topic_id:
+            return LogFault("predictor", "recreated", *partition, place.offset, beginning, end)
+        return fault_of("predictor", partition, place.offset, beginning, end)
+
+    def _write_metadata(self) -> None:
+        serving = {"v": None} if self._serving is None else self._serving.note()
+        self._metadata = {
+            partition: msgspec.json.encode({**serving, "t": self._topic_id, "gone": gone}).decode()
+            for partition, gone in self._gone.items()
         }
 
     def recover(self, batch: Batch) -> None:
@@ -134,17 +198,16 @@ class Predictor:
         newest = self._versions.newest()
         if newest is not self._serving and newest is not None:
             self._serving = newest
-            self._metadata = newest.metadata()
+            self._write_metadata()
 
     def places(self, read: Positions) -> Mapping[Partition, Place]:
-        metadata = self._metadata
-        return {partition: Place(offset, metadata) for partition, offset in read.items()}
+        return {partition: Place(offset, self._metadata[partition]) for partition, offset in read.items()}
 
     def committed(self, places: Mapping[Partition, Place]) -> None:
         """Nothing is kept here."""
 
     def paused(self) -> frozenset[Partition]:
-        return frozenset() if self._serving is not None else self._assigned
+        return frozenset() if self._serving is not None else frozenset(self._gone)
 
     def stopping(self) -> list[Output]:
         return []

@@ -21,7 +21,9 @@ from consumers.local_store import DiskStore, LocalStoreError
 from consumers.loop import Loop, LoopSettings
 from consumers.predictor import Predictor, PredictorSettings
 from consumers.processor import Processor
-from model_store import StoreUnavailable, open_store
+from consumers.snapshot_keeper import SnapshotKeeper
+from consumers.snapshots import Snapshots
+from model_store import StoreError, StoreUnavailable, open_backend, open_store
 from schemas.cluster import Cluster, NoBroker, TopicInfo
 from schemas.topics import Names
 
@@ -44,16 +46,15 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def run_predictor(loaded: LoadedStream, settings: Settings, instance: str) -> int:
+def run_predictor(loaded: LoadedStream, settings: Settings, instance: str, new_epoch: bool = False) -> int:
     """Predict until told to stop; returns the exit code."""
     cluster, names, topics = _meet(loaded, settings)
     definition = definition_of(loaded)
     store = open_store(settings.models, settings.keys, sign=False)
     feed = VersionFeed(store, definition, loaded.stream.task, say=say)
     follower = ModelsTopic(cluster, names.topic("models"), feed.follow, say)
-    predictor = Predictor(
-        PredictorSettings(names, loaded.stream.contract, topics[names.topic("predictions")].partitions), feed
-    )
+    partitions = topics[names.topic("predictions")].partitions
+    predictor = Predictor(PredictorSettings(names, loaded.stream.contract, partitions, new_epoch), feed, say=say)
     # A version is looked through and loaded in the follower's thread; at Python's 5 ms a switch, each of the
     # handful of hand-overs that an answer takes would wait for that long meanwhile.
     sys.setswitchinterval(_SWITCH_SECONDS)
@@ -80,7 +81,17 @@ def run_joiner(loaded: LoadedStream, settings: Settings, instance: str, new_epoc
     except LocalStoreError as error:
         say(str(error))
         return 1
-    return _drive(cluster, names, "joiner", instance, Joiner(joiner_settings, store))
+    return _drive(cluster, names, "joiner", instance, Joiner(joiner_settings, store, _keeper(loaded, settings), say))
+
+
+def _keeper(loaded: LoadedStream, settings: Settings) -> SnapshotKeeper | None:
+    """Return who makes snapshots of the joiner's store; a joiner works without them, too."""
+    try:
+        snapshots = Snapshots(open_backend(settings.models), loaded.stream.name)
+    except StoreError as error:
+        say(f"no snapshots of the local store: {error}")
+        return None
+    return SnapshotKeeper(snapshots, loaded.stream.snapshot_every_ms / 1000, say)
 
 
 def run_learner(loaded: LoadedStream, settings: Settings, instance: str, new_epoch: NewEpoch | None = None) -> int:

@@ -67,6 +67,8 @@ class Stream:
         Of features, predictions and labels, where Millstream creates the topics.
     max_pending
         Events and labels that may wait at once, per partition; beyond it the faster topic is paused.
+    snapshot_every
+        How often what waits is copied beside the versions, for a joiner whose disk is lost.
 
     Examples
     --------
@@ -102,11 +104,12 @@ class Stream:
     retention: Retention = field(default_factory=Retention)
     partitions: int = 4
     max_pending: int = 5_000_000
+    snapshot_every: str | float | timedelta = "5m"
 
     def __post_init__(self) -> None:
         try:
             Names(self.name)
-            for span in ("label_wait", "dedup_window", "checkpoint_every"):
+            for span in ("label_wait", "dedup_window", "checkpoint_every", "snapshot_every"):
                 if getattr(self, span) is not None:
                     milliseconds(getattr(self, span))
         except (InvalidName, InvalidDuration) as error:
@@ -175,6 +178,11 @@ class Stream:
     def checkpoint_every_ms(self) -> int:
         """`checkpoint_every` in milliseconds."""
         return milliseconds(self.checkpoint_every)
+
+    @property
+    def snapshot_every_ms(self) -> int:
+        """`snapshot_every` in milliseconds."""
+        return milliseconds(self.snapshot_every)
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {

@@ -28,7 +28,17 @@ def register(parent: cyclopts.App) -> None:
     parent.command(learner)
 
 
-def predictor(stream: StreamName, /, *, instance: Instance = None, where: Where = HERE) -> int:
+def predictor(
+    stream: StreamName,
+    /,
+    *,
+    instance: Instance = None,
+    new_epoch: Annotated[
+        Literal["fresh"] | None,
+        Parameter(help="Where the features topic was cut short or made again: go on at what it holds now."),
+    ] = None,
+    where: Where = HERE,
+) -> int:
     """Answer feature events with predictions until told to end. Any number may run.
 
     Example: millstream predictor phishing --instance 0
@@ -37,7 +47,7 @@ def predictor(stream: StreamName, /, *, instance: Instance = None, where: Where 
     def work(loaded: LoadedStream, settings: Settings, name: str) -> int:
         from millstream.roles import run_predictor
 
-        return run_predictor(loaded, settings, name)
+        return run_predictor(loaded, settings, name, new_epoch is not None)
 
     return _run("predictor", stream, instance, where, work)
 
@@ -48,7 +58,8 @@ def joiner(
     *,
     instance: Instance = None,
     new_epoch: Annotated[
-        Literal["fresh"] | None, Parameter(help="Begin a new lane at what the topics hold now.")
+        Literal["fresh"] | None,
+        Parameter(help="Where a topic was cut short or made again: go on at what the topics hold now."),
     ] = None,
     where: Where = HERE,
 ) -> int:
