@@ -18,11 +18,12 @@ from kafka.errors import (
     NotCoordinatorError,
 )
 
+from consumers.alerts import raised
 from millstream.readers import Counted, count
 from schemas import events
 from schemas.cluster import Cluster
 from schemas.codec import CodecError
-from schemas.events import Learning, ModelUpdate, Published, Serving
+from schemas.events import Alert, Learning, ModelUpdate, Published, Serving
 from schemas.topics import Names
 
 INPUTS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -31,7 +32,7 @@ INPUTS: Final[Mapping[str, tuple[str, ...]]] = {
     "learner": ("examples",),
 }
 _COORDINATOR_S: Final = 15.0
-_COUNTED: Final = ("features", "predictions", "labels", "examples", "dead-letters")
+_COUNTED: Final = ("features", "predictions", "labels", "examples", "dead-letters", "alerts")
 
 Place = tuple[str, int]
 """A topic's kind and a partition of it."""
@@ -69,6 +70,8 @@ class Snapshot:
         The newest record of each kind on the models topic.
     missing
         Kinds of topics that do not exist.
+    alerts
+        Those that were raised and have not cleared, oldest first.
     """
 
     at_ms: int
@@ -80,6 +83,7 @@ class Snapshot:
     serving: ModelUpdate | None = None
     learning: ModelUpdate | None = None
     missing: tuple[str, ...] = field(default=())
+    alerts: tuple[Alert, ...] = field(default=())
 
     def lag(self, role: str) -> int:
         """Return how many offsets of its inputs `role` has not read."""
@@ -122,9 +126,10 @@ class Observer:
         self._admin = self._stack.enter_context(cluster.admin())
         self._ends = cluster.consumer(isolation_level="read_uncommitted")
         self._stack.callback(self._ends.close)
-        self._models = cluster.consumer()
-        self._stack.callback(self._models.close)
+        self._states = cluster.consumer()
+        self._stack.callback(self._states.close)
         self._newest: dict[type, ModelUpdate] = {}
+        self._raised: tuple[Alert, ...] = ()
         self._partitions: list[TopicPartition] = []
 
     def __enter__(self) -> Observer:
@@ -152,7 +157,7 @@ class Observer:
         committed = {role: self._committed(role) for role in INPUTS}
         ends = self._ends.end_offsets(list(kinds)) if kinds else {}
         begins = self._ends.beginning_offsets(list(kinds)) if kinds else {}
-        self._read_models()
+        self._read_states()
         there = {kind for kind, _ in kinds.values()}
         return Snapshot(
             at_ms=time.time_ns() // 1_000_000,
@@ -164,6 +169,7 @@ class Observer:
             serving=self._newest.get(Serving),
             learning=self._newest.get(Learning),
             missing=tuple(kind for kind in _COUNTED if kind not in there),
+            alerts=self._raised,
         )
 
     def dead_letters(self) -> Counted:
@@ -216,22 +222,32 @@ class Observer:
                     raise
                 time.sleep(0.1)
 
-    def _read_models(self) -> None:
-        """Read what is new on the models topic."""
-        place = TopicPartition(self._names.topic("models"), 0)
-        if place not in self._models.assignment():
-            if place.topic not in self._models.topics():
+    def _read_states(self) -> None:
+        """Read what is new on the topics of decisions on models, and of alerts."""
+        places = {TopicPartition(self._names.topic(kind), 0) for kind in ("models", "alerts")}
+        if self._states.assignment() != places:
+            topics = self._states.topics()
+            places = {place for place in places if place.topic in topics}
+            if not places:
                 return
-            self._models.assign([place])
-            self._models.seek_to_beginning(place)
-        end = self._models.end_offsets([place])[place]
-        while self._models.position(place) < end:
-            for record in self._models.poll(timeout_ms=200).get(place, ()):
-                try:
-                    update = events.read_model_update(record.value or b"")
-                except CodecError:
-                    continue  # not ours; who follows the topic says so loudly
+            self._states.assign(sorted(places))
+            self._states.seek_to_beginning(*places)
+            self._raised = ()
+        ends = self._states.end_offsets(sorted(places))
+        while any(self._states.position(place) < end for place, end in ends.items()):
+            for place, records in self._states.poll(timeout_ms=200).items():
+                for record in records:
+                    self._take_state(self._kind(place.topic), record.value or b"")
+
+    def _take_state(self, kind: str, value: bytes) -> None:
+        try:
+            if kind == "alerts":
+                self._raised = tuple(raised([*self._raised, events.read_alert(value)]))
+            else:
+                update = events.read_model_update(value)
                 self._newest[type(update.state)] = update
+        except CodecError:
+            pass  # not ours; who follows the topic says so loudly
 
 
 def _note(metadata: str | None) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Reads predictions, examples and dead letters off their topics, as rows for people and programs."""
+"""Reads predictions, examples, dead letters and alerts off their topics, as rows for people and programs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any, Final, NamedTuple, TypeAlias
 
+import msgspec
 from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 
@@ -42,7 +43,7 @@ def read(
     Parameters
     ----------
     kind
-        ``predictions``, ``examples`` or ``dead-letters``.
+        ``predictions``, ``examples``, ``dead-letters`` or ``alerts``.
     limit
         Stop after so many.
     last
@@ -316,8 +317,18 @@ def dead_letter_row(record: ConsumerRecord) -> Row:
     }
 
 
+def alert_row(record: ConsumerRecord) -> Row:
+    """Return an Alert with its place."""
+    try:
+        found = events.read_alert(record.value or b"")
+    except CodecError as error:
+        return _unreadable(record, error)
+    return {**place_of(record), **msgspec.structs.asdict(found)}
+
+
 ROWS: Final[dict[str, Callable[[ConsumerRecord], Row]]] = {
     "predictions": prediction_row,
     "examples": example_row,
     "dead-letters": dead_letter_row,
+    "alerts": alert_row,
 }

@@ -166,7 +166,7 @@ def _meet(loaded: LoadedStream, settings: Settings) -> tuple[Cluster, Names, dic
             if time.monotonic() >= deadline:
                 raise
             time.sleep(0.2)
-    kinds = ("features", "predictions", "labels", "examples", "models", "dead-letters")
+    kinds = ("features", "predictions", "labels", "examples", "models", "dead-letters", "alerts")
     wanted = [names.topic(kind) for kind in kinds]
     found = cluster.topic_info(*wanted)
     missing = [topic for topic in wanted if topic not in found]

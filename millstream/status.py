@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from millstream.observe import INPUTS, Observer, Snapshot
 from millstream.readers import Counted
-from schemas.events import Learning, Published, Serving
+from schemas.events import Alert, Learning, Published, Serving
 
 _LOW_DISK: Final = 1 << 30
 _APART_S: Final = 1.0
@@ -65,7 +67,15 @@ class Model:
 
 @dataclass(frozen=True)
 class Report:
-    """What `millstream status` says. `dead_letters` are all there are only where `dead_letters_exact`."""
+    """What `millstream status` says. `dead_letters` are all there are only where `dead_letters_exact`.
+
+    Attributes
+    ----------
+    alerts
+        A line for each thing that a person should see to, seen from here or raised by a role.
+    raised
+        What roles have raised and not cleared.
+    """
 
     stream: str
     bootstrap: str
@@ -79,6 +89,7 @@ class Report:
     disk_free_bytes: int
     disk_total_bytes: int
     alerts: tuple[str, ...]
+    raised: tuple[Alert, ...] = ()
 
 
 def watch(
@@ -134,6 +145,7 @@ def report(
         disk_free_bytes=disk[0],
         disk_total_bytes=disk[1],
         alerts=tuple(_alerts(now, stages, model, disk, typed or Typed(stream, stream), letters)),
+        raised=now.alerts,
     )
 
 
@@ -236,6 +248,7 @@ def _alerts(
     letters: Counted,
 ) -> list[str]:
     found = _missing(now, typed.create)
+    found += [f"{alert.name}: {alert.message}" for alert in now.alerts]
     found += [f"no {stage.role} is running" for stage in stages if stage.processes == 0]
     if model.paused:
         found.append(f"learning is paused{_reason(now)}: `millstream resume {typed.any}` restarts it")
@@ -258,6 +271,7 @@ def as_json(found: Report) -> dict[str, Any]:
     """Return the report as plain values, stages by role."""
     import dataclasses
 
-    plain = dataclasses.asdict(found)
+    plain = dataclasses.asdict(dataclasses.replace(found, raised=()))
+    plain["raised"] = [msgspec.structs.asdict(alert) for alert in found.raised]
     plain["stages"] = {stage["role"]: stage for stage in plain["stages"]}
     return plain

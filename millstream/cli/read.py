@@ -1,4 +1,4 @@
-"""`millstream predictions`, `examples` and `dead-letters`: what is on those topics."""
+"""`millstream predictions`, `examples`, `dead-letters` and `alerts`: what is on those topics."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ def register(parent: cyclopts.App) -> None:
     parent.command(predictions)
     parent.command(examples)
     parent.command(dead_letters)
+    parent.command(alerts)
 
 
 def predictions(
@@ -87,6 +88,23 @@ def dead_letters(
     Example: millstream dead-letters phishing
     """
     _show("dead-letters", _DEAD_LETTERS, stream, follow, limit, last, where, json)
+
+
+def alerts(
+    stream: StreamName,
+    /,
+    *,
+    follow: Follow = False,
+    limit: Limit = None,
+    last: Last = None,
+    where: Where = HERE,
+    json: Json = False,
+) -> None:
+    """Show what was raised and what has cleared since; `millstream status` has those that stand.
+
+    Example: millstream alerts phishing --follow
+    """
+    _show("alerts", _ALERTS, stream, follow, limit, last, where, json)
 
 
 Columns = Sequence[tuple[str, Callable[[dict[str, Any]], object]]]
@@ -195,6 +213,13 @@ _DEAD_LETTERS: Final[Columns] = (
     ("reason", lambda row: row.get("reason") or row.get("unreadable")),
     ("key", lambda row: row.get("key")),
 )
+_ALERTS: Final[Columns] = (
+    ("time", lambda row: at(row["at"] if "at" in row else row["timestamp"])),
+    ("alert", lambda row: row.get("name")),
+    ("state", lambda row: row.get("state")),
+    ("severity", lambda row: row.get("severity")),
+    ("message", lambda row: row.get("message") or row.get("unreadable")),
+)
 # Least important first: what a narrow terminal does without, and of what it shows only so many letters.
 _SPARE: Final = ("sequence", "kind", "probability", "time", "stage", "lane", "key", "offset", "version")
-_CUT: Final = {"features": 12, "reason": 20, "prediction": 12, "event": 20, "from": 24, "key": 12}
+_CUT: Final = {"features": 12, "reason": 20, "message": 20, "prediction": 12, "event": 20, "from": 24, "key": 12}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from consumers.alerts import Alerts
 from millstream import admin, readers
 from millstream.cli.app import run
 from millstream.readers import MissingTopic
@@ -112,6 +113,33 @@ def test_dead_letters_are_counted_without_markers_and_without_what_was_aborted(
     where = ("--bootstrap", bootstrap, "--prefix", names.prefix, "--home", str(tmp_path))
     assert run(("status", "clicks", *where)) == 0
     assert "dead letters     3\n" in capsys.readouterr().out
+
+
+def test_alerts_are_listed_and_those_that_stand_are_in_the_status(
+    bootstrap: str, names: Names, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    alerts = Alerts(names, lambda line: None)
+    sent = alerts.raise_("learner.memory", "critical", "the model is full", 5, {"bytes": "7"})
+    sent += alerts.raise_("joiner.store", "warning", "the disk is slow", 6)
+    sent += alerts.clear("joiner.store", 7)
+    _write(Cluster(bootstrap), names.topic("alerts"), [(0, output.value or b"") for output in sent])
+    where = ("--bootstrap", bootstrap, "--prefix", names.prefix, "--home", str(tmp_path))
+    assert run(("alerts", "clicks", *where)) == 0
+    assert "joiner.store" in capsys.readouterr().out
+    assert run(("alerts", "clicks", "--json", *where)) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["name"], row["state"]) for row in rows[1:]] == [
+        ("joiner.store", "raised"),
+        ("joiner.store", "cleared"),
+    ]
+    assert rows[0]["details"] == {"bytes": "7"}
+    assert run(("status", "clicks", *where)) == 0
+    shown = capsys.readouterr().out
+    assert "! learner.memory: the model is full" in shown
+    assert "joiner.store" not in shown
+    assert run(("status", "clicks", "--json", *where)) == 0
+    assert [alert["name"] for alert in json.loads(capsys.readouterr().out)["raised"]] == ["learner.memory"]
 
 
 def test_a_stray_record_hides_no_other(bootstrap: str, names: Names) -> None:
