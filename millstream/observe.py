@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final
+from uuid import UUID
 
 from kafka import TopicPartition
 from kafka.errors import (
@@ -72,6 +73,8 @@ class Snapshot:
         Kinds of topics that do not exist.
     alerts
         Those that were raised and have not cleared, oldest first.
+    topic_ids
+        By kind: another id is another topic, whatever its name.
     """
 
     at_ms: int
@@ -84,6 +87,7 @@ class Snapshot:
     learning: ModelUpdate | None = None
     missing: tuple[str, ...] = field(default=())
     alerts: tuple[Alert, ...] = field(default=())
+    topic_ids: Mapping[str, str] = field(default_factory=dict)
 
     def lag(self, role: str) -> int:
         """Return how many offsets of its inputs `role` has not read."""
@@ -131,6 +135,7 @@ class Observer:
         self._newest: dict[type, ModelUpdate] = {}
         self._raised: tuple[Alert, ...] = ()
         self._partitions: list[TopicPartition] = []
+        self._topic_ids: dict[str, str] = {}
 
     def __enter__(self) -> Observer:
         return self
@@ -170,6 +175,7 @@ class Observer:
             learning=self._newest.get(Learning),
             missing=tuple(kind for kind in _COUNTED if kind not in there),
             alerts=self._raised,
+            topic_ids=self._topic_ids,
         )
 
     def dead_letters(self) -> Counted:
@@ -181,6 +187,11 @@ class Observer:
         if not self._partitions:
             kinds = {self._names.topic(kind): kind for kind in _COUNTED}
             described = self._admin.describe_topics(list(kinds))
+            self._topic_ids = {
+                kinds[topic["name"]]: str(UUID(str(topic["topic_id"])))
+                for topic in described
+                if topic["error_code"] == 0
+            }
             found = [
                 TopicPartition(topic["name"], part["partition_index"])
                 for topic in described

@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,11 +19,13 @@ from consumers.joiner import Joiner, JoinerSettings
 from consumers.learner import Learner, LearnerSettings
 from consumers.learning import LearningRules
 from consumers.local_store import DiskStore, LocalStoreError
+from consumers.log_faults import LogRefused
 from consumers.loop import Loop, LoopSettings
 from consumers.predictor import Predictor, PredictorSettings
-from consumers.processor import Processor
+from consumers.processor import Partition, Processor
 from consumers.snapshot_keeper import SnapshotKeeper
 from consumers.snapshots import Snapshots
+from millstream.log_alerts import LogAlerts
 from model_store import StoreError, StoreUnavailable, open_backend, open_store
 from schemas.cluster import Cluster, NoBroker, TopicInfo
 from schemas.topics import Names
@@ -180,12 +183,14 @@ def _meet(loaded: LoadedStream, settings: Settings) -> tuple[Cluster, Names, dic
 
 def _drive(cluster: Cluster, names: Names, role: str, instance: str, processor: Processor) -> int:
     settings = LoopSettings(group=names.group(role), instance=names.process(role, instance))
-    loop = Loop(
-        cluster,
-        settings,
-        processor,
-        settled=lambda partitions: say(f"ready: {len(partitions)} partitions of {', '.join(processor.topics)}"),
-    )
+    alerts = LogAlerts(cluster, names, role, say)
+
+    def settled(partitions: Sequence[Partition]) -> None:
+        say(f"ready: {len(partitions)} partitions of {', '.join(processor.topics)}")
+        # Beside the loop, which must not wait for another client.
+        threading.Thread(target=alerts.settled, args=(partitions,), name="log-alerts", daemon=True).start()
+
+    loop = Loop(cluster, settings, processor, settled)
 
     def stop(signum: int, frame: FrameType | None) -> None:
         loop.stop()
@@ -202,6 +207,8 @@ def _drive(cluster: Cluster, names: Names, role: str, instance: str, processor: 
         loop.run()
     except RoleFailure as failure:
         print(f"{role}: {failure}", file=sys.stderr, flush=True)
+        if isinstance(failure, LogRefused):
+            alerts.refused(failure.faults)
         return failure.exit_code
     except LocalStoreError as error:
         print(f"{role}: {error}", file=sys.stderr, flush=True)

@@ -11,6 +11,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from consumers.log_faults import LogFault, way
+from millstream.log_states import log_faults
 from millstream.observe import INPUTS, Observer, Snapshot
 from millstream.readers import Counted
 from schemas.events import Alert, Learning, Published, Serving
@@ -75,6 +77,10 @@ class Report:
         A line for each thing that a person should see to, seen from here or raised by a role.
     raised
         What roles have raised and not cleared.
+    log_faults
+        Why roles cannot go on at their places in the log.
+    events_gone
+        Feature events that no predictor answered before they were gone; offsets, of which some may be none.
     """
 
     stream: str
@@ -90,6 +96,8 @@ class Report:
     disk_total_bytes: int
     alerts: tuple[str, ...]
     raised: tuple[Alert, ...] = ()
+    log_faults: tuple[LogFault, ...] = ()
+    events_gone: int = 0
 
 
 def watch(
@@ -132,6 +140,8 @@ def report(
     """
     stages = tuple(_stage(now, role, before, seconds) for role in INPUTS)
     model = served(now)
+    typed = typed or Typed(stream, stream)
+    faults = log_faults(now, stream)
     return Report(
         stream=stream,
         bootstrap=bootstrap,
@@ -144,8 +154,10 @@ def report(
         dead_letters_exact=letters.exact,
         disk_free_bytes=disk[0],
         disk_total_bytes=disk[1],
-        alerts=tuple(_alerts(now, stages, model, disk, typed or Typed(stream, stream), letters)),
+        alerts=(*_log_alerts(now, faults, typed), *_alerts(now, stages, model, disk, typed, letters)),
         raised=now.alerts,
+        log_faults=faults,
+        events_gone=sum(int(note.get("gone") or 0) for note in now.notes("predictor")),
     )
 
 
@@ -239,6 +251,12 @@ def _missing(now: Snapshot, create: str) -> list[str]:
     return [f"no {kinds}: run `millstream topics create {create}`"]
 
 
+def _log_alerts(now: Snapshot, faults: Sequence[LogFault], typed: Typed) -> list[str]:
+    """Return a line for each fault that the role itself has not raised."""
+    raised = {alert.name for alert in now.alerts}
+    return [f"{fault.name}: {fault}; {way(fault.role, typed.any)}" for fault in faults if fault.name not in raised]
+
+
 def _alerts(
     now: Snapshot,
     stages: Sequence[Stage],
@@ -272,6 +290,8 @@ def as_json(found: Report) -> dict[str, Any]:
     import dataclasses
 
     plain = dataclasses.asdict(dataclasses.replace(found, raised=()))
+    for fault, of in zip(plain["log_faults"], found.log_faults, strict=True):
+        fault["gone"] = of.gone
     plain["raised"] = [msgspec.structs.asdict(alert) for alert in found.raised]
     plain["stages"] = {stage["role"]: stage for stage in plain["stages"]}
     return plain

@@ -68,6 +68,7 @@ def _print(report: Report) -> None:
             "label to served": None if model.delay_ms is None else spoken(model.delay_ms),
             "labels": ", ".join(f"{count} {state}" for state, count in report.labels.items()),
             "events waiting": report.events_waiting,
+            "events never answered": report.events_gone,
             "dead letters": report.dead_letters if report.dead_letters_exact else f"at least {report.dead_letters}",
             "free disk": f"{report.disk_free_bytes / 1e9:.1f} of {report.disk_total_bytes / 1e9:.1f} GB",
         }

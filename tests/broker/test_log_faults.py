@@ -1,0 +1,114 @@
+"""A log that is not the one a role left: it stops, status says so, and the documented command goes on; no jump."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from broker.log_roles import LogRoles
+from broker.loop_helpers import until, warmed
+
+from consumers.log_faults import LogRefused
+from millstream.observe import INPUTS
+from schemas.topics import Names
+
+ROLES = ("predictor", "joiner", "learner")
+
+
+@pytest.fixture
+def roles(bootstrap: str, prefix: str, tmp_path: Path) -> LogRoles:
+    made = LogRoles(warmed(bootstrap), Names("logs", prefix), tmp_path)
+    made.create()
+    return made
+
+
+def ids(first: int, last: int) -> list[str]:
+    return [f"e{number}" for number in range(first, last)]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_who_is_overtaken_by_retention_stops_and_goes_on_when_told(roles: LogRoles, role: str) -> None:
+    roles.feed(role, 0, 20)
+    roles.work_off(role)
+    assert roles.status().log_faults == ()
+    roles.feed(role, 20, 60)
+    for kind in INPUTS[role]:
+        roles.delete_before(kind, 50)
+
+    faults = roles.refusal(role).faults
+    assert {fault.state for fault in faults} == {"overtaken"}
+    assert len(faults) == len(INPUTS[role])
+    assert all((fault.gone, fault.beginning, fault.end) == (30, 50, 60) for fault in faults)
+    seen = roles.status()
+    assert {(each.state, each.gone) for each in seen.log_faults} == {("overtaken", 30)}
+    assert any(f"`millstream {role} logs --new-epoch" in line for line in seen.alerts)
+    assert roles.done(role) == (["20"] if role == "learner" else ids(0, 20))
+
+    roles.work_off(role, go_on=True)
+    assert roles.done(role) == (["30"] if role == "learner" else [*ids(0, 20), *ids(50, 60)])
+    assert roles.status().log_faults == ()
+    assert roles.status().events_gone == (30 if role == "predictor" else 0)
+    roles.feed(role, 60, 70)
+    roles.work_off(role)
+    assert roles.done(role) == (["40"] if role == "learner" else [*ids(0, 20), *ids(50, 70)])
+
+
+@pytest.mark.parametrize(
+    ("role", "kinds"),
+    [
+        ("predictor", ["features"]),
+        ("joiner", ["predictions"]),
+        ("joiner", ["labels"]),
+        ("joiner", ["predictions", "labels"]),
+        ("learner", ["examples"]),
+    ],
+)
+def test_a_topic_made_again_is_not_read_as_the_one_it_was(roles: LogRoles, role: str, kinds: list[str]) -> None:
+    """It has more in it than was read of the old one: by its offsets alone nobody would notice."""
+    roles.feed(role, 0, 20)
+    roles.work_off(role)
+    roles.recreate(*kinds)
+    roles.feed(role, 100, 140)
+
+    faults = roles.refusal(role).faults
+    assert [(fault.state, fault.topic) for fault in faults] == [
+        ("recreated", roles.names.topic(kind)) for kind in kinds
+    ]
+    assert roles.done(role) == (["20"] if role == "learner" else ids(0, 20))
+
+    roles.work_off(role, go_on=True)
+    assert roles.done(role) == (["60"] if role == "learner" else [*ids(0, 20), *ids(100, 140)])
+    assert roles.status().log_faults == ()
+    roles.work_off(role)
+    assert roles.done(role) == (["60"] if role == "learner" else [*ids(0, 20), *ids(100, 140)])
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_topic_made_again_under_a_role_at_work_stops_it(roles: LogRoles, role: str) -> None:
+    roles.feed(role, 0, 20)
+    with roles.work(role) as run:
+        until(lambda: len(roles.done(role)) == 20 or roles.done(role) == ["20"], "20 records to be done")
+        roles.recreate(*INPUTS[role])
+        roles.feed(role, 100, 140)
+        assert isinstance(run.wait(40), LogRefused), run.failure
+    assert roles.done(role) == (["20"] if role == "learner" else ids(0, 20))
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_records_deleted_under_a_role_that_is_held_stop_it_when_it_goes_on(roles: LogRoles, role: str) -> None:
+    """The place falls out of the log while the role has it: it says so as if it had been down."""
+    roles.feed(role, 0, 20)
+    with roles.work(role) as run:
+        until(lambda: len(roles.done(role)) == 20 or roles.done(role) == ["20"], "20 records to be done")
+        processor = run.processor
+        everything = frozenset(run.loop._partitions)
+        processor.paused = lambda: everything
+        until(lambda: not run.loop._progress.standing({}, 0.0) and run.loop._last, "the pause")
+        roles.feed(role, 20, 60)
+        for kind in INPUTS[role]:
+            roles.delete_before(kind, 50)
+        del processor.paused
+        failure = run.wait(40)
+    assert isinstance(failure, LogRefused), failure
+    assert {fault.gone for fault in failure.faults} <= {30}
+    assert roles.done(role) == (["20"] if role == "learner" else ids(0, 20))
