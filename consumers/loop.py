@@ -17,7 +17,7 @@ from typing import Any, Final
 from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka.consumer.group import KafkaConsumer
 from kafka.coordinator.assignors.range import RangePartitionAssignor
-from kafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from kafka.errors import KafkaError, LogTruncationError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from kafka.structs import MemberState
 
 from consumers.failures import Doubt, Refused
@@ -216,7 +216,7 @@ class Loop:
         polled: Batch = {}
         try:
             polled = consumer.poll(timeout_ms=_IDLE_POLL_MS, max_records=self._batch_size())
-        except (NoOffsetForPartitionError, OffsetOutOfRangeError):
+        except (NoOffsetForPartitionError, OffsetOutOfRangeError, LogTruncationError):
             # A group that never committed, or whose place is gone, be it while it was read: settling names the place
             # to start, or says why there is none and what the ways on are. Once: nothing is gained by more.
             if not self._rebalances.happened.is_set():

@@ -14,6 +14,7 @@ from consumers.log_faults import LogFault, LogRefused, fault_of, short_ids, way
 from consumers.outcomes import OutcomeWriter
 from consumers.processor import Assignment, Batch, Output, Partition, Place, Positions, Record, Start
 from consumers.river_model import NO_ANSWER, Answer, RiverModel
+from consumers.topic_memory import TopicMemory
 from schemas import codec
 from schemas.codec import HEADER_BYTES, CodecError
 from schemas.contract import Contract, ContractError
@@ -111,6 +112,8 @@ class Predictor:
     ----------
     say
         Takes one line for people.
+    memory
+        Knows which features topic was read last.
     """
 
     def __init__(
@@ -119,8 +122,10 @@ class Predictor:
         versions: VersionSource,
         clock: Callable[[], int] | None = None,
         say: Callable[[str], None] = print,
+        memory: TopicMemory | None = None,
     ) -> None:
         self._say = say
+        self._memory = memory or TopicMemory()
         self._settings = settings
         self._versions = versions
         self._clock = clock or (lambda: time.time_ns() // 1_000_000)
@@ -146,7 +151,7 @@ class Predictor:
             starts[partition] = Start(live=beginning if place is None else place.offset)
             note = _note(place)
             self._gone[partition] = note.gone
-            fault = None if place is None else self._fault(partition, place, note, assignment)
+            fault = self._fault(partition, place, note, assignment)
             if fault is not None:
                 faults.append(fault)
                 self._gone[partition] += fault.gone if fault.state == "overtaken" else 0
@@ -158,11 +163,13 @@ class Predictor:
         self._write_metadata()
         return starts
 
-    def _fault(self, partition: Partition, place: Place, note: _Note, assignment: Assignment) -> LogFault | None:
+    def _fault(self, partition: Partition, place: Place | None, note: _Note, assignment: Assignment) -> LogFault | None:
         beginning, end = assignment.beginnings[partition], assignment.ends[partition]
-        if note.t and note.t != self._topic_id:
-            return LogFault("predictor", "recreated", *partition, place.offset, beginning, end)
-        return fault_of("predictor", partition, place.offset, beginning, end)
+        knew = note.t if place is not None else self._memory.id_of(self._features)
+        if knew and knew != self._topic_id:
+            offset = None if place is None else place.offset
+            return LogFault("predictor", "recreated", *partition, offset, beginning, end)
+        return None if place is None else fault_of("predictor", partition, place.offset, beginning, end)
 
     def _write_metadata(self) -> None:
         serving = {"v": None} if self._serving is None else self._serving.note()
@@ -204,7 +211,7 @@ class Predictor:
         return {partition: Place(offset, self._metadata[partition]) for partition, offset in read.items()}
 
     def committed(self, places: Mapping[Partition, Place]) -> None:
-        """Nothing is kept here."""
+        self._memory.remember(self._features, self._topic_id)
 
     def paused(self) -> frozenset[Partition]:
         return frozenset() if self._serving is not None else frozenset(self._gone)

@@ -25,6 +25,7 @@ from consumers.predictor import Predictor, PredictorSettings
 from consumers.processor import Partition, Processor
 from consumers.snapshot_keeper import SnapshotKeeper
 from consumers.snapshots import Snapshots
+from consumers.topic_memory import TopicMemory
 from millstream.log_alerts import LogAlerts
 from model_store import StoreError, StoreUnavailable, open_backend, open_store
 from schemas.cluster import Cluster, NoBroker, TopicInfo
@@ -57,7 +58,9 @@ def run_predictor(loaded: LoadedStream, settings: Settings, instance: str, new_e
     feed = VersionFeed(store, definition, loaded.stream.task, say=say)
     follower = ModelsTopic(cluster, names.topic("models"), feed.follow, say)
     partitions = topics[names.topic("predictions")].partitions
-    predictor = Predictor(PredictorSettings(names, loaded.stream.contract, partitions, new_epoch), feed, say=say)
+    memory = TopicMemory(settings.state(names) / f"predictor-{instance}.json")
+    predictor_settings = PredictorSettings(names, loaded.stream.contract, partitions, new_epoch)
+    predictor = Predictor(predictor_settings, feed, say=say, memory=memory)
     # A version is looked through and loaded in the follower's thread; at Python's 5 ms a switch, each of the
     # handful of hand-overs that an answer takes would wait for that long meanwhile.
     sys.setswitchinterval(_SWITCH_SECONDS)

@@ -24,6 +24,7 @@ from consumers.loop import LoopSettings
 from consumers.predictor import Predictor, PredictorSettings, ServedVersion
 from consumers.processor import Processor
 from consumers.river_model import wrap
+from consumers.topic_memory import TopicMemory
 from millstream import Stream, admin
 from millstream.observe import INPUTS, Observer
 from millstream.roles import join_rules, learning_rules
@@ -49,7 +50,7 @@ class _Served:
     def __init__(self) -> None:
         model = STREAM.model()
         model.learn_one({"x": 1.0}, True)
-        self._version = ServedVersion(wrap(model, "binary"), "logs", 1, 1, 1, None)
+        self._version = ServedVersion(wrap(model, "binary"), "logs", 1, 1, time.time_ns() // 1_000_000, None)
 
     def newest(self) -> ServedVersion:
         return self._version
@@ -82,7 +83,8 @@ class LogRoles:
     def processor(self, role: str, go_on: bool = False) -> Processor:
         if role == "predictor":
             settings = PredictorSettings(self.names, STREAM.contract, 1, go_on)
-            return Predictor(settings, _Served(), say=self.said.append)
+            memory = TopicMemory(self.home / "predictor.json")
+            return Predictor(settings, _Served(), say=self.said.append, memory=memory)
         if role == "joiner":
             joining = JoinerSettings(self.names, join_rules(STREAM), 1, STREAM.max_pending, go_on)
             return Joiner(joining, DiskStore(self.home / "joiner", self.said.append), None, self.said.append)
