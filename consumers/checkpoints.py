@@ -410,16 +410,17 @@ class Checkpoints:
             note = f"epoch {epoch} begins: a new model learns the log from {log.beginning}"
             behind = newest.offset if same_log else 0
             return Resumed(Learning(self._rules), epoch, log.beginning, None, parent, note, behind, cut)
-        shortened = fault is not None and fault.state == "truncated"
-        # All that a log cut short still has was learned: learned again, it would count twice.
-        offset = newest.offset if same_log else log.end if shortened else log.beginning
+        offset = newest.offset if same_log else log.beginning
         if how == "fresh":
             learning = Learning(self._rules)
             # The lanes go on where they were; the model does not, and is not even looked at.
             learning.lanes = Lanes.going_on(newest.extra.get(LANES, {}))
             return Resumed(learning, epoch, offset, None, parent, f"epoch {epoch} begins untrained at offset {offset}")
         before = self.load(newest)
-        if not same_log and not shortened:
+        if fault is not None and fault.state == "truncated":
+            # What it still has was learned; what came since it was cut short was not. The lanes tell them apart.
+            before.lanes.read_again()
+        elif not same_log:
             before.lanes = Lanes()
         note = f"epoch {epoch} begins: version {parent} goes on at offset {offset}"
         return Resumed(before, epoch, offset, None, parent, note, cut=cut)

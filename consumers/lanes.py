@@ -38,6 +38,7 @@ class _LaneState:
     epoch: str
     next: int = 0
     ids: array[int] = field(default_factory=lambda: array("Q"))
+    again: bool = False  # what was admitted long ago may come again, until the next new one
 
 
 class Lanes:
@@ -73,6 +74,8 @@ class Lanes:
             return True
         if lane.sequence < state.next:
             back = state.next - lane.sequence
+            if state.again:
+                return False
             if back <= len(state.ids) and state.ids[lane.sequence % REMEMBERED] == _digest(event_id):
                 return False
             raise LaneFault(
@@ -93,6 +96,12 @@ class Lanes:
         else:
             state.ids.append(_digest(event_id))
         state.next += 1
+        state.again = False
+
+    def read_again(self) -> None:
+        """Take all that was admitted before for a repeat: a log that was cut short is read from its beginning."""
+        for state in self._lanes.values():
+            state.again = True
 
     def stand_at(self, lane: Lane) -> None:
         """Take a lane as it stands: the next example of it is `lane`."""
@@ -113,16 +122,19 @@ class Lanes:
 
     def dump(self) -> dict[str, Any]:
         """Return the state as plain values."""
-        return {name: (state.epoch, state.next, state.ids.tobytes()) for name, state in self._lanes.items()}
+        return {
+            name: (state.epoch, state.next, state.ids.tobytes(), *([True] if state.again else []))
+            for name, state in self._lanes.items()
+        }
 
     @classmethod
     def load(cls, dumped: dict[str, Any]) -> Lanes:
         """Return lanes as they were dumped."""
         lanes = cls()
-        for name, (epoch, following, ids) in dumped.items():
+        for name, (epoch, following, ids, *again) in dumped.items():
             remembered = array("Q")
             remembered.frombytes(ids)
-            lanes._lanes[name] = _LaneState(epoch, following, remembered)
+            lanes._lanes[name] = _LaneState(epoch, following, remembered, bool(again))
         return lanes
 
 

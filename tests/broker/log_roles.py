@@ -151,7 +151,7 @@ class LogRoles:
             yield "predictions", codec.PREDICTION.header + body
             yield "labels", label.encode()
         else:
-            lane = Lane("0", "epoch", self.examples_sent)
+            lane = Lane("fed", "epoch", self.examples_sent)
             self.examples_sent += 1
             yield "examples", Example(event, outcome, label, lane, Joined(0, number, now, number, now)).encode()
 
