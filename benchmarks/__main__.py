@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from benchmarks import latency, memory, throughput
+from benchmarks import latency, memory, snapshots, throughput
 from benchmarks.figures import Figure
 from benchmarks.material import NoMaterial, rows
 from benchmarks.rig import Broken, Rig, rig
@@ -29,6 +29,8 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "freshness": latency.freshness,
     "swap": latency.swap,
     "memory": memory.memory,
+    "snapshots": snapshots.snapshots,
+    "restore": snapshots.restore,
 }
 _PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 

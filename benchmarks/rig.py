@@ -163,9 +163,10 @@ class Rig:
 
     # --- processes ---------------------------------------------------------------------------------
 
-    def role(self, role: str, names: Names, model: str = "lr") -> Process:
+    def role(self, role: str, names: Names, model: str = "lr", snapshot_every: str = "5m") -> Process:
         """Start one of ours."""
-        arguments = [role, model, str(self.folder / names.prefix), self.cluster.bootstrap, names.prefix]
+        home = str(self.folder / names.prefix)
+        arguments = [role, model, home, self.cluster.bootstrap, names.prefix, snapshot_every]
         return self.python("benchmarks.role", *arguments)
 
     def bare(self, name: str, out: str, extra: int, partitions: int, topics: Sequence[str]) -> Process:

@@ -15,17 +15,17 @@ from millstream.settings import Settings
 STREAM = "elec"
 
 
-def loaded(model: str) -> Any:
+def loaded(model: str, snapshot_every: str) -> Any:
     """Return the benchmark's stream as a stream file that was imported."""
-    stream = Stream(name=STREAM, task="binary", model=MODELS[model], label="class")
+    stream = Stream(name=STREAM, task="binary", model=MODELS[model], label="class", snapshot_every=snapshot_every)
     return SimpleNamespace(stream=stream, definition=f"benchmark-{model}", allowed=frozenset(), path="benchmarks")
 
 
-def main(role: str, model: str, home: str, bootstrap: str, prefix: str) -> int:
+def main(role: str, model: str, home: str, bootstrap: str, prefix: str, snapshot_every: str) -> int:
     """Work until told to end."""
     settings = Settings(Path(home), bootstrap, prefix)
     run = {"predictor": run_predictor, "joiner": run_joiner, "learner": run_learner}[role]
-    return run(loaded(model), settings, "0")
+    return run(loaded(model, snapshot_every), settings, "0")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,8 @@ class Size:
         A round, for predictor and joiner, and for the learner.
     pending
         Predictions that wait while the joiner is measured.
+    waiting
+        Predictions that wait when a joiner's disk is lost.
     seconds
         Of a round where time is measured.
     first, last
@@ -38,12 +40,15 @@ class Size:
     events: int = 80_000
     examples: int = 45_000
     pending: int = 1_000_000
+    waiting: int = 5_000_000
     seconds: float = 15.0
     first: int = 20_000
     last: int = 200_000
 
 
-QUICK: Final = Size(rounds=1, events=15_000, examples=12_000, pending=30_000, seconds=5.0, first=10_000, last=30_000)
+QUICK: Final = Size(
+    rounds=1, events=15_000, examples=12_000, pending=30_000, waiting=40_000, seconds=5.0, first=10_000, last=30_000
+)
 
 
 def predictor(rig: Rig, size: Size) -> list[Figure]:
@@ -107,18 +112,26 @@ def publish_untrained(rig: Rig, names: Names) -> None:
         process.end()
 
 
-def load_halves(rig: Rig, names: Names, count: int, start: int, labels: bool = True) -> None:
-    """Put predictions, and their labels, where a joiner reads them."""
+def _place(number: int) -> tuple[int, bytes]:
+    name = event_id(number)
+    return partition_of(name, PARTITIONS), name.encode()
 
-    def place(number: int) -> tuple[int, bytes]:
-        name = event_id(number)
-        return partition_of(name, PARTITIONS), name.encode()
 
-    rig.load(
-        names.topic("predictions"), ((*place(number), prediction(number, row)) for number, row in cycle(count, start))
-    )
-    if labels:
-        rig.load(names.topic("labels"), ((*place(number), label(number, row)) for number, row in cycle(count, start)))
+def load_predictions(rig: Rig, names: Names, count: int, start: int) -> None:
+    """Put predictions where a joiner reads them."""
+    records = ((*_place(number), prediction(number, row)) for number, row in cycle(count, start))
+    rig.load(names.topic("predictions"), records)
+
+
+def load_labels(rig: Rig, names: Names, count: int, start: int) -> None:
+    """Put the labels of these predictions where a joiner reads them."""
+    rig.load(names.topic("labels"), ((*_place(number), label(number, row)) for number, row in cycle(count, start)))
+
+
+def load_halves(rig: Rig, names: Names, count: int, start: int) -> None:
+    """Put predictions, and then their labels, where a joiner reads them."""
+    load_predictions(rig, names, count, start)
+    load_labels(rig, names, count, start)
 
 
 def joiner(rig: Rig, size: Size) -> list[Figure]:
@@ -130,7 +143,7 @@ def joiner(rig: Rig, size: Size) -> list[Figure]:
     out = rig.topic("joiner-bare", 1)
     ours, bare = [], []
     for _ in range(size.rounds):
-        ours.append(_join(rig, names, size.events // 8))
+        ours.append(join(rig, names, size.events // 8))
         rig.forget(group, state)
         # Two records of the bare copy are one example's worth.
         bare.append(_bare(rig, "joiner-bare", out, 0, 1, topics, size.events // 4) / 2)
@@ -139,10 +152,11 @@ def joiner(rig: Rig, size: Size) -> list[Figure]:
     return [Figure("joiner", what, ratios(ours, bare), "", "at least", 0.4, absolute)]
 
 
-def _join(rig: Rig, names: Names, warm_up: int) -> float:
+def join(rig: Rig, names: Names, warm_up: int, snapshot_every: str = "5m") -> float:
+    """Return examples/s of a joiner that reads all there is."""
     examples = names.topic("examples")
     since = rig.ends(examples)
-    process = rig.role("joiner", names)
+    process = rig.role("joiner", names, snapshot_every=snapshot_every)
     try:
         rig.drained(names.group("joiner"), [names.topic("predictions"), names.topic("labels")], process)
     finally:
@@ -153,7 +167,7 @@ def _join(rig: Rig, names: Names, warm_up: int) -> float:
 def pending(rig: Rig, size: Size) -> list[Figure]:
     """Examples/s of a joiner in which many predictions wait, against one in which none does."""
     full, empty = rig.names("full"), rig.names("empty")
-    load_halves(rig, full, size.pending, 10_000_000, labels=False)
+    load_predictions(rig, full, size.pending, 10_000_000)
     process = rig.role("joiner", full)
     try:
         rig.drained(full.group("joiner"), [full.topic("predictions"), full.topic("labels")], process, 600)
@@ -164,7 +178,7 @@ def pending(rig: Rig, size: Size) -> list[Figure]:
     for number in range(size.rounds):
         for kind, names in (("empty", empty), ("full", full)):
             load_halves(rig, names, count, number * count)
-            rates[kind].append(_join(rig, names, count // 8))
+            rates[kind].append(join(rig, names, count // 8))
     return [
         Figure(
             "pending",
