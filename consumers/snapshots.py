@@ -29,7 +29,7 @@ from consumers.local_store import LocalStore, View
 from model_store import Backend, Damaged
 
 _FORMAT: Final = 1
-_RAW_BYTES: Final = 16 << 20  # of pairs in one object, before it is compressed
+_RAW_BYTES: Final = 4 << 20  # of pairs in one object, before it is compressed: so much is in memory a few times
 _MOST_BYTES: Final = 64 << 20  # of one object, compressed or not: the largest record is 8 MB
 _MOST_MANIFEST_BYTES: Final = 8 << 20
 _KEPT: Final = 2

@@ -1,0 +1,117 @@
+"""A role's place beside a log that has changed: what is seen from outside, and what a predictor remembers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from unit.test_status import _DISK, _done, _with_end
+
+from consumers.lanes import LaneFault, Lanes
+from consumers.log_faults import short_ids
+from consumers.topic_memory import TopicMemory
+from millstream.log_states import log_faults
+from millstream.observe import Commit, Place, Snapshot
+from millstream.status import Typed, as_json, report
+from schemas.events import Alert, Lane, ModelUpdate, Published
+
+IDS = {kind: f"id-of-{kind}" for kind in ("features", "predictions", "labels", "examples")}
+
+
+def healthy() -> Snapshot:
+    """Return a stream whose roles know their topics."""
+    published = Published("s", 0, 1, 30, IDS["examples"], 36, "00", 1, 2, {})
+    each = [short_ids(IDS["predictions"]), short_ids(IDS["labels"])]
+    notes: dict[str, dict[str, Any]] = {
+        "predictor": {"t": short_ids(IDS["features"]), "gone": 3},
+        "joiner": {"each": each},
+        "learner": {},
+    }
+    done = _done()
+    committed = {
+        role: {place: Commit(commit.offset, {**commit.note, **notes[role]}) for place, commit in commits.items()}
+        for role, commits in done.committed.items()
+    }
+    return replace(done, committed=committed, topic_ids=IDS, published=ModelUpdate(1, published))
+
+
+def states(snapshot: Snapshot) -> set[tuple[str, str, str, int]]:
+    return {(each.role, each.state, each.topic, each.gone) for each in log_faults(snapshot, "s")}
+
+
+def test_roles_at_their_places_in_logs_they_know_are_fine() -> None:
+    assert log_faults(healthy(), "s") == ()
+
+
+@pytest.mark.parametrize(
+    ("place", "role"),
+    [(("features", 0), "predictor"), (("labels", 1), "joiner"), (("examples", 0), "learner")],
+)
+def test_a_log_that_begins_after_a_place_or_ends_before_it_is_seen(place: Place, role: str) -> None:
+    snapshot = replace(healthy(), members={})
+    at = snapshot.ends[place]
+    moved = replace(snapshot, begins={**snapshot.begins, place: at + 10}, ends={**snapshot.ends, place: at + 20})
+    assert states(moved) == {(role, "overtaken", f"s.{place[0]}", 10)}
+    assert states(_with_end(snapshot, place, at - 4)) == {(role, "truncated", f"s.{place[0]}", 4)}
+
+
+def test_a_learner_at_work_has_read_on_from_its_newest_version() -> None:
+    snapshot = healthy()
+    moved = replace(
+        snapshot, begins={**snapshot.begins, ("examples", 0): 40}, ends={**snapshot.ends, ("examples", 0): 50}
+    )
+    assert states(moved) == set()
+    assert states(replace(moved, members={})) == {("learner", "overtaken", "s.examples", 4)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "role"),
+    [("features", "predictor"), ("predictions", "joiner"), ("labels", "joiner"), ("examples", "learner")],
+)
+def test_another_topic_of_the_same_name_is_seen_where_its_place_is_still_known(kind: str, role: str) -> None:
+    snapshot = replace(healthy(), topic_ids={**IDS, kind: "another"})
+    assert {state[:3] for state in states(snapshot)} == {(role, "recreated", f"s.{kind}")}
+
+
+def test_of_a_topic_whose_places_kafka_forgot_the_joiners_other_input_tells() -> None:
+    snapshot = replace(healthy(), topic_ids={**IDS, "labels": "another"})
+    places = {place: commit for place, commit in snapshot.committed["joiner"].items() if place[0] != "labels"}
+    forgotten = replace(snapshot, committed={**snapshot.committed, "joiner": places})
+    assert states(forgotten) == {("joiner", "recreated", "s.labels", 0)}
+
+
+def test_status_has_one_line_for_each_with_the_command_and_none_twice() -> None:
+    snapshot = _with_end(replace(healthy(), members={}), ("examples", 0), 30)
+    found = report(snapshot, "s", "b:1", _DISK, typed=Typed("s.py", "s.py"))
+    [line] = [line for line in found.alerts if "truncated" in line]
+    assert "before the place 36" in line
+    assert "`millstream learner s.py --new-epoch keep`" in line
+    assert found.events_gone == 6
+    [told] = as_json(found)["log_faults"]
+    assert (told["state"], told["gone"], told["place"], told["end"]) == ("truncated", 6, 36, 30)
+    raised = Alert("learner.examples-0.log", "critical", "raised", "was truncated", 1, {})
+    again = report(replace(snapshot, alerts=(raised,)), "s", "b:1", _DISK)
+    assert len([line for line in again.alerts if "truncated" in line]) == 1
+
+
+def test_lanes_of_a_log_that_is_read_again_pass_over_all_that_was_admitted_and_then_are_strict() -> None:
+    lanes = Lanes()
+    for number in range(3000):
+        assert lanes.admit(Lane("0", "e", number), f"e{number}")
+    lanes.read_again()
+    lanes = Lanes.load(lanes.dump())
+    assert not any(lanes.admit(Lane("0", "e", number), f"e{number}") for number in range(2000))
+    assert lanes.admit(Lane("0", "e", 3000), "e3000")
+    with pytest.raises(LaneFault):
+        lanes.admit(Lane("0", "e", 5), "e5")
+
+
+def test_which_topic_was_read_is_remembered_on_the_disk(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "predictor-0.json"
+    TopicMemory(path).remember("s.features", "one")
+    assert TopicMemory(path).id_of("s.features") == "one"
+    assert TopicMemory(path).id_of("another") == ""
+    path.write_bytes(b"\xff{")
+    assert TopicMemory(path).id_of("s.features") == ""
