@@ -420,8 +420,6 @@ class Checkpoints:
         if fault is not None and fault.state == "truncated":
             # What it still has was learned; what came since it was cut short was not. The lanes tell them apart.
             before.lanes.read_again()
-        elif not same_log:
-            before.lanes = Lanes()
         note = f"epoch {epoch} begins: version {parent} goes on at offset {offset}"
         return Resumed(before, epoch, offset, None, parent, note, cut=cut)
 

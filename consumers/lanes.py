@@ -74,9 +74,10 @@ class Lanes:
             return True
         if lane.sequence < state.next:
             back = state.next - lane.sequence
-            if state.again:
+            remembered = back <= len(state.ids)
+            if remembered and state.ids[lane.sequence % REMEMBERED] == _digest(event_id):
                 return False
-            if back <= len(state.ids) and state.ids[lane.sequence % REMEMBERED] == _digest(event_id):
+            if state.again and not remembered:
                 return False
             raise LaneFault(
                 lane,

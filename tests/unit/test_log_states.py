@@ -102,7 +102,9 @@ def test_lanes_of_a_log_that_is_read_again_pass_over_all_that_was_admitted_and_t
         assert lanes.admit(Lane("0", "e", number), f"e{number}")
     lanes.read_again()
     lanes = Lanes.load(lanes.dump())
-    assert not any(lanes.admit(Lane("0", "e", number), f"e{number}") for number in range(2000))
+    assert not any(lanes.admit(Lane("0", "e", number), f"e{number}") for number in range(2500))
+    with pytest.raises(LaneFault):  # what is remembered is compared: a joiner that has begun anew is noticed
+        lanes.admit(Lane("0", "e", 2500), "another")
     assert lanes.admit(Lane("0", "e", 3000), "e3000")
     with pytest.raises(LaneFault):
         lanes.admit(Lane("0", "e", 5), "e5")
