@@ -24,6 +24,8 @@ from consumers.loop import LoopSettings
 from consumers.predictor import Predictor, PredictorSettings, ServedVersion
 from consumers.processor import Processor
 from consumers.river_model import wrap
+from consumers.snapshot_keeper import SnapshotKeeper
+from consumers.snapshots import Snapshots
 from consumers.topic_memory import TopicMemory
 from millstream import Stream, admin
 from millstream.observe import INPUTS, Observer
@@ -65,6 +67,7 @@ class LogRoles:
     home: Path
     said: list[str] = field(default_factory=list)
     examples_sent: int = 0
+    snapshots: Snapshots | None = None
 
     def create(self) -> None:
         admin.create(self.cluster, self.names, partitions=1, label_wait_ms=STREAM.label_wait_ms)
@@ -87,7 +90,8 @@ class LogRoles:
             return Predictor(settings, _Served(), say=self.said.append, memory=memory)
         if role == "joiner":
             joining = JoinerSettings(self.names, join_rules(STREAM), 1, STREAM.max_pending, go_on)
-            return Joiner(joining, DiskStore(self.home / "joiner", self.said.append), None, self.said.append)
+            keeper = None if self.snapshots is None else SnapshotKeeper(self.snapshots, 0.0, self.said.append)
+            return Joiner(joining, DiskStore(self.home / "joiner", self.said.append), keeper, self.said.append)
         store = open_store(self.home / "models", self.home / "keys", sign=True)
         definition = Definition("logs", "definition", "contract")
         checkpoints = Checkpoints(store, definition, learning_rules(STREAM), STREAM.retention)
@@ -129,11 +133,13 @@ class LogRoles:
 
     # --- what is on the topics ---------------------------------------------------------------------
 
-    def feed(self, role: str, first: int, last: int) -> None:
-        """Put what a role reads on its topics, for events of these numbers."""
+    def feed(self, role: str, first: int, last: int, only: str = "") -> None:
+        """Put what a role reads on its topics, or on one kind of them, for events of these numbers."""
         producer = self.cluster.producer()
         for number in range(first, last):
             for kind, value in self._records(role, number):
+                if only not in kind:
+                    continue
                 producer.send(self.names.topic(kind), value, f"e{number}".encode(), partition=0)
         producer.flush(20)
         producer.close()
