@@ -165,7 +165,7 @@ def _roll(rig: Rig, names: Names, seconds: float, *how: str) -> Process:
 
 def swap_large(rig: Rig, size: Size) -> list[Figure]:
     """The longest wait while a version of 300 MB is loaded and takes over from another, over the p99 without."""
-    megabytes, loading = (300, 60.0) if size.seconds > QUICK.seconds else (40, 20.0)
+    megabytes, loading = (300, 90.0) if size.seconds > QUICK.seconds else (40, 30.0)
     names = rig.names("swap-large")
     features, predictions = names.topic("features"), names.topic("predictions")
     publish_untrained(rig, names)
