@@ -109,8 +109,9 @@ def rebuild(
         raise UsageError(f"--to {to}: a version made anew has learned at least 1 example")
     edits = history.edits()
     settings, loaded = where.settings(), load_stream(stream)
-    names, cluster = settings.names(loaded.stream.name), settings.cluster()
+    names = settings.names(loaded.stream.name)
     base = None if from_ is None else parsed(from_, names.stream)
+    cluster = settings.cluster()
     store = open_store(settings.models, settings.keys, sign=True)
     with filling_in(stream), Workshop(loaded, cluster, names, store, _say) as workshop:
         with Bar("offsets") as bar:
@@ -142,8 +143,9 @@ def adopt_(
     from model_store import open_store
 
     settings, loaded = where.settings(), load_stream(stream)
-    names, cluster = settings.names(loaded.stream.name), settings.cluster()
+    names = settings.names(loaded.stream.name)
     wanted = parsed(version, names.stream)
+    cluster = settings.cluster()
     store = open_store(settings.models, settings.keys, sign=False)
     with filling_in(stream), Workshop(loaded, cluster, names, store, _say) as workshop:
         workshop.insist_on_adoptable(wanted)
