@@ -121,21 +121,21 @@ def _create_only(patch: Patch) -> None:
     patch.setattr(MemoryBackend, "put_new", overwrites)
 
 
-LEARNED_OTHERWISE = ("learned more, or less", "learned others", "goes past a lane", "no complaint")
+LEARNED_OTHERWISE = ("learned more, or less", "learned others", "was not learned", "goes past a lane", "no complaint")
 LOST = ("a pair is lost", "another state", "a pair is joined twice", "does not come to rest")
 NOT_NOTICED = ("a topic made again was not noticed", *LEARNED_OTHERWISE)
 # How it is taken out, a seed with which that is soon found out, and what is said then.
 GUARDS: Mapping[str, tuple[Callable[[Patch], None], int, Sequence[str]]] = {
     "lane sequence": (_lane_sequence, 0, LEARNED_OTHERWISE),
-    "remembered ids": (_remembered_ids, 1, LEARNED_OTHERWISE),
+    "remembered ids": (_remembered_ids, 2, LEARNED_OTHERWISE),
     "topic id of predictions and labels": (_topic_id_of_inputs, 0, LOST),
-    "topic id of the log": (_topic_id_of_the_log, 0, NOT_NOTICED),
+    "topic id of the log": (_topic_id_of_the_log, 1, NOT_NOTICED),
     "local store after the commit": (_local_store_after_the_commit, 0, LOST),
     "epoch of the local store": (_epoch_of_the_local_store, 9, LOST),
     "counts ride in the metadata": (_counts_ride_in_the_metadata, 0, LOST),
     "pairwise eviction": (_pairwise_eviction, 2, LOST),
     "what stands behind a use": (_what_stands_behind, 2, LOST),
-    "least place": (_least_place, 0, ("went back",)),
+    "least place": (_least_place, 1, ("went back",)),
     "create-only versions": (_create_only, 1, ("announced as another",)),
 }
 
