@@ -23,7 +23,7 @@ from model_store import AlreadyExists, Manifest, MemoryBackend
 from schemas.events import Lane
 
 Patch = pytest.MonkeyPatch
-SCHEDULES = 400  # at most; it is found out within a few dozen
+SCHEDULES, SEEDS = 60, 10  # it is found out within a few dozen; at most so many, of so many seeds in turn
 
 
 def _lane_sequence(patch: Patch) -> None:
@@ -127,15 +127,15 @@ NOT_NOTICED = ("a topic made again was not noticed", *LEARNED_OTHERWISE)
 # How it is taken out, a seed with which that is soon found out, and what is said then.
 GUARDS: Mapping[str, tuple[Callable[[Patch], None], int, Sequence[str]]] = {
     "lane sequence": (_lane_sequence, 0, LEARNED_OTHERWISE),
-    "remembered ids": (_remembered_ids, 2, LEARNED_OTHERWISE),
+    "remembered ids": (_remembered_ids, 1, LEARNED_OTHERWISE),
     "topic id of predictions and labels": (_topic_id_of_inputs, 0, LOST),
-    "topic id of the log": (_topic_id_of_the_log, 1, NOT_NOTICED),
+    "topic id of the log": (_topic_id_of_the_log, 0, NOT_NOTICED),
     "local store after the commit": (_local_store_after_the_commit, 0, LOST),
     "epoch of the local store": (_epoch_of_the_local_store, 9, LOST),
     "counts ride in the metadata": (_counts_ride_in_the_metadata, 0, LOST),
     "pairwise eviction": (_pairwise_eviction, 2, LOST),
     "what stands behind a use": (_what_stands_behind, 2, LOST),
-    "least place": (_least_place, 1, ("went back",)),
+    "least place": (_least_place, 0, ("went back",)),
     "create-only versions": (_create_only, 1, ("announced as another",)),
 }
 
@@ -144,14 +144,22 @@ def _run(schedules: int, seed: int) -> None:
     machine.run(schedules, seed=seed, phases=(Phase.generate,), print_blob=False)
 
 
+def _found_out(first_seed: int) -> str:
+    for seed in range(first_seed, first_seed + SEEDS):
+        try:
+            _run(SCHEDULES, seed)
+        except AssertionError as error:
+            return str(error)
+    return "nothing was noticed"
+
+
 @pytest.mark.parametrize("guard", GUARDS)
 def test_without_a_guard_a_schedule_goes_red(guard: str, monkeypatch: pytest.MonkeyPatch) -> None:
     take_out, seed, says = GUARDS[guard]
     monkeypatch.setattr(machine.Schedule, "always_rough", True)
     take_out(monkeypatch)
-    with pytest.raises(AssertionError) as caught:
-        _run(SCHEDULES, seed)
-    assert any(words in str(caught.value) for words in says), caught.value
+    said = _found_out(seed)
+    assert any(words in said for words in says), said
 
 
 @pytest.mark.parametrize("seed", sorted({seed for _, seed, _ in GUARDS.values()}))
