@@ -23,7 +23,7 @@ from model_store import AlreadyExists, Manifest, MemoryBackend
 from schemas.events import Lane
 
 Patch = pytest.MonkeyPatch
-SCHEDULES = 400  # at most; it is found out within a few dozen
+SCHEDULES, SEEDS = 60, 10  # it is found out within a few dozen; at most so many, of so many seeds in turn
 
 
 def _lane_sequence(patch: Patch) -> None:
@@ -121,7 +121,7 @@ def _create_only(patch: Patch) -> None:
     patch.setattr(MemoryBackend, "put_new", overwrites)
 
 
-LEARNED_OTHERWISE = ("learned more, or less", "learned others", "goes past a lane", "no complaint")
+LEARNED_OTHERWISE = ("learned more, or less", "learned others", "was not learned", "goes past a lane", "no complaint")
 LOST = ("a pair is lost", "another state", "a pair is joined twice", "does not come to rest")
 NOT_NOTICED = ("a topic made again was not noticed", *LEARNED_OTHERWISE)
 # How it is taken out, a seed with which that is soon found out, and what is said then.
@@ -144,14 +144,22 @@ def _run(schedules: int, seed: int) -> None:
     machine.run(schedules, seed=seed, phases=(Phase.generate,), print_blob=False)
 
 
+def _found_out(first_seed: int) -> str:
+    for seed in range(first_seed, first_seed + SEEDS):
+        try:
+            _run(SCHEDULES, seed)
+        except AssertionError as error:
+            return str(error)
+    return "nothing was noticed"
+
+
 @pytest.mark.parametrize("guard", GUARDS)
 def test_without_a_guard_a_schedule_goes_red(guard: str, monkeypatch: pytest.MonkeyPatch) -> None:
     take_out, seed, says = GUARDS[guard]
     monkeypatch.setattr(machine.Schedule, "always_rough", True)
     take_out(monkeypatch)
-    with pytest.raises(AssertionError) as caught:
-        _run(SCHEDULES, seed)
-    assert any(words in str(caught.value) for words in says), caught.value
+    said = _found_out(seed)
+    assert any(words in said for words in says), said
 
 
 @pytest.mark.parametrize("seed", sorted({seed for _, seed, _ in GUARDS.values()}))
