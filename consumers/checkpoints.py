@@ -181,7 +181,7 @@ class Checkpoints:
 
     # --- writing -----------------------------------------------------------------------------------
 
-    def write(  # noqa: PLR0913 - all that a version says of itself
+    def write(
         self,
         learning: Learning,
         stands: Standing,
