@@ -11,6 +11,7 @@ import test_loop_transactions as transactions
 from kafka.structs import ConsumerGroupMetadata, TopicPartition
 from loop_helpers import Copier, is_exact, numbered, places, put, read, running, settings, until
 from proxy import Proxy
+from test_loop_group import REFUSES, _collected
 from test_loop_transactions import cluster, proxy, topics
 
 from consumers.failures import Doubt
@@ -19,7 +20,9 @@ from consumers.processor import Assignment, Output, Partition, Place, Start
 from consumers.transaction import Transactions
 from schemas.cluster import Cluster
 
-__all__ = ["cluster", "proxy", "topics"]
+__all__ = ["_collected", "cluster", "proxy", "topics"]
+
+pytestmark = REFUSES  # producers are thrown away here as well
 
 Patch = pytest.MonkeyPatch
 
