@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _OFFSET = re.compile(r"\d{1,11}")
 _OFFSETS = re.compile(r"\d{1,6}:\d{1,15}(,\d{1,6}:\d{1,15})*")
+_TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _SPEED = re.compile(r"(\d+(?:\.\d+)?)x")
 
 
@@ -95,6 +96,9 @@ def replay(
     from schemas.topics import KINDS
 
     pace, begin, end = manner.pace(), _edge("--from", span.from_), _edge("--to", span.to)
+    for given in (topic, into):
+        if not _TOPIC.fullmatch(given) or given in (".", ".."):
+            raise UsageError(f"{given[:300]!r} is no name of a topic: 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-'")
     settings = where.settings()
     cluster = settings.cluster()
     names = names_of(stream, settings, has_topics(cluster))

@@ -70,13 +70,24 @@ KINDS: Final[dict[str, Kind]] = {
     "--id": "text",
     "--time": "text",
     "--why": "text",
+    "TOPIC": "text",
+    "--into": "text",
+    "--into-bootstrap": "place",
+    "replay --from": "text",
+    "replay --to": "text",
+    "models export --to": "place",
+    "TO": "place",
+    "FROM": "place",
+    "--speed": "name",
+    "--role": "name",
+    "--principal": "text",
     "--bootstrap": "place",
     "--home": "place",
     "--store": "place",
 }
 GOOD: Final = {
     "STREAM": "phishing", "NAME": "mine", "VERSION": "1/1", "KEY_ID": "0" * 16, "SOURCE": "river:Phishing",
-    "FILE": "rows.csv", "EVENT_ID": "e1", "VALUE": "true",
+    "FILE": "rows.csv", "EVENT_ID": "e1", "VALUE": "true", "TOPIC": "features", "--into": "x", "TO": "backup", "FROM": "backup", "--to": "x.tar",
 }  # fmt: skip
 # What a command says that took the name for one, and went on to a broker.
 REACHED: Final = "a broker was asked for"
@@ -149,7 +160,7 @@ def line_of(chain: tuple[str, ...], name: str, value: str) -> list[str]:
     options: list[str] = []
     for each, _, required in arguments(command):
         if each.startswith("-"):
-            options += [f"{each}={value}"] if each == name else []
+            options += [f"{each}={value if each == name else GOOD[each]}"] if each == name or required else []
         elif each == name or required or name in ("VERSION",):
             given.append(value if each == name else GOOD[each])
     return [*chain, *options, "--", *given]
