@@ -244,6 +244,8 @@ class PartitionJoin:
     def end_waits_until(self, examined: int) -> None:
         """End, in recovery, the waits that were ended before: of labels, and of predictions below `examined`."""
         self._expire_predictions(below=examined)
+        # Also of those that were not read again: another store that still has them must hear that they were ended.
+        self.state.examined = max(self.state.examined, examined)
         self._expire_labels()
         self._forget()
 

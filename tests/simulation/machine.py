@@ -163,11 +163,15 @@ class Schedule(RuleBasedStateMachine):
         world = self.world
         if what in ("lost", "kept twice"):
             world.damage_next(what)
-        elif when == 2 and not world.remade and not world.forgotten:
-            if what == "log":
-                world.remake("examples", with_places=False)
-            else:
-                world.forget_places(disks_too=what == "places and disks")
+        elif world.remade or world.forgotten:
+            return
+        elif what == "log" and when == 2:
+            world.remake("examples", with_places=False)
+        elif what != "log" and (when == 2 or self.always_rough):
+            world.forget_places(disks_too=what == "places and disks")
+            # They read again, at a pace of their own: what is joined comes in another order.
+            for take in ((9, 0) if when else (0, 9), (9, 9)):
+                world.turn("joiner", self._busiest("joiner"), take)
 
     # --- the end -----------------------------------------------------------------------------------
 

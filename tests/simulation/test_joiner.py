@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -302,6 +303,28 @@ def test_a_label_that_came_too_late_is_not_taken_for_one_that_waits_when_the_sto
     time_passes(3 * WAIT)
     told = counts(drain(log, store), log)
     assert {state: told[state] for state in LABEL_STATES if told[state]} == {"joined": 1, "late": 1}
+
+
+def test_waits_that_a_rebuild_did_not_see_are_not_ended_again_by_a_disk_that_comes_back() -> None:
+    """As when a standby takes over, with an empty disk, and gives back."""
+    log, store = make_log(), MemoryStore()
+    at = partition_of("a", PARTITIONS)
+    predict(log, "a")
+    drain(log, store, on_timeout=False)
+    old = copy.deepcopy(store)
+    for name in [name for name in map("b{}".format, range(20)) if partition_of(name, PARTITIONS) == at][:2]:
+        log.now += 4 * WAIT
+        predict(log, name)
+        log.append(Output(NAMES.topic("labels"), at, None, codec.TICK.encode({"written_by": "test"})))
+        drain(log, store, on_timeout=False)
+        store = MemoryStore()
+    drain(log, store, on_timeout=False)
+    drain(log, MemoryStore(), on_timeout=False)
+    SimulatedLoop(log, GROUP, make_joiner(MemoryStore(), on_timeout=False)).step({})
+    SimulatedLoop(log, GROUP, make_joiner(old, on_timeout=False)).step({})
+    got = Counter(example.event.event_id for example in examples(log))
+    assert set(got.values()) == {1}
+    assert_lanes_have_no_gaps(log)
 
 
 def test_waits_that_ended_long_ago_are_ended_though_the_store_is_lost_meanwhile(

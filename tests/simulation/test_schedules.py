@@ -1,6 +1,7 @@
 """A thousand schedules, and what went wrong in them; after each of them nothing is lost, repeated, or served wrong.
 
-`MILLSTREAM_SEED` runs those of another seed.
+`MILLSTREAM_SEED` runs those of another seed. What a seed draws depends on the modules that are loaded: hypothesis takes
+constants from them. The line for `@reproduce_failure` that it prints does not.
 """
 
 from __future__ import annotations
