@@ -16,7 +16,7 @@ class JoinPlace(msgspec.Struct):
     """What rides in the offsets' metadata. `waiting` and `clock`: predictions, labels.
 
     `oldest` is the time of the oldest prediction whose wait has not been ended; 0 where none waits. `ids` stands for
-    the ids of both topics, `each` for either's.
+    the ids of both topics, `each` for either's. `begin`: where the lane begins; what stands before is none of its own.
     """
 
     seq: int
@@ -28,6 +28,7 @@ class JoinPlace(msgspec.Struct):
     examined: int = 0
     oldest: int = 0
     each: tuple[str, str] = ("", "")
+    begin: tuple[int, int] = (0, 0)
 
 
 class LocalPlace(msgspec.Struct):

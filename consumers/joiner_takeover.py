@@ -166,7 +166,8 @@ class JoinerTakeover:
         epoch = both
         if self.new_epoch:
             epoch += "-" + hashlib.sha256(repr((both, list(live.values()))).encode()).hexdigest()[:8]
-        place = JoinPlace(0, epoch, both, {}, each=(short_ids(ids[0]), short_ids(ids[1])))
+        each = short_ids(ids[0]), short_ids(ids[1])
+        place = JoinPlace(0, epoch, both, {}, each=each, begin=(live[pair[0]], live[pair[1]]))
         starts = {partition: Start(live=offset, back=self.new_epoch) for partition, offset in live.items()}
         return Taken(place, JoinState(), starts)
 
@@ -193,8 +194,9 @@ class JoinerTakeover:
         if place.oldest:
             since = min(since, place.oldest)  # after an outage many waits that are over have not been ended yet
         starts = {
-            partition: Start(live, recover_since=since, back=self.new_epoch)
-            for partition, live in zip(target.pair, target.offsets, strict=True)
+            # A lane begun anew does not know what stands before: it may have been joined in the one of before.
+            partition: Start(live, recover_since=since, least=least, back=self.new_epoch)
+            for partition, live, least in zip(target.pair, target.offsets, place.begin, strict=True)
         }
         return Taken(place, JoinState(counts=dict(place.counts)), starts)
 

@@ -107,6 +107,8 @@ class Start:
         If given and below `live`: records from here up to `live` go through `recover` first.
     recover_since
         The same, named by broker time in ms.
+    least
+        Nothing before it is recovered.
     back
         The committed place may be beyond `live`: somebody has decided to go on although the log is another.
     """
@@ -114,6 +116,7 @@ class Start:
     live: int
     recover_from: int | None = None
     recover_since: int | None = None
+    least: int = 0
     back: bool = False
 
 

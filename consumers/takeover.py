@@ -187,6 +187,6 @@ class Takeover:
         for partition, start in starts.items():
             place = found.get(TopicPartition(*partition))
             offset = place.offset if place is not None else start.recover_from
-            if offset is not None and offset < start.live:
-                todo[partition] = offset
+            if offset is not None and max(offset, start.least) < start.live:
+                todo[partition] = max(offset, start.least)
         return todo

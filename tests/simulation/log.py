@@ -165,7 +165,7 @@ class SimulatedLoop:
                 log.places.pop((self._group, partition), None)
             behind = start.recover_from
             if start.recover_since is not None:
-                later = [r.offset for r in log.records[partition] if r.timestamp >= start.recover_since]
+                later = [r.offset for r in log.records[partition][start.least :] if r.timestamp >= start.recover_since]
                 behind = later[0] if later else None
             while behind is not None and behind < start.live:
                 until = min(behind + 3, start.live)

@@ -152,7 +152,7 @@ class World:
     def __init__(self, model: str = "logistic regression", on_timeout: bool | None = None) -> None:
         self.log = MemoryLog(
             {TOPIC["features"]: PARTITIONS, TOPIC["predictions"]: PARTITIONS, TOPIC["labels"]: PARTITIONS}
-            | {TOPIC["examples"]: 1, TOPIC["models"]: 1, NAMES.topic("dead-letters"): 1}
+            | {TOPIC["examples"]: 1, TOPIC["models"]: 1, NAMES.topic("dead-letters"): 1, NAMES.topic("alerts"): 1}
         )
         self.rules = JoinRules(TARGET, WAIT, WAIT // 2, on_timeout)
         # Texts KNN learns without a word, and answers nothing any more: what is to be done then is not asked here.
