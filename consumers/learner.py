@@ -318,7 +318,9 @@ class Learner:
         except StoreUnavailable as error:
             # Learning goes on; the next one that is due tries again, and the predictors serve on.
             self._say(f"no checkpoint: {error}")
+            self._letters += self._alerts.not_written(str(error), self._now_ms)
             return
+        self._letters += self._alerts.written(self._now_ms)
         self._written += 1
         if self._written % _PRUNE_EVERY == 0:
             try:

@@ -15,6 +15,7 @@ REFUSED: Final = "learner.refused"
 OUTLIERS: Final = "learner.outliers"
 MEMORY: Final = "learner.memory"
 MEMORY_AHEAD: Final = "learner.memory-ahead"
+STORE: Final = "learner.store"
 _SAID_IN_FULL: Final = 20
 _PASSED_AFTER: Final = 1000  # examples learned without another
 
@@ -80,6 +81,15 @@ class LearnerAlerts:
                 del self._last[name]
                 outputs += self._alerts.clear(name, now_ms)
         return outputs
+
+    def not_written(self, reason: str, now_ms: int) -> list[Output]:
+        """No version could be written; learning goes on, and the next one that is due tries again."""
+        text = f"no version can be written ({reason}): what is learned is not served before one can"
+        return self._alerts.raise_(STORE, "critical", text, now_ms)
+
+    def written(self, now_ms: int) -> list[Output]:
+        """Clear that, for a version has been."""
+        return self._alerts.clear(STORE, now_ms)
 
     def size(self, growth: Growth, now_ms: int) -> list[Output]:
         """Compare the model's size with what it may be."""

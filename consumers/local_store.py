@@ -6,6 +6,7 @@ The two behave alike and stand behind one contract suite; the one in memory is f
 from __future__ import annotations
 
 import bisect
+import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -67,6 +68,11 @@ class LocalStore(Protocol):
 
 class LocalStoreError(OSError):
     """The local store cannot be written or read: free some disk, or delete its folder to rebuild it."""
+
+    @property
+    def full(self) -> bool:
+        """Whether the disk is full: that can pass, and a process that starts anew goes on where this one stood."""
+        return os.strerror(errno.ENOSPC) in str(self)
 
 
 class DiskStore:

@@ -218,7 +218,7 @@ def _drive(cluster: Cluster, names: Names, role: str, instance: str, processor: 
         return failure.exit_code
     except LocalStoreError as error:
         print(f"{role}: {error}", file=sys.stderr, flush=True)
-        return 1
+        return Doubt.exit_code if error.full else 1
     except StoreUnavailable as error:
         print(f"{role}: {error}; starting anew", file=sys.stderr, flush=True)
         return Doubt.exit_code

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+from faults_table import Tally
 from simulation.log import MemoryLog, SimulatedLoop
 from simulation.reference import Joins, joins
 from simulation.test_joiner import (
@@ -93,8 +94,11 @@ def sent(log: MemoryLog, rng: random.Random, events: int, between: Callable[[], 
     return len(labels)
 
 
+@pytest.mark.fault("F14")
 @pytest.mark.parametrize("seed", range(3))
-def test_f14_labels_of_the_field_are_each_in_exactly_one_state(seed: int, rounds: Callable[[int, int], int]) -> None:
+def test_f14_labels_of_the_field_are_each_in_exactly_one_state(
+    seed: int, rounds: Callable[[int, int], int], tally: Tally
+) -> None:
     rng = random.Random(seed)
     log, store = make_log(), MemoryStore()
     count = sent(log, rng, rounds(600, 6000), lambda: drain(log, store, lambda place: rng.random() < 0.02) and None)
@@ -104,6 +108,7 @@ def test_f14_labels_of_the_field_are_each_in_exactly_one_state(seed: int, rounds
     assert min(found[state] for state in ("joined", "duplicate", "contradicting", "late", "unknown")) > 0
     pairs = [(e.joined.partition, e.joined.prediction_offset, e.joined.label_offset) for e in examples(log) if e.joined]
     assert sorted(pairs) == sorted(expected(log).pairs)
+    tally.row(count, lost=0, repeated=0)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -133,6 +138,7 @@ def turns(log: MemoryLog, store: MemoryStore, skews: list[int], **changes: objec
         loop.step({NAMES.topic("predictions"): 9, NAMES.topic("labels"): 9})
 
 
+@pytest.mark.fault("F13")
 @pytest.mark.parametrize("skew", SKEWS)
 def test_f13_nothing_times_out_by_a_clock_that_is_wrong(skew: int) -> None:
     log, store = make_log(), MemoryStore()
@@ -144,6 +150,7 @@ def test_f13_nothing_times_out_by_a_clock_that_is_wrong(skew: int) -> None:
     assert [e.label.source for e in examples(log) if e.label] == ["system"]
 
 
+@pytest.mark.fault("F13")
 @pytest.mark.parametrize("skew", [HOUR, DAY, 0])
 def test_f13_waits_end_though_the_clock_jumped_back_meanwhile(skew: int) -> None:
     """A joiner that saw a far time would else think for a day that it has just put a tick."""
@@ -153,6 +160,7 @@ def test_f13_waits_end_though_the_clock_jumped_back_meanwhile(skew: int) -> None
     assert [e.label.source for e in examples(log) if e.label] == ["timeout"]
 
 
+@pytest.mark.fault("F13")
 @pytest.mark.parametrize("seed", range(10))
 def test_f13_what_is_joined_does_not_depend_on_the_clock(seed: int, rounds: Callable[[int, int], int]) -> None:
     rng = random.Random(seed)

@@ -53,10 +53,10 @@ class FailingBackend(MemoryBackend):
 
     def __init__(self, rng: random.Random, share: float) -> None:
         super().__init__()
-        self._rng, self._share = rng, share
+        self._rng, self.share = rng, share
 
     def put_new(self, name: str, data: bytes) -> None:
-        if self._rng.random() < self._share:
+        if self._rng.random() < self.share:
             raise StoreUnavailable("no space left on device")
         super().put_new(name, data)
 
@@ -149,6 +149,23 @@ def test_announcements_never_go_backwards_and_end_with_the_newest() -> None:
     counts = [state.examples for state in states if isinstance(state, Published)]
     assert counts == sorted(counts)
     assert counts[-1] == 60
+
+
+def test_a_store_that_takes_no_version_is_an_alert_once_and_clears_when_it_does() -> None:
+    rng = random.Random(3)
+    log, backend = make_log(), FailingBackend(rng, 0.0)
+    learner = make_learner(backend)
+    loop = SimulatedLoop(log, GROUP, learner)
+    loop.step({})
+    for number in range(12):
+        write(log, number, number)
+        backend.share = 1.0 if 3 <= number < 9 else 0.0
+        learner._last_cost = 0.0  # a version is due again at once
+        loop.step({EXAMPLES: 1})
+    told = [read_alert(record.value or b"") for record in log.read(NAMES.topic("alerts"))]
+    assert [(alert.name, alert.state) for alert in told] == [("learner.store", "raised"), ("learner.store", "cleared")]
+    assert "no space left on device" in told[0].message
+    assert ModelStore(backend, Trust.of(SIGNER.public)).versions("sim")[-1].examples == 12
 
 
 def test_an_example_that_breaks_the_model_is_left_out_and_the_rest_is_learned() -> None:

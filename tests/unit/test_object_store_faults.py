@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from faults_table import Tally
 from object_server import BUCKET, Network, ObjectServer, object_server
 from store_parts import draft, store_on, version
 
@@ -95,8 +96,9 @@ def test_a_missing_library_is_one_line_with_the_command(monkeypatch: pytest.Monk
         open_store(URL, tmp_path / "keys", sign=False)
 
 
+@pytest.mark.fault("F12")
 def test_of_two_learners_that_race_one_has_each_version_and_it_is_whole(
-    server: ObjectServer, rounds: Callable[[int, int], int]
+    server: ObjectServer, rounds: Callable[[int, int], int], tally: Tally
 ) -> None:
     count = rounds(20, 200)
     server.network = Network(seed=7, share=0.2, hang_seconds=0.5)
@@ -109,7 +111,7 @@ def test_of_two_learners_that_race_one_has_each_version_and_it_is_whole(
     assert {len(winners) for winners in won.values()} == {1}, won
     faults = {fate: times for fate, times in server.network.done.items() if fate != "passes"}
     assert len(faults) == 4, faults
-    print(f"F12: {server.network.requests} requests, {faults}")
+    tally.row(sum(faults.values()), lost=0, repeated=0)
     server.network = Network()
     store = store_on(ObjectBackend(URL), None)
     assert store.versions("m") == [version(1, number) for number in range(count)]
