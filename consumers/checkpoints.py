@@ -73,9 +73,13 @@ class Pace:
         >>> Pace(every=0.5, examples=1000).due(since_last=0.6, last_cost=0.10, learned=1)
         False
         """
-        if learned == 0 or since_last < last_cost / _LARGEST_SHARE:
+        if learned == 0 or not self.affords(since_last, last_cost):
             return False
         return learned >= self.examples or since_last >= self.every
+
+    def affords(self, since_last: float, last_cost: float) -> bool:
+        """Tell whether another one now leaves the learner its time."""
+        return since_last >= last_cost / _LARGEST_SHARE
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def _is(value: FeatureValue, text: str) -> bool:
     return False
 
 
-Place = tuple[int, int]
+Place = tuple[str, int, int]
 
 
 class Editor:
@@ -123,7 +123,7 @@ class Editor:
     Parameters
     ----------
     right
-        The labels that put others right, by partition and offset of the prediction that they belong to.
+        The labels that put others right, by id, partition and offset of the prediction that they belong to.
     """
 
     def __init__(self, edits: Edits, right: Mapping[Place, Label]) -> None:
@@ -140,7 +140,8 @@ class Editor:
         example = read_example(data)
         if _is_correction(example):
             return entry_of(example), False  # it teaches nothing by itself
-        right = self._right.get(_place(example)) if self._right else None
+        place = _place(example) if self._right else None
+        right = None if place is None else self._right.get(place)
         if right is not None and example.label is not None:
             label = msgspec.structs.replace(example.label, value=right.value, weight=right.weight, source=right.source)
             example = msgspec.structs.replace(example, label=label)
@@ -167,8 +168,10 @@ def editor(edits: Edits, records: Iterable[Record]) -> Editor:
             example = read_example(record.value or b"")
         except CodecError:
             continue
-        if example.label is not None and _is_correction(example) and not edits.has_bad_label(example):
-            right[_place(example)] = example.label
+        place = _place(example)
+        if example.label is None or place is None or not _is_correction(example) or edits.has_bad_label(example):
+            continue
+        right[place] = example.label
     return Editor(edits, right)
 
 
@@ -176,7 +179,10 @@ def _is_correction(example: Example) -> bool:
     return example.label is not None and example.label.kind == "correction"
 
 
-def _place(example: Example) -> Place:
-    """Return where an example's prediction stood; nowhere, for what did not come by the loop."""
+def _place(example: Example) -> Place | None:
+    """Return whose example it is: id and where its prediction stood; `None` for what did not come by the loop.
+
+    Places alone would not do: those of a topic that was made again begin again.
+    """
     joined = example.joined
-    return (-1, -1) if joined is None else (joined.partition, joined.prediction_offset)
+    return None if joined is None else (example.event.event_id, joined.partition, joined.prediction_offset)

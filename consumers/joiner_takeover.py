@@ -176,6 +176,8 @@ class JoinerTakeover:
     def _resume(self, place: JoinPlace, target: _Target, assignment: Assignment) -> Taken:
         ids = [short_ids(assignment.topic_ids[topic]) for topic in self.topics]
         place.each = (ids[0], ids[1])
+        # Of a topic that was cut short, what comes now stands where something else was examined.
+        place.examined = min(place.examined, target.offsets[0])
         number = target.pair[0].partition
         local = self._local(number)
         if local is not None and (why := self._unfit(local, place, target, assignment)):
@@ -185,8 +187,10 @@ class JoinerTakeover:
         if local is not None:
             state = replace(local.state, counts=dict(place.counts))
             starts = {
-                partition: Start(live, max(behind, assignment.beginnings[partition]), back=self.new_epoch)
-                for partition, live, behind in zip(target.pair, target.offsets, local.offsets, strict=True)
+                partition: Start(live, max(behind, assignment.beginnings[partition]), back=live < stood)
+                for partition, live, behind, stood in zip(
+                    target.pair, target.offsets, local.offsets, target.stood, strict=True
+                )
             }
             return Taken(place, state, starts)
         self._wipe(number, assignment)
@@ -195,8 +199,10 @@ class JoinerTakeover:
             since = min(since, place.oldest)  # after an outage many waits that are over have not been ended yet
         starts = {
             # A lane begun anew does not know what stands before: it may have been joined in the one of before.
-            partition: Start(live, recover_since=since, least=least, back=self.new_epoch)
-            for partition, live, least in zip(target.pair, target.offsets, place.begin, strict=True)
+            partition: Start(live, recover_since=since, least=least, back=live < stood)
+            for partition, live, least, stood in zip(
+                target.pair, target.offsets, place.begin, target.stood, strict=True
+            )
         }
         return Taken(place, JoinState(counts=dict(place.counts)), starts)
 

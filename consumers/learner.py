@@ -148,9 +148,8 @@ class Learner:
         self._least_place = 0 if committed is None else committed.offset
         # Before there is a place, a version would be all there is to say which dead letters are out: none is written.
         self._placed = committed is not None
-        note = _note(committed)
-        self._lettered = _read_before(note)
-        self._alerts.restore(note, resumed.learning.learned)
+        self._lettered = _read_before(_note(committed))
+        self._alerts.restore(_note(assignment.committed[self._partition]), resumed.learning.learned)
         self._newest = resumed.manifest or self._write("start")
         # A version can be written and its process die before the dead letters of what it passed over went out.
         again = self._lettered if committed is not None and resumed.manifest is not None else resumed.offset
@@ -232,9 +231,10 @@ class Learner:
         """Somebody has seen the fault and decided to go on: with this model, in an epoch that says so."""
         assert self._resumed is not None  # noqa: S101
         assert self._newest is not None  # noqa: S101
-        self._say(f"{fault} As --new-epoch keep says, epoch {self._resumed.epoch + 1} begins here")
+        epoch = self._checkpoints.next_epoch()
+        self._say(f"{fault} As --new-epoch keep says, epoch {epoch} begins here")
         self._learning.lanes.stand_at(fault.lane)
-        self._resumed = replace(self._resumed, epoch=self._resumed.epoch + 1, parent=self._newest.version, overtakes=0)
+        self._resumed = replace(self._resumed, epoch=epoch, parent=self._newest.version, overtakes=0)
         self._read = record.offset
         self._replay = Replay()
         self._newest = self._write("lane")
@@ -293,7 +293,10 @@ class Learner:
         began = time.monotonic()
         new = self._learning.learned - self._newest.examples
         due = self._settings.pace.due(began - self._last_began, self._last_cost, new)
-        if self._placed and (due or (new and self._shield.filling)):
+        # A store that does not answer is not to take all the time there is for learning.
+        affords = self._settings.pace.affords(began - self._last_began, self._last_cost)
+        filling = new > 0 and affords and self._shield.filling
+        if self._placed and (due or filling):
             self._checkpoint("interval", now_ms)
             self._last_began, self._last_cost = began, time.monotonic() - began
         self._letters += self._alerts.passed(self._learning.learned, now_ms)
@@ -402,7 +405,8 @@ class Learner:
             "bytes": self._checkpoints.growth.model_bytes,
             "full": self._checkpoints.growth.full,
             "alerts": self._alerts.remembered(),
-            "read": max(self._read, self._lettered),
+            # While what lies before the version is read once more for its dead letters, no further than that is.
+            "read": max(min(self._read, read.get(self._partition, self._read)), self._lettered),
             # In a replay that is far behind the committed place; else a paused learner, which reads no marker at the
             # end of the log, would seem to have examples waiting.
             "at": read.get(self._partition, self._read) if self._read < self._lettered else place,

@@ -163,6 +163,7 @@ class Learning:
             return self._count("correction")
         if left_out:
             self._link(entry, learned=False)
+            self._last = "left_out"
             return self._count("left_out")
         if guilty:
             self.skipped.add(offset, goes_on=self._last == "skipped")

@@ -246,7 +246,7 @@ class Loop:
     def _batch_size(self) -> int:
         """So many records as can be handled in a turn: neither heartbeat nor checkpoint waits for long."""
         if not self._seconds_a_record:
-            return _MOST_RECORDS // 4
+            return _LEAST_RECORDS  # nothing is known of how long one takes
         fits = self._settings.turn_ms / 1000 / self._seconds_a_record
         return max(_LEAST_RECORDS, min(_MOST_RECORDS, int(fits)))
 

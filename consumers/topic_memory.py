@@ -25,7 +25,7 @@ class TopicMemory:
         self._path = path
         self._ids: dict[str, str] = {}
         if path is not None:
-            with contextlib.suppress(OSError, msgspec.DecodeError):
+            with contextlib.suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
                 self._ids = msgspec.json.decode(path.read_bytes(), type=dict[str, str])
 
     def id_of(self, topic: str) -> str:

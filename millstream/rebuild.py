@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kafka import TopicPartition
 
-from consumers.checkpoints import MODEL_FILE, REBUILD, REBUILD_START, Checkpoints, Definition, Log
+from consumers.checkpoints import EDITS_FILE, MODEL_FILE, REBUILD, REBUILD_START, Checkpoints, Definition, Log
 from consumers.edits import Edits
 from consumers.processor import Record
 from consumers.rebuild import Plan, Rebuilder, Rebuilt
@@ -176,6 +176,11 @@ class Workshop:
             return str(error)
         return ""
 
+    def _edits(self, version: VersionId) -> Edits | None:
+        """Return how an epoch's history differs from the log, as its first version has it."""
+        first = self._store.manifest(self._store.versions(version.model, version.epoch)[0])
+        return Edits.decode(self._store.read(first, EDITS_FILE)) if EDITS_FILE in first.files else None
+
     # --- comparing ---------------------------------------------------------------------------------
 
     def compare(self, made: Manifest, serving: VersionId) -> Difference:
@@ -239,6 +244,12 @@ class Workshop:
             )
         if misfit := self._misfit(manifest):
             raise CannotAdopt(f"version {version} cannot be adopted: {misfit}")
+        edits = self._edits(version)
+        if edits is not None and not edits.change_nothing and edits.until > manifest.offset:
+            raise CannotAdopt(
+                f"version {version} stands at offset {manifest.offset}, and what it was to be without goes on until "
+                f"{edits.until}: the learner would learn that from there on. Make it anew without --to"
+            )
         if not self._log.beginning <= manifest.offset <= self._log.end:
             raise CannotAdopt(
                 f"version {version} stands at offset {manifest.offset} of {self._topic}, which has "

@@ -236,9 +236,13 @@ class FolderBackend:
 
     def delete(self, name: str) -> None:
         try:
-            self._path(name).unlink(missing_ok=True)
+            path = self._path(name)
+            path.unlink(missing_ok=True)
         except OSError as error:
             raise self._unavailable(name, "deleted", error) from error
+        if path.parent != self._root:
+            with contextlib.suppress(OSError):  # it holds others; a snapshot has a folder of its own
+                path.parent.rmdir()
 
     def _path(self, name: str) -> Path:
         check_name(name)

@@ -20,6 +20,9 @@ LARGE: Final = 32 << 20
 Readable = bytes | mmap.mmap
 
 
+_PROC: Final = Path("/proc/self/fd")
+
+
 class Blob:
     """Bytes that are written once, front to back, and then read.
 
@@ -53,7 +56,9 @@ class Blob:
 
     def _to_disk(self) -> None:
         try:
-            self._file = tempfile.NamedTemporaryFile(prefix="millstream-", suffix=".version")  # noqa: SIM115
+            # Without a name, where a name can be had from the process: one that is killed leaves nothing behind.
+            make = tempfile.TemporaryFile if _PROC.is_dir() else tempfile.NamedTemporaryFile
+            self._file = make(prefix="millstream-", suffix=".version")
         except OSError as error:
             raise _no_room(error) from error
         pieces, self._pieces = self._pieces, []
@@ -81,7 +86,8 @@ class Blob:
             self._file.flush()
         except OSError as error:
             raise _no_room(error) from error
-        return Path(self._file.name)
+        name = self._file.name
+        return Path(name) if isinstance(name, str) else Path(f"/proc/{os.getpid()}/fd/{self._file.fileno()}")
 
     def contents(self) -> Readable:
         """Return the bytes; of a large one, the file mapped into memory, which takes none."""

@@ -87,7 +87,7 @@ def specs(names: Names, *, partitions: int, label_wait_ms: int) -> list[TopicSpe
     log_time = {"message.timestamp.type": "LogAppendTime"}
     keep = {"retention.ms": "-1", "cleanup.policy": "delete"}
     joined = {**log_time, **wide, "cleanup.policy": "delete", "retention.ms": str(waits)}
-    least = 2 * label_wait_ms
+    least = 3 * label_wait_ms  # so far back a joiner reads that has lost its store
     per_kind: dict[str, tuple[int, dict[str, str], int | None]] = {
         "features": (
             partitions,

@@ -108,6 +108,8 @@ def rebuild(
     if to is not None and to < 1:
         raise UsageError(f"--to {to}: a version made anew has learned at least 1 example")
     edits = history.edits()
+    if adopt and to is not None and not edits.change_nothing:
+        raise UsageError("--to with what is left out cannot be adopted: the learner would learn it from there on")
     settings, loaded = where.settings(), load_stream(stream)
     names = settings.names(loaded.stream.name)
     base = None if from_ is None else parsed(from_, names.stream)

@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import random
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from faults.rig import Rig
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """kafka-python leaves the socket of a connection that came to nothing open; a killed broker makes many of them."""
-    for item in items:
-        if item.path.parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"))
-
-
-@pytest.fixture(autouse=True)
-def _collected() -> Iterator[None]:
-    """Have such sockets collected while that filter is in force."""
-    yield
-    gc.collect()
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ def fail_from(rig: Rig, call: int, rng: random.Random) -> None:
     assert learner.process is process, "it stays up"
 
 
+@pytest.mark.full
 @pytest.mark.fault("F11")
 def test_a_disk_that_fails_costs_no_version_and_stops_no_learner(
     rig: Rig, rng: random.Random, rounds: Callable[[int, int], int], tally: Tally

@@ -87,6 +87,7 @@ def large(event_id: str, size: int) -> bytes:
 SIZES = {"1 MB - 1": MB - 1, "1 MB": MB, "1 MB + 1": MB + 1, "under": MB - 200, "5 MB": 5 * MB, "50 MB": 50 * MB}
 
 
+@pytest.mark.full
 @pytest.mark.fault("F16")
 def test_what_the_broker_takes_is_answered_however_large_it_is(rig: Rig, tally: Tally) -> None:
     """Compressed, 50 MB of nothing pass a broker's limit of 1 MB: they must stop nobody."""

@@ -119,6 +119,7 @@ def remake(rig: Rig, topics: list[str]) -> None:
     assert all(info.id != old[name].id for name, info in rig.cluster.topic_info(*topics).items())
 
 
+@pytest.mark.full
 @pytest.mark.fault("F18")
 def test_of_two_processes_of_one_name_one_works_and_the_other_ends_with_75(
     rig: Rig, tmp_path: Path, tally: Tally

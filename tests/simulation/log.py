@@ -75,11 +75,17 @@ class MemoryLog:
     def owns(self, group: str, partitions: Collection[Partition], owner: object) -> bool:
         return all(self._owners.get((group, partition)) is owner for partition in partitions)
 
-    def commit(self, group: str, outputs: Sequence[Output], places: Mapping[Partition, Place]) -> None:
-        """One transaction: all of it, at one moment."""
+    def commit(
+        self,
+        group: str,
+        outputs: Sequence[Output],
+        places: Mapping[Partition, Place],
+        back: Collection[Partition] = (),
+    ) -> None:
+        """One transaction: all of it, at one moment. Only the places of `back` may go back."""
         for partition, place in places.items():
             before = self.places.get((group, partition))
-            assert before is None or place.offset >= before.offset, f"{partition} went back"
+            assert before is None or partition in back or place.offset >= before.offset, f"{partition} went back"
         if self.damage is not None:
             outputs = self.damage(outputs)
         for output in outputs:
@@ -133,6 +139,7 @@ class SimulatedLoop:
         self._processor = processor
         self._crash = crash
         self._clock = clock or (lambda: log.now)
+        self._back: set[Partition] = set()
         self._read: dict[Partition, int] = {}
         self._share = share
         self.settle(share)
@@ -160,9 +167,8 @@ class SimulatedLoop:
                 {topic: log.ids[topic] for topic in self._processor.topics},
             )
         )
+        self._back = {partition for partition, start in starts.items() if start.back}
         for partition, start in starts.items():
-            if start.back:
-                log.places.pop((self._group, partition), None)
             behind = start.recover_from
             if start.recover_since is not None:
                 later = [r.offset for r in log.records[partition][start.least :] if r.timestamp >= start.recover_since]
@@ -205,7 +211,8 @@ class SimulatedLoop:
     def _commit(self, outputs: Sequence[Output], places: Mapping[Partition, Place]) -> None:
         if not self._log.owns(self._group, self._read, self):
             raise FencedOff
-        self._log.commit(self._group, outputs, places)
+        self._log.commit(self._group, outputs, places, self._back)
+        self._back.clear()
 
     def end(self) -> None:
         """End in order, as a signal makes the loop do."""

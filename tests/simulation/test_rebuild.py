@@ -94,11 +94,12 @@ class Shop:
         for each in examples:
             self.log.append(Output(EXAMPLES, 0, None, each.encode()))
 
-    def learn(self, crash: Callable[[str], bool] = lambda place: False) -> None:
+    def learn(self, crash: Callable[[str], bool] = lambda place: False, new_epoch: Any = None) -> None:
         """Run a learner, again after each crash, until all is learned."""
         self.switch.follow(self.known)
         while True:
-            learner = Learner(LearnerSettings(NAMES, Pace(0.0, 1)), self.checkpoints, self.switch, self.said.append)
+            settings = LearnerSettings(NAMES, Pace(0.0, 1), new_epoch)
+            learner = Learner(settings, self.checkpoints, self.switch, self.said.append)
             try:
                 loop = SimulatedLoop(self.log, GROUP, learner, crash)
                 while not loop.idle():
@@ -213,6 +214,25 @@ def test_with_corrections_each_example_is_learned_as_last_corrected(shop: Shop) 
         right[number] = msgspec.structs.replace(right[number], label=label)
     assert_is(shop, shop.rebuild(), log)
     assert_is(shop, shop.rebuild(corrections=True), right)
+
+
+def test_a_correction_is_of_its_event_and_not_of_another_at_the_same_place_of_a_topic_made_again(shop: Shop) -> None:
+    log = log_of(shop)
+    other = example(777, COUNT, label=not log[5].label.value, kind="correction")  # type: ignore[union-attr]
+    place = msgspec.structs.replace(log[5].joined, label_offset=COUNT)  # type: ignore[type-var]
+    shop.write(msgspec.structs.replace(other, joined=place))
+    shop.learn()
+    assert_is(shop, shop.rebuild(corrections=True), log)
+
+
+def test_an_epoch_that_begins_meanwhile_takes_no_name_of_what_was_made_anew(shop: Shop) -> None:
+    made = shop.rebuild(where={"customer": "4"})
+    shop.write(example(COUNT, COUNT + 7))  # six examples of the lane are gone
+    with pytest.raises(Refused, match="jumps from sequence"):
+        shop.learn()
+    shop.learn(new_epoch="keep")
+    newest = shop.store.manifest(shop.store.versions("sim")[-1])
+    assert (made.made.version.epoch, newest.version) == (2, VersionId("sim", 3, COUNT + 1))
 
 
 def test_what_was_left_out_for_its_label_stays_if_another_source_put_it_right(shop: Shop) -> None:

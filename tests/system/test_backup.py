@@ -35,6 +35,7 @@ def logged(stream: Stream) -> list[tuple[int, bytes | None, bytes | None]]:
     return [(record.offset, record.key, record.value) for record in read_all(stream.bootstrap, topic)]
 
 
+@pytest.mark.full
 def test_a_restored_stream_goes_on_from_its_place_and_verifies(
     stream: Stream, elsewhere: Stream, tmp_path: Path
 ) -> None:

@@ -42,6 +42,7 @@ def work_until_cleared(stream: Stream, log: Path, *words: str) -> None:
         assert process.wait(30) == 0, log.read_text()
 
 
+@pytest.mark.full
 def test_roles_that_were_overtaken_say_so_once_and_go_on_by_the_commands_that_they_name(
     stream: Stream, tmp_path: Path
 ) -> None:

@@ -29,6 +29,7 @@ def signer_of(stream: Stream, version: str) -> str:
     return key_id
 
 
+@pytest.mark.full
 def test_a_stream_that_runs_takes_up_a_new_key_and_lets_go_of_a_revoked_one(stream: Stream, tmp_path: Path) -> None:
     first = told(stream, "keys", "init")["key_id"]
     millstream(stream, "topics", "create", "phishing")

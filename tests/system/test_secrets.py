@@ -97,6 +97,7 @@ def found(said: Said, secret: str) -> list[str]:
     return [where for where, data in places(said) for form in forms(secret) if form in data]
 
 
+@pytest.mark.full
 def test_a_secret_is_found_nowhere_but_where_it_was_given(
     stream: Stream, work: Path, rounds: Callable[[int, int], int]
 ) -> None:

@@ -211,6 +211,7 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
         (("--where", "customer"), "--where 'customer': write feature=value"),
         (("--from", "new"), "'new' is no version"),
         (("--source", "me"), "--source"),
+        (("--to", "5", "--where", "a=1", "--adopt"), "cannot be adopted"),
     ],
 )
 def test_what_a_history_is_to_be_without_is_refused_by_name(run: Run, words: tuple[str, ...], said: str) -> None:
