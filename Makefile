@@ -43,7 +43,7 @@ demo: install  ## a real model learning from a real stream through a real Kafka;
 	@$(BIN)/millstream demo $(ARGS)
 
 test: install  ## all tests; ARGS="tests/unit -k joiner", JOBS=1
-	@$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS) || test $$? -eq 5
+	@$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS) || test $$? -eq 5
 
 lint: install  ## ruff, mypy and the direction of imports
 	@$(BIN)/ruff check

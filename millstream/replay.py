@@ -142,17 +142,12 @@ class Replay:
     Parameters
     ----------
     again
-        Begin from the beginning although it was done before.
+        Begin from the beginning although it was done before; else nothing is left to do then.
 
     Attributes
     ----------
     before
         How many records earlier runs have written.
-
-    Raises
-    ------
-    CannotReplay
-        Where the range was replayed before, and not `again`.
     """
 
     def __init__(self, job: Job, names: Names, *, again: bool = False) -> None:
@@ -189,14 +184,7 @@ class Replay:
         if place is None or place.offset < 0:
             return _Place(begin, end)
         found = _Place.decode(place.metadata, place.offset)
-        if found.left():
-            return found
-        if not again:
-            raise CannotReplay(
-                f"this range was replayed into {self.job.into} already, {place.offset} records: "
-                "--again writes them once more"
-            )
-        return _Place(begin, end)
+        return found if found.left() or not again else _Place(begin, end)
 
     # --- the work ----------------------------------------------------------------------------------
 

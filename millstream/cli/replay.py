@@ -107,6 +107,8 @@ def replay(
     job = plan(cluster, source, begin, end, target, into)
     with Replay(job, names, again=manner.again) as work:
         _say(f"{source} into {into}: up to {work.left:,} records" + _before(work.before))
+        if work.before and not work.left:
+            _say("this range was replayed already, whole: --again writes it once more")
         if job.stamps:
             _say(f"{into} puts its own time on records (LogAppendTime): theirs are not kept")
         with Bar("records") as bar:

@@ -111,10 +111,9 @@ def test_each_record_is_written_as_it_was_and_a_second_time_only_if_that_is_said
     assert f"{source} into {into}: up to " in said
     assert told["written"] == RECORDS - 100
     assert content(cluster, into) == content(cluster, source)
-    code, _, said = run("replay", "phishing", "features", "--into", into)
-    assert code == 1
-    assert "was replayed" in said
-    assert "--again" in said
+    code, told, said = run("replay", "phishing", "features", "--into", into)
+    assert (code, told["written"], told["before"]) == (0, 0, RECORDS - 100)
+    assert "was replayed already, whole: --again" in said
     assert run("replay", "phishing", "features", "--into", into, "--again")[1]["written"] == RECORDS - 100
     twice = content(cluster, into)
     assert twice == {number: records * 2 for number, records in content(cluster, source).items()}
