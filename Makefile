@@ -5,8 +5,8 @@ SHELL := /bin/sh
 BIN := .venv/bin
 # What follows a command: make demo ARGS="bananas --json", make test ARGS="tests/unit -k joiner".
 ARGS ?=
-# Tests at a time: they wait for each other and for time-outs more than they compute.
-JOBS ?= 3
+# Tests at a time.
+JOBS ?= 2
 
 .PHONY: help install demo test lint faults bench lock clean
 

@@ -81,6 +81,7 @@ def newest(stream: Stream) -> int:
     return max((int(path.stem) for path in folder.glob("*/*.json")), default=-1)
 
 
+@pytest.mark.full
 def test_kills_of_every_role_lose_nothing_and_repeat_nothing(stream: Stream, running: subprocess.Popen[str]) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}")

@@ -44,6 +44,7 @@ def said(stream: Stream, *words: str) -> str:
     return done.stdout
 
 
+@pytest.mark.full
 def test_a_stream_learns_serves_and_verifies_from_an_object_store(
     stream: Stream, server: ObjectServer, tmp_path: Path
 ) -> None:
