@@ -69,9 +69,7 @@ def compare(before: Manifest, learning: Learning) -> dict[str, Any]:
 
 
 def _newest(beside: Beside) -> dict[str, Any]:
-    apart = [
-        gap for now, served in zip(beside.now, beside.served, strict=True) if (gap := _gap(now, served)) is not None
-    ]
+    apart = [by for now, served in zip(beside.now, beside.served, strict=True) if (by := gap(now, served)) is not None]
     same = sum(now[0] == served[0] for now, served in zip(beside.now, beside.served, strict=True))
     return {
         "answers": len(beside.now),
@@ -82,8 +80,8 @@ def _newest(beside: Beside) -> dict[str, Any]:
     }
 
 
-def _gap(now: tuple[Any, Any], served: tuple[Any, Any]) -> float | None:
-    """Return how far two answers are apart: their shares, of several classes the furthest, else their values."""
+def gap(now: tuple[Any, Any], served: tuple[Any, Any]) -> float | None:
+    """Return how far two answers (value, shares) are apart: by their shares, the furthest of several, else by value."""
     (value, shares), (value_served, shares_served) = now, served
     if isinstance(shares, dict) and isinstance(shares_served, dict):
         return max(

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
-from model_store import ModelStore, NotFound, Refused, StoreError, VersionId
+from model_store import ModelStore, NotFound, Refused, StoreError, VersionId, folder_of, is_object_store
 from schemas.topics import NAME
 
 if TYPE_CHECKING:
@@ -68,10 +67,8 @@ def streams_here(settings: Settings) -> list[str]:
     found = set(ready_made())
     state, prefix = settings.home / "state", settings.prefix
     found |= {name.removeprefix(prefix) for name in _folders(state) if name.startswith(prefix)}
-    address = settings.models
-    parts = urlsplit(address)
-    if parts.scheme in ("", "file"):
-        found |= _folders(Path(unquote(parts.path) if parts.scheme else address))
+    if not is_object_store(settings.models):
+        found |= _folders(folder_of(settings.models))
     return sorted(name for name in found if NAME.fullmatch(name))
 
 

@@ -13,6 +13,7 @@ from consumers.edits import Edits
 from consumers.processor import Record
 from consumers.rebuild import Plan, Rebuilder, Rebuilt
 from consumers.river_model import Answer, wrap
+from consumers.upgrade import gap
 from millstream import readers
 from millstream.decisions import decide, who
 from millstream.roles import definition_of, learning_rules
@@ -21,7 +22,6 @@ from model_store.libraries import check_libraries
 from model_store.offsets import Offsets
 from schemas.codec import CodecError
 from schemas.events import Adopted, Features, ModelUpdate, read_example
-from schemas.target import class_key
 
 if TYPE_CHECKING:
     from millstream.load import LoadedStream
@@ -274,14 +274,9 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _apart(one: Answer, other: Answer) -> float:
-    """Return the largest difference between two answers' probabilities, or values; 1 where one has none."""
-    if one.probabilities is not None and other.probabilities is not None:
-        names = {class_key(each) for each in (*one.probabilities, *other.probabilities)}
-        a, b = one.wire_probabilities() or {}, other.wire_probabilities() or {}
-        return max((abs(a.get(name, 0.0) - b.get(name, 0.0)) for name in names), default=0.0)
-    if isinstance(one.value, (int, float)) and isinstance(other.value, (int, float)):
-        return abs(float(one.value) - float(other.value))
-    return 0.0 if _same(one.value, other.value) else 1.0
+    """Return how far two answers are apart; 1 where they are of no one kind and not the same."""
+    found = gap((one.value, one.wire_probabilities()), (other.value, other.wire_probabilities()))
+    return found if found is not None else float(not _same(one.value, other.value))
 
 
 __all__ = ["CannotAdopt", "CannotRebuild", "Difference", "NotFound", "Wish", "Workshop", "adopt"]

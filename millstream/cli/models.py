@@ -53,7 +53,7 @@ def list_(stream: StreamName, /, *, where: Where = HERE, json: Json = False) -> 
     store = store_of(settings)
     names = names_of(stream, settings, known(store, settings))
     found = list(_all(store, names.stream))
-    serving = _serving(settings, names)
+    serving = now_served(settings, names)
     if json:
         print_json([_plain(each, serving) if isinstance(each, _Known) else _refused(each) for each in found])
         return
@@ -93,7 +93,7 @@ def show(
     if wanted is not None and wanted not in there:
         raise NotFound(f"there is no version {wanted} of {names.stream}; the newest is {there[-1]}")
     wanted = wanted or there[-1]
-    plain = _plain(_Known(store.manifest(wanted), wanted in store.pinned(names.stream)), _serving(settings, names))
+    plain = _plain(_Known(store.manifest(wanted), wanted in store.pinned(names.stream)), now_served(settings, names))
     if json:
         print_json(plain)
     else:
@@ -159,7 +159,7 @@ def known(store: ModelStore, settings: Settings) -> Callable[[Names], bool]:
     return known
 
 
-def _serving(settings: Settings, names: Names) -> str | None:
+def now_served(settings: Settings, names: Names) -> str | None:
     """Return what serves, where a broker answers."""
     from kafka.errors import KafkaError
 

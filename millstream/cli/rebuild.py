@@ -21,7 +21,7 @@ from millstream.cli.common import (
     print_json,
     print_table,
 )
-from millstream.cli.models import Why, app
+from millstream.cli.models import Why, app, now_served
 from millstream.cli.progress import Bar
 from millstream.cli.versions import VersionName, parsed
 
@@ -118,8 +118,8 @@ def rebuild(
     with filling_in(stream), Workshop(loaded, cluster, names, store, _say) as workshop:
         with Bar("offsets") as bar:
             made = workshop.rebuild(Wish(edits, base, to), bar.show)
-        serving = _served(cluster, names)
-        difference = None if serving is None else workshop.compare(made.made, serving)
+        served = now_served(settings, names)
+        difference = None if served is None else workshop.compare(made.made, parsed(served, names.stream))
         if adopt:
             workshop.insist_on_adoptable(made.made.version)
             decide(cluster, names, made.made.version, why)
@@ -189,16 +189,6 @@ def _feature(text: str) -> tuple[str, str]:
     if not sign or not name:
         raise UsageError(f"--where {text!r}: write feature=value, such as customer=17")
     return name, value
-
-
-def _served(cluster: Any, names: Any) -> VersionId | None:
-    from millstream.observe import Observer
-    from millstream.status import served
-    from model_store import VersionId
-
-    with Observer(cluster, names) as observer:
-        found = served(observer.look()).served
-    return None if found is None else VersionId.parse(found, names.stream)
 
 
 def _plain(made: Rebuilt, difference: Difference | None, adopted: bool) -> dict[str, Any]:
