@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Container, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from consumers.checkpoints import REBUILD, REBUILD_START, Checkpoints, Log, Standing
-from consumers.edits import Editor, Edits, editor
+from consumers.edits import Edits, editor
 from consumers.failures import Refused
 from consumers.learning import Learning, Poison, Unfit
 from consumers.processor import Record
-from consumers.river_model import ModelError
+from consumers.shield import Shield, unsound
 from model_store import Manifest, VersionId
 from schemas.codec import CodecError
 
@@ -58,8 +58,6 @@ class Rebuilt:
         The two versions of the new epoch.
     learned, left_out, skipped
         Examples in this history: learned by the model, as if they had never been, and unfit for it.
-    board
-        Metrics, as in a manifest.
     """
 
     first: Manifest
@@ -67,13 +65,6 @@ class Rebuilt:
     learned: int
     left_out: int
     skipped: int
-
-
-@dataclass
-class _Saved:
-    frozen: tuple[bytes, bytes]
-    offset: int
-    at: float = field(default_factory=time.monotonic)
 
 
 class Rebuilder:
@@ -100,7 +91,6 @@ class Rebuilder:
         self._read = read
         self._say = say
         self._progress = progress
-        self._guilty: set[int] = set()
 
     def run(self) -> Rebuilt:
         """Make it, and return what has been made.
@@ -114,8 +104,10 @@ class Rebuilder:
         plan = self._plan
         base = self._checkpoints.fresh() if plan.base is None else self._checkpoints.load(plan.base)
         begin = plan.log.beginning if plan.base is None else plan.base.offset
+        if plan.most is not None and plan.most <= base.learned:
+            raise Refused(f"the version to go on from has learned {base.learned} examples already, not {plan.most}")
         frozen = self._checkpoints.freeze(base)
-        learning, offset = self._learn(_Saved(frozen, begin), editor(plan.edits, self._read(begin, plan.edits.until)))
+        learning, offset = self._learn(base, begin)
         self._insist_on_enough(learning, base)
         first = self._checkpoints.thaw(frozen)  # of the very bytes that the history was learned from
         epoch, now_ms = self._checkpoints.next_epoch(), time.time_ns() // 1_000_000
@@ -138,38 +130,40 @@ class Rebuilder:
                 f"this history has only {learning.learned} examples to learn, not {self._plan.most}: "
                 "leave --to out to learn them all. Nothing was written"
             )
-        try:
-            learning.fingerprint()
-        except ModelError as error:
-            raise Refused(f"the model made anew answers with no number: {error}. Nothing was written") from error
 
-    def _learn(self, saved: _Saved, edited: Editor) -> tuple[Learning, int]:
-        """Return the model that has learned the history, and the offset where it stands."""
-        while True:
-            learning = self._checkpoints.thaw(saved.frozen)
-            offset = saved.offset
+    def _learn(self, good: Learning, begin: int) -> tuple[Learning, int]:
+        """Return the model that has learned the history, and the offset where it stands; `good` is left as it is."""
+        plan, copy = self._plan, self._checkpoints.copy
+        shield = Shield(copy, editor(plan.edits, self._read(begin, plan.edits.until)), plan.skipped)
+        learning, offset, saved = copy(good), begin, time.monotonic()
+        for count, record in enumerate(self._read(begin, plan.log.end), start=1):
+            shield.keep(record)
+            offset = record.offset + 1
             try:
-                for record in self._read(saved.offset, self._plan.log.end):
-                    if self._has_all(learning):
-                        return learning, offset
-                    self._take(learning, edited, record)
-                    offset = record.offset + 1
-                    if offset % 500 == 0:
-                        self._progress(offset)
-                        if time.monotonic() - saved.at > _SAVE_SECONDS:
-                            saved = _Saved(self._checkpoints.freeze(learning), offset)
-                return learning, max(offset, self._plan.log.end)
-            except Poison as poison:
-                self._guilty.add(offset_of := record.offset)
-                self._say(f"example at offset {offset_of} broke the model and is left out: {poison.reason}")
+                shield.take(learning, record)
+            except (CodecError, Unfit):
+                pass  # as every learner passes over it
+            except Poison:
+                learning = self._restored(shield, good)
+            if count % 500 == 0:
+                self._progress(offset)
+            full = self._has_all(learning)
+            if full or shield.filling or time.monotonic() - saved > _SAVE_SECONDS:
+                learning = self._sound(learning, shield, good)
+                good, saved = copy(learning), time.monotonic()
+                shield.begin()
+                if full and self._has_all(learning):
+                    return learning, offset
+        return self._sound(learning, shield, good), plan.log.end
 
     def _has_all(self, learning: Learning) -> bool:
         return self._plan.most is not None and learning.learned >= self._plan.most
 
-    def _take(self, learning: Learning, edited: Editor, record: Record) -> None:
-        try:
-            entry, left_out = edited.read(record)
-            guilty = record.offset in self._guilty or record.offset in self._plan.skipped
-            learning.take(entry, record.offset, guilty, left_out)
-        except (CodecError, Unfit):
-            return  # as every learner passes over it
+    def _sound(self, learning: Learning, shield: Shield, good: Learning) -> Learning:
+        return learning if unsound(learning) is None else self._restored(shield, good)
+
+    def _restored(self, shield: Shield, good: Learning) -> Learning:
+        restored = shield.restore(good)
+        for record, reason in restored.found:
+            self._say(f"example at offset {record.offset} broke the model and is left out: {reason}")
+        return restored.learning

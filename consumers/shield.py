@@ -11,16 +11,16 @@ found goes into manifest and chain, and a replay leaves out the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from consumers.edits import NO_EDITS, Editor
 from consumers.failures import Refused
 from consumers.learning import Learning, Poison, Unfit
 from consumers.processor import Record
 from consumers.river_model import ModelError
 from schemas.codec import CodecError
-from schemas.entries import EntryReader
 
 _MOST_KEPT_BYTES: Final = 256 << 20
 _MOST_FOUND: Final = 100  # at once, by their effect: a model that fails on so many fails by itself
@@ -55,6 +55,10 @@ class Shield:
     ----------
     copy
         Returns a learner's whole state as an object of its own.
+    editor
+        Reads the log, where the history that is learned is not its own.
+    known
+        Offsets that are left out from the beginning.
 
     Attributes
     ----------
@@ -64,9 +68,12 @@ class Shield:
         Offsets among them that are left out.
     """
 
-    def __init__(self, copy: Callable[[Learning], Learning]) -> None:
+    def __init__(
+        self, copy: Callable[[Learning], Learning], editor: Editor | None = None, known: Container[int] = ()
+    ) -> None:
         self._copy = copy
-        self._reader = EntryReader()
+        self._editor = editor or Editor(NO_EDITS, {})
+        self._known = known
         self._bytes = 0
         self.records: list[Record] = []
         self.guilty: set[int] = set()
@@ -95,6 +102,11 @@ class Shield:
     def filling(self) -> bool:
         """Whether a version should be written so that there is a way back."""
         return self._bytes > _MOST_KEPT_BYTES // 2
+
+    def take(self, learning: Learning, record: Record) -> None:
+        """Have a record learned unless it is left out. CodecError, and what `Learning.take` raises."""
+        entry, left_out = self._editor.read(record)
+        learning.take(entry, record.offset, record.offset in self.guilty or record.offset in self._known, left_out)
 
     # --- what raised, or left the probe without finite answers -------------------------------------
 
@@ -165,8 +177,7 @@ class Shield:
         learning = self._copy(good)
         for at, record in enumerate(records):
             try:
-                entry = self._reader.read(record.value or b"")
-                learning.take(entry, record.offset, record.offset in self.guilty)
+                self.take(learning, record)
             except (CodecError, Unfit):
                 continue
             except Poison as poison:

@@ -277,6 +277,25 @@ class _Touchy:
         self.model.learn_one(x, y)
 
 
+def test_what_ruins_a_model_without_a_word_is_found_as_by_a_learner() -> None:
+    shop = Shop()
+    shop.learn()
+    far = example(30, 30)
+    features = {**far.event.features, "b": 1e200}
+    shop.write(*(example(number, number) for number in range(30)))
+    shop.write(msgspec.structs.replace(far, event=msgspec.structs.replace(far.event, features=features)))
+    shop.write(*(example(number, number) for number in range(31, 60)))
+    made = shop.rebuild()
+    assert (made.made.skipped, made.learned) == ([30], 59)
+    assert any("offset 30 broke the model" in line for line in shop.said)
+    assert shop.verified(made.made, made.first)
+
+
+def test_a_version_that_knows_more_already_is_not_gone_on_from(shop: Shop) -> None:
+    with pytest.raises(Refused, match="has learned 120 examples already, not 100"):
+        shop.rebuild(most=100, base=shop.store.manifest(shop.store.versions("sim")[-1]))
+
+
 def test_where_nothing_is_left_to_learn_nothing_is_written(shop: Shop) -> None:
     before = shop.store.versions("sim")
     with pytest.raises(Refused, match="nothing to learn"):
