@@ -29,6 +29,7 @@ from consumers import sizes
 from consumers.failures import Doubt, Fenced, Refused, RoleFailure
 from consumers.processor import Output, Partition, Place
 from schemas.cluster import ASK, Cluster
+from schemas.deadline import Overdue, within
 from schemas.failpoints import failpoint
 
 _BEFORE_SEND = failpoint("transaction.send.before")
@@ -56,20 +57,6 @@ class TransactionLimits:
     def __post_init__(self) -> None:
         if not self.request_ms < self.delivery_ms < self.deadline_ms < self.broker_ms:
             raise ValueError(f"each must be shorter than the next: {self}")
-
-
-class _Attempt:
-    """A piece of work that keeps what it raised."""
-
-    def __init__(self, work: Callable[[], object]) -> None:
-        self._work = work
-        self.error: Exception | None = None
-
-    def run(self) -> None:
-        try:
-            self._work()
-        except Exception as error:  # noqa: BLE001 - raised again, by its outcome, in the thread that waits
-            self.error = error
 
 
 class Transactions:
@@ -144,16 +131,12 @@ class Transactions:
     def _within_deadline(self, work: Callable[[], object], limit_ms: int) -> None:
         if not self._usable:
             raise Doubt("this producer has failed before and is not used again")
-        # A thread a transaction, and a daemon: one that never returns must not keep the process alive.
-        attempt = _Attempt(work)
-        thread = threading.Thread(target=attempt.run, name="transaction", daemon=True)
-        thread.start()
-        thread.join(limit_ms / 1000)
-        if thread.is_alive():
+        try:
+            within(limit_ms / 1000, work, "transaction")
+        except Overdue as error:
             self._abandon()
-            raise Doubt(f"no answer to a transaction of {self._id} within {limit_ms / 1000:g} s")
-        error = attempt.error
-        if error is not None:
+            raise Doubt(f"no answer to a transaction of {self._id} within {limit_ms / 1000:g} s") from error
+        except Exception as error:
             self._abandon()
             raise failure_of(error, "a transaction", self._id) from error
 

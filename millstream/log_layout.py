@@ -7,7 +7,6 @@ the last place of a hole, too. Offsets are dense, so where each record lands is 
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
@@ -17,6 +16,7 @@ from typing import Any, Final, NamedTuple
 from kafka.errors import KafkaError
 
 from schemas.cluster import Cluster
+from schemas.deadline import Overdue, within
 
 _ACKNOWLEDGED_S: Final = 60.0
 _OPEN_S: Final = 120.0  # a transaction of fillers is ended at the first hole after so long
@@ -170,22 +170,11 @@ def _filler(offset: int) -> LogRecord:
 
 
 def _within(work: Callable[[], object]) -> None:
-    """Do `work` in a thread with a deadline: ending a transaction can block for ever."""
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            work()
-        except Exception as error:  # noqa: BLE001 - raised again in the thread that waits
-            errors.append(error)
-
-    thread = threading.Thread(target=run, name="restore", daemon=True)
-    thread.start()
-    thread.join(_ACKNOWLEDGED_S)
-    if thread.is_alive():
-        raise LayoutError(f"no answer from Kafka within {_ACKNOWLEDGED_S:g} s")
-    if errors:
-        raise errors[0]
+    """Do `work`, held to a time: ending a transaction can block for ever."""
+    try:
+        within(_ACKNOWLEDGED_S, work, "restore")
+    except Overdue as error:
+        raise LayoutError(f"no answer from Kafka within {_ACKNOWLEDGED_S:g} s") from error
 
 
 def end_open_transaction(cluster: Cluster, transactional_id: str) -> None:

@@ -28,6 +28,7 @@ from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartiti
 from producers.places import existing
 from schemas.cluster import Cluster
 from schemas.codec import CodecError
+from schemas.deadline import Overdue, within
 from schemas.events import Example, read_example
 from schemas.topics import Names
 
@@ -183,24 +184,14 @@ class ImportLog:
 
     def _within(self, seconds: float, work: Callable[[], object]) -> None:
         """Do `work` in a thread, and give the producer up unless it is done in time and without an error."""
-        errors: list[BaseException] = []
-
-        def run() -> None:
-            try:
-                work()
-            except Exception as error:  # noqa: BLE001 - raised again below, in the thread that waits
-                errors.append(error)
-
-        # A daemon: a call that never returns must not keep the process alive.
-        thread = threading.Thread(target=run, name="import-transaction", daemon=True)
-        thread.start()
-        thread.join(seconds)
-        if thread.is_alive():
+        try:
+            within(seconds, work, "import-transaction")
+        except Overdue as error:
             self._abandon()
-            raise self._stopped(f"no answer from Kafka within {seconds:g} s")
-        if errors:
+            raise self._stopped(f"no answer from Kafka within {seconds:g} s") from error
+        except Exception as error:
             self._abandon()
-            raise self._explained(errors[0]) from errors[0]
+            raise self._explained(error) from error
 
     def _explained(self, error: BaseException) -> ImportStoppedError:
         text = f"{type(error).__name__} {error}"
