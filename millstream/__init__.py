@@ -1,6 +1,7 @@
 """Millstream: an online learner on an event stream.
 
-A stream file holds one `Stream`; `Feature` says what a feature may be, `Retention` which versions stay.
+A stream file holds one `Stream`; `Feature` says what a feature may be, `Retention` which versions stay,
+`Source` which topics of somebody else's it reads.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ if TYPE_CHECKING:
     from millstream.stream import InvalidStream, Stream
     from model_store.retention import Retention
     from schemas.contract import Feature
+    from schemas.source import Constant, Source
 
-__all__ = ["Feature", "InvalidStream", "Retention", "Stream"]
+__all__ = ["Constant", "Feature", "InvalidStream", "Retention", "Source", "Stream"]
 
 _HOMES: Final = {
+    "Constant": "schemas.source",
     "Feature": "schemas.contract",
     "InvalidStream": "millstream.stream",
     "Retention": "model_store.retention",
+    "Source": "schemas.source",
     "Stream": "millstream.stream",
 }
 

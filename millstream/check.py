@@ -109,7 +109,7 @@ class _Check:
         if unnamed:
             kind = type(unnamed[0]).__name__
             text += f". {kind} has no on=: an event is a dictionary, so name the text feature, {kind}(on=...)"
-        elif not self._stream.features and self._loaded.source is None:
+        elif not self._stream.contract.features and self._loaded.source is None:
             text += ". With features= (the contract) in the Stream it is tried on such events"
         return Finding("error", "events", text)
 

@@ -63,7 +63,7 @@ def run(name: str, settings: Settings, options: DemoOptions) -> int:
     stream, source, place = _subject(name, options.file)
     say = _Log(settings.home / "logs" / f"demo-{name}.log")
     tell: Callable[[str], None] = (lambda line: print(line, file=sys.stderr, flush=True)) if options.json else print
-    names = settings.names(stream.name)
+    names = settings.names(stream)
     with say, running.alone(settings.state(names)), running.stopping() as stop:
         cluster = running.meet(settings, tell)
         children = running.children(name, _PREDICTORS)

@@ -205,7 +205,7 @@ class Observer:
         return {each: (self._kind(each.topic), each.partition) for each in self._partitions}
 
     def _kind(self, topic: str) -> str:
-        return topic.rpartition(".")[2]
+        return self._names.kind(topic)
 
     def _committed(self, role: str) -> dict[Place, Commit]:
         group = self._names.group(role)

@@ -164,7 +164,7 @@ def definition_of(loaded: LoadedStream) -> Definition:
 
 def _meet(loaded: LoadedStream, settings: Settings) -> tuple[Cluster, Names, dict[str, TopicInfo]]:
     """Wait for the broker, and insist on the stream's topics."""
-    names = settings.names(loaded.stream.name)
+    names = settings.names(loaded.stream)
     deadline = time.monotonic() + _BROKER_WAIT_SECONDS
     while True:
         try:

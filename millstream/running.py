@@ -72,7 +72,7 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
         Where a role cannot work as it is set up.
     """
     stream = loaded.stream
-    names = settings.names(stream.name)
+    names = settings.names(stream)
     with alone(settings.state(names)):
         examine(loaded, given, say)
         cluster = meet(settings, say)

@@ -63,7 +63,7 @@ def sample(loaded: LoadedStream, count: int) -> Sample:
         Where the file's SOURCE cannot be read.
     """
     stream = loaded.stream
-    if stream.features:
+    if stream.contract.features:
         examples = _from_contract(stream.contract, stream, count)
         return Sample(examples, _unseen(examples, stream.contract), "events made from the contract")
     if loaded.source is not None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from millstream.stream import Stream
     from schemas.cluster import Cluster
     from schemas.topics import Names
 
@@ -86,11 +87,16 @@ class Settings:
         """The embedded broker's folder."""
         return self.home / "broker"
 
-    def names(self, stream: str) -> Names:
-        """Return every name that `stream` has on the cluster. InvalidName where it can have none."""
+    def names(self, stream: str | Stream) -> Names:
+        """Return every name that `stream` has on the cluster. InvalidName where it can have none.
+
+        A mere name says nothing of topics of somebody else's that a stream reads.
+        """
         from schemas.topics import Names
 
-        return Names(stream, self.prefix)
+        if isinstance(stream, str):
+            return Names(stream, self.prefix)
+        return Names(stream.name, self.prefix, stream.elsewhere)
 
     def state(self, names: Names) -> Path:
         """Return the folder of one stream's local state; it may not exist yet."""

@@ -12,6 +12,7 @@ from millstream.duration import InvalidDuration, milliseconds
 from model_store import Retention
 from schemas.contract import Bounds, Contract, Feature, FeatureType, Missing
 from schemas.events import Features, Scalar
+from schemas.source import Source
 from schemas.target import Target, TargetError, Task
 from schemas.topics import InvalidName, Names
 
@@ -49,7 +50,10 @@ class Stream:
         By class (``{True: 20.0}``), or ``function(features, label) -> float``. Written into the example.
     features
         The contract: a name with a type (``"number"``, …) or a `Feature`. Without it, everything
-        finite and typed is taken.
+        finite and typed is taken. Or a `Source`: somebody else's topic that events come from, which has the contract.
+    labels
+        `Source` of labels that come from somebody else's topics, or several. Labels on the stream's own topic are
+        taken, too.
     unknown, missing
         What becomes of features not in the contract, and of null and NaN. See `Contract`.
     bounds
@@ -99,7 +103,8 @@ class Stream:
     on_timeout: Scalar | None = None
     learn_from: Literal["labels", "events"] = "labels"
     weight: Weight | None = None
-    features: Mapping[str, Feature | FeatureType] = field(default_factory=dict)
+    features: Source | Mapping[str, Feature | FeatureType] = field(default_factory=dict)
+    labels: Source | Sequence[Source] = ()
     unknown: Literal["keep", "drop", "refuse"] = "drop"
     missing: Missing = "drop"
     bounds: Bounds = "warn"
@@ -137,7 +142,7 @@ class Stream:
             raise InvalidStream("Stream: on_timeout= has no meaning with learn_from='events'")
         if self.learn_from == "events" and self.task != "anomaly":
             raise InvalidStream("Stream: learn_from='events' is for task='anomaly': the others learn from labels")
-        for name, feature in self.features.items():
+        for name, feature in self._contract.items():
             if isinstance(feature, str) and feature not in _FEATURE_TYPES:
                 raise InvalidStream(
                     f"Stream: feature {name!r} has type {feature!r}; it must be one of {', '.join(_FEATURE_TYPES)}"
@@ -159,11 +164,31 @@ class Stream:
                 raise InvalidStream(f"Stream: {name}={value!r} must be a whole number, at least 1")
 
     @property
+    def features_source(self) -> Source | None:
+        """Where events come from, if from somebody else's topic."""
+        return self.features if isinstance(self.features, Source) else None
+
+    @property
+    def label_sources(self) -> tuple[Source, ...]:
+        """Where labels come from beside the stream's own topic."""
+        return (self.labels,) if isinstance(self.labels, Source) else tuple(self.labels)
+
+    @property
+    def elsewhere(self) -> dict[str, str]:
+        """By kind: topics that are not the stream's own."""
+        source = self.features_source
+        return {} if source is None else {"features": source.topic}
+
+    @property
+    def _contract(self) -> Mapping[str, Feature | FeatureType]:
+        return self.features.contract if isinstance(self.features, Source) else self.features
+
+    @property
     def contract(self) -> Contract:
         """What events may carry."""
         named = {
             name: feature if isinstance(feature, Feature) else Feature(type=feature)
-            for name, feature in self.features.items()
+            for name, feature in self._contract.items()
         }
         return Contract(features=named, unknown=self.unknown, missing=self.missing, bounds=self.bounds)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -51,12 +52,20 @@ class TopicSpec:
 class Names:
     """Every name a stream has on a Kafka cluster.
 
+    Parameters
+    ----------
+    elsewhere
+        By kind: the full name of a topic of somebody else's that takes its place.
+
     >>> Names("fraud", prefix="ann-").topic("features")
     'ann-fraud.features'
+    >>> Names("fraud", elsewhere={"features": "payments"}).topic("features")
+    'payments'
     """
 
     stream: str
     prefix: str = ""
+    elsewhere: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.stream):
@@ -68,7 +77,14 @@ class Names:
     def topic(self, kind: str) -> str:
         """Return the topic's name; `kind` is one of `KINDS`."""
         assert kind in KINDS, kind  # noqa: S101 - a caller's slip, not a user's
-        return f"{self.prefix}{self.stream}.{kind}"
+        return self.elsewhere.get(kind) or f"{self.prefix}{self.stream}.{kind}"
+
+    def kind(self, topic: str) -> str:
+        """Return the kind of a topic of this stream; of any other what stands behind its last dot."""
+        for kind, name in self.elsewhere.items():
+            if name == topic:
+                return kind
+        return topic.rpartition(".")[2]
 
     def group(self, role: str) -> str:
         """Return the consumer group of a role."""

@@ -41,7 +41,7 @@ def acls(
     if role is not None and role not in ROLES:
         raise UsageError(f"--role {role}: it is one of {', '.join(ROLES)}")
     settings = where.settings()
-    names = settings.names(load_stream(stream).stream.name)
+    names = settings.names(load_stream(stream).stream)
     found = {each: rights(names, each) for each in ROLES if role in (None, each)}
     if print_ is not None:
         for each, wanted in found.items():

@@ -43,7 +43,7 @@ def backup(
     from model_store import open_backend
 
     settings = where.settings()
-    names = settings.names(load_stream(stream).stream.name)
+    names = settings.names(load_stream(stream).stream)
     with Bar("offsets") as bar, filling_in(stream):
         say = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
         made = make(settings.cluster(), names, store_of(settings), open_backend(to), say, bar.show)
@@ -88,7 +88,7 @@ def restore(
     from model_store import open_store
 
     settings, loaded = where.settings(), load_stream(stream)
-    names, found = settings.names(loaded.stream.name), loaded.stream
+    names, found = settings.names(loaded.stream), loaded.stream
     source = _existing(from_, names.stream)
     # Looked through before a key is made or a topic is: refused, nothing has changed.
     backed_up = work.check(source, open_store(settings.models, settings.keys, sign=False), names.stream)

@@ -191,7 +191,7 @@ def names_of(given: str, settings: Settings, known: Callable[[Names], bool]) -> 
         return names
     from millstream.load import load_stream
 
-    return settings.names(load_stream(given).stream.name)
+    return settings.names(load_stream(given).stream)
 
 
 def has_topics(cluster: Cluster) -> Callable[[Names], bool]:

@@ -63,7 +63,7 @@ def publish(
     from millstream.load import load_stream
 
     settings, found = where.settings(), load_stream(stream).stream
-    cluster, names = settings.cluster(), settings.names(found.name)
+    cluster, names = settings.cluster(), settings.names(found)
     rows = source_of(found, source)
     with Bar("events") as bar:
 
@@ -95,7 +95,7 @@ def import_(
     from producers.imports import ImportOptions, ImportProgress, import_rows
 
     settings, found = where.settings(), load_stream(stream).stream
-    cluster, names = settings.cluster(), settings.names(found.name)
+    cluster, names = settings.cluster(), settings.names(found)
     rows = source_of(found, file, labelled=True)
     with Bar("rows") as bar:
 
@@ -136,7 +136,7 @@ def label(
         parsed = parse_label(value, found.target)
     except TargetError as error:
         raise UsageError(f"VALUE {value!r}: {error}") from error
-    cluster, names = settings.cluster(), settings.names(found.name)
+    cluster, names = settings.cluster(), settings.names(found)
     options = LabelOptions(correction=correction, weight=weight)
     with filling_in(stream):
         partition = send_label(cluster, names, event_id, parsed, target=found.target, options=options)

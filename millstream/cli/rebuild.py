@@ -111,7 +111,7 @@ def rebuild(
     if adopt and to is not None and not edits.change_nothing:
         raise UsageError("--to with what is left out cannot be adopted: the learner would learn it from there on")
     settings, loaded = where.settings(), load_stream(stream)
-    names = settings.names(loaded.stream.name)
+    names = settings.names(loaded.stream)
     base = None if from_ is None else parsed(from_, names.stream)
     cluster = settings.cluster()
     store = open_store(settings.models, settings.keys, sign=True)
@@ -145,7 +145,7 @@ def adopt_(
     from model_store import open_store
 
     settings, loaded = where.settings(), load_stream(stream)
-    names = settings.names(loaded.stream.name)
+    names = settings.names(loaded.stream)
     wanted = parsed(version, names.stream)
     cluster = settings.cluster()
     store = open_store(settings.models, settings.keys, sign=False)

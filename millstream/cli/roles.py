@@ -119,7 +119,7 @@ def _run(
     die_with_parent()
     settings = where.settings()
     loaded = load_stream(stream)
-    state = settings.state(settings.names(loaded.stream.name))
+    state = settings.state(settings.names(loaded.stream))
     try:
         with claim(role, instance, state) as claimed:
             return work(loaded, settings, claimed.instance)

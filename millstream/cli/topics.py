@@ -59,7 +59,7 @@ def create(
         return _dry_run(settings, found, stream, fix=fix, as_json=json)
     outcome = make(
         settings.cluster(),
-        settings.names(found.name),
+        settings.names(found),
         partitions=found.partitions,
         label_wait_ms=found.label_wait_ms,
         fix=fix,
@@ -81,7 +81,7 @@ def describe(stream: StreamName, /, *, where: Where = HERE, json: Json = False) 
     settings, found = where.settings(), load_stream(stream).stream
     outcome = look(
         settings.cluster(),
-        settings.names(found.name),
+        settings.names(found),
         partitions=found.partitions,
         label_wait_ms=found.label_wait_ms,
     )
@@ -157,7 +157,7 @@ def _agreed(names: Names, what: Mapping[str, int], *, versions: bool) -> bool:
 def _specs(settings: Settings, found: Stream) -> list[TopicSpec]:
     from schemas.topics import specs
 
-    return specs(settings.names(found.name), partitions=found.partitions, label_wait_ms=found.label_wait_ms)
+    return specs(settings.names(found), partitions=found.partitions, label_wait_ms=found.label_wait_ms)
 
 
 def _print(form: Form, settings: Settings, found: Stream) -> int:
@@ -170,7 +170,7 @@ def _print(form: Form, settings: Settings, found: Stream) -> int:
 def _dry_run(settings: Settings, found: Stream, stream: str, *, fix: bool, as_json: bool) -> int:
     from millstream.admin import describe as look
 
-    names = settings.names(found.name)
+    names = settings.names(found)
     outcome = look(settings.cluster(), names, partitions=found.partitions, label_wait_ms=found.label_wait_ms)
     there = {topic.name for topic in outcome.topics}
     missing = [spec for spec in _specs(settings, found) if spec.name not in there]

@@ -36,7 +36,7 @@ def trace(
     from millstream.trace import trace as follow
 
     settings, loaded = where.settings(), load_stream(stream)
-    names = settings.names(loaded.stream.name)
+    names = settings.names(loaded.stream)
     with filling_in(stream):
         found = follow(loaded, settings.cluster(), names, store_of(settings), event_id)
     if json:

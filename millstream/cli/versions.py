@@ -39,7 +39,7 @@ def verify(
     from millstream.versions import verify_version
 
     settings, loaded = where.settings(), load_stream(stream)
-    names, store = settings.names(loaded.stream.name), store_of(settings)
+    names, store = settings.names(loaded.stream), store_of(settings)
     wanted = None if version is None else parsed(version, names.stream)
     base = None if from_ is None else parsed(from_, names.stream)
     with Bar("offsets") as bar, filling_in(stream):
