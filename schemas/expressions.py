@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import operator
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -67,14 +68,16 @@ class _Reader:
         if not self._text or len(self._text) > _LONGEST:
             raise InvalidExpression(f"value= has {len(self._text)} characters; 1 to {_LONGEST} are taken")
         try:
-            return self._whole(ast.parse(self._python, mode="eval").body)
+            with warnings.catch_warnings(action="ignore"):  # '\\d' is a text all the same
+                return self._whole(ast.parse(self._python, mode="eval").body)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            if not _NOT_IN_PATHS.search(_QUOTED.sub("_", self._text)) and self._text not in _JSON:
+            if not _NOT_IN_PATHS.search(_QUOTED.sub("_", self._text)) and self._text not in (*_JSON, "None"):
                 return self._path_of(self._text, 0)  # `merchant-id` is a subtraction to Python, and `class` nothing
             if isinstance(error, InvalidExpression):
                 raise
-            at = error.offset if isinstance(error, SyntaxError) and error.offset else 1
-            raise self._wrong(at - 1, error.msg if isinstance(error, SyntaxError) else str(error)) from None
+            at = (error.offset or 1) - 1 if isinstance(error, SyntaxError) else 0
+            why = error.msg if isinstance(error, SyntaxError) else str(error)
+            raise self._wrong(at, "a comparison is written ==" if self._text[at:].startswith("=") else why) from None
 
     def _whole(self, node: ast.expr) -> Read:
         if isinstance(node, ast.Compare | ast.BoolOp) or (
