@@ -92,6 +92,11 @@ class LabelMapping:
         )
 
 
+def check_labels(source: Source) -> None:
+    """Insist on a source that labels can be read by. InvalidSource."""
+    LabelMapping(source, lambda data, headers: None)
+
+
 def _value_reader(value: ValueOf) -> Value:
     read = expression(value) if isinstance(value, str) else value
     if not callable(read):

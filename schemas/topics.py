@@ -56,6 +56,9 @@ class Names:
     ----------
     elsewhere
         By kind: the full name of a topic of somebody else's that takes its place.
+    labels_from
+        Full names of topics of somebody else's that labels come from beside the stream's own; empty also where only
+        the stream's name is known.
 
     >>> Names("fraud", prefix="ann-").topic("features")
     'ann-fraud.features'
@@ -66,6 +69,7 @@ class Names:
     stream: str
     prefix: str = ""
     elsewhere: Mapping[str, str] = field(default_factory=dict, hash=False)
+    labels_from: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.stream):
