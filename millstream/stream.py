@@ -167,6 +167,10 @@ class Stream:
 
     def _check_labels(self) -> None:
         starts: dict[str, str] = {}
+        if isinstance(self.labels, str):
+            raise InvalidStream(
+                f"Stream: labels={self.labels!r} must be a Source, such as Source(topic={self.labels!r})"
+            )
         for source in self.label_sources:
             if not isinstance(source, Source):
                 raise InvalidStream(f"Stream: labels={source!r:.60} must be a Source, or several")

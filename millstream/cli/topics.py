@@ -135,8 +135,12 @@ def delete(
 
 def _there(now: Snapshot, names: Names) -> dict[str, int]:
     """Return the topics that hold data, and how many offsets each spans."""
+    from millstream.observe import LABELS_FROM
+
     found: dict[str, int] = {}
     for (kind, partition), end in now.ends.items():
+        if kind.startswith(LABELS_FROM):
+            continue  # somebody else's
         topic = names.topic(kind)
         found[topic] = found.get(topic, 0) + end - now.begins.get((kind, partition), 0)
     return found
