@@ -75,6 +75,8 @@ class Snapshot:
         Those that were raised and have not cleared, oldest first.
     topic_ids
         By kind: another id is another topic, whatever its name.
+    topics, elsewhere
+        Names of topics by kind; those that are somebody else's.
     """
 
     at_ms: int
@@ -88,6 +90,8 @@ class Snapshot:
     missing: tuple[str, ...] = field(default=())
     alerts: tuple[Alert, ...] = field(default=())
     topic_ids: Mapping[str, str] = field(default_factory=dict)
+    topics: Mapping[str, str] = field(default_factory=dict)
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
 
     def lag(self, role: str) -> int:
         """Return how many offsets of its inputs `role` has not read."""
@@ -176,6 +180,8 @@ class Observer:
             missing=tuple(kind for kind in _COUNTED if kind not in there),
             alerts=self._raised,
             topic_ids=self._topic_ids,
+            topics={kind: self._topic(kind) for kind in _COUNTED},
+            elsewhere=self._names.elsewhere,
         )
 
     def dead_letters(self) -> Counted:
@@ -185,7 +191,7 @@ class Observer:
     def _find(self) -> dict[TopicPartition, Place]:
         """Return the partitions of the topics that exist, looked up until all do."""
         if not self._partitions:
-            kinds = {self._names.topic(kind): kind for kind in _COUNTED}
+            kinds = {self._topic(kind): kind for kind in _COUNTED}
             described = self._admin.describe_topics(list(kinds))
             self._topic_ids = {
                 kinds[topic["name"]]: str(UUID(str(topic["topic_id"])))
@@ -204,16 +210,22 @@ class Observer:
             self._partitions = found
         return {each: (self._kind(each.topic), each.partition) for each in self._partitions}
 
+    def _topic(self, kind: str) -> str:
+        """Return the topic of a kind; of predictions, that of the whole ones: what others read is nobody's input."""
+        return self._names.whole if kind == "predictions" else self._names.topic(kind)
+
     def _kind(self, topic: str) -> str:
-        return self._names.kind(topic)
+        return "predictions" if topic == self._names.whole else self._names.kind(topic)
 
     def _committed(self, role: str) -> dict[Place, Commit]:
         group = self._names.group(role)
         found = self._patiently(lambda: self._admin.list_group_offsets(group))[group]
+        kinds = {self._topic(kind): kind for kind in INPUTS[role]}
         return {
-            (self._kind(place.topic), place.partition): Commit(data.offset, _note(data.metadata))
+            (kinds[place.topic], place.partition): Commit(data.offset, _note(data.metadata))
             for place, data in found.items()
-            if data.offset >= 0
+            # A group keeps its places in topics that the stream read before.
+            if data.offset >= 0 and place.topic in kinds
         }
 
     def _members(self, role: str) -> int:

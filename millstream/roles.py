@@ -30,7 +30,7 @@ from millstream.apart import starter
 from millstream.log_alerts import LogAlerts
 from model_store import StoreError, StoreUnavailable, is_object_store, open_backend, open_store
 from schemas.cluster import Cluster, NoBroker, TopicInfo
-from schemas.topics import Names
+from schemas.topics import NOT_OURS, Names
 
 if TYPE_CHECKING:
     from millstream.load import LoadedStream
@@ -175,14 +175,14 @@ def _meet(loaded: LoadedStream, settings: Settings) -> tuple[Cluster, Names, dic
             if time.monotonic() >= deadline:
                 raise
             time.sleep(0.2)
-    kinds = ("features", "predictions", "labels", "examples", "models", "dead-letters", "alerts")
-    wanted = [names.topic(kind) for kind in kinds]
+    wanted = [names.topic(kind) for kind in names.kinds if kind not in ("decisions", "jobs")]
     found = cluster.topic_info(*wanted)
     missing = [topic for topic in wanted if topic not in found]
     if missing:
+        way = f"`millstream topics create {loaded.path}` makes it"
         raise MissingTopic(
             f"topic {missing[0]} does not exist on {cluster.bootstrap}: "
-            f"`millstream topics create {loaded.path}` makes it"
+            f"{NOT_OURS if missing[0] in names.elsewhere.values() else way}"
         )
     return cluster, names, found
 
