@@ -12,7 +12,7 @@ from consumers import sizes
 from consumers.processor import Output, Record
 from schemas.codec import CodecError
 from schemas.events import Prediction, read_prediction
-from schemas.topics import Names, hashed, partition_of
+from schemas.topics import Names, hashed
 
 Headers: TypeAlias = list[tuple[str, bytes]]
 Encode: TypeAlias = Callable[[Prediction], bytes]
@@ -74,10 +74,11 @@ class Answers:
         their event was, so that what belongs together stays in order.
         """
         form, key = self._form, event_id.encode()
-        right = partition_of(event_id, self._partitions)
+        right = hashed(key, self._partitions)
         if form.encode is None:
-            headers = self._headers(record, event_id, same_key=False)
-            return [Output(self._whole, right, key, value, headers)]
+            if not record.headers and form.cloudevents is None:
+                return [Output(self._whole, right, key, value)]
+            return [Output(self._whole, right, key, value, self._headers(record, event_id, same_key=False))]
         same_key = bool(record.key) and len(record.key or b"") <= sizes.BESIDE
         theirs = record.key if record.key and same_key else key
         headers = self._headers(record, event_id, same_key=same_key)

@@ -83,7 +83,7 @@ class Questions:
                 event = read_event(value, default_time=record.timestamp)
             except CodecError as error:
                 raise Unanswerable("codec", str(error)) from error
-        if _with_fit_id(event) is None:
+        if not 0 < len(event.event_id) <= _LONGEST_ID:
             length = len(event.event_id)
             raise Unanswerable("id", f"the event id has {length} characters; 1 to {_LONGEST_ID} are taken")
         return event

@@ -219,7 +219,7 @@ class Observer:
 
     def _committed(self, role: str) -> dict[Place, Commit]:
         group = self._names.group(role)
-        found = self._patiently(lambda: self._admin.list_group_offsets(group))[group]
+        found = patiently(lambda: self._admin.list_group_offsets(group))[group]
         kinds = {self._topic(kind): kind for kind in INPUTS[role]}
         return {
             (kinds[place.topic], place.partition): Commit(data.offset, _note(data.metadata))
@@ -231,20 +231,9 @@ class Observer:
     def _members(self, role: str) -> int:
         group = self._names.group(role)
         try:
-            return len(self._patiently(lambda: self._admin.describe_groups([group]))[group]["members"])
+            return len(patiently(lambda: self._admin.describe_groups([group]))[group]["members"])
         except GroupIdNotFoundError:
             return 0
-
-    def _patiently(self, ask: Callable[[], Any]) -> Any:
-        """Ask until there is a coordinator: on a new cluster, asking for one is what makes it."""
-        deadline = time.monotonic() + _COORDINATOR_S
-        while True:
-            try:
-                return ask()
-            except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
-                if time.monotonic() >= deadline:
-                    raise
-                time.sleep(0.1)
 
     def _read_states(self) -> None:
         """Read what is new on the topics of decisions on models, and of alerts."""
@@ -272,6 +261,18 @@ class Observer:
                 self._newest[type(update.state)] = update
         except CodecError:
             pass  # not ours; who follows the topic says so loudly
+
+
+def patiently(ask: Callable[[], Any]) -> Any:
+    """Ask until there is a coordinator: on a new cluster, asking for one is what makes it."""
+    deadline = time.monotonic() + _COORDINATOR_S
+    while True:
+        try:
+            return ask()
+        except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.1)
 
 
 def _note(metadata: str | None) -> Mapping[str, Any]:

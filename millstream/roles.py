@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
+from consumers.answers import Form
 from consumers.checkpoints import Checkpoints, Definition, NewEpoch, Pace
 from consumers.failures import Doubt, RoleFailure
 from consumers.feed import ModelsTopic, PauseSwitch, VersionFeed
@@ -30,6 +31,8 @@ from millstream.apart import starter
 from millstream.log_alerts import LogAlerts
 from model_store import StoreError, StoreUnavailable, is_object_store, open_backend, open_store
 from schemas.cluster import Cluster, NoBroker, TopicInfo
+from schemas.mapping import EventMapping
+from schemas.reading import decoder
 from schemas.topics import NOT_OURS, Names
 
 if TYPE_CHECKING:
@@ -58,9 +61,8 @@ def run_predictor(loaded: LoadedStream, settings: Settings, instance: str, new_e
     store = open_store(settings.models, settings.keys, sign=False)
     feed = VersionFeed(store, definition, loaded.stream.task, say=say, apart=starter(loaded, settings))
     follower = ModelsTopic(cluster, names.topic("models"), feed.follow, say)
-    partitions = topics[names.topic("predictions")].partitions
     memory = TopicMemory(settings.state(names) / f"predictor-{instance}.json")
-    predictor_settings = PredictorSettings(names, loaded.stream.contract, partitions, new_epoch)
+    predictor_settings = _predictor_settings(loaded.stream, names, topics, new_epoch)
     predictor = Predictor(predictor_settings, feed, say=say, memory=memory)
     # A version is looked through and loaded in the follower's thread; at Python's 5 ms a switch, each of the
     # handful of hand-overs that an answer takes would wait for that long meanwhile.
@@ -72,13 +74,34 @@ def run_predictor(loaded: LoadedStream, settings: Settings, instance: str, new_e
         follower.close()
 
 
+def _predictor_settings(
+    stream: Stream, names: Names, topics: dict[str, TopicInfo], new_epoch: bool
+) -> PredictorSettings:
+    source = stream.features_source
+    form = Form(
+        partitions=topics[names.topic("predictions")].partitions,
+        encode=public_encoder(stream) if names.public else None,
+        content_type="application/json" if stream.predictions_format == "json" else "application/avro",
+        cloudevents=stream.predictions_cloudevents,
+    )
+    return PredictorSettings(
+        names,
+        stream.contract,
+        topics[names.whole].partitions,
+        new_epoch,
+        mapping=None if source is None else EventMapping(source, decoder(source)),
+        start="beginning" if source is None else source.start,
+        form=form,
+    )
+
+
 def run_joiner(loaded: LoadedStream, settings: Settings, instance: str, new_epoch: bool = False) -> int:
     """Join until told to stop; returns the exit code."""
     cluster, names, topics = _meet(loaded, settings)
-    partitions = topics[names.topic("predictions")].partitions
+    partitions = topics[names.whole].partitions
     if topics[names.topic("labels")].partitions != partitions:
         say(
-            f"{names.topic('predictions')} and {names.topic('labels')} must have the same number of partitions: "
+            f"{names.whole} and {names.topic('labels')} must have the same number of partitions: "
             "`millstream topics describe STREAM` names the fix"
         )
         return 1

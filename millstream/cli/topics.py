@@ -111,12 +111,12 @@ def delete(
     Example: millstream topics delete phishing
     """
     from millstream.anew import NotForgotten, forget, instances_here
-    from millstream.cli.common import has_topics, names_of
+    from millstream.cli.common import full_names
     from millstream.observe import Observer
 
     settings = where.settings()
     cluster = settings.cluster()
-    names = names_of(stream, settings, has_topics(cluster))
+    names = full_names(stream, settings, cluster)
     with Observer(cluster, names) as observer:
         now = observer.look()
     if working := [f"{role} ({count})" for role, count in now.members.items() if count]:
