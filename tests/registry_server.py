@@ -41,7 +41,7 @@ class RegistryServer:
         self.requests: list[str] = []
         self.trouble: list[str] = []
         self._user = None if user is None else base64.b64encode(f"{user}:{password}".encode()).decode()
-        self._schemas: list[dict[str, Any]] = []
+        self.schemas: list[dict[str, Any]] = []
         self._subjects: dict[str, list[int]] = {}
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -71,7 +71,7 @@ class RegistryServer:
             return self._register(subject, body)[1]["id"]
 
     def guid(self, number: int) -> uuid.UUID:
-        return uuid.UUID(self._schemas[number - 1]["guid"])
+        return uuid.UUID(self.schemas[number - 1]["guid"])
 
     # --- the interface -----------------------------------------------------------------------------
 
@@ -139,12 +139,12 @@ class RegistryServer:
         return (self._register if match[2] else self._lookup)(unquote(match[1]), asked)
 
     def _by_id(self, number: str) -> tuple[int, Any]:
-        if not 1 <= int(number) <= len(self._schemas):
+        if not 1 <= int(number) <= len(self.schemas):
             return 404, {"error_code": 40403, "message": f"Schema {number} not found"}
-        return 200, self._schemas[int(number) - 1]
+        return 200, self.schemas[int(number) - 1]
 
     def _by_guid(self, guid: str) -> tuple[int, Any]:
-        for schema in self._schemas:
+        for schema in self.schemas:
             if schema["guid"] == guid:
                 return 200, schema
         return 404, {"error_code": 40403, "message": f"Schema {guid} not found"}
@@ -160,30 +160,30 @@ class RegistryServer:
 
     def _row(self, subject: str, number: int) -> dict[str, Any]:
         found = self._subjects[subject][number - 1]
-        return {"subject": subject, "version": number, "id": found, **self._schemas[found - 1]}
+        return {"subject": subject, "version": number, "id": found, **self.schemas[found - 1]}
 
     def _lookup(self, subject: str, asked: dict[str, Any]) -> tuple[int, Any]:
         if subject not in self._subjects:
             return 404, {"error_code": 40401, "message": f"Subject '{subject}' not found."}
         for number, each in enumerate(self._subjects[subject], 1):
-            if _same(self._schemas[each - 1], asked):
+            if _same(self.schemas[each - 1], asked):
                 return 200, self._row(subject, number)
         return 404, {"error_code": 40403, "message": "Schema not found"}
 
     def _register(self, subject: str, asked: dict[str, Any]) -> tuple[int, Any]:
         ids = self._subjects.setdefault(subject, [])
         for each in ids:
-            if _same(self._schemas[each - 1], asked):
+            if _same(self.schemas[each - 1], asked):
                 return 200, {"id": each}
-        if ids and not _reads(json.loads(asked["schema"]), json.loads(self._schemas[ids[-1] - 1]["schema"])):
+        if ids and not _reads(json.loads(asked["schema"]), json.loads(self.schemas[ids[-1] - 1]["schema"])):
             return 409, {
                 "error_code": 409,
                 "message": f'Schema being registered for subject "{subject}" is incompatible',
             }
-        number = next((at for at, each in enumerate(self._schemas, 1) if _same(each, asked)), 0)
+        number = next((at for at, each in enumerate(self.schemas, 1) if _same(each, asked)), 0)
         if not number:
-            self._schemas.append({**asked, "guid": str(uuid.uuid4())})
-            number = len(self._schemas)
+            self.schemas.append({**asked, "guid": str(uuid.uuid4())})
+            number = len(self.schemas)
         ids.append(number)
         return 200, {"id": number}
 
