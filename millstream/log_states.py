@@ -22,10 +22,14 @@ def log_faults(now: Snapshot, stream: str) -> tuple[LogFault, ...]:
 def _at(now: Snapshot, role: str, stream: str, place: Place, commit: Commit, another: bool) -> LogFault | None:
     if place not in now.ends or place not in now.begins:
         return None  # no such topic: that is said elsewhere
-    topic, beginning, end = f"{stream}.{place[0]}", now.begins[place], now.ends[place]
+    topic, beginning, end = _name(now, stream, place[0]), now.begins[place], now.ends[place]
     if another:
         return LogFault(role, "recreated", topic, place[1], commit.offset, beginning, end)
     return fault_of(role, (topic, place[1]), commit.offset, beginning, end)
+
+
+def _name(now: Snapshot, stream: str, kind: str) -> str:
+    return now.topics.get(kind, f"{stream}.{kind}")
 
 
 def _predictor(now: Snapshot, stream: str) -> Iterator[LogFault | None]:
@@ -60,9 +64,8 @@ def _joiner(now: Snapshot, stream: str) -> Iterator[LogFault | None]:
             if commit is not None:
                 yield _at(now, "joiner", stream, place, commit, another)
             elif another and place in now.ends:
-                yield LogFault(
-                    "joiner", "recreated", f"{stream}.{kind}", number, None, now.begins[place], now.ends[place]
-                )
+                name = _name(now, stream, kind)
+                yield LogFault("joiner", "recreated", name, number, None, now.begins[place], now.ends[place])
 
 
 def _learner(now: Snapshot, stream: str) -> Iterator[LogFault | None]:

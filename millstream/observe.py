@@ -29,7 +29,7 @@ from schemas.topics import Names
 
 INPUTS: Final[Mapping[str, tuple[str, ...]]] = {
     "predictor": ("features",),
-    "intake": (),  # topics of others, known by the stream file or by what the group has read
+    "intake": (),  # topics of others, by the stream file or what the group has read
     "joiner": ("predictions", "labels"),
     "learner": ("examples",),
 }
@@ -79,6 +79,8 @@ class Snapshot:
         By kind: another id is another topic, whatever its name.
     labels_from
         Topics of others that labels come from.
+    topics, elsewhere
+        Names of topics by kind; those that are somebody else's.
     """
 
     at_ms: int
@@ -92,6 +94,8 @@ class Snapshot:
     missing: tuple[str, ...] = field(default=())
     alerts: tuple[Alert, ...] = field(default=())
     topic_ids: Mapping[str, str] = field(default_factory=dict)
+    topics: Mapping[str, str] = field(default_factory=dict)
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
     labels_from: tuple[str, ...] = ()
 
     @property
@@ -156,7 +160,6 @@ class Observer:
         self._raised: tuple[Alert, ...] = ()
         self._partitions: list[TopicPartition] = []
         self._topic_ids: dict[str, str] = {}
-        self._labels_from: tuple[str, ...] = ()
 
     def __enter__(self) -> Observer:
         return self
@@ -181,7 +184,7 @@ class Observer:
         kinds = self._find()
         # Groups before ends: what is written in between then shows as lag, never as none.
         committed = {role: self._committed(role) for role in INPUTS}
-        others = self._find_others(committed["intake"])
+        others = self._find_others()
         found = sorted({*kinds, *others})
         ends = self._ends.end_offsets(found) if found else {}
         begins = self._ends.beginning_offsets(found) if found else {}
@@ -200,7 +203,9 @@ class Observer:
             missing=tuple(kind for kind in _COUNTED if kind not in there),
             alerts=self._raised,
             topic_ids=self._topic_ids,
-            labels_from=self._labels_from,
+            topics={kind: self._topic(kind) for kind in _COUNTED},
+            elsewhere=self._names.elsewhere,
+            labels_from=self._names.labels_from,
         )
 
     def dead_letters(self) -> Counted:
@@ -210,7 +215,7 @@ class Observer:
     def _find(self) -> dict[TopicPartition, Place]:
         """Return the partitions of the topics that exist, looked up until all do."""
         if not self._partitions:
-            kinds = {self._names.topic(kind): kind for kind in _COUNTED}
+            kinds = {self._topic(kind): kind for kind in _COUNTED}
             described = self._admin.describe_topics(list(kinds))
             self._topic_ids = {
                 kinds[topic["name"]]: str(UUID(str(topic["topic_id"])))
@@ -229,55 +234,44 @@ class Observer:
             self._partitions = found
         return {each: (self._kind(each.topic), each.partition) for each in self._partitions}
 
-    def _find_others(self, commits: Mapping[Place, Commit]) -> dict[TopicPartition, Place]:
-        """Return the partitions of the topics that labels come from: by the stream file, else by what was read."""
-        read = sorted({kind.removeprefix(LABELS_FROM) for kind, _ in commits})
-        self._labels_from = self._names.labels_from or tuple(read)
-        described = self._admin.describe_topics(list(self._labels_from)) if self._labels_from else []
+    def _find_others(self) -> dict[TopicPartition, Place]:
+        """Return the partitions of the topics that labels come from."""
+        wanted = self._names.labels_from
+        described = self._admin.describe_topics(list(wanted)) if wanted else []
         require_sight(described)
         there = [topic for topic in described if topic["error_code"] == 0]
         self._topic_ids |= {LABELS_FROM + topic["name"]: str(UUID(str(topic["topic_id"]))) for topic in there}
-        return {
-            TopicPartition(topic["name"], part["partition_index"]): (
-                LABELS_FROM + topic["name"],
-                part["partition_index"],
-            )
-            for topic in there
-            for part in topic["partitions"]
-        }
+        numbered = [(topic["name"], part["partition_index"]) for topic in there for part in topic["partitions"]]
+        return {TopicPartition(name, number): (LABELS_FROM + name, number) for name, number in numbered}
+
+    def _topic(self, kind: str) -> str:
+        """Return the topic of a kind; of predictions, that of the whole ones: what others read is nobody's input."""
+        return self._names.whole if kind == "predictions" else self._names.topic(kind)
 
     def _kind(self, topic: str) -> str:
-        return self._names.kind(topic)
+        return "predictions" if topic == self._names.whole else self._names.kind(topic)
 
     def _committed(self, role: str) -> dict[Place, Commit]:
-        def kind(topic: str) -> str:
-            return LABELS_FROM + topic if role == "intake" else self._kind(topic)
-
+        kinds = {self._topic(kind): kind for kind in INPUTS[role]}
+        if role == "intake":
+            kinds = {topic: LABELS_FROM + topic for topic in self._names.labels_from}
+        if not kinds:
+            return {}
         group = self._names.group(role)
-        found = self._patiently(lambda: self._admin.list_group_offsets(group))[group]
+        found = patiently(lambda: self._admin.list_group_offsets(group))[group]
         return {
-            (kind(place.topic), place.partition): Commit(data.offset, _note(data.metadata))
+            (kinds[place.topic], place.partition): Commit(data.offset, _note(data.metadata))
             for place, data in found.items()
-            if data.offset >= 0
+            # A group keeps its places in topics that the stream read before.
+            if data.offset >= 0 and place.topic in kinds
         }
 
     def _members(self, role: str) -> int:
         group = self._names.group(role)
         try:
-            return len(self._patiently(lambda: self._admin.describe_groups([group]))[group]["members"])
+            return len(patiently(lambda: self._admin.describe_groups([group]))[group]["members"])
         except GroupIdNotFoundError:
             return 0
-
-    def _patiently(self, ask: Callable[[], Any]) -> Any:
-        """Ask until there is a coordinator: on a new cluster, asking for one is what makes it."""
-        deadline = time.monotonic() + _COORDINATOR_S
-        while True:
-            try:
-                return ask()
-            except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
-                if time.monotonic() >= deadline:
-                    raise
-                time.sleep(0.1)
 
     def _read_states(self) -> None:
         """Read what is new on the topics of decisions on models, and of alerts."""
@@ -305,6 +299,18 @@ class Observer:
                 self._newest[type(update.state)] = update
         except CodecError:
             pass  # not ours; who follows the topic says so loudly
+
+
+def patiently(ask: Callable[[], Any]) -> Any:
+    """Ask until there is a coordinator: on a new cluster, asking for one is what makes it."""
+    deadline = time.monotonic() + _COORDINATOR_S
+    while True:
+        try:
+            return ask()
+        except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.1)
 
 
 def _note(metadata: str | None) -> Mapping[str, Any]:

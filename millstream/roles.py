@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
+from consumers.answers import Form
 from consumers.checkpoints import Checkpoints, Definition, NewEpoch, Pace
 from consumers.failures import Doubt, RoleFailure
 from consumers.feed import ModelsTopic, PauseSwitch, VersionFeed
@@ -32,8 +33,9 @@ from millstream.log_alerts import LogAlerts
 from model_store import StoreError, StoreUnavailable, is_object_store, open_backend, open_store
 from schemas.cluster import Cluster, NoBroker, TopicInfo
 from schemas.label_mapping import LabelMapping
+from schemas.mapping import EventMapping
 from schemas.reading import decoder
-from schemas.topics import Names
+from schemas.topics import NOT_OURS, Names
 
 if TYPE_CHECKING:
     from millstream.load import LoadedStream
@@ -61,9 +63,8 @@ def run_predictor(loaded: LoadedStream, settings: Settings, instance: str, new_e
     store = open_store(settings.models, settings.keys, sign=False)
     feed = VersionFeed(store, definition, loaded.stream.task, say=say, apart=starter(loaded, settings))
     follower = ModelsTopic(cluster, names.topic("models"), feed.follow, say)
-    partitions = topics[names.topic("predictions")].partitions
     memory = TopicMemory(settings.state(names) / f"predictor-{instance}.json")
-    predictor_settings = PredictorSettings(names, loaded.stream.contract, partitions, new_epoch)
+    predictor_settings = _predictor_settings(loaded.stream, names, topics, new_epoch)
     predictor = Predictor(predictor_settings, feed, say=say, memory=memory)
     # A version is looked through and loaded in the follower's thread; at Python's 5 ms a switch, each of the
     # handful of hand-overs that an answer takes would wait for that long meanwhile.
@@ -94,13 +95,34 @@ def run_intake(loaded: LoadedStream, settings: Settings, instance: str, new_epoc
     return _drive(cluster, names, "intake", instance, intake)
 
 
+def _predictor_settings(
+    stream: Stream, names: Names, topics: dict[str, TopicInfo], new_epoch: bool
+) -> PredictorSettings:
+    source = stream.features_source
+    form = Form(
+        partitions=topics[names.topic("predictions")].partitions,
+        encode=public_encoder(stream) if names.public else None,
+        content_type="application/json" if stream.predictions_format == "json" else "application/avro",
+        cloudevents=stream.predictions_cloudevents,
+    )
+    return PredictorSettings(
+        names,
+        stream.contract,
+        topics[names.whole].partitions,
+        new_epoch,
+        mapping=None if source is None else EventMapping(source, decoder(source)),
+        start="beginning" if source is None else source.start,
+        form=form,
+    )
+
+
 def run_joiner(loaded: LoadedStream, settings: Settings, instance: str, new_epoch: bool = False) -> int:
     """Join until told to stop; returns the exit code."""
     cluster, names, topics = _meet(loaded, settings)
-    partitions = topics[names.topic("predictions")].partitions
+    partitions = topics[names.whole].partitions
     if topics[names.topic("labels")].partitions != partitions:
         say(
-            f"{names.topic('predictions')} and {names.topic('labels')} must have the same number of partitions: "
+            f"{names.whole} and {names.topic('labels')} must have the same number of partitions: "
             "`millstream topics describe STREAM` names the fix"
         )
         return 1
@@ -197,14 +219,14 @@ def _meet(loaded: LoadedStream, settings: Settings) -> tuple[Cluster, Names, dic
             if time.monotonic() >= deadline:
                 raise
             time.sleep(0.2)
-    kinds = ("features", "predictions", "labels", "examples", "models", "dead-letters", "alerts")
-    wanted = [names.topic(kind) for kind in kinds]
+    wanted = [names.topic(kind) for kind in names.kinds if kind not in ("decisions", "jobs")]
     found = cluster.topic_info(*wanted)
     missing = [topic for topic in wanted if topic not in found]
     if missing:
+        way = f"`millstream topics create {loaded.path}` makes it"
         raise MissingTopic(
             f"topic {missing[0]} does not exist on {cluster.bootstrap}: "
-            f"`millstream topics create {loaded.path}` makes it"
+            f"{NOT_OURS if missing[0] in names.elsewhere.values() else way}"
         )
     return cluster, names, found
 

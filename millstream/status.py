@@ -16,6 +16,7 @@ from millstream.log_states import log_faults
 from millstream.observe import LABELS_FROM, Observer, Snapshot
 from millstream.readers import Counted
 from schemas.events import Alert, Learning, Published, Serving
+from schemas.topics import NOT_OURS
 
 _LOW_DISK: Final = 1 << 30
 _APART_S: Final = 1.0
@@ -272,10 +273,12 @@ def _span(now: Snapshot, kind: str) -> int:
 
 
 def _missing(now: Snapshot, create: str) -> list[str]:
-    if not now.missing:
-        return []
-    kinds = f"topic{'s' if len(now.missing) > 1 else ''} {', '.join(now.missing)}"
-    return [f"no {kinds}: run `millstream topics create {create}`"]
+    found = [f"no topic {now.elsewhere[kind]}: {NOT_OURS}" for kind in now.missing if kind in now.elsewhere]
+    ours = [kind for kind in now.missing if kind not in now.elsewhere]
+    if ours:
+        kinds = f"topic{'s' if len(ours) > 1 else ''} {', '.join(ours)}"
+        found.append(f"no {kinds}: run `millstream topics create {create}`")
+    return found
 
 
 def _log_alerts(now: Snapshot, faults: Sequence[LogFault], typed: Typed) -> list[str]:

@@ -75,6 +75,13 @@ class Stream:
         Which old versions stay.
     partitions
         Of features, predictions and labels, where Millstream creates the topics.
+    predictions_format
+        What others read on the predictions topic: ``avro`` (Millstream's own), ``json``, or ``registry`` (Avro, framed
+        by a schema registry).
+    predictions_features
+        Whether it carries the features as used.
+    predictions_cloudevents
+        The ``ce_source`` to write: predictions are CloudEvents (binary mode) then. Without it they are none.
     max_model_bytes
         Where a version's model is as large as this, learning stops and serving goes on; by default no size is too
         large. Alerts come before.
@@ -121,6 +128,9 @@ class Stream:
     max_pending: int = 5_000_000
     snapshot_every: str | float | timedelta = "5m"
     max_model_bytes: int | None = None
+    predictions_format: Literal["avro", "json", "registry"] = "avro"
+    predictions_features: bool = True
+    predictions_cloudevents: str | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -144,6 +154,8 @@ class Stream:
             raise InvalidStream("Stream: on_timeout= has no meaning with learn_from='events'")
         if self.learn_from == "events" and self.task != "anomaly":
             raise InvalidStream("Stream: learn_from='events' is for task='anomaly': the others learn from labels")
+        if self.predictions_cloudevents is not None and not self.predictions_cloudevents.strip():
+            raise InvalidStream("Stream: predictions_cloudevents='' must say who sends them, such as '/fraud'")
         for name, feature in self._contract.items():
             if isinstance(feature, str) and feature not in _FEATURE_TYPES:
                 raise InvalidStream(
@@ -200,6 +212,11 @@ class Stream:
         return {} if source is None else {"features": source.topic}
 
     @property
+    def public(self) -> bool:
+        """Whether others read predictions in another form than the loop does."""
+        return self.predictions_format != "avro" or not self.predictions_features
+
+    @property
     def _contract(self) -> Mapping[str, Feature | FeatureType]:
         return self.features.contract if isinstance(self.features, Source) else self.features
 
@@ -253,5 +270,6 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "unknown": ("keep", "drop", "refuse"),
     "missing": ("drop", "none", "refuse"),
     "bounds": ("off", "warn", "dead-letter"),
+    "predictions_format": ("avro", "json", "registry"),
 }
 _FEATURE_TYPES = ("number", "integer", "boolean", "string", "bytes", "vector")

@@ -11,8 +11,7 @@ from millstream.cli.common import (
     Json,
     StreamName,
     Where,
-    has_topics,
-    names_of,
+    full_names,
     print_fields,
     print_json,
     print_table,
@@ -40,7 +39,7 @@ def status(stream: StreamName, /, *, where: Where = HERE, json: Json = False) ->
 
     settings = where.settings()
     cluster = settings.cluster()
-    names = names_of(stream, settings, has_topics(cluster))
+    names = full_names(stream, settings, cluster)
     with Observer(cluster, names) as observer:
         typed = stream_status.Typed(stream, to_create(stream))
         report = stream_status.watch(observer, names.stream, cluster.bootstrap, settings.home, typed=typed)
