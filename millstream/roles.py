@@ -83,7 +83,7 @@ def run_intake(loaded: LoadedStream, settings: Settings, instance: str, new_epoc
         say(f"{loaded.path.name}: labels come from no other topic; labels=Source(topic=...) names one")
         return 1
     cluster, names, topics = _meet(loaded, settings)
-    _require_sources(cluster, names, loaded)
+    _require_sources(cluster, names)
     memory = TopicMemory(settings.state(names) / f"intake-{instance}.json")
     intake_settings = IntakeSettings(names, loaded.stream.target, topics[names.topic("labels")].partitions, new_epoch)
     mappings = [LabelMapping(source, decoder(source)) for source in sources]
@@ -231,14 +231,14 @@ def _meet(loaded: LoadedStream, settings: Settings) -> tuple[Cluster, Names, dic
     return cluster, names, found
 
 
-def _require_sources(cluster: Cluster, names: Names, loaded: LoadedStream) -> None:
+def _require_sources(cluster: Cluster, names: Names) -> None:
     """Insist on the topics of others that labels come from. MissingTopic."""
     found = cluster.topic_info(*names.labels_from)
     missing = [topic for topic in names.labels_from if topic not in found]
     if missing:
         raise MissingTopic(
             f"topic {missing[0]}, which labels of {names.stream} come from, does not exist on {cluster.bootstrap}: "
-            f"it is made by whoever writes it; labels= in {loaded.path} names it"
+            f"{NOT_OURS}"
         )
 
 

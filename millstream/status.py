@@ -274,6 +274,8 @@ def _span(now: Snapshot, kind: str) -> int:
 
 def _missing(now: Snapshot, create: str) -> list[str]:
     found = [f"no topic {now.elsewhere[kind]}: {NOT_OURS}" for kind in now.missing if kind in now.elsewhere]
+    there = {kind for kind, _ in now.ends}
+    found += [f"no topic {topic}: {NOT_OURS}" for topic in now.labels_from if LABELS_FROM + topic not in there]
     ours = [kind for kind in now.missing if kind not in now.elsewhere]
     if ours:
         kinds = f"topic{'s' if len(ours) > 1 else ''} {', '.join(ours)}"
@@ -296,11 +298,6 @@ def _alerts(
     letters: Counted,
 ) -> list[str]:
     found = _missing(now, typed.create)
-    found += [
-        f"no topic {topic}, which labels come from: whoever writes it makes it"
-        for topic in now.labels_from
-        if LABELS_FROM + topic not in {kind for kind, _ in now.ends}
-    ]
     found += [f"{alert.name}: {alert.message}" for alert in now.alerts]
     found += [f"no {stage.role} is running" for stage in stages if stage.processes == 0]
     if model.paused:
