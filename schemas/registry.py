@@ -47,6 +47,11 @@ class RegistryError(Exception):
         super().__init__(message)
         self.passing = passing
 
+    @property
+    def exit_code(self) -> int:
+        """What a process that cannot go on without an answer ends with: 75 is "start me again"."""
+        return 75 if self.passing else 1
+
 
 class UnknownSchema(CodecError):  # noqa: N818
     """The registry has no such schema."""
@@ -92,7 +97,7 @@ class RegistrySettings:
     password: str | None = field(default=None, repr=False)
     ca: str | None = None
     timeout_s: float = 5.0
-    patience_s: float = 20.0
+    patience_s: float = 10.0  # well within the time that a group waits for a member
     auto_register: bool = False
 
 

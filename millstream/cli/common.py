@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 from cyclopts import Parameter
 
+from millstream.registry_settings import registry_options
 from millstream.settings import DEFAULT_HOME, Settings, kafka_options, read_config
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Where:
             prefix=self.prefix,
             kafka=kafka_options(file),
             store=self.store or None,
+            registry=registry_options(file),
         )
 
 
