@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from consumers.log_faults import LogFault, fault_of, short_ids
-from millstream.observe import INPUTS, Commit, Place, Snapshot
+from millstream.observe import INPUTS, LABELS_FROM, Commit, Place, Snapshot
 from schemas.events import Published
 
 
@@ -15,7 +15,7 @@ def log_faults(now: Snapshot, stream: str) -> tuple[LogFault, ...]:
     A place that Kafka forgot when it deleted the topic is not seen from here, but where the other input's tells of it;
     the role itself remembers, and raises an alert.
     """
-    found = (*_predictor(now, stream), *_joiner(now, stream), *_learner(now, stream))
+    found = (*_predictor(now, stream), *_intake(now), *_joiner(now, stream), *_learner(now, stream))
     return tuple(fault for fault in found if fault is not None)
 
 
@@ -38,6 +38,18 @@ def _predictor(now: Snapshot, stream: str) -> Iterator[LogFault | None]:
         wrote = commit.note.get("t")
         another = bool(wrote) and known is not None and wrote != short_ids(known)
         yield _at(now, "predictor", stream, place, commit, another)
+
+
+def _intake(now: Snapshot) -> Iterator[LogFault | None]:
+    for (kind, number), commit in sorted(now.committed.get("intake", {}).items()):
+        place, known, wrote = (kind, number), now.topic_ids.get(kind), commit.note.get("t")
+        if place not in now.ends or place not in now.begins:
+            continue  # a source that the stream has no more, or a topic that is gone: that is said elsewhere
+        at, beginning, end = (kind.removeprefix(LABELS_FROM), number), now.begins[place], now.ends[place]
+        if wrote and known is not None and wrote != short_ids(known):
+            yield LogFault("intake", "recreated", *at, commit.offset, beginning, end)
+        else:
+            yield fault_of("intake", at, commit.offset, beginning, end)
 
 
 def _joiner(now: Snapshot, stream: str) -> Iterator[LogFault | None]:

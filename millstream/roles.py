@@ -15,6 +15,7 @@ from consumers.answers import Form
 from consumers.checkpoints import Checkpoints, Definition, NewEpoch, Pace
 from consumers.failures import Doubt, RoleFailure
 from consumers.feed import ModelsTopic, PauseSwitch, VersionFeed
+from consumers.intake import Intake, IntakeSettings
 from consumers.join import JoinRules
 from consumers.joiner import Joiner, JoinerSettings
 from consumers.learner import Learner, LearnerSettings
@@ -31,9 +32,11 @@ from millstream.apart import starter
 from millstream.log_alerts import LogAlerts
 from model_store import StoreError, StoreUnavailable, is_object_store, open_backend, open_store
 from schemas.cluster import Cluster, NoBroker, TopicInfo
+from schemas.label_mapping import LabelMapping
 from schemas.mapping import EventMapping
 from schemas.reading import decoder
 from schemas.topics import NOT_OURS, Names
+from schemas.writing import encoder
 
 if TYPE_CHECKING:
     from millstream.load import LoadedStream
@@ -78,9 +81,11 @@ def _predictor_settings(
     stream: Stream, names: Names, topics: dict[str, TopicInfo], new_epoch: bool
 ) -> PredictorSettings:
     source = stream.features_source
+    public = names.topic("predictions")
+    encode = encoder(stream.predictions_format, features=stream.predictions_features, subject=f"{public}-value")
     form = Form(
-        partitions=topics[names.topic("predictions")].partitions,
-        encode=public_encoder(stream) if names.public else None,
+        partitions=topics[public].partitions,
+        encode=encode if names.public else None,
         content_type="application/json" if stream.predictions_format == "json" else "application/avro",
         cloudevents=stream.predictions_cloudevents,
     )
@@ -93,6 +98,25 @@ def _predictor_settings(
         start="beginning" if source is None else source.start,
         form=form,
     )
+
+
+def run_intake(loaded: LoadedStream, settings: Settings, instance: str, new_epoch: bool = False) -> int:
+    """Put labels of others on the stream's topic until told to stop; returns the exit code."""
+    sources = loaded.stream.label_sources
+    if not sources:
+        say(f"{loaded.path.name}: labels come from no other topic; labels=Source(topic=...) names one")
+        return 1
+    cluster, names, topics = _meet(loaded, settings)
+    _require_sources(cluster, names, loaded)
+    memory = TopicMemory(settings.state(names) / f"intake-{instance}.json")
+    intake_settings = IntakeSettings(names, loaded.stream.target, topics[names.topic("labels")].partitions, new_epoch)
+    mappings = [LabelMapping(source, decoder(source)) for source in sources]
+    try:
+        intake = Intake(intake_settings, mappings, say=say, memory=memory)
+    except RoleFailure as error:
+        say(str(error))
+        return error.exit_code
+    return _drive(cluster, names, "intake", instance, intake)
 
 
 def run_joiner(loaded: LoadedStream, settings: Settings, instance: str, new_epoch: bool = False) -> int:
@@ -208,6 +232,17 @@ def _meet(loaded: LoadedStream, settings: Settings) -> tuple[Cluster, Names, dic
             f"{NOT_OURS if missing[0] in names.elsewhere.values() else way}"
         )
     return cluster, names, found
+
+
+def _require_sources(cluster: Cluster, names: Names, loaded: LoadedStream) -> None:
+    """Insist on the topics of others that labels come from. MissingTopic."""
+    found = cluster.topic_info(*names.labels_from)
+    missing = [topic for topic in names.labels_from if topic not in found]
+    if missing:
+        raise MissingTopic(
+            f"topic {missing[0]}, which labels of {names.stream} come from, does not exist on {cluster.bootstrap}: "
+            f"it is made by whoever writes it; labels= in {loaded.path} names it"
+        )
 
 
 def _drive(cluster: Cluster, names: Names, role: str, instance: str, processor: Processor) -> int:

@@ -12,6 +12,7 @@ from millstream.duration import InvalidDuration, milliseconds
 from model_store import Retention
 from schemas.contract import Bounds, Contract, Feature, FeatureType, Missing
 from schemas.events import Features, Scalar
+from schemas.label_mapping import check_labels
 from schemas.source import Source
 from schemas.target import Target, TargetError, Task
 from schemas.topics import InvalidName, Names
@@ -143,6 +144,7 @@ class Stream:
             raise InvalidStream("Stream: model= must be a function that returns a new model, such as lambda: ...")
         self._check_choices()
         self._check_counts()
+        self._check_labels()
 
     def _check_choices(self) -> None:
         for name, allowed in _CHOICES.items():
@@ -175,6 +177,19 @@ class Stream:
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise InvalidStream(f"Stream: {name}={value!r} must be a whole number, at least 1")
 
+    def _check_labels(self) -> None:
+        starts: dict[str, str] = {}
+        if isinstance(self.labels, str):
+            raise InvalidStream(
+                f"Stream: labels={self.labels!r} must be a Source, such as Source(topic={self.labels!r})"
+            )
+        for source in self.label_sources:
+            if not isinstance(source, Source):
+                raise InvalidStream(f"Stream: labels={source!r:.60} must be a Source, or several")
+            check_labels(source)
+            if starts.setdefault(source.topic, source.start) != source.start:
+                raise InvalidStream(f"Stream: two sources of labels on {source.topic} must have the same start=")
+
     @property
     def features_source(self) -> Source | None:
         """Where events come from, if from somebody else's topic."""
@@ -184,6 +199,11 @@ class Stream:
     def label_sources(self) -> tuple[Source, ...]:
         """Where labels come from beside the stream's own topic."""
         return (self.labels,) if isinstance(self.labels, Source) else tuple(self.labels)
+
+    @property
+    def labels_from(self) -> tuple[str, ...]:
+        """The topics of `label_sources`, each once."""
+        return tuple(dict.fromkeys(source.topic for source in self.label_sources))
 
     @property
     def elsewhere(self) -> dict[str, str]:

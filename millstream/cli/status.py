@@ -55,6 +55,16 @@ def _learning(model: Model) -> str:
     return "paused" if model.paused else "on"
 
 
+def _labels_from(report: Report) -> dict[str, list[str]]:
+    """Return what became of the messages of each topic that labels come from."""
+    lines = [
+        f"{topic}: {each['mapped']} mapped, {each['skipped']} without a label yet, {each['refused']} refused, "
+        f"{each['lag']} not read"
+        for topic, each in report.labels_from.items()
+    ]
+    return {"labels from": lines} if lines else {}
+
+
 def _print(report: Report) -> None:
     from millstream.duration import spoken
 
@@ -73,6 +83,7 @@ def _print(report: Report) -> None:
             "model": None if model.model_bytes is None else f"{model.model_bytes / 1e6:.3g} MB",
             "label to served": None if model.delay_ms is None else spoken(model.delay_ms),
             "labels": ", ".join(f"{count} {state}" for state, count in report.labels.items()),
+            **_labels_from(report),
             "events waiting": report.events_waiting,
             "events never answered": report.events_gone,
             "dead letters": report.dead_letters if report.dead_letters_exact else f"at least {report.dead_letters}",

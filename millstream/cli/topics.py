@@ -139,11 +139,13 @@ def delete(
 
 def _there(now: Snapshot, names: Names) -> dict[str, int]:
     """Return the topics that hold data, and how many offsets each spans."""
+    from millstream.observe import LABELS_FROM
+
     found: dict[str, int] = {}
     for (kind, partition), end in now.ends.items():
+        if kind in names.elsewhere or kind.startswith(LABELS_FROM):
+            continue  # somebody else's
         topic = now.topics[kind]
-        if kind in names.elsewhere:
-            continue
         found[topic] = found.get(topic, 0) + end - now.begins.get((kind, partition), 0)
     return found
 

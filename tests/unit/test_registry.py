@@ -123,7 +123,7 @@ def test_a_server_that_hangs_or_drips_is_left_after_its_time(server: RegistrySer
 def test_user_and_password_are_sent_and_never_said(server: RegistryServer) -> None:
     with registry_server("me", "pass:word") as guarded:
         guarded.add("a", "long")
-        assert client(guarded.url, **{"user": "me", "password": "pass:word"}).schema(1).text == '"long"'
+        assert client(guarded.url, user="me", password="pass:word").schema(1).text == '"long"'
         for user, password in (("me", "wrong-secret"), (None, None)):
             registry = client(guarded.url, user=user, password=password)
             with pytest.raises(RegistryError, match=r"lets nobody in .401.*MILLSTREAM_REGISTRY_USER") as raised:
