@@ -30,6 +30,7 @@ from consumers.snapshots import Snapshots
 from consumers.topic_memory import TopicMemory
 from millstream.apart import starter
 from millstream.log_alerts import LogAlerts
+from millstream.recall import joined_from
 from model_store import StoreError, StoreUnavailable, is_object_store, open_backend, open_store
 from schemas.cluster import Cluster, NoBroker, TopicInfo
 from schemas.label_mapping import LabelMapping
@@ -127,6 +128,14 @@ def run_joiner(loaded: LoadedStream, settings: Settings, instance: str, new_epoc
         say(
             f"{names.whole} and {names.topic('labels')} must have the same number of partitions: "
             "`millstream topics describe STREAM` names the fix"
+        )
+        return 1
+    before = joined_from(cluster, names)
+    if before not in (None, names.whole) and not new_epoch:
+        say(
+            f"predictions were joined from {before} and are on {names.whole} now, for their form was changed "
+            "(predictions_format, predictions_features): what waits for its label there would never be joined. "
+            f"Change the form back, or `millstream joiner {loaded.path} --new-epoch fresh` goes on without what waits"
         )
         return 1
     joiner_settings = JoinerSettings(names, join_rules(loaded.stream), partitions, loaded.stream.max_pending, new_epoch)
