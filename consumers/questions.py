@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from consumers import sizes
+from consumers.failures import Doubt, Refused
 from consumers.processor import Record
 from schemas import codec
 from schemas.codec import HEADER_BYTES, CodecError
@@ -13,6 +14,7 @@ from schemas.contract import Contract, ContractError
 from schemas.events import Event, Features, read_event
 from schemas.mapping import EventMapping
 from schemas.message import Unmapped, place_id
+from schemas.registry import RegistryError
 
 _FAR_FUTURE_MS: Final = 24 * 3600 * 1000
 _LONGEST_ID: Final = 1024
@@ -77,7 +79,7 @@ class Questions:
         if len(value) > _MOST_TO_READ:
             raise Unanswerable("size", f"the event has {len(value)} bytes; at most {sizes.EVENT} are taken")
         if self._mapping is not None:
-            event = self._mapping.event(record)
+            event = self._mapped(self._mapping, record)
         else:
             try:
                 event = read_event(value, default_time=record.timestamp)
@@ -87,6 +89,13 @@ class Questions:
             length = len(event.event_id)
             raise Unanswerable("id", f"the event id has {length} characters; 1 to {_LONGEST_ID} are taken")
         return event
+
+    def _mapped(self, mapping: EventMapping, record: Record) -> Event:
+        """Read a message of others. What a registry does not say now is no fault of the message: it is read again."""
+        try:
+            return mapping.event(record)
+        except RegistryError as error:
+            raise (Doubt if error.passing else Refused)(str(error)) from error
 
     def unnamed(self, record: Record) -> Event:
         """Return the event of a record that does not say its own name, without features.

@@ -127,7 +127,7 @@ def describe(cluster: Cluster, names: Names, *, partitions: int, label_wait_ms: 
 
 def _elsewhere(admin: KafkaAdminClient, names: Names) -> tuple[list[Topic], list[Finding]]:
     """Return the topics of somebody else's that the stream reads, and a finding for each that is not there."""
-    wanted = sorted(names.elsewhere.values())
+    wanted = sorted({*names.elsewhere.values(), *names.labels_from})
     found = _look(admin, wanted)
     lost = [Finding(topic, "error", f"{topic} does not exist", NOT_OURS) for topic in wanted if topic not in found]
     return list(found.values()), lost

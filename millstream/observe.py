@@ -77,10 +77,10 @@ class Snapshot:
         Those that were raised and have not cleared, oldest first.
     topic_ids
         By kind: another id is another topic, whatever its name.
-    labels_from
-        Topics of others that labels come from.
     topics, elsewhere
         Names of topics by kind; those that are somebody else's.
+    labels_from
+        Topics of others that labels come from.
     """
 
     at_ms: int

@@ -32,8 +32,9 @@ def recalled(cluster: Cluster, names: Names) -> Names:
         joined = _committed(admin, names.group("joiner"))
         taken_in = _committed(admin, names.group("intake"))
     elsewhere = {} if read in (None, names.topic("features")) else {"features": str(read)}
+    public = _joined(names, joined) == names.topic(ANSWERS)
     labels_from = tuple(sorted({topic for topic, _ in taken_in}))
-    return dataclasses.replace(names, elsewhere=elsewhere, public=_is_public(names, joined), labels_from=labels_from)
+    return dataclasses.replace(names, elsewhere=elsewhere, public=public, labels_from=labels_from)
 
 
 def _committed(admin: KafkaAdminClient, group: str) -> Mapping[tuple[str, int], str]:
@@ -57,9 +58,17 @@ def _since(note: str) -> int:
     return at if isinstance(at, int) else 0
 
 
-def _is_public(names: Names, notes: Mapping[tuple[str, int], str]) -> bool:
-    """Tell whether the joiner reads answers: what it wrote beside its place there, it wrote beside that in labels."""
-    answers, labels = names.topic(ANSWERS), names.topic("labels")
-    return any(
-        topic == answers and note == notes.get((labels, partition)) for (topic, partition), note in notes.items()
-    )
+def joined_from(cluster: Cluster, names: Names) -> str | None:
+    """Return the topic of whole predictions that the joiner read last; `None` where it never did."""
+    with cluster.admin() as admin:
+        return _joined(names, _committed(admin, names.group("joiner")))
+
+
+def _joined(names: Names, notes: Mapping[tuple[str, int], str]) -> str | None:
+    """What the joiner wrote beside its place in predictions, it wrote beside that in labels, too."""
+    labels = names.topic("labels")
+    whole = [names.topic(kind) for kind in (ANSWERS, "predictions")]
+    for (topic, partition), note in sorted(notes.items()):
+        if topic in whole and note == notes.get((labels, partition)):
+            return topic
+    return None

@@ -30,12 +30,14 @@ from consumers.snapshots import Snapshots
 from consumers.topic_memory import TopicMemory
 from millstream.apart import starter
 from millstream.log_alerts import LogAlerts
+from millstream.recall import joined_from
 from model_store import StoreError, StoreUnavailable, is_object_store, open_backend, open_store
 from schemas.cluster import Cluster, NoBroker, TopicInfo
 from schemas.label_mapping import LabelMapping
 from schemas.mapping import EventMapping
 from schemas.reading import decoder
 from schemas.topics import NOT_OURS, Names
+from schemas.writing import encoder
 
 if TYPE_CHECKING:
     from millstream.load import LoadedStream
@@ -76,6 +78,29 @@ def run_predictor(loaded: LoadedStream, settings: Settings, instance: str, new_e
         follower.close()
 
 
+def _predictor_settings(
+    stream: Stream, names: Names, topics: dict[str, TopicInfo], new_epoch: bool
+) -> PredictorSettings:
+    source = stream.features_source
+    public = names.topic("predictions")
+    encode = encoder(stream.predictions_format, features=stream.predictions_features, subject=f"{public}-value")
+    form = Form(
+        partitions=topics[public].partitions,
+        encode=encode if names.public else None,
+        content_type="application/json" if stream.predictions_format == "json" else "application/avro",
+        cloudevents=stream.predictions_cloudevents,
+    )
+    return PredictorSettings(
+        names,
+        stream.contract,
+        topics[names.whole].partitions,
+        new_epoch,
+        mapping=None if source is None else EventMapping(source, decoder(source)),
+        start="beginning" if source is None else source.start,
+        form=form,
+    )
+
+
 def run_intake(loaded: LoadedStream, settings: Settings, instance: str, new_epoch: bool = False) -> int:
     """Put labels of others on the stream's topic until told to stop; returns the exit code."""
     sources = loaded.stream.label_sources
@@ -95,27 +120,6 @@ def run_intake(loaded: LoadedStream, settings: Settings, instance: str, new_epoc
     return _drive(cluster, names, "intake", instance, intake)
 
 
-def _predictor_settings(
-    stream: Stream, names: Names, topics: dict[str, TopicInfo], new_epoch: bool
-) -> PredictorSettings:
-    source = stream.features_source
-    form = Form(
-        partitions=topics[names.topic("predictions")].partitions,
-        encode=public_encoder(stream) if names.public else None,
-        content_type="application/json" if stream.predictions_format == "json" else "application/avro",
-        cloudevents=stream.predictions_cloudevents,
-    )
-    return PredictorSettings(
-        names,
-        stream.contract,
-        topics[names.whole].partitions,
-        new_epoch,
-        mapping=None if source is None else EventMapping(source, decoder(source)),
-        start="beginning" if source is None else source.start,
-        form=form,
-    )
-
-
 def run_joiner(loaded: LoadedStream, settings: Settings, instance: str, new_epoch: bool = False) -> int:
     """Join until told to stop; returns the exit code."""
     cluster, names, topics = _meet(loaded, settings)
@@ -124,6 +128,14 @@ def run_joiner(loaded: LoadedStream, settings: Settings, instance: str, new_epoc
         say(
             f"{names.whole} and {names.topic('labels')} must have the same number of partitions: "
             "`millstream topics describe STREAM` names the fix"
+        )
+        return 1
+    before = joined_from(cluster, names)
+    if before not in (None, names.whole) and not new_epoch:
+        say(
+            f"predictions were joined from {before} and are on {names.whole} now, for their form was changed "
+            "(predictions_format, predictions_features): what waits for its label there would never be joined. "
+            f"Change the form back, or `millstream joiner {loaded.path} --new-epoch fresh` goes on without what waits"
         )
         return 1
     joiner_settings = JoinerSettings(names, join_rules(loaded.stream), partitions, loaded.stream.max_pending, new_epoch)

@@ -61,10 +61,11 @@ class Names:
     ----------
     elsewhere
         By kind: the full name of a topic of somebody else's that takes its place.
+    labels_from
+        Full names of topics of somebody else's that labels come from beside the stream's own; empty also where only
+        the stream's name is known.
     public
         Predictions are written in a form for others; whole ones, with the features as used, have a topic of their own.
-    labels_from
-        Full names of topics of somebody else's that labels come from beside the stream's own.
 
     >>> Names("fraud", prefix="ann-").topic("features")
     'ann-fraud.features'
@@ -77,8 +78,8 @@ class Names:
     stream: str
     prefix: str = ""
     elsewhere: Mapping[str, str] = field(default_factory=dict, hash=False)
-    public: bool = False
     labels_from: tuple[str, ...] = ()
+    public: bool = False
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.stream):
@@ -87,7 +88,7 @@ class Names:
             )
         check_prefix(self.prefix)
         ours = {f"{self.prefix}{self.stream}.{kind}" for kind in (*KINDS, ANSWERS)}
-        for kind, topic in self.elsewhere.items():
+        for kind, topic in (*self.elsewhere.items(), *(("labels", topic) for topic in self.labels_from)):
             if topic in ours:
                 raise InvalidName(f"{kind} of {self.stream} cannot come from {topic}: that is a topic of its own")
 

@@ -144,7 +144,7 @@ def _there(now: Snapshot, names: Names) -> dict[str, int]:
     found: dict[str, int] = {}
     for (kind, partition), end in now.ends.items():
         if kind in names.elsewhere or kind.startswith(LABELS_FROM):
-            continue
+            continue  # somebody else's
         topic = now.topics[kind]
         found[topic] = found.get(topic, 0) + end - now.begins.get((kind, partition), 0)
     return found
