@@ -66,8 +66,8 @@ def run_predictor(loaded: LoadedStream, settings: Settings, instance: str, new_e
     feed = VersionFeed(store, definition, loaded.stream.task, say=say, apart=starter(loaded, settings))
     follower = ModelsTopic(cluster, names.topic("models"), feed.follow, say)
     memory = TopicMemory(settings.state(names) / f"predictor-{instance}.json")
-    predictor_settings = _predictor_settings(loaded.stream, names, topics, new_epoch)
-    predictor = Predictor(predictor_settings, feed, say=say, memory=memory)
+    answering = predictor_settings(loaded.stream, names, topics, new_epoch)
+    predictor = Predictor(answering, feed, say=say, memory=memory)
     # A version is looked through and loaded in the follower's thread; at Python's 5 ms a switch, each of the
     # handful of hand-overs that an answer takes would wait for that long meanwhile.
     sys.setswitchinterval(_SWITCH_SECONDS)
@@ -78,9 +78,10 @@ def run_predictor(loaded: LoadedStream, settings: Settings, instance: str, new_e
         follower.close()
 
 
-def _predictor_settings(
-    stream: Stream, names: Names, topics: dict[str, TopicInfo], new_epoch: bool
+def predictor_settings(
+    stream: Stream, names: Names, topics: dict[str, TopicInfo], new_epoch: bool = False
 ) -> PredictorSettings:
+    """Return how a stream's events are read and answered; `topics` are those on the cluster."""
     source = stream.features_source
     public = names.topic("predictions")
     encode = encoder(stream.predictions_format, features=stream.predictions_features, subject=f"{public}-value")
