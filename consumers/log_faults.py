@@ -15,9 +15,12 @@ from consumers.failures import Refused
 State = Literal["overtaken", "truncated", "recreated"]
 _WAYS: Final = {
     "predictor": "`millstream predictor {stream} --new-epoch fresh` goes on at what the topic holds now",
+    "intake": "`millstream intake {stream} --new-epoch fresh` goes on at what the topics hold now",
     "joiner": "`millstream joiner {stream} --new-epoch fresh` goes on at what the topics hold now",
     "learner": "`millstream learner {stream} --new-epoch keep` goes on without what is gone",
 }
+
+_LONGEST_TOPIC: Final = 30  # of an alert's name, which has 64
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class LogFault:
     @property
     def name(self) -> str:
         """Return the name of its alert."""
-        return f"{self.role}.{self.topic.rpartition('.')[2]}-{self.partition}.log"
+        return alert_name(self.role, self.topic, self.partition)
 
     def __str__(self) -> str:
         where = f"{self.topic}[{self.partition}]"
@@ -68,6 +71,21 @@ class LogFault:
             f"{where} was truncated: it ends at {self.end}, before the place {self.place} of the {self.role}; "
             f"the {self.gone} offsets between were read and are gone"
         )
+
+
+def alert_name(role: str, topic: str, partition: int) -> str:
+    """Return the name of the alert of what a role found in a partition.
+
+    Of a topic of the stream's what stands behind its last dot is enough. Topics of others, that an intake reads, may
+    be alike there, and are too long for a name.
+
+    >>> alert_name("joiner", "fraud.labels", 3), alert_name("intake", "team.chargebacks", 0)
+    ('joiner.labels-3.log', 'intake.team.chargebacks-0.log')
+    """
+    short = topic if role == "intake" else topic.rpartition(".")[2]
+    if len(short) > _LONGEST_TOPIC:
+        short = f"{short[:_LONGEST_TOPIC]}~{hashlib.sha256(topic.encode()).hexdigest()[:8]}"
+    return f"{role}.{short}-{partition}.log"
 
 
 def way(role: str, stream: str = "STREAM") -> str:

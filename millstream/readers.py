@@ -49,7 +49,7 @@ def read(
     last
         Begin so many before the end (over all partitions, by the broker's time), and yield in its order.
     """
-    topic, rows = names.topic(kind), ROWS[kind]
+    topic, rows = _topic(names, kind), ROWS[kind]
     with closing(cluster.consumer()) as consumer:
         partitions = _partitions(consumer, topic)
         ends = consumer.end_offsets(partitions)
@@ -64,7 +64,7 @@ def read(
 
 def follow(cluster: Cluster, names: Names, kind: str, *, last: int = 0, limit: int | None = None) -> Iterator[Row]:
     """Yield the newest `last` rows, then those to come as they come; without end unless `limit` is given."""
-    topic, rows = names.topic(kind), ROWS[kind]
+    topic, rows = _topic(names, kind), ROWS[kind]
     count = 0
     with closing(cluster.consumer()) as consumer:
         partitions = _partitions(consumer, topic)
@@ -140,7 +140,7 @@ def count(cluster: Cluster, names: Names, kind: str, *, most: int = 1000) -> Cou
     Counted
         None, exactly, where there is no topic.
     """
-    topic, records, exact = names.topic(kind), 0, True
+    topic, records, exact = _topic(names, kind), 0, True
     with closing(cluster.consumer()) as consumer:
         if topic not in consumer.topics():
             return Counted(0, exact=True)
@@ -159,6 +159,11 @@ def merged(rows: Sequence[Row]) -> list[Row]:
     for row in rows:
         by_partition[row["partition"]].append(row)
     return list(heapq.merge(*by_partition.values(), key=lambda row: row["timestamp"]))
+
+
+def _topic(names: Names, kind: str) -> str:
+    """Return the topic that has rows of this kind: of predictions, the whole ones."""
+    return names.whole if kind == "predictions" else names.topic(kind)
 
 
 def _partitions(consumer: KafkaConsumer, topic: str) -> list[TopicPartition]:

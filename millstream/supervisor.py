@@ -22,7 +22,7 @@ LONGEST_WAIT_S: Final = 10.0
 RAN_WELL_S: Final = 15.0
 _TERM_S: Final = 10.0
 _READY: Final = "ready: "  # how a role says that it has its partitions
-_ORDER: Final = ("predictor", "joiner", "learner")
+_ORDER: Final = ("predictor", "intake", "joiner", "learner")
 _PARENT: Final = "MILLSTREAM_SUPERVISOR"
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -152,7 +152,7 @@ class Supervisor:
                 self._ended(each, code, now)
 
     def stop(self) -> None:
-        """End all in order, predictors first: what is under way goes on to the learner's last checkpoint."""
+        """End all in order, predictors and intake first: what is under way goes on to the learner's last checkpoint."""
         for role in _ORDER:
             group = [each for each in self._running if each.child.role == role and each.process is not None]
             for each in group:

@@ -39,8 +39,8 @@ def encoder(
     """Return what makes a message of a prediction.
 
     - ``avro``: a single object, as Millstream writes for itself.
-    - ``json``: the names and the nesting of the Avro schema. Numbers are not rounded, NaN and infinity are null, bytes
-      are base64.
+    - ``json``: one object with the names that the event and the outcome have in the Avro schema. Numbers are not
+      rounded, NaN and infinity are null, bytes are base64.
     - ``registry``: byte 0, the schema's id in four bytes, and the same Avro without a header.
 
     The function returned raises `CodecError` where the prediction cannot be written.
@@ -48,7 +48,7 @@ def encoder(
     Parameters
     ----------
     features
-        Whether the features as used go along; otherwise their map is empty.
+        Whether the features as used go along; otherwise their map is empty, and JSON has none.
     subject
         Under which the registry has the schema: the topic's name and ``-value``.
 
@@ -60,9 +60,9 @@ def encoder(
         Where the registry cannot be asked, or refuses the schema.
     """
     if format == "json":
-        write: Encode = _to_json
-    elif format == "avro":
-        write = _to_avro
+        return _to_json if features else _to_json_without_features
+    if format == "avro":
+        write: Encode = _to_avro
     else:
         write = _framed(_id_of_predictions(registry, subject))
     return write if features else lambda prediction: write(_without_features(prediction))
@@ -73,8 +73,18 @@ def _without_features(prediction: Prediction) -> Prediction:
 
 
 def _to_json(prediction: Prediction) -> bytes:
+    return _json_of({**msgspec.structs.asdict(prediction.event), **msgspec.structs.asdict(prediction.outcome)})
+
+
+def _to_json_without_features(prediction: Prediction) -> bytes:
+    told = {**msgspec.structs.asdict(prediction.event), **msgspec.structs.asdict(prediction.outcome)}
+    del told["features"]
+    return _json_of(told)
+
+
+def _json_of(told: dict[str, Any]) -> bytes:
     try:
-        return _json.encode(prediction)
+        return _json.encode(told)
     except (ValueError, TypeError, OverflowError) as error:
         raise CodecError(f"the prediction cannot be written as JSON: {error}") from error
 

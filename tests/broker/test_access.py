@@ -22,7 +22,7 @@ from schemas.acls import ROLES, rights
 from schemas.cluster import Cluster
 from schemas.topics import KINDS, Names
 
-NAMES = Names("phishing")
+NAMES = Names("phishing", labels_from=("chargebacks",))
 EVENTS = 150
 _SECONDS = 120
 
