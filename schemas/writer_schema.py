@@ -3,8 +3,9 @@
 Logical types become what a feature or a time can be:
 
 - ``decimal``: the nearest double; ``uuid``: text; an enum: its symbol; a fixed: bytes.
-- ``timestamp-millis``, ``-micros`` and ``-nanos``, local ones too: whole ms since 1970, rounded down.
-- ``date``: days since 1970; ``time-millis`` and ``time-micros``: whole ms since midnight.
+- ``timestamp-millis``, ``-micros`` and ``-nanos``, local ones too: whole ms since 1970, rounded down; ``date``: those
+  of its midnight in UTC.
+- ``time-millis`` and ``time-micros``: whole ms since midnight.
 - ``duration`` and every logical type not named here: what it is underneath.
 
 Neither a schema nor a message may cost more than its size: the library that decodes would follow a schema that refers
@@ -49,6 +50,10 @@ def _nanos(value: int, _writer: object = None, _reader: object = None) -> int:
     return value // 1_000_000
 
 
+def _days(value: int, _writer: object = None, _reader: object = None) -> int:
+    return value * 86_400_000
+
+
 def _uuid(data: bytes, _writer: object = None, _reader: object = None) -> str:
     return str(uuid.UUID(bytes=data))
 
@@ -58,6 +63,7 @@ _LOGICAL: Final[dict[tuple[str, str], str]] = {
     ("bytes", "decimal"): "millstream-decimal",
     ("fixed", "decimal"): "millstream-decimal",
     ("fixed", "uuid"): "millstream-uuid",
+    ("int", "date"): "millstream-date",
     ("long", "timestamp-micros"): "millstream-micros",
     ("long", "local-timestamp-micros"): "millstream-micros",
     ("long", "time-micros"): "millstream-micros",
@@ -68,6 +74,7 @@ _READERS: Final[dict[str, Callable[..., Any]]] = {
     "bytes-millstream-decimal": _decimal,
     "fixed-millstream-decimal": _decimal,
     "fixed-millstream-uuid": _uuid,
+    "int-millstream-date": _days,
     "long-millstream-micros": _micros,
     "long-millstream-nanos": _nanos,
 }
