@@ -38,6 +38,7 @@ from schemas.mapping import EventMapping
 from schemas.reading import decoder
 from schemas.registry import RegistryError
 from schemas.topics import NOT_OURS, Names
+from schemas.unmappable import unmapped
 from schemas.writing import CONTENT_TYPES, encoder
 
 if TYPE_CHECKING:
@@ -85,6 +86,9 @@ def _predictor_settings(
     stream: Stream, names: Names, topics: dict[str, TopicInfo], registry: Registry | None, new_epoch: bool
 ) -> PredictorSettings:
     source = stream.features_source
+    if source is not None:
+        for finding in unmapped(source, registry):
+            say(f"{source.topic}: can be no feature: {finding}")
     public = names.topic("predictions")
     encode = encoder(
         stream.predictions_format,

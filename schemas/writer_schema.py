@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -218,73 +218,3 @@ def _logical(kind: str, node: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(scale, int) or isinstance(scale, bool) or not 0 <= scale <= _MOST_DIGITS:
         return {}
     return {"logicalType": ours, "scale": scale}
-
-
-# --- what is no feature ----------------------------------------------------------------------------
-
-
-_NUMBERS: Final = frozenset({"int", "long", "float", "double"})
-_MOST_FINDINGS: Final = 20
-
-
-def unmappable(schema: WriterSchema) -> list[str]:
-    """Return the paths whose values can be no features, each with the reason; at most twenty.
-
-    >>> unmappable(WriterSchema({"type": "record", "name": "Order", "fields": [
-    ...     {"name": "total", "type": "double"}, {"name": "tags", "type": {"type": "array", "items": "string"}}]}))
-    ['tags: an array of string; only arrays of numbers are features, and tags[0] takes one value out']
-    """
-    found: dict[str, None] = {}
-    for finding in _Unmappable(schema.types).below(schema.parsed, "", ()):
-        found[finding] = None
-        if len(found) == _MOST_FINDINGS:
-            break
-    return list(found)
-
-
-class _Unmappable:
-    def __init__(self, types: Types) -> None:
-        self._types = types
-        self._clean: set[str] = set()  # looked through once: a type may stand in a thousand places
-
-    def below(self, node: Any, path: str, within: tuple[str, ...]) -> Iterator[str]:
-        if isinstance(node, list):
-            for branch in node:
-                yield from self.below(branch, path, within)
-            return
-        if isinstance(node, str):
-            if node in PRIMITIVE:
-                return
-            node = self._types[node]
-        kind = node["type"]
-        if kind in ("record", "error"):
-            yield from self._record(node, path, within)
-        elif kind == "array" and _kind(node["items"]) not in _NUMBERS:
-            yield (
-                f"{path}: an array of {_kind(node['items'])}; only arrays of numbers are features, "
-                f"and {path}[0] takes one value out"
-            )
-        elif kind == "map":
-            yield from self.below(node["values"], f"{path}.*", within)
-
-    def _record(self, node: Any, path: str, within: tuple[str, ...]) -> Iterator[str]:
-        name = node["name"]
-        if name in self._clean:
-            return
-        if name in within or len(within) >= _DEEPEST:
-            yield f"{path}: a {name} within another; only paths that name a place in it can be features"
-            return
-        clean = True
-        for field in node["fields"]:
-            inner = f"{path}.{field['name']}" if path else field["name"]
-            for finding in self.below(field["type"], inner, (*within, name)):
-                clean = False
-                yield finding
-        if clean:
-            self._clean.add(name)
-
-
-def _kind(node: Any) -> str:
-    if isinstance(node, list):
-        return " or ".join(_kind(branch) for branch in node)
-    return str(node["type"]) if isinstance(node, dict) else str(node)
