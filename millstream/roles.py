@@ -125,12 +125,7 @@ def run_intake(loaded: LoadedStream, settings: Settings, instance: str, new_epoc
     intake_settings = IntakeSettings(names, loaded.stream.target, topics[names.topic("labels")].partitions, new_epoch)
     registry = settings.schema_registry(say)
     mappings = [LabelMapping(source, decoder(source, registry)) for source in sources]
-    try:
-        intake = Intake(intake_settings, mappings, say=say, memory=memory)
-    except RoleFailure as error:
-        say(str(error))
-        return error.exit_code
-    return _drive(cluster, names, "intake", instance, intake)
+    return _drive(cluster, names, "intake", instance, Intake(intake_settings, mappings, say=say, memory=memory))
 
 
 def run_joiner(loaded: LoadedStream, settings: Settings, instance: str, new_epoch: bool = False) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -141,20 +141,20 @@ def test_a_comparison_that_does_not_parse_is_refused_when_the_file_loads(value: 
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
-        (chargebacks(id=None), "id= must name"),
-        (chargebacks(id="a..b"), "is no path"),
-        (chargebacks(value=None), "value= must say"),
-        (chargebacks(time="]"), "is no path"),
-        (chargebacks(weight=""), "is no path"),
-        (chargebacks(fields={"a": "b"}), "are of features"),
-        ([chargebacks(), chargebacks(start="end")], "the same start="),
-        ("chargebacks", "must be a Source, such as Source(topic='chargebacks')"),
-        ([{"topic": "chargebacks"}], "must be a Source"),
+        (lambda: chargebacks(id=None), "id= must name"),
+        (lambda: chargebacks(id="a..b"), "is no path"),
+        (lambda: chargebacks(value=None), "value= must say"),
+        (lambda: chargebacks(time="]"), "is no path"),
+        (lambda: chargebacks(weight=""), "is no path"),
+        (lambda: chargebacks(fields={"a": "b"}), "are of features"),
+        (lambda: [chargebacks(), chargebacks(start="end")], "the same start="),
+        (lambda: "chargebacks", "must be a Source, such as Source(topic='chargebacks')"),
+        (lambda: [{"topic": "chargebacks"}], "must be a Source"),
     ],
 )
-def test_sources_that_cannot_work_are_refused(labels: Any, said: str) -> None:
+def test_sources_that_cannot_work_are_refused(labels: Callable[[], Any], said: str) -> None:
     with pytest.raises((InvalidSource, InvalidStream)) as refused:
-        Stream(name="s", task="binary", model=dict, labels=labels)
+        Stream(name="s", task="binary", model=dict, labels=labels())
     assert said in str(refused.value)
 
 
