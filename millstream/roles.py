@@ -36,13 +36,16 @@ from schemas.cluster import Cluster, NoBroker, TopicInfo
 from schemas.label_mapping import LabelMapping
 from schemas.mapping import EventMapping
 from schemas.reading import decoder
+from schemas.registry import RegistryError
 from schemas.topics import NOT_OURS, Names
-from schemas.writing import encoder
+from schemas.unmappable import unmapped
+from schemas.writing import CONTENT_TYPES, encoder
 
 if TYPE_CHECKING:
     from millstream.load import LoadedStream
     from millstream.settings import Settings
     from millstream.stream import Stream
+    from schemas.registry import Registry
 
 _BROKER_WAIT_SECONDS: Final = 60.0
 _CURRENT_WAIT_SECONDS: Final = 30.0
@@ -66,7 +69,8 @@ def run_predictor(loaded: LoadedStream, settings: Settings, instance: str, new_e
     feed = VersionFeed(store, definition, loaded.stream.task, say=say, apart=starter(loaded, settings))
     follower = ModelsTopic(cluster, names.topic("models"), feed.follow, say)
     memory = TopicMemory(settings.state(names) / f"predictor-{instance}.json")
-    answering = predictor_settings(loaded.stream, names, topics, new_epoch)
+    registry = settings.schema_registry(say)
+    answering = predictor_settings(loaded.stream, names, topics, new_epoch, registry)
     predictor = Predictor(answering, feed, say=say, memory=memory)
     # A version is looked through and loaded in the follower's thread; at Python's 5 ms a switch, each of the
     # handful of hand-overs that an answer takes would wait for that long meanwhile.
@@ -79,16 +83,28 @@ def run_predictor(loaded: LoadedStream, settings: Settings, instance: str, new_e
 
 
 def predictor_settings(
-    stream: Stream, names: Names, topics: dict[str, TopicInfo], new_epoch: bool = False
+    stream: Stream,
+    names: Names,
+    topics: dict[str, TopicInfo],
+    new_epoch: bool = False,
+    registry: Registry | None = None,
 ) -> PredictorSettings:
     """Return how a stream's events are read and answered; `topics` are those on the cluster."""
     source = stream.features_source
+    if source is not None:
+        for finding in unmapped(source, registry):
+            say(f"{source.topic}: can be no feature: {finding}")
     public = names.topic("predictions")
-    encode = encoder(stream.predictions_format, features=stream.predictions_features, subject=f"{public}-value")
+    encode = encoder(
+        stream.predictions_format,
+        features=stream.predictions_features,
+        registry=registry,
+        subject=f"{public}-value",
+    )
     form = Form(
         partitions=topics[public].partitions,
         encode=encode if names.public else None,
-        content_type="application/json" if stream.predictions_format == "json" else "application/avro",
+        content_type=CONTENT_TYPES[stream.predictions_format],
         cloudevents=stream.predictions_cloudevents,
     )
     return PredictorSettings(
@@ -96,7 +112,7 @@ def predictor_settings(
         stream.contract,
         topics[names.whole].partitions,
         new_epoch,
-        mapping=None if source is None else EventMapping(source, decoder(source)),
+        mapping=None if source is None else EventMapping(source, decoder(source, registry)),
         start="beginning" if source is None else source.start,
         form=form,
     )
@@ -283,6 +299,10 @@ def _drive(cluster: Cluster, names: Names, role: str, instance: str, processor: 
     except LocalStoreError as error:
         print(f"{role}: {error}", file=sys.stderr, flush=True)
         return Doubt.exit_code if error.full else 1
+    except RegistryError as error:
+        # What could not be decoded meanwhile is no bad message: nothing of this turn goes out, and it is read again.
+        print(f"{role}: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
     except StoreUnavailable as error:
         print(f"{role}: {error}; starting anew", file=sys.stderr, flush=True)
         return Doubt.exit_code

@@ -22,7 +22,7 @@ from schemas.source import InvalidSource
 from schemas.writer_schema import InvalidSchema, WriterSchema, schema_at, schema_of
 
 if TYPE_CHECKING:
-    from schemas.registry import Registry, SchemaKey
+    from schemas.registry import Registered, Registry, SchemaKey
     from schemas.source import Source
 
 Headers: TypeAlias = Sequence[tuple[str, bytes]]
@@ -120,7 +120,7 @@ class _Decoder:
                 )
             found = self._registry.schema(key)  # an id that is not there raises, and may be there in a moment
             try:
-                self._known[key] = _readable(found.kind, found.text, found.parts)
+                self._known[key] = readable(found)
             except CodecError as error:
                 self._known[key] = CodecError(f"schema {_shown(key)} of the registry: {error}")
         schema = self._known[key]
@@ -149,12 +149,19 @@ class _Decoder:
         return self._schema.read(data)
 
 
-def _readable(kind: str, text: str, parts: Sequence[str]) -> WriterSchema | None:
-    if kind == "JSON":
+def readable(found: Registered) -> WriterSchema | None:
+    """Return what reads messages of a registered schema; none where they are JSON.
+
+    Raises
+    ------
+    CodecError
+        Where it is of another type, or cannot be used.
+    """
+    if found.kind == "JSON":
         return None
-    if kind != "AVRO":
-        raise CodecError(f"it is of type {kind}; Avro and JSON are read")
-    return WriterSchema(schema_of(text), [schema_of(part) for part in parts])
+    if found.kind != "AVRO":
+        raise CodecError(f"it is of type {found.kind}; Avro and JSON are read")
+    return WriterSchema(schema_of(found.text), [schema_of(part) for part in found.parts])
 
 
 def _schema_key(framed: bytes) -> SchemaKey | None:

@@ -3,8 +3,9 @@
 Logical types become what a feature or a time can be:
 
 - ``decimal``: the nearest double; ``uuid``: text; an enum: its symbol; a fixed: bytes.
-- ``timestamp-millis``, ``-micros`` and ``-nanos``, local ones too: whole ms since 1970, rounded down.
-- ``date``: days since 1970; ``time-millis`` and ``time-micros``: whole ms since midnight.
+- ``timestamp-millis``, ``-micros`` and ``-nanos``, local ones too: whole ms since 1970, rounded down; ``date``: those
+  of its midnight in UTC.
+- ``time-millis`` and ``time-micros``: whole ms since midnight.
 - ``duration`` and every logical type not named here: what it is underneath.
 
 Neither a schema nor a message may cost more than its size: the library that decodes would follow a schema that refers
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -49,6 +50,10 @@ def _nanos(value: int, _writer: object = None, _reader: object = None) -> int:
     return value // 1_000_000
 
 
+def _days(value: int, _writer: object = None, _reader: object = None) -> int:
+    return value * 86_400_000
+
+
 def _uuid(data: bytes, _writer: object = None, _reader: object = None) -> str:
     return str(uuid.UUID(bytes=data))
 
@@ -58,6 +63,7 @@ _LOGICAL: Final[dict[tuple[str, str], str]] = {
     ("bytes", "decimal"): "millstream-decimal",
     ("fixed", "decimal"): "millstream-decimal",
     ("fixed", "uuid"): "millstream-uuid",
+    ("int", "date"): "millstream-date",
     ("long", "timestamp-micros"): "millstream-micros",
     ("long", "local-timestamp-micros"): "millstream-micros",
     ("long", "time-micros"): "millstream-micros",
@@ -68,6 +74,7 @@ _READERS: Final[dict[str, Callable[..., Any]]] = {
     "bytes-millstream-decimal": _decimal,
     "fixed-millstream-decimal": _decimal,
     "fixed-millstream-uuid": _uuid,
+    "int-millstream-date": _days,
     "long-millstream-micros": _micros,
     "long-millstream-nanos": _nanos,
 }
@@ -211,73 +218,3 @@ def _logical(kind: str, node: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(scale, int) or isinstance(scale, bool) or not 0 <= scale <= _MOST_DIGITS:
         return {}
     return {"logicalType": ours, "scale": scale}
-
-
-# --- what is no feature ----------------------------------------------------------------------------
-
-
-_NUMBERS: Final = frozenset({"int", "long", "float", "double"})
-_MOST_FINDINGS: Final = 20
-
-
-def unmappable(schema: WriterSchema) -> list[str]:
-    """Return the paths whose values can be no features, each with the reason; at most twenty.
-
-    >>> unmappable(WriterSchema({"type": "record", "name": "Order", "fields": [
-    ...     {"name": "total", "type": "double"}, {"name": "tags", "type": {"type": "array", "items": "string"}}]}))
-    ['tags: an array of string; only arrays of numbers are features, and tags[0] takes one value out']
-    """
-    found: dict[str, None] = {}
-    for finding in _Unmappable(schema.types).below(schema.parsed, "", ()):
-        found[finding] = None
-        if len(found) == _MOST_FINDINGS:
-            break
-    return list(found)
-
-
-class _Unmappable:
-    def __init__(self, types: Types) -> None:
-        self._types = types
-        self._clean: set[str] = set()  # looked through once: a type may stand in a thousand places
-
-    def below(self, node: Any, path: str, within: tuple[str, ...]) -> Iterator[str]:
-        if isinstance(node, list):
-            for branch in node:
-                yield from self.below(branch, path, within)
-            return
-        if isinstance(node, str):
-            if node in PRIMITIVE:
-                return
-            node = self._types[node]
-        kind = node["type"]
-        if kind in ("record", "error"):
-            yield from self._record(node, path, within)
-        elif kind == "array" and _kind(node["items"]) not in _NUMBERS:
-            yield (
-                f"{path}: an array of {_kind(node['items'])}; only arrays of numbers are features, "
-                f"and {path}[0] takes one value out"
-            )
-        elif kind == "map":
-            yield from self.below(node["values"], f"{path}.*", within)
-
-    def _record(self, node: Any, path: str, within: tuple[str, ...]) -> Iterator[str]:
-        name = node["name"]
-        if name in self._clean:
-            return
-        if name in within or len(within) >= _DEEPEST:
-            yield f"{path}: a {name} within another; only paths that name a place in it can be features"
-            return
-        clean = True
-        for field in node["fields"]:
-            inner = f"{path}.{field['name']}" if path else field["name"]
-            for finding in self.below(field["type"], inner, (*within, name)):
-                clean = False
-                yield finding
-        if clean:
-            self._clean.add(name)
-
-
-def _kind(node: Any) -> str:
-    if isinstance(node, list):
-        return " or ".join(_kind(branch) for branch in node)
-    return str(node["type"]) if isinstance(node, dict) else str(node)

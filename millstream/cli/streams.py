@@ -1,10 +1,10 @@
-"""`millstream init` and `check`: a stream file, begun and tried."""
+"""`millstream init`, `check` and `schema`: a stream file begun and tried, and what its events look like to others."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import cyclopts
 from cyclopts import Parameter
@@ -16,6 +16,7 @@ def register(parent: cyclopts.App) -> None:
     """Add these commands."""
     parent.command(init)
     parent.command(check)
+    parent.command(schema)
 
 
 def init(
@@ -68,3 +69,16 @@ def check(stream: StreamName, /, *, json: Json = False) -> int:
     print(f"{report.stream}: {'must not run like this' if report.errors else 'fit to run'}", end="")
     print(f", tried on {report.events} {report.origin}")
     return int(bool(report.errors))
+
+
+def schema(
+    kind: Annotated[Literal["Event", "Label", "Prediction"], Parameter(name="KIND", help="Which schema.")],
+    /,
+) -> None:
+    """Print the Avro schema of events, labels or predictions, complete in itself, for another service's Avro library.
+
+    Example: millstream schema Prediction > prediction.avsc
+    """
+    from schemas.codec import full_schema
+
+    print_json(full_schema(kind))

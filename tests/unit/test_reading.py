@@ -22,7 +22,8 @@ from schemas.events import Event, Label
 from schemas.reading import SCHEMA_HEADER, decoder
 from schemas.registry import Registry, RegistrySettings
 from schemas.source import InvalidSource, Source
-from schemas.writer_schema import WriterSchema, unmappable
+from schemas.unmappable import unmappable, unmapped
+from schemas.writer_schema import WriterSchema
 
 PAYMENT: dict[str, Any] = {
     "type": "record",
@@ -65,7 +66,7 @@ READ = {
     "amount": 12.34,
     "at": 1_714_979_289_123,
     "seen": 1_714_979_289_123,
-    "day": 10,
+    "day": 10 * 24 * 3600 * 1000,
     "clock": 2005,
     "status": "PAID",
     "mark": b"\x00\xff",
@@ -339,3 +340,23 @@ def test_what_can_be_no_feature_is_named_with_its_place() -> None:
     ]
     assert unmappable(WriterSchema(PAYMENT)) == []
     assert len(unmappable(WriterSchema(laughs(30)))) == 0
+    assert unmappable(WriterSchema(schema), ["total", "gaps[0]", "lin"]) == []
+    assert [each[:6] for each in unmappable(WriterSchema(schema), ["tree", "gaps"])] == ["gaps: ", "tree.n"]
+
+
+def test_what_can_be_no_feature_is_looked_for_where_a_schema_is_known() -> None:
+    orders = {
+        "type": "record",
+        "name": "Order",
+        "fields": [{"name": "total", "type": "double"}, {"name": "tags", "type": {"type": "array", "items": "string"}}],
+    }
+    with registry_server() as server:
+        registry = asking(server)
+        assert unmapped(Source(topic="orders"), registry) == []
+        server.add("orders-value", orders)
+        assert [each[:5] for each in unmapped(Source(topic="orders"), registry)] == ["tags:"]
+        assert unmapped(Source(topic="orders", fields={"total": "total"}), registry) == []
+        assert unmapped(Source(topic="orders", format="json"), registry) == []
+        server.add("text-value", 'syntax = "proto3";', kind="PROTOBUF")
+        assert unmapped(Source(topic="text"), registry) == ["it is of type PROTOBUF; Avro and JSON are read"]
+    assert [each[:5] for each in unmapped(Source(topic="orders", format="avro", schema=orders), None)] == ["tags:"]

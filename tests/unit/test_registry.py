@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from registry_server import RegistryServer, registry_server
-from test_reading import NODE
 
+from millstream.broker_files import free_port
 from schemas.codec import CodecError
 from schemas.reading import decoder
 from schemas.registry import Registry, RegistryError, RegistrySettings, UnknownSchema, check_url
@@ -46,9 +46,7 @@ def client(*urls: str, watch: Time | None = None, said: list[str] | None = None,
     return Registry(RegistrySettings(urls, **{"timeout_s": 2.0, **more}), say, watch.clock, watch.sleep)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
+NODE = {"type": "record", "name": "N", "fields": [{"name": "n", "type": ["null", "N"]}]}
 
 
 def test_an_id_is_asked_for_once_and_an_absent_one_again_after_a_while(server: RegistryServer) -> None:
