@@ -10,13 +10,19 @@ from typing import Any
 
 import pytest
 from broker.whole_loop import WholeLoop, whole_loop
+from kafka.structs import ConsumerGroupMetadata
 from river import compose, linear_model, preprocessing
+from unit.user_files import forgetful
 
+from consumers.processor import Partition, Place
+from consumers.transaction import Transactions
 from millstream import Constant, Source, Stream, admin, readers
 from millstream.cli import app as cli
 from millstream.recall import recalled
 from schemas.cluster import Cluster
 from schemas.topics import DAY_MS, Names, hashed
+
+__all__ = ["forgetful"]
 
 FOREIGN_PARTITIONS = 6
 CUSTOMERS = 20
@@ -185,3 +191,44 @@ def test_somebody_elses_topic_is_never_made_changed_or_deleted(run: Run, bootstr
 def _as_it_is(cluster: Cluster, topic: str) -> Any:
     found = admin.describe(cluster, Names("x", "", {"features": topic}), partitions=1, label_wait_ms=DAY_MS)
     return found.topics[0], cluster.topic_info(topic)
+
+
+def _commit(cluster: Cluster, group: str, notes: Mapping[str, str]) -> None:
+    """Commit a place in partition 0 of topics, with a note beside each, as a role's group does."""
+    transactions = Transactions(cluster, f"{group}-0")
+    transactions.open()
+    places = {Partition(topic, 0): Place(0, note) for topic, note in notes.items()}
+    transactions.commit([], places, ConsumerGroupMetadata(group))
+    transactions.close()
+
+
+def test_a_mere_name_finds_what_the_groups_read_last(run: Run, bootstrap: str, prefix: str) -> None:
+    cluster, mere = Cluster(bootstrap), Names("own", prefix)
+    theirs, ours = payments(cluster, prefix), mere.topic("features")
+    with cluster.admin() as client:
+        client.create_topics({ours: {"num_partitions": 1}})
+    assert run("topics", "create", "own.py")[0] == 0
+    assert recalled(cluster, mere) == mere
+    labels, whole, answers = (mere.topic(kind) for kind in ("labels", "predictions", "answers"))
+    _commit(cluster, mere.group("predictor"), {theirs: '{"at": 7}', ours: '{"at": 6}'})
+    _commit(cluster, mere.group("joiner"), {labels: "now", whole: "before", answers: "now"})
+    assert recalled(cluster, mere) == Names("own", prefix, {"features": theirs}, public=True)
+    code, told, said = run("status", "own")
+    assert (code, theirs in str(told["alerts"])) == (0, False), said
+    _commit(cluster, mere.group("predictor"), {ours: '{"at": 8}', labels: "no JSON"})
+    _commit(cluster, mere.group("joiner"), {labels: "later", whole: "later"})
+    assert recalled(cluster, mere) == mere
+
+
+def test_a_joiner_names_a_form_of_predictions_that_was_changed(
+    run: Run, bootstrap: str, prefix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster, names = Cluster(bootstrap), Names("own", prefix)
+    payments(cluster, prefix)
+    code, _, said = run("topics", "create", "own.py")
+    assert code == 0, said
+    _commit(cluster, names.group("joiner"), {names.topic("labels"): "now", names.topic("predictions"): "now"})
+    assert cli.run(("joiner", "own.py")) == 1
+    said = capsys.readouterr().out
+    assert f"joined from {prefix}own.predictions and are on {prefix}own.answers now" in said
+    assert "--new-epoch fresh" in said
