@@ -26,6 +26,7 @@ from schemas.topics import partition_of
 if TYPE_CHECKING:
     from millstream.load import LoadedStream
     from schemas.cluster import Cluster
+    from schemas.registry import Registry
     from schemas.source import Source
     from schemas.topics import Names
 
@@ -58,8 +59,20 @@ class Trace:
     again: Row | None = None
 
 
-def trace(loaded: LoadedStream, cluster: Cluster, names: Names, store: ModelStore, event_id: str) -> Trace:
+def trace(
+    loaded: LoadedStream,
+    cluster: Cluster,
+    names: Names,
+    store: ModelStore,
+    event_id: str,
+    registry: Registry | None = None,
+) -> Trace:
     """Follow an event through the topics and the model store.
+
+    Parameters
+    ----------
+    registry
+        Knows the schemas of somebody else's messages.
 
     Raises
     ------
@@ -80,7 +93,7 @@ def trace(loaded: LoadedStream, cluster: Cluster, names: Names, store: ModelStor
         for record, example in search.find("examples", read_example, lambda each: each.event.event_id, since):
             found.examples.append(_example(record, example))
         if first is not None:
-            found.features = _sent(consumer, first.outcome, loaded.stream.features_source)
+            found.features = _sent(consumer, first.outcome, loaded.stream.features_source, registry)
     if not (found.predictions or found.labels or found.examples):
         raise NoSuchEvent(
             f"no event {event_id!r} on {names.whole}, {names.topic('labels')} or "
@@ -141,7 +154,7 @@ def _example(record: ConsumerRecord, example: Example) -> Row:
     }
 
 
-def _sent(consumer: KafkaConsumer, outcome: Outcome, source: Source | None) -> Row | None:
+def _sent(consumer: KafkaConsumer, outcome: Outcome, source: Source | None, registry: Registry | None) -> Row | None:
     """Return the feature event as it was sent, if it is still there; of somebody else's, as it is mapped now."""
     place = TopicPartition(outcome.source_topic, outcome.source_partition)
     if place.topic not in consumer.topics():
@@ -152,7 +165,7 @@ def _sent(consumer: KafkaConsumer, outcome: Outcome, source: Source | None) -> R
     for record in readers.between(consumer, place, outcome.source_offset, outcome.source_offset + 1):
         try:
             if source is not None and source.topic == record.topic:
-                event = EventMapping(source, decoder(source)).event(record)
+                event = EventMapping(source, decoder(source, registry)).event(record)
             else:
                 event = read_event(record.value or b"", default_time=record.timestamp)
         except (CodecError, Unmapped):

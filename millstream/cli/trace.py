@@ -38,7 +38,8 @@ def trace(
     settings, loaded = where.settings(), load_stream(stream)
     names = settings.names(loaded.stream)
     with filling_in(stream):
-        found = follow(loaded, settings.cluster(), names, store_of(settings), event_id)
+        registry = settings.schema_registry() if loaded.stream.features_source else None
+        found = follow(loaded, settings.cluster(), names, store_of(settings), event_id, registry)
     if json:
         print_json(dataclasses.asdict(found))
     else:
