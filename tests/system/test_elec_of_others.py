@@ -24,7 +24,7 @@ import pytest
 from broker.whole_loop import whole_loop
 from kafka.admin import NewTopic
 from river import evaluate, linear_model, metrics, optim, preprocessing
-from system.commands import lines, told
+from system.commands import told
 from system.oracle import Stream, read_all
 
 from millstream.load import load_stream
@@ -93,6 +93,7 @@ stream = Stream(
         time="settled_at",
     ),
     partitions=3,
+    bounds="off",  # River leaves out nothing; between partitions this log jumps by days, and prices with it
 )
 """
 
@@ -263,6 +264,6 @@ def test_all_of_elec2_is_joined_and_measured_as_by_river(
     assert status["labels_from"] == {
         others.settlements: {"mapped": len(data), "skipped": len(data[::10]), "refused": 0, "lag": 0}
     }
-    assert status["dead_letters"] == 0, lines(others.stream, "dead-letters", others.stream.ref)
+    assert status["dead_letters"] == 0
     store = open_store(others.stream.models, others.stream.home / "keys", sign=False)
     insist_on_rivers_metrics(log, store.manifest(store.versions("elec2-of-others")[-1]).metrics)
