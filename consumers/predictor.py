@@ -245,7 +245,7 @@ class Predictor:
         body: bytes | None = None
         if event is not None and used is not None:
             try:
-                answer = _ask(serving, used)
+                answer = ask(serving, used)
                 body = self._questions.body(record, event, used)
             except Unanswerable as error:
                 failure = error.code, str(error)
@@ -263,7 +263,8 @@ class Predictor:
         return outputs
 
 
-def _ask(serving: ServedVersion, features: Features) -> Answer:
+def ask(serving: ServedVersion, features: Features) -> Answer:
+    """Return a version's answer. Unanswerable where it refuses, but for one that has not learned anything."""
     try:
         return serving.model.predict(features)
     except RoleFailure:

@@ -6,6 +6,7 @@ import heapq
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from itertools import islice
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -84,6 +85,25 @@ def follow(cluster: Cluster, names: Names, kind: str, *, last: int = 0, limit: i
                     count += 1
                     if count == limit:
                         return
+
+
+def records(cluster: Cluster, topic: str, count: int, *, newest: bool) -> list[ConsumerRecord]:
+    """Return the first, or the newest, `count` committed records of a topic, over all its partitions, oldest first.
+
+    As somebody who is in no group: nobody else's reading is touched.
+
+    Raises
+    ------
+    MissingTopic
+        Where there is no such topic.
+    """
+    with closing(cluster.consumer()) as consumer:
+        ends = consumer.end_offsets(_partitions(consumer, topic))
+        if newest:
+            return _newest(consumer, ends, count)
+        begins = consumer.beginning_offsets(list(ends))
+        heads = [list(islice(between(consumer, each, begins[each], end), count)) for each, end in ends.items()]
+        return list(heapq.merge(*heads, key=lambda record: record.timestamp))[:count]
 
 
 def holding(

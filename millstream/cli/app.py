@@ -20,6 +20,7 @@ from millstream.cli import (
     keys,
     models,
     moving,
+    preview,
     publish,
     read,
     rebuild,
@@ -61,7 +62,22 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
         suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
-    for part in (run_all, roles, streams, publish, read, replay, trace, models, keys, status, backup, topics, broker):
+    for part in (
+        run_all,
+        roles,
+        streams,
+        preview,
+        publish,
+        read,
+        replay,
+        trace,
+        models,
+        keys,
+        status,
+        backup,
+        topics,
+        broker,
+    ):
         part.register(app)
     _ = versions, rebuild, moving, acls  # add themselves to `models` and `topics`
     return app

@@ -14,6 +14,7 @@ from kafka import TopicPartition
 
 from consumers.checkpoints import Checkpoints, Definition, NewEpoch, Pace
 from consumers.feed import ModelsTopic, PauseSwitch, VersionFeed
+from consumers.intake import Intake, IntakeSettings
 from consumers.joiner import Joiner, JoinerSettings
 from consumers.learner import Learner, LearnerSettings
 from consumers.local_store import DiskStore
@@ -26,6 +27,8 @@ from millstream.settings import Settings
 from model_store import ModelStore, open_store
 from schemas.cluster import Cluster
 from schemas.events import Event, Example, Label, LabelValue, Prediction, read_example, read_prediction
+from schemas.label_mapping import LabelMapping
+from schemas.reading import decoder
 from schemas.topics import Names, partition_of
 
 PARTITIONS = 2
@@ -92,7 +95,7 @@ class WholeLoop:
 def whole_loop(
     stream: Stream, bootstrap: str, prefix: str, home: Path, new_epoch: NewEpoch | None = None
 ) -> Iterator[WholeLoop]:
-    """Run predictor, joiner and learner of a stream until the block ends; what they raised is raised then."""
+    """Run the roles of a stream until the block ends; what they raised is raised then."""
     cluster = Cluster(bootstrap)
     names = Settings(home=home, bootstrap=bootstrap, prefix=prefix).names(stream)
     admin.create(cluster, names, partitions=PARTITIONS, label_wait_ms=stream.label_wait_ms)
@@ -109,6 +112,9 @@ def whole_loop(
         "joiner": Joiner(joiner_settings, DiskStore(home / "joiner")),
         "learner": Learner(LearnerSettings(names, pace, new_epoch), checkpoints, switch),
     }
+    if stream.label_sources:
+        mappings = [LabelMapping(source, decoder(source)) for source in stream.label_sources]
+        processors["intake"] = Intake(IntakeSettings(names, stream.target, PARTITIONS), mappings)
     for follower in followers:
         follower.start()
         assert follower.wait_until_current(20)
