@@ -70,8 +70,8 @@ def run_predictor(loaded: LoadedStream, settings: Settings, instance: str, new_e
     follower = ModelsTopic(cluster, names.topic("models"), feed.follow, say)
     memory = TopicMemory(settings.state(names) / f"predictor-{instance}.json")
     registry = settings.schema_registry(say)
-    predictor_settings = _predictor_settings(loaded.stream, names, topics, registry, new_epoch)
-    predictor = Predictor(predictor_settings, feed, say=say, memory=memory)
+    answering = predictor_settings(loaded.stream, names, topics, new_epoch, registry)
+    predictor = Predictor(answering, feed, say=say, memory=memory)
     # A version is looked through and loaded in the follower's thread; at Python's 5 ms a switch, each of the
     # handful of hand-overs that an answer takes would wait for that long meanwhile.
     sys.setswitchinterval(_SWITCH_SECONDS)
@@ -82,9 +82,14 @@ def run_predictor(loaded: LoadedStream, settings: Settings, instance: str, new_e
         follower.close()
 
 
-def _predictor_settings(
-    stream: Stream, names: Names, topics: dict[str, TopicInfo], registry: Registry | None, new_epoch: bool
+def predictor_settings(
+    stream: Stream,
+    names: Names,
+    topics: dict[str, TopicInfo],
+    new_epoch: bool = False,
+    registry: Registry | None = None,
 ) -> PredictorSettings:
+    """Return how a stream's events are read and answered; `topics` are those on the cluster."""
     source = stream.features_source
     if source is not None:
         for finding in unmapped(source, registry):

@@ -21,6 +21,7 @@ from schemas.events import Example, Outcome, Prediction, read_event, read_exampl
 from schemas.mapping import EventMapping
 from schemas.message import Unmapped
 from schemas.reading import decoder
+from schemas.registry import RegistryError
 from schemas.topics import partition_of
 
 if TYPE_CHECKING:
@@ -67,12 +68,7 @@ def trace(
     event_id: str,
     registry: Registry | None = None,
 ) -> Trace:
-    """Follow an event through the topics and the model store.
-
-    Parameters
-    ----------
-    registry
-        Knows the schemas of somebody else's messages.
+    """Follow an event through the topics and the model store; `registry` tells how messages of others are read.
 
     Raises
     ------
@@ -168,7 +164,7 @@ def _sent(consumer: KafkaConsumer, outcome: Outcome, source: Source | None, regi
                 event = EventMapping(source, decoder(source, registry)).event(record)
             else:
                 event = read_event(record.value or b"", default_time=record.timestamp)
-        except (CodecError, Unmapped):
+        except (CodecError, Unmapped, RegistryError):
             return _place(record)
         return {**_place(record), "event_time": event.event_time, "features": event.features}
     return None

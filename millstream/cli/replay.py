@@ -104,7 +104,7 @@ def replay(
     names = full_names(stream, settings, cluster)
     target = cluster if into_bootstrap is None else dataclasses.replace(cluster, bootstrap=into_bootstrap)
     source = names.topic(topic) if topic in (*KINDS, ANSWERS) else topic
-    if into in names.elsewhere.values() and into_bootstrap is None:
+    if into in (*names.elsewhere.values(), *names.labels_from) and into_bootstrap is None:
         raise UsageError(f"--into {into}: {names.stream} reads it, and it is somebody else's to write")
     job = plan(cluster, source, begin, end, target, into)
     with Replay(job, names, again=manner.again) as work:

@@ -17,15 +17,17 @@ from decimal import Decimal
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import fastavro
 import pytest
+from broker.whole_loop import whole_loop
 from kafka.admin import NewTopic
 from river import evaluate, linear_model, metrics, optim, preprocessing
-from system.commands import told
+from system.commands import lines, told
 from system.oracle import Stream, read_all
 
+from millstream.load import load_stream
 from model_store import open_store
 from schemas.cluster import Cluster
 from schemas.events import Example, read_example
@@ -155,11 +157,11 @@ def settlements(data: list[Row]) -> Iterator[tuple[Row, datetime, str | None]]:
 class OfOthers:
     """Two topics of others with Elec2 on them, and the stream that reads them."""
 
-    def __init__(self, bootstrap: str, prefix: str, folder: Path) -> None:
+    def __init__(self, bootstrap: str, prefix: str, folder: Path, name: str) -> None:
         self.readings, self.settlements = f"{prefix}metering.readings", f"{prefix}billing.settlements"
         schema = folder / "reading.avsc"
         schema.write_text(json.dumps(READING))
-        file = folder / "elec2_of_others.py"
+        file = folder / f"{name}.py"
         names = {"readings": self.readings, "settlements": self.settlements, "schema": schema, "numbers": NUMBERS}
         file.write_text(FILE.format(**names))
         self.stream = Stream(str(file), bootstrap, prefix, folder / "home")
@@ -190,9 +192,6 @@ class OfOthers:
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr
         return done.stdout
 
-    def log(self) -> list[Example]:
-        return [read_example(r.value) for r in read_all(self.stream.bootstrap, self.stream.names.topic("examples"))]
-
 
 def of_river(log: list[Example], wanted: list[str]) -> dict[str, float]:
     """The plain way: River's own evaluation over the examples, in the log's order."""
@@ -215,34 +214,55 @@ def of_what_was_served(log: list[Example], wanted: list[str]) -> dict[str, float
     return {type(metric).__name__: metric.get() for metric in fresh}
 
 
-@pytest.mark.parametrize(
-    ("most", "seconds"), [(3_000, 240), pytest.param(45_312, 1200, marks=pytest.mark.full)], ids=["3000", "all"]
-)
-def test_elec2_from_two_topics_of_others_is_joined_and_measured_as_by_river(
-    bootstrap: str, prefix: str, tmp_path: Path, elec_path: Path, most: int, seconds: float
-) -> None:
-    data = rows(elec_path, most)
-    assert len(data) == most
-    others = OfOthers(bootstrap, prefix, tmp_path)
-    others.send(data)
-    others.run(seconds)
-
-    log = others.log()
-    assert len(log) == most
+def insist_on_every_label(log: list[Example], data: list[Row]) -> None:
+    """Every event is in the log once, with its features, its time and its label."""
+    assert len(log) == len(data)
     assert {e.event.event_id: e.label.value for e in log if e.label} == {row.event_id: row.up for row in data}
     assert {e.event.event_id: e.event.features for e in log} == {row.event_id: row.features for row in data}
     times = {row.event_id: int(row.at.timestamp() * 1000) for row in data}
     assert {e.event.event_id: e.event.event_time for e in log} == times
     assert all(0 <= e.label.label_time - times[e.event.event_id] <= 3_600_000 for e in log if e.label)
 
-    status = told(others.stream, "status", others.stream.ref)
-    assert status["labels"]["joined"] == most
-    assert sum(status["labels"].values()) == most
-    assert status["labels_from"] == {
-        others.settlements: {"mapped": most, "skipped": len(data[::10]), "refused": 0, "lag": 0}
-    }
-    assert status["dead_letters"] == 0
-    store = open_store(others.stream.models, others.stream.home / "keys", sign=False)
-    found = store.manifest(store.versions("elec2-of-others")[-1]).metrics
+
+def insist_on_rivers_metrics(log: list[Example], found: dict[str, Any]) -> None:
+    """What a version says of itself is what River says of the same examples, in the log's order."""
     assert found["progressive"]["all"] == of_river(log, list(found["progressive"]["all"]))
     assert found["served"]["all"] == pytest.approx(of_what_was_served(log, list(found["served"]["all"])), rel=1e-12)
+
+
+def test_the_beginning_of_elec2_is_joined_and_measured_as_by_river(
+    bootstrap: str, prefix: str, tmp_path: Path, elec_path: Path
+) -> None:
+    data = rows(elec_path, 3_000)
+    others = OfOthers(bootstrap, prefix, tmp_path, "elec2_of_others_begins")
+    others.send(data)
+    stream = load_stream(others.stream.ref).stream
+    with whole_loop(stream, bootstrap, prefix, tmp_path) as loop:
+        loop.wait_until(lambda: loop.learned() == len(data), "all learned", 120)
+        log = loop.examples()
+        found = loop.store.manifest(loop.store.versions(stream.name)[-1]).metrics
+    insist_on_every_label(log, data)
+    insist_on_rivers_metrics(log, found)
+
+
+@pytest.mark.full
+def test_all_of_elec2_is_joined_and_measured_as_by_river(
+    bootstrap: str, prefix: str, tmp_path: Path, elec_path: Path
+) -> None:
+    """By `millstream run`, which ends when all is taken in, joined and learned."""
+    data = rows(elec_path, 50_000)
+    assert len(data) == 45_312
+    others = OfOthers(bootstrap, prefix, tmp_path, "elec2_of_others")
+    others.send(data)
+    others.run(1200)
+    log = [read_example(r.value) for r in read_all(bootstrap, others.stream.names.topic("examples"))]
+    insist_on_every_label(log, data)
+
+    status = told(others.stream, "status", others.stream.ref)
+    assert status["labels"]["joined"] == sum(status["labels"].values()) == len(data)
+    assert status["labels_from"] == {
+        others.settlements: {"mapped": len(data), "skipped": len(data[::10]), "refused": 0, "lag": 0}
+    }
+    assert status["dead_letters"] == 0, lines(others.stream, "dead-letters", others.stream.ref)
+    store = open_store(others.stream.models, others.stream.home / "keys", sign=False)
+    insist_on_rivers_metrics(log, store.manifest(store.versions("elec2-of-others")[-1]).metrics)
