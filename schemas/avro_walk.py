@@ -79,7 +79,8 @@ class Walk:
         self._data = data
         self._at = start
         self._types = types
-        self._left = _MOST_VALUES
+        self._most = min(_MOST_VALUES, _MOST_EXCESS + _PER_BYTE * (len(data) - start))
+        self._left = self._most
 
     def whole(self, schema: Any) -> None:
         """Walk through one value."""
@@ -88,7 +89,7 @@ class Walk:
     def _value(self, node: Any, depth: int) -> None:
         self._left -= 1
         if self._left < 0:
-            raise CodecError(f"the message holds over {_MOST_VALUES:,} values in {len(self._data)} bytes")
+            raise CodecError(f"the message holds over {self._most:,} values in {len(self._data)} bytes")
         if depth > _DEEPEST:
             raise CodecError(f"the message is nested over {_DEEPEST} deep")
         if isinstance(node, list):

@@ -23,7 +23,7 @@ from schemas.writer_schema import InvalidSchema, WriterSchema, schema_at, schema
 
 if TYPE_CHECKING:
     from schemas.registry import Registered, Registry, SchemaKey
-    from schemas.source import Source
+    from schemas.source import Format, Source
 
 Headers: TypeAlias = Sequence[tuple[str, bytes]]
 Decode: TypeAlias = Callable[[bytes, Headers], Any]
@@ -177,6 +177,13 @@ def _schema_key(framed: bytes) -> SchemaKey | None:
         return None
     name = framed[1 : 1 + size]
     return int.from_bytes(name, "big") if size == 4 else uuid.UUID(bytes=name)
+
+
+def form_of(data: bytes, headers: Headers) -> Format:
+    """Return the `Source.format` that fits a message."""
+    if any(name == SCHEMA_HEADER for name, _ in headers) or _schema_key(data) is not None:
+        return "registry"
+    return "avro" if data.startswith(MAGIC) else "json"
 
 
 def _from_json(data: bytes) -> Any:

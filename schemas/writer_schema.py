@@ -196,6 +196,9 @@ def _part(node: Any, depth: int, left: list[int]) -> Any:
     kind = node["type"]
     if not isinstance(kind, str):
         return _part(kind, depth + 1, left)
+    size = node.get("size", 0)
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise InvalidSchema(f"the size of a fixed is {size!r:.40}")
     made = {key: node[key] for key in ("type", "name", "namespace", "symbols", "size") if key in node}
     if kind in ("record", "error"):
         made["fields"] = [

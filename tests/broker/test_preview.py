@@ -70,3 +70,30 @@ def test_a_topic_of_others_that_is_not_there_is_named(
     said = capsys.readouterr().err
     assert f"there is no topic {prefix}nowhere: Source(topic=...) names it" in said
     assert run(["preview", "nowhere_seen.py", "--count", "0"]) == 2
+
+
+def test_init_looks_at_live_topics_and_preview_reads_what_it_wrote(
+    cluster: Cluster, prefix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    topic, labels = prefix + "payments", prefix + "chargebacks"
+    payments(cluster, topic)
+    with cluster.admin() as admin:
+        admin.create_topics({labels: {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
+    put(cluster, labels, [json.dumps({"ref": f"{n}", "fraud": n % 2 == 0}).encode() for n in range(4)])
+    words = ["init", "live-payments", "--from-topic", topic, "--labels-from-topic", labels]
+    assert run(words) == 0
+    said = capsys.readouterr().out
+    assert f"1 messages of {topic} could not be read: not JSON" in said
+    assert "then: millstream preview live_payments.py" in said
+    text = (tmp_path / "live_payments.py").read_text()
+    assert 'id="payment.id"' in text
+    assert 'value="fraud"' in text
+    assert "4 of the newest 4 labels are of events" in text
+    assert run(["preview", "live_payments.py", "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert sorted(row["event_id"] for row in rows if not row["error"]) == ["0", "1", "2", "3", "4"]
+    assert {row["error"]["code"] for row in rows if row["error"]} == {"type", "codec"}
+    assert run(["init", "other", "--from-topic", prefix + "nowhere"]) == 1
+    assert f"there is no topic {prefix}nowhere on" in capsys.readouterr().err
+    with cluster.admin() as admin:
+        assert not [group for group in admin.list_groups() if prefix in str(group)], "no group was joined"

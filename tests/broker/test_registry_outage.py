@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import fastavro
+import pytest
 from loop_helpers import put, running, settings, until, warmed
 from registry_server import RegistryServer, registry_server
 from system.oracle import read_all
@@ -14,6 +16,7 @@ from system.oracle import read_all
 from consumers.intake import Intake, IntakeSettings
 from millstream import admin
 from millstream.broker_files import free_port
+from millstream.cli.app import run
 from millstream.readers import read
 from schemas.cluster import Cluster
 from schemas.events import Label, read_label
@@ -82,3 +85,39 @@ def test_a_registry_that_is_away_holds_labels_up_and_spoils_none(bootstrap: str,
     ]
     (letter,) = read(cluster, names, "dead-letters")
     assert "knows no schema 8" in json.dumps(letter)
+
+
+_FRAMED = """
+from millstream import Stream
+from river import linear_model
+
+stream = Stream(name="fraud", task="binary", model=linear_model.LogisticRegression, predictions_format="registry")
+"""
+
+
+def test_a_predictor_that_may_not_write_ends_with_a_line_that_says_what_to_do(
+    bootstrap: str,
+    prefix: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in (("HOME", str(tmp_path / "home")), ("BOOTSTRAP", bootstrap), ("PREFIX", prefix)):
+        monkeypatch.setenv(f"MILLSTREAM_{name}", value)
+    file = tmp_path / "framed_answers.py"
+    file.write_text(_FRAMED)
+    assert run(["topics", "create", str(file)]) == 0
+    with registry_server("me", "right") as server:
+        registry = {"URL": server.url, "USER": "me", "PASSWORD": "right"}
+        for given, said in (
+            ({}, 'predictions_format="registry" needs a schema registry: set MILLSTREAM_REGISTRY_URL'),
+            ({**registry, "PASSWORD": "wrong"}, "lets nobody in (401)"),
+            (registry, f"as {prefix}fraud.predictions-value: register what `millstream schema Prediction` prints"),
+        ):
+            for name, value in given.items():
+                monkeypatch.setenv(f"MILLSTREAM_REGISTRY_{name}", value)
+            capsys.readouterr()
+            assert run(["predictor", str(file)]) == 1
+            (line,) = capsys.readouterr().err.splitlines()
+            assert said in line
+            assert "wrong" not in line

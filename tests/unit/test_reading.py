@@ -249,6 +249,7 @@ def laughs(depth: int) -> dict[str, Any]:
 
 
 NODE = {"type": "record", "name": "N", "fields": [{"name": "n", "type": ["null", "N"]}]}
+FIXED = {"type": "fixed", "name": "F", "size": 2}
 BILLION = codec.long(10**12)
 
 
@@ -256,14 +257,14 @@ BILLION = codec.long(10**12)
     ("schema", "data", "said"),
     [
         (NODE, b"\x02" * 3_000_000 + b"\x00", "nested over 100 deep"),
-        ({"type": "array", "items": "null"}, BILLION + b"\x00", "over 250,000 values in 7 bytes"),
-        ({"type": "array", "items": "null"}, codec.long(-(10**12)) + b"\x00\x00", "over 250,000 values"),
+        ({"type": "array", "items": "null"}, BILLION + b"\x00", "over 10,700 values in 7 bytes"),
+        ({"type": "array", "items": "null"}, codec.long(-(10**12)) + b"\x00\x00", "over 10,[0-9]00 values"),
         ({"type": "array", "items": ["null", NODE]}, BILLION + b"\x00" * 9, "no whole number at byte"),
         ({"type": "array", "items": "long"}, BILLION + b"\x00" * 9, "damaged Avro"),
         ({"type": "map", "values": "null"}, BILLION + b"\x00" * 9, "damaged Avro: EOFError"),
-        ({"type": "array", "items": {"type": "fixed", "name": "F", "size": 0}}, BILLION, "over 250,000 values"),
+        ({"type": "array", "items": {"type": "fixed", "name": "F", "size": 0}}, BILLION, "over 10,[0-9]00 values"),
         (laughs(30), b"", "the message is empty"),
-        ({"type": "array", "items": laughs(30)}, b"\x02\x00", "over 250,000 values"),
+        ({"type": "array", "items": laughs(30)}, b"\x02\x00", "over 10,[0-9]00 values"),
         ({"type": "bytes"}, BILLION + b"abc", "damaged Avro"),
         ({"type": "string"}, codec.long(-4) + b"abcd", "damaged Avro"),
         ({"type": "bytes", "logicalType": "decimal", "scale": 2}, codec.long(10**6) + b"\x7f" * 10**6, "OverflowError"),
@@ -292,7 +293,12 @@ def test_schemas_nested_or_large_beyond_reason_are_no_schemas() -> None:
     for _ in range(5000):
         deep = {"type": "array", "items": deep}
     wide = {"type": "record", "name": "W", "fields": [{"name": f"f{n}", "type": "long"} for n in range(10_001)]}
-    for schema, said in ((deep, "over 64 deep"), (wide, "over 10000 types"), ({"type": 5}, "written as int")):
+    for schema, said in (
+        (deep, "over 64 deep"),
+        (wide, "over 10000 types"),
+        ({"type": 5}, "written as int"),
+        ({**FIXED, "size": "x"}, "size of a fixed"),
+    ):
         with pytest.raises(CodecError, match=said):
             WriterSchema(schema)
     with registry_server() as server:
