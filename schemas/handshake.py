@@ -23,7 +23,7 @@ def explain(bootstrap: str, options: Mapping[str, Any]) -> str:
             return str(error)
     protocol = str(options.get("security_protocol") or "PLAINTEXT")
     address = _address(bootstrap)
-    look = _LOOK_AT_TOKEN if options.get("sasl_mechanism") == "OAUTHBEARER" else _LOOK_AT_PASSWORD
+    look = _ASK_PROVIDER if options.get("sasl_mechanism") == "OAUTHBEARER" else _LOOK_AT_USER
     if protocol in _WITH_TLS:
         ended = look if protocol == "SASL_SSL" else _LOOK_AT_CERTIFICATE
         return _with_tls(address, options) or f"TLS works, and then the broker ends it: {ended}"
@@ -34,8 +34,8 @@ def explain(bootstrap: str, options: Mapping[str, Any]) -> str:
     return "what listens there does not answer as a Kafka without TLS and passwords does"
 
 
-_LOOK_AT_PASSWORD: Final = "look at user, password and sasl_mechanism"
-_LOOK_AT_TOKEN: Final = "look at the token that sasl_oauth_token_provider gives, and at sasl_mechanism"
+_LOOK_AT_USER: Final = "look at user, password and sasl_mechanism"
+_ASK_PROVIDER: Final = "look at the token that sasl_oauth_token_provider gives, and at sasl_mechanism"
 _LOOK_AT_CERTIFICATE: Final = "it may ask for a certificate, ssl_certfile and ssl_keyfile"
 
 

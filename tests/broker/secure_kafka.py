@@ -36,7 +36,7 @@ _OPERATIONS = {"DescribeConfigs": "DESCRIBE_CONFIGS", "AlterConfigs": "ALTER_CON
 
 @dataclass(frozen=True)
 class SecureKafka:
-    """Where it is reached: without anything (as a super user), by SCRAM over TLS, by mutual TLS, by a token over TLS."""
+    """Where it is reached: without anything (as a super user), by password or token over TLS, by mutual TLS."""
 
     plain: str
     scram: str
