@@ -57,7 +57,7 @@ class LogCopies:
             self._body(name)
         except RevokedKey:
             return True
-        except (Refused, NotFound, Damaged):
+        except (Refused, NotFound):
             return False  # whoever reads it is told
         return False
 
