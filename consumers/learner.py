@@ -20,7 +20,7 @@ from consumers.learner_alerts import LearnerAlerts
 from consumers.learning import Learning, Poison, Unfit
 from consumers.processor import Anew, Assignment, Batch, Output, Partition, Place, Positions, Record, Start
 from consumers.river_model import ModelError
-from consumers.shield import Found, Shield
+from consumers.shield import Found, Shield, unsound
 from consumers.upgrade import Replay
 from model_store import Manifest, StoreError, StoreUnavailable, VersionId
 from schemas.codec import CodecError
@@ -245,13 +245,23 @@ class Learner:
         """The model is broken, or may have learned half an example: make it anew, without what breaks it."""
         self._require_way_back(reason)
         assert self._newest is not None  # noqa: S101 - written before anything was read
-        restored = self._shield.restore(self._checkpoints.load(self._newest))
+        restored = self._shield.restore(self._shield.base or self._checkpoints.load(self._newest))
         self._take_over(restored.learning, restored.found)
         self._write_if_long()
 
     def _require_way_back(self, reason: str) -> None:
         if self._shield.overfull:
             raise Doubt(f"the model is broken ({reason}), and too much was learned since to go back")
+
+    def _hold(self) -> None:
+        """Have a way back where no version can be written: nothing was learned since the newest, or the store is away.
+
+        A start reads all of it once more; what it finds guilty is the same.
+        """
+        if (reason := unsound(self._learning)) is not None:
+            self._restore(reason)
+        self._shield.hold(self._learning)
+        self._sent.clear()
 
     def _take_over(self, learning: Learning, found: list[Found]) -> None:
         assert self._resumed is not None  # noqa: S101
@@ -299,6 +309,8 @@ class Learner:
         if self._placed and (due or filling):
             self._checkpoint("interval", now_ms)
             self._last_began, self._last_cost = began, time.monotonic() - began
+        if self._shield.filling:
+            self._hold()
         self._letters += self._alerts.passed(self._learning.learned, now_ms)
         self._letters += self._alerts.size(self._checkpoints.growth, now_ms)
         return [*self._posted(), *self._announcement(now_ms)]
