@@ -25,6 +25,7 @@ from schemas.topics import KINDS, Names
 NAMES = Names("phishing")
 EVENTS = 150
 _SECONDS = 120
+SOON = {"MILLSTREAM_KAFKA_BOOTSTRAP_TIMEOUT_MS": "2000"}  # of 15 s, where it is known that nobody gets in
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +164,7 @@ def test_a_token_says_who_one_is(by_token: dict[str, str]) -> None:
     ],
 )
 def test_a_token_that_is_none_is_said_in_a_line(by_token: dict[str, str], change: dict[str, str], said: str) -> None:
-    told = millstream({**by_token, **change}, "status", "phishing", code=1)
+    told = millstream({**by_token, **change, **SOON}, "status", "phishing", code=1)
     assert len(told.splitlines()) == 1, told
     assert said in told
 
@@ -195,7 +196,7 @@ def test_a_cluster_that_lets_nobody_in_is_said_in_a_line(
 ) -> None:
     options = {**kafka.by_password("operator"), **change}
     options = {name: value for name, value in options.items() if value}
-    told = millstream(environment(kafka, "operator", tmp_path, options), "status", "phishing", code=1)
+    told = millstream({**environment(kafka, "operator", tmp_path, options), **SOON}, "status", "phishing", code=1)
     assert len(told.splitlines()) == 1, told
     assert said in told
     assert "wrong" not in told
