@@ -21,7 +21,7 @@ from consumers.learning import Learning, Poison, Unfit
 from consumers.processor import Anew, Assignment, Batch, Output, Partition, Place, Positions, Record, Start
 from consumers.river_model import ModelError
 from consumers.shield import Found, Shield, unsound
-from consumers.upgrade import Replay
+from consumers.upgrade import Comparison
 from model_store import Manifest, StoreError, StoreUnavailable, VersionId
 from schemas.codec import CodecError
 from schemas.entries import EntryReader
@@ -104,7 +104,7 @@ class Learner:
         self._last_cost = 0.0
         self._written = 0
         self._placed = False
-        self._replay = Replay()
+        self._comparison = Comparison()
         self._unadoptable: VersionId | None = None
 
     @property
@@ -140,7 +140,7 @@ class Learner:
             self._unadoptable = adopted  # why was said; asked for again, it would be the same
         if resumed.note:
             self._say(resumed.note)
-        self._replay = Replay(self._checkpoints.overtaken(resumed), resumed.manifest)
+        self._comparison = Comparison(self._checkpoints.overtaken(resumed), resumed.manifest)
         self._read = self._from = resumed.offset
         # In a log that is another, or was cut short, offsets are taken anew: the place committed says nothing there.
         committed = None if resumed.cut else assignment.committed[self._partition]
@@ -175,8 +175,8 @@ class Learner:
             except Poison as poison:
                 self._restore(poison.reason)
             self._tell(record)
-            if self._read >= self._replay.until:
-                for line in self._replay.compare(self._learning):
+            if self._read >= self._comparison.until:
+                for line in self._comparison.compare(self._learning):
                     self._say(line)
         return self._posted()
 
@@ -236,7 +236,7 @@ class Learner:
         self._learning.lanes.stand_at(fault.lane)
         self._resumed = replace(self._resumed, epoch=epoch, parent=self._newest.version, overtakes=0)
         self._read = record.offset
-        self._replay = Replay()
+        self._comparison = Comparison()
         self._newest = self._write("lane")
         self._read = record.offset + 1
         self._shield.begin(record)
@@ -354,7 +354,7 @@ class Learner:
                     Standing(resumed.epoch, self._read, self._log, resumed.parent),
                     reason,
                     now_ms,
-                    extra=self._replay.extra,
+                    extra=self._comparison.extra,
                 )
                 break
             except ModelError as error:

@@ -19,7 +19,6 @@ from millstream.cli import (
     broker,
     keys,
     models,
-    moving,
     publish,
     read,
     rebuild,
@@ -30,6 +29,7 @@ from millstream.cli import (
     streams,
     topics,
     trace,
+    version_files,
     versions,
 )
 from millstream.settings import SettingsError, read_config
@@ -63,7 +63,7 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
     )
     for part in (run_all, roles, streams, publish, read, replay, trace, models, keys, status, backup, topics, broker):
         part.register(app)
-    _ = versions, rebuild, moving, acls  # add themselves to `models` and `topics`
+    _ = versions, rebuild, version_files, acls  # add themselves to `models` and `topics`
     return app
 
 

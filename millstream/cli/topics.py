@@ -106,8 +106,8 @@ def delete(
 
     Example: millstream topics delete phishing
     """
-    from millstream.anew import NotForgotten, forget, instances_here
     from millstream.cli.common import has_topics, names_of
+    from millstream.forget import NotForgotten, forget, instances_here
     from millstream.observe import Observer
 
     settings = where.settings()
