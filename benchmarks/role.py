@@ -15,7 +15,7 @@ from millstream.settings import Settings
 STREAM = "elec"
 
 
-def loaded(model: str, snapshot_every: str) -> Any:
+def loaded(model: str, snapshot_every: str = "1d") -> Any:
     """Return the benchmark's stream as a stream file that was imported."""
     stream = Stream(name=STREAM, task="binary", model=MODELS[model], label="class", snapshot_every=snapshot_every)
     return SimpleNamespace(

@@ -15,10 +15,10 @@ from typing import Any, Final
 
 from kafka import TopicPartition
 
-from consumers.apart import LARGE_BYTES
 from consumers.checkpoints import MODEL_FILE, PROBE, Definition
 from consumers.predictor import ServedVersion
 from consumers.river_model import ModelError, RiverModel, wrap
+from consumers.version_process import LARGE_BYTES
 from model_store import BadSignature, InvalidVersion, Manifest, ModelStore, Refused, StoreError, VersionId
 from model_store.breath import Breather, no_breath
 from schemas.cluster import Cluster
@@ -219,7 +219,7 @@ class VersionFeed:
         The stream's own model id, and what its pickles may name.
     clock
         Seconds, monotonic.
-    apart
+    start_process
         Has a large version answer from a process of its own; without it all are loaded here.
     """
 
@@ -231,7 +231,7 @@ class VersionFeed:
         shard: int = 0,
         say: Callable[[str], None] = print,
         clock: Callable[[], float] = time.monotonic,
-        apart: Callable[[Manifest, str | None], RiverModel] | None = None,
+        start_process: Callable[[Manifest, str | None], RiverModel] | None = None,
     ) -> None:
         self._store = store
         self._definition = definition
@@ -239,7 +239,7 @@ class VersionFeed:
         self._shard = shard
         self._say = say
         self._clock = clock
-        self._apart = apart
+        self._start_process = start_process
         self._serving: ServedVersion | None = None
         self._by_decision = False  # whether what serves was named, and so need not be the newest
         self._refused: set[tuple[VersionId, str | None]] = set()
@@ -255,10 +255,11 @@ class VersionFeed:
             retry = self._retries.get((version, sha256))
             if (version, sha256) in self._refused or (retry is not None and self._clock() < retry.at):
                 continue
+            began = self._clock()
             try:
                 self._serving = self._load(version, sha256)
             except BaseException as error:  # noqa: BLE001 - River's compiled parts panic with no `Exception`
-                self._failed(version, sha256, error)
+                self._failed(version, sha256, error, self._clock() - began)
             else:
                 self._by_decision = sha256 is None
                 self._retries.clear()
@@ -283,8 +284,11 @@ class VersionFeed:
         serving = self._serving
         return None if serving is None else VersionId(serving.name, serving.epoch, serving.examples)
 
-    def _failed(self, version: VersionId, sha256: str | None, error: BaseException) -> None:
-        """Say it once. What is missing, unreachable or of an unknown key may come; what is bad stays bad."""
+    def _failed(self, version: VersionId, sha256: str | None, error: BaseException, took: float) -> None:
+        """Say it once. What is missing, unreachable or of an unknown key may come; what is bad stays bad.
+
+        What took long is left alone for as long: meanwhile nothing that is announced or decided was followed.
+        """
         key = (version, sha256)
         now = "nothing serves yet" if self._serving is None else f"{self._version()} serves on"
         what = str(error) if isinstance(error, (StoreError, ModelError)) else f"{type(error).__name__}: {error}"
@@ -294,7 +298,7 @@ class VersionFeed:
         else:
             before = self._retries.get(key)
             wait = _RETRY_SECONDS if before is None else min(before.wait * 2, _LONGEST_RETRY_SECONDS)
-            self._retries[key] = _Retry(self._clock() + wait, wait)
+            self._retries[key] = _Retry(self._clock() + max(wait, took), wait)
             if before is not None:
                 return
         self._say(f"version {version} is refused, {now}: {what}")
@@ -302,8 +306,8 @@ class VersionFeed:
     def _load(self, version: VersionId, sha256: str | None) -> ServedVersion:
         manifest = self._store.manifest(version, sha256=sha256)
         file = manifest.files.get(MODEL_FILE)
-        if self._apart is not None and file is not None and file.size >= LARGE_BYTES:
-            face = self._apart(manifest, sha256)
+        if self._start_process is not None and file is not None and file.size >= LARGE_BYTES:
+            face = self._start_process(manifest, sha256)
         else:
             face = self._load_here(manifest)
         now = time.time_ns() // 1_000_000

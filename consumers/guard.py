@@ -26,6 +26,7 @@ _DEVIATIONS: Final = 1000.0
 _MEDIANS: Final = 10.0
 # Of a number beyond, neither the square nor a sum of a few squares has a double, whatever the feature has been so far.
 _LARGEST: Final = 1e100
+_OVERFLOWING: Final = 1e30
 _MOST_FEATURES: Final = 1000
 _LABEL: Final = "\0label"
 _NUMBERS: Final = frozenset({int, float, bool})
@@ -39,10 +40,17 @@ _ANY: Final = frozenset(_KINDS)
 
 
 class Far(NamedTuple):
-    """A value far outside what its feature has been."""
+    """A value far outside what its feature has been.
+
+    Attributes
+    ----------
+    overflows
+        Whether what a model makes of it may have no double: its tenth power has none.
+    """
 
     reason: str
     warns: bool
+    overflows: bool = False
 
 
 class Unusual(Exception):  # noqa: N818
@@ -113,6 +121,7 @@ class Guard:
             Where it is of another type than those before, or an outlier that is to be refused.
         """
         far = wrong = None
+        overflows = False
         for name, value in features.items():
             classes, low, high, _ = fence = self._fences.get(name) or self._open
             kind = value.__class__
@@ -120,12 +129,14 @@ class Guard:
                 wrong = wrong or self._wrong(name, value)
             elif (kind is float or kind is int) and not low <= value <= high:  # type: ignore[operator]
                 far = self._worse(far, name, value, fence)
+                overflows |= abs(value) > _OVERFLOWING  # type: ignore[arg-type]
         if label is not None:
             fence = self._fences.get(_LABEL, self._open)
             if label.__class__ not in fence.classes:
                 wrong = wrong or self._wrong(_LABEL, label)
             elif label.__class__ is float and not fence.low <= label <= fence.high:
                 far = self._worse(far, _LABEL, label, fence)
+                overflows |= abs(label) > _OVERFLOWING
         if wrong is not None:
             raise wrong
         # An outlier is taken note of even where it is refused: what lasts is what the feature is from now on.
@@ -134,7 +145,7 @@ class Guard:
         self._seen += 1
         if far is not None and far[1].bounds == "dead-letter":
             raise Unusual("outlier", far[0])
-        return None if far is None else Far(far[0], far[1].bounds == "warn")
+        return None if far is None else Far(far[0], far[1].bounds == "warn", overflows)
 
     def _wrong(self, name: str, value: object) -> Unusual | None:
         if value is None:

@@ -4,8 +4,9 @@ The influence of an observation is what the answers change by if it is left out 
 Observation in Linear Regression", Technometrics 19, 1977). An ordinary example moves the answers of a model that has
 learned some by a fraction of a point. One 1e12 makes a scaler's variance so large that its feature is nothing ever
 after, or a Gaussian so wide that it tells no classes apart: that shows at once in answers on other events. One 1e200
-makes a variance infinite, which may show in answers only when it has become NaN, an example later: so the numbers
-that a model is made of are looked at, too.
+makes a variance infinite, which may show in answers only when it has become NaN, an example later: so after a number
+of which a tenth power has no double, the numbers that a model is made of are looked at, too. That takes as long as the
+model is large; where a source's level changes for good, thousands of ordinary numbers are far from what was before.
 
 All of it is a function of the model before and the example, so that a replay decides the same.
 """
@@ -28,15 +29,21 @@ _NOT_FINITE: Final = re.compile(rb"G[\x7f\xff][\xf0-\xff].{6}", re.DOTALL)
 
 
 class Stand(NamedTuple):
-    """A model as it stands: its answers on its probes, `None` where it has none to one of them, and its numbers."""
+    """A model as it stands: its answers on its probes, `None` where it has none to one of them, and its numbers.
+
+    Attributes
+    ----------
+    not_finite
+        How many there are in it, 0 where they were not looked at.
+    """
 
     answers: Sequence[Answer] | None
     not_finite: int
 
 
-def stand(model: RiverModel, probes: Probes) -> Stand:
-    """Look at a model."""
-    found = len(_NOT_FINITE.findall(dumps(model.model)))
+def stand(model: RiverModel, probes: Probes, numbers: bool = True) -> Stand:
+    """Look at a model; at the `numbers` that it is made of only where asked."""
+    found = len(_NOT_FINITE.findall(dumps(model.model))) if numbers else 0
     try:
         return Stand([model.predict(features) for features in probes], found)
     except Exception:  # noqa: BLE001 - a model may raise anything

@@ -77,7 +77,7 @@ class Intake:
     say
         Takes one line for people.
     memory
-        Knows which topics were read last.
+        Knows which topics were read last, and how far.
 
     Raises
     ------
@@ -128,9 +128,8 @@ class Intake:
             fault = self._fault(partition, place, wrote, assignment)
             if fault is not None:
                 faults.append(fault)
-                wrote.gone += fault.gone if fault.state == "overtaken" else 0
-                beginning = assignment.beginnings[partition]
-                starts[partition] = Start(fault.end if fault.state == "truncated" else beginning, back=True)
+                wrote.gone += 0 if fault.state == "truncated" else fault.gone
+                starts[partition] = Start(fault.onward, back=True)
             self._notes[partition] = msgspec.structs.replace(wrote, t=self._topic_ids[partition.topic])
         if faults and not self._settings.new_epoch:
             raise LogRefused(faults, way("intake"))
@@ -155,7 +154,10 @@ class Intake:
         if knew and knew != self._topic_ids[partition.topic]:
             offset = None if place is None else place.offset
             return LogFault("intake", "recreated", *partition, offset, beginning, end)
-        return None if place is None else fault_of("intake", partition, place.offset, beginning, end)
+        if place is not None:
+            return fault_of("intake", partition, place.offset, beginning, end)
+        was = self._memory.place_of(partition.topic, self._topic_ids[partition.topic], partition.partition)
+        return None if was is None else LogFault("intake", "forgotten", *partition, was, beginning, end)
 
     def recover(self, batch: Batch) -> None:
         """Never called: there is nothing to recover."""
@@ -222,8 +224,10 @@ class Intake:
         }
 
     def committed(self, places: Mapping[Partition, Place]) -> None:
-        for topic in {partition.topic for partition in places}:
-            self._memory.remember(topic, self._topic_ids[topic])
+        for topic, topic_id in self._topic_ids.items():
+            offsets = {at.partition: place.offset for at, place in places.items() if at.topic == topic}
+            if offsets:
+                self._memory.remember(topic, topic_id, offsets)
 
     def paused(self) -> frozenset[Partition]:
         return frozenset()
@@ -232,7 +236,8 @@ class Intake:
         return []
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Write down where it stands."""
+        self._memory.write()
 
 
 def _note(place: Place | None) -> Note:

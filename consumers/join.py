@@ -9,137 +9,35 @@ from __future__ import annotations
 
 import hashlib
 import math
-import struct
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
 
+from consumers.join_entries import (
+    QUEUED,
+    Emitted,
+    Entry,
+    JoinRules,
+    JoinState,
+    NotWritten,
+    Waiting,
+    pack_entry,
+    unpack_entry,
+    unpack_waiting,
+)
 from consumers.local_store import LocalStore
 from schemas import codec
 from schemas.codec import CodecError
 from schemas.entries import PredictionReader
-from schemas.events import Features, Label, LabelValue, Scalar, is_joinable, peek_event_id
-from schemas.target import Target
+from schemas.events import Features, Label, LabelValue, is_joinable, peek_event_id
 
-Weight = Callable[[Features, Scalar], float]
+__all__ = ["Emitted", "JoinRules", "JoinState", "NotWritten", "PartitionJoin"]
 
 _WAITING, _JOINED, _EXPIRED = 1, 2, 3
 _LONGEST_PLAIN_ID: Final = 400  # the local store's keys are bounded; longer ids are kept by their hash
 _WITHOUT_PREDICTION: Final = b"w"
 _MOST_AT_ONCE: Final = 5000  # waits that end in one turn: its transaction has a deadline
 _MOST_LABELS_AN_ID: Final = 16  # waiting, within one wait: a sender stuck in a loop must not fill the store
-
-
-@dataclass(frozen=True)
-class JoinRules:
-    """How labels are matched. Spans in ms.
-
-    Attributes
-    ----------
-    on_timeout
-        The label value learned where none came in time; `None` drops the event.
-    weight_of, weights
-        A function of features and label, or a factor by class.
-    """
-
-    target: Target
-    label_wait: int
-    dedup_window: int
-    on_timeout: LabelValue | None = None
-    learn_from_events: bool = False
-    weights: dict[Scalar, float] | None = None
-    weight_of: Weight | None = None
-
-    @property
-    def remembered(self) -> int:
-        """How long after its prediction an id may still be asked for."""
-        return self.label_wait + max(self.label_wait, self.dedup_window)
-
-    @property
-    def read_again(self) -> int:
-        """How far before the older of its clocks a rebuild begins.
-
-        A label that may still be waiting for its prediction is up to a wait older than that clock, and what tells it
-        from one that was counted long ago is the prediction that it came too late for.
-        """
-        return self.label_wait + self.remembered
-
-
-class Emitted(msgspec.Struct, frozen=True, gc=False):
-    """One example to write: the prediction's bytes, the label if any, and where both stood."""
-
-    prediction: bytes
-    label: Label | None
-    prediction_offset: int
-    prediction_time: int
-    label_offset: int
-    label_time: int
-
-
-class NotWritten(msgspec.Struct, frozen=True, gc=False):
-    """A label whose example was not written: its weight function failed, or its prediction cannot be read."""
-
-    label: Label
-    offset: int
-    time: int
-    code: str
-    reason: str
-
-
-class _Waiting(msgspec.Struct, array_like=True, gc=False):
-    """A label whose prediction has not come."""
-
-    offset: int
-    time: int
-    label: bytes
-
-
-class _Entry(msgspec.Struct, array_like=True, gc=False):
-    """What became of the prediction of one id.
-
-    `behind` are time and offset of the predictions of later uses of the id, each of which stands behind the one
-    before until labels have passed the time in which they may ask for that one.
-
-    Small, for these lie in the order of ids, which is random: the prediction itself waits in the order of
-    offsets, and labels without a prediction are kept apart.
-    """
-
-    state: int
-    time: int
-    offset: int
-    joined_at: int = 0
-    value: bytes = b""
-    behind: list[tuple[int, int]] = []
-
-    def last_time(self) -> int:
-        """Return when the id was used last."""
-        return self.behind[-1][0] if self.behind else self.time
-
-
-@dataclass
-class JoinState:
-    """What one partition's join stands at, beside the entries.
-
-    `predictions_clock` and `labels_clock` are the newest broker times seen (ms); `examined` is the offset
-    up to which predictions have been looked at for expiry.
-    """
-
-    predictions_clock: int = 0
-    labels_clock: int = 0
-    examined: int = 0
-    waiting_predictions: int = 0
-    waiting_labels: int = 0
-    counts: dict[str, int] = field(default_factory=dict)
-
-
-_pack_entry = msgspec.msgpack.Encoder().encode
-_unpack_entry = msgspec.msgpack.Decoder(_Entry).decode
-_PLACE_BYTES: Final = 8  # of an offset or a time
-_QUEUE_KEY_BYTES: Final = 3 + _PLACE_BYTES
-_QUEUED: Final = struct.Struct(">QH")  # time, and the length of the key that follows; then the prediction
-_unpack_waiting = msgspec.msgpack.Decoder(list[_Waiting]).decode
 
 
 class PartitionJoin:
@@ -173,7 +71,7 @@ class PartitionJoin:
         if entry is not None and time <= entry.last_time() + self._rules.remembered:
             self.count("again")
             return
-        queued = _QUEUED.pack(time, len(key)) + key + value
+        queued = QUEUED.pack(time, len(key)) + key + value
         self._store.put(self._queue_key(self._predictions, offset), queued)
         self._soonest(time)
         self.state.waiting_predictions += 1
@@ -185,7 +83,7 @@ class PartitionJoin:
             entry.behind.append((time, offset))
             self._put(key, entry)
             return
-        fresh = _Entry(_WAITING, time, offset)
+        fresh = Entry(_WAITING, time, offset)
         self._meet_all(fresh, self._come_before(key, time + self._rules.remembered))
         self._put(key, fresh)
 
@@ -201,24 +99,24 @@ class PartitionJoin:
         self._meet(entry, label, offset, time)
         self._put(key, entry)
 
-    def _current(self, key: bytes, entry: _Entry, time: int) -> _Entry | None:
+    def _current(self, key: bytes, entry: Entry, time: int) -> Entry | None:
         """Return the use of an id that labels of `time` may ask for; `None` where all are over.
 
         Whether an entry is forgotten by now depends on how far both topics have been read; what becomes of a
         label must not.
         """
-        now: _Entry | None = entry
+        now: Entry | None = entry
         while now is not None and time > now.time + self._rules.remembered:
             if now.state == _WAITING:
                 self._expire(key, now)
             now = self._next_use(key, now)
         return now
 
-    def _next_use(self, key: bytes, entry: _Entry) -> _Entry | None:
+    def _next_use(self, key: bytes, entry: Entry) -> Entry | None:
         """Put what stands behind an entry in its place and return it; `None` where nothing does."""
         if not entry.behind:
             return None
-        following = _Entry(_WAITING, *entry.behind[0], behind=entry.behind[1:])
+        following = Entry(_WAITING, *entry.behind[0], behind=entry.behind[1:])
         self._put(key, following)
         return following
 
@@ -251,7 +149,7 @@ class PartitionJoin:
 
     # --- a label and a prediction meet -------------------------------------------------------------
 
-    def _meet(self, entry: _Entry, label: Label, offset: int, time: int) -> None:
+    def _meet(self, entry: Entry, label: Label, offset: int, time: int) -> None:
         rules = self._rules
         if abs(time - entry.time) > rules.label_wait and entry.state != _JOINED:
             self.count("late" if time > entry.time else "unknown")
@@ -265,7 +163,7 @@ class PartitionJoin:
         else:
             self.count("duplicate" if entry.value == _value_key(label.value) else "contradicting")
 
-    def _meet_all(self, entry: _Entry, came: list[_Waiting]) -> None:
+    def _meet_all(self, entry: Entry, came: list[Waiting]) -> None:
         """Join a prediction that comes after labels: with the first in time, as corrected by those after it."""
         labels = [codec_label(waiting.label) for waiting in came]
         merged: set[int] = set()
@@ -284,7 +182,7 @@ class PartitionJoin:
             else:
                 self._meet(entry, label, waiting.offset, waiting.time)
 
-    def _join(self, entry: _Entry, label: Label, offset: int, time: int) -> None:
+    def _join(self, entry: Entry, label: Label, offset: int, time: int) -> None:
         entry.state = _JOINED
         entry.joined_at = max(entry.time, time)
         entry.value = _value_key(label.value)
@@ -293,7 +191,7 @@ class PartitionJoin:
         first = msgspec.structs.replace(label, kind="label") if label.kind != "label" else label
         self.count("joined" if self._emit(entry, first, offset, time) else "refused")
 
-    def _emit(self, entry: _Entry, label: Label, offset: int, time: int) -> bool:
+    def _emit(self, entry: Entry, label: Label, offset: int, time: int) -> bool:
         """Add an example; `False` where the user's weight function refuses it."""
         prediction = self._prediction(entry.offset)
         try:
@@ -332,14 +230,14 @@ class PartitionJoin:
         if sum(each.time > time - self._rules.label_wait for each in waiting) >= _MOST_LABELS_AN_ID:
             self.count("duplicate")
             return
-        waiting.append(_Waiting(offset, time, label.encode()))
+        waiting.append(Waiting(offset, time, label.encode()))
         self.state.waiting_labels += 1
         self._store.put(self._queue_key(self._labels, offset), time.to_bytes(8, "big") + key)
         if self._next_label_expiry is None:
             self._next_label_expiry = time + self._rules.label_wait
         self._keep_waiting(key, waiting)
 
-    def _come_before(self, key: bytes, until: int) -> list[_Waiting]:
+    def _come_before(self, key: bytes, until: int) -> list[Waiting]:
         """Take the labels of an id that came before its prediction. Later ones are none of that prediction's."""
         waiting = self._waiting(key)
         taken = [each for each in waiting if each.time <= until]
@@ -348,13 +246,13 @@ class PartitionJoin:
             self._keep_waiting(key, [each for each in waiting if each.time > until])
         return taken
 
-    def _waiting(self, key: bytes) -> list[_Waiting]:
+    def _waiting(self, key: bytes) -> list[Waiting]:
         raw = self._store.get(_WITHOUT_PREDICTION + key[1:]) if self.state.waiting_labels else None
-        return [] if raw is None else _unpack_waiting(raw)
+        return [] if raw is None else unpack_waiting(raw)
 
-    def _keep_waiting(self, key: bytes, waiting: list[_Waiting]) -> None:
+    def _keep_waiting(self, key: bytes, waiting: list[Waiting]) -> None:
         if waiting:
-            self._store.put(_WITHOUT_PREDICTION + key[1:], _pack_entry(waiting))
+            self._store.put(_WITHOUT_PREDICTION + key[1:], pack_entry(waiting))
         else:
             self._store.delete(_WITHOUT_PREDICTION + key[1:])
 
@@ -367,7 +265,7 @@ class PartitionJoin:
         due: list[tuple[int, bytes]] = []
         self._next_expiry = None
         for queued, value in self._store.scan(self._predictions, self._queue_key(self._predictions, state.examined)):
-            (time, _), offset = _QUEUED.unpack_from(value), int.from_bytes(queued[3:], "big")
+            (time, _), offset = QUEUED.unpack_from(value), int.from_bytes(queued[3:], "big")
             if below is not None and offset >= below:
                 self._next_expiry = 0  # not looked at
                 break
@@ -385,7 +283,7 @@ class PartitionJoin:
             if entry is not None and entry.offset == offset and entry.state == _WAITING:
                 self._expire(key, entry)
 
-    def _expire(self, key: bytes, entry: _Entry) -> None:
+    def _expire(self, key: bytes, entry: Entry) -> None:
         rules = self._rules
         entry.state = _EXPIRED
         self.state.waiting_predictions -= 1
@@ -396,7 +294,7 @@ class PartitionJoin:
         else:
             self.count("unlabelled")
         # Nothing asks for the prediction any more; its place is kept for when the id is forgotten.
-        bare = _QUEUED.pack(entry.time, len(key)) + key
+        bare = QUEUED.pack(entry.time, len(key)) + key
         self._store.put(self._queue_key(self._predictions, entry.offset), bare)
         self._put(key, entry)
 
@@ -432,7 +330,7 @@ class PartitionJoin:
         due = []
         for queued, value in self._store.scan(self._predictions, self._predictions):
             offset = int.from_bytes(queued[3:], "big")
-            until = _QUEUED.unpack_from(value)[0] + self._rules.remembered
+            until = QUEUED.unpack_from(value)[0] + self._rules.remembered
             if clock <= until or offset >= self.state.examined:
                 self._next_forget = until
                 break
@@ -468,33 +366,18 @@ class PartitionJoin:
         """Return the record of the prediction that waits at `offset`."""
         queued = self._store.get(self._queue_key(self._predictions, offset))
         assert queued is not None  # noqa: S101 - kept until the id is forgotten
-        return queued[_QUEUED.size + _QUEUED.unpack_from(queued)[1] :]
+        return queued[QUEUED.size + QUEUED.unpack_from(queued)[1] :]
 
-    def _get(self, key: bytes) -> _Entry | None:
+    def _get(self, key: bytes) -> Entry | None:
         raw = self._store.get(key)
-        return None if raw is None else _unpack_entry(raw)
+        return None if raw is None else unpack_entry(raw)
 
-    def _put(self, key: bytes, entry: _Entry) -> None:
-        self._store.put(key, _pack_entry(entry))
+    def _put(self, key: bytes, entry: Entry) -> None:
+        self._store.put(key, pack_entry(entry))
 
     def count(self, what: str) -> None:
         """Count one more of the labels, or predictions, that came to this."""
         self.state.counts[what] = self.state.counts.get(what, 0) + 1
-
-
-def check_entry(key: bytes, value: bytes) -> None:
-    """Insist that a pair is one of those that a join keeps. ValueError where it is not."""
-    kind = key[:1]
-    if kind == b"p":
-        size = len(value) - _QUEUED.size
-        if len(key) != _QUEUE_KEY_BYTES or size < 0 or size < _QUEUED.unpack_from(value)[1]:
-            raise ValueError("a prediction that is cut short")
-    elif kind == b"e":
-        _unpack_entry(value)
-    elif kind == b"w":
-        _unpack_waiting(value)
-    elif kind != b"l" or len(key) != _QUEUE_KEY_BYTES or len(value) <= _PLACE_BYTES:
-        raise ValueError("neither a prediction nor a label")
 
 
 def codec_label(data: bytes) -> Label:
@@ -503,7 +386,7 @@ def codec_label(data: bytes) -> Label:
 
 
 def _queued_key(queued: bytes) -> bytes:
-    return queued[_QUEUED.size : _QUEUED.size + _QUEUED.unpack_from(queued)[1]]
+    return queued[QUEUED.size : QUEUED.size + QUEUED.unpack_from(queued)[1]]
 
 
 def _value_key(value: LabelValue) -> bytes:

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from consumers.join import JoinState
+from consumers.join_entries import JoinState
 
 KINDS: Final = (b"e", b"l", b"p", b"w")
 """What the keys of a partition's entries begin with, in their order; its number follows in two bytes."""

@@ -8,24 +8,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol
+from typing import Final
 
 import msgspec
 
 from consumers.checkpoints import Checkpoints, Log, NewEpoch, Pace, Resumed, Standing
-from consumers.dead_letters import dead_letter
+from consumers.control import Control
 from consumers.failures import Doubt, Refused
 from consumers.lanes import LaneFault
 from consumers.learner_alerts import LearnerAlerts
+from consumers.learner_letters import LearnerLetters
+from consumers.learner_place import note_of, published, read_before
 from consumers.learning import Learning, Poison, Unfit
 from consumers.processor import Anew, Assignment, Batch, Output, Partition, Place, Positions, Record, Start
 from consumers.river_model import ModelError
-from consumers.shield import Found, Shield
-from consumers.upgrade import Replay
+from consumers.shield import Found, Shield, unsound
+from consumers.upgrade import Comparison
 from model_store import Manifest, StoreError, StoreUnavailable, VersionId
 from schemas.codec import CodecError
 from schemas.entries import EntryReader
-from schemas.events import ModelUpdate, Published
+from schemas.events import ModelUpdate
 from schemas.failpoints import failpoint
 from schemas.topics import Names
 
@@ -46,19 +48,6 @@ class LearnerSettings:
     pace: Pace
     new_epoch: NewEpoch | None = None
     shard: int = 0
-
-
-class Control(Protocol):
-    """What people have decided, as the learner needs to know it."""
-
-    def is_paused(self) -> bool:
-        """Tell whether learning is paused."""
-
-    def adopted(self) -> VersionId | None:
-        """Return the version made anew that learning is to go on from, if somebody has decided so."""
-
-    def protected(self) -> set[VersionId]:
-        """Return the versions that serve: retention keeps them."""
 
 
 class Learner:
@@ -84,7 +73,6 @@ class Learner:
         names = settings.names
         self._examples = names.topic("examples")
         self._models = names.topic("models")
-        self._dead_letters = names.topic("dead-letters")
         self._partition = Partition(self._examples, settings.shard)
         self._reader = EntryReader()
         self._resumed: Resumed | None = None
@@ -93,18 +81,16 @@ class Learner:
         self._announced: Manifest | None = None
         self._shield = Shield(checkpoints.copy)
         self._alerts = LearnerAlerts(names, say)
-        self._letters: list[Output] = []  # and alerts
-        self._sent: set[int] = set()  # offsets since the newest version that have a dead letter
+        self._letters = LearnerLetters(names.topic("dead-letters"))
         self._read = self._from = 0  # next to be read; what the version resumed from stands at
         self._least_place = 0
-        self._lettered = 0  # below this offset, what was refused is among the dead letters
         self._told: tuple[Manifest, Place] | None = None  # the place that was committed last, and its version
         self._told_at = self._now_ms = 0
         self._last_began = 0.0
         self._last_cost = 0.0
         self._written = 0
         self._placed = False
-        self._replay = Replay()
+        self._comparison = Comparison()
         self._unadoptable: VersionId | None = None
 
     @property
@@ -121,8 +107,7 @@ class Learner:
     def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:
         self._resumed = None
         self._newest = self._announced = self._told = None
-        self._letters = []
-        self._sent.clear()
+        self._letters.begin()
         self._shield.begin()
         if self._partition not in assignment.committed:
             self._say("waiting: another learner works")
@@ -140,7 +125,7 @@ class Learner:
             self._unadoptable = adopted  # why was said; asked for again, it would be the same
         if resumed.note:
             self._say(resumed.note)
-        self._replay = Replay(self._checkpoints.overtaken(resumed), resumed.manifest)
+        self._comparison = Comparison(self._checkpoints.overtaken(resumed), resumed.manifest)
         self._read = self._from = resumed.offset
         # In a log that is another, or was cut short, offsets are taken anew: the place committed says nothing there.
         committed = None if resumed.cut else assignment.committed[self._partition]
@@ -148,11 +133,11 @@ class Learner:
         self._least_place = 0 if committed is None else committed.offset
         # Before there is a place, a version would be all there is to say which dead letters are out: none is written.
         self._placed = committed is not None
-        self._lettered = _read_before(_note(committed))
-        self._alerts.restore(_note(assignment.committed[self._partition]), resumed.learning.learned)
+        self._letters.out_before = read_before(note_of(committed))
+        self._alerts.restore(note_of(assignment.committed[self._partition]), resumed.learning.learned)
         self._newest = resumed.manifest or self._write("start")
         # A version can be written and its process die before the dead letters of what it passed over went out.
-        again = self._lettered if committed is not None and resumed.manifest is not None else resumed.offset
+        again = self._letters.out_before if committed is not None and resumed.manifest is not None else resumed.offset
         return {self._partition: Start(live=max(min(resumed.offset, again), self._log.beginning), back=resumed.cut)}
 
     def recover(self, batch: Batch) -> None:
@@ -166,7 +151,7 @@ class Learner:
     def process(self, batch: Batch) -> list[Output]:
         for record in batch.get(self._partition, ()):
             if record.offset < self._from:
-                self._catch_up(record)
+                self._letters.catch_up(record, self._learning)
                 continue
             self._shield.keep(record)
             self._read = record.offset + 1
@@ -175,8 +160,8 @@ class Learner:
             except Poison as poison:
                 self._restore(poison.reason)
             self._tell(record)
-            if self._read >= self._replay.until:
-                for line in self._replay.compare(self._learning):
+            if self._read >= self._comparison.until:
+                for line in self._comparison.compare(self._learning):
                     self._say(line)
         return self._posted()
 
@@ -186,34 +171,22 @@ class Learner:
         for line in learning.news:
             self._say(line)
         if learning.warned is not None:
-            self._letters += self._alerts.outlier(record, learning.warned, learning.learned)
+            self._letters.waiting += self._alerts.outlier(record, learning.warned, learning.learned)
         learning.news, learning.warned = [], None
 
     def _posted(self) -> list[Output]:
         """Return the dead letters and alerts that have come together, each once."""
-        letters, self._letters = self._letters, []
+        letters = self._letters.take()
         if letters:
             self._told = None  # the place that goes with them says that they are out, and which alerts stand
         return letters
-
-    def _catch_up(self, record: Record) -> None:
-        """Send the dead letter, if any, of a record that the version resumed from has in it."""
-        try:
-            self._reader.read(record.value or b"")
-        except CodecError as error:
-            self._refuse(record, "codec", str(error))
-            return
-        if record.offset in self._learning.skipped:
-            self._refuse(record, "model", "it was left out of the model")
-        elif record.offset in self._learning.refused:
-            self._refuse(record, "refused", "it was refused, as others like it say")
 
     def _apply(self, record: Record) -> None:
         """Take one record in."""
         try:
             entry = self._reader.read(record.value or b"")
         except CodecError as error:
-            self._refuse(record, "codec", str(error))
+            self._letters.refuse(record, "codec", str(error))
             return
         try:
             try:
@@ -224,8 +197,8 @@ class Learner:
                 self._take_lane_as_it_stands(fault, record)
                 self._learning.take(entry, record.offset)
         except Unfit as error:
-            self._refuse(record, error.code, str(error))
-            self._letters += self._alerts.refused(record, str(error), self._learning.learned)
+            self._letters.refuse(record, error.code, str(error))
+            self._letters.waiting += self._alerts.refused(record, str(error), self._learning.learned)
 
     def _take_lane_as_it_stands(self, fault: LaneFault, record: Record) -> None:
         """Somebody has seen the fault and decided to go on: with this model, in an epoch that says so."""
@@ -236,34 +209,41 @@ class Learner:
         self._learning.lanes.stand_at(fault.lane)
         self._resumed = replace(self._resumed, epoch=epoch, parent=self._newest.version, overtakes=0)
         self._read = record.offset
-        self._replay = Replay()
+        self._comparison = Comparison()
         self._newest = self._write("lane")
         self._read = record.offset + 1
         self._shield.begin(record)
 
     def _restore(self, reason: str) -> None:
         """The model is broken, or may have learned half an example: make it anew, without what breaks it."""
-        self._require_way_back(reason)
+        if self._shield.overfull:
+            raise Doubt(f"the model is broken ({reason}), and too much was learned since to go back")
         assert self._newest is not None  # noqa: S101 - written before anything was read
-        restored = self._shield.restore(self._checkpoints.load(self._newest))
+        restored = self._shield.restore(self._shield.base or self._checkpoints.load(self._newest))
         self._take_over(restored.learning, restored.found)
         self._write_if_long()
 
-    def _require_way_back(self, reason: str) -> None:
-        if self._shield.overfull:
-            raise Doubt(f"the model is broken ({reason}), and too much was learned since to go back")
+    def _hold(self) -> None:
+        """Have a way back where no version can be written: nothing was learned since the newest, or the store is away.
+
+        A start reads all of it once more; what it finds guilty is the same.
+        """
+        if (reason := unsound(self._learning)) is not None:
+            self._restore(reason)
+        self._shield.hold(self._learning)
+        self._letters.settle()
 
     def _take_over(self, learning: Learning, found: list[Found]) -> None:
         assert self._resumed is not None  # noqa: S101
         self._resumed = replace(self._resumed, learning=learning)
         learning.news, learning.warned = [], None  # has been said
         for each in found:
-            self._refuse(each.record, "model", each.reason)
-            self._letters += self._alerts.poison(each.record, each.reason, learning.learned)
+            self._letters.refuse(each.record, "model", each.reason)
+            self._letters.waiting += self._alerts.poison(each.record, each.reason, learning.learned)
         for record in self._shield.records:
             # Judged by other examples than the first time.
             if record.offset in learning.refused:
-                self._refuse(record, "refused", "it was refused, as others like it say")
+                self._letters.refuse_again(record)
         if len(learning.skipped) > _MOST_SKIPPED:
             raise Refused(
                 f"{len(learning.skipped)} examples here and there have broken the model: it does not fit its data. "
@@ -275,13 +255,6 @@ class Learner:
         assert self._newest is not None  # noqa: S101
         if self._placed and len(self._shield.records) > _LONG and self._learning.learned > self._newest.examples:
             self._checkpoint("restored", self._now_ms or None)
-
-    def _refuse(self, record: Record, code: str, reason: str) -> None:
-        if record.offset in self._sent:
-            return
-        self._sent.add(record.offset)
-        if record.offset >= self._lettered:
-            self._letters.append(dead_letter(self._dead_letters, record, "learner", code, reason, record.timestamp))
 
     # --- versions ----------------------------------------------------------------------------------
 
@@ -299,8 +272,10 @@ class Learner:
         if self._placed and (due or filling):
             self._checkpoint("interval", now_ms)
             self._last_began, self._last_cost = began, time.monotonic() - began
-        self._letters += self._alerts.passed(self._learning.learned, now_ms)
-        self._letters += self._alerts.size(self._checkpoints.growth, now_ms)
+        if self._shield.filling:
+            self._hold()
+        self._letters.waiting += self._alerts.passed(self._learning.learned, now_ms)
+        self._letters.waiting += self._alerts.size(self._checkpoints.growth, now_ms)
         return [*self._posted(), *self._announcement(now_ms)]
 
     def _look_for_another_model(self) -> None:
@@ -321,9 +296,9 @@ class Learner:
         except StoreUnavailable as error:
             # Learning goes on; the next one that is due tries again, and the predictors serve on.
             self._say(f"no checkpoint: {error}")
-            self._letters += self._alerts.not_written(str(error), self._now_ms)
+            self._letters.waiting += self._alerts.not_written(str(error), self._now_ms)
             return
-        self._letters += self._alerts.written(self._now_ms)
+        self._letters.waiting += self._alerts.written(self._now_ms)
         self._written += 1
         if self._written % _PRUNE_EVERY == 0:
             try:
@@ -342,13 +317,13 @@ class Learner:
                     Standing(resumed.epoch, self._read, self._log, resumed.parent),
                     reason,
                     now_ms,
-                    extra=self._replay.extra,
+                    extra=self._comparison.extra,
                 )
                 break
             except ModelError as error:
                 self._restore(str(error))
         self._shield.begin()
-        self._sent.clear()
+        self._letters.settle()
         return manifest
 
     def _announcement(self, now_ms: int) -> list[Output]:
@@ -364,19 +339,7 @@ class Learner:
             return []
         _BEFORE_ANNOUNCING()
         self._announced = manifest
-        progressive = manifest.metrics.get("progressive", {}).get("all", {})
-        state = Published(
-            model=manifest.version.model,
-            shard=manifest.shard,
-            epoch=manifest.version.epoch,
-            examples=manifest.version.examples,
-            topic_id=manifest.topic_id,
-            offset=manifest.offset,
-            manifest_sha256=sha256,
-            labels_from=-1 if manifest.labels_from_ms is None else manifest.labels_from_ms,
-            labels_to=-1 if manifest.labels_to_ms is None else manifest.labels_to_ms,
-            metrics={name: value for name, value in progressive.items() if value is not None},
-        )
+        state = published(manifest, sha256)
         update = ModelUpdate(now_ms, state)
         return [Output(self._models, 0, state.key.encode(), update.encode())]
 
@@ -406,10 +369,10 @@ class Learner:
             "full": self._checkpoints.growth.full,
             "alerts": self._alerts.remembered(),
             # While what lies before the version is read once more for its dead letters, no further than that is.
-            "read": max(min(self._read, read.get(self._partition, self._read)), self._lettered),
+            "read": max(min(self._read, read.get(self._partition, self._read)), self._letters.out_before),
             # In a replay that is far behind the committed place; else a paused learner, which reads no marker at the
             # end of the log, would seem to have examples waiting.
-            "at": read.get(self._partition, self._read) if self._read < self._lettered else place,
+            "at": read.get(self._partition, self._read) if self._read < self._letters.out_before else place,
         }
         return Place(place, msgspec.json.encode(metadata).decode())
 
@@ -434,18 +397,3 @@ class Learner:
 
     def close(self) -> None:
         """Nothing to let go of."""
-
-
-def _note(committed: Place | None) -> dict[str, Any]:
-    """Return what was written beside the place."""
-    try:
-        told = msgspec.json.decode(committed.metadata) if committed is not None else {}
-    except msgspec.DecodeError:
-        return {}
-    return told if isinstance(told, dict) else {}
-
-
-def _read_before(note: Mapping[str, Any]) -> int:
-    """Return how far the log was read when its place was last committed, whatever is in a version since."""
-    read = note.get("read", 0)
-    return read if isinstance(read, int) else 0

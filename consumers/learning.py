@@ -177,7 +177,7 @@ class Learning:
             self._skip(entry, "refused")
             raise Unfit(getattr(error, "code", "label"), str(error)) from error
         only_measure = rules.learn_from_events and truth is not None
-        before = None if far is None or only_measure else influence.stand(self.model, self.probes)
+        before = None if far is None or only_measure else influence.stand(self.model, self.probes, far.overflows)
         try:
             answer = NO_ANSWER if only_measure or truth is None else self._ask(features)
             if truth is not None:
@@ -221,7 +221,9 @@ class Learning:
 
     def _take_far(self, far: Far, before: influence.Stand | None, offset: int) -> None:
         """Insist that an outlier has not ruined the model. Poison where it has."""
-        ruin = None if before is None else influence.ruin(before, influence.stand(self.model, self.probes))
+        ruin = (
+            None if before is None else influence.ruin(before, influence.stand(self.model, self.probes, far.overflows))
+        )
         if ruin is not None:
             raise Poison(f"{far.reason}, and with it the model's {ruin}")
         self.counts["outlier"] += 1

@@ -12,14 +12,21 @@ from typing import Final, Literal
 
 from consumers.failures import Refused
 
-State = Literal["overtaken", "truncated", "recreated"]
+State = Literal["overtaken", "truncated", "recreated", "forgotten"]
 _WAYS: Final = {
-    "predictor": "`millstream predictor {stream} --new-epoch fresh` goes on at what the topic holds now",
-    "intake": "`millstream intake {stream} --new-epoch fresh` goes on at what the topics hold now",
+    "predictor": (
+        "`millstream predictor {stream} --new-epoch fresh` goes on at its last place that is known, "
+        "else at what the topic holds now"
+    ),
+    "intake": (
+        "`millstream intake {stream} --new-epoch fresh` goes on at its last places that are known, "
+        "else at what the topics hold now"
+    ),
     "joiner": "`millstream joiner {stream} --new-epoch fresh` goes on at what the topics hold now",
     "learner": "`millstream learner {stream} --new-epoch keep` goes on without what is gone",
 }
 
+_DONE: Final = {"predictor": "answered", "intake": "taken in"}
 _LONGEST_TOPIC: Final = 30  # of an alert's name, which has 64
 
 
@@ -31,9 +38,10 @@ class LogFault:
     ----------
     state
         ``overtaken``: the log begins after the place. ``truncated``: it ends before it. ``recreated``: it is another
-        topic of the same name.
+        topic of the same name. ``forgotten``: the same topic, and Kafka no longer knows the place.
     place
-        The next offset that the role would read; `None` where Kafka has forgotten it with the topic.
+        The next offset that the role would read; `None` where Kafka has forgotten it with the topic. Where it has
+        forgotten the place alone: what this machine has written down.
     beginning, end
         Of the log as it is now.
     """
@@ -51,7 +59,14 @@ class LogFault:
         """How many offsets lie in between: records, and marks of transactions."""
         if self.place is None or self.state == "recreated":
             return 0
-        return self.beginning - self.place if self.state == "overtaken" else self.place - self.end
+        return self.place - self.end if self.state == "truncated" else max(0, self.beginning - self.place)
+
+    @property
+    def onward(self) -> int:
+        """Return the offset at which a role without state of its own goes on when it is told to."""
+        if self.place is None or self.state == "recreated":
+            return self.beginning
+        return min(max(self.place, self.beginning), self.end)
 
     @property
     def name(self) -> str:
@@ -62,6 +77,12 @@ class LogFault:
         where = f"{self.topic}[{self.partition}]"
         if self.state == "recreated":
             return f"{where} is another topic than the one that the {self.role} read: it was deleted and made again"
+        if self.state == "forgotten":
+            return (
+                f"Kafka has forgotten the place of the {self.role} in {where}; by what is written down here it was "
+                f"{self.place}. A group that has had no members for offsets.retention.minutes (7 days) loses its "
+                f"places; from the beginning everything would be {_DONE.get(self.role, 'done')} once more"
+            )
         if self.state == "overtaken":
             return (
                 f"retention has overtaken the {self.role}, or records were deleted: {where} begins at "

@@ -115,7 +115,7 @@ class Predictor:
     say
         Takes one line for people.
     memory
-        Knows which features topic was read last.
+        Knows which features topic was read last, and how far.
     """
 
     def __init__(
@@ -152,15 +152,14 @@ class Predictor:
         faults: list[LogFault] = []
         first = self._first(assignment)
         for partition, place in assignment.committed.items():
-            beginning = assignment.beginnings[partition]
             starts[partition] = Start(live=first[partition] if place is None else place.offset)
             note = _note(place)
             self._gone[partition] = note.gone
             fault = self._fault(partition, place, note, assignment)
             if fault is not None:
                 faults.append(fault)
-                self._gone[partition] += fault.gone if fault.state == "overtaken" else 0
-                starts[partition] = Start(fault.end if fault.state == "truncated" else beginning, back=True)
+                self._gone[partition] += 0 if fault.state == "truncated" else fault.gone
+                starts[partition] = Start(fault.onward, back=True)
         if faults and not self._settings.new_epoch:
             raise LogRefused(faults, way("predictor"))
         for fault in faults:
@@ -182,7 +181,10 @@ class Predictor:
         if knew and knew != self._topic_id:
             offset = None if place is None else place.offset
             return LogFault("predictor", "recreated", *partition, offset, beginning, end)
-        return None if place is None else fault_of("predictor", partition, place.offset, beginning, end)
+        if place is not None:
+            return fault_of("predictor", partition, place.offset, beginning, end)
+        was = self._memory.place_of(self._features, self._topic_id, partition.partition)
+        return None if was is None else LogFault("predictor", "forgotten", *partition, was, beginning, end)
 
     def _write_metadata(self) -> None:
         serving = {"v": None} if self._serving is None else self._serving.note()
@@ -226,7 +228,8 @@ class Predictor:
         return {partition: Place(offset, self._metadata[partition]) for partition, offset in read.items()}
 
     def committed(self, places: Mapping[Partition, Place]) -> None:
-        self._memory.remember(self._features, self._topic_id)
+        offsets = {partition.partition: place.offset for partition, place in places.items()}
+        self._memory.remember(self._features, self._topic_id, offsets)
 
     def paused(self) -> frozenset[Partition]:
         return frozenset() if self._serving is not None else frozenset(self._gone)
@@ -235,7 +238,8 @@ class Predictor:
         return []
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Write down where it stands."""
+        self._memory.write()
 
     # --- one event ---------------------------------------------------------------------------------
 

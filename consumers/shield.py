@@ -1,6 +1,7 @@
 """Getting a model back from what breaks it: the last good version, a replay, and the guilty record found by bisection.
 
-What was learned since the newest version is kept, and a version is written only of a model whose answers on its probe
+What was learned since the newest version, or since a state that is kept in memory where none can be written, is kept,
+and a version is written only of a model whose answers on its probe
 are finite; so a fault that shows late costs a replay, never a bad version. Where the probe fails, the records since
 are bisected, from copies of the good state, for the first after which it does. Where it fails after none of them, the
 record that the model raised on is the guilty one: the model refuses it, or was ruined by it (`consumers.influence`).
@@ -66,6 +67,8 @@ class Shield:
         Those since the newest version, in order.
     guilty
         Offsets among them that are left out.
+    base
+        What they were learned by; `None` is the newest version.
     """
 
     def __init__(
@@ -77,10 +80,16 @@ class Shield:
         self._bytes = 0
         self.records: list[Record] = []
         self.guilty: set[int] = set()
+        self.base: Learning | None = None
+
+    def hold(self, learning: Learning) -> None:
+        """Go back to this state from now on: it is sound, and no version of it can be written."""
+        self.begin()
+        self.base = self._copy(learning)
 
     def begin(self, *records: Record) -> None:
         """There is a new version, and these records were taken in since."""
-        self.records, self._bytes = [], 0
+        self.records, self._bytes, self.base = [], 0, None
         self.guilty.clear()
         for record in records:
             self.keep(record)
@@ -100,7 +109,7 @@ class Shield:
 
     @property
     def filling(self) -> bool:
-        """Whether a version should be written so that there is a way back."""
+        """Whether a version should be written, or this state held, so that there is a way back."""
         return self._bytes > _MOST_KEPT_BYTES // 2
 
     def take(self, learning: Learning, record: Record) -> None:
@@ -111,12 +120,12 @@ class Shield:
     # --- what raised, or left the probe without finite answers -------------------------------------
 
     def restore(self, good: Learning) -> Restored:
-        """Return the newest version with all learned that came since but what breaks it.
+        """Return a good state with all learned that came since but what breaks it.
 
         Parameters
         ----------
         good
-            The newest version as loaded. Left as it is.
+            `base`, or the newest version as loaded. Left as it is.
 
         Raises
         ------

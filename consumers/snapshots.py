@@ -23,7 +23,7 @@ from typing import Annotated, Final
 import msgspec
 import zstandard
 
-from consumers.join import check_entry
+from consumers.join_entries import check_entry
 from consumers.joiner_place import KINDS, LocalPlace, meta_key
 from consumers.local_store import LocalStore, View
 from model_store import Backend, Damaged

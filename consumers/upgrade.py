@@ -19,8 +19,8 @@ _WIDTH: Final = 12
 _NEVER: Final = sys.maxsize
 
 
-class Replay:
-    """A replay in place of version `before`, going on from version `newest`; both may be none.
+class Comparison:
+    """A replay in place of version `before` is compared with it, going on from version `newest`; both may be none.
 
     Attributes
     ----------

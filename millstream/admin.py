@@ -7,7 +7,7 @@ mends it stands beside each finding.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
@@ -47,6 +47,8 @@ class Finding:
         The command that mends it, or what to do.
     change
         The setting that does, where altering it loses nothing; `None` where a person must decide.
+    by_hand
+        Kafka's own command for it, for who may not use ours; empty where there is none.
     """
 
     topic: str
@@ -54,6 +56,7 @@ class Finding:
     message: str
     fix: str
     change: tuple[str, str] | None = None
+    by_hand: str = ""
 
 
 @dataclass(frozen=True)
@@ -139,9 +142,24 @@ def _elsewhere(admin: KafkaAdminClient, names: Names) -> tuple[list[Topic], list
 
 def require(outcome: Outcome) -> None:
     """Raise TopicsError where any finding is an error, with all of them in its message."""
-    errors = [f"{each.message} (fix: {each.fix})" for each in outcome.findings if each.severity == "error"]
+    errors = by_fix(each for each in outcome.findings if each.severity == "error")
     if errors:
-        raise TopicsError("; ".join(errors))
+        raise TopicsError(
+            "; ".join(f"{'; '.join(each.message for each in alike)} (fix: {fix})" for fix, alike in errors.items())
+        )
+
+
+def by_fix(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
+    """Return findings by what puts them right, which is said once for all of them.
+
+    >>> wrong = [Finding(topic, "error", f"{topic} is missing", "create them") for topic in ("a", "b")]
+    >>> {fix: len(alike) for fix, alike in by_fix(wrong).items()}
+    {'create them': 2}
+    """
+    found: dict[str, list[Finding]] = {}
+    for each in findings:
+        found.setdefault(each.fix, []).append(each)
+    return found
 
 
 def judge(wanted: Sequence[TopicSpec], found: Mapping[str, Topic], bootstrap: str = "HOST:PORT") -> list[Finding]:
@@ -187,11 +205,12 @@ def _judge_settings(spec: TopicSpec, topic: Topic, bootstrap: str) -> list[Findi
     findings: list[Finding] = []
 
     def wrong(severity: Literal["error", "warning"], text: str, key: str, value: str) -> None:
-        fix = (
-            f"millstream topics create STREAM --fix, or kafka-configs.sh --bootstrap-server {bootstrap} --alter "
-            f"--entity-type topics --entity-name {spec.name} --add-config {key}={value}"
+        by_hand = (
+            f"kafka-configs.sh --bootstrap-server {bootstrap} --alter --entity-type topics --entity-name {spec.name} "
+            f"--add-config {key}={value}"
         )
-        findings.append(Finding(spec.name, severity, f"{spec.name} has {text}", fix, (key, value)))
+        fix = "millstream topics create STREAM --fix"
+        findings.append(Finding(spec.name, severity, f"{spec.name} has {text}", fix, (key, value), by_hand))
 
     policy, policy_wanted = topic.config.get("cleanup.policy", "delete"), spec.config["cleanup.policy"]
     if set(policy.split(",")) != set(policy_wanted.split(",")):

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from millstream import demo_view, running
-from millstream.anew import forget
 from millstream.demo_view import Scene
+from millstream.forget import forget
 from millstream.idle import IdleWatch
 from millstream.observe import Observer, Snapshot
 from millstream.sending import source_of

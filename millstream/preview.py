@@ -15,8 +15,8 @@ from consumers.predictor import ask
 from consumers.questions import Questions, Unanswerable
 from consumers.river_model import wire_value
 from millstream import readers
-from millstream.apart import starter
 from millstream.roles import definition_of
+from millstream.version_starter import starter
 from model_store import open_store
 from schemas.codec import CodecError
 from schemas.mapping import EventMapping
@@ -80,7 +80,9 @@ def serving(loaded: LoadedStream, settings: Settings, cluster: Cluster) -> Itera
         yield None  # a look at somebody else's topic before the stream has any of its own
         return
     store = open_store(settings.models, settings.keys, sign=False)
-    feed = VersionFeed(store, definition_of(loaded), loaded.stream.task, say=_say, apart=starter(loaded, settings))
+    feed = VersionFeed(
+        store, definition_of(loaded), loaded.stream.task, say=_say, start_process=starter(loaded, settings)
+    )
     follower = ModelsTopic(cluster, names.topic("models"), feed.follow, _say)
     follower.start()
     try:

@@ -28,9 +28,9 @@ from consumers.processor import Partition, Processor
 from consumers.snapshot_keeper import SnapshotKeeper
 from consumers.snapshots import Snapshots
 from consumers.topic_memory import TopicMemory
-from millstream.apart import starter
 from millstream.log_alerts import LogAlerts
 from millstream.recall import joined_from
+from millstream.version_starter import starter
 from model_store import StoreError, StoreUnavailable, is_object_store, open_backend, open_store
 from schemas.cluster import Cluster, NoBroker, TopicInfo
 from schemas.label_mapping import LabelMapping
@@ -66,7 +66,7 @@ def run_predictor(loaded: LoadedStream, settings: Settings, instance: str, new_e
     cluster, names, topics = _meet(loaded, settings)
     definition = definition_of(loaded)
     store = open_store(settings.models, settings.keys, sign=False)
-    feed = VersionFeed(store, definition, loaded.stream.task, say=say, apart=starter(loaded, settings))
+    feed = VersionFeed(store, definition, loaded.stream.task, say=say, start_process=starter(loaded, settings))
     follower = ModelsTopic(cluster, names.topic("models"), feed.follow, say)
     memory = TopicMemory(settings.state(names) / f"predictor-{instance}.json")
     registry = settings.schema_registry(say)

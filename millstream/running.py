@@ -19,6 +19,7 @@ from millstream import admin
 from millstream.idle import IdleWatch
 from millstream.instance import Held, hold
 from millstream.observe import Observer
+from millstream.outage import Outage
 from millstream.settings import Settings, interpreter
 from millstream.stream import Stream
 from millstream.supervisor import Child, Supervisor
@@ -78,11 +79,12 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
         cluster = meet(settings, say)
         prepare(cluster, names, stream, say)
         roles = children(given, options.predictors, options.new_epoch, intake=bool(stream.label_sources))
-        supervisor = Supervisor(roles, environment(settings), say)
+        outage = Outage(cluster, say)
+        supervisor = Supervisor(roles, environment(settings), say, outage.lasts)
         with stopping() as stop:
             try:
                 supervisor.start()
-                _work(supervisor, stop, cluster, names, options.until_idle, say)
+                _work(supervisor, stop, cluster, names, options.until_idle, outage, say)
             finally:
                 say(f"ending: {', '.join(dict.fromkeys(child.role for child in roles))}")
                 supervisor.stop()
@@ -144,9 +146,8 @@ def prepare(cluster: Cluster, names: Names, stream: Stream, say: Say) -> None:
     outcome = admin.create(cluster, names, partitions=stream.partitions, label_wait_ms=stream.label_wait_ms)
     if outcome.created:
         say(f"created {len(outcome.created)} topics of {names.prefix}{names.stream}")
-    for finding in outcome.findings:
-        if finding.severity == "warning":
-            say(f"warning: {finding.message}; fix: {finding.fix}")
+    for fix, alike in admin.by_fix(each for each in outcome.findings if each.severity == "warning").items():
+        say(f"warning: {'; '.join(each.message for each in alike)}; fix: {fix}")
     admin.require(outcome)
 
 
@@ -187,7 +188,13 @@ def stopping() -> Iterator[threading.Event]:
 
 
 def _work(
-    supervisor: Supervisor, stop: threading.Event, cluster: Cluster, names: Names, until_idle: float | None, say: Say
+    supervisor: Supervisor,
+    stop: threading.Event,
+    cluster: Cluster,
+    names: Names,
+    until_idle: float | None,
+    outage: Outage,
+    say: Say,
 ) -> None:
     watch = None if until_idle is None else IdleWatch(until_idle)
     observer: Observer | None = None
@@ -218,7 +225,8 @@ def _work(
                     return
             except (KafkaError, NoBroker) as error:
                 # A broker that restarts is the roles' business; until it is back nothing is known.
-                say(f"cannot look at {names.stream} now: {type(error).__name__}: {error}")
+                if not outage.lasts():
+                    say(f"cannot look at {names.stream} now: {type(error).__name__}: {error}")
                 _close(observer)
                 observer = None
                 due = time.monotonic() + 2.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import sys
@@ -20,27 +19,7 @@ if TYPE_CHECKING:
 
 DEFAULT_HOME: Final = Path("~/.millstream")
 CONFIG_FILE: Final = "millstream.toml"
-_KAFKA_PREFIX: Final = "MILLSTREAM_KAFKA_"
-
-_OURS: Final = frozenset(
-    {
-        "allow_auto_create_topics",
-        "auto_offset_reset",
-        "enable_auto_commit",
-        "enable_idempotence",
-        "group_id",
-        "group_instance_id",
-        "isolation_level",
-        "key_deserializer",
-        "key_serializer",
-        "partition_assignment_strategy",
-        "partitioner",
-        "transactional_id",
-        "value_deserializer",
-        "value_serializer",
-    }
-)
-"""What exactly-once rests on; nobody's to set."""
+KAFKA_PREFIX: Final = "MILLSTREAM_KAFKA_"
 
 
 class SettingsError(Exception):
@@ -114,8 +93,9 @@ class Settings:
         NoBroker
             Where none is named and the embedded one is not running.
         SettingsError
-            Where an option is none of kafka-python's, or one that exactly-once rests on.
+            Where an option of the client's cannot be what it is; see `client_options`.
         """
+        from millstream.client_options import client_options
         from schemas.cluster import Cluster, NoBroker
 
         options = client_options(self.kafka)
@@ -148,7 +128,7 @@ class Settings:
         }
         if self.bootstrap is not None:
             given["MILLSTREAM_BOOTSTRAP"] = self.bootstrap
-        given |= {_KAFKA_PREFIX + name.upper(): _written(value) for name, value in self.kafka.items()}
+        given |= {KAFKA_PREFIX + name.upper(): _written(value) for name, value in self.kafka.items()}
         return given | registry_environment(self.registry)
 
 
@@ -183,56 +163,11 @@ def kafka_options(file: Mapping[str, Any], environ: Mapping[str, str] = os.envir
         raise SettingsError(f"[kafka] of {CONFIG_FILE} must be a table of the client's options")
     from_file = {name.replace("-", "_").lower(): value for name, value in table.items()}
     from_environment = {
-        name.removeprefix(_KAFKA_PREFIX).lower(): value
+        name.removeprefix(KAFKA_PREFIX).lower(): value
         for name, value in environ.items()
-        if name.startswith(_KAFKA_PREFIX)
+        if name.startswith(KAFKA_PREFIX)
     }
     return from_file | from_environment
-
-
-def client_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `given` as kafka-python takes it: strings become what the option's default is.
-
-    Raises
-    ------
-    SettingsError
-        See `Settings.cluster`.
-    """
-    if not given:
-        return {}
-    from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
-
-    known: dict[str, Any] = {}
-    for client in (KafkaAdminClient, KafkaProducer, KafkaConsumer):
-        known |= client.DEFAULT_CONFIG
-    return {name: _typed(name, value, known) for name, value in given.items()}
-
-
-def _typed(name: str, value: Any, known: Mapping[str, Any]) -> Any:
-    where = f"{_KAFKA_PREFIX}{name.upper()} (or {name} under [kafka] in {CONFIG_FILE})"
-    if name == "bootstrap_servers":
-        raise SettingsError(f"{where}: name the cluster with MILLSTREAM_BOOTSTRAP instead")
-    if name in _OURS:
-        raise SettingsError(f"{where}: exactly-once rests on it; leave it out")
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise SettingsError(f"{where} is no option of kafka-python{hint}")
-    if not isinstance(value, str):
-        return value
-    default = known[name]
-    try:
-        if isinstance(default, bool):
-            return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[value.lower()]
-        if isinstance(default, int) or (default is None and name.endswith(("_ms", "_bytes"))):
-            return int(value)
-        if isinstance(default, float):
-            return float(value)
-    except (ValueError, KeyError):
-        # The value itself stays unsaid: under a wrong name it could be a secret.
-        kind = type(default).__name__ if default is not None else "int"
-        raise SettingsError(f"{where} must be of type {kind}") from None
-    return value
 
 
 def _written(value: Any) -> str:

@@ -22,6 +22,8 @@ LONGEST_WAIT_S: Final = 10.0
 RAN_WELL_S: Final = 15.0
 _TERM_S: Final = 10.0
 _READY: Final = "ready: "  # how a role says that it has its partitions
+_FOLLOWING: Final = "following "  # how its thread that reads decisions says that it cannot
+_AGAIN: Final = 75
 _ORDER: Final = ("predictor", "intake", "joiner", "learner")
 _PARENT: Final = "MILLSTREAM_SUPERVISOR"
 _PR_SET_PDEATHSIG: Final = 1
@@ -109,14 +111,21 @@ class Supervisor:
         Of the children.
     say
         Takes one line: a child's, prefixed with its name, or ours. Called from several threads.
+    away
+        Tells whether what all of them need is away, and has said so: then it is not said of each that ends for it.
     """
 
     def __init__(
-        self, children: Sequence[Child], environment: Mapping[str, str], say: Callable[[str], None] = print
+        self,
+        children: Sequence[Child],
+        environment: Mapping[str, str],
+        say: Callable[[str], None] = print,
+        away: Callable[[], bool] = lambda: False,
     ) -> None:
         self._running = [_Running(child) for child in children]
         self._environment = {**environment, _PARENT: str(os.getpid()), "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
         self._say = say
+        self._away = away
         self._width = max((len(child.name) for child in children), default=0)
         self.restarts = 0
 
@@ -194,7 +203,8 @@ class Supervisor:
                 line = raw.decode(errors="replace").rstrip()
                 each.tail.append(line)
                 each.ready = each.ready or (line.startswith(_READY) and each.process is process)
-                self._say(f"{each.child.name:<{self._width}} | {line}")
+                if not (line.startswith((f"{each.child.role}: ", _FOLLOWING)) and self._away()):
+                    self._say(f"{each.child.name:<{self._width}} | {line}")
 
     def _drain(self, each: _Running) -> None:
         """Wait until what it had printed has been read; a grandchild that holds the pipe is not waited for."""
@@ -212,7 +222,8 @@ class Supervisor:
         each.last_wait = step.after
         each.due = now + step.after
         self.restarts += 1
-        self._say(f"{each.child.name} {ended(code)}; starting it again in {step.after:g} s")
+        if code != _AGAIN or not self._away():
+            self._say(f"{each.child.name} {ended(code)}; starting it again in {step.after:g} s")
 
 
 def _signal(process: subprocess.Popen[bytes] | None, number: signal.Signals) -> None:

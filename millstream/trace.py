@@ -13,11 +13,20 @@ from kafka.consumer.fetcher import ConsumerRecord
 from consumers.checkpoints import MODEL_FILE
 from consumers.river_model import Answer, wire_value, wrap
 from millstream import readers
+from millstream.learned import WHY, History
 from millstream.roles import definition_of
-from model_store import Manifest, ModelStore, NotFound, Refused, StoreError, VersionId
-from model_store.offsets import Offsets
+from model_store import ModelStore, NotFound, Refused, VersionId
 from schemas.codec import CodecError
-from schemas.events import Example, Outcome, Prediction, read_event, read_example, read_label, read_prediction
+from schemas.events import (
+    Example,
+    Outcome,
+    Prediction,
+    read_dead_letter,
+    read_event,
+    read_example,
+    read_label,
+    read_prediction,
+)
 from schemas.mapping import EventMapping
 from schemas.message import Unmapped
 from schemas.reading import decoder
@@ -32,6 +41,7 @@ if TYPE_CHECKING:
     from schemas.topics import Names
 
 Row = dict[str, Any]
+_WITH_LETTER = ("refused", "broke the model")
 
 
 class NoSuchEvent(Exception):  # noqa: N818
@@ -46,6 +56,8 @@ class Trace:
     ----------
     learned
         The first version that has learned it.
+    not_learned
+        By epoch that has read it and did not learn it: the first version there is, and why.
     again
         The answer computed anew by the version that gave it from the features that it got: `equal` tells
         whether all of it is the same to the last bit; where it could not be computed, `why` not.
@@ -57,6 +69,7 @@ class Trace:
     labels: list[Row] = field(default_factory=list)
     examples: list[Row] = field(default_factory=list)
     learned: Row | None = None
+    not_learned: list[Row] = field(default_factory=list)
     again: Row | None = None
 
 
@@ -86,17 +99,21 @@ def trace(
                 first, since = prediction, record.timestamp
         for record, label in search.find("labels", lambda data: read_label(data, default_time=0), lambda e: e.event_id):
             found.labels.append({**_place(record), "value": label.value, "kind": label.kind, "source": label.source})
+        records: list[ConsumerRecord] = []
         for record, example in search.find("examples", read_example, lambda each: each.event.event_id, since):
             found.examples.append(_example(record, example))
+            records.append(record)
         if first is not None:
             found.features = _sent(consumer, first.outcome, loaded.stream.features_source, registry)
+        if records:
+            topic_id = cluster.topic_info(records[0].topic)[records[0].topic].id
+            history = History(store, names.stream, topic_id, definition_of(loaded).allowed)
+            _tell_fates(found, search, history, records)
     if not (found.predictions or found.labels or found.examples):
         raise NoSuchEvent(
             f"no event {event_id!r} on {names.whole}, {names.topic('labels')} or "
             f"{names.topic('examples')}: `millstream predictions` shows the ids, and what retention took is gone"
         )
-    if found.examples:
-        found.learned = _learned(store, cluster, names, found.examples[0]["offset"])
     if first is not None:
         found.again = _again(loaded, store, first)
     return found
@@ -119,6 +136,22 @@ class _Search:
                 continue
             if id_of(value) == self._event_id:
                 yield record, value
+
+    def reason(self, record: ConsumerRecord) -> str | None:
+        """Return what the learner's dead letter says of an example, if it is still there."""
+        place = record.topic, record.partition, record.offset
+        topic = self._names.topic("dead-letters")
+        for each in readers.holding(self._consumer, topic, lambda _: 0, self._needle, record.timestamp):
+            try:
+                letter = read_dead_letter(each.value)
+            except CodecError:
+                continue
+            # A topic that was made again has had other records at the same places.
+            if (letter.topic, letter.partition, letter.offset) == place and record.value.startswith(
+                letter.value or b""
+            ):
+                return letter.reason
+        return None
 
     def _partition(self, count: int) -> int:
         return partition_of(self._event_id, count)
@@ -170,21 +203,25 @@ def _sent(consumer: KafkaConsumer, outcome: Outcome, source: Source | None, regi
     return None
 
 
-def _learned(store: ModelStore, cluster: Cluster, names: Names, offset: int) -> Row | None:
-    """Return the first version that knows the log beyond `offset`, and did not skip what is there."""
-    topic = names.topic("examples")
-    topic_id = cluster.topic_info(topic)[topic].id
-    first: Manifest | None = None
-    for version in store.versions(names.stream):
-        try:
-            manifest = store.manifest(version)
-            learned_from_it = store.is_log(manifest, topic_id)
-        except StoreError:
-            continue
-        knows = learned_from_it and manifest.offset > offset and offset not in Offsets(manifest.skipped)
-        if knows and (first is None or manifest.created_at_ms < first.created_at_ms):
-            first = manifest
-    return None if first is None else {"version": str(first.version), "made": first.created_at_ms}
+def _tell_fates(found: Trace, search: _Search, history: History, records: list[ConsumerRecord]) -> None:
+    """Note which version learned the example first, and which epochs did not, and why."""
+    fates = history.fates(records)
+    learned = [each.version for each in fates if each.how == "learned"]
+    if learned:
+        first = min(learned, key=lambda each: each.created_at_ms)
+        found.learned = {"version": str(first.version), "made": first.created_at_ms}
+    not_learned = [each for each in fates if each.how != "learned"]
+    reason = search.reason(records[0]) if any(each.how in _WITH_LETTER for each in not_learned) else None
+    for each in not_learned:
+        found.not_learned.append(
+            {
+                "epoch": each.version.version.epoch,
+                "version": str(each.version.version),
+                "made": each.version.created_at_ms,
+                "how": each.how,
+                "why": (reason if each.how in _WITH_LETTER else None) or WHY[each.how],
+            }
+        )
 
 
 def _again(loaded: LoadedStream, store: ModelStore, said: Prediction) -> Row:

@@ -1,6 +1,6 @@
 """Where a model version lives: signed manifests, data objects, restricted loading, retention."""
 
-from model_store.address import below, folder_of, is_object_store, open_backend
+from model_store.address import below, folder_of, forget_model, is_object_store, open_backend
 from model_store.backends import Backend, FolderBackend, MemoryBackend
 from model_store.blobs import Blob
 from model_store.errors import (
@@ -64,6 +64,7 @@ __all__ = [
     "dumps",
     "dumps_estimator",
     "folder_of",
+    "forget_model",
     "globals_in",
     "is_object_store",
     "libraries",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from model_store.backends import Backend, FolderBackend
 from model_store.errors import StoreError
 from model_store.object_store import SCHEMES, ObjectBackend, checked_url
+from model_store.versions import check_model
 
 
 def is_object_store(address: str | Path) -> bool:
@@ -66,3 +68,13 @@ def folder_of(address: str) -> Path:
 def _shown(address: str) -> str:
     parts = urlsplit(address)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def forget_model(address: str | Path, model: str) -> None:
+    """Delete a model's versions, and all else that a store has of it. StoreError, StoreUnavailable."""
+    check_model(model)
+    backend = open_backend(address)
+    for name in backend.names(model):
+        backend.delete(name)
+    if not is_object_store(address):
+        shutil.rmtree(folder_of(str(address)) / model, ignore_errors=True)  # and the folders, empty now

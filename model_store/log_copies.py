@@ -12,7 +12,7 @@ from typing import Annotated, Final
 import msgspec
 
 from model_store.backends import Backend
-from model_store.errors import AlreadyExists, BadSignature, Damaged, InvalidName, NotFound
+from model_store.errors import AlreadyExists, BadSignature, Damaged, InvalidName, NotFound, Refused, RevokedKey
 from model_store.manifest import seal, unseal
 from model_store.signing import Signer, Trust
 
@@ -40,21 +40,39 @@ class LogCopies:
         self._trust = trust
 
     def note(self, copy: LogCopy, signer: Signer) -> None:
-        """Write that a topic is a copy of another; what was said of it before stays."""
+        """Write that a topic is a copy of another; what was said of it before stays, but for what counts no more."""
         body = msgspec.json.encode(copy, order="sorted")
         sealed = seal(body, signer.key_id, signer.sign(_signed_bytes(body, signer.key_id)))
+        name = _place(copy.model, copy.copy)
         with contextlib.suppress(AlreadyExists):
-            self._backend.put_new(_place(copy.model, copy.copy), sealed)
+            self._backend.put_new(name, sealed)
+            return
+        if self._is_revoked(name):
+            self._backend.delete(name)
+            self._backend.put_new(name, sealed)
+
+    def _is_revoked(self, name: str) -> bool:
+        """Tell whether what stands there was signed by a key that is revoked since."""
+        try:
+            self._body(name)
+        except RevokedKey:
+            return True
+        except (Refused, NotFound):
+            return False  # whoever reads it is told
+        return False
+
+    def _body(self, name: str) -> bytes:
+        """Return what is said there. NotFound, InvalidName, Refused."""
+        body, key_id, signature = unseal(self._backend.get(name, _MOST_BYTES))
+        self._trust.verify(key_id, signature, _signed_bytes(body, key_id))
+        return body
 
     def get(self, model: str, topic_id: str) -> LogCopy | None:
-        """Return what a topic is a copy of; `None` where it is none. Refused."""
+        """Return what a topic is a copy of; `None` where it is none, or only a revoked key has said so. Refused."""
         try:
-            data = self._backend.get(_place(model, topic_id), _MOST_BYTES)
-        except (NotFound, InvalidName):
+            copy = _read(self._body(_place(model, topic_id)))
+        except (NotFound, InvalidName, RevokedKey):
             return None
-        body, key_id, signature = unseal(data)
-        self._trust.verify(key_id, signature, _signed_bytes(body, key_id))
-        copy = _read(body)
         if (copy.model, copy.copy) != (model, topic_id):
             raise BadSignature(f"what stands for log {topic_id} was signed for another")
         return copy

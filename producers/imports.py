@@ -7,6 +7,7 @@ import json
 import math
 import threading
 import time
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -74,6 +75,7 @@ class ImportReport:
 
     `imported` and `refused` are this run's; `already` is how many rows earlier runs had dealt with, and
     `lane_examples` and `lane_refused` count all runs. `first_refused` names file, line and reason.
+    `repeated_ids` is how many of the rows read so far have the id of a row before them.
     """
 
     lane: str
@@ -85,6 +87,7 @@ class ImportReport:
     lane_refused: int
     interrupted: bool
     seconds: float
+    repeated_ids: int = 0
 
 
 def lane_name(source: Source) -> str:
@@ -163,6 +166,7 @@ class _Import:
         self._total = source.count()
         self._first_refused: list[str] = []
         self._before = Reached()
+        self._ids = _Ids()
         self._log = ImportLog(cluster, names, self._lane, limits)
 
     def run(self) -> ImportReport:
@@ -185,6 +189,7 @@ class _Import:
             lane_refused=reached.refused,
             interrupted=self._stop.is_set(),
             seconds=time.monotonic() - self._started,
+            repeated_ids=self._ids.repeated(),
         )
 
     def _write_from(self, reached: Reached) -> Reached:
@@ -193,6 +198,8 @@ class _Import:
         size = 0
         rows, sequence, refused = reached.rows, reached.sequence, reached.refused
         for number, row in self._numbered():
+            if isinstance(row, SourceRow):
+                self._ids.add(row.event_id)
             if number <= reached.rows:
                 continue
             try:
@@ -300,6 +307,22 @@ class _Import:
                 scanned=scanned,
             )
         )
+
+
+class _Ids:
+    """Counts ids that come again, in 8 bytes each."""
+
+    def __init__(self) -> None:
+        self._hashes = array("q")
+
+    def add(self, event_id: str) -> None:
+        self._hashes.append(hash(event_id))
+
+    def repeated(self) -> int:
+        """Return how many were there before."""
+        import numpy as np
+
+        return len(self._hashes) - len(np.unique(np.array(self._hashes)))
 
 
 def _size(example: Example) -> int:

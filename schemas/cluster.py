@@ -18,6 +18,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError, TopicAuthorizationFailedError
 
 from schemas.handshake import explain
+from schemas.token_provider import TokenError, TokenProvider
 
 _EVERY_CLIENT: Final[Mapping[str, Any]] = MappingProxyType(
     {
@@ -146,8 +147,18 @@ class Cluster:
                 )
             time.sleep(0.1)
 
+    def _require_token(self) -> None:
+        """Insist on a token where the cluster asks for one: the client would try for long, and not say why."""
+        provider = self.options.get("sasl_oauth_token_provider")
+        if isinstance(provider, TokenProvider):
+            try:
+                provider.token()
+            except TokenError as error:
+                raise NoBroker(f"no Kafka client for {self.bootstrap}: {error}") from error
+
     def _make(self, kind: Any, settings: dict[str, Any]) -> Any:
         self.require()
+        self._require_token()
         # An option is for those clients that know it: compression is the producer's, security is everybody's.
         given = {name: value for name, value in self.options.items() if name in kind.DEFAULT_CONFIG}
         settings = {**settings, **given, "bootstrap_servers": self.bootstrap.split(",")}

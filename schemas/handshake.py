@@ -7,27 +7,36 @@ import ssl
 from collections.abc import Mapping
 from typing import Any, Final
 
+from schemas.token_provider import TokenError, TokenProvider
+
 _SECONDS: Final = 5.0
 _WITH_TLS: Final = ("SSL", "SASL_SSL")
 
 
 def explain(bootstrap: str, options: Mapping[str, Any]) -> str:
     """Return what is most likely wrong, in a clause; nothing of what is secret is in it."""
+    provider = options.get("sasl_oauth_token_provider")
+    if isinstance(provider, TokenProvider):
+        try:
+            provider.token()
+        except TokenError as error:
+            return str(error)
     protocol = str(options.get("security_protocol") or "PLAINTEXT")
     address = _address(bootstrap)
+    look = _ASK_PROVIDER if options.get("sasl_mechanism") == "OAUTHBEARER" else _LOOK_AT_USER
     if protocol in _WITH_TLS:
-        return _with_tls(address, options) or _AFTER[protocol]
+        ended = look if protocol == "SASL_SSL" else _LOOK_AT_CERTIFICATE
+        return _with_tls(address, options) or f"TLS works, and then the broker ends it: {ended}"
     if _speaks_tls(address):
         return "it speaks TLS: set security_protocol to SSL or SASL_SSL"
     if protocol.startswith("SASL"):
-        return "the broker ends the connection: look at user, password and sasl_mechanism"
+        return f"the broker ends the connection: {look}"
     return "what listens there does not answer as a Kafka without TLS and passwords does"
 
 
-_AFTER: Final = {
-    "SASL_SSL": "TLS works, and then the broker ends it: look at user, password and sasl_mechanism",
-    "SSL": "TLS works, and then the broker ends it: it may ask for a certificate, ssl_certfile and ssl_keyfile",
-}
+_LOOK_AT_USER: Final = "look at user, password and sasl_mechanism"
+_ASK_PROVIDER: Final = "look at the token that sasl_oauth_token_provider gives, and at sasl_mechanism"
+_LOOK_AT_CERTIFICATE: Final = "it may ask for a certificate, ssl_certfile and ssl_keyfile"
 
 
 def _with_tls(address: tuple[str, int], options: Mapping[str, Any]) -> str | None:

@@ -19,7 +19,6 @@ from millstream.cli import (
     broker,
     keys,
     models,
-    moving,
     preview,
     publish,
     read,
@@ -31,6 +30,7 @@ from millstream.cli import (
     streams,
     topics,
     trace,
+    version_files,
     versions,
 )
 from millstream.settings import SettingsError, read_config
@@ -79,7 +79,7 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
         broker,
     ):
         part.register(app)
-    _ = versions, rebuild, moving, acls  # add themselves to `models` and `topics`
+    _ = versions, rebuild, version_files, acls  # add themselves to `models` and `topics`
     return app
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import cyclopts
 from cyclopts import Parameter
 
 from millstream.cli.common import HERE, Json, StreamName, UsageError, Where, cell, filling_in, print_fields, print_json
 from millstream.cli.progress import Bar
+
+if TYPE_CHECKING:
+    from producers.imports import ImportReport
 
 SourceName = Annotated[
     str,
@@ -112,6 +116,9 @@ def import_(
         with filling_in(stream):
             report = import_rows(cluster, names, rows, options, progress=show)
     _finish(report, json, "imported")
+    if not json:
+        for line in _told(report, file):
+            print(line)
     return 130 if report.interrupted else 0
 
 
@@ -152,6 +159,17 @@ def label(
         print(f"{event_id} is labelled {cell(parsed)} (on {names.topic('labels')}, partition {partition})")
         if not correction:
             print("where it has a label already, that one stays: --correction replaces it")
+
+
+def _told(report: ImportReport, file: str) -> Iterator[str]:
+    """Yield what is to be known of an import that its numbers do not say by themselves."""
+    if report.already and not report.imported and not report.interrupted:
+        yield f"nothing new: all {report.already:,} rows of {file} were imported before, and are not learned again"
+    if report.repeated_ids:
+        yield (
+            f"warning: {report.repeated_ids:,} rows of {file} have the id of a row before them; each is learned as an "
+            "example of its own: where that is not meant, take them out of the file, or name other columns as the id"
+        )
 
 
 def _finish(report: Any, as_json: bool, done: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import cyclopts
@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from millstream.cli.common import HERE, Json, StreamName, UsageError, Where, print_json, print_table
 
 if TYPE_CHECKING:
-    from millstream.admin import Outcome
+    from millstream.admin import Finding, Outcome
     from millstream.observe import Snapshot
     from millstream.settings import Settings
     from millstream.stream import Stream
@@ -110,8 +110,8 @@ def delete(
 
     Example: millstream topics delete phishing
     """
-    from millstream.anew import NotForgotten, forget, instances_here
     from millstream.cli.common import full_names
+    from millstream.forget import NotForgotten, forget, instances_here
     from millstream.observe import Observer
 
     settings = where.settings()
@@ -199,18 +199,14 @@ def _dry_run(settings: Settings, found: Stream, stream: str, *, fix: bool, as_js
             print_table(("would be created", "partitions", "settings"), rows)
         for each in changes:
             print(f"would set {each.topic}: {'='.join(each.change or ())}")
-        for each in left:
-            print(f"{each.severity}: {each.message}\n  fix: {each.fix.replace('create STREAM', f'create {stream}')}")
+        _print_findings(_named(left, stream))
         if not (rows or changes or left):
             print("nothing would be done: all topics are as they must be")
     return int(any(each.severity == "error" for each in left))
 
 
 def _show(outcome: Outcome, stream: str, as_json: bool) -> int:
-    findings = [
-        dataclasses.replace(each, fix=each.fix.replace("create STREAM", f"create {stream}"))
-        for each in outcome.findings
-    ]
+    findings = _named(outcome.findings, stream)
     wrong = any(each.severity == "error" for each in findings)
     if as_json:
         plain = dataclasses.asdict(dataclasses.replace(outcome, findings=tuple(findings)))
@@ -231,11 +227,26 @@ def _show(outcome: Outcome, stream: str, as_json: bool) -> int:
     print_table(("topic", "partitions", "policy", "time", "kept", ""), rows)
     for line in outcome.altered:
         print(f"set {line}")
-    for each in findings:
-        print(f"{each.severity}: {each.message}\n  fix: {each.fix}")
+    _print_findings(findings)
     if not findings:
         print("all topics are as they must be")
     return int(wrong)
+
+
+def _named(findings: Iterable[Finding], stream: str) -> list[Finding]:
+    """Return findings whose fixes name the stream as the user did."""
+    return [dataclasses.replace(each, fix=each.fix.replace("create STREAM", f"create {stream}")) for each in findings]
+
+
+def _print_findings(findings: Iterable[Finding]) -> None:
+    from millstream.admin import by_fix
+
+    for fix, alike in by_fix(findings).items():
+        for each in alike:
+            print(f"{each.severity}: {each.message}")
+            if each.by_hand:
+                print(f"  by hand: {each.by_hand}")
+        print(f"  fix: {fix}" if len(alike) == 1 else f"  fix for these {len(alike)}: {fix}")
 
 
 def _kept(config: Mapping[str, str]) -> str:

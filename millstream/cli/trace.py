@@ -61,10 +61,16 @@ def _rows(found: Any) -> Iterator[tuple[object, ...]]:
         yield "example", at(each["timestamp"]), _where(each), what
     if found.learned is not None:
         yield "learned", at(found.learned["made"]), "model store", f"first by version {found.learned['version']}"
+    for each in found.not_learned:
+        yield "not learned", at(each["made"]), "model store", f"in epoch {each['epoch']}: {_reason(each)}"
     if found.again is not None:
         told = {True: "equal to the last bit", False: "NOT EQUAL", None: "not computed"}[found.again["equal"]]
         why = f": {found.again['why']}" if found.again.get("why") else ""
         yield "computed again", None, found.again.get("version"), told + why
+
+
+def _reason(row: dict[str, Any]) -> str:
+    return row["why"] if row["how"] == "left out" else f"{row['how']}: {row['why']}"
 
 
 def _where(place: dict[str, Any]) -> str:

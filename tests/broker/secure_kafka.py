@@ -1,4 +1,4 @@
-"""A Kafka of its own with TLS, SASL/SCRAM, mutual TLS and access control."""
+"""A Kafka of its own with TLS, SASL/SCRAM, SASL/OAUTHBEARER, mutual TLS and access control."""
 
 from __future__ import annotations
 
@@ -36,11 +36,12 @@ _OPERATIONS = {"DescribeConfigs": "DESCRIBE_CONFIGS", "AlterConfigs": "ALTER_CON
 
 @dataclass(frozen=True)
 class SecureKafka:
-    """Where it is reached: without anything (as a super user), by SCRAM over TLS, and by mutual TLS."""
+    """Where it is reached: without anything (as a super user), by password or token over TLS, by mutual TLS."""
 
     plain: str
     scram: str
     mutual: str
+    token: str
     folder: Path
 
     def by_password(self, user: str) -> dict[str, str]:
@@ -60,6 +61,15 @@ class SecureKafka:
             "ssl_cafile": str(self.folder / "ca.pem"),
             "ssl_certfile": str(self.folder / f"{user}.pem"),
             "ssl_keyfile": str(self.folder / f"{user}.pem"),
+        }
+
+    def by_token(self, provider: str) -> dict[str, str]:
+        """Return the client's options for whoever the provider's tokens say."""
+        return {
+            "security_protocol": "SASL_SSL",
+            "sasl_mechanism": "OAUTHBEARER",
+            "sasl_oauth_token_provider": provider,
+            "ssl_cafile": str(self.folder / "ca.pem"),
         }
 
     def add(self, *users: str) -> None:
@@ -94,9 +104,9 @@ def _acl(user: str, right: Right) -> ACL:
 @contextmanager
 def secure_kafka(folder: Path) -> Iterator[SecureKafka]:
     """Start one; it ends with the block."""
-    plain, scram, mutual, controller = (free_port() for _ in range(4))
+    plain, scram, mutual, token, controller = (free_port() for _ in range(5))
     _authority(folder)
-    kafka = SecureKafka(*(f"127.0.0.1:{port}" for port in (plain, scram, mutual)), folder)
+    kafka = SecureKafka(*(f"127.0.0.1:{port}" for port in (plain, scram, mutual, token)), folder)
     kafka.certify("server")
     broker = EmbeddedBroker(folder / "broker", port=plain, properties=_properties(kafka, controller))
     try:
@@ -107,13 +117,21 @@ def secure_kafka(folder: Path) -> Iterator[SecureKafka]:
 
 
 def _properties(kafka: SecureKafka, controller: int) -> dict[str, str]:
-    listeners = f"PLAINTEXT://{kafka.plain},SCRAM://{kafka.scram},MUTUAL://{kafka.mutual}"
+    listeners = f"PLAINTEXT://{kafka.plain},SCRAM://{kafka.scram},MUTUAL://{kafka.mutual},TOKEN://{kafka.token}"
     return {
         "listeners": f"{listeners},CONTROLLER://127.0.0.1:{controller}",
         "advertised.listeners": listeners,
         "controller.quorum.voters": f"1@127.0.0.1:{controller}",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SCRAM:SASL_SSL,MUTUAL:SSL",
-        "sasl.enabled.mechanisms": "SCRAM-SHA-512",
+        "listener.security.protocol.map": (
+            "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SCRAM:SASL_SSL,MUTUAL:SSL,TOKEN:SASL_SSL"
+        ),
+        "listener.name.scram.sasl.enabled.mechanisms": "SCRAM-SHA-512",
+        "listener.name.token.sasl.enabled.mechanisms": "OAUTHBEARER",
+        # Kafka's own check of tokens that nobody has signed: who they are for, and until when.
+        "listener.name.token.oauthbearer.sasl.jaas.config": (
+            "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required "
+            'unsecuredLoginStringClaim_sub="broker";'
+        ),
         "listener.name.scram.scram-sha-512.sasl.jaas.config": (
             "org.apache.kafka.common.security.scram.ScramLoginModule required;"
         ),

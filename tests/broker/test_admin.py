@@ -79,7 +79,7 @@ def test_wrong_settings_are_named_and_mended(
     findings = [each for each in admin.create(cluster, names, partitions=1, label_wait_ms=0).findings if each.change]
     mine = [each for each in findings if each.change is not None and each.change[0] == key]
     assert [(each.topic, each.severity) for each in mine] == [(names.topic(kind), severity)]
-    assert f"--entity-name {names.topic(kind)} --add-config {key}=" in mine[0].fix
+    assert f"--entity-name {names.topic(kind)} --add-config {key}=" in mine[0].by_hand
     assert admin.create(cluster, names, partitions=1, label_wait_ms=0, fix=True).findings == ()
 
 

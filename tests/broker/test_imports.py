@@ -122,6 +122,16 @@ def test_a_second_import_of_the_same_file_imports_nothing(cluster: Cluster, name
     assert_whole(examples(cluster, names), source, 100)
 
 
+def test_rows_with_the_id_of_another_are_imported_and_counted(cluster: Cluster, names: Names, tmp_path: Path) -> None:
+    path = tmp_path / "twice.csv"
+    path.write_text("id,x,label\n" + "".join(f"e{n % 7},{n},{n % 2}\n" for n in range(10)))
+    spec = SourceSpec(label="label", id="id", target=Target(task="binary"))
+    report = import_rows(cluster, names, open_source(path, spec), ImportOptions(transaction_rows=4))
+    assert (report.imported, report.repeated_ids) == (10, 3)
+    again = import_rows(cluster, names, open_source(path, spec))
+    assert (again.imported, again.already, again.repeated_ids) == (0, 10, 3)
+
+
 def test_the_lane_is_the_content_and_the_named_columns(tmp_path: Path) -> None:
     one = lane_name(history(tmp_path, 10))
     assert lane_name(history(tmp_path, 10)) == one

@@ -63,6 +63,7 @@ class Others:
         self.file = folder / "taken_in.py"
         self.file.write_text(FILE.format(chargebacks=self.chargebacks, reviews=self.reviews))
         self.producer = self.cluster.producer(linger_ms=5)
+        self.observer = Observer(self.cluster, self.names)
 
     def send(self, first: int, last: int) -> None:
         """Send a message of each event's by the system, and of every third by a person; keyed by neither."""
@@ -95,9 +96,13 @@ class Others:
         with running(self.cluster, settings, self.intake(instance)) as run:
             yield run
 
-    def look(self, names: Names | None = None) -> Snapshot:
-        with Observer(self.cluster, names or self.names) as observer:
-            return observer.look()
+    def look(self) -> Snapshot:
+        return self.observer.look()
+
+    def begun(self) -> bool:
+        """Whether an intake has put any labels on the stream's topic."""
+        now = self.look()
+        return any(end > now.begins[place] for place, end in now.ends.items() if place[0] == "labels")
 
     def labels(self) -> Counter[tuple[str, str, str, Any]]:
         """Return the labels on the stream's own topic, each on the partition of its event."""
@@ -128,6 +133,7 @@ def expected(count: int) -> Counter[tuple[str, str, str, Any]]:
 def others(bootstrap: str, prefix: str, tmp_path: Path) -> Iterator[Others]:
     made = Others(bootstrap, prefix, tmp_path)
     yield made
+    made.observer.close()
     made.producer.close()
 
 
@@ -155,11 +161,14 @@ def test_what_became_of_messages_is_seen_by_file_and_by_mere_name(others: Others
         assert others.look().members["intake"] == 1
     by_name = recalled(others.cluster, Names("taken-in", others.prefix))
     assert sorted(by_name.labels_from) == sorted(others.names.labels_from)
-    for names in (others.names, by_name):
-        assert taken_in(others.look(names)) == {
+    with Observer(others.cluster, by_name) as observer:
+        seen = [taken_in(others.look()), taken_in(observer.look())]
+    assert seen == 2 * [
+        {
             others.chargebacks: {"mapped": 60, "skipped": 0, "refused": 0, "lag": 0},
             others.reviews: {"mapped": 10, "skipped": 10, "refused": 1, "lag": 0},
         }
+    ]
 
 
 def command(others: Others, *words: str) -> subprocess.Popen[str]:
@@ -177,7 +186,7 @@ def command(others: Others, *words: str) -> subprocess.Popen[str]:
 def test_a_process_that_is_killed_goes_on_without_a_repeat_and_without_a_hole(others: Others) -> None:
     others.send(0, 12_000)
     with command(others, "intake", str(others.file), "--instance", "0") as process:
-        until(lambda: others.labels() or process.poll() is not None, "some labels", 30)
+        until(lambda: others.begun() or process.poll() is not None, "some labels", 30)
         process.kill()
         said, _ = process.communicate(timeout=30)
     assert process.returncode == -signal.SIGKILL, said

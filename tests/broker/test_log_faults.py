@@ -115,3 +115,22 @@ def test_records_deleted_under_a_role_that_is_held_stop_it_when_it_goes_on(roles
     assert isinstance(failure, LogRefused), failure
     assert {fault.gone for fault in failure.faults} <= {30}
     assert roles.done(role) == (["20"] if role == "learner" else ids(0, 20))
+
+
+def test_a_predictor_whose_places_kafka_has_forgotten_does_not_answer_everything_again(roles: LogRoles) -> None:
+    """As after a week without members: the topic and the disk are still there."""
+    roles.feed("predictor", 0, 20)
+    roles.work_off("predictor")
+    with roles.cluster.admin() as client:
+        client.delete_groups([roles.names.group("predictor")])
+    roles.feed("predictor", 20, 30)
+
+    [fault] = roles.refusal("predictor").faults
+    assert (fault.state, fault.place) == ("forgotten", 20)
+    assert roles.done("predictor") == ids(0, 20)
+
+    roles.work_off("predictor", go_on=True)
+    assert roles.done("predictor") == ids(0, 30)
+    roles.feed("predictor", 30, 40)
+    roles.work_off("predictor")
+    assert roles.done("predictor") == ids(0, 40)

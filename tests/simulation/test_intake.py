@@ -183,6 +183,18 @@ def test_a_topic_that_was_made_again_stops_it_until_it_is_told_to_go_on() -> Non
     assert sorted(each.event_id for each in labels(log)) == ["a", "bFalse", "bTrue"]
 
 
+def test_places_that_kafka_has_forgotten_stop_it_and_it_goes_on_where_it_was() -> None:
+    log, memory = make_log(), TopicMemory()
+    send(log, "chargebacks", {"ref": "a", "status": "ok"})
+    take_in(log, memory=memory)
+    log.places.clear()
+    send(log, "chargebacks", {"ref": "b", "status": "ok"})
+    with pytest.raises(LogRefused, match="everything would be taken in once more"):
+        take_in(log, memory=memory)
+    take_in(log, memory=memory, go_on=True)
+    assert sorted(each.event_id for each in labels(log)) == ["a", "b"]
+
+
 def test_what_was_gone_before_it_was_read_stops_it() -> None:
     log = make_log()
     log.places[GROUP, Partition("reviews", 0)] = Place(5, "")

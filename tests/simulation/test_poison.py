@@ -7,6 +7,7 @@ import itertools
 import math
 import os
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from river import base, linear_model, metrics, naive_bayes, neighbors, optim, preprocessing, tree
 from simulation.log import LoggedRecord, MemoryLog, SimulatedLoop
 
-from consumers import influence
+from consumers import influence, shield
 from consumers.checkpoints import Checkpoints, Definition, Pace
 from consumers.failures import Refused
 from consumers.feed import PauseSwitch
@@ -26,7 +27,7 @@ from consumers.learner import Learner, LearnerSettings
 from consumers.learning import LearningRules
 from consumers.processor import Output
 from consumers.verify import verify
-from model_store import Manifest, MemoryBackend, ModelStore, Retention, Signer, Trust
+from model_store import Manifest, MemoryBackend, ModelStore, Retention, Signer, StoreUnavailable, Trust
 from model_store.offsets import Offsets
 from schemas.contract import Contract
 from schemas.events import DeadLetter, Event, Example, Joined, Label, Lane, read_alert, read_dead_letter
@@ -289,6 +290,43 @@ def test_what_breaks_a_model_in_silence_is_found_among_hundreds_and_nothing_else
     poisoned = learn(Case("regression", Fragile, metrics.MAE), rows)
     assert [offset for offset in range(1000) if offset in Offsets(poisoned.newest.skipped)] == broken
     assert sorted(letter.offset for letter in poisoned.letters) == broken
+    assert_verified(poisoned)
+
+
+def test_more_refused_in_a_row_than_is_kept_leaves_a_way_back_for_the_poison_behind_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No version can be written while nothing is learned: its name would be that of the one before."""
+    case = CASES["logistic regression"]
+    monkeypatch.setattr(shield, "_MOST_KEPT_BYTES", 60_000)
+    poisoned = learn(case, stream(case, *["inf"] * 900, "1e12"))
+    assert poisoned.newest.skipped == [BEFORE + 900]
+    assert Counter(letter.code for letter in poisoned.letters) == {"infinite": 900, "model": 1}
+    assert_as_without("logistic regression", poisoned)
+    assert_verified(poisoned)
+
+
+def test_a_store_that_takes_no_version_for_long_does_not_take_the_way_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = CASES["logistic regression"]
+    monkeypatch.setattr(shield, "_MOST_KEPT_BYTES", 60_000)
+    put, stop, puts = MemoryBackend.put_new, Learner.stopping, [0]
+
+    def put_new(backend: MemoryBackend, name: str, data: bytes) -> None:
+        puts[0] += 1
+        if puts[0] > 3:  # there is version 0
+            raise StoreUnavailable("away")
+        put(backend, name, data)
+
+    def stopping(learner: Learner) -> list[Output]:
+        monkeypatch.setattr(MemoryBackend, "put_new", put)
+        return stop(learner)
+
+    monkeypatch.setattr(MemoryBackend, "put_new", put_new)
+    monkeypatch.setattr(Learner, "stopping", stopping)
+    poisoned = learn(case, stream(case, "1e12"))
+    assert puts[0] > 3, "the store was never asked"
+    assert poisoned.newest.skipped == [BEFORE]
+    assert poisoned.newest.examples == BEFORE + AFTER
     assert_verified(poisoned)
 
 

@@ -42,6 +42,7 @@ from schemas.topics import Names
 NAMES = Names("sim")
 EXAMPLES, MODELS = NAMES.topic("examples"), NAMES.topic("models")
 GROUP = NAMES.group("learner")
+BESIDE = ("dead-letters", "alerts")
 COUNT = 120
 Change = Callable[[Example], Example]
 
@@ -71,7 +72,9 @@ def example(
 class Shop:
     """A log, a store, a learner over both, and what makes versions anew."""
 
-    log: MemoryLog = field(default_factory=lambda: MemoryLog({EXAMPLES: 1, MODELS: 1, NAMES.topic("dead-letters"): 1}))
+    log: MemoryLog = field(
+        default_factory=lambda: MemoryLog({EXAMPLES: 1, MODELS: 1, **dict.fromkeys(map(NAMES.topic, BESIDE), 1)})
+    )
     backend: MemoryBackend = field(default_factory=MemoryBackend)
     signer: Signer = field(default_factory=lambda: Signer(Ed25519PrivateKey.generate()))
     known: Known = field(default_factory=Known)

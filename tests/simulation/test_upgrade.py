@@ -15,7 +15,7 @@ from consumers.feed import PauseSwitch
 from consumers.learner import Learner, LearnerSettings
 from consumers.learning import Learning
 from consumers.processor import Output
-from consumers.upgrade import Replay, compare, lines
+from consumers.upgrade import Comparison, compare, lines
 from model_store import Manifest, MemoryBackend, ModelStore, Retention, Trust
 from model_store import store as store_module
 from schemas.events import Event, Example, Joined, Label, Lane, Outcome, read_example
@@ -146,5 +146,5 @@ def test_where_nothing_was_answered_only_what_was_scored_is_compared() -> None:
 
 
 def test_no_replay_compares_nothing() -> None:
-    assert Replay().until > 1 << 60
-    assert Replay().extra == {}
+    assert Comparison().until > 1 << 60
+    assert Comparison().extra == {}

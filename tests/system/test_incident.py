@@ -67,6 +67,7 @@ def test_labels_that_were_wrong_are_taken_out_and_nothing_worse_is_served_meanwh
         assert (made["version"], made["learned"], made["left_out"]) == (f"2/{BEFORE}", BEFORE, INVERTED - BEFORE)
         assert made["difference"]["serving"] == f"1/{BEFORE}"
         assert made["difference"]["equal"] == 1.0  # of the same examples, the same model
+        assert_traced(stream, predictions(stream))
         millstream(stream, "resume", "phishing")
         publish(stream, HELD_OUT, tmp_path / "after.csv")
         until_served(stream, f"1/{BEFORE}")
@@ -81,6 +82,14 @@ def test_labels_that_were_wrong_are_taken_out_and_nothing_worse_is_served_meanwh
     assert {f"1/{BEFORE}", newest} <= served
     assert not {version for version in served if version.startswith("1/")} - {f"1/{BEFORE}"}
     assert {version: accuracy(stream, version) >= good for version in served} == dict.fromkeys(served, True)
+
+
+def assert_traced(stream: Stream, answered: list[Any]) -> None:
+    """One whose label was inverted was learned once, and is not in what was made anew."""
+    last = max(answered, key=lambda each: each.outcome.predicted_at)
+    found = told(stream, "trace", "phishing", last.event.event_id)
+    assert found["learned"]["version"].startswith("1/")
+    assert [(each["epoch"], each["how"]) for each in found["not_learned"]] == [(2, "left out")]
 
 
 def after_the_rollback(stream: Stream, answered: int) -> list[Any]:

@@ -14,7 +14,7 @@ from consumers.checkpoints import Definition
 from consumers.feed import Known, VersionFeed
 from millstream.cli import app as cli
 from millstream.cli import keys as cli_keys
-from model_store import AlreadyExists, BadSignature, KeyProblem, ModelStore, RevokedKey, keyring, open_store
+from model_store import AlreadyExists, BadSignature, KeyProblem, LogCopy, ModelStore, RevokedKey, keyring, open_store
 from model_store.keyring import Revocation
 from model_store.signing import open_signer, open_trust
 from schemas.events import Published, Serving
@@ -278,3 +278,19 @@ def test_a_version_of_a_key_that_is_not_here_is_listed_as_that(home: Path, run: 
     code, _, errors = run("keys", "rotate")
     assert code == 1
     assert "rotate where the learner runs" in errors
+
+
+def test_what_a_revoked_key_said_of_a_log_counts_for_nothing_and_can_be_said_again(keys: Path, tmp_path: Path) -> None:
+    first = keyring.init(keys)
+    store = open_store(tmp_path / "models", keys, sign=True)
+    copy = LogCopy("m", "new-id", "topic", 0, 100, 1)
+    store.note_copy(copy)
+    keyring.rotate(keys)
+    keyring.revoke(keys, first, WHY)
+    store = open_store(tmp_path / "models", keys, sign=True)
+    assert store.log_copy("m", "new-id") is None
+    again = LogCopy("m", "new-id", "topic", 0, 90, 2)
+    store.note_copy(again)
+    assert store.log_copy("m", "new-id") == again
+    store.note_copy(copy)
+    assert store.log_copy("m", "new-id") == again, "of a trusted key, what was said first stays"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
+import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from river import (
     anomaly,
+    compose,
     datasets,
     evaluate,
     forest,
@@ -21,9 +23,11 @@ from river import (
     tree,
 )
 
+from consumers import influence
 from consumers.failures import Refused
 from consumers.lanes import Lanes
 from consumers.learning import Learning, LearningRules, Poison, Unfit
+from model_store import dumps
 from schemas.contract import Contract
 from schemas.events import Event, Example, Joined, Label, Lane, Outcome
 from schemas.target import Target, Task
@@ -260,3 +264,25 @@ def test_the_window_is_over_the_newest_examples_alone() -> None:
         learning.apply(example(number, features, value), number)
     told = learning.board.report()["progressive"]["last"]
     assert told == pytest.approx({type(metric).__name__: metric.get() for metric in last}, rel=1e-12)
+
+
+def test_a_level_that_changes_for_good_is_learned_without_a_look_at_every_number_of_the_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each value is far from what was before until the bounds have followed; pickling a model of many MB takes long."""
+    pickled = [0]
+
+    def count(model: Any) -> bytes:
+        pickled[0] += 1
+        return dumps(model)
+
+    monkeypatch.setattr(influence, "dumps", count)
+    model = compose.Select("x") | preprocessing.StandardScaler() | linear_model.LogisticRegression()
+    learning, rng = Learning(rules("binary", lambda: model)), random.Random(1)
+    for number in range(3000):
+        x, level = rng.gauss(0, 1), rng.gauss(0, 1) + (1e6 if number >= 1500 else 0)
+        learning.apply(example(number, {"x": x, "level": level}, x > 0), number)
+    assert learning.counts["outlier"] > 100
+    assert pickled[0] == 0
+    learning.apply(example(3000, {"x": 0.5, "level": 1e40}, True), 3000)
+    assert pickled[0] == 2, "what may have no double any more is looked for"

@@ -110,10 +110,45 @@ def test_lanes_of_a_log_that_is_read_again_pass_over_all_that_was_admitted_and_t
         lanes.admit(Lane("0", "e", 5), "e5")
 
 
-def test_which_topic_was_read_is_remembered_on_the_disk(tmp_path: Path) -> None:
+def test_which_topic_was_read_and_how_far_is_remembered_on_the_disk(tmp_path: Path) -> None:
     path = tmp_path / "new" / "predictor-0.json"
-    TopicMemory(path).remember("s.features", "one")
+    TopicMemory(path).remember("s.features", "one", {0: 5})
     assert TopicMemory(path).id_of("s.features") == "one"
+    assert TopicMemory(path).place_of("s.features", "one", 0) == 5
+    assert TopicMemory(path).place_of("s.features", "one", 1) is None
+    assert TopicMemory(path).place_of("s.features", "another", 0) is None
     assert TopicMemory(path).id_of("another") == ""
+    path.write_text('{"s.features": "one"}')
+    assert TopicMemory(path).id_of("s.features") == "one"
+    assert TopicMemory(path).place_of("s.features", "one", 0) is None
     path.write_bytes(b"\xff{")
     assert TopicMemory(path).id_of("s.features") == ""
+
+
+def test_how_far_it_is_is_written_every_second_and_at_the_end(tmp_path: Path) -> None:
+    path, now = tmp_path / "predictor-0.json", [0.0]
+    memory = TopicMemory(path, lambda: now[0])
+
+    def written(partition: int) -> int | None:
+        return TopicMemory(path).place_of("s.features", "one", partition)
+
+    memory.remember("s.features", "one", {0: 5})
+    memory.remember("s.features", "one", {0: 6})
+    assert written(0) == 5
+    memory.remember("s.features", "one", {0: 7, 1: 3})
+    assert (written(0), written(1)) == (7, 3), "a new partition is written at once"
+    now[0] = 1.0
+    memory.remember("s.features", "one", {0: 8})
+    assert written(0) == 8
+    memory.remember("s.features", "one", {0: 9})
+    memory.write()
+    assert (written(0), written(1)) == (9, 3)
+
+
+def test_a_partition_that_another_instance_had_has_its_place(tmp_path: Path) -> None:
+    TopicMemory(tmp_path / "predictor-0.json").remember("s.features", "one", {0: 5, 1: 9})
+    TopicMemory(tmp_path / "predictor-1.json").remember("s.features", "one", {1: 12})
+    TopicMemory(tmp_path / "joiner-1.json").remember("s.features", "one", {2: 1})
+    third = TopicMemory(tmp_path / "predictor-2.json")
+    assert [third.place_of("s.features", "one", number) for number in range(3)] == [5, 12, None]
+    assert third.id_of("s.features") == ""

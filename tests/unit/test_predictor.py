@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 import pytest
 from river import linear_model, preprocessing
 
+from consumers.log_faults import LogRefused, short_ids
 from consumers.predictor import Predictor, PredictorSettings, ServedVersion
-from consumers.processor import Assignment, Output, Partition
+from consumers.processor import Assignment, Output, Partition, Place
 from consumers.river_model import wrap
+from consumers.topic_memory import TopicMemory
 from schemas import codec
 from schemas.contract import Contract, Feature
 from schemas.events import Event, Label, Prediction, read_dead_letter, read_prediction
@@ -196,3 +198,40 @@ def test_an_untrained_model_that_raises_has_no_prediction_yet() -> None:
     outputs = predictor.process({place: [Sent(event(x=1.0))]})
     outcome = read_prediction(outputs[0].value or b"").outcome
     assert (len(outputs), outcome.status, outcome.prediction) == (1, "ok", None)
+
+
+def taken_over(memory: TopicMemory, committed: dict[int, Place | None], new_epoch: bool = False) -> dict[int, int]:
+    """Return where each partition is begun, of a topic that holds 10 to 90."""
+    predictor = Predictor(
+        PredictorSettings(NAMES, Contract(), 4, new_epoch), OneVersion(served()), memory=memory, say=lambda _: None
+    )
+    places = {Partition(FEATURES, number): place for number, place in committed.items()}
+    starts = predictor.assigned(
+        Assignment(places, dict.fromkeys(places, 10), dict.fromkeys(places, 90), {FEATURES: "id"})
+    )
+    return {partition.partition: start.live for partition, start in starts.items()}
+
+
+def remembering(places: dict[int, int], topic_id: str = "id") -> TopicMemory:
+    memory = TopicMemory()
+    memory.remember(FEATURES, short_ids(topic_id), places)
+    return memory
+
+
+def test_a_place_that_kafka_has_forgotten_is_not_taken_for_a_first_start() -> None:
+    with pytest.raises(LogRefused, match=r"forgotten the place .*unit.features\[0\].* it was 40") as caught:
+        taken_over(remembering({0: 40}), {0: None})
+    assert [fault.state for fault in caught.value.faults] == ["forgotten"]
+    assert "`millstream predictor STREAM --new-epoch fresh`" in str(caught.value)
+
+
+@pytest.mark.parametrize(("was", "onward"), [(40, 40), (4, 10), (99, 90)])
+def test_told_to_go_on_it_goes_on_at_the_place_that_was_written_down(was: int, onward: int) -> None:
+    assert taken_over(remembering({0: was}), {0: None}, new_epoch=True) == {0: onward}
+
+
+def test_a_partition_nobody_committed_in_and_one_that_kafka_knows_are_begun_as_ever() -> None:
+    assert taken_over(TopicMemory(), {0: None, 1: None}) == {0: 10, 1: 10}
+    note = f'{{"t": "{short_ids("id")}"}}'
+    # Partition 1 was added; in 0 somebody has moved the place on purpose.
+    assert taken_over(remembering({0: 40}), {0: Place(20, note), 1: None}) == {0: 20, 1: 10}

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from millstream.settings import Settings, SettingsError, client_options, kafka_options, read_config
+from millstream.client_options import client_options
+from millstream.settings import Settings, SettingsError, kafka_options, read_config
 
 
 def test_environment_is_over_the_file_for_kafka_options() -> None:
@@ -36,12 +37,48 @@ def test_strings_become_what_the_option_is() -> None:
         ("bootstrap_servers", "MILLSTREAM_BOOTSTRAP"),
         ("isolation_level", "exactly-once rests on it"),
         ("group_instance_id", "exactly-once rests on it"),
+        ("acks", "exactly-once rests on it"),
         ("sasl_mechanisms", "did you mean sasl_mechanism?"),
+        ("security_protocol", "must be PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"),
+        ("sasl_mechanism", "must be AWS_MSK_IAM, GSSAPI, OAUTHBEARER, PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"),
+        ("compression_type", "must be gzip, snappy, lz4 or zstd"),
+        ("ssl_cafile", "names x, which is no file"),
     ],
 )
 def test_an_option_that_cannot_be_is_named_with_the_way_out(name: str, said: str) -> None:
     with pytest.raises(SettingsError, match=f"MILLSTREAM_KAFKA_{name.upper()}.*{said.replace('?', '[?]')}"):
         client_options({name: "x"})
+
+
+SCRAM = {
+    "security_protocol": "SASL_SSL",
+    "sasl_mechanism": "SCRAM-SHA-512",
+    "sasl_plain_username": "u",
+    "sasl_plain_password": "canary-secret",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"sasl_mechanism": ""}, "SASL_MECHANISM .* is missing: SASL_SSL needs AWS_MSK_IAM, .* or SCRAM-SHA-512"),
+        ({"sasl_plain_username": ""}, "SASL_PLAIN_USERNAME .* is missing: SCRAM-SHA-512 needs it"),
+        ({"sasl_plain_password": ""}, "SASL_PLAIN_PASSWORD .* is missing: SCRAM-SHA-512 needs it"),
+        ({"security_protocol": "SSL"}, "SECURITY_PROTOCOL .* must be SASL_PLAINTEXT or SASL_SSL"),
+        ({"security_protocol": ""}, "SECURITY_PROTOCOL .* must be SASL_PLAINTEXT or SASL_SSL"),
+        ({"sasl_mechanism": "OAUTHBEARER"}, "SASL_OAUTH_TOKEN_PROVIDER .* is missing: OAUTHBEARER needs it"),
+        ({"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "AWS_MSK_IAM"}, "must be SASL_SSL for AWS_MSK_IAM"),
+    ],
+)
+def test_half_of_what_proves_who_one_is_is_told_before_anything_is_tried(change: dict[str, str], said: str) -> None:
+    options = {name: value for name, value in {**SCRAM, **change}.items() if value}
+    with pytest.raises(SettingsError, match=said) as caught:
+        client_options(options)
+    assert "canary-secret" not in str(caught.value)
+
+
+def test_all_that_proves_who_one_is_passes() -> None:
+    assert client_options(SCRAM) == SCRAM
 
 
 def test_a_wrong_value_is_never_repeated_in_the_message() -> None:

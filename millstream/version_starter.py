@@ -1,4 +1,7 @@
-"""Loads one large version and answers with it, for a predictor: `python -m millstream.apart`, frames on its pipes."""
+"""Loads one large version and answers with it, for a predictor.
+
+It is `python -m millstream.version_starter`, with frames on its pipes.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,10 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from consumers.apart import ModelApart, read_frame, reason_of, say_raised, say_ready, serve
 from consumers.checkpoints import MODEL_FILE, PROBE
 from consumers.feed import try_out
 from consumers.river_model import RiverModel, wrap
+from consumers.version_process import VersionProcess, read_frame, reason_of, say_raised, say_ready, serve
 from model_store import Manifest, VersionId, open_store
 from schemas.target import Task
 
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from millstream.settings import Settings
 
 _LOADING_NICENESS: Final = 10
+LEAST_SECONDS: Final = 60.0
+_BYTES_A_SECOND: Final = 4 << 20  # a tenth of what a machine does that has other things to do
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -63,9 +68,12 @@ def starter(loaded: LoadedStream, settings: Settings) -> Callable[[Manifest, str
             loaded.stream.task,
             stream,
         )
-        command = [sys.executable, "-P", "-m", "millstream.apart"]
+        command = [sys.executable, "-P", "-m", "millstream.version_starter"]
         # As every process that predicts: sums over a set come out in one order.
-        return ModelApart(command, {**os.environ, "PYTHONHASHSEED": "0"}, msgspec.msgpack.encode(request))
+        environment = {**os.environ, "PYTHONHASHSEED": "0"}
+        file = manifest.files.get(MODEL_FILE)
+        seconds = LEAST_SECONDS + (0 if file is None else file.size) / _BYTES_A_SECOND
+        return VersionProcess(command, environment, msgspec.msgpack.encode(request), seconds)
 
     return start
 

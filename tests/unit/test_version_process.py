@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,15 +16,15 @@ from river import linear_model, naive_bayes, preprocessing, tree
 from store_parts import draft, version
 
 from consumers import feed
-from consumers.apart import ModelApart
 from consumers.checkpoints import Definition
 from consumers.failures import Doubt
 from consumers.feed import Known, VersionFeed
 from consumers.predictor import ServedVersion, _ask
 from consumers.river_model import ModelError, RiverModel, wrap
-from millstream.apart import starter
+from consumers.version_process import VersionProcess
 from millstream.settings import Settings
-from model_store import Manifest, ModelStore, Refused, dumps, open_store
+from millstream.version_starter import starter
+from model_store import Manifest, ModelStore, Refused, StoreUnavailable, dumps, open_store
 from schemas.events import ModelUpdate, Published
 from schemas.target import Task
 
@@ -62,7 +63,7 @@ def start(settings: Settings, task: Task, manifest: Manifest) -> RiverModel:
 
 
 @pytest.fixture
-def apart(settings: Settings, store: ModelStore) -> Iterator[Callable[..., ModelApart]]:
+def answering(settings: Settings, store: ModelStore) -> Iterator[Callable[..., VersionProcess]]:
     """Return what publishes a model and has it answer from its process."""
     started: list[Any] = []
 
@@ -76,8 +77,8 @@ def apart(settings: Settings, store: ModelStore) -> Iterator[Callable[..., Model
         each.close()
 
 
-def test_of_several_asked_ahead_each_gets_its_own_answer(apart: Callable[..., ModelApart]) -> None:
-    here, there = wrap(trained("logistic"), "binary"), apart("binary", trained("logistic"))
+def test_of_several_asked_ahead_each_gets_its_own_answer(answering: Callable[..., VersionProcess]) -> None:
+    here, there = wrap(trained("logistic"), "binary"), answering("binary", trained("logistic"))
     several = [*EVENTS, {"x": "a text"}, {"y": 0.5}]
     there.ahead(several)
     for features in EVENTS:
@@ -91,17 +92,17 @@ def test_of_several_asked_ahead_each_gets_its_own_answer(apart: Callable[..., Mo
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_it_answers_as_it_would_here_to_the_last_bit(apart: Callable[..., ModelApart], kind: str) -> None:
+def test_it_answers_as_it_would_here_to_the_last_bit(answering: Callable[..., VersionProcess], kind: str) -> None:
     task = MODELS[kind][0]
-    here, there = wrap(trained(kind), task), apart(task, trained(kind))
+    here, there = wrap(trained(kind), task), answering(task, trained(kind))
     for features in [*EVENTS, {}, {"x": -0.0, "new": 1e300}]:
         mine, theirs = here.predict(features), there.predict(features)
         assert repr(theirs) == repr(mine)
         assert theirs.wire_probabilities() == mine.wire_probabilities()
 
 
-def test_what_the_model_raises_has_its_name_and_words(apart: Callable[..., ModelApart]) -> None:
-    there = apart("binary", trained("logistic"))
+def test_what_the_model_raises_has_its_name_and_words(answering: Callable[..., VersionProcess]) -> None:
+    there = answering("binary", trained("logistic"))
     with pytest.raises(Exception, match=r"numeric|float|str") as raised:
         there.predict({"x": "a text"})
     with pytest.raises(Exception, match=r"numeric|float|str") as here:
@@ -122,21 +123,68 @@ def test_a_version_that_is_refused_there_is_refused_here(settings: Settings, sto
 
 
 def _named_otherwise(manifest: Manifest) -> Any:
-    return SimpleNamespace(version=version(7, 7))
+    return SimpleNamespace(version=version(7, 7), files={})
 
 
-def test_doubt_where_its_process_is_gone_and_no_answer_of_error(apart: Callable[..., ModelApart]) -> None:
-    there = apart("binary", trained("logistic"))
+def test_doubt_where_its_process_is_gone_and_no_answer_of_error(answering: Callable[..., VersionProcess]) -> None:
+    there = answering("binary", trained("logistic"))
     os.kill(there._process.pid, signal.SIGKILL)
     with pytest.raises(Doubt, match="has ended"):
         _ask(ServedVersion(there, "m", 1, 5, 0, None), {"x": 1.0})
 
 
-def test_its_process_ends_with_the_version(apart: Callable[..., ModelApart]) -> None:
-    there = apart("binary", trained("logistic"))
+def test_its_process_ends_with_the_version(answering: Callable[..., VersionProcess]) -> None:
+    there = answering("binary", trained("logistic"))
     process = psutil.Process(there._process.pid)
     there.close()
     process.wait(20)
+
+
+HANGS = [sys.executable, "-c", "import time; print(end='', flush=True); time.sleep(600)"]
+
+
+def test_a_process_that_does_not_come_to_an_end_with_loading_is_ended() -> None:
+    with pytest.raises(StoreUnavailable, match=r"had not loaded it after 0\.2 s and was ended"):
+        VersionProcess(HANGS, os.environ, b"", 0.2)
+    assert not [each for each in psutil.Process().children() if each.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_process_that_ends_before_it_has_loaded_is_told_from_one_that_hangs() -> None:
+    with pytest.raises(StoreUnavailable, match=r"has ended \(3\)"):
+        VersionProcess([sys.executable, "-c", "raise SystemExit(3)"], os.environ, b"", 60)
+
+
+def test_one_that_hangs_keeps_nothing_else_from_being_served(
+    settings: Settings, store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Said once, tried again later: each attempt costs its time, and as much goes to whatever else is announced."""
+    monkeypatch.setattr(feed, "LARGE_BYTES", 800)
+    now, tried, said = [0.0], [], []
+
+    def hang(manifest: Manifest, sha256: str | None) -> RiverModel:
+        now[0] += 90.0
+        tried.append(manifest.version)
+        return VersionProcess(HANGS, os.environ, b"", 0.1)
+
+    versions = VersionFeed(
+        store, Definition("m", "d", "c"), "binary", start_process=hang, say=said.append, clock=lambda: now[0]
+    )
+    small = store.publish(draft(version(1, 1)), {"model": dumps(linear_model.LogisticRegression())})
+    large = store.publish(draft(version(1, 2)), {"model": dumps(trained("logistic"))})
+    known = _announcing(small, store)
+    versions.follow(known)
+    _announcing(large, store, known)
+    for _ in range(5):
+        versions.follow(known)
+        assert versions.newest().examples == 1  # type: ignore[union-attr]
+        now[0] += 1.0
+    assert tried == [large.version]
+    assert len(said) == 1
+    assert "1/1 serves on" in said[0]
+    newer = store.publish(draft(version(1, 3)), {"model": dumps(linear_model.LogisticRegression())})
+    versions.follow(_announcing(newer, store, known))
+    assert versions.newest().examples == 3  # type: ignore[union-attr]
+    assert tried == [large.version]
 
 
 def test_large_versions_alone_are_served_apart(
@@ -150,7 +198,7 @@ def test_large_versions_alone_are_served_apart(
         sizes.append(manifest.files["model"].size)
         return wrap(trained("logistic"), "binary")
 
-    versions = VersionFeed(store, Definition("m", "d", "c"), "binary", apart=note, say=lambda line: None)
+    versions = VersionFeed(store, Definition("m", "d", "c"), "binary", start_process=note, say=lambda line: None)
     for examples, model in ((1, linear_model.LogisticRegression()), (2, trained("logistic"))):
         manifest = store.publish(draft(version(1, examples)), {"model": dumps(model)})
         versions.follow(_announcing(manifest, store))
@@ -158,8 +206,8 @@ def test_large_versions_alone_are_served_apart(
     assert sizes == [manifest.files["model"].size]
 
 
-def _announcing(manifest: Manifest, store: ModelStore) -> Known:
-    known, of = Known(), manifest.version
+def _announcing(manifest: Manifest, store: ModelStore, known: Known | None = None) -> Known:
+    known, of = known or Known(), manifest.version
     state = Published("m", 0, of.epoch, of.examples, "", 0, store.manifest_sha256(of), -1, -1, {})
     known.take(state.key.encode(), ModelUpdate(0, state).encode())
     return known

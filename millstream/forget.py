@@ -14,7 +14,7 @@ from kafka.errors import BrokerResponseError, GroupIdNotFoundError, KafkaError
 from millstream.instance import claim
 from millstream.observe import INPUTS
 from millstream.settings import Settings
-from model_store import StoreError, folder_of, is_object_store, open_backend
+from model_store import StoreError, forget_model
 from schemas.cluster import Cluster
 from schemas.topics import ANSWERS, KINDS, Names
 
@@ -52,23 +52,14 @@ def forget(
             _delete_groups(admin, names)
             _delete_topics(admin, names)
         if versions:
-            _delete_versions(settings, names)
+            try:
+                forget_model(settings.models, names.stream)
+            except StoreError as error:
+                raise NotForgotten(f"the versions of {names.stream} stay: {error}") from error
         for entry in state.iterdir() if state.exists() else ():
             # The locks are held, and stay: deleting one would let two processes have the same name.
             if entry.suffix != ".lock":
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-
-
-def _delete_versions(settings: Settings, names: Names) -> None:
-    """Delete the stream's versions, and all else that the store has of it."""
-    try:
-        backend = open_backend(settings.models)
-        for name in backend.names(names.stream):
-            backend.delete(name)
-    except StoreError as error:
-        raise NotForgotten(f"the versions of {names.stream} stay: {error}") from error
-    if not is_object_store(settings.models):
-        shutil.rmtree(folder_of(settings.models) / names.stream, ignore_errors=True)  # and the folders, empty now
 
 
 def instances_here(settings: Settings, names: Names) -> list[tuple[str, str]]:

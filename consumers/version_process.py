@@ -43,39 +43,61 @@ _encoder: Final = msgspec.msgpack.Encoder()
 _answers: Final = msgspec.msgpack.Decoder(list[_Said])
 
 
-class RaisedApart(Exception):  # noqa: N818
+class RaisedThere(Exception):  # noqa: N818
     """What a model raised in its process; its class there has the name of the class of this."""
 
 
-class ModelApart:
+class VersionProcess:
     """A `RiverModel` whose model is in a process of its own, which ends with this object.
 
     Parameters
     ----------
     command, environment
         Start a process that reads `request` as its first frame, and ends up in `serve`.
+    seconds
+        For loading; past them the process is ended.
 
     Raises
     ------
     Refused, StoreUnavailable, ModelError
-        As loading there has ended.
+        As loading there has ended; StoreUnavailable where it took too long.
     """
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], request: bytes) -> None:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], request: bytes, seconds: float) -> None:
         self.model: Any = None
         self._ahead: deque[tuple[Features, _Said]] = deque()
         self._process = subprocess.Popen(
             command, env=dict(environment), stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
         )
         self._end = weakref.finalize(self, _end, self._process)
-        try:
-            (said,) = self._asked(request)
-        except (OSError, EOFError) as error:
-            code = self._process.poll()
-            raise StoreUnavailable(f"the process that was to load it has ended ({code}): is there memory?") from error
+        said = self._loaded(request, seconds)
         if said.raised:
             self._end()
             raise _REASONS.get(said.raised, ModelError)(said.message)
+
+    def _loaded(self, request: bytes, seconds: float) -> _Said:
+        """Have the version loaded, and return how that went. StoreUnavailable where nothing is said."""
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            self._process.kill()
+
+        # A read from a pipe has no time limit; the end of who writes to it is one.
+        overdue = threading.Timer(seconds, end)
+        overdue.daemon = True
+        overdue.start()
+        try:
+            (said,) = self._asked(request)
+        except (OSError, EOFError) as error:
+            code = self._process.wait()
+            self._end()
+            if late.is_set():
+                raise StoreUnavailable(f"its process had not loaded it after {seconds:g} s and was ended") from error
+            raise StoreUnavailable(f"the process that was to load it has ended ({code}): is there memory?") from error
+        finally:
+            overdue.cancel()
+        return said
 
     def ahead(self, several: Sequence[Features]) -> None:
         """Ask for several at once: on a busy machine the way there and back costs more than the answers."""
@@ -123,7 +145,7 @@ _REASONS: Final[Mapping[str, type[Exception]]] = {
 
 @cache
 def _raised(name: str) -> type[Exception]:
-    return ModelError if name == "ModelError" else type(name, (RaisedApart,), {})
+    return ModelError if name == "ModelError" else type(name, (RaisedThere,), {})
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -136,7 +158,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             except OSError:
                 continue
     try:
-        threading.Thread(target=process.wait, name="model-apart", daemon=True).start()
+        threading.Thread(target=process.wait, name="version-process", daemon=True).start()
     except RuntimeError:  # at the interpreter's own end
         process.wait()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from millstream import admin
-from millstream.anew import forget
+from millstream.forget import forget
 from millstream.instance import InstanceTaken, claim
 from millstream.observe import Observer
 from millstream.settings import Settings

@@ -1,0 +1,92 @@
+"""Tokens for SASL/OAUTHBEARER, from code of the user's own, named as ``module:object``."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from kafka.net.sasl.oauth import AbstractTokenProvider
+
+_LONGEST_REASON = 200
+
+
+class TokenError(Exception):
+    """No token comes from the provider; the message names it, and what it did instead."""
+
+
+class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
+    """What the client asks for tokens: it passes the question on, and remembers why there was none.
+
+    Parameters
+    ----------
+    name
+        For messages.
+    given
+        Has `token()`, which returns a text, and may have `extensions()`, which returns a dictionary of texts.
+    """
+
+    def __init__(self, name: str, given: Any) -> None:
+        super().__init__()
+        self._name = name
+        self._given = given
+
+    def token(self) -> str:
+        """Return a token that holds now. TokenError where there is none."""
+        try:
+            token = self._given.token()
+        except Exception as error:
+            raise TokenError(f"the token provider {self._name} raised {_told(error)}") from error
+        if not isinstance(token, str) or not token:
+            # What it is stays unsaid: it may be a token after all, as bytes.
+            kind = type(token).__name__ if token != "" else "an empty text"
+            raise TokenError(f"the token provider {self._name} returned {kind}: token() must return a text")
+        return token
+
+    def extensions(self) -> dict[str, str]:
+        """Return what goes with the token."""
+        extensions = getattr(self._given, "extensions", None)
+        return dict(extensions()) if callable(extensions) else {}
+
+
+def load_token_provider(name: str) -> TokenProvider:
+    """Return the provider that ``module:object`` names: one with a method `token`, or what makes one when called.
+
+    Raises
+    ------
+    TokenError
+        Where there is none; the message says what is missing.
+    """
+    module, _, path = name.partition(":")
+    if not module or not path:
+        raise TokenError("must be written module:object, such as mycompany.kafka_tokens:provider")
+    try:
+        found: Any = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        missing = "" if error.name == module else f" (it imports {error.name})"
+        raise TokenError(
+            f"names {module}, which cannot be imported{missing}: install it, or put its folder on PYTHONPATH"
+        ) from error
+    except Exception as error:
+        raise TokenError(f"names {module}, and importing it raised {_told(error)}") from error
+    for each in path.split("."):
+        if not hasattr(found, each):
+            raise TokenError(f"names {name}, but {module} has no {path}")
+        found = getattr(found, each)
+    return TokenProvider(name, _made(name, found))
+
+
+def _made(name: str, found: Any) -> Any:
+    """Return the provider itself: a class, or a function, makes one."""
+    if isinstance(found, type) or (callable(found) and not callable(getattr(found, "token", None))):
+        try:
+            found = found()
+        except Exception as error:
+            raise TokenError(f"names {name}, and calling it raised {_told(error)}") from error
+    if not callable(getattr(found, "token", None)):
+        raise TokenError(f"names {name}, which neither has a method token() nor returns what has one")
+    return found
+
+
+def _told(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:_LONGEST_REASON]}" if text else type(error).__name__
