@@ -165,7 +165,7 @@ def test_a_group_that_never_read_the_topic_begins_where_the_source_says(
 ) -> None:
     memory = TopicMemory()
     if remembered:
-        memory.remember(TOPIC, short_ids("id"))
+        memory.remember(TOPIC, short_ids("id"), {})
     made = predictor(start=start, memory=memory)
     assignment = Assignment({PLACE: None, OTHER: other}, {PLACE: 2, OTHER: 2}, {PLACE: 9, OTHER: 9}, {TOPIC: "id"})
     assert made.assigned(assignment)[PLACE].live == live
