@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
@@ -74,6 +74,10 @@ class Outcome:
     topics: tuple[Topic, ...]
     findings: tuple[Finding, ...]
     elsewhere: tuple[str, ...] = ()
+
+    def ours(self) -> Outcome:
+        """Return the same without what somebody else is to see to."""
+        return replace(self, findings=tuple(each for each in self.findings if each.fix != NOT_OURS))
 
 
 def create(
