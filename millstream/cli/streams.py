@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from millstream.cli.common import HERE, Json, StreamName, UsageError, Where, print_json
 
 if TYPE_CHECKING:
+    from millstream.settings import Settings
     from millstream.topic_infer import FoundTopics
 
 _LOOKED_AT: Final = 1000
@@ -72,10 +73,11 @@ def init(
         raise UsageError("--labels-from-topic goes with --from-topic")
     if label is not None and live.from_topic is not None and live.labels_from_topic is None:
         raise UsageError("--label is a path on the topic that --labels-from-topic names")
+    settings = where.settings()  # a prefix that is none is said, whether it is needed or not
     inferred = None if from_ is None else infer(from_, label=label, id=id, time=time)
     topics = None
     if live.from_topic is not None:
-        topics = _look(where, live.from_topic, live.labels_from_topic, label=label, id=id, time=time)
+        topics = _look(settings, live.from_topic, live.labels_from_topic, label=label, id=id, time=time)
     path = write(name, Path(), inferred, from_, topics)
     if json:
         print_json({"stream": name, "path": str(path)})
@@ -85,7 +87,7 @@ def init(
     print(f"wrote {path}; read it, then: millstream {'check' if topics is None else 'preview'} {path}")
 
 
-def _look(where: Where, events: str, labels: str | None, **named: str | None) -> FoundTopics:
+def _look(settings: Settings, events: str, labels: str | None, **named: str | None) -> FoundTopics:
     """Look at live topics."""
     from millstream.topic_infer import infer_topics
     from millstream.topic_sample import sample
@@ -93,7 +95,6 @@ def _look(where: Where, events: str, labels: str | None, **named: str | None) ->
 
     for topic in filter(None, (events, labels)):
         Source(topic=topic)  # a name that is none is said before anything is asked
-    settings = where.settings()
     cluster, registry = settings.cluster(), settings.schema_registry()
     return infer_topics(
         sample(cluster, events, registry, _LOOKED_AT),
