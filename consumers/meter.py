@@ -1,0 +1,50 @@
+"""What a role's parts tell of their work to whoever measures it: by the batch, never by the event."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from consumers.processor import Batch, Output, Partition, Place
+
+if TYPE_CHECKING:
+    from consumers.join import Emitted
+    from consumers.predictor import ServedVersion
+    from model_store import Manifest
+
+
+class Meter:
+    """Hears what is done, and does nothing with it; who measures overrides what it wants to know.
+
+    Called by the thread that does the work, which waits: no method may block or raise. Seconds are monotonic.
+    """
+
+    def turned(self) -> None:
+        """The loop has come round; several times a second, also while partitions are being taken over."""
+
+    def assigned(self, partitions: Sequence[Partition]) -> None:
+        """These partitions, and no others, are ready to be worked on."""
+
+    def revoked(self) -> None:
+        """There is no assignment; what was processed and not committed is forgotten."""
+
+    def processed(self, batch: Batch, seconds: float) -> None:
+        """The processor took so long for these records."""
+
+    def committed(self, outputs: Sequence[Output], places: Mapping[Partition, Place], seconds: float) -> None:
+        """Outputs and places are in the log, with all that was processed since the last time."""
+
+    def aborted(self) -> None:
+        """A transaction failed, or nobody knows whether it did: the role is about to end."""
+
+    def lag(self, lags: Mapping[Partition, int]) -> None:
+        """So many offsets of each partition are not read; a partition whose end is not known is left out."""
+
+    def joined(self, emitted: Sequence[Emitted]) -> None:
+        """The joiner made these examples; live, not while it recovers."""
+
+    def checkpoint(self, version: Manifest, seconds: float | None) -> None:
+        """The learner wrote this version in so many seconds; `None` where it was there and learning goes on from it."""
+
+    def swapped(self, version: ServedVersion) -> None:
+        """The predictor has another version to answer with."""
