@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from consumers.processor import Batch, Output, Partition, Place
@@ -18,6 +18,9 @@ class Meter:
 
     Called by the thread that does the work, which waits: no method may block or raise. Seconds are monotonic.
     """
+
+    def needs(self, lacks: Callable[[], str | None]) -> None:
+        """Beside its partitions the role needs what `lacks` names, until it returns `None`; asked by any thread."""
 
     def turned(self) -> None:
         """The loop has come round; several times a second, also while partitions are being taken over."""

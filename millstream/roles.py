@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
-from consumers.checkpoints import Checkpoints, Definition, NewEpoch, Pace
+from consumers.checkpoints import Definition, NewEpoch, Pace
 from consumers.failures import Doubt, RoleFailure
 from consumers.feed import ModelsTopic, PauseSwitch, VersionFeed
 from consumers.join import JoinRules
@@ -21,12 +21,14 @@ from consumers.learning import LearningRules
 from consumers.local_store import DiskStore, LocalStoreError
 from consumers.log_faults import LogRefused
 from consumers.loop import Loop, LoopSettings
+from consumers.meter import Meter
 from consumers.predictor import Predictor, PredictorSettings
 from consumers.processor import Partition, Processor
 from consumers.snapshot_keeper import SnapshotKeeper
 from consumers.snapshots import Snapshots
 from consumers.topic_memory import TopicMemory
 from millstream.log_alerts import LogAlerts
+from millstream.measured import MeasuredCheckpoints
 from millstream.version_starter import starter
 from model_store import StoreError, StoreUnavailable, is_object_store, open_backend, open_store
 from schemas.cluster import Cluster, NoBroker, TopicInfo
@@ -51,12 +53,18 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def run_predictor(loaded: LoadedStream, settings: Settings, instance: str, new_epoch: bool = False) -> int:
+def run_predictor(
+    loaded: LoadedStream, settings: Settings, instance: str, new_epoch: bool = False, *, meter: Meter | None = None
+) -> int:
     """Predict until told to stop; returns the exit code."""
     cluster, names, topics = _meet(loaded, settings)
     definition = definition_of(loaded)
     store = open_store(settings.models, settings.keys, sign=False)
-    feed = VersionFeed(store, definition, loaded.stream.task, say=say, start_process=starter(loaded, settings))
+    feed = VersionFeed(
+        store, definition, loaded.stream.task, say=say, start_process=starter(loaded, settings), meter=meter
+    )
+    meter = meter or Meter()
+    meter.needs(lambda: "no version to answer with yet" if feed.newest() is None else None)
     follower = ModelsTopic(cluster, names.topic("models"), feed.follow, say)
     partitions = topics[names.topic("predictions")].partitions
     memory = TopicMemory(settings.state(names) / f"predictor-{instance}.json")
@@ -67,12 +75,14 @@ def run_predictor(loaded: LoadedStream, settings: Settings, instance: str, new_e
     sys.setswitchinterval(_SWITCH_SECONDS)
     follower.start()
     try:
-        return _drive(cluster, names, "predictor", instance, predictor)
+        return _drive(cluster, names, "predictor", instance, predictor, meter)
     finally:
         follower.close()
 
 
-def run_joiner(loaded: LoadedStream, settings: Settings, instance: str, new_epoch: bool = False) -> int:
+def run_joiner(
+    loaded: LoadedStream, settings: Settings, instance: str, new_epoch: bool = False, *, meter: Meter | None = None
+) -> int:
     """Join until told to stop; returns the exit code."""
     cluster, names, topics = _meet(loaded, settings)
     partitions = topics[names.topic("predictions")].partitions
@@ -88,7 +98,8 @@ def run_joiner(loaded: LoadedStream, settings: Settings, instance: str, new_epoc
     except LocalStoreError as error:
         say(str(error))
         return 1
-    return _drive(cluster, names, "joiner", instance, Joiner(joiner_settings, store, _keeper(loaded, settings), say))
+    joiner = Joiner(joiner_settings, store, _keeper(loaded, settings), say, meter)
+    return _drive(cluster, names, "joiner", instance, joiner, meter)
 
 
 def _keeper(loaded: LoadedStream, settings: Settings) -> SnapshotKeeper | None:
@@ -101,16 +112,24 @@ def _keeper(loaded: LoadedStream, settings: Settings) -> SnapshotKeeper | None:
     return SnapshotKeeper(snapshots, loaded.stream.snapshot_every_ms / 1000, say)
 
 
-def run_learner(loaded: LoadedStream, settings: Settings, instance: str, new_epoch: NewEpoch | None = None) -> int:
+def run_learner(
+    loaded: LoadedStream,
+    settings: Settings,
+    instance: str,
+    new_epoch: NewEpoch | None = None,
+    *,
+    meter: Meter | None = None,
+) -> int:
     """Learn until told to stop; returns the exit code."""
     cluster, names, _ = _meet(loaded, settings)
     stream = loaded.stream
     store = open_store(settings.models, settings.keys, sign=True)
     switch = PauseSwitch(stream.name, say=say)
     follower = ModelsTopic(cluster, names.topic("models"), switch.follow, say)
-    checkpoints = Checkpoints(
+    checkpoints = MeasuredCheckpoints(
         store, definition_of(loaded), learning_rules(stream), stream.retention, max_model_bytes=stream.max_model_bytes
     )
+    checkpoints.meter = meter or checkpoints.meter
     pace = Pace(*stream.checkpoint_pace(remote=is_object_store(settings.models)))
     learner = Learner(LearnerSettings(names, pace, new_epoch), checkpoints, switch, say)
     follower.start()
@@ -118,7 +137,7 @@ def run_learner(loaded: LoadedStream, settings: Settings, instance: str, new_epo
         if not follower.wait_until_current(_CURRENT_WAIT_SECONDS):
             say(f"{names.topic('models')} could not be read to its end; starting anew")
             return 75
-        return _drive(cluster, names, "learner", instance, learner)
+        return _drive(cluster, names, "learner", instance, learner, meter)
     finally:
         follower.close()
 
@@ -187,7 +206,9 @@ def _meet(loaded: LoadedStream, settings: Settings) -> tuple[Cluster, Names, dic
     return cluster, names, found
 
 
-def _drive(cluster: Cluster, names: Names, role: str, instance: str, processor: Processor) -> int:
+def _drive(
+    cluster: Cluster, names: Names, role: str, instance: str, processor: Processor, meter: Meter | None = None
+) -> int:
     settings = LoopSettings(group=names.group(role), instance=names.process(role, instance))
     alerts = LogAlerts(cluster, names, role, say)
 
@@ -196,7 +217,7 @@ def _drive(cluster: Cluster, names: Names, role: str, instance: str, processor: 
         # Beside the loop, which must not wait for another client.
         threading.Thread(target=alerts.settled, args=(partitions,), name="log-alerts", daemon=True).start()
 
-    loop = Loop(cluster, settings, processor, settled)
+    loop = Loop(cluster, settings, processor, settled, meter)
 
     def stop(signum: int, frame: FrameType | None) -> None:
         loop.stop()

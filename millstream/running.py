@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -28,6 +28,7 @@ from schemas.topics import Names
 
 if TYPE_CHECKING:
     from millstream.load import LoadedStream
+    from millstream.metrics.serving import Address
 
 _LOOK_S: Final = 0.1
 _SNAPSHOT_S: Final = 0.5
@@ -48,11 +49,15 @@ class NotFit(Exception):  # noqa: N818
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions:
-    """`until_idle` in seconds; `None` runs until told to stop. `new_epoch` is the learner's."""
+    """`until_idle` in seconds; `None` runs until told to stop. `new_epoch` is the learner's.
+
+    `metrics` is where the first process is scraped; the others at the ports after it.
+    """
 
     predictors: int = 1
     until_idle: float | None = None
     new_epoch: str | None = None
+    metrics: Address | None = None
 
 
 def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOptions, say: Say = print) -> int:
@@ -78,7 +83,7 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
         examine(loaded, given, say)
         cluster = meet(settings, say)
         prepare(cluster, names, stream, say)
-        roles = children(given, options.predictors, options.new_epoch)
+        roles = with_ports(children(given, options.predictors, options.new_epoch), options.metrics)
         outage = Outage(cluster, say)
         supervisor = Supervisor(roles, environment(settings), say, outage.lasts)
         with stopping() as stop:
@@ -161,6 +166,22 @@ def children(given: str, predictors: int, new_epoch: str | None = None) -> list[
     epoch = () if new_epoch is None else ("--new-epoch", new_epoch)
     predicting = [child("predictor", number) for number in range(predictors)]
     return [*predicting, child("joiner", 0), child("learner", 0, *epoch)]
+
+
+def with_ports(children: Sequence[Child], first: Address | None) -> list[Child]:
+    """Return the processes, each with a port of its own, from that of the first on; 0 has each take a free one."""
+    if first is None:
+        return list(children)
+    return [
+        dataclasses.replace(
+            child,
+            command=(
+                *child.command,
+                *("--metrics-host", first.host, "--metrics-port", str(first.port and first.port + number)),
+            ),
+        )
+        for number, child in enumerate(children)
+    ]
 
 
 def environment(settings: Settings) -> dict[str, str]:

@@ -10,8 +10,10 @@ import cyclopts
 from cyclopts import Parameter
 
 from millstream.cli.common import HERE, StreamName, UsageError, Where
+from millstream.cli.monitoring import UNWATCHED, Monitoring
 
 if TYPE_CHECKING:
+    from consumers.meter import Meter
     from millstream.load import LoadedStream
     from millstream.settings import Settings
 
@@ -38,18 +40,19 @@ def predictor(
         Parameter(help="Where the features topic was cut short or made again: go on at what it holds now."),
     ] = None,
     where: Where = HERE,
+    monitoring: Monitoring = UNWATCHED,
 ) -> int:
     """Answer feature events with predictions until told to end. Any number may run.
 
     Example: millstream predictor phishing --instance 0
     """
 
-    def work(loaded: LoadedStream, settings: Settings, name: str) -> int:
+    def work(loaded: LoadedStream, settings: Settings, name: str, meter: Meter) -> int:
         from millstream.roles import run_predictor
 
-        return run_predictor(loaded, settings, name, new_epoch is not None)
+        return run_predictor(loaded, settings, name, new_epoch is not None, meter=meter)
 
-    return _run("predictor", stream, instance, where, work)
+    return _run("predictor", stream, instance, where, monitoring, work)
 
 
 def joiner(
@@ -62,18 +65,19 @@ def joiner(
         Parameter(help="Where a topic was cut short or made again: go on at what the topics hold now."),
     ] = None,
     where: Where = HERE,
+    monitoring: Monitoring = UNWATCHED,
 ) -> int:
     """Join predictions with their labels into the examples log until told to end.
 
     Example: millstream joiner phishing
     """
 
-    def work(loaded: LoadedStream, settings: Settings, name: str) -> int:
+    def work(loaded: LoadedStream, settings: Settings, name: str, meter: Meter) -> int:
         from millstream.roles import run_joiner
 
-        return run_joiner(loaded, settings, name, new_epoch is not None)
+        return run_joiner(loaded, settings, name, new_epoch is not None, meter=meter)
 
-    return _run("joiner", stream, instance, where, work)
+    return _run("joiner", stream, instance, where, monitoring, work)
 
 
 def learner(
@@ -89,18 +93,19 @@ def learner(
         ),
     ] = None,
     where: Where = HERE,
+    monitoring: Monitoring = UNWATCHED,
 ) -> int:
     """Learn the examples log and write versions until told to end.
 
     Example: millstream learner phishing
     """
 
-    def work(loaded: LoadedStream, settings: Settings, name: str) -> int:
+    def work(loaded: LoadedStream, settings: Settings, name: str, meter: Meter) -> int:
         from millstream.roles import run_learner
 
-        return run_learner(loaded, settings, name, new_epoch)
+        return run_learner(loaded, settings, name, new_epoch, meter=meter)
 
-    return _run("learner", stream, instance, where, work)
+    return _run("learner", stream, instance, where, monitoring, work)
 
 
 def _run(
@@ -108,21 +113,28 @@ def _run(
     stream: str,
     instance: str | None,
     where: Where,
-    work: Callable[[LoadedStream, Settings, str], int],
+    monitoring: Monitoring,
+    work: Callable[[LoadedStream, Settings, str, Meter], int],
 ) -> int:
     from kafka.errors import KafkaError
 
     from millstream.instance import InvalidInstance, claim
     from millstream.load import load_stream
+    from millstream.metrics.serving import Scraped, measured
+    from millstream.roles import say
     from millstream.supervisor import die_with_parent
 
     die_with_parent()
+    address = monitoring.address()
     settings = where.settings()
     loaded = load_stream(stream)
-    state = settings.state(settings.names(loaded.stream))
+    names = settings.names(loaded.stream)
+    state = settings.state(names)
     try:
         with claim(role, instance, state) as claimed:
-            return work(loaded, settings, claimed.instance)
+            name = claimed.instance
+            scraped = Scraped(names, role, name, state)
+            return measured(address, scraped, lambda meter: work(loaded, settings, name, meter), say)
     except InvalidInstance as error:
         raise UsageError(str(error)) from error
     except KafkaError as error:

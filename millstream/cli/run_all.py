@@ -10,6 +10,7 @@ import cyclopts
 from cyclopts import Parameter
 
 from millstream.cli.common import HERE, Json, StreamName, UsageError, Where
+from millstream.cli.monitoring import UNWATCHED, Monitoring
 
 
 def register(parent: cyclopts.App) -> None:
@@ -59,6 +60,7 @@ def run(
         Parameter(help="What the learner does where model, contract or log have changed; see `learner --help`."),
     ] = None,
     where: Where = HERE,
+    monitoring: Monitoring = UNWATCHED,
 ) -> int:
     """Run all roles of a stream here, each a supervised process. Ctrl-C ends them in order.
 
@@ -70,13 +72,14 @@ def run(
 
     if predictors < 1:
         raise UsageError(f"--predictors {predictors} must be at least 1")
+    metrics = monitoring.address(ports=predictors + 2)
     span = None if until_idle is None else milliseconds(until_idle) / 1000
     from millstream.load import load_stream
     from millstream.running import RunOptions
     from millstream.running import run as run_roles
 
     settings, loaded = where.settings(), load_stream(stream)
-    return run_roles(stream, loaded, settings, RunOptions(predictors, span, new_epoch), _Say())
+    return run_roles(stream, loaded, settings, RunOptions(predictors, span, new_epoch, metrics), _Say())
 
 
 class _Say:

@@ -81,6 +81,7 @@ KINDS: Final[dict[str, Kind]] = {
     "--speed": "name",
     "--role": "name",
     "--principal": "text",
+    "--metrics-host": "place",
     "--bootstrap": "place",
     "--home": "place",
     "--store": "place",

@@ -1,0 +1,40 @@
+"""The options with which a role can be watched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cyclopts import Parameter
+
+from millstream.cli.common import UsageError
+
+if TYPE_CHECKING:
+    from millstream.metrics.serving import Address
+
+_LARGEST_PORT = 65_535
+
+
+@Parameter(name="*", group="Monitoring")
+@dataclass(frozen=True)
+class Monitoring:
+    """The options of every command that runs roles."""
+
+    metrics_port: int | None = None
+    """Serve /metrics, /livez and /readyz here [default: not at all; 0: a free port]. `run` takes one for each role."""
+
+    metrics_host: str = "127.0.0.1"
+    """The address to serve them at."""
+
+    def address(self, ports: int = 1) -> Address | None:
+        """Return where metrics are served, by so many processes on consecutive ports. UsageError."""
+        from millstream.metrics.serving import Address
+
+        if self.metrics_port is None:
+            return None
+        if not 0 <= self.metrics_port <= _LARGEST_PORT - ports + 1:
+            raise UsageError(f"--metrics-port {self.metrics_port} must be from 0 to {_LARGEST_PORT - ports + 1}")
+        return Address(self.metrics_host, self.metrics_port)
+
+
+UNWATCHED = Monitoring()
