@@ -60,6 +60,7 @@ KINDS: Final[dict[str, Kind]] = {
     "--labels-to": "text",
     "--until-idle": "name",
     "--label-delay": "name",
+    "--interval": "name",
     "init --from": "file",
     "--file": "file",
     "SOURCE": "file",
