@@ -8,6 +8,7 @@ and rebuilds state by the normal door.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -31,6 +32,7 @@ from consumers.transaction import TransactionLimits, Transactions, failure_of
 from consumers.watchdog import ProgressWatch, TurnWatch
 from schemas.cluster import Cluster, NoBroker
 
+_LOG: Final = logging.getLogger("millstream")
 _IDLE_POLL_MS: Final = 100
 _MOST_RECORDS: Final = 2000
 _LEAST_RECORDS: Final = 20
@@ -350,7 +352,7 @@ class Loop:
         self._rebalances.happened.clear()
         self._last, self._read = {}, {}
         if left_over := self._membership.left_over(consumer, self._processor.topics):
-            print(f"group {self._settings.group} leaves {left_over[0]} to nobody: joining it anew", flush=True)
+            _LOG.info("group %s leaves %s to nobody: joining it anew", self._settings.group, left_over[0])
             self._rebalances.happened.set()
             self._membership.join_anew(consumer)
             self._check_patience()

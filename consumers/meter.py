@@ -51,3 +51,54 @@ class Meter:
 
     def swapped(self, version: ServedVersion) -> None:
         """The predictor has another version to answer with."""
+
+
+class Meters(Meter):
+    """Tells several."""
+
+    def __init__(self, *meters: Meter) -> None:
+        self._meters = meters
+
+    def needs(self, lacks: Callable[[], str | None]) -> None:
+        for each in self._meters:
+            each.needs(lacks)
+
+    def turned(self) -> None:
+        for each in self._meters:
+            each.turned()
+
+    def assigned(self, partitions: Sequence[Partition]) -> None:
+        for each in self._meters:
+            each.assigned(partitions)
+
+    def revoked(self) -> None:
+        for each in self._meters:
+            each.revoked()
+
+    def processed(self, batch: Batch, seconds: float) -> None:
+        for each in self._meters:
+            each.processed(batch, seconds)
+
+    def committed(self, outputs: Sequence[Output], places: Mapping[Partition, Place], seconds: float) -> None:
+        for each in self._meters:
+            each.committed(outputs, places, seconds)
+
+    def aborted(self) -> None:
+        for each in self._meters:
+            each.aborted()
+
+    def lag(self, lags: Mapping[Partition, int]) -> None:
+        for each in self._meters:
+            each.lag(lags)
+
+    def joined(self, emitted: Sequence[Emitted]) -> None:
+        for each in self._meters:
+            each.joined(emitted)
+
+    def checkpoint(self, version: Manifest, seconds: float | None) -> None:
+        for each in self._meters:
+            each.checkpoint(version, seconds)
+
+    def swapped(self, version: ServedVersion) -> None:
+        for each in self._meters:
+            each.swapped(version)

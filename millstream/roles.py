@@ -28,6 +28,7 @@ from consumers.snapshot_keeper import SnapshotKeeper
 from consumers.snapshots import Snapshots
 from consumers.topic_memory import TopicMemory
 from millstream.log_alerts import LogAlerts
+from millstream.logs import fail, say
 from millstream.measured import MeasuredCheckpoints
 from millstream.version_starter import starter
 from model_store import StoreError, StoreUnavailable, is_object_store, open_backend, open_store
@@ -46,11 +47,6 @@ _SWITCH_SECONDS: Final = 0.0005
 
 class MissingTopic(Exception):  # noqa: N818
     """The stream's topics are not all there: `millstream topics create STREAM` makes them."""
-
-
-def say(line: str) -> None:
-    """Print one line at once."""
-    print(line, flush=True)
 
 
 def run_predictor(
@@ -213,7 +209,8 @@ def _drive(
     alerts = LogAlerts(cluster, names, role, say)
 
     def settled(partitions: Sequence[Partition]) -> None:
-        say(f"ready: {len(partitions)} partitions of {', '.join(processor.topics)}")
+        told = [f"{topic}-{number}" for topic, number in partitions]
+        say(f"ready: {len(partitions)} partitions of {', '.join(processor.topics)}", event="assigned", partitions=told)
         # Beside the loop, which must not wait for another client.
         threading.Thread(target=alerts.settled, args=(partitions,), name="log-alerts", daemon=True).start()
 
@@ -233,15 +230,15 @@ def _drive(
     try:
         loop.run()
     except RoleFailure as failure:
-        print(f"{role}: {failure}", file=sys.stderr, flush=True)
+        fail(f"{role}: {failure}", event="failed")
         if isinstance(failure, LogRefused):
             alerts.refused(failure.faults)
         return failure.exit_code
     except LocalStoreError as error:
-        print(f"{role}: {error}", file=sys.stderr, flush=True)
+        fail(f"{role}: {error}", event="failed")
         return Doubt.exit_code if error.full else 1
     except StoreUnavailable as error:
-        print(f"{role}: {error}; starting anew", file=sys.stderr, flush=True)
+        fail(f"{role}: {error}; starting anew", event="failed")
         return Doubt.exit_code
     say(f"{role} has ended in order")
     return 0

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from kafka.errors import KafkaError
 
-from millstream import admin
+from millstream import admin, logs
 from millstream.idle import IdleWatch
 from millstream.instance import Held, hold
 from millstream.observe import Observer
@@ -51,13 +51,15 @@ class NotFit(Exception):  # noqa: N818
 class RunOptions:
     """`until_idle` in seconds; `None` runs until told to stop. `new_epoch` is the learner's.
 
-    `metrics` is where the first process is scraped; the others at the ports after it.
+    `metrics` is where the first process is scraped; the others at the ports after it. `log_format` is the children's:
+    their JSON is passed on as it is.
     """
 
     predictors: int = 1
     until_idle: float | None = None
     new_epoch: str | None = None
     metrics: Address | None = None
+    log_format: Literal["text", "json"] = "text"
 
 
 def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOptions, say: Say = print) -> int:
@@ -85,7 +87,8 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
         prepare(cluster, names, stream, say)
         roles = with_ports(children(given, options.predictors, options.new_epoch), options.metrics)
         outage = Outage(cluster, say)
-        supervisor = Supervisor(roles, environment(settings), say, outage.lasts)
+        relay = logs.relay if options.log_format == "json" else None
+        supervisor = Supervisor(roles, environment(settings, options.log_format), say, outage.lasts, relay)
         with stopping() as stop:
             try:
                 supervisor.start()
@@ -184,9 +187,9 @@ def with_ports(children: Sequence[Child], first: Address | None) -> list[Child]:
     ]
 
 
-def environment(settings: Settings) -> dict[str, str]:
-    """Return the children's environment: ours, with these settings."""
-    return {**os.environ, **settings.environment()}
+def environment(settings: Settings, log_format: Literal["text", "json"] = "text") -> dict[str, str]:
+    """Return the children's environment: ours, with these settings. What they print is read by the supervisor."""
+    return {**os.environ, **settings.environment(), logs.VARIABLE: log_format}
 
 
 @contextmanager

@@ -104,8 +104,12 @@ def _explain(error: Exception) -> int:
         return _say(f"Kafka: {text}" if text.startswith(name) else f"Kafka: {name}: {text}", 1)
     if isinstance(error, OSError) or _is_ours(error):
         return _say(str(error) or type(error).__name__, getattr(error, "exit_code", 1))
-    traceback.print_exception(error)
-    return _say(f"{type(error).__name__}: {error} - this is a defect in Millstream; please report it", 1)
+    from millstream import logs
+
+    if not logs.structured():
+        traceback.print_exception(error)
+    said = f"{type(error).__name__}: {error} - this is a defect in Millstream; please report it"
+    return _say(said, 1, **logs.defect(error))
 
 
 def _is_ours(error: Exception) -> bool:
@@ -113,8 +117,11 @@ def _is_ours(error: Exception) -> bool:
     return type(error).__module__.partition(".")[0] in _PACKAGES
 
 
-def _say(message: str, code: int) -> int:
-    print(f"millstream: error: {one_line(message)}", file=sys.stderr, flush=True)
+def _say(message: str, code: int, **fields: str) -> int:
+    from millstream import logs
+
+    line = one_line(message)
+    logs.fail(line if logs.structured() else f"millstream: error: {line}", event="failed", exit_code=code, **fields)
     return code
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cyclopts import Parameter
 
 from millstream.cli.common import UsageError
+from millstream.logs import Format
 
 if TYPE_CHECKING:
     from millstream.metrics.serving import Address
@@ -25,6 +26,9 @@ class Monitoring:
 
     metrics_host: str = "127.0.0.1"
     """The address to serve them at."""
+
+    log_format: Format = "auto"
+    """Of what roles say: auto is text on a terminal (and of `run`, always) and JSON lines elsewhere."""
 
     def address(self, ports: int = 1) -> Address | None:
         """Return where metrics are served, by so many processes on consecutive ports. UsageError."""

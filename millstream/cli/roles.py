@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -118,13 +118,16 @@ def _run(
 ) -> int:
     from kafka.errors import KafkaError
 
+    from consumers.meter import Meters
+    from millstream import logs
     from millstream.instance import InvalidInstance, claim
     from millstream.load import load_stream
+    from millstream.log_meter import LogMeter
     from millstream.metrics.serving import Scraped, measured
-    from millstream.roles import say
     from millstream.supervisor import die_with_parent
 
     die_with_parent()
+    logs.begin(monitoring.log_format, role=role)
     address = monitoring.address()
     settings = where.settings()
     loaded = load_stream(stream)
@@ -133,11 +136,17 @@ def _run(
     try:
         with claim(role, instance, state) as claimed:
             name = claimed.instance
+            logs.about(instance=name, stream=f"{names.prefix}{names.stream}")
+            logs.say(f"{role} {name} of {names.stream} starts", event="started", pid=os.getpid())
+            told = LogMeter(names, logs.say)
             scraped = Scraped(names, role, name, state)
-            return measured(address, scraped, lambda meter: work(loaded, settings, name, meter), say)
+            code = measured(address, scraped, lambda meter: work(loaded, settings, name, Meters(told, meter)), logs.say)
+            logs.ended(role, code)
+            return code
     except InvalidInstance as error:
         raise UsageError(str(error)) from error
     except KafkaError as error:
         # What Kafka answers today it may not answer in a second: whoever runs the role decides how often.
-        print(f"{role}: Kafka: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        logs.fail(f"{role}: Kafka: {type(error).__name__}: {error}", event="failed")
+        logs.ended(role, _AGAIN)
         return _AGAIN

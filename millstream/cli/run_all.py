@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import threading
 from typing import Annotated, Literal
 
 import cyclopts
@@ -74,21 +72,14 @@ def run(
         raise UsageError(f"--predictors {predictors} must be at least 1")
     metrics = monitoring.address(ports=predictors + 2)
     span = None if until_idle is None else milliseconds(until_idle) / 1000
+    from millstream import logs
     from millstream.load import load_stream
     from millstream.running import RunOptions
     from millstream.running import run as run_roles
 
+    # People read it, also in a file: JSON is for who asks for it by name.
+    form: Literal["text", "json"] = "json" if monitoring.log_format == "json" else "text"
+    logs.begin(form, role="run")
     settings, loaded = where.settings(), load_stream(stream)
-    return run_roles(stream, loaded, settings, RunOptions(predictors, span, new_epoch, metrics), _Say())
-
-
-class _Say:
-    """Prints whole lines from several threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-
-    def __call__(self, line: str) -> None:
-        with self._lock:
-            sys.stdout.write(line + "\n")
-            sys.stdout.flush()
+    logs.about(stream=f"{settings.prefix}{loaded.stream.name}")
+    return run_roles(stream, loaded, settings, RunOptions(predictors, span, new_epoch, metrics, form), logs.say)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
+import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -67,6 +71,40 @@ def _urls(log: Path) -> dict[str, str]:
             return dict(told)
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.1)
+
+
+def test_a_predictor_that_nobody_has_trained_is_alive_and_not_ready_and_says_json(stream: Stream) -> None:
+    millstream(stream, "topics", "create", "phishing")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "millstream", "predictor", "phishing", "--instance", "7", "--metrics-port", "0"],
+        env=stream.environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        told = [json.loads(process.stdout.readline())]
+        while told[-1].get("event") != "assigned":
+            told.append(json.loads(process.stdout.readline()))
+        url = (
+            next(each["message"] for each in told if "metrics: " in each["message"])
+            .split()[1]
+            .removesuffix("/metrics,")
+        )
+        assert get(url + "/livez") == (200, "ok\n")
+        assert get(url + "/readyz") == (503, "no version to answer with yet\n")
+        assert scrape(url).value("millstream_ready") == 0
+        process.send_signal(signal.SIGTERM)
+        rest, _ = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+    told += [json.loads(line) for line in rest.splitlines()]
+    assert [each["event"] for each in told if "event" in each] == ["started", "assigned", "ended"]
+    assert told[-1]["exit_code"] == process.returncode == 0
+    assert {(each["role"], each["instance"], each["stream"]) for each in told} == {
+        ("predictor", "7", f"{stream.prefix}phishing")
+    }
 
 
 def test_a_predictor_without_a_port_of_its_own_says_so_in_one_line_and_ends_with_1(stream: Stream) -> None:
