@@ -60,6 +60,7 @@ class RunOptions:
     new_epoch: str | None = None
     metrics: Address | None = None
     log_format: Literal["text", "json"] = "text"
+    trace_ratio: float = 0.0
 
 
 def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOptions, say: Say = print) -> int:
@@ -88,7 +89,8 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
         roles = with_ports(children(given, options.predictors, options.new_epoch), options.metrics)
         outage = Outage(cluster, say)
         relay = logs.relay if options.log_format == "json" else None
-        supervisor = Supervisor(roles, environment(settings, options.log_format), say, outage.lasts, relay)
+        told = {**environment(settings, options.log_format), "MILLSTREAM_TRACE_RATIO": str(options.trace_ratio)}
+        supervisor = Supervisor(roles, told, say, outage.lasts, relay)
         with stopping() as stop:
             try:
                 supervisor.start()

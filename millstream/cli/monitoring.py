@@ -30,6 +30,15 @@ class Monitoring:
     log_format: Format = "auto"
     """Of what roles say: auto is text on a terminal (and of `run`, always) and JSON lines elsewhere."""
 
+    trace_ratio: float = 0.0
+    """The share of events that are traced, from 0 to 1, by OpenTelemetry (extra `otel`; OTEL_EXPORTER_OTLP_ENDPOINT)."""
+
+    def ratio(self) -> float:
+        """Return the share of events that are traced. UsageError."""
+        if not 0 <= self.trace_ratio <= 1:
+            raise UsageError(f"--trace-ratio {self.trace_ratio:g} must be from 0 to 1")
+        return self.trace_ratio
+
     def address(self, ports: int = 1) -> Address | None:
         """Return where metrics are served, by so many processes on consecutive ports. UsageError."""
         from millstream.metrics.serving import Address

@@ -125,10 +125,11 @@ def _run(
     from millstream.log_meter import LogMeter
     from millstream.metrics.serving import Scraped, measured
     from millstream.supervisor import die_with_parent
+    from millstream.traces.serving import traced
 
     die_with_parent()
     logs.begin(monitoring.log_format, role=role)
-    address = monitoring.address()
+    address, ratio = monitoring.address(), monitoring.ratio()
     settings = where.settings()
     loaded = load_stream(stream)
     names = settings.names(loaded.stream)
@@ -140,7 +141,13 @@ def _run(
             logs.say(f"{role} {name} of {names.stream} starts", event="started", pid=os.getpid())
             told = LogMeter(names, logs.say)
             scraped = Scraped(names, role, name, state)
-            code = measured(address, scraped, lambda meter: work(loaded, settings, name, Meters(told, meter)), logs.say)
+            with traced(ratio, scraped, logs.say) as traces:
+                code = measured(
+                    address,
+                    scraped,
+                    lambda meter: work(loaded, settings, name, Meters(told, traces, meter)),
+                    logs.say,
+                )
             logs.ended(role, code)
             return code
     except InvalidInstance as error:

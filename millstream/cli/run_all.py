@@ -70,7 +70,7 @@ def run(
 
     if predictors < 1:
         raise UsageError(f"--predictors {predictors} must be at least 1")
-    metrics = monitoring.address(ports=predictors + 2)
+    metrics, ratio = monitoring.address(ports=predictors + 2), monitoring.ratio()
     span = None if until_idle is None else milliseconds(until_idle) / 1000
     from millstream import logs
     from millstream.load import load_stream
@@ -82,4 +82,4 @@ def run(
     logs.begin(form, role="run")
     settings, loaded = where.settings(), load_stream(stream)
     logs.about(stream=f"{settings.prefix}{loaded.stream.name}")
-    return run_roles(stream, loaded, settings, RunOptions(predictors, span, new_epoch, metrics, form), logs.say)
+    return run_roles(stream, loaded, settings, RunOptions(predictors, span, new_epoch, metrics, form, ratio), logs.say)
