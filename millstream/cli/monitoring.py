@@ -31,7 +31,7 @@ class Monitoring:
     """Of what roles say: auto is text on a terminal (and of `run`, always) and JSON lines elsewhere."""
 
     trace_ratio: float = 0.0
-    """The share of events that are traced, from 0 to 1, by OpenTelemetry (extra `otel`; OTEL_EXPORTER_OTLP_ENDPOINT)."""
+    """The share of events to trace, 0 to 1, with OpenTelemetry (extra `otel`; see OTEL_EXPORTER_OTLP_ENDPOINT)."""
 
     def ratio(self) -> float:
         """Return the share of events that are traced. UsageError."""

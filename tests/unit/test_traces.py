@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import sys
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,10 +18,13 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from consumers.join import Emitted
+from consumers.meter import Meter
 from consumers.processor import Output, Partition
 from millstream.cli import app
+from millstream.metrics.serving import Scraped
 from millstream.traces.ids import Sampler, id_of, traceparent
 from millstream.traces.meter import TraceMeter
+from millstream.traces.serving import NoTracing, traced
 from millstream.traces.spans import Spans
 from schemas import codec
 from schemas.events import Label, read_prediction
@@ -166,3 +172,15 @@ def test_a_collector_that_does_not_answer_costs_the_role_nothing_but_its_traces(
 def test_a_ratio_that_is_none_is_a_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert app.run(["joiner", "phishing", "--trace-ratio", "1.5", "--log-format", "text"]) == 2
     assert capsys.readouterr().err == "millstream: error: --trace-ratio 1.5 must be from 0 to 1\n"
+
+
+def test_without_the_extra_it_is_a_line_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.resources", None)
+    whose = Scraped(NAMES, "joiner", "0", Path())
+    with pytest.raises(NoTracing, match=re.escape("pip install 'millstream[otel]'")), traced(0.5, whose):
+        pass
+
+
+def test_switched_off_it_is_a_meter_that_does_nothing() -> None:
+    with traced(0.0, Scraped(NAMES, "joiner", "0", Path())) as meter:
+        assert type(meter) is Meter
