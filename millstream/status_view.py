@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _BETWEEN: Final = "──▶ "
+_BESIDE: Final = "  + "  # an intake reads nothing of the stage before it: both feed the joiner
 _WIDEST: Final = 120
 _NARROWEST_BOX: Final = 13  # `predictor` and its frame
 _PART: Final = 40  # columns of a name and its value
@@ -106,7 +107,8 @@ def _loop(report: Report, width: int) -> Iterator[Text]:
         drawn = Text()
         for index, each in enumerate(cells):
             if index:
-                drawn.append(_BETWEEN if row == 3 else " " * len(_BETWEEN), style=_QUIET)
+                between = _BESIDE if stages[index].role == "intake" else _BETWEEN
+                drawn.append(between if row == 3 else " " * len(between), style=_QUIET)
             drawn.append_text(each)
         yield drawn
     yield from _back(report, box)

@@ -64,7 +64,7 @@ class TraceMeter(Meter):
         self._batches, self._emitted = [], []
         if emitted:
             self._sender.put(lambda: self._spans.joined(emitted, now))
-        elif outputs and outputs[0].topic == self._predictions:
+        elif outputs and batches:
             self._sender.put(lambda: self._predicted(batches, outputs, now))
 
     def _predicted(self, batches: Sequence[Batch], outputs: Sequence[Output], now: int) -> Iterable[ReadableSpan]:

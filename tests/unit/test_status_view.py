@@ -23,7 +23,7 @@ HUGE = replace(
     model=replace(MODEL, metrics={f"Metric{number}": 1 / 3 for number in range(30)}, full=True, paused=True),
     alerts=tuple(f"alert {number}: " + "what is to be seen to " * 20 for number in range(30)),
 )
-FOUR = replace(REPORT, stages=(Stage("intake", 1, 0, 5, 1.0), *STAGES))
+FOUR = replace(REPORT, stages=(STAGES[0], Stage("intake", 1, 0, 5, 1.0), *STAGES[1:]))
 DOWN = replace(REPORT, stages=tuple(replace(stage, processes=0, per_second=None) for stage in STAGES))
 
 

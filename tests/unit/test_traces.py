@@ -155,11 +155,16 @@ def test_a_collector_that_does_not_answer_costs_the_role_nothing_but_its_traces(
     exporter, said = _Stuck(), list[str]()
     meter = TraceMeter(NAMES, spans(), exporter, said.append)
     output = Output("fraud.predictions", 0, b"e1", prediction("e1"))
-    meter.committed([output], {}, 0.1)
+
+    def answer() -> None:
+        meter.processed({FEATURES: [record(5)]}, 0.1)
+        meter.committed([output], {}, 0.1)
+
+    answer()
     assert exporter.asked.wait(10)
     began = time.monotonic()
     for _ in range(2_000):
-        meter.committed([output], {}, 0.1)
+        answer()
     assert time.monotonic() - began < 5
     assert said == []
     exporter.go_on.set()
