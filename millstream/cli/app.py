@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import cyclopts
 
+from millstream import logs
 from millstream.cli import (
     acls,
     backup,
@@ -69,6 +70,7 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code: 0, 1 (failed), 2 (usage), 75 (try again) or 130 (Ctrl-C)."""
+    logs.begin("text")
     # What the client logs about a broker that is away would be told once more, in its own words.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     try:
@@ -104,8 +106,6 @@ def _explain(error: Exception) -> int:
         return _say(f"Kafka: {text}" if text.startswith(name) else f"Kafka: {name}: {text}", 1)
     if isinstance(error, OSError) or _is_ours(error):
         return _say(str(error) or type(error).__name__, getattr(error, "exit_code", 1))
-    from millstream import logs
-
     if not logs.structured():
         traceback.print_exception(error)
     said = f"{type(error).__name__}: {error} - this is a defect in Millstream; please report it"
@@ -118,8 +118,6 @@ def _is_ours(error: Exception) -> bool:
 
 
 def _say(message: str, code: int, **fields: str) -> int:
-    from millstream import logs
-
     line = one_line(message)
     logs.fail(line if logs.structured() else f"millstream: error: {line}", event="failed", exit_code=code, **fields)
     return code

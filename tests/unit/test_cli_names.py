@@ -146,6 +146,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(cwd)
     monkeypatch.setenv("HOME", str(tmp_path / "user"))
     monkeypatch.setenv("MILLSTREAM_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MILLSTREAM_LOG_FORMAT", "text")  # as on a terminal, where a role's error is a line for people
     monkeypatch.setattr(cli, "build", lambda file, path: app())
 
     def reached(*_: Any, **__: Any) -> Any:
