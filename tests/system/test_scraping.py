@@ -75,7 +75,7 @@ def test_a_predictor_that_nobody_has_trained_is_alive_and_not_ready_and_says_jso
     millstream(stream, "topics", "create", "phishing")
     process = subprocess.Popen(
         [sys.executable, "-m", "millstream", "predictor", "phishing", "--instance", "7", "--metrics-port", "0"],
-        env=stream.environment(),
+        env={**stream.environment(), "MILLSTREAM_LOG_FORMAT": "auto"},
         stdout=subprocess.PIPE,
         text=True,
     )
