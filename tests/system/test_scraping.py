@@ -1,74 +1,23 @@
-"""The roles as processes, scraped while they work; and a port that somebody else has."""
+"""A role as a process that is scraped: before it is ready, and with a port that somebody else has."""
 
 from __future__ import annotations
 
 import json
-import re
 import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from scrape import Scrape, get, scrape
-from system.commands import millstream, running
+from scrape import get, scrape
+from system.commands import millstream
 from system.oracle import Stream
-
-from millstream.metrics.names import METRICS
-
-EVENTS = 200
 
 
 @pytest.fixture
 def stream(bootstrap: str, prefix: str, tmp_path: Path) -> Stream:
     return Stream("phishing", bootstrap, prefix, tmp_path / "home")
-
-
-def until(url: str, name: str, value: float, seconds: float = 60, **labels: str) -> Scrape:
-    deadline = time.monotonic() + seconds
-    while (found := scrape(url)).total(name, **labels) < value or found.total("millstream_lag_records") > 0:
-        assert time.monotonic() < deadline, f"{name} is {found.total(name, **labels)}, not {value}, or there is lag"
-        time.sleep(0.2)
-    return found
-
-
-def test_roles_at_work_show_what_they_have_done(
-    stream: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MILLSTREAM_METRICS_PORT", "0")
-    with running(stream, tmp_path / "run.log") as process:
-        assert process.poll() is None
-        urls = _urls(tmp_path / "run.log")
-        millstream(stream, "publish", "phishing", "river:Phishing", "--limit", str(EVENTS), "--label-delay", "0")
-        learner = until(urls["learner"], "millstream_checkpoint_examples", EVENTS)
-        until(urls["predictor"], "millstream_served_version_examples", EVENTS)
-        joiner = until(urls["joiner"], "millstream_labels_total", EVENTS, state="joined")
-        predictor = until(urls["predictor"], "millstream_record_latency_seconds_count", EVENTS)
-        assert [get(url + "/readyz")[0] for url in urls.values()] == [200, 200, 200]
-        assert [get(url + "/livez")[0] for url in urls.values()] == [200, 200, 200]
-    assert predictor.value("millstream_records_produced_total", topic="predictions") == EVENTS
-    assert predictor.total("millstream_version_swaps_total") >= 1
-    assert joiner.value("millstream_join_wait_seconds_count") == EVENTS
-    assert joiner.value("millstream_label_to_example_seconds_count") == EVENTS
-    assert learner.value("millstream_examples_learned") == EVENTS
-    assert learner.total("millstream_model_size_bytes") > 1000
-    assert 0 < learner.total("millstream_model_metric", source="progressive", span="all", metric="Accuracy") < 1
-    assert learner.total("process_resident_memory_bytes") > 10_000_000
-    for shown in (predictor, joiner, learner):
-        assert {name.removesuffix("_total") for name in METRICS} <= set(shown.families)
-
-
-def _urls(log: Path) -> dict[str, str]:
-    """Return where each role is scraped, as it said itself."""
-    deadline = time.monotonic() + 30
-    while True:
-        told = re.findall(r"^(\w+)-0 +\| metrics: (http://127\.0\.0\.1:\d+)/metrics", log.read_text(), re.MULTILINE)
-        if len(told) == 3:
-            return dict(told)
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.1)
 
 
 def test_a_predictor_that_nobody_has_trained_is_alive_and_not_ready_and_says_json(stream: Stream) -> None:
