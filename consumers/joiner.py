@@ -115,7 +115,7 @@ class Joiner:
         self._store = store
         self._keeper = keeper
         self._meter = meter or Meter()
-        self._predictions = settings.names.topic("predictions")
+        self._predictions = settings.names.whole
         self._labels = settings.names.topic("labels")
         self._examples = settings.names.topic("examples")
         self._dead_letters = settings.names.topic("dead-letters")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import cyclopts
 from cyclopts import Parameter
 
-from millstream.cli.common import HERE, Json, StreamName, UsageError, Where, has_topics, names_of, print_json
+from millstream.cli.common import HERE, Json, StreamName, UsageError, Where, full_names, print_json
 from millstream.cli.progress import Bar
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def replay(
     Example: millstream replay fraud features --from 6h --into fraud-again.features --speed 10x
     """
     from millstream.replay import Replay, plan
-    from schemas.topics import KINDS
+    from schemas.topics import ANSWERS, KINDS
 
     pace, begin, end = manner.pace(), _edge("--from", span.from_), _edge("--to", span.to)
     for given in (topic, into):
@@ -101,9 +101,11 @@ def replay(
             raise UsageError(f"{given[:300]!r} is no name of a topic: 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-'")
     settings = where.settings()
     cluster = settings.cluster()
-    names = names_of(stream, settings, has_topics(cluster))
+    names = full_names(stream, settings, cluster)
     target = cluster if into_bootstrap is None else dataclasses.replace(cluster, bootstrap=into_bootstrap)
-    source = names.topic(topic) if topic in KINDS else topic
+    source = names.topic(topic) if topic in (*KINDS, ANSWERS) else topic
+    if into in (*names.elsewhere.values(), *names.labels_from) and into_bootstrap is None:
+        raise UsageError(f"--into {into}: {names.stream} reads it, and it is somebody else's to write")
     job = plan(cluster, source, begin, end, target, into)
     with Replay(job, names, again=manner.again) as work:
         _say(f"{source} into {into}: up to {work.left:,} records" + _before(work.before))

@@ -70,7 +70,7 @@ def run(
 
     if predictors < 1:
         raise UsageError(f"--predictors {predictors} must be at least 1")
-    metrics, ratio = monitoring.address(ports=predictors + 2), monitoring.ratio()
+    metrics, ratio = monitoring.address(ports=predictors + 3), monitoring.ratio()
     span = None if until_idle is None else milliseconds(until_idle) / 1000
     from millstream import logs
     from millstream.load import load_stream

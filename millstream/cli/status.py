@@ -14,8 +14,7 @@ from millstream.cli.common import (
     StreamName,
     UsageError,
     Where,
-    has_topics,
-    names_of,
+    full_names,
     print_fields,
     print_json,
     print_table,
@@ -62,7 +61,7 @@ def status(
         raise UsageError(f"--interval {interval} must be at least {_QUICKEST_S:g}s")
     settings = where.settings()
     cluster = settings.cluster()
-    names = names_of(stream, settings, has_topics(cluster))
+    names = full_names(stream, settings, cluster)
     typed = stream_status.Typed(stream, to_create(stream))
     if watch:
         _watch(Looks(cluster, names, settings.home, typed), seconds, json)
@@ -112,6 +111,16 @@ def _print_json_line(report: Report | None, why: str | None) -> None:
         print_json(as_json(report))
 
 
+def _labels_from(report: Report) -> dict[str, list[str]]:
+    """Return what became of the messages of each topic that labels come from."""
+    lines = [
+        f"{topic}: {each['mapped']} mapped, {each['skipped']} without a label yet, {each['refused']} refused, "
+        f"{each['lag']} not read"
+        for topic, each in report.labels_from.items()
+    ]
+    return {"labels from": lines} if lines else {}
+
+
 def _print(report: Report) -> None:
     from millstream.duration import spoken
     from millstream.status_view import learning
@@ -131,6 +140,7 @@ def _print(report: Report) -> None:
             "model": None if model.model_bytes is None else f"{model.model_bytes / 1e6:.3g} MB",
             "label to served": None if model.delay_ms is None else spoken(model.delay_ms),
             "labels": ", ".join(f"{count} {state}" for state, count in report.labels.items()),
+            **_labels_from(report),
             "events waiting": report.events_waiting,
             "events never answered": report.events_gone,
             "dead letters": report.dead_letters if report.dead_letters_exact else f"at least {report.dead_letters}",

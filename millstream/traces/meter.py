@@ -35,7 +35,7 @@ class TraceMeter(Meter):
     """Traces one role's work until it is closed."""
 
     def __init__(self, names: Names, spans: Spans, exporter: SpanExporter, say: Callable[[str], None]) -> None:
-        self._predictions, self._examples = names.topic("predictions"), names.topic("examples")
+        self._predictions, self._examples = names.whole, names.topic("examples")
         self._spans = spans
         self._sender = _Sender(exporter, say)
         self._batches: list[Batch] = []  # since the last commit

@@ -62,6 +62,8 @@ KINDS: Final[dict[str, Kind]] = {
     "--label-delay": "name",
     "--interval": "name",
     "init --from": "file",
+    "--from-topic": "text",
+    "--labels-from-topic": "text",
     "--file": "file",
     "SOURCE": "file",
     "FILE": "file",

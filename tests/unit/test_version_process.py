@@ -19,7 +19,7 @@ from consumers import feed
 from consumers.checkpoints import Definition
 from consumers.failures import Doubt
 from consumers.feed import Known, VersionFeed
-from consumers.predictor import ServedVersion, _ask
+from consumers.predictor import ServedVersion, ask
 from consumers.river_model import ModelError, RiverModel, wrap
 from consumers.version_process import VersionProcess
 from millstream.settings import Settings
@@ -130,7 +130,7 @@ def test_doubt_where_its_process_is_gone_and_no_answer_of_error(answering: Calla
     there = answering("binary", trained("logistic"))
     os.kill(there._process.pid, signal.SIGKILL)
     with pytest.raises(Doubt, match="has ended"):
-        _ask(ServedVersion(there, "m", 1, 5, 0, None), {"x": 1.0})
+        ask(ServedVersion(there, "m", 1, 5, 0, None), {"x": 1.0})
 
 
 def test_its_process_ends_with_the_version(answering: Callable[..., VersionProcess]) -> None:
