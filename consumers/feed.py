@@ -16,6 +16,7 @@ from typing import Any, Final
 from kafka import TopicPartition
 
 from consumers.checkpoints import MODEL_FILE, PROBE, Definition
+from consumers.meter import Meter
 from consumers.predictor import ServedVersion
 from consumers.river_model import ModelError, RiverModel, wrap
 from consumers.version_process import LARGE_BYTES
@@ -221,6 +222,8 @@ class VersionFeed:
         Seconds, monotonic.
     start_process
         Has a large version answer from a process of its own; without it all are loaded here.
+    meter
+        Hears of every version that is to serve, in the thread that loaded it.
     """
 
     def __init__(
@@ -232,6 +235,7 @@ class VersionFeed:
         say: Callable[[str], None] = print,
         clock: Callable[[], float] = time.monotonic,
         start_process: Callable[[Manifest, str | None], RiverModel] | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self._store = store
         self._definition = definition
@@ -240,6 +244,7 @@ class VersionFeed:
         self._say = say
         self._clock = clock
         self._start_process = start_process
+        self._meter = meter or Meter()
         self._serving: ServedVersion | None = None
         self._by_decision = False  # whether what serves was named, and so need not be the newest
         self._refused: set[tuple[VersionId, str | None]] = set()
@@ -257,12 +262,13 @@ class VersionFeed:
                 continue
             began = self._clock()
             try:
-                self._serving = self._load(version, sha256)
+                self._serving = loaded = self._load(version, sha256)
             except BaseException as error:  # noqa: BLE001 - River's compiled parts panic with no `Exception`
                 self._failed(version, sha256, error, self._clock() - began)
             else:
                 self._by_decision = sha256 is None
                 self._retries.clear()
+                self._meter.swapped(loaded)
                 return
 
     def _wanted(self, known: Known) -> Iterator[tuple[VersionId, str | None]]:

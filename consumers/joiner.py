@@ -19,6 +19,7 @@ from consumers.join import Emitted, JoinRules, NotWritten, PartitionJoin
 from consumers.joiner_place import JoinPlace, LocalPlace, meta_key
 from consumers.joiner_takeover import JoinerTakeover
 from consumers.local_store import LocalStore
+from consumers.meter import Meter
 from consumers.processor import Assignment, Batch, Output, Partition, Place, Positions, Record, Start
 from consumers.snapshot_keeper import SnapshotKeeper
 from schemas import codec
@@ -98,6 +99,8 @@ class Joiner:
         Has snapshots of the store made, and lends them; `None` for none.
     say
         Takes one line for people.
+    meter
+        Hears of what was joined.
     """
 
     def __init__(
@@ -106,10 +109,12 @@ class Joiner:
         store: LocalStore,
         keeper: SnapshotKeeper | None = None,
         say: Callable[[str], None] = print,
+        meter: Meter | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
         self._keeper = keeper
+        self._meter = meter or Meter()
         self._predictions = settings.names.whole
         self._labels = settings.names.topic("labels")
         self._examples = settings.names.topic("examples")
@@ -235,6 +240,8 @@ class Joiner:
         for emitted in lane.join.emitted:
             outputs.append(Output(self._examples, 0, None, _example(emitted, number, name, place.epoch, place.seq)))
             place.seq += 1
+        if outputs:
+            self._meter.joined(lane.join.emitted)
         lane.join.emitted.clear()
         for refused in lane.join.refused:
             record = _LabelRecord(self._labels, number, refused)

@@ -8,6 +8,7 @@ and rebuilds state by the normal door.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -20,8 +21,10 @@ from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.errors import KafkaError, LogTruncationError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from kafka.structs import MemberState
 
-from consumers.failures import Doubt, Refused
+from consumers.failures import Doubt, Refused, RoleFailure
+from consumers.lag import LagWatch
 from consumers.membership import Membership, close_consumer
+from consumers.meter import Meter
 from consumers.pauses import pause, resume
 from consumers.processor import Anew, Batch, Output, Partition, Place, Positions, Processor
 from consumers.takeover import Interrupted, Takeover
@@ -29,6 +32,7 @@ from consumers.transaction import TransactionLimits, Transactions, failure_of
 from consumers.watchdog import ProgressWatch, TurnWatch
 from schemas.cluster import Cluster, NoBroker
 
+_LOG: Final = logging.getLogger("millstream")
 _IDLE_POLL_MS: Final = 100
 _MOST_RECORDS: Final = 2000
 _LEAST_RECORDS: Final = 20
@@ -85,6 +89,8 @@ class Loop:
     ----------
     settled
         Called with the partitions whenever an assignment is ready to be worked on.
+    meter
+        Hears of every turn, batch and commit.
     """
 
     def __init__(
@@ -93,11 +99,14 @@ class Loop:
         settings: LoopSettings,
         processor: Processor,
         settled: Callable[[Sequence[Partition]], None] | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self._cluster = cluster
         self._settings = settings
         self._processor = processor
         self._settled = settled or (lambda partitions: None)
+        self._meter = meter or Meter()
+        self._lag = LagWatch(settings.limits.request_ms)
         self._membership = Membership(cluster, settings.group, settings.instance)
         self._stop = threading.Event()
         self._rebalances = _Rebalances()
@@ -164,6 +173,7 @@ class Loop:
         """Tell the watch that the loop lives; say whether it goes on."""
         if self._watch is not None:
             self._watch.turned()
+        self._meter.turned()
         return not self._stop.is_set()
 
     def _consumer(self) -> KafkaConsumer:
@@ -202,6 +212,8 @@ class Loop:
         self._commit(transactions, outputs)
         self._apply_pauses(consumer)
         self._check_progress(consumer)
+        if (lags := self._lag.look(consumer, self._read)) is not None:
+            self._meter.lag(lags)
 
     def _hand_over(self, batch: Batch) -> list[Output]:
         """Return what the processor wants sent for these records and for the time that has passed."""
@@ -209,7 +221,9 @@ class Loop:
         if batch:
             began = time.monotonic()
             outputs = self._processor.process(batch)
-            self._learn_pace(batch, time.monotonic() - began)
+            seconds = time.monotonic() - began
+            self._learn_pace(batch, seconds)
+            self._meter.processed(batch, seconds)
         return outputs + self._processor.tick(time.time_ns() // 1_000_000)
 
     def _poll(self, consumer: KafkaConsumer) -> Batch:
@@ -277,10 +291,16 @@ class Loop:
             last = self._last.get(partition)
             if last is not None and place.offset < last.offset:
                 raise Doubt(f"{partition} would go back from {last.offset} to {place.offset}")
-        transactions.commit(outputs, places, self._group)
+        began = time.monotonic()
+        try:
+            transactions.commit(outputs, places, self._group)
+        except RoleFailure:
+            self._meter.aborted()
+            raise
         self._fell_out = False
         self._last.update(places)
         self._last_commit = time.monotonic()
+        self._meter.committed(outputs, places, self._last_commit - began)
         self._processor.committed(places)
 
     def _apply_pauses(self, consumer: KafkaConsumer) -> None:
@@ -307,6 +327,7 @@ class Loop:
 
     def _join(self, consumer: KafkaConsumer) -> None:
         """Settle once the group has agreed on an assignment."""
+        self._meter.revoked()
         if self._partitions:
             self._partitions = []
             self._unsettled_since = time.monotonic()
@@ -331,7 +352,7 @@ class Loop:
         self._rebalances.happened.clear()
         self._last, self._read = {}, {}
         if left_over := self._membership.left_over(consumer, self._processor.topics):
-            print(f"group {self._settings.group} leaves {left_over[0]} to nobody: joining it anew", flush=True)
+            _LOG.info("group %s leaves %s to nobody: joining it anew", self._settings.group, left_over[0])
             self._rebalances.happened.set()
             self._membership.join_anew(consumer)
             self._check_patience()
@@ -361,6 +382,8 @@ class Loop:
         self._partitions = assigned
         self._unsettled_since = time.monotonic()
         self._last_commit = 0.0 if assigned else time.monotonic()
+        self._lag.begin()
+        self._meter.assigned(assigned)
         self._settled(assigned)
 
     # --- the end -----------------------------------------------------------------------------------

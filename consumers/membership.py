@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -15,6 +16,7 @@ from consumers.processor import Partition
 from consumers.takeover import existing_topics
 from schemas.cluster import Cluster
 
+_LOG: Final = logging.getLogger("millstream")
 _LOOK_SECONDS: Final = 0.02
 _ASK_SECONDS: Final = 0.25
 
@@ -93,7 +95,7 @@ class Membership:
         except (UnknownMemberIdError, GroupIdNotFoundError):
             return  # it had not joined
         except Exception as error:  # noqa: BLE001 - the session's end does the same, later
-            print(f"leaving group {self._group} by time-out: {type(error).__name__}: {error}")
+            _LOG.info("leaving group %s by time-out: %s: %s", self._group, type(error).__name__, error)
 
     def _remove(self) -> None:
         with self._cluster.admin() as admin:
@@ -105,4 +107,4 @@ def close_consumer(consumer: KafkaConsumer) -> None:
     try:
         consumer.close(autocommit=False, timeout_ms=2000)
     except KafkaError as error:
-        print(f"closing the consumer: {type(error).__name__}: {error}")
+        _LOG.info("closing the consumer: %s: %s", type(error).__name__, error)

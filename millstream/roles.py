@@ -12,7 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from consumers.answers import Form
-from consumers.checkpoints import Checkpoints, Definition, NewEpoch, Pace
+from consumers.checkpoints import Definition, NewEpoch, Pace
 from consumers.failures import Doubt, RoleFailure
 from consumers.feed import ModelsTopic, PauseSwitch, VersionFeed
 from consumers.intake import Intake, IntakeSettings
@@ -23,12 +23,15 @@ from consumers.learning import LearningRules
 from consumers.local_store import DiskStore, LocalStoreError
 from consumers.log_faults import LogRefused
 from consumers.loop import Loop, LoopSettings
+from consumers.meter import Meter
 from consumers.predictor import Predictor, PredictorSettings
 from consumers.processor import Partition, Processor
 from consumers.snapshot_keeper import SnapshotKeeper
 from consumers.snapshots import Snapshots
 from consumers.topic_memory import TopicMemory
 from millstream.log_alerts import LogAlerts
+from millstream.logs import fail, say
+from millstream.measured import MeasuredCheckpoints
 from millstream.recall import joined_from
 from millstream.version_starter import starter
 from model_store import StoreError, StoreUnavailable, is_object_store, open_backend, open_store
@@ -56,17 +59,18 @@ class MissingTopic(Exception):  # noqa: N818
     """The stream's topics are not all there: `millstream topics create STREAM` makes them."""
 
 
-def say(line: str) -> None:
-    """Print one line at once."""
-    print(line, flush=True)
-
-
-def run_predictor(loaded: LoadedStream, settings: Settings, instance: str, new_epoch: bool = False) -> int:
+def run_predictor(
+    loaded: LoadedStream, settings: Settings, instance: str, new_epoch: bool = False, *, meter: Meter | None = None
+) -> int:
     """Predict until told to stop; returns the exit code."""
     cluster, names, topics = _meet(loaded, settings)
     definition = definition_of(loaded)
     store = open_store(settings.models, settings.keys, sign=False)
-    feed = VersionFeed(store, definition, loaded.stream.task, say=say, start_process=starter(loaded, settings))
+    feed = VersionFeed(
+        store, definition, loaded.stream.task, say=say, start_process=starter(loaded, settings), meter=meter
+    )
+    meter = meter or Meter()
+    meter.needs(lambda: "no version to answer with yet" if feed.newest() is None else None)
     follower = ModelsTopic(cluster, names.topic("models"), feed.follow, say)
     memory = TopicMemory(settings.state(names) / f"predictor-{instance}.json")
     registry = settings.schema_registry(say)
@@ -77,7 +81,7 @@ def run_predictor(loaded: LoadedStream, settings: Settings, instance: str, new_e
     sys.setswitchinterval(_SWITCH_SECONDS)
     follower.start()
     try:
-        return _drive(cluster, names, "predictor", instance, predictor)
+        return _drive(cluster, names, "predictor", instance, predictor, meter)
     finally:
         follower.close()
 
@@ -118,7 +122,9 @@ def predictor_settings(
     )
 
 
-def run_intake(loaded: LoadedStream, settings: Settings, instance: str, new_epoch: bool = False) -> int:
+def run_intake(
+    loaded: LoadedStream, settings: Settings, instance: str, new_epoch: bool = False, *, meter: Meter | None = None
+) -> int:
     """Put labels of others on the stream's topic until told to stop; returns the exit code."""
     sources = loaded.stream.label_sources
     if not sources:
@@ -130,10 +136,13 @@ def run_intake(loaded: LoadedStream, settings: Settings, instance: str, new_epoc
     intake_settings = IntakeSettings(names, loaded.stream.target, topics[names.topic("labels")].partitions, new_epoch)
     registry = settings.schema_registry(say)
     mappings = [LabelMapping(source, decoder(source, registry)) for source in sources]
-    return _drive(cluster, names, "intake", instance, Intake(intake_settings, mappings, say=say, memory=memory))
+    intake = Intake(intake_settings, mappings, say=say, memory=memory)
+    return _drive(cluster, names, "intake", instance, intake, meter)
 
 
-def run_joiner(loaded: LoadedStream, settings: Settings, instance: str, new_epoch: bool = False) -> int:
+def run_joiner(
+    loaded: LoadedStream, settings: Settings, instance: str, new_epoch: bool = False, *, meter: Meter | None = None
+) -> int:
     """Join until told to stop; returns the exit code."""
     cluster, names, topics = _meet(loaded, settings)
     partitions = topics[names.whole].partitions
@@ -157,7 +166,8 @@ def run_joiner(loaded: LoadedStream, settings: Settings, instance: str, new_epoc
     except LocalStoreError as error:
         say(str(error))
         return 1
-    return _drive(cluster, names, "joiner", instance, Joiner(joiner_settings, store, _keeper(loaded, settings), say))
+    joiner = Joiner(joiner_settings, store, _keeper(loaded, settings), say, meter)
+    return _drive(cluster, names, "joiner", instance, joiner, meter)
 
 
 def _keeper(loaded: LoadedStream, settings: Settings) -> SnapshotKeeper | None:
@@ -170,16 +180,24 @@ def _keeper(loaded: LoadedStream, settings: Settings) -> SnapshotKeeper | None:
     return SnapshotKeeper(snapshots, loaded.stream.snapshot_every_ms / 1000, say)
 
 
-def run_learner(loaded: LoadedStream, settings: Settings, instance: str, new_epoch: NewEpoch | None = None) -> int:
+def run_learner(
+    loaded: LoadedStream,
+    settings: Settings,
+    instance: str,
+    new_epoch: NewEpoch | None = None,
+    *,
+    meter: Meter | None = None,
+) -> int:
     """Learn until told to stop; returns the exit code."""
     cluster, names, _ = _meet(loaded, settings)
     stream = loaded.stream
     store = open_store(settings.models, settings.keys, sign=True)
     switch = PauseSwitch(stream.name, say=say)
     follower = ModelsTopic(cluster, names.topic("models"), switch.follow, say)
-    checkpoints = Checkpoints(
+    checkpoints = MeasuredCheckpoints(
         store, definition_of(loaded), learning_rules(stream), stream.retention, max_model_bytes=stream.max_model_bytes
     )
+    checkpoints.meter = meter or checkpoints.meter
     pace = Pace(*stream.checkpoint_pace(remote=is_object_store(settings.models)))
     learner = Learner(LearnerSettings(names, pace, new_epoch), checkpoints, switch, say)
     follower.start()
@@ -187,7 +205,7 @@ def run_learner(loaded: LoadedStream, settings: Settings, instance: str, new_epo
         if not follower.wait_until_current(_CURRENT_WAIT_SECONDS):
             say(f"{names.topic('models')} could not be read to its end; starting anew")
             return 75
-        return _drive(cluster, names, "learner", instance, learner)
+        return _drive(cluster, names, "learner", instance, learner, meter)
     finally:
         follower.close()
 
@@ -267,16 +285,19 @@ def _require_sources(cluster: Cluster, names: Names) -> None:
         )
 
 
-def _drive(cluster: Cluster, names: Names, role: str, instance: str, processor: Processor) -> int:
+def _drive(
+    cluster: Cluster, names: Names, role: str, instance: str, processor: Processor, meter: Meter | None = None
+) -> int:
     settings = LoopSettings(group=names.group(role), instance=names.process(role, instance))
     alerts = LogAlerts(cluster, names, role, say)
 
     def settled(partitions: Sequence[Partition]) -> None:
-        say(f"ready: {len(partitions)} partitions of {', '.join(processor.topics)}")
+        told = [f"{topic}-{number}" for topic, number in partitions]
+        say(f"ready: {len(partitions)} partitions of {', '.join(processor.topics)}", event="assigned", partitions=told)
         # Beside the loop, which must not wait for another client.
         threading.Thread(target=alerts.settled, args=(partitions,), name="log-alerts", daemon=True).start()
 
-    loop = Loop(cluster, settings, processor, settled)
+    loop = Loop(cluster, settings, processor, settled, meter)
 
     def stop(signum: int, frame: FrameType | None) -> None:
         loop.stop()
@@ -292,19 +313,19 @@ def _drive(cluster: Cluster, names: Names, role: str, instance: str, processor: 
     try:
         loop.run()
     except RoleFailure as failure:
-        print(f"{role}: {failure}", file=sys.stderr, flush=True)
+        fail(f"{role}: {failure}", event="failed")
         if isinstance(failure, LogRefused):
             alerts.refused(failure.faults)
         return failure.exit_code
     except LocalStoreError as error:
-        print(f"{role}: {error}", file=sys.stderr, flush=True)
+        fail(f"{role}: {error}", event="failed")
         return Doubt.exit_code if error.full else 1
     except RegistryError as error:
         # What could not be decoded meanwhile is no bad message: nothing of this turn goes out, and it is read again.
         print(f"{role}: {error}", file=sys.stderr, flush=True)
         return error.exit_code
     except StoreUnavailable as error:
-        print(f"{role}: {error}; starting anew", file=sys.stderr, flush=True)
+        fail(f"{role}: {error}; starting anew", event="failed")
         return Doubt.exit_code
     say(f"{role} has ended in order")
     return 0

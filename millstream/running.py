@@ -7,15 +7,15 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from kafka.errors import KafkaError
 
-from millstream import admin
+from millstream import admin, logs
 from millstream.idle import IdleWatch
 from millstream.instance import Held, hold
 from millstream.observe import Observer
@@ -28,6 +28,7 @@ from schemas.topics import Names
 
 if TYPE_CHECKING:
     from millstream.load import LoadedStream
+    from millstream.metrics.serving import Address
 
 _LOOK_S: Final = 0.1
 _SNAPSHOT_S: Final = 0.5
@@ -48,11 +49,18 @@ class NotFit(Exception):  # noqa: N818
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions:
-    """`until_idle` in seconds; `None` runs until told to stop. `new_epoch` is the learner's."""
+    """`until_idle` in seconds; `None` runs until told to stop. `new_epoch` is the learner's.
+
+    `metrics` is where the first process is scraped; the others at the ports after it. `log_format` is the children's:
+    their JSON is passed on as it is.
+    """
 
     predictors: int = 1
     until_idle: float | None = None
     new_epoch: str | None = None
+    metrics: Address | None = None
+    log_format: Literal["text", "json"] = "text"
+    trace_ratio: float = 0.0
 
 
 def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOptions, say: Say = print) -> int:
@@ -79,8 +87,11 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
         cluster = meet(settings, say)
         prepare(cluster, names, stream, say)
         roles = children(given, options.predictors, options.new_epoch, intake=bool(stream.label_sources))
+        roles = with_ports(roles, options.metrics)
         outage = Outage(cluster, say)
-        supervisor = Supervisor(roles, environment(settings), say, outage.lasts)
+        relay = logs.relay if options.log_format == "json" else None
+        told = {**environment(settings, options.log_format), "MILLSTREAM_TRACE_RATIO": str(options.trace_ratio)}
+        supervisor = Supervisor(roles, told, say, outage.lasts, relay)
         with stopping() as stop:
             try:
                 supervisor.start()
@@ -164,9 +175,25 @@ def children(given: str, predictors: int, new_epoch: str | None = None, *, intak
     return [*predicting, *taking_in, child("joiner", 0), child("learner", 0, *epoch)]
 
 
-def environment(settings: Settings) -> dict[str, str]:
-    """Return the children's environment: ours, with these settings."""
-    return {**os.environ, **settings.environment()}
+def with_ports(children: Sequence[Child], first: Address | None) -> list[Child]:
+    """Return the processes, each with a port of its own, from that of the first on; 0 has each take a free one."""
+    if first is None:
+        return list(children)
+    return [
+        dataclasses.replace(
+            child,
+            command=(
+                *child.command,
+                *("--metrics-host", first.host, "--metrics-port", str(first.port and first.port + number)),
+            ),
+        )
+        for number, child in enumerate(children)
+    ]
+
+
+def environment(settings: Settings, log_format: Literal["text", "json"] = "text") -> dict[str, str]:
+    """Return the children's environment: ours, with these settings. What they print is read by the supervisor."""
+    return {**os.environ, **settings.environment(), logs.VARIABLE: log_format}
 
 
 @contextmanager

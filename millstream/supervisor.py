@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from millstream import logs
+
 FIRST_WAIT_S: Final = 0.2
 LONGEST_WAIT_S: Final = 10.0
 RAN_WELL_S: Final = 15.0
@@ -113,6 +115,8 @@ class Supervisor:
         Takes one line: a child's, prefixed with its name, or ours. Called from several threads.
     away
         Tells whether what all of them need is away, and has said so: then it is not said of each that ends for it.
+    relay
+        Takes a child's name and its line in place of that.
     """
 
     def __init__(
@@ -121,11 +125,13 @@ class Supervisor:
         environment: Mapping[str, str],
         say: Callable[[str], None] = print,
         away: Callable[[], bool] = lambda: False,
+        relay: Callable[[str, str], None] | None = None,
     ) -> None:
         self._running = [_Running(child) for child in children]
         self._environment = {**environment, _PARENT: str(os.getpid()), "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
         self._say = say
         self._away = away
+        self._relay = relay or (lambda name, line: say(f"{name:<{self._width}} | {line}"))
         self._width = max((len(child.name) for child in children), default=0)
         self.restarts = 0
 
@@ -201,10 +207,12 @@ class Supervisor:
         with process.stdout as output:
             for raw in output:
                 line = raw.decode(errors="replace").rstrip()
-                each.tail.append(line)
-                each.ready = each.ready or (line.startswith(_READY) and each.process is process)
-                if not (line.startswith((f"{each.child.role}: ", _FOLLOWING)) and self._away()):
-                    self._say(f"{each.child.name:<{self._width}} | {line}")
+                told = logs.read(line)
+                if told.event != "ended":
+                    each.tail.append(told.message)  # why it ended is in the line before
+                each.ready = each.ready or (told.message.startswith(_READY) and each.process is process)
+                if not (told.message.startswith((f"{each.child.role}: ", _FOLLOWING)) and self._away()):
+                    self._relay(each.child.name, line)
 
     def _drain(self, each: _Running) -> None:
         """Wait until what it had printed has been read; a grandchild that holds the pipe is not waited for."""

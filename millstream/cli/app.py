@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import cyclopts
 
+from millstream import logs
 from millstream.cli import (
     acls,
     backup,
@@ -85,6 +86,7 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code: 0, 1 (failed), 2 (usage), 75 (try again) or 130 (Ctrl-C)."""
+    logs.begin("text")
     # What the client logs about a broker that is away would be told once more, in its own words.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     try:
@@ -120,8 +122,10 @@ def _explain(error: Exception) -> int:
         return _say(f"Kafka: {text}" if text.startswith(name) else f"Kafka: {name}: {text}", 1)
     if isinstance(error, OSError) or _is_ours(error):
         return _say(str(error) or type(error).__name__, getattr(error, "exit_code", 1))
-    traceback.print_exception(error)
-    return _say(f"{type(error).__name__}: {error} - this is a defect in Millstream; please report it", 1)
+    if not logs.structured():
+        traceback.print_exception(error)
+    said = f"{type(error).__name__}: {error} - this is a defect in Millstream; please report it"
+    return _say(said, 1, **logs.defect(error))
 
 
 def _is_ours(error: Exception) -> bool:
@@ -129,8 +133,9 @@ def _is_ours(error: Exception) -> bool:
     return type(error).__module__.partition(".")[0] in _PACKAGES
 
 
-def _say(message: str, code: int) -> int:
-    print(f"millstream: error: {one_line(message)}", file=sys.stderr, flush=True)
+def _say(message: str, code: int, **fields: str) -> int:
+    line = one_line(message)
+    logs.fail(line if logs.structured() else f"millstream: error: {line}", event="failed", exit_code=code, **fields)
     return code
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,8 +10,10 @@ import cyclopts
 from cyclopts import Parameter
 
 from millstream.cli.common import HERE, StreamName, UsageError, Where
+from millstream.cli.monitoring import UNWATCHED, Monitoring
 
 if TYPE_CHECKING:
+    from consumers.meter import Meter
     from millstream.load import LoadedStream
     from millstream.settings import Settings
 
@@ -39,18 +41,19 @@ def predictor(
         Parameter(help="Where the features topic was cut short or made again: go on at what it holds now."),
     ] = None,
     where: Where = HERE,
+    monitoring: Monitoring = UNWATCHED,
 ) -> int:
     """Answer feature events with predictions until told to end. Any number may run.
 
     Example: millstream predictor phishing --instance 0
     """
 
-    def work(loaded: LoadedStream, settings: Settings, name: str) -> int:
+    def work(loaded: LoadedStream, settings: Settings, name: str, meter: Meter) -> int:
         from millstream.roles import run_predictor
 
-        return run_predictor(loaded, settings, name, new_epoch is not None)
+        return run_predictor(loaded, settings, name, new_epoch is not None, meter=meter)
 
-    return _run("predictor", stream, instance, where, work)
+    return _run("predictor", stream, instance, where, monitoring, work)
 
 
 def intake(
@@ -63,6 +66,7 @@ def intake(
         Parameter(help="Where a topic was cut short or made again: go on at what the topics hold now."),
     ] = None,
     where: Where = HERE,
+    monitoring: Monitoring = UNWATCHED,
 ) -> int:
     """Put labels of other topics (labels= in the stream file) on the stream's own until told to end.
 
@@ -71,12 +75,12 @@ def intake(
     Example: millstream intake my_stream.py
     """
 
-    def work(loaded: LoadedStream, settings: Settings, name: str) -> int:
+    def work(loaded: LoadedStream, settings: Settings, name: str, meter: Meter) -> int:
         from millstream.roles import run_intake
 
-        return run_intake(loaded, settings, name, new_epoch is not None)
+        return run_intake(loaded, settings, name, new_epoch is not None, meter=meter)
 
-    return _run("intake", stream, instance, where, work)
+    return _run("intake", stream, instance, where, monitoring, work)
 
 
 def joiner(
@@ -89,18 +93,19 @@ def joiner(
         Parameter(help="Where a topic was cut short or made again: go on at what the topics hold now."),
     ] = None,
     where: Where = HERE,
+    monitoring: Monitoring = UNWATCHED,
 ) -> int:
     """Join predictions with their labels into the examples log until told to end.
 
     Example: millstream joiner phishing
     """
 
-    def work(loaded: LoadedStream, settings: Settings, name: str) -> int:
+    def work(loaded: LoadedStream, settings: Settings, name: str, meter: Meter) -> int:
         from millstream.roles import run_joiner
 
-        return run_joiner(loaded, settings, name, new_epoch is not None)
+        return run_joiner(loaded, settings, name, new_epoch is not None, meter=meter)
 
-    return _run("joiner", stream, instance, where, work)
+    return _run("joiner", stream, instance, where, monitoring, work)
 
 
 def learner(
@@ -116,18 +121,19 @@ def learner(
         ),
     ] = None,
     where: Where = HERE,
+    monitoring: Monitoring = UNWATCHED,
 ) -> int:
     """Learn the examples log and write versions until told to end.
 
     Example: millstream learner phishing
     """
 
-    def work(loaded: LoadedStream, settings: Settings, name: str) -> int:
+    def work(loaded: LoadedStream, settings: Settings, name: str, meter: Meter) -> int:
         from millstream.roles import run_learner
 
-        return run_learner(loaded, settings, name, new_epoch)
+        return run_learner(loaded, settings, name, new_epoch, meter=meter)
 
-    return _run("learner", stream, instance, where, work)
+    return _run("learner", stream, instance, where, monitoring, work)
 
 
 def _run(
@@ -135,24 +141,47 @@ def _run(
     stream: str,
     instance: str | None,
     where: Where,
-    work: Callable[[LoadedStream, Settings, str], int],
+    monitoring: Monitoring,
+    work: Callable[[LoadedStream, Settings, str, Meter], int],
 ) -> int:
     from kafka.errors import KafkaError
 
+    from consumers.meter import Meters
+    from millstream import logs
     from millstream.instance import InvalidInstance, claim
     from millstream.load import load_stream
+    from millstream.log_meter import LogMeter
+    from millstream.metrics.serving import Scraped, measured
     from millstream.supervisor import die_with_parent
+    from millstream.traces.serving import traced
 
     die_with_parent()
+    logs.begin(monitoring.log_format, role=role)
+    address, ratio = monitoring.address(), monitoring.ratio()
     settings = where.settings()
     loaded = load_stream(stream)
-    state = settings.state(settings.names(loaded.stream))
+    names = settings.names(loaded.stream)
+    state = settings.state(names)
     try:
         with claim(role, instance, state) as claimed:
-            return work(loaded, settings, claimed.instance)
+            name = claimed.instance
+            logs.about(instance=name, stream=f"{names.prefix}{names.stream}")
+            logs.say(f"{role} {name} of {names.stream} starts", event="started", pid=os.getpid())
+            told = LogMeter(names, logs.say)
+            scraped = Scraped(names, role, name, state)
+            with traced(ratio, scraped, logs.say) as traces:
+                code = measured(
+                    address,
+                    scraped,
+                    lambda meter: work(loaded, settings, name, Meters(told, traces, meter)),
+                    logs.say,
+                )
+            logs.ended(role, code)
+            return code
     except InvalidInstance as error:
         raise UsageError(str(error)) from error
     except KafkaError as error:
         # What Kafka answers today it may not answer in a second: whoever runs the role decides how often.
-        print(f"{role}: Kafka: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        logs.fail(f"{role}: Kafka: {type(error).__name__}: {error}", event="failed")
+        logs.ended(role, _AGAIN)
         return _AGAIN

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-import threading
 from typing import Annotated, Literal
 
 import cyclopts
 from cyclopts import Parameter
 
 from millstream.cli.common import HERE, Json, StreamName, UsageError, Where
+from millstream.cli.monitoring import UNWATCHED, Monitoring
 
 
 def register(parent: cyclopts.App) -> None:
@@ -59,6 +58,7 @@ def run(
         Parameter(help="What the learner does where model, contract or log have changed; see `learner --help`."),
     ] = None,
     where: Where = HERE,
+    monitoring: Monitoring = UNWATCHED,
 ) -> int:
     """Run all roles of a stream here, each a supervised process. Ctrl-C ends them in order.
 
@@ -70,22 +70,16 @@ def run(
 
     if predictors < 1:
         raise UsageError(f"--predictors {predictors} must be at least 1")
+    metrics, ratio = monitoring.address(ports=predictors + 3), monitoring.ratio()
     span = None if until_idle is None else milliseconds(until_idle) / 1000
+    from millstream import logs
     from millstream.load import load_stream
     from millstream.running import RunOptions
     from millstream.running import run as run_roles
 
+    # People read it, also in a file: JSON is for who asks for it by name.
+    form: Literal["text", "json"] = "json" if monitoring.log_format == "json" else "text"
+    logs.begin(form, role="run")
     settings, loaded = where.settings(), load_stream(stream)
-    return run_roles(stream, loaded, settings, RunOptions(predictors, span, new_epoch), _Say())
-
-
-class _Say:
-    """Prints whole lines from several threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-
-    def __call__(self, line: str) -> None:
-        with self._lock:
-            sys.stdout.write(line + "\n")
-            sys.stdout.flush()
+    logs.about(stream=f"{settings.prefix}{loaded.stream.name}")
+    return run_roles(stream, loaded, settings, RunOptions(predictors, span, new_epoch, metrics, form, ratio), logs.say)

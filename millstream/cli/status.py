@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import cyclopts
+from cyclopts import Parameter
 
 from millstream.cli.common import (
     HERE,
     Json,
     StreamName,
+    UsageError,
     Where,
     full_names,
     print_fields,
@@ -19,7 +22,11 @@ from millstream.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from millstream.status import Model, Report
+    from millstream.status import Report
+    from millstream.watching import Looks
+
+
+_QUICKEST_S = 0.2
 
 
 def register(parent: cyclopts.App) -> None:
@@ -27,7 +34,17 @@ def register(parent: cyclopts.App) -> None:
     parent.command(status)
 
 
-def status(stream: StreamName, /, *, where: Where = HERE, json: Json = False) -> None:
+def status(
+    stream: StreamName,
+    /,
+    *,
+    watch: Annotated[
+        bool, Parameter(negative="", help="Show it again and again, until Ctrl-C; lines where there is no terminal.")
+    ] = False,
+    interval: Annotated[str, Parameter(help="How often to look, with --watch, as 500ms.")] = "2s",
+    where: Where = HERE,
+    json: Json = False,
+) -> None:
     """Show lag of every stage, labels by state, the served version, delays, throughput and free disk.
 
     Looks twice, a second apart, for the throughput. Works while roles are down, and says so.
@@ -35,13 +52,21 @@ def status(stream: StreamName, /, *, where: Where = HERE, json: Json = False) ->
     Example: millstream status phishing
     """
     from millstream import status as stream_status
+    from millstream.duration import milliseconds
     from millstream.observe import Observer
+    from millstream.watching import Looks
 
+    seconds = milliseconds(interval) / 1000
+    if seconds < _QUICKEST_S:
+        raise UsageError(f"--interval {interval} must be at least {_QUICKEST_S:g}s")
     settings = where.settings()
     cluster = settings.cluster()
     names = full_names(stream, settings, cluster)
+    typed = stream_status.Typed(stream, to_create(stream))
+    if watch:
+        _watch(Looks(cluster, names, settings.home, typed), seconds, json)
+        return
     with Observer(cluster, names) as observer:
-        typed = stream_status.Typed(stream, to_create(stream))
         report = stream_status.watch(observer, names.stream, cluster.bootstrap, settings.home, typed=typed)
     if json:
         print_json(stream_status.as_json(report))
@@ -49,10 +74,41 @@ def status(stream: StreamName, /, *, where: Where = HERE, json: Json = False) ->
         _print(report)
 
 
-def _learning(model: Model) -> str:
-    if model.full:
-        return "stopped: the model is as large as it may be"
-    return "paused" if model.paused else "on"
+def _watch(looks: Looks, seconds: float, json: bool) -> None:
+    """Show one look after the other until Ctrl-C or SIGTERM, which are the way to end it: exit code 0."""
+    from millstream.running import stopping
+    from millstream.watching import page, watch
+
+    with stopping() as stop:
+        try:
+            if json or not sys.stdout.isatty():
+                watch(looks, stop, seconds, _print_json_line if json else _print_line)
+            else:
+                with page(seconds) as show:
+                    watch(looks, stop, seconds, show)
+        except KeyboardInterrupt:
+            pass  # again, for the broker did not answer to the look that was under way
+        finally:
+            looks.close()
+
+
+def _print_line(report: Report | None, why: str | None) -> None:
+    from millstream.cli.common import at
+    from millstream.status_view import line
+
+    if why is not None:
+        print(why, flush=True)
+    elif report is not None:
+        print(at(report.at), line(report), *(f"! {alert}" for alert in report.alerts), sep=" | ", flush=True)
+
+
+def _print_json_line(report: Report | None, why: str | None) -> None:
+    from millstream.status import as_json
+
+    if why is not None:
+        print(why, file=sys.stderr, flush=True)
+    elif report is not None:
+        print_json(as_json(report))
 
 
 def _labels_from(report: Report) -> dict[str, list[str]]:
@@ -67,6 +123,7 @@ def _labels_from(report: Report) -> dict[str, list[str]]:
 
 def _print(report: Report) -> None:
     from millstream.duration import spoken
+    from millstream.status_view import learning
 
     print(f"{report.stream} on {report.bootstrap}")
     rows = [(stage.role, stage.processes, stage.lag, stage.done, stage.per_second) for stage in report.stages]
@@ -79,7 +136,7 @@ def _print(report: Report) -> None:
             else f"{model.served}, for {spoken(model.age_ms or 0)}",
             "newest version": model.newest,
             "pinned version": model.pinned,
-            "learning": _learning(model),
+            "learning": learning(model),
             "model": None if model.model_bytes is None else f"{model.model_bytes / 1e6:.3g} MB",
             "label to served": None if model.delay_ms is None else spoken(model.delay_ms),
             "labels": ", ".join(f"{count} {state}" for state, count in report.labels.items()),

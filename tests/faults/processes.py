@@ -54,7 +54,12 @@ class Member:
             self.process = subprocess.Popen(
                 self.command,
                 # It ends when the test run does, however that ends.
-                env={**self.environment, **failpoints, "MILLSTREAM_SUPERVISOR": str(os.getpid())},
+                env={
+                    **self.environment,
+                    **failpoints,
+                    "MILLSTREAM_SUPERVISOR": str(os.getpid()),
+                    "MILLSTREAM_LOG_FORMAT": "text",
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

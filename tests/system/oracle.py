@@ -44,6 +44,7 @@ class Stream:
             "MILLSTREAM_BOOTSTRAP": self.bootstrap,
             "MILLSTREAM_PREFIX": self.prefix,
             "PYTHONHASHSEED": "0",
+            "MILLSTREAM_LOG_FORMAT": "text",  # what roles say is read here as people read it
         }
 
     @property

@@ -60,6 +60,7 @@ KINDS: Final[dict[str, Kind]] = {
     "--labels-to": "text",
     "--until-idle": "name",
     "--label-delay": "name",
+    "--interval": "name",
     "init --from": "file",
     "--from-topic": "text",
     "--labels-from-topic": "text",
@@ -83,6 +84,7 @@ KINDS: Final[dict[str, Kind]] = {
     "--speed": "name",
     "--role": "name",
     "--principal": "text",
+    "--metrics-host": "place",
     "--bootstrap": "place",
     "--home": "place",
     "--store": "place",
@@ -146,6 +148,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(cwd)
     monkeypatch.setenv("HOME", str(tmp_path / "user"))
     monkeypatch.setenv("MILLSTREAM_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MILLSTREAM_LOG_FORMAT", "text")  # as on a terminal, where a role's error is a line for people
     monkeypatch.setattr(cli, "build", lambda file, path: app())
 
     def reached(*_: Any, **__: Any) -> Any:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from millstream.cli.status import _learning
 from millstream.idle import IdleWatch
 from millstream.observe import Commit, Place, Snapshot
 from millstream.readers import Counted
 from millstream.status import Typed, as_json, caught_up, labels, progress, report, served
+from millstream.status_view import learning
 from schemas.events import Alert, Learning, ModelUpdate, Published, Serving
 
 _DISK = (5 << 30, 9 << 30)
@@ -83,7 +83,7 @@ def test_a_model_that_is_full_is_seen_with_its_size_and_keeps_no_run_waiting() -
     snapshot = replace(_done(), committed={**_done().committed, "learner": {("examples", 0): Commit(30, note)}})
     model = served(snapshot)
     assert (model.full, model.model_bytes) == (True, 12_000_000)
-    assert _learning(model) == "stopped: the model is as large as it may be"
+    assert learning(model) == "stopped: the model is as large as it may be"
     watch = IdleWatch(5.0)
     assert [watch.note(snapshot, now) for now in (0.0, 6.0)] == ["busy", "full"]
 

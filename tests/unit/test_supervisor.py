@@ -123,3 +123,23 @@ def _lives(pid: int) -> bool:
         return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
         return False
+
+
+def test_children_that_speak_json_are_understood_and_passed_on_as_they_are() -> None:
+    lines = [
+        '{"message": "ready: 1 partitions", "event": "assigned"}',
+        '{"message": "learner: it cannot go on", "event": "failed"}',
+        '{"message": "learner ends with 1", "event": "ended"}',
+    ]
+    passed: list[tuple[str, str]] = []
+
+    def relay(name: str, line: str) -> None:
+        passed.append((name, line))
+
+    script = f"import sys; [print(line, flush=True) for line in {lines!r}]; sys.exit(1)"
+    supervisor = Supervisor([_python("learner", script)], os.environ, relay=relay)
+    supervisor.start()
+    with pytest.raises(RoleFailed) as failed:
+        _until(lambda: False, supervisor)
+    assert str(failed.value) == "learner-0 ended with 1: it cannot go on"
+    assert passed == [("learner-0", line) for line in lines]

@@ -1,0 +1,1 @@
+"""What a role can be scraped for: its metrics, whether it lives, and whether it is ready."""

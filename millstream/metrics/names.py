@@ -1,0 +1,89 @@
+"""Every metric that a role may have: its kind, its help and its labels. The dashboard and the rules use no others.
+
+Beside these a role shows Python's and the process's own (`process_resident_memory_bytes`, ...). Each metric of
+ours has the labels `stream` and `role`; `instance` is for Prometheus to add. A version is two numbers and no
+label: with a checkpoint a second, every one would be a series of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, NamedTuple
+
+
+class Metric(NamedTuple):
+    """One metric; a counter's name is here as it is scraped, with `_total`."""
+
+    kind: Literal["counter", "gauge", "histogram", "info"]
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+METRICS: Final[dict[str, Metric]] = {
+    # every role
+    "millstream_build_info": Metric("info", "What runs.", ("process", "version", "river", "python")),
+    "millstream_ready": Metric("gauge", "1 while the role is at work on its partitions, as /readyz says."),
+    "millstream_partitions": Metric("gauge", "Partitions that this process works on."),
+    "millstream_last_turn_timestamp_seconds": Metric("gauge", "When the loop last came round."),
+    "millstream_last_commit_timestamp_seconds": Metric("gauge", "When a transaction was last committed."),
+    "millstream_rebalances_total": Metric("counter", "Assignments that this process has settled."),
+    "millstream_records_consumed_total": Metric("counter", "Records processed, by topic.", ("topic",)),
+    "millstream_records_produced_total": Metric("counter", "Records committed, by topic.", ("topic",)),
+    "millstream_transactions_committed_total": Metric("counter", "Transactions that were committed."),
+    "millstream_transactions_aborted_total": Metric(
+        "counter", "Transactions that failed or were in doubt, those of this process's predecessors included."
+    ),
+    "millstream_role_ends_total": Metric(
+        "counter", "How this process's predecessors ended: their exit code, or killed.", ("code",)
+    ),
+    "millstream_dead_letters_total": Metric("counter", "Records refused, by the reason's code.", ("code",)),
+    "millstream_lag_records": Metric("gauge", "Offsets that are not read.", ("topic", "partition")),
+    "millstream_lag_seconds": Metric(
+        "gauge", "Age of the newest record that is read, where there is more to read; else 0.", ("topic", "partition")
+    ),
+    "millstream_batch_duration_seconds": Metric("histogram", "What processing took, of one batch."),
+    "millstream_commit_duration_seconds": Metric("histogram", "What a transaction took."),
+    "millstream_record_latency_seconds": Metric(
+        "histogram", "From a record's time on the broker to the commit of what was made of it.", ("topic",)
+    ),
+    # predictor
+    "millstream_version_swaps_total": Metric("counter", "Versions that were taken to answer with."),
+    "millstream_served_version_epoch": Metric("gauge", "Epoch of the version that answers."),
+    "millstream_served_version_examples": Metric("gauge", "Examples that the version that answers has learned."),
+    "millstream_served_version_timestamp_seconds": Metric("gauge", "When the version that answers was ready here."),
+    "millstream_label_to_served_seconds": Metric(
+        "histogram", "From the time of the oldest label that a version newly learned to its being ready to answer."
+    ),
+    "millstream_events_gone_total": Metric(
+        "counter", "Feature events that were gone before anybody answered them.", ("partition",)
+    ),
+    # joiner
+    "millstream_labels_total": Metric("counter", "Labels by what became of them.", ("partition", "state")),
+    "millstream_predictions_left_total": Metric(
+        "counter", "Predictions that no label came for in time, or that are not to be joined.", ("partition", "state")
+    ),
+    "millstream_examples_joined_total": Metric("counter", "Examples written to the log.", ("partition",)),
+    "millstream_join_waiting": Metric("gauge", "Predictions and labels without the other.", ("partition", "kind")),
+    "millstream_join_oldest_timestamp_seconds": Metric(
+        "gauge", "Time of the oldest prediction that waits for its label.", ("partition",)
+    ),
+    "millstream_join_wait_seconds": Metric("histogram", "Between a prediction and its label, by their times."),
+    "millstream_label_to_example_seconds": Metric(
+        "histogram", "From a label's time on the broker to the commit of its example."
+    ),
+    # learner
+    "millstream_examples_learned": Metric("gauge", "Examples that the model has learned, in this epoch."),
+    "millstream_examples_skipped": Metric("gauge", "Examples that were left out of the model, in this epoch."),
+    "millstream_learning_paused": Metric("gauge", "1 while somebody has paused learning."),
+    "millstream_model_full": Metric("gauge", "1 where the model is as large as it may be, and learns no more."),
+    "millstream_checkpoints_total": Metric("counter", "Versions that were written."),
+    "millstream_checkpoint_timestamp_seconds": Metric("gauge", "When the newest version was made."),
+    "millstream_checkpoint_epoch": Metric("gauge", "Epoch of the newest version."),
+    "millstream_checkpoint_examples": Metric("gauge", "Examples that the newest version has learned."),
+    "millstream_checkpoint_duration_seconds": Metric("histogram", "What writing a version took."),
+    "millstream_model_size_bytes": Metric("gauge", "The model, as it is stored."),
+    "millstream_model_metric": Metric(
+        "gauge",
+        "The model's metrics at the newest version: progressive, as served, and of the baselines.",
+        ("source", "span", "metric"),
+    ),
+}

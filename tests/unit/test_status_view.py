@@ -1,0 +1,64 @@
+"""The page of `status --watch`: whatever the numbers, it fits the terminal and shows every stage."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from millstream.status import Model, Report, Stage
+from millstream.status_view import Page, line
+
+MODEL = Model("1/1200", 61_000, "1/1250", None, False, 850, {"ROCAUC": 0.912345, "LogLoss": 0.31}, 12_345)
+STAGES = tuple(Stage(role, 2, 7, 1250, 1234.5) for role in ("predictor", "joiner", "learner"))
+LABELS = {"waiting": 3, "joined": 1200, "duplicate": 1, "correction": 0, "contradicting": 0, "unmatched": 2}
+REPORT = Report("fraud", "127.0.0.1:9092", 1_700_000_000_000, STAGES, LABELS, 50, MODEL, 0, True, 5 << 30, 9 << 30, ())
+HUGE = replace(
+    REPORT,
+    stream="f" * 63,
+    stages=tuple(replace(stage, lag=10**12, per_second=1e9) for stage in STAGES),
+    labels=dict.fromkeys(LABELS, 10**12),
+    model=replace(MODEL, metrics={f"Metric{number}": 1 / 3 for number in range(30)}, full=True, paused=True),
+    alerts=tuple(f"alert {number}: " + "what is to be seen to " * 20 for number in range(30)),
+)
+FOUR = replace(REPORT, stages=(STAGES[0], Stage("intake", 1, 0, 5, 1.0), *STAGES[1:]))
+DOWN = replace(REPORT, stages=tuple(replace(stage, processes=0, per_second=None) for stage in STAGES))
+
+
+def drawn(report: Report | None, width: int = 80, height: int = 24, note: str = "every 2 s") -> list[str]:
+    out = io.StringIO()
+    Console(file=out, width=width, height=height, force_terminal=False).print(Page(report, note))
+    return out.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("report", [REPORT, HUGE, FOUR, DOWN], ids=["usual", "huge", "four stages", "down"])
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 60)])
+def test_the_page_fits_and_has_every_stage(report: Report, width: int, height: int) -> None:
+    lines = drawn(report, width, height)
+    assert max(map(len, lines)) <= width
+    assert len(lines) < height
+    for stage in report.stages:
+        assert f"╭ {stage.role} " in "".join(lines)
+        assert any(f"lag {stage.lag:,}"[: 80 // len(report.stages) - 8] in each for each in lines)
+
+
+def test_a_terminal_that_is_too_narrow_gets_what_fits() -> None:
+    assert max(map(len, drawn(REPORT, 40, 10))) <= 40
+
+
+def test_the_numbers_stand_where_they_belong() -> None:
+    text = "\n".join(drawn(REPORT))
+    for told in ("1,234.5/s", "lag 7", "2 at work", "serves 1/1200, label to served 850 ms", "1,200 joined", "ROCAUC"):
+        assert told in text
+    assert "nothing needs a person" in text
+
+
+def test_a_stage_that_nobody_runs_says_so() -> None:
+    assert "\n".join(drawn(DOWN)).count("NONE RUNS") == 3
+    assert line(DOWN).startswith("predictor none at work, –/s, lag 7 | ")
+
+
+def test_before_the_first_report_the_page_says_what_it_waits_for() -> None:
+    assert drawn(None, note="cannot look now: NoBroker") == ["cannot look now: NoBroker"]
