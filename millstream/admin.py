@@ -15,7 +15,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 from kafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_code
 
 from millstream.duration import spoken
-from schemas.cluster import Cluster, require_sight
+from schemas.cluster import Cluster, TopicInfo, require_sight
 from schemas.topics import Names, TopicSpec, specs
 
 _WAIT_S: Final = 30.0
@@ -117,6 +117,21 @@ def describe(cluster: Cluster, names: Names, *, partitions: int, label_wait_ms: 
         found = _look(admin, wanted)
     topics = tuple(found[spec.name] for spec in wanted if spec.name in found)
     return Outcome((), (), topics, tuple(judge(wanted, found, cluster.bootstrap)))
+
+
+def make_topic(cluster: Cluster, spec: TopicSpec, wait: float = _WAIT_S) -> TopicInfo:
+    """Create one topic, unless it is there, and wait until the cluster knows it. Raises as `create` does."""
+    with cluster.admin() as admin:
+        _make(admin, [spec])
+        _await_leaders(admin, [spec.name], wait)
+    return cluster.topic_info(spec.name)[spec.name]
+
+
+def stamps(cluster: Cluster, topic: str) -> bool:
+    """Tell whether a topic that is there puts the broker's time on its records."""
+    with cluster.admin() as admin:
+        found = _look(admin, [TopicSpec(topic, 1)])
+    return found[topic].config.get("message.timestamp.type") == "LogAppendTime"
 
 
 def require(outcome: Outcome) -> None:

@@ -15,12 +15,12 @@ from millstream.cli.common import HERE, Json, StreamName, UsageError, Where, has
 from millstream.cli.progress import Bar
 
 if TYPE_CHECKING:
-    from millstream.replay import Edge, Pace
+    from millstream.pace import Pace
+    from millstream.spans import Edge
 
 _OFFSET = re.compile(r"\d{1,11}")
 _OFFSETS = re.compile(r"\d{1,6}:\d{1,15}(,\d{1,6}:\d{1,15})*")
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
-_SPEED = re.compile(r"(\d+(?:\.\d+)?)x")
 
 
 def register(parent: cyclopts.App) -> None:
@@ -48,22 +48,20 @@ class Manner:
     speed: str = "max"
     """1x is as fast as the records came, 10x ten times that."""
 
-    rate: float | None = None
-    """Records a second, at most."""
+    rate: str | None = None
+    """At most 500 (records a second), 2MB (bytes a second) or unlimited [default: 2000 and 4MB, which is gentle]."""
 
     again: Annotated[bool, Parameter(negative="")] = False
     """Although it was done before."""
 
     def pace(self) -> Pace:
         """Return what is asked for. UsageError where it cannot be."""
-        from millstream.replay import Pace
+        from millstream.pace import InvalidPace, parse
 
-        if self.rate is not None and not self.rate > 0:
-            raise UsageError(f"--rate {self.rate}: it must be above 0")
-        found = _SPEED.fullmatch(self.speed)
-        if self.speed != "max" and (found is None or float(found[1]) <= 0):
-            raise UsageError(f"--speed {self.speed!r}: write 1x, 10x or max")
-        return Pace(speed=None if found is None else float(found[1]), rate=self.rate)
+        try:
+            return parse(self.speed, self.rate)
+        except InvalidPace as error:
+            raise UsageError(str(error)) from error
 
 
 _ALL, _AT_ONCE = Range(), Manner()
@@ -92,7 +90,8 @@ def replay(
 
     Example: millstream replay fraud features --from 6h --into fraud-again.features --speed 10x
     """
-    from millstream.replay import Replay, plan
+    from millstream.replay import Replay
+    from millstream.replay_plan import Target, plan
     from schemas.topics import KINDS
 
     pace, begin, end = manner.pace(), _edge("--from", span.from_), _edge("--to", span.to)
@@ -104,11 +103,13 @@ def replay(
     names = names_of(stream, settings, has_topics(cluster))
     target = cluster if into_bootstrap is None else dataclasses.replace(cluster, bootstrap=into_bootstrap)
     source = names.topic(topic) if topic in KINDS else topic
-    job = plan(cluster, source, begin, end, target, into)
+    job = plan(cluster, source, begin, end, Target(target, into))
     with Replay(job, names, again=manner.again) as work:
         _say(f"{source} into {into}: up to {work.left:,} records" + _before(work.before))
         if work.before and not work.left:
             _say("this range was replayed already, whole: --again writes it once more")
+        if work.left and pace.rate:
+            _say(f"at most {pace.rate:,.0f} a second, {_span(pace.seconds(work.left))}: --rate says otherwise")
         if job.stamps:
             _say(f"{into} puts its own time on records (LogAppendTime): theirs are not kept")
         with Bar("records") as bar:
@@ -136,9 +137,15 @@ def _left(seconds: float) -> str:
     return f"about {spoken(seconds * 1000)} left" if seconds else ""
 
 
+def _span(seconds: float) -> str:
+    from millstream.duration import spoken
+
+    return f"up to {spoken(max(1.0, seconds) * 1000)}"
+
+
 def _edge(option: str, text: str) -> Edge:
     from millstream.moment import InvalidMoment, moment
-    from millstream.replay import Edge
+    from millstream.spans import Edge
 
     text = text.strip()
     if not text:

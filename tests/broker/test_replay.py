@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import signal
 import subprocess
@@ -11,15 +9,14 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
+from broker.commands import Run
 from kafka import TopicPartition
 
-from millstream.cli import app as cli
 from schemas.cluster import Cluster
 from schemas.topics import Names
 
@@ -27,31 +24,6 @@ PARTITIONS, RECORDS = 3, 900
 START = 1_700_000_000_000
 KEPT = {"retention.ms": "-1"}  # the records' times are years ago
 Wanted = dict[int, list[tuple[Any, ...]]]
-Run = Callable[..., tuple[int, Any, str]]
-
-
-@pytest.fixture
-def names(prefix: str) -> Names:
-    return Names("phishing", prefix)
-
-
-@pytest.fixture
-def environment(bootstrap: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    for name, value in (("HOME", str(tmp_path)), ("BOOTSTRAP", bootstrap), ("PREFIX", prefix)):
-        monkeypatch.setenv(f"MILLSTREAM_{name}", value)
-    return dict(os.environ)
-
-
-@pytest.fixture
-def run(environment: dict[str, str], capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command; returns exit code, what its JSON says, and its errors."""
-
-    def call(*words: str) -> tuple[int, Any, str]:
-        code = cli.run((*words, "--json"))
-        said = capsys.readouterr()
-        return code, json.loads(said.out) if said.out else None, said.err
-
-    return call
 
 
 @pytest.fixture
@@ -219,7 +191,7 @@ def test_a_topic_that_puts_its_own_time_on_records_is_said(
     ("words", "said"),
     [
         (("--speed", "fast"), "write 1x, 10x or max"),
-        (("--rate", "0"), "must be above 0"),
+        (("--rate", "0"), "write 500 (records a second)"),
         (("--from", "noon"), "'noon' is no point in time"),
     ],
 )

@@ -1,0 +1,38 @@
+"""What tests of commands share: names, an environment that leads to the session's Kafka, and the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from broker.commands import Run
+
+from millstream.cli import app as cli
+from schemas.topics import Names
+
+
+@pytest.fixture
+def names(prefix: str) -> Names:
+    return Names("phishing", prefix)
+
+
+@pytest.fixture
+def environment(bootstrap: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    for name, value in (("HOME", str(tmp_path)), ("BOOTSTRAP", bootstrap), ("PREFIX", prefix)):
+        monkeypatch.setenv(f"MILLSTREAM_{name}", value)
+    return dict(os.environ)
+
+
+@pytest.fixture
+def run(environment: dict[str, str], capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command; returns exit code, what its JSON says, and its errors."""
+
+    def call(*words: str) -> tuple[int, Any, str]:
+        code = cli.run((*words, "--json"))
+        said = capsys.readouterr()
+        return code, json.loads(said.out) if said.out else None, said.err
+
+    return call
