@@ -33,6 +33,8 @@ def run(environment: dict[str, str], capsys: pytest.CaptureFixture[str]) -> Run:
     def call(*words: str) -> tuple[int, Any, str]:
         code = cli.run((*words, "--json"))
         said = capsys.readouterr()
-        return code, json.loads(said.out) if said.out else None, said.err
+        # Roles that run in this process may have said something meanwhile, or before.
+        answers = [line for line in said.out.splitlines() if line[:1] in ("{", "[")]
+        return code, json.loads(answers[-1]) if answers else None, said.err
 
     return call

@@ -91,8 +91,28 @@ def test_each_record_is_written_as_it_was_and_a_second_time_only_if_that_is_said
     assert twice == {number: records * 2 for number, records in content(cluster, source).items()}
 
 
+def test_a_replay_that_dies_before_or_after_a_commit_goes_on_without_a_repeat_or_a_hole(
+    run: Run, environment: dict[str, str], cluster: Cluster, source: str, names: Names
+) -> None:
+    into = f"{names.prefix}died"
+    words = ["replay", "phishing", "features", "--into", into, "--rate", "2000"]
+    for place, call in (("before", 2), ("after", 1)):
+        done = subprocess.run(
+            [sys.executable, "-m", "millstream", *words],
+            env={**environment, "MILLSTREAM_FAILPOINTS": f"transaction.commit.{place}=kill@{call}"},
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == -signal.SIGKILL, done.stderr
+    code, told, said = run(*words)
+    assert (code, told["before"] > 0, told["written"] > 0) == (0, True, True), said
+    assert content(cluster, into) == content(cluster, source)
+
+
+@pytest.mark.full
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_replay_that_is_killed_goes_on_without_a_repeat_or_a_hole(
+def test_a_replay_that_is_killed_at_any_time_goes_on_without_a_repeat_or_a_hole(
     environment: dict[str, str], cluster: Cluster, source: str, names: Names, seed: int
 ) -> None:
     into, rng = f"{names.prefix}killed-{seed}", random.Random(seed)
