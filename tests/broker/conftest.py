@@ -20,8 +20,14 @@ def names(prefix: str) -> Names:
 
 
 @pytest.fixture
-def environment(bootstrap: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    for name, value in (("HOME", str(tmp_path)), ("BOOTSTRAP", bootstrap), ("PREFIX", prefix)):
+def home(tmp_path: Path) -> Path:
+    """Return the home folder of commands; a module whose tests share one has its own."""
+    return tmp_path
+
+
+@pytest.fixture
+def environment(bootstrap: str, prefix: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    for name, value in (("HOME", str(home)), ("BOOTSTRAP", bootstrap), ("PREFIX", prefix)):
         monkeypatch.setenv(f"MILLSTREAM_{name}", value)
     return dict(os.environ)
 
