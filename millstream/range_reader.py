@@ -15,6 +15,7 @@ from schemas.cluster import Cluster
 
 _POLL_MS: Final = 200
 _SILENT_SECONDS: Final = 60.0
+_MOST: Final = 5000
 
 
 class RangeReader:
@@ -30,7 +31,7 @@ class RangeReader:
         self._ends = {TopicPartition(topic, each): end for each, end in ends.items() if places[each] < end}
         self._consumer: KafkaConsumer | None = None
         if self._ends:
-            self._consumer = cluster.consumer(max_partition_fetch_bytes=4 << 20, max_poll_records=2000)
+            self._consumer = cluster.consumer(max_partition_fetch_bytes=4 << 20, max_poll_records=_MOST)
             self._consumer.assign(list(self._ends))
             for each in self._ends:
                 self._consumer.seek(each, places[each.partition])
@@ -45,7 +46,7 @@ class RangeReader:
     def as_it_comes(self, stop: Event, most: int) -> Iterator[list[ConsumerRecord]]:
         """Yield records in pieces of at most so many, in whichever order of partitions they come."""
         while self._open and not stop.is_set():
-            yield from self._poll(most).values()
+            yield [record for records in self._poll(most).values() for record in records]
 
     def by_time(self, stop: Event) -> Iterator[ConsumerRecord]:
         """Yield records of all partitions in the order of their times, as far as each partition's order lets."""

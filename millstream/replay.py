@@ -29,7 +29,7 @@ from millstream.spans import Offsets
 from producers.interrupts import stop_on_signals
 from schemas.topics import Names, hashed
 
-_RECORDS: Final = 2000  # a transaction
+_RECORDS: Final = 5000  # a transaction
 _BYTES: Final = 4 << 20
 _SECONDS: Final = 0.5
 _METADATA: Final = 4000  # Kafka takes 4,096 letters
@@ -199,15 +199,15 @@ class Replay:
 
     def _as_they_come(self, reader: RangeReader, run: _Run) -> Iterator[list[ConsumerRecord]]:
         for records in reader.as_it_comes(run.stop, run.pace.piece(_RECORDS)):
-            if not records:
-                continue
-            wanted = self._wanted(records)
-            for piece in _fitting(wanted):
+            for piece in _fitting(self._wanted(records)):
                 if not run.wait(piece[0]):
                     return
-                self._place.next[piece[-1].partition] = piece[-1].offset + 1
+                self._pass(piece)
                 yield piece
-            self._place.next[records[-1].partition] = records[-1].offset + 1
+            self._pass(records)
+
+    def _pass(self, records: list[ConsumerRecord]) -> None:
+        self._place.next |= {each.partition: each.offset + 1 for each in records}
 
     def _wanted(self, records: list[ConsumerRecord]) -> list[ConsumerRecord]:
         return [each for each in records if self.job.wants(each.timestamp)] if self.job.timed else records
