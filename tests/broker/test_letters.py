@@ -30,7 +30,7 @@ def cluster(bootstrap: str, names: Names) -> Cluster:
 def letter(names: Names, number: int, topic: str = "features", **more: Any) -> DeadLetter:
     given: dict[str, Any] = {"stage": "predictor", "code": "type", **more}
     headers = [("trace", b"\x00\xff"), ("none", None)] if number % 2 else []
-    value = None if number == 4 else f"v{number}".encode()
+    value = None if number in (3, 4) else f"v{number}".encode()
     key = None if number % 3 == 0 else f"k{number}".encode()
     full = names.topic(topic) if "." not in topic else topic
     return DeadLetter(full, number % PARTITIONS, number, 1, key, value, headers, reason="no", at=2, **given)
