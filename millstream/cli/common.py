@@ -106,7 +106,7 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
-    screen = console(stderr=stderr)
+    screen = console(stderr=True) if stderr else console()
     cells = [[cell(value) for value in row] for row in rows]
     if cut:
         cells = [[" ".join(text.split("\n")) for text in row] for row in cells]
