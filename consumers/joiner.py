@@ -110,7 +110,7 @@ class Joiner:
         self._settings = settings
         self._store = store
         self._keeper = keeper
-        self._predictions = settings.names.topic("predictions")
+        self._predictions = settings.names.whole
         self._labels = settings.names.topic("labels")
         self._examples = settings.names.topic("examples")
         self._dead_letters = settings.names.topic("dead-letters")

@@ -18,9 +18,16 @@ _WAYS: Final = {
         "`millstream predictor {stream} --new-epoch fresh` goes on at its last place that is known, "
         "else at what the topic holds now"
     ),
+    "intake": (
+        "`millstream intake {stream} --new-epoch fresh` goes on at its last places that are known, "
+        "else at what the topics hold now"
+    ),
     "joiner": "`millstream joiner {stream} --new-epoch fresh` goes on at what the topics hold now",
     "learner": "`millstream learner {stream} --new-epoch keep` goes on without what is gone",
 }
+
+_DONE: Final = {"predictor": "answered", "intake": "taken in"}
+_LONGEST_TOPIC: Final = 30  # of an alert's name, which has 64
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ class LogFault:
     @property
     def name(self) -> str:
         """Return the name of its alert."""
-        return f"{self.role}.{self.topic.rpartition('.')[2]}-{self.partition}.log"
+        return alert_name(self.role, self.topic, self.partition)
 
     def __str__(self) -> str:
         where = f"{self.topic}[{self.partition}]"
@@ -74,7 +81,7 @@ class LogFault:
             return (
                 f"Kafka has forgotten the place of the {self.role} in {where}; by what is written down here it was "
                 f"{self.place}. A group that has had no members for offsets.retention.minutes (7 days) loses its "
-                "places; from the beginning everything would be answered once more"
+                f"places; from the beginning everything would be {_DONE.get(self.role, 'done')} once more"
             )
         if self.state == "overtaken":
             return (
@@ -85,6 +92,21 @@ class LogFault:
             f"{where} was truncated: it ends at {self.end}, before the place {self.place} of the {self.role}; "
             f"the {self.gone} offsets between were read and are gone"
         )
+
+
+def alert_name(role: str, topic: str, partition: int) -> str:
+    """Return the name of the alert of what a role found in a partition.
+
+    Of a topic of the stream's what stands behind its last dot is enough. Topics of others, that an intake reads, may
+    be alike there, and are too long for a name.
+
+    >>> alert_name("joiner", "fraud.labels", 3), alert_name("intake", "team.chargebacks", 0)
+    ('joiner.labels-3.log', 'intake.team.chargebacks-0.log')
+    """
+    short = topic if role == "intake" else topic.rpartition(".")[2]
+    if len(short) > _LONGEST_TOPIC:
+        short = f"{short[:_LONGEST_TOPIC]}~{hashlib.sha256(topic.encode()).hexdigest()[:8]}"
+    return f"{role}.{short}-{partition}.log"
 
 
 def way(role: str, stream: str = "STREAM") -> str:

@@ -5,28 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 
-from consumers import sizes
+from consumers.answers import WHOLE, Answers, Form
 from consumers.dead_letters import dead_letter
 from consumers.failures import RoleFailure
 from consumers.log_faults import LogFault, LogRefused, fault_of, short_ids, way
 from consumers.outcomes import OutcomeWriter
 from consumers.processor import Assignment, Batch, Output, Partition, Place, Positions, Record, Start
+from consumers.questions import Question, Questions, Unanswerable
 from consumers.river_model import NO_ANSWER, Answer, RiverModel
 from consumers.topic_memory import TopicMemory
 from schemas import codec
 from schemas.codec import HEADER_BYTES, CodecError
-from schemas.contract import Contract, ContractError
-from schemas.events import Event, Features, read_event
-from schemas.topics import Names, partition_of
+from schemas.contract import Contract
+from schemas.events import Features
+from schemas.mapping import EventMapping
+from schemas.topics import Names
 
-_FAR_FUTURE_MS: Final = 24 * 3600 * 1000
-_LONGEST_ID: Final = 1024
-_MOST_TO_READ: Final = 4 * sizes.EVENT  # JSON may be larger than the Avro that is made of it
-_EVENT_HEADER: Final = codec.EVENT.header
 _PREDICTION_HEADER: Final = codec.PREDICTION.header
 _HAS_OUTCOME: Final = b"\x02"  # the second branch of [null, Outcome]
 WriteOutcome = Callable[[Answer, int, tuple[str, str] | None], bytes]
@@ -39,15 +37,24 @@ class PredictorSettings:
     Attributes
     ----------
     partitions
-        Of predictions.
+        Of whole predictions.
     new_epoch
         Go on where the features topic is not what it was when the predictors left it, instead of refusing.
+    mapping
+        Reads the features topic where it is somebody else's.
+    start
+        Where a group begins that has never read it.
+    form
+        How others read predictions.
     """
 
     names: Names
     contract: Contract
     partitions: int
     new_epoch: bool = False
+    mapping: EventMapping | None = None
+    start: Literal["beginning", "end"] = "beginning"
+    form: Form = WHOLE
 
 
 @dataclass(frozen=True)
@@ -100,22 +107,6 @@ def _note(place: Place | None) -> _Note:
         return _Note()  # written by another tool, which moved the place on purpose
 
 
-class _Unanswerable(Exception):  # noqa: N818
-    """The event gets an error for an answer."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class _Question(NamedTuple):
-    """What a record asks: `used` are the features that go to the model, `None` where it gets an error instead."""
-
-    event: Event | None
-    used: Features | None
-    failure: tuple[str, str] | None
-
-
 class Predictor:
     """A `Processor`. It holds no state but the version it serves.
 
@@ -141,11 +132,13 @@ class Predictor:
         self._versions = versions
         self._clock = clock or (lambda: time.time_ns() // 1_000_000)
         self._features = settings.names.topic("features")
-        self._predictions = settings.names.topic("predictions")
+        self._questions = Questions(settings.contract, settings.mapping, self._clock)
+        self._answers = Answers(settings.names, settings.partitions, settings.form)
         self._dead_letters = settings.names.topic("dead-letters")
         self._gone: dict[Partition, int] = {}  # events of each assigned partition that were never answered
         self._topic_id = ""
         self._serving: ServedVersion | None = None
+        self._now = 0  # of this batch, ms
         self._metadata: dict[Partition, str] = {}
 
     @property
@@ -157,9 +150,9 @@ class Predictor:
         self._gone = {}
         starts: dict[Partition, Start] = {}
         faults: list[LogFault] = []
+        first = self._first(assignment)
         for partition, place in assignment.committed.items():
-            beginning = assignment.beginnings[partition]
-            starts[partition] = Start(live=beginning if place is None else place.offset)
+            starts[partition] = Start(live=first[partition] if place is None else place.offset)
             note = _note(place)
             self._gone[partition] = note.gone
             fault = self._fault(partition, place, note, assignment)
@@ -173,6 +166,14 @@ class Predictor:
             self._say(f"{fault}. Going on, as --new-epoch says")
         self._write_metadata()
         return starts
+
+    def _first(self, assignment: Assignment) -> Positions:
+        """Return where to begin in partitions without a place.
+
+        At their end only where the group has never read the topic: one that was added since is read from its beginning.
+        """
+        known = self._memory.id_of(self._features) or any(assignment.committed.values())
+        return assignment.beginnings if known or self._settings.start == "beginning" else assignment.ends
 
     def _fault(self, partition: Partition, place: Place | None, note: _Note, assignment: Assignment) -> LogFault | None:
         beginning, end = assignment.beginnings[partition], assignment.ends[partition]
@@ -202,14 +203,14 @@ class Predictor:
         self._look()
         serving = self._serving
         assert serving is not None  # noqa: S101 - paused() keeps records away until there is a version
-        now = self._clock()
+        self._now = now = self._clock()
         outputs: list[Output] = []
         for partition, records in batch.items():
             write = OutcomeWriter((serving.name, serving.epoch, serving.examples), now, partition).write
-            read = [self._prepare(record) for record in records]
+            read = [self._questions.ask(record) for record in records]
             serving.model.ahead([each.used for each in read if each.used is not None])
             for record, each in zip(records, read, strict=True):
-                self._answer(record, each, serving, write, now, outputs)
+                outputs += self._answer(record, each, serving, write)
         return outputs
 
     def tick(self, now_ms: int) -> list[Output]:
@@ -242,76 +243,32 @@ class Predictor:
 
     # --- one event ---------------------------------------------------------------------------------
 
-    def _prepare(self, record: Record) -> _Question:
-        event: Event | None = None
-        try:
-            event = _read(record)
-            _check_time(event, record)
-            return _Question(event, self._settings.contract.apply(event.features), None)
-        except (_Unanswerable, ContractError) as error:
-            return _Question(event, None, (error.code, str(error)))
-        except CodecError as error:
-            return _Question(event, None, ("codec", str(error)))
-
-    def _answer(
-        self,
-        record: Record,
-        asked: _Question,
-        serving: ServedVersion,
-        write: WriteOutcome,
-        now: int,
-        outputs: list[Output],
-    ) -> None:
+    def _answer(self, record: Record, asked: Question, serving: ServedVersion, write: WriteOutcome) -> list[Output]:
         event, used, failure = asked
         answer = NO_ANSWER
         body: bytes | None = None
         if event is not None and used is not None:
             try:
-                answer = _ask(serving, used)
-                body = _fitting(_event_body(record, event, used))
-            except _Unanswerable as error:
+                answer = ask(serving, used)
+                body = self._questions.body(record, event, used)
+            except Unanswerable as error:
                 failure = error.code, str(error)
             except CodecError as error:
                 failure = "codec", str(error)
         if event is None:
-            event = Event(_stand_in_id(record), max(record.timestamp, 0), {})
+            event = self._questions.unnamed(record)
             body = event.encode()[HEADER_BYTES:]
         elif body is None:
-            body = _failed_body(record, event)
-        outcome = write(answer, record.offset, failure)
-        event_id = event.event_id
-        outputs.append(
-            Output(
-                self._predictions,
-                partition_of(event_id, self._settings.partitions),
-                event_id.encode(),
-                _PREDICTION_HEADER + body + _HAS_OUTCOME + outcome,
-            )
-        )
+            body = self._questions.failed_body(record, event)
+        value = _PREDICTION_HEADER + body + _HAS_OUTCOME + write(answer, record.offset, failure)
+        outputs = self._answers.outputs(record, event.event_id, value)
         if failure is not None:
-            outputs.append(dead_letter(self._dead_letters, record, "predictor", *failure, now))
+            outputs.append(dead_letter(self._dead_letters, record, "predictor", *failure, self._now))
+        return outputs
 
 
-def _read(record: Record) -> Event:
-    if not record.value:
-        raise _Unanswerable("codec", "the event is empty")
-    if len(record.value) > _MOST_TO_READ:
-        raise _Unanswerable("size", f"the event has {len(record.value)} bytes; at most {sizes.EVENT} are taken")
-    try:
-        event = read_event(record.value, default_time=record.timestamp)
-    except CodecError as error:
-        raise _Unanswerable("codec", str(error)) from error
-    if not event.event_id or len(event.event_id) > _LONGEST_ID:
-        raise _Unanswerable("id", f"the event id has {len(event.event_id)} characters; 1 to {_LONGEST_ID} are taken")
-    return event
-
-
-def _check_time(event: Event, record: Record) -> None:
-    if event.event_time < 0 or event.event_time > record.timestamp + _FAR_FUTURE_MS:
-        raise _Unanswerable("time", f"event_time {event.event_time} is negative, or over a day in the future")
-
-
-def _ask(serving: ServedVersion, features: Features) -> Answer:
+def ask(serving: ServedVersion, features: Features) -> Answer:
+    """Return a version's answer. Unanswerable where it refuses, but for one that has not learned anything."""
     try:
         return serving.model.predict(features)
     except RoleFailure:
@@ -321,39 +278,4 @@ def _ask(serving: ServedVersion, features: Features) -> Answer:
             # Untrained, some models raise or answer NaN: no prediction yet. As an error the event would
             # never be joined, and the model never learn.
             return NO_ANSWER
-        raise _Unanswerable("model", f"the model refused the event: {type(error).__name__}: {error}") from error
-
-
-def _stand_in_id(record: Record) -> str:
-    """Name an event that does not say its own name: by its key, else by its place."""
-    if record.key:
-        try:
-            text = record.key.decode()
-        except UnicodeDecodeError:
-            text = ""
-        if 0 < len(text) <= _LONGEST_ID:
-            return text
-    return f"{record.topic}-{record.partition}-{record.offset}"
-
-
-def _failed_body(record: Record, event: Event) -> bytes:
-    """Return the event of an error answer, whatever is in it: without its features, if they cannot be written."""
-    try:
-        return _fitting(_event_body(record, event, event.features))
-    except (CodecError, _Unanswerable):
-        return Event(event.event_id, max(record.timestamp, 0), {}).encode()[HEADER_BYTES:]
-
-
-def _fitting(body: bytes) -> bytes:
-    """Insist on an event that fits into what is made of it."""
-    if len(body) > sizes.EVENT:
-        raise _Unanswerable("size", f"the event has {len(body)} bytes; at most {sizes.EVENT} are taken")
-    return body
-
-
-def _event_body(record: Record, event: Event, used: Features) -> bytes:
-    """Return the event's fields: the sender's own bytes where nothing in them had to change."""
-    value = record.value
-    if used is event.features and value is not None and value.startswith(_EVENT_HEADER):
-        return value[HEADER_BYTES:]
-    return Event(event.event_id, event.event_time, used, event.entity_key).encode()[HEADER_BYTES:]
+        raise Unanswerable("model", f"the model refused the event: {type(error).__name__}: {error}") from error

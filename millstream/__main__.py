@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-_ROLES: Final = frozenset({"predictor", "joiner", "learner"})
+_ROLES: Final = frozenset({"predictor", "intake", "joiner", "learner"})
 _INTERRUPTED: Final = 130  # by Ctrl-C, as shells say it
 _THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
@@ -16,7 +16,7 @@ from kafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_code
 
 from millstream.duration import spoken
 from schemas.cluster import Cluster, TopicInfo, require_sight
-from schemas.topics import Names, TopicSpec, specs
+from schemas.topics import ANSWERS, NOT_OURS, Names, TopicSpec, specs
 
 _WAIT_S: Final = 30.0
 _SETTLED_S: Final = 5.0
@@ -61,18 +61,31 @@ class Finding:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What `create` did, and what is left to say."""
+    """What `create` did, and what is left to say.
+
+    Attributes
+    ----------
+    elsewhere
+        Those of `topics` that are somebody else's: looked at, and never touched.
+    """
 
     created: tuple[str, ...]
     altered: tuple[str, ...]
     topics: tuple[Topic, ...]
     findings: tuple[Finding, ...]
+    elsewhere: tuple[str, ...] = ()
+
+    def ours(self) -> Outcome:
+        """Return the same without what somebody else is to see to."""
+        return replace(self, findings=tuple(each for each in self.findings if each.fix != NOT_OURS))
 
 
 def create(
     cluster: Cluster, names: Names, *, partitions: int, label_wait_ms: int, fix: bool = False, wait: float = _WAIT_S
 ) -> Outcome:
     """Create what is missing, wait until the cluster knows it, and judge what was there before.
+
+    A topic of somebody else's is only looked for.
 
     Parameters
     ----------
@@ -90,33 +103,41 @@ def create(
     """
     wanted = specs(names, partitions=partitions, label_wait_ms=label_wait_ms)
     with cluster.admin() as admin:
-        found = _look(admin, wanted)
+        found = _look(admin, [spec.name for spec in wanted])
         missing = [spec for spec in wanted if spec.name not in found]
         _make(admin, missing)
         _await_leaders(admin, [spec.name for spec in missing], wait)
-        found = _look(admin, wanted)
+        found = _look(admin, [spec.name for spec in wanted])
         findings = judge(wanted, found, cluster.bootstrap)
         altered = _alter(admin, findings) if fix else []
         deadline = time.monotonic() + _SETTLED_S
         # Brokers show a new setting some milliseconds after they have taken it.
         while altered and any(each.change for each in findings) and time.monotonic() < deadline:
-            found = _look(admin, wanted)
+            found = _look(admin, [spec.name for spec in wanted])
             findings = judge(wanted, found, cluster.bootstrap)
-    return Outcome(
-        tuple(spec.name for spec in missing),
-        tuple(altered),
-        tuple(found[spec.name] for spec in wanted if spec.name in found),
-        tuple(findings),
-    )
+        others, lost = _elsewhere(admin, names)
+    ours = [found[spec.name] for spec in wanted if spec.name in found]
+    made = tuple(spec.name for spec in missing)
+    return Outcome(made, tuple(altered), (*others, *ours), (*lost, *findings), tuple(each.name for each in others))
 
 
 def describe(cluster: Cluster, names: Names, *, partitions: int, label_wait_ms: int) -> Outcome:
     """Judge the topics and change nothing."""
     wanted = specs(names, partitions=partitions, label_wait_ms=label_wait_ms)
     with cluster.admin() as admin:
-        found = _look(admin, wanted)
-    topics = tuple(found[spec.name] for spec in wanted if spec.name in found)
-    return Outcome((), (), topics, tuple(judge(wanted, found, cluster.bootstrap)))
+        found = _look(admin, [spec.name for spec in wanted])
+        others, lost = _elsewhere(admin, names)
+    ours = [found[spec.name] for spec in wanted if spec.name in found]
+    findings = judge(wanted, found, cluster.bootstrap)
+    return Outcome((), (), (*others, *ours), (*lost, *findings), tuple(each.name for each in others))
+
+
+def _elsewhere(admin: KafkaAdminClient, names: Names) -> tuple[list[Topic], list[Finding]]:
+    """Return the topics of somebody else's that the stream reads, and a finding for each that is not there."""
+    wanted = sorted({*names.elsewhere.values(), *names.labels_from})
+    found = _look(admin, wanted)
+    lost = [Finding(topic, "error", f"{topic} does not exist", NOT_OURS) for topic in wanted if topic not in found]
+    return list(found.values()), lost
 
 
 def make_topic(cluster: Cluster, spec: TopicSpec, wait: float = _WAIT_S) -> TopicInfo:
@@ -130,7 +151,7 @@ def make_topic(cluster: Cluster, spec: TopicSpec, wait: float = _WAIT_S) -> Topi
 def stamps(cluster: Cluster, topic: str) -> bool:
     """Tell whether a topic that is there puts the broker's time on its records."""
     with cluster.admin() as admin:
-        found = _look(admin, [TopicSpec(topic, 1)])
+        found = _look(admin, [topic])
     return found[topic].config.get("message.timestamp.type") == "LogAppendTime"
 
 
@@ -160,28 +181,31 @@ def judge(wanted: Sequence[TopicSpec], found: Mapping[str, Topic], bootstrap: st
     """Return what is wrong with the topics of a stream, in the order of `wanted`."""
     findings: list[Finding] = []
     stream = wanted[0].name.rpartition(".")[0]
+    answers = f"{stream}.{ANSWERS}"
+    whole = answers if any(spec.name == answers for spec in wanted) else f"{stream}.predictions"
     counts = {spec.name: found[spec.name].partitions for spec in wanted if spec.name in found}
     for spec in wanted:
         topic = found.get(spec.name)
         if topic is None:
             findings.append(Finding(spec.name, "error", f"{spec.name} is missing", "millstream topics create STREAM"))
             continue
-        findings += _judge_count(spec, topic, counts.get(f"{stream}.predictions"), bootstrap)
+        findings += _judge_count(spec, topic, (whole, counts.get(whole)), bootstrap)
         findings += _judge_settings(spec, topic, bootstrap)
     return findings
 
 
-def _judge_count(spec: TopicSpec, topic: Topic, predictions: int | None, bootstrap: str) -> list[Finding]:
+def _judge_count(spec: TopicSpec, topic: Topic, whole: tuple[str, int | None], bootstrap: str) -> list[Finding]:
+    """`whole`: the topic of whole predictions, which are joined with labels partition by partition, and its count."""
     count = topic.partitions
-    if spec.partitions == 1 and not spec.name.endswith((".features", ".predictions", ".labels")):
+    if spec.partitions == 1 and not spec.name.endswith((".features", ".predictions", ".labels", f".{ANSWERS}")):
         if count == 1:
             return []
         text = f"{spec.name} has {count} partitions and must have 1: more of them have no one order"
         return [
             Finding(spec.name, "error", text, f"delete the topic {spec.name}, then millstream topics create STREAM")
         ]
+    sibling, predictions = whole
     if spec.name.endswith(".labels") and predictions is not None and count != predictions:
-        sibling = spec.name.removesuffix("labels") + "predictions"
         fewer, most = (spec.name, predictions) if count < predictions else (sibling, count)
         text = f"{sibling} has {predictions} partitions and {spec.name} has {count}; they must have equally many"
         fix = (
@@ -227,9 +251,9 @@ def _judge_settings(spec: TopicSpec, topic: Topic, bootstrap: str) -> list[Findi
     return findings
 
 
-def _look(admin: KafkaAdminClient, wanted: Sequence[TopicSpec]) -> dict[str, Topic]:
+def _look(admin: KafkaAdminClient, wanted: Sequence[str]) -> dict[str, Topic]:
     """Return those of the wanted topics that exist, with the settings that are judged."""
-    told = admin.describe_topics([spec.name for spec in wanted])
+    told = admin.describe_topics(list(wanted)) if wanted else []
     require_sight(told)
     described = [each for each in told if each["error_code"] == 0]
     if not described:

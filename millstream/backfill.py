@@ -7,6 +7,7 @@ answers go to a topic of their own, through the same exactly-once door as a repl
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from kafka.consumer.fetcher import ConsumerRecord
@@ -14,14 +15,18 @@ from kafka.consumer.fetcher import ConsumerRecord
 from consumers.predictor import Predictor, PredictorSettings, ServedVersion
 from consumers.processor import Output, Partition
 from millstream.past_versions import PastVersions
+from millstream.roles import event_mapping
 from millstream.served_index import ServedIndex, first_time, read_index
 from model_store import VersionId
-from schemas.topics import KINDS, Names
+from schemas.topics import Names
 
 if TYPE_CHECKING:
-    from millstream.load import LoadedStream
     from millstream.replay import Replay
     from millstream.replay_plan import Job
+    from millstream.stream import Stream
+    from schemas.contract import Contract
+    from schemas.mapping import EventMapping
+    from schemas.registry import Registry
 
 HEADER: Final = "millstream-backfill"
 AS_OF: Final = "as-of"
@@ -31,6 +36,18 @@ Choose: TypeAlias = Callable[[ConsumerRecord], VersionId | None]
 
 class CannotBackfill(Exception):  # noqa: N818
     """A backfill that would do harm, or cannot be done; nothing was written."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How a stream's events are read; `mapping` is of a topic of somebody else's."""
+
+    contract: Contract
+    mapping: EventMapping | None
+
+    @classmethod
+    def of(cls, stream: Stream, registry: Registry | None) -> Reader:
+        return cls(stream.contract, event_mapping(stream, registry))
 
 
 class _Given:
@@ -52,13 +69,13 @@ class Answers:
         Records for which there is no version, so that nothing is written of them.
     """
 
-    def __init__(self, loaded: LoadedStream, names: Names, job: Job, versions: PastVersions, choose: Choose) -> None:
+    def __init__(self, reader: Reader, names: Names, job: Job, versions: PastVersions, choose: Choose) -> None:
         self._versions = versions
         self._choose = choose
         self._given = _Given()
         self._into = job.into
         into = Names(names.stream, names.prefix, {**names.elsewhere, "predictions": job.into})
-        settings = PredictorSettings(into, loaded.stream.contract, job.partitions)
+        settings = PredictorSettings(into, reader.contract, job.partitions, mapping=reader.mapping)
         self._predictor = Predictor(settings, self._given, say=lambda line: None)
         self._header = ((HEADER, job.key.encode()),)
         self.unanswered = 0
@@ -94,10 +111,10 @@ class Answers:
 
 def insist_on_own(names: Names, into: str) -> None:
     """Insist on a topic that none of the stream's roles reads. CannotBackfill."""
-    if into in {names.topic(kind) for kind in KINDS}:
+    if into in {*map(names.topic, names.kinds), *names.labels_from}:
         raise CannotBackfill(
-            f"{into} is a topic of {names.stream}, whose roles would take the answers for what was served: name "
-            "another with --into"
+            f"{into} is a topic that {names.stream} lives off, and its roles would take the answers for what was "
+            "sent or served: name another with --into"
         )
 
 
@@ -126,7 +143,7 @@ def as_of(
     job, (begin, end) = replay.job, replay.span
     index = ServedIndex(job.topic, begin, end)
     since = first_time(job.source, job.topic, begin, end) if job.source_stamps else 0
-    topic = names.topic("predictions")
+    topic = names.whole
     read_index(job.source, topic, index, since, progress)
     index.settle(otherwise)
     wanted = index.versions()

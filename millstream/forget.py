@@ -16,7 +16,7 @@ from millstream.observe import INPUTS
 from millstream.settings import Settings
 from model_store import StoreError, forget_model
 from schemas.cluster import Cluster
-from schemas.topics import KINDS, Names
+from schemas.topics import ANSWERS, KINDS, Names
 
 _GONE_S: Final = 20.0
 
@@ -69,7 +69,8 @@ def instances_here(settings: Settings, names: Names) -> list[tuple[str, str]]:
 
 
 def _delete_topics(admin: KafkaAdminClient, names: Names) -> None:
-    topics = [names.topic(kind) for kind in KINDS]
+    # Whatever the form of predictions was before; never what is somebody else's.
+    topics = [names.topic(kind) for kind in (*KINDS, ANSWERS) if kind not in names.elsewhere]
     try:
         there = [each["name"] for each in admin.describe_topics(topics) if each["error_code"] == 0]
         if there:

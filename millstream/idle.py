@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from millstream.observe import INPUTS, Snapshot
+from millstream.observe import Snapshot
 from millstream.status import caught_up, served
 
 
@@ -40,7 +40,7 @@ class IdleWatch:
         if caught_up(snapshot):
             return "done"
         waits_alone = snapshot.lag("learner") > 0 and not any(
-            snapshot.lag(role) for role in INPUTS if role != "learner"
+            snapshot.lag(role) for role in snapshot.roles if role != "learner"
         )
         model = served(snapshot)
         if waits_alone and model.full:

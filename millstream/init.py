@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from millstream.init_topics import topic_lines
 from millstream.load_error import LoadError
 from millstream.stream_file import require_module_name
+from millstream.topic_infer import FoundTopics
 from producers.infer import Column, Inferred
 from schemas.target import Task
 from schemas.topics import InvalidName, Names
@@ -29,7 +31,13 @@ class InitError(Exception):
     """A stream file cannot be written; the message says why and what to do."""
 
 
-def init(name: str, folder: Path, inferred: Inferred | None = None, source: str | None = None) -> Path:
+def init(
+    name: str,
+    folder: Path,
+    inferred: Inferred | None = None,
+    source: str | None = None,
+    topics: FoundTopics | None = None,
+) -> Path:
     """Write ``NAME.py`` into a folder and return its path; nothing is ever overwritten.
 
     Parameters
@@ -38,6 +46,8 @@ def init(name: str, folder: Path, inferred: Inferred | None = None, source: str 
         What a file showed (`producers.infer.infer`): its features become the contract.
     source
         That file, as the user named it; named again in the comment on how to try the stream.
+    topics
+        What topics of somebody else's showed (`millstream.topic_infer`), in place of a file.
 
     Raises
     ------
@@ -57,7 +67,7 @@ def init(name: str, folder: Path, inferred: Inferred | None = None, source: str 
         ) from error
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write("\n".join(_lines(name, path, inferred, source)) + "\n")
+            file.write("\n".join(_lines(name, path, inferred, source, topics)) + "\n")
     except FileExistsError as error:
         raise InitError(f"{path} is there already and is left as it is; take another name or remove it") from error
     except OSError as error:
@@ -65,7 +75,10 @@ def init(name: str, folder: Path, inferred: Inferred | None = None, source: str 
     return path
 
 
-def _lines(name: str, path: Path, inferred: Inferred | None, source: str | None) -> Iterator[str]:
+def _lines(
+    name: str, path: Path, inferred: Inferred | None, source: str | None, topics: FoundTopics | None
+) -> Iterator[str]:
+    inferred = inferred if topics is None else topics.inferred
     task: Task = inferred.task if inferred is not None else "binary"
     columns = inferred.columns if inferred is not None else ()
     model = _model(task, columns)
@@ -73,10 +86,14 @@ def _lines(name: str, path: Path, inferred: Inferred | None, source: str | None)
     yield ""
     yield f"Check it: millstream check {path.name}"
     yield f"Run it: millstream run {path.name}"
-    yield f"Send it events: millstream publish {path.name} {_plain(source) if source else 'FILE'}"
+    if topics is None:
+        yield f"Send it events: millstream publish {path.name} {_plain(source) if source else 'FILE'}"
+    else:
+        yield f"Look at its events: millstream preview {path.name}"
     yield '"""'
     yield ""
-    yield from _imports(path, model, bool(_required(columns)))
+    ours = (*(["Feature"] if _required(columns) else []), *([] if topics is None else ["Source"]), "Stream")
+    yield from _imports(path, model, ours)
     yield ""
     if task != "anomaly" and _selected(columns):
         yield from _sequence("CATEGORIES", _selected(columns))
@@ -86,15 +103,19 @@ def _lines(name: str, path: Path, inferred: Inferred | None, source: str | None)
     yield f'    task="{task}",  # binary, multiclass, regression or anomaly'
     yield "    # Called for each new model. Seeds belong inside it: Model(seed=42)."
     yield from model
-    yield from _target(inferred)
+    yield from _target(inferred, files=topics is None)
     yield from _times(task)
-    yield from _features(columns)
+    if topics is None:
+        yield from _features(columns)
+    else:
+        yield from topic_lines(topics, lambda column: _kind(column, _required(columns)), _seen, _quoted)
     yield ")"
 
 
-def _target(inferred: Inferred | None) -> Iterator[str]:
-    yield "    # The label's column in files; the others are features."
-    yield f"    label={_quoted(inferred.label if inferred and inferred.label else 'label')},"
+def _target(inferred: Inferred | None, *, files: bool) -> Iterator[str]:
+    if files:
+        yield "    # The label's column in files; the others are features."
+        yield f"    label={_quoted(inferred.label if inferred and inferred.label else 'label')},"
     if inferred is None:
         yield "    # id=..., time=...: the columns that name an event and its time."
         return
@@ -105,6 +126,8 @@ def _target(inferred: Inferred | None) -> Iterator[str]:
         yield "    classes=("
         yield from (f"        {_literal(each)}," for each in inferred.classes)
         yield "    ),"
+    if not files:
+        return
     if inferred.id is not None:
         yield f"    id={_quoted(inferred.id)},  # names an event"
     if inferred.time is not None:
@@ -132,12 +155,14 @@ def _features(columns: Sequence[Column]) -> Iterator[str]:
     yield "    # Feature(type=..., minimum=..., maximum=..., categories=(...), required=True)"
     yield "    features={"
     for column in columns:
-        required = column.name in _required(columns)
-        kind = 'Feature(type="string", required=True)' if required else f'"{column.type}"'
-        line = f"        {_quoted(column.name)}: {kind},"
+        line = f"        {_quoted(column.name)}: {_kind(column, _required(columns))},"
         comment = f"  # {_seen(column)}"
         yield line + comment if _seen(column) and len(line + comment) <= _WIDTH else line
     yield "    },"
+
+
+def _kind(column: Column, required: set[str]) -> str:
+    return 'Feature(type="string", required=True)' if column.name in required else f'"{column.type}"'
 
 
 def _seen(column: Column) -> str:
@@ -204,9 +229,9 @@ def _model(task: Task, columns: Sequence[Column]) -> list[str]:
     return ["    model=lambda: (", *(f"        {each}" for each in parts), f"        | {_MODELS[task]}", "    ),"]
 
 
-def _imports(path: Path, model: Sequence[str], feature: bool) -> Iterator[str]:
+def _imports(path: Path, model: Sequence[str], names: Sequence[str]) -> Iterator[str]:
     """Yield the imports as import sorters want them: within a checkout of ours, ours come last and apart."""
-    ours = f"from millstream import {'Feature, ' if feature else ''}Stream"
+    ours = f"from millstream import {', '.join(names)}"
     rivers = f"from river import {', '.join(_imported(model))}"
     inside = any((parent / "millstream" / "__init__.py").is_file() for parent in path.resolve().parents)
     yield from [rivers, "", ours] if inside else [ours, rivers]

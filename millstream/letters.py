@@ -22,7 +22,7 @@ from millstream import readers
 from schemas.cluster import TopicInfo
 from schemas.codec import CodecError
 from schemas.events import DeadLetter, read_dead_letter
-from schemas.topics import KINDS, Names, hashed
+from schemas.topics import Names, hashed
 
 if TYPE_CHECKING:
     from schemas.cluster import Cluster
@@ -171,7 +171,7 @@ class Letters:
             return "examples are history, which is learned once: `millstream models rebuild` makes a model of it anew"
         if len(letter.value or b"") >= sizes.LETTER or len(letter.key or b"") >= sizes.BESIDE:
             return "too large to be whole in their letters: `millstream replay` takes them from their own topic"
-        own = {names.topic(kind) for kind in KINDS} - set(names.elsewhere.values())
+        own = set(map(names.topic, names.own))
         if letter.topic not in own and not self._choice.elsewhere:
             return f"{letter.topic} is somebody else's, whose other readers would see them twice: say --elsewhere to"
         if self._info(letter.topic) is None:

@@ -14,7 +14,7 @@ from kafka import TopicPartition
 from kafka.errors import KafkaError
 
 from consumers.alerts import Alerts, raised
-from consumers.log_faults import LogFault, way
+from consumers.log_faults import LogFault, alert_name, way
 from consumers.processor import Output, Partition
 from schemas.cluster import Cluster, NoBroker
 from schemas.codec import CodecError
@@ -53,7 +53,7 @@ class LogAlerts:
 
     def settled(self, partitions: Sequence[Partition]) -> None:
         """Clear what was raised for these partitions: the role goes on in them."""
-        names = {f"{self._role}.{each.topic.rpartition('.')[2]}-{each.partition}.log" for each in partitions}
+        names = {alert_name(self._role, each.topic, each.partition) for each in partitions}
 
         def outputs(alerts: Alerts, now_ms: int) -> Iterable[Output]:
             for name in sorted(names):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from consumers.log_faults import LogFault, fault_of, short_ids
-from millstream.observe import INPUTS, Commit, Place, Snapshot
+from millstream.observe import INPUTS, LABELS_FROM, Commit, Place, Snapshot
 from schemas.events import Published
 
 
@@ -15,17 +15,21 @@ def log_faults(now: Snapshot, stream: str) -> tuple[LogFault, ...]:
     A place that Kafka forgot when it deleted the topic is not seen from here, but where the other input's tells of it;
     the role itself remembers, and raises an alert.
     """
-    found = (*_predictor(now, stream), *_joiner(now, stream), *_learner(now, stream))
+    found = (*_predictor(now, stream), *_intake(now), *_joiner(now, stream), *_learner(now, stream))
     return tuple(fault for fault in found if fault is not None)
 
 
 def _at(now: Snapshot, role: str, stream: str, place: Place, commit: Commit, another: bool) -> LogFault | None:
     if place not in now.ends or place not in now.begins:
         return None  # no such topic: that is said elsewhere
-    topic, beginning, end = f"{stream}.{place[0]}", now.begins[place], now.ends[place]
+    topic, beginning, end = _name(now, stream, place[0]), now.begins[place], now.ends[place]
     if another:
         return LogFault(role, "recreated", topic, place[1], commit.offset, beginning, end)
     return fault_of(role, (topic, place[1]), commit.offset, beginning, end)
+
+
+def _name(now: Snapshot, stream: str, kind: str) -> str:
+    return now.topics.get(kind, f"{stream}.{kind}")
 
 
 def _predictor(now: Snapshot, stream: str) -> Iterator[LogFault | None]:
@@ -34,6 +38,18 @@ def _predictor(now: Snapshot, stream: str) -> Iterator[LogFault | None]:
         wrote = commit.note.get("t")
         another = bool(wrote) and known is not None and wrote != short_ids(known)
         yield _at(now, "predictor", stream, place, commit, another)
+
+
+def _intake(now: Snapshot) -> Iterator[LogFault | None]:
+    for (kind, number), commit in sorted(now.committed.get("intake", {}).items()):
+        place, known, wrote = (kind, number), now.topic_ids.get(kind), commit.note.get("t")
+        if place not in now.ends or place not in now.begins:
+            continue  # a source that the stream has no more, or a topic that is gone: that is said elsewhere
+        at, beginning, end = (kind.removeprefix(LABELS_FROM), number), now.begins[place], now.ends[place]
+        if wrote and known is not None and wrote != short_ids(known):
+            yield LogFault("intake", "recreated", *at, commit.offset, beginning, end)
+        else:
+            yield fault_of("intake", at, commit.offset, beginning, end)
 
 
 def _joiner(now: Snapshot, stream: str) -> Iterator[LogFault | None]:
@@ -48,9 +64,8 @@ def _joiner(now: Snapshot, stream: str) -> Iterator[LogFault | None]:
             if commit is not None:
                 yield _at(now, "joiner", stream, place, commit, another)
             elif another and place in now.ends:
-                yield LogFault(
-                    "joiner", "recreated", f"{stream}.{kind}", number, None, now.begins[place], now.ends[place]
-                )
+                name = _name(now, stream, kind)
+                yield LogFault("joiner", "recreated", name, number, None, now.begins[place], now.ends[place])
 
 
 def _learner(now: Snapshot, stream: str) -> Iterator[LogFault | None]:

@@ -29,6 +29,7 @@ from schemas.topics import Names
 
 INPUTS: Final[Mapping[str, tuple[str, ...]]] = {
     "predictor": ("features",),
+    "intake": (),  # topics of others, by the stream file or what the group has read
     "joiner": ("predictions", "labels"),
     "learner": ("examples",),
 }
@@ -36,7 +37,8 @@ _COORDINATOR_S: Final = 15.0
 _COUNTED: Final = ("features", "predictions", "labels", "examples", "dead-letters", "alerts")
 
 Place = tuple[str, int]
-"""A topic's kind and a partition of it."""
+"""A topic's kind and a partition of it; of a topic that labels come from, its name behind `LABELS_FROM`."""
+LABELS_FROM: Final = "from "
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,10 @@ class Snapshot:
         Those that were raised and have not cleared, oldest first.
     topic_ids
         By kind: another id is another topic, whatever its name.
+    topics, elsewhere
+        Names of topics by kind; those that are somebody else's.
+    labels_from
+        Topics of others that labels come from.
     """
 
     at_ms: int
@@ -88,21 +94,39 @@ class Snapshot:
     missing: tuple[str, ...] = field(default=())
     alerts: tuple[Alert, ...] = field(default=())
     topic_ids: Mapping[str, str] = field(default_factory=dict)
+    topics: Mapping[str, str] = field(default_factory=dict)
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    labels_from: tuple[str, ...] = ()
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles that the stream has: an intake only where labels come from topics of others."""
+        return tuple(role for role in INPUTS if self.inputs(role))
+
+    def inputs(self, role: str) -> tuple[str, ...]:
+        """Return the kinds of topics that a role reads."""
+        if role != "intake":
+            return INPUTS[role]
+        return tuple(LABELS_FROM + topic for topic in self.labels_from)
 
     def lag(self, role: str) -> int:
         """Return how many offsets of its inputs `role` has not read."""
-        commits = self.committed.get(role, {})
-        total = 0
+        return sum(self.lag_of(role, kind) for kind in self.inputs(role))
+
+    def lag_of(self, role: str, kind: str) -> int:
+        """Return how many offsets of one of its inputs `role` has not read."""
+        commits, total = self.committed.get(role, {}), 0
         for place, end in self.ends.items():
-            if place[0] in INPUTS[role]:
+            if place[0] == kind:
                 done = commits[place].at if place in commits else self.begins[place]
                 total += max(0, end - max(done, self.begins[place]))
         return total
 
     def notes(self, role: str) -> list[Mapping[str, Any]]:
-        """Return what `role` wrote beside its offsets, one per partition of its first input."""
-        commits = self.committed.get(role, {})
-        return [commit.note for place, commit in sorted(commits.items()) if place[0] == INPUTS[role][0] and commit.note]
+        """Return what `role` wrote beside its offsets, one per partition of its first input; an intake's of all."""
+        commits, inputs = self.committed.get(role, {}), self.inputs(role)
+        noted = inputs if role == "intake" else inputs[:1]
+        return [commit.note for place, commit in sorted(commits.items()) if place[0] in noted and commit.note]
 
     def moved(self) -> object:
         """Return what is equal in two snapshots between which no event, label or example moved on.
@@ -111,7 +135,7 @@ class Snapshot:
         """
         ends = {place: end for place, end in self.ends.items() if place[0] != "labels"}
         notes = {role: [{**note, "clock": None} for note in self.notes(role)] for role in INPUTS}
-        return ends, self.lag("predictor"), self.lag("learner"), notes
+        return ends, self.lag("predictor"), self.lag("intake"), self.lag("learner"), notes
 
 
 class Observer:
@@ -160,14 +184,17 @@ class Observer:
         kinds = self._find()
         # Groups before ends: what is written in between then shows as lag, never as none.
         committed = {role: self._committed(role) for role in INPUTS}
-        ends = self._ends.end_offsets(list(kinds)) if kinds else {}
-        begins = self._ends.beginning_offsets(list(kinds)) if kinds else {}
+        others = self._find_others()
+        found = sorted({*kinds, *others})
+        ends = self._ends.end_offsets(found) if found else {}
+        begins = self._ends.beginning_offsets(found) if found else {}
         self._read_states()
         there = {kind for kind, _ in kinds.values()}
+        places = [*kinds.items(), *others.items()]  # one topic may have both features and labels
         return Snapshot(
             at_ms=time.time_ns() // 1_000_000,
-            begins={kinds[each]: offset for each, offset in begins.items()},
-            ends={kinds[each]: offset for each, offset in ends.items()},
+            begins={place: begins[each] for each, place in places},
+            ends={place: ends[each] for each, place in places},
             committed=committed,
             members={role: self._members(role) for role in INPUTS},
             published=self._newest.get(Published),
@@ -176,6 +203,9 @@ class Observer:
             missing=tuple(kind for kind in _COUNTED if kind not in there),
             alerts=self._raised,
             topic_ids=self._topic_ids,
+            topics={kind: self._topic(kind) for kind in _COUNTED},
+            elsewhere=self._names.elsewhere,
+            labels_from=self._names.labels_from,
         )
 
     def dead_letters(self) -> Counted:
@@ -185,7 +215,7 @@ class Observer:
     def _find(self) -> dict[TopicPartition, Place]:
         """Return the partitions of the topics that exist, looked up until all do."""
         if not self._partitions:
-            kinds = {self._names.topic(kind): kind for kind in _COUNTED}
+            kinds = {self._topic(kind): kind for kind in _COUNTED}
             described = self._admin.describe_topics(list(kinds))
             self._topic_ids = {
                 kinds[topic["name"]]: str(UUID(str(topic["topic_id"])))
@@ -204,35 +234,44 @@ class Observer:
             self._partitions = found
         return {each: (self._kind(each.topic), each.partition) for each in self._partitions}
 
+    def _find_others(self) -> dict[TopicPartition, Place]:
+        """Return the partitions of the topics that labels come from."""
+        wanted = self._names.labels_from
+        described = self._admin.describe_topics(list(wanted)) if wanted else []
+        require_sight(described)
+        there = [topic for topic in described if topic["error_code"] == 0]
+        self._topic_ids |= {LABELS_FROM + topic["name"]: str(UUID(str(topic["topic_id"]))) for topic in there}
+        numbered = [(topic["name"], part["partition_index"]) for topic in there for part in topic["partitions"]]
+        return {TopicPartition(name, number): (LABELS_FROM + name, number) for name, number in numbered}
+
+    def _topic(self, kind: str) -> str:
+        """Return the topic of a kind; of predictions, that of the whole ones: what others read is nobody's input."""
+        return self._names.whole if kind == "predictions" else self._names.topic(kind)
+
     def _kind(self, topic: str) -> str:
-        return self._names.kind(topic)
+        return "predictions" if topic == self._names.whole else self._names.kind(topic)
 
     def _committed(self, role: str) -> dict[Place, Commit]:
+        kinds = {self._topic(kind): kind for kind in INPUTS[role]}
+        if role == "intake":
+            kinds = {topic: LABELS_FROM + topic for topic in self._names.labels_from}
+        if not kinds:
+            return {}
         group = self._names.group(role)
-        found = self._patiently(lambda: self._admin.list_group_offsets(group))[group]
+        found = patiently(lambda: self._admin.list_group_offsets(group))[group]
         return {
-            (self._kind(place.topic), place.partition): Commit(data.offset, _note(data.metadata))
+            (kinds[place.topic], place.partition): Commit(data.offset, _note(data.metadata))
             for place, data in found.items()
-            if data.offset >= 0
+            # A group keeps its places in topics that the stream read before.
+            if data.offset >= 0 and place.topic in kinds
         }
 
     def _members(self, role: str) -> int:
         group = self._names.group(role)
         try:
-            return len(self._patiently(lambda: self._admin.describe_groups([group]))[group]["members"])
+            return len(patiently(lambda: self._admin.describe_groups([group]))[group]["members"])
         except GroupIdNotFoundError:
             return 0
-
-    def _patiently(self, ask: Callable[[], Any]) -> Any:
-        """Ask until there is a coordinator: on a new cluster, asking for one is what makes it."""
-        deadline = time.monotonic() + _COORDINATOR_S
-        while True:
-            try:
-                return ask()
-            except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
-                if time.monotonic() >= deadline:
-                    raise
-                time.sleep(0.1)
 
     def _read_states(self) -> None:
         """Read what is new on the topics of decisions on models, and of alerts."""
@@ -260,6 +299,18 @@ class Observer:
                 self._newest[type(update.state)] = update
         except CodecError:
             pass  # not ours; who follows the topic says so loudly
+
+
+def patiently(ask: Callable[[], Any]) -> Any:
+    """Ask until there is a coordinator: on a new cluster, asking for one is what makes it."""
+    deadline = time.monotonic() + _COORDINATOR_S
+    while True:
+        try:
+            return ask()
+        except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.1)
 
 
 def _note(metadata: str | None) -> Mapping[str, Any]:

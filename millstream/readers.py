@@ -6,7 +6,7 @@ import heapq
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from itertools import filterfalse
+from itertools import filterfalse, islice
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -51,7 +51,7 @@ def read(
     last
         Begin so many before the end (over all partitions, by the broker's time), and yield in its order.
     """
-    topic, rows = names.topic(kind), ROWS[kind]
+    topic, rows = _topic(names, kind), ROWS[kind]
     with closing(cluster.consumer()) as consumer:
         partitions = _partitions(consumer, topic)
         ends = consumer.end_offsets(partitions)
@@ -66,7 +66,7 @@ def read(
 
 def follow(cluster: Cluster, names: Names, kind: str, *, last: int = 0, limit: int | None = None) -> Iterator[Row]:
     """Yield the newest `last` rows, then those to come as they come; without end unless `limit` is given."""
-    topic, rows = names.topic(kind), ROWS[kind]
+    topic, rows = _topic(names, kind), ROWS[kind]
     count = 0
     with closing(cluster.consumer()) as consumer:
         partitions = _partitions(consumer, topic)
@@ -86,6 +86,25 @@ def follow(cluster: Cluster, names: Names, kind: str, *, last: int = 0, limit: i
                     count += 1
                     if count == limit:
                         return
+
+
+def records(cluster: Cluster, topic: str, count: int, *, newest: bool) -> list[ConsumerRecord]:
+    """Return the first, or the newest, `count` committed records of a topic, over all its partitions, oldest first.
+
+    As somebody who is in no group: nobody else's reading is touched.
+
+    Raises
+    ------
+    MissingTopic
+        Where there is no such topic.
+    """
+    with closing(cluster.consumer()) as consumer:
+        ends = consumer.end_offsets(_partitions(consumer, topic))
+        if newest:
+            return _newest(consumer, ends, count)
+        begins = consumer.beginning_offsets(list(ends))
+        heads = [list(islice(between(consumer, each, begins[each], end), count)) for each, end in ends.items()]
+        return list(heapq.merge(*heads, key=lambda record: record.timestamp))[:count]
 
 
 def holding(
@@ -142,7 +161,7 @@ def count(cluster: Cluster, names: Names, kind: str, *, most: int = 1000) -> Cou
     Counted
         None, exactly, where there is no topic.
     """
-    topic, records, exact = names.topic(kind), 0, True
+    topic, records, exact = _topic(names, kind), 0, True
     with closing(cluster.consumer()) as consumer:
         if topic not in consumer.topics():
             return Counted(0, exact=True)
@@ -166,6 +185,11 @@ def merged(rows: Sequence[Row]) -> list[Row]:
     for row in rows:
         by_partition[row["partition"]].append(row)
     return list(heapq.merge(*by_partition.values(), key=lambda row: row["timestamp"]))
+
+
+def _topic(names: Names, kind: str) -> str:
+    """Return the topic that has rows of this kind: of predictions, the whole ones."""
+    return names.whole if kind == "predictions" else names.topic(kind)
 
 
 def _partitions(consumer: KafkaConsumer, topic: str) -> list[TopicPartition]:

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
+from consumers.answers import Form
 from consumers.checkpoints import Checkpoints, Definition, NewEpoch, Pace
 from consumers.failures import Doubt, RoleFailure
 from consumers.feed import ModelsTopic, PauseSwitch, VersionFeed
+from consumers.intake import Intake, IntakeSettings
 from consumers.join import JoinRules
 from consumers.joiner import Joiner, JoinerSettings
 from consumers.learner import Learner, LearnerSettings
@@ -27,15 +29,23 @@ from consumers.snapshot_keeper import SnapshotKeeper
 from consumers.snapshots import Snapshots
 from consumers.topic_memory import TopicMemory
 from millstream.log_alerts import LogAlerts
+from millstream.recall import joined_from
 from millstream.version_starter import starter
 from model_store import StoreError, StoreUnavailable, is_object_store, open_backend, open_store
 from schemas.cluster import Cluster, NoBroker, TopicInfo
-from schemas.topics import Names
+from schemas.label_mapping import LabelMapping
+from schemas.mapping import EventMapping
+from schemas.reading import decoder
+from schemas.registry import RegistryError
+from schemas.topics import NOT_OURS, Names
+from schemas.unmappable import unmapped
+from schemas.writing import CONTENT_TYPES, encoder
 
 if TYPE_CHECKING:
     from millstream.load import LoadedStream
     from millstream.settings import Settings
     from millstream.stream import Stream
+    from schemas.registry import Registry
 
 _BROKER_WAIT_SECONDS: Final = 60.0
 _CURRENT_WAIT_SECONDS: Final = 30.0
@@ -58,10 +68,10 @@ def run_predictor(loaded: LoadedStream, settings: Settings, instance: str, new_e
     store = open_store(settings.models, settings.keys, sign=False)
     feed = VersionFeed(store, definition, loaded.stream.task, say=say, start_process=starter(loaded, settings))
     follower = ModelsTopic(cluster, names.topic("models"), feed.follow, say)
-    partitions = topics[names.topic("predictions")].partitions
     memory = TopicMemory(settings.state(names) / f"predictor-{instance}.json")
-    predictor_settings = PredictorSettings(names, loaded.stream.contract, partitions, new_epoch)
-    predictor = Predictor(predictor_settings, feed, say=say, memory=memory)
+    registry = settings.schema_registry(say)
+    answering = predictor_settings(loaded.stream, names, topics, new_epoch, registry)
+    predictor = Predictor(answering, feed, say=say, memory=memory)
     # A version is looked through and loaded in the follower's thread; at Python's 5 ms a switch, each of the
     # handful of hand-overs that an answer takes would wait for that long meanwhile.
     sys.setswitchinterval(_SWITCH_SECONDS)
@@ -72,14 +82,79 @@ def run_predictor(loaded: LoadedStream, settings: Settings, instance: str, new_e
         follower.close()
 
 
+def predictor_settings(
+    stream: Stream,
+    names: Names,
+    topics: dict[str, TopicInfo],
+    new_epoch: bool = False,
+    registry: Registry | None = None,
+) -> PredictorSettings:
+    """Return how a stream's events are read and answered; `topics` are those on the cluster."""
+    source = stream.features_source
+    if source is not None:
+        for finding in unmapped(source, registry):
+            say(f"{source.topic}: can be no feature: {finding}")
+    public = names.topic("predictions")
+    encode = encoder(
+        stream.predictions_format,
+        features=stream.predictions_features,
+        registry=registry,
+        subject=f"{public}-value",
+    )
+    form = Form(
+        partitions=topics[public].partitions,
+        encode=encode if names.public else None,
+        content_type=CONTENT_TYPES[stream.predictions_format],
+        cloudevents=stream.predictions_cloudevents,
+    )
+    return PredictorSettings(
+        names,
+        stream.contract,
+        topics[names.whole].partitions,
+        new_epoch,
+        mapping=event_mapping(stream, registry),
+        start="beginning" if source is None else source.start,
+        form=form,
+    )
+
+
+def event_mapping(stream: Stream, registry: Registry | None) -> EventMapping | None:
+    """Return what reads a stream's events, where they are on somebody else's topic."""
+    source = stream.features_source
+    return None if source is None else EventMapping(source, decoder(source, registry))
+
+
+def run_intake(loaded: LoadedStream, settings: Settings, instance: str, new_epoch: bool = False) -> int:
+    """Put labels of others on the stream's topic until told to stop; returns the exit code."""
+    sources = loaded.stream.label_sources
+    if not sources:
+        say(f"{loaded.path.name}: labels come from no other topic; labels=Source(topic=...) names one")
+        return 1
+    cluster, names, topics = _meet(loaded, settings)
+    _require_sources(cluster, names)
+    memory = TopicMemory(settings.state(names) / f"intake-{instance}.json")
+    intake_settings = IntakeSettings(names, loaded.stream.target, topics[names.topic("labels")].partitions, new_epoch)
+    registry = settings.schema_registry(say)
+    mappings = [LabelMapping(source, decoder(source, registry)) for source in sources]
+    return _drive(cluster, names, "intake", instance, Intake(intake_settings, mappings, say=say, memory=memory))
+
+
 def run_joiner(loaded: LoadedStream, settings: Settings, instance: str, new_epoch: bool = False) -> int:
     """Join until told to stop; returns the exit code."""
     cluster, names, topics = _meet(loaded, settings)
-    partitions = topics[names.topic("predictions")].partitions
+    partitions = topics[names.whole].partitions
     if topics[names.topic("labels")].partitions != partitions:
         say(
-            f"{names.topic('predictions')} and {names.topic('labels')} must have the same number of partitions: "
+            f"{names.whole} and {names.topic('labels')} must have the same number of partitions: "
             "`millstream topics describe STREAM` names the fix"
+        )
+        return 1
+    before = joined_from(cluster, names)
+    if before not in (None, names.whole) and not new_epoch:
+        say(
+            f"predictions were joined from {before} and are on {names.whole} now, for their form was changed "
+            "(predictions_format, predictions_features): what waits for its label there would never be joined. "
+            f"Change the form back, or `millstream joiner {loaded.path} --new-epoch fresh` goes on without what waits"
         )
         return 1
     joiner_settings = JoinerSettings(names, join_rules(loaded.stream), partitions, loaded.stream.max_pending, new_epoch)
@@ -175,16 +250,27 @@ def _meet(loaded: LoadedStream, settings: Settings) -> tuple[Cluster, Names, dic
             if time.monotonic() >= deadline:
                 raise
             time.sleep(0.2)
-    kinds = ("features", "predictions", "labels", "examples", "models", "dead-letters", "alerts")
-    wanted = [names.topic(kind) for kind in kinds]
+    wanted = [names.topic(kind) for kind in names.kinds if kind not in ("decisions", "jobs")]
     found = cluster.topic_info(*wanted)
     missing = [topic for topic in wanted if topic not in found]
     if missing:
+        way = f"`millstream topics create {loaded.path}` makes it"
         raise MissingTopic(
             f"topic {missing[0]} does not exist on {cluster.bootstrap}: "
-            f"`millstream topics create {loaded.path}` makes it"
+            f"{NOT_OURS if missing[0] in names.elsewhere.values() else way}"
         )
     return cluster, names, found
+
+
+def _require_sources(cluster: Cluster, names: Names) -> None:
+    """Insist on the topics of others that labels come from. MissingTopic."""
+    found = cluster.topic_info(*names.labels_from)
+    missing = [topic for topic in names.labels_from if topic not in found]
+    if missing:
+        raise MissingTopic(
+            f"topic {missing[0]}, which labels of {names.stream} come from, does not exist on {cluster.bootstrap}: "
+            f"{NOT_OURS}"
+        )
 
 
 def _drive(cluster: Cluster, names: Names, role: str, instance: str, processor: Processor) -> int:
@@ -219,6 +305,10 @@ def _drive(cluster: Cluster, names: Names, role: str, instance: str, processor: 
     except LocalStoreError as error:
         print(f"{role}: {error}", file=sys.stderr, flush=True)
         return Doubt.exit_code if error.full else 1
+    except RegistryError as error:
+        # What could not be decoded meanwhile is no bad message: nothing of this turn goes out, and it is read again.
+        print(f"{role}: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
     except StoreUnavailable as error:
         print(f"{role}: {error}; starting anew", file=sys.stderr, flush=True)
         return Doubt.exit_code

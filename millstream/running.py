@@ -78,7 +78,7 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
         examine(loaded, given, say)
         cluster = meet(settings, say)
         prepare(cluster, names, stream, say)
-        roles = children(given, options.predictors, options.new_epoch)
+        roles = children(given, options.predictors, options.new_epoch, intake=bool(stream.label_sources))
         outage = Outage(cluster, say)
         supervisor = Supervisor(roles, environment(settings), say, outage.lasts)
         with stopping() as stop:
@@ -86,7 +86,7 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
                 supervisor.start()
                 _work(supervisor, stop, cluster, names, options.until_idle, outage, say)
             finally:
-                say("ending: predictors, joiner, learner")
+                say(f"ending: {', '.join(dict.fromkeys(child.role for child in roles))}")
                 supervisor.stop()
     return 0
 
@@ -151,8 +151,8 @@ def prepare(cluster: Cluster, names: Names, stream: Stream, say: Say) -> None:
     admin.require(outcome)
 
 
-def children(given: str, predictors: int, new_epoch: str | None = None) -> list[Child]:
-    """Return the processes of a stream."""
+def children(given: str, predictors: int, new_epoch: str | None = None, *, intake: bool = False) -> list[Child]:
+    """Return the processes of a stream; `intake` where labels come from topics of others."""
 
     def child(role: str, number: int, *more: str) -> Child:
         return Child(role, str(number), (*interpreter(), role, given, "--instance", str(number), *more))
@@ -160,7 +160,8 @@ def children(given: str, predictors: int, new_epoch: str | None = None) -> list[
     # A learner that is started again with the flag finds nothing changed any more, and goes on.
     epoch = () if new_epoch is None else ("--new-epoch", new_epoch)
     predicting = [child("predictor", number) for number in range(predictors)]
-    return [*predicting, child("joiner", 0), child("learner", 0, *epoch)]
+    taking_in = [child("intake", 0)] if intake else []
+    return [*predicting, *taking_in, child("joiner", 0), child("learner", 0, *epoch)]
 
 
 def environment(settings: Settings) -> dict[str, str]:

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from millstream.stream import Stream
     from schemas.cluster import Cluster
+    from schemas.registry import Registry
     from schemas.topics import Names
 
 DEFAULT_HOME: Final = Path("~/.millstream")
@@ -41,6 +42,8 @@ class Settings:
         Options of kafka-python, as written (strings) or typed; they may hold secrets and are never shown.
     store
         The model store's address; `None` is ``home/models``.
+    registry
+        How a schema registry is reached, as written (`registry_options`); never shown.
     """
 
     home: Path
@@ -48,6 +51,7 @@ class Settings:
     prefix: str = ""
     kafka: Mapping[str, Any] = field(default_factory=dict, repr=False)
     store: str | None = None
+    registry: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def keys(self) -> Path:
@@ -75,7 +79,7 @@ class Settings:
 
         if isinstance(stream, str):
             return Names(stream, self.prefix)
-        return Names(stream.name, self.prefix, stream.elsewhere)
+        return Names(stream.name, self.prefix, stream.elsewhere, stream.labels_from, stream.public)
 
     def state(self, names: Names) -> Path:
         """Return the folder of one stream's local state; it may not exist yet."""
@@ -107,8 +111,16 @@ class Settings:
             )
         return Cluster(address, options)
 
+    def schema_registry(self, say: Callable[[str], None] = print) -> Registry | None:
+        """Return the schema registry that is named, if one is. SettingsError where it cannot be reached as said."""
+        from millstream.registry_settings import open_registry
+
+        return open_registry(self.registry, say)
+
     def environment(self) -> dict[str, str]:
         """Return the variables that give a child process these same settings, whatever its flags' defaults."""
+        from millstream.registry_settings import registry_environment
+
         given = {
             "MILLSTREAM_HOME": str(self.home),
             "MILLSTREAM_PREFIX": self.prefix,
@@ -117,7 +129,7 @@ class Settings:
         if self.bootstrap is not None:
             given["MILLSTREAM_BOOTSTRAP"] = self.bootstrap
         given |= {KAFKA_PREFIX + name.upper(): _written(value) for name, value in self.kafka.items()}
-        return given
+        return given | registry_environment(self.registry)
 
 
 def read_config(environ: Mapping[str, str] = os.environ) -> tuple[Path, dict[str, Any]]:

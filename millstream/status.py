@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -13,9 +13,10 @@ import msgspec
 
 from consumers.log_faults import LogFault, way
 from millstream.log_states import log_faults
-from millstream.observe import INPUTS, Observer, Snapshot
+from millstream.observe import LABELS_FROM, Observer, Snapshot
 from millstream.readers import Counted
 from schemas.events import Alert, Learning, Published, Serving
+from schemas.topics import NOT_OURS
 
 _LOW_DISK: Final = 1 << 30
 _APART_S: Final = 1.0
@@ -85,6 +86,8 @@ class Report:
         Why roles cannot go on at their places in the log.
     events_gone
         Feature events that no predictor answered before they were gone; offsets, of which some may be none.
+    labels_from
+        By topic of others that labels come from: what became of its messages, see `taken_in`.
     """
 
     stream: str
@@ -102,6 +105,7 @@ class Report:
     raised: tuple[Alert, ...] = ()
     log_faults: tuple[LogFault, ...] = ()
     events_gone: int = 0
+    labels_from: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 def watch(
@@ -142,7 +146,7 @@ def report(
     typed
         What commands that alerts advise take for the stream; its name, where nothing else is said.
     """
-    stages = tuple(_stage(now, role, before, seconds) for role in INPUTS)
+    stages = tuple(_stage(now, role, before, seconds) for role in now.roles)
     model = served(now)
     typed = typed or Typed(stream, stream)
     faults = log_faults(now, stream)
@@ -152,6 +156,7 @@ def report(
         at=now.at_ms,
         stages=stages,
         labels=labels(now),
+        labels_from=taken_in(now),
         events_waiting=sum(_waiting(now, 0)),
         model=model,
         dead_letters=letters.records,
@@ -184,6 +189,20 @@ def labels(now: Snapshot) -> dict[str, int]:
     }
 
 
+def taken_in(now: Snapshot) -> dict[str, dict[str, int]]:
+    """Return, by topic that labels come from, its messages by what became of them, and those not read yet.
+
+    `mapped` gave a label, `skipped` say nothing yet, `refused` are dead letters.
+    """
+    commits = now.committed.get("intake", {})
+    found: dict[str, dict[str, int]] = {}
+    for topic in now.labels_from:
+        notes = [commit.note for place, commit in commits.items() if place[0] == LABELS_FROM + topic]
+        counts = {fate: sum(int(note.get(fate) or 0) for note in notes) for fate in ("mapped", "skipped", "refused")}
+        found[topic] = {**counts, "lag": now.lag_of("intake", LABELS_FROM + topic)}
+    return found
+
+
 def served(now: Snapshot) -> Model:
     """Return which version serves, as the predictors wrote it beside their offsets."""
     notes = [note for note in now.notes("predictor") if note.get("v")]
@@ -208,7 +227,7 @@ def served(now: Snapshot) -> Model:
 
 def caught_up(now: Snapshot) -> bool:
     """Tell whether every stage has read all there is and the learner has checkpointed what it learned."""
-    if any(now.lag(role) for role in INPUTS):
+    if any(now.lag(role) for role in now.roles):
         return False
     notes = now.notes("learner")
     if not notes or not notes[0].get("v"):
@@ -217,9 +236,11 @@ def caught_up(now: Snapshot) -> bool:
 
 
 def progress(now: Snapshot, role: str) -> int:
-    """Return how much a role has done: events answered, examples written, examples learned."""
+    """Return how much a role has done: events answered, labels taken in, examples written or learned."""
     if role == "joiner":
         return sum(int(note.get("seq", 0)) for note in now.notes("joiner"))
+    if role == "intake":
+        return sum(int(note.get("mapped", 0)) for note in now.notes("intake"))
     if role == "learner":
         return sum(int(note.get("learned", 0)) for note in now.notes("learner"))
     commits = now.committed.get(role, {})
@@ -252,10 +273,14 @@ def _span(now: Snapshot, kind: str) -> int:
 
 
 def _missing(now: Snapshot, create: str) -> list[str]:
-    if not now.missing:
-        return []
-    kinds = f"topic{'s' if len(now.missing) > 1 else ''} {', '.join(now.missing)}"
-    return [f"no {kinds}: run `millstream topics create {create}`"]
+    found = [f"no topic {now.elsewhere[kind]}: {NOT_OURS}" for kind in now.missing if kind in now.elsewhere]
+    there = {kind for kind, _ in now.ends}
+    found += [f"no topic {topic}: {NOT_OURS}" for topic in now.labels_from if LABELS_FROM + topic not in there]
+    ours = [kind for kind in now.missing if kind not in now.elsewhere]
+    if ours:
+        kinds = f"topic{'s' if len(ours) > 1 else ''} {', '.join(ours)}"
+        found.append(f"no {kinds}: run `millstream topics create {create}`")
+    return found
 
 
 def _log_alerts(now: Snapshot, faults: Sequence[LogFault], typed: Typed) -> list[str]:

@@ -12,6 +12,7 @@ from millstream.duration import InvalidDuration, milliseconds
 from model_store import Retention
 from schemas.contract import Bounds, Contract, Feature, FeatureType, Missing
 from schemas.events import Features, Scalar
+from schemas.label_mapping import check_labels
 from schemas.source import Source
 from schemas.target import Target, TargetError, Task
 from schemas.topics import InvalidName, Names
@@ -74,6 +75,13 @@ class Stream:
         Which old versions stay.
     partitions
         Of features, predictions and labels, where Millstream creates the topics.
+    predictions_format
+        What others read on the predictions topic: ``avro`` (Millstream's own), ``json``, or ``registry`` (Avro, framed
+        by a schema registry).
+    predictions_features
+        Whether it carries the features as used.
+    predictions_cloudevents
+        The ``ce_source`` to write: predictions are CloudEvents (binary mode) then. Without it they are none.
     max_model_bytes
         Where a version's model is as large as this, learning stops and serving goes on; by default no size is too
         large. Alerts come before.
@@ -120,6 +128,9 @@ class Stream:
     max_pending: int = 5_000_000
     snapshot_every: str | float | timedelta = "5m"
     max_model_bytes: int | None = None
+    predictions_format: Literal["avro", "json", "registry"] = "avro"
+    predictions_features: bool = True
+    predictions_cloudevents: str | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -133,6 +144,7 @@ class Stream:
             raise InvalidStream("Stream: model= must be a function that returns a new model, such as lambda: ...")
         self._check_choices()
         self._check_counts()
+        self._check_labels()
 
     def _check_choices(self) -> None:
         for name, allowed in _CHOICES.items():
@@ -142,6 +154,8 @@ class Stream:
             raise InvalidStream("Stream: on_timeout= has no meaning with learn_from='events'")
         if self.learn_from == "events" and self.task != "anomaly":
             raise InvalidStream("Stream: learn_from='events' is for task='anomaly': the others learn from labels")
+        if self.predictions_cloudevents is not None and not self.predictions_cloudevents.strip():
+            raise InvalidStream("Stream: predictions_cloudevents='' must say who sends them, such as '/fraud'")
         for name, feature in self._contract.items():
             if isinstance(feature, str) and feature not in _FEATURE_TYPES:
                 raise InvalidStream(
@@ -163,6 +177,19 @@ class Stream:
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise InvalidStream(f"Stream: {name}={value!r} must be a whole number, at least 1")
 
+    def _check_labels(self) -> None:
+        starts: dict[str, str] = {}
+        if isinstance(self.labels, str):
+            raise InvalidStream(
+                f"Stream: labels={self.labels!r} must be a Source, such as Source(topic={self.labels!r})"
+            )
+        for source in self.label_sources:
+            if not isinstance(source, Source):
+                raise InvalidStream(f"Stream: labels={source!r:.60} must be a Source, or several")
+            check_labels(source)
+            if starts.setdefault(source.topic, source.start) != source.start:
+                raise InvalidStream(f"Stream: two sources of labels on {source.topic} must have the same start=")
+
     @property
     def features_source(self) -> Source | None:
         """Where events come from, if from somebody else's topic."""
@@ -174,10 +201,20 @@ class Stream:
         return (self.labels,) if isinstance(self.labels, Source) else tuple(self.labels)
 
     @property
+    def labels_from(self) -> tuple[str, ...]:
+        """The topics of `label_sources`, each once."""
+        return tuple(dict.fromkeys(source.topic for source in self.label_sources))
+
+    @property
     def elsewhere(self) -> dict[str, str]:
         """By kind: topics that are not the stream's own."""
         source = self.features_source
         return {} if source is None else {"features": source.topic}
+
+    @property
+    def public(self) -> bool:
+        """Whether others read predictions in another form than the loop does."""
+        return self.predictions_format != "avro" or not self.predictions_features
 
     @property
     def _contract(self) -> Mapping[str, Feature | FeatureType]:
@@ -233,5 +270,6 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "unknown": ("keep", "drop", "refuse"),
     "missing": ("drop", "none", "refuse"),
     "bounds": ("off", "warn", "dead-letter"),
+    "predictions_format": ("avro", "json", "registry"),
 }
 _FEATURE_TYPES = ("number", "integer", "boolean", "string", "bytes", "vector")

@@ -24,7 +24,7 @@ _TERM_S: Final = 10.0
 _READY: Final = "ready: "  # how a role says that it has its partitions
 _FOLLOWING: Final = "following "  # how its thread that reads decisions says that it cannot
 _AGAIN: Final = 75
-_ORDER: Final = ("predictor", "joiner", "learner")
+_ORDER: Final = ("predictor", "intake", "joiner", "learner")
 _PARENT: Final = "MILLSTREAM_SUPERVISOR"
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -161,7 +161,7 @@ class Supervisor:
                 self._ended(each, code, now)
 
     def stop(self) -> None:
-        """End all in order, predictors first: what is under way goes on to the learner's last checkpoint."""
+        """End all in order, predictors and intake first: what is under way goes on to the learner's last checkpoint."""
         for role in _ORDER:
             group = [each for each in self._running if each.child.role == role and each.process is not None]
             for each in group:

@@ -27,11 +27,17 @@ from schemas.events import (
     read_label,
     read_prediction,
 )
+from schemas.mapping import EventMapping
+from schemas.message import Unmapped
+from schemas.reading import decoder
+from schemas.registry import RegistryError
 from schemas.topics import partition_of
 
 if TYPE_CHECKING:
     from millstream.load import LoadedStream
     from schemas.cluster import Cluster
+    from schemas.registry import Registry
+    from schemas.source import Source
     from schemas.topics import Names
 
 Row = dict[str, Any]
@@ -67,8 +73,15 @@ class Trace:
     again: Row | None = None
 
 
-def trace(loaded: LoadedStream, cluster: Cluster, names: Names, store: ModelStore, event_id: str) -> Trace:
-    """Follow an event through the topics and the model store.
+def trace(
+    loaded: LoadedStream,
+    cluster: Cluster,
+    names: Names,
+    store: ModelStore,
+    event_id: str,
+    registry: Registry | None = None,
+) -> Trace:
+    """Follow an event through the topics and the model store; `registry` tells how messages of others are read.
 
     Raises
     ------
@@ -91,14 +104,14 @@ def trace(loaded: LoadedStream, cluster: Cluster, names: Names, store: ModelStor
             found.examples.append(_example(record, example))
             records.append(record)
         if first is not None:
-            found.features = _sent(consumer, first.outcome)
+            found.features = _sent(consumer, first.outcome, loaded.stream.features_source, registry)
         if records:
             topic_id = cluster.topic_info(records[0].topic)[records[0].topic].id
             history = History(store, names.stream, topic_id, definition_of(loaded).allowed)
             _tell_fates(found, search, history, records)
     if not (found.predictions or found.labels or found.examples):
         raise NoSuchEvent(
-            f"no event {event_id!r} on {names.topic('predictions')}, {names.topic('labels')} or "
+            f"no event {event_id!r} on {names.whole}, {names.topic('labels')} or "
             f"{names.topic('examples')}: `millstream predictions` shows the ids, and what retention took is gone"
         )
     if first is not None:
@@ -115,7 +128,8 @@ class _Search:
         self, kind: str, read: Callable[[bytes], Any], id_of: Callable[[Any], str], since_ms: int = 0
     ) -> Iterator[tuple[ConsumerRecord, Any]]:
         """Yield records of the event with what they hold. An id's records are in one partition, but for strays."""
-        for record in readers.holding(self._consumer, self._names.topic(kind), self._partition, self._needle, since_ms):
+        topic = self._names.whole if kind == "predictions" else self._names.topic(kind)
+        for record in readers.holding(self._consumer, topic, self._partition, self._needle, since_ms):
             try:
                 value = read(record.value)
             except CodecError:
@@ -169,8 +183,8 @@ def _example(record: ConsumerRecord, example: Example) -> Row:
     }
 
 
-def _sent(consumer: KafkaConsumer, outcome: Outcome) -> Row | None:
-    """Return the feature event as it was sent, if it is still there."""
+def _sent(consumer: KafkaConsumer, outcome: Outcome, source: Source | None, registry: Registry | None) -> Row | None:
+    """Return the feature event as it was sent, if it is still there; of somebody else's, as it is mapped now."""
     place = TopicPartition(outcome.source_topic, outcome.source_partition)
     if place.topic not in consumer.topics():
         return None
@@ -179,8 +193,11 @@ def _sent(consumer: KafkaConsumer, outcome: Outcome) -> Row | None:
         return None
     for record in readers.between(consumer, place, outcome.source_offset, outcome.source_offset + 1):
         try:
-            event = read_event(record.value or b"", default_time=record.timestamp)
-        except CodecError:
+            if source is not None and source.topic == record.topic:
+                event = EventMapping(source, decoder(source, registry)).event(record)
+            else:
+                event = read_event(record.value or b"", default_time=record.timestamp)
+        except (CodecError, Unmapped, RegistryError):
             return _place(record)
         return {**_place(record), "event_time": event.event_time, "features": event.features}
     return None

@@ -6,10 +6,10 @@ file decides.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final
+from typing import Final, TypeAlias
 
 from producers.csv_file import CsvFile
 from producers.river_data import DEFAULT_LABEL, RiverData
@@ -23,11 +23,14 @@ SAMPLE_ROWS: Final = 10_000
 MOST_CLASSES: Final = 20
 _ROWS_TO_COMPARE: Final = 2000
 _LEAST_ROWS: Final = 10
-_LABEL_NAMES: Final = ("label", "target", "class", "y", "outcome")
+LABEL_NAMES: Final = ("label", "target", "class", "y", "outcome")
 _ID_NAMES: Final = ("event_id", "id", "uuid")
-_TIME_NAMES: Final = ("event_time", "timestamp", "time", "datetime", "date", "ts")
+TIME_NAMES: Final = ("event_time", "timestamp", "time", "datetime", "date", "ts")
 _POSITIVE: Final = frozenset({"1", "yes", "true", "y", "t", "up", "spam", "fraud", "positive", "pos", "bad"})
 _PLAIN: Final = frozenset({"0", "1", "true", "false", "yes", "no"})
+
+
+Guess: TypeAlias = tuple[Task, Scalar | None, tuple[Scalar, ...] | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +84,10 @@ def infer(place: str, *, label: str | None = None, id: str | None = None, time: 
     for wanted in filter(None, (label, id, time)):
         if wanted not in columns:
             raise SourceError(f"{place} has no column {wanted!r}; it has: {', '.join(columns)}")
-    label = label or _guess(columns, _LABEL_NAMES, prefix="is_") or columns[-1]
+    label = label or _guess(columns, LABEL_NAMES, prefix="is_") or columns[-1]
     left = [name for name in columns if name != label]
     id = id or _guess(left, _ID_NAMES) or _unique(place, label, left)  # noqa: A001 - the option's name
-    time = time or _guess([name for name in left if name != id], _TIME_NAMES)
+    time = time or _guess([name for name in left if name != id], TIME_NAMES)
     return _look(place, label, id, time)
 
 
@@ -148,6 +151,33 @@ def _look(place: str, label: str, id_: str | None, time: str | None) -> Inferred
     )
 
 
+def columns_of(rows: Iterable[Mapping[str, FeatureValue]]) -> tuple[Column, ...]:
+    """Return what rows that are read already show of their columns; of those without a value, nothing."""
+    seen: dict[str, _Seen] = {}
+    count = 0
+    for row in rows:
+        count += 1
+        for name, value in row.items():
+            seen.setdefault(name, _Seen()).add(value)
+    return tuple(found.column(name, count, None) for name, found in seen.items() if found.kind)
+
+
+def task_of(labels: Iterable[Scalar]) -> Guess:
+    """Return task, positive label and classes that labels look like; without any it is anomaly."""
+    seen = _Seen()
+    for label in labels:
+        seen.add(label)
+    return _task(seen)
+
+
+def likely_positive(values: Iterable[Scalar]) -> Scalar | None:
+    """Return which of one or two labels means True; none where they say so themselves."""
+    found = set(values)
+    if all(isinstance(value, bool) for value in found):
+        return None
+    return _positive(found) if all(isinstance(value, str) for value in found) else max(found, key=str)
+
+
 def _is_time(place: str, label: str, time: str) -> bool:
     """Tell whether a column named like a time holds times: ``time`` may as well be an age in days."""
     source = open_source(place, SourceSpec(label=label, time=time))
@@ -209,10 +239,7 @@ def _kind(value: FeatureValue) -> Kind:
     return by_type.get(type(value), "vector")
 
 
-_Guess = tuple[Task, Scalar | None, tuple[Scalar, ...] | None]
-
-
-def _task(labels: _Seen) -> _Guess:
+def _task(labels: _Seen) -> Guess:
     """Guess task, positive and classes: two values are binary, words and few whole numbers are classes."""
     values, kind = labels.values, labels.kind
     if kind is None:
@@ -224,13 +251,13 @@ def _task(labels: _Seen) -> _Guess:
     return _by_words(values) if kind == "string" else _by_numbers(labels, values)
 
 
-def _by_words(values: set[Scalar]) -> _Guess:
+def _by_words(values: set[Scalar]) -> Guess:
     if len(values) == 2:
         return "binary", _positive(values), None
     return "multiclass", None, tuple(sorted(map(str, values))) if len(values) <= MOST_CLASSES else None
 
 
-def _by_numbers(labels: _Seen, values: set[Scalar]) -> _Guess:
+def _by_numbers(labels: _Seen, values: set[Scalar]) -> Guess:
     whole = [value for value in values if isinstance(value, int)]
     if labels.kind == "integer" and len(whole) == 2:
         return "binary", max(whole), None

@@ -5,7 +5,7 @@ No role may write both labels and model updates: who could, could teach a model 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal
@@ -36,16 +36,18 @@ _READS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         # Of alerts, what stands: a role raises none twice.
         "predictor": ("features", "models", "alerts"),
-        "joiner": ("predictions", "labels", "alerts"),
+        "intake": ("alerts",),  # and the topics that labels come from
+        "joiner": ("whole", "labels", "alerts"),
         "learner": ("examples", "models", "alerts"),
         "publisher": (),
         "importer": ("examples",),
-        "operator": KINDS,
+        "operator": (*KINDS, "whole"),
     }
 )
 _WRITES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
-        "predictor": ("predictions", "dead-letters", "alerts"),
+        "predictor": ("predictions", "whole", "dead-letters", "alerts"),
+        "intake": ("labels", "dead-letters", "alerts"),
         # Labels that stand on the wrong partition are put on the right one, and ticks end waits.
         "joiner": ("examples", "labels", "dead-letters", "alerts"),
         "learner": ("models", "dead-letters", "alerts"),
@@ -55,15 +57,32 @@ _WRITES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     }
 )
 ROLES: Final = tuple(_READS)
-_WITH_GROUP: Final = ("predictor", "joiner", "learner", "importer")
+_OBSERVED: Final = ("predictor", "intake", "joiner", "learner")
+_WITH_GROUP: Final = ("predictor", "intake", "joiner", "learner", "importer")
+
+
+def _topics(names: Names, kinds: Iterable[str]) -> list[str]:
+    """Return topics of these kinds; ``whole`` is the one that has whole predictions."""
+    return [names.whole if kind == "whole" else names.topic(kind) for kind in kinds]
 
 
 def rights(names: Names, role: str) -> list[Right]:
-    """Return what a role needs. `operator` is a person with the commands, `importer` is `millstream import`."""
+    """Return what a role needs: an intake nothing, where labels come from no topic of others.
+
+    `operator` is a person with the commands, `importer` is `millstream import`.
+    """
+    if role == "intake" and not names.labels_from:
+        return []
     # A role tells a topic that is missing from one that it may not know only where it may know all.
-    found = [Right("topic", names.topic(kind), "Describe") for kind in KINDS]
-    found += [Right("topic", names.topic(kind), "Read") for kind in _READS[role]]
-    found += [Right("topic", names.topic(kind), "Write") for kind in _WRITES[role]]
+    found = [Right("topic", topic, "Describe") for topic in _topics(names, names.kinds)]
+    found += [Right("topic", topic, "Read") for topic in _topics(names, _READS[role])]
+    # Nobody writes to a topic of somebody else's.
+    written = [kind for kind in _WRITES[role] if kind not in names.elsewhere]
+    found += [Right("topic", topic, "Write") for topic in _topics(names, written)]
+    if role in ("intake", "operator"):
+        found += [Right("topic", topic, "Describe") for topic in names.labels_from]
+    if role == "intake":
+        found += [Right("topic", topic, "Read") for topic in names.labels_from]
     if role in _WITH_GROUP:
         ours = "import" if role == "importer" else role
         found.append(Right("group", names.group(ours), "Read", prefixed=role == "importer"))
@@ -71,6 +90,6 @@ def rights(names: Names, role: str) -> list[Right]:
         ids = names.process(ours, "")
         found += [Right("transactional-id", ids, each, prefixed=True) for each in ("Write", "Describe")]
     if role == "operator":
-        found += [Right("group", names.group(each), "Describe") for each in ("predictor", "joiner", "learner")]
-        found += [Right("topic", names.topic(kind), "DescribeConfigs") for kind in KINDS]
+        found += [Right("group", names.group(each), "Describe") for each in _OBSERVED]
+        found += [Right("topic", names.topic(kind), "DescribeConfigs") for kind in names.kinds]
     return sorted(set(found))

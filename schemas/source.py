@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from schemas.events import LabelValue, Scalar
+from schemas.paths import InvalidPath, parts
 
 if TYPE_CHECKING:
     from schemas.contract import Feature, FeatureType
@@ -107,6 +108,19 @@ class Source:
                 raise InvalidSource(f"Source: {name}={getattr(self, name)!r} must be one of {', '.join(allowed)}")
         if self.fields and self.prepare is not None:
             raise InvalidSource("Source: fields= and prepare= both say what the features are; give one of them")
+        if self.prepare is not None and not callable(self.prepare):
+            raise InvalidSource(f"Source: prepare={self.prepare!r:.60} must be a function of the decoded message")
+        self._check_paths()
+
+    def _check_paths(self) -> None:
+        named = [("id", each) for each in self.ids]
+        named += [(name, each) for name, each in (("time", self.time), ("weight", self.weight)) if each is not None]
+        named += [(f"fields[{name!r}]", each) for name, each in self.fields.items() if not isinstance(each, Constant)]
+        for where, text in named:
+            try:
+                parts(text)
+            except InvalidPath as error:
+                raise InvalidSource(f"Source: {where}: {error}") from error
 
     @property
     def ids(self) -> tuple[str, ...]:

@@ -24,6 +24,11 @@ KINDS: Final = (
     "jobs",
     "dead-letters",
 )
+ANSWERS: Final = "answers"
+"""Whole predictions, where those on `predictions` are in a form for others: a kind that only such streams have."""
+
+NOT_OURS: Final = "Source(topic=...) names it, and it is somebody else's to create; correct the name, or create it"
+"""What is said of a topic that is missing where a stream reads somebody else's."""
 
 
 class InvalidName(ValueError):  # noqa: N818
@@ -56,16 +61,25 @@ class Names:
     ----------
     elsewhere
         By kind: the full name of a topic of somebody else's that takes its place.
+    labels_from
+        Full names of topics of somebody else's that labels come from beside the stream's own; empty also where only
+        the stream's name is known.
+    public
+        Predictions are written in a form for others; whole ones, with the features as used, have a topic of their own.
 
     >>> Names("fraud", prefix="ann-").topic("features")
     'ann-fraud.features'
     >>> Names("fraud", elsewhere={"features": "payments"}).topic("features")
     'payments'
+    >>> Names("fraud", public=True).whole
+    'fraud.answers'
     """
 
     stream: str
     prefix: str = ""
     elsewhere: Mapping[str, str] = field(default_factory=dict, hash=False)
+    labels_from: tuple[str, ...] = ()
+    public: bool = False
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.stream):
@@ -73,10 +87,14 @@ class Names:
                 f"stream name {self.stream[:100]!r} must be 1 to 63 of a-z, 0-9 and '-', not beginning with '-'"
             )
         check_prefix(self.prefix)
+        ours = {f"{self.prefix}{self.stream}.{kind}" for kind in (*KINDS, ANSWERS)}
+        for kind, topic in (*self.elsewhere.items(), *(("labels", topic) for topic in self.labels_from)):
+            if topic in ours:
+                raise InvalidName(f"{kind} of {self.stream} cannot come from {topic}: that is a topic of its own")
 
     def topic(self, kind: str) -> str:
-        """Return the topic's name; `kind` is one of `KINDS`."""
-        assert kind in KINDS, kind  # noqa: S101 - a caller's slip, not a user's
+        """Return the topic's name; `kind` is one of `KINDS`, or `ANSWERS`."""
+        assert kind in KINDS or kind == ANSWERS, kind  # noqa: S101 - a caller's slip, not a user's
         return self.elsewhere.get(kind) or f"{self.prefix}{self.stream}.{kind}"
 
     def kind(self, topic: str) -> str:
@@ -85,6 +103,21 @@ class Names:
             if name == topic:
                 return kind
         return topic.rpartition(".")[2]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of topics that this stream has, its own and others'."""
+        return (*KINDS, ANSWERS) if self.public else KINDS
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The kinds of topics that are the stream's: to be made, judged and deleted."""
+        return tuple(kind for kind in self.kinds if kind not in self.elsewhere)
+
+    @property
+    def whole(self) -> str:
+        """The topic that has whole predictions, as they are joined."""
+        return self.topic(ANSWERS if self.public else "predictions")
 
     def group(self, role: str) -> str:
         """Return the consumer group of a role."""
@@ -96,7 +129,7 @@ class Names:
 
 
 def specs(names: Names, *, partitions: int, label_wait_ms: int) -> list[TopicSpec]:
-    """Return how the topics of a stream are to be, for `partitions` of features, predictions and labels."""
+    """Return how the stream's own topics are to be, for `partitions` of features, predictions and labels."""
     waits = max(7 * DAY_MS, 3 * label_wait_ms + DAY_MS)
     # What wraps an event is larger than it: a sender's limit of 1 MB must not become a stage's dead end.
     wide = {"max.message.bytes": str(8 << 20)}
@@ -110,7 +143,9 @@ def specs(names: Names, *, partitions: int, label_wait_ms: int) -> list[TopicSpe
             {**log_time, "cleanup.policy": "delete", "retention.ms": str(7 * DAY_MS)},
             None,
         ),
-        "predictions": (partitions, joined, least),
+        # What others read is kept for as long as what is joined, but nothing rests on it.
+        "predictions": (partitions, joined, None if names.public else least),
+        ANSWERS: (partitions, joined, least),
         "labels": (partitions, joined, least),
         "examples": (1, {**log_time, **keep, **wide}, None),
         "models": (1, {"cleanup.policy": "compact", "max.compaction.lag.ms": str(DAY_MS)}, None),
@@ -119,7 +154,7 @@ def specs(names: Names, *, partitions: int, label_wait_ms: int) -> list[TopicSpe
         "jobs": (1, keep, None),
         "dead-letters": (1, {**wide, "cleanup.policy": "delete", "retention.ms": str(30 * DAY_MS)}, None),
     }
-    return [TopicSpec(names.topic(kind), *per_kind[kind]) for kind in KINDS]
+    return [TopicSpec(names.topic(kind), *per_kind[kind]) for kind in names.own]
 
 
 def partition_of(event_id: str, partitions: int) -> int:

@@ -20,6 +20,7 @@ from millstream.cli import (
     broker,
     keys,
     models,
+    preview,
     publish,
     read,
     rebuild,
@@ -62,7 +63,7 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
         suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
-    for part in (run_all, roles, streams, publish, read, replay, backfill, trace):
+    for part in (run_all, roles, streams, preview, publish, read, replay, backfill, trace):
         part.register(app)
     for part in (models, keys, status, backup, topics, broker):
         part.register(app)
@@ -141,13 +142,13 @@ def _reader_gone() -> int:
 
 def _refuse_unknown_keys(app: cyclopts.App, file: Mapping[str, Any], path: str) -> None:
     """A misspelt key would otherwise be a default in silence."""
-    tables = {name.replace("-", "_") for name in app if not name.startswith("-")} | {"kafka"}
+    tables = {name.replace("-", "_") for name in app if not name.startswith("-")} | {"kafka", "registry"}
     options = None
     for key, value in file.items():
         name = key.replace("-", "_")
         if isinstance(value, dict):
             if name not in tables:
-                raise SettingsError(f"{path}: [{key}] is neither a command nor [kafka]")
+                raise SettingsError(f"{path}: [{key}] is neither a command nor [kafka] or [registry]")
             continue
         options = option_names(app) if options is None else options
         if name not in options:

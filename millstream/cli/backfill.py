@@ -107,7 +107,7 @@ class _Wish:
 
 
 def _predict(wish: _Wish, span: Range, manner: Manner, where: Where, as_json: bool) -> int:
-    from millstream.backfill import Answers, insist_on_own
+    from millstream.backfill import Answers, Reader, insist_on_own
     from millstream.cli.versions import parsed
     from millstream.load import load_stream
     from millstream.past_versions import PastVersions
@@ -122,7 +122,7 @@ def _predict(wish: _Wish, span: Range, manner: Manner, where: Where, as_json: bo
         parsed(wish.model, names.stream)
     insist_on_own(names, wish.into)
     cluster, store = settings.cluster(), open_store(settings.models, settings.keys, sign=False)
-    there = cluster.topic_info(names.topic("predictions")).get(names.topic("predictions"))
+    there = cluster.topic_info(names.whole).get(names.whole)
     target = Target(cluster, wish.into, None if there is None else there.partitions, wish.what)
     with filling_in(wish.stream):
         version = _version(wish, settings, loaded, store)
@@ -133,14 +133,15 @@ def _predict(wish: _Wish, span: Range, manner: Manner, where: Where, as_json: bo
         ):
             announce(work, pace)
             choose = _choose(wish, names, work, versions)
-            answers = Answers(loaded, names, job, versions, choose)
+            reader = Reader.of(loaded.stream, settings.schema_registry(say))
+            answers = Answers(reader, names, job, versions, choose)
             with Bar("events") as bar:
                 done = work.run(
                     pace, lambda at, total, secs: bar.show(at, total, left(secs)), work=answers, ordered=wish.as_of
                 )
             told = {"topic": job.topic, "into": job.into, "version": wish.what if wish.as_of else work.note}
     if answers.unanswered:
-        say(f"{answers.unanswered:,} events had no answer on {names.topic('predictions')}: none is written for them")
+        say(f"{answers.unanswered:,} events had no answer on {names.whole}: none is written for them")
     if as_json:
         print_json({**told, **dataclasses.asdict(done), "unanswered": answers.unanswered, "id": job.key})
     else:

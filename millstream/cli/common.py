@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 from cyclopts import Parameter
 
+from millstream.registry_settings import registry_options
 from millstream.settings import DEFAULT_HOME, Settings, kafka_options, read_config
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Where:
             prefix=self.prefix,
             kafka=kafka_options(file),
             store=self.store or None,
+            registry=registry_options(file),
         )
 
 
@@ -183,9 +185,8 @@ def names_of(given: str, settings: Settings, known: Callable[[Names], bool]) -> 
     """
     from millstream.load_error import LoadError
     from millstream.stream_file import not_found, ready_made
-    from schemas.topics import NAME
 
-    if NAME.fullmatch(given) and not Path(given).is_file():
+    if _is_mere_name(given):
         names = settings.names(given)
         if given not in ready_made() and not known(names):
             raise LoadError(not_found(given))
@@ -200,6 +201,20 @@ def has_topics(cluster: Cluster) -> Callable[[Names], bool]:
     from schemas.topics import KINDS
 
     return lambda names: bool(cluster.topic_info(*(names.topic(kind) for kind in KINDS)))
+
+
+def full_names(given: str, settings: Settings, cluster: Cluster) -> Names:
+    """Return the names of a stream that has topics, as `names_of`; of a mere name with all that its groups tell."""
+    from millstream.recall import recalled
+
+    names = names_of(given, settings, has_topics(cluster))
+    return recalled(cluster, names) if _is_mere_name(given) else names
+
+
+def _is_mere_name(given: str) -> bool:
+    from schemas.topics import NAME
+
+    return NAME.fullmatch(given) is not None and not Path(given).is_file()
 
 
 def to_create(given: str) -> str:

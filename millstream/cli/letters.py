@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import Parameter
 
-from millstream.cli.common import UsageError, Where, filling_in, has_topics, names_of, print_json, print_table
+from millstream.cli.common import UsageError, Where, filling_in, full_names, print_json, print_table
 from millstream.cli.progress import Bar
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def send_back(stream: str, back: Back, where: Where, as_json: bool) -> None:
 
     choice, settings = back.choice(), where.settings()
     cluster = settings.cluster()
-    names = names_of(stream, settings, has_topics(cluster))
+    names = full_names(stream, settings, cluster)
     with filling_in(stream), Letters(cluster, names, choice) as letters:
         found = letters.look()
         _tell(found)

@@ -164,11 +164,13 @@ def now_served(settings: Settings, names: Names) -> str | None:
     from kafka.errors import KafkaError
 
     from millstream.observe import Observer
+    from millstream.recall import recalled
     from millstream.status import served
     from schemas.cluster import NoBroker
 
     try:
-        with Observer(settings.cluster(), names) as observer:
+        cluster = settings.cluster()
+        with Observer(cluster, recalled(cluster, names)) as observer:
             return served(observer.look()).served
     except (NoBroker, KafkaError):
         return None

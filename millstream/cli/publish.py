@@ -42,7 +42,7 @@ def publish(
     where: Where = HERE,
     json: Json = False,
 ) -> int:
-    """Publish features and labels from a file or a data set.
+    """Publish features and labels from a file or a data set. Never to a topic of somebody else's.
 
     The same source gives the same event ids: publish twice, and the second time is seen as duplicates.
 
@@ -67,6 +67,11 @@ def publish(
     from millstream.load import load_stream
 
     settings, found = where.settings(), load_stream(stream).stream
+    if found.features_source is not None:
+        raise UsageError(
+            f"events of {found.name} come from {found.features_source.topic}, which is somebody else's to write: "
+            "`millstream import` takes labelled history, `millstream label` labels"
+        )
     cluster, names = settings.cluster(), settings.names(found)
     rows = source_of(found, source)
     with Bar("events") as bar:

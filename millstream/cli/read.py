@@ -16,8 +16,7 @@ from millstream.cli.common import (
     Where,
     at,
     filling_in,
-    has_topics,
-    names_of,
+    full_names,
     print_json,
     print_table,
 )
@@ -138,7 +137,7 @@ def _show(
         raise UsageError("--limit and --last are numbers of records, at least 0")
     settings = where.settings()
     cluster = settings.cluster()
-    names = names_of(stream, settings, has_topics(cluster))
+    names = full_names(stream, settings, cluster)
     limit = limit or None
     with filling_in(stream):
         if follow:

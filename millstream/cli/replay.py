@@ -8,7 +8,7 @@ from typing import Annotated
 import cyclopts
 from cyclopts import Parameter
 
-from millstream.cli.common import HERE, Json, StreamName, Where, has_topics, names_of, print_json
+from millstream.cli.common import HERE, Json, StreamName, UsageError, Where, full_names, print_json
 from millstream.cli.progress import Bar
 from millstream.cli.spans import ALL, AT_ONCE, Manner, Range, announce, before, finish, left, say, topic_name
 
@@ -43,15 +43,17 @@ def replay(
     """
     from millstream.replay import Replay
     from millstream.replay_plan import Target, plan
-    from schemas.topics import KINDS
+    from schemas.topics import ANSWERS, KINDS
 
     pace, (begin, end) = manner.pace(), span.edges()
     topic_name(topic), topic_name(into)
     settings = where.settings()
     cluster = settings.cluster()
-    names = names_of(stream, settings, has_topics(cluster))
+    names = full_names(stream, settings, cluster)
     target = cluster if into_bootstrap is None else dataclasses.replace(cluster, bootstrap=into_bootstrap)
-    source = names.topic(topic) if topic in KINDS else topic
+    source = names.topic(topic) if topic in (*KINDS, ANSWERS) else topic
+    if into in (*names.elsewhere.values(), *names.labels_from) and into_bootstrap is None:
+        raise UsageError(f"--into {into}: {names.stream} reads it, and it is somebody else's to write")
     job = plan(cluster, source, begin, end, Target(target, into))
     with Replay(job, names, again=manner.again) as work:
         announce(work, pace)

@@ -1,4 +1,4 @@
-"""`millstream predictor`, `joiner` and `learner`: one role, one process."""
+"""`millstream predictor`, `intake`, `joiner` and `learner`: one role, one process."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ _AGAIN = 75
 def register(parent: cyclopts.App) -> None:
     """Add these commands."""
     parent.command(predictor)
+    parent.command(intake)
     parent.command(joiner)
     parent.command(learner)
 
@@ -50,6 +51,32 @@ def predictor(
         return run_predictor(loaded, settings, name, new_epoch is not None)
 
     return _run("predictor", stream, instance, where, work)
+
+
+def intake(
+    stream: StreamName,
+    /,
+    *,
+    instance: Instance = None,
+    new_epoch: Annotated[
+        Literal["fresh"] | None,
+        Parameter(help="Where a topic was cut short or made again: go on at what the topics hold now."),
+    ] = None,
+    where: Where = HERE,
+) -> int:
+    """Put labels of other topics (labels= in the stream file) on the stream's own until told to end.
+
+    Any number may run.
+
+    Example: millstream intake my_stream.py
+    """
+
+    def work(loaded: LoadedStream, settings: Settings, name: str) -> int:
+        from millstream.roles import run_intake
+
+        return run_intake(loaded, settings, name, new_epoch is not None)
+
+    return _run("intake", stream, instance, where, work)
 
 
 def joiner(

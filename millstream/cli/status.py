@@ -11,8 +11,7 @@ from millstream.cli.common import (
     Json,
     StreamName,
     Where,
-    has_topics,
-    names_of,
+    full_names,
     print_fields,
     print_json,
     print_table,
@@ -40,7 +39,7 @@ def status(stream: StreamName, /, *, where: Where = HERE, json: Json = False) ->
 
     settings = where.settings()
     cluster = settings.cluster()
-    names = names_of(stream, settings, has_topics(cluster))
+    names = full_names(stream, settings, cluster)
     with Observer(cluster, names) as observer:
         typed = stream_status.Typed(stream, to_create(stream))
         report = stream_status.watch(observer, names.stream, cluster.bootstrap, settings.home, typed=typed)
@@ -54,6 +53,16 @@ def _learning(model: Model) -> str:
     if model.full:
         return "stopped: the model is as large as it may be"
     return "paused" if model.paused else "on"
+
+
+def _labels_from(report: Report) -> dict[str, list[str]]:
+    """Return what became of the messages of each topic that labels come from."""
+    lines = [
+        f"{topic}: {each['mapped']} mapped, {each['skipped']} without a label yet, {each['refused']} refused, "
+        f"{each['lag']} not read"
+        for topic, each in report.labels_from.items()
+    ]
+    return {"labels from": lines} if lines else {}
 
 
 def _print(report: Report) -> None:
@@ -74,6 +83,7 @@ def _print(report: Report) -> None:
             "model": None if model.model_bytes is None else f"{model.model_bytes / 1e6:.3g} MB",
             "label to served": None if model.delay_ms is None else spoken(model.delay_ms),
             "labels": ", ".join(f"{count} {state}" for state, count in report.labels.items()),
+            **_labels_from(report),
             "events waiting": report.events_waiting,
             "events never answered": report.events_gone,
             "dead letters": report.dead_letters if report.dead_letters_exact else f"at least {report.dead_letters}",

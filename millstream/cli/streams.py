@@ -1,21 +1,43 @@
-"""`millstream init` and `check`: a stream file, begun and tried."""
+"""`millstream init`, `check` and `schema`: a stream file begun and tried, and what its events look like to others."""
 
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import cyclopts
 from cyclopts import Parameter
 
-from millstream.cli.common import Json, StreamName, UsageError, print_json
+from millstream.cli.common import HERE, Json, StreamName, UsageError, Where, print_json
+
+if TYPE_CHECKING:
+    from millstream.topic_infer import FoundTopics
+
+_LOOKED_AT: Final = 1000
 
 
 def register(parent: cyclopts.App) -> None:
     """Add these commands."""
     parent.command(init)
     parent.command(check)
+    parent.command(schema)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Live:
+    """Topics of somebody else's that `init` looks at."""
+
+    from_topic: str | None = None
+    """A topic of somebody else's that events come from."""
+
+    labels_from_topic: str | None = None
+    """A topic that labels come from, beside it."""
+
+
+NOWHERE: Final = Live()
 
 
 def init(
@@ -26,26 +48,58 @@ def init(
         str | None,
         Parameter(name="--from", help="A .csv, .jsonl or .avro file (also .gz), or river:NAME, to infer from."),
     ] = None,
-    label: Annotated[str | None, Parameter(help="The label's column there [default: guessed].")] = None,
-    id: Annotated[str | None, Parameter(help="The column there that names an event [default: guessed].")] = None,  # noqa: A002
-    time: Annotated[str | None, Parameter(help="The column there with an event's time [default: guessed].")] = None,
+    live: Live = NOWHERE,
+    label: Annotated[str | None, Parameter(help="The label's column, or path there [default: guessed].")] = None,
+    id: Annotated[str | None, Parameter(help="What names an event there [default: guessed].")] = None,  # noqa: A002
+    time: Annotated[str | None, Parameter(help="Where an event's time is there [default: guessed].")] = None,
+    where: Where = HERE,
     json: Json = False,
 ) -> None:
-    """Write NAME.py here: a stream file to start from, its contract inferred from a file where one is named.
+    """Write NAME.py here: a stream file to start from, its contract inferred from a file or from topics, where named.
 
-    Example: millstream init clicks --from clicks.csv
+    Of topics the newest 1,000 messages are looked at, without joining a group.
+
+    Example: millstream init fraud --from-topic payments --labels-from-topic chargebacks
     """
     from millstream.init import init as write
     from producers.infer import infer
 
-    if from_ is None and (label or id or time):
-        raise UsageError("--label, --id and --time name columns of the file that --from names")
+    if from_ is None and live.from_topic is None and (label or id or time):
+        raise UsageError("--label, --id and --time name columns of the file that --from names, or paths on topics")
+    if from_ is not None and live.from_topic is not None:
+        raise UsageError("--from and --from-topic both say where events come from; give one of them")
+    if live.from_topic is None and live.labels_from_topic is not None:
+        raise UsageError("--labels-from-topic goes with --from-topic")
+    if label is not None and live.from_topic is not None and live.labels_from_topic is None:
+        raise UsageError("--label is a path on the topic that --labels-from-topic names")
     inferred = None if from_ is None else infer(from_, label=label, id=id, time=time)
-    path = write(name, Path(), inferred, from_)
+    topics = None
+    if live.from_topic is not None:
+        topics = _look(where, live.from_topic, live.labels_from_topic, label=label, id=id, time=time)
+    path = write(name, Path(), inferred, from_, topics)
     if json:
         print_json({"stream": name, "path": str(path)})
         return
-    print(f"wrote {path}; read it, then: millstream check {path}")
+    if topics is not None and topics.unreadable[0]:
+        print(f"{topics.unreadable[0]} messages of {topics.topic} could not be read: {topics.unreadable[1]}")
+    print(f"wrote {path}; read it, then: millstream {'check' if topics is None else 'preview'} {path}")
+
+
+def _look(where: Where, events: str, labels: str | None, **named: str | None) -> FoundTopics:
+    """Look at live topics."""
+    from millstream.topic_infer import infer_topics
+    from millstream.topic_sample import sample
+    from schemas.source import Source
+
+    for topic in filter(None, (events, labels)):
+        Source(topic=topic)  # a name that is none is said before anything is asked
+    settings = where.settings()
+    cluster, registry = settings.cluster(), settings.schema_registry()
+    return infer_topics(
+        sample(cluster, events, registry, _LOOKED_AT),
+        None if labels is None else sample(cluster, labels, registry, _LOOKED_AT),
+        **named,
+    )
 
 
 def check(stream: StreamName, /, *, json: Json = False) -> int:
@@ -68,3 +122,16 @@ def check(stream: StreamName, /, *, json: Json = False) -> int:
     print(f"{report.stream}: {'must not run like this' if report.errors else 'fit to run'}", end="")
     print(f", tried on {report.events} {report.origin}")
     return int(bool(report.errors))
+
+
+def schema(
+    kind: Annotated[Literal["Event", "Label", "Prediction"], Parameter(name="KIND", help="Which schema.")],
+    /,
+) -> None:
+    """Print the Avro schema of events, labels or predictions, complete in itself, for another service's Avro library.
+
+    Example: millstream schema Prediction > prediction.avsc
+    """
+    from schemas.codec import full_schema
+
+    print_json(full_schema(kind))

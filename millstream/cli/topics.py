@@ -45,6 +45,8 @@ def create(
 ) -> int:
     """Create what is missing and name what is wrong, each with its fix. Again does nothing.
 
+    A topic of somebody else's, which a Source names, is looked for and never touched.
+
     How many copies of a partition are kept is the broker's default. The exit code is 1 where something wrong is left.
 
     Example: millstream topics create phishing
@@ -102,17 +104,19 @@ def delete(
 ) -> None:
     """Delete a stream: its topics with all that is on them, its groups, and its state in the home folder.
 
+    A topic of somebody else's, which a Source names, stays as it is.
+
     Asks first. None of its roles may be running.
 
     Example: millstream topics delete phishing
     """
-    from millstream.cli.common import has_topics, names_of
+    from millstream.cli.common import full_names
     from millstream.forget import NotForgotten, forget, instances_here
     from millstream.observe import Observer
 
     settings = where.settings()
     cluster = settings.cluster()
-    names = names_of(stream, settings, has_topics(cluster))
+    names = full_names(stream, settings, cluster)
     with Observer(cluster, names) as observer:
         now = observer.look()
     if working := [f"{role} ({count})" for role, count in now.members.items() if count]:
@@ -135,9 +139,13 @@ def delete(
 
 def _there(now: Snapshot, names: Names) -> dict[str, int]:
     """Return the topics that hold data, and how many offsets each spans."""
+    from millstream.observe import LABELS_FROM
+
     found: dict[str, int] = {}
     for (kind, partition), end in now.ends.items():
-        topic = names.topic(kind)
+        if kind in names.elsewhere or kind.startswith(LABELS_FROM):
+            continue  # somebody else's
+        topic = now.topics[kind]
         found[topic] = found.get(topic, 0) + end - now.begins.get((kind, partition), 0)
     return found
 
@@ -175,7 +183,8 @@ def _dry_run(settings: Settings, found: Stream, stream: str, *, fix: bool, as_js
     there = {topic.name for topic in outcome.topics}
     missing = [spec for spec in _specs(settings, found) if spec.name not in there]
     changes = [each for each in outcome.findings if fix and each.change is not None]
-    left = [each for each in outcome.findings if each not in changes and each.topic in there]
+    made = {spec.name for spec in missing}
+    left = [each for each in outcome.findings if each not in changes and each.topic not in made]
     if as_json:
         print_json(
             {
@@ -203,6 +212,7 @@ def _show(outcome: Outcome, stream: str, as_json: bool) -> int:
         plain = dataclasses.asdict(dataclasses.replace(outcome, findings=tuple(findings)))
         print_json({**plain, "ok": not wrong})
         return int(wrong)
+    marks = dict.fromkeys(outcome.created, "created") | dict.fromkeys(outcome.elsewhere, "somebody else's")
     rows = [
         (
             topic.name,
@@ -210,7 +220,7 @@ def _show(outcome: Outcome, stream: str, as_json: bool) -> int:
             topic.config.get("cleanup.policy"),
             topic.config.get("message.timestamp.type"),
             _kept(topic.config),
-            "created" if topic.name in outcome.created else "",
+            marks.get(topic.name, ""),
         )
         for topic in outcome.topics
     ]

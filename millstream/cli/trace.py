@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -38,7 +39,8 @@ def trace(
     settings, loaded = where.settings(), load_stream(stream)
     names = settings.names(loaded.stream)
     with filling_in(stream):
-        found = follow(loaded, settings.cluster(), names, store_of(settings), event_id)
+        registry = settings.schema_registry(lambda line: print(line, file=sys.stderr))
+        found = follow(loaded, settings.cluster(), names, store_of(settings), event_id, registry)
     if json:
         print_json(dataclasses.asdict(found))
     else:

@@ -119,11 +119,12 @@ def rollback(
 
 def _served(cluster: Any, names: Any) -> VersionId:
     from millstream.observe import Observer
+    from millstream.recall import recalled
     from millstream.status import served
     from millstream.versions import NothingBefore
     from model_store import VersionId
 
-    with Observer(cluster, names) as observer:
+    with Observer(cluster, recalled(cluster, names)) as observer:
         found = served(observer.look()).served
     if found is None:
         raise NothingBefore(f"nothing serves {names.stream} yet, so there is nothing to roll back from")

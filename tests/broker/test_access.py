@@ -14,15 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kafka.admin import NewTopic
 from kafka.errors import TopicAuthorizationFailedError
 from secure_kafka import SecureKafka, secure_kafka
 
 from millstream import admin
+from millstream.observe import Observer
+from millstream.status import taken_in
 from schemas.acls import ROLES, rights
 from schemas.cluster import Cluster
 from schemas.topics import KINDS, Names
 
-NAMES = Names("phishing")
+NAMES = Names("phishing", labels_from=("chargebacks",))
 EVENTS = 150
 _SECONDS = 120
 SOON = {"MILLSTREAM_KAFKA_BOOTSTRAP_TIMEOUT_MS": "2000"}  # of 15 s, where it is known that nobody gets in
@@ -101,6 +104,38 @@ def test_the_whole_loop_works_with_each_roles_own_rights(
     assert status["stages"]["predictor"]["done"] >= EVENTS
     millstream(operator, "models", "pin", "phishing", "1/0", "--why", "may an operator?")
     assert {role: process.poll() for role, process in roles.items()} == dict.fromkeys(roles)
+
+
+LABELS_OF_OTHERS = """
+from river import linear_model
+from millstream import Source, Stream
+
+labels = Source(topic="chargebacks", id="ref", value="True")
+stream = Stream(name="phishing", task="binary", model=linear_model.LogisticRegression, labels=labels)
+"""
+
+
+def test_an_intake_works_with_its_own_rights(kafka: SecureKafka, tmp_path: Path) -> None:
+    file = tmp_path / "with_chargebacks.py"
+    file.write_text(LABELS_OF_OTHERS)
+    with Cluster(kafka.plain).admin() as client:
+        client.create_topics([NewTopic("chargebacks", 1, 1)])
+    with closing(Cluster(kafka.plain).producer()) as producer:
+        producer.send("chargebacks", b'{"ref": "e1"}').get(20)
+        producer.send("chargebacks", b"no JSON").get(20)
+    words = [sys.executable, "-m", "millstream", "intake", str(file)]
+    process = subprocess.Popen(words, env=environment(kafka, "intake", tmp_path / "home"))
+    deadline = time.monotonic() + _SECONDS
+    try:
+        with Observer(Cluster(kafka.scram, kafka.by_password("operator")), NAMES) as observer:
+            while (now := observer.look()).lag("intake"):
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+    finally:
+        end(process)
+    assert process.returncode == 0
+    assert taken_in(now) == {"chargebacks": {"mapped": 1, "skipped": 0, "refused": 1, "lag": 0}}
 
 
 def write(kafka: SecureKafka, role: str, kind: str) -> bool:

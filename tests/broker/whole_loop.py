@@ -14,17 +14,21 @@ from kafka import TopicPartition
 
 from consumers.checkpoints import Checkpoints, Definition, NewEpoch, Pace
 from consumers.feed import ModelsTopic, PauseSwitch, VersionFeed
+from consumers.intake import Intake, IntakeSettings
 from consumers.joiner import Joiner, JoinerSettings
 from consumers.learner import Learner, LearnerSettings
 from consumers.local_store import DiskStore
 from consumers.loop import Loop, LoopSettings
-from consumers.predictor import Predictor, PredictorSettings
+from consumers.predictor import Predictor
 from consumers.processor import Processor
 from millstream import Stream, admin
-from millstream.roles import join_rules, learning_rules
+from millstream.roles import join_rules, learning_rules, predictor_settings
+from millstream.settings import Settings
 from model_store import ModelStore, open_store
 from schemas.cluster import Cluster
 from schemas.events import Event, Example, Label, LabelValue, Prediction, read_example, read_prediction
+from schemas.label_mapping import LabelMapping
+from schemas.reading import decoder
 from schemas.topics import Names, partition_of
 
 PARTITIONS = 2
@@ -53,22 +57,22 @@ class WholeLoop:
         self.producer.send(self.names.topic(kind), value, event_id.encode(), partition=number)
 
     def predictions(self) -> list[Prediction]:
-        return [read_prediction(value) for value in self._read("predictions")]
+        return [read_prediction(record.value) for record in self.records(self.names.whole)]
 
     def examples(self) -> list[Example]:
-        return [read_example(value) for value in self._read("examples")]
+        return [read_example(record.value) for record in self.records(self.names.topic("examples"))]
 
-    def _read(self, kind: str) -> Iterator[bytes]:
+    def records(self, topic: str) -> Iterator[Any]:
+        """Yield what a topic holds, each partition in its order."""
         consumer = self.cluster.consumer(group_id=None)
         try:
-            topic = self.names.topic(kind)
             partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
             consumer.assign(partitions)
             consumer.seek_to_beginning(*partitions)
             ends = consumer.end_offsets(partitions)
             while any(consumer.position(partition) < ends[partition] for partition in partitions):
                 for records in consumer.poll(timeout_ms=200).values():
-                    yield from (record.value for record in records)
+                    yield from records
         finally:
             consumer.close(autocommit=False)
 
@@ -105,7 +109,8 @@ def whole_loop(
     definition, models
         Those that commands know the stream by, and find its versions at, where commands are run beside the loop.
     """
-    cluster, names = Cluster(bootstrap), Names(stream.name, prefix)
+    cluster = Cluster(bootstrap)
+    names = Settings(home=home, bootstrap=bootstrap, prefix=prefix).names(stream)
     admin.create(cluster, names, partitions=PARTITIONS, label_wait_ms=stream.label_wait_ms)
     store = open_store(models or str(home / "models"), home / "keys", sign=True)
     definition = definition or Definition(stream.name, "definition", "contract")
@@ -113,12 +118,16 @@ def whole_loop(
     followers = [ModelsTopic(cluster, names.topic("models"), follow) for follow in (feed.follow, switch.follow)]
     checkpoints = Checkpoints(store, definition, learning_rules(stream), stream.retention)
     pace = Pace(*stream.checkpoint_pace())
+    topics = cluster.topic_info(*(names.topic(kind) for kind in names.kinds))
     joiner_settings = JoinerSettings(names, join_rules(stream), PARTITIONS, stream.max_pending)
     processors: dict[str, Processor] = {
-        "predictor": Predictor(PredictorSettings(names, stream.contract, PARTITIONS), feed),
+        "predictor": Predictor(predictor_settings(stream, names, topics), feed),
         "joiner": Joiner(joiner_settings, DiskStore(home / "joiner")),
         "learner": Learner(LearnerSettings(names, pace, new_epoch), checkpoints, switch),
     }
+    if stream.label_sources:
+        mappings = [LabelMapping(source, decoder(source)) for source in stream.label_sources]
+        processors["intake"] = Intake(IntakeSettings(names, stream.target, PARTITIONS), mappings)
     for follower in followers:
         follower.start()
         assert follower.wait_until_current(20)

@@ -37,9 +37,21 @@ def test_the_demo_ends_by_itself_and_leaves_all_for_the_other_commands(stream: S
     for prediction in (answered[0], max(answered, key=lambda each: each.outcome.examples)):
         again = assert_traced(stream, prediction)
     assert again["equal"], again
+    assert_previewed(stream, answered)
     assert "no event 'nobody'" in millstream(stream, "trace", "phishing", "nobody", code=1)
     assert [version["examples"] for version in told(stream, "models", "list", "phishing")][-1:] == [EVENTS]
     assert not [process for process in psutil.process_iter(["environ"]) if is_role_of(process, stream)]
+
+
+def assert_previewed(stream: Stream, answered: list[Prediction]) -> None:
+    """The version that serves answers once more, without anybody's noticing."""
+    sent = {prediction.event.event_id: prediction.event.features for prediction in answered}
+    found = lines(stream, "preview", "phishing", "--count", "3", "--newest")
+    assert [each["version"] for each in found] == [f"1/{EVENTS}"] * 3
+    for each in found:
+        assert each["features"] == sent[each["event_id"]]
+        assert each["prediction"] == (each["probabilities"]["true"] > 0.5)
+        assert each["error"] is None
 
 
 def assert_traced(stream: Stream, prediction: Prediction) -> dict[str, Any]:

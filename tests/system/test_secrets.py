@@ -60,6 +60,8 @@ class Said:
     def __call__(self, *words: str, fails: bool | None = False, **options: str) -> str:
         given = {"sasl_plain_password": CANARY, "ssl_password": CANARY, **options}
         environment = {f"MILLSTREAM_KAFKA_{name.upper()}": value for name, value in given.items()}
+        environment |= {"MILLSTREAM_REGISTRY_URL": "http://127.0.0.1:1", "MILLSTREAM_REGISTRY_USER": "ann"}
+        environment["MILLSTREAM_REGISTRY_PASSWORD"] = CANARY
         done = subprocess.run(
             [sys.executable, "-P", "-m", "millstream", *words],
             cwd=self.work, env=self.stream.environment() | environment,

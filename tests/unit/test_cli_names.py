@@ -61,6 +61,8 @@ KINDS: Final[dict[str, Kind]] = {
     "--until-idle": "name",
     "--label-delay": "name",
     "init --from": "file",
+    "--from-topic": "text",
+    "--labels-from-topic": "text",
     "--file": "file",
     "SOURCE": "file",
     "FILE": "file",

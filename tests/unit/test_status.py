@@ -181,3 +181,44 @@ def test_the_joiners_ticks_on_labels_keep_no_run_alive() -> None:
         }
         idle = watch.note(replace(ticked, committed=committed), 100.0 + second) == "done"
     assert idle
+
+
+# --- labels that come from topics of others ----------------------------------------------------------
+
+
+def _taking_in() -> Snapshot:
+    note = {"t": "x", "mapped": 7, "skipped": 2, "refused": 1, "gone": 0}
+    ends = {**_done().ends, ("from team.chargebacks", 0): 10, ("from team.chargebacks", 1): 4}
+    return replace(
+        _done(),
+        ends=ends,
+        begins=dict.fromkeys(ends, 0),
+        committed={**_done().committed, "intake": {("from team.chargebacks", 0): Commit(10, note)}},
+        members={**_done().members, "intake": 1},
+        labels_from=("team.chargebacks", "reviews"),
+    )
+
+
+def test_an_intake_is_a_stage_where_labels_come_from_topics_of_others() -> None:
+    assert [stage.role for stage in report(_done(), "s", "b", _DISK).stages] == ["predictor", "joiner", "learner"]
+    now = report(_taking_in(), "s", "b", _DISK)
+    intake = now.stages[1]
+    assert (intake.role, intake.processes, intake.lag, intake.done) == ("intake", 1, 4, 7)
+    assert now.labels_from == {
+        "team.chargebacks": {"mapped": 7, "skipped": 2, "refused": 1, "lag": 4},
+        "reviews": {"mapped": 0, "skipped": 0, "refused": 0, "lag": 0},
+    }
+    assert [line for line in now.alerts if "reviews" in line]
+    assert not [line for line in now.alerts if "chargebacks" in line]
+
+
+def test_a_stream_is_not_caught_up_before_the_labels_of_others_are_taken_in() -> None:
+    behind = _taking_in()
+    assert not caught_up(behind)
+    read = {("from team.chargebacks", number): Commit(end, {}) for number, end in ((0, 10), (1, 4))}
+    assert caught_up(replace(behind, committed={**behind.committed, "intake": read}))
+
+
+def test_an_intake_that_is_down_is_told() -> None:
+    down = replace(_taking_in(), members={**_done().members, "intake": 0})
+    assert "no intake is running" in report(down, "s", "b", _DISK).alerts

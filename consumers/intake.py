@@ -1,0 +1,247 @@
+"""The intake: labels from topics of somebody else's, mapped, keyed by event, and put on the stream's own labels topic.
+
+What it wrote is decided by the same transaction as how far it has read, so each message is a label exactly once. It
+keeps nothing: its counts ride in the metadata of the committed offsets.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import msgspec
+
+from consumers import sizes
+from consumers.dead_letters import dead_letter
+from consumers.failures import Refused
+from consumers.log_faults import LogFault, LogRefused, fault_of, short_ids, way
+from consumers.processor import Assignment, Batch, Output, Partition, Place, Positions, Record, Start
+from consumers.topic_memory import TopicMemory
+from schemas.codec import CodecError
+from schemas.label_mapping import LabelMapping
+from schemas.message import Unmapped
+from schemas.target import Target, TargetError
+from schemas.topics import KINDS, Names, partition_of
+
+_MOST_TO_READ: Final = 4 * sizes.EVENT  # what is read of others may be as large as what predictors read
+Fate = Literal["mapped", "skipped", "refused"]
+
+
+@dataclass(frozen=True)
+class IntakeSettings:
+    """What an intake is given.
+
+    Attributes
+    ----------
+    partitions
+        Of the stream's labels.
+    new_epoch
+        Go on where a topic is not what it was when the intake left it, instead of refusing.
+    """
+
+    names: Names
+    target: Target
+    partitions: int
+    new_epoch: bool = False
+
+
+class Note(msgspec.Struct):
+    """What an intake writes beside an offset: which topic it is of, and what became of the messages of its partition.
+
+    Attributes
+    ----------
+    t
+        Stands for the topic's id.
+    mapped, skipped, refused
+        Messages that gave a label, that say nothing yet, and that are dead letters. Their sum is what was read.
+    gone
+        Offsets that were gone before they were read.
+    """
+
+    t: str = ""
+    gone: int = 0
+    mapped: int = 0
+    skipped: int = 0
+    refused: int = 0
+
+
+class Intake:
+    """A `Processor`. It holds no state but its counts.
+
+    Parameters
+    ----------
+    mappings
+        Of one topic there may be several: a message is read by each.
+    say
+        Takes one line for people.
+    memory
+        Knows which topics were read last, and how far.
+
+    Raises
+    ------
+    Refused
+        Where a source is one of the stream's own topics: it would read what it writes.
+    """
+
+    def __init__(
+        self,
+        settings: IntakeSettings,
+        mappings: Sequence[LabelMapping],
+        clock: Callable[[], int] | None = None,
+        say: Callable[[str], None] = print,
+        memory: TopicMemory | None = None,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock or (lambda: time.time_ns() // 1_000_000)
+        self._say = say
+        self._memory = memory or TopicMemory()
+        self._labels = settings.names.topic("labels")
+        self._dead_letters = settings.names.topic("dead-letters")
+        self._mappings: dict[str, list[LabelMapping]] = {}
+        for mapping in mappings:
+            self._mappings.setdefault(mapping.source.topic, []).append(mapping)
+        self._topic_ids: dict[str, str] = {}
+        self._notes: dict[Partition, Note] = {}
+        own = {settings.names.topic(kind) for kind in KINDS if kind != "features"}
+        if looped := own.intersection(self._mappings):
+            raise Refused(
+                f"labels= names {min(looped)}, a topic of the stream itself, whose labels are read without being named"
+            )
+
+    @property
+    def topics(self) -> Sequence[str]:
+        return tuple(self._mappings)
+
+    # --- taking partitions over --------------------------------------------------------------------
+
+    def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:
+        self._topic_ids = {topic: short_ids(assignment.topic_ids[topic]) for topic in self._mappings}
+        self._notes = {}
+        starts: dict[Partition, Start] = {}
+        faults: list[LogFault] = []
+        known = {partition.topic for partition, place in assignment.committed.items() if place is not None}
+        for partition, place in assignment.committed.items():
+            wrote = _note(place)
+            starts[partition] = Start(live=self._first(partition, known, assignment) if place is None else place.offset)
+            fault = self._fault(partition, place, wrote, assignment)
+            if fault is not None:
+                faults.append(fault)
+                wrote.gone += 0 if fault.state == "truncated" else fault.gone
+                starts[partition] = Start(fault.onward, back=True)
+            self._notes[partition] = msgspec.structs.replace(wrote, t=self._topic_ids[partition.topic])
+        if faults and not self._settings.new_epoch:
+            raise LogRefused(faults, way("intake"))
+        for fault in faults:
+            self._say(f"{fault}. Going on, as --new-epoch says")
+        return starts
+
+    def _first(self, partition: Partition, known: set[str], assignment: Assignment) -> int:
+        """Return where to begin in a partition that the group has no place in.
+
+        In a topic that it knows, such a partition is new: what came in before it was noticed is not to be passed over.
+        """
+        topic = partition.topic
+        at_end = self._mappings[topic][0].source.start == "end"
+        if at_end and topic not in known and not self._memory.id_of(topic):
+            return assignment.ends[partition]
+        return assignment.beginnings[partition]
+
+    def _fault(self, partition: Partition, place: Place | None, wrote: Note, assignment: Assignment) -> LogFault | None:
+        beginning, end = assignment.beginnings[partition], assignment.ends[partition]
+        knew = wrote.t if place is not None else self._memory.id_of(partition.topic)
+        if knew and knew != self._topic_ids[partition.topic]:
+            offset = None if place is None else place.offset
+            return LogFault("intake", "recreated", *partition, offset, beginning, end)
+        if place is not None:
+            return fault_of("intake", partition, place.offset, beginning, end)
+        was = self._memory.place_of(partition.topic, self._topic_ids[partition.topic], partition.partition)
+        return None if was is None else LogFault("intake", "forgotten", *partition, was, beginning, end)
+
+    def recover(self, batch: Batch) -> None:
+        """Never called: there is nothing to recover."""
+
+    def recovered(self) -> None:
+        """Nothing to recover."""
+
+    # --- messages ----------------------------------------------------------------------------------
+
+    def process(self, batch: Batch) -> list[Output]:
+        now = self._clock()
+        outputs: list[Output] = []
+        for partition, records in batch.items():
+            fates = [self._take(record, now, outputs) for record in records]
+            note = self._notes[partition]
+            note.mapped += fates.count("mapped")
+            note.skipped += fates.count("skipped")
+            note.refused += fates.count("refused")
+        return outputs
+
+    def _take(self, record: Record, now: int, outputs: list[Output]) -> Fate:
+        """Add a message's labels to what is sent, or its dead letter; say what became of it."""
+        failure: Unmapped | None = None
+        before = len(outputs)
+        for mapping in self._mappings[record.topic]:
+            try:
+                outputs += self._label(mapping, record)
+            except Unmapped as error:
+                failure = failure or error
+        if failure is not None:
+            outputs.append(dead_letter(self._dead_letters, record, "intake", failure.code, str(failure), now))
+            return "refused"
+        return "mapped" if len(outputs) > before else "skipped"
+
+    def _label(self, mapping: LabelMapping, record: Record) -> list[Output]:
+        size = len(record.value or b"")
+        if size > _MOST_TO_READ:
+            raise Unmapped("size", f"the message has {size} bytes; at most {_MOST_TO_READ} are taken")
+        label = mapping.label(record)
+        if label is None:
+            return []
+        try:
+            # Told here, beside the message that it came from, and not by the joiner.
+            self._settings.target.coerce(label.value)
+            value = label.encode()
+        except TargetError as error:
+            raise Unmapped("label", str(error)) from error
+        except CodecError as error:
+            raise Unmapped("codec", str(error)) from error
+        if len(value) > sizes.LABEL:
+            raise Unmapped("size", f"the label has {len(value)} bytes; at most {sizes.LABEL} are taken")
+        right = partition_of(label.event_id, self._settings.partitions)
+        return [Output(self._labels, right, label.event_id.encode(), value)]
+
+    # --- time, places, the end ---------------------------------------------------------------------
+
+    def tick(self, now_ms: int) -> list[Output]:
+        return []
+
+    def places(self, read: Positions) -> Mapping[Partition, Place]:
+        return {
+            partition: Place(offset, msgspec.json.encode(self._notes[partition]).decode())
+            for partition, offset in read.items()
+        }
+
+    def committed(self, places: Mapping[Partition, Place]) -> None:
+        for topic, topic_id in self._topic_ids.items():
+            offsets = {at.partition: place.offset for at, place in places.items() if at.topic == topic}
+            if offsets:
+                self._memory.remember(topic, topic_id, offsets)
+
+    def paused(self) -> frozenset[Partition]:
+        return frozenset()
+
+    def stopping(self) -> list[Output]:
+        return []
+
+    def close(self) -> None:
+        """Write down where it stands."""
+        self._memory.write()
+
+
+def _note(place: Place | None) -> Note:
+    try:
+        return msgspec.json.decode(place.metadata, type=Note) if place is not None else Note()
+    except msgspec.DecodeError:
+        return Note()  # written by another tool, which moved the place on purpose

@@ -1,0 +1,83 @@
+"""`millstream preview`: what a stream makes of the events that are on its topic."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+import cyclopts
+from cyclopts import Parameter
+
+from millstream.cli.common import HERE, Json, StreamName, UsageError, Where, at, filling_in, print_json, print_table
+
+_RAW: Final = 200  # letters of what was sent; a table cuts it further
+
+
+def register(parent: cyclopts.App) -> None:
+    """Add this command."""
+    parent.command(preview)
+
+
+def preview(
+    stream: StreamName,
+    /,
+    *,
+    count: Annotated[int, Parameter(help="How many events.")] = 10,
+    newest: Annotated[bool, Parameter(negative="", help="The newest in place of the first.")] = False,
+    where: Where = HERE,
+    json: Json = False,
+) -> None:
+    """Show events as they were sent, as they are mapped, and as the version that serves would answer them.
+
+    Nothing is written, and no group is joined: roles at work do not notice. Where an event would be answered with an
+    error, the error stands in the place of the prediction.
+
+    Example: millstream preview fraud.py --count 5 --newest
+    """
+    from millstream.load import load_stream
+    from millstream.preview import preview as look
+    from millstream.preview import serving
+
+    if count < 1:
+        raise UsageError("--count is a number of events, at least 1")
+    settings, loaded = where.settings(), load_stream(stream)
+    cluster = settings.cluster()
+    with filling_in(stream), serving(loaded, settings, cluster) as version:
+        rows = look(loaded, settings, cluster, version, count, newest=newest)
+        if json:
+            for row in rows:
+                print_json(row)
+            return
+        _print(list(rows), served=version is not None, topic=settings.names(loaded.stream).topic("features"))
+
+
+def _print(rows: list[dict[str, Any]], *, served: bool, topic: str) -> None:
+    if not rows:
+        print(f"there are no events on {topic}")
+        return
+    columns = ("time", "raw", "event", "features", "prediction", "probability")
+    print_table(columns, [_cells(row) for row in rows], spare=("probability", "time"), cut=_CUT)
+    if not served:
+        print("no version serves yet: the events are mapped only")
+
+
+def _cells(row: dict[str, Any]) -> tuple[object, ...]:
+    sure = max((row["probabilities"] or {}).values(), default=None)
+    features = None if row["features"] is None else " ".join(f"{k}={_short(v)}" for k, v in row["features"].items())
+    error = row["error"]
+    answer = row["prediction"] if error is None else f"{error['code']}: {error['message']}"
+    return at(row["timestamp"]), _raw(row), row["event_id"], features, answer, sure
+
+
+def _raw(row: dict[str, Any]) -> str:
+    """Return what was sent: JSON as it is, anything else as it says when it is decoded."""
+    text = row["raw"] or ""
+    if not text.lstrip().startswith(("{", "[")) and row.get("message") is not None:
+        text = str(row["message"])
+    return text if len(text) <= _RAW else text[: _RAW - 1] + "…"
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+_CUT: Final = {"raw": 16, "features": 16, "event": 12, "prediction": 12}

@@ -1,0 +1,128 @@
+"""`millstream preview`: events as they were sent, as they are mapped, and as they are answered; nothing is written."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from kafka.consumer.fetcher import ConsumerRecord
+
+from consumers.feed import ModelsTopic, VersionFeed
+from consumers.predictor import ask
+from consumers.questions import Questions, Unanswerable
+from consumers.river_model import wire_value
+from millstream import readers
+from millstream.roles import definition_of
+from millstream.version_starter import starter
+from model_store import open_store
+from schemas.codec import CodecError
+from schemas.mapping import EventMapping
+from schemas.reading import Decode, decoder
+from schemas.topics import NOT_OURS
+
+if TYPE_CHECKING:
+    from consumers.predictor import ServedVersion
+    from millstream.load import LoadedStream
+    from millstream.settings import Settings
+    from schemas.cluster import Cluster
+
+_LOAD_SECONDS: Final = 30.0
+
+
+def preview(
+    loaded: LoadedStream,
+    settings: Settings,
+    cluster: Cluster,
+    version: ServedVersion | None,
+    count: int,
+    *,
+    newest: bool = False,
+) -> Iterator[readers.Row]:
+    """Yield a row for each of the first (or the newest) events of the stream's features topic.
+
+    Each has the record's place and key, ``raw`` (its text), ``message`` (what it says, decoded), ``event_id``,
+    ``event_time`` and ``features`` (as the model gets them), ``prediction``, ``probabilities``, ``version``; and
+    ``error`` where the event would be answered with one.
+
+    Parameters
+    ----------
+    version
+        To be asked; without one the events are mapped only.
+
+    Raises
+    ------
+    MissingTopic
+        Where there is no such topic.
+    """
+    stream, names = loaded.stream, settings.names(loaded.stream)
+    source = stream.features_source
+    decode = None if source is None else decoder(source, settings.schema_registry())
+    mapping = None if source is None or decode is None else EventMapping(source, decode)
+    questions = Questions(stream.contract, mapping, lambda: time.time_ns() // 1_000_000)
+    topic = names.topic("features")
+    if source is not None and topic not in cluster.topic_info(topic):
+        raise readers.MissingTopic(f"there is no topic {topic}: {NOT_OURS}")
+    for record in readers.records(cluster, topic, count, newest=newest):
+        row = {**readers.place_of(record), "key": _text(record.key), "raw": _text(record.value)}
+        if decode is not None:
+            row["message"] = _message(decode, record)
+        yield row | _answer(record, questions, version)
+
+
+@contextmanager
+def serving(loaded: LoadedStream, settings: Settings, cluster: Cluster) -> Iterator[ServedVersion | None]:
+    """Lend the version that serves, loaded as a predictor loads it; none where no version can be served yet."""
+    names = settings.names(loaded.stream)
+    if names.topic("models") not in cluster.topic_info(names.topic("models")):
+        yield None  # a look at somebody else's topic before the stream has any of its own
+        return
+    store = open_store(settings.models, settings.keys, sign=False)
+    feed = VersionFeed(
+        store, definition_of(loaded), loaded.stream.task, say=_say, start_process=starter(loaded, settings)
+    )
+    follower = ModelsTopic(cluster, names.topic("models"), feed.follow, _say)
+    follower.start()
+    try:
+        follower.wait_until_current(_LOAD_SECONDS)
+        yield feed.newest()
+    finally:
+        follower.close()
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _message(decode: Decode, record: ConsumerRecord) -> Any:
+    try:
+        return decode(record.value or b"", record.headers)
+    except CodecError:
+        return None  # the row's error says why
+
+
+def _answer(record: ConsumerRecord, questions: Questions, version: ServedVersion | None) -> readers.Row:
+    asked = questions.ask(record)
+    event, failure = asked.event, asked.failure
+    row: readers.Row = {
+        "event_id": None if event is None else event.event_id,
+        "event_time": None if event is None else event.event_time,
+        "features": asked.used,
+        "prediction": None,
+        "probabilities": None,
+        "version": None if version is None else f"{version.epoch}/{version.examples}",
+    }
+    if version is not None and asked.used is not None:
+        try:
+            answer = ask(version, asked.used)
+            row |= {"prediction": wire_value(answer.value), "probabilities": answer.wire_probabilities()}
+        except Unanswerable as error:
+            failure = error.code, str(error)
+    return row | {"error": None if failure is None else {"code": failure[0], "message": failure[1]}}
+
+
+def _text(data: bytes | None) -> str | None:
+    """Return bytes as text, what is no UTF-8 with its bytes in hex."""
+    return None if data is None else data.decode(errors="backslashreplace")

@@ -1,0 +1,74 @@
+"""What a mere name does not say of a stream, its groups do: topics of others that it reads, and where answers are.
+
+By what the groups committed, so that it is known wherever the command is typed, as soon as the roles have been at work.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from kafka.admin import KafkaAdminClient
+
+from millstream.observe import patiently
+from schemas.cluster import Cluster
+from schemas.topics import ANSWERS, Names
+
+
+def recalled(cluster: Cluster, names: Names) -> Names:
+    """Return `names` with what the stream's groups tell; as they are where they say it themselves.
+
+    Raises
+    ------
+    KafkaError, NoBroker
+        Where the cluster does not answer.
+    """
+    if names.elsewhere or names.public or names.labels_from:
+        return names
+    with cluster.admin() as admin:
+        read = _newest(_committed(admin, names.group("predictor")))
+        joined = _committed(admin, names.group("joiner"))
+        taken_in = _committed(admin, names.group("intake"))
+    elsewhere = {} if read in (None, names.topic("features")) else {"features": str(read)}
+    public = _joined(names, joined) == names.topic(ANSWERS)
+    labels_from = tuple(sorted({topic for topic, _ in taken_in}))
+    return dataclasses.replace(names, elsewhere=elsewhere, public=public, labels_from=labels_from)
+
+
+def _committed(admin: KafkaAdminClient, group: str) -> Mapping[tuple[str, int], str]:
+    """Return what a group wrote beside its places, by topic and partition."""
+    found = patiently(lambda: admin.list_group_offsets(group))[group]
+    return {(place.topic, place.partition): data.metadata or "" for place, data in found.items() if data.offset >= 0}
+
+
+def _newest(notes: Mapping[tuple[str, int], str]) -> str | None:
+    """Return the topic that predictors read last: what they served there, they began to serve last."""
+    read = sorted((_since(note), topic) for (topic, _), note in notes.items())
+    return read[-1][1] if read else None
+
+
+def _since(note: str) -> int:
+    try:
+        said: Any = json.loads(note)
+    except ValueError:
+        return 0
+    at = said.get("at") if isinstance(said, dict) else None
+    return at if isinstance(at, int) else 0
+
+
+def joined_from(cluster: Cluster, names: Names) -> str | None:
+    """Return the topic of whole predictions that the joiner read last; `None` where it never did."""
+    with cluster.admin() as admin:
+        return _joined(names, _committed(admin, names.group("joiner")))
+
+
+def _joined(names: Names, notes: Mapping[tuple[str, int], str]) -> str | None:
+    """What the joiner wrote beside its place in predictions, it wrote beside that in labels, too."""
+    labels = names.topic("labels")
+    whole = [names.topic(kind) for kind in (ANSWERS, "predictions")]
+    for (topic, partition), note in sorted(notes.items()):
+        if topic in whole and note == notes.get((labels, partition)):
+            return topic
+    return None

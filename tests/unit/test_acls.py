@@ -1,0 +1,34 @@
+"""What roles may do where topics are somebody else's."""
+
+from __future__ import annotations
+
+from schemas.acls import ROLES, Right, rights
+from schemas.topics import Names
+
+NAMES = Names("fraud", prefix="ann-", labels_from=("chargebacks",))
+
+
+def topics(role: str, operation: str) -> set[str]:
+    return {each.name for each in rights(NAMES, role) if each.resource == "topic" and each.operation == operation}
+
+
+def test_an_intake_reads_the_topics_that_labels_come_from_and_writes_labels() -> None:
+    assert topics("intake", "Read") == {"chargebacks", "ann-fraud.alerts"}
+    assert topics("intake", "Write") == {"ann-fraud.labels", "ann-fraud.dead-letters", "ann-fraud.alerts"}
+    assert Right("group", "ann-fraud.intake", "Read") in rights(NAMES, "intake")
+    assert Right("transactional-id", "ann-fraud.intake-", "Write", prefixed=True) in rights(NAMES, "intake")
+
+
+def test_nobody_else_reads_them_and_nobody_writes_them() -> None:
+    assert [role for role in ROLES if "chargebacks" in topics(role, "Read")] == ["intake"]
+    assert [role for role in ROLES if "chargebacks" in topics(role, "Write")] == []
+    assert [role for role in ROLES if "chargebacks" in topics(role, "Describe")] == ["intake", "operator"]
+
+
+def test_without_such_topics_there_is_no_intake_to_have_rights() -> None:
+    assert rights(Names("fraud"), "intake") == []
+
+
+def test_no_role_writes_both_labels_and_model_updates() -> None:
+    for role in ROLES:
+        assert not {NAMES.topic("labels"), NAMES.topic("models")} <= topics(role, "Write"), role

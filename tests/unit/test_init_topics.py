@@ -1,0 +1,195 @@
+"""The stream file that `init` writes of live topics: what is guessed of them, and that it reads them as it stands."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from test_init_file import require_clean
+from user_files import forgetful
+
+from millstream.check import check
+from millstream.init import init
+from millstream.load import LoadedStream, load_stream
+from millstream.topic_infer import CannotInfer, FoundTopics, infer_topics
+from millstream.topic_sample import NoMessages, taken_apart
+from schemas.events import Event, Label
+from schemas.label_mapping import LabelMapping
+from schemas.mapping import EventMapping
+from schemas.reading import decoder
+
+__all__ = ["forgetful"]
+
+NOW = 1_700_000_000_000
+
+
+class Message(NamedTuple):
+    """A record, as far as it is looked at."""
+
+    value: bytes
+    offset: int
+    topic: str = "payments"
+    partition: int = 0
+    timestamp: int = NOW
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+def messages(rows: list[Any]) -> list[Any]:
+    return [Message(json.dumps(row).encode(), number) for number, row in enumerate(rows)]
+
+
+def payments(count: int = 100) -> list[Any]:
+    rng = random.Random(3)
+    return [
+        {
+            "payment": {
+                "id": f"p-{number}",
+                "amount": rng.randrange(1, 10_000) / 100,
+                "card": {"country": rng.choice(["DE", "FR", "IT"]), "number": f"{rng.randrange(10**12):012}"},
+            },
+            "customer_id": rng.randrange(10**6),
+            "created_at": f"2024-05-06T07:{number % 60:02}:00Z",
+            "tags": ["a", "b"],
+            "pixels": [0.5, number],
+            "http.method": "GET",
+            "note": None,
+        }
+        for number in range(count)
+    ]
+
+
+def chargebacks(count: int = 40, status: tuple[str, ...] = ("fraud", "fine")) -> list[Any]:
+    return [
+        {
+            "ref": f"p-{number}",
+            "booked_at": NOW + number,
+            "status": status[number % len(status)],
+            "amount": 1.5 * number,
+        }
+        for number in range(count)
+    ]
+
+
+def looked(events: list[Any], labels: list[Any] | None = None, **named: str) -> FoundTopics:
+    sample = taken_apart("payments", messages(events), None)
+    return infer_topics(sample, None if labels is None else taken_apart("chargebacks", messages(labels), None), **named)
+
+
+def written(folder: Path, found: FoundTopics) -> LoadedStream:
+    path = init("fraud", folder, topics=found)
+    require_clean(path)
+    loaded = load_stream(str(path))
+    assert check(loaded, 80).errors == ()
+    return loaded
+
+
+def test_two_topics_become_a_stream_that_reads_them(tmp_path: Path) -> None:
+    loaded = written(tmp_path, looked(payments(), chargebacks()))
+    stream, source = loaded.stream, loaded.stream.features_source
+    assert source is not None
+    assert (source.topic, source.format, source.id, source.time) == ("payments", "json", "payment.id", "created_at")
+    assert dict(source.fields) == {
+        name: name for name in ("payment.amount", "payment.card.country", "pixels", "`http.method`")
+    }
+    text = loaded.path.read_text()
+    for path, why in (
+        ("tags", "a list"),
+        ("payment.card.number", "100 different texts"),
+        ("customer_id", "different n"),
+    ):
+        assert f'# Left out: "{path}" ({why}' if why != "different n" else f'# Left out: "{path}"' in text
+    event = EventMapping(source, decoder(source)).event(messages(payments())[7])
+    assert event.event_id == "p-7"
+    assert stream.contract.apply(event.features) == event.features
+    (labels,) = stream.label_sources
+    assert (labels.topic, labels.id, labels.value, labels.time) == (
+        "chargebacks",
+        "ref",
+        "status == 'fraud'",
+        "booked_at",
+    )
+    mapping = LabelMapping(labels, decoder(labels))
+    assert [mapping.label(each) for each in messages(chargebacks(2))] == [
+        Label("p-0", True, NOW),
+        Label("p-1", False, NOW + 1),
+    ]
+    assert "40 of the newest 40 labels are of events" in text
+
+
+def test_labels_of_one_kind_only_are_said_to_be_that(tmp_path: Path) -> None:
+    loaded = written(tmp_path, looked(payments(), chargebacks(status=("charged",))))
+    (labels,) = loaded.stream.label_sources
+    assert labels.value == "status == 'charged'"
+    assert "on_timeout=False" in loaded.path.read_text()
+
+
+def test_labels_of_other_events_are_guessed_by_name_and_marked(tmp_path: Path) -> None:
+    later = [{**row, "ref": f"q{number}"} for number, row in enumerate(chargebacks())]
+    loaded = written(tmp_path, looked(payments(), later))
+    assert loaded.stream.label_sources[0].id == "ref"
+    assert "# Check this: none of the newest labels" in loaded.path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("label", "values", "task"),
+    [
+        ("is_bad", [True, False], "binary"),
+        ("kind", ["a", "b", "c"], "multiclass"),
+        ("price", [number / 7 for number in range(40)], "regression"),
+        ("class", ["yes", "no"], "binary"),
+    ],
+)
+def test_the_task_is_what_the_labels_look_like(tmp_path: Path, label: str, values: list[Any], task: str) -> None:
+    rows = [{"id": f"p-{number}", label: values[number % len(values)]} for number in range(40)]
+    loaded = written(tmp_path, looked(payments(), rows))
+    assert loaded.stream.task == task
+    (source,) = loaded.stream.label_sources
+    found = LabelMapping(source, decoder(source)).label(messages(rows)[0])
+    assert found is not None
+    assert loaded.stream.target.coerce(found.value) is not None  # type: ignore[arg-type]
+
+
+def test_one_value_of_another_kind_changes_no_contract(tmp_path: Path) -> None:
+    rows = [{"id": number, "x": number / 2, "y": "a b"} for number in range(50)]
+    rows[7]["x"], rows[8]["y"] = "much", 5
+    contract = written(tmp_path, looked(rows)).stream.contract
+    assert {name: feature.type for name, feature in contract.features.items()} == {"x": "number", "y": "string"}
+
+
+def test_events_alone_and_without_an_id(tmp_path: Path) -> None:
+    loaded = written(tmp_path, looked([{"x": number % 3, "y": 0.5} for number in range(50)]))
+    source = loaded.stream.features_source
+    assert source is not None
+    assert (source.id, source.time, set(source.fields)) == (None, None, {"x", "y"})
+
+
+def test_what_is_named_is_not_guessed_and_must_be_there(tmp_path: Path) -> None:
+    found = looked(payments(), chargebacks(), id="payment.card.number", label="amount", time="created_at")
+    assert (found.id, found.labels and found.labels.value, found.inferred.task) == (
+        "payment.card.number",
+        "amount",
+        "regression",
+    )
+    for named in ({"id": "nothing"}, {"label": "nothing"}, {"time": "nothing"}):
+        with pytest.raises(CannotInfer, match=r"no message of \w+ has a 'nothing'; they have: "):
+            looked(payments(), chargebacks(), **named)
+
+
+def test_forms_are_told_and_what_cannot_be_read_is_counted() -> None:
+    ours = [Message(Event(f"e{number}", NOW, {"x": 0.5}).encode(), number) for number in range(5)]
+    assert taken_apart("t", list(ours), None).format == "avro"  # type: ignore[arg-type]
+    mixed = [*ours, Message(b'{"a": 1}', 5), Message(b"\xff", 6), Message(b"[1]", 7)]
+    sample = taken_apart("t", list(mixed), None)  # type: ignore[arg-type]
+    assert sample.format == "auto"
+    assert sample.unreadable[0] == 2
+    assert sample.unreadable[1].startswith("not JSON")
+    for records, said in (
+        ([], "no messages"),
+        ([Message(b"\xff", 0)], "none of the newest 1 messages of t can be read"),
+    ):
+        with pytest.raises(NoMessages, match=said):
+            taken_apart("t", records, None)  # type: ignore[arg-type]

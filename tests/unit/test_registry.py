@@ -1,0 +1,215 @@
+"""The client of a schema registry, against a server on loopback that is strict about how it is asked."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from registry_server import RegistryServer, registry_server
+
+from millstream.broker_files import free_port
+from schemas.codec import CodecError
+from schemas.reading import decoder
+from schemas.registry import Registry, RegistryError, RegistrySettings, UnknownSchema, check_url
+from schemas.source import Source
+
+
+class Time:
+    """A clock that goes on only when somebody waits."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.slept: list[float] = []
+
+    def clock(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def server() -> Iterator[RegistryServer]:
+    with registry_server() as lent:
+        yield lent
+
+
+def client(*urls: str, watch: Time | None = None, said: list[str] | None = None, **more: Any) -> Registry:
+    watch = watch or Time()
+    say = (said if said is not None else []).append
+    return Registry(RegistrySettings(urls, **{"timeout_s": 2.0, **more}), say, watch.clock, watch.sleep)
+
+
+NODE = {"type": "record", "name": "N", "fields": [{"name": "n", "type": ["null", "N"]}]}
+
+
+def test_an_id_is_asked_for_once_and_an_absent_one_again_after_a_while(server: RegistryServer) -> None:
+    watch = Time()
+    registry = client(server.url, watch=watch)
+    for _ in range(3):
+        with pytest.raises(UnknownSchema, match=r"knows no schema 1$"):
+            registry.schema(1)
+    assert server.requests == ["GET /schemas/ids/1"]
+    server.add("late", "long")
+    with pytest.raises(UnknownSchema):
+        registry.schema(1)
+    watch.now += 6
+    assert [registry.schema(1).text for _ in range(3)] == ['"long"'] * 3
+    assert server.requests == ["GET /schemas/ids/1"] * 2
+
+
+def test_passing_trouble_is_waited_out_and_said_once(server: RegistryServer) -> None:
+    server.add("a", "long")
+    server.trouble = ["503", "429", "500"]
+    said: list[str] = []
+    watch = Time()
+    assert client(server.url, watch=watch, said=said).schema(1).text == '"long"'
+    assert watch.slept == [0.1, 0.2, 0.4]
+    assert said == [
+        f"waiting for the schema registry: the schema registry at {server.url} answers 503 to /schemas/ids/1"
+    ]
+
+
+def test_what_does_not_pass_is_an_error_of_the_registry_and_never_of_the_message(server: RegistryServer) -> None:
+    watch = Time()
+    decode = decoder(Source(topic="t"), client(f"http://127.0.0.1:{free_port()}", watch=watch))
+    with pytest.raises(RegistryError, match=r"at http://127.0.0.1:\d+ does not answer .*refused") as raised:
+        decode(b"\x00\x00\x00\x00\x01a", ())
+    assert raised.value.passing
+    assert not isinstance(raised.value, CodecError)
+    assert 8 < watch.now - 100 <= 10
+    assert raised.value.exit_code == 75
+
+
+def test_another_address_is_asked_and_stayed_with(server: RegistryServer) -> None:
+    server.add("a", "long")
+    server.add("b", "string")
+    watch = Time()
+    registry = client(f"http://127.0.0.1:{free_port()}/", server.url + "/", watch=watch)
+    assert registry.schema(1).text == '"long"'
+    assert registry.schema(2).text == '"string"'
+    assert watch.slept == []
+
+
+def test_a_server_that_hangs_or_drips_is_left_after_its_time(server: RegistryServer) -> None:
+    stop = threading.Event()
+
+    def drip(listening: socket.socket) -> None:
+        opened, _ = listening.accept()
+        with opened:
+            opened.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            while not stop.wait(0.05):
+                opened.sendall(b" ")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=drip, args=(listening,))
+        thread.start()
+        began = time.monotonic()
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        with pytest.raises(RegistryError, match=r"does not answer .no answer within"):
+            client(address, timeout_s=0.2, patience_s=0).schema(1)
+        assert time.monotonic() - began < 2
+        stop.set()
+        thread.join()
+
+
+def test_user_and_password_are_sent_and_never_said(server: RegistryServer) -> None:
+    with registry_server("me", "pass:word") as guarded:
+        guarded.add("a", "long")
+        known = {"user": "me", "password": "pass:word"}
+        assert client(guarded.url, **known).schema(1).text == '"long"'
+        for user, password in (("me", "wrong-secret"), (None, None)):
+            registry = client(guarded.url, user=user, password=password)
+            with pytest.raises(RegistryError, match=r"lets nobody in .401.*MILLSTREAM_REGISTRY_USER") as raised:
+                registry.schema(1)
+            assert not raised.value.passing
+            assert "secret" not in str(raised.value) + repr(RegistrySettings(("u",), user, password))
+
+
+def test_a_redirect_is_not_followed_for_the_password_would_go_along(server: RegistryServer) -> None:
+    server.trouble = ["302"]
+    with pytest.raises(RegistryError, match="answers 302"):
+        client(server.url).schema(1)
+    assert server.requests == ["GET /schemas/ids/1"]
+
+
+@pytest.mark.parametrize("trouble", ["200", "400"])
+def test_what_is_no_registry_is_said(server: RegistryServer, trouble: str) -> None:
+    server.trouble = [trouble]
+    with pytest.raises(RegistryError, match=r"no schema registry|answers 400"):
+        client(server.url).schema(1)
+
+
+def test_certificates_are_checked_against_the_file_given(tmp_path: Path) -> None:
+    from certificates import self_signed
+
+    certificate, key = self_signed(tmp_path)
+    with registry_server(certificate=(certificate, key)) as server:
+        server.add("a", "long")
+        assert client(server.url, ca=str(certificate)).schema(1).text == '"long"'
+        with pytest.raises(RegistryError, match="MILLSTREAM_REGISTRY_CA") as raised:
+            client(server.url).schema(1)
+        assert not raised.value.passing
+    with pytest.raises(RegistryError, match=r"nowhere.pem cannot be read.*MILLSTREAM_REGISTRY_CA"):
+        client(server.url, ca=str(tmp_path / "nowhere.pem"))
+
+
+def test_subjects_are_looked_up_and_registered_only_where_that_is_allowed(server: RegistryServer) -> None:
+    closed, allowed = client(server.url), client(server.url, auto_register=True)
+    text = '{"type": "record", "name": "R", "fields": []}'
+    assert closed.id_of("r-value", text) is None
+    assert closed.latest("r-value") is None
+    with pytest.raises(RegistryError, match="auto_register is off"):
+        closed.register("r-value", text)
+    assert server.requests == ["POST /subjects/r-value", "GET /subjects/r-value/versions/latest"]
+    assert allowed.register("r-value", text) == 1
+    assert [closed.id_of("r-value", text) for _ in range(2)] == [1, 1]
+    found = closed.latest("r-value")
+    assert found is not None
+    assert found.text == text
+    wider = '{"type": "record", "name": "R", "fields": [{"name": "a", "type": "long"}]}'
+    with pytest.raises(RegistryError, match=r"answers 409 .*r-value.* is incompatible") as raised:
+        allowed.register("r-value", wider)
+    assert not raised.value.passing
+    with pytest.raises(RegistryError, match=r"answers 422 .*Invalid schema"):
+        allowed.register("r-value", "no json")
+
+
+@pytest.mark.parametrize(
+    "references",
+    [[{"name": "N", "subject": "n", "version": 1}], [{"name": "N"}], "nonsense", [{"subject": 1, "version": []}]],
+)
+def test_references_in_a_circle_or_of_another_form_are_refused(server: RegistryServer, references: Any) -> None:
+    server.add("n", NODE)
+    server.schemas[0]["references"] = references
+    with pytest.raises(CodecError, match=r"or to itself|cannot be read"):
+        client(server.url).schema(1)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("ftp://host", "http://"),
+        ("registry:8081", "http://"),
+        ("http://me:secret@host", "MILLSTREAM_REGISTRY_PASSWORD"),
+        ("http://host:port", "cannot be read"),
+        ("http://host/?a", "no . or #"),
+    ],
+)
+def test_addresses_that_cannot_be(url: str, said: str) -> None:
+    import re
+
+    found = check_url(url)
+    assert found is not None
+    assert re.search(said, found)
+    assert "secret" not in found
+
+
+def test_addresses_that_can_be() -> None:
+    assert [check_url(url) for url in ("http://host", "https://host:8081/apis/ccompat/v7")] == [None, None]
