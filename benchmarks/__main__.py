@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from benchmarks import latency, memory, shield, snapshots, throughput
+from benchmarks import latency, memory, replays, shield, snapshots, throughput
 from benchmarks.figures import Figure
 from benchmarks.material import NoMaterial, rows
 from benchmarks.rig import Broken, Rig, rig
@@ -33,6 +33,9 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "memory": memory.memory,
     "snapshots": snapshots.snapshots,
     "restore": snapshots.restore,
+    "replay": replays.replay,
+    "backfill": replays.backfill,
+    "replay-live": replays.replay_live,
 }
 _PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 

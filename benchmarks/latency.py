@@ -72,7 +72,7 @@ def _send(rig: Rig, topic: str, rate: float, seconds: float, *labels: str) -> Pr
     return rig.python("benchmarks.sender", rig.cluster.bootstrap, topic, str(rate), str(seconds), *labels)
 
 
-def _round(rig: Rig, features: str, out: str, process: Process, seconds: float) -> list[float]:
+def one_round(rig: Rig, features: str, out: str, process: Process, seconds: float) -> list[float]:
     """Send for a while through a process that is ready, and return the delays (ms)."""
     with _reading(rig, out) as arrivals:
         sent = json.loads(_send(rig, features, RATE, seconds).wait(seconds + 30))
@@ -95,14 +95,14 @@ def latency(rig: Rig, size: Size) -> list[Figure]:
         process = rig.role("predictor", names)
         try:
             rig.drained(names.group("predictor"), [features], process)
-            ours.append(_round(rig, features, names.topic("predictions"), process, size.seconds))
+            ours.append(one_round(rig, features, names.topic("predictions"), process, size.seconds))
         finally:
             process.end()
         name = f"latency-bare-{number}"
         process = rig.bare(name, out, outcome_bytes(), PARTITIONS, [features])
         try:
             rig.drained(name, [features], process)
-            bare.append(_round(rig, features, out, process, size.seconds))
+            bare.append(one_round(rig, features, out, process, size.seconds))
         finally:
             process.end()
     tails = [[percentile(each, 0.99) for each in rounds] for rounds in (ours, bare)]
@@ -128,10 +128,10 @@ def swap(rig: Rig, size: Size) -> list[Figure]:
         process.until_ready()
         _roll(rig, names, 1.0).wait(60)
         for _ in range(size.rounds):
-            without = percentile(_round(rig, features, predictions, process, size.seconds), 0.99)
+            without = percentile(one_round(rig, features, predictions, process, size.seconds), 0.99)
             roller = _roll(rig, names, size.seconds + 8)
             before = rig.ends(predictions)
-            longest = max(_round(rig, features, predictions, process, size.seconds))
+            longest = max(one_round(rig, features, predictions, process, size.seconds))
             served.append(float(len(_versions(rig, predictions, before))))
             roller.wait(60)
             more.append(longest - without)
@@ -175,12 +175,12 @@ def swap_large(rig: Rig, size: Size) -> list[Figure]:
         process.until_ready()
         sizes.append(_rolled(rig, names, 1.0, str(megabytes)))
         for _ in range(size.rounds):
-            still.append(percentile(_round(rig, features, predictions, process, size.seconds), 0.99))
+            still.append(percentile(one_round(rig, features, predictions, process, size.seconds), 0.99))
             before = rig.ends(predictions)
             # It loads its own model first, which takes a while and the memory of one: begin when that is done.
             roller = _roll(rig, names, 2.0, str(megabytes), "2")
             roller.until_ready("made", 600)
-            rolling.append(max(_round(rig, features, predictions, process, loading)))
+            rolling.append(max(one_round(rig, features, predictions, process, loading)))
             roller.wait(60)
             if len(_versions(rig, predictions, before)) < 2:
                 raise Broken(f"no version of {megabytes} MB took over within {loading:g} s")

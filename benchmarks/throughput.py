@@ -75,7 +75,7 @@ def predictor(rig: Rig, size: Size) -> list[Figure]:
             process.end()
         ours.append(rate(rig.times(predictions, since), size.events // 8))
         rig.forget(group)
-        bare.append(_bare(rig, "predictor-bare", out, outcome_bytes(), PARTITIONS, [features], size.events // 8))
+        bare.append(copied(rig, "predictor-bare", out, outcome_bytes(), PARTITIONS, [features], size.events // 8))
     return [
         Figure(
             "predictor",
@@ -89,7 +89,8 @@ def predictor(rig: Rig, size: Size) -> list[Figure]:
     ]
 
 
-def _bare(rig: Rig, name: str, out: str, extra: int, partitions: int, topics: list[str], warm_up: int) -> float:
+def copied(rig: Rig, name: str, out: str, extra: int, partitions: int, topics: list[str], warm_up: int) -> float:
+    """Return records/s of a bare loop that reads all there is."""
     since = rig.ends(out)
     process = rig.bare(name, out, extra, partitions, topics)
     try:
@@ -146,7 +147,7 @@ def joiner(rig: Rig, size: Size) -> list[Figure]:
         ours.append(join(rig, names, size.events // 8))
         rig.forget(group, state)
         # Two records of the bare copy are one example's worth.
-        bare.append(_bare(rig, "joiner-bare", out, 0, 1, topics, size.events // 4) / 2)
+        bare.append(copied(rig, "joiner-bare", out, 0, 1, topics, size.events // 4) / 2)
     absolute = {"ours, examples/s": Spread(tuple(ours)), "bare, pairs of records/s": Spread(tuple(bare))}
     what = "joiner: examples/s against a bare copy of two topics into one"
     return [Figure("joiner", what, ratios(ours, bare), "", "at least", 0.4, absolute)]

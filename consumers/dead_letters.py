@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
 from consumers import sizes
 from consumers.processor import Output, Record
 from schemas.events import DeadLetter
@@ -36,3 +41,23 @@ def dead_letter(topic: str, record: Record, stage: str, code: str, reason: str, 
         at,
     )
     return Output(topic, 0, key, letter.encode())
+
+
+REPLAYED: Final = "millstream-replayed"
+"""The header of a note among dead letters: the offsets of those that were sent back, as JSON."""
+
+
+def note_replayed(topic: str, offsets: Sequence[int]) -> Output:
+    """Return what to send to `topic` to say that the letters at these offsets have been sent back."""
+    return Output(topic, 0, None, None, [(REPLAYED, msgspec.json.encode(offsets))])
+
+
+def replayed(record: Record) -> list[int] | None:
+    """Return the offsets that a note says were sent back; `None` where the record is no note."""
+    if record.value is not None:
+        return None
+    said = dict(record.headers).get(REPLAYED)
+    try:
+        return None if said is None else msgspec.json.decode(said, type=list[int])
+    except msgspec.DecodeError:
+        return None  # somebody else's: it says nothing

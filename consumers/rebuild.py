@@ -14,6 +14,7 @@ from typing import Final
 from consumers.checkpoints import REBUILD, REBUILD_START, Checkpoints, Log, Standing
 from consumers.edits import Edits, editor
 from consumers.failures import Refused
+from consumers.lanes import Lanes
 from consumers.learning import Learning, Poison, Unfit
 from consumers.processor import Record
 from consumers.shield import Shield, unsound
@@ -38,6 +39,8 @@ class Plan:
         Offsets that are known to break the model.
     most
         How many examples it is to have learned; `None` is all up to the end of the log.
+    lanes
+        Where the lanes stand at the beginning of the log, if that is not where they begin.
     """
 
     edits: Edits
@@ -46,6 +49,7 @@ class Plan:
     parent: VersionId | None = None
     skipped: Container[int] = frozenset()
     most: int | None = None
+    lanes: Lanes | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ class Rebuilder:
         StoreUnavailable
         """
         plan = self._plan
-        base = self._checkpoints.fresh() if plan.base is None else self._checkpoints.load(plan.base)
+        base = self._begin() if plan.base is None else self._checkpoints.load(plan.base)
         begin = plan.log.beginning if plan.base is None else plan.base.offset
         if plan.most is not None and plan.most <= base.learned:
             raise Refused(f"the version to go on from has learned {base.learned} examples already, not {plan.most}")
@@ -121,6 +125,12 @@ class Rebuilder:
         ]
         counts = learning.counts - base.counts
         return Rebuilt(written[0], written[1], counts["learned"], counts["left_out"], counts["skipped"])
+
+    def _begin(self) -> Learning:
+        base = self._checkpoints.fresh()
+        if self._plan.lanes is not None:
+            base.lanes = self._plan.lanes
+        return base
 
     def _insist_on_enough(self, learning: Learning, base: Learning) -> None:
         if learning.learned == base.learned:

@@ -12,7 +12,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from kafka.errors import (
     AuthorizationError,
@@ -23,6 +23,7 @@ from kafka.errors import (
     ProducerFencedError,
     SaslAuthenticationFailedError,
 )
+from kafka.serializer import Serializer
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from consumers import sizes
@@ -38,6 +39,21 @@ _BEFORE_OFFSETS = failpoint("transaction.offsets.before")
 _AFTER_OFFSETS = failpoint("transaction.offsets.after")
 _BEFORE_COMMIT = failpoint("transaction.commit.before")
 _AFTER_COMMIT = failpoint("transaction.commit.after")
+
+
+_NOTHING: Final = object()
+
+
+class _Values(Serializer):  # type: ignore[misc]
+    """Bytes as they are. The client refuses what has neither key nor value, which Kafka takes: it never sees that."""
+
+    def serialize(self, topic: str, headers: Any, data: Any) -> Any:
+        return None if data is _NOTHING else data
+
+
+def _writable(headers: Sequence[tuple[str, bytes | None]]) -> list[tuple[str, bytes]]:
+    """Return headers as the client writes them: it knows none without a value, so those get an empty one."""
+    return [(name, b"" if value is None else value) for name, value in headers]
 
 
 @dataclass(frozen=True)
@@ -81,6 +97,7 @@ class Transactions:
             linger_ms=5,
             batch_size=1 << 17,
             max_request_size=sizes.RECORD,
+            value_serializer=_Values(),
         )
         self._usable = True
 
@@ -106,7 +123,14 @@ class Transactions:
         _BEFORE_SEND()
         send = producer.send
         futures = [
-            send(topic, value, key, headers or None, partition, timestamp)
+            send(
+                topic,
+                _NOTHING if value is None and key is None else value,
+                key,
+                _writable(headers) if headers else None,
+                partition,
+                timestamp,
+            )
             for topic, partition, key, value, headers, timestamp in outputs
         ]
         if futures:

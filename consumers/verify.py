@@ -85,10 +85,19 @@ def replay(
     skipped: Container[int],
     progress: Callable[[int], None],
     edited: Editor | None = None,
+    most: int | None = None,
 ) -> int:
-    """Apply entries of the log as a learner does, but those at `skipped` offsets; return how many there were."""
+    """Apply entries of the log as a learner does, but those at `skipped` offsets; return how many there were.
+
+    Parameters
+    ----------
+    most
+        Stop where the model has learned so many examples: what is left of `records` can be gone on with.
+    """
     reader = edited or Editor(NO_EDITS, {})
     count = 0
+    if learning.learned == most:
+        return count
     for record in records:
         count += 1
         if count % 500 == 0:
@@ -98,4 +107,6 @@ def replay(
             learning.take(entry, record.offset, record.offset in skipped, left_out)
         except (CodecError, Unfit):
             continue  # as the learner passed over it: nothing of it reached the model
+        if learning.learned == most:
+            break
     return count

@@ -15,7 +15,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 from kafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_code
 
 from millstream.duration import spoken
-from schemas.cluster import Cluster, require_sight
+from schemas.cluster import Cluster, TopicInfo, require_sight
 from schemas.topics import ANSWERS, NOT_OURS, Names, TopicSpec, specs
 
 _WAIT_S: Final = 30.0
@@ -138,6 +138,21 @@ def _elsewhere(admin: KafkaAdminClient, names: Names) -> tuple[list[Topic], list
     found = _look(admin, wanted)
     lost = [Finding(topic, "error", f"{topic} does not exist", NOT_OURS) for topic in wanted if topic not in found]
     return list(found.values()), lost
+
+
+def make_topic(cluster: Cluster, spec: TopicSpec, wait: float = _WAIT_S) -> TopicInfo:
+    """Create one topic, unless it is there, and wait until the cluster knows it. Raises as `create` does."""
+    with cluster.admin() as admin:
+        _make(admin, [spec])
+        _await_leaders(admin, [spec.name], wait)
+    return cluster.topic_info(spec.name)[spec.name]
+
+
+def stamps(cluster: Cluster, topic: str) -> bool:
+    """Tell whether a topic that is there puts the broker's time on its records."""
+    with cluster.admin() as admin:
+        found = _look(admin, [topic])
+    return found[topic].config.get("message.timestamp.type") == "LogAppendTime"
 
 
 def require(outcome: Outcome) -> None:

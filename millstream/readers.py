@@ -6,13 +6,14 @@ import heapq
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from itertools import islice
+from itertools import filterfalse, islice
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 
+from consumers.dead_letters import replayed
 from schemas import events
 from schemas.cluster import Cluster
 from schemas.codec import CodecError
@@ -55,9 +56,9 @@ def read(
         partitions = _partitions(consumer, topic)
         ends = consumer.end_offsets(partitions)
         if last is not None:
-            yield from map(rows, _newest(consumer, ends, last))
+            yield from map(rows, filterfalse(is_note, _newest(consumer, ends, last)))
             return
-        for count, record in enumerate(_all(consumer, ends)):
+        for count, record in enumerate(filterfalse(is_note, _all(consumer, ends))):
             if limit is not None and count >= limit:
                 return
             yield rows(record)
@@ -70,7 +71,7 @@ def follow(cluster: Cluster, names: Names, kind: str, *, last: int = 0, limit: i
     with closing(cluster.consumer()) as consumer:
         partitions = _partitions(consumer, topic)
         ends = consumer.end_offsets(partitions)
-        for record in _newest(consumer, ends, last):
+        for record in filterfalse(is_note, _newest(consumer, ends, last)):
             yield rows(record)
             count += 1
             if count == limit:
@@ -80,7 +81,7 @@ def follow(cluster: Cluster, names: Names, kind: str, *, last: int = 0, limit: i
             consumer.seek(partition, end)
         while True:
             for batch in consumer.poll(timeout_ms=_POLL_MS).values():
-                for record in batch:
+                for record in filterfalse(is_note, batch):
                     yield rows(record)
                     count += 1
                     if count == limit:
@@ -169,8 +170,13 @@ def count(cluster: Cluster, names: Names, kind: str, *, most: int = 1000) -> Cou
         for partition, end in consumer.end_offsets(partitions).items():
             start = max(begins[partition], end - most)
             exact = exact and start == begins[partition]
-            records += sum(1 for _ in between(consumer, partition, start, end))
+            records += sum(1 for _ in filterfalse(is_note, between(consumer, partition, start, end)))
     return Counted(records, exact)
+
+
+def is_note(record: ConsumerRecord) -> bool:
+    """Tell whether a record is no letter, but a note among them that others were sent back."""
+    return record.value is None and replayed(record) is not None
 
 
 def merged(rows: Sequence[Row]) -> list[Row]:

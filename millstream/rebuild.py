@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from kafka import TopicPartition
 
-from consumers.checkpoints import EDITS_FILE, MODEL_FILE, REBUILD, REBUILD_START, Checkpoints, Definition, Log
-from consumers.edits import Edits
+from consumers.checkpoints import EDITS_FILE, LANES, MODEL_FILE, REBUILD, REBUILD_START, Checkpoints, Definition, Log
+from consumers.edits import NO_EDITS, Edits
+from consumers.lanes import Lanes
 from consumers.processor import Record
 from consumers.rebuild import Plan, Rebuilder, Rebuilt
 from consumers.river_model import Answer, wrap
@@ -17,10 +19,12 @@ from consumers.upgrade import gap
 from millstream import readers
 from millstream.decisions import decide, who
 from millstream.roles import definition_of, learning_rules
+from millstream.spans import Edge, span
 from model_store import Manifest, ModelStore, NotFound, StoreError, VersionId, WrongLibraries
 from model_store.libraries import check_libraries
 from model_store.offsets import Offsets
 from schemas.codec import CodecError
+from schemas.entries import EntryReader
 from schemas.events import Adopted, Features, ModelUpdate, read_example
 
 if TYPE_CHECKING:
@@ -124,18 +128,55 @@ class Workshop:
             )
         if base is None:
             self._say("no untrained version of this model definition is in the store: a new model begins")
-        import msgspec
-
         edits = msgspec.structs.replace(wish.edits, until=self._log.end)
         same_log = live is not None and self._store.is_log(live, self._log.topic_id)
         skipped = Offsets(live.skipped if live is not None and same_log else ())
         parent = None if live is None else live.version
-        plan = Plan(edits, self._log, base, parent, skipped, wish.most)
+        return self._make(Plan(edits, self._log, base, parent, skipped, wish.most), begin, progress)
+
+    def learn(self, begin: Edge, end: Edge, progress: Callable[[int, int], None]) -> Rebuilt:
+        """Have a new model, as the stream file makes it, learn a range of the log, in its order.
+
+        It finds by itself what breaks it: what broke another definition of the model need not.
+
+        Raises
+        ------
+        NoSpan
+            Where the range names what the log has not.
+        Refused
+            Where there is nothing to learn, or a lane of the log is out of order.
+        StoreUnavailable
+        """
+        there = span(self._consumer, self._topic, 1, begin, end)
+        log = replace(self._log, beginning=there.begin[0], end=there.end[0])
+        live = self._live()
+        parent = None if live is None else live.version
+        edits = msgspec.structs.replace(NO_EDITS, until=log.end)
+        return self._make(Plan(edits, log, None, parent, lanes=self._lanes(log.beginning)), log.beginning, progress)
+
+    def _make(self, plan: Plan, begin: int, progress: Callable[[int, int], None]) -> Rebuilt:
         stream = self._loaded.stream
         checkpoints = Checkpoints(self._store, self._definition, learning_rules(stream), stream.retention)
-        span = self._log.end - begin
-        tell = self._say
-        return Rebuilder(checkpoints, plan, self._read, tell, lambda offset: progress(offset - begin, span)).run()
+        size = plan.log.end - begin
+        return Rebuilder(checkpoints, plan, self._read, self._say, lambda offset: progress(offset - begin, size)).run()
+
+    def _lanes(self, offset: int) -> Lanes:
+        """Return how the lanes stand at an offset: as a version before it says, and by what follows that."""
+        before = [
+            each
+            for each in self._manifests()
+            if each.offset <= offset and LANES in each.extra and self._store.is_log(each, self._log.topic_id)
+        ]
+        nearest = max(before, key=lambda each: each.offset, default=None)
+        lanes = Lanes() if nearest is None else Lanes.going_on(nearest.extra[LANES])
+        reader = EntryReader()
+        for record in self._read(self._log.beginning if nearest is None else nearest.offset, offset):
+            try:
+                entry = reader.read(record.value or b"")
+            except CodecError:
+                continue
+            lanes.admit(entry.lane, entry.event_id)
+        return lanes
 
     def _read(self, begin: int, end: int) -> Iterator[Record]:
         return readers.between(self._consumer, TopicPartition(self._topic, 0), begin, end)

@@ -116,10 +116,16 @@ def predictor_settings(
         stream.contract,
         topics[names.whole].partitions,
         new_epoch,
-        mapping=None if source is None else EventMapping(source, decoder(source, registry)),
+        mapping=event_mapping(stream, registry),
         start="beginning" if source is None else source.start,
         form=form,
     )
+
+
+def event_mapping(stream: Stream, registry: Registry | None) -> EventMapping | None:
+    """Return what reads a stream's events, where they are on somebody else's topic."""
+    source = stream.features_source
+    return None if source is None else EventMapping(source, decoder(source, registry))
 
 
 def run_intake(

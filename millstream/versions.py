@@ -76,14 +76,22 @@ def verify_version(
             )
         span = target.offset - start.offset
         place = TopicPartition(topic, 0)
-        edited = _edited(store, target, lambda end: readers.between(consumer, place, start.offset, end))
+        history = edited(store, target.version, lambda end: readers.between(consumer, place, start.offset, end))
         records = readers.between(consumer, place, start.offset, target.offset)
-        return verify(checkpoints, target, start, records, lambda offset: progress(offset - start.offset, span), edited)
+        return verify(
+            checkpoints, target, start, records, lambda offset: progress(offset - start.offset, span), history
+        )
 
 
-def _edited(store: ModelStore, target: Manifest, read: Callable[[int], Iterable[Record]]) -> Editor | None:
-    """Return what reads the history of an epoch that was made anew, `None` where it is the log's own."""
-    first = store.manifest(_first(store, target.version))
+def edited(store: ModelStore, version: VersionId, read: Callable[[int], Iterable[Record]]) -> Editor | None:
+    """Return what reads the history of a version's epoch, if that was made anew; `None` where it is the log's own.
+
+    Parameters
+    ----------
+    read
+        Returns the records from where the history is read up to an offset.
+    """
+    first = store.manifest(_first(store, version))
     if EDITS_FILE not in first.files:
         return None
     try:

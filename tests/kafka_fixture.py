@@ -56,6 +56,11 @@ def bootstrap(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 @pytest.fixture
 def prefix() -> str:
     """Return what a test puts before the name of each topic, group and transactional id, such as ``t1f3a9c2-``."""
+    return new_prefix()
+
+
+def new_prefix() -> str:
+    """Return one that is nobody else's, for what several tests share."""
     _PREFIXES.append(f"t{uuid.uuid4().hex[:8]}-")
     return _PREFIXES[-1]
 

@@ -16,6 +16,7 @@ import cyclopts
 from millstream import logs
 from millstream.cli import (
     acls,
+    backfill,
     backup,
     broker,
     keys,
@@ -63,22 +64,9 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
         suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
-    for part in (
-        run_all,
-        roles,
-        streams,
-        preview,
-        publish,
-        read,
-        replay,
-        trace,
-        models,
-        keys,
-        status,
-        backup,
-        topics,
-        broker,
-    ):
+    for part in (run_all, roles, streams, preview, publish, read, replay, backfill, trace):
+        part.register(app)
+    for part in (models, keys, status, backup, topics, broker):
         part.register(app)
     _ = versions, rebuild, version_files, acls  # add themselves to `models` and `topics`
     return app

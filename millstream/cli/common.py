@@ -92,6 +92,7 @@ def print_table(
     *,
     spare: Sequence[str] = (),
     cut: Mapping[str, int] = MappingProxyType({}),
+    stderr: bool = False,
 ) -> None:
     """Print a table; cells are shown as they are, without markup of any kind.
 
@@ -107,7 +108,7 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
-    screen = console()
+    screen = console(stderr=True) if stderr else console()
     cells = [[cell(value) for value in row] for row in rows]
     if cut:
         cells = [[" ".join(text.split("\n")) for text in row] for row in cells]

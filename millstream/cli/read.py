@@ -20,6 +20,7 @@ from millstream.cli.common import (
     print_json,
     print_table,
 )
+from millstream.cli.letters import NOTHING_BACK, Back, send_back
 
 _SHOWN: Final = 20
 
@@ -79,13 +80,24 @@ def dead_letters(
     follow: Follow = False,
     limit: Limit = None,
     last: Last = None,
+    back: Back = NOTHING_BACK,
     where: Where = HERE,
     json: Json = False,
 ) -> None:
-    """Show what could not be taken: its bytes, the place it came from and the reason.
+    """Show what could not be taken: its bytes, the place it came from and the reason. Or send it back there.
 
-    Example: millstream dead-letters phishing
+    With --replay, letters whose cause is mended go back to the topics they came from, once each, with key, value and
+    headers as they were. It says first what and how many, and asks.
+
+    Example: millstream dead-letters phishing --replay --code type
     """
+    if back.replay:
+        if follow or limit is not None or last is not None:
+            raise UsageError("--replay sends letters back and shows none: leave out --follow, --limit and --last")
+        send_back(stream, back, where, json)
+        return
+    if back != NOTHING_BACK:
+        raise UsageError("--code, --stage, --key, --offsets, --again, --elsewhere and --yes go with --replay")
     _show("dead-letters", _DEAD_LETTERS, stream, follow, limit, last, where, json)
 
 
@@ -205,6 +217,7 @@ _EXAMPLES: Final[Columns] = (
     ("features", _features),
 )
 _DEAD_LETTERS: Final[Columns] = (
+    ("offset", lambda row: row["offset"]),
     ("time", lambda row: at(row["timestamp"])),
     ("stage", lambda row: row.get("stage")),
     ("from", _from),

@@ -3,70 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import re
-import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import cyclopts
 from cyclopts import Parameter
 
 from millstream.cli.common import HERE, Json, StreamName, UsageError, Where, full_names, print_json
 from millstream.cli.progress import Bar
-
-if TYPE_CHECKING:
-    from millstream.replay import Edge, Pace
-
-_OFFSET = re.compile(r"\d{1,11}")
-_OFFSETS = re.compile(r"\d{1,6}:\d{1,15}(,\d{1,6}:\d{1,15})*")
-_TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
-_SPEED = re.compile(r"(\d+(?:\.\d+)?)x")
+from millstream.cli.spans import ALL, AT_ONCE, Manner, Range, announce, before, finish, left, say, topic_name
 
 
 def register(parent: cyclopts.App) -> None:
     """Add this command."""
     parent.command(replay)
-
-
-@Parameter(name="*", group="What of it")
-@dataclass(frozen=True)
-class Range:
-    """Times as 2026-05-01T12:00, 06:00 (today) or 6h (ago); an offset; or offsets by partition, 0:100,1:90."""
-
-    from_: Annotated[str, Parameter(name="--from")] = ""
-    """2026-05-01T12:00, 06:00 (today), 6h (ago), an offset, or 0:100,1:90 by partition [default: the beginning]."""
-
-    to: str = ""
-    """Up to there; it is not in the range [default: the end as it is now]."""
-
-
-@Parameter(name="*", group="How fast")
-@dataclass(frozen=True)
-class Manner:
-    """How fast, and whether again."""
-
-    speed: str = "max"
-    """1x is as fast as the records came, 10x ten times that."""
-
-    rate: float | None = None
-    """Records a second, at most."""
-
-    again: Annotated[bool, Parameter(negative="")] = False
-    """Although it was done before."""
-
-    def pace(self) -> Pace:
-        """Return what is asked for. UsageError where it cannot be."""
-        from millstream.replay import Pace
-
-        if self.rate is not None and not self.rate > 0:
-            raise UsageError(f"--rate {self.rate}: it must be above 0")
-        found = _SPEED.fullmatch(self.speed)
-        if self.speed != "max" and (found is None or float(found[1]) <= 0):
-            raise UsageError(f"--speed {self.speed!r}: write 1x, 10x or max")
-        return Pace(speed=None if found is None else float(found[1]), rate=self.rate)
-
-
-_ALL, _AT_ONCE = Range(), Manner()
 
 
 def replay(
@@ -80,8 +29,8 @@ def replay(
         str, Parameter(help="The full name of the topic to write to; made, to be kept for ever, where it is not there.")
     ],
     into_bootstrap: Annotated[str | None, Parameter(help="host:port of another Kafka to write to.")] = None,
-    span: Range = _ALL,
-    manner: Manner = _AT_ONCE,
+    span: Range = ALL,
+    manner: Manner = AT_ONCE,
     where: Where = HERE,
     json: Json = False,
 ) -> int:
@@ -92,13 +41,12 @@ def replay(
 
     Example: millstream replay fraud features --from 6h --into fraud-again.features --speed 10x
     """
-    from millstream.replay import Replay, plan
+    from millstream.replay import Replay
+    from millstream.replay_plan import Target, plan
     from schemas.topics import ANSWERS, KINDS
 
-    pace, begin, end = manner.pace(), _edge("--from", span.from_), _edge("--to", span.to)
-    for given in (topic, into):
-        if not _TOPIC.fullmatch(given) or given in (".", ".."):
-            raise UsageError(f"{given[:300]!r} is no name of a topic: 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-'")
+    pace, (begin, end) = manner.pace(), span.edges()
+    topic_name(topic), topic_name(into)
     settings = where.settings()
     cluster = settings.cluster()
     names = full_names(stream, settings, cluster)
@@ -106,51 +54,15 @@ def replay(
     source = names.topic(topic) if topic in (*KINDS, ANSWERS) else topic
     if into in (*names.elsewhere.values(), *names.labels_from) and into_bootstrap is None:
         raise UsageError(f"--into {into}: {names.stream} reads it, and it is somebody else's to write")
-    job = plan(cluster, source, begin, end, target, into)
+    job = plan(cluster, source, begin, end, Target(target, into))
     with Replay(job, names, again=manner.again) as work:
-        _say(f"{source} into {into}: up to {work.left:,} records" + _before(work.before))
-        if work.before and not work.left:
-            _say("this range was replayed already, whole: --again writes it once more")
+        announce(work, pace)
         if job.stamps:
-            _say(f"{into} puts its own time on records (LogAppendTime): theirs are not kept")
+            say(f"{into} puts its own time on records (LogAppendTime): theirs are not kept")
         with Bar("records") as bar:
-            done = work.run(pace, lambda at, total, left: bar.show(at, total, _left(left)))
+            done = work.run(pace, lambda at, total, seconds: bar.show(at, total, left(seconds)))
     if json:
         print_json({"topic": source, "into": into, **dataclasses.asdict(done)})
     else:
-        print(f"{done.written:,} records written into {into} in {done.seconds:.1f} s" + _before(done.before))
-    if done.interrupted:
-        _say("ended before the end; the same command goes on from there")
-    return 130 if done.interrupted else 0
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _before(count: int) -> str:
-    return f"; {count:,} were written before" if count else ""
-
-
-def _left(seconds: float) -> str:
-    from millstream.duration import spoken
-
-    return f"about {spoken(seconds * 1000)} left" if seconds else ""
-
-
-def _edge(option: str, text: str) -> Edge:
-    from millstream.moment import InvalidMoment, moment
-    from millstream.replay import Edge
-
-    text = text.strip()
-    if not text:
-        return Edge()
-    if _OFFSET.fullmatch(text):
-        return Edge(text, offset=int(text))
-    if _OFFSETS.fullmatch(text):
-        pairs: Any = (each.split(":") for each in text.split(","))
-        return Edge(text, by_partition={int(number): int(offset) for number, offset in pairs})
-    try:
-        return Edge(text, time_ms=moment(text))
-    except InvalidMoment as error:
-        raise UsageError(f"{option}: {error}; or an offset, or 0:100,1:90 by partition") from error
+        print(f"{done.written:,} records written into {into} in {done.seconds:.1f} s" + before(done.before))
+    return finish(done)

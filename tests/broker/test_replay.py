@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import signal
 import subprocess
@@ -11,15 +9,14 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
+from broker.commands import Run
 from kafka import TopicPartition
 
-from millstream.cli import app as cli
 from schemas.cluster import Cluster
 from schemas.topics import Names
 
@@ -27,31 +24,6 @@ PARTITIONS, RECORDS = 3, 900
 START = 1_700_000_000_000
 KEPT = {"retention.ms": "-1"}  # the records' times are years ago
 Wanted = dict[int, list[tuple[Any, ...]]]
-Run = Callable[..., tuple[int, Any, str]]
-
-
-@pytest.fixture
-def names(prefix: str) -> Names:
-    return Names("phishing", prefix)
-
-
-@pytest.fixture
-def environment(bootstrap: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    for name, value in (("HOME", str(tmp_path)), ("BOOTSTRAP", bootstrap), ("PREFIX", prefix)):
-        monkeypatch.setenv(f"MILLSTREAM_{name}", value)
-    return dict(os.environ)
-
-
-@pytest.fixture
-def run(environment: dict[str, str], capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command; returns exit code, what its JSON says, and its errors."""
-
-    def call(*words: str) -> tuple[int, Any, str]:
-        code = cli.run((*words, "--json"))
-        said = capsys.readouterr()
-        return code, json.loads(said.out) if said.out else None, said.err
-
-    return call
 
 
 @pytest.fixture
@@ -119,8 +91,28 @@ def test_each_record_is_written_as_it_was_and_a_second_time_only_if_that_is_said
     assert twice == {number: records * 2 for number, records in content(cluster, source).items()}
 
 
+def test_a_replay_that_dies_before_or_after_a_commit_goes_on_without_a_repeat_or_a_hole(
+    run: Run, environment: dict[str, str], cluster: Cluster, source: str, names: Names
+) -> None:
+    into = f"{names.prefix}died"
+    words = ["replay", "phishing", "features", "--into", into, "--rate", "2000"]
+    for place, call in (("before", 2), ("after", 1)):
+        done = subprocess.run(
+            [sys.executable, "-m", "millstream", *words],
+            env={**environment, "MILLSTREAM_FAILPOINTS": f"transaction.commit.{place}=kill@{call}"},
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == -signal.SIGKILL, done.stderr
+    code, told, said = run(*words)
+    assert (code, told["before"] > 0, told["written"] > 0) == (0, True, True), said
+    assert content(cluster, into) == content(cluster, source)
+
+
+@pytest.mark.full
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_replay_that_is_killed_goes_on_without_a_repeat_or_a_hole(
+def test_a_replay_that_is_killed_at_any_time_goes_on_without_a_repeat_or_a_hole(
     environment: dict[str, str], cluster: Cluster, source: str, names: Names, seed: int
 ) -> None:
     into, rng = f"{names.prefix}killed-{seed}", random.Random(seed)
@@ -219,7 +211,7 @@ def test_a_topic_that_puts_its_own_time_on_records_is_said(
     ("words", "said"),
     [
         (("--speed", "fast"), "write 1x, 10x or max"),
-        (("--rate", "0"), "must be above 0"),
+        (("--rate", "0"), "write 500 (records a second)"),
         (("--from", "noon"), "'noon' is no point in time"),
     ],
 )

@@ -2,41 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
-import pytest
+from broker.commands import Run
 
 from millstream import admin
-from millstream.cli import app as cli
 from millstream.observe import Observer
 from schemas.cluster import Cluster
 from schemas.topics import KINDS, Names
-
-Run = Callable[..., tuple[int, Any, str]]
-
-
-@pytest.fixture
-def run(
-    bootstrap: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Run:
-    """Run a command; returns exit code, what its JSON says, and its errors."""
-    for name, value in (("HOME", str(tmp_path)), ("BOOTSTRAP", bootstrap), ("PREFIX", prefix)):
-        monkeypatch.setenv(f"MILLSTREAM_{name}", value)
-
-    def call(*words: str) -> tuple[int, Any, str]:
-        code = cli.run((*words, "--json"))
-        said = capsys.readouterr()
-        return code, json.loads(said.out) if said.out else None, said.err
-
-    return call
-
-
-@pytest.fixture
-def names(prefix: str) -> Names:
-    return Names("phishing", prefix)
 
 
 def there(cluster: Cluster, names: Names) -> set[str]:

@@ -93,14 +93,27 @@ class WholeLoop:
 
 @contextmanager
 def whole_loop(
-    stream: Stream, bootstrap: str, prefix: str, home: Path, new_epoch: NewEpoch | None = None
+    stream: Stream,
+    bootstrap: str,
+    prefix: str,
+    home: Path,
+    new_epoch: NewEpoch | None = None,
+    *,
+    definition: Definition | None = None,
+    models: str | None = None,
 ) -> Iterator[WholeLoop]:
-    """Run the roles of a stream until the block ends; what they raised is raised then."""
+    """Run predictor, joiner and learner of a stream until the block ends; what they raised is raised then.
+
+    Parameters
+    ----------
+    definition, models
+        Those that commands know the stream by, and find its versions at, where commands are run beside the loop.
+    """
     cluster = Cluster(bootstrap)
     names = Settings(home=home, bootstrap=bootstrap, prefix=prefix).names(stream)
     admin.create(cluster, names, partitions=PARTITIONS, label_wait_ms=stream.label_wait_ms)
-    store = open_store(home / "models", home / "keys", sign=True)
-    definition = Definition(stream.name, "definition", "contract")
+    store = open_store(models or str(home / "models"), home / "keys", sign=True)
+    definition = definition or Definition(stream.name, "definition", "contract")
     feed, switch = VersionFeed(store, definition, stream.task), PauseSwitch(stream.name)
     followers = [ModelsTopic(cluster, names.topic("models"), follow) for follow in (feed.follow, switch.follow)]
     checkpoints = Checkpoints(store, definition, learning_rules(stream), stream.retention)

@@ -1,0 +1,158 @@
+"""Predictions for a range of the past: by one version, or each by the version that served it then.
+
+Reading features, asking the model and writing the answer are the predictor's own; only the version is given, and the
+answers go to a topic of their own, through the same exactly-once door as a replay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from kafka.consumer.fetcher import ConsumerRecord
+
+from consumers.predictor import Predictor, PredictorSettings, ServedVersion
+from consumers.processor import Output, Partition
+from millstream.past_versions import PastVersions
+from millstream.roles import event_mapping
+from millstream.served_index import ServedIndex, first_time, read_index
+from model_store import VersionId
+from schemas.topics import Names
+
+if TYPE_CHECKING:
+    from millstream.replay import Replay
+    from millstream.replay_plan import Job
+    from millstream.stream import Stream
+    from schemas.contract import Contract
+    from schemas.mapping import EventMapping
+    from schemas.registry import Registry
+
+HEADER: Final = "millstream-backfill"
+AS_OF: Final = "as-of"
+
+Choose: TypeAlias = Callable[[ConsumerRecord], VersionId | None]
+
+
+class CannotBackfill(Exception):  # noqa: N818
+    """A backfill that would do harm, or cannot be done; nothing was written."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How a stream's events are read; `mapping` is of a topic of somebody else's."""
+
+    contract: Contract
+    mapping: EventMapping | None
+
+    @classmethod
+    def of(cls, stream: Stream, registry: Registry | None) -> Reader:
+        return cls(stream.contract, event_mapping(stream, registry))
+
+
+class _Given:
+    """A `VersionSource`: what it is told to serve."""
+
+    def __init__(self) -> None:
+        self.served: ServedVersion | None = None
+
+    def newest(self) -> ServedVersion | None:
+        return self.served
+
+
+class Answers:
+    """A `Work`: what the predictor answers to records, by the version that `choose` names for each.
+
+    Attributes
+    ----------
+    unanswered
+        Records for which there is no version, so that nothing is written of them.
+    """
+
+    def __init__(self, reader: Reader, names: Names, job: Job, versions: PastVersions, choose: Choose) -> None:
+        self._versions = versions
+        self._choose = choose
+        self._given = _Given()
+        self._into = job.into
+        into = Names(names.stream, names.prefix, {**names.elsewhere, "predictions": job.into})
+        settings = PredictorSettings(into, reader.contract, job.partitions, mapping=reader.mapping)
+        self._predictor = Predictor(settings, self._given, say=lambda line: None)
+        self._header = ((HEADER, job.key.encode()),)
+        self.unanswered = 0
+
+    def __call__(self, records: Sequence[ConsumerRecord]) -> list[Output]:
+        by_version: dict[VersionId, list[int]] = {}
+        for at, record in enumerate(records):
+            version = self._choose(record)
+            if version is None:
+                self.unanswered += 1
+            else:
+                by_version.setdefault(version, []).append(at)
+        answers: dict[int, Output] = {}
+        for version in sorted(by_version):
+            self._given.served = self._versions.get(version)
+            for at, output in self._answered(records, by_version[version]):
+                answers[at] = output
+        return [answers[at] for at in sorted(answers)]
+
+    def _answered(self, records: Sequence[ConsumerRecord], places: Sequence[int]) -> Iterator[tuple[int, Output]]:
+        """Yield the answers to the records at these places, by the version that is given."""
+        batch: dict[Partition, list[ConsumerRecord]] = {}
+        order: dict[Partition, list[int]] = {}
+        for at in places:
+            partition = Partition(records[at].topic, records[at].partition)
+            batch.setdefault(partition, []).append(records[at])
+            order.setdefault(partition, []).append(at)
+        # Dead letters are those of then: they are on their topic already.
+        outputs = (each for each in self._predictor.process(batch) if each.topic == self._into)
+        for at, output in zip((at for each in order.values() for at in each), outputs, strict=True):
+            yield at, output._replace(headers=(*output.headers, *self._header))
+
+
+def insist_on_own(names: Names, into: str) -> None:
+    """Insist on a topic that none of the stream's roles reads. CannotBackfill."""
+    if into in {*map(names.topic, names.kinds), *names.labels_from}:
+        raise CannotBackfill(
+            f"{into} is a topic that {names.stream} lives off, and its roles would take the answers for what was "
+            "sent or served: name another with --into"
+        )
+
+
+def by_one(version: VersionId) -> Choose:
+    """Choose one version for all."""
+    return lambda record: version
+
+
+def as_of(
+    names: Names,
+    replay: Replay,
+    otherwise: VersionId | None,
+    versions: PastVersions,
+    say: Callable[[str], None],
+    progress: Callable[[int, int], None],
+) -> Choose:
+    """Choose the version that served each event then.
+
+    Raises
+    ------
+    CannotBackfill
+        Where no event of what is left was answered, as far as the prediction log goes back.
+    CannotRemake
+        Where a version is gone, and cannot be learned again.
+    """
+    job, (begin, end) = replay.job, replay.span
+    index = ServedIndex(job.topic, begin, end)
+    since = first_time(job.source, job.topic, begin, end) if job.source_stamps else 0
+    topic = names.whole
+    read_index(job.source, topic, index, since, progress)
+    index.settle(otherwise)
+    wanted = index.versions()
+    if replay.left and not index.answers:
+        raise CannotBackfill(
+            f"{topic} has no answer to any event of the range: nothing served them, or retention has taken it; "
+            "name one version with --model"
+        )
+    gone = versions.gone(wanted)
+    learned = f", {len(gone):,} of them gone from the store and learned again from the log" if gone else ""
+    say(f"{index.answers:,} events were answered by {len(wanted):,} versions{learned}")
+    return lambda record: index.version(record.partition, record.offset)

@@ -1,0 +1,213 @@
+"""`millstream backfill`: predictions for a range of the past, or a model that has learned one."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated, Any
+
+import cyclopts
+from cyclopts import Parameter
+
+from millstream.cli.common import HERE, Json, StreamName, UsageError, Where, filling_in, print_fields, print_json
+from millstream.cli.progress import Bar
+from millstream.cli.spans import ALL, AT_ONCE, Manner, Range, announce, before, finish, left, say, topic_name
+
+if TYPE_CHECKING:
+    from millstream.backfill import Choose
+    from millstream.load import LoadedStream
+    from millstream.past_versions import PastVersions
+    from millstream.replay import Replay
+    from millstream.settings import Settings
+    from model_store import ModelStore, VersionId
+    from schemas.cluster import Cluster
+
+
+def register(parent: cyclopts.App) -> None:
+    """Add this command."""
+    parent.command(backfill)
+
+
+@Parameter(name="*", group="What answers")
+@dataclasses.dataclass(frozen=True)
+class Answering:
+    """Which version answers, and where to."""
+
+    into: str | None = None
+    """The full name of the topic for the answers; made, to be kept for ever, where it is not there."""
+
+    model: str | None = None
+    """The version that answers, EPOCH/EXAMPLES [default: what serves now]."""
+
+    as_of: Annotated[bool, Parameter(negative="")] = False
+    """Each event by the version that answered it then."""
+
+
+@Parameter(name="*", group="Learning instead")
+@dataclasses.dataclass(frozen=True)
+class LearnOptions:
+    """Whether the range is learned."""
+
+    learn: Annotated[bool, Parameter(negative="")] = False
+    """Have a new model learn that range of the examples log, and the learner go on from there."""
+
+    why: str = ""
+    """With --learn: the reason, for the record."""
+
+
+_SERVING, _NO_LEARNING = Answering(), LearnOptions()
+
+
+def backfill(
+    stream: StreamName,
+    /,
+    *,
+    answering: Answering = _SERVING,
+    learning: LearnOptions = _NO_LEARNING,
+    span: Range = ALL,
+    manner: Manner = AT_ONCE,
+    where: Where = HERE,
+    json: Json = False,
+) -> int:
+    """Predict a range of the features topic anew, into a topic of its own; those who serve are left alone.
+
+    The same command goes on where it was ended, however it was, without a repeat or a hole. With --learn, a new model
+    learns a range of the examples log, in an epoch of its own, and the learner goes on from it at its exact place.
+
+    Example: millstream backfill fraud --from 2026-05-01T00:00 --as-of --into fraud-may.predictions
+    """
+    if learning.learn:
+        if answering != _SERVING or manner != AT_ONCE:
+            raise UsageError(
+                "--learn writes no answers: leave out --into, --model and --as-of, and --speed, --rate and --again"
+            )
+        return _learn(stream, span, learning.why, where, json)
+    if answering.into is None:
+        raise UsageError("--into is missing: name the topic for the answers, or say --learn")
+    if learning.why:
+        raise UsageError("--why goes with --learn")
+    if answering.model is not None and answering.as_of:
+        raise UsageError("--model names one version, --as-of takes each event's own: give one of them")
+    wish = _Wish(stream, topic_name(answering.into), answering.model, answering.as_of)
+    return _predict(wish, span, manner, where, json)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Wish:
+    stream: str
+    into: str
+    model: str | None
+    as_of: bool
+
+    @property
+    def what(self) -> str:
+        """What tells this backfill from others of the same range."""
+        from millstream.backfill import AS_OF
+
+        return AS_OF if self.as_of else self.model or "serving"
+
+
+def _predict(wish: _Wish, span: Range, manner: Manner, where: Where, as_json: bool) -> int:
+    from millstream.backfill import Answers, Reader, insist_on_own
+    from millstream.cli.versions import parsed
+    from millstream.load import load_stream
+    from millstream.past_versions import PastVersions
+    from millstream.replay import Replay
+    from millstream.replay_plan import Target, plan
+    from model_store import open_store
+
+    pace, (begin, end) = manner.pace(), span.edges()
+    settings, loaded = where.settings(), load_stream(wish.stream)
+    names = settings.names(loaded.stream)
+    if wish.model is not None:
+        parsed(wish.model, names.stream)
+    insist_on_own(names, wish.into)
+    cluster, store = settings.cluster(), open_store(settings.models, settings.keys, sign=False)
+    there = cluster.topic_info(names.whole).get(names.whole)
+    target = Target(cluster, wish.into, None if there is None else there.partitions, wish.what)
+    with filling_in(wish.stream):
+        version = _version(wish, settings, loaded, store)
+        job = plan(cluster, names.topic("features"), begin, end, target)
+        with (
+            Replay(job, names, again=manner.again, role="backfill", note=version) as work,
+            PastVersions(loaded, cluster, names, store, say) as versions,
+        ):
+            announce(work, pace)
+            choose = _choose(wish, names, work, versions)
+            reader = Reader.of(loaded.stream, settings.schema_registry(say))
+            answers = Answers(reader, names, job, versions, choose)
+            with Bar("events") as bar:
+                done = work.run(
+                    pace, lambda at, total, secs: bar.show(at, total, left(secs)), work=answers, ordered=wish.as_of
+                )
+            told = {"topic": job.topic, "into": job.into, "version": wish.what if wish.as_of else work.note}
+    if answers.unanswered:
+        say(f"{answers.unanswered:,} events had no answer on {names.whole}: none is written for them")
+    if as_json:
+        print_json({**told, **dataclasses.asdict(done), "unanswered": answers.unanswered, "id": job.key})
+    else:
+        print(f"{done.written:,} answers written into {job.into} in {done.seconds:.1f} s" + before(done.before))
+    return finish(done)
+
+
+def _version(wish: _Wish, settings: Settings, loaded: LoadedStream, store: ModelStore) -> str:
+    """Return the version that answers, where it is one; what cannot answer is found out before anything is made."""
+    from millstream.backfill import CannotBackfill
+    from millstream.cli.models import now_served
+    from millstream.cli.versions import parsed
+    from millstream.versions import usable
+
+    names = settings.names(loaded.stream)
+    version = wish.model or now_served(settings, names)
+    if wish.as_of:
+        return version or ""
+    if version is None:
+        raise CannotBackfill(f"nothing serves {names.stream} yet: name a version with --model")
+    if wish.model is not None:
+        usable(store, parsed(version, names.stream))
+    return version
+
+
+def _choose(wish: _Wish, names: Any, work: Replay, versions: PastVersions) -> Choose:
+    from millstream.backfill import as_of, by_one
+    from millstream.cli.versions import parsed
+
+    version: VersionId | None = parsed(work.note, names.stream) if work.note else None
+    if not wish.as_of:
+        assert version is not None  # noqa: S101 - noted at the first run
+        say(f"version {version} answers")
+        versions.get(version)
+        return by_one(version)
+    with Bar("answers of then") as bar:
+        return as_of(names, work, version, versions, say, bar.show)
+
+
+def _learn(stream: str, span: Range, why: str, where: Where, as_json: bool) -> int:
+    from millstream.load import load_stream
+    from millstream.rebuild import Workshop, adopt
+    from model_store import open_store
+
+    begin, end = span.edges()
+    settings, loaded = where.settings(), load_stream(stream)
+    names = settings.names(loaded.stream)
+    cluster: Cluster = settings.cluster()
+    store = open_store(settings.models, settings.keys, sign=True)
+    with filling_in(stream), Workshop(loaded, cluster, names, store, say) as workshop:
+        with Bar("offsets") as bar:
+            made = workshop.learn(begin, end, bar.show)
+        version = made.made.version
+        workshop.insist_on_adoptable(version)
+        adopt(cluster, names, version, why)
+    told = {
+        "version": str(version),
+        "first": str(made.first.version),
+        "learned": made.learned,
+        "skipped": made.skipped,
+        "from": made.first.offset,
+        "offset": made.made.offset,
+    }
+    if as_json:
+        print_json(told)
+    else:
+        print_fields(told)
+        print(f"learning goes on from version {version}, at offset {made.made.offset} of {names.topic('examples')}")
+    return 0

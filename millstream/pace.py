@@ -1,0 +1,96 @@
+"""How fast records of the past are written again, so that those who live off the same cluster do not notice."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Final
+
+_SPEED: Final = re.compile(r"(\d+(?:\.\d+)?)x")
+_RATE: Final = re.compile(r"(\d+(?:\.\d+)?)(?:\s*([kM]?B))?")
+_BYTES: Final = {"B": 1, "kB": 1_000, "MB": 1_000_000}
+_PIECES: Final = 8  # a second: what goes out at once is what somebody else waits for
+
+
+class InvalidPace(ValueError):  # noqa: N818
+    """Neither a speed nor a rate; the message shows the forms."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How fast records go out.
+
+    Attributes
+    ----------
+    speed
+        Times as fast as their timestamps say they came; `None` is as fast as the rest lets.
+    rate, bytes_rate
+        Records and bytes a second, at most.
+    """
+
+    speed: float | None = None
+    rate: float | None = None
+    bytes_rate: float | None = None
+
+    def due(self, number: int, size: int, timestamp: int, first: int) -> float:
+        """Return how many seconds after the first one a record may go out.
+
+        Parameters
+        ----------
+        number, size
+            Records before it, and their bytes.
+        timestamp, first
+            Its time and that of the first, ms.
+
+        >>> pace = Pace(rate=2, bytes_rate=10)
+        >>> Pace(speed=10).due(3, 0, timestamp=25_000, first=5_000), pace.due(3, 5, 0, 0), pace.due(3, 50, 0, 0)
+        (2.0, 1.5, 5.0)
+        """
+        by_rate = number / self.rate if self.rate else 0.0
+        by_bytes = size / self.bytes_rate if self.bytes_rate else 0.0
+        by_time = max(0, timestamp - first) / 1000 / self.speed if self.speed else 0.0
+        return max(by_rate, by_bytes, by_time)
+
+    def piece(self, most: int) -> int:
+        """Return how many records go out at once.
+
+        >>> Pace(rate=400).piece(2000), Pace().piece(2000)
+        (50, 2000)
+        """
+        return most if not self.rate else max(1, min(most, int(self.rate / _PIECES)))
+
+    def seconds(self, records: int) -> float:
+        """Return how long so many records take at least, as far as the rate says; 0 where it does not.
+
+        >>> Pace(rate=400).seconds(1200)
+        3.0
+        """
+        return records / self.rate if self.rate else 0.0
+
+
+GENTLE: Final = Pace(rate=2_000, bytes_rate=4_000_000)
+"""What live consumers do not notice: `python -m benchmarks replay-live` measures it."""
+
+
+def parse(speed: str, rate: str | None) -> Pace:
+    """Return what somebody asks for. InvalidPace.
+
+    >>> parse("10x", None) == Pace(speed=10, rate=GENTLE.rate, bytes_rate=GENTLE.bytes_rate)
+    True
+    >>> parse("max", "500"), parse("max", "2MB").bytes_rate, parse("max", "unlimited") == Pace()
+    (Pace(speed=None, rate=500.0, bytes_rate=None), 2000000.0, True)
+    """
+    found = _SPEED.fullmatch(speed.strip())
+    if speed.strip() != "max" and (found is None or float(found[1]) <= 0):
+        raise InvalidPace(f"--speed {speed[:100]!r}: write 1x, 10x or max")
+    times = None if found is None else float(found[1])
+    if rate is None:
+        return replace(GENTLE, speed=times)
+    if rate.strip() == "unlimited":
+        return Pace(speed=times)
+    given = _RATE.fullmatch(rate.strip())
+    if given is None or float(given[1]) <= 0:
+        raise InvalidPace(f"--rate {rate[:100]!r}: write 500 (records a second), 2MB (bytes a second) or unlimited")
+    if given[2] is None:
+        return Pace(speed=times, rate=float(given[1]))
+    return Pace(speed=times, bytes_rate=float(given[1]) * _BYTES[given[2]])

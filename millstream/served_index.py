@@ -1,0 +1,166 @@
+"""Which version answered each event of a range, as the prediction log says.
+
+An answer names the place of its event and the version that gave it. What is kept of it is one number for each offset
+of the range: four bytes, ten million events in 40 MB.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from typing import Final
+
+from kafka import KafkaConsumer, TopicPartition
+
+from millstream import readers
+from model_store import VersionId
+from schemas.cluster import Cluster
+from schemas.codec import CodecError
+from schemas.events import Outcome, read_prediction
+
+_NONE: Final = -1
+_ERROR: Final = -2
+_CLOCKS_MS: Final = 60_000  # brokers' clocks may be apart by so much
+
+
+class ServedIndex:
+    """By partition and offset of an event: the version that answered it first.
+
+    An answer that is an error names no version: it counts as given by the version that answered before it.
+
+    Attributes
+    ----------
+    answers
+        How many answers were found.
+    """
+
+    def __init__(self, topic: str, begin: Mapping[int, int], end: Mapping[int, int]) -> None:
+        self._topic = topic
+        self._begin, self._end = dict(begin), dict(end)
+        self._slots = {each: array("i", [_NONE]) * (end[each] - begin[each]) for each in end}
+        self._numbers: dict[VersionId, int] = {}
+        self._versions: list[VersionId] = []
+        self.answers = 0
+
+    def take(self, outcome: Outcome) -> None:
+        """Take note of one answer; of several to one event the first counts."""
+        partition, offset = outcome.source_partition, outcome.source_offset
+        if outcome.source_topic != self._topic or partition not in self._slots:
+            return
+        at = offset - self._begin[partition]
+        slots = self._slots[partition]
+        if not 0 <= at < len(slots) or slots[at] != _NONE:
+            return
+        self.answers += 1
+        slots[at] = _ERROR if outcome.epoch < 0 else self._number(outcome)
+
+    def _number(self, outcome: Outcome) -> int:
+        version = VersionId(outcome.model, outcome.epoch, outcome.examples)
+        number = self._numbers.get(version)
+        if number is None:
+            number = self._numbers[version] = len(self._versions)
+            self._versions.append(version)
+        return number
+
+    def settle(self, otherwise: VersionId | None) -> None:
+        """Give errors the version before them; the first of a partition the one after, or else `otherwise`."""
+        for slots in self._slots.values():
+            known = next((each for each in slots if each >= 0), None)
+            if known is None and otherwise is not None and _ERROR in slots:
+                known = self._numbers.setdefault(otherwise, len(self._versions))
+                self._versions += [otherwise] if known == len(self._versions) else []
+            for at, each in enumerate(slots):
+                if each >= 0:
+                    known = each
+                elif each == _ERROR and known is not None:
+                    slots[at] = known
+
+    def version(self, partition: int, offset: int) -> VersionId | None:
+        """Return what answered an event; `None` where nothing did, as far as the log goes back."""
+        number = self._slots[partition][offset - self._begin[partition]]
+        return None if number < 0 else self._versions[number]
+
+    def versions(self) -> list[VersionId]:
+        """Return all that answered, in order."""
+        return sorted(self._versions)
+
+    @property
+    def partitions(self) -> tuple[int, ...]:
+        """Those of the source that have anything in the range."""
+        return tuple(each for each, slots in self._slots.items() if slots)
+
+    def passed(self, outcome: Outcome) -> int | None:
+        """Return the partition of the source that this answer shows to be past the range, if any."""
+        partition = outcome.source_partition
+        beyond = outcome.source_topic == self._topic and outcome.source_offset >= self._end.get(partition, 0)
+        return partition if beyond else None
+
+
+def read_index(
+    cluster: Cluster,
+    predictions: str,
+    index: ServedIndex,
+    since_ms: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Fill an index from the prediction log.
+
+    Parameters
+    ----------
+    since_ms
+        Answers of the range are not older, by the broker's time; 0 where that is not known.
+    progress
+        Told offsets done and their number.
+    """
+    with closing(cluster.consumer(max_partition_fetch_bytes=4 << 20, max_poll_records=2000)) as consumer:
+        found = cluster.topic_info(predictions).get(predictions)
+        if found is None:
+            raise readers.MissingTopic(
+                f"there is no topic {predictions}: create the stream's with `millstream topics create STREAM`"
+            )
+        places = [TopicPartition(predictions, number) for number in range(found.partitions)]
+        begins, ends = _begins(consumer, places, since_ms), consumer.end_offsets(places)
+        total, before = sum(ends[each] - begins[each] for each in places), 0
+        for place in places:
+            for count, (offset, outcome) in enumerate(_outcomes(consumer, place, begins[place], ends[place], index)):
+                index.take(outcome)
+                if count % 5000 == 0:
+                    progress(before + offset - begins[place], total)
+            before += ends[place] - begins[place]
+        progress(total, total)
+
+
+def _outcomes(
+    consumer: KafkaConsumer, place: TopicPartition, begin: int, end: int, index: ServedIndex
+) -> Iterator[tuple[int, Outcome]]:
+    """Yield answers until all partitions of the source are past the range: each partition's come in order."""
+    left = set(index.partitions)
+    for record in readers.between(consumer, place, begin, end):
+        try:
+            outcome = read_prediction(record.value or b"").outcome
+        except CodecError:
+            continue  # anyone may write there; what is none of ours answered nothing
+        left.discard(index.passed(outcome))
+        if not left:
+            return
+        yield record.offset, outcome
+
+
+def _begins(consumer: KafkaConsumer, places: list[TopicPartition], since_ms: int) -> dict[TopicPartition, int]:
+    begins = consumer.beginning_offsets(places)
+    if not since_ms:
+        return dict(begins)
+    found = consumer.offsets_for_times(dict.fromkeys(places, max(0, since_ms - _CLOCKS_MS)))
+    ends = consumer.end_offsets(places)
+    return {each: ends[each] if found.get(each) is None else int(found[each].offset) for each in places}
+
+
+def first_time(cluster: Cluster, topic: str, begin: Mapping[int, int], end: Mapping[int, int]) -> int:
+    """Return the time (ms) of the oldest record of a range, 0 where it has none."""
+    times: list[int] = []
+    with closing(cluster.consumer()) as consumer:
+        for number in end:
+            found = readers.between(consumer, TopicPartition(topic, number), begin[number], end[number])
+            times += [record.timestamp for record in [next(found, None)] if record is not None]
+    return min(times, default=0)

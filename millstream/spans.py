@@ -1,0 +1,79 @@
+"""Ranges of topics as people name them: by time, by offset, or by the offset of each partition."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from kafka import KafkaConsumer, TopicPartition
+
+Offsets: TypeAlias = dict[int, int]  # by partition
+
+
+class NoSpan(Exception):  # noqa: N818
+    """A range names what the topic has not."""
+
+
+@dataclass(frozen=True)
+class Edge:
+    """Where a range begins or ends: a time in ms, an offset of each partition, or of those that are named.
+
+    `text` is what was typed: the same command is the same range, whenever it is run.
+    """
+
+    text: str = ""
+    time_ms: int | None = None
+    offset: int | None = None
+    by_partition: Offsets | None = None
+
+
+@dataclass(frozen=True)
+class Span:
+    """A range of a topic as it is now.
+
+    Attributes
+    ----------
+    begin, end
+        Of each partition; the end is not in it.
+    ends
+        Of the topic.
+    """
+
+    begin: Offsets
+    end: Offsets
+    ends: Offsets
+
+    @property
+    def size(self) -> int:
+        """How many offsets are in it; markers of transactions are among them."""
+        return sum(self.end[each] - self.begin[each] for each in self.end)
+
+
+def span(consumer: KafkaConsumer, topic: str, partitions: int, begin: Edge, end: Edge) -> Span:
+    """Return what lies between two edges, as far as the topic has it. NoSpan where it has no such partition."""
+    places = [TopicPartition(topic, number) for number in range(partitions)]
+    lows, highs = _ints(consumer.beginning_offsets(places)), _ints(consumer.end_offsets(places))
+    firsts, lasts = _offsets(consumer, places, begin, lows, highs), _offsets(consumer, places, end, highs, highs)
+    firsts = {each: min(max(firsts[each], low), highs[each]) for each, low in lows.items()}
+    lasts = {each: max(min(lasts[each], high), firsts[each]) for each, high in highs.items()}
+    return Span(firsts, lasts, highs)
+
+
+def _ints(found: dict[TopicPartition, Any]) -> Offsets:
+    return {place.partition: int(offset) for place, offset in found.items()}
+
+
+def _offsets(
+    consumer: KafkaConsumer, places: Sequence[TopicPartition], edge: Edge, otherwise: Offsets, ends: Offsets
+) -> Offsets:
+    if edge.time_ms is not None:
+        found: dict[TopicPartition, Any] = consumer.offsets_for_times(dict.fromkeys(places, edge.time_ms))
+        later = {each.partition: found.get(each) for each in places}
+        return {number: ends[number] if at is None else int(at.offset) for number, at in later.items()}
+    if edge.by_partition is not None:
+        unknown = set(edge.by_partition) - set(otherwise)
+        if unknown:
+            raise NoSpan(f"{places[0].topic} has no partition {min(unknown)}: it has {len(places)}, from 0 on")
+        return {**otherwise, **edge.by_partition}
+    return otherwise if edge.offset is None else dict.fromkeys(otherwise, edge.offset)

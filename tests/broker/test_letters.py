@@ -1,0 +1,162 @@
+"""Dead letters go back to where they came from, once each, and only those that are meant."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from contextlib import closing
+from typing import Any
+
+import pytest
+from broker.commands import Run
+from kafka import TopicPartition
+
+from millstream import admin
+from schemas.cluster import Cluster
+from schemas.events import DeadLetter
+from schemas.topics import Names
+
+PARTITIONS = 2
+
+
+@pytest.fixture
+def cluster(bootstrap: str, names: Names) -> Cluster:
+    made = Cluster(bootstrap)
+    admin.create(made, names, partitions=PARTITIONS, label_wait_ms=0)
+    return made
+
+
+def letter(names: Names, number: int, topic: str = "features", **more: Any) -> DeadLetter:
+    given: dict[str, Any] = {"stage": "predictor", "code": "type", **more}
+    headers = [("trace", b"\x00\xff"), ("none", None)] if number % 2 else []
+    value = None if number in (3, 4) else f"v{number}".encode()
+    key = None if number % 3 == 0 else f"k{number}".encode()
+    full = names.topic(topic) if "." not in topic else topic
+    return DeadLetter(full, number % PARTITIONS, number, 1, key, value, headers, reason="no", at=2, **given)
+
+
+def put(cluster: Cluster, names: Names, *letters: DeadLetter) -> None:
+    with closing(cluster.producer()) as producer:
+        for each in letters:
+            producer.send(names.topic("dead-letters"), each.encode(), partition=0).get(10)
+
+
+def content(cluster: Cluster, topic: str) -> list[tuple[Any, ...]]:
+    """Return (partition, key, value, headers) of what is on a topic, in the order of keys and values."""
+    found: list[tuple[Any, ...]] = []
+    with closing(cluster.consumer()) as consumer:
+        partitions = [TopicPartition(topic, n) for n in range(cluster.topic_info(topic)[topic].partitions)]
+        consumer.assign(partitions)
+        consumer.seek_to_beginning(*partitions)
+        ends = consumer.end_offsets(partitions)
+        while any(consumer.position(each) < ends[each] for each in partitions):
+            for each, records in consumer.poll(timeout_ms=200).items():
+                found += [(each.partition, r.key, r.value, r.headers) for r in records]
+    return sorted(found, key=repr)
+
+
+def wanted(*letters: DeadLetter) -> list[tuple[Any, ...]]:
+    """Return what is to be there; the client writes no header without a value, so those have an empty one."""
+    return sorted(
+        (
+            (each.partition, each.key, each.value, [(name, value or b"") for name, value in each.headers])
+            for each in letters
+        ),
+        key=repr,
+    )
+
+
+def test_letters_go_back_as_they_were_and_a_second_time_only_if_that_is_said(
+    run: Run, cluster: Cluster, names: Names
+) -> None:
+    letters = [letter(names, number) for number in range(6)]
+    put(cluster, names, *letters)
+    code, told, errors = run("dead-letters", "phishing", "--replay", "--yes")
+    assert (code, told) == (0, {"sent": 6, "sent_before": 0, "kept": {}}), errors
+    assert content(cluster, names.topic("features")) == wanted(*letters)
+    code, told, errors = run("dead-letters", "phishing", "--replay", "--yes")
+    assert (code, told["sent"], told["sent_before"]) == (0, 0, 6), errors
+    more = letter(names, 7)
+    put(cluster, names, more)
+    assert run("dead-letters", "phishing", "--replay", "--yes")[1]["sent"] == 1
+    assert content(cluster, names.topic("features")) == wanted(*letters, more)
+    assert run("dead-letters", "phishing", "--replay", "--yes", "--again")[1]["sent"] == 7
+    assert content(cluster, names.topic("features")) == wanted(*letters, *letters, more, more)
+
+
+def test_only_those_that_are_meant_go_and_it_is_asked_first(run: Run, cluster: Cluster, names: Names) -> None:
+    mine, other = letter(names, 1), letter(names, 2, code="range")
+    label = letter(names, 5, "labels", stage="joiner", code="label")
+    put(cluster, names, mine, other, label)
+    code, _, errors = run("dead-letters", "phishing", "--replay", "--code", "range")
+    assert (code, "1 letters would be sent back; say --yes" in errors) == (2, True), errors
+    assert content(cluster, names.topic("features")) == []
+    for words, topic, there in (
+        (("--code", "range", "--code", "x"), "features", [other]),
+        (("--stage", "joiner"), "labels", [label]),
+        (("--key", "k1", "--offsets", "0-1"), "features", [mine, other]),
+        (("--key", "k1", "--offsets", "1"), "features", [mine, other]),
+    ):
+        code, _, errors = run("dead-letters", "phishing", "--replay", "--yes", *words)
+        assert code == 0, errors
+        assert content(cluster, names.topic(topic)) == wanted(*there)
+
+
+def test_what_must_not_or_cannot_go_back_stays_and_the_way_on_is_said(run: Run, cluster: Cluster, names: Names) -> None:
+    elsewhere = f"{names.prefix}some.body"
+    with cluster.admin() as client:
+        client.create_topics({elsewhere: {"num_partitions": 1}})
+    example, foreign = letter(names, 1, "examples", stage="learner"), letter(names, 5, elsewhere)
+    put(cluster, names, example, foreign, letter(names, 7, f"{names.prefix}gone.away"))
+    code, told, errors = run("dead-letters", "phishing", "--replay", "--yes")
+    assert (code, told["sent"], sum(told["kept"].values())) == (0, 0, 3)
+    assert "models rebuild" in errors
+    assert "somebody else's" in errors
+    code, told, errors = run("dead-letters", "phishing", "--replay", "--yes", "--elsewhere")
+    assert (code, told["sent"]) == (0, 1)
+    assert "there is no topic" in errors
+    assert [each[1:3] for each in content(cluster, elsewhere)] == [(foreign.key, foreign.value)]
+
+
+def test_notes_of_what_was_sent_are_shown_to_nobody(
+    run: Run, cluster: Cluster, names: Names, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from millstream import readers
+
+    put(cluster, names, letter(names, 1), letter(names, 2))
+    assert run("dead-letters", "phishing", "--replay", "--yes")[1]["sent"] == 2
+    assert [row["offset"] for row in readers.read(cluster, names, "dead-letters")] == [0, 1]
+    assert readers.count(cluster, names, "dead-letters") == (2, True)
+
+
+@pytest.mark.parametrize(("place", "arrived"), [("before", 0), ("after", 3)])
+def test_a_run_that_is_killed_is_gone_on_with_and_each_letter_is_sent_once(
+    run: Run, environment: dict[str, str], cluster: Cluster, names: Names, place: str, arrived: int
+) -> None:
+    letters = [letter(names, number) for number in range(3)]
+    put(cluster, names, *letters)
+    done = subprocess.run(
+        [sys.executable, "-m", "millstream", "dead-letters", "phishing", "--replay", "--yes"],
+        env={**environment, "MILLSTREAM_FAILPOINTS": f"transaction.commit.{place}=kill@1"},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    code, told, errors = run("dead-letters", "phishing", "--replay", "--yes")
+    assert (code, told["sent"], told["sent_before"]) == (0, 3 - arrived, arrived), errors
+    assert content(cluster, names.topic("features")) == wanted(*letters)
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("--replay", "--last", "3"), "leave out --follow"),
+        (("--code", "type"), "go with --replay"),
+        (("--replay", "--offsets", "9-5"), "write offsets and ranges of them"),
+    ],
+)
+def test_wrong_usage_is_named(run: Run, words: tuple[str, ...], error: str) -> None:
+    code, _, errors = run("dead-letters", "phishing", *words)
+    assert (code, error in errors) == (2, True), errors
