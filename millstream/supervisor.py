@@ -203,6 +203,8 @@ class Supervisor:
                 line = raw.decode(errors="replace").rstrip()
                 each.tail.append(line)
                 each.ready = each.ready or (line.startswith(_READY) and each.process is process)
+                if line.startswith(_READY):
+                    self._away()  # if it was, it is back, which is said first
                 if not (line.startswith((f"{each.child.role}: ", _FOLLOWING)) and self._away()):
                     self._say(f"{each.child.name:<{self._width}} | {line}")
 
