@@ -210,7 +210,10 @@ class Supervisor:
                 told = logs.read(line)
                 if told.event != "ended":
                     each.tail.append(told.message)  # why it ended is in the line before
-                each.ready = each.ready or (told.message.startswith(_READY) and each.process is process)
+                begins = told.message.startswith(_READY)
+                each.ready = each.ready or (begins and each.process is process)
+                if begins:
+                    self._away()  # if it was, it is back, which is said first
                 if not (told.message.startswith((f"{each.child.role}: ", _FOLLOWING)) and self._away()):
                     self._relay(each.child.name, line)
 

@@ -20,11 +20,11 @@ from model_store.errors import (
 from model_store.estimators import NoSkops, dumps_estimator, loads_estimator
 from model_store.libraries import libraries
 from model_store.log_copies import LogCopy
-from model_store.manifest import Draft, FileRef, Manifest
+from model_store.manifest import Draft, FileRef, Manifest, as_json
 from model_store.restricted import dump, dumps, globals_in, loads
-from model_store.retention import Retention
+from model_store.retention import Pruned, Retention
 from model_store.signing import KeyProblem, PublicKeys, Signer, Trust
-from model_store.store import ModelStore, Pruned, as_json, open_store
+from model_store.store import ModelStore, open_store
 from model_store.versions import InvalidVersion, VersionId
 
 __all__ = [

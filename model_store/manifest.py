@@ -148,3 +148,9 @@ def decode_manifest(data: bytes) -> Manifest:
     if encode_manifest(manifest) != data:
         raise Damaged("a manifest that is not in canonical form")
     return manifest
+
+
+def as_json(manifest: Manifest) -> dict[str, Any]:
+    """Return a manifest as plain values."""
+    plain: dict[str, Any] = msgspec.to_builtins(manifest)
+    return plain

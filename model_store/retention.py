@@ -36,6 +36,14 @@ class Retention:
             raise ValueError(f"{self}: last must be at least 1, hourly and daily at least 0")
 
 
+@dataclass(frozen=True)
+class Pruned:
+    """What a pruning removed."""
+
+    versions: tuple[VersionId, ...]
+    objects: int
+
+
 def to_delete(
     versions: Sequence[tuple[VersionId, int]], retention: Retention, keep: Collection[VersionId]
 ) -> list[VersionId]:

@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-
-import msgspec
 
 from model_store.address import open_backend
 from model_store.backends import Backend
@@ -35,8 +31,9 @@ from model_store.manifest import (
     signed_bytes,
     unseal,
 )
+from model_store.places import object_place, pin_place, pinned_at, version_at, version_place
 from model_store.restricted import Global, loads
-from model_store.retention import Retention, to_delete
+from model_store.retention import Pruned, Retention, to_delete
 from model_store.signing import Signer, Trust, open_signer, open_trust
 from model_store.versions import VersionId, check_model
 from schemas.failpoints import failpoint
@@ -45,16 +42,6 @@ _MOST_MANIFEST_BYTES: Final = 16 << 20
 _MOST_MODEL_BYTES: Final = 1 << 30
 _BEFORE_MANIFEST: Final = failpoint("store.manifest.before")
 _AFTER_MANIFEST: Final = failpoint("store.manifest.after")
-_VERSION_PLACE: Final = re.compile(r"([a-z0-9-]+)/versions/([0-9]{6})/([0-9]{15})\.json")
-_PIN_PLACE: Final = re.compile(r"[a-z0-9-]+/pins/([0-9]{6})-([0-9]{15})")
-
-
-@dataclass(frozen=True)
-class Pruned:
-    """What a pruning removed."""
-
-    versions: tuple[VersionId, ...]
-    objects: int
 
 
 class ModelStore:
@@ -121,7 +108,7 @@ class ModelStore:
         return manifest
 
     def _put_sealed(self, version: VersionId, sealed: bytes) -> None:
-        name = _place(version)
+        name = version_place(version)
         try:
             self._backend.put_new(name, sealed)
         except AlreadyExists as error:
@@ -135,7 +122,7 @@ class ModelStore:
             raise AlreadyExists(str(error), there) from error
 
     def _put_object(self, model: str, sha256: str, data: bytes | Blob) -> None:
-        name = _object(model, sha256)
+        name = object_place(model, sha256)
         try:
             self._put(name, data)
         except AlreadyExists:
@@ -171,7 +158,7 @@ class ModelStore:
             Where another version has this name; nothing was changed.
         """
         manifest = self.opened(sealed)
-        place = _place(manifest.version)
+        place = version_place(manifest.version)
         if self._has(place, sealed):
             return False
         found = {name: blobs(ref) for name, ref in manifest.files.items()}
@@ -203,12 +190,7 @@ class ModelStore:
         """Return the versions of a model, oldest first; only those that are completely there."""
         check_model(model)
         prefix = f"{model}/versions" if epoch is None else f"{model}/versions/{epoch:06d}"
-        found = []
-        for name in self._backend.names(prefix):
-            match = _VERSION_PLACE.fullmatch(name)
-            if match:
-                found.append(VersionId(match[1], int(match[2]), int(match[3])))
-        return found
+        return [each for name in self._backend.names(prefix) if (each := version_at(name))]
 
     def manifest(self, version: VersionId, sha256: str | None = None) -> Manifest:
         """Return what a version says of itself, its signature checked.
@@ -232,7 +214,7 @@ class ModelStore:
     def sealed(self, version: VersionId) -> bytes:
         """Return the file of a version as it is, nothing of it checked. NotFound."""
         try:
-            return self._backend.get(_place(version), _MOST_MANIFEST_BYTES)
+            return self._backend.get(version_place(version), _MOST_MANIFEST_BYTES)
         except NotFound:
             raise NotFound(f"model {version.model} has no version {version}") from None
 
@@ -294,7 +276,7 @@ class ModelStore:
             size += len(piece)
             into(piece)
 
-        self._backend.fetch(_object(manifest.version.model, ref.sha256), self._cap, take)
+        self._backend.fetch(object_place(manifest.version.model, ref.sha256), self._cap, take)
         if size != ref.size or found.hexdigest() != ref.sha256:
             raise Damaged(f"file {file!r} of version {manifest.version} is not what its manifest says")
 
@@ -366,20 +348,17 @@ class ModelStore:
     def pin(self, version: VersionId) -> None:
         """Keep a version whatever the retention says. NotFound where there is none."""
         self.manifest(version)
-        try:
-            self._backend.put_new(_pin(version), b"")
-        except AlreadyExists:
-            return
+        with contextlib.suppress(AlreadyExists):
+            self._backend.put_new(pin_place(version), b"")
 
     def unpin(self, version: VersionId) -> None:
         """Leave a version to the retention again."""
-        self._backend.delete(_pin(version))
+        self._backend.delete(pin_place(version))
 
     def pinned(self, model: str) -> set[VersionId]:
         """Return the pinned versions."""
         check_model(model)
-        matches = map(_PIN_PLACE.fullmatch, self._backend.names(f"{model}/pins"))
-        return {VersionId(model, int(match[1]), int(match[2])) for match in matches if match}
+        return {each for name in self._backend.names(f"{model}/pins") if (each := pinned_at(name))}
 
     def prune(self, model: str, retention: Retention, keep: Collection[VersionId]) -> Pruned:
         """Delete what the retention lets go of: versions first, then objects that no version has.
@@ -398,13 +377,13 @@ class ModelStore:
         used = objects_of(content for version, content in contents.items() if version not in gone)
         orphans = set(objects_of(contents[version] for version in going) - used)
         for version in going:
-            self._backend.delete(_place(version))
+            self._backend.delete(version_place(version))
             self._known.pop(version, None)
         if self._leftovers.due(model):
             there = [name.rpartition("/")[2] for name in self._backend.names(f"{model}/objects")]
             orphans |= self._leftovers.look(model, there, used | orphans)
         for sha256 in orphans:
-            self._backend.delete(_object(model, sha256))
+            self._backend.delete(object_place(model, sha256))
         return Pruned(tuple(going), len(orphans))
 
     def _contents(self, model: str) -> dict[VersionId, Content]:
@@ -425,18 +404,6 @@ class ModelStore:
             return Content.refused(data)
 
 
-def _place(version: VersionId) -> str:
-    return f"{version.model}/versions/{version.epoch:06d}/{version.examples:015d}.json"
-
-
-def _pin(version: VersionId) -> str:
-    return f"{version.model}/pins/{version.epoch:06d}-{version.examples:015d}"
-
-
-def _object(model: str, sha256: str) -> str:
-    return f"{model}/objects/{sha256}"
-
-
 def _ref(data: bytes | Blob) -> FileRef:
     if isinstance(data, Blob):
         return FileRef(data.sha256, data.size)
@@ -448,9 +415,3 @@ def open_store(address: str | Path, keys: Path, *, sign: bool) -> ModelStore:
     backend = open_backend(address)
     signer = open_signer(keys) if sign else None
     return ModelStore(backend, open_trust(keys), signer)
-
-
-def as_json(manifest: Manifest) -> dict[str, Any]:
-    """Return a manifest as plain values."""
-    plain: dict[str, Any] = msgspec.to_builtins(manifest)
-    return plain

@@ -95,12 +95,14 @@ def test_the_whole_loop_works_with_each_roles_own_rights(
     publisher = environment(kafka, "publisher", tmp_path / "home")
     millstream(publisher, "publish", "phishing", "river:Phishing", "--limit", str(EVENTS))
     operator = environment(kafka, "operator", tmp_path / "home", kafka.by_certificate("operator"))
-    deadline = time.monotonic() + _SECONDS
-    while (status := json.loads(millstream(operator, "status", "phishing", "--json")))["stages"]["learner"][
-        "done"
-    ] < EVENTS:
-        assert time.monotonic() < deadline, status
-        assert {role: process.poll() for role, process in roles.items()} == dict.fromkeys(roles)
+    with Observer(Cluster(kafka.plain), NAMES) as observer:
+        deadline = time.monotonic() + _SECONDS
+        while [note.get("learned") for note in observer.look().notes("learner")] != [EVENTS]:
+            assert time.monotonic() < deadline
+            assert {role: process.poll() for role, process in roles.items()} == dict.fromkeys(roles)
+            time.sleep(0.1)
+    status = json.loads(millstream(operator, "status", "phishing", "--json"))
+    assert status["stages"]["learner"]["done"] == EVENTS
     assert status["stages"]["predictor"]["done"] >= EVENTS
     millstream(operator, "models", "pin", "phishing", "1/0", "--why", "may an operator?")
     assert {role: process.poll() for role, process in roles.items()} == dict.fromkeys(roles)

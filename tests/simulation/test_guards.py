@@ -14,13 +14,14 @@ from simulation.world import PARTITIONS, Clock, WatchedBackend, World
 
 from consumers import joiner_takeover as takeover_module
 from consumers import learner as learner_module
-from consumers.checkpoints import Checkpoints, Log
+from consumers.checkpoints import Log
 from consumers.join import PartitionJoin
 from consumers.joiner import Joiner
 from consumers.joiner_takeover import JoinerTakeover
 from consumers.lanes import Lanes
 from consumers.learner import Learner
 from consumers.processor import Batch, Output, Place, Positions
+from consumers.resumption import Resumption
 from model_store import AlreadyExists, Manifest, MemoryBackend
 from schemas.events import Lane
 
@@ -47,12 +48,12 @@ def _topic_id_of_inputs(patch: Patch) -> None:
 
 
 def _topic_id_of_the_log(patch: Patch) -> None:
-    changes = Checkpoints._changes
+    changes = Resumption._changes
 
-    def of_any_topic(self: Checkpoints, newest: Manifest, log: Log) -> list[str]:
+    def of_any_topic(self: Resumption, newest: Manifest, log: Log) -> list[str]:
         return changes(self, newest, replace(log, topic_id=newest.topic_id))
 
-    patch.setattr(Checkpoints, "_changes", of_any_topic)
+    patch.setattr(Resumption, "_changes", of_any_topic)
 
 
 def _local_store_after_the_commit(patch: Patch) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import msgspec
 from simulation.test_rebuild import EXAMPLES, Shop, example
 
+from consumers.checkpoints import Checkpoints, Definition
 from consumers.edits import digest
 from millstream.learned import History
+from model_store import Retention
 from schemas.events import Example
 
 REFUSED, POISON, FORGOTTEN, PLAIN = 12, 20, 31, 40
@@ -62,7 +63,7 @@ def test_what_a_version_was_made_anew_without_is_told_for_its_epoch() -> None:
 
 def test_an_epoch_that_began_behind_it_with_nothing_learned_says_nothing_of_it() -> None:
     shop = learned()
-    shop.checkpoints._definition = replace(shop.checkpoints._definition, hash="another")
+    shop.checkpoints = Checkpoints(shop.store, Definition("sim", "another", "c"), shop.rules, Retention(last=50))
     shop.learn(new_epoch="fresh")
     shop.write(*(example(n, n) for n in range(60, 70)))
     shop.learn()

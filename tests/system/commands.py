@@ -11,6 +11,11 @@ from typing import Any
 
 from system.oracle import Stream
 
+from millstream.observe import Observer
+from millstream.status import served
+from model_store import StoreError, open_store
+from schemas.cluster import Cluster
+
 _SECONDS = 120
 
 
@@ -38,10 +43,12 @@ def lines(stream: Stream, *words: str) -> list[Any]:
 
 
 def until_served(stream: Stream, version: str) -> None:
-    """Wait until the predictors have a version."""
+    """Wait until the predictors have a version; asked in this process, for a command's start computes for a second."""
     deadline = time.monotonic() + _SECONDS
-    while (served := told(stream, "status", "phishing")["model"]["served"]) != version:
-        assert time.monotonic() < deadline, f"{version} is to serve, not {served}"
+    with Observer(Cluster(stream.bootstrap), stream.names) as observer:
+        while (found := served(observer.look()).served) != version:
+            assert time.monotonic() < deadline, f"{version} is to serve, not {found}"
+            time.sleep(0.1)
 
 
 class running:  # noqa: N801 - read as a verb
@@ -73,5 +80,14 @@ class running:  # noqa: N801 - read as a verb
 def until_learned(stream: Stream, count: int) -> None:
     """Wait until the newest version has learned so many."""
     deadline = time.monotonic() + _SECONDS
-    while told(stream, "models", "list", "phishing")[-1]["examples"] < count:
+    while _learned(stream) < count:
         assert time.monotonic() < deadline, f"{count} examples are not learned"
+        time.sleep(0.1)
+
+
+def _learned(stream: Stream) -> int:
+    try:
+        versions = open_store(stream.models, stream.home / "keys", sign=False).versions(stream.names.stream)
+    except StoreError:  # there are no keys before there is a learner
+        return -1
+    return versions[-1].examples if versions else -1

@@ -1,0 +1,89 @@
+"""What a version is made from and where it stands, and what its files are called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from consumers.learning import Learning
+from model_store import Manifest, VersionId
+
+NewEpoch = Literal["fresh", "replay", "keep"]
+MODEL_FILE: Final = "model"
+STATE_FILE: Final = "state"
+EDITS_FILE: Final = "edits"
+REBUILD: Final = "rebuild"  # the reason of a version made anew
+REBUILD_START: Final = "rebuild-start"  # of the first one of its epoch
+PROBE: Final = "probe"
+LANES: Final = "lanes"
+MODEL_BYTES: Final = "model_bytes"
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What a version must have been made from, for a learner to go on with it.
+
+    Attributes
+    ----------
+    model
+        The model id; the stream's name.
+    hash
+        Of the model's definition; `contract`, of the contract and target.
+    allowed
+        What a pickle may name beside River: the user's own classes.
+    """
+
+    model: str
+    hash: str
+    contract: str
+    allowed: frozenset[tuple[str, str]] = frozenset()
+
+
+@dataclass(frozen=True)
+class Log:
+    """The examples log as it is now."""
+
+    topic_id: str
+    beginning: int
+    end: int
+    topic: str = "examples"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a version stands: its epoch and what that goes on from, the log, and the next offset to read."""
+
+    epoch: int
+    offset: int
+    log: Log
+    parent: VersionId | None = None
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """Where a learner goes on.
+
+    Attributes
+    ----------
+    offset
+        The next one to read.
+    manifest
+        Of the version it is, `None` where there is none yet.
+    parent
+        Of a new epoch.
+    note
+        A line for people, or empty.
+    overtakes
+        From this offset on its versions are newer than the one the epoch goes on from; before, that one serves.
+    cut
+        The log is another, or ends before where it was read: places in it are taken anew.
+    """
+
+    learning: Learning
+    epoch: int
+    offset: int
+    manifest: Manifest | None
+    parent: VersionId | None
+    note: str = ""
+    overtakes: int = 0
+    cut: bool = False
