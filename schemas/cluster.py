@@ -16,6 +16,7 @@ from uuid import UUID
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError, TopicAuthorizationFailedError
+from kafka.net.compat import KafkaNetClient
 
 from schemas.handshake import explain
 from schemas.token_provider import TokenError, TokenProvider
@@ -161,7 +162,13 @@ class Cluster:
         self._require_token()
         # An option is for those clients that know it: compression is the producer's, security is everybody's.
         given = {name: value for name, value in self.options.items() if name in kind.DEFAULT_CONFIG}
-        settings = {**settings, **given, "bootstrap_servers": self.bootstrap.split(",")}
+        made: list[Any] = []
+
+        def connections(**config: Any) -> Any:
+            made.append(KafkaNetClient(**config))
+            return made[-1]
+
+        settings = {**settings, **given, "bootstrap_servers": self.bootstrap.split(","), "kafka_client": connections}
         try:
             client = kind(**settings)
             # The option allow_auto_create_topics never gets as far as the questions that create topics.
@@ -171,6 +178,9 @@ class Cluster:
                 client._metadata.config["allow_auto_create_topics"] = False
             return client
         except KafkaError as error:
+            for each in made:
+                # Who constructs a client that finds no broker gets nothing to close: its files would stay open.
+                each.close()
             why = explain(self.bootstrap, self.options) if isinstance(error, KafkaTimeoutError) else None
             said = why or f"{type(error).__name__}: {error}"
             raise NoBroker(f"no Kafka client for {self.bootstrap}: {said}") from error
