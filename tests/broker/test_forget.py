@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -34,8 +35,9 @@ def _fill(settings: Settings, names: Names) -> None:
     )
     with closing(consumer):
         consumer.subscribe([names.topic("features")])
+        deadline = time.monotonic() + 30
         while not consumer.poll(timeout_ms=200):
-            pass
+            assert time.monotonic() < deadline, "the record is not read"
         consumer.commit()
     for folder in (settings.state(names) / "joiner-0", Path(settings.models) / names.stream / "versions"):
         folder.mkdir(parents=True)
