@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kafka.admin import KafkaAdminClient
+from kafka.errors import GroupAuthorizationFailedError
 
 from millstream.observe import patiently
 from schemas.cluster import Cluster
@@ -38,8 +39,11 @@ def recalled(cluster: Cluster, names: Names) -> Names:
 
 
 def _committed(admin: KafkaAdminClient, group: str) -> Mapping[tuple[str, int], str]:
-    """Return what a group wrote beside its places, by topic and partition."""
-    found = patiently(lambda: admin.list_group_offsets(group))[group]
+    """Return what a group wrote beside its places, by topic and partition; nothing where one may not see the group."""
+    try:
+        found = patiently(lambda: admin.list_group_offsets(group))[group]
+    except GroupAuthorizationFailedError:
+        return {}
     return {(place.topic, place.partition): data.metadata or "" for place, data in found.items() if data.offset >= 0}
 
 

@@ -102,7 +102,8 @@ def test_a_predictor_that_may_not_write_ends_with_a_line_that_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for name, value in (("HOME", str(tmp_path / "home")), ("BOOTSTRAP", bootstrap), ("PREFIX", prefix)):
+    settings = {"HOME": str(tmp_path / "home"), "BOOTSTRAP": bootstrap, "PREFIX": prefix, "LOG_FORMAT": "text"}
+    for name, value in settings.items():
         monkeypatch.setenv(f"MILLSTREAM_{name}", value)
     file = tmp_path / "framed_answers.py"
     file.write_text(_FRAMED)
