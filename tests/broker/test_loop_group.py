@@ -197,6 +197,7 @@ def test_k4_a_process_that_slept_past_its_session_moves_no_place_back(
 
 
 @REFUSES
+@pytest.mark.full
 def test_a_broker_killed_under_load_loses_nothing(tmp_path: Path, prefix: str) -> None:
     # A Kafka that aborts a timed-out transaction while it starts, before its partitions have leaders again,
     # writes no markers: the dead records are then committed by the next transaction. So it looks later.

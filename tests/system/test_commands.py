@@ -84,6 +84,7 @@ def written(path: Path, first: int, last: int, *, labelled: bool) -> Path:
     return path
 
 
+@pytest.mark.full
 def test_history_events_a_label_by_hand_and_a_pause_until_idle(stream: Stream, tmp_path: Path) -> None:
     history = written(tmp_path / "history.csv", 0, 200, labelled=True)
     new = written(tmp_path / "new.csv", 200, 300, labelled=False)

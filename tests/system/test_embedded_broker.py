@@ -51,6 +51,7 @@ def read(bootstrap: str, topic: str, count: int) -> list[bytes]:
         consumer.close()
 
 
+@pytest.mark.full
 def test_data_survive_a_stop_and_a_kill_and_nothing_survives_a_reset(home: Path) -> None:
     broker = EmbeddedBroker(home, port=0)
     said: list[str] = []

@@ -44,6 +44,7 @@ def accuracy(stream: Stream, version: str) -> float:
     return sum(bool(model.predict_one(dict(x))) == y for x, y in HELD_OUT) / len(HELD_OUT)
 
 
+@pytest.mark.full
 def test_labels_that_were_wrong_are_taken_out_and_nothing_worse_is_served_meanwhile(
     stream: Stream, tmp_path: Path
 ) -> None:
