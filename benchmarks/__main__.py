@@ -72,7 +72,7 @@ def main(given: Sequence[str]) -> int:
     made = circumstances(" ".join(["python -m benchmarks", *given]))
     table = markdown(figures, made)
     print(json.dumps(as_json(figures, made), indent=2) if arguments.json else table)
-    if not arguments.quick and set(names) == set(BENCHMARKS):
+    if not arguments.quick:
         put(_PAGE, table)
         print(f"the table is in {_PAGE.name}", file=sys.stderr)
     return 0 if all(figure.met for figure in figures) else 1

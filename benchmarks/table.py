@@ -15,6 +15,10 @@ from benchmarks.figures import Figure, Spread
 
 BEGIN: Final = "<!-- begin table: made by `make bench`, not by hand -->"
 END: Final = "<!-- end table -->"
+_HEAD: Final = (
+    "| what | required | measured | met | the figures behind it | on |",
+    "| --- | --- | --- | --- | --- | --- |",
+)
 _LIBRARIES: Final = ("kafka-python", "river", "fastavro", "msgspec", "lmdb")
 
 
@@ -41,13 +45,13 @@ def circumstances(command: str) -> Circumstances:
 
 def markdown(figures: Sequence[Figure], made: Circumstances) -> str:
     """Return the table and what it was made with."""
-    lines = ["| what | required | measured | met | the figures behind it |", "| --- | --- | --- | --- | --- |"]
+    lines = [*_HEAD]
     for each in figures:
         behind = "; ".join(f"{name}: {_spoken(spread)}" for name, spread in each.absolute.items())
         note = f". **{each.note}**" if each.note else ""
         bound = f"{each.sense} {_number(each.bound)} {each.unit}".strip()
         measured = f"{_spoken(each.measured)} {each.unit}".strip()
-        lines.append(f"| {each.what} | {bound} | {measured} | {'yes' if each.met else '**no**'} | {behind}{note} |")
+        lines.append(f"| {each.what} | {bound} | {measured} | {'yes' if each.met else '**no**'} | {behind}{note} | {made.date} |")
     libraries = ", ".join(f"{name} {number}" for name, number in made.libraries.items())
     lines += ["", f"`{made.command}` on {made.date}, {made.cpus} CPUs ({made.machine}); {libraries}.", ""]
     return "\n".join(lines)
@@ -79,13 +83,23 @@ def as_json(figures: Sequence[Figure], made: Circumstances) -> dict[str, Any]:
 
 
 def put(page: Path, text: str) -> None:
-    """Put `text` between the page's markers. ValueError where it has none."""
+    """Put a table between the page's markers; rows of what it does not measure stay. ValueError without markers."""
     whole = page.read_text(encoding="utf-8")
     before, begin, rest = whole.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    old, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"{page} lacks the markers {BEGIN} and {END}")
-    page.write_text(f"{before}{BEGIN}\n{text}{END}{after}", encoding="utf-8")
+    new = _rows(text)
+    kept = [new.pop(what, row) for what, row in _rows(old).items()]
+    *_, made = text.strip().splitlines()
+    table = "\n".join([*_HEAD, *kept, *new.values(), "", f"The newest by {made}" if kept else made, ""])
+    page.write_text(f"{before}{BEGIN}\n{table}{END}{after}", encoding="utf-8")
+
+
+def _rows(table: str) -> dict[str, str]:
+    """Return a table's rows by what they measure."""
+    rows = [line for line in table.splitlines() if line.startswith("| ") and line not in _HEAD]
+    return {row.split("|")[1]: row for row in rows}
 
 
 def _spoken(spread: Spread) -> str:

@@ -89,12 +89,20 @@ def test_json_has_every_round_unrounded() -> None:
     assert figure["met"] is False
 
 
-def test_a_new_table_replaces_the_old_one_and_nothing_else(tmp_path: Path) -> None:
+def test_a_new_figure_replaces_the_old_one_and_nothing_else(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    put(page, "new\n")
-    put(page, "newer\n")
-    assert page.read_text() == f"before\n{BEGIN}\nnewer\n{END}\nafter\n"
+    page.write_text(f"before\n{BEGIN}\n{END}\nafter\n")
+    other, later = replace(SLOW, what="joiner: examples/s"), replace(MADE, date="2026-02-01")
+    put(page, markdown([SLOW, other], MADE))
+    put(page, markdown([replace(SLOW, bound=0.5)], later))
+    lines = page.read_text().splitlines()
+    row, kept, _, made = lines[4:8]
+    assert row.startswith("| predictor: events/s | at least 0.5 |")
+    assert row.endswith("| 2026-02-01 |")
+    assert kept.startswith("| joiner: examples/s | at least 0.6 |")
+    assert kept.endswith("| 2026-01-31 |")
+    assert made.startswith("The newest by `make bench` on 2026-02-01")
+    assert (lines[:2], lines[8:]) == (["before", BEGIN], [END, "after"])
 
 
 def test_a_page_without_markers_is_refused_and_left_alone(tmp_path: Path) -> None:
