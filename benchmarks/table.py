@@ -45,13 +45,15 @@ def circumstances(command: str) -> Circumstances:
 
 def markdown(figures: Sequence[Figure], made: Circumstances) -> str:
     """Return the table and what it was made with."""
-    lines = [*_HEAD]
+    lines = list(_HEAD)
     for each in figures:
         behind = "; ".join(f"{name}: {_spoken(spread)}" for name, spread in each.absolute.items())
         note = f". **{each.note}**" if each.note else ""
         bound = f"{each.sense} {_number(each.bound)} {each.unit}".strip()
         measured = f"{_spoken(each.measured)} {each.unit}".strip()
-        lines.append(f"| {each.what} | {bound} | {measured} | {'yes' if each.met else '**no**'} | {behind}{note} | {made.date} |")
+        lines.append(
+            f"| {each.what} | {bound} | {measured} | {'yes' if each.met else '**no**'} | {behind}{note} | {made.date} |"
+        )
     libraries = ", ".join(f"{name} {number}" for name, number in made.libraries.items())
     lines += ["", f"`{made.command}` on {made.date}, {made.cpus} CPUs ({made.machine}); {libraries}.", ""]
     return "\n".join(lines)
