@@ -56,7 +56,7 @@ def read(
         partitions = _partitions(consumer, topic)
         ends = consumer.end_offsets(partitions)
         if last is not None:
-            yield from map(rows, filterfalse(is_note, _newest(consumer, ends, last)))
+            yield from map(rows, _newest(consumer, ends, last))
             return
         for count, record in enumerate(filterfalse(is_note, _all(consumer, ends))):
             if limit is not None and count >= limit:
@@ -71,7 +71,7 @@ def follow(cluster: Cluster, names: Names, kind: str, *, last: int = 0, limit: i
     with closing(cluster.consumer()) as consumer:
         partitions = _partitions(consumer, topic)
         ends = consumer.end_offsets(partitions)
-        for record in filterfalse(is_note, _newest(consumer, ends, last)):
+        for record in _newest(consumer, ends, last):
             yield rows(record)
             count += 1
             if count == limit:
@@ -218,7 +218,7 @@ def between(consumer: KafkaConsumer, partition: TopicPartition, begin: int, end:
 
 
 def _newest(consumer: KafkaConsumer, ends: dict[TopicPartition, int], count: int) -> list[ConsumerRecord]:
-    """Return the newest `count` committed records over all partitions, oldest first."""
+    """Return the newest `count` committed records over all partitions, oldest first; notes are none."""
     if count <= 0:
         return []
     begins = consumer.beginning_offsets(list(ends))
@@ -227,7 +227,7 @@ def _newest(consumer: KafkaConsumer, ends: dict[TopicPartition, int], count: int
         back = _BACK * count
         while True:
             start = max(begins[partition], end - back)
-            tail = deque(between(consumer, partition, start, end), maxlen=count)
+            tail = deque(filterfalse(is_note, between(consumer, partition, start, end)), maxlen=count)
             if len(tail) == count or start == begins[partition]:
                 break
             back *= 4

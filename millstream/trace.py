@@ -95,8 +95,8 @@ def trace(
         since = 0
         for record, prediction in search.find("predictions", read_prediction, lambda each: each.event.event_id):
             found.predictions.append({**_place(record), **_outcome(prediction.outcome)})
-            if first is None:
-                first, since = prediction, record.timestamp
+            if first is None or (first.outcome.error is not None and prediction.outcome.error is None):
+                first, since = prediction, since or record.timestamp  # an error may have been mended since
         for record, label in search.find("labels", lambda data: read_label(data, default_time=0), lambda e: e.event_id):
             found.labels.append({**_place(record), "value": label.value, "kind": label.kind, "source": label.source})
         records: list[ConsumerRecord] = []
@@ -115,7 +115,7 @@ def trace(
             f"{names.topic('examples')}: `millstream predictions` shows the ids, and what retention took is gone"
         )
     if first is not None:
-        found.again = _again(loaded, store, first)
+        found.again = computed_again(loaded, store, first)
     return found
 
 
@@ -224,11 +224,12 @@ def _tell_fates(found: Trace, search: _Search, history: History, records: list[C
         )
 
 
-def _again(loaded: LoadedStream, store: ModelStore, said: Prediction) -> Row:
+def computed_again(loaded: LoadedStream, store: ModelStore, said: Prediction) -> Row:
+    """Return whether the version that answered answers the same from the features as used, or why that is not known."""
     outcome = said.outcome
-    version = VersionId(outcome.model, outcome.epoch, outcome.examples)
     if outcome.epoch < 0 or outcome.error is not None:
         return {"equal": None, "why": "it was answered with an error"}
+    version = VersionId(outcome.model, outcome.epoch, outcome.examples)
     try:
         manifest = store.manifest(version)
         model = store.load(manifest, MODEL_FILE, extra_allowed=definition_of(loaded).allowed)

@@ -73,7 +73,7 @@ def backfill(
     The same command goes on where it was ended, however it was, without a repeat or a hole. With --learn, a new model
     learns a range of the examples log, in an epoch of its own, and the learner goes on from it at its exact place.
 
-    Example: millstream backfill fraud --from 2026-05-01T00:00 --as-of --into fraud-may.predictions
+    Example: millstream backfill fraud.py --from 2026-05-01T00:00 --as-of --into fraud-may.predictions
     """
     if learning.learn:
         if answering != _SERVING or manner != AT_ONCE:

@@ -98,7 +98,7 @@ def rebuild(
     The log stays as it is; the learner goes on undisturbed; nothing serves the new version before it is adopted
     or pinned. The times of labels are those at which the broker took them.
 
-    Example: millstream models rebuild fraud --labels-from 6h --source system --adopt --why "inverted labels"
+    Example: millstream models rebuild fraud.py --labels-from 6h --source system --adopt --why "inverted labels"
     """
     from millstream.load import load_stream
     from millstream.rebuild import Wish, Workshop
@@ -135,7 +135,7 @@ def adopt_(
 ) -> None:
     """Have the learner go on from a version made anew, at its place in the log; predictors follow it.
 
-    Example: millstream models adopt fraud 2/81200 --why "without the inverted labels"
+    Example: millstream models adopt fraud.py 2/81200 --why "without the inverted labels"
     """
     import msgspec
 

@@ -127,6 +127,7 @@ def test_notes_of_what_was_sent_are_shown_to_nobody(
     put(cluster, names, letter(names, 1), letter(names, 2))
     assert run("dead-letters", "phishing", "--replay", "--yes")[1]["sent"] == 2
     assert [row["offset"] for row in readers.read(cluster, names, "dead-letters")] == [0, 1]
+    assert [row["offset"] for row in readers.read(cluster, names, "dead-letters", last=1)] == [1]
     assert readers.count(cluster, names, "dead-letters") == (2, True)
 
 

@@ -1,0 +1,17 @@
+"""What `trace` says of an answer that no version gave."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from millstream.load import load_stream
+from millstream.trace import computed_again
+from model_store import open_store
+from schemas.events import Event, Failure, Outcome, Prediction
+
+
+def test_an_error_for_an_answer_has_no_version_to_be_computed_by(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "models"), tmp_path / "keys", sign=False)
+    outcome = Outcome(None, None, "phishing", -1, -1, 0, "phishing.features", 0, 0, Failure("type", "no number"))
+    again = computed_again(load_stream("phishing"), store, Prediction(Event("a", 0, {}), outcome))
+    assert again == {"equal": None, "why": "it was answered with an error"}
