@@ -24,33 +24,15 @@ from urllib.parse import quote, urlsplit
 
 from schemas.codec import CodecError
 from schemas.deadline import Overdue, within
+from schemas.registry_answer import LARGEST, RegistryError, meaning
+
+__all__ = ["Registered", "Registry", "RegistryError", "RegistrySettings", "SchemaKey", "UnknownSchema", "check_url"]
 
 SchemaKey: TypeAlias = int | uuid.UUID
 CONTENT_TYPE: Final = "application/vnd.schemaregistry.v1+json"
-_LARGEST: Final = 4 << 20
 _MOST_PARTS: Final = 100
 _ABSENT_S: Final = 5.0
 _MOST_ABSENT: Final = 10_000
-_PASSING: Final = frozenset({408, 429, 500, 502, 503, 504})
-
-
-class RegistryError(Exception):
-    """The registry could not be asked; the message names it and the way out.
-
-    Attributes
-    ----------
-    passing
-        It may answer in a moment. Otherwise somebody has to set something.
-    """
-
-    def __init__(self, message: str, *, passing: bool) -> None:
-        super().__init__(message)
-        self.passing = passing
-
-    @property
-    def exit_code(self) -> int:
-        """What a process that cannot go on without an answer ends with: 75 is "start me again"."""
-        return 75 if self.passing else 1
 
 
 class UnknownSchema(CodecError):  # noqa: N818
@@ -234,19 +216,29 @@ class Registry:
             pause = min(2 * pause, 2.0)
 
     def _ask_all(self, method: str, path: str, body: Mapping[str, Any] | None) -> dict[str, Any] | None:
-        """Ask one address after the other until one answers, and begin with that one the next time."""
+        """Ask one address after the other until one knows, and begin with that one the next time.
+
+        One that knows nothing may only be behind another; where others cannot be asked, its word stands, or
+        messages without a schema would hold everything up for as long as one of several is away.
+        """
         urls = self._settings.urls
+        absent, trouble = False, None
         for turn in range(len(urls)):
             number = (self._first + turn) % len(urls)
             try:
                 answer = self._ask_one(urls[number], method, path, body)
             except RegistryError as error:
-                if not error.passing or turn == len(urls) - 1:
+                if not error.passing and not absent:
                     raise
+                trouble = error
                 continue
-            self._first = number
-            return answer
-        raise AssertionError("a registry without an address")
+            if answer is not None:
+                self._first = number
+                return answer
+            absent = True
+        if trouble is not None and not absent:
+            raise trouble
+        return None
 
     def _ask_one(self, url: str, method: str, path: str, body: Mapping[str, Any] | None) -> dict[str, Any] | None:
         request = urllib.request.Request(  # noqa: S310 - the scheme was checked with the settings
@@ -265,19 +257,15 @@ class Registry:
         except (OSError, http.client.HTTPException, Overdue) as error:
             raise _unreachable(url, error) from error
         status, data = answered[0]
-        if status == 404:
-            return None
-        if status >= 300:
-            raise _refusal(url, path, status, data)
-        return _parsed(url, path, data)
+        return meaning(url, path, status, data, "schema" if body is None else "id")
 
     def _answer(self, request: urllib.request.Request) -> tuple[int, bytes]:
         try:
             with self._opener.open(request, timeout=self._settings.timeout_s) as response:
-                return response.status, response.read(_LARGEST + 1)
+                return response.status, response.read(LARGEST + 1)
         except urllib.error.HTTPError as error:
             with error:
-                return error.code, error.read(_LARGEST + 1)
+                return error.code, error.read(LARGEST + 1)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -315,41 +303,12 @@ def _headers(settings: RegistrySettings, has_body: bool) -> dict[str, str]:
     return headers
 
 
-def _refusal(url: str, path: str, status: int, data: bytes) -> RegistryError:
-    """Return what is raised where the registry says no to a question that it understood."""
-    if status in (401, 403):
-        return RegistryError(
-            f"the schema registry at {url} lets nobody in ({status}): see MILLSTREAM_REGISTRY_USER and "
-            "MILLSTREAM_REGISTRY_PASSWORD",
-            passing=False,
-        )
-    try:
-        said = str(json.loads(data).get("message") or "")
-    except (ValueError, RecursionError, AttributeError):
-        said = ""
-    shown = f": {' '.join(said.split())[:300]}" if said else ""
-    return RegistryError(f"the schema registry at {url} answers {status} to {path}{shown}", passing=status in _PASSING)
-
-
 def _unreachable(url: str, error: Exception) -> RegistryError:
     reason = getattr(error, "reason", error)
     certificate = isinstance(reason, ssl.SSLCertVerificationError)
     hint = "; its certificate: see MILLSTREAM_REGISTRY_CA" if certificate else ""
     text = str(reason) or type(reason).__name__
     return RegistryError(f"the schema registry at {url} does not answer ({text}){hint}", passing=not certificate)
-
-
-def _parsed(url: str, path: str, data: bytes) -> dict[str, Any]:
-    try:
-        answer = json.loads(data) if len(data) <= _LARGEST else None
-    except (ValueError, RecursionError):
-        answer = None
-    if not isinstance(answer, dict):
-        raise RegistryError(
-            f"what answers at {url}{path} is no schema registry: {len(data)} bytes that are no JSON object",
-            passing=False,
-        )
-    return answer
 
 
 def _text(answer: Mapping[str, Any], name: str, default: str | None = None) -> str:

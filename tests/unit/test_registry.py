@@ -135,15 +135,30 @@ def test_user_and_password_are_sent_and_never_said(server: RegistryServer) -> No
 def test_a_redirect_is_not_followed_for_the_password_would_go_along(server: RegistryServer) -> None:
     server.trouble = ["302"]
     with pytest.raises(RegistryError, match="answers 302"):
-        client(server.url).schema(1)
+        client(server.url, patience_s=0).schema(1)
     assert server.requests == ["GET /schemas/ids/1"]
 
 
-@pytest.mark.parametrize("trouble", ["200", "400"])
-def test_what_is_no_registry_is_said(server: RegistryServer, trouble: str) -> None:
-    server.trouble = [trouble]
-    with pytest.raises(RegistryError, match=r"no schema registry|answers 400"):
-        client(server.url).schema(1)
+@pytest.mark.parametrize("trouble", ["200", "302", "404", "500", "501"])
+def test_what_a_registry_does_not_say_itself_is_no_word_on_a_schema_and_may_pass(
+    server: RegistryServer, trouble: str
+) -> None:
+    server.add("a", "long")
+    server.trouble = [trouble] * 2
+    with pytest.raises(RegistryError, match=r"no schema registry|answers 50|answers \d+ .*not as a registry") as raised:
+        client(server.url, patience_s=0).schema(1)
+    assert raised.value.exit_code == 75
+    assert client(server.url).schema(1).text == '"long"', "a balancer whose registry came back"
+
+
+def test_a_registry_that_is_behind_another_is_not_believed_before_that_one_is_asked(server: RegistryServer) -> None:
+    with registry_server() as behind:
+        server.add("a", "long")
+        registry = client(behind.url, server.url, f"http://127.0.0.1:{free_port()}", patience_s=0)
+        assert registry.schema(1).text == '"long"'
+        with pytest.raises(UnknownSchema):
+            registry.schema(2)  # nor is everything held up where one of several is away
+        assert "GET /schemas/ids/2" in behind.requests
 
 
 def test_certificates_are_checked_against_the_file_given(tmp_path: Path) -> None:

@@ -1,0 +1,85 @@
+"""What an answer to a question for a schema registry means; only what has a registry's own form is its word.
+
+Whatever stands before a registry answers, too: a balancer without anybody behind it says 404, a page for maintenance
+says 200. To take those for "there is no such schema" would spoil every message that comes in meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+LARGEST: Final = 4 << 20
+_NOT_FOUND: Final = frozenset({40401, 40402, 40403})  # a subject, a version, a schema
+_PASSING: Final = frozenset({404, 408, 429})
+
+
+class RegistryError(Exception):
+    """The registry could not be asked; the message names it and the way out.
+
+    Attributes
+    ----------
+    passing
+        It may answer in a moment. Otherwise somebody has to set something.
+    """
+
+    def __init__(self, message: str, *, passing: bool) -> None:
+        super().__init__(message)
+        self.passing = passing
+
+    @property
+    def exit_code(self) -> int:
+        """What a process that cannot go on without an answer ends with: 75 is "start me again"."""
+        return 75 if self.passing else 1
+
+
+def meaning(url: str, path: str, status: int, data: bytes, wanted: str) -> dict[str, Any] | None:
+    """Return what is answered, `None` where the registry itself says that there is no such thing.
+
+    Parameters
+    ----------
+    wanted
+        What an answer must have: ``schema`` or ``id``.
+
+    Raises
+    ------
+    RegistryError
+        Where it is something else; passing, unless the registry wants another question.
+    """
+    answer = _object(data)
+    if answer is not None and 200 <= status < 300 and isinstance(answer.get(wanted), (str, int)):
+        return answer
+    if answer is not None and status == 404 and answer.get("error_code") in _NOT_FOUND:
+        return None
+    raise _refusal(url, path, status, answer, wanted)
+
+
+def _object(data: bytes) -> dict[str, Any] | None:
+    try:
+        answer = json.loads(data) if len(data) <= LARGEST else None
+    except (ValueError, RecursionError):
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+def _refusal(url: str, path: str, status: int, answer: Mapping[str, Any] | None, wanted: str) -> RegistryError:
+    if status in (401, 403):
+        return RegistryError(
+            f"the schema registry at {url} lets nobody in ({status}): see MILLSTREAM_REGISTRY_USER and "
+            "MILLSTREAM_REGISTRY_PASSWORD",
+            passing=False,
+        )
+    if 200 <= status < 300:
+        return RegistryError(
+            f"what answers at {url}{path} is no schema registry: no JSON object with {wanted}", passing=True
+        )
+    passing = not 400 <= status < 500 or status in _PASSING
+    shown = said(answer) or (", and not as a registry does" if answer is None and status < 500 else "")
+    return RegistryError(f"the schema registry at {url} answers {status} to {path}{shown}", passing=passing)
+
+
+def said(answer: Mapping[str, Any] | None) -> str:
+    """Return what the registry says of its no, after a colon; nothing where it says nothing."""
+    text = str((answer or {}).get("message") or "")
+    return f": {' '.join(text.split())[:300]}" if text else ""
