@@ -24,19 +24,16 @@ from urllib.parse import quote, urlsplit
 
 from schemas.codec import CodecError
 from schemas.deadline import Overdue, within
-from schemas.registry_answer import LARGEST, RegistryError, meaning
+from schemas.registry_answer import LARGEST, RegistryError, UnknownSchema, meaning
 
 __all__ = ["Registered", "Registry", "RegistryError", "RegistrySettings", "SchemaKey", "UnknownSchema", "check_url"]
 
 SchemaKey: TypeAlias = int | uuid.UUID
 CONTENT_TYPE: Final = "application/vnd.schemaregistry.v1+json"
 _MOST_PARTS: Final = 100
+_MOST_IDS: Final = 1 << 31
 _ABSENT_S: Final = 5.0
 _MOST_ABSENT: Final = 10_000
-
-
-class UnknownSchema(CodecError):  # noqa: N818
-    """The registry has no such schema."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +128,8 @@ class Registry:
             return found
         where = f"/schemas/ids/{key}" if isinstance(key, int) else f"/schemas/guids/{key}"
         missing = f"the registry at {self._settings.urls[0]} knows no schema {where.rpartition('/')[2]}"
+        if isinstance(key, int) and key >= _MOST_IDS:
+            raise UnknownSchema(missing)  # an id is a Java int: registries take offence at such a question
         if self._clock() < self._absent.get(key, 0.0):
             raise UnknownSchema(missing)
         answer = self._ask("GET", where)

@@ -108,6 +108,9 @@ class RegistryServer:
             trouble = self.trouble.pop(0) if self.trouble else ""
         if trouble.startswith("hang"):
             time.sleep(float(trouble.split()[1]))
+        elif trouble.endswith(" json"):
+            status = int(trouble.split()[0])
+            return status, {"error_code": status, "message": f"HTTP {status}"}
         elif trouble:
             return int(trouble), b"<html>a proxy's page</html>"
         if self._user is not None and headers.get("Authorization") != f"Basic {self._user}":

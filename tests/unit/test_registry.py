@@ -151,6 +151,32 @@ def test_what_a_registry_does_not_say_itself_is_no_word_on_a_schema_and_may_pass
     assert client(server.url).schema(1).text == '"long"', "a balancer whose registry came back"
 
 
+def test_a_message_may_name_any_id_and_stops_nobody_by_it(server: RegistryServer) -> None:
+    decode = decoder(Source(topic="t"), client(server.url, patience_s=0))
+    with pytest.raises(UnknownSchema, match=r"knows no schema 4294967295$"):
+        decode(b"\x00\xff\xff\xff\xffa", ())
+    assert server.requests == [], "no registry has so many, and some would call the question wrong"
+    server.trouble = ["400 json", "403 json", "405 json", "422 json", "404 json"]
+    for number, status in enumerate(("400", "403", "405", "422")):
+        with pytest.raises(UnknownSchema, match=rf"refuses schema {number} .{status}.: HTTP {status}"):
+            decode(b"\x00" + number.to_bytes(4, "big") + b"a", ())
+    with pytest.raises(UnknownSchema, match="knows no schema 00000000-"):
+        decode(b"\x01" + bytes(17), ())  # an older registry, that has no GUIDs
+    server.trouble = ["400", "403", "404 json"]  # a proxy's words, and a path that is none of a registry's
+    for _ in range(3):
+        with pytest.raises(RegistryError) as raised:
+            decode(b"\x00\x00\x00\x00\x09a", ())
+        assert raised.value.passing
+
+
+@pytest.mark.parametrize("trouble", ["401", "401 json", "407 json"])
+def test_who_is_let_in_by_nobody_has_to_set_something(server: RegistryServer, trouble: str) -> None:
+    server.trouble = [trouble]
+    with pytest.raises(RegistryError) as raised:
+        client(server.url).schema(1)
+    assert raised.value.exit_code == 1
+
+
 def test_a_registry_that_is_behind_another_is_not_believed_before_that_one_is_asked(server: RegistryServer) -> None:
     with registry_server() as behind:
         server.add("a", "long")
