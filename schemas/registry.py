@@ -32,8 +32,8 @@ SchemaKey: TypeAlias = int | uuid.UUID
 CONTENT_TYPE: Final = "application/vnd.schemaregistry.v1+json"
 _MOST_PARTS: Final = 100
 _MOST_IDS: Final = 1 << 31
-_ABSENT_S: Final = 5.0
-_MOST_ABSENT: Final = 10_000
+_FAILED_S: Final = 5.0
+_MOST_FAILED: Final = 10_000
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Registry:
         self._sleep = sleep
         self._schemas: dict[SchemaKey, Registered] = {}
         self._ids: dict[tuple[str, str], int] = {}
-        self._absent: dict[SchemaKey, float] = {}
+        self._failed: dict[SchemaKey, tuple[float, CodecError]] = {}
         self._opener = _opener(settings)
         self._first = 0
 
@@ -120,26 +120,34 @@ class Registry:
 
         Raises
         ------
-        UnknownSchema
-            Where there is none; asked again after a few seconds, for a registry may be behind its own writers.
+        CodecError
+            Where there is none (`UnknownSchema`), or it is of no use; asked again after a few seconds, for a registry
+            may be behind its own writers.
         """
         found = self._schemas.get(key)
         if found is not None:
             return found
-        where = f"/schemas/ids/{key}" if isinstance(key, int) else f"/schemas/guids/{key}"
-        missing = f"the registry at {self._settings.urls[0]} knows no schema {where.rpartition('/')[2]}"
-        if isinstance(key, int) and key >= _MOST_IDS:
-            raise UnknownSchema(missing)  # an id is a Java int: registries take offence at such a question
-        if self._clock() < self._absent.get(key, 0.0):
-            raise UnknownSchema(missing)
-        answer = self._ask("GET", where)
-        if answer is None:
-            if len(self._absent) >= _MOST_ABSENT:
-                self._absent.clear()
-            self._absent[key] = self._clock() + _ABSENT_S
-            raise UnknownSchema(missing)
-        self._schemas[key] = self._with_parts(answer)
+        until, failure = self._failed.get(key, (0.0, None))
+        if failure is not None and self._clock() < until:
+            raise type(failure)(str(failure))
+        try:
+            self._schemas[key] = self._looked_up(key)
+        except CodecError as error:
+            # One that refers to a hundred others costs as many questions, and a topic may be full of its messages.
+            if len(self._failed) >= _MOST_FAILED:
+                self._failed.clear()
+            self._failed[key] = self._clock() + _FAILED_S, type(error)(str(error))
+            raise
         return self._schemas[key]
+
+    def _looked_up(self, key: SchemaKey) -> Registered:
+        missing = UnknownSchema(f"the registry at {self._settings.urls[0]} knows no schema {key}")
+        if isinstance(key, int) and key >= _MOST_IDS:
+            raise missing  # an id is a Java int: registries take offence at such a question
+        answer = self._ask("GET", f"/schemas/ids/{key}" if isinstance(key, int) else f"/schemas/guids/{key}")
+        if answer is None:
+            raise missing
+        return self._with_parts(answer)
 
     def latest(self, subject: str) -> Registered | None:
         """Return the newest schema of a subject; none where there is no such subject."""

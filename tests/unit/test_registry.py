@@ -229,8 +229,14 @@ def test_subjects_are_looked_up_and_registered_only_where_that_is_allowed(server
 def test_references_in_a_circle_or_of_another_form_are_refused(server: RegistryServer, references: Any) -> None:
     server.add("n", NODE)
     server.schemas[0]["references"] = references
-    with pytest.raises(CodecError, match=r"or to itself|cannot be read"):
-        client(server.url).schema(1)
+    watch = Time()
+    registry = client(server.url, watch=watch)
+    for wait, asked in ((0, True), (4, False), (2, True)):
+        watch.now += wait
+        server.requests.clear()
+        with pytest.raises(CodecError, match=r"or to itself|cannot be read"):
+            registry.schema(1)
+        assert bool(server.requests) == asked, "each message of it would cost a hundred questions"
 
 
 @pytest.mark.parametrize(
