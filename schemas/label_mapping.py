@@ -115,13 +115,24 @@ def _value_reader(value: ValueOf) -> Value:
 
 
 def _plain(found: Any) -> LabelValue | None:
-    if found is None or isinstance(found, (bool, int, float, str)):
+    if found is None or isinstance(found, (bool, float, str)):
+        return found
+    if isinstance(found, int):
+        _double(found)
         return found
     if isinstance(found, Decimal):
-        return float(found)
+        return _double(found)
     if isinstance(found, Mapping) and all(isinstance(each, (int, float, str)) for each in found.values()):
-        return {str(name): float(each) if isinstance(each, int) else each for name, each in found.items()}
+        return {str(name): _double(each) if isinstance(each, int) else each for name, each in found.items()}
     raise Unmapped("value", f"the label is {said(found)}; true, false, numbers and text are taken")
+
+
+def _double(number: int | Decimal) -> float:
+    """Return the nearest double; JSON takes whole numbers of any length, and there may be none."""
+    try:
+        return float(number)
+    except (OverflowError, ValueError) as error:
+        raise Unmapped("value", f"the label is a number that no double comes near: {error}") from error
 
 
 def _weight_reader(weight: str | None) -> Callable[[Any], float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -12,6 +12,7 @@ from schemas.events import LabelValue, Scalar
 
 Task = Literal["binary", "multiclass", "regression", "anomaly"]
 
+_MOST_BITS: Final = 1023  # any number of so many is a finite double
 _TRUE = frozenset({"true", "1", "yes"})
 _FALSE = frozenset({"false", "0", "no"})
 
@@ -56,6 +57,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             raise TargetError("a label with several outputs: models with one output only")
         if isinstance(value, float) and not math.isfinite(value):
             raise TargetError(f"the label is {value}")
+        if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+            raise TargetError(f"the label is a whole number of {value.bit_length()} bits; a double has no room for it")
         if self.task == "regression":
             return self._number(value)
         if self.task == "multiclass":

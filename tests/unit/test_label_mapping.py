@@ -19,6 +19,7 @@ from schemas.label_mapping import LabelMapping
 from schemas.message import Unmapped
 from schemas.reading import decoder
 from schemas.source import InvalidSource
+from schemas.target import Target, TargetError
 
 NOW = 1_700_000_000_000
 
@@ -102,6 +103,10 @@ REFUSED = [
     ("value", {"ref": "e", "status": ["fraud"]}, {"value": "status"}),
     ("value", {"ref": "e", "status": {"a": [1]}}, {"value": "status"}),
     ("value", {"ref": "e", "amount": "12"}, {"value": "amount > 10"}),
+    ("value", b'{"ref": "e", "price": 1' + b"0" * 400 + b"}", {"value": "price"}),
+    ("value", b'{"ref": "e", "price": {"a": 1' + b"0" * 400 + b"}}", {"value": "price"}),
+    ("value", {"ref": "e"}, {"value": lambda message: 10**5000}),
+    ("value", {"ref": "e"}, {"value": lambda message: Decimal("sNaN")}),
     ("value", {"ref": "e"}, {"value": lambda message: message["status"] == "fraud"}),
 ]
 
@@ -112,6 +117,14 @@ def test_what_is_no_label_is_refused_with_the_part_that_is_wrong(code: str, mess
         read(message, **changes)
     assert refused.value.code == code
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression", "anomaly"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_whole_number_beyond_doubles_is_no_label_of_any_task(task: Any, sign: int) -> None:
+    for digits in (400, 5000):
+        with pytest.raises(TargetError, match=r"a whole number of \d+ bits"):
+            Target(task=task).coerce(sign * 10**digits)
 
 
 # --- in a stream file ------------------------------------------------------------------------------
