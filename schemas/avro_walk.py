@@ -98,10 +98,9 @@ class Walk:
                 raise CodecError(f"damaged Avro: branch {branch} of a union of {len(node)}")
             self._value(node[branch], depth + 1)
             return
+        if isinstance(node, str) and node not in _SIZES:
+            node = self._types[node]  # only a bare name is one: a record may be called "array", too
         kind = node if isinstance(node, str) else node["type"]
-        if kind in self._types:
-            node = self._types[kind]
-            kind = node["type"]
         if kind in ("record", "error"):
             for field in node["fields"]:
                 self._value(field["type"], depth + 1)
