@@ -29,6 +29,7 @@ from schemas.avro_walk import Types, Walk, needs_walk
 from schemas.codec import CodecError
 
 PRIMITIVE: Final = frozenset({"null", "boolean", "int", "long", "float", "double", "string", "bytes"})
+_WRAPPER: Final = "millstream.OfNoRecord"
 _DEEPEST: Final = 64
 _MOST_PARTS: Final = 10_000
 _MOST_DIGITS: Final = 400  # behind the point; a double has nothing smaller
@@ -111,10 +112,16 @@ class WriterSchema:
         try:
             for part in parts:
                 parse_schema(_plain(part), named_schemas=named)
-            self.parsed = parse_schema(_plain(schema), named_schemas=named)
-            canonical = to_parsing_canonical_form(self.parsed)
+            # The library keeps the types of others beside a record, and knows them nowhere else: what is no record
+            # becomes the one field of one, whose bytes are the same.
+            self._wrapped = bool(parts) and not _is_record(schema)
+            whole = {"type": "record", "name": _WRAPPER, "fields": [{"name": "value", "type": schema}]}
+            made: Any = parse_schema(_plain(whole if self._wrapped else schema), named_schemas=named)
+            canonical = to_parsing_canonical_form(made)
         except (SchemaParseException, *_DAMAGE, AttributeError) as error:
             raise InvalidSchema(f"not an Avro schema: {_said(error)}") from error
+        self._reads = made
+        self.parsed = made["fields"][0]["type"] if self._wrapped else made
         self.types: Types = named
         self.fingerprint = bytes.fromhex(fingerprint(canonical, "CRC-64-AVRO"))
         self._walked = needs_walk(self.parsed, self.types)
@@ -132,12 +139,16 @@ class WriterSchema:
         source = BytesIO(data)
         source.seek(start)
         try:
-            value = fastavro.schemaless_reader(source, self.parsed, None)
+            value: Any = fastavro.schemaless_reader(source, self._reads, None)
         except _DAMAGE as error:
             raise CodecError(f"damaged Avro: {_said(error)} in {len(data)} bytes") from error
         if source.tell() != len(data):
             raise CodecError(f"damaged Avro: {len(data) - source.tell()} bytes too many")
-        return value
+        return value["value"] if self._wrapped else value
+
+
+def _is_record(schema: Any) -> bool:
+    return isinstance(schema, Mapping) and schema.get("type") in ("record", "error")
 
 
 def schema_at(given: str | Path | Mapping[str, Any]) -> Any:

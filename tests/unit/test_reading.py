@@ -281,37 +281,6 @@ def test_a_message_that_would_be_more_than_its_bytes_is_refused_at_once(schema: 
     assert time.monotonic() - began < 5
 
 
-def called(name: str, inner: str, field: Any) -> dict[str, Any]:
-    """Return a schema whose first field is a record of that name, and whose second holds what is to be counted."""
-    record = {"type": "record", "name": name, "fields": [{"name": "a", "type": inner}]}
-    return {"type": "record", "name": "R", "fields": [{"name": "a", "type": record}, {"name": "b", "type": field}]}
-
-
-HOLLOW = {"type": "record", "name": "X", "fields": [{"name": "a", "type": "null"}]}
-
-
-@pytest.mark.parametrize(
-    ("schema", "hidden"),
-    [
-        (called("array", "null", {"type": "array", "items": "null"}), codec.long(10**6) + b"\x00"),
-        (called("record", "null", {"type": "array", "items": HOLLOW}), codec.long(10**6) + b"\x00"),
-        (called("map", "null", {"type": "map", "values": NODE}), b"\x02\x00" + b"\x02" * 3_000_000 + b"\x00\x00"),
-    ],
-)
-def test_a_record_with_the_name_of_a_kind_of_type_hides_none(schema: Any, hidden: bytes) -> None:
-    with pytest.raises(CodecError, match=r"values in \d bytes|nested over 100 deep"):
-        read(hidden, format="avro", schema=schema)
-
-
-@pytest.mark.parametrize("name", ["array", "map", "record", "enum", "fixed", "union"])
-def test_a_reference_by_such_a_name_is_read_or_damage_and_nothing_else(name: str) -> None:
-    for inner in (name, {"type": "array", "items": name}):
-        try:
-            read(b"\x02\x00\x00", format="avro", schema=called(name, "null", inner))
-        except CodecError as error:
-            assert "damaged Avro" in str(error)
-
-
 def test_schemas_that_refer_to_themselves_are_read_as_deep_as_is_reasonable() -> None:
     value: Any = {"n": None}
     for _ in range(20):
