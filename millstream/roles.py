@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from millstream.settings import Settings
     from millstream.stream import Stream
     from schemas.registry import Registry
+    from schemas.source import Source
 
 _BROKER_WAIT_SECONDS: Final = 60.0
 _CURRENT_WAIT_SECONDS: Final = 30.0
@@ -96,8 +97,7 @@ def predictor_settings(
     """Return how a stream's events are read and answered; `topics` are those on the cluster."""
     source = stream.features_source
     if source is not None:
-        for finding in unmapped(source, registry):
-            say(f"{source.topic}: can be no feature: {finding}")
+        _say_unmapped(source, registry)
     public = names.topic("predictions")
     encode = encoder(
         stream.predictions_format,
@@ -120,6 +120,15 @@ def predictor_settings(
         start="beginning" if source is None else source.start,
         form=form,
     )
+
+
+def _say_unmapped(source: Source, registry: Registry | None) -> None:
+    """Name what can be no feature. It is advice: a registry that tells nothing of it keeps nobody from beginning."""
+    try:
+        for finding in unmapped(source, registry):
+            say(f"{source.topic}: can be no feature: {finding}")
+    except RegistryError as error:
+        say(f"{source.topic}: what can be no feature is not known: {error}")
 
 
 def event_mapping(stream: Stream, registry: Registry | None) -> EventMapping | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pytest
+from river import linear_model
 from unit.test_predictor import OneVersion, served
 
 from consumers.answers import FEATURES_DROPPED, HEADERS_DROPPED, WHOLE, Form, passed_on
@@ -15,12 +16,16 @@ from consumers.log_faults import short_ids
 from consumers.predictor import Predictor, PredictorSettings
 from consumers.processor import Assignment, Output, Partition, Place
 from consumers.topic_memory import TopicMemory
+from millstream.broker_files import free_port
+from millstream.roles import predictor_settings
+from millstream.stream import Stream
+from schemas.cluster import TopicInfo
 from schemas.codec import CodecError
 from schemas.contract import Contract, Feature
 from schemas.events import Event, Prediction, read_dead_letter, read_prediction
 from schemas.mapping import EventMapping
 from schemas.reading import decoder
-from schemas.registry import RegistryError
+from schemas.registry import Registry, RegistryError, RegistrySettings
 from schemas.source import Source
 from schemas.topics import Names, hashed, partition_of
 from schemas.writing import encoder
@@ -63,6 +68,21 @@ def answers(record: Sent, source: Source | None = None, form: Form = WHOLE, **mo
 
 def answered(record: Sent, source: Source | None = None, **more: Any) -> Prediction:
     return read_prediction(answers(record, source, **more)["predictions"].value or b"")
+
+
+def test_what_can_be_no_feature_is_advice_and_a_registry_without_an_answer_keeps_nobody_from_beginning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stream = Stream(
+        name="unit", task="binary", model=linear_model.LogisticRegression, features=Source(topic=TOPIC, id="id")
+    )
+    names = Names("unit", elsewhere={"features": TOPIC})
+    topics = {topic: TopicInfo("id", 4) for topic in (names.whole, names.topic("predictions"))}
+    nowhere = Registry(RegistrySettings((f"http://127.0.0.1:{free_port()}",), patience_s=0))
+    with caplog.at_level("INFO"):
+        assert predictor_settings(stream, names, topics, registry=nowhere).mapping is not None
+    (line,) = caplog.messages
+    assert line.startswith(f"{TOPIC}: what can be no feature is not known: the schema registry at http://127.0.0.1:")
 
 
 # --- reading -----------------------------------------------------------------------------------------
