@@ -49,7 +49,10 @@ def registry_options(file: Mapping[str, Any], environ: Mapping[str, str] = os.en
 
 def registry_environment(options: Mapping[str, Any]) -> dict[str, str]:
     """Return the variables that give a child process these same settings."""
-    return {PREFIX + name.upper(): str(value) for name, value in options.items()}
+    return {
+        PREFIX + name.upper(): ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        for name, value in options.items()
+    }
 
 
 def open_registry(options: Mapping[str, Any], say: Callable[[str], None] = print) -> Registry | None:

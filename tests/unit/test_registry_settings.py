@@ -22,6 +22,13 @@ def test_the_environment_is_over_the_file_and_a_password_over_a_file_of_it() -> 
     assert registry_options({}, registry_environment(found)) == {**found, "auto_register": "True"}
 
 
+def test_children_are_given_several_addresses_as_several() -> None:
+    options: dict[str, Any] = {"url": ["http://a:1", "http://b:2, http://c:3"]}
+    found = registry_options({}, registry_environment(options))
+    assert found == {"url": "http://a:1,http://b:2, http://c:3"}
+    assert open_registry(found) is not None
+
+
 def test_nothing_said_is_no_registry() -> None:
     assert open_registry(registry_options({}, {"MILLSTREAM_REGISTRY_URL": ""})) is None
 
