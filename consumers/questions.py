@@ -77,7 +77,7 @@ class Questions:
         if not value:
             raise Unanswerable("codec", "the event is empty")
         if len(value) > _MOST_TO_READ:
-            raise Unanswerable("size", f"the event has {len(value)} bytes; at most {sizes.EVENT} are taken")
+            raise Unanswerable("size", f"the event has {len(value)} bytes; at most {_MOST_TO_READ} are read")
         if self._mapping is not None:
             event = self._mapped(self._mapping, record)
         else:

@@ -137,6 +137,12 @@ LARGE = {
 }
 
 
+def test_what_is_refused_for_its_size_is_told_the_limit_that_it_is_over() -> None:
+    prediction, _ = answer(Sent(bytes(25 * MB)))
+    assert prediction.outcome.error is not None
+    assert prediction.outcome.error.message == f"the event has {25 * MB} bytes; at most {24 * MB} are read"
+
+
 @pytest.mark.parametrize("what", LARGE)
 def test_what_no_topic_could_take_is_refused_and_its_letter_names_the_place_and_keeps_the_beginning(what: str) -> None:
     """Compressed, 20 MB of zeros pass a broker's limit of 1 MB; nothing that is made of it may be larger than 8."""
