@@ -337,7 +337,7 @@ def _drive(
         return Doubt.exit_code if error.full else 1
     except RegistryError as error:
         # What could not be decoded meanwhile is no bad message: nothing of this turn goes out, and it is read again.
-        print(f"{role}: {error}", file=sys.stderr, flush=True)
+        fail(f"{role}: {error}", event="failed")
         return error.exit_code
     except StoreUnavailable as error:
         fail(f"{role}: {error}; starting anew", event="failed")
