@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import CollectorRegistry
 
-_REQUEST_SECONDS: Final = 5.0
+_REQUEST_SECONDS: Final = 5.0  # from its beginning to the answer's end
+_MOST_AT_ONCE: Final = 16
+_ROOM_SECONDS: Final = 0.2
+if TYPE_CHECKING:
+    _Request: TypeAlias = socket.socket | tuple[bytes, socket.socket]
+    _Address: TypeAlias = Any
 Probe = Callable[[], str | None]
 """Returns why not, or `None` where all is well."""
 
@@ -64,9 +71,59 @@ class MetricsServer:
 
 
 class _Server(ThreadingHTTPServer):
+    """Answers a few at a time, and each for a while only.
+
+    The port is open to whoever reaches it, and a thread each, for as long as somebody sends a byte now and then, would
+    be all of the role's memory. Where all places are taken the oldest makes room: an answer takes milliseconds.
+    """
+
     daemon_threads = True
+    request_queue_size = 64  # of the library's five the sixth of a burst comes back after a second
     # One that hangs up early, or sends rubbish, is nothing to print a traceback about.
     handle_error = staticmethod(lambda request, client_address: None)
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._free = threading.BoundedSemaphore(_MOST_AT_ONCE)
+        self._since: dict[socket.socket, float] = {}
+        super().__init__(address, handler)
+
+    def process_request(self, request: _Request, client_address: _Address) -> None:
+        if not self._free.acquire(blocking=False):
+            _hang_up(next(iter(list(self._since)), None))
+            if not self._free.acquire(timeout=_ROOM_SECONDS):
+                self.shutdown_request(request)
+                return
+        if isinstance(request, socket.socket):
+            self._since[request] = time.monotonic()
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # no thread is to be had
+            self._left(request)
+            raise
+
+    def process_request_thread(self, request: _Request, client_address: _Address) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._left(request)
+
+    def service_actions(self) -> None:
+        """End those who take too long; the loop that serves calls it ten times a second."""
+        late = time.monotonic() - _REQUEST_SECONDS
+        for connection, since in list(self._since.items()):
+            if since < late:
+                _hang_up(connection)
+
+    def _left(self, request: _Request) -> None:
+        self._since.pop(request, None)  # type: ignore[arg-type] # the library lets it be a pair, which UDP has
+        self._free.release()
+
+
+def _hang_up(connection: socket.socket | None) -> None:
+    """Wake the thread that waits for a connection; it closes it itself."""
+    if connection is not None:
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Answers(BaseHTTPRequestHandler):

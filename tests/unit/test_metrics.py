@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +19,7 @@ from scrape import get, scrape
 from consumers.dead_letters import dead_letter
 from consumers.join import Emitted
 from consumers.processor import Output, Partition, Place
+from millstream.metrics import server
 from millstream.metrics.collector import RoleCollector
 from millstream.metrics.ends import Ends
 from millstream.metrics.histogram import Histogram
@@ -42,9 +45,9 @@ def meter(tmp_path: Path) -> RoleMeter:
 def url(meter: RoleMeter) -> Iterator[str]:
     registry = CollectorRegistry()
     registry.register(RoleCollector(meter, "ann-fraud", "joiner", "ann-fraud.joiner-0"))
-    server = MetricsServer("127.0.0.1", 0, registry, meter.stands, meter.unready)
-    yield server.url
-    server.close()
+    serving = MetricsServer("127.0.0.1", 0, registry, meter.stands, meter.unready)
+    yield serving.url
+    serving.close()
 
 
 def record(timestamp: int, **more: Any) -> Any:
@@ -173,6 +176,27 @@ def test_a_loop_that_does_not_turn_is_not_alive(meter: RoleMeter, url: str) -> N
 
 def test_what_it_does_not_serve_is_not_found(url: str) -> None:
     assert get(url + "/etc/passwd")[0] == 404
+
+
+def test_those_who_dawdle_take_no_threads_and_keep_nobody_out(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_REQUEST_SECONDS", 1.0)
+    where = ("127.0.0.1", int(url.rpartition(":")[2]))
+    before = threading.active_count()
+    with ExitStack() as stack:
+        dawdlers = [stack.enter_context(socket.create_connection(where)) for _ in range(60)]
+        for each in dawdlers:
+            with suppress(OSError):
+                each.sendall(b"GET /live")
+        assert get(url + "/readyz")[0] == 503
+        assert threading.active_count() - before < 30
+        began = time.monotonic()
+        while time.monotonic() - began < 10 and threading.active_count() > before:
+            for each in dawdlers:
+                with suppress(OSError):
+                    each.sendall(b"z")  # a byte now and then puts the end of no one read off for ever
+            time.sleep(0.1)
+        assert threading.active_count() <= before
+    assert get(url + "/livez")[0] == 200
 
 
 def test_a_port_that_is_taken_is_one_line_that_says_so(meter: RoleMeter) -> None:
