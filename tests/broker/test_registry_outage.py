@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -85,6 +88,37 @@ def test_a_registry_that_is_away_holds_labels_up_and_spoils_none(bootstrap: str,
     ]
     (letter,) = read(cluster, names, "dead-letters")
     assert "knows no schema 8" in json.dumps(letter)
+
+
+_LABELLED = """
+from millstream import Source, Stream
+from river import linear_model
+
+stream = Stream(name="fraud", task="binary", model=linear_model.LogisticRegression,
+    labels=Source(topic="TOPIC", format="registry", id="ref", value="status == 'fraud'"))
+"""
+
+
+def test_an_intake_that_may_not_ask_ends_with_a_line_of_its_log(bootstrap: str, prefix: str, tmp_path: Path) -> None:
+    cluster, topic = warmed(bootstrap), prefix + "chargebacks"
+    admin.create(cluster, Names("fraud", prefix), partitions=2, label_wait_ms=60_000)
+    file = tmp_path / "labelled.py"
+    file.write_text(_LABELLED.replace("TOPIC", topic))
+    with registry_server("me", "right") as server:
+        published(server, cluster, topic)
+        told = {"HOME": str(tmp_path), "BOOTSTRAP": bootstrap, "PREFIX": prefix, "REGISTRY_URL": server.url}
+        ended = subprocess.run(
+            [sys.executable, "-m", "millstream", "intake", str(file), "--log-format", "json"],
+            env={**os.environ, **{f"MILLSTREAM_{name}": value for name, value in told.items()}},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    lines = [json.loads(line) for line in (ended.stdout + ended.stderr).splitlines()]
+    assert ended.returncode == 1
+    (failed,) = [line for line in lines if line.get("event") == "failed"]
+    assert "lets nobody in (401)" in failed["message"]
 
 
 _FRAMED = """
