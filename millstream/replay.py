@@ -2,8 +2,9 @@
 
 What is written and the place reached commit in one transaction on the cluster that is written to, so a replay that was
 killed goes on without a repeat and without a hole. The place is a committed offset of a group of its own, on the
-topic that is written to; its metadata is JSON, ``{"next": [...], "end": [...]}``, by partition of the source. What is
-written of a record is up to a `Work`: itself, or what a model answers to it.
+topic that is written to; its metadata is JSON, ``{"next": [...], "end": [...]}``, by partition of the source, and the
+times of the range, if it has any: ``6h`` ago is a later time whenever the same command is run. What is written of a
+record is up to a `Work`: itself, or what a model answers to it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol, TypeAlias
 
 from kafka import TopicPartition
@@ -75,6 +76,8 @@ class Replayed:
 class _Place:
     next: Offsets
     end: Offsets
+    since: int | None = None
+    until: int | None = None
     note: str = ""
     written: int = 0
 
@@ -84,12 +87,15 @@ class _Place:
     def encode(self) -> str:
         numbers = sorted(self.end)
         told: dict[str, Any] = {"next": [self.next[n] for n in numbers], "end": [self.end[n] for n in numbers]}
-        return json.dumps({**told, "note": self.note} if self.note else told, separators=(",", ":"))
+        more = {"since": self.since, "until": self.until, "note": self.note or None}
+        told |= {name: value for name, value in more.items() if value is not None}
+        return json.dumps(told, separators=(",", ":"))
 
     @classmethod
     def decode(cls, metadata: str, written: int) -> _Place:
         told = json.loads(metadata)
-        return cls(dict(enumerate(told["next"])), dict(enumerate(told["end"])), told.get("note", ""), written)
+        told |= {name: dict(enumerate(told[name])) for name in ("next", "end")}
+        return cls(**told, written=written)
 
 
 class Replay:
@@ -120,6 +126,7 @@ class Replay:
             held.callback(self._transactions.close)
             self._transactions.open()
             self._place = self._found(again, note)
+            self.job = replace(job, since=self._place.since, until=self._place.until)
             self.before = self._place.written
             self._held = held.pop_all()
 
@@ -145,8 +152,9 @@ class Replay:
         return dict(self._place.next), dict(self._place.end)
 
     def _found(self, again: bool, note: str) -> _Place:
-        fresh = _Place(dict(self.job.begin), dict(self.job.end), note)
-        consumer = self.job.target.consumer(group_id=self._group)
+        job = self.job
+        fresh = _Place(dict(job.begin), dict(job.end), job.since, job.until, note)
+        consumer = job.target.consumer(group_id=self._group)
         try:
             place = consumer.committed(TopicPartition(*self._where), metadata=True, timeout_ms=10_000)
         finally:

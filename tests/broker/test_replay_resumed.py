@@ -1,0 +1,71 @@
+"""A replay that is gone on with does what the first run of it was to do."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import closing
+
+import pytest
+from kafka import TopicPartition
+
+from millstream.pace import Pace
+from millstream.replay import Replay, Replayed
+from millstream.replay_plan import Job, Target, plan
+from millstream.spans import Edge
+from schemas.cluster import Cluster
+from schemas.topics import Names
+
+START, RECORDS = 1_700_000_000_000, 100
+
+
+@pytest.fixture
+def cluster(bootstrap: str) -> Cluster:
+    return Cluster(bootstrap)
+
+
+@pytest.fixture
+def source(cluster: Cluster, names: Names) -> str:
+    """Fill a topic with a record each 10 ms of years ago."""
+    topic = names.topic("features")
+    with cluster.admin() as admin:
+        admin.create_topics({topic: {"num_partitions": 1, "configs": {"retention.ms": "-1"}}})
+    while topic not in cluster.topic_info(topic):
+        time.sleep(0.05)
+    with closing(cluster.producer()) as producer:
+        for number in range(RECORDS):
+            producer.send(topic, f"v{number}".encode(), partition=0, timestamp_ms=START + 10 * number)
+        producer.flush()
+    return topic
+
+
+def job(cluster: Cluster, source: str, names: Names, since: int = START) -> Job:
+    """Return what is to be done of `--from 6h`, which is another time whenever it is run."""
+    into = Target(cluster, f"{names.prefix}into")
+    return plan(cluster, source, Edge("6h", time_ms=since), Edge(), into)
+
+
+def some(job: Job, names: Names) -> Replayed:
+    """Write a part of it."""
+    stop = threading.Event()
+    with Replay(job, names) as work:
+        return work.run(Pace(rate=80), lambda done, total, left: stop.set(), stop)
+
+
+def values(cluster: Cluster, topic: str) -> list[bytes]:
+    place, found = TopicPartition(topic, 0), []
+    with closing(cluster.consumer()) as consumer:
+        consumer.assign([place])
+        consumer.seek(place, 0)
+        end = consumer.end_offsets([place])[place]
+        while consumer.position(place) < end:
+            found += [record.value for record in consumer.poll(timeout_ms=200).get(place, ())]
+    return found
+
+
+def test_the_time_from_which_on_is_that_of_the_first_run(cluster: Cluster, source: str, names: Names) -> None:
+    first = some(job(cluster, source, names), names)
+    assert 0 < first.written < RECORDS
+    with Replay(job(cluster, source, names, START + 500), names) as work:
+        assert work.run(Pace()).written == RECORDS - first.written
+    assert values(cluster, f"{names.prefix}into") == [f"v{number}".encode() for number in range(RECORDS)]
