@@ -1,11 +1,13 @@
 """Dead letters sent back to where they came from, once each.
 
 A letter's record and a note that it was sent go out in one transaction, the note onto the dead-letters topic itself: it
-is there for as long as the letter is. Whatever ends the process, the next run knows what has been sent.
+is there for as long as the letter is. Whatever ends the process, the next run knows what has been sent: it waits until
+all that stood on the topic when it began can be read, for a transaction of somebody else may hold back a note.
 """
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
@@ -25,10 +27,18 @@ from schemas.events import DeadLetter, read_dead_letter
 from schemas.topics import Names, hashed
 
 if TYPE_CHECKING:
+    from kafka import KafkaConsumer
+
     from schemas.cluster import Cluster
 
 _LETTERS: Final = 500  # a transaction
 _BYTES: Final = 4 << 20
+_OPEN_SECONDS: Final = 30.0  # transactions of our roles are ended after 10
+_LOOK_SECONDS: Final = 0.1
+
+
+class HeldBack(Exception):  # noqa: N818
+    """A transaction is open on the dead letters, so that what was sent before cannot be known; nothing was sent."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,18 +117,45 @@ class Letters:
             raise
 
     def __enter__(self) -> Letters:
+        try:
+            self._know()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the clients, and of the right to send."""
+        self._transactions.close()
+        self._consumer.close()
+
+    def _know(self) -> None:
+        """Find out what there is, and what of it was sent before."""
         with closing(self._cluster.consumer()) as consumer:
-            self._begin, self._end = readers.begin(consumer, self._topic), readers.end(consumer, self._topic)
+            self._begin, self._end = readers.begin(consumer, self._topic), self._settled_end(consumer)
         self._sent = {
             offset
             for record in readers.between(self._consumer, self._place, self._begin, self._end)
             for offset in replayed(record) or ()
         }
-        return self
 
-    def __exit__(self, *raised: object) -> None:
-        self._transactions.close()
-        self._consumer.close()
+    def _settled_end(self, consumer: KafkaConsumer) -> int:
+        """Return the end of what can be read, once that is all that is there now: notes of earlier runs are in it."""
+        with closing(self._cluster.consumer(isolation_level="read_uncommitted")) as all_of_it:
+            there = readers.end(all_of_it, self._topic)
+        deadline = time.monotonic() + _OPEN_SECONDS
+        while (end := readers.end(consumer, self._topic)) < there:
+            if time.monotonic() > deadline:
+                raise HeldBack(
+                    f"a transaction has been open on {self._topic} for {_OPEN_SECONDS:g} s, at offset {end}; which "
+                    "letters were sent before cannot be known until it ends: the broker ends it after its "
+                    "transaction.timeout.ms, then say the same again"
+                )
+            time.sleep(_LOOK_SECONDS)
+        return end
 
     def look(self) -> Found:
         """Say what there is to send back, and what stays."""

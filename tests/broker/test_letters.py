@@ -5,7 +5,9 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from contextlib import closing
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from broker.commands import Run
 from kafka import TopicPartition
 
 from millstream import admin
+from millstream.letters import Choice, Letters
 from schemas.cluster import Cluster
 from schemas.events import DeadLetter
 from schemas.topics import Names
@@ -148,6 +151,39 @@ def test_a_run_that_is_killed_is_gone_on_with_and_each_letter_is_sent_once(
     code, told, errors = run("dead-letters", "phishing", "--replay", "--yes")
     assert (code, told["sent"], told["sent_before"]) == (0, 3 - arrived, arrived), errors
     assert content(cluster, names.topic("features")) == wanted(*letters)
+
+
+@contextmanager
+def held(cluster: Cluster, names: Names) -> Iterator[Any]:
+    """Hold a transaction open on the dead letters."""
+    with closing(cluster.producer(transactional_id=f"{names.prefix}holder")) as producer:
+        producer.init_transactions()
+        producer.begin_transaction()
+        producer.send(names.topic("dead-letters"), b"x", partition=0).get(10)
+        yield producer
+
+
+def test_what_was_sent_is_known_also_where_a_transaction_of_somebody_else_held_back_the_note(
+    run: Run, cluster: Cluster, names: Names
+) -> None:
+    put(cluster, names, letter(names, 1))
+    with Letters(cluster, names, Choice()) as first, held(cluster, names) as holder:
+        assert first.send() == 1
+        threading.Timer(2.0, holder.abort_transaction).start()
+        code, told, errors = run("dead-letters", "phishing", "--replay", "--yes")
+    assert (code, told["sent"], told["sent_before"]) == (0, 0, 1), errors
+
+
+def test_a_transaction_that_stays_open_is_named_and_nothing_is_sent(
+    run: Run, cluster: Cluster, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("millstream.letters._OPEN_SECONDS", 1.0)
+    put(cluster, names, letter(names, 1))
+    with held(cluster, names) as holder:
+        code, _, errors = run("dead-letters", "phishing", "--replay", "--yes")
+        holder.abort_transaction()
+    assert (code, "a transaction has been open on" in errors) == (1, True), errors
+    assert content(cluster, names.topic("features")) == []
 
 
 @pytest.mark.parametrize(
