@@ -133,10 +133,13 @@ def as_of(
 ) -> Choose:
     """Choose the version that served each event then.
 
+    The answers of the whole range are looked at, also where an earlier run wrote some: an error at the head of what is
+    left counts as given by the version before it, and what is left may be nothing that was ever answered.
+
     Raises
     ------
     CannotBackfill
-        Where no event of what is left was answered, as far as the prediction log goes back.
+        Where no event of the range was answered, as far as the prediction log goes back.
     CannotRemake
         Where a version is gone, and cannot be learned again.
     """
@@ -146,8 +149,8 @@ def as_of(
     topic = names.whole
     read_index(job.source, topic, index, since, progress)
     index.settle(otherwise)
-    wanted = index.versions()
-    if replay.left and not index.answers:
+    wanted = index.versions(replay.next)
+    if replay.left and not replay.before and not index.answers:
         raise CannotBackfill(
             f"{topic} has no answer to any event of the range: nothing served them, or retention has taken it; "
             "name one version with --model"

@@ -79,6 +79,7 @@ class _Place:
     since: int | None = None
     until: int | None = None
     note: str = ""
+    begin: Offsets | None = None
     written: int = 0
 
     def left(self) -> int:
@@ -87,14 +88,15 @@ class _Place:
     def encode(self) -> str:
         numbers = sorted(self.end)
         told: dict[str, Any] = {"next": [self.next[n] for n in numbers], "end": [self.end[n] for n in numbers]}
-        more = {"since": self.since, "until": self.until, "note": self.note or None}
+        begin = None if self.begin is None else [self.begin[n] for n in numbers]
+        more = {"begin": begin, "since": self.since, "until": self.until, "note": self.note or None}
         told |= {name: value for name, value in more.items() if value is not None}
         return json.dumps(told, separators=(",", ":"))
 
     @classmethod
     def decode(cls, metadata: str, written: int) -> _Place:
         told = json.loads(metadata)
-        told |= {name: dict(enumerate(told[name])) for name in ("next", "end")}
+        told |= {name: dict(enumerate(told[name])) for name in ("next", "end", "begin") if name in told}
         return cls(**told, written=written)
 
 
@@ -109,6 +111,8 @@ class Replay:
         Names its group and its transactions.
     note
         What a later run of the same must know; it finds that of the first.
+    keeps_begin
+        A later run must know where the first one began. It takes room in the place, so that fewer partitions fit.
 
     Attributes
     ----------
@@ -116,7 +120,16 @@ class Replay:
         How many records earlier runs have written.
     """
 
-    def __init__(self, job: Job, names: Names, *, again: bool = False, role: str = "replay", note: str = "") -> None:
+    def __init__(
+        self,
+        job: Job,
+        names: Names,
+        *,
+        again: bool = False,
+        role: str = "replay",
+        note: str = "",
+        keeps_begin: bool = False,
+    ) -> None:
         self.job = job
         self._group = f"{names.group(role)}.{job.key}"
         self._where = Partition(job.into, 0)
@@ -125,7 +138,7 @@ class Replay:
             self._transactions = Transactions(job.target, names.process(role, job.key))
             held.callback(self._transactions.close)
             self._transactions.open()
-            self._place = self._found(again, note)
+            self._place = self._found(again, note, keeps_begin)
             self.job = replace(job, since=self._place.since, until=self._place.until)
             self.before = self._place.written
             self._held = held.pop_all()
@@ -147,13 +160,20 @@ class Replay:
         return self._place.note
 
     @property
-    def span(self) -> tuple[Offsets, Offsets]:
-        """The next offset of each partition, and the ends."""
-        return dict(self._place.next), dict(self._place.end)
+    def next(self) -> Offsets:
+        """The next offset of each partition."""
+        return dict(self._place.next)
 
-    def _found(self, again: bool, note: str) -> _Place:
+    @property
+    def span(self) -> tuple[Offsets, Offsets]:
+        """Where the first run began, if that is kept, or else the next offset; and the ends."""
+        return dict(self._place.begin or self._place.next), dict(self._place.end)
+
+    def _found(self, again: bool, note: str, keeps_begin: bool) -> _Place:
         job = self.job
-        fresh = _Place(dict(job.begin), dict(job.end), job.since, job.until, note)
+        fresh = _Place(
+            dict(job.begin), dict(job.end), job.since, job.until, note, dict(job.begin) if keeps_begin else None
+        )
         consumer = job.target.consumer(group_id=self._group)
         try:
             place = consumer.committed(TopicPartition(*self._where), metadata=True, timeout_ms=10_000)

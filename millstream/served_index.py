@@ -81,9 +81,13 @@ class ServedIndex:
         number = self._slots[partition][offset - self._begin[partition]]
         return None if number < 0 else self._versions[number]
 
-    def versions(self) -> list[VersionId]:
-        """Return all that answered, in order."""
-        return sorted(self._versions)
+    def versions(self, places: Mapping[int, int] | None = None) -> list[VersionId]:
+        """Return all that answered, or what answered from these places on, in order."""
+        since = self._begin if places is None else places
+        numbers = {
+            each for number, slots in self._slots.items() for each in slots[since[number] - self._begin[number] :]
+        }
+        return sorted(self._versions[each] for each in numbers if each >= 0)
 
     @property
     def partitions(self) -> tuple[int, ...]:
@@ -157,10 +161,13 @@ def _begins(consumer: KafkaConsumer, places: list[TopicPartition], since_ms: int
 
 
 def first_time(cluster: Cluster, topic: str, begin: Mapping[int, int], end: Mapping[int, int]) -> int:
-    """Return the time (ms) of the oldest record of a range, 0 where it has none."""
+    """Return the time (ms) of the oldest record of a range; 0 where it has none, or retention has taken its head."""
     times: list[int] = []
     with closing(cluster.consumer()) as consumer:
-        for number in end:
-            found = readers.between(consumer, TopicPartition(topic, number), begin[number], end[number])
+        places = [TopicPartition(topic, number) for number in end]
+        if any(begin[place.partition] < low for place, low in consumer.beginning_offsets(places).items()):
+            return 0
+        for place in places:
+            found = readers.between(consumer, place, begin[place.partition], end[place.partition])
             times += [record.timestamp for record in [next(found, None)] if record is not None]
     return min(times, default=0)

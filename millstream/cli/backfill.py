@@ -128,7 +128,7 @@ def _predict(wish: _Wish, span: Range, manner: Manner, where: Where, as_json: bo
         version = _version(wish, settings, loaded, store)
         job = plan(cluster, names.topic("features"), begin, end, target)
         with (
-            Replay(job, names, again=manner.again, role="backfill", note=version) as work,
+            Replay(job, names, again=manner.again, role="backfill", note=version, keeps_begin=wish.as_of) as work,
             PastVersions(loaded, cluster, names, store, say) as versions,
         ):
             announce(work, pace)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,27 @@ def test_a_backfill_that_dies_before_or_after_a_commit_goes_on_without_a_repeat_
     code, told, errors = run(*words)
     assert (code, told["before"], told["before"] + told["written"]) == (0, 80, WAVES * EVENTS), errors
     assert said(served.cluster, into) == said(served.cluster, names.topic("predictions"))
+
+
+def test_a_backfill_of_which_only_markers_are_left_comes_to_its_end(
+    run: Run, environment: dict[str, str], served: WholeLoop, names: Names
+) -> None:
+    with closing(served.cluster.producer(transactional_id=f"{names.prefix}aborted")) as producer:
+        producer.init_transactions()
+        producer.begin_transaction()
+        producer.send(names.topic("features"), b"x", partition=0).get(10)
+        producer.abort_transaction()
+    words = ["backfill", "phishing", "--into", f"{names.prefix}markers", "--as-of", "--rate", "320"]
+    done = subprocess.run(
+        [sys.executable, "-m", "millstream", *words],
+        env={**environment, "MILLSTREAM_FAILPOINTS": "transaction.commit.before=kill@5"},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    code, told, errors = run(*words)
+    assert (code, told["before"] + told["written"]) == (0, WAVES * EVENTS), errors
 
 
 @pytest.mark.parametrize(

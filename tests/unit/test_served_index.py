@@ -65,6 +65,13 @@ def test_an_error_counts_as_given_by_the_version_before_it_and_the_first_by_the_
     assert [found.version(0, at) for at in range(10, 17)] == wanted
 
 
+def test_of_what_is_left_of_a_range_only_the_versions_that_answered_that_are_needed() -> None:
+    found = index(answer(10, 5), answer(11, 6), failed(12), answer(13, 7), answer(1, 8, source_partition=1))
+    assert found.version(0, 12) == version(6)
+    assert found.versions({0: 12, 1: 2}) == [version(6), version(7)]
+    assert found.versions({0: 20, 1: 5}) == []
+
+
 def test_errors_alone_are_asked_of_what_serves_now() -> None:
     found = index(failed(10), failed(2, source_partition=1), otherwise=version(3))
     assert (found.version(0, 10), found.version(1, 2), found.versions()) == (version(3), version(3), [version(3)])
