@@ -36,7 +36,7 @@ class RangeReader:
             for each in self._ends:
                 self._consumer.seek(each, places[each.partition])
         self._open = set(self._ends)
-        self._moved = time.monotonic()
+        self._silent = 0.0
 
     def close(self) -> None:
         """Let go of the client."""
@@ -65,11 +65,11 @@ class RangeReader:
     def _poll(self, most: int | None) -> dict[TopicPartition, list[ConsumerRecord]]:
         """Return what comes next; partitions that are read to their ends are read no further."""
         assert self._consumer is not None  # noqa: S101 - without one nothing is open
+        asked = time.monotonic()
         found = self._consumer.poll(timeout_ms=_POLL_MS, max_records=most)
-        now = time.monotonic()
-        if found:
-            self._moved = now
-        elif now - self._moved > _SILENT_SECONDS:
+        # Only time in which it was asked: between two polls, a pace may wait for hours.
+        self._silent = 0.0 if found else self._silent + time.monotonic() - asked
+        if self._silent > _SILENT_SECONDS:
             raise KafkaError(f"nothing to be read for {_SILENT_SECONDS:g} s")
         kept = {
             partition: records

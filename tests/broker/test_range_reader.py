@@ -1,0 +1,31 @@
+"""What reads a range gives up when nothing comes, and not because nobody asked."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import closing
+
+import pytest
+from kafka.errors import KafkaError
+
+from millstream.range_reader import RangeReader
+from schemas.cluster import Cluster
+
+
+def test_time_in_which_nobody_asked_is_no_silence(bootstrap: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("millstream.range_reader._SILENT_SECONDS", 1.0)
+    cluster, topic = Cluster(bootstrap), f"{prefix}some"
+    with cluster.admin() as admin:
+        admin.create_topics({topic: {"num_partitions": 1}})
+    with closing(cluster.producer()) as producer:
+        producer.send(topic, b"x", partition=0).get(10)
+    # Its end is never reached.
+    with closing(RangeReader(cluster, topic, {0: 0}, {0: 2})) as reader:
+        pieces = reader.as_it_comes(threading.Event(), 10)
+        while not next(pieces):
+            pass
+        time.sleep(1.5)
+        assert next(pieces) == []
+        with pytest.raises(KafkaError, match="nothing to be read for 1 s"):
+            list(pieces)
