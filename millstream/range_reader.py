@@ -9,13 +9,17 @@ from typing import Final
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, OffsetOutOfRangeError
 
 from schemas.cluster import Cluster
 
 _POLL_MS: Final = 200
 _SILENT_SECONDS: Final = 60.0
 _MOST: Final = 5000
+
+
+class Overtaken(Exception):  # noqa: N818
+    """Retention has taken what is to be read; what was written stays, and the message says the way on."""
 
 
 class RangeReader:
@@ -66,7 +70,12 @@ class RangeReader:
         """Return what comes next; partitions that are read to their ends are read no further."""
         assert self._consumer is not None  # noqa: S101 - without one nothing is open
         asked = time.monotonic()
-        found = self._consumer.poll(timeout_ms=_POLL_MS, max_records=most)
+        try:
+            found = self._consumer.poll(timeout_ms=_POLL_MS, max_records=most)
+        except OffsetOutOfRangeError as error:
+            raise Overtaken(
+                "retention has taken what comes next; the same command once more says the ways on"
+            ) from error
         # Only time in which it was asked: between two polls, a pace may wait for hours.
         self._silent = 0.0 if found else self._silent + time.monotonic() - asked
         if self._silent > _SILENT_SECONDS:

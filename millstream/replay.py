@@ -26,7 +26,7 @@ from consumers.transaction import Transactions
 from millstream.pace import Pace
 from millstream.range_reader import RangeReader
 from millstream.replay_plan import CannotReplay, Job
-from millstream.spans import Offsets
+from millstream.spans import Offsets, taken
 from producers.interrupts import stop_on_signals
 from schemas.topics import Names, hashed
 
@@ -182,7 +182,26 @@ class Replay:
         if place is None or place.offset < 0:
             return fresh
         found = _Place.decode(place.metadata, place.offset)
-        return found if found.left() or not again else fresh
+        if again and (not found.left() or self._taken(found)):
+            return fresh
+        self._insist_on_all(found)
+        return found
+
+    def _taken(self, place: _Place) -> Offsets:
+        with closing(self.job.source.consumer()) as consumer:
+            return taken(consumer, self.job.topic, place.next, place.end)
+
+    def _insist_on_all(self, place: _Place) -> None:
+        """Insist on that what is left is still there. CannotReplay."""
+        if not (lows := self._taken(place)):
+            return
+        number, low = min(lows.items())
+        gap = f"offsets {place.next[number]} to {min(low, place.end[number]) - 1} of partition {number}"
+        rest = ",".join(f"{each}:{max(place.next[each], lows.get(each, 0))}" for each in sorted(place.end))
+        raise CannotReplay(
+            f"retention has taken {gap} of {self.job.topic} before they were written: "
+            f"--from {rest} writes what is left, and --again all that is there, once more"
+        )
 
     # --- the work ----------------------------------------------------------------------------------
 

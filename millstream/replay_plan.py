@@ -21,7 +21,7 @@ _SETTINGS: Final = MappingProxyType(
 
 
 class CannotReplay(Exception):  # noqa: N818
-    """A replay that would do harm, or cannot be done; nothing was written."""
+    """A replay that would do harm, or cannot be done or gone on with; nothing was written."""
 
 
 @dataclass(frozen=True)

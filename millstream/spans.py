@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -58,6 +58,12 @@ def span(consumer: KafkaConsumer, topic: str, partitions: int, begin: Edge, end:
     firsts = {each: min(max(firsts[each], low), highs[each]) for each, low in lows.items()}
     lasts = {each: max(min(lasts[each], high), firsts[each]) for each, high in highs.items()}
     return Span(firsts, lasts, highs)
+
+
+def taken(consumer: KafkaConsumer, topic: str, places: Mapping[int, int], ends: Mapping[int, int]) -> Offsets:
+    """Return the first offset that is there of each partition of which retention has taken what was to be read."""
+    lows = consumer.beginning_offsets([TopicPartition(topic, each) for each in places if places[each] < ends[each]])
+    return {each: low for each, low in _ints(lows).items() if places[each] < low}
 
 
 def _ints(found: dict[TopicPartition, Any]) -> Offsets:

@@ -11,7 +11,7 @@ from kafka import TopicPartition
 
 from millstream.pace import Pace
 from millstream.replay import Replay, Replayed
-from millstream.replay_plan import Job, Target, plan
+from millstream.replay_plan import CannotReplay, Job, Target, plan
 from millstream.spans import Edge
 from schemas.cluster import Cluster
 from schemas.topics import Names
@@ -69,3 +69,17 @@ def test_the_time_from_which_on_is_that_of_the_first_run(cluster: Cluster, sourc
     with Replay(job(cluster, source, names, START + 500), names) as work:
         assert work.run(Pace()).written == RECORDS - first.written
     assert values(cluster, f"{names.prefix}into") == [f"v{number}".encode() for number in range(RECORDS)]
+
+
+def test_what_retention_took_before_it_was_written_is_named_with_the_ways_on(
+    cluster: Cluster, source: str, names: Names
+) -> None:
+    first = some(job(cluster, source, names), names)
+    with cluster.admin() as admin:
+        admin.delete_records({TopicPartition(source, 0): 60})
+    with pytest.raises(CannotReplay, match=rf"offsets {first.written} to 59 of partition 0 .* --from 0:60 .* --again"):
+        Replay(job(cluster, source, names), names)
+    with Replay(job(cluster, source, names), names, again=True) as work:
+        assert work.run(Pace()).written == RECORDS - 60
+    numbers = [*range(first.written), *range(60, RECORDS)]
+    assert values(cluster, f"{names.prefix}into") == [f"v{number}".encode() for number in numbers]
