@@ -11,6 +11,9 @@ from consumers import sizes
 from consumers.processor import Output, Record
 from schemas.events import DeadLetter
 
+HEADERS_LEFT_OUT: Final = "(its headers are too large to be kept here)"
+"""How the reason of a letter ends that has not the headers of its record."""
+
 
 def dead_letter(topic: str, record: Record, stage: str, code: str, reason: str, at: int) -> Output:
     """Return what to send to `topic` for a `record` that `stage` refused at `at` (ms).
@@ -27,6 +30,7 @@ def dead_letter(topic: str, record: Record, stage: str, code: str, reason: str, 
         key = key[: sizes.BESIDE]
     if sum(len(name.encode()) + len(given or b"") for name, given in headers) > sizes.BESIDE:
         headers = []
+        reason = f"{reason} {HEADERS_LEFT_OUT}"
     letter = DeadLetter(
         record.topic,
         record.partition,

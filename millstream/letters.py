@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kafka import TopicPartition
 
 from consumers import sizes
-from consumers.dead_letters import note_replayed, replayed
+from consumers.dead_letters import HEADERS_LEFT_OUT, note_replayed, replayed
 from consumers.processor import Output
 from consumers.transaction import Transactions
 from millstream import readers
@@ -206,7 +206,8 @@ class Letters:
         names = self._names
         if letter.topic == names.topic("examples"):
             return "examples are history, which is learned once: `millstream models rebuild` makes a model of it anew"
-        if len(letter.value or b"") >= sizes.LETTER or len(letter.key or b"") >= sizes.BESIDE:
+        cut = len(letter.value or b"") >= sizes.LETTER or len(letter.key or b"") >= sizes.BESIDE
+        if cut or letter.reason.endswith(HEADERS_LEFT_OUT):
             return "too large to be whole in their letters: `millstream replay` takes them from their own topic"
         own = set(map(names.topic, names.own))
         if letter.topic not in own and not self._choice.elsewhere:

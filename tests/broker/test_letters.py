@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
+import msgspec
 import pytest
 from broker.commands import Run
 from kafka import TopicPartition
 
+from consumers.dead_letters import HEADERS_LEFT_OUT
 from millstream import admin
 from millstream.letters import Choice, Letters
 from schemas.cluster import Cluster
@@ -151,6 +153,15 @@ def test_a_run_that_is_killed_is_gone_on_with_and_each_letter_is_sent_once(
     code, told, errors = run("dead-letters", "phishing", "--replay", "--yes")
     assert (code, told["sent"], told["sent_before"]) == (0, 3 - arrived, arrived), errors
     assert content(cluster, names.topic("features")) == wanted(*letters)
+
+
+def test_a_letter_whose_headers_were_left_out_stays(run: Run, cluster: Cluster, names: Names) -> None:
+    whole = letter(names, 1)
+    put(cluster, names, msgspec.structs.replace(whole, headers=[], reason=f"no {HEADERS_LEFT_OUT}"), whole)
+    code, told, errors = run("dead-letters", "phishing", "--replay", "--yes")
+    assert (code, told["sent"], sum(told["kept"].values())) == (0, 1, 1), errors
+    assert "too large to be whole in their letters" in errors
+    assert content(cluster, names.topic("features")) == wanted(whole)
 
 
 @contextmanager
