@@ -16,7 +16,7 @@ from consumers.predictor import Predictor, PredictorSettings, ServedVersion
 from consumers.processor import Output, Partition
 from millstream.past_versions import PastVersions
 from millstream.roles import event_mapping
-from millstream.served_index import ServedIndex, first_time, read_index
+from millstream.served_index import ServedIndex, ends_of, first_time, read_index
 from model_store import VersionId
 from schemas.topics import Names
 
@@ -139,7 +139,8 @@ def as_of(
     Raises
     ------
     CannotBackfill
-        Where no event of the range was answered, as far as the prediction log goes back.
+        Where no event of the range was answered, as far as the prediction log goes back, or it has answers to an
+        older topic of the same name.
     CannotRemake
         Where a version is gone, and cannot be learned again.
     """
@@ -148,6 +149,12 @@ def as_of(
     since = first_time(job.source, job.topic, begin, end) if job.source_stamps else 0
     topic = names.whole
     read_index(job.source, topic, index, since, progress)
+    # Behind its end nothing was answered: whoever answers reads what is committed.
+    if index.beyond(ends_of(job.source, job.topic, len(job.end))):
+        raise CannotBackfill(
+            f"{topic} has answers to events that {job.topic} does not have: it was made again, and answers to the old "
+            "one cannot be told apart; name one version with --model"
+        )
     index.settle(otherwise)
     wanted = index.versions(replay.next)
     if replay.left and not replay.before and not index.answers:

@@ -41,12 +41,16 @@ class ServedIndex:
         self._slots = {each: array("i", [_NONE]) * (end[each] - begin[each]) for each in end}
         self._numbers: dict[VersionId, int] = {}
         self._versions: list[VersionId] = []
+        self._after: dict[int, int] = {}
         self.answers = 0
 
     def take(self, outcome: Outcome) -> None:
         """Take note of one answer; of several to one event the first counts."""
         partition, offset = outcome.source_partition, outcome.source_offset
-        if outcome.source_topic != self._topic or partition not in self._slots:
+        if outcome.source_topic != self._topic:
+            return
+        self._after[partition] = max(offset + 1, self._after.get(partition, 0))
+        if partition not in self._slots:
             return
         at = offset - self._begin[partition]
         slots = self._slots[partition]
@@ -93,6 +97,10 @@ class ServedIndex:
     def partitions(self) -> tuple[int, ...]:
         """Those of the source that have anything in the range."""
         return tuple(each for each, slots in self._slots.items() if slots)
+
+    def beyond(self, ends: Mapping[int, int]) -> bool:
+        """Tell whether an answer was seen to what is not on the topic yet, so that an older one had the name."""
+        return any(after > ends.get(partition, 0) for partition, after in self._after.items())
 
     def passed(self, outcome: Outcome) -> int | None:
         """Return the partition of the source that this answer shows to be past the range, if any."""
@@ -145,10 +153,10 @@ def _outcomes(
             outcome = read_prediction(record.value or b"").outcome
         except CodecError:
             continue  # anyone may write there; what is none of ours answered nothing
+        yield record.offset, outcome
         left.discard(index.passed(outcome))
         if not left:
             return
-        yield record.offset, outcome
 
 
 def _begins(consumer: KafkaConsumer, places: list[TopicPartition], since_ms: int) -> dict[TopicPartition, int]:
@@ -171,3 +179,10 @@ def first_time(cluster: Cluster, topic: str, begin: Mapping[int, int], end: Mapp
             found = readers.between(consumer, place, begin[place.partition], end[place.partition])
             times += [record.timestamp for record in [next(found, None)] if record is not None]
     return min(times, default=0)
+
+
+def ends_of(cluster: Cluster, topic: str, partitions: int) -> dict[int, int]:
+    """Return the end of each partition of a topic, as it is now."""
+    with closing(cluster.consumer()) as consumer:
+        found = consumer.end_offsets([TopicPartition(topic, number) for number in range(partitions)])
+    return {place.partition: int(end) for place, end in found.items()}

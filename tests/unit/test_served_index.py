@@ -82,3 +82,8 @@ def test_a_partition_of_the_log_is_read_no_further_than_the_range() -> None:
     found = index()
     assert [found.passed(answer(at, 5)) for at in (9, 19, 20)] == [None, None, 0]
     assert found.passed(answer(99, 5, source_topic="x")) is None
+
+
+def test_an_answer_to_what_is_not_there_yet_tells_that_an_older_topic_had_the_name() -> None:
+    found = index(answer(30, 5), answer(3, 5, source_partition=1), answer(99, 5, source_topic="x"))
+    assert [found.beyond(ends) for ends in ({0: 31, 1: 4}, {0: 30, 1: 4}, {0: 31})] == [False, True, True]
