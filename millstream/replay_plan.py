@@ -93,6 +93,8 @@ def plan(source: Cluster, topic: str, begin: Edge, end: Edge, target: Target) ->
     TopicsError
         Where the cluster does not make the topic.
     """
+    if begin.time_ms is not None and end.time_ms is not None and begin.time_ms >= end.time_ms:
+        raise CannotReplay(f"--from {begin.text} is not before --to {end.text}: nothing lies between them")
     found = source.topic_info(topic).get(topic)
     if found is None:
         raise CannotReplay(f"there is no topic {topic} on {source.bootstrap}")

@@ -218,3 +218,8 @@ def test_a_topic_that_puts_its_own_time_on_records_is_said(
 def test_wrong_usage_is_named(run: Run, words: tuple[str, ...], said: str) -> None:
     code, _, error = run("replay", "phishing", "features", "--into", "x", *words)
     assert (code, said in error) == (2, True), error
+
+
+def test_a_range_that_ends_before_it_begins_is_refused(run: Run) -> None:
+    code, _, error = run("replay", "phishing", "features", "--into", "x", "--from", "2h", "--to", "3h")
+    assert (code, "--from 2h is not before --to 3h" in error) == (1, True), error
