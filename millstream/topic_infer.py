@@ -23,6 +23,9 @@ _VERDICTS: Final = ("status", "result", "verdict", "decision", "state", "type", 
 _SIMPLE: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _FIRST_MS: Final = 631_152_000_000  # 1990
 _LAST_MS: Final = 4_102_444_800_000  # 2100
+_NEARLY_ALL: Final = 0.95  # of the messages: one without it, or another producer's, is on every topic
+_NEARLY_UNIQUE: Final = 0.90  # of an id's values: what is sent again comes with the same one
+_CLEAN: Final = 0.99
 _WORDS: Final = 50  # distinct texts; with more, and no blank in any, they are names of things rather than categories
 
 
@@ -61,6 +64,8 @@ class FoundTopics:
     ----------
     inferred
         Features, task and classes; its columns are named by their paths.
+    id_lacks
+        How many messages have no id, and how many have one that another has, too.
     left_out
         Paths that are no features, and why.
     """
@@ -68,11 +73,28 @@ class FoundTopics:
     topic: str
     format: Format
     id: str | None
+    id_lacks: tuple[int, int]
     time: str | None
     inferred: Inferred
     left_out: dict[str, str]
     unreadable: tuple[int, str]
     labels: LabelTopic | None
+
+    def doubts(self) -> list[str]:
+        """Return what to look at in the file before anything else: it would run, and learn nothing."""
+        found = []
+        if self.id is None:
+            found.append(
+                f"nothing in the messages of {self.topic} looks like an id of events: without id=, no label finds its "
+                "event but one that names it topic-partition-offset"
+            )
+        if self.labels is not None and not self.labels.matched[0]:
+            of, total = self.labels, self.labels.matched[1]
+            found.append(
+                f"none of the newest {total} labels of {of.topic} ({of.id}) belongs to one of the newest "
+                f"{self.inferred.rows} messages of {self.topic}: check both id=, or look again when labels have come"
+            )
+        return found
 
 
 def infer_topics(
@@ -106,7 +128,7 @@ def infer_topics(
     ids = [id] if id is not None else _ids(events)
     found_labels, task = None, task_of([])
     if labels is not None:
-        id, found_labels, task = _labels(events, labels, ids, label)  # noqa: A001
+        id, found_labels, task = _labels(events, labels, ids, label, guess=id is None)  # noqa: A001
     elif ids:
         id = ids[0]  # noqa: A001
     time = time or _time(events, {id})
@@ -126,6 +148,7 @@ def infer_topics(
         topic=events.topic,
         format=events.format,
         id=id,
+        id_lacks=(0, 0) if id is None else _lacks(events.values(id)),
         time=time,
         inferred=inferred,
         left_out=left_out,
@@ -161,19 +184,41 @@ def _last(path: str) -> str:
 
 
 def _ids(sample: TopicSample) -> list[str]:
-    """Return the paths that name each message by another value, likely ones first."""
+    """Return the paths that name nearly each message by another value and are called like it, likely ones first."""
     named = {*_ID, f"{sample.topic.rpartition('.')[2].rstrip('s')}_id"}
-    found: list[tuple[int, int, int, str]] = []
+    found: list[tuple[int, bool, int, int, str]] = []
     for path in sample.paths:
+        if not _is_like_id(path) and _last(path).lower() not in named:
+            continue
         values = sample.values(path)
-        if not all(isinstance(each, (str, int)) and not isinstance(each, bool) for each in values):
-            continue
-        if len(set(values)) < len(values) or "" in values:
-            continue
-        score = 0 if _last(path).lower() in named else 1 if _LIKE_ID.fullmatch(_last(path)) else 2
-        if score < 2:
-            found.append((score, len(parts(path)), len(found), path))
+        if _is_nearly_unique(values):
+            flawed = sum(_lacks(values)) > (1 - _CLEAN) * len(values)
+            found.append((_last(path).lower() not in named, flawed, len(parts(path)), len(found), path))
     return [path for *_, path in sorted(found)]
+
+
+def _is_like_id(path: str) -> bool:
+    return _last(path).lower() in _ID or bool(_LIKE_ID.fullmatch(_last(path)))
+
+
+def _is_nearly_unique(values: Sequence[Any]) -> bool:
+    there = list(filter(_names_something, values))
+    return _may_name(values) and len(set(there)) >= _NEARLY_UNIQUE * len(there)
+
+
+def _may_name(values: Sequence[Any]) -> bool:
+    """Tell whether nearly all messages have a value there that could name an event."""
+    return sum(map(_names_something, values)) >= _NEARLY_ALL * len(values)
+
+
+def _names_something(value: Any) -> bool:
+    return isinstance(value, (str, int)) and not isinstance(value, bool) and value != ""
+
+
+def _lacks(values: Sequence[Any]) -> tuple[int, int]:
+    """Return how many of the values name nothing, and how many name what one before them did."""
+    there = list(filter(_names_something, values))
+    return len(values) - len(there), len(there) - len(set(there))
 
 
 def _time(sample: TopicSample, but: set[str | None]) -> str | None:
@@ -229,9 +274,9 @@ def _are_names(values: list[str]) -> bool:
 
 
 def _labels(
-    events: TopicSample, labels: TopicSample, ids: list[str], label: str | None
+    events: TopicSample, labels: TopicSample, ids: list[str], label: str | None, *, guess: bool
 ) -> tuple[str | None, LabelTopic, Any]:
-    event_id, label_id, matched = _matching(events, labels, ids, label)
+    event_id, label_id, matched = _matching(events, labels, ids, label, guess=guess)
     time = _time(labels, {label_id, label})
     value = label or _label(labels, {label_id, time})
     said = [each for each in labels.values(value) if each is not None]
@@ -259,30 +304,30 @@ def _is_keyword(path: str) -> bool:
 
 
 def _matching(
-    events: TopicSample, labels: TopicSample, ids: list[str], label: str | None
+    events: TopicSample, labels: TopicSample, ids: list[str], label: str | None, *, guess: bool
 ) -> tuple[str | None, str, int]:
     """Return the path of an event's id, that of the same on labels, and how many of the labels' are events' here."""
     theirs = [path for path in labels.paths if path != label and _may_name(labels.values(path))]
     if not theirs:
         raise CannotInfer(f"no value of the messages of {labels.topic} could name an event: {', '.join(labels.paths)}")
-    best: tuple[bool, bool, int] = (False, False, 0)
+    # What is not called like an id is one where most labels name it: there the values tell.
+    others = [path for path in events.paths if path not in ids and _is_nearly_unique(events.values(path))]
+    best: tuple[bool, bool, bool, int] = (False, False, False, 0)
     chosen: tuple[str | None, str] = (ids[0] if ids else None, _likely_id(theirs, ids))
-    for mine, other in product(ids, theirs):
+    for mine, other in product((*ids, *(others if guess else ())), theirs):
         shared = len(_texts(events.values(mine)) & _texts(labels.values(other)))
-        named = _last(other).lower() in _ID or bool(_LIKE_ID.fullmatch(_last(other)))
-        if shared and (rank := (named, 2 * shared >= len(labels.rows), shared)) > best:
+        named, most = _is_like_id(other), 2 * shared >= len(labels.rows)
+        if not shared or (mine not in ids and not (named and most)):
+            continue
+        if (rank := (named, most, mine in ids, shared)) > best:
             best, chosen = rank, (mine, other)
-    return *chosen, best[2]
+    return *chosen, best[3]
 
 
 def _likely_id(theirs: list[str], ids: list[str]) -> str:
     same = [path for path in theirs for mine in ids[:1] if _last(path) == _last(mine)]
-    like = [path for path in theirs if _last(path).lower() in _ID or _LIKE_ID.fullmatch(_last(path))]
+    like = list(filter(_is_like_id, theirs))
     return (same or like or theirs)[0]
-
-
-def _may_name(values: Sequence[Any]) -> bool:
-    return all(isinstance(each, (str, int)) and not isinstance(each, bool) for each in values)
 
 
 def _texts(values: Sequence[Any]) -> set[str]:

@@ -134,6 +134,35 @@ def test_labels_of_other_events_are_guessed_by_name_and_marked(tmp_path: Path) -
     assert "# Check this: none of the newest labels" in loaded.path.read_text()
 
 
+def test_an_id_that_a_few_messages_lack_or_repeat_is_one(tmp_path: Path) -> None:
+    rows = [*payments(), payments()[3]]
+    del rows[7]["payment"]["id"]
+    labels = [*chargebacks(), {"status": "fraud"}]
+    for found in (looked(rows), looked(rows, labels)):
+        assert (found.id, found.id_lacks, found.doubts()) == ("payment.id", (1, 1), [])
+    assert written(tmp_path, found).stream.features_source is not None
+    text = (tmp_path / "fraud.py").read_text()
+    assert "# Of the newest 101 messages, 1 lack it and 1 came again." in text
+    often = [{**row, "payment": {**row["payment"], "id": f"p-{number % 80}"}} for number, row in enumerate(payments())]
+    assert looked(often).id != "payment.id"
+
+
+def test_what_is_called_like_no_id_is_one_where_most_labels_name_it() -> None:
+    rows = [{"nr": f"n{number}", "x": number / 2} for number in range(100)]
+    assert looked(rows).id is None
+    labels = [{"event_id": f"n{number}", "status": "fraud"} for number in range(10)]
+    assert looked(rows, labels).id == "nr"
+    assert looked(rows, [{**each, "event_id": f"m{number}"} for number, each in enumerate(labels)]).id is None
+
+
+def test_what_would_learn_nothing_is_said_aloud() -> None:
+    (said,) = looked([{"x": number} for number in range(50)]).doubts()
+    assert said.startswith("nothing in the messages of payments looks like an id")
+    later = [{**row, "ref": f"q{number}"} for number, row in enumerate(chargebacks())]
+    (said,) = looked(payments(), later).doubts()
+    assert said.startswith("none of the newest 40 labels of chargebacks (ref) belongs to one of the newest 100")
+
+
 @pytest.mark.parametrize(
     ("label", "values", "task"),
     [
