@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import product
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ _ID: Final = ("event_id", "id", "uuid", "guid")
 _LIKE_ID: Final = re.compile(r".*(_id|-id|[a-z]Id|ID|uuid|guid|_ref|_key|_number)|ref|reference|key")
 _LIKE_TIME: Final = re.compile(r".*(_at|_time|_ts|_date|[a-z](At|Time|Date)|timestamp)")
 _VERDICTS: Final = ("status", "result", "verdict", "decision", "state", "type", "value", "fraud", "clicked")
+_DAY_AND_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d")
 _SIMPLE: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _FIRST_MS: Final = 631_152_000_000  # 1990
 _LAST_MS: Final = 4_102_444_800_000  # 2100
@@ -222,18 +224,24 @@ def _lacks(values: Sequence[Any]) -> tuple[int, int]:
 
 
 def _time(sample: TopicSample, but: set[str | None]) -> str | None:
+    """Return the path of a time that nearly all messages have: one with a known name, one named like it, any."""
     likely = [path for path in sample.paths if path not in but and _is_time(sample, path)]
+    likely = [path for path in likely if sum(map(_is_there, sample.values(path))) >= _NEARLY_ALL * len(sample.rows)]
     exact = [path for name in TIME_NAMES for path in likely if _last(path).lower() == name]
-    return next(iter(exact or likely), None)
+    named = [path for path in likely if _LIKE_TIME.fullmatch(_last(path))]
+    return next(iter(exact or named or likely), None)
 
 
 def _is_time(sample: TopicSample, path: str) -> bool:
-    """Tell whether a path is named like a time and holds times: a ``date`` may as well be an age in days."""
+    """Tell whether a path holds times: a ``date`` may be an age in days, and a number or a day anything by itself."""
     name = _last(path)
-    if name.lower() not in TIME_NAMES and not _LIKE_TIME.fullmatch(name):
-        return False
-    values = [each for each in sample.values(path) if each is not None]
-    return bool(values) and all(_is_moment(each) for each in values)
+    named = name.lower() in TIME_NAMES or bool(_LIKE_TIME.fullmatch(name))
+    values = list(filter(_is_there, sample.values(path)))
+    return bool(values) and all(_is_moment(each) and (named or _says_it_is_a_time(each)) for each in values)
+
+
+def _says_it_is_a_time(value: Any) -> bool:
+    return isinstance(value, datetime) or (isinstance(value, str) and bool(_DAY_AND_TIME.match(value)))
 
 
 def _is_moment(value: Any) -> bool:

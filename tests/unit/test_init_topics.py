@@ -155,6 +155,26 @@ def test_what_is_called_like_no_id_is_one_where_most_labels_name_it() -> None:
     assert looked(rows, [{**each, "event_id": f"m{number}"} for number, each in enumerate(labels)]).id is None
 
 
+@pytest.mark.parametrize(
+    ("row", "time"),
+    [
+        ({"payment": {"at": "2024-05-06T07:00:00Z"}}, "payment.at"),
+        ({"expiry": "2024-05-06 07:00", "payment": {"at": NOW}}, "payment.at"),
+        ({"seen": "2024-05-06T07:00:00Z", "made_at": "2024-05-06"}, "made_at"),
+        ({"seen": "2024-05-06T07:00:00+02:00", "x": NOW}, "seen"),
+        ({"date": 17, "ean": "1234567890123", "born": "1999-05-06"}, None),
+    ],
+)
+def test_the_time_is_what_holds_times_and_by_its_name_the_likeliest(row: dict[str, Any], time: str | None) -> None:
+    assert looked([{"id": f"e{number}", **row} for number in range(40)]).time == time
+
+
+def test_what_only_some_messages_have_is_not_their_time() -> None:
+    rows = [{"id": f"e{number}", "seen": "2024-05-06T07:00Z", "y": 1} for number in range(40)]
+    found = looked([{**row, **({"refunded_at": NOW} if row["id"] < "e3" else {})} for row in rows])
+    assert (found.time, found.left_out["refunded_at"]) == ("seen", "a time")
+
+
 def test_what_would_learn_nothing_is_said_aloud() -> None:
     (said,) = looked([{"x": number} for number in range(50)]).doubts()
     assert said.startswith("nothing in the messages of payments looks like an id")
