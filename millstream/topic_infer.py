@@ -32,7 +32,7 @@ _WORDS: Final = 50  # distinct texts; with more, and no blank in any, they are n
 
 
 class CannotInfer(Exception):  # noqa: N818
-    """A path that was named is not in the messages, or they hold nothing that could name an event."""
+    """A path that was named is not there or not what it is to be, or the messages hold nothing to name an event by."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +127,8 @@ def infer_topics(
                 f"no message of {events.topic if where is None else where.topic} has a {wanted!r}; "
                 f"they have: {', '.join((events if where is None else where).paths)}"
             )
+    if time is not None:
+        _require_times(events, time)
     ids = [id] if id is not None else _ids(events)
     found_labels, task = None, task_of([])
     if labels is not None:
@@ -249,6 +251,20 @@ def _is_moment(value: Any) -> bool:
         return not isinstance(value, (bool, list)) and _FIRST_MS < milliseconds(value, "") < _LAST_MS
     except Unmapped:
         return False
+
+
+def _require_times(sample: TopicSample, path: str) -> None:
+    """Insist that what was named as the time is one, but for a few: all other messages would be refused."""
+    there = list(filter(_is_there, sample.values(path)))
+    wrong: list[str] = []
+    for value in there:
+        try:
+            milliseconds(value, path)
+        except Unmapped as error:
+            wrong.append(str(error))
+    if not there or len(wrong) > (1 - _NEARLY_ALL) * len(there):
+        why = wrong[0] if wrong else "it is null everywhere"
+        raise CannotInfer(f"{path!r} holds no times in {len(wrong)} of {len(there)} messages of {sample.topic}: {why}")
 
 
 def _features(sample: TopicSample, but: set[str | None]) -> tuple[list[str], dict[str, str]]:

@@ -228,6 +228,17 @@ def test_what_is_named_is_not_guessed_and_must_be_there(tmp_path: Path) -> None:
             looked(payments(), chargebacks(), **named)
 
 
+def test_a_time_that_is_named_must_hold_times() -> None:
+    rows = payments()
+    assert looked(rows, time="customer_id").time == "customer_id", "any whole number may be ms since 1970"
+    with pytest.raises(CannotInfer, match=r"'payment.id' holds no times in 100 of 100 messages .* is 'p-0': neither"):
+        looked(rows, time="payment.id")
+    with pytest.raises(CannotInfer, match=r"'note' holds no times .*: it is null everywhere"):
+        looked(rows, time="note")
+    rows[7]["created_at"] = "yesterday"
+    assert looked(rows, time="created_at").time == "created_at"
+
+
 def test_forms_are_told_and_what_cannot_be_read_is_counted() -> None:
     ours = [Message(Event(f"e{number}", NOW, {"x": 0.5}).encode(), number) for number in range(5)]
     assert taken_apart("t", list(ours), None).format == "avro"  # type: ignore[arg-type]
