@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -131,10 +131,9 @@ class Checkpoints:
         self._retention = retention
         self._shard = shard
         self.growth = Growth(max_model_bytes)
-        resumption = Resumption(store, definition, rules, self.growth, self.load)
-        self.resume = resumption.resume
-        self.overtaken = resumption.overtaken
-        self.next_epoch = resumption.next_epoch
+        self._resumption = Resumption(store, definition, rules, self.growth, self.load)
+        self.overtaken = self._resumption.overtaken
+        self.next_epoch = self._resumption.next_epoch
 
     # --- writing -----------------------------------------------------------------------------------
 
@@ -237,6 +236,16 @@ class Checkpoints:
         return self._store.manifest_sha256(manifest.version)
 
     # --- reading -----------------------------------------------------------------------------------
+
+    def resume(
+        self,
+        log: Log,
+        new_epoch: NewEpoch | None,
+        say: Callable[[str], None],
+        adopted: VersionId | None = None,
+    ) -> Resumed:
+        """Return where to go on: see `Resumption.resume`."""
+        return self._resumption.resume(log, new_epoch, say, adopted)
 
     def fresh(self) -> Learning:
         """Return a learner that has learned nothing, with a model from the stream file."""

@@ -16,6 +16,7 @@ from typing import Any, Final
 from kafka import TopicPartition
 
 from consumers.checkpoints import MODEL_FILE, PROBE, Definition
+from consumers.label_news import LabelNews
 from consumers.meter import Meter
 from consumers.predictor import ServedVersion
 from consumers.river_model import ModelError, RiverModel, wrap
@@ -246,6 +247,7 @@ class VersionFeed:
         self._start_process = start_process
         self._meter = meter or Meter()
         self._serving: ServedVersion | None = None
+        self._news = LabelNews()
         self._by_decision = False  # whether what serves was named, and so need not be the newest
         self._refused: set[tuple[VersionId, str | None]] = set()
         self._retries: dict[tuple[VersionId, str | None], _Retry] = {}
@@ -317,10 +319,9 @@ class VersionFeed:
         else:
             face = self._load_here(manifest)
         now = time.time_ns() // 1_000_000
-        # Of labels only what was announced now has news; and the time from the signed manifest.
-        # The first version after a start is old news: its labels were served long before by another process.
-        news = sha256 is not None and manifest.labels_from_ms is not None and self._serving is not None
-        delay = now - (manifest.labels_from_ms or 0) if news else None
+        oldest = self._news.oldest(self._version(), manifest)
+        # Only what was announced now has news; and the time is from the signed manifest.
+        delay = now - oldest if oldest is not None and sha256 is not None else None
         return ServedVersion(face, version.model, version.epoch, version.examples, now, delay)
 
     def _load_here(self, manifest: Manifest) -> RiverModel:

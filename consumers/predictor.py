@@ -66,7 +66,8 @@ class ServedVersion:
     since_ms
         When it was ready here, wall clock.
     delay_ms
-        From the broker's time of the oldest label it newly learned to `since_ms`; `None` without labels.
+        From the broker's time of the oldest label it newly learned to `since_ms`; `None` without labels,
+        and where others had served with them before.
     """
 
     model: RiverModel

@@ -37,6 +37,9 @@ def topic_lines(
     if found.id is None:
         yield "        # id=...: without a path of it, an event is named topic-partition-offset."
     else:
+        without, again = found.id_lacks
+        if without or again:
+            yield f"        # Of the newest {found.inferred.rows} messages, {without} lack it and {again} came again."
         yield f"        id={quoted(found.id)},  # names an event"
     if found.time is None:
         yield "        # time=...: without a path of it, the broker's time of the message."

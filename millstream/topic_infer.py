@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import product
 from typing import Any, Final
 
@@ -20,14 +21,18 @@ _ID: Final = ("event_id", "id", "uuid", "guid")
 _LIKE_ID: Final = re.compile(r".*(_id|-id|[a-z]Id|ID|uuid|guid|_ref|_key|_number)|ref|reference|key")
 _LIKE_TIME: Final = re.compile(r".*(_at|_time|_ts|_date|[a-z](At|Time|Date)|timestamp)")
 _VERDICTS: Final = ("status", "result", "verdict", "decision", "state", "type", "value", "fraud", "clicked")
+_DAY_AND_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d")
 _SIMPLE: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _FIRST_MS: Final = 631_152_000_000  # 1990
 _LAST_MS: Final = 4_102_444_800_000  # 2100
+_NEARLY_ALL: Final = 0.95  # of the messages: one without it, or another producer's, is on every topic
+_NEARLY_UNIQUE: Final = 0.90  # of an id's values: what is sent again comes with the same one
+_CLEAN: Final = 0.99
 _WORDS: Final = 50  # distinct texts; with more, and no blank in any, they are names of things rather than categories
 
 
 class CannotInfer(Exception):  # noqa: N818
-    """A path that was named is not in the messages, or they hold nothing that could name an event."""
+    """A path that was named is not there or not what it is to be, or the messages hold nothing to name an event by."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +66,8 @@ class FoundTopics:
     ----------
     inferred
         Features, task and classes; its columns are named by their paths.
+    id_lacks
+        How many messages have no id, and how many have one that another has, too.
     left_out
         Paths that are no features, and why.
     """
@@ -68,11 +75,28 @@ class FoundTopics:
     topic: str
     format: Format
     id: str | None
+    id_lacks: tuple[int, int]
     time: str | None
     inferred: Inferred
     left_out: dict[str, str]
     unreadable: tuple[int, str]
     labels: LabelTopic | None
+
+    def doubts(self) -> list[str]:
+        """Return what to look at in the file before anything else: it would run, and learn nothing."""
+        found = []
+        if self.id is None:
+            found.append(
+                f"nothing in the messages of {self.topic} looks like an id of events: without id=, no label finds its "
+                "event but one that names it topic-partition-offset"
+            )
+        if self.labels is not None and not self.labels.matched[0]:
+            of, total = self.labels, self.labels.matched[1]
+            found.append(
+                f"none of the newest {total} labels of {of.topic} ({of.id}) belongs to one of the newest "
+                f"{self.inferred.rows} messages of {self.topic}: check both id=, or look again when labels have come"
+            )
+        return found
 
 
 def infer_topics(
@@ -103,10 +127,12 @@ def infer_topics(
                 f"no message of {events.topic if where is None else where.topic} has a {wanted!r}; "
                 f"they have: {', '.join((events if where is None else where).paths)}"
             )
+    if time is not None:
+        _require_times(events, time)
     ids = [id] if id is not None else _ids(events)
     found_labels, task = None, task_of([])
     if labels is not None:
-        id, found_labels, task = _labels(events, labels, ids, label)  # noqa: A001
+        id, found_labels, task = _labels(events, labels, ids, label, guess=id is None)  # noqa: A001
     elif ids:
         id = ids[0]  # noqa: A001
     time = time or _time(events, {id})
@@ -126,6 +152,7 @@ def infer_topics(
         topic=events.topic,
         format=events.format,
         id=id,
+        id_lacks=(0, 0) if id is None else _lacks(events.values(id)),
         time=time,
         inferred=inferred,
         left_out=left_out,
@@ -161,34 +188,62 @@ def _last(path: str) -> str:
 
 
 def _ids(sample: TopicSample) -> list[str]:
-    """Return the paths that name each message by another value, likely ones first."""
+    """Return the paths that name nearly each message by another value and are called like it, likely ones first."""
     named = {*_ID, f"{sample.topic.rpartition('.')[2].rstrip('s')}_id"}
-    found: list[tuple[int, int, int, str]] = []
+    found: list[tuple[int, bool, int, int, str]] = []
     for path in sample.paths:
+        if not _is_like_id(path) and _last(path).lower() not in named:
+            continue
         values = sample.values(path)
-        if not all(isinstance(each, (str, int)) and not isinstance(each, bool) for each in values):
-            continue
-        if len(set(values)) < len(values) or "" in values:
-            continue
-        score = 0 if _last(path).lower() in named else 1 if _LIKE_ID.fullmatch(_last(path)) else 2
-        if score < 2:
-            found.append((score, len(parts(path)), len(found), path))
+        if _is_nearly_unique(values):
+            flawed = sum(_lacks(values)) > (1 - _CLEAN) * len(values)
+            found.append((_last(path).lower() not in named, flawed, len(parts(path)), len(found), path))
     return [path for *_, path in sorted(found)]
 
 
+def _is_like_id(path: str) -> bool:
+    return _last(path).lower() in _ID or bool(_LIKE_ID.fullmatch(_last(path)))
+
+
+def _is_nearly_unique(values: Sequence[Any]) -> bool:
+    there = list(filter(_names_something, values))
+    return _may_name(values) and len(set(there)) >= _NEARLY_UNIQUE * len(there)
+
+
+def _may_name(values: Sequence[Any]) -> bool:
+    """Tell whether nearly all messages have a value there that could name an event."""
+    return sum(map(_names_something, values)) >= _NEARLY_ALL * len(values)
+
+
+def _names_something(value: Any) -> bool:
+    return isinstance(value, (str, int)) and not isinstance(value, bool) and value != ""
+
+
+def _lacks(values: Sequence[Any]) -> tuple[int, int]:
+    """Return how many of the values name nothing, and how many name what one before them did."""
+    there = list(filter(_names_something, values))
+    return len(values) - len(there), len(there) - len(set(there))
+
+
 def _time(sample: TopicSample, but: set[str | None]) -> str | None:
+    """Return the path of a time that nearly all messages have: one with a known name, one named like it, any."""
     likely = [path for path in sample.paths if path not in but and _is_time(sample, path)]
+    likely = [path for path in likely if sum(map(_is_there, sample.values(path))) >= _NEARLY_ALL * len(sample.rows)]
     exact = [path for name in TIME_NAMES for path in likely if _last(path).lower() == name]
-    return next(iter(exact or likely), None)
+    named = [path for path in likely if _LIKE_TIME.fullmatch(_last(path))]
+    return next(iter(exact or named or likely), None)
 
 
 def _is_time(sample: TopicSample, path: str) -> bool:
-    """Tell whether a path is named like a time and holds times: a ``date`` may as well be an age in days."""
+    """Tell whether a path holds times: a ``date`` may be an age in days, and a number or a day anything by itself."""
     name = _last(path)
-    if name.lower() not in TIME_NAMES and not _LIKE_TIME.fullmatch(name):
-        return False
-    values = [each for each in sample.values(path) if each is not None]
-    return bool(values) and all(_is_moment(each) for each in values)
+    named = name.lower() in TIME_NAMES or bool(_LIKE_TIME.fullmatch(name))
+    values = list(filter(_is_there, sample.values(path)))
+    return bool(values) and all(_is_moment(each) and (named or _says_it_is_a_time(each)) for each in values)
+
+
+def _says_it_is_a_time(value: Any) -> bool:
+    return isinstance(value, datetime) or (isinstance(value, str) and bool(_DAY_AND_TIME.match(value)))
 
 
 def _is_moment(value: Any) -> bool:
@@ -196,6 +251,20 @@ def _is_moment(value: Any) -> bool:
         return not isinstance(value, (bool, list)) and _FIRST_MS < milliseconds(value, "") < _LAST_MS
     except Unmapped:
         return False
+
+
+def _require_times(sample: TopicSample, path: str) -> None:
+    """Insist that what was named as the time is one, but for a few: all other messages would be refused."""
+    there = list(filter(_is_there, sample.values(path)))
+    wrong: list[str] = []
+    for value in there:
+        try:
+            milliseconds(value, path)
+        except Unmapped as error:
+            wrong.append(str(error))
+    if not there or len(wrong) > (1 - _NEARLY_ALL) * len(there):
+        why = wrong[0] if wrong else "it is null everywhere"
+        raise CannotInfer(f"{path!r} holds no times in {len(wrong)} of {len(there)} messages of {sample.topic}: {why}")
 
 
 def _features(sample: TopicSample, but: set[str | None]) -> tuple[list[str], dict[str, str]]:
@@ -229,9 +298,9 @@ def _are_names(values: list[str]) -> bool:
 
 
 def _labels(
-    events: TopicSample, labels: TopicSample, ids: list[str], label: str | None
+    events: TopicSample, labels: TopicSample, ids: list[str], label: str | None, *, guess: bool
 ) -> tuple[str | None, LabelTopic, Any]:
-    event_id, label_id, matched = _matching(events, labels, ids, label)
+    event_id, label_id, matched = _matching(events, labels, ids, label, guess=guess)
     time = _time(labels, {label_id, label})
     value = label or _label(labels, {label_id, time})
     said = [each for each in labels.values(value) if each is not None]
@@ -259,30 +328,30 @@ def _is_keyword(path: str) -> bool:
 
 
 def _matching(
-    events: TopicSample, labels: TopicSample, ids: list[str], label: str | None
+    events: TopicSample, labels: TopicSample, ids: list[str], label: str | None, *, guess: bool
 ) -> tuple[str | None, str, int]:
     """Return the path of an event's id, that of the same on labels, and how many of the labels' are events' here."""
     theirs = [path for path in labels.paths if path != label and _may_name(labels.values(path))]
     if not theirs:
         raise CannotInfer(f"no value of the messages of {labels.topic} could name an event: {', '.join(labels.paths)}")
-    best: tuple[bool, bool, int] = (False, False, 0)
+    # What is not called like an id is one where most labels name it: there the values tell.
+    others = [path for path in events.paths if path not in ids and _is_nearly_unique(events.values(path))]
+    best: tuple[bool, bool, bool, int] = (False, False, False, 0)
     chosen: tuple[str | None, str] = (ids[0] if ids else None, _likely_id(theirs, ids))
-    for mine, other in product(ids, theirs):
+    for mine, other in product((*ids, *(others if guess else ())), theirs):
         shared = len(_texts(events.values(mine)) & _texts(labels.values(other)))
-        named = _last(other).lower() in _ID or bool(_LIKE_ID.fullmatch(_last(other)))
-        if shared and (rank := (named, 2 * shared >= len(labels.rows), shared)) > best:
+        named, most = _is_like_id(other), 2 * shared >= len(labels.rows)
+        if not shared or (mine not in ids and not (named and most)):
+            continue
+        if (rank := (named, most, mine in ids, shared)) > best:
             best, chosen = rank, (mine, other)
-    return *chosen, best[2]
+    return *chosen, best[3]
 
 
 def _likely_id(theirs: list[str], ids: list[str]) -> str:
     same = [path for path in theirs for mine in ids[:1] if _last(path) == _last(mine)]
-    like = [path for path in theirs if _last(path).lower() in _ID or _LIKE_ID.fullmatch(_last(path))]
+    like = list(filter(_is_like_id, theirs))
     return (same or like or theirs)[0]
-
-
-def _may_name(values: Sequence[Any]) -> bool:
-    return all(isinstance(each, (str, int)) and not isinstance(each, bool) for each in values)
 
 
 def _texts(values: Sequence[Any]) -> set[str]:

@@ -25,7 +25,7 @@ _ROWS_TO_COMPARE: Final = 2000
 _LEAST_ROWS: Final = 10
 LABEL_NAMES: Final = ("label", "target", "class", "y", "outcome")
 _ID_NAMES: Final = ("event_id", "id", "uuid")
-TIME_NAMES: Final = ("event_time", "timestamp", "time", "datetime", "date", "ts")
+TIME_NAMES: Final = ("event_time", "timestamp", "time", "datetime", "at", "date", "ts")
 _POSITIVE: Final = frozenset({"1", "yes", "true", "y", "t", "up", "spam", "fraud", "positive", "pos", "bad"})
 _PLAIN: Final = frozenset({"0", "1", "true", "false", "yes", "no"})
 

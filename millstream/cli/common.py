@@ -85,6 +85,15 @@ def console(*, stderr: bool = False) -> Console:
     return Console(file=stream, highlight=False, width=None if stream.isatty() else 240, soft_wrap=False)
 
 
+def size_text(size_bytes: int) -> str:
+    """Return a size for reading.
+
+    >>> size_text(2_250), size_text(128_400_000)
+    ('2.2 kB', '128.4 MB')
+    """
+    return f"{size_bytes / 1e3:,.1f} kB" if size_bytes < 1e6 else f"{size_bytes / 1e6:,.1f} MB"
+
+
 def print_table(
     columns: Sequence[str],
     rows: Iterable[Sequence[object]],

@@ -22,6 +22,7 @@ from millstream.cli.common import (
     print_fields,
     print_json,
     print_table,
+    size_text,
 )
 from millstream.settings import Settings
 
@@ -43,7 +44,7 @@ def register(parent: cyclopts.App) -> None:
 
 @app.command(name="list")
 def list_(stream: StreamName, /, *, where: Where = HERE, json: Json = False) -> None:
-    """List the versions in the store: examples learned, metrics, size, library versions, which one serves.
+    """List the versions in the store: examples learned, metrics, size of its files, library versions, which one serves.
 
     Works without a broker; which version serves is then not known.
 
@@ -216,7 +217,7 @@ def _row(each: _Known | _Refused, metrics: list[str], serving: str | None) -> tu
         manifest.version,
         at(manifest.created_at_ms),
         *(values.get(name) for name in metrics),
-        f"{manifest.size_bytes / 1000:.1f} kB",
+        size_text(manifest.size_bytes),
         manifest.libraries.get("river"),
         manifest.reason,
         ", ".join(marks),
@@ -226,9 +227,9 @@ def _row(each: _Known | _Refused, metrics: list[str], serving: str | None) -> tu
 def _print_versions(rows: list[tuple[object, ...]], metrics: list[str], *, keep_reasons: bool) -> None:
     """Why a version is refused does not go missing, however narrow the terminal is."""
     print_table(
-        ("version", "made", *metrics, "size", "river", "because", "now"),
+        ("version", "made", *metrics, "all files", "river", "because", "now"),
         rows,
-        spare=("river", "size", *(() if keep_reasons else ("because",)), "made", *reversed(metrics[1:])),
+        spare=("river", "all files", *(() if keep_reasons else ("because",)), "made", *reversed(metrics[1:])),
         cut={"because": 12},
     )
 

@@ -18,6 +18,7 @@ from millstream.cli.common import (
     print_fields,
     print_json,
     print_table,
+    size_text,
     to_create,
 )
 
@@ -137,7 +138,7 @@ def _print(report: Report) -> None:
             "newest version": model.newest,
             "pinned version": model.pinned,
             "learning": learning(model),
-            "model": None if model.model_bytes is None else f"{model.model_bytes / 1e6:.3g} MB",
+            "model file": None if model.model_bytes is None else size_text(model.model_bytes),
             "label to served": None if model.delay_ms is None else spoken(model.delay_ms),
             "labels": ", ".join(f"{count} {state}" for state, count in report.labels.items()),
             **_labels_from(report),

@@ -84,6 +84,8 @@ def init(
         return
     if topics is not None and topics.unreadable[0]:
         print(f"{topics.unreadable[0]} messages of {topics.topic} could not be read: {topics.unreadable[1]}")
+    for doubt in () if topics is None else topics.doubts():
+        print(f"check this: {doubt}")
     print(f"wrote {path}; read it, then: millstream {'check' if topics is None else 'preview'} {path}")
 
 

@@ -75,16 +75,21 @@ def test_a_topic_of_others_that_is_not_there_is_named(
 def test_init_looks_at_live_topics_and_preview_reads_what_it_wrote(
     cluster: Cluster, prefix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    topic, labels = prefix + "payments", prefix + "chargebacks"
+    topic, labels, others = (prefix + each for each in ("payments", "chargebacks", "reviews"))
     payments(cluster, topic)
     with cluster.admin() as admin:
-        admin.create_topics({labels: {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
+        one = {"num_partitions": 1, "replication_factor": 1}
+        admin.create_topics({labels: one, others: one}, wait_for_metadata=True)
     put(cluster, labels, [json.dumps({"ref": f"{n}", "fraud": n % 2 == 0}).encode() for n in range(4)])
     words = ["init", "live-payments", "--from-topic", topic, "--labels-from-topic", labels]
     assert run(words) == 0
     said = capsys.readouterr().out
     assert f"1 messages of {topic} could not be read: not JSON" in said
     assert "then: millstream preview live_payments.py" in said
+    assert "check this" not in said
+    put(cluster, others, [json.dumps({"ref": f"o{n}", "fraud": n % 2 == 0}).encode() for n in range(4)])
+    assert run(["init", "strangers", "--from-topic", topic, "--labels-from-topic", others]) == 0
+    assert "check this: none of the newest 4 labels" in capsys.readouterr().out
     text = (tmp_path / "live_payments.py").read_text()
     assert 'id="payment.id"' in text
     assert 'value="fraud"' in text

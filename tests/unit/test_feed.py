@@ -105,6 +105,22 @@ def test_a_predictor_that_starts_behind_a_replay_of_old_announcements_serves_the
     assert predictors.take(*said, *said[:3]) == GOOD[-1]
 
 
+def test_labels_that_another_epoch_learns_once_more_are_no_news() -> None:
+    backend = MemoryBackend()
+    store = store_on(backend)
+    times = [(1, 10, 100, 200), (1, 20, 190, 300), (2, 0, 100, 150), (2, 5, 160, 320), (2, 9, 310, 330)]
+    for epoch, examples, begin, end in times:
+        publish(store, version(epoch, examples), labels_from_ms=begin, labels_to_ms=end)
+    predictors = Predictors(store_on(backend, None))
+    oldest: list[int | None] = []
+    for epoch, examples, *_ in times:
+        predictors.take(published(backend, version(epoch, examples)))
+        served = predictors.feed.newest()
+        assert served is not None
+        oldest.append(None if served.delay_ms is None else served.since_ms - served.delay_ms)
+    assert oldest == [None, 190, None, None, 310], "the first of a process, of an epoch, and what it catches up with"
+
+
 def test_an_older_epoch_with_more_examples_is_older(backend: MemoryBackend, predictors: Predictors) -> None:
     assert predictors.take(published(backend, version(2, 0))) == version(2, 0)
     assert predictors.take(published(backend, version(1, 20))) == version(2, 0)

@@ -134,6 +134,55 @@ def test_labels_of_other_events_are_guessed_by_name_and_marked(tmp_path: Path) -
     assert "# Check this: none of the newest labels" in loaded.path.read_text()
 
 
+def test_an_id_that_a_few_messages_lack_or_repeat_is_one(tmp_path: Path) -> None:
+    rows = [*payments(), payments()[3]]
+    del rows[7]["payment"]["id"]
+    labels = [*chargebacks(), {"status": "fraud"}]
+    for found in (looked(rows), looked(rows, labels)):
+        assert (found.id, found.id_lacks, found.doubts()) == ("payment.id", (1, 1), [])
+    assert written(tmp_path, found).stream.features_source is not None
+    text = (tmp_path / "fraud.py").read_text()
+    assert "# Of the newest 101 messages, 1 lack it and 1 came again." in text
+    often = [{**row, "payment": {**row["payment"], "id": f"p-{number % 80}"}} for number, row in enumerate(payments())]
+    assert looked(often).id != "payment.id"
+
+
+def test_what_is_called_like_no_id_is_one_where_most_labels_name_it() -> None:
+    rows = [{"nr": f"n{number}", "x": number / 2} for number in range(100)]
+    assert looked(rows).id is None
+    labels = [{"event_id": f"n{number}", "status": "fraud"} for number in range(10)]
+    assert looked(rows, labels).id == "nr"
+    assert looked(rows, [{**each, "event_id": f"m{number}"} for number, each in enumerate(labels)]).id is None
+
+
+@pytest.mark.parametrize(
+    ("row", "time"),
+    [
+        ({"payment": {"at": "2024-05-06T07:00:00Z"}}, "payment.at"),
+        ({"expiry": "2024-05-06 07:00", "payment": {"at": NOW}}, "payment.at"),
+        ({"seen": "2024-05-06T07:00:00Z", "made_at": "2024-05-06"}, "made_at"),
+        ({"seen": "2024-05-06T07:00:00+02:00", "x": NOW}, "seen"),
+        ({"date": 17, "ean": "1234567890123", "born": "1999-05-06"}, None),
+    ],
+)
+def test_the_time_is_what_holds_times_and_by_its_name_the_likeliest(row: dict[str, Any], time: str | None) -> None:
+    assert looked([{"id": f"e{number}", **row} for number in range(40)]).time == time
+
+
+def test_what_only_some_messages_have_is_not_their_time() -> None:
+    rows = [{"id": f"e{number}", "seen": "2024-05-06T07:00Z", "y": 1} for number in range(40)]
+    found = looked([{**row, **({"refunded_at": NOW} if row["id"] < "e3" else {})} for row in rows])
+    assert (found.time, found.left_out["refunded_at"]) == ("seen", "a time")
+
+
+def test_what_would_learn_nothing_is_said_aloud() -> None:
+    (said,) = looked([{"x": number} for number in range(50)]).doubts()
+    assert said.startswith("nothing in the messages of payments looks like an id")
+    later = [{**row, "ref": f"q{number}"} for number, row in enumerate(chargebacks())]
+    (said,) = looked(payments(), later).doubts()
+    assert said.startswith("none of the newest 40 labels of chargebacks (ref) belongs to one of the newest 100")
+
+
 @pytest.mark.parametrize(
     ("label", "values", "task"),
     [
@@ -177,6 +226,17 @@ def test_what_is_named_is_not_guessed_and_must_be_there(tmp_path: Path) -> None:
     for named in ({"id": "nothing"}, {"label": "nothing"}, {"time": "nothing"}):
         with pytest.raises(CannotInfer, match=r"no message of \w+ has a 'nothing'; they have: "):
             looked(payments(), chargebacks(), **named)
+
+
+def test_a_time_that_is_named_must_hold_times() -> None:
+    rows = payments()
+    assert looked(rows, time="customer_id").time == "customer_id", "any whole number may be ms since 1970"
+    with pytest.raises(CannotInfer, match=r"'payment.id' holds no times in 100 of 100 messages .* is 'p-0': neither"):
+        looked(rows, time="payment.id")
+    with pytest.raises(CannotInfer, match=r"'note' holds no times .*: it is null everywhere"):
+        looked(rows, time="note")
+    rows[7]["created_at"] = "yesterday"
+    assert looked(rows, time="created_at").time == "created_at"
 
 
 def test_forms_are_told_and_what_cannot_be_read_is_counted() -> None:

@@ -16,7 +16,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import CollectorRegistry
 
 from consumers.processor import Partition, Place
-from millstream.metrics.collector import RoleCollector
+from millstream.metrics.collector import LABEL_STATES, PREDICTION_STATES, RoleCollector
 from millstream.metrics.ends import Ends
 from millstream.metrics.meter import RoleMeter
 from millstream.metrics.names import METRICS
@@ -127,3 +127,6 @@ def test_the_document_has_every_metric_and_every_alert() -> None:
         assert f"| `{name}`{labels} | {metric.help} |" in document
     for rule in rules():
         assert f"| `{rule['alert']}` |" in document
+    told = {line for line in document.splitlines() if line.startswith("| `")}
+    for state in (*LABEL_STATES, *PREDICTION_STATES):
+        assert any(f"`{state}`" in line.split("|")[1] for line in told), state
