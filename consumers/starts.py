@@ -25,10 +25,13 @@ class PlaceNote(msgspec.Struct):
         Stands for the topic's id.
     gone
         Offsets of the partition that were gone before they were read.
+    begun
+        So many partitions the topic had when the group began at its end; 0 where it did not.
     """
 
     t: str = ""
     gone: int = 0
+    begun: int = 0
 
 
 NoteT = TypeVar("NoteT", bound=PlaceNote)
@@ -67,13 +70,19 @@ class Starts(Generic[NoteT]):
         LogRefused
             Where a topic is not what it was, unless told to go on.
         """
+        ids = {topic: short_ids(topic_id) for topic, topic_id in assignment.topic_ids.items()}
+        begun = {topic: self._begun(topic, topic_id, assignment) for topic, topic_id in ids.items()}
         starts: dict[Partition, Start] = {}
         notes: dict[Partition, NoteT] = {}
         faults: list[LogFault] = []
         for partition, place in assignment.committed.items():
-            topic_id = short_ids(assignment.topic_ids[partition.topic])
+            topic_id = ids[partition.topic]
             note = self._read(place)
-            starts[partition] = Start(self._first(partition, assignment) if place is None else place.offset)
+            if place is None:
+                note.begun = begun[partition.topic]
+            elif note.t != topic_id:
+                note.begun = 0
+            starts[partition] = Start(self._first(partition, note, assignment) if place is None else place.offset)
             fault = self._fault(partition, place, note.t, topic_id, assignment)
             if fault is not None:
                 faults.append(fault)
@@ -96,14 +105,23 @@ class Starts(Generic[NoteT]):
         except msgspec.DecodeError:
             return self.note()  # written by another tool, which moved the place on purpose
 
-    def _first(self, partition: Partition, assignment: Assignment) -> int:
+    def _begun(self, topic: str, topic_id: str, assignment: Assignment) -> int:
+        """Return how many partitions the topic had when the group, whichever member it was, began at its end."""
+        everybodys = {**assignment.others, **assignment.committed}
+        places = [place for partition, place in everybodys.items() if partition.topic == topic]
+        notes = [self._read(place) for place in places if place is not None]
+        if notes:
+            return min(note.begun if note.t == topic_id else 0 for note in notes)
+        return len(places) if topic in self.at_end and not self.memory.id_of(topic) else 0
+
+    def _first(self, partition: Partition, note: NoteT, assignment: Assignment) -> int:
         """Return where to begin in a partition that the group has no place in.
 
-        In a topic that it knows, such a partition is new: what came in before it was noticed is not to be passed over.
+        One that has been added since the group began is read from its beginning: what came in before it was noticed is
+        not to be passed over. Members begin together, and one has committed before the other asks: so where the group
+        has places alone does not tell what has been added.
         """
-        topic = partition.topic
-        known = any(place is not None for at, place in assignment.committed.items() if at.topic == topic)
-        if topic in self.at_end and not known and not self.memory.id_of(topic):
+        if partition.topic in self.at_end and partition.partition < note.begun:
             return assignment.ends[partition]
         return assignment.beginnings[partition]
 
