@@ -16,8 +16,9 @@ import msgspec
 from consumers import sizes
 from consumers.dead_letters import dead_letter
 from consumers.failures import Refused
-from consumers.log_faults import LogFault, LogRefused, fault_of, short_ids, way
+from consumers.log_faults import short_ids
 from consumers.processor import Assignment, Batch, Output, Partition, Place, Positions, Record, Start
+from consumers.starts import PlaceNote, Starts
 from consumers.topic_memory import TopicMemory
 from schemas.codec import CodecError
 from schemas.label_mapping import LabelMapping
@@ -47,21 +48,15 @@ class IntakeSettings:
     new_epoch: bool = False
 
 
-class Note(msgspec.Struct):
-    """What an intake writes beside an offset: which topic it is of, and what became of the messages of its partition.
+class Note(PlaceNote):
+    """What an intake writes beside an offset: what became of the messages of its partition, too.
 
     Attributes
     ----------
-    t
-        Stands for the topic's id.
     mapped, skipped, refused
         Messages that gave a label, that say nothing yet, and that are dead letters. Their sum is what was read.
-    gone
-        Offsets that were gone before they were read.
     """
 
-    t: str = ""
-    gone: int = 0
     mapped: int = 0
     skipped: int = 0
     refused: int = 0
@@ -95,13 +90,14 @@ class Intake:
     ) -> None:
         self._settings = settings
         self._clock = clock or (lambda: time.time_ns() // 1_000_000)
-        self._say = say
         self._memory = memory or TopicMemory()
         self._labels = settings.names.topic("labels")
         self._dead_letters = settings.names.topic("dead-letters")
         self._mappings: dict[str, list[LabelMapping]] = {}
         for mapping in mappings:
             self._mappings.setdefault(mapping.source.topic, []).append(mapping)
+        at_end = {topic for topic, read_by in self._mappings.items() if read_by[0].source.start == "end"}
+        self._starts = Starts("intake", Note, self._memory, at_end, settings.new_epoch, say)
         self._topic_ids: dict[str, str] = {}
         self._notes: dict[Partition, Note] = {}
         own = {settings.names.topic(kind) for kind in KINDS if kind != "features"}
@@ -118,46 +114,8 @@ class Intake:
 
     def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:
         self._topic_ids = {topic: short_ids(assignment.topic_ids[topic]) for topic in self._mappings}
-        self._notes = {}
-        starts: dict[Partition, Start] = {}
-        faults: list[LogFault] = []
-        known = {partition.topic for partition, place in assignment.committed.items() if place is not None}
-        for partition, place in assignment.committed.items():
-            wrote = _note(place)
-            starts[partition] = Start(live=self._first(partition, known, assignment) if place is None else place.offset)
-            fault = self._fault(partition, place, wrote, assignment)
-            if fault is not None:
-                faults.append(fault)
-                wrote.gone += 0 if fault.state == "truncated" else fault.gone
-                starts[partition] = Start(fault.onward, back=True)
-            self._notes[partition] = msgspec.structs.replace(wrote, t=self._topic_ids[partition.topic])
-        if faults and not self._settings.new_epoch:
-            raise LogRefused(faults, way("intake"))
-        for fault in faults:
-            self._say(f"{fault}. Going on, as --new-epoch says")
+        starts, self._notes = self._starts.take(assignment)
         return starts
-
-    def _first(self, partition: Partition, known: set[str], assignment: Assignment) -> int:
-        """Return where to begin in a partition that the group has no place in.
-
-        In a topic that it knows, such a partition is new: what came in before it was noticed is not to be passed over.
-        """
-        topic = partition.topic
-        at_end = self._mappings[topic][0].source.start == "end"
-        if at_end and topic not in known and not self._memory.id_of(topic):
-            return assignment.ends[partition]
-        return assignment.beginnings[partition]
-
-    def _fault(self, partition: Partition, place: Place | None, wrote: Note, assignment: Assignment) -> LogFault | None:
-        beginning, end = assignment.beginnings[partition], assignment.ends[partition]
-        knew = wrote.t if place is not None else self._memory.id_of(partition.topic)
-        if knew and knew != self._topic_ids[partition.topic]:
-            offset = None if place is None else place.offset
-            return LogFault("intake", "recreated", *partition, offset, beginning, end)
-        if place is not None:
-            return fault_of("intake", partition, place.offset, beginning, end)
-        was = self._memory.place_of(partition.topic, self._topic_ids[partition.topic], partition.partition)
-        return None if was is None else LogFault("intake", "forgotten", *partition, was, beginning, end)
 
     def recover(self, batch: Batch) -> None:
         """Never called: there is nothing to recover."""
@@ -238,10 +196,3 @@ class Intake:
     def close(self) -> None:
         """Write down where it stands."""
         self._memory.write()
-
-
-def _note(place: Place | None) -> Note:
-    try:
-        return msgspec.json.decode(place.metadata, type=Note) if place is not None else Note()
-    except msgspec.DecodeError:
-        return Note()  # written by another tool, which moved the place on purpose

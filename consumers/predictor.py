@@ -12,11 +12,12 @@ import msgspec
 from consumers.answers import WHOLE, Answers, Form
 from consumers.dead_letters import dead_letter
 from consumers.failures import RoleFailure
-from consumers.log_faults import LogFault, LogRefused, fault_of, short_ids, way
+from consumers.log_faults import short_ids
 from consumers.outcomes import OutcomeWriter
 from consumers.processor import Assignment, Batch, Output, Partition, Place, Positions, Record, Start
 from consumers.questions import Question, Questions, Unanswerable
 from consumers.river_model import NO_ANSWER, Answer, RiverModel
+from consumers.starts import PlaceNote, Starts
 from consumers.topic_memory import TopicMemory
 from schemas import codec
 from schemas.codec import HEADER_BYTES, CodecError
@@ -94,20 +95,6 @@ class VersionSource(Protocol):
         """Return what is to serve now. Quick: asked before every batch."""
 
 
-class _Note(msgspec.Struct):
-    """What a predictor wrote beside an offset: its topic's id, and how many events of it were never answered."""
-
-    t: str = ""
-    gone: int = 0
-
-
-def _note(place: Place | None) -> _Note:
-    try:
-        return msgspec.json.decode(place.metadata, type=_Note) if place is not None else _Note()
-    except msgspec.DecodeError:
-        return _Note()  # written by another tool, which moved the place on purpose
-
-
 class Predictor:
     """A `Processor`. It holds no state but the version it serves.
 
@@ -127,16 +114,17 @@ class Predictor:
         say: Callable[[str], None] = print,
         memory: TopicMemory | None = None,
     ) -> None:
-        self._say = say
         self._memory = memory or TopicMemory()
         self._settings = settings
         self._versions = versions
         self._clock = clock or (lambda: time.time_ns() // 1_000_000)
         self._features = settings.names.topic("features")
+        at_end = (self._features,) if settings.start == "end" else ()
+        self._starts = Starts("predictor", PlaceNote, self._memory, at_end, settings.new_epoch, say)
         self._questions = Questions(settings.contract, settings.mapping, self._clock)
         self._answers = Answers(settings.names, settings.partitions, settings.form)
         self._dead_letters = settings.names.topic("dead-letters")
-        self._gone: dict[Partition, int] = {}  # events of each assigned partition that were never answered
+        self._notes: dict[Partition, PlaceNote] = {}
         self._topic_id = ""
         self._serving: ServedVersion | None = None
         self._now = 0  # of this batch, ms
@@ -148,50 +136,15 @@ class Predictor:
 
     def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:
         self._topic_id = short_ids(assignment.topic_ids[self._features])
-        self._gone = {}
-        starts: dict[Partition, Start] = {}
-        faults: list[LogFault] = []
-        first = self._first(assignment)
-        for partition, place in assignment.committed.items():
-            starts[partition] = Start(live=first[partition] if place is None else place.offset)
-            note = _note(place)
-            self._gone[partition] = note.gone
-            fault = self._fault(partition, place, note, assignment)
-            if fault is not None:
-                faults.append(fault)
-                self._gone[partition] += 0 if fault.state == "truncated" else fault.gone
-                starts[partition] = Start(fault.onward, back=True)
-        if faults and not self._settings.new_epoch:
-            raise LogRefused(faults, way("predictor"))
-        for fault in faults:
-            self._say(f"{fault}. Going on, as --new-epoch says")
+        starts, self._notes = self._starts.take(assignment)
         self._write_metadata()
         return starts
-
-    def _first(self, assignment: Assignment) -> Positions:
-        """Return where to begin in partitions without a place.
-
-        At their end only where the group has never read the topic: one that was added since is read from its beginning.
-        """
-        known = self._memory.id_of(self._features) or any(assignment.committed.values())
-        return assignment.beginnings if known or self._settings.start == "beginning" else assignment.ends
-
-    def _fault(self, partition: Partition, place: Place | None, note: _Note, assignment: Assignment) -> LogFault | None:
-        beginning, end = assignment.beginnings[partition], assignment.ends[partition]
-        knew = note.t if place is not None else self._memory.id_of(self._features)
-        if knew and knew != self._topic_id:
-            offset = None if place is None else place.offset
-            return LogFault("predictor", "recreated", *partition, offset, beginning, end)
-        if place is not None:
-            return fault_of("predictor", partition, place.offset, beginning, end)
-        was = self._memory.place_of(self._features, self._topic_id, partition.partition)
-        return None if was is None else LogFault("predictor", "forgotten", *partition, was, beginning, end)
 
     def _write_metadata(self) -> None:
         serving = {"v": None} if self._serving is None else self._serving.note()
         self._metadata = {
-            partition: msgspec.json.encode({**serving, "t": self._topic_id, "gone": gone}).decode()
-            for partition, gone in self._gone.items()
+            partition: msgspec.json.encode({**serving, **msgspec.structs.asdict(note)}).decode()
+            for partition, note in self._notes.items()
         }
 
     def recover(self, batch: Batch) -> None:
@@ -233,7 +186,7 @@ class Predictor:
         self._memory.remember(self._features, self._topic_id, offsets)
 
     def paused(self) -> frozenset[Partition]:
-        return frozenset() if self._serving is not None else frozenset(self._gone)
+        return frozenset() if self._serving is not None else frozenset(self._notes)
 
     def stopping(self) -> list[Output]:
         return []

@@ -81,6 +81,9 @@ class Assignment:
         Where the group stands, `None` where it never committed.
     beginnings, ends
         First offset still there, and the offset after the last committed record.
+    others
+        The same as `committed`, of all other partitions of those topics in which a partition has no place: what is new
+        to this member need not be new to its group.
     topic_ids
         By topic name: another id is another topic, whatever its name.
     breathe
@@ -92,6 +95,7 @@ class Assignment:
     beginnings: Positions
     ends: Positions
     topic_ids: Mapping[str, str]
+    others: Mapping[Partition, Place | None] = field(default_factory=dict)
     breathe: Callable[[], None] = field(default=no_breath, compare=False)
 
 

@@ -34,6 +34,13 @@ def existing_topics(cluster: Cluster, topics: Sequence[str]) -> dict[str, TopicI
     return infos
 
 
+def _others(committed: Mapping[Partition, Place | None], infos: Mapping[str, TopicInfo]) -> list[Partition]:
+    """Return what is not assigned of those topics in which an assigned partition has no place: seldom anything."""
+    new = sorted({partition.topic for partition, place in committed.items() if place is None})
+    every = [Partition(topic, number) for topic in new for number in range(infos[topic].partitions)]
+    return [partition for partition in every if partition not in committed]
+
+
 @dataclass(frozen=True)
 class Takeover:
     """Hands an assignment to a processor.
@@ -121,6 +128,7 @@ class Takeover:
             {Partition(*partition): offset for partition, offset in beginnings.items()},
             {Partition(*partition): offset for partition, offset in ends.items()},
             {name: info.id for name, info in infos.items()},
+            others={partition: self._committed(partition, deadline) for partition in _others(committed, infos)},
         )
 
     def _committed(self, partition: Partition, deadline: float) -> Place | None:

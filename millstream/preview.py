@@ -18,6 +18,7 @@ from millstream import readers
 from millstream.roles import definition_of
 from millstream.version_starter import starter
 from model_store import open_store
+from schemas.cluster import MissingTopic
 from schemas.codec import CodecError
 from schemas.mapping import EventMapping
 from schemas.reading import Decode, decoder
@@ -64,9 +65,9 @@ def preview(
     questions = Questions(stream.contract, mapping, lambda: time.time_ns() // 1_000_000)
     topic = names.topic("features")
     if source is not None and topic not in cluster.topic_info(topic):
-        raise readers.MissingTopic(f"there is no topic {topic}: {NOT_OURS}")
+        raise MissingTopic(f"there is no topic {topic}: {NOT_OURS}")
     for record in readers.records(cluster, topic, count, newest=newest):
-        row = {**readers.place_of(record), "key": _text(record.key), "raw": _text(record.value)}
+        row = {**readers.place_of(record), "key": readers.text_of(record.key), "raw": readers.text_of(record.value)}
         if decode is not None:
             row["message"] = _message(decode, record)
         yield row | _answer(record, questions, version)
@@ -121,8 +122,3 @@ def _answer(record: ConsumerRecord, questions: Questions, version: ServedVersion
         except Unanswerable as error:
             failure = error.code, str(error)
     return row | {"error": None if failure is None else {"code": failure[0], "message": failure[1]}}
-
-
-def _text(data: bytes | None) -> str | None:
-    """Return bytes as text, what is no UTF-8 with its bytes in hex."""
-    return None if data is None else data.decode(errors="backslashreplace")

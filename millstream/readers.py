@@ -15,7 +15,7 @@ from kafka.consumer.fetcher import ConsumerRecord
 
 from consumers.dead_letters import replayed
 from schemas import events
-from schemas.cluster import Cluster
+from schemas.cluster import Cluster, MissingTopic
 from schemas.codec import CodecError
 from schemas.events import Event, Outcome
 from schemas.topics import Names
@@ -31,10 +31,6 @@ class Counted(NamedTuple):
 
     records: int
     exact: bool
-
-
-class MissingTopic(Exception):  # noqa: N818
-    """A topic to read is not there; the message says how it is made."""
 
 
 def read(
@@ -246,10 +242,10 @@ def place_of(record: ConsumerRecord) -> Row:
 
 def _unreadable(record: ConsumerRecord, error: CodecError) -> Row:
     """A record that is none of ours is shown as that: one stray record must not hide the others."""
-    return {**place_of(record), "event_id": None, "unreadable": str(error), "value": _text(record.value)}
+    return {**place_of(record), "event_id": None, "unreadable": str(error), "value": text_of(record.value)}
 
 
-def _text(data: bytes | None) -> str | None:
+def text_of(data: bytes | None) -> str | None:
     """Return bytes as text; what is no UTF-8 with its bytes in hex."""
     return None if data is None else data.decode(errors="backslashreplace")
 
@@ -340,10 +336,10 @@ def dead_letter_row(record: ConsumerRecord) -> Row:
             "offset": found.offset,
             "timestamp": found.timestamp,
         },
-        "key": _text(found.key),
-        "value": _text(found.value),
+        "key": text_of(found.key),
+        "value": text_of(found.value),
         "value_hex": None if found.value is None else found.value.hex(),
-        "headers": [{"name": name, "value": _text(value)} for name, value in found.headers],
+        "headers": [{"name": name, "value": text_of(value)} for name, value in found.headers],
         "at": found.at,
     }
 

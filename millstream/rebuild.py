@@ -23,6 +23,7 @@ from millstream.spans import Edge, span
 from model_store import Manifest, ModelStore, NotFound, StoreError, VersionId, WrongLibraries
 from model_store.libraries import check_libraries
 from model_store.offsets import Offsets
+from schemas.cluster import MissingTopic
 from schemas.codec import CodecError
 from schemas.entries import EntryReader
 from schemas.events import Adopted, Features, ModelUpdate, read_example
@@ -92,7 +93,7 @@ class Workshop:
         self._topic = names.topic("examples")
         found = cluster.topic_info(self._topic).get(self._topic)
         if found is None:
-            raise readers.MissingTopic(
+            raise MissingTopic(
                 f"there is no topic {self._topic}: create the stream's with `millstream topics create STREAM`"
             )
         self._consumer = cluster.consumer()

@@ -35,7 +35,7 @@ from millstream.measured import MeasuredCheckpoints
 from millstream.recall import joined_from
 from millstream.version_starter import starter
 from model_store import StoreError, StoreUnavailable, is_object_store, open_backend, open_store
-from schemas.cluster import Cluster, NoBroker, TopicInfo
+from schemas.cluster import Cluster, MissingTopic, NoBroker, TopicInfo
 from schemas.label_mapping import LabelMapping
 from schemas.mapping import EventMapping
 from schemas.reading import decoder
@@ -54,10 +54,6 @@ if TYPE_CHECKING:
 _BROKER_WAIT_SECONDS: Final = 60.0
 _CURRENT_WAIT_SECONDS: Final = 30.0
 _SWITCH_SECONDS: Final = 0.0005
-
-
-class MissingTopic(Exception):  # noqa: N818
-    """The stream's topics are not all there: `millstream topics create STREAM` makes them."""
 
 
 def run_predictor(

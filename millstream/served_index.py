@@ -15,7 +15,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from millstream import readers
 from model_store import VersionId
-from schemas.cluster import Cluster
+from schemas.cluster import Cluster, MissingTopic
 from schemas.codec import CodecError
 from schemas.events import Outcome, read_prediction
 
@@ -128,7 +128,7 @@ def read_index(
     with closing(cluster.consumer(max_partition_fetch_bytes=4 << 20, max_poll_records=2000)) as consumer:
         found = cluster.topic_info(predictions).get(predictions)
         if found is None:
-            raise readers.MissingTopic(
+            raise MissingTopic(
                 f"there is no topic {predictions}: create the stream's with `millstream topics create STREAM`"
             )
         places = [TopicPartition(predictions, number) for number in range(found.partitions)]

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from kafka.errors import KafkaError
 
-from schemas.cluster import Cluster, NoBroker, TopicInfo
-
-
-class MissingTopic(Exception):  # noqa: N818
-    """A topic of the stream is not there; `millstream topics create` makes it."""
+from schemas.cluster import Cluster, MissingTopic, NoBroker, TopicInfo
 
 
 def existing(cluster: Cluster, *topics: str) -> dict[str, TopicInfo]:

@@ -54,6 +54,10 @@ class NoBroker(Exception):  # noqa: N818
     """No Kafka answers where one was expected; start one, or correct the address."""
 
 
+class MissingTopic(Exception):  # noqa: N818
+    """A topic that is needed is not there; the message says how it is made."""
+
+
 class NotAllowed(Exception):  # noqa: N818
     """The cluster does not let this user do what is needed; the message names it, and where all rights are listed."""
 

@@ -98,11 +98,11 @@ class Names:
         return self.elsewhere.get(kind) or f"{self.prefix}{self.stream}.{kind}"
 
     def kind(self, topic: str) -> str:
-        """Return the kind of a topic of this stream; of any other what stands behind its last dot."""
+        """Return the kind of a topic of this stream; of one that labels come from its name, as two may end alike."""
         for kind, name in self.elsewhere.items():
             if name == topic:
                 return kind
-        return topic.rpartition(".")[2]
+        return topic if topic in self.labels_from else topic.rpartition(".")[2]
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -237,12 +237,11 @@ def to_create(given: str) -> str:
 def filling_in(given: str) -> Iterator[None]:
     """Have errors about missing topics name the command as it is to be typed."""
     from millstream.decisions import NotDecided
-    from millstream.readers import MissingTopic
-    from producers.places import MissingTopic as NoTopic
+    from schemas.cluster import MissingTopic
 
     try:
         yield
-    except (MissingTopic, NoTopic, NotDecided) as error:
+    except (MissingTopic, NotDecided) as error:
         command = f"`millstream topics create {to_create(given)}`"
         said = str(error)
         for blank in ("`millstream topics create STREAM`", "`millstream topics create`"):

@@ -24,9 +24,8 @@ from producers.imports import (
     import_rows,
     lane_name,
 )
-from producers.places import MissingTopic
 from producers.sources import Source, SourceSpec, open_source
-from schemas.cluster import Cluster
+from schemas.cluster import Cluster, MissingTopic
 from schemas.contract import Contract, Feature
 from schemas.events import Example, read_example
 from schemas.target import Target

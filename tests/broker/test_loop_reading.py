@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from kafka.consumer.fetcher import Fetcher
-from kafka.structs import TopicPartition
+from kafka.structs import OffsetAndMetadata, TopicPartition
 from loop_helpers import (
     SECONDS,
     Copier,
@@ -31,7 +32,8 @@ from proxy import Proxy
 
 from consumers.failures import Doubt, Refused
 from consumers.loop import Loop
-from consumers.processor import Assignment, Batch, Partition, Start
+from consumers.processor import Assignment, Batch, Partition, Place, Start
+from consumers.takeover import Takeover
 from consumers.watchdog import ProgressWatch
 from schemas.cluster import Cluster
 
@@ -306,6 +308,28 @@ def delete_before(cluster: Cluster, topic: str, offset: int) -> None:
 
 
 @pytest.mark.fault("F19")
+def test_who_takes_over_a_partition_without_a_place_hears_where_the_rest_of_the_group_stands(
+    cluster: Cluster, prefix: str
+) -> None:
+    make_topics(cluster, prefix, 3)
+    known, mine, new = (Partition(prefix + "in", number) for number in range(3))
+    heard: list[Assignment] = []
+
+    class Listens(Copier):
+        def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:
+            heard.append(assignment)
+            return super().assigned(assignment)
+
+    with closing(cluster.consumer(group_id=prefix + "group")) as consumer:
+        consumer.assign([TopicPartition(*mine)])
+        takeover = Takeover(consumer, cluster, Listens(prefix), 5_000, SECONDS, SECONDS, lambda: True)
+        consumer.commit({TopicPartition(*known): OffsetAndMetadata(0, "7", -1)})
+        takeover.run([mine])
+        consumer.commit({TopicPartition(*mine): OffsetAndMetadata(0, "8", -1)})
+        takeover.run([mine])
+    assert [each.others for each in heard] == [{known: Place(0, "7"), new: None}, {}]
+
+
 def test_k11_who_falls_off_retention_stops_and_never_jumps(cluster: Cluster, topics: str) -> None:
     put(cluster, topics + "in", numbered(0, 50))
     with running(cluster, settings(topics), Copier(topics)) as run:

@@ -18,10 +18,9 @@ from proxy import Proxy
 
 from producers.label import LabelOptions, send_label
 from producers.outbox import OutboxLimits, UndeliverableError
-from producers.places import MissingTopic
 from producers.publisher import Progress, PublishError, PublishOptions, PublishReport, publish
 from producers.sources import Source, SourceSpec, open_source
-from schemas.cluster import Cluster
+from schemas.cluster import Cluster, MissingTopic
 from schemas.events import read_event, read_label
 from schemas.target import Target, TargetError
 from schemas.topics import Names, partition_of, specs

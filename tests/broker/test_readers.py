@@ -14,8 +14,7 @@ import pytest
 from consumers.alerts import Alerts
 from millstream import admin, readers
 from millstream.cli.app import run
-from millstream.readers import MissingTopic
-from schemas.cluster import Cluster
+from schemas.cluster import Cluster, MissingTopic
 from schemas.events import DeadLetter, Event, Example, Failure, Joined, Label, Lane, Outcome, Prediction
 from schemas.topics import DAY_MS, Names
 

@@ -165,6 +165,7 @@ class SimulatedLoop:
                 dict.fromkeys(assigned, 0),
                 {partition: len(log.records[partition]) for partition in assigned},
                 {topic: log.ids[topic] for topic in self._processor.topics},
+                others=self._others(committed),
             )
         )
         self._back = {partition for partition, start in starts.items() if start.back}
@@ -180,6 +181,12 @@ class SimulatedLoop:
                 self._die_if("recovering")
         self._processor.recovered()
         self._read = {partition: start.live for partition, start in starts.items()}
+
+    def _others(self, committed: Mapping[Partition, Place | None]) -> dict[Partition, Place | None]:
+        log = self._log
+        new = {partition.topic for partition, place in committed.items() if place is None}
+        rest = [partition for partition in log.records if partition.topic in new and partition not in committed]
+        return {partition: log.places.get((self._group, partition)) for partition in rest}
 
     def step(self, take: Mapping[str, int]) -> None:
         """One turn that reads at most `take[topic]` records of each partition."""

@@ -29,6 +29,7 @@ from schemas.topics import partition_of
 
 GROUP = NAMES.group("intake")
 SYSTEM = Source(topic="chargebacks", id="ref", value="status == 'fraud'", weight="weight")
+LATE = Source(topic="chargebacks", id="ref", value="True", start="end")
 HUMAN = Source(topic="reviews", id=["case"], value="verdict", source="human", wins=True)
 
 
@@ -160,14 +161,45 @@ def test_two_processes_share_the_partitions() -> None:
 
 def test_a_source_from_the_end_leaves_out_what_was_there_and_nothing_after() -> None:
     log, memory = make_log(), TopicMemory()
-    late = Source(topic="chargebacks", id="ref", value="True", start="end")
     send(log, "chargebacks", {"ref": "before"})
-    take_in(log, sources=(late,), memory=memory)
+    take_in(log, sources=(LATE,), memory=memory)
     send(log, "chargebacks", {"ref": "after"})
     log.records[Partition("chargebacks", 3)] = []  # a partition that the topic has got meanwhile
     send(log, "chargebacks", {"ref": "on a new partition"}, 3)
-    take_in(log, sources=(late,), memory=memory)
+    take_in(log, sources=(LATE,), memory=memory)
     assert sorted(each.event_id for each in labels(log)) == ["after", "on a new partition"]
+
+
+def a_member(log: MemoryLog, *share: int) -> SimulatedLoop:
+    """Return one on a machine that has seen nothing yet, once it has taken its partitions over and committed that."""
+    loop = SimulatedLoop(log, GROUP, make((LATE,)), share=share)
+    loop.step({})
+    return loop
+
+
+def test_a_partition_that_was_added_is_begun_at_its_beginning_by_whoever_gets_it() -> None:
+    log = make_log()
+    send(log, "chargebacks", {"ref": "before"})
+    a_member(log, 0, 1, 2)
+    log.records[Partition("chargebacks", 3)] = []
+    send(log, "chargebacks", {"ref": "on a new partition"}, 3)
+    a_member(log, 3).step({"chargebacks": 9})
+    assert [each.event_id for each in labels(log)] == ["on a new partition"]
+
+
+def test_who_joins_a_group_that_has_only_just_begun_begins_at_the_end_too() -> None:
+    """Members start together: that one has committed before the other has asked is no reason to read years again."""
+    log = make_log()
+    for partition in range(3):
+        send(log, "chargebacks", {"ref": f"before {partition}"}, partition)
+    for member in (a_member(log, 0), a_member(log, 1), a_member(log, 2)):
+        send(log, "chargebacks", {"ref": "after"}, 2)
+        member.step({"chargebacks": 9})
+    assert [each.event_id for each in labels(log)] == ["after"] * 3
+    log.records[Partition("chargebacks", 3)] = []
+    send(log, "chargebacks", {"ref": "on a new partition"}, 3)
+    a_member(log, 3).step({"chargebacks": 9})
+    assert [each.event_id for each in labels(log)][3:] == ["on a new partition"]
 
 
 def test_a_topic_that_was_made_again_stops_it_until_it_is_told_to_go_on() -> None:

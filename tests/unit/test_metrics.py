@@ -75,6 +75,18 @@ def test_every_metric_has_its_help_and_type_before_there_is_anything_to_tell(url
         assert family.type == ("gauge" if metric.kind == "info" else metric.kind)
 
 
+def test_topics_that_labels_come_from_are_told_apart_however_alike_they_end(meter: RoleMeter, url: str) -> None:
+    both = ("eu.chargebacks", "us.chargebacks")
+    meter.names(Names("fraud", prefix="ann-", labels_from=both))
+    meter.processed({Partition(topic, 0): [record(1, topic=topic)] for topic in both}, 0.02)
+    meter.lag({Partition(topic, 0): number for number, topic in enumerate(both)})
+    meter.committed([], {Partition(topic, 0): Place(1, "{}") for topic in both}, 0.01)
+    shown = scrape(url)
+    for number, topic in enumerate(both):
+        assert shown.value("millstream_records_consumed_total", topic=topic) == 1
+        assert shown.value("millstream_lag_records", topic=topic, partition="0") == number
+
+
 def test_a_batch_is_counted_event_by_event_once_it_is_committed(meter: RoleMeter, url: str) -> None:
     now = time.time_ns() // 1_000_000
     meter.assigned([FEATURES])

@@ -88,3 +88,12 @@ def test_a_stream_says_whose_topic_it_reads_and_in_which_form_it_answers() -> No
 def test_forms_that_there_are_not_are_refused(given: dict[str, Any], says: str) -> None:
     with pytest.raises(InvalidStream, match=says):
         stream(**given)
+
+
+def test_a_topic_that_events_and_labels_come_from_is_of_the_kind_of_the_events() -> None:
+    both = Names("fraud", elsewhere={"features": "shop.payments"}, labels_from=("shop.payments", "eu.chargebacks"))
+    assert [both.kind(topic) for topic in ("shop.payments", "eu.chargebacks", "fraud.labels")] == [
+        "features",
+        "eu.chargebacks",
+        "labels",
+    ]

@@ -191,6 +191,16 @@ def test_a_group_that_never_read_the_topic_begins_where_the_source_says(
     assert made.assigned(assignment)[PLACE].live == live
 
 
+@pytest.mark.parametrize(("begun", "live"), [(1, 2), (2, 9), (0, 2)])
+def test_what_other_members_have_committed_counts_too(begun: int, live: int) -> None:
+    """At the end begins, beside the very first, only who takes a partition that was there when the group began."""
+    made = predictor(start="end")
+    note = json.dumps({"t": short_ids("id"), "begun": begun})
+    others = {PLACE: Place(4, note)}
+    assignment = Assignment({OTHER: None}, {OTHER: 2}, {OTHER: 9}, {TOPIC: "id"}, others=others)
+    assert made.assigned(assignment)[OTHER].live == live
+
+
 # --- headers -----------------------------------------------------------------------------------------
 
 
