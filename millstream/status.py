@@ -173,9 +173,10 @@ def report(
 def labels(now: Snapshot) -> dict[str, int]:
     """Return labels by state. The states are disjoint and their sum is what came in.
 
-    `unmatched` are those that came too late or for no event that is known.
+    `unmatched` are those that came too late or for no event that is known, `refused` those in dead letters.
     """
-    counts: dict[str, int] = dict.fromkeys(("joined", "duplicate", "correction", "contradicting", "late", "unknown"), 0)
+    states = ("joined", "duplicate", "correction", "contradicting", "late", "unknown", "refused")
+    counts: dict[str, int] = dict.fromkeys(states, 0)
     for note in now.notes("joiner"):
         for name in counts:
             counts[name] += int(note.get("counts", {}).get(name, 0))
@@ -186,6 +187,7 @@ def labels(now: Snapshot) -> dict[str, int]:
         "correction": counts["correction"],
         "contradicting": counts["contradicting"],
         "unmatched": counts["late"] + counts["unknown"],
+        "refused": counts["refused"],
     }
 
 

@@ -61,6 +61,7 @@ def test_labels_are_counted_in_one_state_each_over_all_partitions() -> None:
         "correction": 0,
         "contradicting": 0,
         "unmatched": 1,
+        "refused": 0,
     }
 
 
