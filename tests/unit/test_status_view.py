@@ -13,7 +13,15 @@ from millstream.status_view import Page, line
 
 MODEL = Model("1/1200", 61_000, "1/1250", None, False, 850, {"ROCAUC": 0.912345, "LogLoss": 0.31}, 12_345)
 STAGES = tuple(Stage(role, 2, 7, 1250, 1234.5) for role in ("predictor", "joiner", "learner"))
-LABELS = {"waiting": 3, "joined": 1200, "duplicate": 1, "correction": 0, "contradicting": 0, "unmatched": 2, "refused": 0}
+LABELS = {
+    "waiting": 3,
+    "joined": 1200,
+    "duplicate": 1,
+    "correction": 0,
+    "contradicting": 0,
+    "unmatched": 2,
+    "refused": 0,
+}
 REPORT = Report("fraud", "127.0.0.1:9092", 1_700_000_000_000, STAGES, LABELS, 50, MODEL, 0, True, 5 << 30, 9 << 30, ())
 HUGE = replace(
     REPORT,
