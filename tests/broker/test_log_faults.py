@@ -113,7 +113,9 @@ def test_records_deleted_under_a_role_that_is_held_stop_it_when_it_goes_on(roles
         del processor.paused
         failure = run.wait(40)
     assert isinstance(failure, LogRefused), failure
-    assert {fault.gone for fault in failure.faults} <= {30}
+    # Before it was held, a joiner may have put a tick of its own on labels, and read it.
+    assert {fault.place for fault in failure.faults} <= ({20, 21} if role == "joiner" else {20})
+    assert all(fault.gone == 50 - (fault.place or 0) for fault in failure.faults), failure
     assert roles.done(role) == (["20"] if role == "learner" else ids(0, 20))
 
 
