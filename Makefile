@@ -6,7 +6,7 @@ BIN := .venv/bin
 # What follows a command: make demo ARGS="bananas --json", make test ARGS="tests/unit -k joiner".
 ARGS ?=
 # Tests at a time.
-JOBS ?= 2
+JOBS ?= 3
 
 .PHONY: help install demo test lint faults bench lock clean
 
