@@ -6,7 +6,7 @@ answers go to a topic of their own, through the same exactly-once door as a repl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -81,32 +81,39 @@ class Answers:
         self.unanswered = 0
 
     def __call__(self, records: Sequence[ConsumerRecord]) -> list[Output]:
-        by_version: dict[VersionId, list[int]] = {}
-        for at, record in enumerate(records):
+        by_version: dict[VersionId, list[ConsumerRecord]] = {}
+        for record in records:
             version = self._choose(record)
             if version is None:
                 self.unanswered += 1
             else:
-                by_version.setdefault(version, []).append(at)
-        answers: dict[int, Output] = {}
+                by_version.setdefault(version, []).append(record)
+        if len(by_version) == 1:
+            [(version, chosen)] = by_version.items()
+            return self._answered(version, chosen)[1]
+        # A partition's answers stay in its order, whichever versions they are by.
+        answers: dict[tuple[int, int], Output] = {}
         for version in sorted(by_version):
-            self._given.served = self._versions.get(version)
-            for at, output in self._answered(records, by_version[version]):
-                answers[at] = output
-        return [answers[at] for at in sorted(answers)]
+            places, outputs = self._answered(version, by_version[version])
+            answers |= zip(places, outputs, strict=True)
+        return [answers[place] for place in sorted(answers)]
 
-    def _answered(self, records: Sequence[ConsumerRecord], places: Sequence[int]) -> Iterator[tuple[int, Output]]:
-        """Yield the answers to the records at these places, by the version that is given."""
+    def _answered(
+        self, version: VersionId, records: Sequence[ConsumerRecord]
+    ) -> tuple[list[tuple[int, int]], list[Output]]:
+        """Return the places (partition, offset) of these records, and a version's answers to them."""
+        self._given.served = self._versions.get(version)
         batch: dict[Partition, list[ConsumerRecord]] = {}
-        order: dict[Partition, list[int]] = {}
-        for at in places:
-            partition = Partition(records[at].topic, records[at].partition)
-            batch.setdefault(partition, []).append(records[at])
-            order.setdefault(partition, []).append(at)
+        for record in records:
+            batch.setdefault(Partition(record.topic, record.partition), []).append(record)
+        places = [(each.partition, each.offset) for some in batch.values() for each in some]
         # Dead letters are those of then: they are on their topic already.
-        outputs = (each for each in self._predictor.process(batch) if each.topic == self._into)
-        for at, output in zip((at for each in order.values() for at in each), outputs, strict=True):
-            yield at, output._replace(headers=(*output.headers, *self._header))
+        outputs = [
+            Output(topic, partition, key, value, (*headers, *self._header) if headers else self._header, timestamp)
+            for topic, partition, key, value, headers, timestamp in self._predictor.process(batch)
+            if topic == self._into
+        ]
+        return places, outputs
 
 
 def insist_on_own(names: Names, into: str) -> None:

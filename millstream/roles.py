@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import signal
 import sys
 import threading
@@ -29,6 +28,7 @@ from consumers.processor import Partition, Processor
 from consumers.snapshot_keeper import SnapshotKeeper
 from consumers.snapshots import Snapshots
 from consumers.topic_memory import TopicMemory
+from millstream import garbage
 from millstream.log_alerts import LogAlerts
 from millstream.logs import fail, say
 from millstream.measured import MeasuredCheckpoints
@@ -315,12 +315,7 @@ def _drive(
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    # What is loaded by now lives as long as the process: the collector need not look at it again.
-    gc.collect()
-    gc.freeze()
-    # By default the collector walks the whole model again after every few hundred events that are kept a
-    # while: 10 % of a learner's time. Cycles are rare here, and reference counts free the rest at once.
-    gc.set_threshold(20_000, 20, 50)
+    garbage.rest()
     try:
         loop.run()
     except RoleFailure as failure:

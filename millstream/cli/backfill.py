@@ -107,6 +107,7 @@ class _Wish:
 
 
 def _predict(wish: _Wish, span: Range, manner: Manner, where: Where, as_json: bool) -> int:
+    from millstream import garbage
     from millstream.backfill import Answers, Reader, insist_on_own
     from millstream.cli.versions import parsed
     from millstream.load import load_stream
@@ -135,6 +136,7 @@ def _predict(wish: _Wish, span: Range, manner: Manner, where: Where, as_json: bo
             choose = _choose(wish, names, work, versions)
             reader = Reader.of(loaded.stream, settings.schema_registry(say))
             answers = Answers(reader, names, job, versions, choose)
+            garbage.rest()
             with Bar("events") as bar:
                 done = work.run(
                     pace, lambda at, total, secs: bar.show(at, total, left(secs)), work=answers, ordered=wish.as_of
