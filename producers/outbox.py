@@ -9,7 +9,6 @@ the same event id.
 
 from __future__ import annotations
 
-import gc
 import threading
 import time
 from collections import Counter, deque
@@ -50,7 +49,6 @@ _FATAL: Final = (
 )
 _LOOK_SECONDS: Final = 0.05
 _RETRY_SECONDS: Final = 0.2
-_COLLECT_SECONDS: Final = 1.0
 
 
 class UndeliverableError(Exception):
@@ -129,7 +127,7 @@ class Outbox:
         self._stopped_at: float | None = None
         self._waiting: deque[_Record] = deque()
         self._bytes = 0
-        self._progress_at = self._collected_at = time.monotonic()
+        self._progress_at = time.monotonic()
         self.acknowledged: Counter[str] = Counter()
         self.settled = 0
         self.sent = 0
@@ -171,7 +169,6 @@ class Outbox:
             settled += 1
         if settled:
             self.settled += settled
-            self._collect()
             self._progress_at = time.monotonic()
         if not waiting:
             return
@@ -189,7 +186,6 @@ class Outbox:
             with suppress(KafkaError):
                 self._waiting[0].future.get(timeout=_LOOK_SECONDS)
         self.settle()
-        self._collect()
         self.check_patience()
 
     def drain(self, seconds: float | None = None) -> bool:
@@ -244,19 +240,7 @@ class Outbox:
                 return
             self._pause()
 
-    def _collect(self) -> None:
-        """Have what an outage left behind collected, when it is over and now and then while it lasts.
-
-        kafka-python leaves the socket of each attempt to connect that is refused to the garbage collector, which in a
-        process that only sends looks at it after hours.
-        """
-        now = time.monotonic()
-        if now - max(self._progress_at, self._collected_at) > _COLLECT_SECONDS:
-            gc.collect()
-            self._collected_at = now
-
     def _pause(self) -> None:
-        self._collect()
         self.check_patience()
         # There is nothing to await here: a port that listens may belong to a broker that does not answer yet.
         time.sleep(_RETRY_SECONDS)
