@@ -9,9 +9,10 @@ from typing import Final, TypeAlias
 import msgspec
 
 from consumers import sizes
-from consumers.processor import Output, Record
+from consumers.processor import Output
 from schemas.codec import CodecError
 from schemas.events import Prediction, read_prediction
+from schemas.record import Record
 from schemas.topics import Names, hashed
 
 Headers: TypeAlias = list[tuple[str, bytes]]

@@ -8,8 +8,9 @@ from typing import Final
 import msgspec
 
 from consumers import sizes
-from consumers.processor import Output, Record
+from consumers.processor import Output
 from schemas.events import DeadLetter
+from schemas.record import Record
 
 HEADERS_LEFT_OUT: Final = "(its headers are too large to be kept here)"
 """How the reason of a letter ends that has not the headers of its record."""

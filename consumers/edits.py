@@ -13,10 +13,10 @@ from typing import Final
 
 import msgspec
 
-from consumers.processor import Record
 from schemas.codec import CodecError
 from schemas.entries import Entry, EntryReader, entry_of
 from schemas.events import Example, FeatureValue, Label, read_example
+from schemas.record import Record
 
 _DIGEST_BYTES: Final = 16
 

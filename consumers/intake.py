@@ -17,12 +17,13 @@ from consumers import sizes
 from consumers.dead_letters import dead_letter
 from consumers.failures import Refused
 from consumers.log_faults import short_ids
-from consumers.processor import Assignment, Batch, Output, Partition, Place, Positions, Record, Start
+from consumers.processor import Assignment, Batch, Output, Partition, Place, Positions, Start
 from consumers.starts import PlaceNote, Starts
 from consumers.topic_memory import TopicMemory
 from schemas.codec import CodecError
 from schemas.label_mapping import LabelMapping
 from schemas.message import Unmapped
+from schemas.record import Record
 from schemas.target import Target, TargetError
 from schemas.topics import KINDS, Names, partition_of
 

@@ -20,11 +20,12 @@ from consumers.joiner_place import JoinPlace, LocalPlace, meta_key
 from consumers.joiner_takeover import JoinerTakeover
 from consumers.local_store import LocalStore
 from consumers.meter import Meter
-from consumers.processor import Assignment, Batch, Output, Partition, Place, Positions, Record, Start
+from consumers.processor import Assignment, Batch, Output, Partition, Place, Positions, Start
 from consumers.snapshot_keeper import SnapshotKeeper
 from schemas import codec
 from schemas.codec import HEADER_BYTES, CodecError
 from schemas.events import Label, read_label
+from schemas.record import Record
 from schemas.target import TargetError
 from schemas.topics import Names, partition_of
 

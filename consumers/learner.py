@@ -20,7 +20,7 @@ from consumers.learner_alerts import LearnerAlerts
 from consumers.learner_letters import LearnerLetters
 from consumers.learner_place import note_of, published, read_before
 from consumers.learning import Learning, Poison, Unfit
-from consumers.processor import Anew, Assignment, Batch, Output, Partition, Place, Positions, Record, Start
+from consumers.processor import Anew, Assignment, Batch, Output, Partition, Place, Positions, Start
 from consumers.river_model import ModelError
 from consumers.shield import Found, Shield, unsound
 from consumers.upgrade import Comparison
@@ -29,6 +29,7 @@ from schemas.codec import CodecError
 from schemas.entries import EntryReader
 from schemas.events import ModelUpdate
 from schemas.failpoints import failpoint
+from schemas.record import Record
 from schemas.topics import Names
 
 _PRUNE_EVERY: Final = 20  # checkpoints

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from consumers.alerts import Alerts, Severity
 from consumers.growth import Growth
-from consumers.processor import Output, Record
+from consumers.processor import Output
+from schemas.record import Record
 from schemas.topics import Names
 
 POISON: Final = "learner.poison"

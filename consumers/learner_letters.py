@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from consumers.dead_letters import dead_letter
 from consumers.learning import Learning
-from consumers.processor import Output, Record
+from consumers.processor import Output
 from schemas.codec import CodecError
 from schemas.entries import EntryReader
+from schemas.record import Record
 
 
 class LearnerLetters:

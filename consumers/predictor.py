@@ -14,7 +14,7 @@ from consumers.dead_letters import dead_letter
 from consumers.failures import RoleFailure
 from consumers.log_faults import short_ids
 from consumers.outcomes import OutcomeWriter
-from consumers.processor import Assignment, Batch, Output, Partition, Place, Positions, Record, Start
+from consumers.processor import Assignment, Batch, Output, Partition, Place, Positions, Start
 from consumers.questions import Question, Questions, Unanswerable
 from consumers.river_model import NO_ANSWER, Answer, RiverModel
 from consumers.starts import PlaceNote, Starts
@@ -24,6 +24,7 @@ from schemas.codec import HEADER_BYTES, CodecError
 from schemas.contract import Contract
 from schemas.events import Features
 from schemas.mapping import EventMapping
+from schemas.record import Record
 from schemas.topics import Names
 
 _PREDICTION_HEADER: Final = codec.PREDICTION.header

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias
 
+from schemas.record import Record
+
 
 class Anew(Exception):  # noqa: N818
     """Raised by a processor that must take its partitions over anew; nothing of the turn goes out."""
@@ -20,25 +22,6 @@ class Partition(NamedTuple):
 
     topic: str
     partition: int
-
-
-class Record(Protocol):
-    """One record as read. `timestamp` in ms, the broker's where the topic has LogAppendTime."""
-
-    @property
-    def topic(self) -> str: ...
-    @property
-    def partition(self) -> int: ...
-    @property
-    def offset(self) -> int: ...
-    @property
-    def timestamp(self) -> int: ...
-    @property
-    def key(self) -> bytes | None: ...
-    @property
-    def value(self) -> bytes | None: ...
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes]]: ...
 
 
 class Output(NamedTuple):

@@ -7,13 +7,13 @@ from typing import Final, NamedTuple
 
 from consumers import sizes
 from consumers.failures import Doubt, Refused
-from consumers.processor import Record
 from schemas import codec
 from schemas.codec import HEADER_BYTES, CodecError
 from schemas.contract import Contract, ContractError
 from schemas.events import Event, Features, read_event
 from schemas.mapping import EventMapping
 from schemas.message import Unmapped, place_id
+from schemas.record import Record
 from schemas.registry import RegistryError
 
 _FAR_FUTURE_MS: Final = 24 * 3600 * 1000

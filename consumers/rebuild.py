@@ -16,10 +16,10 @@ from consumers.edits import Edits, editor
 from consumers.failures import Refused
 from consumers.lanes import Lanes
 from consumers.learning import Learning, Poison, Unfit
-from consumers.processor import Record
 from consumers.shield import Shield, unsound
 from model_store import Manifest, VersionId
 from schemas.codec import CodecError
+from schemas.record import Record
 
 Reading = Callable[[int, int], Iterable[Record]]
 _SAVE_SECONDS: Final = 10.0  # how much work a poison found late can cost, about

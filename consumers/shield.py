@@ -19,9 +19,9 @@ from typing import Final, NamedTuple
 from consumers.edits import NO_EDITS, Editor
 from consumers.failures import Refused
 from consumers.learning import Learning, Poison, Unfit
-from consumers.processor import Record
 from consumers.river_model import ModelError
 from schemas.codec import CodecError
+from schemas.record import Record
 
 _MOST_KEPT_BYTES: Final = 256 << 20
 _MOST_FOUND: Final = 100  # at once, by their effect: a model that fails on so many fails by itself

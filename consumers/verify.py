@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from consumers.checkpoints import Checkpoints, cpu_name
 from consumers.edits import NO_EDITS, Editor
 from consumers.learning import Learning, Unfit
-from consumers.processor import Record
 from model_store import Manifest, VersionId
 from model_store.offsets import Offsets
 from schemas.codec import CodecError
+from schemas.record import Record
 
 
 @dataclass(frozen=True)

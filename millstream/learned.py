@@ -13,10 +13,10 @@ from typing import Any, Final, Literal
 
 from consumers.checkpoints import EDITS_FILE, REBUILD_START, STATE_FILE
 from consumers.edits import Edits, UnusableEdits, editor
-from consumers.processor import Record
 from model_store import Manifest, ModelStore, StoreError
 from model_store.offsets import Offsets
 from schemas.codec import CodecError
+from schemas.record import Record
 
 How = Literal["learned", "refused", "broke the model", "left out"]
 WHY: Final[dict[How, str]] = {

@@ -18,7 +18,6 @@ from consumers.checkpoints import MODEL_FILE, Checkpoints
 from consumers.edits import Editor
 from consumers.learning import Learning, Poison
 from consumers.predictor import ServedVersion
-from consumers.processor import Record
 from consumers.river_model import wrap
 from consumers.verify import replay
 from millstream import readers
@@ -26,6 +25,7 @@ from millstream.roles import definition_of, learning_rules
 from millstream.versions import edited
 from model_store import Manifest, ModelStore, NotFound, VersionId, dumps, loads
 from model_store.offsets import Offsets
+from schemas.record import Record
 
 if TYPE_CHECKING:
     from kafka import KafkaConsumer

@@ -12,7 +12,6 @@ from kafka import TopicPartition
 from consumers.checkpoints import EDITS_FILE, LANES, MODEL_FILE, REBUILD, REBUILD_START, Checkpoints, Definition, Log
 from consumers.edits import NO_EDITS, Edits
 from consumers.lanes import Lanes
-from consumers.processor import Record
 from consumers.rebuild import Plan, Rebuilder, Rebuilt
 from consumers.river_model import Answer, wrap
 from consumers.upgrade import gap
@@ -27,6 +26,7 @@ from schemas.cluster import MissingTopic
 from schemas.codec import CodecError
 from schemas.entries import EntryReader
 from schemas.events import Adopted, Features, ModelUpdate, read_example
+from schemas.record import Record
 
 if TYPE_CHECKING:
     from millstream.load import LoadedStream

@@ -10,13 +10,13 @@ from kafka import TopicPartition
 
 from consumers.checkpoints import EDITS_FILE, Checkpoints
 from consumers.edits import Editor, Edits, UnusableEdits, editor
-from consumers.processor import Record
 from consumers.verify import Verified, verify
 from millstream import readers
 from millstream.roles import definition_of, learning_rules
 from model_store import Manifest, ModelStore, NotFound, StoreError, VersionId
 from schemas.codec import CodecError
 from schemas.events import ModelUpdate, Serving, read_model_update
+from schemas.record import Record
 
 if TYPE_CHECKING:
     from millstream.load import LoadedStream

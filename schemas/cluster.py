@@ -18,6 +18,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError, TopicAuthorizationFailedError
 from kafka.net.compat import KafkaNetClient
 
+from schemas.connecting import DIRECT
 from schemas.handshake import explain
 from schemas.token_provider import TokenError, TokenProvider
 
@@ -173,6 +174,8 @@ class Cluster:
             return made[-1]
 
         settings = {**settings, **given, "bootstrap_servers": self.bootstrap.split(","), "kafka_client": connections}
+        if not {"proxy_url", "socks5_proxy"} & given.keys():
+            settings["proxy_url"] = DIRECT
         try:
             client = kind(**settings)
             # The option allow_auto_create_topics never gets as far as the questions that create topics.

@@ -11,8 +11,9 @@ from schemas.codec import CodecError
 from schemas.events import Label, LabelValue
 from schemas.expressions import InvalidExpression, NotComparable, expression
 from schemas.mapping import Decode
-from schemas.message import Message, Unmapped, check_text, id_reader, said, short, time_reader
+from schemas.message import Unmapped, check_text, id_reader, said, short, time_reader
 from schemas.paths import MISSING, InvalidPath, path
+from schemas.record import Record
 from schemas.source import InvalidSource, Source, ValueOf
 
 _LONGEST_ID: Final = 1024
@@ -61,7 +62,7 @@ class LabelMapping:
         """What it reads by."""
         return self._source
 
-    def label(self, record: Message) -> Label | None:
+    def label(self, record: Record) -> Label | None:
         """Return the label that a message is, `None` where it says nothing yet: its value is missing or null.
 
         Raises

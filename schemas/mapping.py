@@ -9,8 +9,9 @@ from typing import Any, Final, TypeAlias
 
 from schemas.codec import CodecError
 from schemas.events import Event, Features, FeatureValue
-from schemas.message import Message, Unmapped, check_text, entity_key, id_reader, said, short, time_reader
+from schemas.message import Unmapped, check_text, entity_key, id_reader, said, short, time_reader
 from schemas.paths import MISSING, parts, path
+from schemas.record import Record
 from schemas.source import Constant, Source
 
 Decode: TypeAlias = Callable[[bytes, Sequence[tuple[str, bytes]]], Any]
@@ -38,7 +39,7 @@ class EventMapping:
         self._time = time_reader(source)
         self._features = _feature_reader(source)
 
-    def event(self, record: Message) -> Event:
+    def event(self, record: Record) -> Event:
         """Return the event that a message is.
 
         Raises

@@ -3,36 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from schemas.events import Event
 from schemas.paths import MISSING, path
+from schemas.record import Record
 from schemas.source import Source
 
 _LONGEST_KEY: Final = 1024
 _LONGEST_NUMBER: Final = 256  # bits
 _MOST: Final = 2**63
-
-
-class Message(Protocol):
-    """One record of somebody else's topic. `timestamp` in ms, the broker's or the sender's, as the topic has it."""
-
-    @property
-    def topic(self) -> str: ...
-    @property
-    def partition(self) -> int: ...
-    @property
-    def offset(self) -> int: ...
-    @property
-    def timestamp(self) -> int: ...
-    @property
-    def key(self) -> bytes | None: ...
-    @property
-    def value(self) -> bytes | None: ...
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes]]: ...
 
 
 class Unmapped(ValueError):  # noqa: N818
@@ -52,10 +34,10 @@ class Unmapped(ValueError):  # noqa: N818
         self.event = event
 
 
-Read: TypeAlias = Callable[[Any, Message], Any]
+Read: TypeAlias = Callable[[Any, Record], Any]
 
 
-def entity_key(record: Message) -> str | None:
+def entity_key(record: Record) -> str | None:
     """Return a record's key where it is text, `None` where it is something else's encoding, or nothing."""
     if not record.key or len(record.key) > _LONGEST_KEY:
         return None
@@ -66,7 +48,7 @@ def entity_key(record: Message) -> str | None:
     return text if text.isprintable() else None
 
 
-def place_id(record: Message) -> str:
+def place_id(record: Record) -> str:
     """Return the id of an event that has none: no other record is at its place."""
     return f"{record.topic}-{record.partition}-{record.offset}"
 
@@ -115,7 +97,7 @@ def time_reader(source: Source) -> Read:
     return lambda message, _record: milliseconds(find(message), f"the time at {text}")
 
 
-def _time_of_record(_message: Any, record: Message) -> int:
+def _time_of_record(_message: Any, record: Record) -> int:
     said = _header(record, "ce_time")
     return max(record.timestamp, 0) if said is None else milliseconds(said, "the time in the header ce_time")
 
@@ -162,7 +144,7 @@ def check_text(event_id: str) -> None:
         raise Unmapped("id", f"the id {said(event_id)} is no UTF-8") from error
 
 
-def _header(record: Message, name: str) -> str | None:
+def _header(record: Record, name: str) -> str | None:
     for found, value in record.headers:
         if found == name and value:
             try:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import faults_table
@@ -31,9 +30,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     The full size leaves out what has but one size and injects nothing: `make test` has had it.
     """
     for item in items:
-        if item.path.parent.name in ("broker", "faults"):
-            # kafka-python leaves the socket of a connection that came to nothing open; a killed broker makes many.
-            item.add_marker(pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"))
         if not config.getoption("--faults") and item.get_closest_marker("full") is not None:
             item.add_marker(pytest.mark.skip(reason="in make faults"))
     if config.getoption("--faults"):
@@ -83,14 +79,6 @@ def _tell_faults(terminalreporter: pytest.TerminalReporter) -> None:
     minutes = (time.time() - terminalreporter._session_start.time) / 60
     if terminalreporter.config.getoption("--faults") and faults_table.write(rows, minutes):
         terminalreporter.write_line(f"written to {faults_table.DOCUMENT}")
-
-
-@pytest.fixture(autouse=True)
-def _collected(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Have sockets that the client has left open collected while it is allowed to have left them."""
-    yield
-    if request.path.parent.name in ("broker", "faults"):
-        gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from consumers.meter import Meter
-from consumers.processor import Batch, Output, Partition, Place, Record
+from consumers.processor import Batch, Output, Partition, Place
 from millstream.traces.spans import Spans
+from schemas.record import Record
 from schemas.topics import Names
 
 if TYPE_CHECKING:

@@ -12,10 +12,11 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags
 from opentelemetry.trace.status import Status, StatusCode
 
-from consumers.processor import Batch, Output, Partition, Record
+from consumers.processor import Batch, Output, Partition
 from millstream.traces.ids import Ids, Sampler, id_of, traceparent
 from schemas.codec import CodecError
 from schemas.events import read_prediction
+from schemas.record import Record
 
 if TYPE_CHECKING:
     from consumers.join import Emitted

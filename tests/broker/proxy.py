@@ -21,7 +21,6 @@ that was held back still reaches the broker when its client has hung up meanwhil
 from __future__ import annotations
 
 import asyncio
-import gc
 import socket
 import threading
 from collections import Counter
@@ -98,7 +97,7 @@ class Proxy:
         self._changed = threading.Condition()
         self._doors: dict[Address, _Door] = {}
         self._links: set[asyncio.Task[None]] = set()
-        self._refusing = self._refused = False
+        self._refusing = False
         self._error: BaseException | None = None
         self._stop = asyncio.Event()
         self._loop = asyncio.new_event_loop()
@@ -200,16 +199,10 @@ class Proxy:
         self._call(self._cut())
 
     def refuse(self, on: bool = True) -> None:
-        """An outage: closes all connections and refuses new ones, until ``refuse(False)``.
-
-        kafka-python never closes the socket of a refused connection, so that Python warns of it whenever it
-        is collected. A test that does this needs ``filterwarnings("ignore:unclosed:ResourceWarning")``;
-        ``close`` then collects what is left, for the tests that follow.
-        """
+        """An outage: closes all connections and refuses new ones, until ``refuse(False)``."""
 
         async def refuse() -> None:
             self._refusing = on
-            self._refused = True
             for door in self._doors.values():
                 await (door.shut() if on else door.open(self._enter))
             if on:
@@ -237,8 +230,6 @@ class Proxy:
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join()
-            if self._refused:
-                gc.collect()
             if self._error is not None:
                 raise self._error
 

@@ -34,8 +34,6 @@ from schemas.topics import Names
 ROOT = Path(__file__).parents[2]
 BINARY = Target(task="binary")
 HASTY = ImportLimits(request_ms=400, delivery_ms=800, deadline_ms=1_000, broker_ms=2_000)
-# kafka-python leaves the socket of a refused connection open.
-REFUSES = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
 
 @pytest.fixture
@@ -217,7 +215,6 @@ def import_until_done(bootstrap: str, names: Names, source: Source) -> tuple[Imp
     raise AssertionError("it never came to an end")
 
 
-@REFUSES
 @pytest.mark.parametrize("api", ["Produce", "TxnOffsetCommit", "EndTxn", "AddOffsetsToTxn"])
 @pytest.mark.parametrize("eaten", ["request", "answer"])
 def test_whatever_goes_missing_the_next_run_sets_right(
@@ -236,7 +233,6 @@ def test_whatever_goes_missing_the_next_run_sets_right(
     assert_whole(examples(cluster, names), source, 500)
 
 
-@REFUSES
 def test_a_record_that_expired_is_never_committed_around(
     cluster: Cluster, names: Names, proxy: Proxy, tmp_path: Path
 ) -> None:

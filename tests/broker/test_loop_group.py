@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import signal
 import threading
 import time
@@ -38,20 +37,6 @@ from consumers.failures import Doubt
 from millstream.broker import EmbeddedBroker
 from producers.outbox import Outbox, OutboxLimits
 from schemas.cluster import Cluster
-
-# kafka-python leaves the socket of a refused connection open.
-REFUSES = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
-
-
-@pytest.fixture(autouse=True)
-def _collected(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Have such sockets collected while this test's filter for them is in force."""
-    yield
-    caplog.get_records("call").clear()  # what the client logged holds on to them by its tracebacks
-    for thread in threading.enumerate():
-        if thread.name == "abandon-producer":
-            thread.join(10)
-    gc.collect()
 
 
 @pytest.fixture
@@ -196,7 +181,6 @@ def test_k4_a_process_that_slept_past_its_session_moves_no_place_back(
     assert read(cluster, prefix + "out")[0][:550] == [b"%d %d" % (n, n) for n in range(550)]
 
 
-@REFUSES
 @pytest.mark.full
 def test_a_broker_killed_under_load_loses_nothing(tmp_path: Path, prefix: str) -> None:
     # A Kafka that aborts a timed-out transaction while it starts, before its partitions have leaders again,
@@ -240,7 +224,6 @@ def test_a_broker_killed_under_load_loses_nothing(tmp_path: Path, prefix: str) -
     assert ended[-1] is None
 
 
-@REFUSES
 @pytest.mark.parametrize("delivery_ms", [3_000, 30_000], ids=["K14, batches expire", "K15, none expires"])
 def test_an_outage_of_six_seconds_loses_nothing_of_a_publisher(
     cluster: Cluster, prefix: str, bootstrap: str, delivery_ms: int

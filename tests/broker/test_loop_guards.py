@@ -11,7 +11,6 @@ import test_loop_transactions as transactions
 from kafka.structs import ConsumerGroupMetadata, TopicPartition
 from loop_helpers import Copier, is_exact, numbered, places, put, read, running, settings, until
 from proxy import Proxy
-from test_loop_group import REFUSES, _collected
 from test_loop_transactions import cluster, proxy, topics
 
 from consumers.failures import Doubt
@@ -20,9 +19,7 @@ from consumers.processor import Assignment, Output, Partition, Place, Start
 from consumers.transaction import Transactions
 from schemas.cluster import Cluster
 
-__all__ = ["_collected", "cluster", "proxy", "topics"]
-
-pytestmark = REFUSES  # producers are thrown away here as well
+__all__ = ["cluster", "proxy", "topics"]
 
 Patch = pytest.MonkeyPatch
 

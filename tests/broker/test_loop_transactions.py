@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 import time
 from collections.abc import Iterator
@@ -52,7 +51,6 @@ def proxy(bootstrap: str) -> Iterator[Proxy]:
     with Proxy(bootstrap) as proxy:
         yield proxy
         wait_for_abandoned()
-    gc.collect()
 
 
 def wait_for_abandoned() -> None:

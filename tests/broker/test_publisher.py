@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import threading
@@ -28,8 +27,6 @@ from schemas.topics import Names, partition_of, specs
 # Far below the defaults, so that what takes minutes in the field takes a second here.
 HASTY = OutboxLimits(request_ms=400, delivery_ms=1_000, give_up_seconds=30, stop_seconds=10)
 BINARY = Target(task="binary")
-# kafka-python leaves the socket of a refused connection open.
-REFUSES = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
 
 @pytest.fixture
@@ -58,8 +55,6 @@ def proxy(bootstrap: str) -> Iterator[Proxy]:
         for thread in threading.enumerate():
             if thread.name == "abandon-producer":
                 thread.join(10)
-    # While this test's filter for the sockets of refused connections is in force.
-    gc.collect()
 
 
 def clicks(folder: Path, rows: int, name: str = "clicks.csv") -> Source:
@@ -146,7 +141,6 @@ def test_rate_and_limit_are_kept(cluster: Cluster, names: Names, tmp_path: Path)
     assert report.seconds >= 199 / 400
 
 
-@REFUSES
 def test_an_outage_in_between_loses_nothing(cluster: Cluster, names: Names, proxy: Proxy, tmp_path: Path) -> None:
     stalled: list[float] = []
     begun = threading.Event()
@@ -174,7 +168,6 @@ def test_an_outage_in_between_loses_nothing(cluster: Cluster, names: Names, prox
         assert len(set(ids(cluster, names.topic(kind)))) == 800
 
 
-@REFUSES
 def test_what_is_never_acknowledged_goes_out_again_through_a_new_producer(
     cluster: Cluster, names: Names, proxy: Proxy, tmp_path: Path
 ) -> None:
@@ -188,7 +181,6 @@ def test_what_is_never_acknowledged_goes_out_again_through_a_new_producer(
         assert len(set(ids(cluster, names.topic(kind)))) == 300
 
 
-@REFUSES
 def test_a_broker_silent_for_good_ends_publishing_with_the_numbers(names: Names, proxy: Proxy, tmp_path: Path) -> None:
     def watch(progress: Progress) -> None:
         if progress.acknowledged > 50:
@@ -252,7 +244,6 @@ def stopped_during_an_outage(names: Names, proxy: Proxy, source: Source) -> Publ
     return publish(Cluster(proxy.bootstrap), names, source, options, progress=watch, stop=stop, limits=limits)
 
 
-@REFUSES
 def test_stopping_during_an_outage_does_not_wait_for_its_end(
     cluster: Cluster, names: Names, proxy: Proxy, tmp_path: Path
 ) -> None:
@@ -300,7 +291,6 @@ def test_a_label_by_hand_is_there_when_the_call_returns(cluster: Cluster, names:
         send_label(cluster, names, "a", "maybe", target=BINARY)
 
 
-@REFUSES
 def test_a_label_by_hand_gives_up_in_time(names: Names, proxy: Proxy) -> None:
     proxy.drop_requests("Produce", times=None)
     with pytest.raises(UndeliverableError, match="has acknowledged nothing"):
