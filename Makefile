@@ -51,8 +51,8 @@ lint: install  ## ruff, mypy and the direction of imports
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-faults: install  ## the fault tests in their full size; may take an hour
-	@$(BIN)/pytest --faults $(ARGS) || test $$? -eq 5
+faults: install  ## the fault tests in their full size; hours
+	@$(BIN)/pytest --faults -n $(JOBS) --dist worksteal $(ARGS) || test $$? -eq 5
 
 bench: install  ## measure; the table is in docs/benchmarks.md
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -34,7 +34,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="in make faults"))
     if config.getoption("--faults"):
         config.hook.pytest_deselected(items=[item for item in items if not _has_a_full_size(item)])
-        items[:] = filter(_has_a_full_size, items)
+        # Hours of soak first: what is beside them on other workers needs less.
+        items[:] = sorted(filter(_has_a_full_size, items), key=lambda item: "test_soak" not in item.nodeid)
     for item in items:
         for mark in item.iter_markers("fault"):
             if "tally" not in getattr(item, "fixturenames", ()):

@@ -122,11 +122,10 @@ def commands(within: cyclopts.App, chain: tuple[str, ...] = ()) -> Iterator[tupl
             yield (*chain, name), command
 
 
-def arguments(command: cyclopts.App) -> Iterator[tuple[str, Any, bool]]:
-    """Yield name, type and whether it is required of every argument and option, those of `Where` as well."""
-    for argument in command.assemble_argument_collection():
-        if argument.names != ("*",):
-            yield argument.names[0], argument.hint, argument.required
+def arguments(command: cyclopts.App) -> tuple[tuple[str, Any, bool], ...]:
+    """Return name, type and whether it is required of every argument and option, those of `Where` as well."""
+    found = command.assemble_argument_collection()
+    return tuple((each.names[0], each.hint, each.required) for each in found if each.names != ("*",))
 
 
 def kind_of(command: tuple[str, ...], name: str, hint: Any) -> Kind:
@@ -139,10 +138,9 @@ def kind_of(command: tuple[str, ...], name: str, hint: Any) -> Kind:
     return "typed"
 
 
+ARGUMENTS: Final = {chain: arguments(command) for chain, command in commands(app())}
 EVERY: Final = [
-    (chain, name, kind_of(chain, name, hint), hint)
-    for chain, command in commands(app())
-    for name, hint, _ in arguments(command)
+    (chain, name, kind_of(chain, name, hint), hint) for chain, found in ARGUMENTS.items() for name, hint, _ in found
 ]
 
 
@@ -169,10 +167,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def line_of(chain: tuple[str, ...], name: str, value: str) -> list[str]:
     """Return a command line that is right but for one argument."""
-    command = dict(commands(app()))[chain]
     given: list[str] = []
     options: list[str] = []
-    for each, _, required in arguments(command):
+    for each, _, required in ARGUMENTS[chain]:
         if each.startswith("-"):
             options += [f"{each}={value if each == name else GOOD[each]}"] if each == name or required else []
         elif each == name or required or name in ("VERSION",):
