@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 Instance = Annotated[
     str | None, Parameter(help="This process's name [default: the hostname's -NUMBER, else one kept in the home].")
 ]
+FromHere = Annotated[
+    Literal["fresh"] | None,
+    Parameter(help="Where a topic it reads was cut short or made again: go on at what the topics hold now."),
+]
 _AGAIN = 75
 
 
@@ -36,10 +40,7 @@ def predictor(
     /,
     *,
     instance: Instance = None,
-    new_epoch: Annotated[
-        Literal["fresh"] | None,
-        Parameter(help="Where the features topic was cut short or made again: go on at what it holds now."),
-    ] = None,
+    new_epoch: FromHere = None,
     where: Where = HERE,
     monitoring: Monitoring = UNWATCHED,
 ) -> int:
@@ -61,10 +62,7 @@ def intake(
     /,
     *,
     instance: Instance = None,
-    new_epoch: Annotated[
-        Literal["fresh"] | None,
-        Parameter(help="Where a topic was cut short or made again: go on at what the topics hold now."),
-    ] = None,
+    new_epoch: FromHere = None,
     where: Where = HERE,
     monitoring: Monitoring = UNWATCHED,
 ) -> int:
@@ -88,10 +86,7 @@ def joiner(
     /,
     *,
     instance: Instance = None,
-    new_epoch: Annotated[
-        Literal["fresh"] | None,
-        Parameter(help="Where a topic was cut short or made again: go on at what the topics hold now."),
-    ] = None,
+    new_epoch: FromHere = None,
     where: Where = HERE,
     monitoring: Monitoring = UNWATCHED,
 ) -> int:

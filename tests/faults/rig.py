@@ -75,7 +75,8 @@ class Rig:
             self.cluster, self.names, partitions=found.partitions, label_wait_ms=found.label_wait_ms, wait=60
         )
         assert not outcome.findings, outcome.findings
-        self._witness = self.cluster.consumer(group_id=None)
+        # Answers that wait a little for more: what watches takes less from what is watched.
+        self._witness = self.cluster.consumer(group_id=None, fetch_min_bytes=1 << 16, fetch_max_wait_ms=100)
         self._ends = self.cluster.consumer(group_id=None, isolation_level="read_uncommitted")
         followed = [
             TopicPartition(self.names.topic(kind), number)
@@ -161,7 +162,7 @@ class Rig:
         if self.publisher is not None and self.publisher.poll() not in (None, 0):
             raise AssertionError(f"the publisher ended: {self.publisher.communicate()[1]}")
         if self.watching:
-            for partition, records in self._witness.poll(timeout_ms=20).items():
+            for partition, records in self._witness.poll(timeout_ms=50).items():
                 self._note(partition, records)
         else:
             time.sleep(0.05)
