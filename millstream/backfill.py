@@ -171,5 +171,6 @@ def as_of(
         )
     gone = versions.gone(wanted)
     learned = f", {len(gone):,} of them gone from the store and learned again from the log" if gone else ""
-    say(f"{index.answers:,} events were answered by {len(wanted):,} versions{learned}")
+    if replay.left:
+        say(f"{index.answers:,} events were answered by {len(wanted):,} versions{learned}")
     return lambda record: index.version(record.partition, record.offset)
