@@ -1,0 +1,54 @@
+"""What comes to nothing while a broker is away is closed at once, and not whenever the garbage collector runs."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+from kafka import TopicPartition
+from proxy import Proxy
+
+from schemas.cluster import Cluster
+from schemas.connecting import ClosingSocket
+
+ATTEMPTS = 20
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("uncollected")
+def test_attempts_that_are_refused_leave_no_file_open(bootstrap: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts = 0
+    connect = ClosingSocket.connect_ex
+
+    def counted(self: ClosingSocket, *given: Any) -> Any:
+        nonlocal attempts
+        attempts += 1
+        return connect(self, *given)
+
+    monkeypatch.setattr(ClosingSocket, "connect_ex", counted)
+    with Proxy(bootstrap) as proxy:
+        consumer = Cluster(proxy.bootstrap).consumer(
+            group_id=None, reconnect_backoff_ms=10, reconnect_backoff_max_ms=20
+        )
+        partition = TopicPartition("nothing-here", 0)
+        consumer.assign([partition])
+        consumer.seek(partition, 0)
+        proxy.refuse()
+        opened = psutil.Process().num_fds()
+        enough, deadline = attempts + ATTEMPTS, time.monotonic() + 30
+        while attempts < enough:
+            assert time.monotonic() < deadline, f"only {attempts} attempts to connect"
+            consumer.poll(timeout_ms=50)
+        assert psutil.Process().num_fds() <= opened + 2  # the attempt under way
+        consumer.close(autocommit=False)
