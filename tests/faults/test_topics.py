@@ -143,7 +143,10 @@ def test_of_two_processes_of_one_name_one_works_and_the_other_ends_with_75(
     for member in first:
         rig.until(lambda member=member: member.process is None, f"{member.name} to end")
         assert member.ends == [75]
-        assert "another process works as" in member.said(), member.said()
+        # Whose name is taken in the midst of a commit may hear of an error of the broker's own (4.3.1: "Preparing
+        # transaction state transition to ONGOING while it already a pending state PREPARE_EPOCH_FENCE"): doubt, 75 too.
+        said = member.said()
+        assert "another process works as" in said or "a transaction of" in said, said
     rig.await_progress(*ORDER, began=began)
     rig.finish(tally, 2 * len(first))
 
