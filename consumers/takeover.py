@@ -138,9 +138,14 @@ class Takeover:
                 found = self.consumer.committed(
                     TopicPartition(*partition), metadata=True, timeout_ms=min(self.request_ms, 1000)
                 )
-            except KafkaTimeoutError:
+            except KafkaTimeoutError as error:
                 if time.monotonic() > deadline:
-                    raise
+                    raise Doubt(
+                        f"Kafka has not said for {self.stable_seconds:g} s where the group stands in {partition.topic} "
+                        f"{partition.partition}: its coordinator is not there yet, or believes that a transaction is "
+                        "still open (`kafka-transactions.sh find-hanging` shows those; a coordinator that starts again "
+                        "reads anew what is so)"
+                    ) from error
                 continue
             return None if found is None else Place(found.offset, found.metadata or "")
 

@@ -32,6 +32,10 @@ SETTINGS: Final[Mapping[str, str]] = {
     "offsets.topic.num.partitions": "4",
     "transaction.state.log.num.partitions": "4",
     "share.coordinator.state.topic.num.partitions": "1",
+    # Read whole at each start, before any group can work, and compacted only behind the segment that is written to: at
+    # the default of 100 MB a day of small commits takes minutes.
+    "offsets.topic.segment.bytes": "8388608",
+    "transaction.state.log.segment.bytes": "8388608",
     "group.initial.rebalance.delay.ms": "0",
     "auto.create.topics.enable": "false",
     # After a kill, the broker waits until its own old session is over: 11.6 s at the default.

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from kafka.consumer.fetcher import Fetcher
-from kafka.structs import OffsetAndMetadata, TopicPartition
+from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 from loop_helpers import (
     SECONDS,
     Copier,
@@ -34,6 +34,7 @@ from consumers.failures import Doubt, Refused
 from consumers.loop import Loop
 from consumers.processor import Assignment, Batch, Partition, Place, Start
 from consumers.takeover import Takeover
+from consumers.transaction import TransactionLimits
 from consumers.watchdog import ProgressWatch
 from schemas.cluster import Cluster
 
@@ -121,6 +122,23 @@ def test_k4_who_is_thrown_out_while_at_work_commits_as_the_member_that_read(
         until(lambda: is_exact(cluster, topics), "the copy to be whole")
         run.stop()
     assert unfenced.applied == 0
+
+
+def test_a_place_that_stays_undecided_is_said(cluster: Cluster, topics: str) -> None:
+    """As by a transaction of somebody who never came back, or one that the broker wrongly believes to be open."""
+    group = topics + "group"
+    producer = cluster.producer(transactional_id=topics + "gone")
+    with closing(producer):
+        producer.init_transactions()
+        producer.begin_transaction()
+        places = {TopicPartition(topics + "in", 0): OffsetAndMetadata(0, "", -1)}
+        producer.send_offsets_to_transaction(places, ConsumerGroupMetadata(group, -1, "", None))
+        limits = TransactionLimits(request_ms=800, delivery_ms=1_000, deadline_ms=1_200, broker_ms=1_500)
+        with running(cluster, settings(topics, limits=limits), Copier(topics)) as run:
+            ended = run.wait()
+        assert isinstance(ended, Doubt)
+        assert f"has not said for 4.5 s where the group stands in {topics}in 0" in str(ended)
+        producer.abort_transaction()
 
 
 def test_k4_a_change_of_assignment_before_the_commit_drops_what_was_done(cluster: Cluster, topics: str) -> None:
