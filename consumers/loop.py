@@ -25,7 +25,7 @@ from consumers.failures import Doubt, Refused, RoleFailure
 from consumers.lag import LagWatch
 from consumers.membership import Membership, close_consumer
 from consumers.meter import Meter
-from consumers.pauses import pause, resume
+from consumers.pauses import pause, resume, waiting
 from consumers.processor import Anew, Batch, Output, Partition, Place, Positions, Processor
 from consumers.takeover import Interrupted, Takeover
 from consumers.transaction import TransactionLimits, Transactions, failure_of
@@ -312,8 +312,10 @@ class Loop:
             resume(consumer, now - wanted)
 
     def _check_progress(self, consumer: KafkaConsumer) -> None:
-        paused = consumer.paused()
-        reading = {partition: offset for partition, offset in self._read.items() if partition not in paused}
+        # What has been fetched and waits for its turn stands as well, for minutes behind 1 MB of another partition that
+        # is slow to work off; that one moves.
+        resting = consumer.paused() | waiting(consumer)
+        reading = {partition: offset for partition, offset in self._read.items() if partition not in resting}
         standing = [TopicPartition(*each) for each in self._progress.standing(reading, time.monotonic())]
         if not standing:
             return

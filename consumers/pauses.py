@@ -1,4 +1,4 @@
-"""Pausing partitions, and having them back."""
+"""Pausing partitions, and having them back; and which of them wait for another one."""
 
 from __future__ import annotations
 
@@ -24,3 +24,8 @@ def resume(consumer: KafkaConsumer, partitions: Iterable[tuple[str, int]]) -> No
     consumer.resume(*wanted)
     for partition in wanted:
         consumer._fetcher._paused_partition_records.pop(partition, None)
+
+
+def waiting(consumer: KafkaConsumer) -> set[TopicPartition]:
+    """Return the partitions of which the client has something in hand, behind what it hands out just now."""
+    return {fetched.topic_partition for fetched in consumer._fetcher._completed_fetches.copy()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -272,6 +273,25 @@ def test_k10_nothing_to_read_is_no_stall(cluster: Cluster, topics: str) -> None:
         until(lambda: run.processor.counts == {0: 1} or run.ended, "the record")
         run.stop()
     writer.close()
+
+
+def test_k10_a_partition_whose_records_wait_behind_anothers_is_not_stuck(cluster: Cluster, prefix: str) -> None:
+    """The client hands out all that it has fetched of one partition before it comes to the next."""
+    make_topics(cluster, prefix, 2)
+    put(cluster, prefix + "in", numbered(0, 600), 2)
+    turns: list[int] = []
+
+    def slow(batch: Batch) -> None:
+        """Take a tenth of a second for each record: 30 s for those of one partition."""
+        turns.extend(partition.partition for partition in batch)
+        time.sleep(0.1 * sum(map(len, batch.values())))
+
+    copier = Copier(prefix, slow)
+    with running(cluster, settings(prefix, stall_ms=1_000), copier) as run:
+        until(lambda: sum(copier.counts.values()) >= 60 or run.ended, "60 records")
+        assert not run.ended
+        assert len(set(turns)) == 1, "both had their turns: nothing has been shown"
+        run.stop()
 
 
 def test_k10_a_partition_is_stuck_only_when_twice_behind_at_one_place() -> None:
