@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +100,11 @@ class Others:
         return self.observer.look()
 
     def begun(self) -> bool:
-        """Whether an intake has put any labels on the stream's topic."""
-        now = self.look()
-        return any(end > now.begins[place] for place, end in now.ends.items() if place[0] == "labels")
+        """Whether an intake has committed any labels on the stream's topic."""
+        places = [TopicPartition(self.names.topic("labels"), number) for number in range(PARTITIONS)]
+        with closing(self.cluster.consumer()) as consumer:
+            begins, ends = consumer.beginning_offsets(places), consumer.end_offsets(places)
+        return any(end > begins[place] for place, end in ends.items())
 
     def labels(self) -> Counter[tuple[str, str, str, Any]]:
         """Return the labels on the stream's own topic, each on the partition of its event."""
