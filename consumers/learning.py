@@ -157,14 +157,13 @@ class Learning:
             Where the model raised, or was ruined by an outlier: this object is spoilt and must be restored.
         """
         if not self.lanes.admit(entry.lane, entry.event_id):
-            return self._count("repeat")
+            return self._pass("repeat")
         if entry.correction:
             self._link(entry, learned=False)
-            return self._count("correction")
+            return self._pass("correction")
         if left_out:
             self._link(entry, learned=False)
-            self._last = "left_out"
-            return self._count("left_out")
+            return self._pass("left_out")
         if guilty:
             self.skipped.add(offset, goes_on=self._last == "skipped")
             return self._skip(entry, "skipped")
@@ -213,6 +212,11 @@ class Learning:
 
     def _served(self, entry: Entry) -> tuple[LabelValue | None, dict[str, float] | None] | None:
         return (entry.prediction, entry.probabilities) if entry.answered else None
+
+    def _pass(self, how: Applied) -> Applied:
+        """Take note of what is neither learned nor bad: the places before and after it are no run."""
+        self._last = how
+        return self._count(how)
 
     def _skip(self, entry: Entry, how: Applied) -> Applied:
         self._link(entry, learned=False)

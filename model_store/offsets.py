@@ -13,7 +13,7 @@ class Offsets:
     """Offsets in ascending order, those that follow each other as runs, first and last.
 
     A run is everything from its first to its last offset: what lies between is nothing (transaction markers), or
-    nothing that is learned.
+    nothing that can be read.
 
     >>> found = Offsets()
     >>> for offset, goes_on in ((4, False), (9, False), (11, True), (12, True)):
@@ -51,7 +51,7 @@ class Offsets:
         Parameters
         ----------
         goes_on
-            Nothing was learned between the last one and this.
+            Between the last one and this was nothing that has a fate of its own.
         most
             Runs to keep, the newest.
         """

@@ -19,6 +19,7 @@ from consumers.checkpoints import Checkpoints, Definition, Log, Pace
 from consumers.failures import Refused
 from consumers.feed import PauseSwitch
 from consumers.learner import Learner, LearnerSettings
+from consumers.learner_letters import LearnerLetters
 from consumers.learning import Learning, LearningRules
 from consumers.processor import Output, Partition, Place
 from model_store import MemoryBackend, ModelStore, Retention, Signer, StoreUnavailable, Trust, VersionId
@@ -80,14 +81,16 @@ def make_learner(backend: MemoryBackend, definition: str = "d", **settings: Any)
     return Learner(LearnerSettings(NAMES, pace, **settings), checkpoints, PauseSwitch("sim"), said.append)
 
 
-def write(log: MemoryLog, number: int, sequence: int, features: dict[str, Any] | None = None) -> None:
+def write(
+    log: MemoryLog, number: int, sequence: int, features: dict[str, Any] | None = None, *, correction: bool = False
+) -> None:
     rng = random.Random(number)
     features = features or {"a": rng.random(), "b": rng.gauss(0, 1)}
     log.now += 5
     example = Example(
         Event(f"e{number}", log.now, features),
         None,
-        Label(f"e{number}", rng.random() > 0.5, log.now),
+        Label(f"e{number}", rng.random() > 0.5, log.now, kind="correction" if correction else "label"),
         Lane("0", "epoch", sequence),
         Joined(0, number, log.now - 3, number, log.now),
     )
@@ -184,6 +187,34 @@ def test_an_example_that_breaks_the_model_is_left_out_and_the_rest_is_learned() 
     letters = [read_dead_letter(record.value or b"") for record in log.read(NAMES.topic("dead-letters"))]
     assert {letter.offset for letter in letters} == {11, 12}
     assert all(letter.code == "model" and letter.value for letter in letters)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_what_comes_between_two_that_break_the_model_is_not_written_off_with_them(share: float) -> None:
+    """Neither a correction nor a repeat, and also not by a learner that starts again behind a version."""
+    log, backend = make_log(), MemoryBackend()
+    broken = {"a": "text where a number was", "b": 1.0}
+    for number in range(11):
+        write(log, number, number)
+    write(log, 11, 11, broken)
+    write(log, 3, 12, correction=True)
+    write(log, 12, 13, broken)
+    write(log, 12, 13, broken)
+    write(log, 13, 14, broken)
+    for number in range(15, 30):
+        write(log, number, number)
+    drain(log, backend, random.Random(5), share)
+    store = ModelStore(backend, Trust.of(SIGNER.public))
+    newest = store.manifest(store.versions("sim")[-1])
+    assert newest.skipped == [11, 13, 15]
+    letters = [read_dead_letter(record.value or b"") for record in log.read(NAMES.topic("dead-letters"))]
+    assert {letter.offset for letter in letters} == {11, 13, 15}
+    # Who knows nothing but a version says the same of all that is behind it.
+    told = LearnerLetters("dead-letters")
+    learning = make_learner(backend)._checkpoints.load(newest)
+    for record in log.read(EXAMPLES):
+        told.catch_up(record, learning)
+    assert [read_dead_letter(output.value or b"").offset for output in told.take()] == [11, 13, 15]
 
 
 @pytest.mark.parametrize(
