@@ -7,6 +7,8 @@ BIN := .venv/bin
 ARGS ?=
 # Tests at a time.
 JOBS ?= 3
+# Processes are started by the hundred: what they import is compiled once, also where the environment would not have it.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help install demo test lint faults bench lock clean
 
@@ -51,7 +53,7 @@ lint: install  ## ruff, mypy and the direction of imports
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-faults: install  ## the fault tests in their full size; hours
+faults: install  ## the fault tests in their full size; 2 hours and more, on a machine that does nothing else
 	@$(BIN)/pytest --faults -n $(JOBS) --dist worksteal $(ARGS) || test $$? -eq 5
 
 bench: install  ## measure; the table is in docs/benchmarks.md

@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 _BROKER_WAIT_SECONDS: Final = 60.0
 _CURRENT_WAIT_SECONDS: Final = 30.0
 _SWITCH_SECONDS: Final = 0.0005
+# Labels are waited for by nobody for a tenth of a second; features are.
+_FETCH_BYTES: Final = {"intake": 1 << 16, "joiner": 1 << 16}
 
 
 def run_predictor(
@@ -299,7 +301,9 @@ def _require_sources(cluster: Cluster, names: Names) -> None:
 def _drive(
     cluster: Cluster, names: Names, role: str, instance: str, processor: Processor, meter: Meter | None = None
 ) -> int:
-    settings = LoopSettings(group=names.group(role), instance=names.process(role, instance))
+    settings = LoopSettings(
+        group=names.group(role), instance=names.process(role, instance), fetch_bytes=_FETCH_BYTES.get(role, 1)
+    )
     alerts = LogAlerts(cluster, names, role, say)
 
     def settled(partitions: Sequence[Partition]) -> None:

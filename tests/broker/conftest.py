@@ -1,4 +1,6 @@
-"""What tests of commands share: names, an environment that leads to the session's Kafka, and the command line."""
+"""What tests share: of commands the names, an environment that leads to the session's Kafka, and the command line; of
+the loop a cluster that has made its own topics, and two more.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,10 @@ from typing import Any
 
 import pytest
 from broker.commands import Run
+from loop_helpers import make_topics, warmed
 
 from millstream.cli import app as cli
+from schemas.cluster import Cluster
 from schemas.topics import Names
 
 
@@ -44,3 +48,16 @@ def run(environment: dict[str, str], capsys: pytest.CaptureFixture[str]) -> Run:
         return code, json.loads(answers[-1]) if answers else None, said.err
 
     return call
+
+
+@pytest.fixture
+def cluster(bootstrap: str) -> Cluster:
+    """Return the session's Kafka, of which the first to take part in a group need not wait."""
+    return warmed(bootstrap)
+
+
+@pytest.fixture
+def topics(cluster: Cluster, prefix: str) -> str:
+    """Make ``in`` and ``out``, one partition each; return what comes before their names."""
+    make_topics(cluster, prefix)
+    return prefix

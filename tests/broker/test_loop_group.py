@@ -39,11 +39,6 @@ from producers.outbox import Outbox, OutboxLimits
 from schemas.cluster import Cluster
 
 
-@pytest.fixture
-def cluster(bootstrap: str) -> Cluster:
-    return warmed(bootstrap)
-
-
 @contextmanager
 def flowing(cluster: Cluster, topic: str, partitions: int) -> Iterator[None]:
     """Records that keep coming, some hundred a second, through whatever happens."""

@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
-import test_loop_reading as reading
 import test_loop_transactions as transactions
 from kafka.structs import ConsumerGroupMetadata, TopicPartition
 from loop_helpers import Copier, is_exact, numbered, places, put, read, running, settings, until
 from proxy import Proxy
-from test_loop_transactions import cluster, proxy, topics
+from test_loop_transactions import proxy
 
 from consumers.failures import Doubt
 from consumers.loop import Loop
@@ -19,7 +18,7 @@ from consumers.processor import Assignment, Output, Partition, Place, Start
 from consumers.transaction import Transactions
 from schemas.cluster import Cluster
 
-__all__ = ["cluster", "proxy", "topics"]
+__all__ = ["proxy"]
 
 Patch = pytest.MonkeyPatch
 
@@ -50,7 +49,7 @@ def test_without_the_metadata_of_the_first_poll_a_commit_is_not_fenced(
 
     def lose(batch: Any) -> None:
         if unfenced.applied == 0:
-            thrown_out = proxy.fail("Heartbeat", reading.UNKNOWN_MEMBER)
+            thrown_out = proxy.fail("Heartbeat", transactions.UNKNOWN_MEMBER)
             assert thrown_out.wait()
             assert not proxy.wait_for("Heartbeat", proxy.seen("Heartbeat") + 1, timeout=1.5)
 

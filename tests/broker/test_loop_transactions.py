@@ -16,7 +16,6 @@ from loop_helpers import (
     child,
     ends,
     is_exact,
-    make_topics,
     numbered,
     places,
     put,
@@ -24,7 +23,6 @@ from loop_helpers import (
     running,
     settings,
     until,
-    warmed,
 )
 from proxy import Proxy
 
@@ -42,11 +40,6 @@ LARGE = bytes(100_000)  # so large that each record is a batch, and a request, o
 
 
 @pytest.fixture
-def cluster(bootstrap: str) -> Cluster:
-    return warmed(bootstrap)
-
-
-@pytest.fixture
 def proxy(bootstrap: str) -> Iterator[Proxy]:
     with Proxy(bootstrap) as proxy:
         yield proxy
@@ -58,13 +51,6 @@ def wait_for_abandoned() -> None:
         if thread.name == "abandon-producer":
             thread.join(10)
             assert not thread.is_alive()
-
-
-@pytest.fixture
-def topics(cluster: Cluster, prefix: str) -> str:
-    """Make ``in`` and ``out``, one partition each; return what comes before their names."""
-    make_topics(cluster, prefix)
-    return prefix
 
 
 def outputs(prefix: str, count: int = 3) -> list[Output]:

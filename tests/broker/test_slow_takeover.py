@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from broker.loop_helpers import Copier, Running, is_exact, make_topics, numbered, put, running, settings, until, warmed
+from loop_helpers import Copier, Running, is_exact, make_topics, numbered, put, running, settings, until
 
 from consumers.loop import Loop
 from consumers.processor import Assignment, Partition, Start
@@ -29,11 +29,6 @@ class Slow(Copier):
             time.sleep(0.01)
         self.ended += 1
         return super().assigned(assignment)
-
-
-@pytest.fixture
-def cluster(bootstrap: str) -> Cluster:
-    return warmed(bootstrap)
 
 
 def test_it_is_polled_for_meanwhile_and_misses_nothing(
