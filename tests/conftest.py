@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -77,9 +76,10 @@ def _tell_faults(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section("faults")
     for line in faults_table.text(rows):
         terminalreporter.write_line(line)
-    minutes = (time.time() - terminalreporter._session_start.time) / 60
-    if terminalreporter.config.getoption("--faults") and faults_table.write(rows, minutes):
-        terminalreporter.write_line(f"written to {faults_table.DOCUMENT}")
+    config = terminalreporter.config
+    picked = config.option.keyword or any("::" in word for word in config.args)  # a part of a fault is not its line
+    if config.getoption("--faults") and not picked and (written := faults_table.write(rows)):
+        terminalreporter.write_line(f"written to {faults_table.DOCUMENT}: {', '.join(written)}")
 
 
 @pytest.fixture(scope="session")

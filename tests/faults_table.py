@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import Any, Final
 import pytest
 
 PROPERTY: Final = "fault"
-DOCUMENT: Final = Path(__file__).parent.parent / "docs" / "reliability.md"
+TESTS: Final = Path(__file__).parent
+DOCUMENT: Final = TESTS.parent / "docs" / "reliability.md"
 BEGIN, END = "<!-- make faults: begin -->", "<!-- make faults: end -->"
 SCALE: Final = "MILLSTREAM_FAULTS_SCALE"
 SOAK: Final = "MILLSTREAM_SOAK_MINUTES"
@@ -69,6 +71,7 @@ class Row:
     repeated: int = 0
     recovery: float | None = None
     failed: list[str] = field(default_factory=list)
+    tests: set[str] = field(default_factory=set)
 
     def add(self, found: dict[str, Any]) -> None:
         self.times += found["times"]
@@ -97,6 +100,7 @@ def collected(reports: Iterable[pytest.TestReport]) -> list[Row]:
             if report.failed:
                 row.failed.append(report.nodeid)
             if report.when == "call":
+                row.tests.add(report.nodeid.partition("[")[0])
                 row.add(found)
     return [rows[fault] for fault in FAULTS if fault in rows]
 
@@ -108,21 +112,35 @@ def text(rows: list[Row]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(each, widths, strict=True)).rstrip() for each in cells]
 
 
-def markdown(rows: list[Row], now: datetime, minutes: float) -> str:
-    """Return the table as it stands in the document, with its date."""
-    said = "".join(f"{name}={os.environ[name]} " for name in (SCALE, SOAK) if name in os.environ)
-    lines = [f"`{said}make faults`, {now:%Y-%m-%d}, {minutes:.0f} minutes:", ""]
-    lines += ["| " + " | ".join(HEADINGS) + " |", "| --- | --- | ---: | ---: | ---: | ---: |"]
-    lines += ["| " + " | ".join(row.cells()) + " |" for row in rows]
-    return "\n".join(lines)
+def marked(folder: Path = TESTS) -> dict[str, set[str]]:
+    """Return the tests that are marked with each fault, as ``file::name``."""
+    found: dict[str, set[str]] = {fault: set() for fault in FAULTS}
+    for path in sorted(folder.rglob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.FunctionDef):
+                continue
+            for mark in node.decorator_list:
+                if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.fault":
+                    found[ast.literal_eval(mark.args[0])].add(f"{path.relative_to(folder.parent)}::{node.name}")
+    return found
 
 
-def write(rows: list[Row], minutes: float, document: Path = DOCUMENT) -> bool:
-    """Put the table into the document, if all faults were injected and none failed; say whether it did."""
-    if [row.fault for row in rows] != list(FAULTS) or any(row.failed for row in rows):
-        return False
-    table = markdown(rows, datetime.now(UTC), minutes)
+def write(rows: Iterable[Row], document: Path = DOCUMENT, tests: Mapping[str, set[str]] | None = None) -> list[str]:
+    """Put each fault's line into the document, with its date, in place of an older one; return which.
+
+    Only of faults all of whose tests ran in this run, in their full size, and passed.
+    """
+    if SCALE in os.environ or SOAK in os.environ:
+        return []
+    tests = marked() if tests is None else tests
+    new = {row.fault: row.cells() for row in rows if not row.failed and row.tests == tests[row.fault]}
     old = document.read_text(encoding="utf-8")
-    new = re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n\n{table}\n\n{END}", old, flags=re.DOTALL)
-    document.write_text(new, encoding="utf-8")
-    return True
+    lines = dict(re.findall(r"^\| (F\d+) (\|.*)$", old.partition(BEGIN)[2].partition(END)[0], re.MULTILINE))
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    lines |= {fault: f"| {' | '.join((*cells[1:], today))} |" for fault, cells in new.items()}
+    table = [f"| {' | '.join((*HEADINGS, 'date'))} |", "| --- | --- | ---: | ---: | ---: | ---: | --- |"]
+    table += [f"| {fault} {lines[fault]}" for fault in FAULTS if fault in lines]
+    if new:
+        whole = "\n".join((BEGIN, "", *table, "", END))
+        document.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: whole, old, flags=re.DOTALL), encoding="utf-8")
+    return list(new)

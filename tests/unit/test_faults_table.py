@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from faults_table import BEGIN, END, FAULTS, Row, collected, scaled, text, write
+from faults_table import BEGIN, END, FAULTS, Row, collected, marked, scaled, text, write
 
 from schemas.failpoints import PLACES
 
@@ -25,20 +25,36 @@ def test_the_tests_of_a_fault_are_one_line_with_the_worst_recovery() -> None:
     assert text(rows)[2].endswith("4.0 s")
 
 
-def test_only_all_faults_without_a_failure_are_written(tmp_path: Path) -> None:
-    document = tmp_path / "doc.md"
+def test_a_line_is_written_where_all_tests_of_its_fault_ran_and_passed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document, tests = tmp_path / "doc.md", {fault: {f"{fault}-one", f"{fault}-two"} for fault in FAULTS}
     document.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    whole = [Row(fault, 1) for fault in FAULTS]
-    assert not write(whole[1:], 1.0, document)
-    assert not write([*whole[:-1], Row("F20", 1, failed=["t"])], 1.0, document)
+    whole = [Row(fault, 1, tests=set(tests[fault])) for fault in FAULTS]
+    partly = [Row("F1", 7, tests={"F1-one"}), Row("F2", 7, failed=["t"], tests=set(tests["F2"]))]
+    assert write(partly, document, tests) == []
     assert "old" in document.read_text()
-    assert write(whole, 1.0, document)
+    assert write(whole[2:], document, tests) == list(FAULTS)[2:]
+    assert write([*partly, Row("F3", 9, tests=set(tests["F3"]))], document, tests) == ["F3"]
+    assert write(whole[:2], document, tests) == ["F1", "F2"]
     written = document.read_text()
     assert written.startswith("before\n")
     assert written.endswith("after\n")
     assert "old" not in written
-    assert all(f"| {fault} |" in written for fault in FAULTS)
-    assert write(whole, 2.0, document), "the next one finds its place again"
+    lines = [line.split(" | ") for line in written.splitlines() if line.startswith("| F")]
+    assert [line[0] for line in lines] == [f"| {fault}" for fault in FAULTS]
+    assert [line[2] for line in lines] == ["1", "1", "9", *["1"] * (len(FAULTS) - 3)]
+    monkeypatch.setenv("MILLSTREAM_FAULTS_SCALE", "0.3")
+    assert write(whole, document, tests) == [], "not the full size"
+
+
+def test_each_fault_has_tests_that_are_known() -> None:
+    tests = marked()
+    assert all(tests.values())
+    assert (
+        "tests/faults/test_killed_roles.py::test_a_learner_killed_at_random_moments_learns_each_example_once"
+        in tests["F1"]
+    )
 
 
 def test_a_failed_test_is_told_in_its_line() -> None:
