@@ -99,32 +99,51 @@ class DiskStore:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._now = (boot or _boot)()
-        self._throw_away_what_may_be_torn(say)
-        # Where the system does not say which boot this is, each commit goes to the disk.
-        lasting = self._now is None
-        try:
-            self._env = lmdb.open(
-                str(folder), map_size=_MAP_BYTES, metasync=False, sync=lasting, max_dbs=0, readahead=False
-            )
-        except lmdb.Error as error:
-            raise LocalStoreError(f"local store {folder}: {error}; delete the folder to have it rebuilt") from error
-        self._env.reader_check()  # a view of a process that was killed would keep pages for ever
-        self._open: lmdb.Transaction | None = None
-        needed = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
-        if (folder / _DATA).stat().st_size < needed:
+        mark = folder / _MARK
+        said = mark.read_text(errors="replace") if mark.is_file() else ""
+        if said.startswith(_OPEN) and said != _OPEN + str(self._now):
+            self._throw_away()
+            say(f"local store {folder} was open when the machine went down: it is rebuilt from the topics")
+        self._env = self._opened()
+        if self._lacks():
             # Mapped pages that are not there end the process with SIGBUS, and nobody is told why.
             self._env.close()
-            raise LocalStoreError(f"local store {folder} has been cut short; delete the folder to have it rebuilt")
+            if not said.startswith(_OPEN):
+                raise LocalStoreError(f"local store {folder} has been cut short; delete the folder to have it rebuilt")
+            # Its process was killed, perhaps between a commit and `_fill`.
+            self._throw_away()
+            say(f"local store {folder} is shorter than it says: it is rebuilt from the topics")
+            self._env = self._opened()
+        self._env.reader_check()  # a view of a process that was killed would keep pages for ever
+        self._open: lmdb.Transaction | None = None
         self._mark(_OPEN + str(self._now))
 
-    def _throw_away_what_may_be_torn(self, say: Callable[[str], None]) -> None:
-        mark = self._folder / _MARK
-        said = mark.read_text(errors="replace") if mark.is_file() else ""
-        if not said.startswith(_OPEN) or said == _OPEN + str(self._now):
-            return
-        say(f"local store {self._folder} was open when the machine went down: it is rebuilt from the topics")
+    def _opened(self) -> lmdb.Environment:
+        # Where the system does not say which boot this is, each commit goes to the disk.
+        lasting = self._now is None
+        folder = str(self._folder)
+        try:
+            return lmdb.open(folder, map_size=_MAP_BYTES, metasync=False, sync=lasting, max_dbs=0, readahead=False)
+        except lmdb.Error as error:
+            raise LocalStoreError(f"local store {folder}: {error}; delete the folder to have it rebuilt") from error
+
+    def _throw_away(self) -> None:
         for name in (_DATA, "lock.mdb"):
             (self._folder / name).unlink(missing_ok=True)
+
+    def _lacks(self) -> int:
+        """Return how many bytes of its last pages the file does not have."""
+        needed = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
+        return max(0, int(needed) - (self._folder / _DATA).stat().st_size)
+
+    def _fill(self) -> None:
+        """Have the file be as long as its pages say, so that one which is shorter is known to be damaged.
+
+        LMDB does not write pages at its end that one transaction has taken and let go of again.
+        """
+        if lacking := self._lacks():
+            data = self._folder / _DATA
+            os.truncate(data, data.stat().st_size + lacking)
 
     def _mark(self, text: str) -> None:
         """Write the mark so that it is on the disk before anything that it speaks of changes."""
@@ -199,6 +218,7 @@ class DiskStore:
                 raise LocalStoreError(f"local store: {error}") from error
             finally:
                 self._open = None
+            self._fill()
             _AFTER_COMMIT()
 
     def rollback(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import threading
@@ -245,6 +246,54 @@ def test_a_store_that_was_cut_short_is_named_with_the_way_out(tmp_path: Path) ->
         file.truncate(12_288)
     with pytest.raises(LocalStoreError, match="delete the folder"):
         DiskStore(tmp_path / "store")
+
+
+def without_its_last_page(folder: Path) -> DiskStore:
+    """Return an open store whose file lacks a page at its end that is not in use, as LMDB leaves one now and then."""
+    store = DiskStore(folder)
+    store.put(b"a", b"1")
+    store.commit()
+    for change in (store.put, lambda key, value: store.delete(key)):
+        for number in range(2000):
+            change(b"b%05d" % number, b"x" * 100)
+        store.commit()
+    for _ in range(10):  # what is left moves to pages that were let go of, away from the end
+        store.put(b"a", b"1")
+        store.commit()
+    data = folder / "data.mdb"
+    os.truncate(data, data.stat().st_size - 4096)
+    return store
+
+
+def test_a_store_that_lacks_a_page_it_has_no_use_for_is_not_taken_for_one_cut_short(
+    tmp_path: Path, killed: Callable[[DiskStore], None]
+) -> None:
+    for number, end in enumerate((DiskStore.close, killed)):
+        store = without_its_last_page(tmp_path / str(number))
+        store.put(b"a", b"2")
+        store.commit()
+        end(store)
+        said: list[str] = []
+        store = DiskStore(tmp_path / str(number), said.append)
+        assert store.get(b"a") == b"2"
+        store.close()
+        assert said == []
+
+
+def test_a_store_killed_before_its_file_is_as_long_as_it_says_is_rebuilt(
+    tmp_path: Path, killed: Callable[[DiskStore], None]
+) -> None:
+    killed(without_its_last_page(tmp_path))
+    said: list[str] = []
+    store = DiskStore(tmp_path, said.append)
+    assert store.get(b"a") is None
+    assert said == [f"local store {tmp_path} is shorter than it says: it is rebuilt from the topics"]
+    store.put(b"a", b"3")
+    store.commit()
+    store.close()
+    store = DiskStore(tmp_path, said.append)
+    assert store.get(b"a") == b"3"
+    store.close()
 
 
 def written(folder: Path, boot: str) -> DiskStore:
