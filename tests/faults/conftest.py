@@ -14,7 +14,8 @@ from faults.rig import Rig
 @pytest.fixture
 def rig(bootstrap: str, prefix: str, tmp_path: Path, rounds: Callable[[int, int], int]) -> Iterator[Rig]:
     """Lend the rig; its processes are gone when the test is over."""
-    with Rig(bootstrap, prefix, tmp_path, most_events=rounds(60_000, 300_000)) as rig:
+    # With a transaction for nearly every event, 60 of them a second keep two processors busy beside other tests.
+    with Rig(bootstrap, prefix, tmp_path, most_events=rounds(60_000, 300_000), rate=rounds(20, 60)) as rig:
         yield rig
 
 

@@ -2,7 +2,7 @@
 
 with Rig(bootstrap, prefix, tmp_path) as rig:
     rig.start_all()
-    rig.publish(rate=60)
+    rig.publish()
     rig.kill("learner-0")      # and how long until a version is announced again
     rig.finish(tally)          # the oracle: nothing lost, nothing twice, every version a function of the log
 """
@@ -49,10 +49,17 @@ class Fall:
 
 
 class Rig:
-    """See the module's text. `most_events`: the publisher's source ends there."""
+    """See the module's text. `most_events`: the publisher's source ends there. `rate`: its events a second."""
 
     def __init__(
-        self, bootstrap: str, prefix: str, folder: Path, *, ref: Path = FLOW, most_events: int = 60_000
+        self,
+        bootstrap: str,
+        prefix: str,
+        folder: Path,
+        *,
+        ref: Path = FLOW,
+        most_events: int = 60_000,
+        rate: float = 60,
     ) -> None:
         self.folder = folder
         self.stream = Stream(str(ref), bootstrap, prefix, folder / "home")
@@ -64,7 +71,7 @@ class Rig:
         self.announced = -1
         self.watching = True  # false where a test takes away what this would read
         self.broker_is_down = False
-        self._most = most_events
+        self._most, self._rate = most_events, rate
         self.publisher: subprocess.Popen[str] | None = None
         self._seen: dict[TopicPartition, int] = {}
         self.counted: dict[str, int] = dict.fromkeys(PROGRESS.values(), 0)
@@ -126,14 +133,19 @@ class Rig:
         self.start("joiner")
         self.start("learner")
 
-    def publish(self, rate: float = 60, label_delay: int = 20, to_be_learned: int = 1) -> None:
+    def publish(self, label_delay: int = 20, to_be_learned: int = 1) -> None:
         """Let events come from now on, and wait until so many are answered, joined and learned."""
         source = self.folder / "events.csv"
         if not source.exists():
             source.write_text(events(self._most))
         self.publisher = subprocess.Popen(
             command(
-                "publish", self.stream.ref, str(source), f"--rate={rate}", f"--label-delay={label_delay}", "--json"
+                "publish",
+                self.stream.ref,
+                str(source),
+                f"--rate={self._rate:g}",
+                f"--label-delay={label_delay}",
+                "--json",
             ),
             env=self.stream.environment(),
             stdout=subprocess.PIPE,

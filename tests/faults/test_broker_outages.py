@@ -35,7 +35,8 @@ def test_outages_of_the_broker_lose_nothing_that_was_acknowledged(
 ) -> None:
     times = rounds(1, 20)
     outages = [4] if times == 1 else rng.sample(OUTAGES * (times // 4 + 1), times)
-    with Rig(broker.status().bootstrap, prefix, tmp_path, most_events=rounds(60_000, 300_000)) as rig:
+    lots = {"most_events": rounds(60_000, 300_000), "rate": rounds(20, 60)}
+    with Rig(broker.status().bootstrap, prefix, tmp_path, **lots) as rig:
         rig.start_all()
         rig.publish()
         for seconds in outages:

@@ -57,7 +57,7 @@ def test_killed_at_every_place_that_could_be_torn_nothing_is(
         rig.until(
             lambda name=name, count=count: len(rig.members[name].ends) == count,
             f"{name} to die {count} times",
-            15 * count,
+            30 * count,
         )
     rig.recover()
     for name, plan in (("joiner-0", joiner), ("learner-0", learner)):

@@ -112,9 +112,10 @@ def test_hours_of_faults_lose_nothing_and_leave_nothing_behind(
     rate = float(os.environ.get(RATE, "50"))
     taken: Taken = defaultdict(list)
     times = 0
-    with Rig(broker.status().bootstrap, prefix, tmp_path, most_events=int(rate * 90 * minutes) + 10_000) as rig:
+    most = int(rate * 90 * minutes) + 10_000
+    with Rig(broker.status().bootstrap, prefix, tmp_path, most_events=most, rate=rate) as rig:
         rig.start_all(predictors=2)
-        rig.publish(rate)
+        rig.publish()
         end = time.monotonic() + 60 * minutes
         while time.monotonic() < end:
             due = time.monotonic() + EVERY_SECONDS
