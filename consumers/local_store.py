@@ -139,7 +139,7 @@ class DiskStore:
     def _fill(self) -> None:
         """Have the file be as long as its pages say, so that one which is shorter is known to be damaged.
 
-        LMDB does not write pages at its end that one transaction has taken and let go of again.
+        LMDB leaves a last page that is not in use unwritten now and then.
         """
         if lacking := self._lacks():
             data = self._folder / _DATA

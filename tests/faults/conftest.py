@@ -12,10 +12,15 @@ from faults.rig import Rig
 
 
 @pytest.fixture
-def rig(bootstrap: str, prefix: str, tmp_path: Path, rounds: Callable[[int, int], int]) -> Iterator[Rig]:
+def rate(request: pytest.FixtureRequest) -> float:
+    """Return the events a second: with a transaction for nearly each, 60 keep two processors busy by themselves."""
+    return 60 if request.config.getoption("--faults") else 20
+
+
+@pytest.fixture
+def rig(bootstrap: str, prefix: str, tmp_path: Path, rounds: Callable[[int, int], int], rate: float) -> Iterator[Rig]:
     """Lend the rig; its processes are gone when the test is over."""
-    # With a transaction for nearly every event, 60 of them a second keep two processors busy beside other tests.
-    with Rig(bootstrap, prefix, tmp_path, most_events=rounds(60_000, 300_000), rate=rounds(20, 60)) as rig:
+    with Rig(bootstrap, prefix, tmp_path, most_events=rounds(60_000, 300_000), rate=rate) as rig:
         yield rig
 
 

@@ -133,8 +133,8 @@ class Rig:
         self.start("joiner")
         self.start("learner")
 
-    def publish(self, label_delay: int = 20, to_be_learned: int = 1) -> None:
-        """Let events come from now on, and wait until so many are answered, joined and learned."""
+    def publish(self) -> None:
+        """Let events come from now on, and wait until the first is answered, joined and learned."""
         source = self.folder / "events.csv"
         if not source.exists():
             source.write_text(events(self._most))
@@ -144,7 +144,7 @@ class Rig:
                 self.stream.ref,
                 str(source),
                 f"--rate={self._rate:g}",
-                f"--label-delay={label_delay}",
+                "--label-delay=20",
                 "--json",
             ),
             env=self.stream.environment(),
@@ -152,7 +152,7 @@ class Rig:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.until(lambda: self.learned() >= to_be_learned, "the first to be learned")
+        self.until(lambda: self.learned() >= 1, "the first to be learned")
 
     def end_publishing(self) -> dict[str, Any]:
         """Stop the publisher in order and return its report; nothing that it sent may be unacknowledged."""

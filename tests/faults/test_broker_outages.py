@@ -31,12 +31,13 @@ def test_outages_of_the_broker_lose_nothing_that_was_acknowledged(
     tmp_path: Path,
     rng: random.Random,
     rounds: Callable[[int, int], int],
+    rate: float,
     tally: Tally,
 ) -> None:
     times = rounds(1, 20)
     outages = [4] if times == 1 else rng.sample(OUTAGES * (times // 4 + 1), times)
-    lots = {"most_events": rounds(60_000, 300_000), "rate": rounds(20, 60)}
-    with Rig(broker.status().bootstrap, prefix, tmp_path, **lots) as rig:
+    most = rounds(60_000, 300_000)
+    with Rig(broker.status().bootstrap, prefix, tmp_path, most_events=most, rate=rate) as rig:
         rig.start_all()
         rig.publish()
         for seconds in outages:
