@@ -68,7 +68,9 @@ def new_prefix() -> str:
 def _embedded(home: Path) -> str:
     from millstream.broker import EmbeddedBroker
 
-    broker = EmbeddedBroker(home / "broker", port=0)
+    # It is never started again, which short sessions are for. On a crowded machine its heart can stop for seconds, and
+    # a broker whose session is over is given no topics.
+    broker = EmbeddedBroker(home / "broker", port=0, properties={"broker.session.timeout.ms": "60000"})
     if not broker.status().running:
         # The last session's guard may have ended one here: begin anew.
         broker.reset()
