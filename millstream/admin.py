@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
-from kafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_code
+from kafka.errors import InvalidReplicationFactorError, KafkaError, NoError, TopicAlreadyExistsError, for_code
 
 from millstream.duration import spoken
 from schemas.cluster import Cluster, TopicInfo, require_sight
@@ -20,6 +20,9 @@ from schemas.topics import ANSWERS, NOT_OURS, Names, TopicSpec, specs
 
 _WAIT_S: Final = 30.0
 _SETTLED_S: Final = 5.0
+_AGAIN_S: Final = 0.1
+# No broker has told the controller lately that it lives: after a start, or where a machine stood still for seconds.
+_FENCED: Final = "fenced"
 _JUDGED: Final = ("cleanup.policy", "message.timestamp.type", "retention.ms", "retention.bytes")
 
 
@@ -105,7 +108,7 @@ def create(
     with cluster.admin() as admin:
         found = _look(admin, [spec.name for spec in wanted])
         missing = [spec for spec in wanted if spec.name not in found]
-        _make(admin, missing)
+        _make(admin, missing, wait)
         _await_leaders(admin, [spec.name for spec in missing], wait)
         found = _look(admin, [spec.name for spec in wanted])
         findings = judge(wanted, found, cluster.bootstrap)
@@ -143,7 +146,7 @@ def _elsewhere(admin: KafkaAdminClient, names: Names) -> tuple[list[Topic], list
 def make_topic(cluster: Cluster, spec: TopicSpec, wait: float = _WAIT_S) -> TopicInfo:
     """Create one topic, unless it is there, and wait until the cluster knows it. Raises as `create` does."""
     with cluster.admin() as admin:
-        _make(admin, [spec])
+        _make(admin, [spec], wait)
         _await_leaders(admin, [spec.name], wait)
     return cluster.topic_info(spec.name)[spec.name]
 
@@ -273,20 +276,25 @@ def _look(admin: KafkaAdminClient, wanted: Sequence[str]) -> dict[str, Topic]:
     }
 
 
-def _make(admin: KafkaAdminClient, missing: Sequence[TopicSpec]) -> None:
-    if not missing:
-        return
+def _make(admin: KafkaAdminClient, missing: Sequence[TopicSpec], wait: float) -> None:
+    deadline = time.monotonic() + wait
     wanted = {spec.name: {"num_partitions": spec.partitions, "configs": dict(spec.config)} for spec in missing}
-    try:
-        answer = admin.create_topics(wanted, timeout_ms=10_000, raise_errors=False)
-    except KafkaError as error:
-        raise TopicsError(f"the cluster creates no topics: {type(error).__name__}: {error}") from error
-    for each in answer["topics"]:
-        kind = for_code(each["error_code"])
-        # Where another process was quicker, the topic is judged with the rest.
-        if kind not in (NoError, TopicAlreadyExistsError):
-            said = each.get("error_message") or kind.description
-            raise TopicsError(f"the cluster does not create {each['name']}: {kind.__name__}: {said}")
+    while wanted:
+        try:
+            answer = admin.create_topics(wanted, timeout_ms=10_000, raise_errors=False)
+        except KafkaError as error:
+            raise TopicsError(f"the cluster creates no topics: {type(error).__name__}: {error}") from error
+        for each in answer["topics"]:
+            kind, said = for_code(each["error_code"]), each.get("error_message") or ""
+            if kind is InvalidReplicationFactorError and _FENCED in said and time.monotonic() < deadline:
+                continue
+            # Where another process was quicker, the topic is judged with the rest.
+            if kind not in (NoError, TopicAlreadyExistsError):
+                said = said or kind.description
+                raise TopicsError(f"the cluster does not create {each['name']}: {kind.__name__}: {said}")
+            del wanted[each["name"]]
+        if wanted:
+            time.sleep(_AGAIN_S)
 
 
 def _await_leaders(admin: KafkaAdminClient, topics: Sequence[str], wait: float) -> None:

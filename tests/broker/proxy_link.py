@@ -226,9 +226,18 @@ def fail_add_partitions(answer: Any, request: Any, code: int) -> None:
     ]
 
 
+def fail_topics(answer: Any, request: Any, code: int) -> None:
+    """As a controller puts it whose brokers it has not heard of for a session."""
+    said = "Unable to replicate the partition 1 time(s): All brokers are currently fenced"
+    answer.topics = [
+        answer.CreatableTopicResult(name=topic.name, error_code=code, error_message=said) for topic in request.topics
+    ]
+
+
 FAILURES: dict[str, Callable[[Any, Any, int], None]] = {
     "AddOffsetsToTxn": fail_whole,
     "AddPartitionsToTxn": fail_add_partitions,
+    "CreateTopics": fail_topics,
     "EndTxn": fail_whole,
     "Heartbeat": fail_whole,
     "InitProducerId": fail_init,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import InvalidReplicationFactorError
+from proxy import Proxy
 
 from millstream import admin
 from millstream.decisions import NotDecided, decide
@@ -33,6 +37,17 @@ def test_what_is_created_is_as_it_must_be_and_a_second_time_changes_nothing(clus
     assert second.created == second.altered == second.findings == ()
     assert second.topics == first.topics
     assert [topic.partitions for topic in second.topics] == [3, 3, 3, 1, 1, 1, 1, 1, 1]
+
+
+def test_brokers_that_are_fenced_for_a_moment_are_waited_for(bootstrap: str, names: Names) -> None:
+    """A machine that stood still for seconds: the controller has not heard of its broker, and will at once."""
+    with Proxy(bootstrap) as proxy:
+        refused = proxy.fail("CreateTopics", InvalidReplicationFactorError.errno, times=2)
+        assert admin.create(Cluster(proxy.bootstrap), names, **_WAIT).findings == ()
+        assert refused.wait(2)
+        proxy.fail("CreateTopics", InvalidReplicationFactorError.errno)
+        with pytest.raises(admin.TopicsError, match="are currently fenced"):
+            admin.create(Cluster(proxy.bootstrap), replace(names, stream="clocks"), **_WAIT, wait=0)
 
 
 def test_missing_topics_are_named_with_the_command_that_makes_them(cluster: Cluster, names: Names) -> None:
