@@ -40,7 +40,8 @@ def test_a_users_settings_are_stronger_than_ours() -> None:
 
 
 def test_k13_a_killed_broker_does_not_wait_long_for_its_own_old_session() -> None:
-    assert int(properties()["broker.session.timeout.ms"]) <= 2000
+    """Nor is a session over when a crowded machine stands still: then the partitions have no leader for a moment."""
+    assert 5000 <= int(properties()["broker.session.timeout.ms"]) <= 6000
 
 
 def test_a_value_cannot_become_a_setting_of_its_own() -> None:
