@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 from simulation.log import Crash, MemoryLog, SimulatedLoop
+from simulation.seeds import seeds
 
 import consumers.join as join_module
 from consumers import join
@@ -121,7 +122,7 @@ def test_labels_on_a_wrong_partition_are_forwarded_and_joined() -> None:
     assert len(examples(log)) == 20
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", seeds(20, 60))
 def test_crashes_neither_lose_nor_repeat_an_example(seed: int) -> None:
     rng = random.Random(seed)
     log, store = make_log(), MemoryStore()
@@ -178,7 +179,7 @@ def counts(joiner: Joiner, log: MemoryLog) -> Counter[str]:
 LABEL_STATES = ("joined", "duplicate", "correction", "contradicting", "late", "unknown", "waiting", "refused")
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", seeds(20, 60))
 def test_every_label_is_in_exactly_one_state(seed: int) -> None:
     rng = random.Random(seed)
     log, store = make_log(), MemoryStore()
@@ -236,7 +237,7 @@ def test_timeouts_are_learned_once_across_crashes_and_lost_disks(seed: int) -> N
     assert got == Counter({f"e{number}": 1 for number in range(80)})
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", seeds(15, 40))
 def test_an_id_that_is_used_again_later_is_joined_each_time_however_the_topics_are_read(seed: int) -> None:
     """Each use has its label; the joiner reads the topics at any pace, dies, and loses its disk."""
     rng = random.Random(seed)

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 from simulation.log import Crash, MemoryLog, SimulatedLoop
+from simulation.seeds import seeds
 from simulation.test_joiner import NAMES, PARTITIONS, drain, examples, predict
 
 from consumers.failures import Refused
@@ -124,7 +125,7 @@ def test_of_one_topic_several_sources_read_each_message() -> None:
     assert counts(log, "chargebacks") == (2, 0, 0)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", seeds(10, 40))
 def test_crashes_neither_lose_nor_repeat_a_label(seed: int) -> None:
     rng = random.Random(seed)
     log = make_log()

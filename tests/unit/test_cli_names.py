@@ -207,8 +207,8 @@ def test_a_name_that_leads_elsewhere_is_refused_in_one_line(
 ) -> None:
     before = written(place)
     wrong: list[str] = []
-    # What every command has, and what names nothing, gets a few at each of them in `make test`, others at the next.
-    step = 1 if kind == "name" and name != "--prefix" else rounds(8, 1)
+    # In `make test` a part at each, others at the next; a smaller one at what every command has, or what names nothing.
+    step = rounds(3, 1) if kind == "name" and name != "--prefix" else rounds(12, 1)
     for value in HOSTILE[len(" ".join(chain)) % step :: step]:
         if (not value.strip() and name.startswith("-")) or (name == "--prefix" and PREFIX.fullmatch(value)):
             continue  # as if it were not given; or one that anybody may have
