@@ -18,12 +18,15 @@ from model_store import AlreadyExists, Manifest, ModelStore, StoreError, StoreUn
 from model_store.object_store import ObjectBackend, Patience
 
 QUICK = Patience(connect=0.3, request=0.3, call=1.5, file=2.0, attempts=3)
+# Where a call is to succeed: an answer that takes longer is one that was lost, on a crowded machine too.
+STEADY = Patience(connect=1.5, request=1.5, call=10.0, attempts=3)
+LOST_SECONDS = 2.0
 URL = f"s3://{BUCKET}/faults"
 
 
 @pytest.fixture
 def server() -> Iterator[ObjectServer]:
-    with object_server(Network(hang_seconds=0.5)) as server:
+    with object_server(Network(hang_seconds=LOST_SECONDS)) as server:
         yield server
 
 
@@ -35,7 +38,7 @@ def contents(server: ObjectServer, name: str) -> bytes:
 @pytest.mark.parametrize("fate", ["fails after", "hangs after"])
 def test_a_put_that_arrived_and_whose_answer_was_lost_is_its_own(server: ObjectServer, fate: str) -> None:
     server.network.next = [fate]
-    ObjectBackend(URL, QUICK).put_new("m/versions/1.json", b"ours")
+    ObjectBackend(URL, STEADY).put_new("m/versions/1.json", b"ours")
     assert server.network.done == {fate: 1, "passes": 2}
     assert contents(server, "m/versions/1.json") == b"ours"
 
@@ -43,9 +46,9 @@ def test_a_put_that_arrived_and_whose_answer_was_lost_is_its_own(server: ObjectS
 @pytest.mark.parametrize("fate", ["fails", "hangs", "fails after", "hangs after"])
 def test_what_another_wrote_meanwhile_is_not_ours(server: ObjectServer, fate: str) -> None:
     ObjectBackend(URL).put_new("m/versions/2.json", b"theirs")
-    server.network = Network(hang_seconds=0.5, next=[fate])
+    server.network = Network(hang_seconds=LOST_SECONDS, next=[fate])
     with pytest.raises(AlreadyExists):
-        ObjectBackend(URL, QUICK).put_new("m/versions/2.json", b"ours")
+        ObjectBackend(URL, STEADY).put_new("m/versions/2.json", b"ours")
     assert contents(server, "m/versions/2.json") == b"theirs"
 
 
