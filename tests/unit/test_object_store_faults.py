@@ -18,9 +18,9 @@ from model_store import AlreadyExists, Manifest, ModelStore, StoreError, StoreUn
 from model_store.object_store import ObjectBackend, Patience
 
 QUICK = Patience(connect=0.3, request=0.3, call=1.5, file=2.0, attempts=3)
-# Where a call is to succeed: an answer that takes longer is one that was lost, on a crowded machine too.
-STEADY = Patience(connect=1.5, request=1.5, call=10.0, attempts=3)
-LOST_SECONDS = 2.0
+# Where a call is to succeed, on a crowded machine too: only an answer that hangs takes longer.
+STEADY = Patience(connect=5.0, request=3.0, call=20.0, attempts=3)
+LOST_SECONDS = 3.5
 URL = f"s3://{BUCKET}/faults"
 
 
