@@ -73,7 +73,7 @@ class Edits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def decode(cls, data: bytes) -> Edits:
         """Read what `encode` wrote. UnusableEdits where it is something else."""
         try:
-            return msgspec.json.decode(data, type=cls)
+            return _read(data)
         except (msgspec.DecodeError, RecursionError) as error:
             raise UnusableEdits(f"the version's edits are of another format: {error}") from error
 
@@ -87,6 +87,7 @@ class Edits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return after and (self.labels_to is None or came < self.labels_to)
 
 
+_read: Final = msgspec.json.Decoder(Edits).decode
 NO_EDITS: Final = Edits(until=0)
 
 

@@ -41,6 +41,10 @@ class LocalPlace(msgspec.Struct):
     place: JoinPlace
 
 
+read_place: Final = msgspec.json.Decoder(JoinPlace).decode
+read_local: Final = msgspec.msgpack.Decoder(LocalPlace).decode
+
+
 def meta_key(number: int) -> bytes:
     """Return where the local store has a partition's `LocalPlace`."""
     return b"o" + number.to_bytes(2, "big")

@@ -15,7 +15,7 @@ import msgspec
 
 from consumers.failures import Refused
 from consumers.join import JoinRules, JoinState
-from consumers.joiner_place import KINDS, JoinPlace, LocalPlace, meta_key
+from consumers.joiner_place import KINDS, JoinPlace, LocalPlace, meta_key, read_local, read_place
 from consumers.local_store import LocalStore
 from consumers.log_faults import LogFault, LogRefused, fault_of, short_ids, way
 from consumers.processor import Assignment, Partition, Place, Start
@@ -258,7 +258,7 @@ class JoinerTakeover:
 
     def _local(self, number: int) -> LocalPlace | None:
         raw = self.store.get(meta_key(number))
-        return None if raw is None else msgspec.msgpack.decode(raw, type=LocalPlace)
+        return None if raw is None else read_local(raw)
 
     def _wipe(self, number: int, assignment: Assignment) -> None:
         place = number.to_bytes(2, "big")
@@ -274,7 +274,7 @@ class JoinerTakeover:
 
 def _decoded(metadata: str) -> JoinPlace | None:
     try:
-        return msgspec.json.decode(metadata, type=JoinPlace)
+        return read_place(metadata)
     except msgspec.DecodeError:
         return None
 

@@ -24,7 +24,7 @@ import msgspec
 import zstandard
 
 from consumers.join_entries import check_entry
-from consumers.joiner_place import KINDS, LocalPlace, meta_key
+from consumers.joiner_place import KINDS, LocalPlace, meta_key, read_local
 from consumers.local_store import LocalStore, View
 from model_store import Backend, Damaged
 
@@ -75,6 +75,10 @@ class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256: str
 
 
+_read_envelope: Final = msgspec.json.Decoder(_Envelope).decode
+_read_snapshot: Final = msgspec.json.Decoder(Snapshot).decode
+
+
 class Snapshots:
     """The snapshots of one stream's joiner.
 
@@ -95,7 +99,7 @@ class Snapshots:
     def standing(self, view: View, number: int) -> tuple[int, int] | None:
         """Return how far a partition had been read, `None` where the view has nothing of it."""
         raw = view.get(meta_key(number))
-        return None if raw is None else msgspec.msgpack.decode(raw, type=LocalPlace).offsets
+        return None if raw is None else read_local(raw).offsets
 
     def write(self, view: View, number: int, now_ms: int, rest: Breath) -> Snapshot | None:
         """Write a snapshot of what `view` has of a partition, `None` where it has nothing; prune the old ones.
@@ -124,7 +128,7 @@ class Snapshots:
             chunks.append(_Chunk(hashlib.sha256(data).hexdigest(), len(data), len(raw)))
             entries += pairs
             rest()
-        local = msgspec.msgpack.decode(raw_local, type=LocalPlace)
+        local = read_local(raw_local)
         snapshot = Snapshot(_FORMAT, snapshot_id, number, taken, local, entries, chunks)
         self._backend.put_new(self._manifest_name(number, snapshot_id), _seal(snapshot))
         self.prune(number)
@@ -155,10 +159,10 @@ class Snapshots:
         name = self._manifest_name(number, snapshot_id)
         data = self._backend.get(name, _MOST_MANIFEST_BYTES)
         try:
-            envelope = msgspec.json.decode(data, type=_Envelope)
+            envelope = _read_envelope(data)
             if hashlib.sha256(envelope.manifest).hexdigest() != envelope.sha256:
                 raise Damaged(f"{name} is not what was written")
-            snapshot = msgspec.json.decode(envelope.manifest, type=Snapshot)
+            snapshot = _read_snapshot(envelope.manifest)
         except (msgspec.DecodeError, RecursionError) as error:
             raise Damaged(f"{name} is no manifest of a snapshot: {error}") from error
         if (snapshot.format, snapshot.id, snapshot.partition) != (_FORMAT, snapshot_id, number):

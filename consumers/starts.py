@@ -6,7 +6,7 @@ Beside each offset such a role writes a note, by which it knows the topic again.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import msgspec
@@ -61,6 +61,10 @@ class Starts(Generic[NoteT]):
     at_end: Collection[str]
     new_epoch: bool
     say: Callable[[str], None]
+    _decode: Callable[[str], NoteT] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_decode", msgspec.json.Decoder(self.note).decode)
 
     def take(self, assignment: Assignment) -> tuple[dict[Partition, Start], dict[Partition, NoteT]]:
         """Return where to begin in each partition, and what is known of it so far.
@@ -101,7 +105,7 @@ class Starts(Generic[NoteT]):
 
     def _read(self, place: Place | None) -> NoteT:
         try:
-            return msgspec.json.decode(place.metadata, type=self.note) if place is not None else self.note()
+            return self._decode(place.metadata) if place is not None else self.note()
         except msgspec.DecodeError:
             return self.note()  # written by another tool, which moved the place on purpose
 

@@ -85,9 +85,12 @@ class TopicMemory:
                 new.replace(self._path)
 
 
+_decode: Final = msgspec.json.Decoder(dict[str, _Read | str]).decode
+
+
 def _read(path: Path) -> dict[str, _Read]:
     with contextlib.suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
-        found = msgspec.json.decode(path.read_bytes(), type=dict[str, _Read | str])
+        found = _decode(path.read_bytes())
         # Before the places were written, a file held ids alone.
         return {topic: _Read(each) if isinstance(each, str) else each for topic, each in found.items()}
     return {}

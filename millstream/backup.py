@@ -82,6 +82,9 @@ class Backup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     decisions: LoggedTopic
 
 
+_read_backup: Final = msgspec.json.Decoder(Backup).decode
+
+
 @dataclass(frozen=True)
 class Made:
     """What `make` did. `refused`: versions that no trusted key signed, or that are damaged; they are left out."""
@@ -197,7 +200,7 @@ def read(source: Backend, stream: str) -> Backup:
             f"there is no whole backup of {stream} there: `millstream backup` ends by saying so"
         ) from None
     try:
-        backup = msgspec.json.decode(data, type=Backup)
+        backup = _read_backup(data)
     except (msgspec.DecodeError, ValueError) as error:
         raise Damaged(f"backup.json is damaged: {error}") from error
     if (backup.format, backup.stream) != (FORMAT, stream):

@@ -51,6 +51,9 @@ class Request(msgspec.Struct, frozen=True):
     stream: str
 
 
+_read_request: Final = msgspec.msgpack.Decoder(Request).decode
+
+
 def starter(loaded: LoadedStream, settings: Settings) -> Callable[[Manifest, str | None], RiverModel]:
     """Return what starts a process for a version and hands its answers over."""
     ready_made = loaded.module.startswith("streams.") if loaded.allowed else False
@@ -96,7 +99,7 @@ def main() -> int:
     """Load what the first frame asks for, say how that went, and answer until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asks ends this, in its own order
     source, sink = sys.stdin.buffer, _own_output()
-    request = msgspec.msgpack.decode(read_frame(source), type=Request)
+    request = _read_request(read_frame(source))
     done: list[RiverModel | BaseException] = []
     loader = threading.Thread(target=_load_into, args=(request, done))
     loader.start()

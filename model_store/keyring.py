@@ -53,6 +53,9 @@ class Revocation(msgspec.Struct, frozen=True):
     why: str = ""
 
 
+_read_revocation: Final = msgspec.json.Decoder(Revocation).decode
+
+
 @dataclass(frozen=True)
 class Key:
     """A public key of a folder.
@@ -191,7 +194,7 @@ def _since(folder: Path, key_id: str) -> int:
 
 def _revocation(folder: Path, key_id: str) -> Revocation:
     try:
-        return msgspec.json.decode((folder / TRUSTED / f"{key_id}{REVOKED}").read_bytes(), type=Revocation)
+        return _read_revocation((folder / TRUSTED / f"{key_id}{REVOKED}").read_bytes())
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return Revocation()  # that it is there is enough
 

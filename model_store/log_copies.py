@@ -32,6 +32,9 @@ class LogCopy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     made_at_ms: int
 
 
+_decode: Final = msgspec.json.Decoder(LogCopy).decode
+
+
 class LogCopies:
     """What a store says of logs: ``<model>/logs/<topic id>.json``, sealed as a version's file is."""
 
@@ -100,7 +103,7 @@ def _signed_bytes(body: bytes, key_id: str) -> bytes:
 
 def _read(body: bytes) -> LogCopy:
     try:
-        found = msgspec.json.decode(body, type=LogCopy)
+        found = _decode(body)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise Damaged(f"not the record of a log's copy: {error}") from error
     if msgspec.json.encode(found, order="sorted") != body:

@@ -94,6 +94,11 @@ class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _encoder: Final = msgspec.json.Encoder(order="sorted")
+# Made while the module is imported, by one thread, as everywhere here: msgspec 0.22 learns a type at its first use,
+# and a second thread that decodes it meanwhile reads what is half learned, and crashes.
+_read_format: Final = msgspec.json.Decoder(_Format).decode
+_read_envelope: Final = msgspec.json.Decoder(_Envelope).decode
+_read_manifest: Final = msgspec.json.Decoder(Manifest).decode
 
 
 def signed_bytes(manifest: bytes, key_id: str) -> bytes:
@@ -120,7 +125,7 @@ def unseal(data: bytes) -> tuple[bytes, str, bytes]:
         Where it is not exactly what `seal` writes.
     """
     try:
-        envelope = msgspec.json.decode(data, type=_Envelope)
+        envelope = _read_envelope(data)
         signature = bytes.fromhex(envelope.signature)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise Damaged(f"not a version's file: {error}") from error
@@ -139,10 +144,10 @@ def decode_manifest(data: bytes) -> Manifest:
         Where it is of another format, or not canonical.
     """
     try:
-        found = msgspec.json.decode(data, type=_Format).format
+        found = _read_format(data).format
         if found != FORMAT:
             raise Damaged(f"a manifest of format {found}; this program reads format {FORMAT}")
-        manifest = msgspec.json.decode(data, type=Manifest)
+        manifest = _read_manifest(data)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise Damaged(f"not a manifest: {error}") from error
     if encode_manifest(manifest) != data:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -15,6 +16,9 @@ class Told(msgspec.Struct):
     runs: bool = False
 
 
+_read: Final = msgspec.json.Decoder(Told).decode
+
+
 class Ends:
     """The file. That it cannot be read or written is no reason not to work: it is for people to look at only."""
 
@@ -25,7 +29,7 @@ class Ends:
     def begin(self) -> None:
         """Take over what is written, and note that a process runs: who finds that note was not told of the end."""
         try:
-            self.told = msgspec.json.decode(self._path.read_bytes(), type=Told)
+            self.told = _read(self._path.read_bytes())
         except (OSError, msgspec.MsgspecError):
             self.told = Told()
         if self.told.runs:
