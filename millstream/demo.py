@@ -15,6 +15,7 @@ from millstream import demo_view, running
 from millstream.demo_view import Scene
 from millstream.forget import forget
 from millstream.idle import IdleWatch
+from millstream.nursery import Nursery
 from millstream.observe import Observer, Snapshot
 from millstream.sending import source_of
 from millstream.settings import Settings
@@ -70,14 +71,16 @@ def run(name: str, settings: Settings, options: DemoOptions) -> int:
         forget(cluster, settings, names, [(child.role, child.instance) for child in children])
         running.prepare(cluster, names, stream, tell)
         tell(f"starting {_PREDICTORS} predictors, a joiner and a learner; what they say is in {say.path}")
-        supervisor = Supervisor(children, running.environment(settings), say)
+        told = running.environment(settings)
         show = _Show(stream, cluster, names, settings, source, options, stop)
-        try:
-            supervisor.start()
-            ready_s = _await_ready(supervisor, say, stop)
-            found = None if stop.is_set() else show.play(supervisor, ready_s)
-        finally:
-            supervisor.stop()
+        with Nursery(told) as nursery:
+            supervisor = Supervisor(children, told, say, start=nursery.launch)
+            try:
+                supervisor.start()
+                ready_s = _await_ready(supervisor, say, stop)
+                found = None if stop.is_set() else show.play(supervisor, ready_s)
+            finally:
+                supervisor.stop()
     if found is None:
         return 130
     if options.json:

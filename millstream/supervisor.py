@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from millstream import logs
+from millstream.nursery import Process, launch
 
 FIRST_WAIT_S: Final = 0.2
 LONGEST_WAIT_S: Final = 10.0
@@ -95,7 +96,7 @@ def ended(code: int) -> str:
 @dataclass
 class _Running:
     child: Child
-    process: subprocess.Popen[bytes] | None = None
+    process: Process | None = None
     began: float = 0.0
     last_wait: float = 0.0
     due: float | None = None
@@ -117,6 +118,8 @@ class Supervisor:
         Tells whether what all of them need is away, and has said so: then it is not said of each that ends for it.
     relay
         Takes a child's name and its line in place of that.
+    start
+        Starts a process, with its output in a pipe.
     """
 
     def __init__(
@@ -126,7 +129,9 @@ class Supervisor:
         say: Callable[[str], None] = print,
         away: Callable[[], bool] = lambda: False,
         relay: Callable[[str, str], None] | None = None,
+        start: Callable[[Sequence[str], Mapping[str, str]], Process] = launch,
     ) -> None:
+        self._launch = start
         self._running = [_Running(child) for child in children]
         self._environment = {**environment, _PARENT: str(os.getpid()), "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
         self._say = say
@@ -190,19 +195,11 @@ class Supervisor:
     def _start(self, each: _Running) -> None:
         each.tail.clear()
         each.began, each.due, each.ready = time.monotonic(), None, False
-        # A group of its own: Ctrl-C is to reach the supervisor alone, which ends them in order.
-        each.process = subprocess.Popen(
-            each.child.command,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            process_group=0,
-        )
+        each.process = self._launch(each.child.command, self._environment)
         each.reader = threading.Thread(target=self._read, args=(each, each.process), daemon=True)
         each.reader.start()
 
-    def _read(self, each: _Running, process: subprocess.Popen[bytes]) -> None:
+    def _read(self, each: _Running, process: Process) -> None:
         assert process.stdout is not None  # noqa: S101 - asked for above
         with process.stdout as output:
             for raw in output:
@@ -237,7 +234,7 @@ class Supervisor:
             self._say(f"{each.child.name} {ended(code)}; starting it again in {step.after:g} s")
 
 
-def _signal(process: subprocess.Popen[bytes] | None, number: signal.Signals) -> None:
+def _signal(process: Process | None, number: signal.Signals) -> None:
     if process is not None and process.poll() is None:
         process.send_signal(number)
 

@@ -14,7 +14,7 @@ from faults.rig import Rig
 @pytest.fixture
 def rate(request: pytest.FixtureRequest) -> float:
     """Return the events a second: with a transaction for nearly each, 60 keep two processors busy by themselves."""
-    return 60 if request.config.getoption("--faults") else 20
+    return 60 if request.config.getoption("--faults") else 10
 
 
 @pytest.fixture

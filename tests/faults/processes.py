@@ -1,4 +1,4 @@
-"""One role as the installed command in a process of its own, kept up as the supervisor would keep it."""
+"""One role in a process of its own, forked from a nursery and kept up as the supervisor would keep it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from millstream.nursery import Nursery, Process
 from schemas.failpoints import VARIABLE
 
 AGAIN = (75, -signal.SIGKILL)
@@ -24,19 +25,22 @@ class Member:
 
     Attributes
     ----------
+    arguments
+        Of the command line.
     armed
-        The failpoints of its next starts, one each.
+        The failpoints of its next starts, one each; such a start is not forked.
     again
         Whether it is started again when it dies, or ends with 75.
     """
 
     role: str
     instance: str
-    command: list[str]
+    arguments: list[str]
     environment: Mapping[str, str]
+    nursery: Nursery
     log: Path
     armed: deque[str] = field(default_factory=deque)
-    process: subprocess.Popen[bytes] | None = None
+    process: Process | None = None
     again: bool = True
     starts: int = 0
     ends: list[int] = field(default_factory=list)
@@ -51,15 +55,19 @@ class Member:
         with self.log.open("ab") as log:
             log.write(f"--- start {self.starts} {failpoints}\n".encode())
             log.flush()
+            # It ends when the test run does, however that ends.
+            environment = {
+                **self.environment,
+                **failpoints,
+                "MILLSTREAM_SUPERVISOR": str(os.getpid()),
+                "MILLSTREAM_LOG_FORMAT": "text",
+            }
+            if not failpoints:
+                self.process = self.nursery.fork(self.arguments, environment, log.fileno())
+                return
             self.process = subprocess.Popen(
-                self.command,
-                # It ends when the test run does, however that ends.
-                env={
-                    **self.environment,
-                    **failpoints,
-                    "MILLSTREAM_SUPERVISOR": str(os.getpid()),
-                    "MILLSTREAM_LOG_FORMAT": "text",
-                },
+                command(*self.arguments),
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

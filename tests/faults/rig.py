@@ -29,6 +29,7 @@ from system.oracle import Stream, read_all
 from millstream import admin
 from millstream.broker import EmbeddedBroker
 from millstream.load import load_stream
+from millstream.nursery import Nursery
 from schemas.cluster import Cluster
 from schemas.events import Published, read_model_update
 
@@ -65,6 +66,7 @@ class Rig:
         self.stream = Stream(str(ref), bootstrap, prefix, folder / "home")
         self.names = self.stream.names
         self.cluster = Cluster(bootstrap)
+        self._nursery = Nursery(self.stream.environment())
         self.members: dict[str, Member] = {}
         self.recoveries: list[float] = []
         self.fallen: dict[str, Fall] = {}
@@ -101,6 +103,7 @@ class Rig:
             if member.process is not None:
                 member.process.kill()
                 member.process.wait()
+        self._nursery.close()
         if self.publisher is not None:
             self.publisher.kill()
             self.publisher.communicate()
@@ -117,8 +120,9 @@ class Rig:
         member = self.members.get(name) or Member(
             role,
             instance,
-            command(role, self.stream.ref, "--instance", instance),
+            [role, self.stream.ref, "--instance", instance],
             self.stream.environment(),
+            self._nursery,
             self.folder / f"{name}.log",
         )
         self.members[name] = member

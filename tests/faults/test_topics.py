@@ -137,7 +137,9 @@ def test_of_two_processes_of_one_name_one_works_and_the_other_ends_with_75(
     began = time.monotonic()
     for member in first:
         member.again = False
-        second = Member(member.role, "0", member.command, environment, tmp_path / f"second-{member.role}.log")
+        second = Member(
+            member.role, "0", member.arguments, environment, member.nursery, tmp_path / f"second-{member.role}.log"
+        )
         rig.members[f"second-{member.role}"] = second
         second.start()
     for member in first:
@@ -153,7 +155,9 @@ def test_of_two_processes_of_one_name_one_works_and_the_other_ends_with_75(
 
 def assert_turned_away(rig: Rig, first: Member) -> None:
     """Start a second process under the name and in the home of the first."""
-    second = Member(first.role, "0", first.command, first.environment, rig.folder / f"turned-away-{first.role}.log")
+    second = Member(
+        first.role, "0", first.arguments, first.environment, first.nursery, rig.folder / f"turned-away-{first.role}.log"
+    )
     second.again = False
     second.start()
     rig.until(lambda: second.look() or second.process is None, "the second to end")

@@ -1,0 +1,159 @@
+"""The nursery: what it forks is the command asked for, ends as it would by itself, and outlives nobody."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+import pytest
+
+from millstream.nursery import Forked, Nursery, Process
+from millstream.settings import interpreter
+from schemas.failpoints import VARIABLE
+
+# Only where Linux has it; elsewhere roles are started one by one.
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is a nursery on Linux alone")
+Start = Callable[..., Process]
+BUSY = "import signal, time; signal.signal(15, lambda *_: os._exit(3)); print('up', flush=True); time.sleep(600)"
+
+
+@pytest.fixture
+def nursery() -> Iterator[Nursery]:
+    with Nursery(os.environ) as nursery:
+        yield nursery
+
+
+@pytest.fixture
+def start(nursery: Nursery) -> Iterator[Start]:
+    """Return what starts a process, whose output is closed at the end."""
+    started: list[Process] = []
+
+    def start(command: Sequence[str], environment: Mapping[str, str] = os.environ) -> Process:
+        started.append(nursery.launch(command, environment))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.kill()
+        each.wait(60)
+        if each.stdout is not None:
+            each.stdout.close()
+
+
+@pytest.fixture
+def waiting(tmp_path: Path) -> list[str]:
+    """Return a role that waits: its stream file takes for ever to import."""
+    stream = tmp_path / "waits.py"
+    stream.write_text(f"import os\nprint(os.getpid(), os.environ.get('GIVEN'), flush=True)\n{BUSY}\n")
+    return [*interpreter(), "joiner", str(stream), "--home", str(tmp_path / "home")]
+
+
+def lines(process: Process) -> Iterator[str]:
+    assert process.stdout is not None
+    for line in process.stdout:
+        yield line.decode().rstrip()
+
+
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_what_it_forks_is_the_command_with_its_output_and_code(start: Start) -> None:
+    right = start([*interpreter(), "--version"])
+    wrong = start([*interpreter(), "joiner"], {**os.environ, "MILLSTREAM_LOG_FORMAT": "text"})
+    assert isinstance(right, Forked)
+    assert list(lines(right)) == [version("millstream")]
+    assert right.wait(60) == 0
+    assert [line for line in lines(wrong) if "STREAM requires an argument" in line]
+    assert wrong.wait(60) == 2
+    assert (right.poll(), wrong.poll()) == (0, 2), "and so it stays"
+
+
+def test_each_has_its_own_environment_group_and_name(start: Start, waiting: list[str]) -> None:
+    roles = [start(waiting, {**os.environ, "GIVEN": str(number)}) for number in range(2)]
+    try:
+        for number, role in enumerate(roles):
+            told = lines(role)
+            assert next(told) == f"{role.pid} {number}"
+            assert next(told) == "up"
+            assert os.getpgid(role.pid) == role.pid
+            assert psutil.Process(role.pid).name() == "joiner"
+            assert role.poll() is None
+    finally:
+        for role in roles:
+            role.send_signal(signal.SIGTERM)
+    assert [role.wait(60) for role in roles] == [3, 3]
+    for role in roles:
+        role.kill()  # it is gone, and nobody else gets the signal
+
+
+def test_a_killed_one_is_told_by_its_signal_while_the_others_go_on(start: Start, waiting: list[str]) -> None:
+    first, second = (start(waiting) for _ in range(2))
+    with pytest.raises(subprocess.TimeoutExpired):
+        first.wait(0.05)
+    os.kill(first.pid, signal.SIGKILL)
+    assert first.wait(60) == -signal.SIGKILL
+    assert second.poll() is None
+    second.kill()
+    assert second.wait(60) == -signal.SIGKILL
+
+
+def test_it_has_one_thread_as_who_forks_must(start: Start) -> None:
+    role = start([*interpreter(), "--version"])
+    assert role.wait(60) == 0
+    (process,) = (each for each in psutil.Process().children() if "millstream.nursery" in each.cmdline())
+    assert process.num_threads() == 1
+    assert process.environ()["PYTHONHASHSEED"] == "0"
+
+
+def test_where_the_nursery_is_killed_its_children_end_and_the_next_has_another(
+    start: Start, waiting: list[str]
+) -> None:
+    role = start(waiting)
+    assert next(lines(role))
+    (process,) = (each for each in psutil.Process().children() if "millstream.nursery" in each.cmdline())
+    process.kill()
+    assert role.wait(60) == -signal.SIGTERM
+    again = start([*interpreter(), "--version"])
+    assert isinstance(again, Forked)
+    assert again.wait(60) == 0
+
+
+def test_it_and_its_children_end_with_who_asked_however_that_ends(waiting: list[str], tmp_path: Path) -> None:
+    script = (
+        "import os, sys, time; from millstream.nursery import Nursery\n"
+        "role = Nursery(os.environ).launch(sys.argv[1:], os.environ)\n"
+        "print(role.stdout.readline().split()[0].decode(), flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, *waiting], stdout=subprocess.PIPE, text=True) as asked:
+        assert asked.stdout is not None
+        born = int(asked.stdout.readline())
+        nursery = psutil.Process(born).parent()
+        assert nursery is not None
+        asked.kill()
+        until(lambda: not nursery.is_running() or nursery.status() == psutil.STATUS_ZOMBIE)
+        until(lambda: not psutil.pid_exists(born) or psutil.Process(born).status() == psutil.STATUS_ZOMBIE)
+
+
+@pytest.mark.parametrize(
+    ("command", "more"),
+    [
+        ([sys.executable, "-c", "print('mine')"], {}),
+        ([*interpreter(), "--version"], {VARIABLE: "store.write.before=EIO"}),
+    ],
+    ids=["another program", "failpoints, which are armed at the import"],
+)
+def test_what_it_cannot_fork_is_started(start: Start, command: list[str], more: dict[str, str]) -> None:
+    process = start(command, {**os.environ, **more})
+    assert isinstance(process, subprocess.Popen)
+    assert process.wait(60) == 0
