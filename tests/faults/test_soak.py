@@ -109,7 +109,7 @@ def grown(taken: Taken) -> list[str]:
 def test_hours_of_faults_lose_nothing_and_leave_nothing_behind(
     minutes: float, broker: EmbeddedBroker, prefix: str, tmp_path: Path, rng: random.Random, tally: Tally
 ) -> None:
-    rate = float(os.environ.get(RATE, "50"))
+    rate = float(os.environ.get(RATE, "25"))
     taken: Taken = defaultdict(list)
     times = 0
     most = int(rate * 90 * minutes) + 10_000
