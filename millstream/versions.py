@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from kafka import TopicPartition
 
-from consumers.checkpoints import EDITS_FILE, Checkpoints
+from consumers.checkpoints import EDITS_FILE, REBUILD, REBUILD_START, Checkpoints
 from consumers.edits import Editor, Edits, UnusableEdits, editor
 from consumers.verify import Verified, verify
 from millstream import readers
 from millstream.roles import definition_of, learning_rules
 from model_store import Manifest, ModelStore, NotFound, StoreError, VersionId
 from schemas.codec import CodecError
-from schemas.events import ModelUpdate, Serving, read_model_update
+from schemas.events import Adopted, ModelUpdate, Serving, read_model_update
 from schemas.record import Record
 
 if TYPE_CHECKING:
@@ -122,17 +122,23 @@ def before(store: ModelStore, decisions: list[ModelUpdate], serving: VersionId) 
     Parameters
     ----------
     decisions
-        All that were made on serving, oldest first.
+        All that were made on serving and adopting, oldest first.
 
     Raises
     ------
     NothingBefore
         Where no earlier version is in the store.
     """
-    last = decisions[-1] if decisions else None
+    served = [each for each in decisions if isinstance(each.state, Serving)]
+    adopted = {
+        VersionId(each.state.model, each.state.epoch, each.state.examples): each.at
+        for each in decisions
+        if isinstance(each.state, Adopted)
+    }
+    last = served[-1] if served else None
     there = store.versions(serving.model)
-    if last is not None and _named(last.state) is not None and len(decisions) > 1:
-        earlier = _named(decisions[-2].state)
+    if last is not None and _named(last.state) is not None and len(served) > 1:
+        earlier = _named(served[-2].state)
         if earlier is not None and earlier != serving and earlier in there:
             return earlier
     # Before a decision, or where there is none, the newest of its time served.
@@ -141,10 +147,13 @@ def before(store: ModelStore, decisions: list[ModelUpdate], serving: VersionId) 
         if version == serving or (until is None and version > serving):
             continue
         try:
-            made = store.manifest(version).created_at_ms
+            manifest = store.manifest(version)
         except StoreError:
             continue
-        if until is None or made <= until:
+        began: int | None = manifest.created_at_ms
+        if manifest.reason in (REBUILD, REBUILD_START):
+            began = adopted.get(version)  # until then it was there to be looked at only
+        if began is not None and (until is None or began <= until):
             return version
     raise NothingBefore(f"no version of {serving.model} is older than {serving}, which serves: nothing was changed")
 
@@ -156,7 +165,7 @@ def _named(state: object) -> VersionId | None:
 
 
 def serving_decisions(cluster: Cluster, names: Names) -> list[ModelUpdate]:
-    """Return the decisions on which version serves, oldest first."""
+    """Return the decisions on which version serves, and on what the learner went on from, oldest first."""
     topic = names.topic("decisions")
     found: list[ModelUpdate] = []
     with closing(cluster.consumer()) as consumer:
@@ -166,7 +175,7 @@ def serving_decisions(cluster: Cluster, names: Names) -> list[ModelUpdate]:
                 update = read_model_update(record.value or b"")
             except CodecError:
                 continue  # anyone may write there; what is none of ours decides nothing
-            if isinstance(update.state, Serving) and record.key == update.state.key.encode():
+            if isinstance(update.state, (Serving, Adopted)) and record.key == update.state.key.encode():
                 found.append(update)
     return found
 
