@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -52,3 +53,20 @@ def test_attempts_that_are_refused_leave_no_file_open(bootstrap: str, monkeypatc
             consumer.poll(timeout_ms=50)
         assert psutil.Process().num_fds() <= opened + 2  # the attempt under way
         consumer.close(autocommit=False)
+
+
+def test_a_client_that_is_closed_while_a_request_waits_leaves_nothing_to_warn_of(bootstrap: str) -> None:
+    """As on a crowded machine, where the thread that sends has not come to it."""
+    opened = psutil.Process().num_fds()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        with Cluster(bootstrap).admin() as client:
+            client.list_topics()
+            transports = [each.transport for each in client._manager._conns.values() if each.transport is not None]
+            assert transports
+            for transport in transports:
+                transport._write_buffer.append(b"")
+        del client, transport, transports
+        gc.collect()
+    assert [str(each.message) for each in said] == []
+    assert psutil.Process().num_fds() <= opened
