@@ -31,6 +31,7 @@ _PR_SET_NAME: Final = 15
 _MOST_BYTES: Final = 1 << 20
 _LOOK_S: Final = 0.02
 _END_S: Final = 10.0
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM)
 # What a role imports once it knows what it is; River and its libraries come with them.
 _IMPORTED: Final = (
     "millstream.cli.app",
@@ -252,17 +253,21 @@ def serve(supervisor: socket.socket) -> list[str] | None:
             if not data:
                 return None
             wish, nursery = _read_wish(data), os.getpid()
+            # What is sent to a child before it hears signals waits for it, and is not ignored as it is here.
+            signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
             pid = os.fork()
             if pid == 0:
                 signal.set_wakeup_fd(-1)
                 for number in (signal.SIGCHLD, signal.SIGTERM):
                     signal.signal(number, signal.SIG_DFL)
                 signal.signal(signal.SIGINT, signal.default_int_handler)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
                 os.close(woken)
                 os.close(wake)
                 supervisor.close()
                 _become(wish, outputs[0], nursery)
                 return wish.arguments
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
             os.close(outputs[0])
             supervisor.send(msgspec.json.encode(Told(pid)))
 
@@ -295,7 +300,7 @@ def _become(wish: Wish, output: int, nursery: int) -> None:
 def main() -> None:
     """Import, and serve; a child goes on as the command line that it was forked for."""
     # Who ends all processes of a service at once means the supervisor, which ends its children in order, and then this.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _ENDING:
         signal.signal(number, signal.SIG_IGN)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")

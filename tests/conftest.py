@@ -8,12 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import faults_table
+import hypothesis
 import kafka_fixture
 import pytest
 from faults_table import Tally
 from kafka_fixture import bootstrap, prefix
 
 __all__ = ["bootstrap", "prefix"]
+
+# How long one example takes says something of the machine alone.
+hypothesis.settings.register_profile("crowded", deadline=None)
+hypothesis.settings.load_profile("crowded")
 
 _ROOT = Path(__file__).resolve().parent.parent
 

@@ -249,7 +249,7 @@ def test_stopping_during_an_outage_does_not_wait_for_its_end(
 ) -> None:
     report = stopped_during_an_outage(names, proxy, clicks(tmp_path, 5000))
     assert report.interrupted
-    assert report.seconds < 15
+    assert report.seconds < 60  # the outage has no end
     assert 50 < report.acknowledged < report.sent < 5000
     # What is reported as acknowledged is there; of the rest some may be.
     assert len(set(ids(cluster, names.topic("features")))) >= report.acknowledged

@@ -200,12 +200,12 @@ restricted.allowed_globals()
 size = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (size + (256 << 20),) * 2)
 for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
-    data, start = path.read_bytes(), time.perf_counter()
+    data, start = path.read_bytes(), time.process_time()
     try:
         outcome = loads(data) and "loaded"
     except BaseException as error:
         outcome = type(error).__name__
-    print(json.dumps([path.name, str(outcome), time.perf_counter() - start]), flush=True)
+    print(json.dumps([path.name, str(outcome), time.process_time() - start]), flush=True)
 """
 
 

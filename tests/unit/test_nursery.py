@@ -108,6 +108,13 @@ def test_a_killed_one_is_told_by_its_signal_while_the_others_go_on(start: Start,
     assert second.wait(60) == -signal.SIGKILL
 
 
+def test_one_that_is_told_to_end_before_it_hears_signals_ends(start: Start, waiting: list[str]) -> None:
+    roles = [start(waiting) for _ in range(20)]
+    for role in roles:
+        os.kill(role.pid, signal.SIGTERM)
+    assert {role.wait(60) for role in roles} <= {-signal.SIGTERM, 3}
+
+
 def test_it_has_one_thread_as_who_forks_must(start: Start) -> None:
     role = start([*interpreter(), "--version"])
     assert role.wait(60) == 0

@@ -77,7 +77,7 @@ def test_no_call_waits_for_long_and_none_says_a_secret(server: ObjectServer, tmp
         with pytest.raises(StoreUnavailable, match=r"model store s3://versions/faults: m") as raised:
             call()
         # As a bound, with room for a slow machine: all attempts of all patience would be less.
-        assert time.monotonic() - began < 10, name
+        assert time.monotonic() - began < 30, name
         assert "secret" not in str(raised.value)
         assert "AKIA" not in str(raised.value)
         assert "\n" not in str(raised.value)
@@ -90,7 +90,7 @@ def test_a_store_that_takes_connections_and_never_answers_is_away(monkeypatch: p
         began = time.monotonic()
         with pytest.raises(StoreUnavailable, match="cannot be read"):
             backend.get("m/a", 1000)
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 30
 
 
 def test_a_missing_library_is_one_line_with_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

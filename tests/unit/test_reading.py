@@ -275,10 +275,10 @@ def test_a_message_that_would_be_more_than_its_bytes_is_refused_at_once(schema: 
     decode = decoder(Source(topic="payments", format="avro", schema=schema if isinstance(schema, dict) else None))
     if not isinstance(schema, dict):
         decode = decoder(Source(topic="payments", format="avro", schema=json.dumps(schema)))
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(CodecError, match=said):
         decode(data, ())
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_schemas_that_refer_to_themselves_are_read_as_deep_as_is_reasonable() -> None:

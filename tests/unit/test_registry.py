@@ -114,7 +114,7 @@ def test_a_server_that_hangs_or_drips_is_left_after_its_time(server: RegistrySer
         address = f"http://127.0.0.1:{listening.getsockname()[1]}"
         with pytest.raises(RegistryError, match=r"does not answer .no answer within"):
             client(address, timeout_s=0.2, patience_s=0).schema(1)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 20  # a drop every 0.05 s would keep it for ever
         stop.set()
         thread.join()
 

@@ -165,7 +165,7 @@ def test_a_collector_that_does_not_answer_costs_the_role_nothing_but_its_traces(
     began = time.monotonic()
     for _ in range(2_000):
         answer()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15  # the exporter answers after 20
     assert said == []
     exporter.go_on.set()
     until(lambda: said)
