@@ -61,7 +61,7 @@ class Starts(Generic[NoteT]):
     at_end: Collection[str]
     new_epoch: bool
     say: Callable[[str], None]
-    _decode: Callable[[str], NoteT] = field(init=False, repr=False)
+    _decode: Callable[[str], NoteT] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_decode", msgspec.json.Decoder(self.note).decode)

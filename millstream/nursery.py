@@ -1,12 +1,13 @@
 """A process that has imported all that roles need, and forks them: one is at work in a second rather than in three.
 
-It is `python -m millstream.nursery`, with a socket to the supervisor as its standard input. What is asked and told is a
-line of JSON, with the role's output beside a question. It has one thread, as who forks must, and ends with its
+It is `python -m millstream.nursery`, with a socket to the supervisor as its standard input. What is asked and told is
+MessagePack, with the role's output beside a question. It has one thread, as who forks must, and ends with its
 supervisor; its children end with it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import importlib
@@ -26,11 +27,13 @@ import psutil
 from millstream.settings import interpreter
 from schemas.failpoints import VARIABLE as FAILPOINTS
 
-_PARENT: Final = "MILLSTREAM_SUPERVISOR"
+PARENT: Final = "MILLSTREAM_SUPERVISOR"
+"""Who a supervised process ends with, by its process id."""
 _PR_SET_NAME: Final = 15
 _MOST_BYTES: Final = 1 << 20
 _LOOK_S: Final = 0.02
 _END_S: Final = 10.0
+_BIRTH_S: Final = 60.0  # a crowded machine imports for many seconds
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM)
 # What a role imports once it knows what it is; River and its libraries come with them.
 _IMPORTED: Final = (
@@ -60,19 +63,19 @@ class Process(Protocol):
 class Wish(msgspec.Struct):
     """A role to be forked."""
 
-    arguments: list[str]
-    environment: dict[str, str]
+    arguments: list[bytes]
+    environment: dict[bytes, bytes]
 
 
 class Told(msgspec.Struct):
-    """A child was born, or has ended with a code, negative for a signal."""
+    """A child was born, or has ended with a code, negative for a signal. `pid` 0: none could be forked."""
 
     pid: int
     code: int | None = None
 
 
-_read_wish: Final = msgspec.json.Decoder(Wish).decode
-_read_told: Final = msgspec.json.Decoder(Told).decode
+_read_wish: Final = msgspec.msgpack.Decoder(Wish).decode
+_read_told: Final = msgspec.msgpack.Decoder(Told).decode
 
 
 def launch(command: Sequence[str], environment: Mapping[str, str]) -> Process:
@@ -104,6 +107,7 @@ class Nursery:
         self._environment = {**environment, "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
+        self._children: set[int] = set()  # of the nursery that there is now
         self._codes: dict[int, int] = {}
 
     def __enter__(self) -> Nursery:
@@ -129,24 +133,27 @@ class Nursery:
         return forked
 
     def fork(self, arguments: Sequence[str], environment: Mapping[str, str], output: int) -> Forked:
-        """Fork a role that writes to the file descriptor `output`. OSError where the nursery is gone."""
+        """Fork a role that writes to the file descriptor `output`. OSError where that cannot be done."""
+        words = [os.fsencode(each) for each in arguments]
+        wish = Wish(words, {os.fsencode(name): os.fsencode(value) for name, value in environment.items()})
         sock = self._connected()
-        wish = msgspec.json.encode(Wish(list(arguments), dict(environment)))
         try:
-            socket.send_fds(sock, [wish], [output])
-            while True:
-                told = self._next(None)
-                if told.code is None:
-                    return Forked(told.pid, self)
+            socket.send_fds(sock, [msgspec.msgpack.encode(wish)], [output])
+            while (told := self._next(_BIRTH_S)).code is not None:
                 self._codes[told.pid] = told.code
         except OSError:
             self.close()
             raise
+        if told.pid == 0:
+            raise OSError("the system forks no more processes")
+        self._codes.pop(told.pid, None)  # of another that had the number before
+        self._children.add(told.pid)
+        return Forked(told.pid, self)
 
     def code(self, pid: int) -> int | None:
         """Return how a child has ended, `None` while it runs."""
         try:
-            while pid not in self._codes and self._socket is not None:
+            while pid not in self._codes and pid in self._children:
                 told = self._next(0)
                 if told.code is not None:
                     self._codes[told.pid] = told.code
@@ -155,11 +162,13 @@ class Nursery:
         except OSError:
             self.close()
         if pid not in self._codes and not _lives(pid):
-            self._codes[pid] = -signal.SIGTERM  # the nursery is gone, and what it had was told to end
+            self._codes[pid] = -signal.SIGTERM  # its nursery is gone, and what that had was told to end
+        self._children -= self._codes.keys()
         return self._codes.get(pid)
 
     def close(self) -> None:
         """End it, and with it whatever child there is."""
+        self._children.clear()
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -177,7 +186,7 @@ class Nursery:
             with theirs:
                 self._process = subprocess.Popen(
                     [sys.executable, "-P", "-m", "millstream.nursery"],
-                    env={**self._environment, _PARENT: str(os.getpid())},
+                    env={**self._environment, PARENT: str(os.getpid())},
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     process_group=0,
@@ -217,7 +226,8 @@ class Forked:
 
     def send_signal(self, sig: int) -> None:
         if self.poll() is None:
-            os.kill(self.pid, sig)
+            with contextlib.suppress(ProcessLookupError):  # it has ended, and that is not told yet
+                os.kill(self.pid, sig)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
@@ -255,7 +265,10 @@ def serve(supervisor: socket.socket) -> list[str] | None:
             wish, nursery = _read_wish(data), os.getpid()
             # What is sent to a child before it hears signals waits for it, and is not ignored as it is here.
             signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-            pid = os.fork()
+            try:
+                pid = os.fork()
+            except OSError:
+                pid = -1
             if pid == 0:
                 signal.set_wakeup_fd(-1)
                 for number in (signal.SIGCHLD, signal.SIGTERM):
@@ -266,10 +279,11 @@ def serve(supervisor: socket.socket) -> list[str] | None:
                 os.close(wake)
                 supervisor.close()
                 _become(wish, outputs[0], nursery)
-                return wish.arguments
+                return [os.fsdecode(each) for each in wish.arguments]
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
-            os.close(outputs[0])
-            supervisor.send(msgspec.json.encode(Told(pid)))
+            for output in outputs:
+                os.close(output)
+            supervisor.send(msgspec.msgpack.encode(Told(max(pid, 0))))
 
 
 def _tell_ends(supervisor: socket.socket) -> None:
@@ -280,7 +294,7 @@ def _tell_ends(supervisor: socket.socket) -> None:
             return
         if pid == 0:
             return
-        supervisor.send(msgspec.json.encode(Told(pid, os.waitstatus_to_exitcode(status))))
+        supervisor.send(msgspec.msgpack.encode(Told(pid, os.waitstatus_to_exitcode(status))))
 
 
 def _become(wish: Wish, output: int, nursery: int) -> None:
@@ -293,8 +307,9 @@ def _become(wish: Wish, output: int, nursery: int) -> None:
     os.close(output)
     os.environ.clear()
     # Hashes are what they were when the nursery began, whatever is asked for.
-    os.environ.update({**wish.environment, _PARENT: str(nursery), "PYTHONHASHSEED": "0"})
-    ctypes.CDLL(None).prctl(_PR_SET_NAME, wish.arguments[0].encode(), 0, 0, 0)
+    os.environb.update(wish.environment)
+    os.environ.update({PARENT: str(nursery), "PYTHONHASHSEED": "0"})
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, wish.arguments[0], 0, 0, 0)
 
 
 def main() -> None:
@@ -303,7 +318,7 @@ def main() -> None:
     for number in _ENDING:
         signal.signal(number, signal.SIG_IGN)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
+        os.environ[name] = "1"  # more threads, and it could not fork
     for module in _IMPORTED:
         importlib.import_module(module)
     # What is there now stays: looking through it would copy its pages in each child.

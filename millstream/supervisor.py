@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from millstream import logs
-from millstream.nursery import Process, launch
+from millstream.nursery import PARENT, Process, launch
 
 FIRST_WAIT_S: Final = 0.2
 LONGEST_WAIT_S: Final = 10.0
@@ -28,7 +28,6 @@ _READY: Final = "ready: "  # how a role says that it has its partitions
 _FOLLOWING: Final = "following "  # how its thread that reads decisions says that it cannot
 _AGAIN: Final = 75
 _ORDER: Final = ("predictor", "intake", "joiner", "learner")
-_PARENT: Final = "MILLSTREAM_SUPERVISOR"
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -106,7 +105,7 @@ class _Running:
 
 
 class Supervisor:
-    """Keeps `children` running. Not thread-safe; children die with the thread that made them, on Linux.
+    """Keeps `children` running. Not thread-safe; on Linux, children die with the thread or nursery that made them.
 
     Parameters
     ----------
@@ -133,7 +132,7 @@ class Supervisor:
     ) -> None:
         self._launch = start
         self._running = [_Running(child) for child in children]
-        self._environment = {**environment, _PARENT: str(os.getpid()), "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
+        self._environment = {**environment, PARENT: str(os.getpid()), "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
         self._say = say
         self._away = away
         self._relay = relay or (lambda name, line: say(f"{name:<{self._width}} | {line}"))
@@ -241,7 +240,7 @@ def _signal(process: Process | None, number: signal.Signals) -> None:
 
 def die_with_parent(environ: Mapping[str, str] = os.environ) -> None:
     """In a supervised child: be told to end when the supervisor dies, however it dies. Linux only."""
-    parent = environ.get(_PARENT)
+    parent = environ.get(PARENT)
     if parent is None or not parent.isdigit() or not sys.platform.startswith("linux"):
         return
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)

@@ -132,7 +132,7 @@ def before(store: ModelStore, decisions: list[ModelUpdate], serving: VersionId) 
     served = [each for each in decisions if isinstance(each.state, Serving)]
     adopted = {
         VersionId(each.state.model, each.state.epoch, each.state.examples): each.at
-        for each in decisions
+        for each in reversed(decisions)  # the first is when it began
         if isinstance(each.state, Adopted)
     }
     last = served[-1] if served else None

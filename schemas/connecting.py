@@ -19,7 +19,8 @@ class CollectedSocket(socket.socket):
     """
 
     def __del__(self) -> None:
-        self.close()
+        if self.fileno() != -1:
+            self.close()
 
 
 class ClosingSocket(KafkaNetSocket):  # type: ignore[misc]

@@ -91,7 +91,10 @@ class Member:
 
     def sleeps(self) -> bool:
         """Say whether it is stopped, by somebody or by a failpoint."""
-        return self.process is not None and psutil.Process(self.process.pid).status() == psutil.STATUS_STOPPED
+        try:
+            return self.process is not None and psutil.Process(self.process.pid).status() == psutil.STATUS_STOPPED
+        except psutil.NoSuchProcess:
+            return False
 
     def kill(self) -> None:
         """End it at once, and return when it is gone; `look` starts it again."""

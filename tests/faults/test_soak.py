@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -87,11 +88,13 @@ def note(rig: Rig, taken: Taken) -> None:
     for role, running in [*members, ("publisher", publisher)]:
         if running is None:
             continue
-        process = psutil.Process(running.pid)
-        if time.time() - process.create_time() > WARM_SECONDS:
-            taken[role, "memory"].append(process.memory_info().rss / (1 << 20))
-            taken[role, "threads"].append(process.num_threads())
-            taken[role, "files"].append(process.num_fds())
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended, which is looked at next
+            process = psutil.Process(running.pid)
+            if time.time() - process.create_time() > WARM_SECONDS:
+                memory, threads, files = process.memory_info().rss, process.num_threads(), process.num_fds()
+                taken[role, "memory"].append(memory / (1 << 20))
+                taken[role, "threads"].append(threads)
+                taken[role, "files"].append(files)
 
 
 def grown(taken: Taken) -> list[str]:

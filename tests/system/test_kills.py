@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -57,13 +58,9 @@ def roles_of(running: subprocess.Popen[str]) -> dict[int, str]:
     """Return pid and role of the children that are up."""
     found = {}
     for child in psutil.Process(running.pid).children(recursive=True):
-        try:
-            words = child.cmdline()
-        except psutil.NoSuchProcess:
-            continue
-        for role in ROLES:
-            if role in words:
-                found[child.pid] = role
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if child.name() in ROLES:
+                found[child.pid] = child.name()
     return found
 
 

@@ -21,6 +21,18 @@ from schemas.failpoints import VARIABLE
 # Only where Linux has it; elsewhere roles are started one by one.
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is a nursery on Linux alone")
 Start = Callable[..., Process]
+SLOW = """
+import os, signal, time
+
+def end(*_):
+    while not os.path.exists({0!r}):
+        time.sleep(0.02)
+    os._exit(3)
+
+signal.signal(15, end)
+print("up", flush=True)
+time.sleep(600)
+"""
 BUSY = "import signal, time; signal.signal(15, lambda *_: os._exit(3)); print('up', flush=True); time.sleep(600)"
 
 
@@ -51,7 +63,7 @@ def start(nursery: Nursery) -> Iterator[Start]:
 def waiting(tmp_path: Path) -> list[str]:
     """Return a role that waits: its stream file takes for ever to import."""
     stream = tmp_path / "waits.py"
-    stream.write_text(f"import os\nprint(os.getpid(), os.environ.get('GIVEN'), flush=True)\n{BUSY}\n")
+    stream.write_text(f"import os\nprint(os.getpid(), ascii(os.environ.get('GIVEN', '')), flush=True)\n{BUSY}\n")
     return [*interpreter(), "joiner", str(stream), "--home", str(tmp_path / "home")]
 
 
@@ -84,7 +96,7 @@ def test_each_has_its_own_environment_group_and_name(start: Start, waiting: list
     try:
         for number, role in enumerate(roles):
             told = lines(role)
-            assert next(told) == f"{role.pid} {number}"
+            assert next(told) == f"{role.pid} '{number}'"
             assert next(told) == "up"
             assert os.getpgid(role.pid) == role.pid
             assert psutil.Process(role.pid).name() == "joiner"
@@ -134,6 +146,26 @@ def test_where_the_nursery_is_killed_its_children_end_and_the_next_has_another(
     again = start([*interpreter(), "--version"])
     assert isinstance(again, Forked)
     assert again.wait(60) == 0
+
+
+def test_one_that_outlives_its_nursery_is_seen_to_end_beside_the_next(
+    start: Start, waiting: list[str], tmp_path: Path
+) -> None:
+    slow, may_end = tmp_path / "slow.py", tmp_path / "may end"
+    slow.write_text(SLOW.format(str(may_end)))
+    late, soon = start([*interpreter(), "joiner", str(slow), "--home", str(tmp_path / "home")]), start(waiting)
+    assert [next(lines(each)) for each in (late, soon)]
+    (process,) = (each for each in psutil.Process().children() if "millstream.nursery" in each.cmdline())
+    process.kill()
+    assert soon.wait(60) == -signal.SIGTERM
+    assert start([*interpreter(), "--version"]).wait(60) == 0
+    assert late.poll() is None
+    may_end.touch()
+    assert late.wait(60) == -signal.SIGTERM
+
+
+def test_what_is_no_text_reaches_it_as_it_is(start: Start, waiting: list[str]) -> None:
+    assert next(lines(start(waiting, {**os.environ, "GIVEN": "\udcff"}))).endswith(ascii("\udcff"))
 
 
 def test_it_and_its_children_end_with_who_asked_however_that_ends(waiting: list[str], tmp_path: Path) -> None:
