@@ -9,14 +9,14 @@ from typing import Final
 
 _ROLES: Final = frozenset({"predictor", "intake", "joiner", "learner"})
 _INTERRUPTED: Final = 130  # by Ctrl-C, as shells say it
-_THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+THREADS: Final = ("OMP_NUMTHREADS", "OPENBLAS_NUMTHREADS", "MKL_NUMTHREADS")
 
 
 def main() -> None:
     """Run the command line of this process and end it with 0, 1, 2 or 75."""
     _reexecute(sys.argv[1:])
     if _ROLES.intersection(sys.argv[1:2]):
-        for name in _THREADS:
+        for name in THREADS:
             # One event at a time leaves nothing to share out; idle threads of a BLAS cost memory and wake-ups.
             os.environ.setdefault(name, "1")
     try:

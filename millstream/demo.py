@@ -15,7 +15,6 @@ from millstream import demo_view, running
 from millstream.demo_view import Scene
 from millstream.forget import forget
 from millstream.idle import IdleWatch
-from millstream.nursery import Nursery
 from millstream.observe import Observer, Snapshot
 from millstream.sending import source_of
 from millstream.settings import Settings
@@ -71,16 +70,14 @@ def run(name: str, settings: Settings, options: DemoOptions) -> int:
         forget(cluster, settings, names, [(child.role, child.instance) for child in children])
         running.prepare(cluster, names, stream, tell)
         tell(f"starting {_PREDICTORS} predictors, a joiner and a learner; what they say is in {say.path}")
-        told = running.environment(settings)
+        supervisor = Supervisor(children, running.environment(settings), say)
         show = _Show(stream, cluster, names, settings, source, options, stop)
-        with Nursery(told) as nursery:
-            supervisor = Supervisor(children, told, say, start=nursery.launch)
-            try:
-                supervisor.start()
-                ready_s = _await_ready(supervisor, say, stop)
-                found = None if stop.is_set() else show.play(supervisor, ready_s)
-            finally:
-                supervisor.stop()
+        try:
+            supervisor.start()
+            ready_s = _await_ready(supervisor, say, stop)
+            found = None if stop.is_set() else show.play(supervisor, ready_s)
+        finally:
+            supervisor.stop()
     if found is None:
         return 130
     if options.json:

@@ -24,6 +24,8 @@ from typing import IO, Final, Protocol
 import msgspec
 import psutil
 
+from millstream.__main__ import THREADS
+from millstream.__main__ import main as become
 from millstream.settings import interpreter
 from schemas.failpoints import VARIABLE as FAILPOINTS
 
@@ -98,9 +100,10 @@ class Nursery:
     --------
     ::
 
-        with Nursery(os.environ) as nursery:
-            role = nursery.launch([*interpreter(), "joiner", "phishing"], os.environ)
-            print(role.wait())
+        nursery = Nursery(os.environ)
+        role = nursery.launch([*interpreter(), "joiner", "phishing"], os.environ)
+        print(role.wait())
+        nursery.close()
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
@@ -109,12 +112,6 @@ class Nursery:
         self._socket: socket.socket | None = None
         self._children: set[int] = set()  # of the nursery that there is now
         self._codes: dict[int, int] = {}
-
-    def __enter__(self) -> Nursery:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def launch(self, command: Sequence[str], environment: Mapping[str, str]) -> Process:
         """Start one; as `launch` does where it cannot be forked."""
@@ -317,8 +314,7 @@ def main() -> None:
     # Who ends all processes of a service at once means the supervisor, which ends its children in order, and then this.
     for number in _ENDING:
         signal.signal(number, signal.SIG_IGN)
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"  # more threads, and it could not fork
+    os.environ.update(dict.fromkeys(THREADS, "1"))  # more threads, and it could not fork
     for module in _IMPORTED:
         importlib.import_module(module)
     # What is there now stays: looking through it would copy its pages in each child.
@@ -330,8 +326,6 @@ def main() -> None:
         except ConnectionError:
             return  # the supervisor is gone
     if arguments is not None:
-        from millstream.__main__ import main as become
-
         sys.argv = ["millstream", *arguments]
         become()
 

@@ -18,7 +18,6 @@ from kafka.errors import KafkaError
 from millstream import admin, logs
 from millstream.idle import IdleWatch
 from millstream.instance import Held, hold
-from millstream.nursery import Nursery
 from millstream.observe import Observer
 from millstream.outage import Outage
 from millstream.settings import Settings, interpreter
@@ -92,8 +91,8 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
         outage = Outage(cluster, say)
         relay = logs.relay if options.log_format == "json" else None
         told = {**environment(settings, options.log_format), "MILLSTREAM_TRACE_RATIO": str(options.trace_ratio)}
-        with Nursery(told) as nursery, stopping() as stop:
-            supervisor = Supervisor(roles, told, say, outage.lasts, relay, nursery.launch)
+        supervisor = Supervisor(roles, told, say, outage.lasts, relay)
+        with stopping() as stop:
             try:
                 supervisor.start()
                 _work(supervisor, stop, cluster, names, options.until_idle, outage, say)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from millstream import logs
-from millstream.nursery import PARENT, Process, launch
+from millstream.nursery import PARENT, Nursery, Process
 
 FIRST_WAIT_S: Final = 0.2
 LONGEST_WAIT_S: Final = 10.0
@@ -117,8 +117,6 @@ class Supervisor:
         Tells whether what all of them need is away, and has said so: then it is not said of each that ends for it.
     relay
         Takes a child's name and its line in place of that.
-    start
-        Starts a process, with its output in a pipe.
     """
 
     def __init__(
@@ -128,11 +126,10 @@ class Supervisor:
         say: Callable[[str], None] = print,
         away: Callable[[], bool] = lambda: False,
         relay: Callable[[str, str], None] | None = None,
-        start: Callable[[Sequence[str], Mapping[str, str]], Process] = launch,
     ) -> None:
-        self._launch = start
         self._running = [_Running(child) for child in children]
         self._environment = {**environment, PARENT: str(os.getpid()), "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
+        self._nursery = Nursery(self._environment)
         self._say = say
         self._away = away
         self._relay = relay or (lambda name, line: say(f"{name:<{self._width}} | {line}"))
@@ -179,6 +176,7 @@ class Supervisor:
             deadline = time.monotonic() + _TERM_S
             for each in group:
                 self._await_end(each, deadline)
+        self._nursery.close()
 
     def _await_end(self, each: _Running, deadline: float) -> None:
         assert each.process is not None  # noqa: S101 - filtered by the caller
@@ -194,7 +192,7 @@ class Supervisor:
     def _start(self, each: _Running) -> None:
         each.tail.clear()
         each.began, each.due, each.ready = time.monotonic(), None, False
-        each.process = self._launch(each.child.command, self._environment)
+        each.process = self._nursery.launch(each.child.command, self._environment)
         each.reader = threading.Thread(target=self._read, args=(each, each.process), daemon=True)
         each.reader.start()
 

@@ -216,7 +216,9 @@ class ModelStore:
         try:
             return self._backend.get(version_place(version), _MOST_MANIFEST_BYTES)
         except NotFound:
-            raise NotFound(f"model {version.model} has no version {version}") from None
+            raise NotFound(
+                f"model {version.model} has no version {version}; `millstream models list` shows those there are"
+            ) from None
 
     def opened(self, data: bytes) -> Manifest:
         """Return the manifest in a version's file that came from elsewhere, its signature checked. Refused."""

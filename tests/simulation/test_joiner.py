@@ -5,100 +5,40 @@ from __future__ import annotations
 import copy
 import random
 from collections import Counter
-from collections.abc import Callable
 
 import pytest
-from simulation.log import Crash, MemoryLog, SimulatedLoop
+from simulation.joining import (
+    GROUP,
+    LABEL_STATES,
+    NAMES,
+    PARTITIONS,
+    WAIT,
+    assert_lanes_have_no_gaps,
+    counts,
+    drain,
+    examples,
+    label,
+    make_joiner,
+    make_log,
+    predict,
+    rules,
+)
+from simulation.log import Crash, SimulatedLoop
 from simulation.seeds import seeds
 
 import consumers.join as join_module
 from consumers import join
-from consumers.join import JoinRules
 from consumers.joiner import Joiner, JoinerSettings
 from consumers.local_store import MemoryStore
 from consumers.processor import Output
 from schemas import codec
 from schemas.events import (
-    Event,
-    Example,
     Features,
     Label,
-    Outcome,
     Scalar,
     read_dead_letter,
-    read_example,
 )
-from schemas.target import Target
-from schemas.topics import Names, partition_of
-
-NAMES = Names("sim")
-PARTITIONS = 2
-WAIT = 10_000
-GROUP = NAMES.group("joiner")
-
-Crashes = Callable[[str], bool]
-
-
-def make_log() -> MemoryLog:
-    return MemoryLog(
-        {
-            NAMES.topic("predictions"): PARTITIONS,
-            NAMES.topic("labels"): PARTITIONS,
-            NAMES.topic("examples"): 1,
-            NAMES.topic("dead-letters"): 1,
-        }
-    )
-
-
-def rules(**changes: object) -> JoinRules:
-    settings: dict[str, object] = {"target": Target(task="binary"), "label_wait": WAIT, "dedup_window": WAIT}
-    return JoinRules(**{**settings, **changes})  # type: ignore[arg-type]
-
-
-def make_joiner(store: MemoryStore, **changes: object) -> Joiner:
-    return Joiner(JoinerSettings(NAMES, rules(**changes), PARTITIONS, max_pending=1000), store)
-
-
-def predict(log: MemoryLog, event_id: str, features: Features | None = None) -> None:
-    event = Event(event_id, log.now, features or {"x": 1.0})
-    outcome = Outcome(True, {"true": 0.75, "false": 0.25}, "sim", 1, 0, log.now, NAMES.topic("features"), 0, 0)
-    body = (
-        event.encode()[10:]
-        + b"\x02"
-        + codec.OUTCOME.encode_body({name: getattr(outcome, name) for name in outcome.__struct_fields__})
-    )
-    partition = partition_of(event_id, PARTITIONS)
-    log.append(Output(NAMES.topic("predictions"), partition, event_id.encode(), codec.PREDICTION.header + body))
-
-
-def label(log: MemoryLog, event_id: str, value: bool = True, partition: int | None = None, **more: object) -> None:
-    at = partition_of(event_id, PARTITIONS) if partition is None else partition
-    made = Label(event_id, value, log.now, **more)  # type: ignore[arg-type]
-    log.append(Output(NAMES.topic("labels"), at, event_id.encode(), made.encode()))
-
-
-def examples(log: MemoryLog) -> list[Example]:
-    return [read_example(record.value or b"") for record in log.read(NAMES.topic("examples"))]
-
-
-def drain(log: MemoryLog, store: MemoryStore, crash: Crashes = lambda place: False, **changes: object) -> Joiner:
-    """Run until all is read, starting anew after every crash."""
-    while True:
-        joiner = make_joiner(store, **changes)
-        try:
-            loop = SimulatedLoop(log, GROUP, joiner, crash)
-            while not loop.idle():
-                loop.step({NAMES.topic("predictions"): 3, NAMES.topic("labels"): 3})
-            return joiner
-        except Crash:
-            store.rollback()
-
-
-def assert_lanes_have_no_gaps(log: MemoryLog) -> None:
-    seen: Counter[str] = Counter()
-    for example in examples(log):
-        assert example.lane.sequence == seen[example.lane.name]
-        seen[example.lane.name] += 1
+from schemas.topics import partition_of
 
 
 def test_a_pair_is_joined_whichever_comes_first() -> None:
@@ -164,21 +104,6 @@ def test_crashes_neither_lose_nor_repeat_an_example(seed: int) -> None:
     assert sum(crashes.values()) > 0
 
 
-def counts(joiner: Joiner, log: MemoryLog) -> Counter[str]:
-    import msgspec
-
-    total: Counter[str] = Counter()
-    for (group, partition), place in log.places.items():
-        if group == GROUP and partition.topic == NAMES.topic("labels"):
-            told = msgspec.json.decode(place.metadata)
-            total.update(told["counts"])
-            total["waiting"] += told["waiting"][1]
-    return total
-
-
-LABEL_STATES = ("joined", "duplicate", "correction", "contradicting", "late", "unknown", "waiting", "refused")
-
-
 @pytest.mark.parametrize("seed", seeds(20, 60))
 def test_every_label_is_in_exactly_one_state(seed: int) -> None:
     rng = random.Random(seed)
@@ -194,8 +119,8 @@ def test_every_label_is_in_exactly_one_state(seed: int) -> None:
             sent += 1
         if rng.random() < 0.1:
             drain(log, store, lambda place: rng.random() < 0.05)
-    joiner = drain(log, store)
-    told = counts(joiner, log)
+    drain(log, store)
+    told = counts(log)
     assert sum(told[state] for state in LABEL_STATES) == sent
 
 
@@ -302,7 +227,8 @@ def test_a_label_that_came_too_late_is_not_taken_for_one_that_waits_when_the_sto
     store = MemoryStore()
     drain(log, store)
     time_passes(3 * WAIT)
-    told = counts(drain(log, store), log)
+    drain(log, store)
+    told = counts(log)
     assert {state: told[state] for state in LABEL_STATES if told[state]} == {"joined": 1, "late": 1}
 
 
@@ -357,10 +283,10 @@ def test_a_correction_after_the_join_goes_on_the_log_as_one() -> None:
     label(log, "a", value=True)
     label(log, "a", value=False, kind="correction")
     label(log, "a", value=True)
-    joiner = drain(log, MemoryStore())
+    drain(log, MemoryStore())
     kinds = [(e.label.kind, e.label.value) for e in examples(log) if e.label]
     assert kinds == [("label", True), ("correction", False)]
-    assert counts(joiner, log)["contradicting"] == 1
+    assert counts(log)["contradicting"] == 1
 
 
 def test_weights_by_class_are_written_into_the_example() -> None:
@@ -412,11 +338,11 @@ def test_a_weight_function_that_fails_costs_its_label_and_nothing_else() -> None
     for number, name in enumerate(["a", "b", "c"]):
         predict(log, f"e{number}", {"x": 1.0, "name": name})
         label(log, f"e{number}")
-    joiner = drain(log, MemoryStore(), weight_of=weigh)
+    drain(log, MemoryStore(), weight_of=weigh)
     assert [(e.event.event_id, e.label.weight) for e in examples(log) if e.label] == [("e1", 2.0)]
     letters = [read_dead_letter(record.value or b"") for record in log.read(NAMES.topic("dead-letters"))]
     assert sorted(letter.code for letter in letters) == ["weight", "weight"]
-    told = counts(joiner, log)
+    told = counts(log)
     assert (told["joined"], told["refused"]) == (1, 2)
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from simulation.joining import NAMES, PARTITIONS, drain, examples, predict
 from simulation.log import Crash, MemoryLog, SimulatedLoop
 from simulation.seeds import seeds
-from simulation.test_joiner import NAMES, PARTITIONS, drain, examples, predict
 
 from consumers.failures import Refused
 from consumers.intake import Intake, IntakeSettings, Note

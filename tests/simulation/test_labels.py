@@ -8,9 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 from faults_table import Tally
-from simulation.log import MemoryLog, SimulatedLoop
-from simulation.reference import Joins, joins
-from simulation.test_joiner import (
+from simulation.joining import (
     GROUP,
     LABEL_STATES,
     NAMES,
@@ -25,6 +23,8 @@ from simulation.test_joiner import (
     predict,
     rules,
 )
+from simulation.log import MemoryLog, SimulatedLoop
+from simulation.reference import Joins, joins
 
 from consumers.local_store import MemoryStore
 
@@ -36,8 +36,8 @@ def expected(log: MemoryLog, **changes: object) -> Joins:
     return joins(log.read(NAMES.topic("predictions")), log.read(NAMES.topic("labels")), rules(**changes), PARTITIONS)
 
 
-def told(joiner: object, log: MemoryLog) -> dict[str, int]:
-    found = counts(joiner, log)  # type: ignore[arg-type]
+def told(log: MemoryLog) -> dict[str, int]:
+    found = counts(log)
     return {state: found[state] for state in LABEL_STATES}
 
 
@@ -102,7 +102,8 @@ def test_f14_labels_of_the_field_are_each_in_exactly_one_state(
     rng = random.Random(seed)
     log, store = make_log(), MemoryStore()
     count = sent(log, rng, rounds(600, 6000), lambda: drain(log, store, lambda place: rng.random() < 0.02) and None)
-    found = told(drain(log, store), log)
+    drain(log, store)
+    found = told(log)
     assert sum(found.values()) == count
     assert found == {state: expected(log).counts[state] for state in LABEL_STATES}
     assert min(found[state] for state in ("joined", "duplicate", "contradicting", "late", "unknown")) > 0
@@ -118,11 +119,14 @@ def test_f14_the_states_are_the_same_after_a_rebuild_from_the_topics(
     """With the disk lost at the end, and by another group that reads the topics for the first time."""
     log, store = make_log(), MemoryStore()
     sent(log, random.Random(seed), rounds(600, 6000))
-    before = told(drain(log, store), log)
-    assert told(drain(log, MemoryStore()), log) == before
+    drain(log, store)
+    before = told(log)
+    drain(log, MemoryStore())
+    assert told(log) == before
     log.places.clear()
     written = len(examples(log))
-    assert told(drain(log, MemoryStore()), log) == before
+    drain(log, MemoryStore())
+    assert told(log) == before
     assert len(examples(log)) == 2 * written
 
 
@@ -167,6 +171,7 @@ def test_f13_what_is_joined_does_not_depend_on_the_clock(seed: int, rounds: Call
     log, store = make_log(), MemoryStore()
     skews = [0, *SKEWS]
     sent(log, rng, rounds(200, 1000), lambda: turns(log, store, [rng.choice(skews) for _ in range(5)]))
-    found = told(drain(log, store), log)
+    drain(log, store)
+    found = told(log)
     assert found == {state: expected(log).counts[state] for state in LABEL_STATES}
     assert found["joined"] > 0

@@ -7,9 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 import pytest
-from simulation.log import Crash, SimulatedLoop
-from simulation.seeds import seeds
-from simulation.test_joiner import (
+from simulation.joining import (
     GROUP,
     NAMES,
     PARTITIONS,
@@ -21,6 +19,8 @@ from simulation.test_joiner import (
     predict,
     rules,
 )
+from simulation.log import Crash, SimulatedLoop
+from simulation.seeds import seeds
 
 import consumers.joiner as joiner_module
 from consumers.joiner import Joiner, JoinerSettings

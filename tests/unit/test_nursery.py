@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 
@@ -38,7 +39,7 @@ BUSY = "import signal, time; signal.signal(15, lambda *_: os._exit(3)); print('u
 
 @pytest.fixture
 def nursery() -> Iterator[Nursery]:
-    with Nursery(os.environ) as nursery:
+    with closing(Nursery(os.environ)) as nursery:
         yield nursery
 
 
