@@ -112,7 +112,7 @@ class Loop:
         self._meter = meter or Meter()
         self._lag = LagWatch(settings.limits.request_ms)
         self._membership = Membership(cluster, settings.group, settings.instance)
-        self._stop = threading.Event()
+        self._stopping = False  # a plain value: who sets it may be a signal handler, which must wait for no lock
         self._rebalances = _Rebalances()
         self._last: dict[Partition, Place] = {}
         self._last_commit = time.monotonic()
@@ -128,7 +128,7 @@ class Loop:
 
     def stop(self) -> None:
         """Ask for an orderly end: the turn under way is finished first. Safe in a signal handler."""
-        self._stop.set()
+        self._stopping = True
 
     def run(self) -> None:
         """Work until `stop` is called.
@@ -178,7 +178,7 @@ class Loop:
         if self._watch is not None:
             self._watch.turned()
         self._meter.turned()
-        return not self._stop.is_set()
+        return not self._stopping
 
     def _consumer(self) -> KafkaConsumer:
         settings = self._settings

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Final, Literal
 
 from kafka.errors import KafkaError
@@ -23,6 +21,7 @@ from millstream.outage import Outage
 from millstream.settings import Settings, interpreter
 from millstream.stream import Stream
 from millstream.supervisor import Child, Supervisor
+from producers.interrupts import stop_on_signals
 from schemas.cluster import Cluster, NoBroker
 from schemas.topics import Names
 
@@ -200,18 +199,8 @@ def environment(settings: Settings, log_format: Literal["text", "json"] = "text"
 def stopping() -> Iterator[threading.Event]:
     """Lend an event that SIGTERM and Ctrl-C set; a second Ctrl-C is let through."""
     stop = threading.Event()
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        if stop.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with stop_on_signals(stop):
         yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _work(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import signal
 import threading
 from collections.abc import Iterator
@@ -12,18 +13,23 @@ from typing import Any
 
 @contextmanager
 def stop_on_signals(stop: threading.Event) -> Iterator[None]:
-    """Set `stop` at the first SIGINT or SIGTERM; a second one is a KeyboardInterrupt, as ever.
+    """Set `stop` at the first SIGINT or SIGTERM; a second Ctrl-C is a KeyboardInterrupt, as ever.
 
     Outside the main thread, where Python takes no handlers, nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    asked = False
 
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
+    def handle(number: int, _frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked and number == signal.SIGINT:
             raise KeyboardInterrupt
-        stop.set()
+        asked = True
+        # A handler runs between two instructions of the main thread, which may be in `stop.wait` and hold its lock:
+        # `stop.set` here would wait for that thread, which is this one, for ever. So would what `threading` starts.
+        _thread.start_new_thread(stop.set, ())
 
     before: dict[signal.Signals, Any] = {
         number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)

@@ -116,8 +116,9 @@ class Link:
         while self.pending and (reply := self.pending[0].reply) is not None:
             exchange = self.pending.popleft()
             if not self.silent and not self.client[1].is_closing():
-                _write(self.client[1], reply)
+                # Counted first: the client must not have its answer while it still counts as not given.
                 self.proxy.count(exchange.api, "answered")
+                _write(self.client[1], reply)
 
     async def _misbehave(self, exchange: Exchange, way: Way) -> bytes | None:
         """Does what the rules say; gives the answer that stands in for the broker's, if one does."""

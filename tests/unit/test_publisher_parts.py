@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from typing import Any
 
 import pytest
 
 from producers import publisher
-from producers.interrupts import stop_on_signals
 from producers.label import parse_label
 from producers.publisher import PublishOptions
 from schemas.events import Scalar
@@ -78,32 +74,6 @@ def test_without_a_rate_nothing_waits(clock: Clock) -> None:
     pace = publisher._Pace(None)
     pace.count()
     assert pace.seconds_to_wait() == 0
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_asks_and_the_second_insists(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
-    stop = threading.Event()
-    with stop_on_signals(stop):
-        os.kill(os.getpid(), number)
-        assert stop.wait(5)
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(number)
-    assert signal.getsignal(number) is before
-
-
-def test_outside_the_main_thread_handlers_stay_as_they_are() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    inside: list[object] = []
-
-    def work() -> None:
-        with stop_on_signals(threading.Event()):
-            inside.append(signal.getsignal(signal.SIGINT))
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert inside == [before]
 
 
 @pytest.mark.parametrize(
