@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import struct
+import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from kafka import TopicPartition
@@ -16,6 +18,7 @@ from schemas.codec import TICK
 from schemas.events import Published, is_joinable, peek_event_id, read_example, read_model_update, read_prediction
 
 ROLES = ("predictor", "joiner", "learner")
+_OTHERS_SECONDS = 150.0  # Kafka ends a transaction whose owner is gone after 60, and looks every 10
 
 
 @dataclass
@@ -31,7 +34,7 @@ class Verdict:
 
     def insist(self, errors: int | None = 0) -> None:
         """Fail unless it is without fault and so many events were answered with an error; `None`: however many."""
-        assert (self.lost, self.repeated, self.faults) == (0, 0, [])
+        assert (self.lost, self.repeated, self.faults) == (0, 0, []), str(self)
         assert errors in (None, self.errors), f"{self.errors} events were answered with an error"
 
 
@@ -149,17 +152,18 @@ def committed_places(bootstrap: str, group: str) -> Iterator[tuple[tuple[str, in
 def _offset_records(bootstrap: str, group: str) -> Iterator[object]:
     """Yield the records of the one partition of Kafka's own topic that has this group."""
     topic = "__consumer_offsets"
-    consumer = Cluster(bootstrap).consumer(group_id=None, exclude_internal_topics=False)
-    try:
+    with closing(Cluster(bootstrap).consumer(group_id=None, exclude_internal_topics=False)) as consumer:
         count = len(consumer.partitions_for_topic(topic))
         partition = TopicPartition(topic, _java_hash(group) % count)
+        # The end of a consumer of committed records is before the first transaction that is open, anybody's.
+        with closing(Cluster(bootstrap).consumer(isolation_level="read_uncommitted")) as any_consumer:
+            end = any_consumer.end_offsets([partition])[partition]
         consumer.assign([partition])
         consumer.seek_to_beginning(partition)
-        end = consumer.end_offsets([partition])[partition]
+        deadline = time.monotonic() + _OTHERS_SECONDS
         while consumer.position(partition) < end:
+            assert time.monotonic() < deadline, f"{topic} of {group} has a transaction that does not end"
             yield from consumer.poll(timeout_ms=500).get(partition, ())
-    finally:
-        consumer.close(autocommit=False)
 
 
 def _text(data: bytes, at: int) -> tuple[str, int]:
