@@ -9,7 +9,7 @@ from typing import Final
 
 _ROLES: Final = frozenset({"predictor", "intake", "joiner", "learner"})
 _INTERRUPTED: Final = 130  # by Ctrl-C, as shells say it
-THREADS: Final = ("OMP_NUMTHREADS", "OPENBLAS_NUMTHREADS", "MKL_NUMTHREADS")
+THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ import psutil
 from millstream.__main__ import THREADS
 from millstream.__main__ import main as become
 from millstream.settings import interpreter
-from schemas.failpoints import VARIABLE as FAILPOINTS
+from schemas import failpoints
 
 PARENT: Final = "MILLSTREAM_SUPERVISOR"
 """Who a supervised process ends with, by its process id."""
@@ -116,7 +116,7 @@ class Nursery:
     def launch(self, command: Sequence[str], environment: Mapping[str, str]) -> Process:
         """Start one; as `launch` does where it cannot be forked."""
         own = interpreter()
-        if sys.platform != "linux" or list(command[: len(own)]) != own or FAILPOINTS in environment:
+        if sys.platform != "linux" or list(command[: len(own)]) != own:
             return launch(command, environment)
         reading, writing = os.pipe()
         try:
@@ -306,6 +306,7 @@ def _become(wish: Wish, output: int, nursery: int) -> None:
     # Hashes are what they were when the nursery began, whatever is asked for.
     os.environb.update(wish.environment)
     os.environ.update({PARENT: str(nursery), "PYTHONHASHSEED": "0"})
+    failpoints.arm()
     ctypes.CDLL(None).prctl(_PR_SET_NAME, wish.arguments[0], 0, 0, 0)
 
 

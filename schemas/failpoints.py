@@ -1,7 +1,7 @@
 """Named places at which a process can be made to fail, for fault tests.
 
-`MILLSTREAM_FAILPOINTS` arms them; it is read once, when this module is first imported. A place that is not
-armed is a function that does nothing::
+`MILLSTREAM_FAILPOINTS` arms them; it is read when this module is first imported, and in a role that is forked. Where
+it is unset, a place looks at an empty table and does nothing::
 
     MILLSTREAM_FAILPOINTS="store.rename.before=kill@3;store.write.before=ENOSPC@1-5"
 
@@ -103,12 +103,25 @@ def parse(text: str) -> dict[str, Callable[[], None]]:
     return armed
 
 
-def _nothing() -> None:
-    """What happens at a place that is not armed."""
+_armed: dict[str, Callable[[], None]] = {}
 
 
-def failpoint(place: str, environ: Mapping[str, str] = os.environ) -> Callable[[], None]:
+def arm(environ: Mapping[str, str] = os.environ) -> None:
+    """Arm what the variable says, and nothing else; calls are counted from here on. InvalidFailpoints."""
+    armed = parse(environ.get(VARIABLE, ""))
+    _armed.clear()
+    _armed.update(armed)
+
+
+def failpoint(place: str) -> Callable[[], None]:
     """Return what is to be called at `place`, one of `PLACES`. Ask once, at import."""
     assert place in PLACES, place  # noqa: S101 - a caller's slip, not a user's
-    text = environ.get(VARIABLE)
-    return parse(text).get(place, _nothing) if text else _nothing
+
+    def reached() -> None:
+        if _armed and place in _armed:
+            _armed[place]()
+
+    return reached
+
+
+arm()

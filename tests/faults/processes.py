@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from collections import deque
 from collections.abc import Mapping
@@ -28,7 +27,7 @@ class Member:
     arguments
         Of the command line.
     armed
-        The failpoints of its next starts, one each; such a start is not forked.
+        The failpoints of its next starts, one each.
     again
         Whether it is started again when it dies, or ends with 75.
     """
@@ -62,16 +61,7 @@ class Member:
                 "MILLSTREAM_SUPERVISOR": str(os.getpid()),
                 "MILLSTREAM_LOG_FORMAT": "text",
             }
-            if not failpoints:
-                self.process = self.nursery.fork(self.arguments, environment, log.fileno())
-                return
-            self.process = subprocess.Popen(
-                command(*self.arguments),
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+            self.process = self.nursery.fork(self.arguments, environment, log.fileno())
 
     def look(self) -> bool:
         """Start it again where it ended as it may, and say whether it did; another end fails the test."""

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,13 +19,20 @@ from schemas.failpoints import PLACES, VARIABLE, InvalidFailpoints, failpoint
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.fixture(autouse=True)
+def nothing_armed_afterwards() -> Iterator[None]:
+    yield
+    failpoints.arm({})
+
+
 def raised(text: str, place: str, calls: int) -> list[int]:
     """Return at which of so many calls an error was raised."""
-    armed = failpoint(place, {VARIABLE: text})
+    reached = failpoint(place)
+    failpoints.arm({VARIABLE: text})
     at = []
     for number in range(1, calls + 1):
         try:
-            armed()
+            reached()
         except OSError as error:
             at += [number] * (error.errno == errno.ENOSPC)
     return at
@@ -39,9 +47,19 @@ def test_an_error_is_raised_at_the_calls_that_were_named() -> None:
     assert raised(f"store.fsync.after=kill; {place}=ENOSPC@2", place, 3) == [2]
 
 
-def test_what_is_not_armed_is_one_function_that_does_nothing() -> None:
-    assert failpoint("store.write.before", {}) is failpoint("transaction.send.after", {})
-    assert failpoint("store.write.before", {VARIABLE: "store.fsync.after=kill"}) is failpoints._nothing
+def test_what_is_armed_is_what_was_said_last() -> None:
+    reached = failpoint("store.write.before")
+    failpoints.arm({VARIABLE: "store.write.before=EIO"})
+    with pytest.raises(OSError, match="Input/output"):
+        reached()
+    failpoints.arm({VARIABLE: "store.fsync.after=EIO"})
+    reached()
+    with pytest.raises(InvalidFailpoints):
+        failpoints.arm({VARIABLE: "store.write.before"})
+    with pytest.raises(OSError, match="Input/output"):
+        failpoint("store.fsync.after")()
+    failpoints.arm({})
+    failpoint("store.fsync.after")()
 
 
 @pytest.mark.parametrize(
@@ -49,7 +67,7 @@ def test_what_is_not_armed_is_one_function_that_does_nothing() -> None:
 )
 def test_a_fault_that_would_never_happen_is_refused(text: str) -> None:
     with pytest.raises(InvalidFailpoints, match=VARIABLE):
-        failpoint("store.write.before", {VARIABLE: text})
+        failpoints.arm({VARIABLE: text})
 
 
 def test_kill_ends_the_process_at_once() -> None:

@@ -185,15 +185,25 @@ def test_it_and_its_children_end_with_who_asked_however_that_ends(waiting: list[
         until(lambda: not psutil.pid_exists(born) or psutil.Process(born).status() == psutil.STATUS_ZOMBIE)
 
 
-@pytest.mark.parametrize(
-    ("command", "more"),
-    [
-        ([sys.executable, "-c", "print('mine')"], {}),
-        ([*interpreter(), "--version"], {VARIABLE: "store.write.before=EIO"}),
-    ],
-    ids=["another program", "failpoints, which are armed at the import"],
-)
-def test_what_it_cannot_fork_is_started(start: Start, command: list[str], more: dict[str, str]) -> None:
-    process = start(command, {**os.environ, **more})
+def test_idle_threads_of_a_blas_are_not_started() -> None:
+    code = (
+        "import os; from millstream.__main__ import THREADS; os.environ.update(dict.fromkeys(THREADS, '1'))\n"
+        "import numpy, scipy.linalg; print(len(os.listdir('/proc/self/task')))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "1\n"
+
+
+def test_a_failpoint_of_a_child_is_its_own(start: Start, tmp_path: Path) -> None:
+    stream = tmp_path / "fails.py"
+    stream.write_text("from schemas.failpoints import failpoint\nfailpoint('store.write.before')()\n")
+    command = [*interpreter(), "joiner", str(stream), "--home", str(tmp_path / "home")]
+    armed = start(command, {**os.environ, VARIABLE: "store.write.before=kill@1"})
+    assert armed.wait(60) == -signal.SIGKILL
+    assert list(lines(armed)) == ["failpoint store.write.before: kill at call 1"]
+    assert start(command).wait(60) == 1, "it goes on, and finds no stream in the file"
+
+
+def test_another_program_is_started_by_itself(start: Start) -> None:
+    process = start([sys.executable, "-c", "print('mine')"])
     assert isinstance(process, subprocess.Popen)
     assert process.wait(60) == 0
