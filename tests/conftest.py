@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import faults_table
@@ -13,6 +15,8 @@ import kafka_fixture
 import pytest
 from faults_table import Tally
 from kafka_fixture import bootstrap, prefix
+
+from millstream.nursery import Nursery
 
 __all__ = ["bootstrap", "prefix"]
 
@@ -44,6 +48,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for mark in item.iter_markers("fault"):
             if "tally" not in getattr(item, "fixturenames", ()):
                 Tally(item, mark.args[0]).row(mark.kwargs.get("times", 1), 0, 0)
+
+
+def pytest_collection_finish() -> None:
+    """Take what was imported for what stays: to look through it at each garbage collection is a tenth of a run."""
+    gc.collect()
+    gc.freeze()
 
 
 def _has_a_full_size(item: pytest.Item) -> bool:
@@ -94,6 +104,13 @@ def elec_path() -> Path:
     if not path.exists():
         pytest.skip("elec.csv is not here; name it with MILLSTREAM_ELEC")
     return path
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """Lend what forks roles: it imports everything, once. Where it is killed, the next wish finds another."""
+    with closing(Nursery(os.environ)) as nursery:
+        yield nursery
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from kafka.errors import TopicAuthorizationFailedError
 from secure_kafka import SecureKafka, secure_kafka
 
 from millstream import admin
+from millstream.nursery import Nursery, Process
 from millstream.observe import Observer
 from millstream.status import taken_in
 from schemas.acls import ROLES, rights
@@ -65,22 +66,21 @@ def millstream(environ: dict[str, str], *words: str, code: int = 0) -> str:
 
 
 @pytest.fixture
-def roles(kafka: SecureKafka, tmp_path: Path) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+def roles(kafka: SecureKafka, nursery: Nursery, tmp_path: Path) -> Iterator[dict[str, Process]]:
     """Run each role as its own user."""
     with ExitStack() as held:
-        running = {}
+        running: dict[str, Process] = {}
         for role in ("learner", "predictor", "joiner"):
             log = held.enter_context((tmp_path / f"{role}.log").open("w"))
-            words = [sys.executable, "-m", "millstream", role, "phishing"]
             environ = environment(kafka, role, tmp_path / "home")
-            running[role] = subprocess.Popen(words, env=environ, stdout=log, stderr=log)
+            running[role] = nursery.fork([role, "phishing"], environ, log.fileno())
             held.callback(end, running[role])
         yield running
     for role in running:
         print(role, (tmp_path / f"{role}.log").read_text()[-3000:])
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
+def end(process: Process) -> None:
     process.send_signal(signal.SIGTERM)
     try:
         process.wait(20)
@@ -90,7 +90,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def test_the_whole_loop_works_with_each_roles_own_rights(
-    kafka: SecureKafka, roles: dict[str, subprocess.Popen[bytes]], tmp_path: Path
+    kafka: SecureKafka, roles: dict[str, Process], tmp_path: Path
 ) -> None:
     publisher = environment(kafka, "publisher", tmp_path / "home")
     millstream(publisher, "publish", "phishing", "river:Phishing", "--limit", str(EVENTS))

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from faults.rig import Rig
 
+from millstream.nursery import Nursery
+
 
 @pytest.fixture
 def rate(request: pytest.FixtureRequest) -> float:
@@ -18,9 +20,11 @@ def rate(request: pytest.FixtureRequest) -> float:
 
 
 @pytest.fixture
-def rig(bootstrap: str, prefix: str, tmp_path: Path, rounds: Callable[[int, int], int], rate: float) -> Iterator[Rig]:
+def rig(
+    bootstrap: str, prefix: str, tmp_path: Path, nursery: Nursery, rounds: Callable[[int, int], int], rate: float
+) -> Iterator[Rig]:
     """Lend the rig; its processes are gone when the test is over."""
-    with Rig(bootstrap, prefix, tmp_path, most_events=rounds(60_000, 300_000), rate=rate) as rig:
+    with Rig(bootstrap, prefix, tmp_path, nursery, most_events=rounds(60_000, 300_000), rate=rate) as rig:
         yield rig
 
 

@@ -1,6 +1,6 @@
 """A stream of real processes on a real Kafka, with events going on, to which a test does its harm.
 
-with Rig(bootstrap, prefix, tmp_path) as rig:
+with Rig(bootstrap, prefix, tmp_path, nursery) as rig:
     rig.start_all()
     rig.publish()
     rig.kill("learner-0")      # and how long until a version is announced again
@@ -57,6 +57,7 @@ class Rig:
         bootstrap: str,
         prefix: str,
         folder: Path,
+        nursery: Nursery,
         *,
         ref: Path = FLOW,
         most_events: int = 60_000,
@@ -66,7 +67,7 @@ class Rig:
         self.stream = Stream(str(ref), bootstrap, prefix, folder / "home")
         self.names = self.stream.names
         self.cluster = Cluster(bootstrap)
-        self._nursery = Nursery(self.stream.environment())
+        self._nursery = nursery
         self.members: dict[str, Member] = {}
         self.recoveries: list[float] = []
         self.fallen: dict[str, Fall] = {}
@@ -103,7 +104,6 @@ class Rig:
             if member.process is not None:
                 member.process.kill()
                 member.process.wait()
-        self._nursery.close()
         if self.publisher is not None:
             self.publisher.kill()
             self.publisher.communicate()

@@ -11,6 +11,7 @@ from faults.rig import Rig
 from faults_table import Tally
 
 from millstream.broker import EmbeddedBroker
+from millstream.nursery import Nursery
 
 OUTAGES = (1, 10, 25, 45)
 LONGEST_CALL_SECONDS = 60
@@ -29,6 +30,7 @@ def test_outages_of_the_broker_lose_nothing_that_was_acknowledged(
     broker: EmbeddedBroker,
     prefix: str,
     tmp_path: Path,
+    nursery: Nursery,
     rng: random.Random,
     rounds: Callable[[int, int], int],
     rate: float,
@@ -37,7 +39,7 @@ def test_outages_of_the_broker_lose_nothing_that_was_acknowledged(
     times = rounds(1, 20)
     outages = [4] if times == 1 else rng.sample(OUTAGES * (times // 4 + 1), times)
     most = rounds(60_000, 300_000)
-    with Rig(broker.status().bootstrap, prefix, tmp_path, most_events=most, rate=rate) as rig:
+    with Rig(broker.status().bootstrap, prefix, tmp_path, nursery, most_events=most, rate=rate) as rig:
         rig.start_all()
         rig.publish()
         for seconds in outages:

@@ -14,6 +14,7 @@ from faults_table import Tally
 from kafka import TopicPartition
 from system.oracle import read_all
 
+from millstream.nursery import Nursery
 from schemas import codec
 from schemas.events import Event, Label, Outcome, Prediction, peek_event_id
 
@@ -21,12 +22,14 @@ NOW = 1_700_000_000_000
 
 
 @pytest.fixture
-def capped(rounds: Callable[[int, int], int], bootstrap: str, prefix: str, tmp_path: Path) -> Iterator[tuple[Rig, int]]:
+def capped(
+    rounds: Callable[[int, int], int], bootstrap: str, prefix: str, tmp_path: Path, nursery: Nursery
+) -> Iterator[tuple[Rig, int]]:
     """Lend a stream of one partition, and the cap on what may wait there."""
     cap = rounds(5_000, 200_000)
     ref = tmp_path / "capped.py"
     ref.write_text(FLOW.read_text().replace("partitions=3", f"partitions=1, max_pending={cap}"))
-    with Rig(bootstrap, prefix, tmp_path, ref=ref) as rig:
+    with Rig(bootstrap, prefix, tmp_path, nursery, ref=ref) as rig:
         yield rig, cap
 
 

@@ -18,6 +18,7 @@ from faults.rig import ORDER, Rig
 from faults_table import SOAK, Tally
 
 from millstream.broker import EmbeddedBroker
+from millstream.nursery import Nursery
 
 RATE = "MILLSTREAM_SOAK_RATE"
 EVERY_SECONDS = 10.0
@@ -110,13 +111,19 @@ def grown(taken: Taken) -> list[str]:
 
 @pytest.mark.fault("F20")
 def test_hours_of_faults_lose_nothing_and_leave_nothing_behind(
-    minutes: float, broker: EmbeddedBroker, prefix: str, tmp_path: Path, rng: random.Random, tally: Tally
+    minutes: float,
+    broker: EmbeddedBroker,
+    prefix: str,
+    tmp_path: Path,
+    nursery: Nursery,
+    rng: random.Random,
+    tally: Tally,
 ) -> None:
     rate = float(os.environ.get(RATE, "25"))
     taken: Taken = defaultdict(list)
     times = 0
     most = int(rate * 90 * minutes) + 10_000
-    with Rig(broker.status().bootstrap, prefix, tmp_path, most_events=most, rate=rate) as rig:
+    with Rig(broker.status().bootstrap, prefix, tmp_path, nursery, most_events=most, rate=rate) as rig:
         rig.start_all(predictors=2)
         rig.publish()
         end = time.monotonic() + 60 * minutes

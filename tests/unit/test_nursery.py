@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 
@@ -35,12 +34,6 @@ print("up", flush=True)
 time.sleep(600)
 """
 BUSY = "import signal, time; signal.signal(15, lambda *_: os._exit(3)); print('up', flush=True); time.sleep(600)"
-
-
-@pytest.fixture
-def nursery() -> Iterator[Nursery]:
-    with closing(Nursery(os.environ)) as nursery:
-        yield nursery
 
 
 @pytest.fixture
