@@ -134,8 +134,8 @@ class Outcome:
     store: ModelStore
 
 
-def learn(case: Case, rows: Iterator[tuple[dict[str, Any], Any]], **contract: Any) -> Outcome:
-    """Have a whole learner learn rows, a version every few hundred of them."""
+def learn(case: Case, rows: Iterator[tuple[dict[str, Any], Any]], pace: int = 500, **contract: Any) -> Outcome:
+    """Have a whole learner learn rows, a version every `pace` of them."""
     log = MemoryLog(dict.fromkeys(map(NAMES.topic, ("examples", "models", "dead-letters", "alerts")), 1))
     for number, (features, label) in enumerate(rows):
         log.now += 5
@@ -152,7 +152,7 @@ def learn(case: Case, rows: Iterator[tuple[dict[str, Any], Any]], **contract: An
     checkpoints = Checkpoints(
         store, Definition("sim", "d", "c", frozenset({(__name__, "Fragile")})), rules, Retention(last=1000)
     )
-    learner = Learner(LearnerSettings(NAMES, Pace(every=1e9, examples=500)), checkpoints, PauseSwitch("sim"), _quiet)
+    learner = Learner(LearnerSettings(NAMES, Pace(every=1e9, examples=pace)), checkpoints, PauseSwitch("sim"), _quiet)
     loop = SimulatedLoop(log, NAMES.group("learner"), learner)
     while not loop.idle():
         loop.step({EXAMPLES: 250})
@@ -335,4 +335,4 @@ def test_a_model_that_fails_by_itself_stops_and_says_so() -> None:
         "regression", lambda: linear_model.LinearRegression(optim.SGD(1e6), clip_gradient=math.inf), metrics.MAE
     )
     with pytest.raises(Refused, match="it fails by itself"):
-        learn(wild, ((dict.fromkeys("ab", 1e6 + number), float(number)) for number in range(2000)))
+        learn(wild, ((dict.fromkeys("ab", 1e6 + number), float(number)) for number in range(150)), pace=125)
