@@ -6,7 +6,7 @@ BIN := .venv/bin
 # What follows a command: make demo ARGS="bananas --json", make test ARGS="tests/unit -k joiner".
 ARGS ?=
 # Tests at a time.
-JOBS ?= 3
+JOBS ?= 4
 # Processes are started by the hundred: what they import is compiled once, also where the environment would not have it.
 export PYTHONDONTWRITEBYTECODE :=
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ __all__ = ["bootstrap", "prefix"]
 hypothesis.settings.register_profile("crowded", deadline=None)
 hypothesis.settings.load_profile("crowded")
 
+_WAITING = ("faults", "system", "broker")  # what takes longest first
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -44,10 +46,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=[item for item in items if not _has_a_full_size(item)])
         # Hours of soak first: what is beside them on other workers needs less.
         items[:] = sorted(filter(_has_a_full_size, items), key=lambda item: "test_soak" not in item.nodeid)
+    elif hasattr(config, "workerinput"):
+        items[:] = _mixed(items)
     for item in items:
         for mark in item.iter_markers("fault"):
             if "tally" not in getattr(item, "fixturenames", ()):
                 Tally(item, mark.args[0]).row(mark.kwargs.get("times", 1), 0, 0)
+
+
+def _mixed(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Return them file by file, so that at any time some wait for a broker and others compute: what runs beside
+    each other keeps both the processors and the broker busy from beginning to end.
+    """
+    files = [list(group) for _, group in itertools.groupby(items, key=lambda item: item.path)]
+    waiting = sorted(filter(_waits, files), key=lambda file: _WAITING.index(file[0].path.parent.name))
+    computing = [file for file in files if not _waits(file)]
+    in_turn = [(number / len(some), file) for some in (waiting, computing) for number, file in enumerate(some)]
+    return [item for _, file in sorted(in_turn, key=lambda each: each[0]) for item in file]
+
+
+def _waits(file: list[pytest.Item]) -> bool:
+    return file[0].path.parent.name in _WAITING
 
 
 def pytest_collection_finish() -> None:
