@@ -26,7 +26,7 @@ def capped(
     rounds: Callable[[int, int], int], bootstrap: str, prefix: str, tmp_path: Path, nursery: Nursery
 ) -> Iterator[tuple[Rig, int]]:
     """Lend a stream of one partition, and the cap on what may wait there."""
-    cap = rounds(5_000, 200_000)
+    cap = rounds(2_000, 200_000)
     ref = tmp_path / "capped.py"
     ref.write_text(FLOW.read_text().replace("partitions=3", f"partitions=1, max_pending={cap}"))
     with Rig(bootstrap, prefix, tmp_path, nursery, ref=ref) as rig:

@@ -209,7 +209,7 @@ def test_a_name_that_leads_elsewhere_is_refused_in_one_line(
     wrong: list[str] = []
     # In `make test` a part at each: what many commands have, they try between them.
     having = [each for each, of, _, _ in EVERY if of == name]
-    step = rounds(min(24, max(len(having), 3 if kind == "name" else 12)), 1)
+    step = rounds(min(24, max(len(having), 6 if kind == "name" else 24)), 1)
     for value in HOSTILE[having.index(chain) % step :: step]:
         if (not value.strip() and name.startswith("-")) or (name == "--prefix" and PREFIX.fullmatch(value)):
             continue  # as if it were not given; or one that anybody may have
