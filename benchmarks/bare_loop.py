@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
 from types import FrameType
 
 from kafka import TopicPartition
@@ -19,12 +18,12 @@ from kafka.structs import OffsetAndMetadata
 from consumers.loop import LoopSettings
 from schemas.cluster import Cluster
 
-stop = threading.Event()
+asked: list[int] = []
 
 
 def end(signum: int, frame: FrameType | None) -> None:
     """Finish the turn, then stop."""
-    stop.set()
+    asked.append(signum)
 
 
 def main(bootstrap: str, name: str, out: str, extra: int, partitions: int, topics: list[str]) -> None:
@@ -56,7 +55,7 @@ def main(bootstrap: str, name: str, out: str, extra: int, partitions: int, topic
     producer.init_transactions()
     consumer.subscribe(topics=topics)
     padding = b"\0" * extra
-    while not stop.is_set():
+    while not asked:
         polled = consumer.poll(timeout_ms=100)
         if not polled:
             continue

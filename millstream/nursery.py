@@ -133,6 +133,8 @@ class Nursery:
         """Fork a role that writes to the file descriptor `output`. OSError where that cannot be done."""
         words = [os.fsencode(each) for each in arguments]
         wish = Wish(words, {os.fsencode(name): os.fsencode(value) for name, value in environment.items()})
+        if self._process is not None and self._process.poll() is not None:
+            self.close()  # it has gone, and nobody has asked it for anything since
         sock = self._connected()
         try:
             socket.send_fds(sock, [msgspec.msgpack.encode(wish)], [output])

@@ -217,8 +217,6 @@ class _Import:
             if rows - reached.rows >= self._options.transaction_rows or size >= self._options.transaction_bytes:
                 reached = self._commit(batch, Reached(rows, sequence, refused))
                 batch, size = [], 0
-                if self._stop.is_set():
-                    return reached
         if rows > reached.rows:
             reached = self._commit(batch, Reached(rows, sequence, refused))
         return reached
@@ -233,10 +231,12 @@ class _Import:
         return reached
 
     def _numbered(self) -> Iterator[tuple[int, SourceRow | BadRow]]:
-        """Yield every row with its number, those that cannot be read among them."""
+        """Yield every row with its number, those that cannot be read among them, until the import is to end."""
         bad: list[BadRow] = []
         number = 0
         for row in self._source.rows(bad.append):
+            if self._stop.is_set():
+                return
             for each in bad:
                 number += 1
                 yield number, each

@@ -89,6 +89,7 @@ def end(process: Process) -> None:
         process.wait()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="roles are forked on Linux alone")
 def test_the_whole_loop_works_with_each_roles_own_rights(
     kafka: SecureKafka, roles: dict[str, Process], tmp_path: Path
 ) -> None:

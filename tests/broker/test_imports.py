@@ -288,6 +288,27 @@ def test_a_second_import_takes_over_and_the_first_one_says_so(cluster: Cluster, 
     assert_whole(examples(cluster, names), source, 500)
 
 
+def test_stopping_a_strict_one_while_it_looks_imports_nothing(
+    cluster: Cluster, names: Names, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, stop, seen = history(tmp_path, 100), threading.Event(), 0
+    rows = source.rows
+
+    def stopped_at_the_tenth(on_bad: Any = None) -> Iterator[Any]:
+        nonlocal seen
+        for row in rows(on_bad):
+            seen += 1
+            if seen == 10:
+                stop.set()
+            yield row
+
+    monkeypatch.setattr(source, "rows", stopped_at_the_tenth)
+    report = import_rows(cluster, names, source, ImportOptions(strict=True), stop=stop)
+    assert (report.interrupted, report.imported, report.lane_examples) == (True, 0, 0)
+    assert seen <= 11, "it goes on reading"
+    assert examples(cluster, names) == []
+
+
 def test_stopping_ends_it_after_the_transaction_under_way(cluster: Cluster, names: Names, tmp_path: Path) -> None:
     source = history(tmp_path, 500)
     stop = threading.Event()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections import deque
@@ -54,13 +53,7 @@ class Member:
         with self.log.open("ab") as log:
             log.write(f"--- start {self.starts} {failpoints}\n".encode())
             log.flush()
-            # It ends when the test run does, however that ends.
-            environment = {
-                **self.environment,
-                **failpoints,
-                "MILLSTREAM_SUPERVISOR": str(os.getpid()),
-                "MILLSTREAM_LOG_FORMAT": "text",
-            }
+            environment = {**self.environment, **failpoints, "MILLSTREAM_LOG_FORMAT": "text"}
             self.process = self.nursery.fork(self.arguments, environment, log.fileno())
 
     def look(self) -> bool:

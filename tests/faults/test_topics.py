@@ -160,7 +160,11 @@ def assert_turned_away(rig: Rig, first: Member) -> None:
     )
     second.again = False
     second.start()
-    rig.until(lambda: second.look() or second.process is None, "the second to end")
+    try:
+        rig.until(lambda: second.look() or second.process is None, "the second to end")
+    finally:
+        if second.process is not None:
+            second.process.kill()
     assert second.ends == [75]
     assert first.process is not None
     assert f"(process {first.process.pid})" in second.said()

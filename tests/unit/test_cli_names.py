@@ -142,6 +142,7 @@ ARGUMENTS: Final = {chain: arguments(command) for chain, command in commands(app
 EVERY: Final = [
     (chain, name, kind_of(chain, name, hint), hint) for chain, found in ARGUMENTS.items() for name, hint, _ in found
 ]
+NAMES: Final = list(dict.fromkeys(name for _, name, _, _ in EVERY))
 
 
 @pytest.fixture
@@ -207,10 +208,10 @@ def test_a_name_that_leads_elsewhere_is_refused_in_one_line(
 ) -> None:
     before = written(place)
     wrong: list[str] = []
-    # In `make test` a part at each: what many commands have, they try between them.
-    having = [each for each, of, _, _ in EVERY if of == name]
-    step = rounds(min(24, max(len(having), 6 if kind == "name" else 24)), 1)
-    for value in HOSTILE[having.index(chain) % step :: step]:
+    # In `make test` a part at each: what many commands have, they try between them; what one has, begins elsewhere.
+    having = [each for each, of, same, _ in EVERY if (of, same) == (name, kind)]
+    step = 1 if rounds(0, 1) else min(24, max(len(having), 6 if kind == "name" else 24))
+    for value in HOSTILE[(NAMES.index(name) + having.index(chain)) % step :: step]:
         if (not value.strip() and name.startswith("-")) or (name == "--prefix" and PREFIX.fullmatch(value)):
             continue  # as if it were not given; or one that anybody may have
         code = cli.run(line_of(chain, name, value))

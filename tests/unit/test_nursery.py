@@ -67,6 +67,11 @@ def lines(process: Process) -> Iterator[str]:
         yield line.decode().rstrip()
 
 
+def own_process(nursery: Nursery) -> psutil.Process:
+    assert nursery._process is not None
+    return psutil.Process(nursery._process.pid)
+
+
 def until(condition: Callable[[], object], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -121,20 +126,20 @@ def test_one_that_is_told_to_end_before_it_hears_signals_ends(start: Start, wait
     assert {role.wait(60) for role in roles} <= {-signal.SIGTERM, 3}
 
 
-def test_it_has_one_thread_as_who_forks_must(start: Start) -> None:
+def test_it_has_one_thread_as_who_forks_must(nursery: Nursery, start: Start) -> None:
     role = start([*interpreter(), "--version"])
     assert role.wait(60) == 0
-    (process,) = (each for each in psutil.Process().children() if "millstream.nursery" in each.cmdline())
+    process = own_process(nursery)
     assert process.num_threads() == 1
     assert process.environ()["PYTHONHASHSEED"] == "0"
 
 
 def test_where_the_nursery_is_killed_its_children_end_and_the_next_has_another(
-    start: Start, waiting: list[str]
+    nursery: Nursery, start: Start, waiting: list[str]
 ) -> None:
     role = start(waiting)
     assert next(lines(role))
-    (process,) = (each for each in psutil.Process().children() if "millstream.nursery" in each.cmdline())
+    process = own_process(nursery)
     process.kill()
     assert role.wait(60) == -signal.SIGTERM
     again = start([*interpreter(), "--version"])
@@ -143,19 +148,29 @@ def test_where_the_nursery_is_killed_its_children_end_and_the_next_has_another(
 
 
 def test_one_that_outlives_its_nursery_is_seen_to_end_beside_the_next(
-    start: Start, waiting: list[str], tmp_path: Path
+    nursery: Nursery, start: Start, waiting: list[str], tmp_path: Path
 ) -> None:
     slow, may_end = tmp_path / "slow.py", tmp_path / "may end"
     slow.write_text(SLOW.format(str(may_end)))
     late, soon = start([*interpreter(), "joiner", str(slow), "--home", str(tmp_path / "home")]), start(waiting)
     assert [next(lines(each)) for each in (late, soon)]
-    (process,) = (each for each in psutil.Process().children() if "millstream.nursery" in each.cmdline())
+    process = own_process(nursery)
     process.kill()
     assert soon.wait(60) == -signal.SIGTERM
     assert start([*interpreter(), "--version"]).wait(60) == 0
     assert late.poll() is None
     may_end.touch()
     assert late.wait(60) == -signal.SIGTERM
+
+
+def test_one_that_is_gone_unnoticed_is_replaced(nursery: Nursery, start: Start) -> None:
+    assert start([*interpreter(), "--version"]).wait(60) == 0
+    gone = own_process(nursery)
+    gone.kill()
+    gone.wait(60)
+    after = start([*interpreter(), "--version"])
+    assert isinstance(after, Forked)
+    assert after.wait(60) == 0
 
 
 def test_what_is_no_text_reaches_it_as_it_is(start: Start, waiting: list[str]) -> None:
