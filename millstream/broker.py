@@ -38,6 +38,7 @@ from millstream.broker_process import (
     tail,
     takes_requests,
 )
+from millstream.broker_session import end_session, was_killed
 from millstream.class_archive import archive_options
 from millstream.java import Java, find_java
 from millstream.kafka_jars import KAFKA_VERSION, ensure_jars, jar_paths
@@ -217,11 +218,14 @@ class EmbeddedBroker:
         if not (self._data / "meta.properties").exists():
             say("preparing the broker's storage")
             self._format(java, port)
+        command = [*self._java_command(java), _MAIN_CLASS]
+        if was_killed(self._data):
+            say("the broker was not stopped in order; ending its old session")
+            end_session(command, self._home, self._data, self._log)
         self._write_settings(self._settings, self._data, port)
         self._port_file.write_text(f"{port}\n", encoding="utf-8")
-        command = [*self._java_command(java), _MAIN_CLASS, str(self._settings)]
         subprocess.run(
-            ["/bin/sh", "-c", _DETACH, "sh", str(self._pid_file), str(self._console), *command],
+            ["/bin/sh", "-c", _DETACH, "sh", str(self._pid_file), str(self._console), *command, str(self._settings)],
             start_new_session=True,
             cwd=self._home,
             check=True,

@@ -38,11 +38,6 @@ SETTINGS: Final[Mapping[str, str]] = {
     "transaction.state.log.segment.bytes": "8388608",
     "group.initial.rebalance.delay.ms": "0",
     "auto.create.topics.enable": "false",
-    # After a kill, the broker waits until its own old session is over: 11.6 s at the default of 9 s. Not below 6: on a
-    # machine that stands still for longer, the partitions lose and find their leader again and again, and in that a
-    # transaction was left open for good (seen at 2 s, in a broker that had just been started again).
-    "broker.session.timeout.ms": "6000",
-    "broker.heartbeat.interval.ms": "500",
     # Not sooner: a broker that starts again aborts what has timed out meanwhile before its partitions have
     # leaders, and then writes no markers. Readers hang, and the dead records can be committed by the next
     # transaction. The process whose transaction it was is back long before this, and aborts it properly.
@@ -82,6 +77,23 @@ def server_properties(*, data: Path, port: int, controller_port: int, extra: Map
         "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
         "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
         **extra,
+    }
+    return "".join(f"{name}={_escaped(value)}\n" for name, value in settings.items())
+
+
+def controller_properties(*, data: Path, port: int) -> str:
+    """Return the text of the settings of a controller alone, over the data of a broker that does not run.
+
+    Its sessions are as short as can be: nobody has one with it.
+    """
+    settings = {
+        **{name: SETTINGS[name] for name in ("node.id", "controller.listener.names", "listener.security.protocol.map")},
+        "process.roles": "controller",
+        "log.dirs": str(data),
+        "listeners": f"CONTROLLER://127.0.0.1:{port}",
+        "controller.quorum.voters": f"1@127.0.0.1:{port}",
+        "broker.session.timeout.ms": "300",
+        "broker.heartbeat.interval.ms": "100",
     }
     return "".join(f"{name}={_escaped(value)}\n" for name, value in settings.items())
 

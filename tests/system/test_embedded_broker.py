@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,7 +70,10 @@ def test_data_survive_a_stop_and_a_kill_and_nothing_survives_a_reset(home: Path)
     pid = broker.status().pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    again = broker.start()
+    killed_while_it_ends_the_old_session(home)
+    said.clear()
+    again = broker.start(said.append)
+    assert said == ["the broker was not stopped in order; ending its old session"]
     assert again.pid != pid
     assert read(again.bootstrap, "kept", 3) == [b"1", b"2", b"3"]
     assert again.data_bytes > 0
@@ -78,6 +82,19 @@ def test_data_survive_a_stop_and_a_kill_and_nothing_survives_a_reset(home: Path)
     assert broker.status().data_bytes == 0
     with Cluster(broker.start().bootstrap).admin() as admin:
         assert "kept" not in admin.list_topics()
+
+
+def killed_while_it_ends_the_old_session(home: Path) -> None:
+    script = (
+        f"from pathlib import Path; from millstream.broker import EmbeddedBroker as B; B(Path({str(home)!r})).start()"
+    )
+    with subprocess.Popen([sys.executable, "-c", script]) as starter:
+        deadline = time.monotonic() + 60
+        while not (home / "controller.pid").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        starter.kill()
+    assert (home / "controller.pid").exists()
 
 
 def test_it_outlives_who_started_it_and_is_found_by_others(home: Path) -> None:

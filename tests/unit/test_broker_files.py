@@ -35,13 +35,13 @@ def test_a_users_settings_are_stronger_than_ours() -> None:
     assert properties(**{"message.max.bytes": "7", "auto.create.topics.enable": "true"}).items() >= {
         ("message.max.bytes", "7"),
         ("auto.create.topics.enable", "true"),
-        ("broker.session.timeout.ms", SETTINGS["broker.session.timeout.ms"]),
+        ("offsets.retention.minutes", SETTINGS["offsets.retention.minutes"]),
     }
 
 
-def test_k13_a_killed_broker_does_not_wait_long_for_its_own_old_session() -> None:
-    """Nor is a session over when a crowded machine stands still: then the partitions have no leader for a moment."""
-    assert 5000 <= int(properties()["broker.session.timeout.ms"]) <= 6000
+def test_k13_a_session_is_not_over_when_a_crowded_machine_stands_still() -> None:
+    """Else the partitions have no leader for a moment: it is Kafka's own 9 s, and no kill has to wait for it."""
+    assert "broker.session.timeout.ms" not in properties()
 
 
 def test_a_value_cannot_become_a_setting_of_its_own() -> None:
