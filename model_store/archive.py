@@ -107,7 +107,11 @@ def _opened(file: Path) -> Iterator[tuple[bytes, dict[str, Blob]]]:
     blobs: dict[str, Blob] = {}
     sealed = b""
     try:
-        with tarfile.open(file, "r:") as tar:
+        opened = file.open("rb")
+    except (OSError, ValueError) as error:  # not there, or a name that no file can have
+        raise StoreError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        with opened, tarfile.open(fileobj=opened, mode="r:") as tar:
             for member in tar:
                 named = _OBJECT.fullmatch(member.name)
                 source = tar.extractfile(member) if member.isreg() else None

@@ -176,7 +176,7 @@ def _ids(path: Path | None) -> list[str]:
         return []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # no UTF-8, or a name that no file can have
         raise UsageError(f"--without {path} cannot be read: {error}") from error
     found = [line.strip() for line in lines if line.strip()]
     if not found:
