@@ -28,6 +28,8 @@ _LONGEST_SECONDS: Final = 30.0
 # From the moment it is the controller; a session there is 0.3 s.
 _FENCED_SECONDS: Final = 3.0
 _ACTIVE: Final = "Becoming the active controller"
+# The second line, written down, is also said of each session that was ever ended, while the log is read.
+_ENDED: Final = "because its session has timed out"
 _FENCED: Final = re.compile(r"Replayed BrokerRegistrationChangeRecord .*fenced=1")
 
 
@@ -79,7 +81,7 @@ def _await_fenced(controller: subprocess.Popen[bytes], log: Path) -> bool:
     active = False
     while controller.poll() is None and time.monotonic() < deadline:
         said = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-        if _FENCED.search(said):
+        if (ended := said.find(_ENDED)) >= 0 and _FENCED.search(said, ended):
             return True
         if not active and _ACTIVE in said:
             # Where it was killed before it had a session, there is none to end.
