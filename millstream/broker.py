@@ -38,7 +38,7 @@ from millstream.broker_process import (
     tail,
     takes_requests,
 )
-from millstream.broker_session import end_session, was_killed
+from millstream.broker_session import end_leftover, end_session, was_killed
 from millstream.class_archive import archive_options
 from millstream.java import Java, find_java
 from millstream.kafka_jars import KAFKA_VERSION, ensure_jars, jar_paths
@@ -145,6 +145,7 @@ class EmbeddedBroker:
         After `timeout` seconds it is killed, which its data survive.
         """
         with self._alone():
+            end_leftover(self._home)
             process = self._process()
             if process is None:
                 self._pid_file.unlink(missing_ok=True)
@@ -203,6 +204,7 @@ class EmbeddedBroker:
             shutil.rmtree(self._log.parent, ignore_errors=True)
 
     def _launch(self, say: Callable[[str], None], timeout: float) -> None:
+        end_leftover(self._home)
         port = self._choose_port()
         java = find_java()
         ensure_jars(say)

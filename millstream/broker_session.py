@@ -22,11 +22,13 @@ from typing import Final
 import psutil
 
 from millstream.broker_files import controller_properties, free_port
-from millstream.broker_process import POLL_SECONDS, alive, await_end
+from millstream.broker_process import POLL_SECONDS, await_end
 
 _LONGEST_SECONDS: Final = 30.0
 # From the moment it is the controller; a session there is 0.3 s.
 _FENCED_SECONDS: Final = 3.0
+_SETTINGS: Final = "controller.properties"
+_PID: Final = "controller.pid"
 _ACTIVE: Final = "Becoming the active controller"
 # The second line, written down, is also said of each session that was ever ended, while the log is read.
 _ENDED: Final = "because its session has timed out"
@@ -38,8 +40,8 @@ def was_killed(data: Path) -> bool:
     return (data / "__cluster_metadata-0").is_dir() and not (data / ".kafka_cleanshutdown").exists()
 
 
-def end_session(command: Sequence[str], home: Path, data: Path, log: Path) -> bool:
-    """Have a controller end the broker's old session.
+def end_session(command: Sequence[str], home: Path, data: Path, log: Path) -> None:
+    """Have a controller end the broker's old session. Where it cannot, the broker's own start says why, or waits.
 
     Parameters
     ----------
@@ -47,13 +49,8 @@ def end_session(command: Sequence[str], home: Path, data: Path, log: Path) -> bo
         What starts Kafka, without the file of its settings.
     log
         Where it says what it does.
-
-    Returns
-    -------
-    Whether a session was ended. Where none was, the broker's own start says why, or waits for its end.
     """
-    settings, pid_file = home / "controller.properties", home / "controller.pid"
-    _end_leftover(pid_file, settings)
+    settings, pid_file = home / _SETTINGS, home / _PID
     settings.write_text(controller_properties(data=data, port=free_port()), encoding="utf-8")
     with subprocess.Popen(
         [*command, str(settings)],
@@ -65,7 +62,7 @@ def end_session(command: Sequence[str], home: Path, data: Path, log: Path) -> bo
     ) as controller:
         try:
             pid_file.write_text(f"{controller.pid}\n", encoding="utf-8")
-            return _await_fenced(controller, log)
+            _await_fenced(controller, log)
         finally:
             controller.terminate()
             try:
@@ -76,26 +73,26 @@ def end_session(command: Sequence[str], home: Path, data: Path, log: Path) -> bo
             settings.unlink(missing_ok=True)
 
 
-def _await_fenced(controller: subprocess.Popen[bytes], log: Path) -> bool:
+def _await_fenced(controller: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + _LONGEST_SECONDS
     active = False
     while controller.poll() is None and time.monotonic() < deadline:
         said = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
         if (ended := said.find(_ENDED)) >= 0 and _FENCED.search(said, ended):
-            return True
+            return
         if not active and _ACTIVE in said:
             # Where it was killed before it had a session, there is none to end.
             active, deadline = True, time.monotonic() + _FENCED_SECONDS
         time.sleep(POLL_SECONDS)
-    return False
 
 
-def _end_leftover(pid_file: Path, settings: Path) -> None:
+def end_leftover(home: Path) -> None:
     """End the controller of a starter that was itself killed: it would keep the data to itself."""
     try:
-        process = psutil.Process(int(pid_file.read_text(encoding="utf-8")))
-        if alive(process) and process.cmdline()[-1:] == [str(settings)]:
+        process = psutil.Process(int((home / _PID).read_text(encoding="utf-8")))
+        if process.cmdline()[-1:] == [str(home / _SETTINGS)]:
             process.kill()
             await_end(process, 10)
     except (OSError, ValueError, psutil.Error):
-        return
+        pass
+    (home / _PID).unlink(missing_ok=True)

@@ -19,7 +19,7 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from millstream.broker import BrokerError, EmbeddedBroker
-from millstream.broker_process import takes_requests
+from millstream.broker_process import alive, takes_requests
 from millstream.broker_setup import set_up
 from millstream.class_archive import archive_path
 from millstream.java import find_java
@@ -70,10 +70,14 @@ def test_data_survive_a_stop_and_a_kill_and_nothing_survives_a_reset(home: Path)
     pid = broker.status().pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    killed_while_it_ends_the_old_session(home)
+    left = killed_while_it_ends_the_old_session(home)
+    assert broker.stop() is False
+    assert not alive(left)
+    left = killed_while_it_ends_the_old_session(home)
     said.clear()
     again = broker.start(said.append)
     assert said == ["the broker was not stopped in order; ending its old session"]
+    assert not alive(left)
     assert again.pid != pid
     assert read(again.bootstrap, "kept", 3) == [b"1", b"2", b"3"]
     assert again.data_bytes > 0
@@ -84,17 +88,19 @@ def test_data_survive_a_stop_and_a_kill_and_nothing_survives_a_reset(home: Path)
         assert "kept" not in admin.list_topics()
 
 
-def killed_while_it_ends_the_old_session(home: Path) -> None:
+def killed_while_it_ends_the_old_session(home: Path) -> psutil.Process:
+    """Return the controller that is left."""
+    pid_file = home / "controller.pid"
     script = (
         f"from pathlib import Path; from millstream.broker import EmbeddedBroker as B; B(Path({str(home)!r})).start()"
     )
     with subprocess.Popen([sys.executable, "-c", script]) as starter:
         deadline = time.monotonic() + 60
-        while not (home / "controller.pid").exists():
+        while not (pid_file.exists() and pid_file.read_text()):
             assert time.monotonic() < deadline
             time.sleep(0.02)
         starter.kill()
-    assert (home / "controller.pid").exists()
+    return psutil.Process(int(pid_file.read_text()))
 
 
 def test_it_outlives_who_started_it_and_is_found_by_others(home: Path) -> None:
