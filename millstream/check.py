@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from consumers.river_model import RiverModel
+from millstream.check_contract import look_at_contract
 from millstream.check_parts import look_at_metrics, look_at_parts, look_at_weight, unpicklable
 from millstream.findings import CheckReport, Finding, Severity
 from millstream.load import LoadedStream
 from millstream.parts import walk
 from millstream.sample_events import Sample, sample
-from millstream.trial import Trial, TrialError, differing
+from millstream.trial import Trial, TrialError, differing, unanswered
 from model_store import restricted
 from model_store.errors import CannotPickle, Damaged, NotAllowed
 from producers.rows import SourceError
@@ -64,6 +65,7 @@ class _Check:
             return
         yield from look_at_parts(model)
         yield from look_at_metrics(self._stream)
+        yield from look_at_contract(self._stream)
         try:
             self._sample = sample(self._loaded, self._wanted)
         except SourceError as error:
@@ -102,8 +104,7 @@ class _Check:
     def _failed(self, error: TrialError) -> Finding:
         example = self._sample.examples[error.number]
         names = ", ".join(map(repr, list(example.features)[:8]))
-        first = " before it had learned anything" if error.number == 0 and error.doing == "predict" else ""
-        text = f"the model raised on an event when asked to {error.doing}{first}: {error} (its features: {names})"
+        text = f"the model raised on an event when asked to {error.doing}: {error} (its features: {names})"
         model = self._loaded.fresh_model()
         unnamed = [part.value for part in walk(model) if getattr(part.value, "on", "") is None]
         if unnamed:
@@ -147,6 +148,7 @@ class _Check:
                 "two builds share a part: what one learns changes the other; build every part inside model=",
             )
             return
+        yield from _unanswered(answers)
         place = differing(answers, trial.run(second))
         count = len(trial.examples)
         if place is None:
@@ -190,12 +192,13 @@ class _Check:
     def _predicts(self, trial: Trial, data: bytes, half: int) -> Iterator[Finding]:
         """Find out whether predicting changes the model: a version would then depend on who asked it what."""
         others, error = trial.predictable(trial.load(data), self._sample.unseen)
+        new_feature = {**trial.examples[-1].features, "never_seen": 0.5}
+        what = "values"
+        if error is None and not self._stream.contract.features:  # whatever is sent is taken
+            error, what = trial.predictable(trial.load(data), [new_feature])[1], "a feature that"
         if error is not None:
-            yield Finding(
-                "warning",
-                "predicts",
-                f"it raises on values it has not learned ({error}): such events get an error in place of a prediction",
-            )
+            text = f"it raises on {what} it has not learned ({error})"
+            yield Finding("warning", "predicts", f"{text}: such events get an error in place of a prediction")
         others += [example.features for example in reversed(trial.examples)]
         asked = trial.run(trial.load(data), half, between=others)
         if differing(trial.run(trial.load(data), half), asked) is not None:
@@ -217,6 +220,22 @@ class _Check:
             )
         else:
             yield Finding("ok", "predicts", "predicting does not change it")
+
+
+def _unanswered(answers: list[str]) -> Iterator[Finding]:
+    """Yield what becomes of events to which the model's answer is no finite number."""
+    none = unanswered(answers)
+    if not none:
+        return
+    reason = next(reversed(none.values()))
+    if len(none) == len(answers):
+        yield Finding("error", "events", f"the model has an answer to none of {len(answers)} events: {reason}")
+    elif none.keys() == {0}:
+        text = f"the model has no answer before it has learned an example ({reason})"
+        yield Finding("warning", "events", f"{text}: until then events get no prediction, and are learned all the same")
+    else:
+        text = f"the model has no answer to {len(none)} of {len(answers)} events ({reason})"
+        yield Finding("warning", "events", f"{text}: such events get an error in place of a prediction")
 
 
 def _bytes(model: object) -> bytes | None:

@@ -2,6 +2,9 @@
 
 A column is of a type only if every cell looked at is; the same cells give the same type. Empty means
 missing, and so does NaN in a column of numbers. ``007`` is a string: as a number it would lose its zeros.
+
+Whole numbers are exact. Of up to 64 bits they are integers, also in a column of numbers where a double would round them
+(beyond 2^53). A column of longer ones is text; one among shorter ones is refused.
 """
 
 from __future__ import annotations
@@ -10,16 +13,19 @@ import base64
 import binascii
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Final, Literal
 
 import msgspec
 
 from schemas.events import FeatureValue
+from schemas.whole import EXACT, NotExact, long_of, may_be_rounded, vector_of
 
 Kind = Literal["number", "integer", "boolean", "string", "bytes", "vector"]
 Read = Callable[[str], FeatureValue]
 
-_INTEGER: Final = re.compile(r"[+-]?(?:0|[1-9]\d{0,17})", re.ASCII)
+_WHOLE: Final = re.compile(r"[+-]?(?:0|[1-9]\d*)", re.ASCII)
+_LONG_DIGITS: Final = 19  # the most that a number of 64 bits has
 _NUMBER: Final = re.compile(
     r"[+-]?(?:(?:0|[1-9]\d*)(?:\.\d*)?(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?|inf(?:inity)?|nan)", re.ASCII | re.IGNORECASE
 )
@@ -41,7 +47,7 @@ def kind_of(cell: str) -> Kind | None:
     text = cell.strip()
     if not text or _NAN.fullmatch(text):
         return None
-    if _INTEGER.fullmatch(text):
+    if _WHOLE.fullmatch(text) and _fits(text):
         return "integer"
     if _NUMBER.fullmatch(text):
         return "number"
@@ -63,6 +69,8 @@ class ColumnGuess:
     def __init__(self) -> None:
         self._found: Kind | None = None
         self._holds_nan = False
+        self._holds_longer = False
+        self._holds_fractions = False
 
     def add(self, cell: str) -> None:
         """Take one more cell into account."""
@@ -71,12 +79,19 @@ class ColumnGuess:
         kind = kind_of(cell)
         if kind is not None:
             self._found = kind if self._found is None else widest(self._found, kind)
+            if kind == "number":
+                longer = _WHOLE.fullmatch(cell.strip()) is not None
+                self._holds_longer |= longer
+                self._holds_fractions |= not longer
         elif cell.strip():
             self._holds_nan = True
 
     @property
     def kind(self) -> Kind | None:
         """The narrowest type that fits all; None where every cell was missing."""
+        # Whole numbers beyond 64 bits, and no other number beside them, are ids: a double would make several one.
+        if self._found == "number" and self._holds_longer and not self._holds_fractions:
+            return "string"
         # "nan" is missing among numbers and a word among booleans.
         return "string" if self._holds_nan and self._found in {"boolean", "vector"} else self._found
 
@@ -118,7 +133,21 @@ def _number(cell: str) -> FeatureValue:
         raise NotAValue(f"{cell.strip()} is not finite")
     if "_" in cell:
         raise NotAValue(f"{_short(cell)} is not a number")
-    return value
+    if -EXACT < value < EXACT or not _WHOLE.fullmatch(cell.strip()):
+        return value
+    return _long(int(cell))
+
+
+def _long(value: int) -> int:
+    try:
+        return long_of(value, "its value")
+    except NotExact as error:
+        raise NotAValue(str(error)) from error
+
+
+def _fits(text: str) -> bool:
+    digits = len(text.lstrip("+-"))
+    return digits < _LONG_DIGITS or (digits == _LONG_DIGITS and -(1 << 63) <= int(text) < 1 << 63)
 
 
 def _integer(cell: str) -> FeatureValue:
@@ -126,15 +155,19 @@ def _integer(cell: str) -> FeatureValue:
         value = int(cell)
     except ValueError:
         return _number(cell)
-    # Beyond 64 bits an integer travels as a double.
-    return value if len(cell) < 19 and "_" not in cell else _number(cell)
+    if len(cell) < _LONG_DIGITS and "_" not in cell:
+        return value
+    return _number(cell) if "_" in cell else _long(value)
 
 
 def _exact_integer(cell: str) -> FeatureValue:
     value = _integer(cell)
     if isinstance(value, float):
-        if not value.is_integer() or abs(value) >= 1 << 63:
-            raise NotAValue(f"{_short(cell)} is not a whole number of 64 bits")
+        if abs(value) >= EXACT:
+            raise NotAValue(f"{_short(cell)} is written as a double, and one so large is rounded: write all its digits")
+        # As text says it: 0.99999999999999999 is 1 only to a double.
+        if not value.is_integer() or Decimal(cell.strip()) != int(value):
+            raise NotAValue(f"{_short(cell)} is not a whole number")
         return int(value)
     return value
 
@@ -190,6 +223,11 @@ def _vector(cell: str) -> FeatureValue:
     values = _as_vector(text)
     if values is None:
         raise NotAValue(f"{_short(cell)} is not a list of numbers such as [1, 2.5]")
+    if may_be_rounded(values):
+        try:
+            return vector_of(msgspec.json.decode(text, type=list[int | float]), "the list")
+        except NotExact as error:
+            raise NotAValue(str(error)) from error
     return values
 
 

@@ -117,9 +117,18 @@ def test_a_model_that_raises_on_every_event_is_an_error(tmp_path: Path) -> None:
     assert "ZeroDivisionError: of my own" in said(found, "error", "events")
 
 
-def test_an_answer_that_is_no_number_before_anything_is_learned_is_said_to_be_that(tmp_path: Path) -> None:
+def test_a_model_without_a_finite_answer_to_what_it_has_never_seen_is_warned_of(tmp_path: Path) -> None:
     found = report(tmp_path, "preprocessing.MinMaxScaler() | linear_model.LogisticRegression()")
-    assert "before it had learned anything: ModelError" in said(found, "error", "events")
+    assert found.errors == ()
+    assert "before it has learned an example" in said(found, "warning", "events")
+    assert "probability of nan): such events get an error" in said(found, "warning", "predicts")
+    assert "goes on learning the same" in said(found, "ok", "saves")
+
+
+def test_a_model_without_any_finite_answer_is_an_error(tmp_path: Path) -> None:
+    before = "def nan(x):\n    return {'x': float('nan')}"
+    found = report(tmp_path, "compose.FuncTransformer(nan) | linear_model.LogisticRegression()", before=before)
+    assert "an answer to none of" in said(found, "error", "events")
 
 
 # --- saving ------------------------------------------------------------------------------------------
