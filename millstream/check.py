@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Final
 
@@ -12,7 +13,7 @@ from millstream.findings import CheckReport, Finding, Severity
 from millstream.load import LoadedStream
 from millstream.parts import walk
 from millstream.sample_events import Sample, sample
-from millstream.trial import Trial, TrialError, differing, unanswered
+from millstream.trial import Trial, TrialError, differing, refuses_text, unanswered
 from model_store import restricted
 from model_store.errors import CannotPickle, Damaged, NotAllowed
 from producers.rows import SourceError
@@ -23,11 +24,16 @@ _EXAMPLES: Final = 300
 _PASS_SECONDS: Final = 0.5
 
 
-def check(loaded: LoadedStream, examples: int = _EXAMPLES) -> CheckReport:
+def check(loaded: LoadedStream, examples: int = _EXAMPLES, place: str | None = None) -> CheckReport:
     """Try the stream's model out and return what was found.
 
     It is built twice, learns and predicts up to `examples` events (fewer where it is slow), and is saved
     and loaded through the restricted loader; the answers must agree to the last bit.
+
+    Parameters
+    ----------
+    place
+        A file, or ``river:NAME``, whose first rows the model is tried on; without it, events are made up.
 
     >>> from millstream.load import load_stream
     >>> check(load_stream("phishing")).errors
@@ -38,12 +44,13 @@ def check(loaded: LoadedStream, examples: int = _EXAMPLES) -> CheckReport:
     LoadError
         Where `model` raises when it is called again, or returns something else.
     """
-    return _Check(loaded, examples).report()
+    return _Check(loaded, examples, place).report()
 
 
 class _Check:
-    def __init__(self, loaded: LoadedStream, examples: int) -> None:
+    def __init__(self, loaded: LoadedStream, examples: int, place: str | None) -> None:
         self._loaded = loaded
+        self._place = place
         self._stream = loaded.stream
         self._wanted = examples
         self._sample = Sample([], [], "no events")
@@ -67,16 +74,32 @@ class _Check:
         yield from look_at_metrics(self._stream)
         yield from look_at_contract(self._stream)
         try:
-            self._sample = sample(self._loaded, self._wanted)
+            self._sample = sample(self._loaded, self._wanted, self._place)
         except SourceError as error:
-            yield Finding("error", "events", f"SOURCE: {error}")
+            yield Finding("error", "events", f"{'SOURCE' if self._place is None else '--from'}: {error}")
             return
+        refused, why = self._sample.refused
+        if refused:
+            yield Finding("warning", "events", f"{refused} rows are no events of this stream; the first: {why}")
         pairs = [(example.features, example.label) for example in self._sample.examples]
         yield from look_at_weight(self._stream, model, pairs)
         try:
             yield from self._with_gaps()
         except TrialError as error:
-            yield self._failed(error)
+            yield self._untried(error) if self._refuses_texts(error) else self._failed(error)
+
+    def _refuses_texts(self, error: TrialError) -> bool:
+        features = self._sample.examples[error.number].features.values()
+        return self._sample.made_up and refuses_text(error.cause, [each for each in features if isinstance(each, str)])
+
+    def _untried(self, error: TrialError) -> Finding:
+        self._sample = Sample([], [], "events: the model takes no made-up texts")
+        return Finding(
+            "warning",
+            "events",
+            f"the model could not be tried on made-up texts ({error}): "
+            f"`millstream check {self._loaded.path.name} --from FILE` tries it on real rows",
+        )
 
     def _with_gaps(self) -> Iterator[Finding]:
         """Try the model out; where only events with a feature missing break it, once more without those."""
@@ -98,7 +121,7 @@ class _Check:
                 f"the model raises on an event without {names} ({error}): make such features required=True, "
                 "or fill them in before the model, as preprocessing.StatImputer does",
             )
-            self._sample = Sample(whole, found.unseen, found.origin)
+            self._sample = dataclasses.replace(found, examples=whole)
             yield from self._try_out()
 
     def _failed(self, error: TrialError) -> Finding:
@@ -117,7 +140,7 @@ class _Check:
     def _try_out(self) -> Iterator[Finding]:
         trial = Trial(self._loaded, self._sample.examples)
         trial.limit(_PASS_SECONDS)
-        self._sample = Sample(trial.examples, self._sample.unseen, self._sample.origin)
+        self._sample = dataclasses.replace(self._sample, examples=trial.examples)
         yield from self._builds(trial)
         half = len(trial.examples) // 2
         model = trial.build()

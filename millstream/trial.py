@@ -128,6 +128,21 @@ def _ask(model: RiverModel, features: Features, *, untrained: bool = False) -> s
         raise
 
 
+def refuses_text(cause: Exception, texts: Sequence[str]) -> bool:
+    """Tell whether an exception may be about what is in a text, and so say nothing of other texts.
+
+    Not where any text, or an event of any content, would raise the same.
+    """
+    if not texts:
+        return False
+    if isinstance(cause, KeyError):  # a table of known words, or a feature that is not there
+        return any(str(key) and str(key) in text for key in cause.args for text in texts)
+    if isinstance(cause, (AttributeError, TypeError)):
+        return "NoneType" in str(cause)  # as of a pattern that did not match
+    own = type(cause).__module__.partition(".")[0] not in ("builtins", "river", "numpy")
+    return own or isinstance(cause, (ValueError, IndexError))
+
+
 def unanswered(answers: Sequence[str]) -> dict[int, str]:
     """Return the places of events without an answer, each with the reason."""
     return {place: each.removeprefix(_NONE) for place, each in enumerate(answers) if each.startswith(_NONE)}

@@ -105,18 +105,27 @@ def _look(settings: Settings, events: str, labels: str | None, **named: str | No
     )
 
 
-def check(stream: StreamName, /, *, json: Json = False) -> int:
+def check(
+    stream: StreamName,
+    /,
+    *,
+    from_: Annotated[
+        str | None,
+        Parameter(name="--from", help="A .csv, .jsonl or .avro file (also .gz), or river:NAME: try the model on it."),
+    ] = None,
+    json: Json = False,
+) -> int:
     """Try a stream's model out: does it build, learn, save and load, and answer the same each time?
 
     Names lambdas that cannot be pickled, parts without a seed, and more. The exit code is 1 where the
-    stream must not run like this. `millstream run` does it first.
+    stream must not run like this. `millstream run` does it first. Without --from the events are made up.
 
-    Example: millstream check my_stream.py
+    Example: millstream check my_stream.py --from my_data.csv
     """
     from millstream.check import check as examine
     from millstream.load import load_stream
 
-    report = examine(load_stream(stream))
+    report = examine(load_stream(stream), place=from_)
     if json:
         print_json({**dataclasses.asdict(report), "ok": not report.errors})
         return int(bool(report.errors))
