@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Literal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
 
 from consumers.learning import Learning
 from model_store import Manifest, VersionId
@@ -12,6 +13,7 @@ NewEpoch = Literal["fresh", "replay", "keep"]
 MODEL_FILE: Final = "model"
 STATE_FILE: Final = "state"
 EDITS_FILE: Final = "edits"
+CODE_FILE: Final = "code"  # of the stream file and the modules beside it, as they were
 REBUILD: Final = "rebuild"  # the reason of a version made anew
 REBUILD_START: Final = "rebuild-start"  # of the first one of its epoch
 PROBE: Final = "probe"
@@ -31,12 +33,18 @@ class Definition:
         Of the model's definition; `contract`, of the contract and target.
     allowed
         What a pickle may name beside River: the user's own classes.
+    find
+        Looks up the names in `allowed`; without it they are imported.
+    code
+        The code object that versions carry; empty where they carry none.
     """
 
     model: str
     hash: str
     contract: str
     allowed: frozenset[tuple[str, str]] = frozenset()
+    find: Callable[[str, str], Any] | None = None
+    code: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from kafka import TopicPartition
 
@@ -12,16 +12,22 @@ from consumers.checkpoints import EDITS_FILE, REBUILD, REBUILD_START, Checkpoint
 from consumers.edits import Editor, Edits, UnusableEdits, editor
 from consumers.verify import Verified, verify
 from millstream import readers
-from millstream.roles import definition_of, learning_rules
+from millstream.roles import learning_rules
+from millstream.version_code.choice import OtherCode, VersionCode, definition_of
 from model_store import Manifest, ModelStore, NotFound, StoreError, VersionId
 from schemas.codec import CodecError
 from schemas.events import Adopted, ModelUpdate, Serving, read_model_update
 from schemas.record import Record
 
 if TYPE_CHECKING:
-    from millstream.load import LoadedStream
     from schemas.cluster import Cluster
     from schemas.topics import Names
+
+
+_WAYS: Final = (
+    "For the learner to go on with the file of now, start it once with --new-epoch fresh (a new model, from here on), "
+    "replay (a new model that learns the whole log) or keep (the same model goes on)"
+)
 
 
 class CannotVerify(Exception):  # noqa: N818
@@ -33,31 +39,32 @@ class NothingBefore(Exception):  # noqa: N818
 
 
 def verify_version(
-    loaded: LoadedStream,
+    code: VersionCode,
     cluster: Cluster,
     names: Names,
-    store: ModelStore,
     wanted: VersionId | None,
     base: VersionId | None,
     progress: Callable[[int, int], None],
 ) -> Verified:
     """Make a version again from an earlier one (its epoch's first, where none is named) and the log.
 
+    A version of another definition than the stream file has now is made again with the code that it carries, where
+    `code` runs that.
+
     Raises
     ------
     CannotVerify
-        Where log, model definition or contract are not those of the version, or part of the log is gone.
+        Where the log is not that of the version, part of it is gone, or its code is not to be run.
     NotFound
         Where there is no such version.
     """
+    store = code.store
     target = store.manifest(wanted or _newest(store, names.stream))
     start = store.manifest(base or _first(store, target.version))
-    definition = definition_of(loaded)
-    if (target.definition, target.contract) != (definition.hash, definition.contract):
-        raise CannotVerify(
-            f"version {target.version} was made from another model definition or contract than {loaded.path} has now: "
-            "verify it with the stream file of that time"
-        )
+    try:
+        then = code.as_then(target)
+    except OtherCode as error:
+        raise CannotVerify(f"{error}. {_WAYS}") from error
     if start.version.epoch != target.version.epoch or start.offset > target.offset:
         raise CannotVerify(
             f"version {target.version} was not made from {start.version}: name an earlier one with --from"
@@ -66,7 +73,7 @@ def verify_version(
     found = cluster.topic_info(topic).get(topic)
     if found is None or not store.is_log(target, found.id):
         raise CannotVerify(f"{topic} is not the log that version {target.version} was made from")
-    checkpoints = Checkpoints(store, definition, learning_rules(loaded.stream), loaded.stream.retention)
+    checkpoints = Checkpoints(store, definition_of(then), learning_rules(then.stream), then.stream.retention)
     with closing(cluster.consumer()) as consumer:
         begins = readers.begin(consumer, topic)
         if begins > start.offset:

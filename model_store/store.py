@@ -32,7 +32,7 @@ from model_store.manifest import (
     unseal,
 )
 from model_store.places import object_place, pin_place, pinned_at, version_at, version_place
-from model_store.restricted import Global, loads
+from model_store.restricted import Find, Global, loads
 from model_store.retention import Pruned, Retention, to_delete
 from model_store.signing import Signer, Trust, open_signer, open_trust
 from model_store.versions import VersionId, check_model
@@ -288,10 +288,13 @@ class ModelStore:
         file: str,
         *,
         extra_allowed: frozenset[Global] = frozenset(),
+        find: Find | None = None,
         check: Callable[[Any], None] | None = None,
         breath: Breath = no_breath,
     ) -> Any:
         """Return the object in a file of a version. `breath` is called often meanwhile: see `model_store.breath`.
+
+        `find` looks up the names in `extra_allowed`; without it they are imported.
 
         In this order: size cap, hash and size, signature (again: a manifest made by hand is none), library
         versions, and only then the restricted unpickling, and `check`.
@@ -302,7 +305,7 @@ class ModelStore:
             With the first thing that is wrong.
         """
         with self._believed(manifest, file) as blob:
-            loaded = loads(blob.contents(), extra=extra_allowed, breath=breath)
+            loaded = loads(blob.contents(), extra=extra_allowed, find=find, breath=breath)
         if check is not None:
             check(loaded)
         return loaded

@@ -152,6 +152,45 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             raise ContractError("size", f"feature {name!r} holds {len(value)} bytes; at most {self.max_value_bytes}")
 
 
+def misfit(now: Contract, then: Contract) -> str:
+    """Return why events that hold to `now` cannot be handed to a model made with `then`; empty where they can.
+
+    Features may have been added, for such a model is not handed them (see `names_seen`). What a model has been given
+    so far must stay as it was.
+
+    >>> misfit(Contract(features={"a": Feature(), "b": Feature()}), Contract(features={"a": Feature()}))
+    ''
+    >>> misfit(Contract(features={"a": Feature(type="string")}), Contract(features={"a": Feature()}))
+    "feature 'a' is declared otherwise now"
+    """
+    if not then.features:
+        return "it had no features= then, and has now" if now.features else _otherwise(now, then)
+    if not now.features:
+        return "it had features= then, and has none now"
+    for name, feature in then.features.items():
+        if name not in now.features:
+            return f"feature {name!r} is gone"
+        if _meaning(now.features[name]) != _meaning(feature):
+            return f"feature {name!r} is declared otherwise now"
+    if then.unknown == "keep" and now.unknown != "keep":
+        return f"features that are not named were kept then, and are not now (unknown={now.unknown!r})"
+    return _otherwise(now, then)
+
+
+def _otherwise(now: Contract, then: Contract) -> str:
+    return "" if now.missing == then.missing else f"missing={then.missing!r} is {now.missing!r} now"
+
+
+def _meaning(feature: Feature) -> Feature:
+    """Return a feature without what only the learner looks at."""
+    return msgspec.structs.replace(feature, bounds=None)
+
+
+def names_seen(contract: Contract) -> frozenset[str] | None:
+    """Return the features that a model made with this contract has ever been handed; `None` where it may be any."""
+    return None if not contract.features or contract.unknown == "keep" else frozenset(contract.features)
+
+
 def _is_plain(features: Features, max_name_chars: int) -> bool:
     """Tell whether every value is a finite number or a boolean: what most events are, told quickly."""
     for name, value in features.items():
