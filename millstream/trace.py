@@ -60,7 +60,8 @@ class Trace:
         By epoch that has read it and did not learn it: the first version there is, and why.
     again
         The answer computed anew by the version that gave it from the features that it got: `equal` tells
-        whether all of it is the same to the last bit; where it could not be computed, `why` not.
+        whether all of it is the same to the last bit; where it could not be computed, `why` not. `carried` tells
+        whether the version's own code was run for it.
     """
 
     event_id: str
@@ -254,5 +255,5 @@ def computed_again(code: VersionCode, said: Prediction) -> Row:
         "version": str(version),
         "prediction": prediction,
         "probabilities": shares,
-        "code": "the version's own" if run_with.carried else "this file's",
+        "carried": run_with.carried,
     }

@@ -65,6 +65,7 @@ class ModelStore:
         self._signer = signer
         self._cap = cap_bytes
         self._known: dict[VersionId, Content] = {}
+        self._shared: dict[str, str] = {}  # by file name, the object of this process's newest version
         self._leftovers = Leftovers()
         self._copies = LogCopies(backend, trust)
 
@@ -99,11 +100,14 @@ class ModelStore:
             size = refs[name].size
             if size > self._cap:
                 raise StoreError(f"file {name!r} of version {draft.version} has {size} bytes; at most {self._cap}")
-            self._put_object(draft.version.model, refs[name].sha256, data)
+            if self._shared.get(name) != refs[name].sha256:
+                self._put_object(draft.version.model, refs[name].sha256, data)
         signer = self._signer.current()
         _BEFORE_MANIFEST()
         self._put_sealed(draft.version, seal(body, signer.key_id, signer.sign(signed_bytes(body, signer.key_id))))
         _AFTER_MANIFEST()
+        # The newest version keeps its objects, so one that comes again, as code does, need not be looked at.
+        self._shared = {name: ref.sha256 for name, ref in refs.items()}
         self._known[manifest.version] = Content.of(manifest)
         return manifest
 

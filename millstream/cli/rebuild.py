@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from millstream.cli.common import (
     HERE,
+    CodePolicy,
     Json,
     StreamName,
     UsageError,
@@ -90,6 +91,7 @@ def rebuild(
     history: History = _AS_IT_WAS,
     adopt: Annotated[bool, Parameter(negative="", help="Have the learner go on from it at once.")] = False,
     why: Why = "",
+    code: CodePolicy = "version",
     where: Where = HERE,
     json: Json = False,
 ) -> None:
@@ -115,7 +117,7 @@ def rebuild(
     base = None if from_ is None else parsed(from_, names.stream)
     cluster = settings.cluster()
     store = open_store(settings.models, settings.keys, sign=True)
-    with filling_in(stream), Workshop(loaded, cluster, names, store, _say) as workshop:
+    with filling_in(stream), Workshop(loaded, cluster, names, store, _say, code) as workshop:
         with Bar("offsets") as bar:
             made = workshop.rebuild(Wish(edits, base, to), bar.show)
         served = now_served(settings, names)

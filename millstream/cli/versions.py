@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from millstream.cli.common import HERE, Json, StreamName, UsageError, Where, filling_in, print_fields, print_json
+from millstream.cli.common import (
+    HERE,
+    CodePolicy,
+    Json,
+    StreamName,
+    UsageError,
+    Where,
+    filling_in,
+    print_fields,
+    print_json,
+)
 from millstream.cli.models import Why, app, store_of
 from millstream.cli.progress import Bar
 
@@ -26,6 +37,7 @@ def verify(
     from_: Annotated[
         str | None, Parameter(name="--from", help="The version to begin with [default: the first of its epoch].")
     ] = None,
+    code: CodePolicy = "version",
     where: Where = HERE,
     json: Json = False,
 ) -> int:
@@ -36,14 +48,16 @@ def verify(
     Example: millstream models verify phishing 1/1250
     """
     from millstream.load import load_stream
+    from millstream.version_code.choice import VersionCode
     from millstream.versions import verify_version
 
     settings, loaded = where.settings(), load_stream(stream)
-    names, store = settings.names(loaded.stream), store_of(settings)
+    names = settings.names(loaded.stream)
+    chosen = VersionCode(loaded, store_of(settings), code, lambda line: print(line, file=sys.stderr))
     wanted = None if version is None else parsed(version, names.stream)
     base = None if from_ is None else parsed(from_, names.stream)
     with Bar("offsets") as bar, filling_in(stream):
-        found = verify_version(loaded, settings.cluster(), names, store, wanted, base, bar.show)
+        found = verify_version(chosen, settings.cluster(), names, wanted, base, bar.show)
     said: dict[str, Any] = {
         "version": str(found.version),
         "from": str(found.base),
