@@ -65,7 +65,7 @@ class ModelStore:
         self._signer = signer
         self._cap = cap_bytes
         self._known: dict[VersionId, Content] = {}
-        self._shared: dict[str, str] = {}  # by file name, the object of this process's newest version
+        self._put_last: frozenset[str] = frozenset()  # places of the objects of the version published last
         self._leftovers = Leftovers()
         self._copies = LogCopies(backend, trust)
 
@@ -100,14 +100,14 @@ class ModelStore:
             size = refs[name].size
             if size > self._cap:
                 raise StoreError(f"file {name!r} of version {draft.version} has {size} bytes; at most {self._cap}")
-            if self._shared.get(name) != refs[name].sha256:
+            if object_place(draft.version.model, refs[name].sha256) not in self._put_last:
                 self._put_object(draft.version.model, refs[name].sha256, data)
         signer = self._signer.current()
         _BEFORE_MANIFEST()
         self._put_sealed(draft.version, seal(body, signer.key_id, signer.sign(signed_bytes(body, signer.key_id))))
         _AFTER_MANIFEST()
-        # The newest version keeps its objects, so one that comes again, as code does, need not be looked at.
-        self._shared = {name: ref.sha256 for name, ref in refs.items()}
+        # The version keeps its objects there, so one that comes again, as code does, need not be read to see that it is.
+        self._put_last = frozenset(object_place(draft.version.model, ref.sha256) for ref in refs.values())
         self._known[manifest.version] = Content.of(manifest)
         return manifest
 

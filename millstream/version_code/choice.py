@@ -1,7 +1,7 @@
 """The choice of the code that a version is run with.
 
-A version's state means what its code makes of it. The process's own code runs a version of its own definition. A version
-of another definition is run with the code that it carries, or refused: the operator says which (``--code``).
+A version's state means what its code makes of it. The process's own code runs a version of its own definition. One of
+another definition is run with the code that it carries, or refused: the operator says which (``--code``).
 """
 
 from __future__ import annotations
