@@ -254,6 +254,7 @@ class VersionFeed:
         self._news = LabelNews()
         self._by_decision = False  # whether what serves was named, and so need not be the newest
         self._refused: set[tuple[VersionId, str | None]] = set()
+        self._said = ""  # why the last one was refused, without its name
         self._retries: dict[tuple[VersionId, str | None], _Retry] = {}
 
     def newest(self) -> ServedVersion | None:
@@ -313,7 +314,11 @@ class VersionFeed:
             self._retries[key] = _Retry(self._clock() + max(wait, took), wait)
             if before is not None:
                 return
-        self._say(f"version {version} is refused, {now}: {what}")
+        # Of a row of versions that are refused for one reason, as for their code, the first is enough.
+        reason = what.replace(str(version), "")
+        if reason != self._said:
+            self._said = reason
+            self._say(f"version {version} is refused, {now}: {what}")
 
     def _load(self, version: VersionId, sha256: str | None) -> ServedVersion:
         manifest = self._store.manifest(version, sha256=sha256)

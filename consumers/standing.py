@@ -17,8 +17,10 @@ CODE_FILE: Final = "code"  # of the stream file and the modules beside it, as th
 REBUILD: Final = "rebuild"  # the reason of a version made anew
 REBUILD_START: Final = "rebuild-start"  # of the first one of its epoch
 PROBE: Final = "probe"
+OVERTAKES: Final = "overtakes"  # of a replay: the offset from which its versions are announced
 LANES: Final = "lanes"
 MODEL_BYTES: Final = "model_bytes"
+_SHOWN: Final = 3
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Definition:
         Looks up the names in `allowed`; without it they are imported.
     code
         The code object that versions carry; empty where they carry none.
+    differs
+        Returns, from the code object of another version, what differs in its definition: a short text a part.
     """
 
     model: str
@@ -45,6 +49,7 @@ class Definition:
     allowed: frozenset[tuple[str, str]] = frozenset()
     find: Callable[[str, str], Any] | None = None
     code: bytes = field(default=b"", repr=False)
+    differs: Callable[[bytes], list[str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -95,3 +100,11 @@ class Resumed:
     note: str = ""
     overtakes: int = 0
     cut: bool = False
+
+
+def shown(differing: list[str]) -> str:
+    """Return what differs for the end of a sentence: the first few parts in brackets; empty where nothing does."""
+    if not differing:
+        return ""
+    more = f"; and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
+    return f" ({'; '.join(differing[:_SHOWN])}{more})"

@@ -14,12 +14,13 @@ from consumers.edits import NO_EDITS, Edits
 from consumers.lanes import Lanes
 from consumers.rebuild import Plan, Rebuilder, Rebuilt
 from consumers.river_model import Answer
+from consumers.standing import shown
 from consumers.upgrade import gap
 from millstream import readers
 from millstream.decisions import decide, who
 from millstream.roles import learning_rules
 from millstream.spans import Edge, span
-from millstream.version_code.choice import Policy, VersionCode, definition_of, shown
+from millstream.version_code.choice import Policy, VersionCode, definition_of
 from model_store import Manifest, ModelStore, NotFound, StoreError, VersionId, WrongLibraries
 from model_store.libraries import check_libraries
 from model_store.offsets import Offsets

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 from kafka import TopicPartition
 
-from consumers.checkpoints import EDITS_FILE, REBUILD, REBUILD_START, Checkpoints
+from consumers.checkpoints import EDITS_FILE, Checkpoints
 from consumers.edits import Editor, Edits, UnusableEdits, editor
 from consumers.verify import Verified, verify
 from millstream import readers
 from millstream.roles import learning_rules
 from millstream.version_code.choice import OtherCode, VersionCode, definition_of
-from model_store import Manifest, ModelStore, NotFound, StoreError, VersionId
-from schemas.codec import CodecError
-from schemas.events import Adopted, ModelUpdate, Serving, read_model_update
+from model_store import Manifest, ModelStore, NotFound, VersionId
 from schemas.record import Record
 
 if TYPE_CHECKING:
@@ -32,10 +30,6 @@ _WAYS: Final = (
 
 class CannotVerify(Exception):  # noqa: N818
     """A version cannot be made again from what there is; the message says what is missing, and the way on."""
-
-
-class NothingBefore(Exception):  # noqa: N818
-    """There is no version to roll back to."""
 
 
 def verify_version(
@@ -121,70 +115,6 @@ def _first(store: ModelStore, version: VersionId) -> VersionId:
     if version not in there:
         raise NotFound(f"there is no version {version} of {version.model}")
     return there[0]
-
-
-def before(store: ModelStore, decisions: list[ModelUpdate], serving: VersionId) -> VersionId:
-    """Return the version that served before the one that serves.
-
-    Parameters
-    ----------
-    decisions
-        All that were made on serving and adopting, oldest first.
-
-    Raises
-    ------
-    NothingBefore
-        Where no earlier version is in the store.
-    """
-    served = [each for each in decisions if isinstance(each.state, Serving)]
-    adopted = {
-        VersionId(each.state.model, each.state.epoch, each.state.examples): each.at
-        for each in reversed(decisions)  # the first is when it began
-        if isinstance(each.state, Adopted)
-    }
-    last = served[-1] if served else None
-    there = store.versions(serving.model)
-    if last is not None and _named(last.state) is not None and len(served) > 1:
-        earlier = _named(served[-2].state)
-        if earlier is not None and earlier != serving and earlier in there:
-            return earlier
-    # Before a decision, or where there is none, the newest of its time served.
-    until = last.at if last is not None and _named(last.state) is not None else None
-    for version in reversed(there):
-        if version == serving or (until is None and version > serving):
-            continue
-        try:
-            manifest = store.manifest(version)
-        except StoreError:
-            continue
-        began: int | None = manifest.created_at_ms
-        if manifest.reason in (REBUILD, REBUILD_START):
-            began = adopted.get(version)  # until then it was there to be looked at only
-        if began is not None and (until is None or began <= until):
-            return version
-    raise NothingBefore(f"no version of {serving.model} is older than {serving}, which serves: nothing was changed")
-
-
-def _named(state: object) -> VersionId | None:
-    if not isinstance(state, Serving) or state.epoch is None or state.examples is None:
-        return None
-    return VersionId(state.model, state.epoch, state.examples)
-
-
-def serving_decisions(cluster: Cluster, names: Names) -> list[ModelUpdate]:
-    """Return the decisions on which version serves, and on what the learner went on from, oldest first."""
-    topic = names.topic("decisions")
-    found: list[ModelUpdate] = []
-    with closing(cluster.consumer()) as consumer:
-        begin, end = readers.begin(consumer, topic), readers.end(consumer, topic)
-        for record in readers.between(consumer, TopicPartition(topic, 0), begin, end):
-            try:
-                update = read_model_update(record.value or b"")
-            except CodecError:
-                continue  # anyone may write there; what is none of ours decides nothing
-            if isinstance(update.state, (Serving, Adopted)) and record.key == update.state.key.encode():
-                found.append(update)
-    return found
 
 
 def usable(store: ModelStore, version: VersionId) -> Manifest:

@@ -106,7 +106,7 @@ class ModelStore:
         _BEFORE_MANIFEST()
         self._put_sealed(draft.version, seal(body, signer.key_id, signer.sign(signed_bytes(body, signer.key_id))))
         _AFTER_MANIFEST()
-        # The version keeps its objects there, so one that comes again, as code does, need not be read to see that it is.
+        # The version keeps its objects: one that comes again, as code does, need not be read to see that it is there.
         self._put_last = frozenset(object_place(draft.version.model, ref.sha256) for ref in refs.values())
         self._known[manifest.version] = Content.of(manifest)
         return manifest

@@ -10,10 +10,10 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 from consumers.run_with import RunWith
-from consumers.standing import CODE_FILE, Definition
+from consumers.standing import CODE_FILE, Definition, shown
 from millstream.definition import changes, model_lines
 from millstream.load import LoadedStream, loaded_from
 from millstream.load_error import LoadError
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from model_store import Manifest, ModelStore
 
 Policy = Literal["own", "version"]
-_SHOWN: Final = 3
 
 
 class OtherCode(Refused):
@@ -177,14 +176,6 @@ class VersionCode:
         )
 
 
-def shown(differing: list[str]) -> str:
-    """Return what differs for the end of a sentence: the first few parts in brackets; empty where nothing does."""
-    if not differing:
-        return ""
-    more = f"; and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
-    return f" ({'; '.join(differing[:_SHOWN])}{more})"
-
-
 def run_code(code: Code) -> LoadedStream:
     """Run the code of a version in a namespace of its own, and return the stream that it defines.
 
@@ -215,4 +206,8 @@ def definition_of(loaded: LoadedStream) -> Definition:
     """Return what a version of this stream is made from."""
     stream = loaded.stream
     contract = f"{stream.contract.fingerprint()[:32]}{stream.target.fingerprint()[:32]}"
-    return Definition(stream.name, loaded.definition, contract, loaded.allowed, loaded.find, loaded.code)
+
+    def differs(code: bytes) -> list[str]:
+        return changes(decode(code).definition, loaded.definition_text)
+
+    return Definition(stream.name, loaded.definition, contract, loaded.allowed, loaded.find, loaded.code, differs)

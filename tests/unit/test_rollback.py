@@ -6,7 +6,7 @@ import pytest
 from store_parts import MADE_MS, publish, store_on, version
 
 from consumers.checkpoints import REBUILD, REBUILD_START
-from millstream.versions import NothingBefore, before
+from millstream.rollback import NothingBefore, before
 from model_store import MemoryBackend, ModelStore, VersionId
 from schemas.events import Adopted, ModelUpdate, Serving
 
