@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from consumers.river_model import RiverModel
+from millstream.check_code import look_at_code
 from millstream.check_parts import look_at_metrics, look_at_parts, look_at_weight, unpicklable
 from millstream.findings import CheckReport, Finding, Severity
 from millstream.load import LoadedStream
@@ -62,6 +63,7 @@ class _Check:
                 "model= returns the same object each time: build it inside, as in model=lambda: Model()",
             )
             return
+        yield from look_at_code(self._loaded)
         yield from look_at_parts(model)
         yield from look_at_metrics(self._stream)
         try:

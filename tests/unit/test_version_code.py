@@ -12,11 +12,26 @@ from store_parts import SIGNER, draft, store_on
 
 from consumers.run_with import RunWith
 from consumers.standing import CODE_FILE
+from millstream.check_code import look_at_code
 from millstream.load import LoadedStream, load_stream
 from millstream.load_error import LoadError
+from millstream.settings import Settings
 from millstream.version_code.choice import OtherCode, VersionCode, definition_of, run_code
 from millstream.version_code.code_object import Code, decode, encode
-from model_store import Damaged, Manifest, MemoryBackend, ModelStore, NotAllowed, Refused, VersionId, dumps, loads
+from millstream.version_code.secrets import suspects
+from millstream.version_starter import starter
+from model_store import (
+    Damaged,
+    Manifest,
+    MemoryBackend,
+    ModelStore,
+    NotAllowed,
+    Refused,
+    VersionId,
+    dumps,
+    loads,
+    open_store,
+)
 from schemas.contract import Contract
 from schemas.target import Target
 
@@ -164,15 +179,8 @@ def test_code_of_another_format_or_without_its_stream_file_is_damaged() -> None:
 
 def test_two_versions_of_one_class_are_alive_at_once_and_each_finds_its_own_modules(tmp_path: Path) -> None:
     product = "scales.SCALE * late() * direct"
-        "import scales\nfrom scales import SCALE as direct\ndef late():\n    import scales\n    return scales.SCALE\n"
-    )
     loaded = [
-        load(
-            tmp_path / name,
-            before=import_scale,
-            scale="scales.SCALE * late() * direct",
-            files={"scales.py": f"SCALE = {scale}\n"},
-        )  # type: ignore[arg-type]
+        load(tmp_path / name, before=IMPORT_SCALE, scale=product, files={"scales.py": f"SCALE = {scale}\n"})
         for name, scale in (("a", 2.0), ("b", -3.0))
     ]
     old, new = (run_code(decode(each.code)) for each in loaded)
@@ -195,13 +203,8 @@ def test_a_model_run_with_a_versions_own_code_is_saved_and_loaded_with_it_or_wit
 
 
 def test_a_dataclass_an_error_and_a_relative_import_work_in_a_versions_code(tmp_path: Path) -> None:
-    files = {
-        "shared/__init__.py": "",
-        "shared/kinds.py": "from __future__ import annotations\nimport dataclasses\n@dataclasses.dataclass\nclass Kind:\n    scale: float = 2.0\n",
-    }
-    loaded = load(
-        tmp_path / "a", before="from shared.kinds import Kind\nKIND = Kind()\n", scale="KIND.scale", files=files
-    )  # type: ignore[arg-type]
+    files = {"shared/__init__.py": "from .kinds import Kind\n", "shared/kinds.py": A_DATACLASS}
+    loaded = load(tmp_path / "a", before="from shared import Kind\nKIND = Kind()\n", scale="KIND.scale", files=files)
     ran = run_code(decode(loaded.code))
     assert ran.definition == loaded.definition
     with pytest.raises(KeyError) as caught:
@@ -377,3 +380,77 @@ def test_a_file_that_is_no_text_is_refused_where_the_stream_is_loaded(tmp_path: 
     (tmp_path / "a" / "scales.py").write_bytes(b"# coding: nonsense\nSCALE = 1\n")
     with pytest.raises(LoadError):
         load(tmp_path / "a", before="def late():\n    import scales\n")
+
+
+# --- a process of its own, and `check` --------------------------------------------------------------------
+
+
+def test_a_large_version_answers_from_a_process_of_its_own_with_the_code_that_it_carries(tmp_path: Path) -> None:
+    settings = Settings(tmp_path / "home", "nowhere:1")
+    store = open_store(settings.models, settings.keys, sign=True)
+    then = load(tmp_path / "a", more=', features={"a": "number"}')
+    model = learned(then)
+    manifest = published(store, then, model)
+    now = load(tmp_path / "b", scale=-3.0, more=', features={"a": "number", "b": "number"}')
+    choose = VersionCode(now, store, "version").to_answer
+    face = starter(now, settings, choose)(manifest, None)
+    try:
+        given = choose(manifest).narrowed(face).predict({"a": 1.5, "b": 3.0})
+        assert given.probabilities == model.predict_proba_one({"a": 1.5})
+    finally:
+        face.close()  # type: ignore[attr-defined]
+
+
+def test_check_names_what_the_versions_carry_and_what_looks_like_a_secret(tmp_path: Path) -> None:
+    plain = load(tmp_path / "a", before="import scales\n", files={"scales.py": "SCALE = 1.0\n"})
+    (found,) = look_at_code(plain)
+    assert (found.severity, "coded.py, scales.py" in found.text) == ("ok", True)
+    secret = load(tmp_path / "b", before="import scales\n", files={"scales.py": 'A = 1\nDB_PASSWORD = "hunter22"\n'})
+    warned, _ = look_at_code(secret)
+    assert warned.severity == "warning"
+    assert "scales.py:2" in warned.text
+    assert "hunter22" not in warned.text
+
+
+def test_check_warns_of_code_that_does_not_stand_by_itself(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "scale.txt").write_text("2.0")
+    reads = "from pathlib import Path\nSCALE = float((Path(__file__).parent / 'scale.txt').read_text())\n"
+    (found,) = look_at_code(load(tmp_path / "a", before=reads, scale="SCALE"))
+    assert (found.severity, "scale.txt" in found.text) == ("warning", True)
+    changing = "import time\nSCALE = float(time.monotonic_ns())\ndef late():\n    return SCALE\n"
+    (found,) = look_at_code(load(tmp_path / "b", before=changing, scale="late()"))
+    assert (found.severity, "SCALE" in found.text) == ("warning", True)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'API_KEY = "abcdef123456"',
+        'connect(password="hunter22")',
+        'settings = {"auth_token": "abcdef123456"}',
+        'self.secret: str = "hunter22"',
+        'URL = "postgres://me:hunter22@db/x"',
+        'KEY = "AKIA' + "ABCDEFGHIJKLMNOP" + '"',
+        'PEM = "-----BEGIN RSA PRIVATE KEY-----"',
+        'X = "Zk3Vq9mB1xL7sT5yWc2HdN8fRg4JpU6aQe0K"',
+    ],
+)
+def test_a_string_that_looks_like_a_secret_is_found(line: str) -> None:
+    assert [each.line for each in suspects(f"\n{line}\n")] == [2]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'TOKENS = "a b c"',
+        'password = os.environ["DB_PASSWORD"]',
+        'stream = Stream(name="fraud", label="is_fraud", features={"amount": "number"})',
+        'HASH = "d41d8cd98f00b204e9800998ecf8427ed41d8cd98f00b204"',
+        'URL = "https://example.org/a/long/path/to/something/else"',
+        'token = ""',
+        "def broken(:",
+    ],
+)
+def test_what_is_no_secret_is_left_alone(line: str) -> None:
+    assert list(suspects(line)) == []
