@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 from system.commands import millstream, told
-from system.oracle import Stream, assert_once, predictions
+from system.oracle import Stream, assert_once, predictions, read_all
 
 from millstream.load import load_stream
 from millstream.trace import computed_again
 from millstream.version_code.choice import VersionCode
 from model_store import open_store
 from schemas.cluster import Cluster
-from schemas.events import Event
+from schemas.events import Event, Prediction, read_prediction
 from schemas.topics import partition_of
 
 FILE = """
@@ -147,6 +147,19 @@ def assert_each_answer_is_its_versions_own(deploy: Deploy) -> None:
         }
 
 
+def assert_backfilled_as_answered(deploy: Deploy) -> None:
+    """With the new file alone, `backfill --as-of` writes what was answered then by either code."""
+    into = f"{deploy.stream.prefix}again"
+    millstream(deploy.stream, "backfill", deploy.file("new"), "--as-of", "--into", into, "--rate", "unlimited")
+    again = [read_prediction(each.value) for each in read_all(deploy.stream.bootstrap, into)]
+    assert sorted(map(answer_of, again)) == sorted(map(answer_of, predictions(deploy.stream)))
+
+
+def answer_of(said: Prediction) -> tuple[object, ...]:
+    outcome = said.outcome
+    return said.event.event_id, outcome.version, outcome.prediction, sorted((outcome.probabilities or {}).items())
+
+
 def test_a_changed_file_is_rolled_out_and_taken_back_and_each_answer_is_its_versions_own(deploy: Deploy) -> None:
     old, new = f"1/{ROWS}", f"2/{ROWS}"
     with deploy.role("predictor", "old", "0") as first:
@@ -178,6 +191,7 @@ def test_a_changed_file_is_rolled_out_and_taken_back_and_each_answer_is_its_vers
         deploy.send()
         assert deploy.answered_by() == {old}
     assert_each_answer_is_its_versions_own(deploy)
+    assert_backfilled_as_answered(deploy)
     verified = told(deploy.stream, "models", "verify", deploy.file("new"), old)
     assert (verified["holds"], verified["from"]) == (True, "1/0")
 
