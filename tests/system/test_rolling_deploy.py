@@ -130,14 +130,19 @@ def until_made(deploy: Deploy, version: str) -> None:
         time.sleep(0.1)
 
 
+def forget(folder: Path) -> None:
+    """Have the next file of the same name imported from its own folder, as in another process."""
+    sys.modules.pop("rolling", None)
+    sys.path[:] = [each for each in sys.path if not each.startswith(str(folder))]
+
+
 def assert_each_answer_is_its_versions_own(deploy: Deploy) -> None:
     """Whichever file is there, each answer is computed again to the last bit from the version that it names."""
     store = open_store(deploy.stream.models, deploy.stream.home / "keys", sign=False)
     said = predictions(deploy.stream)
     assert_once([each.event.event_id for each in said], set(deploy.sent), "answers")
     for which in ("old", "new"):
-        sys.modules.pop("rolling", None)
-        sys.path[:] = [each for each in sys.path if not each.startswith(str(deploy.folder))]
+        forget(deploy.folder)
         code = VersionCode(load_stream(deploy.file(which)), store, "version")
         again = [computed_again(code, each) for each in said]
         assert [each["equal"] for each in again] == [True] * len(said), which
@@ -145,6 +150,7 @@ def assert_each_answer_is_its_versions_own(deploy: Deploy) -> None:
             (f"1/{ROWS}", which == "new"),
             (f"2/{ROWS}", which == "old"),
         }
+    forget(deploy.folder)
 
 
 def assert_backfilled_as_answered(deploy: Deploy) -> None:
