@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -23,7 +23,6 @@ from consumers.learning import Learning, Poison, Unfit
 from consumers.processor import Anew, Assignment, Batch, Output, Partition, Place, Positions, Start
 from consumers.river_model import ModelError
 from consumers.shield import Found, Shield, unsound
-from consumers.standing import OVERTAKES
 from consumers.upgrade import Comparison
 from model_store import Manifest, StoreError, StoreUnavailable, VersionId
 from schemas.codec import CodecError
@@ -319,7 +318,7 @@ class Learner:
                     Standing(resumed.epoch, self._read, self._log, resumed.parent),
                     reason,
                     now_ms,
-                    extra=self._extra(resumed),
+                    extra=self._comparison.extra | resumed.extra,
                 )
                 break
             except ModelError as error:
@@ -327,11 +326,6 @@ class Learner:
         self._shield.begin()
         self._letters.settle()
         return manifest
-
-    def _extra(self, resumed: Resumed) -> dict[str, Any]:
-        """Return what only some versions keep: how an upgrade changed them, and where a replay overtakes its parent."""
-        overtakes = {OVERTAKES: resumed.overtakes} if resumed.overtakes else {}
-        return {**self._comparison.extra, **overtakes}
 
     def _announcement(self, now_ms: int) -> list[Output]:
         manifest, resumed = self._newest, self._resumed

@@ -101,6 +101,11 @@ class Resumed:
     overtakes: int = 0
     cut: bool = False
 
+    @property
+    def extra(self) -> dict[str, Any]:
+        """What every version of the epoch keeps of it in its manifest."""
+        return {OVERTAKES: self.overtakes} if self.overtakes else {}
+
 
 def shown(differing: list[str]) -> str:
     """Return what differs for the end of a sentence: the first few parts in brackets; empty where nothing does."""
