@@ -235,7 +235,7 @@ def _print_versions(rows: list[tuple[object, ...]], metrics: list[str], *, keep_
 
 
 def _plain(known: _Known, serving: str | None) -> dict[str, Any]:
-    """Return a version as JSON shows it: the manifest, its name spelt out, its size, its code, and whether it serves."""
+    """Return a version as JSON shows it: the manifest, its name spelt out, size, code, and whether it serves."""
     import msgspec
 
     from consumers.standing import CODE_FILE
