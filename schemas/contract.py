@@ -43,6 +43,21 @@ class ContractError(ValueError):
 class Feature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one feature may be.
 
+    Parameters
+    ----------
+    type
+        ``number``, ``integer``, ``boolean``, ``string``, ``bytes`` or ``vector`` (a list of numbers).
+    minimum, maximum
+        Of a number; an event with one beyond them is refused.
+    categories
+        All values that there are; an event with another is refused.
+    required
+        Whether an event without the feature is refused.
+    missing
+        As `missing` of the stream, for this feature.
+    bounds
+        As `bounds` of the stream, for this feature.
+
     >>> Feature(type="number", minimum=0, maximum=1)
     Feature(type='number', minimum=0, maximum=1, categories=None, required=False, missing=None, bounds=None)
     """
