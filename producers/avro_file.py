@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
 import fastavro
+import zstandard
+from fastavro.read import BLOCK_READERS
 
+from producers.compressed import UNREADABLE
 from producers.files import FileSource
 from producers.records import RecordReader
 from producers.rows import OnBad, RawRow, SourceError, SourceSpec
 from producers.values import NotAValue
 
-# What fastavro raises on bytes that are not what their schema says.
-_DAMAGED: Final = (ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, MemoryError, StopIteration)
+_MAGIC: Final = b"Obj\x01"
+
+
+def _zstandard_block(file: Any) -> BytesIO:
+    """Read a block of codec zstandard with the library that is here; fastavro looks for another one."""
+    packed = fastavro.schemaless_reader(file, "bytes", None)
+    assert isinstance(packed, bytes)  # noqa: S101 - the schema says so
+    unpacked = zstandard.ZstdDecompressor().decompressobj()
+    data = unpacked.decompress(packed)
+    if not unpacked.eof:
+        raise EOFError("a block of codec zstandard is cut short")
+    return BytesIO(data)
+
+
+BLOCK_READERS["zstandard"] = _zstandard_block
 
 
 class AvroFile(FileSource):
@@ -36,7 +53,7 @@ class AvroFile(FileSource):
         with self.open() as file:
             try:
                 return sum(block.num_records for block in fastavro.block_reader(file))
-            except _DAMAGED:
+            except Exception:  # noqa: BLE001 - as in `records`, which says it
                 return None
 
     def raw_rows(self, on_bad: OnBad) -> Iterator[RawRow]:
@@ -64,15 +81,25 @@ class AvroFile(FileSource):
                     record = next(reader)
                 except StopIteration:
                     return
-                except _DAMAGED as error:
-                    raise SourceError(f"{self.name} is damaged at record {number}: {type(error).__name__}") from error
+                except Exception as error:  # each codec's library raises errors of its own
+                    raise self.unreadable(f"at record {number}", error) from error
                 yield number, record
 
     def _reader(self, file: Any) -> Any:
         try:
-            return fastavro.reader(file)
-        except _DAMAGED as error:
+            reader = fastavro.reader(file)
+        except Exception as error:
+            with self.open() as again:
+                cut = again.read(len(_MAGIC)) == _MAGIC
+            if cut or isinstance(error, UNREADABLE):
+                raise self.unreadable("at its header", error) from error
             raise SourceError(f"{self.name} is not an Avro container file") from error
+        if reader.codec not in BLOCK_READERS:
+            raise SourceError(
+                f"{self.name} is compressed by codec {reader.codec!r}, which is not read; these are: "
+                f"{', '.join(sorted(BLOCK_READERS))}"
+            )
+        return reader
 
     def _fields(self, reader: Any) -> list[dict[str, Any]]:
         schema = reader.writer_schema
