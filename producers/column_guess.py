@@ -125,7 +125,7 @@ class ColumnGuess:
         if len(fitting) == 1 or fitting[0] == "point":
             self.style = fitting[0]
         elif others in fitting:
-            self.style = others  # type: ignore[assignment]
+            self.style = others
         else:
             self.style = "comma" if delimiter == ";" else "point"
         if self._only_spaced:

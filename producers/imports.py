@@ -7,11 +7,11 @@ import json
 import math
 import threading
 import time
-from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from producers.ids import RepeatedIds
 from producers.import_log import ImportLimits, ImportLog, ImportStoppedError, Reached
 from producers.interrupts import stop_on_signals
 from producers.rows import BadRow, Source, SourceRow
@@ -166,7 +166,7 @@ class _Import:
         self._total = source.count()
         self._first_refused: list[str] = []
         self._before = Reached()
-        self._ids = _Ids()
+        self._ids = RepeatedIds()
         self._log = ImportLog(cluster, names, self._lane, limits)
 
     def run(self) -> ImportReport:
@@ -181,7 +181,7 @@ class _Import:
         before = self._before
         return ImportReport(
             lane=self._lane,
-            already=before.rows,
+            already=before.sequence + before.refused,
             imported=reached.sequence - before.sequence,
             refused=reached.refused - before.refused,
             first_refused=tuple(self._first_refused),
@@ -189,7 +189,7 @@ class _Import:
             lane_refused=reached.refused,
             interrupted=self._stop.is_set(),
             seconds=time.monotonic() - self._started,
-            repeated_ids=self._ids.repeated(),
+            repeated_ids=self._ids.count(),
         )
 
     def _write_from(self, reached: Reached) -> Reached:
@@ -207,7 +207,7 @@ class _Import:
                     raise _RefusedError(row.reason)
                 example = self._example(row, sequence)
             except _RefusedError as error:
-                refused += 1
+                refused += row.rows if isinstance(row, BadRow) else 1
                 self._note(row.line, error)
             else:
                 batch.append((number, example))
@@ -285,7 +285,7 @@ class _Import:
                     raise _RefusedError(row.reason)
                 self._example(row, 0)
             except _RefusedError as error:
-                refused += 1
+                refused += row.rows if isinstance(row, BadRow) else 1
                 self._note(row.line, error)
         if refused:
             raise ImportRefusedError(
@@ -307,22 +307,6 @@ class _Import:
                 scanned=scanned,
             )
         )
-
-
-class _Ids:
-    """Counts ids that come again, in 8 bytes each."""
-
-    def __init__(self) -> None:
-        self._hashes = array("q")
-
-    def add(self, event_id: str) -> None:
-        self._hashes.append(hash(event_id))
-
-    def repeated(self) -> int:
-        """Return how many were there before."""
-        import numpy as np
-
-        return len(self._hashes) - len(np.unique(np.array(self._hashes)))
 
 
 def _size(example: Example) -> int:

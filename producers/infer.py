@@ -6,23 +6,26 @@ file decides.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final, TypeAlias
 
+from producers.column_guess import ColumnGuess
 from producers.csv_file import CsvFile
 from producers.river_data import DEFAULT_LABEL, RiverData
-from producers.rows import BadRow, Source, SourceError, SourceSpec
+from producers.rows import BadRow, Source, SourceError, SourceRow, SourceSpec
 from producers.sources import open_source
+from producers.spellings import is_date, is_missing
 from producers.values import Kind, widest
 from schemas.events import FeatureValue, Scalar
 from schemas.target import Task
 
 SAMPLE_ROWS: Final = 10_000
 MOST_CLASSES: Final = 20
-_ROWS_TO_COMPARE: Final = 2000
 _LEAST_ROWS: Final = 10
+_SHOWN: Final = 5
 LABEL_NAMES: Final = ("label", "target", "class", "y", "outcome")
 _ID_NAMES: Final = ("event_id", "id", "uuid")
 TIME_NAMES: Final = ("event_time", "timestamp", "time", "datetime", "at", "date", "ts")
@@ -38,7 +41,8 @@ class Column:
     """One feature as the sample shows it.
 
     `distinct` is None above 1,000 values. `minimum` and `maximum` are what was seen of a number.
-    `categories` are the values of a string with few of them, sorted.
+    `categories` are the values of a string with few of them, sorted. `remark` says what was taken as what, for
+    people: spellings of missing values, numbers with a decimal comma.
     """
 
     name: str
@@ -49,6 +53,7 @@ class Column:
     minimum: float | None = None
     maximum: float | None = None
     categories: tuple[str, ...] | None = None
+    remark: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +61,9 @@ class Inferred:
     """What a source shows: its features, and guesses of what the other columns are.
 
     `positive` and `classes` are set where the label is text or has more than two values, as `Target`
-    takes them. `empty` names columns without a single value. `rows` is how many were looked at.
+    takes them. `empty` names columns without a single value. `rows` is how many were looked at. `left_out` names
+    columns that are no features, with the reason; `notes` are sentences on what whoever reads the stream file is to
+    know: each guess that another reader could make otherwise.
     """
 
     columns: tuple[Column, ...]
@@ -68,6 +75,8 @@ class Inferred:
     time: str | None
     empty: tuple[str, ...]
     rows: int
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def infer(place: str, *, label: str | None = None, id: str | None = None, time: str | None = None) -> Inferred:  # noqa: A002 - the option's name
@@ -86,9 +95,17 @@ def infer(place: str, *, label: str | None = None, id: str | None = None, time: 
             raise SourceError(f"{place} has no column {wanted!r}; it has: {', '.join(columns)}")
     label = label or _guess(columns, LABEL_NAMES, prefix="is_") or columns[-1]
     left = [name for name in columns if name != label]
-    id = id or _guess(left, _ID_NAMES) or _unique(place, label, left)  # noqa: A001 - the option's name
+    candidates = [id] if id is not None else _like_ids(left)
+    unique, again = _compare(place, label, candidates)
+    notes = []
+    if id is None:
+        id = next(iter(unique), None)  # noqa: A001 - the option's name
+        notes = [_repeats(name, again[name]) for name in candidates[:1] if id is None and name.lower() in _ID_NAMES]
+    elif again[id][0]:
+        notes = [f"{id}: {again[id][0]:,} of {again[id][1]:,} rows have the id of a row before them"]
     time = time or _guess([name for name in left if name != id], TIME_NAMES)
-    return _look(place, label, id, time)
+    found = _look(place, label, id, time)
+    return replace(found, notes=(*notes, *found.notes, *_unseen(columns, found, (label, id, found.time))))
 
 
 def _columns(source: Source) -> list[str]:
@@ -106,18 +123,41 @@ def _guess(columns: Iterable[str], names: Iterable[str], prefix: str | None = No
     return next((column for lower, column in by_lower.items() if prefix and lower.startswith(prefix)), None)
 
 
-def _unique(place: str, label: str, columns: Iterable[str]) -> str | None:
-    """Return the first column that is named like some id and has another value in every row."""
-    named = [column for column in columns if column.lower().endswith(("_id", "-id", "uuid")) or column.endswith("Id")]
-    if not named:
-        return None
-    source = open_source(place, SourceSpec(label=label))
-    rows = [row.features for row in islice(source.rows(lambda bad: None), _ROWS_TO_COMPARE)]
-    for column in named:
-        values = [str(features.get(column)) for features in rows if features.get(column) is not None]
-        if len(values) == len(rows) >= _LEAST_ROWS and len(set(values)) == len(values):
-            return column
-    return None
+def _like_ids(columns: Sequence[str]) -> list[str]:
+    """Return the columns that are called like an id, those with a name of their own first."""
+    exact = [column for name in _ID_NAMES for column in columns if column.lower() == name]
+    like = [column for column in columns if column.lower().endswith(("_id", "-id", "uuid")) or column.endswith("Id")]
+    return list(dict.fromkeys((*exact, *like)))
+
+
+def _compare(place: str, label: str, columns: Sequence[str]) -> tuple[list[str], dict[str, tuple[int, int]]]:
+    """Return the columns with another value in every row, and of each how many rows repeat one, of how many."""
+    if not columns or isinstance(source := open_source(place, SourceSpec(label=label, id=columns)), RiverData):
+        return [], dict.fromkeys(columns, (0, 0))
+    rows = [raw.named for raw in islice(source.raw_rows(lambda _bad: None), SAMPLE_ROWS)]
+    unique, again = [], {}
+    for column in columns:
+        values = [str(row[column]) for row in rows if row.get(column) not in (None, "")]
+        again[column] = (len(values) - len(set(values)), len(rows))
+        surely = column.lower() in _ID_NAMES or len(rows) >= _LEAST_ROWS
+        if surely and len(set(values)) == len(rows):
+            unique.append(column)
+    return unique, again
+
+
+def _repeats(column: str, again: tuple[int, int]) -> str:
+    repeated, rows = again
+    why = f"{repeated:,} of {rows:,} rows have a value of a row before them" if repeated else "some rows have none"
+    return f"{column}: not taken as the id, as {why}; --id {column} takes it all the same"
+
+
+def _unseen(columns: Iterable[str], found: Inferred, named: Iterable[str | None]) -> Iterator[str]:
+    """Yield a note on columns that come too late in the file to be looked at."""
+    seen = {*(column.name for column in found.columns), *found.empty, *found.left_out, *named}
+    late = [column for column in columns if column not in seen]
+    if late:
+        shown = ", ".join(late[:_SHOWN]) + (", …" if len(late) > _SHOWN else "")
+        yield f"{shown}: in no row that was looked at, but later in the file; add what is a feature"
 
 
 def _look(place: str, label: str, id_: str | None, time: str | None) -> Inferred:
@@ -129,26 +169,59 @@ def _look(place: str, label: str, id_: str | None, time: str | None) -> Inferred
     labels = _Seen()
     rows = 0
     bad: list[BadRow] = []
-    for row in islice(source.rows(bad.append), SAMPLE_ROWS):
+    for row in _sample(source.rows(bad.append)):
         rows += 1
         labels.add(row.label)  # type: ignore[arg-type]
         for name, value in row.features.items():
             seen.setdefault(name, _Seen()).add(value)
     if not rows:
         raise SourceError(f"{plain.name} has no rows to look at" if not bad else str(bad[0]))
-    kinds = source.kinds() if isinstance(source, CsvFile) else {}
+    labels.settle(always=True)
+    for found in seen.values():
+        found.settle()
+    guesses = source.guesses() if isinstance(source, CsvFile) else {}
+    there = {name: found.column(name, rows, guesses.get(name)) for name, found in seen.items() if found.kind}
+    left_out = {name: f"dates or times, such as {seen[name].example!r}" for name in there if seen[name].all_dates}
+    columns = tuple(column for name, column in there.items() if name not in left_out)
+    empty = tuple(name for name, found in seen.items() if not found.kind)
     task, positive, classes = _task(labels)
     return Inferred(
-        columns=tuple(found.column(name, rows, kinds.get(name)) for name, found in seen.items() if found.kind),
+        columns=columns,
         label=label,
         task=task,
         positive=positive,
         classes=classes,
         id=id_,
         time=time,
-        empty=tuple(name for name, found in seen.items() if not found.kind),
+        empty=empty,
         rows=rows,
+        left_out=left_out,
+        notes=tuple(_notes(columns, left_out, empty, bad, rows)),
     )
+
+
+def _sample(rows: Iterator[SourceRow]) -> Iterator[SourceRow]:
+    """Yield the first `SAMPLE_ROWS` rows, and as many with a label where those have none."""
+    labelled = False
+    for row in islice(rows, SAMPLE_ROWS):
+        labelled = labelled or row.label is not None
+        yield row
+    if not labelled:
+        yield from islice((row for row in rows if row.label is not None), SAMPLE_ROWS)
+
+
+def _notes(
+    columns: Sequence[Column], left_out: Mapping[str, str], empty: Sequence[str], bad: Sequence[BadRow], rows: int
+) -> Iterator[str]:
+    yield from (f"{column.name}: {column.remark}" for column in columns if column.remark)
+    for name, why in left_out.items():
+        yield f"{name}: left out, as it holds {why}; a model needs numbers made of them (or --time {name})"
+    if empty:
+        shown = ", ".join(empty[:_SHOWN]) + (f" and {len(empty) - _SHOWN:,} more" if len(empty) > _SHOWN else "")
+        yield f"{shown}: left out, as no row has a value there"
+    if bad:
+        lost = sum(each.rows for each in bad)
+        yield f"{lost:,} of {rows + lost:,} rows cannot be read and were left out; the first is {bad[0]}"
 
 
 def columns_of(rows: Iterable[Mapping[str, FeatureValue]]) -> tuple[Column, ...]:
@@ -159,6 +232,8 @@ def columns_of(rows: Iterable[Mapping[str, FeatureValue]]) -> tuple[Column, ...]
         count += 1
         for name, value in row.items():
             seen.setdefault(name, _Seen()).add(value)
+    for found in seen.values():
+        found.settle()
     return tuple(found.column(name, count, None) for name, found in seen.items() if found.kind)
 
 
@@ -200,10 +275,20 @@ class _Seen:
         self.minimum: float | None = None
         self.maximum: float | None = None
         self.values: set[Scalar] | None = set()
+        self.words: Counter[str] = Counter()  # such as "NA": missing among numbers, a text among texts
+        self.dates = 0
+        self.example = ""
 
     def add(self, value: FeatureValue) -> None:
         if value is None:
             return
+        if isinstance(value, str):
+            if is_missing(value):
+                self.words[value] += 1
+                return
+            if is_date(value):
+                self.dates += 1
+                self.example = self.example or value
         self.present += 1
         kind = _kind(value)
         self.kind = kind if self.kind is None else widest(self.kind, kind)
@@ -216,8 +301,22 @@ class _Seen:
             if len(self.values) > 1000:
                 self.values = None
 
-    def column(self, name: str, rows: int, kind: Kind | None) -> Column:
-        kind = kind or self.kind
+    def settle(self, *, always: bool = False) -> None:
+        """Count words such as "NA" as texts, unless the others are numbers; of words alone, only if `always`."""
+        if self.kind in {"number", "integer"} or not self.words or (self.kind is None and not always):
+            return
+        self.kind = "string"
+        self.present += self.words.total()
+        if self.values is not None:
+            self.values.update(self.words)
+
+    @property
+    def all_dates(self) -> bool:
+        """Whether all texts are dates or times; asked after `settle`."""
+        return self.kind == "string" and 0 < self.dates == self.present - self.words.total()
+
+    def column(self, name: str, rows: int, guess: ColumnGuess | None) -> Column:
+        kind = (guess and guess.kind) or self.kind
         assert kind is not None  # noqa: S101 - the caller leaves out columns without a value
         numeric = kind in {"number", "integer"}
         values = self.values
@@ -231,7 +330,16 @@ class _Seen:
             minimum=self.minimum if numeric else None,
             maximum=self.maximum if numeric else None,
             categories=tuple(sorted(map(str, values))) if few and values else None,
+            remark=_remark(dict(self.words) if guess is None and numeric else guess.missing if guess else {}, guess),
         )
+
+
+def _remark(missing: Mapping[str, int], guess: ColumnGuess | None) -> str | None:
+    said = [] if guess is None or guess.remark is None else [guess.remark]
+    if missing:
+        words = ", ".join(f"{word!r} ({count:,} rows)" for word, count in list(missing.items())[:_SHOWN])
+        said.append(f"{words} taken as a missing value")
+    return "; ".join(said) or None
 
 
 def _kind(value: FeatureValue) -> Kind:
