@@ -64,6 +64,10 @@ class AvroFile(FileSource):
             except NotAValue as error:
                 on_bad(self.bad(number, str(error)))
 
+    def require_whole(self) -> None:
+        for _ in self.records():
+            pass
+
     def records(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield the records with their numbers, from 1.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -13,6 +14,7 @@ from producers.rows import Source, SourceError, SourceSpec
 COUNT_BYTES: Final = 1 << 28
 BOM: Final = b"\xef\xbb\xbf"
 NOT_UTF8: Final = "not UTF-8: save the file as UTF-8"
+_OBJECT: Final = re.compile(r" (?:from|of) <[^>]*>")  # Python's name of an object that a library reads from
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -59,7 +61,7 @@ class FileSource(Source):
 
     def unreadable(self, place: str, error: BaseException) -> SourceError:
         """Return the error for a file that is damaged, cut short or on a bad disk."""
-        said = str(error) or type(error).__name__
+        said = _OBJECT.sub("", str(error)) or type(error).__name__
         return SourceError(f"{self.name} cannot be read {place}: {said} (damaged or cut short? copy it again)")
 
     def count_lines(self) -> int | None:

@@ -14,7 +14,7 @@ from typing import Final
 from producers.ids import RepeatedIds
 from producers.import_log import ImportLimits, ImportLog, ImportStoppedError, Reached
 from producers.interrupts import stop_on_signals
-from producers.rows import BadRow, Source, SourceRow
+from producers.rows import BadRow, Source, SourceError, SourceRow
 from schemas.cluster import Cluster
 from schemas.contract import ContractError
 from schemas.events import Event, Example, Features, Label, Lane, Scalar
@@ -137,7 +137,13 @@ def import_rows(
     MissingTopic, NoBroker
         Where there is no log to write to.
     """
-    return _Import(cluster, names, source, options or ImportOptions(), progress, stop, limits).run()
+    try:
+        # A mended file is another lane: what a damaged one gave already would be learned a second time.
+        source.require_whole()
+        importing = _Import(cluster, names, source, options or ImportOptions(), progress, stop, limits)
+    except SourceError as error:
+        raise SourceError(f"{error}; nothing of it was imported") from error
+    return importing.run()
 
 
 class _RefusedError(Exception):

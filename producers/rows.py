@@ -159,6 +159,16 @@ class Source(abc.ABC):
     def sha256(self) -> str:
         """Return the hash of the content, as 64 hex digits."""
 
+    def require_whole(self) -> None:
+        """Read all there is, for a source that can be damaged in places that `sha256` does not notice.
+
+        Raises
+        ------
+        SourceError
+            Where it is damaged or cut short.
+        """
+        return
+
     def stamp(self) -> object:
         """Return something cheap that differs once the content has changed."""
         return None
