@@ -160,11 +160,11 @@ def _features(columns: Sequence[Column], left_out: Mapping[str, str]) -> Iterato
     yield "    features={"
     for column in columns:
         if column.remark:
-            yield f"        # {_plain(column.name)}: {_plain(column.remark)}"
+            yield _comment(f"{column.name}: {column.remark}")
         line = f"        {_quoted(column.name)}: {_kind(column, _required(columns))},"
         comment = f"  # {_seen(column)}"
         yield line + comment if _seen(column) and len(line + comment) <= _WIDTH else line
-    yield from (f"        # Left out: {_plain(name)} ({_plain(why)})" for name, why in left_out.items())
+    yield from (_comment(f"Left out: {name} ({why})") for name, why in left_out.items())
     yield "    },"
 
 
@@ -267,6 +267,12 @@ def _quoted(text: str) -> str:
     if '"' in text and "'" not in text:
         return repr(text)
     return json.dumps(text, ensure_ascii=not text.isprintable())
+
+
+def _comment(text: str) -> str:
+    """Return a line of comment among the features, whatever a file's names and cells hold."""
+    line = "        # " + "".join(letter if letter.isprintable() else "?" for letter in text)
+    return line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…"
 
 
 def _plain(text: str) -> str:

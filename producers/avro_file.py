@@ -12,7 +12,7 @@ import zstandard
 from fastavro.read import BLOCK_READERS
 
 from producers.compressed import UNREADABLE
-from producers.files import FileSource
+from producers.files import COUNT_BYTES, FileSource
 from producers.records import RecordReader
 from producers.rows import OnBad, RawRow, SourceError, SourceSpec
 from producers.values import NotAValue
@@ -42,6 +42,7 @@ class AvroFile(FileSource):
     def __init__(self, path: Path, spec: SourceSpec) -> None:
         super().__init__(path, spec)
         self._read = RecordReader(spec)
+        self._count: int | None = None
 
     def columns(self) -> list[str]:
         """Return the names of the record's fields."""
@@ -49,7 +50,17 @@ class AvroFile(FileSource):
             return [field["name"] for field in self._fields(self._reader(file))]
 
     def count(self) -> int | None:
-        """Return the exact number, from the headers of the file's blocks."""
+        """Return the exact number; for a file too big to read just for that, as the headers of its blocks have it.
+
+        Raises
+        ------
+        SourceError
+            Where the file is damaged: codecs without a checksum give records that nobody wrote.
+        """
+        if self._count is None and self.path.stat().st_size <= COUNT_BYTES:
+            self.require_whole()
+        if self._count is not None:
+            return self._count
         with self.open() as file:
             try:
                 return sum(block.num_records for block in fastavro.block_reader(file))
@@ -65,8 +76,7 @@ class AvroFile(FileSource):
                 on_bad(self.bad(number, str(error)))
 
     def require_whole(self) -> None:
-        for _ in self.records():
-            pass
+        self._count = sum(1 for _ in self.records())
 
     def records(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield the records with their numbers, from 1.

@@ -13,7 +13,7 @@ from producers.rows import Source, SourceError, SourceSpec
 
 COUNT_BYTES: Final = 1 << 28
 BOM: Final = b"\xef\xbb\xbf"
-NOT_UTF8: Final = "not UTF-8: save the file as UTF-8"
+NOT_UTF8: Final = "not UTF-8 (Latin-1, perhaps): save the file as UTF-8"
 _OBJECT: Final = re.compile(r" (?:from|of) <[^>]*>")  # Python's name of an object that a library reads from
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 

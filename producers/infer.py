@@ -19,6 +19,7 @@ from producers.rows import BadRow, Source, SourceError, SourceRow, SourceSpec
 from producers.sources import open_source
 from producers.spellings import is_date, is_missing
 from producers.values import Kind, widest
+from schemas.contract import Contract
 from schemas.events import FeatureValue, Scalar
 from schemas.target import Task
 
@@ -103,7 +104,11 @@ def infer(place: str, *, label: str | None = None, id: str | None = None, time: 
         notes = [_repeats(name, again[name]) for name in candidates[:1] if id is None and name.lower() in _ID_NAMES]
     elif again[id][0]:
         notes = [f"{id}: {again[id][0]:,} of {again[id][1]:,} rows have the id of a row before them"]
-    time = time or _guess([name for name in left if name != id], TIME_NAMES)
+    if time is None:
+        time = _guess([name for name in left if name != id], TIME_NAMES)
+        time = time if time is not None and _why_no_time(place, label, time) is None else None
+    elif (why := _why_no_time(place, label, time)) is not None:
+        raise SourceError(f"--time {time}: {why}")
     found = _look(place, label, id, time)
     return replace(found, notes=(*notes, *found.notes, *_unseen(columns, found, (label, id, found.time))))
 
@@ -162,7 +167,6 @@ def _unseen(columns: Iterable[str], found: Inferred, named: Iterable[str | None]
 
 def _look(place: str, label: str, id_: str | None, time: str | None) -> Inferred:
     plain = open_source(place, SourceSpec(label=label))
-    time = time if time is not None and _is_time(place, label, time) else None
     spec = SourceSpec(label=label, id=id_, time=time)
     source = open_source(place, spec)
     seen: dict[str, _Seen] = {}
@@ -215,10 +219,12 @@ def _notes(
 ) -> Iterator[str]:
     yield from (f"{column.name}: {column.remark}" for column in columns if column.remark)
     for name, why in left_out.items():
-        yield f"{name}: left out, as it holds {why}; a model needs numbers made of them (or --time {name})"
+        yield f"{name}: left out, as it holds {why}; a model needs numbers made of them"
     if empty:
         shown = ", ".join(empty[:_SHOWN]) + (f" and {len(empty) - _SHOWN:,} more" if len(empty) > _SHOWN else "")
         yield f"{shown}: left out, as no row has a value there"
+    if len(columns) > (most := Contract().max_features):
+        yield f"{len(columns):,} features, where {most:,} are the most of one event: max_features={len(columns)} is set"
     if bad:
         lost = sum(each.rows for each in bad)
         yield f"{lost:,} of {rows + lost:,} rows cannot be read and were left out; the first is {bad[0]}"
@@ -253,14 +259,19 @@ def likely_positive(values: Iterable[Scalar]) -> Scalar | None:
     return _positive(found) if all(isinstance(value, str) for value in found) else max(found, key=str)
 
 
-def _is_time(place: str, label: str, time: str) -> bool:
-    """Tell whether a column named like a time holds times: ``time`` may as well be an age in days."""
+def _why_no_time(place: str, label: str, time: str) -> str | None:
+    """Return why a column holds no times, None where it does: ``time`` may as well be an age in days."""
     source = open_source(place, SourceSpec(label=label, time=time))
     if isinstance(source, RiverData):
-        return False
+        return f"{place} has no times"
     bad: list[BadRow] = []
     found = list(islice(source.rows(bad.append), 100))
-    return bool(found) and not bad and all(row.event_time_ms > _YEAR_1990_MS for row in found)
+    wrong = [each for each in bad if "the time column" in each.reason]
+    if wrong:
+        return str(wrong[0])
+    if not found or any(row.event_time_ms <= _YEAR_1990_MS for row in found):
+        return f"{place} has times before 1990 there: they must be ISO 8601 or ms since 1970"
+    return None
 
 
 _YEAR_1990_MS: Final = 631_152_000_000

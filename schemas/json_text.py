@@ -29,7 +29,7 @@ def why_no_json(error: Exception, data: bytes) -> str:
     'invalid character (JSON has no NaN: write null)'
     """
     if isinstance(error, UnicodeDecodeError):
-        return "not UTF-8"
+        return "not UTF-8 (Latin-1, perhaps)"
     if (found := _NO_NUMBER.search(data)) is not None:
         return f"{error} (JSON has no {found[1].decode().lstrip('+-')}: write null)"
     if data.startswith((b'"{', b'"[')):

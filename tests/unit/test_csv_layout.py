@@ -95,7 +95,7 @@ def test_a_line_that_is_not_utf8_does_not_spoil_the_next_row(tmp_path: Path) -> 
     path.write_bytes(b"t,label\na,1\n\xe9,b,1\nc,0\n")
     rows, bad = read(path)
     assert [row.features["t"] for row in rows] == ["a", "c"]
-    assert [(each.line, each.reason) for each in bad] == [(3, "not UTF-8: save the file as UTF-8")]
+    assert [(each.line, each.reason) for each in bad] == [(3, "not UTF-8 (Latin-1, perhaps): save the file as UTF-8")]
 
 
 def test_too_many_cells_between_commas_name_the_usual_reason(tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ def test_bad_rows_can_be_collected_and_the_rest_goes_on(write: Write) -> None:
     rows = list(open_source(path, SourceSpec(target=Target(task="binary"))).rows(bad.append))
     assert [(row.row_number, row.line) for row in rows] == [(1, 2), (4, 5)]
     assert [(each.line, each.reason) for each in bad] == [
-        (3, "not UTF-8: save the file as UTF-8"),
+        (3, "not UTF-8 (Latin-1, perhaps): save the file as UTF-8"),
         (4, "1 columns; the header has 2"),
     ]
 
