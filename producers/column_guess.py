@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
-from producers.spellings import COMMA, GROUPED, Style, is_date, is_missing
+from producers.spellings import COMMA, GROUPED, Style, has_unit, is_date, is_missing
 from producers.values import Kind, kind_of, widest
 
 _STYLES: Final[tuple[Style, ...]] = ("point", "grouped", "comma")
@@ -44,6 +44,8 @@ class ColumnGuess:
         self._either = 0  # such as 1,234
         self._fractions: set[Style] = set()
         self._dates = 0
+        self._with_unit = 0
+        self._maybe_thousands = False
         self._others: dict[str, None] = {}
         self._examples: dict[Style, str] = {}
 
@@ -66,6 +68,7 @@ class ColumnGuess:
             self._fractions.add("grouped")
         elif kind != "string" or not self._add_styled(text):
             self._dates += is_date(text)
+            self._with_unit += has_unit(text)
             if len(self._others) < _SHOWN:
                 self._others[text] = None
 
@@ -116,8 +119,9 @@ class ColumnGuess:
         """
         may_be_comma = delimiter != ","
         if not (self._comma or self._grouped or self._either):
-            dotted = self._dotted and self._dotted == self._pointed
+            dotted = self._dotted > 0 and self._dotted == self._pointed
             self.style = "comma" if dotted and may_be_comma and others == "comma" else "point"
+            self._maybe_thousands = dotted and delimiter == ";" and self.style == "point"
             return
         styles = [style for style in _STYLES if may_be_comma or style != "comma"]
         best = max(map(self.fits, styles))
@@ -158,12 +162,26 @@ class ColumnGuess:
 
     @property
     def remark(self) -> str | None:
-        """A sentence on a style that is not the usual one, or on a text column that is nearly one of numbers."""
-        if self.style != "point" and self.kind != "string":
+        """A sentence on a column that another reader could read otherwise; None where there is nothing to say."""
+        if self.kind in {"number", "integer"}:
+            return self._of_numbers()
+        return self._of_texts() if self.kind == "string" else None
+
+    def _of_numbers(self) -> str | None:
+        if self.style != "point":
             mark = "a decimal comma" if self.style == "comma" else "separators between thousands"
             return f"numbers with {mark}, such as {self._examples.get(self.style, '1.234')!r}"
+        if self._maybe_thousands:
+            return "numbers with a decimal point: if it parts thousands, as in 1.234, write them without"
+        return None
+
+    def _of_texts(self) -> str | None:
+        if self._with_unit == self._cells:
+            example = next(iter(self._others))
+            return f"text such as {example!r}: write the numbers alone, without a unit, if they are to count as numbers"
         numbers = max(map(self.fits, _STYLES))
-        if self.kind != "string" or numbers < _LEAST_NUMBERS * self._cells or not numbers:
+        # Texts of digits alone are codes, such as 00123.
+        if numbers < _LEAST_NUMBERS * self._cells or (self._others and all(map(str.isdigit, self._others))):
             return None
         if numbers == self._cells:
             example = next(iter(self._examples.values()))
@@ -171,8 +189,6 @@ class ColumnGuess:
                 f"text such as {example!r}, which looks like numbers: write them with a decimal point and nothing "
                 "between thousands, such as 1234.5"
             )
-        if all(text.isdigit() for text in self._others):
-            return None  # codes such as 00123
         shown = ", ".join(map(repr, self._others))
         return (
             f"text, as {self._cells - numbers:,} of {self._cells:,} cells are no numbers ({shown}): leave those cells "

@@ -46,6 +46,8 @@ def layout_of(name: str, lines: Sequence[str], *, tabs: bool) -> Layout:
     header = rest[0].rstrip("\r\n") if rest else ""
     if not header.strip():
         raise SourceError(f"{name} is empty: its first line must name the columns")
+    if "\r" in header:
+        raise SourceError(f"{name}: its lines end with a carriage return alone; save it with line feeds")
     by_name = "\t" if tabs and "\t" in header else None
     delimiter = said[1] if said is not None else by_name or _delimiter(header, rest[1:])
     try:

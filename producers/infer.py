@@ -25,6 +25,7 @@ from schemas.target import Task
 
 SAMPLE_ROWS: Final = 10_000
 MOST_CLASSES: Final = 20
+_MOST_ROWS: Final = 1_000_000  # in which a first label is looked for
 _LEAST_ROWS: Final = 10
 _SHOWN: Final = 5
 LABEL_NAMES: Final = ("label", "target", "class", "y", "outcome")
@@ -211,7 +212,8 @@ def _sample(rows: Iterator[SourceRow]) -> Iterator[SourceRow]:
         labelled = labelled or row.label is not None
         yield row
     if not labelled:
-        yield from islice((row for row in rows if row.label is not None), SAMPLE_ROWS)
+        later = islice(rows, _MOST_ROWS)
+        yield from islice((row for row in later if row.label is not None), SAMPLE_ROWS)
 
 
 def _notes(

@@ -36,6 +36,8 @@ _DAY: Final = (
     r"\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2(?:\d{4}|\d\d)"
     r"|\d{1,2}[- .]{1,2}[a-z]{3,9}\.?[- ]\d{2,4}|[a-z]{3,9}\.? \d{1,2},? \d{4}"
 )
+_SIGN: Final = "[$€£¥₹%]"
+_WITH_UNIT: Final = re.compile(rf"[+-]?{_SIGN} ?[+-]?\d[\d.,' ]*|[+-]?\d[\d.,' ]*{_SIGN}", re.ASCII)
 _DATE: Final = re.compile(rf"(?:(?:{_DAY})(?:(?:t|,? ){_CLOCK})?|{_CLOCK})", re.ASCII | re.IGNORECASE)
 
 
@@ -55,6 +57,15 @@ def is_date(cell: str) -> bool:
     [True, True, True, False, False]
     """
     return len(cell) <= 40 and _DATE.fullmatch(cell.strip()) is not None
+
+
+def has_unit(cell: str) -> bool:
+    """Tell whether a cell is a number with a currency or a percent sign.
+
+    >>> [has_unit(cell) for cell in ("$1,234.50", "12 %", "3,5 €", "12", "a%")]
+    [True, True, True, False, False]
+    """
+    return len(cell) <= 40 and _WITH_UNIT.fullmatch(cell.strip()) is not None
 
 
 def pointed(text: str, style: Style) -> str | None:

@@ -58,6 +58,13 @@ def test_a_file_of_a_sep_line_alone_is_empty(tmp_path: Path) -> None:
         read(write(tmp_path, "sep=;\n"))
 
 
+def test_lines_that_end_as_no_reader_of_lines_expects_are_said(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"x,label\r1,0\r2,1\r")
+    with pytest.raises(SourceError, match="carriage return alone"):
+        read(path)
+
+
 @pytest.mark.parametrize(
     ("quotes", "opened", "last", "taken"),
     [

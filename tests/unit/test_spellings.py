@@ -130,9 +130,7 @@ def test_a_cell_written_otherwise_than_its_column_is_refused_with_its_line(tmp_p
 def test_numbers_that_are_not_recognised_are_refused_with_the_way_out(tmp_path: Path) -> None:
     place = write(tmp_path, 'price,label\n"19,16",1\n"2,5",0\n')
     spec = SourceSpec(contract=Contract(features={"price": Feature(type="number")}))
-    with pytest.raises(
-        BadRow, match=r"line 2: column 'price': '19,16' is not a number .* with a decimal point"
-    ):
+    with pytest.raises(BadRow, match=r"line 2: column 'price': '19,16' is not a number .* with a decimal point"):
         list(open_source(place, spec).rows())
     assert "looks like numbers" in str(infer(place).notes)
 
@@ -142,6 +140,25 @@ def test_what_makes_a_text_of_numbers_is_said(tmp_path: Path) -> None:
     found = infer(place)
     assert found.columns[0].type == "string"
     assert "x: text, as 1 of 40 cells are no numbers ('n.d.')" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "cells", "said"),
+    [
+        (",", ["$1,234.50", "$3"], "write the numbers alone, without a unit"),
+        (",", ["12 %", "7.5 %"], "write the numbers alone, without a unit"),
+        (";", ["1.234", "999", "12.500"], "if it parts thousands"),
+        (";", ["1.234", "999", "12.5"], None),
+        (",", ["1.234", "999"], None),
+        (",", ["red", "blue", "12"], None),
+        (",", ["00123", "12345"], None),
+    ],
+)
+def test_columns_that_another_reader_would_read_otherwise_are_said(
+    delimiter: str, cells: list[str], said: str | None
+) -> None:
+    remark = guess(cells, delimiter).remark
+    assert remark is None if said is None else remark is not None and said in remark
 
 
 @pytest.mark.parametrize(
