@@ -117,7 +117,9 @@ def infer(place: str, *, label: str | None = None, id: str | None = None, time: 
 def _columns(source: Source) -> list[str]:
     columns: list[str] = source.columns()
     if not columns:
-        raise SourceError(f"{source.name} has no rows to look at")
+        bad: list[BadRow] = []
+        next(source.raw_rows(bad.append), None)
+        raise SourceError(str(bad[0]) if bad else f"{source.name} has no rows to look at")
     return columns
 
 

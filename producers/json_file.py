@@ -61,6 +61,10 @@ class JsonFile(FileSource):
             except NO_JSON as error:
                 if line == 1 and text.lstrip().startswith(b"["):
                     raise SourceError(f"{self.name} is one JSON array: write one object a line (JSON lines)") from error
+                if line == 1 and text.strip() == b"{":
+                    raise SourceError(
+                        f"{self.name} is JSON over several lines: write one object a line (JSON lines, jq -c .)"
+                    ) from error
                 if on_bad is not None:
                     on_bad(self.bad(line, f"not a JSON object: {why_no_json(error, text)}"))
                 continue

@@ -115,6 +115,10 @@ def test_what_cannot_be_looked_at_says_so(tmp_path: Path) -> None:
         infer(write(tmp_path, "x,label\n"))
     with pytest.raises(SourceError, match="has no rows to look at"):
         infer(write(tmp_path, "\n", "empty.jsonl"))
+    with pytest.raises(SourceError, match="line 1: not a JSON object"):
+        infer(write(tmp_path, '{"x": NaN}\n', "nan.jsonl"))
+    with pytest.raises(SourceError, match="JSON over several lines: write one object a line"):
+        infer(write(tmp_path, '{\n  "x": 1\n}\n', "pretty.json"))
     with pytest.raises(SourceError, match="line 2: 1 columns"):
         infer(write(tmp_path, "x,label\n1\n"))
 
