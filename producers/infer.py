@@ -17,7 +17,7 @@ from producers.csv_file import CsvFile
 from producers.river_data import DEFAULT_LABEL, RiverData
 from producers.rows import BadRow, Source, SourceError, SourceRow, SourceSpec
 from producers.sources import open_source
-from producers.spellings import is_date, is_missing
+from producers.spellings import is_missing
 from producers.values import Kind, widest
 from schemas.contract import Contract
 from schemas.events import FeatureValue, Scalar
@@ -169,9 +169,7 @@ def _unseen(columns: Iterable[str], found: Inferred, named: Iterable[str | None]
 
 
 def _look(place: str, label: str, id_: str | None, time: str | None) -> Inferred:
-    plain = open_source(place, SourceSpec(label=label))
-    spec = SourceSpec(label=label, id=id_, time=time)
-    source = open_source(place, spec)
+    source = open_source(place, SourceSpec(label=label, id=id_, time=time))
     seen: dict[str, _Seen] = {}
     labels = _Seen()
     rows = 0
@@ -182,7 +180,7 @@ def _look(place: str, label: str, id_: str | None, time: str | None) -> Inferred
         for name, value in row.features.items():
             seen.setdefault(name, _Seen()).add(value)
     if not rows:
-        raise SourceError(f"{plain.name} has no rows to look at" if not bad else str(bad[0]))
+        raise SourceError(f"{source.name} has no rows to look at" if not bad else str(bad[0]))
     labels.settle(always=True)
     for found in seen.values():
         found.settle()
@@ -291,7 +289,7 @@ class _Seen:
         self.maximum: float | None = None
         self.values: set[Scalar] | None = set()
         self.words: Counter[str] = Counter()  # such as "NA": missing among numbers, a text among texts
-        self.dates = 0
+        self.texts = ColumnGuess()
         self.example = ""
 
     def add(self, value: FeatureValue) -> None:
@@ -301,9 +299,8 @@ class _Seen:
             if is_missing(value):
                 self.words[value] += 1
                 return
-            if is_date(value):
-                self.dates += 1
-                self.example = self.example or value
+            self.texts.add(value)
+            self.example = self.example or value
         self.present += 1
         kind = _kind(value)
         self.kind = kind if self.kind is None else widest(self.kind, kind)
@@ -328,7 +325,7 @@ class _Seen:
     @property
     def all_dates(self) -> bool:
         """Whether all texts are dates or times; asked after `settle`."""
-        return self.kind == "string" and 0 < self.dates == self.present - self.words.total()
+        return self.kind == "string" and self.minimum is None and self.texts.dates
 
     def column(self, name: str, rows: int, guess: ColumnGuess | None) -> Column:
         kind = (guess and guess.kind) or self.kind
@@ -345,12 +342,18 @@ class _Seen:
             minimum=self.minimum if numeric else None,
             maximum=self.maximum if numeric else None,
             categories=tuple(sorted(map(str, values))) if few and values else None,
-            remark=_remark(dict(self.words) if guess is None and numeric else guess.missing if guess else {}, guess),
+            remark=self._remark(kind) if guess is None else _remark(guess.missing, guess.remark),
         )
 
+    def _remark(self, kind: Kind) -> str | None:
+        """Return a remark on a column whose values have types already."""
+        if kind == "string" and self.texts.kind in {"number", "integer"}:
+            return f"text that holds numbers, such as {self.example!r}: write them without quotes if they are to count"
+        return _remark(self.words if kind in {"number", "integer"} else {}, None)
 
-def _remark(missing: Mapping[str, int], guess: ColumnGuess | None) -> str | None:
-    said = [] if guess is None or guess.remark is None else [guess.remark]
+
+def _remark(missing: Mapping[str, int], remark: str | None) -> str | None:
+    said = [] if remark is None else [remark]
     if missing:
         words = ", ".join(f"{word!r} ({count:,} rows)" for word, count in list(missing.items())[:_SHOWN])
         said.append(f"{words} taken as a missing value")

@@ -166,6 +166,13 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     assert wide.notes == ("1,200 features, where 1,000 are the most of one event: max_features=1200 is set",)
 
 
+def test_numbers_in_quotes_are_said(tmp_path: Path) -> None:
+    lines = [{"x": f"{n}.5", "label": n % 2} for n in range(40)]
+    found = infer(write(tmp_path, "\n".join(map(json.dumps, lines)), "data.jsonl"))
+    assert found.columns[0].type == "string"
+    assert "x: text that holds numbers, such as '0.5'" in found.notes[0]
+
+
 def test_a_column_named_as_the_time_that_holds_none_is_refused(tmp_path: Path) -> None:
     place = write(tmp_path, "day,x,label\n31.1.2026,1,1\n1.2.2026,2,0\n")
     with pytest.raises(SourceError, match=r"--time day: .*line 2: the time column 'day' holds '31.1.2026'"):
