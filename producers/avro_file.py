@@ -102,10 +102,10 @@ class AvroFile(FileSource):
     def _reader(self, file: Any) -> Any:
         try:
             reader = fastavro.reader(file)
+        except UNREADABLE as error:
+            raise self.unreadable("at its header", error) from error
         except Exception as error:
-            with self.open() as again:
-                cut = again.read(len(_MAGIC)) == _MAGIC
-            if cut or isinstance(error, UNREADABLE):
+            if self._begins_as_avro():
                 raise self.unreadable("at its header", error) from error
             raise SourceError(f"{self.name} is not an Avro container file") from error
         if reader.codec not in BLOCK_READERS:
@@ -114,6 +114,13 @@ class AvroFile(FileSource):
                 f"{', '.join(sorted(BLOCK_READERS))}"
             )
         return reader
+
+    def _begins_as_avro(self) -> bool:
+        with self.open() as file:
+            try:
+                return file.read(len(_MAGIC)) == _MAGIC
+            except UNREADABLE as error:
+                raise self.unreadable("at its header", error) from error
 
     def _fields(self, reader: Any) -> list[dict[str, Any]]:
         schema = reader.writer_schema

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import json
 import lzma
+import random
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -14,7 +15,8 @@ import fastavro
 import pytest
 import zstandard
 
-from producers.sources import SourceError, open_source
+from producers.infer import infer
+from producers.sources import SourceError, SourceSpec, open_source
 
 PACK: dict[str, Callable[[bytes], bytes]] = {
     ".gz": gzip.compress,
@@ -111,3 +113,39 @@ def test_an_unknown_codec_and_a_cut_header_are_named(tmp_path: Path) -> None:
     path.write_bytes(avro("null")[:30])
     with pytest.raises(SourceError, match="cannot be read at its header"):
         list(open_source(path).rows())
+
+
+def mutated(data: bytes, rng: random.Random) -> bytes:
+    out = bytearray(data)
+    for _ in range(rng.choice((0, 1, 3))):
+        at = rng.randrange(len(out)) if out else 0
+        if rng.random() < 0.3:
+            del out[at:]
+        elif rng.random() < 0.5:
+            del out[at : at + 40]
+        elif out:
+            out[at] = rng.randrange(256)
+    return bytes(out)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_whatever_bytes_a_file_has_it_is_read_or_refused_in_one_line(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    cells = ("1", "1,5", "1.234", "NA", "", "2026-01-01", '"', '"q"', "$5", "inf", "true", "\r", "é")
+    table = "a;b;label\n" + "".join(";".join(rng.choices(cells, k=3)) + "\n" for _ in range(30))
+    values = ("1", "NaN", "[1]", '{"x": 1}', '"NA"')
+    lines = "".join(f'{{"a": {rng.choice(values)}, "label": 1}}\n' for _ in range(30))
+    suffix, pack = rng.choice([("", bytes), *PACK.items()])
+    ending, content = rng.choice([(".csv", table.encode()), (".jsonl", lines.encode()), (".avro", avro("deflate"))])
+    path = tmp_path / f"a{ending}{suffix}"
+    path.write_bytes(mutated(pack(mutated(content, rng)), rng))
+    source = open_source(path, SourceSpec(label_required=False))
+    looks: list[Callable[[], object]] = [source.count, source.sha256]
+    looks += [lambda: infer(str(path)), lambda: list(source.rows(lambda _bad: None))]
+    said = []
+    for look in looks:
+        try:
+            look()
+        except SourceError as error:
+            said.append(str(error))
+    assert "\n" not in "".join(said)
