@@ -62,15 +62,17 @@ class CsvRows:
             elif len(cells) == self._columns:
                 yield line, cells
             elif cells:
-                on_bad(BadLines(line, self._miscounted(cells)))
+                on_bad(BadLines(line, self._miscounted(line, cells)))
 
     def _noting(self, lines: Iterator[str]) -> Iterator[str]:
         for line in lines:
             self._taken.append(line)
             yield line
 
-    def _miscounted(self, cells: list[str]) -> str:
+    def _miscounted(self, line: int, cells: list[str]) -> str:
         text = f"{len(cells)} columns; the header has {self._columns}"
+        if len(self._taken) > 1:
+            text += f'; the row has quotes (") and runs to line {line + len(self._taken) - 1}'
         if len(cells) > self._columns and self._delimiter == ",":
             text += " (a cell that holds commas, such as a decimal one, goes in quotes)"
         return text
@@ -82,7 +84,7 @@ class CsvRows:
 
     def _swallows(self) -> bool:
         """Tell whether the lines within a row are rows themselves: a quote that was meant as a letter took them."""
-        within, marks = self._taken[1:-1], self._columns - 1
+        within, marks = [each for each in self._taken[1:-1] if each.strip()], self._columns - 1
         if len(within) * marks < _LEAST_MARKS:
             return False
         return all(each.count(self._delimiter) == marks for each in within)

@@ -90,6 +90,14 @@ def test_a_quote_is_found_behind_a_cell_of_several_lines(tmp_path: Path) -> None
     assert (bad.line, bad.rows) == (3, 4)
 
 
+def test_a_row_of_several_lines_with_too_many_cells_says_how_far_it_runs(tmp_path: Path) -> None:
+    _, [bad] = read(write(tmp_path, 'name,label\n"one\ntwo",1,2\nthree,0\n'))
+    assert str(bad).endswith(
+        'line 2: 3 columns; the header has 2; the row has quotes (") and runs to line 3 '
+        "(a cell that holds commas, such as a decimal one, goes in quotes)"
+    )
+
+
 def test_texts_of_several_lines_stay_texts(tmp_path: Path) -> None:
     letter = "Dear Ann,\nthe pump, the pipe and the valve came.\n\nYours,\nBob, Eve\n(in haste)\nPS, more\n"
     path = write(tmp_path, f'letter,n,label\n"{letter}",1,0\n"{letter}",2,1\n')
