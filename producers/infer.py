@@ -6,6 +6,7 @@ file decides.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from typing import Final, TypeAlias
 
 from producers.column_guess import ColumnGuess
 from producers.csv_file import CsvFile
+from producers.id_guess import check_id, guess_id
 from producers.river_data import DEFAULT_LABEL, RiverData
 from producers.rows import BadRow, Source, SourceError, SourceRow, SourceSpec
 from producers.sources import open_source
@@ -26,10 +28,8 @@ from schemas.target import Task
 SAMPLE_ROWS: Final = 10_000
 MOST_CLASSES: Final = 20
 _MOST_ROWS: Final = 1_000_000  # in which a first label is looked for
-_LEAST_ROWS: Final = 10
 _SHOWN: Final = 5
 LABEL_NAMES: Final = ("label", "target", "class", "y", "outcome")
-_ID_NAMES: Final = ("event_id", "id", "uuid")
 TIME_NAMES: Final = ("event_time", "timestamp", "time", "datetime", "at", "date", "ts")
 _POSITIVE: Final = frozenset({"1", "yes", "true", "y", "t", "up", "spam", "fraud", "positive", "pos", "bad"})
 _PLAIN: Final = frozenset({"0", "1", "true", "false", "yes", "no"})
@@ -97,21 +97,16 @@ def infer(place: str, *, label: str | None = None, id: str | None = None, time: 
             raise SourceError(f"{place} has no column {wanted!r}; it has: {', '.join(columns)}")
     label = label or _guess(columns, LABEL_NAMES, prefix="is_") or columns[-1]
     left = [name for name in columns if name != label]
-    candidates = [id] if id is not None else _like_ids(left)
-    unique, again = _compare(place, label, candidates)
-    notes = []
-    if id is None:
-        id = next(iter(unique), None)  # noqa: A001 - the option's name
-        notes = [_repeats(name, again[name]) for name in candidates[:1] if id is None and name.lower() in _ID_NAMES]
-    elif again[id][0]:
-        notes = [f"{id}: {again[id][0]:,} of {again[id][1]:,} rows have the id of a row before them"]
+    names = guess_id(place, label, left, SAMPLE_ROWS) if id is None else check_id(place, label, id, SAMPLE_ROWS)
+    id = names.column  # noqa: A001 - the option's name
     if time is None:
         time = _guess([name for name in left if name != id], TIME_NAMES)
         time = time if time is not None and _why_no_time(place, label, time) is None else None
     elif (why := _why_no_time(place, label, time)) is not None:
         raise SourceError(f"--time {time}: {why}")
     found = _look(place, label, id, time)
-    return replace(found, notes=(*notes, *found.notes, *_unseen(columns, found, (label, id, found.time))))
+    noted = () if names.note is None else (names.note,)
+    return replace(found, notes=(*noted, *found.notes, *_unseen(columns, found, (label, id, found.time))))
 
 
 def _columns(source: Source) -> list[str]:
@@ -129,34 +124,6 @@ def _guess(columns: Iterable[str], names: Iterable[str], prefix: str | None = No
         if name in by_lower:
             return by_lower[name]
     return next((column for lower, column in by_lower.items() if prefix and lower.startswith(prefix)), None)
-
-
-def _like_ids(columns: Sequence[str]) -> list[str]:
-    """Return the columns that are called like an id, those with a name of their own first."""
-    exact = [column for name in _ID_NAMES for column in columns if column.lower() == name]
-    like = [column for column in columns if column.lower().endswith(("_id", "-id", "uuid")) or column.endswith("Id")]
-    return list(dict.fromkeys((*exact, *like)))
-
-
-def _compare(place: str, label: str, columns: Sequence[str]) -> tuple[list[str], dict[str, tuple[int, int]]]:
-    """Return the columns with another value in every row, and of each how many rows repeat one, of how many."""
-    if not columns or isinstance(source := open_source(place, SourceSpec(label=label, id=columns)), RiverData):
-        return [], dict.fromkeys(columns, (0, 0))
-    rows = [raw.named for raw in islice(source.raw_rows(lambda _bad: None), SAMPLE_ROWS)]
-    unique, again = [], {}
-    for column in columns:
-        values = [str(row[column]) for row in rows if row.get(column) not in (None, "")]
-        again[column] = (len(values) - len(set(values)), len(rows))
-        surely = column.lower() in _ID_NAMES or len(rows) >= _LEAST_ROWS
-        if surely and len(set(values)) == len(rows):
-            unique.append(column)
-    return unique, again
-
-
-def _repeats(column: str, again: tuple[int, int]) -> str:
-    repeated, rows = again
-    why = f"{repeated:,} of {rows:,} rows have a value of a row before them" if repeated else "some rows have none"
-    return f"{column}: not taken as the id, as {why}; --id {column} takes it all the same"
 
 
 def _unseen(columns: Iterable[str], found: Inferred, named: Iterable[str | None]) -> Iterator[str]:
@@ -187,6 +154,7 @@ def _look(place: str, label: str, id_: str | None, time: str | None) -> Inferred
     guesses = source.guesses() if isinstance(source, CsvFile) else {}
     there = {name: found.column(name, rows, guesses.get(name)) for name, found in seen.items() if found.kind}
     left_out = {name: f"dates or times, such as {seen[name].example!r}" for name in there if seen[name].all_dates}
+    left_out |= {name: "times in ms since 1970" for name, column in there.items() if _is_ms(column)}
     columns = tuple(column for name, column in there.items() if name not in left_out)
     empty = tuple(name for name, found in seen.items() if not found.kind)
     task, positive, classes = _task(labels)
@@ -276,7 +244,16 @@ def _why_no_time(place: str, label: str, time: str) -> str | None:
     return None
 
 
+def _is_ms(column: Column) -> bool:
+    """Tell whether a column of whole numbers is called like a time and holds those of 1990 to 2100."""
+    if column.minimum is None or column.maximum is None or not _LIKE_TIME.fullmatch(column.name):
+        return False
+    return column.type == "integer" and _YEAR_1990_MS <= column.minimum <= column.maximum <= _YEAR_2100_MS
+
+
+_LIKE_TIME: Final = re.compile(r".*(_at|_ts|[Tt]ime|[Dd]ate|stamp|[a-z]At)")
 _YEAR_1990_MS: Final = 631_152_000_000
+_YEAR_2100_MS: Final = 4_102_444_800_000
 
 
 class _Seen:

@@ -166,6 +166,13 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     assert wide.notes == ("1,200 features, where 1,000 are the most of one event: max_features=1200 is set",)
 
 
+def test_times_as_numbers_are_left_out_where_they_are_called_so(tmp_path: Path) -> None:
+    rows = "".join(f"{1_700_000_000_000 + n},{1_700_000_000_000 + n},{n},{n % 2}\n" for n in range(40))
+    found = infer(write(tmp_path, f"created_at,bytes,delivery_time,label\n{rows}"))
+    assert [column.name for column in found.columns] == ["bytes", "delivery_time"]
+    assert found.left_out == {"created_at": "times in ms since 1970"}
+
+
 def test_numbers_in_quotes_are_said(tmp_path: Path) -> None:
     lines = [{"x": f"{n}.5", "label": n % 2} for n in range(40)]
     found = infer(write(tmp_path, "\n".join(map(json.dumps, lines)), "data.jsonl"))
