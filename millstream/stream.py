@@ -60,6 +60,9 @@ class Stream:
     bounds
         What the learner does about a number far outside what its feature (or a number as the label) has been so far:
         ``off``, ``warn``, or ``dead-letter``. A `Feature` may say otherwise for itself. See `Contract`.
+    max_features
+        How many features of one event the model may see; an event with more is refused. Features that the contract
+        drops do not count.
     positive, classes
         See `Target`.
     metrics
@@ -116,6 +119,7 @@ class Stream:
     unknown: Literal["keep", "drop", "refuse"] = "drop"
     missing: Missing = "drop"
     bounds: Bounds = "warn"
+    max_features: int = 1000
     positive: Scalar | None = None
     classes: Sequence[Scalar] | None = None
     metrics: Callable[[], Any] | None = None
@@ -170,7 +174,7 @@ class Stream:
                 ) from error
 
     def _check_counts(self) -> None:
-        for name in ("window", "checkpoint_examples", "partitions", "max_pending", "max_model_bytes"):
+        for name in ("window", "checkpoint_examples", "partitions", "max_pending", "max_model_bytes", "max_features"):
             value = getattr(self, name)
             if value is None and name in ("checkpoint_examples", "max_model_bytes"):
                 continue
@@ -227,7 +231,13 @@ class Stream:
             name: feature if isinstance(feature, Feature) else Feature(type=feature)
             for name, feature in self._contract.items()
         }
-        return Contract(features=named, unknown=self.unknown, missing=self.missing, bounds=self.bounds)
+        return Contract(
+            features=named,
+            unknown=self.unknown,
+            missing=self.missing,
+            bounds=self.bounds,
+            max_features=self.max_features,
+        )
 
     @property
     def target(self) -> Target:

@@ -88,7 +88,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         What the learner does about a number far outside what its feature has been so far, unless the feature says
         otherwise: nothing (``off``), ``warn`` and learn it if the model bears it, or ``dead-letter``.
     max_features, max_name_chars, max_value_bytes
-        Bounds on what one event may carry.
+        Bounds on what one event may carry; features that are dropped do not count.
     """
 
     features: dict[str, Feature] = {}
@@ -111,9 +111,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         ContractError
             Where the event is to be refused.
         """
-        if len(features) > self.max_features:
-            raise ContractError("size", f"{len(features)} features; at most {self.max_features} are taken")
         if not self.features and _is_plain(features, self.max_name_chars):
+            self._check_count(features)
             return features
         used: Features = {}
         for name, value in features.items():
@@ -121,20 +120,28 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         for name, feature in self.features.items():
             if name not in features:
                 self._absent(name, feature, used)
+        self._check_count(used)
         return used
 
+    def _check_count(self, kept: Features) -> None:
+        if len(kept) > self.max_features:
+            raise ContractError(
+                "size",
+                f"{len(kept)} features; at most {self.max_features} are taken: name in features= those that the model "
+                "needs, or set max_features=",
+            )
+
     def _take(self, name: str, value: FeatureValue, used: Features) -> None:
+        feature = self.features.get(name)
+        if feature is None and self.features and self.unknown == "drop":
+            return
         if len(name) > self.max_name_chars:
             start = name[:40]
             raise ContractError(
                 "size", f"feature name {start!r}… has {len(name)} characters; at most {self.max_name_chars}"
             )
-        feature = self.features.get(name)
-        if feature is None and self.features:
-            if self.unknown == "refuse":
-                raise ContractError("unknown", f"feature {name!r} is not in the contract")
-            if self.unknown == "drop":
-                return
+        if feature is None and self.features and self.unknown == "refuse":
+            raise ContractError("unknown", f"feature {name!r} is not in the contract")
         if value is None or (isinstance(value, float) and math.isnan(value)):
             self._missing(name, feature, used)
             return

@@ -9,6 +9,7 @@ import msgspec
 
 from schemas import codec
 from schemas.codec import HEADER_BYTES, CodecError
+from schemas.json_text import NO_JSON, json_text, why_no_json
 from schemas.shapes import Shapes, skip_to_features
 
 FeatureValue: TypeAlias = bool | int | float | str | bytes | list[float] | None
@@ -248,8 +249,8 @@ class _JsonLabel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 _json_event = msgspec.json.Decoder(_JsonEvent)
 _json_label = msgspec.json.Decoder(_JsonLabel)
-# Bytes that are no UTF-8, and brackets without end, msgspec does not take for its own affair.
-_NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_BEFORE_JSON = (b" ", b"\t", b"\r", b"\n", b"\xef")
+_JSON_BEGINS = (b"{", b"[", b'"')
 _EVENT_HEADER = codec.EVENT.header
 _LABEL_HEADER = codec.LABEL.header
 _EXAMPLE_HEADER = codec.EXAMPLE.header
@@ -278,11 +279,12 @@ def read_event(data: bytes, default_time: int = 0) -> Event:
         event = Event(**_decode_event(data, HEADER_BYTES))
         _event_shapes.note(event.features)
         return event
-    if data[:1] == b"{":
+    text = json_text(data) if data.startswith(_BEFORE_JSON) else data
+    if text.startswith(_JSON_BEGINS):
         try:
-            found = _json_event.decode(data)
-        except _NO_JSON as error:
-            raise CodecError(f"not an event in JSON: {error}") from error
+            found = _json_event.decode(text)
+        except NO_JSON as error:
+            raise CodecError(f"not an event in JSON: {why_no_json(error, text)}") from error
         features: Features = dict(found.features)
         return Event(found.event_id, found.event_time or default_time, features, found.entity_key)
     return Event(**codec.EVENT.decode(data))
@@ -298,11 +300,12 @@ def read_label(data: bytes, default_time: int = 0) -> Label:
     """
     if data.startswith(_LABEL_HEADER):
         return _weighed(Label(**_decode_label(data, HEADER_BYTES)))
-    if data[:1] == b"{":
+    text = json_text(data) if data.startswith(_BEFORE_JSON) else data
+    if text.startswith(_JSON_BEGINS):
         try:
-            found = _json_label.decode(data)
-        except _NO_JSON as error:
-            raise CodecError(f"not a label in JSON: {error}") from error
+            found = _json_label.decode(text)
+        except NO_JSON as error:
+            raise CodecError(f"not a label in JSON: {why_no_json(error, text)}") from error
         time = found.label_time or default_time
         return _weighed(Label(found.event_id, found.value, time, found.weight, found.source, found.kind))
     return Label(**codec.LABEL.decode(data))
