@@ -202,7 +202,7 @@ class Learning:
             if self.board.wants_probabilities or self._rules.target.task not in ("binary", "multiclass"):
                 return self.model.predict(features)
             # Where every metric is over labels, River's own evaluation asks predict_one.
-            return Answer(self.model.model.predict_one(features), None)
+            return self.model.decide(features)
         except ModelError:
             return NO_ANSWER  # a NaN measures nothing; whether the model is sound is not asked here
         except Exception:
