@@ -34,14 +34,15 @@ from consumers.learning import Learning, LearningRules
 from consumers.outcomes import OutcomeWriter
 from consumers.processor import Partition
 from consumers.river_model import ModelError, wrap
-from model_store.allow_list import all_classes, instances, teach
+from model_store import dumps, loads
+from model_store.allow_list import all_classes, estimators, instances, teach
 from schemas import codec
 from schemas.contract import Contract
 from schemas.events import Event, Example, Joined, Label, Lane, Outcome
 from schemas.target import Target, Task
 
 
-class Threshold(base.Wrapper, base.Classifier):
+class Threshold(base.Wrapper, base.Classifier):  # type: ignore[type-arg]
     """Answers True from a share of 0.2 on; abstains below `least`."""
 
     def __init__(self, classifier: base.Classifier, least: float = 0.0) -> None:
@@ -285,3 +286,16 @@ def test_fingerprints_are_taken_of_classes_as_the_model_spells_them() -> None:
     said = face.as_said({"a": 1.0, "b": 0.0})
     assert [repr(label) for label in said.probabilities or ()] == ["0", "1"]
     assert list(face.predict({"a": 1.0, "b": 0.0}).probabilities or ()) == [False, True]
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::RuntimeWarning")
+def test_estimators_of_scikit_learn_are_saved_and_answer_as_before() -> None:
+    rng = random.Random(5)
+    seen = 0
+    for model in estimators():
+        for number in range(40):
+            model.learn_one({"a": rng.random(), "b": rng.random()}, number % 2 == 0)
+        again, x = loads(dumps(model)), {"a": 0.3, "b": 0.9}
+        assert again.predict_one(x) == model.predict_one(x)
+        seen += 1
+    assert seen >= 20
