@@ -143,6 +143,7 @@ class Stream:
         if not callable(self.model):
             raise InvalidStream("Stream: model= must be a function that returns a new model, such as lambda: ...")
         self._check_choices()
+        self._check_target()
         self._check_counts()
         self._check_labels()
 
@@ -161,6 +162,14 @@ class Stream:
                 raise InvalidStream(
                     f"Stream: feature {name!r} has type {feature!r}; it must be one of {', '.join(_FEATURE_TYPES)}"
                 )
+
+    def _check_target(self) -> None:
+        if isinstance(self.classes, str):
+            raise InvalidStream(f"Stream: classes={self.classes!r} must be several, such as classes=('a', 'b')")
+        try:
+            self.target.check()
+        except TargetError as error:
+            raise InvalidStream(f"Stream: {error}") from error
         if self.on_timeout is not None:
             try:
                 self.target.coerce(self.on_timeout)

@@ -38,6 +38,7 @@ from schemas.events import (
     Scalar,
     read_dead_letter,
 )
+from schemas.spelling import ByClass
 from schemas.topics import partition_of
 
 
@@ -294,7 +295,7 @@ def test_weights_by_class_are_written_into_the_example() -> None:
     for name, value in (("a", True), ("b", False)):
         predict(log, name)
         label(log, name, value)
-    drain(log, MemoryStore(), weights={True: 20.0})
+    drain(log, MemoryStore(), weights=ByClass({True: 20.0}))
     assert {e.event.event_id: e.label.weight for e in examples(log) if e.label} == {"a": 20.0, "b": 1.0}
 
 
