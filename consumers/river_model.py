@@ -96,19 +96,25 @@ class _Classification(_Here):
         self._plain, self._are_plain = _PLAIN[task]
 
     def predict(self, features: Features) -> Answer:
-        value, shares = self.as_said(features)
+        shares = self._shares(features)
         if shares is not None and not self._are_plain(map(type, shares)):
-            shares = {self._plain(label): share for label, share in shares.items()}
-        return Answer(self._plain(value), shares)
+            value = self._decision(features, shares)
+            return Answer(self._plain(value), {self._plain(label): share for label, share in shares.items()})
+        if shares is None or not self._by_share:
+            return Answer(self._plain(self.model.predict_one(features)), shares)
+        return Answer(max(shares, key=shares.get), shares)  # type: ignore[arg-type]
 
     def decide(self, features: Features) -> Answer:
         return Answer(self._plain(self.model.predict_one(features)), None)
 
     def as_said(self, features: Features) -> Answer:
         shares = self._shares(features)
+        return Answer(self._decision(features, shares), shares)
+
+    def _decision(self, features: Features, shares: dict[Any, float] | None) -> Any:
         if shares is None or not self._by_share:
-            return Answer(self.model.predict_one(features), shares)
-        return Answer(max(shares, key=shares.get), shares)  # type: ignore[arg-type]
+            return self.model.predict_one(features)
+        return max(shares, key=shares.get)  # type: ignore[arg-type]
 
     def _shares(self, features: Features) -> dict[Any, float] | None:
         """Return the shares of the classes, `None` where there are none."""
@@ -121,10 +127,12 @@ class _Classification(_Here):
             if _NO_SHARES_THERE not in str(error):
                 raise
             return None
-        for share in (shares or _NO_SHARES).values():
+        if not shares:
+            return None
+        for share in shares.values():
             if share - share != 0.0:
                 raise ModelError(f"the model answered with a probability of {share}")
-        return shares or None
+        return shares
 
     def learn(self, features: Features, label: Scalar | None, weight: float) -> None:
         if weight == 1.0:
@@ -205,7 +213,6 @@ _PLAIN: Final[Mapping[str, tuple[Callable[[Any], Any], Callable[[Iterable[type]]
 }
 _SCALARS: Final = frozenset({bool, int, float, str})
 _NO_SHARES_THERE: Final = "has no attribute 'predict_proba'"
-_NO_SHARES: Final[Mapping[Any, float]] = {}
 
 
 def wire_value(value: Scalar | None) -> LabelValue | None:

@@ -61,7 +61,8 @@ class Stream:
         What the learner does about a number far outside what its feature (or a number as the label) has been so far:
         ``off``, ``warn``, or ``dead-letter``. A `Feature` may say otherwise for itself. See `Contract`.
     positive, classes
-        See `Target`.
+        The label that means True in a binary stream, and all labels that there are: any other is refused. Without
+        `classes`, a binary label of the kind of `positive` that is not it means False.
     metrics
         Called without arguments, returns a River metric or a sum of them. The default fits the task.
     window
