@@ -18,6 +18,7 @@ from millstream.model_kind import final_step
 from millstream.parts import Part, walk
 from millstream.stream import Stream
 from schemas.events import Scalar
+from schemas.spelling import Spellings
 
 _OVER_TIME: Final = (feature_extraction.Agg, preprocessing.PreviousImputer, stats.Shift, utils.Rolling)
 # What River's wrappers pass on to the model inside them is seen in its own signature.
@@ -191,6 +192,10 @@ def _wrong_weight(stream: Stream, examples: list[tuple[Any, Scalar]]) -> str | N
         values = list((weight or {}).values())
         if stream.task == "binary" and any(key not in (True, False) for key in weight or {}):
             return f"weight= names {', '.join(map(repr, weight or {}))}; labels of task='binary' are True and False"
+        if stream.classes is not None:
+            unknown = [repr(key) for key in weight or {} if Spellings(stream.classes).find(key) is None]
+            if unknown and stream.task == "multiclass":
+                return f"weight= names {', '.join(unknown)}, which is not among classes="
     else:
         try:
             values = [weight(features, label) for features, label in examples]

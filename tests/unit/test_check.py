@@ -289,6 +289,12 @@ def test_a_weight_that_the_model_takes_is_all_right(tmp_path: Path) -> None:
         (LR, "weight=lambda x, y: 1 / 0", "binary", "weight= raised ZeroDivisionError"),
         (LR, "weight=lambda x, y: None", "binary", "weight= gave None"),
         ("anomaly.HalfSpaceTrees(seed=1)", "weight={True: 2.0}", "anomaly", "has no meaning"),
+        (
+            "tree.HoeffdingTreeClassifier()",
+            "classes=('a', 'b'), weight={'a': 2.0, 'c': 2.0}",
+            "multiclass",
+            "weight= names 'c', which is not among classes=",
+        ),
     ],
 )
 def test_a_weight_that_does_nothing_or_is_none_is_an_error(

@@ -151,10 +151,8 @@ def of_river(model: Any, made: list[Any], data: list[tuple[Any, Any]]) -> dict[s
     return {type(each).__name__: float(each.get()) if each in measured else None for each in made}
 
 
-def learned(name: str, data: list[tuple[Any, Any]], only: list[Any] | None = None) -> Learning:
+def learned(task: Task, make: Callable[[], Any], data: list[Any], only: list[Any] | None = None) -> Learning:
     """Learn what was served on the way just before it; what is served goes over the wire."""
-    kind, make = MODELS[name]
-    task: Task = "multiclass" if kind == "numbers" else kind  # type: ignore[comparison-overlap]
     learning = Learning(LearningRules(Target(task=task), Contract(), make, lambda: only or made(task), 100))
     writer = OutcomeWriter(("m", 1, 0), 0, Partition("t", 0))
     for number, (x, y) in enumerate(data):
@@ -170,13 +168,13 @@ def learned(name: str, data: list[tuple[Any, Any]], only: list[Any] | None = Non
 def test_progressive_and_served_metrics_are_those_of_rivers_own_loop(name: str) -> None:
     kind, make = MODELS[name]
     task: Task = "binary" if kind == "binary" else "multiclass"
-    data = rows(kind, 150)
-    report = learned(name, data).board.report()
+    data = rows(kind, 80)
+    report = learned(task, make, data).board.report()
     own = of_river(make(), made(task), data)
     assert report["progressive"]["all"] == own
     assert report["served"]["all"] == own
     of_classes = [each for each in made(task) if each.requires_labels]
-    alone = learned(name, data, of_classes).board.report()["progressive"]["all"]
+    alone = learned(task, make, data, of_classes).board.report()["progressive"]["all"]
     assert alone == {type(each).__name__: own[type(each).__name__] for each in of_classes}
 
 
@@ -231,6 +229,25 @@ def test_every_classifier_of_river_is_answered_by_its_own_predict_one() -> None:
         "VotingClassifier",
     }
     assert len(asked) >= 40
+
+
+def test_metrics_of_every_classifier_of_river_are_those_of_its_own_loop() -> None:
+    rng = random.Random(8)
+    data = [({"a": rng.random(), "b": rng.random()}, rng.random() < 0.4) for _ in range(40)]
+    measured = 0
+    for kind in sorted(all_classes(), key=lambda kind: kind.__qualname__):
+        if not issubclass(kind, base.Classifier) or issubclass(kind, ActiveLearningClassifier):
+            continue
+        if kind.__name__ == "BaseTreeClassifier":
+            continue  # a tree of a forest, which cannot learn alone
+        for model in instances(kind):
+            other = copy.deepcopy(model)  # with the state of its chance, where it has no seed
+            report = learned("binary", lambda other=other: other, data).board.report()
+            own = of_river(model, made("binary"), data)
+            assert report["progressive"]["all"] == own, kind
+            assert report["served"]["all"] == own, kind
+            measured += 1
+    assert measured >= 40
 
 
 def _ask_both(model: Any, other: Any, x: dict[str, float]) -> None:
