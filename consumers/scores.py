@@ -55,14 +55,14 @@ class _Tallies:
 
     Attributes
     ----------
-    shared
-        How many answers had shares. Without any, a metric over shares has no value.
+    decided, shared
+        How many answers had a value, and how many had shares. Of none, a metric over these has no value.
     """
 
     def __init__(self, metrics: Iterable[Any], takes_scores: bool) -> None:
         self.metrics = list(metrics)
         self._takes_scores = takes_scores
-        self.shared = 0
+        self.decided = self.shared = 0
         self._cells: Counter[tuple[Any, Any]] = Counter()  # of a confusion matrix
         self._bins: dict[int, Counter[tuple[Any, int]]] = {}  # of each ROCAUC, by its place among the metrics
         self._matrices = [metric for metric in self.metrics if _is_plain_matrix(metric)]
@@ -80,10 +80,8 @@ class _Tallies:
 
     def add_all(self, said: Sequence[_Said]) -> None:
         """Measure answers that are predictions, in their order."""
-        if self._takes_scores:
-            self.shared += len(said)
-        else:
-            self.shared += sum(graded is not None for _, _, graded in said)
+        self.decided += sum(value is not None for _, value, _ in said)
+        self.shared += sum(graded is not None for _, _, graded in said)
         if self._matrices:
             self._cells.update([(truth, value) for truth, value, _ in said if value is not None])
         if self._curves or self._losses:
@@ -130,13 +128,13 @@ class _Tallies:
             bins.clear()
         return self.metrics
 
-    def values(self, measured: bool) -> dict[str, float | None]:
-        """Return each metric's value. Where nothing was `measured` River says 0, which would read as a result."""
+    def values(self) -> dict[str, float | None]:
+        """Return each metric's value. Where nothing was measured River says 0, which would read as a result."""
         values: dict[str, float | None] = {}
         for metric in self.settle():
             try:
-                by_label = getattr(metric, "requires_labels", True)
-                value = float(metric.get()) if measured and (by_label or self.shared) else math.nan
+                by_value = getattr(metric, "requires_labels", True) or self._takes_scores
+                value = float(metric.get()) if (self.decided if by_value else self.shared) else math.nan
             except Exception:  # noqa: BLE001 - a metric that has no value (yet), however it says so
                 value = math.nan
             values[type(metric).__name__] = value if math.isfinite(value) else None
@@ -325,8 +323,8 @@ class Board:
             said = _said(self._window, index)
             recent.add_all(said)
             report[source] = {
-                "all": self._all[source].values(self._counted[source] > 0),
-                "last": recent.values(bool(said)),
+                "all": self._all[source].values(),
+                "last": recent.values(),
             }
         report["counted"] = dict(self._counted)
         report["no_prediction_yet"] = dict(self._left_out)
@@ -346,7 +344,7 @@ class Board:
         for index in (0, 1):
             tallies = self._fresh()
             tallies.add_all(_said(rows, index))
-            values.append(tallies.values(bool(rows)))
+            values.append(tallies.values())
         return Beside([(row[1], row[2]) for row in rows], [(row[3], row[4]) for row in rows], *values)
 
     def dump(self) -> dict[str, Any]:
@@ -355,7 +353,7 @@ class Board:
         return {
             "all": {source: tallies.settle() for source, tallies in self._all.items()},
             "counted": self._counted,
-            "shared": {source: tallies.shared for source, tallies in self._all.items()},
+            "told": {source: (tallies.decided, tallies.shared) for source, tallies in self._all.items()},
             "left_out": self._left_out,
             "window": list(self._window),
             "known": self._known.dump(),
@@ -364,10 +362,11 @@ class Board:
 
     def restore(self, dumped: dict[str, Any]) -> None:
         """Take a dumped state over."""
-        shared = dumped.get("shared", dumped["counted"])  # older states did not count them apart
+        # Older states did not count the two apart.
+        told = dumped.get("told") or {source: (count, count) for source, count in dumped["counted"].items()}
         for source, metrics in dumped["all"].items():
             self._all[source] = _Tallies(metrics, self._task == "anomaly")
-            self._all[source].shared = shared[source]
+            self._all[source].decided, self._all[source].shared = told[source]
         self._counted = dict(dumped["counted"])
         self._left_out = dict(dumped["left_out"])
         self._window.clear()

@@ -85,6 +85,7 @@ def undersampled(model: Any) -> Any:
 MODELS: dict[str, tuple[Task, Callable[[], Any]]] = {
     "threshold": ("binary", lambda: preprocessing.StandardScaler() | Threshold(logistic())),
     "abstaining": ("binary", lambda: preprocessing.StandardScaler() | Threshold(logistic(), least=0.7)),
+    "deciding nothing": ("binary", lambda: Threshold(logistic(), least=1.1)),
     "sampled threshold": ("binary", lambda: undersampled(Threshold(logistic()))),
     "hard threshold": ("binary", lambda: imblearn.HardSamplingClassifier(Threshold(logistic()), 20, 0.3, seed=1)),
     "over and under": (
