@@ -65,6 +65,14 @@ class Narrowed:
         few = self._ahead.pop(id(features), None)
         return self._face.predict(self._narrow(features) if few is None else few)
 
+    def decide(self, features: Features) -> Answer:
+        """Return the model's decision alone."""
+        return self._face.decide(self._narrow(features))
+
+    def as_said(self, features: Features) -> Answer:
+        """Return the answer with classes as the model spells them."""
+        return self._face.as_said(self._narrow(features))
+
     def learn(self, features: Features, label: Scalar | None, weight: float) -> None:
         raise NotImplementedError("a version that serves does not learn")
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from consumers.river_model import RiverModel
 from millstream.check_code import look_at_code
-from millstream.check_parts import look_at_metrics, look_at_parts, look_at_weight, unpicklable
+from millstream.check_parts import look_at_metrics, look_at_parts, look_at_shares, look_at_weight, unpicklable
 from millstream.findings import CheckReport, Finding, Severity
 from millstream.load import LoadedStream
 from millstream.parts import walk
@@ -123,6 +123,7 @@ class _Check:
         half = len(trial.examples) // 2
         model = trial.build()
         trial.run(model, 0, half)
+        yield from look_at_shares(self._stream, model.predict(dict(trial.examples[0].features)))
         try:
             data = restricted.dumps(model.model)
         except CannotPickle as error:

@@ -41,6 +41,7 @@ from schemas.label_mapping import LabelMapping
 from schemas.mapping import EventMapping
 from schemas.reading import decoder
 from schemas.registry import RegistryError
+from schemas.spelling import ByClass
 from schemas.topics import NOT_OURS, Names
 from schemas.unmappable import unmapped
 from schemas.writing import CONTENT_TYPES, encoder
@@ -258,7 +259,7 @@ def join_rules(stream: Stream) -> JoinRules:
         dedup_window=stream.dedup_window_ms,
         on_timeout=on_timeout,
         learn_from_events=stream.learn_from == "events",
-        weights=None if weight is None or callable(weight) else dict(weight),
+        weights=None if weight is None or callable(weight) else ByClass(weight),
         weight_of=weight if callable(weight) else None,
     )
 

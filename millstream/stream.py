@@ -64,7 +64,8 @@ class Stream:
         How many features of one event the model may see; an event with more is refused. Features that the contract
         drops do not count.
     positive, classes
-        See `Target`.
+        The label that means True in a binary stream, and all labels that there are: any other is refused. Without
+        `classes`, a binary label of the kind of `positive` that is not it means False.
     metrics
         Called without arguments, returns a River metric or a sum of them. The default fits the task.
     window
@@ -147,6 +148,7 @@ class Stream:
         if not callable(self.model):
             raise InvalidStream("Stream: model= must be a function that returns a new model, such as lambda: ...")
         self._check_choices()
+        self._check_target()
         self._check_counts()
         self._check_labels()
 
@@ -165,6 +167,14 @@ class Stream:
                 raise InvalidStream(
                     f"Stream: feature {name!r} has type {feature!r}; it must be one of {', '.join(_FEATURE_TYPES)}"
                 )
+
+    def _check_target(self) -> None:
+        if isinstance(self.classes, str):
+            raise InvalidStream(f"Stream: classes={self.classes!r} must be several, such as classes=('a', 'b')")
+        try:
+            self.target.check()
+        except TargetError as error:
+            raise InvalidStream(f"Stream: {error}") from error
         if self.on_timeout is not None:
             try:
                 self.target.coerce(self.on_timeout)

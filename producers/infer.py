@@ -356,14 +356,15 @@ def _task(labels: _Seen) -> Guess:
 
 def _by_words(values: set[Scalar]) -> Guess:
     if len(values) == 2:
-        return "binary", _positive(values), None
+        # Named, so that a third spelling is refused and not taken for the negative one.
+        return "binary", _positive(values), tuple(sorted(map(str, values)))
     return "multiclass", None, tuple(sorted(map(str, values))) if len(values) <= MOST_CLASSES else None
 
 
 def _by_numbers(labels: _Seen, values: set[Scalar]) -> Guess:
     whole = [value for value in values if isinstance(value, int)]
     if labels.kind == "integer" and len(whole) == 2:
-        return "binary", max(whole), None
+        return "binary", max(whole), tuple(sorted(whole))
     # Twenty labels a class, or the whole numbers are rather counts than names.
     if labels.kind == "integer" and len(whole) <= MOST_CLASSES and len(whole) * 20 <= labels.present:
         return "multiclass", None, tuple(sorted(whole))
