@@ -10,7 +10,7 @@ JOBS ?= 4
 # Processes are started by the hundred: what they import is compiled once, also where the environment would not have it.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install demo test lint faults bench lock clean
+.PHONY: help install demo test lint docs faults bench lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*  ## /\1\t/p' Makefile | expand -t 10
@@ -52,6 +52,9 @@ lint: install  ## ruff, mypy and the direction of imports
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+docs: install  ## write docs/reference from the code
+	@$(BIN)/python docs/generate.py
 
 # Two on two cores: each keeps one busy, and beside three of them Kafka does not answer in time.
 faults: JOBS = 2

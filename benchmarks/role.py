@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 from benchmarks.material import MODELS
 from millstream import Stream
+from millstream.load import LoadedStream
 from millstream.roles import run_joiner, run_learner, run_predictor
 from millstream.settings import Settings
 
 STREAM = "elec"
 
 
-def loaded(model: str, snapshot_every: str = "1d") -> Any:
+def loaded(model: str, snapshot_every: str = "1d") -> LoadedStream:
     """Return the benchmark's stream as a stream file that was imported."""
     stream = Stream(name=STREAM, task="binary", model=MODELS[model], label="class", snapshot_every=snapshot_every)
-    return SimpleNamespace(
-        stream=stream, definition=f"benchmark-{model}", allowed=frozenset(), path="benchmarks", module=""
+    return LoadedStream(
+        stream=stream,
+        path=Path("benchmarks"),
+        module="",
+        definition=f"benchmark-{model}",
+        definition_text="",
+        allowed=frozenset(),
     )
 
 

@@ -15,6 +15,7 @@ from consumers.growth import Growth, Size
 from consumers.learning import READABLE, Learning, LearningRules
 from consumers.resumption import Resumption
 from consumers.standing import (
+    CODE_FILE,
     EDITS_FILE,
     LANES,
     MODEL_BYTES,
@@ -46,6 +47,7 @@ from model_store import (
 )
 
 __all__ = [
+    "CODE_FILE",
     "EDITS_FILE",
     "LANES",
     "MODEL_BYTES",
@@ -168,6 +170,8 @@ class Checkpoints:
         sizes = {MODEL_BYTES: model.size, "state_bytes": state.size, "growth": self.growth.report()}
         more = {**sizes, **extra}
         files: dict[str, bytes | Blob] = {MODEL_FILE: model, STATE_FILE: state}
+        if self._definition.code:
+            files[CODE_FILE] = self._definition.code
         if edits is not None:
             files[EDITS_FILE] = edits
         draft = self._draft(learning, stands, reason, now_ms, more)
@@ -257,17 +261,18 @@ class Checkpoints:
 
     def thaw(self, frozen: tuple[bytes, bytes]) -> Learning:
         """Return what `freeze` was given, in this process only: nothing is checked but what may be named."""
-        model, state = (loads(each, extra=self._definition.allowed) for each in frozen)
+        definition = self._definition
+        model, state = (loads(each, extra=definition.allowed, find=definition.find) for each in frozen)
         learning = Learning(self._rules, model)
         learning.restore(state)
         return learning
 
     def load(self, manifest: Manifest) -> Learning:
         """Return a version as the learner that it was, after all checks."""
-        allowed = self._definition.allowed
+        allowed, find = self._definition.allowed, self._definition.find
         try:
-            model = self._store.load(manifest, MODEL_FILE, extra_allowed=allowed)
-            state: Any = self._store.load(manifest, STATE_FILE, extra_allowed=allowed)
+            model = self._store.load(manifest, MODEL_FILE, extra_allowed=allowed, find=find)
+            state: Any = self._store.load(manifest, STATE_FILE, extra_allowed=allowed, find=find)
         except StoreRefused as error:
             raise Refused(str(error)) from error
         if not isinstance(state, dict) or state.get("format") not in READABLE:

@@ -19,7 +19,8 @@ from consumers.checkpoints import MODEL_FILE, PROBE, Definition
 from consumers.label_news import LabelNews
 from consumers.meter import Meter
 from consumers.predictor import ServedVersion
-from consumers.river_model import ModelError, RiverModel, wrap
+from consumers.river_model import ModelError, RiverModel
+from consumers.run_with import RunWith
 from consumers.version_process import LARGE_BYTES
 from model_store import BadSignature, InvalidVersion, Manifest, ModelStore, Refused, StoreError, VersionId
 from model_store.breath import Breather, no_breath
@@ -223,6 +224,8 @@ class VersionFeed:
         Seconds, monotonic.
     start_process
         Has a large version answer from a process of its own; without it all are loaded here.
+    choose
+        Says what a version is run with, or refuses it; without it that is the process's own code.
     meter
         Hears of every version that is to serve, in the thread that loaded it.
     """
@@ -232,16 +235,17 @@ class VersionFeed:
         store: ModelStore,
         definition: Definition,
         task: Task,
-        shard: int = 0,
         say: Callable[[str], None] = print,
         clock: Callable[[], float] = time.monotonic,
         start_process: Callable[[Manifest, str | None], RiverModel] | None = None,
         meter: Meter | None = None,
+        choose: Callable[[Manifest], RunWith] | None = None,
     ) -> None:
         self._store = store
         self._definition = definition
+        self._choose = choose or (lambda manifest: RunWith.own(self._definition))
         self._task: Task = task
-        self._shard = shard
+        self._shard = 0  # a stream's model has one so far
         self._say = say
         self._clock = clock
         self._start_process = start_process
@@ -250,6 +254,7 @@ class VersionFeed:
         self._news = LabelNews()
         self._by_decision = False  # whether what serves was named, and so need not be the newest
         self._refused: set[tuple[VersionId, str | None]] = set()
+        self._said = ""  # why the last one was refused, without its name
         self._retries: dict[tuple[VersionId, str | None], _Retry] = {}
 
     def newest(self) -> ServedVersion | None:
@@ -309,26 +314,32 @@ class VersionFeed:
             self._retries[key] = _Retry(self._clock() + max(wait, took), wait)
             if before is not None:
                 return
-        self._say(f"version {version} is refused, {now}: {what}")
+        # Of a row of versions that are refused for one reason, as for their code, the first is enough.
+        reason = what.replace(str(version), "")
+        if reason != self._said:
+            self._said = reason
+            self._say(f"version {version} is refused, {now}: {what}")
 
     def _load(self, version: VersionId, sha256: str | None) -> ServedVersion:
         manifest = self._store.manifest(version, sha256=sha256)
         file = manifest.files.get(MODEL_FILE)
+        run_with = self._choose(manifest)
         if self._start_process is not None and file is not None and file.size >= LARGE_BYTES:
-            face = self._start_process(manifest, sha256)
+            face = run_with.narrowed(self._start_process(manifest, sha256))
         else:
-            face = self._load_here(manifest)
+            face = self._load_here(manifest, run_with)
         now = time.time_ns() // 1_000_000
         oldest = self._news.oldest(self._version(), manifest)
         # Only what was announced now has news; and the time is from the signed manifest.
         delay = now - oldest if oldest is not None and sha256 is not None else None
         return ServedVersion(face, version.model, version.epoch, version.examples, now, delay)
 
-    def _load_here(self, manifest: Manifest) -> RiverModel:
+    def _load_here(self, manifest: Manifest, run_with: RunWith) -> RiverModel:
         # Before the first version nobody waits for an answer that could be late.
         breath = no_breath if self._serving is None else Breather()
-        model = self._store.load(manifest, MODEL_FILE, extra_allowed=self._definition.allowed, breath=breath)
-        face = wrap(model, self._task)
+        allowed, find = run_with.allowed, run_with.find
+        model = self._store.load(manifest, MODEL_FILE, extra_allowed=allowed, find=find, breath=breath)
+        face = run_with.face(model, self._task)
         try_out(face, manifest.extra.get(PROBE, ()))
         return face
 

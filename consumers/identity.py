@@ -89,12 +89,20 @@ def fingerprint(model: RiverModel, probes: Probes) -> str:
     digest = hashlib.blake2b(digest_size=32)
     for features in probes:
         try:
-            answer = model.predict(features)
+            answer = model.as_said(features)
         except ModelError:
             raise
         except Exception as error:
             raise ModelError(f"{type(error).__name__}: {error}") from error
         shares = answer.probabilities
-        text = repr(answer.value) if shares is None else repr(sorted((repr(k), float(v)) for k, v in shares.items()))
+        if shares is None:
+            text = repr(_unboxed(answer.value))
+        else:
+            text = repr(sorted((repr(k), float(v)) for k, v in shares.items()))
         digest.update(text.encode() + b"\0")
     return digest.hexdigest()
+
+
+def _unboxed(value: Any) -> Any:
+    """Return a value as the fingerprints of all versions have it: numpy's own texts and floats stay what they are."""
+    return value if value is None or isinstance(value, (bool, int, float, str)) else value.item()

@@ -213,7 +213,7 @@ class PartitionJoin:
         rules = self._rules
         factor = 1.0
         if rules.weights is not None and not isinstance(label.value, dict):
-            factor = rules.weights.get(label.value, 1.0)
+            factor = rules.weights.of(label.value)
         if rules.weight_of is not None and not isinstance(label.value, dict):
             factor = float(rules.weight_of(dict(features), label.value))
         if not 0.0 <= factor < math.inf:

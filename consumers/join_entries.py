@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from schemas.events import Features, Label, LabelValue, Scalar
+from schemas.spelling import ByClass
 from schemas.target import Target
 
 Weight = Callable[[Features, Scalar], float]
@@ -32,7 +33,7 @@ class JoinRules:
     dedup_window: int
     on_timeout: LabelValue | None = None
     learn_from_events: bool = False
-    weights: dict[Scalar, float] | None = None
+    weights: ByClass | None = None
     weight_of: Weight | None = None
 
     @property

@@ -318,7 +318,7 @@ class Learner:
                     Standing(resumed.epoch, self._read, self._log, resumed.parent),
                     reason,
                     now_ms,
-                    extra=self._comparison.extra,
+                    extra=self._comparison.extra | resumed.extra,
                 )
                 break
             except ModelError as error:

@@ -21,6 +21,7 @@ from model_store.offsets import Offsets
 from schemas.contract import Contract, ContractError
 from schemas.entries import Entry, entry_of
 from schemas.events import Example, Features, LabelValue, Scalar
+from schemas.spelling import Spellings
 from schemas.target import Target, TargetError
 
 STATE_FORMAT: Final = 3
@@ -82,7 +83,7 @@ class LearningRules:
             Where the rules refuse them.
         """
         features = self.contract.apply(entry.features)
-        truth = None if entry.label is None else self.target.coerce(entry.label)
+        truth = None if entry.label is None else self.target.of_log(entry.label)
         if truth is None and not self.learn_from_events:
             raise TargetError("the example has no label")
         return features, truth
@@ -123,6 +124,7 @@ class Learning:
         self.warned: str | None = None
         self.news: list[str] = []
         self._classes: dict[Scalar, None] = {}
+        self._spelled = Spellings()
         self._last: Applied = "learned"  # what became of the example before: places in a row are a run
         self.labels_from: int | None = None
         self.labels_to: int | None = None
@@ -170,6 +172,7 @@ class Learning:
         rules = self._rules
         try:
             features, truth = rules.fit(entry)
+            truth = self._as_met(truth)
             far = self.guard.look(features, truth if rules.target.task in ("regression", "multiclass") else None)
         except (ContractError, TargetError, Unusual) as error:
             self.refused.add(offset, goes_on=self._last == "refused", most=_MOST_REFUSED)
@@ -202,7 +205,7 @@ class Learning:
             if self.board.wants_probabilities or self._rules.target.task not in ("binary", "multiclass"):
                 return self.model.predict(features)
             # Where every metric is over labels, River's own evaluation asks predict_one.
-            return Answer(self.model.model.predict_one(features), None)
+            return self.model.decide(features)
         except ModelError:
             return NO_ANSWER  # a NaN measures nothing; whether the model is sound is not asked here
         except Exception:
@@ -234,10 +237,22 @@ class Learning:
         if far.warns:
             self.warned = f"example at offset {offset}: {far.reason}"
 
+    def _as_met(self, label: Scalar | None) -> Scalar | None:
+        """Return a label in the spelling that the log had first: 1 and "1" are no two classes.
+
+        Where classes are declared, the target has seen to that.
+        """
+        target = self._rules.target
+        if label is None or target.task != "multiclass" or target.classes is not None:
+            return label
+        met = self._spelled.find(label)
+        return label if met is None else met
+
     def _meet(self, label: Scalar) -> None:
         """Take note of a class that no example had before."""
         if len(self._classes) < _MOST_CLASSES:
             self._classes[label] = None
+            self._spelled.add(label)
             if self._rules.target.classes is None:
                 self.news.append(f"a new class is learned: {label!r}, the {len(self._classes)}. so far")
 
@@ -299,4 +314,5 @@ class Learning:
         if "guard" in dumped:
             self.guard.restore(dumped["guard"])
         self._classes = dict.fromkeys(dumped.get("classes", ()))
+        self._spelled = Spellings(self._classes)
         self.settled()

@@ -11,9 +11,11 @@ from consumers.lanes import Lanes
 from consumers.learning import Learning, LearningRules
 from consumers.log_faults import LogFault, LogRefused, fault_of
 from consumers.standing import (
+    CODE_FILE,
     LANES,
     MODEL_BYTES,
     MODEL_FILE,
+    OVERTAKES,
     REBUILD,
     REBUILD_START,
     STATE_FILE,
@@ -21,6 +23,7 @@ from consumers.standing import (
     Log,
     NewEpoch,
     Resumed,
+    shown,
 )
 from model_store import Damaged, Manifest, ModelStore, NotFound, StoreError, VersionId, WrongLibraries
 from model_store import Refused as StoreRefused
@@ -125,6 +128,9 @@ class Resumption:
         """
         if version.parent is None:
             return 0
+        if OVERTAKES in version.extra and self._same_log(version, log):
+            found: int = version.extra[OVERTAKES]
+            return found
         try:
             first = self._store.manifest(self._store.versions(version.version.model, version.version.epoch)[0])
             if first.reason == REBUILD_START:
@@ -166,12 +172,22 @@ class Resumption:
         wrong = _wrong_libraries(newest)
         changed = [] if wrong is None else [wrong]
         if newest.definition != self._definition.hash:
-            changed.append(f"the model's definition is not the one that version {version} was made from")
+            parts = shown(self._differing(newest))
+            changed.append(f"the model's definition is not the one that version {version} was made from{parts}")
         if newest.contract != self._definition.contract:
             changed.append(f"the feature contract or the target is not the one of version {version}")
         if fault := self._fault(newest, log):
             changed.append(f"{fault} (version {version})")
         return changed
+
+    def _differing(self, newest: Manifest) -> list[str]:
+        """Return what differs in the definition of a version; nothing where that is not known."""
+        if CODE_FILE not in newest.files or self._definition.differs is None:
+            return []
+        try:
+            return self._definition.differs(self._store.read(newest, CODE_FILE))
+        except StoreError:
+            return []
 
     def _fault(self, newest: Manifest, log: Log) -> LogFault | None:
         at = log.topic, newest.shard
@@ -184,8 +200,10 @@ class Resumption:
         fault = self._fault(newest, log)
         same_log, cut = fault is None, fault is not None and fault.state != "overtaken"
         if how == "replay" or (how == "fresh" and not same_log):
-            note = f"epoch {epoch} begins: a new model learns the log from {log.beginning}"
             behind = newest.offset if same_log else 0
+            note = f"epoch {epoch} begins: a new model learns the log from {log.beginning}"
+            if behind > log.beginning:
+                note += f"; version {parent} serves until the replay has learned as much, at offset {behind}"
             return Resumed(Learning(self._rules), epoch, log.beginning, None, parent, note, behind, cut)
         offset = newest.offset if same_log else log.beginning
         if how == "fresh":

@@ -52,11 +52,17 @@ class _Tallies:
         River's.
     takes_scores
         Answers are anomaly scores.
+
+    Attributes
+    ----------
+    decided, shared
+        How many answers had a value, and how many had shares. Of none, a metric over these has no value.
     """
 
     def __init__(self, metrics: Iterable[Any], takes_scores: bool) -> None:
         self.metrics = list(metrics)
         self._takes_scores = takes_scores
+        self.decided = self.shared = 0
         self._cells: Counter[tuple[Any, Any]] = Counter()  # of a confusion matrix
         self._bins: dict[int, Counter[tuple[Any, int]]] = {}  # of each ROCAUC, by its place among the metrics
         self._matrices = [metric for metric in self.metrics if _is_plain_matrix(metric)]
@@ -74,32 +80,36 @@ class _Tallies:
 
     def add_all(self, said: Sequence[_Said]) -> None:
         """Measure answers that are predictions, in their order."""
+        self.decided += sum(value is not None for _, value, _ in said)
+        self.shared += sum(graded is not None for _, _, graded in said)
         if self._matrices:
-            self._cells.update([(truth, value) for truth, value, _ in said])
+            self._cells.update([(truth, value) for truth, value, _ in said if value is not None])
         if self._curves or self._losses:
             self._add_shares(said)
         for metric in self._others:
             by_value = getattr(metric, "requires_labels", True) or self._takes_scores
             for truth, value, graded in said:
-                if by_value or graded is not None:
+                if (value if by_value else graded) is not None:
                     # The square of 1e308 has no double, the logarithm of -2 none either, and a user's metric may
                     # raise anything: such a pair measures nothing, and the model learns it all the same.
                     with contextlib.suppress(Exception):
                         metric.update(truth, value if by_value else graded)
 
     def _add_shares(self, said: Sequence[_Said]) -> None:
-        shares: list[tuple[Any, float | None]]
+        shares: list[tuple[Any, float]]
         if self._takes_scores:
             shares = [(truth, score) for truth, score, _ in said]
         else:
             shares = [
-                (truth, graded.get(True, 0.0) if graded.__class__ is dict else graded) for truth, _, graded in said
+                (truth, graded.get(True, 0.0) if graded.__class__ is dict else graded)
+                for truth, _, graded in said
+                if graded is not None
             ]
         for number in self._curves:
             # ROCAUC asks only which thresholds are below the share.
             thresholds, below = self.metrics[number].thresholds, bisect.bisect_left
             self._bins.setdefault(number, Counter()).update(
-                [(truth, below(thresholds, share or 0.0)) for truth, share in shares]
+                [(truth, below(thresholds, share)) for truth, share in shares]
             )
         for metric in self._losses:
             _add_losses(metric._mean, shares)
@@ -118,26 +128,26 @@ class _Tallies:
             bins.clear()
         return self.metrics
 
-    def values(self, measured: bool) -> dict[str, float | None]:
-        """Return each metric's value. Where nothing was `measured` River says 0, which would read as a result."""
+    def values(self) -> dict[str, float | None]:
+        """Return each metric's value. Where nothing was measured River says 0, which would read as a result."""
         values: dict[str, float | None] = {}
         for metric in self.settle():
             try:
-                value = float(metric.get()) if measured else math.nan
+                by_value = getattr(metric, "requires_labels", True) or self._takes_scores
+                value = float(metric.get()) if (self.decided if by_value else self.shared) else math.nan
             except Exception:  # noqa: BLE001 - a metric that has no value (yet), however it says so
                 value = math.nan
             values[type(metric).__name__] = value if math.isfinite(value) else None
         return values
 
 
-def _add_losses(mean: Any, shares: Iterable[tuple[Any, float | None]]) -> None:
+def _add_losses(mean: Any, shares: Iterable[tuple[Any, float]]) -> None:
     """What `LogLoss.update` does to its running mean, in its order and to the last bit, without its calls."""
     count, value, log = mean.n, mean._mean, math.log
     for truth, share in shares:
-        if share is not None:
-            share = min(max(share, _LEAST), 1.0 - _LEAST)  # noqa: PLW2901 - clamped
-            count += 1.0
-            value += (1.0 / count) * ((-log(share) if truth else -log(1.0 - share)) - value)
+        share = min(max(share, _LEAST), 1.0 - _LEAST)  # noqa: PLW2901 - clamped
+        count += 1.0
+        value += (1.0 / count) * ((-log(share) if truth else -log(1.0 - share)) - value)
     mean.n, mean._mean = count, value
 
 
@@ -158,7 +168,8 @@ Served = tuple[LabelValue | None, dict[str, float] | None]
 # A truth, then value and grade of every source: without a value there was no prediction yet, or nothing was
 # asked. Flat and of plain numbers: a thousand of them are kept, and what is kept must not fill a cache.
 _Row = tuple[Any, ...]
-_NOTHING_ASKED: Final = (None, -1.0)
+_NOT_ASKED: Final = -1.0
+_NOTHING_ASKED: Final = (None, _NOT_ASKED)
 _NO_VALUE: Final = (None, None)
 _INFINITE: Final = (math.inf, -math.inf)
 _ANSWERS: Final[dict[Task, tuple[type, ...]]] = {
@@ -170,9 +181,13 @@ _ANSWERS: Final[dict[Task, tuple[type, ...]]] = {
 
 
 def _said(rows: Iterable[_Row], index: int) -> list[_Said]:
-    """Return truth, value and grade where source `index` had a value."""
+    """Return truth, value and grade where source `index` answered: a model that abstains has shares and no value."""
     value, graded = 1 + 2 * index, 2 + 2 * index
-    return [(row[0], row[value], row[graded]) for row in rows if row[value] is not None]
+    return [
+        (row[0], row[value], row[graded])
+        for row in rows
+        if row[value] is not None or row[graded] not in (None, _NOT_ASKED)
+    ]
 
 
 @dataclass(frozen=True)
@@ -249,20 +264,19 @@ class Board:
 
     def _graded(self, answer: Answer) -> Graded:
         value, shares = answer
-        if value is None:
-            return _NO_VALUE
         if shares is None or self._wants == "value":
             return value, None
         return value, (shares.get(True, 0.0) if self._wants == "share" else shares)
 
     def _graded_as_sent(self, prediction: Any, shares: dict[str, float] | None) -> Graded:
         # Anyone can write on a topic: an answer of another kind than this task's is none.
-        if not isinstance(prediction, self._answers) or prediction != prediction:  # noqa: PLR0124 - NaN is none
+        kind_fits = prediction is None or isinstance(prediction, self._answers)
+        if not kind_fits or prediction != prediction:  # noqa: PLR0124 - NaN is none
             return _NO_VALUE
         value: Any = prediction
         if value in _INFINITE:
             return _NO_VALUE
-        if shares is None or self._wants == "value":
+        if not shares or self._wants == "value":
             return value, None
         if self._wants == "share":
             share = shares.get("true", 0.0)
@@ -280,7 +294,7 @@ class Board:
         for index, source in enumerate(self._sources):
             said = _said(new, index)
             self._counted[source] += len(said)
-            # An answer without a value is none yet; where nothing was asked there is no answer either.
+            # An answer without value and shares is none yet; where nothing was asked there is no answer either.
             value, graded = 1 + 2 * index, 2 + 2 * index
             self._left_out[source] += sum(row[value] is None and row[graded] is None for row in new)
             self._all[source].add_all(said)
@@ -309,8 +323,8 @@ class Board:
             said = _said(self._window, index)
             recent.add_all(said)
             report[source] = {
-                "all": self._all[source].values(self._counted[source] > 0),
-                "last": recent.values(bool(said)),
+                "all": self._all[source].values(),
+                "last": recent.values(),
             }
         report["counted"] = dict(self._counted)
         report["no_prediction_yet"] = dict(self._left_out)
@@ -330,7 +344,7 @@ class Board:
         for index in (0, 1):
             tallies = self._fresh()
             tallies.add_all(_said(rows, index))
-            values.append(tallies.values(bool(rows)))
+            values.append(tallies.values())
         return Beside([(row[1], row[2]) for row in rows], [(row[3], row[4]) for row in rows], *values)
 
     def dump(self) -> dict[str, Any]:
@@ -339,6 +353,7 @@ class Board:
         return {
             "all": {source: tallies.settle() for source, tallies in self._all.items()},
             "counted": self._counted,
+            "told": {source: (tallies.decided, tallies.shared) for source, tallies in self._all.items()},
             "left_out": self._left_out,
             "window": list(self._window),
             "known": self._known.dump(),
@@ -347,8 +362,11 @@ class Board:
 
     def restore(self, dumped: dict[str, Any]) -> None:
         """Take a dumped state over."""
+        # Older states did not count the two apart.
+        told = dumped.get("told") or {source: (count, count) for source, count in dumped["counted"].items()}
         for source, metrics in dumped["all"].items():
             self._all[source] = _Tallies(metrics, self._task == "anomaly")
+            self._all[source].decided, self._all[source].shared = told[source]
         self._counted = dict(dumped["counted"])
         self._left_out = dict(dumped["left_out"])
         self._window.clear()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Literal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
 
 from consumers.learning import Learning
 from model_store import Manifest, VersionId
@@ -12,11 +13,14 @@ NewEpoch = Literal["fresh", "replay", "keep"]
 MODEL_FILE: Final = "model"
 STATE_FILE: Final = "state"
 EDITS_FILE: Final = "edits"
+CODE_FILE: Final = "code"  # of the stream file and the modules beside it, as they were
 REBUILD: Final = "rebuild"  # the reason of a version made anew
 REBUILD_START: Final = "rebuild-start"  # of the first one of its epoch
 PROBE: Final = "probe"
+OVERTAKES: Final = "overtakes"  # of a replay: the offset from which its versions are announced
 LANES: Final = "lanes"
 MODEL_BYTES: Final = "model_bytes"
+_SHOWN: Final = 3
 
 
 @dataclass(frozen=True)
@@ -31,12 +35,21 @@ class Definition:
         Of the model's definition; `contract`, of the contract and target.
     allowed
         What a pickle may name beside River: the user's own classes.
+    find
+        Looks up the names in `allowed`; without it they are imported.
+    code
+        The code object that versions carry; empty where they carry none.
+    differs
+        Returns, from the code object of another version, what differs in its definition: a short text a part.
     """
 
     model: str
     hash: str
     contract: str
     allowed: frozenset[tuple[str, str]] = frozenset()
+    find: Callable[[str, str], Any] | None = None
+    code: bytes = field(default=b"", repr=False)
+    differs: Callable[[bytes], list[str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -87,3 +100,16 @@ class Resumed:
     note: str = ""
     overtakes: int = 0
     cut: bool = False
+
+    @property
+    def extra(self) -> dict[str, Any]:
+        """What every version of the epoch keeps of it in its manifest."""
+        return {OVERTAKES: self.overtakes} if self.overtakes else {}
+
+
+def shown(differing: list[str]) -> str:
+    """Return what differs for the end of a sentence: the first few parts in brackets; empty where nothing does."""
+    if not differing:
+        return ""
+    more = f"; and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
+    return f" ({'; '.join(differing[:_SHOWN])}{more})"

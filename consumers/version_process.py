@@ -121,6 +121,12 @@ class VersionProcess:
             code = self._process.poll()
             raise Doubt(f"the process that answers has ended ({code}): starting anew") from error
 
+    def decide(self, features: Features) -> Answer:
+        return Answer(self.predict(features).value, None)
+
+    def as_said(self, features: Features) -> Answer:
+        raise NotImplementedError("the fingerprint of a version is taken where it is learned")
+
     def learn(self, features: Features, label: Scalar | None, weight: float) -> None:
         raise NotImplementedError("a version that serves does not learn")
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 from typing import Final
 
-from consumers.river_model import RiverModel
+from consumers.river_model import ModelError, RiverModel
+from millstream.check_code import look_at_code
 from millstream.check_contract import look_at_contract
-from millstream.check_parts import look_at_metrics, look_at_parts, look_at_weight, unpicklable
+from millstream.check_parts import look_at_metrics, look_at_parts, look_at_shares, look_at_weight, unpicklable
 from millstream.findings import CheckReport, Finding, Severity
 from millstream.load import LoadedStream
 from millstream.parts import walk
@@ -70,6 +72,7 @@ class _Check:
                 "model= returns the same object each time: build it inside, as in model=lambda: Model()",
             )
             return
+        yield from look_at_code(self._loaded)
         yield from look_at_parts(model)
         yield from look_at_metrics(self._stream)
         yield from look_at_contract(self._stream)
@@ -145,6 +148,8 @@ class _Check:
         half = len(trial.examples) // 2
         model = trial.build()
         trial.run(model, 0, half)
+        with contextlib.suppress(ModelError):  # no answer is said above
+            yield from look_at_shares(self._stream, model.predict(dict(trial.examples[0].features)))
         try:
             data = restricted.dumps(model.model)
         except CannotPickle as error:

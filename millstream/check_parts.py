@@ -11,11 +11,14 @@ from typing import Any, Final
 
 from river import base, compose, feature_extraction, metrics, preprocessing, stats, utils
 
+from consumers.river_model import Answer
+from consumers.scores import default_metrics
 from millstream.findings import Finding
 from millstream.model_kind import final_step
 from millstream.parts import Part, walk
 from millstream.stream import Stream
 from schemas.events import Scalar
+from schemas.spelling import Spellings
 
 _OVER_TIME: Final = (feature_extraction.Agg, preprocessing.PreviousImputer, stats.Shift, utils.Rolling)
 # What River's wrappers pass on to the model inside them is seen in its own signature.
@@ -29,6 +32,7 @@ def look_at_parts(model: Any) -> Iterator[Finding]:
     yield from _over_time(parts)
     yield from _learning_while_predicting()
     yield from _transformers(parts)
+    yield from _classes(parts)
 
 
 def _seeds(parts: list[Part]) -> Iterator[Finding]:
@@ -98,6 +102,42 @@ def _transformers(parts: list[Part]) -> Iterator[Finding]:
         )
 
 
+def _classes(parts: list[Part]) -> Iterator[Finding]:
+    """Yield the estimators of scikit-learn whose classes are out of order: their shares would be exchanged."""
+    for part in parts:
+        kind, classes = type(part.value), getattr(part.value, "classes", None)
+        # By its name: River's module would bring all of scikit-learn along.
+        if kind.__name__ != "SKL2RiverClassifier" or not kind.__module__.startswith("river.") or classes is None:
+            continue
+        ordered = sorted(classes, key=lambda each: (isinstance(each, str), each))
+        if list(classes) != ordered and hasattr(part.value.estimator, "predict_proba"):
+            name = type(part.value.estimator).__name__
+            plain = [each.item() if hasattr(each, "item") else each for each in ordered]
+            yield Finding(
+                "error",
+                "classes",
+                f"classes={classes!r} of {name} are out of order: River gives the share of one class to another; "
+                f"write classes={plain!r}",
+            )
+
+
+def look_at_shares(stream: Stream, answer: Answer) -> Iterator[Finding]:
+    """Yield the metrics that a model without shares gives no value."""
+    if stream.task not in ("binary", "multiclass") or answer.value is None or answer.probabilities is not None:
+        return
+    made = default_metrics(stream.task) if stream.metrics is None else stream.metrics()
+    each_of = list(made) if isinstance(made, (metrics.base.Metrics, list, tuple)) else [made]
+    names = [type(each).__name__ for each in each_of if not getattr(each, "requires_labels", True)]
+    if names:
+        verb = "has" if len(names) == 1 else "have"
+        yield Finding(
+            "warning",
+            "metrics",
+            f"{', '.join(names)} {verb} no value here: the model has no shares of classes (predict_proba_one), and is "
+            "served without; metrics= names others, such as metrics.F1()",
+        )
+
+
 def unpicklable(model: Any, path: Path) -> list[str]:
     """Return the lambdas and local functions or classes in a model, each with the way out."""
     found = []
@@ -152,6 +192,10 @@ def _wrong_weight(stream: Stream, examples: list[tuple[Any, Scalar]]) -> str | N
         values = list((weight or {}).values())
         if stream.task == "binary" and any(key not in (True, False) for key in weight or {}):
             return f"weight= names {', '.join(map(repr, weight or {}))}; labels of task='binary' are True and False"
+        if stream.classes is not None:
+            unknown = [repr(key) for key in weight or {} if Spellings(stream.classes).find(key) is None]
+            if unknown and stream.task == "multiclass":
+                return f"weight= names {', '.join(unknown)}, which is not among classes="
     else:
         try:
             values = [weight(features, label) for features, label in examples]

@@ -9,12 +9,14 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from millstream.parts import walk
 from millstream.stream import Stream
+
+_LONG: Final = 60
 
 
 def definition_text(stream: Stream, model: Any, own: Callable[[str], bool]) -> str:
@@ -43,6 +45,11 @@ def _lines(stream: Stream, model: Any, own: Callable[[str], bool]) -> Iterator[s
         yield f"{part.path} = {part.text}"
 
 
+def model_lines(text: str) -> list[str]:
+    """Return the lines of a definition that say how an answer is computed; the others say how it is learned."""
+    return [line for line in text.splitlines() if line.startswith("model")]
+
+
 def definition_hash(text: str) -> str:
     """Return the hash that a version's manifest carries."""
     return hashlib.sha256(text.encode()).hexdigest()
@@ -56,3 +63,31 @@ def difference(before: str, after: str) -> str:
     """
     lines = difflib.ndiff(before.splitlines(), after.splitlines())
     return "\n".join(line for line in lines if line.startswith(("- ", "+ ")))
+
+
+def changes(before: str, after: str) -> list[str]:
+    """Return what differs between two definitions, one short text a part, in the order of its path.
+
+    >>> changes("model.l2 = 0.0", "model.l2 = 0.1")
+    ['model.l2: 0.0 → 0.1']
+    """
+    old, new = (_by_path(text) for text in (before, after))
+    return [
+        f"{path}: {_short(old.get(path))} → {_short(new.get(path))}"
+        for path in dict.fromkeys((*old, *new))
+        if old.get(path) != new.get(path)
+    ]
+
+
+def _by_path(text: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        path, _, value = line.partition(" = ")
+        found[path] = f"{found[path]}; {value}" if path in found else value
+    return found
+
+
+def _short(value: str | None) -> str:
+    if value is None:
+        return "(nothing)"
+    return value if len(value) <= _LONG else value[: _LONG - 1] + "…"

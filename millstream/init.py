@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +12,7 @@ from millstream.load_error import LoadError
 from millstream.stream_file import require_module_name
 from millstream.topic_infer import FoundTopics
 from producers.infer import Column, Inferred
+from schemas.contract import Contract
 from schemas.target import Task
 from schemas.topics import InvalidName, Names
 
@@ -106,9 +107,12 @@ def _lines(
     yield from _target(inferred, files=topics is None)
     yield from _times(task)
     if topics is None:
-        yield from _features(columns)
+        yield from _features(columns, inferred.left_out if inferred is not None else {})
     else:
         yield from topic_lines(topics, lambda column: _kind(column, _required(columns)), _seen, _quoted)
+    if len(columns) > Contract().max_features:
+        yield "    # An event with more features than this is refused."
+        yield f"    max_features={len(columns)},"
     yield ")"
 
 
@@ -146,7 +150,7 @@ def _times(task: Task) -> Iterator[str]:
         yield "    # weight={True: 20.0},  # a rare class counts for more"
 
 
-def _features(columns: Sequence[Column]) -> Iterator[str]:
+def _features(columns: Sequence[Column], left_out: Mapping[str, str]) -> Iterator[str]:
     if not columns:
         yield "    # What events may carry. Without it, everything finite is taken."
         yield '    # features={"amount": "number", "country": "string"},'
@@ -155,9 +159,12 @@ def _features(columns: Sequence[Column]) -> Iterator[str]:
     yield "    # Feature(type=..., minimum=..., maximum=..., categories=(...), required=True)"
     yield "    features={"
     for column in columns:
+        if column.remark:
+            yield _comment(f"{column.name}: {column.remark}")
         line = f"        {_quoted(column.name)}: {_kind(column, _required(columns))},"
         comment = f"  # {_seen(column)}"
         yield line + comment if _seen(column) and len(line + comment) <= _WIDTH else line
+    yield from (_comment(f"Left out: {name} ({why})") for name, why in left_out.items())
     yield "    },"
 
 
@@ -260,6 +267,12 @@ def _quoted(text: str) -> str:
     if '"' in text and "'" not in text:
         return repr(text)
     return json.dumps(text, ensure_ascii=not text.isprintable())
+
+
+def _comment(text: str) -> str:
+    """Return a line of comment among the features, whatever a file's names and cells hold."""
+    line = "        # " + "".join(letter if letter.isprintable() else "?" for letter in text)
+    return line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…"
 
 
 def _plain(text: str) -> str:

@@ -6,13 +6,14 @@ refused), its manifest (what broke the model) and its epoch's edits (what is to 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final, Literal
 
 from consumers.checkpoints import EDITS_FILE, REBUILD_START, STATE_FILE
 from consumers.edits import Edits, UnusableEdits, editor
+from consumers.run_with import RunWith
 from model_store import Manifest, ModelStore, StoreError
 from model_store.offsets import Offsets
 from schemas.codec import CodecError
@@ -45,13 +46,13 @@ class History:
 
     Parameters
     ----------
-    allowed
-        What a pickle may name beside River.
+    run_with
+        Says with which code a version's state is read. Refused.
     """
 
-    def __init__(self, store: ModelStore, model: str, topic_id: str, allowed: frozenset[tuple[str, str]]) -> None:
+    def __init__(self, store: ModelStore, model: str, topic_id: str, run_with: Callable[[Manifest], RunWith]) -> None:
         self._store = store
-        self._allowed = allowed
+        self._run_with = run_with
         self._epochs: dict[int, list[Manifest]] = {
             epoch: list(each)
             for epoch, each in groupby(self._readable(model, topic_id), lambda manifest: manifest.version.epoch)
@@ -104,7 +105,8 @@ class History:
     def _is_refused(self, manifest: Manifest, offset: int) -> bool:
         """Tell whether the rules refused it; a state says so of the newest."""
         try:
-            state: Any = self._store.load(manifest, STATE_FILE, extra_allowed=self._allowed)
+            code = self._run_with(manifest)
+            state: Any = self._store.load(manifest, STATE_FILE, extra_allowed=code.allowed, find=code.find)
         except StoreError:
             return False
         return isinstance(state, dict) and offset in Offsets(state.get("refused", ()))

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from millstream.definition import definition_hash, definition_text
 from millstream.load_error import LoadError
 from millstream.model_kind import WrongModel, require_fit
 from millstream.stream import Stream
 from millstream.stream_file import StreamFile, explain, find, is_own_module, load_module, ready_made
+from millstream.version_code.code_object import Code, encode
+from millstream.version_code.collect import sources
 from model_store import restricted
+from model_store.code_names import own_name
 from model_store.errors import CannotPickle
+from model_store.restricted import Find
 
 __all__ = ["LoadError", "LoadedStream", "WrongModel", "load_stream", "ready_made"]
+
+_IMPORTED: Final = "__millstream_imported__"
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,10 @@ class LoadedStream:
         (module, qualified name) of the user's own classes and functions that a version may name.
     source
         The file's ``SOURCE``, a file or ``river:NAME`` to try the stream with, if it has one.
+    code
+        The code object that its versions carry: see `millstream.version_code`.
+    find
+        Looks up the names in `allowed`, where the stream is that of a version and not the process's own.
     """
 
     stream: Stream
@@ -42,6 +54,8 @@ class LoadedStream:
     definition_text: str
     allowed: frozenset[tuple[str, str]]
     source: str | None = None
+    code: bytes = field(default=b"", repr=False)
+    find: Find | None = None
 
     def fresh_model(self) -> Any:
         """Return a new model of a kind that fits. LoadError where `model` raises or returns something else."""
@@ -63,10 +77,31 @@ def load_stream(ref: str) -> LoadedStream:
         that the task can use.
     """
     file = find(ref)
+    before = frozenset(sys.modules)
     module = load_module(file)
+    own = partial(is_own_module, path=file.path)
+    loaded = loaded_from(module, file, own)
+    # What a second load finds imported already is in the code that the first one has collected.
+    known = module.__dict__.setdefault(_IMPORTED, sorted(frozenset(sys.modules) - before))
+    code = Code(
+        module=file.module,
+        files=sources(file, known),
+        definition=loaded.definition_text,
+        contract=loaded.stream.contract,
+        target=loaded.stream.target,
+    )
+    return replace(loaded, code=encode(code))
+
+
+def loaded_from(module: ModuleType, file: StreamFile, own: Callable[[str], bool]) -> LoadedStream:
+    """Return the stream in a module that was imported; `own` tells of a module's name whether it is the user's.
+
+    Raises
+    ------
+    LoadError
+    """
     stream = _only_stream(module, file)
     model = _fresh_model(stream, file.path)
-    own = partial(is_own_module, path=file.path)
     text = definition_text(stream, model, own)
     source = getattr(module, "SOURCE", None)
     return LoadedStream(
@@ -75,7 +110,7 @@ def load_stream(ref: str) -> LoadedStream:
         module=file.module,
         definition=definition_hash(text),
         definition_text=text,
-        allowed=_own_globals(model, file),
+        allowed=_own_globals(model, own),
         source=source if isinstance(source, str) else None,
     )
 
@@ -102,10 +137,10 @@ def _fresh_model(stream: Stream, path: Path) -> Any:
     return model
 
 
-def _own_globals(model: Any, file: StreamFile) -> frozenset[restricted.Global]:
+def _own_globals(model: Any, own: Callable[[str], bool]) -> frozenset[restricted.Global]:
     """Return what the pickle of a fresh model names in the user's own file and folder, and nothing else."""
     try:
         named = restricted.globals_in(restricted.dumps(model))
     except CannotPickle:
         return frozenset()
-    return frozenset((module, name) for module, name in named if is_own_module(module, file.path))
+    return frozenset((own_name(module), name) for module, name in named if own(module))

@@ -109,6 +109,7 @@ def _is_rivers(model: Any) -> bool:
 def _many_classes(model: Any) -> bool:
     """Tell whether a River classifier takes more than two classes; a wrapper does where what it wraps does."""
     inner = final_step(model)
-    if not _is_rivers(inner) or inner._multiclass:
+    # An estimator of scikit-learn learns the classes that it was given, be they two.
+    if not _is_rivers(inner) or inner._multiclass or type(inner).__name__ == "SKL2RiverClassifier":
         return True
     return isinstance(inner, base.Wrapper) and _many_classes(inner._wrapped_model)

@@ -9,12 +9,16 @@ from __future__ import annotations
 import ast
 import builtins
 import dataclasses
+import enum
 import functools
 import hashlib
 import inspect
+import io
+import logging
 import pickle
 import random
 import textwrap
+import threading
 import types
 from collections import UserList, deque
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +26,13 @@ from typing import Any, Final, NamedTuple
 
 from river import base, compose
 
+from model_store.code_names import own_name
+
 _PLAIN: Final = (type(None), bool, int, float, complex, str, bytes)
+_CONTAINERS: Final = (list, tuple, deque, range, Mapping, set, frozenset)
+_CALLABLES: Final = (types.FunctionType, types.MethodType, functools.partial)
+# What they hold belongs to the process and not to the model.
+_NO_PARAMETERS: Final = (logging.Logger, io.IOBase, type(threading.Lock()), type(threading.RLock()))
 _DEEPEST: Final = 60
 _LONG: Final = 200
 
@@ -52,7 +62,7 @@ def walk(value: Any, path: str = "model", own: Callable[[str], bool] = lambda mo
 
 def qualname(kind: Any) -> str:
     """Return module and qualified name."""
-    module = getattr(kind, "__module__", None) or "builtins"
+    module = own_name(getattr(kind, "__module__", None) or "builtins")
     name = getattr(kind, "__qualname__", None) or type(kind).__qualname__
     return f"{module}.{name}"
 
@@ -78,11 +88,17 @@ class _Walk:
     def _composed(self, value: Any, path: str) -> Iterator[Part]:
         if isinstance(value, type):
             yield from self._class(value, path)
-        elif isinstance(value, (types.FunctionType, types.MethodType, functools.partial)):
+        elif isinstance(value, enum.Enum):
+            yield Part(path, value, f"{qualname(type(value))}.{value.name}")
+        elif callable(getattr(value, "__wrapped__", None)) and not isinstance(value, types.FunctionType):
+            # A function behind a cache, or another decorator that is an object.
+            yield Part(path, value, f"{qualname(type(value))} of a function")
+            yield from self.walk(value.__wrapped__, f"{path}.__wrapped__")
+        elif isinstance(value, _CALLABLES):
             yield from self._callable(value, path)
         elif isinstance(value, (types.BuiltinFunctionType, types.ModuleType)):
-            yield Part(path, value, getattr(value, "__name__", "") if inspect.ismodule(value) else qualname(value))
-        elif isinstance(value, (list, tuple, deque, range, Mapping, set, frozenset)):
+            yield Part(path, value, own_name(value.__name__) if inspect.ismodule(value) else qualname(value))
+        elif isinstance(value, _CONTAINERS):
             yield from self._container(value, path)
         else:
             yield from self._object(value, path)
@@ -121,8 +137,13 @@ class _Walk:
 
     def _parameters(self, value: Any) -> Iterator[tuple[str, Any]]:
         """Yield what an object was made with, or else what it holds."""
-        if isinstance(value, (random.Random,)) or type(value).__module__.startswith("numpy.random"):
+        if _is_random(value):
             return  # its state is no parameter; its seed is one of whatever holds it
+        if isinstance(value, _NO_PARAMETERS):
+            return
+        if _is_opaque(type(value), self._own):
+            yield "state", _state(value)
+            return
         if dataclasses.is_dataclass(value):
             yield from ((each.name, getattr(value, each.name, None)) for each in dataclasses.fields(value))
             return
@@ -189,12 +210,21 @@ class _Walk:
             if isinstance(value, types.ModuleType):
                 if not self._own(value.__name__):
                     continue
-                yield Part(inner, value, f"module {value.__name__}, source {_source(value)}")
+                yield Part(inner, value, f"module {own_name(value.__name__)}, source {_source(value)}")
             elif isinstance(value, (type, types.FunctionType)):
                 if self._own(value.__module__ or ""):
                     yield from self.walk(value, inner)
-            elif isinstance(value, (*_PLAIN, list, tuple, Mapping, set, frozenset)):
-                yield from self.walk(value, inner)
+            elif not isinstance(value, types.BuiltinFunctionType):
+                yield from self._held(value, inner)
+
+    def _held(self, value: Any, path: str) -> Iterator[Part]:
+        """Yield what a module holds: of a library's object all its state, for it may have been fitted or loaded."""
+        kind = type(value)
+        known = isinstance(value, (*_PLAIN, *_CONTAINERS, *_CALLABLES, *_NO_PARAMETERS, enum.Enum))
+        if known or self._own(kind.__module__) or hasattr(value, "__wrapped__") or _is_random(value):
+            yield from self.walk(value, path)
+        else:
+            yield Part(path, value, f"{qualname(kind)}, {_state(value)}")
 
 
 def _init_parameters(value: Any) -> dict[str, Any] | None:
@@ -213,6 +243,17 @@ def _init_parameters(value: Any) -> dict[str, Any] | None:
             # The convention is not kept. What a River object computes for itself is nobody's parameter.
             return None if not isinstance(value, base.Base) or not _is_river(value) else found
     return found
+
+
+def _is_opaque(kind: type, own: Callable[[str], bool]) -> bool:
+    """Tell whether nothing in Python says what an object was made with: a compiled pattern, an array, a decimal."""
+    if own(kind.__module__) or kind.__module__.partition(".")[0] in ("river", "builtins"):
+        return False
+    return not isinstance(inspect.getattr_static(kind, "__init__", None), types.FunctionType)
+
+
+def _is_random(value: Any) -> bool:
+    return isinstance(value, random.Random) or type(value).__module__.startswith("numpy.random")
 
 
 def _is_river(value: Any) -> bool:

@@ -18,12 +18,13 @@ from consumers.checkpoints import MODEL_FILE, Checkpoints
 from consumers.edits import Editor
 from consumers.learning import Learning, Poison
 from consumers.predictor import ServedVersion
-from consumers.river_model import wrap
+from consumers.run_with import RunWith
 from consumers.verify import replay
 from millstream import readers
-from millstream.roles import definition_of, learning_rules
+from millstream.roles import learning_rules
+from millstream.version_code.choice import Policy, VersionCode, definition_of
 from millstream.versions import edited
-from model_store import Manifest, ModelStore, NotFound, VersionId, dumps, loads
+from model_store import Manifest, ModelStore, NotFound, Refused, VersionId, dumps, loads
 from model_store.offsets import Offsets
 from schemas.record import Record
 
@@ -46,6 +47,7 @@ class _Walk:
     """A model on its way along the log."""
 
     epoch: int
+    base: Manifest
     learning: Learning
     records: Iterator[Record]
     edited: Editor | None
@@ -62,6 +64,8 @@ class PastVersions:
     ----------
     say
         Takes one line for people.
+    code
+        Which code versions of another definition are run with.
     """
 
     def __init__(
@@ -71,19 +75,16 @@ class PastVersions:
         names: Names,
         store: ModelStore,
         say: Callable[[str], None] = print,
+        code: Policy = "version",
     ) -> None:
         self._loaded = loaded
         self._cluster = cluster
         self._store = store
-        self._say = say
-        self._definition = definition_of(loaded)
-        stream = loaded.stream
-        self._checkpoints = Checkpoints(store, self._definition, learning_rules(stream), stream.retention)
+        self._code = VersionCode(loaded, store, code, say)
         self._topic = names.topic("examples")
         self._consumer: KafkaConsumer | None = None
         self._walk: _Walk | None = None
         self._kept: OrderedDict[VersionId, tuple[ServedVersion, int]] = OrderedDict()
-        self._contracts: set[str] = set()
 
     def __enter__(self) -> PastVersions:
         return self
@@ -126,22 +127,13 @@ class PastVersions:
         return missing
 
     def _load(self, manifest: Manifest) -> tuple[ServedVersion, int]:
-        self._note_contract(manifest)
-        model = self._store.load(manifest, MODEL_FILE, extra_allowed=self._definition.allowed)
-        return self._served(model, manifest.version), manifest.files[MODEL_FILE].size
+        run_with = self._code.to_answer(manifest)
+        model = self._store.load(manifest, MODEL_FILE, extra_allowed=run_with.allowed, find=run_with.find)
+        return self._served(model, run_with, manifest.version), manifest.files[MODEL_FILE].size
 
-    def _served(self, model: object, version: VersionId) -> ServedVersion:
-        face = wrap(model, self._loaded.stream.task)
+    def _served(self, model: object, run_with: RunWith, version: VersionId) -> ServedVersion:
+        face = run_with.face(model, self._loaded.stream.task)
         return ServedVersion(face, version.model, version.epoch, version.examples, 0, None)
-
-    def _note_contract(self, manifest: Manifest) -> None:
-        contract = manifest.contract
-        if contract != self._definition.contract and contract not in self._contracts:
-            self._contracts.add(contract)
-            self._say(
-                f"version {manifest.version} had another contract or target than {self._loaded.path} has now: events "
-                "are read as it says now"
-            )
 
     # --- what is gone ------------------------------------------------------------------------------
 
@@ -157,7 +149,8 @@ class PastVersions:
                 f"version {version} is gone, and {self._topic} ends at {walk.learning.learned} examples of its epoch"
             )
         frozen = dumps(walk.learning.model.model)
-        return self._served(loads(frozen, extra=self._definition.allowed), version), len(frozen)
+        run_with = self._code.to_answer(walk.base)
+        return self._served(loads(frozen, extra=run_with.allowed, find=run_with.find), run_with, version), len(frozen)
 
     def _walk_to(self, version: VersionId) -> _Walk:
         """Return a model before a version, or just there: the one under way where none in the store is nearer."""
@@ -170,8 +163,10 @@ class PastVersions:
         history = edited(self._store, base.version, lambda until: self._read(base.offset, until))
         newest = self._store.manifest(self._store.versions(version.model, version.epoch)[-1])
         records = readers.between(consumer, place, base.offset, end)
-        learning = self._checkpoints.load(base)
-        self._walk = _Walk(version.epoch, learning, records, history, Offsets(newest.skipped))
+        then = self._code.as_then(base)
+        rules, retention = learning_rules(then.stream), then.stream.retention
+        learning = Checkpoints(self._store, definition_of(then), rules, retention).load(base)
+        self._walk = _Walk(version.epoch, base, learning, records, history, Offsets(newest.skipped))
         return self._walk
 
     def _read(self, begin: int, end: int) -> Iterator[Record]:
@@ -182,17 +177,17 @@ class PastVersions:
         before = [
             each for each in self._store.versions(version.model, version.epoch) if each.examples <= version.examples
         ]
-        if not before or version.model != self._definition.model:
+        if not before or version.model != self._loaded.stream.name:
             raise CannotRemake(
                 f"version {version} is gone, and so is all of its epoch before it: name one version with --model, "
                 "or a later --from"
             )
         base = self._store.manifest(before[-1])
-        if (base.definition, base.contract) != (self._definition.hash, self._definition.contract):
-            raise CannotRemake(
-                f"version {version} is gone, and was made from another model definition or contract than "
-                f"{self._loaded.path} has now: use the stream file of that time, or name one version with --model"
-            )
+        try:
+            self._code.as_then(base)
+            self._code.to_answer(base)
+        except Refused as error:
+            raise CannotRemake(f"version {version} is gone, and cannot be learned again: {error}") from error
         return base
 
     def _require_log(self, base: Manifest) -> int:

@@ -15,7 +15,7 @@ from consumers.predictor import ask
 from consumers.questions import Questions, Unanswerable
 from consumers.river_model import wire_value
 from millstream import readers
-from millstream.roles import definition_of
+from millstream.version_code.choice import Policy, VersionCode, definition_of
 from millstream.version_starter import starter
 from model_store import open_store
 from schemas.cluster import MissingTopic
@@ -74,16 +74,18 @@ def preview(
 
 
 @contextmanager
-def serving(loaded: LoadedStream, settings: Settings, cluster: Cluster) -> Iterator[ServedVersion | None]:
+def serving(
+    loaded: LoadedStream, settings: Settings, cluster: Cluster, code: Policy = "version"
+) -> Iterator[ServedVersion | None]:
     """Lend the version that serves, loaded as a predictor loads it; none where no version can be served yet."""
     names = settings.names(loaded.stream)
     if names.topic("models") not in cluster.topic_info(names.topic("models")):
         yield None  # a look at somebody else's topic before the stream has any of its own
         return
     store = open_store(settings.models, settings.keys, sign=False)
-    feed = VersionFeed(
-        store, definition_of(loaded), loaded.stream.task, say=_say, start_process=starter(loaded, settings)
-    )
+    choose = VersionCode(loaded, store, code, _say).to_answer
+    start = starter(loaded, settings, choose)
+    feed = VersionFeed(store, definition_of(loaded), loaded.stream.task, say=_say, start_process=start, choose=choose)
     follower = ModelsTopic(cluster, names.topic("models"), feed.follow, _say)
     follower.start()
     try:

@@ -13,12 +13,14 @@ from consumers.checkpoints import EDITS_FILE, LANES, MODEL_FILE, REBUILD, REBUIL
 from consumers.edits import NO_EDITS, Edits
 from consumers.lanes import Lanes
 from consumers.rebuild import Plan, Rebuilder, Rebuilt
-from consumers.river_model import Answer, wrap
+from consumers.river_model import Answer
+from consumers.standing import shown
 from consumers.upgrade import gap
 from millstream import readers
 from millstream.decisions import decide, who
-from millstream.roles import definition_of, learning_rules
+from millstream.roles import learning_rules
 from millstream.spans import Edge, span
+from millstream.version_code.choice import Policy, VersionCode, definition_of
 from model_store import Manifest, ModelStore, NotFound, StoreError, VersionId, WrongLibraries
 from model_store.libraries import check_libraries
 from model_store.offsets import Offsets
@@ -84,8 +86,10 @@ class Workshop:
         names: Names,
         store: ModelStore,
         say: Callable[[str], None] = print,
+        code: Policy = "version",
     ) -> None:
         self._loaded = loaded
+        self._code = VersionCode(loaded, store, code, say)
         self._store = store
         self._names = names
         self._say = say
@@ -120,7 +124,7 @@ class Workshop:
         Refused, StoreUnavailable
         """
         live = self._live()
-        base = self._untrained() if wish.base is None else self._fitting(self._store.manifest(wish.base))
+        base = self._untrained() if wish.base is None else self._of_this_log(self._store.manifest(wish.base))
         begin = self._log.beginning if base is None else base.offset
         if base is not None and base.offset < self._log.beginning:
             raise CannotRebuild(
@@ -133,7 +137,8 @@ class Workshop:
         same_log = live is not None and self._store.is_log(live, self._log.topic_id)
         skipped = Offsets(live.skipped if live is not None and same_log else ())
         parent = None if live is None else live.version
-        return self._make(Plan(edits, self._log, base, parent, skipped, wish.most), begin, progress)
+        then = self._loaded if base is None else self._code.as_then(base)
+        return self._make(Plan(edits, self._log, base, parent, skipped, wish.most), begin, progress, then)
 
     def learn(self, begin: Edge, end: Edge, progress: Callable[[int, int], None]) -> Rebuilt:
         """Have a new model, as the stream file makes it, learn a range of the log, in its order.
@@ -153,11 +158,12 @@ class Workshop:
         live = self._live()
         parent = None if live is None else live.version
         edits = msgspec.structs.replace(NO_EDITS, until=log.end)
-        return self._make(Plan(edits, log, None, parent, lanes=self._lanes(log.beginning)), log.beginning, progress)
+        lanes = self._lanes(log.beginning)
+        return self._make(Plan(edits, log, None, parent, lanes=lanes), log.beginning, progress, self._loaded)
 
-    def _make(self, plan: Plan, begin: int, progress: Callable[[int, int], None]) -> Rebuilt:
-        stream = self._loaded.stream
-        checkpoints = Checkpoints(self._store, self._definition, learning_rules(stream), stream.retention)
+    def _make(self, plan: Plan, begin: int, progress: Callable[[int, int], None], then: LoadedStream) -> Rebuilt:
+        stream = then.stream
+        checkpoints = Checkpoints(self._store, definition_of(then), learning_rules(stream), stream.retention)
         size = plan.log.end - begin
         return Rebuilder(checkpoints, plan, self._read, self._say, lambda offset: progress(offset - begin, size)).run()
 
@@ -200,18 +206,26 @@ class Workshop:
         found = [each for each in found if each.offset >= self._log.beginning]
         return min(found, key=lambda each: each.offset, default=None)
 
-    def _fitting(self, base: Manifest) -> Manifest:
-        misfit = self._misfit(base)
+    def _of_this_log(self, base: Manifest) -> Manifest:
+        """Insist that a version can be gone on from with the code that made it. CannotRebuild."""
+        misfit = self._other_log(base)
         if misfit:
             raise CannotRebuild(f"version {base.version} cannot be gone on from: {misfit}")
         return base
 
     def _misfit(self, manifest: Manifest) -> str:
         """Return why a version does not go with stream file, log and libraries; empty where it does."""
+        if (manifest.definition, manifest.contract) != (self._definition.hash, self._definition.contract):
+            return (
+                f"it was made from another model definition or contract than {self._loaded.path} has now"
+                f"{shown(self._code.changes(manifest))}"
+            )
+        return self._other_log(manifest)
+
+    def _other_log(self, manifest: Manifest) -> str:
+        """Return why a version does not go with log and libraries; empty where it does."""
         if not self._store.is_log(manifest, self._log.topic_id):
             return f"{self._topic} is not the log that it was made from"
-        if (manifest.definition, manifest.contract) != (self._definition.hash, self._definition.contract):
-            return f"it was made from another model definition or contract than {self._loaded.path} has now"
         try:
             check_libraries(manifest.libraries, str(manifest.version))
         except WrongLibraries as error:
@@ -246,8 +260,9 @@ class Workshop:
         )
 
     def _asked(self, manifest: Manifest) -> Callable[[Features], Answer]:
-        model = self._store.load(manifest, MODEL_FILE, extra_allowed=self._definition.allowed)
-        face = wrap(model, self._loaded.stream.task)
+        run_with = self._code.to_answer(manifest)
+        model = self._store.load(manifest, MODEL_FILE, extra_allowed=run_with.allowed, find=run_with.find)
+        face = run_with.face(model, self._loaded.stream.task)
 
         def ask(features: Features) -> Answer:
             try:

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from consumers.answers import Form
-from consumers.checkpoints import Definition, NewEpoch, Pace
+from consumers.checkpoints import NewEpoch, Pace
 from consumers.failures import Doubt, RoleFailure
 from consumers.feed import ModelsTopic, PauseSwitch, VersionFeed
 from consumers.intake import Intake, IntakeSettings
@@ -33,6 +33,7 @@ from millstream.log_alerts import LogAlerts
 from millstream.logs import fail, say
 from millstream.measured import MeasuredCheckpoints
 from millstream.recall import joined_from
+from millstream.version_code.choice import Policy, VersionCode, definition_of
 from millstream.version_starter import starter
 from model_store import StoreError, StoreUnavailable, is_object_store, open_backend, open_store
 from schemas.cluster import Cluster, MissingTopic, NoBroker, TopicInfo
@@ -40,6 +41,7 @@ from schemas.label_mapping import LabelMapping
 from schemas.mapping import EventMapping
 from schemas.reading import decoder
 from schemas.registry import RegistryError
+from schemas.spelling import ByClass
 from schemas.topics import NOT_OURS, Names
 from schemas.unmappable import unmapped
 from schemas.writing import CONTENT_TYPES, encoder
@@ -59,15 +61,21 @@ _FETCH_BYTES: Final = {"intake": 1 << 16, "joiner": 1 << 16}
 
 
 def run_predictor(
-    loaded: LoadedStream, settings: Settings, instance: str, new_epoch: bool = False, *, meter: Meter | None = None
+    loaded: LoadedStream,
+    settings: Settings,
+    instance: str,
+    new_epoch: bool = False,
+    *,
+    meter: Meter | None = None,
+    code: Policy = "own",
 ) -> int:
-    """Predict until told to stop; returns the exit code."""
+    """Predict until told to stop; returns the exit code. `code` says which code versions are run with."""
     cluster, names, topics = _meet(loaded, settings)
     definition = definition_of(loaded)
     store = open_store(settings.models, settings.keys, sign=False)
-    feed = VersionFeed(
-        store, definition, loaded.stream.task, say=say, start_process=starter(loaded, settings), meter=meter
-    )
+    choose = VersionCode(loaded, store, code, say).to_answer
+    start = starter(loaded, settings, choose)
+    feed = VersionFeed(store, definition, loaded.stream.task, say=say, start_process=start, meter=meter, choose=choose)
     meter = meter or Meter()
     meter.needs(lambda: "no version to answer with yet" if feed.newest() is None else None)
     follower = ModelsTopic(cluster, names.topic("models"), feed.follow, say)
@@ -251,15 +259,9 @@ def join_rules(stream: Stream) -> JoinRules:
         dedup_window=stream.dedup_window_ms,
         on_timeout=on_timeout,
         learn_from_events=stream.learn_from == "events",
-        weights=None if weight is None or callable(weight) else dict(weight),
+        weights=None if weight is None or callable(weight) else ByClass(weight),
         weight_of=weight if callable(weight) else None,
     )
-
-
-def definition_of(loaded: LoadedStream) -> Definition:
-    stream = loaded.stream
-    contract = f"{stream.contract.fingerprint()[:32]}{stream.target.fingerprint()[:32]}"
-    return Definition(stream.name, loaded.definition, contract, loaded.allowed)
 
 
 def _meet(loaded: LoadedStream, settings: Settings) -> tuple[Cluster, Names, dict[str, TopicInfo]]:

@@ -28,6 +28,7 @@ from schemas.topics import Names
 if TYPE_CHECKING:
     from millstream.load import LoadedStream
     from millstream.metrics.serving import Address
+    from millstream.version_code.choice import Policy
 
 _LOOK_S: Final = 0.1
 _SNAPSHOT_S: Final = 0.5
@@ -51,7 +52,7 @@ class RunOptions:
     """`until_idle` in seconds; `None` runs until told to stop. `new_epoch` is the learner's.
 
     `metrics` is where the first process is scraped; the others at the ports after it. `log_format` is the children's:
-    their JSON is passed on as it is.
+    their JSON is passed on as it is. `code` says which code predictors run a version with.
     """
 
     predictors: int = 1
@@ -60,6 +61,7 @@ class RunOptions:
     metrics: Address | None = None
     log_format: Literal["text", "json"] = "text"
     trace_ratio: float = 0.0
+    code: Policy = "version"
 
 
 def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOptions, say: Say = print) -> int:
@@ -85,7 +87,9 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
         examine(loaded, given, say)
         cluster = meet(settings, say)
         prepare(cluster, names, stream, say)
-        roles = children(given, options.predictors, options.new_epoch, intake=bool(stream.label_sources))
+        roles = children(
+            given, options.predictors, options.new_epoch, intake=bool(stream.label_sources), code=options.code
+        )
         roles = with_ports(roles, options.metrics)
         outage = Outage(cluster, say)
         relay = logs.relay if options.log_format == "json" else None
@@ -161,7 +165,14 @@ def prepare(cluster: Cluster, names: Names, stream: Stream, say: Say) -> None:
     admin.require(outcome)
 
 
-def children(given: str, predictors: int, new_epoch: str | None = None, *, intake: bool = False) -> list[Child]:
+def children(
+    given: str,
+    predictors: int,
+    new_epoch: str | None = None,
+    *,
+    intake: bool = False,
+    code: Policy = "version",
+) -> list[Child]:
     """Return the processes of a stream; `intake` where labels come from topics of others."""
 
     def child(role: str, number: int, *more: str) -> Child:
@@ -169,7 +180,7 @@ def children(given: str, predictors: int, new_epoch: str | None = None, *, intak
 
     # A learner that is started again with the flag finds nothing changed any more, and goes on.
     epoch = () if new_epoch is None else ("--new-epoch", new_epoch)
-    predicting = [child("predictor", number) for number in range(predictors)]
+    predicting = [child("predictor", number, "--code", code) for number in range(predictors)]
     taking_in = [child("intake", 0)] if intake else []
     return [*predicting, *taking_in, child("joiner", 0), child("learner", 0, *epoch)]
 

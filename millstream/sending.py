@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from millstream.duration import milliseconds
 from producers.sources import Source, SourceSpec, open_source
 from schemas.events import Features, Scalar
+from schemas.spelling import ByClass
 
 if TYPE_CHECKING:
     from millstream.stream import Stream
@@ -42,8 +43,8 @@ def weigher(stream: Stream) -> Callable[[Features, Scalar], float] | None:
     weight = stream.weight
     if weight is None or callable(weight):
         return weight
-    by_class = dict(weight)
-    return lambda _, label: float(by_class.get(label, 1.0))
+    by_class = ByClass(weight)
+    return lambda _, label: by_class.of(label)
 
 
 def label_delay(given: str) -> tuple[int, float | None]:

@@ -60,8 +60,12 @@ class Stream:
     bounds
         What the learner does about a number far outside what its feature (or a number as the label) has been so far:
         ``off``, ``warn``, or ``dead-letter``. A `Feature` may say otherwise for itself. See `Contract`.
+    max_features
+        How many features of one event the model may see; an event with more is refused. Features that the contract
+        drops do not count.
     positive, classes
-        See `Target`.
+        The label that means True in a binary stream, and all labels that there are: any other is refused. Without
+        `classes`, a binary label of the kind of `positive` that is not it means False.
     metrics
         Called without arguments, returns a River metric or a sum of them. The default fits the task.
     window
@@ -116,6 +120,7 @@ class Stream:
     unknown: Literal["keep", "drop", "refuse"] = "drop"
     missing: Missing = "drop"
     bounds: Bounds = "warn"
+    max_features: int = 1000
     positive: Scalar | None = None
     classes: Sequence[Scalar] | None = None
     metrics: Callable[[], Any] | None = None
@@ -143,6 +148,7 @@ class Stream:
         if not callable(self.model):
             raise InvalidStream("Stream: model= must be a function that returns a new model, such as lambda: ...")
         self._check_choices()
+        self._check_target()
         self._check_counts()
         self._check_labels()
 
@@ -161,6 +167,14 @@ class Stream:
                 raise InvalidStream(
                     f"Stream: feature {name!r} has type {feature!r}; it must be one of {', '.join(_FEATURE_TYPES)}"
                 )
+
+    def _check_target(self) -> None:
+        if isinstance(self.classes, str):
+            raise InvalidStream(f"Stream: classes={self.classes!r} must be several, such as classes=('a', 'b')")
+        try:
+            self.target.check()
+        except TargetError as error:
+            raise InvalidStream(f"Stream: {error}") from error
         if self.on_timeout is not None:
             try:
                 self.target.coerce(self.on_timeout)
@@ -170,7 +184,7 @@ class Stream:
                 ) from error
 
     def _check_counts(self) -> None:
-        for name in ("window", "checkpoint_examples", "partitions", "max_pending", "max_model_bytes"):
+        for name in ("window", "checkpoint_examples", "partitions", "max_pending", "max_model_bytes", "max_features"):
             value = getattr(self, name)
             if value is None and name in ("checkpoint_examples", "max_model_bytes"):
                 continue
@@ -227,7 +241,13 @@ class Stream:
             name: feature if isinstance(feature, Feature) else Feature(type=feature)
             for name, feature in self._contract.items()
         }
-        return Contract(features=named, unknown=self.unknown, missing=self.missing, bounds=self.bounds)
+        return Contract(
+            features=named,
+            unknown=self.unknown,
+            missing=self.missing,
+            bounds=self.bounds,
+            max_features=self.max_features,
+        )
 
     @property
     def target(self) -> Target:

@@ -310,7 +310,7 @@ def _labels(
         task, positive, classes = "binary", likely_positive([only]), None
     text = value
     if task == "binary" and positive is not None and _SIMPLE.fullmatch(value) and not _is_keyword(value):
-        text, positive = f"{value} == {positive!r}", None
+        text, positive, classes = f"{value} == {positive!r}", None, None
     found = LabelTopic(
         topic=labels.topic,
         format=labels.format,

@@ -11,10 +11,10 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 
 from consumers.checkpoints import MODEL_FILE
-from consumers.river_model import Answer, wire_value, wrap
+from consumers.river_model import Answer, wire_value
 from millstream import readers
 from millstream.learned import WHY, History
-from millstream.roles import definition_of
+from millstream.version_code.choice import Policy, VersionCode
 from model_store import ModelStore, NotFound, Refused, VersionId
 from schemas.codec import CodecError
 from schemas.events import (
@@ -60,7 +60,8 @@ class Trace:
         By epoch that has read it and did not learn it: the first version there is, and why.
     again
         The answer computed anew by the version that gave it from the features that it got: `equal` tells
-        whether all of it is the same to the last bit; where it could not be computed, `why` not.
+        whether all of it is the same to the last bit; where it could not be computed, `why` not. `carried` tells
+        whether the version's own code was run for it.
     """
 
     event_id: str
@@ -80,8 +81,11 @@ def trace(
     store: ModelStore,
     event_id: str,
     registry: Registry | None = None,
+    code: Policy = "version",
 ) -> Trace:
     """Follow an event through the topics and the model store; `registry` tells how messages of others are read.
+
+    The answer is computed again with the code that `code` says.
 
     Raises
     ------
@@ -107,7 +111,7 @@ def trace(
             found.features = _sent(consumer, first.outcome, loaded.stream.features_source, registry)
         if records:
             topic_id = cluster.topic_info(records[0].topic)[records[0].topic].id
-            history = History(store, names.stream, topic_id, definition_of(loaded).allowed)
+            history = History(store, names.stream, topic_id, VersionCode(loaded, store, code).to_read)
             _tell_fates(found, search, history, records)
     if not (found.predictions or found.labels or found.examples):
         raise NoSuchEvent(
@@ -115,7 +119,7 @@ def trace(
             f"{names.topic('examples')}: `millstream predictions` shows the ids, and what retention took is gone"
         )
     if first is not None:
-        found.again = computed_again(loaded, store, first)
+        found.again = computed_again(VersionCode(loaded, store, code), first)
     return found
 
 
@@ -224,25 +228,32 @@ def _tell_fates(found: Trace, search: _Search, history: History, records: list[C
         )
 
 
-def computed_again(loaded: LoadedStream, store: ModelStore, said: Prediction) -> Row:
+def computed_again(code: VersionCode, said: Prediction) -> Row:
     """Return whether the version that answered answers the same from the features as used, or why that is not known."""
     outcome = said.outcome
     if outcome.epoch < 0 or outcome.error is not None:
         return {"equal": None, "why": "it was answered with an error"}
     version = VersionId(outcome.model, outcome.epoch, outcome.examples)
     try:
-        manifest = store.manifest(version)
-        model = store.load(manifest, MODEL_FILE, extra_allowed=definition_of(loaded).allowed)
+        manifest = code.store.manifest(version)
+        run_with = code.to_answer(manifest)
+        model = code.store.load(manifest, MODEL_FILE, extra_allowed=run_with.allowed, find=run_with.find)
     except NotFound:
         return {"equal": None, "why": f"version {version} is gone by retention"}
     except Refused as error:
         return {"equal": None, "why": str(error)}
     try:
-        answer = wrap(model, loaded.stream.task).predict(dict(said.event.features))
+        answer = run_with.face(model, code.loaded.stream.task).predict(dict(said.event.features))
     except Exception as error:  # noqa: BLE001 - a model may raise anything; that is the finding
         if outcome.examples > 0:
             return {"equal": False, "why": f"the model raises now: {type(error).__name__}: {error}"}
         answer = Answer(None, None)  # untrained, some models raise: no prediction yet
     prediction, shares = wire_value(answer.value), answer.wire_probabilities()
     equal = (prediction, shares) == (outcome.prediction, outcome.probabilities)
-    return {"equal": equal, "version": str(version), "prediction": prediction, "probabilities": shares}
+    return {
+        "equal": equal,
+        "version": str(version),
+        "prediction": prediction,
+        "probabilities": shares,
+        "carried": run_with.carried,
+    }

@@ -152,7 +152,7 @@ def exact(answer: Answer) -> str:
     """Return an answer as text that differs where any bit of it does."""
     if answer.probabilities is None:
         return repr(answer.value)
-    return repr(sorted((repr(label), float(share)) for label, share in answer.probabilities.items()))
+    return repr((answer.value, sorted((repr(label), float(share)) for label, share in answer.probabilities.items())))
 
 
 def differing(first: Sequence[Any], second: Sequence[Any]) -> int | None:

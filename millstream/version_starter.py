@@ -18,7 +18,9 @@ import msgspec
 
 from consumers.checkpoints import MODEL_FILE, PROBE
 from consumers.feed import try_out
-from consumers.river_model import RiverModel, wrap
+from consumers.river_model import RiverModel
+from consumers.run_with import RunWith
+from consumers.standing import CODE_FILE
 from consumers.version_process import VersionProcess, read_frame, reason_of, say_raised, say_ready, serve
 from model_store import Manifest, VersionId, open_store
 from schemas.target import Task
@@ -39,6 +41,8 @@ class Request(msgspec.Struct, frozen=True):
     ----------
     stream
         The stream file, where a version may name classes of it; else empty, and it is not imported.
+    carried
+        The version is run with the code that it carries.
     """
 
     store: str
@@ -49,13 +53,16 @@ class Request(msgspec.Struct, frozen=True):
     sha256: str | None
     task: Task
     stream: str
+    carried: bool = False
 
 
 _read_request: Final = msgspec.msgpack.Decoder(Request).decode
 
 
-def starter(loaded: LoadedStream, settings: Settings) -> Callable[[Manifest, str | None], RiverModel]:
-    """Return what starts a process for a version and hands its answers over."""
+def starter(
+    loaded: LoadedStream, settings: Settings, choose: Callable[[Manifest], RunWith]
+) -> Callable[[Manifest, str | None], RiverModel]:
+    """Return what starts a process for a version and hands its answers over; `choose` says what it is run with."""
     ready_made = loaded.module.startswith("streams.") if loaded.allowed else False
     stream = loaded.module.removeprefix("streams.") if ready_made else str(loaded.path) if loaded.allowed else ""
 
@@ -70,6 +77,7 @@ def starter(loaded: LoadedStream, settings: Settings) -> Callable[[Manifest, str
             sha256,
             loaded.stream.task,
             stream,
+            choose(manifest).carried,
         )
         command = [sys.executable, "-P", "-m", "millstream.version_starter"]
         # As every process that predicts: sums over a set come out in one order.
@@ -85,12 +93,19 @@ def load(request: Request) -> RiverModel:
     """Return the version, after all checks and its own probe."""
     store = open_store(request.store, Path(request.keys), sign=False)
     manifest = store.manifest(VersionId(request.model, request.epoch, request.examples), sha256=request.sha256)
-    allowed: frozenset[tuple[str, str]] = frozenset()
-    if request.stream:
+    run_with = RunWith()
+    if request.carried:
+        from millstream.version_code.choice import run_code
+        from millstream.version_code.code_object import decode
+
+        ran = run_code(decode(store.read(manifest, CODE_FILE)))
+        run_with = RunWith(ran.allowed, ran.find)
+    elif request.stream:
         from millstream.load import load_stream
 
-        allowed = load_stream(request.stream).allowed
-    face = wrap(store.load(manifest, MODEL_FILE, extra_allowed=allowed), request.task)
+        run_with = RunWith(load_stream(request.stream).allowed)
+    model = store.load(manifest, MODEL_FILE, extra_allowed=run_with.allowed, find=run_with.find)
+    face = run_with.face(model, request.task)
     try_out(face, manifest.extra.get(PROBE, ()))
     return face
 

@@ -4,60 +4,61 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from kafka import TopicPartition
 
-from consumers.checkpoints import EDITS_FILE, REBUILD, REBUILD_START, Checkpoints
+from consumers.checkpoints import EDITS_FILE, Checkpoints
 from consumers.edits import Editor, Edits, UnusableEdits, editor
 from consumers.verify import Verified, verify
 from millstream import readers
-from millstream.roles import definition_of, learning_rules
-from model_store import Manifest, ModelStore, NotFound, StoreError, VersionId
-from schemas.codec import CodecError
-from schemas.events import Adopted, ModelUpdate, Serving, read_model_update
+from millstream.roles import learning_rules
+from millstream.version_code.choice import OtherCode, VersionCode, definition_of
+from model_store import Manifest, ModelStore, NotFound, VersionId
 from schemas.record import Record
 
 if TYPE_CHECKING:
-    from millstream.load import LoadedStream
     from schemas.cluster import Cluster
     from schemas.topics import Names
+
+
+_WAYS: Final = (
+    "For the learner to go on with the file of now, start it once with --new-epoch fresh (a new model, from here on), "
+    "replay (a new model that learns the whole log) or keep (the same model goes on)"
+)
 
 
 class CannotVerify(Exception):  # noqa: N818
     """A version cannot be made again from what there is; the message says what is missing, and the way on."""
 
 
-class NothingBefore(Exception):  # noqa: N818
-    """There is no version to roll back to."""
-
-
 def verify_version(
-    loaded: LoadedStream,
+    code: VersionCode,
     cluster: Cluster,
     names: Names,
-    store: ModelStore,
     wanted: VersionId | None,
     base: VersionId | None,
     progress: Callable[[int, int], None],
 ) -> Verified:
     """Make a version again from an earlier one (its epoch's first, where none is named) and the log.
 
+    A version of another definition than the stream file has now is made again with the code that it carries, where
+    `code` runs that.
+
     Raises
     ------
     CannotVerify
-        Where log, model definition or contract are not those of the version, or part of the log is gone.
+        Where the log is not that of the version, part of it is gone, or its code is not to be run.
     NotFound
         Where there is no such version.
     """
+    store = code.store
     target = store.manifest(wanted or _newest(store, names.stream))
     start = store.manifest(base or _first(store, target.version))
-    definition = definition_of(loaded)
-    if (target.definition, target.contract) != (definition.hash, definition.contract):
-        raise CannotVerify(
-            f"version {target.version} was made from another model definition or contract than {loaded.path} has now: "
-            "verify it with the stream file of that time"
-        )
+    try:
+        then = code.as_then(target)
+    except OtherCode as error:
+        raise CannotVerify(f"{error}. {_WAYS}") from error
     if start.version.epoch != target.version.epoch or start.offset > target.offset:
         raise CannotVerify(
             f"version {target.version} was not made from {start.version}: name an earlier one with --from"
@@ -66,7 +67,7 @@ def verify_version(
     found = cluster.topic_info(topic).get(topic)
     if found is None or not store.is_log(target, found.id):
         raise CannotVerify(f"{topic} is not the log that version {target.version} was made from")
-    checkpoints = Checkpoints(store, definition, learning_rules(loaded.stream), loaded.stream.retention)
+    checkpoints = Checkpoints(store, definition_of(then), learning_rules(then.stream), then.stream.retention)
     with closing(cluster.consumer()) as consumer:
         begins = readers.begin(consumer, topic)
         if begins > start.offset:
@@ -114,70 +115,6 @@ def _first(store: ModelStore, version: VersionId) -> VersionId:
     if version not in there:
         raise NotFound(f"there is no version {version} of {version.model}")
     return there[0]
-
-
-def before(store: ModelStore, decisions: list[ModelUpdate], serving: VersionId) -> VersionId:
-    """Return the version that served before the one that serves.
-
-    Parameters
-    ----------
-    decisions
-        All that were made on serving and adopting, oldest first.
-
-    Raises
-    ------
-    NothingBefore
-        Where no earlier version is in the store.
-    """
-    served = [each for each in decisions if isinstance(each.state, Serving)]
-    adopted = {
-        VersionId(each.state.model, each.state.epoch, each.state.examples): each.at
-        for each in reversed(decisions)  # the first is when it began
-        if isinstance(each.state, Adopted)
-    }
-    last = served[-1] if served else None
-    there = store.versions(serving.model)
-    if last is not None and _named(last.state) is not None and len(served) > 1:
-        earlier = _named(served[-2].state)
-        if earlier is not None and earlier != serving and earlier in there:
-            return earlier
-    # Before a decision, or where there is none, the newest of its time served.
-    until = last.at if last is not None and _named(last.state) is not None else None
-    for version in reversed(there):
-        if version == serving or (until is None and version > serving):
-            continue
-        try:
-            manifest = store.manifest(version)
-        except StoreError:
-            continue
-        began: int | None = manifest.created_at_ms
-        if manifest.reason in (REBUILD, REBUILD_START):
-            began = adopted.get(version)  # until then it was there to be looked at only
-        if began is not None and (until is None or began <= until):
-            return version
-    raise NothingBefore(f"no version of {serving.model} is older than {serving}, which serves: nothing was changed")
-
-
-def _named(state: object) -> VersionId | None:
-    if not isinstance(state, Serving) or state.epoch is None or state.examples is None:
-        return None
-    return VersionId(state.model, state.epoch, state.examples)
-
-
-def serving_decisions(cluster: Cluster, names: Names) -> list[ModelUpdate]:
-    """Return the decisions on which version serves, and on what the learner went on from, oldest first."""
-    topic = names.topic("decisions")
-    found: list[ModelUpdate] = []
-    with closing(cluster.consumer()) as consumer:
-        begin, end = readers.begin(consumer, topic), readers.end(consumer, topic)
-        for record in readers.between(consumer, TopicPartition(topic, 0), begin, end):
-            try:
-                update = read_model_update(record.value or b"")
-            except CodecError:
-                continue  # anyone may write there; what is none of ours decides nothing
-            if isinstance(update.state, (Serving, Adopted)) and record.key == update.state.key.encode():
-                found.append(update)
-    return found
 
 
 def usable(store: ModelStore, version: VersionId) -> Manifest:

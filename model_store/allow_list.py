@@ -30,7 +30,9 @@ from types import FunctionType
 from typing import Any, Final
 
 import river
-from river import base, drift, metrics, stats, utils
+from river import base, compat, drift, metrics, stats, utils
+from sklearn import linear_model
+from sklearn import naive_bayes as sk_bayes
 
 from model_store.restricted import PROTOCOL
 
@@ -160,6 +162,18 @@ def instances(kind: type) -> Iterator[Any]:
                 yield kind(**given)
 
 
+def estimators() -> Iterator[Any]:
+    """Yield scikit-learn's classifiers and regressors that learn example by example, as River takes them in."""
+    losses = ("hinge", "log_loss", "modified_huber", "squared_hinge", "perceptron")
+    numeric = ("squared_error", "huber", "epsilon_insensitive", "squared_epsilon_insensitive")
+    deciding = [linear_model.SGDClassifier(loss=loss) for loss in (*losses, *numeric)]
+    deciding += [linear_model.Perceptron(), linear_model.PassiveAggressiveClassifier()]
+    deciding += [kind() for kind in (sk_bayes.BernoulliNB, sk_bayes.ComplementNB, sk_bayes.GaussianNB)]
+    yield from (compat.SKL2RiverClassifier(each, [False, True]) for each in [*deciding, sk_bayes.MultinomialNB()])
+    counting = [linear_model.SGDRegressor(loss=loss) for loss in numeric]
+    yield from (compat.SKL2RiverRegressor(each) for each in [*counting, linear_model.PassiveAggressiveRegressor()])
+
+
 def teach(model: Any, examples: int = 120) -> None:
     """Teach whatever it is some examples, so that it holds what it comes to hold."""
     rng = random.Random(1)  # noqa: S311 - examples, not secrets
@@ -189,6 +203,12 @@ def _takes(model: Any, features: dict[str, float], label: Any) -> bool:
     return True
 
 
+def _built(kind: type) -> Iterator[Any]:
+    yield from instances(kind)
+    if kind is compat.SKL2RiverClassifier:
+        yield from estimators()
+
+
 def collect() -> tuple[dict[str, list[str]], list[tuple[str, str, str]]]:
     """Return names by module, and (module, class, attribute) of bound methods."""
     names: set[tuple[str, str]] = set(_ALWAYS)
@@ -196,7 +216,7 @@ def collect() -> tuple[dict[str, list[str]], list[tuple[str, str, str]]]:
     for kind in all_classes():
         names.add((kind.__module__, kind.__qualname__))
         _note_methods(kind, names, attributes)
-        for model in instances(kind):
+        for model in _built(kind):
             for _ in range(2):  # as built, and as taught
                 try:
                     noting = _Noting(pickle.dumps(model, protocol=PROTOCOL))

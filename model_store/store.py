@@ -32,7 +32,7 @@ from model_store.manifest import (
     unseal,
 )
 from model_store.places import object_place, pin_place, pinned_at, version_at, version_place
-from model_store.restricted import Global, loads
+from model_store.restricted import Find, Global, loads
 from model_store.retention import Pruned, Retention, to_delete
 from model_store.signing import Signer, Trust, open_signer, open_trust
 from model_store.versions import VersionId, check_model
@@ -65,6 +65,7 @@ class ModelStore:
         self._signer = signer
         self._cap = cap_bytes
         self._known: dict[VersionId, Content] = {}
+        self._put_last: frozenset[str] = frozenset()  # places of the objects of the version published last
         self._leftovers = Leftovers()
         self._copies = LogCopies(backend, trust)
 
@@ -99,11 +100,14 @@ class ModelStore:
             size = refs[name].size
             if size > self._cap:
                 raise StoreError(f"file {name!r} of version {draft.version} has {size} bytes; at most {self._cap}")
-            self._put_object(draft.version.model, refs[name].sha256, data)
+            if object_place(draft.version.model, refs[name].sha256) not in self._put_last:
+                self._put_object(draft.version.model, refs[name].sha256, data)
         signer = self._signer.current()
         _BEFORE_MANIFEST()
         self._put_sealed(draft.version, seal(body, signer.key_id, signer.sign(signed_bytes(body, signer.key_id))))
         _AFTER_MANIFEST()
+        # The version keeps its objects: one that comes again, as code does, need not be read to see that it is there.
+        self._put_last = frozenset(object_place(draft.version.model, ref.sha256) for ref in refs.values())
         self._known[manifest.version] = Content.of(manifest)
         return manifest
 
@@ -288,10 +292,13 @@ class ModelStore:
         file: str,
         *,
         extra_allowed: frozenset[Global] = frozenset(),
+        find: Find | None = None,
         check: Callable[[Any], None] | None = None,
         breath: Breath = no_breath,
     ) -> Any:
         """Return the object in a file of a version. `breath` is called often meanwhile: see `model_store.breath`.
+
+        `find` looks up the names in `extra_allowed`; without it they are imported.
 
         In this order: size cap, hash and size, signature (again: a manifest made by hand is none), library
         versions, and only then the restricted unpickling, and `check`.
@@ -302,7 +309,7 @@ class ModelStore:
             With the first thing that is wrong.
         """
         with self._believed(manifest, file) as blob:
-            loaded = loads(blob.contents(), extra=extra_allowed, breath=breath)
+            loaded = loads(blob.contents(), extra=extra_allowed, find=find, breath=breath)
         if check is not None:
             check(loaded)
         return loaded

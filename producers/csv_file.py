@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from producers.files import FileSource
+from producers.column_guess import ColumnGuess, settle
+from producers.csv_layout import SAMPLE_LINES, Layout, layout_of
+from producers.csv_rows import BadLines, CsvRows
+from producers.files import NOT_UTF8, FileSource
 from producers.rows import OnBad, RawRow, SourceError, SourceSpec
-from producers.values import ColumnGuess, Kind, NotAValue, Read, reader
+from producers.values import Kind, NotAValue, Read, reader
 
 SAMPLE_ROWS: Final = 10_000
-_CELL_CHARS: Final = 16 << 20
-_DELIMITERS: Final = ",;\t|"
+_SAMPLE_CHARS: Final = 1 << 20
 
 Cells = tuple[int, list[str]]
-OnBadLine = Callable[[int, str], None]
+OnBadLines = Callable[[BadLines], None]
 
 
 class CsvFile(FileSource):
-    """A CSV file: a header line, then a row a line; commas, semicolons, tabs or bars, whichever the header has."""
+    """A CSV file: a header line, then a row a line; commas, semicolons, tabs or bars, whichever fit the rows."""
 
     def __init__(self, path: Path, spec: SourceSpec) -> None:
         super().__init__(path, spec)
-        self._kinds: dict[str, Kind | None] | None = None
+        self._guesses: dict[str, ColumnGuess] | None = None
+        self._layout_read: Layout | None = None
 
     def columns(self) -> list[str]:
         """Return the header's names.
@@ -34,31 +37,36 @@ class CsvFile(FileSource):
         SourceError
             Where there is no header, or a name is missing or twice there.
         """
-        return self._header()[0]
+        return self._layout().names
 
-    def kinds(self) -> dict[str, Kind | None]:
-        """Return of which type each column is, by its first `SAMPLE_ROWS` rows; None where all are missing."""
-        if self._kinds is None:
+    def guesses(self) -> dict[str, ColumnGuess]:
+        """Return what the first `SAMPLE_ROWS` rows show of each column."""
+        if self._guesses is None:
             guesses = {name: ColumnGuess() for name in self.columns()}
             columns = list(guesses.values())
-            for seen, (_, cells) in enumerate(self.cells(lambda _line, _reason: None)):
+            for seen, (_, cells) in enumerate(self.cells(lambda _bad: None)):
                 if seen >= SAMPLE_ROWS:
                     break
                 for guess, cell in zip(columns, cells, strict=True):
                     guess.add(cell)
-            self._kinds = {name: guess.kind for name, guess in guesses.items()}
-        return self._kinds
+            settle(columns, self._layout().delimiter)
+            self._guesses = guesses
+        return self._guesses
+
+    def kinds(self) -> dict[str, Kind | None]:
+        """Return of which type each column is, by its first `SAMPLE_ROWS` rows; None where all are missing."""
+        return {name: guess.kind for name, guess in self.guesses().items()}
 
     def count(self) -> int | None:
         """Return the number of lines below the header: more than there are rows where cells hold line breaks."""
         lines = self.count_lines()
-        return None if lines is None else max(0, lines - 1)
+        return lines and max(0, lines - self._layout().head_lines)
 
     def raw_rows(self, on_bad: OnBad) -> Iterator[RawRow]:
         names = self.columns()
         self.require_columns(names)
         plan, named = self._plan(names)
-        for line, cells in self.cells(lambda line, reason: on_bad(self.bad(line, reason))):
+        for line, cells in self.cells(lambda bad: on_bad(self.bad(bad.line, bad.reason, bad.rows))):
             name, read = "", None
             try:
                 features = {}
@@ -72,31 +80,22 @@ class CsvFile(FileSource):
                 continue
             yield RawRow(line, features, meaning, "\x1f".join(cells).encode())
 
-    def cells(self, on_bad: OnBadLine) -> Iterator[Cells]:
+    def cells(self, on_bad: OnBadLines) -> Iterator[Cells]:
         """Yield each row's cells, with the number of its first line; blank lines are passed over."""
-        names, delimiter = self._header()
+        layout = self._layout()
         undecodable: list[int] = []
-        lines = self._text(undecodable)
-        next(lines, None)
-        # The default of 128 KiB is a setting of the process; a document in a cell is longer.
-        csv.field_size_limit(max(csv.field_size_limit(), _CELL_CHARS))
-        rows = csv.reader(lines, delimiter=delimiter, strict=True)
-        while True:
-            first = rows.line_num + 2
-            try:
-                cells = next(rows)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                on_bad(first, f"not CSV: {error}")
-                continue
+        lines = islice(self._text(undecodable), layout.head_lines, None)
+        rows = CsvRows(layout.delimiter, len(layout.names))
+
+        def refuse(bad: BadLines) -> None:
+            on_bad(BadLines(undecodable[0], NOT_UTF8, bad.rows) if undecodable else bad)
+            undecodable.clear()
+
+        for line, cells in rows.read(lines, layout.head_lines + 1, refuse):
             if undecodable:
-                on_bad(undecodable[0], "not UTF-8: save the file as UTF-8")
-                undecodable.clear()
-            elif len(cells) == len(names):
-                yield first, cells
-            elif cells:
-                on_bad(first, f"{len(cells)} columns; the header has {len(names)}")
+                refuse(BadLines(line, NOT_UTF8))
+            else:
+                yield line, cells
 
     def _text(self, undecodable: list[int]) -> Iterator[str]:
         for number, line in self.lines():
@@ -106,26 +105,21 @@ class CsvFile(FileSource):
                 undecodable.append(number)
                 yield line.decode(errors="replace")
 
-    def _header(self) -> tuple[list[str], str]:
-        undecodable: list[int] = []
-        first = next(self._text(undecodable), "").rstrip("\r\n")
-        if undecodable:
-            raise SourceError(f"{self.name}, line 1: not UTF-8: save the file as UTF-8")
-        if not first.strip():
-            raise SourceError(f"{self.name} is empty: its first line must name the columns")
-        delimiter = max(_DELIMITERS, key=first.count)
-        try:
-            names = [name.strip() for name in next(csv.reader([first], delimiter=delimiter, strict=True))]
-        except csv.Error as error:
-            raise SourceError(f"{self.name}, line 1: not a CSV header: {error}") from error
-        for position, name in enumerate(names, start=1):
-            if not name:
-                raise SourceError(
-                    f"{self.name}, line 1: column {position} has no name (an index that pandas wrote? index=False)"
-                )
-            if name in names[: position - 1]:
-                raise SourceError(f"{self.name}, line 1: two columns are named {name!r}")
-        return names, delimiter
+    def _layout(self) -> Layout:
+        if self._layout_read is None:
+            undecodable: list[int] = []
+            sample: list[str] = []
+            size = 0
+            for line in islice(self._text(undecodable), SAMPLE_LINES):
+                sample.append(line)
+                size += len(line)
+                if size > _SAMPLE_CHARS:
+                    break
+            tabs = ".tsv" in (suffix.lower() for suffix in self.path.suffixes[-2:])
+            if undecodable[:1] == [1]:
+                raise SourceError(f"{self.name}, line 1: {NOT_UTF8}")
+            self._layout_read = layout_of(self.name, sample, tabs=tabs)
+        return self._layout_read
 
     def _plan(self, names: list[str]) -> tuple[list[tuple[int, str, Read]], list[tuple[int, str, Read | None]]]:
         """Say for each column how its cells are read: the features', and those the spec names."""
@@ -133,15 +127,20 @@ class CsvFile(FileSource):
         contract = spec.contract
         features: list[tuple[int, str, Read]] = []
         named: list[tuple[int, str, Read | None]] = []
+        guesses = self.guesses()
         for position, name in enumerate(names):
+            guess = guesses[name]
             if name == spec.label:
-                named.append((position, name, reader(spec.label_type() or self.kinds()[name])))
+                # A label that is "-" in every row is a class, and no missing value.
+                kind = spec.label_type() or guess.kind or ("string" if guess.words else None)
+                named.append((position, name, reader(kind, style=guess.style)))
             elif name in spec.named:
                 named.append((position, name, None))
             elif name in contract.features:
-                features.append((position, name, reader(contract.features[name].type, exact=True)))
+                read = reader(contract.features[name].type, exact=True, style=guess.style)
+                features.append((position, name, read))
             else:
-                features.append((position, name, reader(self.kinds()[name])))
+                features.append((position, name, reader(guess.kind, style=guess.style)))
         return features, named
 
     def _hint(self, name: str) -> str:

@@ -1,17 +1,20 @@
-"""What every kind of file has in common: finding it, opening it (``.gz`` too), hashing it, its lines."""
+"""Parts that every kind of file has in common: finding it, opening it (compressed too), hashing it, its lines."""
 
 from __future__ import annotations
 
-import gzip
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from producers.compressed import UNREADABLE, open_unpacked, without_suffix
 from producers.rows import Source, SourceError, SourceSpec
 
 COUNT_BYTES: Final = 1 << 28
 BOM: Final = b"\xef\xbb\xbf"
+NOT_UTF8: Final = "not UTF-8 (Latin-1, perhaps): save the file as UTF-8"
+_OBJECT: Final = re.compile(r" (?:from|of) <[^>]*>")  # Python's name of an object that a library reads from
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -19,7 +22,7 @@ class FileSource(Source):
     """Rows from a file."""
 
     def __init__(self, path: Path, spec: SourceSpec) -> None:
-        super().__init__(str(path), path.name.removesuffix(".gz").rpartition(".")[0] or path.name, spec)
+        super().__init__(str(path), without_suffix(path.name).rpartition(".")[0] or path.name, spec)
         self.path = path
 
     def open(self) -> BinaryIO:
@@ -31,14 +34,18 @@ class FileSource(Source):
             Where it cannot be.
         """
         try:
-            if self.path.suffix == ".gz":
-                return gzip.open(self.path, "rb")  # type: ignore[return-value]
-            return self.path.open("rb")
+            return open_unpacked(self.path)
         except OSError as error:
             raise SourceError(f"{self.name} cannot be read: {error.strerror or error}") from error
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
-        """Yield the lines with their numbers, from 1, without a byte order mark."""
+        """Yield the lines with their numbers, from 1, without a byte order mark.
+
+        Raises
+        ------
+        SourceError
+            Where the file cannot be read to its end: what comes after that place is lost.
+        """
         with self.open() as file:
             number = 0
             try:
@@ -49,8 +56,13 @@ class FileSource(Source):
                         yield number, line.removeprefix(BOM)
                     else:
                         yield number, line
-            except (OSError, EOFError) as error:
-                raise SourceError(f"{self.name} cannot be read after line {number}: {error}") from error
+            except UNREADABLE as error:
+                raise self.unreadable(f"after line {number}", error) from error
+
+    def unreadable(self, place: str, error: BaseException) -> SourceError:
+        """Return the error for a file that is damaged, cut short or on a bad disk."""
+        said = _OBJECT.sub("", str(error)) or type(error).__name__
+        return SourceError(f"{self.name} cannot be read {place}: {said} (damaged or cut short? copy it again)")
 
     def count_lines(self) -> int | None:
         """Return the number of lines that hold anything; None for a file too big to read just for that."""
@@ -67,4 +79,7 @@ class FileSource(Source):
 
     def sha256(self) -> str:
         with self.open() as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+            try:
+                return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+            except UNREADABLE as error:
+                raise self.unreadable("to its end", error) from error

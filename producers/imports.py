@@ -7,14 +7,14 @@ import json
 import math
 import threading
 import time
-from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from producers.ids import RepeatedIds
 from producers.import_log import ImportLimits, ImportLog, ImportStoppedError, Reached
 from producers.interrupts import stop_on_signals
-from producers.rows import BadRow, Source, SourceRow
+from producers.rows import BadRow, Source, SourceError, SourceRow
 from schemas.cluster import Cluster
 from schemas.contract import ContractError
 from schemas.events import Event, Example, Features, Label, Lane, Scalar
@@ -137,7 +137,13 @@ def import_rows(
     MissingTopic, NoBroker
         Where there is no log to write to.
     """
-    return _Import(cluster, names, source, options or ImportOptions(), progress, stop, limits).run()
+    try:
+        # A mended file is another lane: what a damaged one gave already would be learned a second time.
+        source.require_whole()
+        importing = _Import(cluster, names, source, options or ImportOptions(), progress, stop, limits)
+    except SourceError as error:
+        raise SourceError(f"{error}; nothing of it was imported") from error
+    return importing.run()
 
 
 class _RefusedError(Exception):
@@ -166,7 +172,7 @@ class _Import:
         self._total = source.count()
         self._first_refused: list[str] = []
         self._before = Reached()
-        self._ids = _Ids()
+        self._ids = RepeatedIds()
         self._log = ImportLog(cluster, names, self._lane, limits)
 
     def run(self) -> ImportReport:
@@ -181,7 +187,7 @@ class _Import:
         before = self._before
         return ImportReport(
             lane=self._lane,
-            already=before.rows,
+            already=before.sequence + before.refused,
             imported=reached.sequence - before.sequence,
             refused=reached.refused - before.refused,
             first_refused=tuple(self._first_refused),
@@ -189,7 +195,7 @@ class _Import:
             lane_refused=reached.refused,
             interrupted=self._stop.is_set(),
             seconds=time.monotonic() - self._started,
-            repeated_ids=self._ids.repeated(),
+            repeated_ids=self._ids.count(),
         )
 
     def _write_from(self, reached: Reached) -> Reached:
@@ -207,7 +213,7 @@ class _Import:
                     raise _RefusedError(row.reason)
                 example = self._example(row, sequence)
             except _RefusedError as error:
-                refused += 1
+                refused += row.rows if isinstance(row, BadRow) else 1
                 self._note(row.line, error)
             else:
                 batch.append((number, example))
@@ -285,7 +291,7 @@ class _Import:
                     raise _RefusedError(row.reason)
                 self._example(row, 0)
             except _RefusedError as error:
-                refused += 1
+                refused += row.rows if isinstance(row, BadRow) else 1
                 self._note(row.line, error)
         if refused:
             raise ImportRefusedError(
@@ -307,22 +313,6 @@ class _Import:
                 scanned=scanned,
             )
         )
-
-
-class _Ids:
-    """Counts ids that come again, in 8 bytes each."""
-
-    def __init__(self) -> None:
-        self._hashes = array("q")
-
-    def add(self, event_id: str) -> None:
-        self._hashes.append(hash(event_id))
-
-    def repeated(self) -> int:
-        """Return how many were there before."""
-        import numpy as np
-
-        return len(self._hashes) - len(np.unique(np.array(self._hashes)))
 
 
 def _size(example: Example) -> int:

@@ -6,25 +6,30 @@ file decides.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final, TypeAlias
 
+from producers.column_guess import ColumnGuess
 from producers.csv_file import CsvFile
+from producers.id_guess import check_id, guess_id
 from producers.river_data import DEFAULT_LABEL, RiverData
-from producers.rows import BadRow, Source, SourceError, SourceSpec
+from producers.rows import BadRow, Source, SourceError, SourceRow, SourceSpec
 from producers.sources import open_source
+from producers.spellings import is_missing
 from producers.values import Kind, widest
+from schemas.contract import Contract
 from schemas.events import FeatureValue, Scalar
 from schemas.target import Task
 
 SAMPLE_ROWS: Final = 10_000
 MOST_CLASSES: Final = 20
-_ROWS_TO_COMPARE: Final = 2000
-_LEAST_ROWS: Final = 10
+_MOST_ROWS: Final = 1_000_000  # in which a first label is looked for
+_SHOWN: Final = 5
 LABEL_NAMES: Final = ("label", "target", "class", "y", "outcome")
-_ID_NAMES: Final = ("event_id", "id", "uuid")
 TIME_NAMES: Final = ("event_time", "timestamp", "time", "datetime", "at", "date", "ts")
 _POSITIVE: Final = frozenset({"1", "yes", "true", "y", "t", "up", "spam", "fraud", "positive", "pos", "bad"})
 _PLAIN: Final = frozenset({"0", "1", "true", "false", "yes", "no"})
@@ -38,7 +43,8 @@ class Column:
     """One feature as the sample shows it.
 
     `distinct` is None above 1,000 values. `minimum` and `maximum` are what was seen of a number.
-    `categories` are the values of a string with few of them, sorted.
+    `categories` are the values of a string with few of them, sorted. `remark` says what was taken as what, for
+    people: spellings of missing values, numbers with a decimal comma.
     """
 
     name: str
@@ -49,6 +55,7 @@ class Column:
     minimum: float | None = None
     maximum: float | None = None
     categories: tuple[str, ...] | None = None
+    remark: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +63,9 @@ class Inferred:
     """What a source shows: its features, and guesses of what the other columns are.
 
     `positive` and `classes` are set where the label is text or has more than two values, as `Target`
-    takes them. `empty` names columns without a single value. `rows` is how many were looked at.
+    takes them. `empty` names columns without a single value. `rows` is how many were looked at. `left_out` names
+    columns that are no features, with the reason; `notes` are sentences on what whoever reads the stream file is to
+    know: each guess that another reader could make otherwise.
     """
 
     columns: tuple[Column, ...]
@@ -68,6 +77,8 @@ class Inferred:
     time: str | None
     empty: tuple[str, ...]
     rows: int
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def infer(place: str, *, label: str | None = None, id: str | None = None, time: str | None = None) -> Inferred:  # noqa: A002 - the option's name
@@ -86,15 +97,24 @@ def infer(place: str, *, label: str | None = None, id: str | None = None, time: 
             raise SourceError(f"{place} has no column {wanted!r}; it has: {', '.join(columns)}")
     label = label or _guess(columns, LABEL_NAMES, prefix="is_") or columns[-1]
     left = [name for name in columns if name != label]
-    id = id or _guess(left, _ID_NAMES) or _unique(place, label, left)  # noqa: A001 - the option's name
-    time = time or _guess([name for name in left if name != id], TIME_NAMES)
-    return _look(place, label, id, time)
+    names = guess_id(place, label, left, SAMPLE_ROWS) if id is None else check_id(place, label, id, SAMPLE_ROWS)
+    id = names.column  # noqa: A001 - the option's name
+    if time is None:
+        time = _guess([name for name in left if name != id], TIME_NAMES)
+        time = time if time is not None and _why_no_time(place, label, time) is None else None
+    elif (why := _why_no_time(place, label, time)) is not None:
+        raise SourceError(f"--time {time}: {why}")
+    found = _look(place, label, id, time)
+    noted = () if names.note is None else (names.note,)
+    return replace(found, notes=(*noted, *found.notes, *_unseen(columns, found, (label, id, found.time))))
 
 
 def _columns(source: Source) -> list[str]:
     columns: list[str] = source.columns()
     if not columns:
-        raise SourceError(f"{source.name} has no rows to look at")
+        bad: list[BadRow] = []
+        next(source.raw_rows(bad.append), None)
+        raise SourceError(str(bad[0]) if bad else f"{source.name} has no rows to look at")
     return columns
 
 
@@ -106,49 +126,78 @@ def _guess(columns: Iterable[str], names: Iterable[str], prefix: str | None = No
     return next((column for lower, column in by_lower.items() if prefix and lower.startswith(prefix)), None)
 
 
-def _unique(place: str, label: str, columns: Iterable[str]) -> str | None:
-    """Return the first column that is named like some id and has another value in every row."""
-    named = [column for column in columns if column.lower().endswith(("_id", "-id", "uuid")) or column.endswith("Id")]
-    if not named:
-        return None
-    source = open_source(place, SourceSpec(label=label))
-    rows = [row.features for row in islice(source.rows(lambda bad: None), _ROWS_TO_COMPARE)]
-    for column in named:
-        values = [str(features.get(column)) for features in rows if features.get(column) is not None]
-        if len(values) == len(rows) >= _LEAST_ROWS and len(set(values)) == len(values):
-            return column
-    return None
+def _unseen(columns: Iterable[str], found: Inferred, named: Iterable[str | None]) -> Iterator[str]:
+    """Yield a note on columns that come too late in the file to be looked at."""
+    seen = {*(column.name for column in found.columns), *found.empty, *found.left_out, *named}
+    late = [column for column in columns if column not in seen]
+    if late:
+        shown = ", ".join(late[:_SHOWN]) + (", …" if len(late) > _SHOWN else "")
+        yield f"{shown}: in no row that was looked at, but later in the file; add what is a feature"
 
 
 def _look(place: str, label: str, id_: str | None, time: str | None) -> Inferred:
-    plain = open_source(place, SourceSpec(label=label))
-    time = time if time is not None and _is_time(place, label, time) else None
-    spec = SourceSpec(label=label, id=id_, time=time)
-    source = open_source(place, spec)
+    source = open_source(place, SourceSpec(label=label, id=id_, time=time))
     seen: dict[str, _Seen] = {}
     labels = _Seen()
     rows = 0
     bad: list[BadRow] = []
-    for row in islice(source.rows(bad.append), SAMPLE_ROWS):
+    for row in _sample(source.rows(bad.append)):
         rows += 1
         labels.add(row.label)  # type: ignore[arg-type]
         for name, value in row.features.items():
             seen.setdefault(name, _Seen()).add(value)
     if not rows:
-        raise SourceError(f"{plain.name} has no rows to look at" if not bad else str(bad[0]))
-    kinds = source.kinds() if isinstance(source, CsvFile) else {}
+        raise SourceError(f"{source.name} has no rows to look at" if not bad else str(bad[0]))
+    labels.settle(always=True)
+    for found in seen.values():
+        found.settle()
+    guesses = source.guesses() if isinstance(source, CsvFile) else {}
+    there = {name: found.column(name, rows, guesses.get(name)) for name, found in seen.items() if found.kind}
+    left_out = {name: f"dates or times, such as {seen[name].example!r}" for name in there if seen[name].all_dates}
+    left_out |= {name: "times in ms since 1970" for name, column in there.items() if _is_ms(column)}
+    columns = tuple(column for name, column in there.items() if name not in left_out)
+    empty = tuple(name for name, found in seen.items() if not found.kind)
     task, positive, classes = _task(labels)
     return Inferred(
-        columns=tuple(found.column(name, rows, kinds.get(name)) for name, found in seen.items() if found.kind),
+        columns=columns,
         label=label,
         task=task,
         positive=positive,
         classes=classes,
         id=id_,
         time=time,
-        empty=tuple(name for name, found in seen.items() if not found.kind),
+        empty=empty,
         rows=rows,
+        left_out=left_out,
+        notes=tuple(_notes(columns, left_out, empty, bad, rows)),
     )
+
+
+def _sample(rows: Iterator[SourceRow]) -> Iterator[SourceRow]:
+    """Yield the first `SAMPLE_ROWS` rows, and as many with a label where those have none."""
+    labelled = False
+    for row in islice(rows, SAMPLE_ROWS):
+        labelled = labelled or row.label is not None
+        yield row
+    if not labelled:
+        later = islice(rows, _MOST_ROWS)
+        yield from islice((row for row in later if row.label is not None), SAMPLE_ROWS)
+
+
+def _notes(
+    columns: Sequence[Column], left_out: Mapping[str, str], empty: Sequence[str], bad: Sequence[BadRow], rows: int
+) -> Iterator[str]:
+    yield from (f"{column.name}: {column.remark}" for column in columns if column.remark)
+    for name, why in left_out.items():
+        yield f"{name}: left out, as it holds {why}; a model needs numbers made of them"
+    if empty:
+        shown = ", ".join(empty[:_SHOWN]) + (f" and {len(empty) - _SHOWN:,} more" if len(empty) > _SHOWN else "")
+        yield f"{shown}: left out, as no row has a value there"
+    if len(columns) > (most := Contract().max_features):
+        yield f"{len(columns):,} features, where {most:,} are the most of one event: max_features={len(columns)} is set"
+    if bad:
+        lost = sum(each.rows for each in bad)
+        yield f"{lost:,} of {rows + lost:,} rows cannot be read and were left out; the first is {bad[0]}"
 
 
 def columns_of(rows: Iterable[Mapping[str, FeatureValue]]) -> tuple[Column, ...]:
@@ -159,6 +208,8 @@ def columns_of(rows: Iterable[Mapping[str, FeatureValue]]) -> tuple[Column, ...]
         count += 1
         for name, value in row.items():
             seen.setdefault(name, _Seen()).add(value)
+    for found in seen.values():
+        found.settle()
     return tuple(found.column(name, count, None) for name, found in seen.items() if found.kind)
 
 
@@ -178,17 +229,31 @@ def likely_positive(values: Iterable[Scalar]) -> Scalar | None:
     return _positive(found) if all(isinstance(value, str) for value in found) else max(found, key=str)
 
 
-def _is_time(place: str, label: str, time: str) -> bool:
-    """Tell whether a column named like a time holds times: ``time`` may as well be an age in days."""
+def _why_no_time(place: str, label: str, time: str) -> str | None:
+    """Return why a column holds no times, None where it does: ``time`` may as well be an age in days."""
     source = open_source(place, SourceSpec(label=label, time=time))
     if isinstance(source, RiverData):
-        return False
+        return f"{place} has no times"
     bad: list[BadRow] = []
     found = list(islice(source.rows(bad.append), 100))
-    return bool(found) and not bad and all(row.event_time_ms > _YEAR_1990_MS for row in found)
+    wrong = [each for each in bad if "the time column" in each.reason]
+    if wrong:
+        return str(wrong[0])
+    if not found or any(row.event_time_ms <= _YEAR_1990_MS for row in found):
+        return f"{place} has times before 1990 there: they must be ISO 8601 or ms since 1970"
+    return None
 
 
+def _is_ms(column: Column) -> bool:
+    """Tell whether a column of whole numbers is called like a time and holds those of 1990 to 2100."""
+    if column.minimum is None or column.maximum is None or not _LIKE_TIME.fullmatch(column.name):
+        return False
+    return column.type == "integer" and _YEAR_1990_MS <= column.minimum <= column.maximum <= _YEAR_2100_MS
+
+
+_LIKE_TIME: Final = re.compile(r".*(_at|_ts|[Tt]ime|[Dd]ate|stamp|[a-z]At)")
 _YEAR_1990_MS: Final = 631_152_000_000
+_YEAR_2100_MS: Final = 4_102_444_800_000
 
 
 class _Seen:
@@ -200,10 +265,19 @@ class _Seen:
         self.minimum: float | None = None
         self.maximum: float | None = None
         self.values: set[Scalar] | None = set()
+        self.words: Counter[str] = Counter()  # such as "NA": missing among numbers, a text among texts
+        self.texts = ColumnGuess()
+        self.example = ""
 
     def add(self, value: FeatureValue) -> None:
         if value is None:
             return
+        if isinstance(value, str):
+            if is_missing(value):
+                self.words[value] += 1
+                return
+            self.texts.add(value)
+            self.example = self.example or value
         self.present += 1
         kind = _kind(value)
         self.kind = kind if self.kind is None else widest(self.kind, kind)
@@ -216,8 +290,22 @@ class _Seen:
             if len(self.values) > 1000:
                 self.values = None
 
-    def column(self, name: str, rows: int, kind: Kind | None) -> Column:
-        kind = kind or self.kind
+    def settle(self, *, always: bool = False) -> None:
+        """Count words such as "NA" as texts, unless the others are numbers; of words alone, only if `always`."""
+        if self.kind in {"number", "integer"} or not self.words or (self.kind is None and not always):
+            return
+        self.kind = "string"
+        self.present += self.words.total()
+        if self.values is not None:
+            self.values.update(self.words)
+
+    @property
+    def all_dates(self) -> bool:
+        """Whether all texts are dates or times; asked after `settle`."""
+        return self.kind == "string" and self.minimum is None and self.texts.dates
+
+    def column(self, name: str, rows: int, guess: ColumnGuess | None) -> Column:
+        kind = (guess and guess.kind) or self.kind
         assert kind is not None  # noqa: S101 - the caller leaves out columns without a value
         numeric = kind in {"number", "integer"}
         values = self.values
@@ -231,7 +319,22 @@ class _Seen:
             minimum=self.minimum if numeric else None,
             maximum=self.maximum if numeric else None,
             categories=tuple(sorted(map(str, values))) if few and values else None,
+            remark=self._remark(kind) if guess is None else _remark(guess.missing, guess.remark),
         )
+
+    def _remark(self, kind: Kind) -> str | None:
+        """Return a remark on a column whose values have types already."""
+        if kind == "string" and self.texts.kind in {"number", "integer"}:
+            return f"text that holds numbers, such as {self.example!r}: write them without quotes if they are to count"
+        return _remark(self.words if kind in {"number", "integer"} else {}, None)
+
+
+def _remark(missing: Mapping[str, int], remark: str | None) -> str | None:
+    said = [] if remark is None else [remark]
+    if missing:
+        words = ", ".join(f"{word!r} ({count:,} rows)" for word, count in list(missing.items())[:_SHOWN])
+        said.append(f"{words} taken as a missing value")
+    return "; ".join(said) or None
 
 
 def _kind(value: FeatureValue) -> Kind:
@@ -253,14 +356,15 @@ def _task(labels: _Seen) -> Guess:
 
 def _by_words(values: set[Scalar]) -> Guess:
     if len(values) == 2:
-        return "binary", _positive(values), None
+        # Named, so that a third spelling is refused and not taken for the negative one.
+        return "binary", _positive(values), tuple(sorted(map(str, values)))
     return "multiclass", None, tuple(sorted(map(str, values))) if len(values) <= MOST_CLASSES else None
 
 
 def _by_numbers(labels: _Seen, values: set[Scalar]) -> Guess:
     whole = [value for value in values if isinstance(value, int)]
     if labels.kind == "integer" and len(whole) == 2:
-        return "binary", max(whole), None
+        return "binary", max(whole), tuple(sorted(whole))
     # Twenty labels a class, or the whole numbers are rather counts than names.
     if labels.kind == "integer" and len(whole) <= MOST_CLASSES and len(whole) * 20 <= labels.present:
         return "multiclass", None, tuple(sorted(whole))

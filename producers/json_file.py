@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -13,8 +12,7 @@ from producers.files import FileSource
 from producers.records import RecordReader
 from producers.rows import OnBad, RawRow, SourceError, SourceSpec
 from producers.values import NotAValue
-
-SAMPLE_ROWS: Final = 1_000
+from schemas.json_text import NO_JSON, why_no_json
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -27,17 +25,24 @@ class JsonFile(FileSource):
         self._read = RecordReader(spec)
 
     def columns(self) -> list[str]:
-        """Return the names in the first `SAMPLE_ROWS` objects, in order of appearance."""
+        """Return the names in all objects, in order of appearance: a column may begin anywhere in the file."""
+        return self._names(until=None)
+
+    def _names(self, until: Collection[str] | None) -> list[str]:
+        """Return the names in the objects up to the one where all that are wanted have been seen."""
         names: dict[str, None] = {}
-        for _, record in islice(self.records(None), SAMPLE_ROWS):
-            names.update(dict.fromkeys(record))
+        for _, record in self.records(None):
+            if record.keys() - names.keys():
+                names.update(dict.fromkeys(record))
+                if until is not None and names.keys() >= set(until):
+                    break
         return list(names)
 
     def count(self) -> int | None:
         return self.count_lines()
 
     def raw_rows(self, on_bad: OnBad) -> Iterator[RawRow]:
-        columns = self.columns()
+        columns = self._names(until=self.spec.named)
         if columns:
             self.require_columns(columns)
         for line, record in self.records(on_bad):
@@ -53,18 +58,14 @@ class JsonFile(FileSource):
                 continue
             try:
                 record = _decode(text)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except NO_JSON as error:
                 if line == 1 and text.lstrip().startswith(b"["):
                     raise SourceError(f"{self.name} is one JSON array: write one object a line (JSON lines)") from error
+                if line == 1 and text.strip() == b"{":
+                    raise SourceError(
+                        f"{self.name} is JSON over several lines: write one object a line (JSON lines, jq -c .)"
+                    ) from error
                 if on_bad is not None:
-                    on_bad(self.bad(line, f"not a JSON object: {_reason(error, text)}"))
+                    on_bad(self.bad(line, f"not a JSON object: {why_no_json(error, text)}"))
                 continue
             yield line, record
-
-
-def _reason(error: Exception, text: bytes) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        return "not UTF-8"
-    if b"NaN" in text or b"Infinity" in text:
-        return f"{error} (JSON has no NaN and no Infinity: write null)"
-    return str(error)

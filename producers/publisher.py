@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
+from producers.ids import RepeatedIds
 from producers.interrupts import stop_on_signals
 from producers.outbox import Outbox, OutboxLimits, UndeliverableError
 from producers.places import existing
@@ -83,7 +84,11 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishReport:
-    """What was published. Acknowledged is on the broker for good; the rest may be or may not."""
+    """What was published. Acknowledged is on the broker for good; the rest may be or may not.
+
+    `bad_rows` counts the rows of the file that were refused, those within a quote that is not closed among them.
+    `repeated_ids` is how many of the events have the id of an event before them.
+    """
 
     sent: int
     acknowledged: int
@@ -96,6 +101,7 @@ class PublishReport:
     first_bad_rows: tuple[str, ...]
     interrupted: bool
     seconds: float
+    repeated_ids: int = 0
 
 
 class PublishError(Exception):
@@ -165,6 +171,7 @@ class _Counts:
     without_label: int = 0
     bad: int = 0
     first_bad: list[str] = field(default_factory=list)
+    ids: RepeatedIds = field(default_factory=RepeatedIds)
 
 
 class _Publishing:
@@ -246,6 +253,7 @@ class _Publishing:
                 ready = self._held.popleft()
                 ready.gate = number
                 self._ready.append(ready)
+        counts.ids.add(row.event_id)
         counts.events += 1
 
     def _send_remaining_labels(self) -> None:
@@ -290,7 +298,7 @@ class _Publishing:
                 return
 
     def _note_bad(self, bad: BadRow) -> None:
-        self._counts.bad += 1
+        self._counts.bad += bad.rows
         if len(self._counts.first_bad) < _BAD_ROWS_KEPT:
             self._counts.first_bad.append(str(bad))
 
@@ -333,6 +341,7 @@ class _Publishing:
             first_bad_rows=tuple(counts.first_bad),
             interrupted=self._stop.is_set(),
             seconds=time.monotonic() - self._started,
+            repeated_ids=counts.ids.count(),
         )
 
     def _failed(self, error: Exception) -> PublishError:

@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 
 from producers.rows import RawRow, SourceSpec, feature
+from producers.spellings import is_missing
 from producers.values import base64_bytes
 from schemas.events import Features
 from schemas.whole import plain_decimal
@@ -25,12 +26,18 @@ class RecordReader:
         self._bytes: Final = frozenset(
             name for name, declared in spec.contract.features.items() if declared.type == "bytes"
         )
+        numbers = {name for name, each in spec.contract.features.items() if each.type in {"number", "integer"}}
+        if spec.label is not None and spec.label_type() == "number":
+            numbers.add(spec.label)
+        self._numbers: Final = frozenset(numbers)
 
     def __call__(self, line: int, record: dict[str, Any]) -> RawRow:
         """Return the raw row. NotAValue where a value is none that a feature can be."""
         features: Features = {}
         named: dict[str, object] = {}
         for name, value in record.items():
+            if isinstance(value, str) and name in self._numbers and is_missing(value):
+                value = None  # noqa: PLW2901 - "NA", as R writes it, means the same in every kind of file
             if name in self._named:
                 named[name] = _scalar(value)
             elif name in self._bytes and isinstance(value, str):

@@ -33,13 +33,16 @@ class BadRow(SourceError):  # noqa: N818 - a row, and not an error of the progra
     ----------
     source, line, reason
         The message's parts. `line` is the line of a text file (1 is its first), else the record's number.
+    rows
+        How many rows of the file it stands for: a quote that is not closed takes others with it.
     """
 
-    def __init__(self, source: str, line: int, reason: str, unit: str = "line") -> None:
+    def __init__(self, source: str, line: int, reason: str, unit: str = "line", rows: int = 1) -> None:
         super().__init__(f"{source}, {unit} {line}: {reason}")
         self.source = source
         self.line = line
         self.reason = reason
+        self.rows = rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,13 +159,23 @@ class Source(abc.ABC):
     def sha256(self) -> str:
         """Return the hash of the content, as 64 hex digits."""
 
+    def require_whole(self) -> None:
+        """Read all there is, for a source that can be damaged in places that `sha256` does not notice.
+
+        Raises
+        ------
+        SourceError
+            Where it is damaged or cut short.
+        """
+        return
+
     def stamp(self) -> object:
         """Return something cheap that differs once the content has changed."""
         return None
 
-    def bad(self, line: int, reason: str) -> BadRow:
-        """Return the error for a row."""
-        return BadRow(self.name, line, reason, self.unit)
+    def bad(self, line: int, reason: str, rows: int = 1) -> BadRow:
+        """Return the error for a row, or for several that one place in the file spoils."""
+        return BadRow(self.name, line, reason, self.unit, rows)
 
     def require_columns(self, columns: Sequence[str]) -> None:
         """Refuse a source that lacks a column the spec names, or needs one for two things."""

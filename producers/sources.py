@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from producers.avro_file import AvroFile
+from producers.compressed import without_suffix
 from producers.csv_file import CsvFile
 from producers.json_file import JsonFile
 from producers.river_data import PREFIX, RiverData
@@ -25,7 +26,7 @@ _FORMATS: Final[dict[str, Callable[[Path, SourceSpec], Source]]] = {
 
 
 def open_source(place: str | Path, spec: SourceSpec | None = None) -> Source:
-    """Return the rows of a file, by its name's ending (also with ``.gz``), or of ``river:NAME``.
+    """Return the rows of a file, by its name's ending (also compressed, such as ``.csv.gz``), or of ``river:NAME``.
 
     >>> next(open_source("river:Phishing").rows()).label
     True
@@ -43,7 +44,9 @@ def open_source(place: str | Path, spec: SourceSpec | None = None) -> Source:
         raise SourceError(f"{path} does not exist (a file, or river:NAME for a data set that comes with River)")
     if not path.is_file():
         raise SourceError(f"{path} is not a file")
-    kind = _FORMATS.get(Path(path.name.removesuffix(".gz")).suffix.lower())
+    kind = _FORMATS.get(Path(without_suffix(path.name)).suffix.lower())
     if kind is None:
-        raise SourceError(f"{path}: name it by what it holds: .csv, .tsv, .jsonl, .ndjson or .avro (also with .gz)")
+        raise SourceError(
+            f"{path}: name it by what it holds: .csv, .tsv, .jsonl, .ndjson or .avro (also with .gz, .bz2, .xz or .zst)"
+        )
     return kind(path, spec)

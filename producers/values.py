@@ -1,7 +1,8 @@
 """Reading values out of text: of which type a column is, and what one cell of it means.
 
-A column is of a type only if every cell looked at is; the same cells give the same type. Empty means
-missing, and so does NaN in a column of numbers. ``007`` is a string: as a number it would lose its zeros.
+A column is of a type only if every cell looked at is (`producers.column_guess`); the same cells give the same type.
+Empty means missing, and so do ``NA``, ``null``, ``-`` and the like in a column of numbers (`producers.spellings`).
+``007`` is a string: as a number it would lose its zeros.
 
 Whole numbers are exact. Of up to 64 bits they are integers, also in a column of numbers where a double would round them
 (beyond 2^53). A column of longer ones is text; one among shorter ones is refused.
@@ -18,18 +19,18 @@ from typing import Final, Literal
 
 import msgspec
 
+from producers.spellings import Style, is_missing, pointed
 from schemas.events import FeatureValue
 from schemas.whole import EXACT, NotExact, long_of, may_be_rounded, vector_of
 
 Kind = Literal["number", "integer", "boolean", "string", "bytes", "vector"]
 Read = Callable[[str], FeatureValue]
 
-_WHOLE: Final = re.compile(r"[+-]?(?:0|[1-9]\d*)", re.ASCII)
+WHOLE: Final = re.compile(r"[+-]?(?:0|[1-9]\d*)", re.ASCII)
 _LONG_DIGITS: Final = 19  # the most that a number of 64 bits has
 _NUMBER: Final = re.compile(
     r"[+-]?(?:(?:0|[1-9]\d*)(?:\.\d*)?(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?|inf(?:inity)?|nan)", re.ASCII | re.IGNORECASE
 )
-_NAN: Final = re.compile(r"[+-]?nan", re.IGNORECASE)
 _BOOLEANS: Final = {"true": True, "false": False}
 _LOOSE_BOOLEANS: Final = {**_BOOLEANS, "1": True, "0": False, "yes": True, "no": False, "t": True, "f": False}
 
@@ -39,61 +40,21 @@ class NotAValue(ValueError):  # noqa: N818
 
 
 def kind_of(cell: str) -> Kind | None:
-    """Return the narrowest type a cell is of; None where it says nothing (empty, NaN).
+    """Return the narrowest type a cell is of; None where it says nothing (empty, NaN, NA, -).
 
     >>> [kind_of(cell) for cell in ("3", "2.5", "true", "007", "[1, 2]", "", "nan")]
     ['integer', 'number', 'boolean', 'string', 'vector', None, None]
     """
     text = cell.strip()
-    if not text or _NAN.fullmatch(text):
+    if is_missing(text):
         return None
-    if _WHOLE.fullmatch(text) and _fits(text):
+    if WHOLE.fullmatch(text) and _fits(text):
         return "integer"
     if _NUMBER.fullmatch(text):
         return "number"
     if text.lower() in _BOOLEANS:
         return "boolean"
     return "vector" if _as_vector(text) is not None else "string"
-
-
-class ColumnGuess:
-    """Of which type all cells of a column are, told cell by cell.
-
-    >>> guess = ColumnGuess()
-    >>> for cell in ("1", "2.5", ""):
-    ...     guess.add(cell)
-    >>> guess.kind
-    'number'
-    """
-
-    def __init__(self) -> None:
-        self._found: Kind | None = None
-        self._holds_nan = False
-        self._holds_longer = False
-        self._holds_fractions = False
-
-    def add(self, cell: str) -> None:
-        """Take one more cell into account."""
-        if self._found == "string":
-            return
-        kind = kind_of(cell)
-        if kind is not None:
-            self._found = kind if self._found is None else widest(self._found, kind)
-            if kind == "number":
-                longer = _WHOLE.fullmatch(cell.strip()) is not None
-                self._holds_longer |= longer
-                self._holds_fractions |= not longer
-        elif cell.strip():
-            self._holds_nan = True
-
-    @property
-    def kind(self) -> Kind | None:
-        """The narrowest type that fits all; None where every cell was missing."""
-        # Whole numbers beyond 64 bits, and no other number beside them, are ids: a double would make several one.
-        if self._found == "number" and self._holds_longer and not self._holds_fractions:
-            return "string"
-        # "nan" is missing among numbers and a word among booleans.
-        return "string" if self._holds_nan and self._found in {"boolean", "vector"} else self._found
 
 
 def widest(one: Kind, other: Kind) -> Kind:
@@ -103,7 +64,7 @@ def widest(one: Kind, other: Kind) -> Kind:
     return "number" if {one, other} == {"integer", "number"} else "string"
 
 
-def reader(kind: Kind | None, *, exact: bool = False) -> Read:
+def reader(kind: Kind | None, *, exact: bool = False, style: Style = "point") -> Read:
     """Return the function that reads the cells of a column.
 
     Parameters
@@ -112,7 +73,11 @@ def reader(kind: Kind | None, *, exact: bool = False) -> Read:
         The column's type. None, for a column without a value so far: each cell goes by what it looks like.
     exact
         The type was asked for, not guessed: an integer is nothing but one, and 0 and 1 do as booleans.
+    style
+        How the column writes its numbers; a cell of another style is refused.
     """
+    if style != "point" and kind in {"number", "integer"}:
+        return _styled(reader(kind, exact=exact), style)
     if kind == "integer":
         return _exact_integer if exact else _integer
     if kind == "boolean":
@@ -120,20 +85,35 @@ def reader(kind: Kind | None, *, exact: bool = False) -> Read:
     return _BY_LOOKS if kind is None else _READERS[kind]
 
 
+def _styled(read: Read, style: Style) -> Read:
+    written = {"comma": "a decimal comma, as its column has", "grouped": "commas between thousands, as its column has"}
+
+    def read_styled(cell: str) -> FeatureValue:
+        text = cell.strip()
+        if is_missing(text):
+            return None
+        number = pointed(text, style)
+        if number is None:
+            raise NotAValue(f"{_short(cell)} is not a number with {written[style]}")
+        return read(number)
+
+    return read_styled
+
+
 def _number(cell: str) -> FeatureValue:
     try:
         value = float(cell)
     except ValueError:
-        if not cell.strip():
+        if is_missing(cell):
             return None
-        raise NotAValue(f"{_short(cell)} is not a number") from None
+        raise NotAValue(f"{_short(cell)} is not a number{_styles_hint(cell)}") from None
     if value - value != 0.0:
         if value != value:  # noqa: PLR0124 - the test for NaN
             return None
         raise NotAValue(f"{cell.strip()} is not finite")
     if "_" in cell:
         raise NotAValue(f"{_short(cell)} is not a number")
-    if -EXACT < value < EXACT or not _WHOLE.fullmatch(cell.strip()):
+    if -EXACT < value < EXACT or not WHOLE.fullmatch(cell.strip()):
         return value
     return _long(int(cell))
 
@@ -148,6 +128,13 @@ def _long(value: int) -> int:
 def _fits(text: str) -> bool:
     digits = len(text.lstrip("+-"))
     return digits < _LONG_DIGITS or (digits == _LONG_DIGITS and -(1 << 63) <= int(text) < 1 << 63)
+
+
+def _styles_hint(cell: str) -> str:
+    text = cell.strip()
+    if pointed(text, "comma") is None and pointed(text, "grouped") is None:
+        return ""
+    return " as it stands: write it with a decimal point and nothing between thousands, such as 1234.5"
 
 
 def _integer(cell: str) -> FeatureValue:
@@ -182,10 +169,10 @@ def _loose_boolean(cell: str) -> FeatureValue:
 
 def _word(cell: str, words: dict[str, bool]) -> FeatureValue:
     text = cell.strip().lower()
-    if not text:
-        return None
     if text in words:
         return words[text]
+    if not text or (words is _LOOSE_BOOLEANS and is_missing(text)):
+        return None
     raise NotAValue(f"{_short(cell)} is neither true nor false")
 
 

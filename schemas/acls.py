@@ -32,7 +32,7 @@ class Right:
     prefixed: bool = False
 
 
-_READS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+READS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         # Of alerts, what stands: a role raises none twice.
         "predictor": ("features", "models", "alerts"),
@@ -44,7 +44,7 @@ _READS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "operator": (*KINDS, "whole"),
     }
 )
-_WRITES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+WRITES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "predictor": ("predictions", "whole", "dead-letters", "alerts"),
         "intake": ("labels", "dead-letters", "alerts"),
@@ -56,7 +56,7 @@ _WRITES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "operator": ("models", "decisions"),
     }
 )
-ROLES: Final = tuple(_READS)
+ROLES: Final = tuple(READS)
 _OBSERVED: Final = ("predictor", "intake", "joiner", "learner")
 _WITH_GROUP: Final = ("predictor", "intake", "joiner", "learner", "importer")
 
@@ -75,9 +75,9 @@ def rights(names: Names, role: str) -> list[Right]:
         return []
     # A role tells a topic that is missing from one that it may not know only where it may know all.
     found = [Right("topic", topic, "Describe") for topic in _topics(names, names.kinds)]
-    found += [Right("topic", topic, "Read") for topic in _topics(names, _READS[role])]
+    found += [Right("topic", topic, "Read") for topic in _topics(names, READS[role])]
     # Nobody writes to a topic of somebody else's.
-    written = [kind for kind in _WRITES[role] if kind not in names.elsewhere]
+    written = [kind for kind in WRITES[role] if kind not in names.elsewhere]
     found += [Right("topic", topic, "Write") for topic in _topics(names, written)]
     if role in ("intake", "operator"):
         found += [Right("topic", topic, "Describe") for topic in names.labels_from]

@@ -43,6 +43,21 @@ class ContractError(ValueError):
 class Feature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one feature may be.
 
+    Parameters
+    ----------
+    type
+        ``number``, ``integer``, ``boolean``, ``string``, ``bytes`` or ``vector`` (a list of numbers).
+    minimum, maximum
+        Of a number; an event with one beyond them is refused.
+    categories
+        All values that there are; an event with another is refused.
+    required
+        Whether an event without the feature is refused.
+    missing
+        As `missing` of the stream, for this feature.
+    bounds
+        As `bounds` of the stream, for this feature.
+
     >>> Feature(type="number", minimum=0, maximum=1)
     Feature(type='number', minimum=0, maximum=1, categories=None, required=False, missing=None, bounds=None)
     """
@@ -73,7 +88,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         What the learner does about a number far outside what its feature has been so far, unless the feature says
         otherwise: nothing (``off``), ``warn`` and learn it if the model bears it, or ``dead-letter``.
     max_features, max_name_chars, max_value_bytes
-        Bounds on what one event may carry.
+        Bounds on what one event may carry; features that are dropped do not count.
     """
 
     features: dict[str, Feature] = {}
@@ -96,9 +111,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         ContractError
             Where the event is to be refused.
         """
-        if len(features) > self.max_features:
-            raise ContractError("size", f"{len(features)} features; at most {self.max_features} are taken")
         if not self.features and _is_plain(features, self.max_name_chars):
+            self._check_count(features)
             return features
         used: Features = {}
         for name, value in features.items():
@@ -106,20 +120,28 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         for name, feature in self.features.items():
             if name not in features:
                 self._absent(name, feature, used)
+        self._check_count(used)
         return used
 
+    def _check_count(self, kept: Features) -> None:
+        if len(kept) > self.max_features:
+            raise ContractError(
+                "size",
+                f"{len(kept)} features; at most {self.max_features} are taken: name in features= those that the model "
+                "needs, or set max_features=",
+            )
+
     def _take(self, name: str, value: FeatureValue, used: Features) -> None:
+        feature = self.features.get(name)
+        if feature is None and self.features and self.unknown == "drop":
+            return
         if len(name) > self.max_name_chars:
             start = name[:40]
             raise ContractError(
                 "size", f"feature name {start!r}… has {len(name)} characters; at most {self.max_name_chars}"
             )
-        feature = self.features.get(name)
-        if feature is None and self.features:
-            if self.unknown == "refuse":
-                raise ContractError("unknown", f"feature {name!r} is not in the contract")
-            if self.unknown == "drop":
-                return
+        if feature is None and self.features and self.unknown == "refuse":
+            raise ContractError("unknown", f"feature {name!r} is not in the contract")
         if value is None or (isinstance(value, float) and math.isnan(value)):
             self._missing(name, feature, used)
             return
@@ -150,6 +172,45 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
                 raise ContractError("infinite", f"feature {name!r} holds a number that is not finite")
         elif isinstance(value, (str, bytes)) and len(value) > self.max_value_bytes:
             raise ContractError("size", f"feature {name!r} holds {len(value)} bytes; at most {self.max_value_bytes}")
+
+
+def misfit(now: Contract, then: Contract) -> str:
+    """Return why events that hold to `now` cannot be handed to a model made with `then`; empty where they can.
+
+    Features may have been added, for such a model is not handed them (see `names_seen`). What a model has been given
+    so far must stay as it was.
+
+    >>> misfit(Contract(features={"a": Feature(), "b": Feature()}), Contract(features={"a": Feature()}))
+    ''
+    >>> misfit(Contract(features={"a": Feature(type="string")}), Contract(features={"a": Feature()}))
+    "feature 'a' is declared otherwise now"
+    """
+    if not then.features:
+        return "it had no features= then, and has now" if now.features else _otherwise(now, then)
+    if not now.features:
+        return "it had features= then, and has none now"
+    for name, feature in then.features.items():
+        if name not in now.features:
+            return f"feature {name!r} is gone"
+        if _meaning(now.features[name]) != _meaning(feature):
+            return f"feature {name!r} is declared otherwise now"
+    if then.unknown == "keep" and now.unknown != "keep":
+        return f"features that are not named were kept then, and are not now (unknown={now.unknown!r})"
+    return _otherwise(now, then)
+
+
+def _otherwise(now: Contract, then: Contract) -> str:
+    return "" if now.missing == then.missing else f"missing={then.missing!r} is {now.missing!r} now"
+
+
+def _meaning(feature: Feature) -> Feature:
+    """Return a feature without what only the learner looks at."""
+    return msgspec.structs.replace(feature, bounds=None)
+
+
+def names_seen(contract: Contract) -> frozenset[str] | None:
+    """Return the features that a model made with this contract has ever been handed; `None` where it may be any."""
+    return None if not contract.features or contract.unknown == "keep" else frozenset(contract.features)
 
 
 def _is_plain(features: Features, max_name_chars: int) -> bool:

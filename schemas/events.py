@@ -9,6 +9,7 @@ import msgspec
 
 from schemas import codec
 from schemas.codec import HEADER_BYTES, CodecError
+from schemas.json_text import NO_JSON, json_text, why_no_json
 from schemas.shapes import Shapes, skip_to_features
 from schemas.whole import may_be_rounded, rounded
 
@@ -30,7 +31,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     def encode(self) -> bytes:
         """Return header and body. CodecError where a value does not fit the schema."""
         for name, value in self.features.items():
-            if value.__class__ is int and not -_LONG <= value < _LONG:  # type: ignore[operator]
+            if value.__class__ is int and not -_LONG <= value < _LONG:
                 # The union has a double, too, and the Avro library would round to that.
                 raise CodecError(f"feature {name!r} is a whole number beyond 64 bits: keep it as text")
         return codec.EVENT.encode(msgspec.structs.asdict(self))
@@ -84,7 +85,7 @@ class Label(msgspec.Struct, frozen=True, gc=False):
 
     def encode(self) -> bytes:
         """Return header and body. CodecError where a value does not fit the schema."""
-        if self.value.__class__ is int and not -_LONG <= self.value < _LONG:  # type: ignore[operator]
+        if self.value.__class__ is int and not -_LONG <= self.value < _LONG:
             raise CodecError("the label is a whole number beyond 64 bits: keep it as text")
         return codec.LABEL.encode(msgspec.structs.asdict(self))
 
@@ -258,8 +259,8 @@ class _JsonLabel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 _json_event = msgspec.json.Decoder(_JsonEvent)
 _json_label = msgspec.json.Decoder(_JsonLabel)
-# Bytes that are no UTF-8, and brackets without end, msgspec does not take for its own affair.
-_NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_BEFORE_JSON = (b" ", b"\t", b"\r", b"\n", b"\xef")
+_JSON_BEGINS = (b"{", b"[", b'"')
 _EVENT_HEADER = codec.EVENT.header
 _LABEL_HEADER = codec.LABEL.header
 _EXAMPLE_HEADER = codec.EXAMPLE.header
@@ -288,14 +289,15 @@ def read_event(data: bytes, default_time: int = 0) -> Event:
         event = Event(**_decode_event(data, HEADER_BYTES))
         _event_shapes.note(event.features)
         return event
-    if data[:1] == b"{":
+    text = json_text(data) if data.startswith(_BEFORE_JSON) else data
+    if text.startswith(_JSON_BEGINS):
         try:
-            found = _json_event.decode(data)
-        except _NO_JSON as error:
-            raise CodecError(f"not an event in JSON: {rounded(data) or error}") from error
+            found = _json_event.decode(text)
+        except NO_JSON as error:
+            raise CodecError(f"not an event in JSON: {rounded(text) or why_no_json(error, text)}") from error
         features: Features = dict(found.features)
-        if any(value.__class__ is list and may_be_rounded(value) for value in features.values()):  # type: ignore[arg-type]
-            reason = rounded(data)
+        if any(value.__class__ is list and may_be_rounded(value) for value in features.values()):
+            reason = rounded(text)
             if reason:
                 raise CodecError(f"not an event in JSON: {reason}")
         return Event(found.event_id, found.event_time or default_time, features, found.entity_key)
@@ -312,11 +314,12 @@ def read_label(data: bytes, default_time: int = 0) -> Label:
     """
     if data.startswith(_LABEL_HEADER):
         return _weighed(Label(**_decode_label(data, HEADER_BYTES)))
-    if data[:1] == b"{":
+    text = json_text(data) if data.startswith(_BEFORE_JSON) else data
+    if text.startswith(_JSON_BEGINS):
         try:
-            found = _json_label.decode(data)
-        except _NO_JSON as error:
-            raise CodecError(f"not a label in JSON: {rounded(data) or error}") from error
+            found = _json_label.decode(text)
+        except NO_JSON as error:
+            raise CodecError(f"not a label in JSON: {rounded(text) or why_no_json(error, text)}") from error
         time = found.label_time or default_time
         return _weighed(Label(found.event_id, found.value, time, found.weight, found.source, found.kind))
     return Label(**codec.LABEL.decode(data))

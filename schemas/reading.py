@@ -18,6 +18,7 @@ import msgspec
 
 from schemas import codec
 from schemas.codec import HEADER_BYTES, MAGIC, CodecError
+from schemas.json_text import NO_JSON, json_text, why_no_json
 from schemas.source import InvalidSource
 from schemas.writer_schema import InvalidSchema, WriterSchema, schema_at, schema_of
 
@@ -33,7 +34,6 @@ _OURS: Final = {
     each.header: each
     for each in (codec.EVENT, codec.PREDICTION, codec.LABEL, codec.EXAMPLE, codec.DEAD_LETTER, codec.ALERT)
 }
-_NO_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
 _json: Final = msgspec.json.Decoder()
 
 
@@ -187,10 +187,11 @@ def form_of(data: bytes, headers: Headers) -> Format:
 
 
 def _from_json(data: bytes) -> Any:
+    text = json_text(data)
     try:
-        return _json.decode(data)
-    except _NO_JSON as error:
-        raise CodecError(f"not JSON: {error} ({_begins(data)})") from error
+        return _json.decode(text)
+    except NO_JSON as error:
+        raise CodecError(f"not JSON: {why_no_json(error, text)} ({_begins(data)})") from error
 
 
 def _shown(key: SchemaKey) -> str:

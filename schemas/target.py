@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import math
+from functools import cached_property
 from typing import Final, Literal
 
 import msgspec
 
 from schemas.events import LabelValue, Scalar
+from schemas.spelling import Spellings, class_key, number, shown, whole_number
+
+__all__ = ["Target", "TargetError", "Task", "class_key"]
 
 Task = Literal["binary", "multiclass", "regression", "anomaly"]
 
 _MOST_BITS: Final = 1023  # any number of so many is a finite double
-_TRUE = frozenset({"true", "1", "yes"})
-_FALSE = frozenset({"false", "0", "no"})
+_TRUE: Final = frozenset({"true", "1", "yes"})
+_FALSE: Final = frozenset({"false", "0", "no"})
+# As programs write down that there is no value. "none" may be a class.
+_MISSING: Final = frozenset({"NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "<NA>", "?"})
 
 
 class TargetError(ValueError):
     """A label is not of the kind this stream predicts; the message says what it is instead."""
 
 
-class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
     """What a stream predicts.
 
     Parameters
@@ -42,67 +48,187 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Return a hash that differs where the target does."""
         return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
 
+    def check(self) -> None:
+        """Insist on a target that labels can be of.
+
+        Raises
+        ------
+        TargetError
+            Where no label could be, or two classes are one by their spelling.
+        """
+        if self.positive is False:
+            raise TargetError("positive=False: leave it out, labels that are booleans mean what they say")
+        if self.classes is None or self.task == "regression":
+            return
+        if not self.classes:
+            raise TargetError("classes= is empty")
+        met = Spellings()
+        for label in map(_scalar, self.classes):
+            if (same := met.find(label)) is not None:
+                raise TargetError(f"classes= has {shown(same)} and {shown(label)}, which are one class")
+            met.add(label)
+            if self.task == "multiclass":
+                _whole(label)
+            elif self.positive is None or self.positive is True:
+                self._insist_on_word(label)
+        positive = None if self.task == "multiclass" or isinstance(self.positive, bool) else self.positive
+        if positive is not None and met.find(positive) is None:
+            raise TargetError(f"positive={shown(self.positive)} is not in the class set {shown(self.classes)}")
+
+    def _insist_on_word(self, label: Scalar) -> None:
+        try:
+            _word(label)
+        except TargetError as error:
+            raise TargetError(f"positive= must say which of classes={shown(self.classes)} is True") from error
+
     def coerce(self, value: LabelValue) -> Scalar:
-        """Return the label as the model is to see it.
+        """Return the label as it goes onto the examples log, from any spelling of it.
+
+        A label is its class or it is refused. Where `classes` are not known, any label of the kind of `positive` that
+        is not it is negative, but for one that differs from it in nothing but how it is written.
 
         >>> Target(task="binary").coerce(1), Target(task="regression").coerce(3)
         (True, 3.0)
+        >>> [Target(task="binary", positive=2).coerce(label) for label in (2, "2", 2.0, 3)]
+        [True, True, True, False]
 
         Raises
         ------
         TargetError
             Where it is no label of this task.
         """
-        if isinstance(value, dict):
-            raise TargetError("a label with several outputs: models with one output only")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise TargetError(f"the label is {value}")
-        if isinstance(value, int) and value.bit_length() > _MOST_BITS:
-            raise TargetError(f"the label is a whole number of {value.bit_length()} bits; a double has no room for it")
+        scalar = _scalar(value)
         if self.task == "regression":
-            return self._number(value)
-        if self.task == "multiclass":
-            return self._class(value)
-        return self._boolean(value)
+            return self._number(scalar)
+        return self._class(scalar) if self.task == "multiclass" else self._boolean(scalar)
+
+    def of_log(self, value: LabelValue) -> Scalar:
+        """Return a label of the examples log as the model is to see it.
+
+        Labels were coerced before they came there, perhaps long ago and by other rules. A class that was taken then
+        stays as it was spelled then, so that a replay gives the same model.
+
+        Raises
+        ------
+        TargetError
+            As `coerce`.
+        """
+        scalar = _scalar(value)
+        if self.task != "multiclass":
+            return self.coerce(scalar)
+        label = _whole(scalar)
+        return label if self.classes is None or label in self.classes else self.coerce(label)
+
+    @cached_property
+    def _spelled(self) -> Spellings:
+        return Spellings(self.classes or ())
 
     def _number(self, value: Scalar) -> float:
         if isinstance(value, (bool, str)):
-            raise TargetError(f"the label is {type(value).__name__} {value!r}, not a number")
+            raise TargetError(f"the label is {type(value).__name__} {shown(value)}, not a number")
         return float(value)
 
     def _class(self, value: Scalar) -> Scalar:
-        if isinstance(value, float):
-            if not value.is_integer():
-                raise TargetError(f"the label is {value!r}: a class is a string, a whole number or a boolean")
-            value = int(value)
-        if self.classes is not None and value not in self.classes:
-            raise TargetError(f"the label is {value!r}, which is not in the class set")
-        return value
+        label = _whole(value)
+        if self.classes is not None:
+            return self._known(label)
+        return _text(label) if isinstance(label, str) else label
+
+    def _known(self, label: Scalar) -> Scalar:
+        """Return the class of the set that a label is."""
+        found = self._spelled.find(label)
+        if found is None and isinstance(label, str) and (whole := whole_number(label)) is not None:
+            found = self._spelled.find(whole)
+        if found is None:
+            raise TargetError(f"the label is {shown(label)}, which is not in the class set {shown(self.classes)}")
+        return _whole(found)
 
     def _boolean(self, value: Scalar) -> bool:
-        if self.positive is not None:
-            if isinstance(value, bool) and not isinstance(self.positive, bool):
-                return value
-            return value == self.positive
         if isinstance(value, bool):
             return value
-        if isinstance(value, (int, float)) and value in (0, 1):
-            return bool(value)
-        if isinstance(value, str):
-            lower = value.strip().lower()
-            if lower in _TRUE:
-                return True
-            if lower in _FALSE:
-                return False
-        raise TargetError(
-            f"the label is {value!r}: neither a boolean nor 0 or 1 (positive= names the one that is True)"
-        )
+        if self.classes is not None:
+            value = self._known(value)
+            if self.positive is not None and not isinstance(self.positive, bool):
+                return value == self._known(self.positive)
+        if self.positive is None or isinstance(self.positive, bool):
+            return _word(value)
+        return self._is_text(value, self.positive) if isinstance(self.positive, str) else self._is_number(value)
+
+    def _is_number(self, value: Scalar) -> bool:
+        """Tell whether a label is `positive`, which is a number."""
+        found = number(value) if isinstance(value, str) else value
+        if found is None:
+            raise self._of_another_kind(value)
+        return found == self.positive
+
+    def _is_text(self, value: Scalar, positive: str) -> bool:
+        """Tell whether a label is `positive`, which is a text."""
+        whole = whole_number(positive)
+        if not isinstance(value, str):
+            if whole is None:
+                raise self._of_another_kind(value)
+            return value == whole
+        text = _text(value)
+        if text == positive.strip() or (whole is not None and whole == whole_number(text)):
+            return True
+        if _folded(text) == _folded(positive):
+            raise TargetError(
+                f"the label is {shown(value)}, which is almost positive={shown(positive)}: it must be spelled as that, "
+                "or be one of classes="
+            )
+        if text in _MISSING:
+            raise TargetError(f"the label is {shown(value)}, which is no label unless classes= names it")
+        return False
+
+    def _of_another_kind(self, value: Scalar) -> TargetError:
+        kind = "a text" if isinstance(value, str) else "a number"
+        return TargetError(f"the label is {shown(value)}, {kind}: positive={shown(self.positive)} is none")
 
 
-def class_key(label: Scalar) -> str:
-    """Return how a class is spelled as a key of `Outcome.probabilities`: as in JSON, strings as they are."""
-    if isinstance(label, str):
-        return label
-    if isinstance(label, bool):
-        return "true" if label else "false"
-    return repr(label)
+def _scalar(value: LabelValue) -> Scalar:
+    """Return a label that a model can learn. TargetError where it is several, null, not finite or too large."""
+    if isinstance(value, dict):
+        raise TargetError("a label with several outputs: models with one output only")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise TargetError(f"the label is {value}")
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        raise TargetError(f"the label is a whole number of {value.bit_length()} bits; a double has no room for it")
+    if not isinstance(value, (bool, int, float, str)):
+        raise TargetError(f"the label is {shown(value)}: it must be a number, a string or a boolean")
+    return value
+
+
+def _whole(value: Scalar) -> Scalar:
+    """Return a class; a double is one only where it is a whole number."""
+    if not isinstance(value, float):
+        return value
+    if not value.is_integer():
+        raise TargetError(f"the label is {value!r}: a class is a string, a whole number or a boolean")
+    return int(value)
+
+
+def _text(value: str) -> str:
+    """Return a text without white space at its ends. TargetError where nothing is left."""
+    text = value.strip()
+    if not text:
+        raise TargetError(f"the label is {shown(value)}, an empty text")
+    return text
+
+
+def _word(value: Scalar) -> bool:
+    """Return the boolean that a label is without `positive`."""
+    if isinstance(value, str):
+        whole = whole_number(value)
+        lower = value.strip().lower() if whole is None else str(whole)
+        if lower in _TRUE or lower in _FALSE:
+            return lower in _TRUE
+    elif value in (0, 1):
+        return bool(value)
+    raise TargetError(
+        f"the label is {shown(value)}: neither a boolean nor 0 or 1 (positive= names the one that is True)"
+    )
+
+
+def _folded(text: str) -> str:
+    """Return a text without what the writing of a label adds to it: case, quotes, and dots at its ends."""
+    return text.strip().strip("'\"`.,; \t").casefold()

@@ -2,7 +2,8 @@
 
 Logical types become what a feature or a time can be:
 
-- ``decimal``: the nearest double; without decimal places and beyond 2^53, the whole number itself; ``uuid``: text; an enum: its symbol; a fixed: bytes.
+- ``decimal``: the nearest double; without decimal places and beyond 2^53, the whole number itself.
+- ``uuid``: text; an enum: its symbol; a fixed: bytes.
 - ``timestamp-millis``, ``-micros`` and ``-nanos``, local ones too: whole ms since 1970, rounded down; ``date``: those
   of its midnight in UTC.
 - ``time-millis`` and ``time-micros``: whole ms since midnight.

@@ -32,6 +32,7 @@ from millstream.cli import (
     streams,
     topics,
     trace,
+    version_code,
     version_files,
     versions,
 )
@@ -68,7 +69,7 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
         part.register(app)
     for part in (models, keys, status, backup, topics, broker):
         part.register(app)
-    _ = versions, rebuild, version_files, acls  # add themselves to `models` and `topics`
+    _ = versions, version_code, rebuild, version_files, acls  # add themselves to `models` and `topics`
     return app
 
 

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import cyclopts
 from cyclopts import Parameter
 
-from millstream.cli.common import HERE, Json, StreamName, UsageError, Where, filling_in, print_fields, print_json
+from millstream.cli.common import (
+    HERE,
+    CodePolicy,
+    Json,
+    StreamName,
+    UsageError,
+    Where,
+    filling_in,
+    print_fields,
+    print_json,
+)
 from millstream.cli.progress import Bar
 from millstream.cli.spans import ALL, AT_ONCE, Manner, Range, announce, before, finish, left, say, topic_name
 
@@ -18,6 +28,7 @@ if TYPE_CHECKING:
     from millstream.past_versions import PastVersions
     from millstream.replay import Replay
     from millstream.settings import Settings
+    from millstream.version_code.choice import Policy
     from model_store import ModelStore, VersionId
     from schemas.cluster import Cluster
 
@@ -40,6 +51,8 @@ class Answering:
 
     as_of: Annotated[bool, Parameter(negative="")] = False
     """Each event by the version that answered it then."""
+
+    code: CodePolicy = "version"
 
 
 @Parameter(name="*", group="Learning instead")
@@ -87,7 +100,7 @@ def backfill(
         raise UsageError("--why goes with --learn")
     if answering.model is not None and answering.as_of:
         raise UsageError("--model names one version, --as-of takes each event's own: give one of them")
-    wish = _Wish(stream, topic_name(answering.into), answering.model, answering.as_of)
+    wish = _Wish(stream, topic_name(answering.into), answering.model, answering.as_of, answering.code)
     return _predict(wish, span, manner, where, json)
 
 
@@ -97,6 +110,7 @@ class _Wish:
     into: str
     model: str | None
     as_of: bool
+    code: Policy
 
     @property
     def what(self) -> str:
@@ -130,7 +144,7 @@ def _predict(wish: _Wish, span: Range, manner: Manner, where: Where, as_json: bo
         job = plan(cluster, names.topic("features"), begin, end, target)
         with (
             Replay(job, names, again=manner.again, role="backfill", note=version, keeps_begin=wish.as_of) as work,
-            PastVersions(loaded, cluster, names, store, say) as versions,
+            PastVersions(loaded, cluster, names, store, say, wish.code) as versions,
         ):
             announce(work, pace)
             choose = _choose(wish, names, work, versions)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 from cyclopts import Parameter
 
@@ -24,6 +24,15 @@ if TYPE_CHECKING:
 STREAM_HELP = "A stream file's path, or the name of a ready-made stream."
 StreamName: TypeAlias = Annotated[str, Parameter(name="STREAM", help=STREAM_HELP)]
 _BETWEEN: Final = 3  # letters a table puts between two columns
+
+CodePolicy: TypeAlias = Annotated[
+    Literal["own", "version"],
+    Parameter(
+        name="--code",
+        help="The code that runs a version of another definition than the stream file has: version (what the version "
+        "carries, signed) or own (none: such a version is refused).",
+    ),
+]
 
 Json: TypeAlias = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON instead of a table.")]
 

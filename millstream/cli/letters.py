@@ -27,8 +27,8 @@ class Back:
     replay: Annotated[bool, Parameter(negative="")] = False
     """Send letters back to the topics that they came from, once each."""
 
-    code: Annotated[tuple[str, ...], Parameter(negative="")] = ()
-    """Only those with this code, such as type or model; of several, any."""
+    reason: Annotated[tuple[str, ...], Parameter(negative="")] = ()
+    """Only those with this reason code, such as type or model; of several, any."""
 
     stage: Annotated[tuple[str, ...], Parameter(negative="")] = ()
     """Only those of this stage, such as predictor or joiner."""
@@ -53,7 +53,7 @@ class Back:
         from millstream.letters import Choice
 
         return Choice(
-            codes=set(self.code),
+            codes=set(self.reason),
             stages=set(self.stage),
             keys=set(self.key),
             offsets=_named(self.offsets),

@@ -235,8 +235,10 @@ def _print_versions(rows: list[tuple[object, ...]], metrics: list[str], *, keep_
 
 
 def _plain(known: _Known, serving: str | None) -> dict[str, Any]:
-    """Return a version as JSON shows it: the manifest, its name spelt out, its size, and whether it serves."""
+    """Return a version as JSON shows it: the manifest, its name spelt out, size, code, and whether it serves."""
     import msgspec
+
+    from consumers.standing import CODE_FILE
 
     manifest = known.manifest
     fields = msgspec.to_builtins(manifest)
@@ -247,6 +249,7 @@ def _plain(known: _Known, serving: str | None) -> dict[str, Any]:
         "epoch": manifest.version.epoch,
         "parent": None if manifest.parent is None else str(manifest.parent),
         "size_bytes": manifest.size_bytes,
+        "code": None if CODE_FILE not in manifest.files else manifest.files[CODE_FILE].sha256[:12],
         "serving": None if serving is None else str(manifest.version) == serving,
         "pinned": known.pinned,
     }

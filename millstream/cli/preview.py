@@ -7,7 +7,18 @@ from typing import Annotated, Any, Final
 import cyclopts
 from cyclopts import Parameter
 
-from millstream.cli.common import HERE, Json, StreamName, UsageError, Where, at, filling_in, print_json, print_table
+from millstream.cli.common import (
+    HERE,
+    CodePolicy,
+    Json,
+    StreamName,
+    UsageError,
+    Where,
+    at,
+    filling_in,
+    print_json,
+    print_table,
+)
 
 _RAW: Final = 200  # letters of what was sent; a table cuts it further
 
@@ -23,6 +34,7 @@ def preview(
     *,
     count: Annotated[int, Parameter(help="How many events.")] = 10,
     newest: Annotated[bool, Parameter(negative="", help="The newest in place of the first.")] = False,
+    code: CodePolicy = "version",
     where: Where = HERE,
     json: Json = False,
 ) -> None:
@@ -41,7 +53,7 @@ def preview(
         raise UsageError("--count is a number of events, at least 1")
     settings, loaded = where.settings(), load_stream(stream)
     cluster = settings.cluster()
-    with filling_in(stream), serving(loaded, settings, cluster) as version:
+    with filling_in(stream), serving(loaded, settings, cluster, code) as version:
         rows = look(loaded, settings, cluster, version, count, newest=newest)
         if json:
             for row in rows:

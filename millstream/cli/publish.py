@@ -14,10 +14,11 @@ from millstream.cli.progress import Bar
 
 if TYPE_CHECKING:
     from producers.imports import ImportReport
+    from producers.publisher import PublishReport
 
 SourceName = Annotated[
     str,
-    Parameter(name="SOURCE", help="A .csv, .jsonl or .avro file (also .gz), or river:NAME for a data set of River."),
+    Parameter(name="SOURCE", help="A .csv, .tsv, .jsonl or .avro file (also .gz, .bz2, .xz, .zst), or river:NAME."),
 ]
 
 
@@ -83,12 +84,18 @@ def publish(
         with filling_in(stream):
             report = send(cluster, names, rows, options, progress=show)
     _finish(report, json, "published")
-    return 130 if report.interrupted else 0
+    if not json:
+        for line in _of_published(report, source):
+            print(line)
+    return _code(report, taken=report.sent > 0 or not report.bad_rows)
 
 
 def import_(
     stream: StreamName,
-    file: Annotated[str, Parameter(name="FILE", help="A .csv, .jsonl or .avro file (also .gz), or river:NAME.")],
+    file: Annotated[
+        str,
+        Parameter(name="FILE", help="A .csv, .tsv, .jsonl or .avro file (also .gz, .bz2, .xz, .zst), or river:NAME."),
+    ],
     /,
     *,
     strict: Annotated[bool, Parameter(negative="", help="Import nothing if any row is refused.")] = False,
@@ -96,6 +103,8 @@ def import_(
     json: Json = False,
 ) -> int:
     """Put labelled history straight onto the examples log, as a lane of its own. Again goes on where it stopped.
+
+    The exit code is 1 where no row of the file is an example.
 
     Example: millstream import phishing history.csv
     """
@@ -119,7 +128,7 @@ def import_(
     if not json:
         for line in _told(report, file):
             print(line)
-    return 130 if report.interrupted else 0
+    return _code(report, taken=report.lane_examples > 0)
 
 
 def label(
@@ -163,13 +172,31 @@ def label(
 
 def _told(report: ImportReport, file: str) -> Iterator[str]:
     """Yield what is to be known of an import that its numbers do not say by themselves."""
-    if report.already and not report.imported and not report.interrupted:
+    if not report.lane_examples and not report.interrupted:
+        why = "it has no rows" if not report.lane_refused else f"all its {report.lane_refused:,} rows are refused"
+        yield f"nothing of {file} was imported: {why}"
+    elif report.already and not report.imported and not report.interrupted:
         yield f"nothing new: all {report.already:,} rows of {file} were imported before, and are not learned again"
     if report.repeated_ids:
         yield (
             f"warning: {report.repeated_ids:,} rows of {file} have the id of a row before them; each is learned as an "
             "example of its own: where that is not meant, take them out of the file, or name other columns as the id"
         )
+
+
+def _of_published(report: PublishReport, source: str) -> Iterator[str]:
+    """Yield what is to be known of what was published that its numbers do not say by themselves."""
+    if report.repeated_ids:
+        yield (
+            f"warning: {report.repeated_ids:,} rows of {source} have the id of a row before them; each is answered, "
+            "and of an id only one is learned: where that is not meant, name other columns as the id, or none (id=)"
+        )
+
+
+def _code(report: ImportReport | PublishReport, *, taken: bool) -> int:
+    if report.interrupted:
+        return 130
+    return 0 if taken else 1
 
 
 def _finish(report: Any, as_json: bool, done: str) -> None:

@@ -92,7 +92,7 @@ def dead_letters(
     With --replay, letters whose cause is mended go back to the topics they came from, once each, with key, value and
     headers as they were. It says first what and how many, and asks.
 
-    Example: millstream dead-letters phishing --replay --code type
+    Example: millstream dead-letters phishing --replay --reason type
     """
     if back.replay:
         if follow or limit is not None or last is not None:
@@ -100,7 +100,7 @@ def dead_letters(
         send_back(stream, back, where, json)
         return
     if back != NOTHING_BACK:
-        raise UsageError("--code, --stage, --key, --offsets, --again, --elsewhere and --yes go with --replay")
+        raise UsageError("--reason, --stage, --key, --offsets, --again, --elsewhere and --yes go with --replay")
     _show("dead-letters", _DEAD_LETTERS, stream, follow, limit, last, where, json)
 
 

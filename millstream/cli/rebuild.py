@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from millstream.cli.common import (
     HERE,
+    CodePolicy,
     Json,
     StreamName,
     UsageError,
@@ -74,7 +75,18 @@ class History:
         )
 
 
-_AS_IT_WAS = History()
+@Parameter(name="*", group="What it goes on from")
+@dataclass(frozen=True)
+class Base:
+    """The version that a rebuild goes on from."""
+
+    from_: Annotated[str | None, Parameter(name="--from")] = None
+    """The version to go on from, with the code that made it [default: one that has learned nothing]."""
+
+    code: CodePolicy = "version"
+
+
+_AS_IT_WAS, _UNTRAINED = History(), Base()
 
 
 @app.command
@@ -83,10 +95,7 @@ def rebuild(
     /,
     *,
     to: Annotated[int | None, Parameter(help="Examples to have learned [default: all on the log].")] = None,
-    from_: Annotated[
-        str | None,
-        Parameter(name="--from", help="The version to go on from [default: one that has learned nothing]."),
-    ] = None,
+    base: Base = _UNTRAINED,
     history: History = _AS_IT_WAS,
     adopt: Annotated[bool, Parameter(negative="", help="Have the learner go on from it at once.")] = False,
     why: Why = "",
@@ -112,12 +121,12 @@ def rebuild(
         raise UsageError("--to with what is left out cannot be adopted: the learner would learn it from there on")
     settings, loaded = where.settings(), load_stream(stream)
     names = settings.names(loaded.stream)
-    base = None if from_ is None else parsed(from_, names.stream)
+    begin = None if base.from_ is None else parsed(base.from_, names.stream)
     cluster = settings.cluster()
     store = open_store(settings.models, settings.keys, sign=True)
-    with filling_in(stream), Workshop(loaded, cluster, names, store, _say) as workshop:
+    with filling_in(stream), Workshop(loaded, cluster, names, store, _say, base.code) as workshop:
         with Bar("offsets") as bar:
-            made = workshop.rebuild(Wish(edits, base, to), bar.show)
+            made = workshop.rebuild(Wish(edits, begin, to), bar.show)
         served = now_served(settings, names)
         difference = None if served is None else workshop.compare(made.made, parsed(served, names.stream))
         if adopt:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import cyclopts
 from cyclopts import Parameter
 
-from millstream.cli.common import HERE, StreamName, UsageError, Where
+from millstream.cli.common import HERE, CodePolicy, StreamName, UsageError, Where
 from millstream.cli.monitoring import UNWATCHED, Monitoring
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def predictor(
     *,
     instance: Instance = None,
     new_epoch: FromHere = None,
+    code: CodePolicy = "own",
     where: Where = HERE,
     monitoring: Monitoring = UNWATCHED,
 ) -> int:
@@ -52,7 +53,7 @@ def predictor(
     def work(loaded: LoadedStream, settings: Settings, name: str, meter: Meter) -> int:
         from millstream.roles import run_predictor
 
-        return run_predictor(loaded, settings, name, new_epoch is not None, meter=meter)
+        return run_predictor(loaded, settings, name, new_epoch is not None, meter=meter, code=code)
 
     return _run("predictor", stream, instance, where, monitoring, work)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import cyclopts
 from cyclopts import Parameter
 
-from millstream.cli.common import HERE, Json, StreamName, UsageError, Where
+from millstream.cli.common import HERE, CodePolicy, Json, StreamName, UsageError, Where
 from millstream.cli.monitoring import UNWATCHED, Monitoring
 
 
@@ -57,6 +57,7 @@ def run(
         Literal["fresh", "replay", "keep"] | None,
         Parameter(help="What the learner does where model, contract or log have changed; see `learner --help`."),
     ] = None,
+    code: CodePolicy = "version",
     where: Where = HERE,
     monitoring: Monitoring = UNWATCHED,
 ) -> int:
@@ -82,4 +83,5 @@ def run(
     logs.begin(form, role="run")
     settings, loaded = where.settings(), load_stream(stream)
     logs.about(stream=f"{settings.prefix}{loaded.stream.name}")
-    return run_roles(stream, loaded, settings, RunOptions(predictors, span, new_epoch, metrics, form, ratio), logs.say)
+    options = RunOptions(predictors, span, new_epoch, metrics, form, ratio, code)
+    return run_roles(stream, loaded, settings, options, logs.say)

@@ -47,7 +47,7 @@ def init(
     *,
     from_: Annotated[
         str | None,
-        Parameter(name="--from", help="A .csv, .jsonl or .avro file (also .gz), or river:NAME, to infer from."),
+        Parameter(name="--from", help="A .csv, .tsv, .jsonl or .avro file (also .gz, .bz2, .xz, .zst), or river:NAME."),
     ] = None,
     live: Live = NOWHERE,
     label: Annotated[str | None, Parameter(help="The label's column, or path there [default: guessed].")] = None,
@@ -80,8 +80,10 @@ def init(
         topics = _look(settings, live.from_topic, live.labels_from_topic, label=label, id=id, time=time)
     path = write(name, Path(), inferred, from_, topics)
     if json:
-        print_json({"stream": name, "path": str(path)})
+        print_json({"stream": name, "path": str(path), "notes": [] if inferred is None else list(inferred.notes)})
         return
+    for note in () if inferred is None else inferred.notes:
+        print(f"note: {note}")
     if topics is not None and topics.unreadable[0]:
         print(f"{topics.unreadable[0]} messages of {topics.topic} could not be read: {topics.unreadable[1]}")
     for doubt in () if topics is None else topics.doubts():

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import cyclopts
 from cyclopts import Parameter
 
-from millstream.cli.common import HERE, Json, StreamName, Where, at, filling_in, print_json, print_table
+from millstream.cli.common import HERE, CodePolicy, Json, StreamName, Where, at, filling_in, print_json, print_table
 
 
 def register(parent: cyclopts.App) -> None:
@@ -23,6 +23,7 @@ def trace(
     event_id: Annotated[str, Parameter(name="EVENT_ID", help="As `millstream predictions` shows it.")],
     /,
     *,
+    code: CodePolicy = "version",
     where: Where = HERE,
     json: Json = False,
 ) -> int:
@@ -40,7 +41,7 @@ def trace(
     names = settings.names(loaded.stream)
     with filling_in(stream):
         registry = settings.schema_registry(lambda line: print(line, file=sys.stderr))
-        found = follow(loaded, settings.cluster(), names, store_of(settings), event_id, registry)
+        found = follow(loaded, settings.cluster(), names, store_of(settings), event_id, registry, code)
     if json:
         print_json(dataclasses.asdict(found))
     else:
@@ -65,6 +66,8 @@ def _rows(found: Any) -> Iterator[tuple[object, ...]]:
         yield "not learned", at(each["made"]), "model store", f"in epoch {each['epoch']}: {_reason(each)}"
     if found.again is not None:
         told = {True: "equal to the last bit", False: "NOT EQUAL", None: "not computed"}[found.again["equal"]]
+        if found.again.get("carried"):
+            told += ", by the code that the version carries"
         why = f": {found.again['why']}" if found.again.get("why") else ""
         yield "computed again", None, found.again.get("version"), told + why
 

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from millstream.cli.common import HERE, Json, StreamName, UsageError, Where, filling_in, print_fields, print_json
+from millstream.cli.common import (
+    HERE,
+    CodePolicy,
+    Json,
+    StreamName,
+    UsageError,
+    Where,
+    filling_in,
+    print_fields,
+    print_json,
+)
 from millstream.cli.models import Why, app, store_of
 from millstream.cli.progress import Bar
 
@@ -26,6 +37,7 @@ def verify(
     from_: Annotated[
         str | None, Parameter(name="--from", help="The version to begin with [default: the first of its epoch].")
     ] = None,
+    code: CodePolicy = "version",
     where: Where = HERE,
     json: Json = False,
 ) -> int:
@@ -36,14 +48,16 @@ def verify(
     Example: millstream models verify phishing 1/1250
     """
     from millstream.load import load_stream
+    from millstream.version_code.choice import VersionCode
     from millstream.versions import verify_version
 
     settings, loaded = where.settings(), load_stream(stream)
-    names, store = settings.names(loaded.stream), store_of(settings)
+    names = settings.names(loaded.stream)
+    chosen = VersionCode(loaded, store_of(settings), code, lambda line: print(line, file=sys.stderr))
     wanted = None if version is None else parsed(version, names.stream)
     base = None if from_ is None else parsed(from_, names.stream)
     with Bar("offsets") as bar, filling_in(stream):
-        found = verify_version(loaded, settings.cluster(), names, store, wanted, base, bar.show)
+        found = verify_version(chosen, settings.cluster(), names, wanted, base, bar.show)
     said: dict[str, Any] = {
         "version": str(found.version),
         "from": str(found.base),
@@ -103,7 +117,7 @@ def rollback(
 
     Example: millstream models rollback phishing --why "answers got worse at noon"
     """
-    from millstream.versions import before, serving_decisions
+    from millstream.rollback import before, serving_decisions
 
     settings = where.settings()
     name = stream_name(stream, where)
@@ -120,8 +134,8 @@ def rollback(
 def _served(cluster: Any, names: Any) -> VersionId:
     from millstream.observe import Observer
     from millstream.recall import recalled
+    from millstream.rollback import NothingBefore
     from millstream.status import served
-    from millstream.versions import NothingBefore
     from model_store import VersionId
 
     with Observer(cluster, recalled(cluster, names)) as observer:
@@ -140,23 +154,29 @@ def _serve(stream: str, version: VersionId | None, why: str, where: Where, as_js
     from schemas.events import Serving
 
     settings = where.settings()
-    name = stream_name(stream, where)
+    name, other = stream_name(stream, where), False
     cluster, names, store = settings.cluster(), settings.names(name), store_of(settings)
     if version is not None:
-        usable(store, version)
+        manifest = usable(store, version)
         store.pin(version)
+        other = manifest.definition != store.manifest(store.versions(name)[-1]).definition
     epoch, examples = (None, None) if version is None else (version.epoch, version.examples)
     with filling_in(stream):
         update: ModelUpdate = decide(cluster, names, Serving(name, 0, epoch, examples, who(), why))
     # Kept until now: the decision before held on to it, and no longer does.
-    for other in store.pinned(name) - {version}:
-        store.unpin(other)
+    for pinned in store.pinned(name) - {version}:
+        store.unpin(pinned)
     if as_json:
         print_json({"stream": name, "at": update.at, **msgspec.structs.asdict(update.state)})
     elif version is None:
         print(f"{name} serves its newest version, whichever that is")
     else:
         print(f"{name} serves version {version} until `millstream models unpin {stream}`; learning goes on")
+        if other:
+            print(
+                f"version {version} is of another definition than the newest: a predictor that has other code than it "
+                "carries serves it with --code version and refuses it with --code own"
+            )
 
 
 def stream_name(stream: str, where: Where) -> str:

@@ -13,9 +13,9 @@ from whole_loop import WholeLoop, whole_loop
 
 from millstream.load import load_stream
 from millstream.observe import Observer
-from millstream.roles import definition_of
 from millstream.settings import Settings
 from millstream.status import served
+from millstream.version_code.choice import definition_of
 
 EVENTS: Final = 40  # a wave
 

@@ -11,8 +11,8 @@ from broker.phishing_loop import serving
 from whole_loop import WholeLoop, whole_loop
 
 from millstream.load import load_stream
-from millstream.roles import definition_of
 from millstream.settings import Settings
+from millstream.version_code.choice import definition_of
 from schemas.cluster import Cluster
 from schemas.events import read_prediction
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fastavro
 import pytest
 from kafka.structs import TopicPartition
 from proxy import Proxy
@@ -24,7 +25,7 @@ from producers.imports import (
     import_rows,
     lane_name,
 )
-from producers.sources import Source, SourceSpec, open_source
+from producers.sources import Source, SourceError, SourceSpec, open_source
 from schemas.cluster import Cluster, MissingTopic
 from schemas.contract import Contract, Feature
 from schemas.events import Example, read_example
@@ -129,6 +130,34 @@ def test_rows_with_the_id_of_another_are_imported_and_counted(cluster: Cluster, 
     assert (again.imported, again.already, again.repeated_ids) == (0, 10, 3)
 
 
+def test_rows_within_a_quote_that_is_not_closed_are_counted_as_refused(
+    cluster: Cluster, names: Names, tmp_path: Path
+) -> None:
+    path = tmp_path / "quote.csv"
+    rows = [f"p,{n},{n % 2}\n" for n in range(100)]
+    rows[40], rows[70] = f'"{rows[40]}', f'"{rows[70]}'
+    path.write_text("t,x,label\n" + "".join(rows))
+    spec = SourceSpec(target=BINARY)
+    report = import_rows(cluster, names, open_source(path, spec), ImportOptions(transaction_rows=10))
+    assert (report.imported, report.refused) == (69, 31)
+    again = import_rows(cluster, names, open_source(path, spec))
+    assert (again.imported, again.refused, again.already) == (0, 0, 100)
+    assert len(examples(cluster, names)) == 69
+
+
+def test_of_a_damaged_file_nothing_is_imported(cluster: Cluster, names: Names, tmp_path: Path) -> None:
+    path = tmp_path / "cut.avro"
+    fields = [{"name": "x", "type": "int"}, {"name": "label", "type": "int"}]
+    with path.open("wb") as file:
+        rows = ({"x": n, "label": n % 2} for n in range(300))
+        fastavro.writer(file, {"type": "record", "name": "R", "fields": fields}, rows, sync_interval=200)
+    path.write_bytes(path.read_bytes()[:-50])
+    source = open_source(path, SourceSpec(target=BINARY))
+    with pytest.raises(SourceError, match=r"cut\.avro cannot be read at record \d+: .*; nothing of it was imported"):
+        import_rows(cluster, names, source, ImportOptions(transaction_rows=10))
+    assert examples(cluster, names) == []
+
+
 def test_the_lane_is_the_content_and_the_named_columns(tmp_path: Path) -> None:
     one = lane_name(history(tmp_path, 10))
     assert lane_name(history(tmp_path, 10)) == one
@@ -142,13 +171,13 @@ def test_the_lane_is_the_content_and_the_named_columns(tmp_path: Path) -> None:
 
 def test_rows_that_cannot_be_examples_are_counted_and_named(cluster: Cluster, names: Names, tmp_path: Path) -> None:
     path = tmp_path / "mixed.csv"
-    path.write_text("x,label\n1,1\n99,1\n2,\n3\n4,0\n5,?\n")
+    path.write_text("x,label\n1,1\n99,1\n2,\n3\n4,0\n5,maybe\n")
     contract = Contract(features={"x": Feature(type="number", maximum=10)})
     source = open_source(path, SourceSpec(target=BINARY, contract=contract))
     report = import_rows(cluster, names, source, ImportOptions(transaction_rows=2))
     assert (report.imported, report.refused) == (2, 4)
     assert [line.split(": ", 1)[0].rsplit(" ", 1)[1] for line in report.first_refused] == ["3", "4", "5", "7"]
-    for reason, line in zip(("above 10", "no label", "1 columns", "'?'"), report.first_refused, strict=True):
+    for reason, line in zip(("above 10", "no label", "1 columns", "'maybe'"), report.first_refused, strict=True):
         assert reason in line
     found = examples(cluster, names)
     assert [(example.event.features, example.lane.sequence) for example in found] == [({"x": 1.0}, 0), ({"x": 4.0}, 1)]

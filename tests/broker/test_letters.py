@@ -94,11 +94,11 @@ def test_only_those_that_are_meant_go_and_it_is_asked_first(run: Run, cluster: C
     mine, other = letter(names, 1), letter(names, 2, code="range")
     label = letter(names, 5, "labels", stage="joiner", code="label")
     put(cluster, names, mine, other, label)
-    code, _, errors = run("dead-letters", "phishing", "--replay", "--code", "range")
+    code, _, errors = run("dead-letters", "phishing", "--replay", "--reason", "range")
     assert (code, "1 letters would be sent back; say --yes" in errors) == (2, True), errors
     assert content(cluster, names.topic("features")) == []
     for words, topic, there in (
-        (("--code", "range", "--code", "x"), "features", [other]),
+        (("--reason", "range", "--reason", "x"), "features", [other]),
         (("--stage", "joiner"), "labels", [label]),
         (("--key", "k1", "--offsets", "0-1"), "features", [mine, other]),
         (("--key", "k1", "--offsets", "1"), "features", [mine, other]),
@@ -201,7 +201,7 @@ def test_a_transaction_that_stays_open_is_named_and_nothing_is_sent(
     ("words", "error"),
     [
         (("--replay", "--last", "3"), "leave out --follow"),
-        (("--code", "type"), "go with --replay"),
+        (("--reason", "type"), "go with --replay"),
         (("--replay", "--offsets", "9-5"), "write offsets and ranges of them"),
     ],
 )

@@ -266,6 +266,13 @@ def test_a_bad_row_ends_publishing_and_says_what_arrived(cluster: Cluster, names
     assert "line 52" in report.first_bad_rows[0]
 
 
+def test_ids_that_come_twice_are_counted(cluster: Cluster, names: Names, tmp_path: Path) -> None:
+    path = tmp_path / "twice.csv"
+    path.write_text("id,x,label\n" + "".join(f"e{n % 7},{n},{n % 2}\n" for n in range(10)))
+    report = publish(cluster, names, open_source(path, SourceSpec(id="id")))
+    assert (report.acknowledged, report.repeated_ids) == (10, 3)
+
+
 @pytest.mark.fault("F16")
 def test_a_record_too_large_for_kafka_is_named(cluster: Cluster, names: Names, tmp_path: Path) -> None:
     path = tmp_path / "large.jsonl"

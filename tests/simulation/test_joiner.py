@@ -38,6 +38,8 @@ from schemas.events import (
     Scalar,
     read_dead_letter,
 )
+from schemas.spelling import ByClass
+from schemas.target import Target
 from schemas.topics import partition_of
 
 
@@ -294,7 +296,7 @@ def test_weights_by_class_are_written_into_the_example() -> None:
     for name, value in (("a", True), ("b", False)):
         predict(log, name)
         label(log, name, value)
-    drain(log, MemoryStore(), weights={True: 20.0})
+    drain(log, MemoryStore(), weights=ByClass({True: 20.0}))
     assert {e.event.event_id: e.label.weight for e in examples(log) if e.label} == {"a": 20.0, "b": 1.0}
 
 
@@ -369,6 +371,20 @@ def test_a_label_that_cannot_be_taken_goes_to_dead_letters_and_the_joiner_goes_o
     letters = log.read(NAMES.topic("dead-letters"))
     assert len(letters) == PARTITIONS
     assert all(len(letter.value or b"") < 8 << 20 for letter in letters)
+
+
+def test_a_label_of_neither_class_is_a_dead_letter_and_its_event_waits_for_a_right_one() -> None:
+    target = Target(task="binary", positive=">50K", classes=(">50K", "<=50K"))
+    log = make_log()
+    for name, value in (("a", ">50K."), ("b", " <=50K"), ("c", 1), ("d", ">50K"), ("a", ">50K")):
+        predict(log, name)
+        label(log, name, value)  # type: ignore[arg-type]
+    drain(log, MemoryStore(), target=target)
+    joined = {example.event.event_id: example.label.value for example in examples(log) if example.label}
+    assert joined == {"a": True, "b": False, "d": True}
+    letters = [read_dead_letter(record.value or b"") for record in log.read(NAMES.topic("dead-letters"))]
+    assert sorted((letter.key, letter.code) for letter in letters) == [(b"a", "label"), (b"c", "label")]
+    assert counts(log)["refused"] == 2
 
 
 def test_thousands_of_waits_that_end_at_once_end_over_several_turns(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -171,7 +171,8 @@ def test_real_rows_that_the_model_or_the_stream_does_not_take_are_named(tmp_path
     rows.write_text("when,name,label\n" + "2024-03-01,x,1\n" * 70 + ",y,0\n2024-03-01,z,2\n")
     found = report(tmp_path, DATED, TEXTS, before=f'{WHEN}\nFORM = "%Y-%m-%d"', place=rows)
     text = said(found, "warning", "events")
-    assert "2 rows are no events of this stream; the first: " in text and "rows.csv, line 72: feature 'when'" in text
+    assert "2 rows are no events of this stream; the first: " in text
+    assert "rows.csv, line 72: feature 'when'" in text
     found = report(tmp_path, DATED, TEXTS, before=f'{WHEN}\nFORM = "%d %b %Y"', place=rows)
     assert "does not match format" in said(found, "error", "events")
     assert "--from: " in said(report(tmp_path, LR, place=tmp_path / "none.csv"), "error", "events")
@@ -283,6 +284,28 @@ def test_chance_in_the_users_own_code_is_an_error(tmp_path: Path) -> None:
     assert "nothing in them is unseeded" in said(found, "error", "builds")
 
 
+SKLEARN = "from river import compat\nfrom sklearn.linear_model import SGDClassifier"
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [("", "ROCAUC, LogLoss have no value here"), ("metrics=lambda: metrics.F1() + metrics.Accuracy(),", "")],
+)
+def test_a_model_without_shares_is_fit_and_the_metrics_over_them_are_named(
+    tmp_path: Path, more: str, says: str
+) -> None:
+    model = "compat.convert_sklearn_to_river(SGDClassifier(random_state=1), classes=[False, True])"
+    found = report(tmp_path, model, more, before=SKLEARN)
+    assert found.errors == ()
+    assert said(found, "warning", "metrics").partition(":")[0] == says
+
+
+def test_classes_out_of_order_are_an_error_for_their_shares_would_be_exchanged(tmp_path: Path) -> None:
+    model = "compat.convert_sklearn_to_river(SGDClassifier(loss='log_loss', random_state=1), classes=[True, False])"
+    found = report(tmp_path, model, before=SKLEARN)
+    assert "write classes=[False, True]" in said(found, "error", "classes")
+
+
 # --- predicting --------------------------------------------------------------------------------------
 
 COUNTING = """
@@ -355,6 +378,12 @@ def test_a_weight_that_the_model_takes_is_all_right(tmp_path: Path) -> None:
         (LR, "weight=lambda x, y: 1 / 0", "binary", "weight= raised ZeroDivisionError"),
         (LR, "weight=lambda x, y: None", "binary", "weight= gave None"),
         ("anomaly.HalfSpaceTrees(seed=1)", "weight={True: 2.0}", "anomaly", "has no meaning"),
+        (
+            "tree.HoeffdingTreeClassifier()",
+            "classes=('a', 'b'), weight={'a': 2.0, 'c': 2.0}",
+            "multiclass",
+            "weight= names 'c', which is not among classes=",
+        ),
     ],
 )
 def test_a_weight_that_does_nothing_or_is_none_is_an_error(

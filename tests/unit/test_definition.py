@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from user_files import forgetful, write_stream
 
-from millstream.definition import definition_hash, difference
+from millstream.definition import changes, definition_hash, difference
 from millstream.load import LoadedStream, load_stream, ready_made
 
 __all__ = ["forgetful"]
@@ -127,6 +128,97 @@ def test_comments_layout_and_the_order_of_a_set_do_not(tmp_path: Path, old: str,
     before = loaded(tmp_path, "before", RICH_MODEL, before=RICH)
     after = loaded(tmp_path, "after", RICH_MODEL, before=RICH.replace(old, new))
     assert difference(before.definition_text, after.definition_text) == ""
+
+
+# What a module holds and its functions use, by kind: one value, and another.
+HELD = {
+    "a compiled pattern": ("re.compile('a')", "re.compile('b')"),
+    "flags of a pattern": ("re.compile('a')", "re.compile('a', re.I)"),
+    "an array": ("np.array([2.0, 1.0])", "np.array([2.0, 3.0])"),
+    "a decimal": ("Decimal('2.0')", "Decimal('2.5')"),
+    "a fraction": ("Fraction(1, 2)", "Fraction(1, 3)"),
+    "a date": ("datetime.date(2026, 1, 1)", "datetime.date(2026, 1, 2)"),
+    "an object of one's own": ("Box(2.0)", "Box(2.5)"),
+    "an object whose attributes have other names": ("Hidden(2.0)", "Hidden(2.5)"),
+    "a member of an enum": ("Kind.FIRST", "Kind.SECOND"),
+    "a named tuple": ("Pair(1, 2)", "Pair(1, 3)"),
+    "a function behind a cache": ("functools.cache(double)", "functools.cache(triple)"),
+    "a partial": ("functools.partial(double, 1)", "functools.partial(double, 2)"),
+    "a bound method": ("Box(2.0).get", "Box(2.5).get"),
+    "a list of objects": ("[Box(1.0), Box(2.0)]", "[Box(1.0), Box(2.5)]"),
+    "a fitted model of a library": ("fitted(1.0)", "fitted(2.0)"),
+}
+HOLDS = """
+import collections, datetime, enum, functools, re
+import numpy as np
+from decimal import Decimal
+from fractions import Fraction
+class Box:
+    def __init__(self, v): self.v = v
+    def get(self): return self.v
+class Hidden:
+    def __init__(self, v): self._w = v
+class Kind(enum.Enum):
+    FIRST = 1
+    SECOND = 2
+Pair = collections.namedtuple("Pair", "a b")
+def double(x=1): return 2 * x
+def triple(x=1): return 3 * x
+def fitted(value):
+    from river import stats
+    mean = stats.Mean()
+    mean.update(value)
+    return mean
+HELD = {held}
+def uses(x):
+    return {{"held": float(bool(HELD)), **x}}
+"""
+
+
+@pytest.mark.parametrize(("old", "new"), HELD.values(), ids=HELD.keys())
+def test_whatever_a_function_uses_of_its_module_belongs_to_it(tmp_path: Path, old: str, new: str) -> None:
+    model = "compose.FuncTransformer(uses) | linear_model.LogisticRegression()"
+    first, again, other = (
+        loaded(tmp_path, name, model, before=HOLDS.format(held=held))
+        for name, held in (("first", old), ("again", old), ("other", new))
+    )
+    assert first.definition_text == again.definition_text
+    assert first.definition != other.definition
+    assert all("HELD" in each for each in changes(first.definition_text, other.definition_text))
+
+
+SCALE_BY = """
+import re
+import numpy as np
+from decimal import Decimal
+from river import base
+class Scale(base.Transformer):
+    def __init__(self, by): self.by = by
+    def transform_one(self, x): return x
+"""
+
+
+@pytest.mark.parametrize("parameter", ["np.array([{}])", "re.compile('{}')", "Decimal('{}')"])
+def test_an_object_of_a_library_that_a_part_is_made_with_belongs_to_it(tmp_path: Path, parameter: str) -> None:
+    models = [f"Scale({parameter.format(value)}) | linear_model.LogisticRegression()" for value in (1, 2)]
+    one, two = (loaded(tmp_path, f"by{n}", model, before=SCALE_BY) for n, model in enumerate(models))
+    assert one.definition != two.definition
+
+
+OF_THE_PROCESS = """
+import logging, threading, sys
+LOG, LOCK, OUT = logging.getLogger("held"), threading.Lock(), sys.stderr
+def uses(x):
+    LOG.debug(x), LOCK.locked(), OUT.fileno()
+    return x
+"""
+
+
+def test_a_logger_a_lock_and_an_open_file_are_no_part_of_it(tmp_path: Path) -> None:
+    model = "compose.FuncTransformer(uses) | linear_model.LogisticRegression()"
+    one = loaded(tmp_path, "one", model, before=OF_THE_PROCESS)
+    logging.getLogger("held").addHandler(logging.NullHandler())
+    assert loaded(tmp_path, "two", model, before=OF_THE_PROCESS).definition == one.definition
 
 
 LR = "preprocessing.StandardScaler() | linear_model.LogisticRegression()"

@@ -37,7 +37,7 @@ class Predictors:
     def __init__(self, store: Any) -> None:
         self.said: list[str] = []
         self.now = 0.0
-        self.feed = VersionFeed(store, Definition("m", "d", "c"), "binary", 0, self.said.append, lambda: self.now)
+        self.feed = VersionFeed(store, Definition("m", "d", "c"), "binary", self.said.append, lambda: self.now)
         self.topic = ModelsTopic(None, "m.models", self.feed.follow, self.said.append)  # type: ignore[arg-type]
 
     def take(self, *records: Record) -> VersionId | None:

@@ -49,9 +49,9 @@ def test_a_column_that_is_named_like_an_id_and_never_repeats_is_the_id(tmp_path:
         (["0", "1"], "binary", None, None),
         (["true", "false"], "binary", None, None),
         (["Yes", "no"], "binary", None, None),
-        (["ham", "spam"], "binary", "spam", None),
-        (["left", "right"], "binary", "right", None),
-        (["1", "2"], "binary", 2, None),
+        (["ham", "spam"], "binary", "spam", ("ham", "spam")),
+        (["left", "right"], "binary", "right", ("left", "right")),
+        (["1", "2"], "binary", 2, (1, 2)),
         (["a", "b", "c"], "multiclass", None, ("a", "b", "c")),
         (["1", "2", "3"], "multiclass", None, (1, 2, 3)),
         (["1.5", "2", "3"], "regression", None, None),
@@ -115,5 +115,74 @@ def test_what_cannot_be_looked_at_says_so(tmp_path: Path) -> None:
         infer(write(tmp_path, "x,label\n"))
     with pytest.raises(SourceError, match="has no rows to look at"):
         infer(write(tmp_path, "\n", "empty.jsonl"))
+    with pytest.raises(SourceError, match="line 1: not a JSON object"):
+        infer(write(tmp_path, '{"x": NaN}\n', "nan.jsonl"))
+    with pytest.raises(SourceError, match="JSON over several lines: write one object a line"):
+        infer(write(tmp_path, '{\n  "x": 1\n}\n', "pretty.json"))
     with pytest.raises(SourceError, match="line 2: 1 columns"):
         infer(write(tmp_path, "x,label\n1\n"))
+
+
+def test_a_column_called_id_that_repeats_is_a_feature_and_said(tmp_path: Path) -> None:
+    place = write(tmp_path, "id,x,label\n" + "".join(f"{n % 10},{n},{n % 2}\n" for n in range(50)))
+    found = infer(place)
+    assert (found.id, [column.name for column in found.columns]) == (None, ["id", "x"])
+    assert found.notes[0].startswith("id: not taken as the id, as 40 of 50 rows have a value of a row before them")
+    named = infer(place, id="id")
+    assert (named.id, named.notes) == ("id", ("id: 40 of 50 rows have the id of a row before them",))
+
+
+def test_another_column_that_names_each_row_is_taken_in_its_place(tmp_path: Path) -> None:
+    place = write(tmp_path, "id,order_id,label\n" + "".join(f"{n % 10},{10**18 + n},{n % 2}\n" for n in range(50)))
+    found = infer(place)
+    assert (found.id, found.notes) == ("order_id", ())
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+def test_labels_that_begin_late_are_looked_for(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producers.infer.SAMPLE_ROWS", 50)
+    rows = [{"x": n} | ({"fraud": n % 2 == 1, "late": 1} if n >= 100 else {}) for n in range(200)]
+    if suffix == "jsonl":
+        text = "\n".join(map(json.dumps, rows))
+    else:
+        text = "x,fraud\n" + "".join(f"{row['x']},{row.get('fraud', '')}\n" for row in rows)
+    found = infer(write(tmp_path, text, f"data.{suffix}"), label="fraud")
+    assert (found.task, found.label, found.rows) == ("binary", "fraud", 100)
+
+
+def test_columns_beyond_the_rows_looked_at_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producers.infer.SAMPLE_ROWS", 50)
+    rows = [{"x": n, "label": n % 2} | ({"late": 1} if n > 100 else {}) for n in range(200)]
+    found = infer(write(tmp_path, "\n".join(map(json.dumps, rows)), "data.jsonl"))
+    assert found.notes == ("late: in no row that was looked at, but later in the file; add what is a feature",)
+
+
+def test_what_is_left_out_is_said(tmp_path: Path) -> None:
+    rows = "".join(f"{n},,{n % 2}\n" for n in range(40))
+    found = infer(write(tmp_path, f"x,nothing,label\n{rows}1,2\n"))
+    assert found.notes[0] == "nothing: left out, as no row has a value there"
+    assert found.notes[1].startswith("1 of 41 rows cannot be read and were left out; the first is ")
+    wide = infer(write(tmp_path, json.dumps({f"s{n}": n for n in range(1200)} | {"label": 1}), "wide.jsonl"))
+    assert wide.notes == ("1,200 features, where 1,000 are the most of one event: max_features=1200 is set",)
+
+
+def test_times_as_numbers_are_left_out_where_they_are_called_so(tmp_path: Path) -> None:
+    rows = "".join(f"{1_700_000_000_000 + n},{1_700_000_000_000 + n},{n},{n % 2}\n" for n in range(40))
+    found = infer(write(tmp_path, f"created_at,bytes,delivery_time,label\n{rows}"))
+    assert [column.name for column in found.columns] == ["bytes", "delivery_time"]
+    assert found.left_out == {"created_at": "times in ms since 1970"}
+
+
+def test_numbers_in_quotes_are_said(tmp_path: Path) -> None:
+    lines = [{"x": f"{n}.5", "label": n % 2} for n in range(40)]
+    found = infer(write(tmp_path, "\n".join(map(json.dumps, lines)), "data.jsonl"))
+    assert found.columns[0].type == "string"
+    assert "x: text that holds numbers, such as '0.5'" in found.notes[0]
+
+
+def test_a_column_named_as_the_time_that_holds_none_is_refused(tmp_path: Path) -> None:
+    place = write(tmp_path, "day,x,label\n31.1.2026,1,1\n1.2.2026,2,0\n")
+    with pytest.raises(SourceError, match=r"--time day: .*line 2: the time column 'day' holds '31.1.2026'"):
+        infer(place, time="day")
+    with pytest.raises(SourceError, match=r"--time x: .*before 1990"):
+        infer(place, time="x")

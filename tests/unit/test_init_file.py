@@ -121,6 +121,27 @@ def test_texts_are_told_from_categories(tmp_path: Path) -> None:
     assert load_stream(str(path)).stream.contract.features["kind"].required
 
 
+def test_guesses_are_in_the_file_as_comments(tmp_path: Path) -> None:
+    source = table(
+        tmp_path,
+        ["ozone", "price", "seen", "label"],
+        lambda rng: [rng.choice(["NA", 1, 2]), rng.random(), f"2026-01-{rng.randint(10, 28)}", rng.randint(0, 1)],
+    )
+    loaded = begun(tmp_path, infer(source), source)
+    assert dict(loaded.stream.features) == {"ozone": "integer", "price": "number"}
+    text = (tmp_path / "my_stream.py").read_text()
+    assert "        # ozone: 'NA' (" in text
+    assert "        # Left out: seen (dates or times, such as '2026-01-" in text
+
+
+def test_more_features_than_the_limit_set_the_limit(tmp_path: Path) -> None:
+    names = [f"s{n}" for n in range(1001)]
+    source = table(tmp_path, [*names, "label"], lambda rng: [*(rng.random() for _ in names), rng.randint(0, 1)])
+    path = init("my-stream", tmp_path, infer(source), source)
+    require_clean(path)
+    assert load_stream(str(path)).stream.contract.max_features == 1001
+
+
 def test_inside_a_checkout_the_imports_are_sorted_as_there(tmp_path: Path) -> None:
     (tmp_path / "millstream").mkdir()
     (tmp_path / "millstream" / "__init__.py").touch()

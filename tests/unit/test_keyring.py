@@ -194,7 +194,7 @@ def announced(feed: VersionFeed, known: Known, store: ModelStore, count: int) ->
 def test_a_predictor_that_runs_follows_a_rotation_and_serves_no_version_of_a_revoked_key(home: Path) -> None:
     store, said, known = learner(home), list[str](), Known()
     publish(store, version(1, 1))
-    feed = VersionFeed(reader(home), Definition("m", "d", "c"), "binary", 0, said.append)
+    feed = VersionFeed(reader(home), Definition("m", "d", "c"), "binary", said.append)
     assert announced(feed, known, store, 1) == 1
     old, _ = keyring.rotate(home / "keys")
     publish(store, version(1, 2))

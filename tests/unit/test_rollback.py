@@ -6,7 +6,7 @@ import pytest
 from store_parts import MADE_MS, publish, store_on, version
 
 from consumers.checkpoints import REBUILD, REBUILD_START
-from millstream.versions import NothingBefore, before
+from millstream.rollback import LEAST_MS, NothingBefore, before
 from model_store import MemoryBackend, ModelStore, VersionId
 from schemas.events import Adopted, ModelUpdate, Serving
 
@@ -51,8 +51,43 @@ def test_between_two_pins_it_is_the_first(store: ModelStore) -> None:
 
 
 def test_what_was_made_anew_has_served_from_when_it_was_adopted(store: ModelStore) -> None:
-    decisions = [adopted(version(2, 25), LATER), pinned(version(1, 10), LATER + 1)]
+    decisions = [adopted(version(2, 25), LATER), pinned(version(1, 10), LATER + LEAST_MS)]
     assert before(store, decisions, version(1, 10)) == version(2, 25)
     assert before(store, decisions[:1], version(2, 25)) == version(1, 30)
     too_late = [pinned(version(1, 10)), adopted(version(2, 25), LATER + 1)]
     assert before(store, too_late, version(1, 10)) == version(1, 30)
+
+
+def test_a_version_that_was_the_newest_for_a_moment_only_is_passed_over() -> None:
+    store = store_on(MemoryBackend())
+    for examples, made in ((10, 0), (20, 1000), (30, 1000 + LEAST_MS - 1), (40, 5000)):
+        publish(store, version(1, examples), created_at_ms=MADE_MS + made)
+    assert before(store, [], version(1, 40)) == version(1, 30)
+    assert before(store, [], version(1, 30)) == version(1, 10), "20 was followed too soon to answer"
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_a_version_from_the_middle_of_a_replay_never_served(written: bool) -> None:
+    """Whether it says so itself, or only its parent's place does, as in versions made before they said it."""
+    store = store_on(MemoryBackend())
+    publish(store, version(1, 1000))
+    extra = {"overtakes": 1000} if written else {}
+    for examples in (0, 300, 700, 1000):
+        publish(
+            store, version(2, examples), parent=version(1, 1000), extra=extra, created_at_ms=MADE_MS + 5000 + examples
+        )
+    assert before(store, [], version(2, 1000)) == version(1, 1000)
+
+
+def test_a_replay_whose_parent_retention_has_taken_still_knows_what_served() -> None:
+    store = store_on(MemoryBackend())
+    publish(store, version(1, 900))
+    for examples in (300, 1000):
+        publish(
+            store,
+            version(2, examples),
+            parent=version(1, 1000),
+            extra={"overtakes": 1000},
+            created_at_ms=MADE_MS + 5000 + examples,
+        )
+    assert before(store, [], version(2, 1000)) == version(1, 900)

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from producers.column_guess import ColumnGuess
 from producers.csv_file import CsvFile
 from producers.sources import BadRow, SourceError, SourceRow, SourceSpec, open_source
-from producers.values import ColumnGuess
 from schemas.contract import Contract, Feature
 from schemas.events import Event
 from schemas.target import Target
@@ -150,7 +150,7 @@ def test_bad_rows_can_be_collected_and_the_rest_goes_on(write: Write) -> None:
     rows = list(open_source(path, SourceSpec(target=Target(task="binary"))).rows(bad.append))
     assert [(row.row_number, row.line) for row in rows] == [(1, 2), (4, 5)]
     assert [(each.line, each.reason) for each in bad] == [
-        (3, "not UTF-8: save the file as UTF-8"),
+        (3, "not UTF-8 (Latin-1, perhaps): save the file as UTF-8"),
         (4, "1 columns; the header has 2"),
     ]
 
@@ -297,7 +297,7 @@ def test_a_damaged_avro_file_is_named(tmp_path: Path, write: Write) -> None:
         read(write(b"nothing", "a.avro"))
     path = write_avro(tmp_path / "b.avro", 100)
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(SourceError, match="is damaged at record"):
+    with pytest.raises(SourceError, match="cannot be read at record"):
         read(path)
 
 

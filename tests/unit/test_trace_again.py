@@ -6,6 +6,7 @@ from pathlib import Path
 
 from millstream.load import load_stream
 from millstream.trace import computed_again
+from millstream.version_code.choice import VersionCode
 from model_store import open_store
 from schemas.events import Event, Failure, Outcome, Prediction
 
@@ -13,5 +14,5 @@ from schemas.events import Event, Failure, Outcome, Prediction
 def test_an_error_for_an_answer_has_no_version_to_be_computed_by(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "models"), tmp_path / "keys", sign=False)
     outcome = Outcome(None, None, "phishing", -1, -1, 0, "phishing.features", 0, 0, Failure("type", "no number"))
-    again = computed_again(load_stream("phishing"), store, Prediction(Event("a", 0, {}), outcome))
+    again = computed_again(VersionCode(load_stream("phishing"), store), Prediction(Event("a", 0, {}), outcome))
     assert again == {"equal": None, "why": "it was answered with an error"}

@@ -21,6 +21,7 @@ from consumers.failures import Doubt
 from consumers.feed import Known, VersionFeed
 from consumers.predictor import ServedVersion, ask
 from consumers.river_model import ModelError, RiverModel, wrap
+from consumers.run_with import RunWith
 from consumers.version_process import VersionProcess
 from millstream.settings import Settings
 from millstream.version_starter import starter
@@ -59,7 +60,7 @@ def trained(kind: str) -> Any:
 
 def start(settings: Settings, task: Task, manifest: Manifest) -> RiverModel:
     loaded: Any = SimpleNamespace(stream=SimpleNamespace(task=task), allowed=frozenset(), path="", module="")
-    return starter(loaded, settings)(manifest, None)
+    return starter(loaded, settings, lambda each: RunWith())(manifest, None)
 
 
 @pytest.fixture

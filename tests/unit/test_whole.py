@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.edits import Edits, Editor
+from consumers.edits import Editor, Edits
 from consumers.outcomes import OutcomeWriter
 from consumers.processor import Partition
 from consumers.river_model import Answer
@@ -108,7 +108,9 @@ def test_one_beyond_64_bits_among_others_is_named_with_its_line_and_the_way_out(
 
 
 def test_a_list_that_doubles_would_round_is_refused(write: Write) -> None:
-    assert rows(write('v\n"[1, 2.5, 1234567890123456000, 1e300]"\n')) == [{"v": [1.0, 2.5, 1234567890123456000.0, 1e300]}]
+    assert rows(write('v\n"[1, 2.5, 1234567890123456000, 1e300]"\n')) == [
+        {"v": [1.0, 2.5, 1234567890123456000.0, 1e300]}
+    ]
     with pytest.raises(BadRow, match=f"holds {ID} at 1: a vector holds doubles"):
         rows(write(f'v\n"[1, {ID}]"\n'))
 
@@ -128,14 +130,14 @@ def test_files_with_types_keep_decimals_without_places(tmp_path: Path) -> None:
 def test_a_double_is_no_id_where_it_may_be_rounded(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(f'{{"user": {ID}.0, "x": 1}}\n')
-    with pytest.raises(BadRow, match="the id column 'user' holds .* a double that may be rounded"):
+    with pytest.raises(BadRow, match=r"the id column 'user' holds .* a double that may be rounded"):
         rows(path, id="user")
 
 
 @pytest.mark.parametrize("named", [{"time": "at"}, {"id": "at"}, {"label": "at"}])
 def test_a_column_cannot_be_a_required_feature_and_something_else(write: Write, named: dict[str, str]) -> None:
     contract = Contract(features={"at": Feature(type="string", required=True)})
-    with pytest.raises(SourceError, match="'at' is the .*, so it is no feature, and features= requires it"):
+    with pytest.raises(SourceError, match=r"'at' is the .*, so it is no feature, and features= requires it"):
         rows(write("at,x\n2024-01-01,1\n"), contract, **named)
 
 
@@ -163,7 +165,7 @@ def test_what_is_beyond_64_bits_is_refused_by_name(number: int) -> None:
     says = f"feature 'user' is {number}, beyond 64 bits: a double would round it; keep it as text"
     with pytest.raises(CodecError, match=says):
         read_event(json.dumps({"event_id": "e", "features": {"user": number}}).encode())
-    with pytest.raises(CodecError, match="the label is .*, beyond 64 bits"):
+    with pytest.raises(CodecError, match=r"the label is .*, beyond 64 bits"):
         read_label(json.dumps({"event_id": "e", "value": number}).encode())
     with pytest.raises(CodecError, match="feature 'user' is a whole number beyond 64 bits"):
         Event("e", 1, {"user": number}).encode()
@@ -200,7 +202,8 @@ def test_an_avro_decimal_of_an_id_is_exact() -> None:
         out = BytesIO()
         fastavro.schemaless_writer(out, fastavro.parse_schema(schema), Decimal(number))
         found = decoder(Source(topic="t", format="avro", schema=schema))(out.getvalue(), ())
-        assert found == number and isinstance(found, float if number == 12 else int)
+        assert found == number
+        assert isinstance(found, float if number == 12 else int)
 
 
 def test_ids_of_others_are_exact_or_refused() -> None:

@@ -1,0 +1,222 @@
+"""Writes docs/reference/ from the code: commands, environment, stream-file keys, topics and metrics.
+
+``python docs/generate.py`` writes the pages; `tests/unit/test_reference.py` fails where they differ from the code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import docstring_parser
+import msgspec
+
+from millstream import Feature, Retention, Source, Stream
+from millstream.cli import app as cli
+from millstream.metrics.names import METRICS
+from schemas.acls import READS, WRITES
+from schemas.topics import KINDS, Names, specs
+
+HERE: Final = Path(__file__).resolve().parent / "reference"
+_DAY_MS: Final = 24 * 3600 * 1000
+_NOTE: Final = "<!-- Written by docs/generate.py from the code: change it there. -->\n"
+ENVIRONMENT: Final[Mapping[str, str]] = types.MappingProxyType(
+    {
+        "MILLSTREAM_CONFIG": "Path of the configuration file [default: `millstream.toml` in the current folder].",
+        "MILLSTREAM_KAFKA_<OPTION>": "An option of the Kafka client, as `MILLSTREAM_KAFKA_SECURITY_PROTOCOL=SASL_SSL`; "
+        "also a key in `[kafka]` of the file. See [a Kafka of your own](../kafka.md).",
+        "MILLSTREAM_REGISTRY_<OPTION>": "An option of the schema registry: `URL`, `USER`, `PASSWORD`, `PASSWORD_FILE`, "
+        "`CA`, `TIMEOUT`, `AUTO_REGISTER`; also a key in `[registry]` of the file. See [clients](../clients.md).",
+        "MILLSTREAM_CACHE": "Folder for Kafka's jars and what prepares it for quick starts [default: "
+        "`~/.cache/millstream`].",
+        "MILLSTREAM_MAVEN_REPOSITORY": "Address of a Maven repository to take Kafka's jars from.",
+        "MILLSTREAM_FAILPOINTS": "For tests: points at which a process ends itself.",
+        "MILLSTREAM_SUPERVISOR": "Set by `millstream run` for its children: the process that they end with.",
+    }
+)
+
+
+def commands() -> str:
+    """Return the page of all commands and their options."""
+    text = cli.build({}, "none").generate_docs(output_format="markdown", heading_level=1)
+    return text.replace("# millstream\n", f"# Commands\n\n{_NOTE}\n", 1)
+
+
+def environment() -> str:
+    """Return the page of all environment variables."""
+    options: dict[str, set[str]] = {}
+    for chain, command in _commands(cli.build({}, "none")):
+        for argument in command.assemble_argument_collection():
+            name = argument.names[0]
+            if name.startswith("--"):
+                variable = "MILLSTREAM_" + name.removeprefix("--").replace("-", "_").upper()
+                options.setdefault(variable, set()).add(" ".join(chain))
+    total = sum(1 for _ in _commands(cli.build({}, "none")))
+    rows = [(f"`{each}`", _option(each), _users(options[each], total)) for each in sorted(options)]
+    return "\n".join(
+        (
+            "# Environment variables and the configuration file",
+            "",
+            _NOTE,
+            "Every option of every command is also an environment variable, `MILLSTREAM_<OPTION>`, and a key in",
+            "`millstream.toml`: at the top for all commands, or in a table named after one command. A flag is over the",
+            "environment, and the environment over the file.",
+            "",
+            "## Options",
+            "",
+            *_table(("variable", "option", "of"), rows),
+            "",
+            "## Others",
+            "",
+            *_table(("variable", "meaning"), [(f"`{name}`", text) for name, text in ENVIRONMENT.items()]),
+            "",
+        )
+    )
+
+
+def stream_file() -> str:
+    """Return the page of all that a stream file may say."""
+    sections: list[str] = []
+    for kind in (Stream, Source, Feature, Retention):
+        sections += [f"## {kind.__name__}", "", *_keys(kind), ""]
+    intro = "A stream file is Python: one file, one `Stream`. `millstream check FILE.py` says whether it is fit to run."
+    return "\n".join(("# What a stream file may say", "", _NOTE, intro, "", *sections))
+
+
+def topics() -> str:
+    """Return the page of a stream's topics."""
+    names = Names("stream")
+    rows = []
+    for spec in specs(names, partitions=4, label_wait_ms=_DAY_MS):
+        kind = names.kind(spec.name)
+        rows.append(
+            (
+                f"`{spec.name.replace('stream.', 'STREAM.')}`",
+                "as `partitions`" if spec.partitions > 1 else "1",
+                spec.config["cleanup.policy"],
+                _retention(spec.config.get("retention.ms")),
+                _roles(WRITES, kind),
+                _roles(READS, kind),
+            )
+        )
+    return "\n".join(
+        (
+            "# Topics",
+            "",
+            _NOTE,
+            "The topics of a stream, as `millstream topics create` makes them. With a `label_wait` of more than two",
+            "days, predictions and labels are kept for three times the wait and a day. Where predictions have a form",
+            "for others (`predictions_format`, `predictions_features=False`), `STREAM.answers` holds them whole, with",
+            "the settings of `STREAM.predictions`. `millstream topics acls` prints the rights of each role.",
+            "",
+            *_table(("topic", "partitions", "cleanup", "kept for", "written by", "read by"), rows),
+            "",
+        )
+    )
+
+
+def metrics() -> str:
+    """Return the page of all metrics."""
+    rows = [
+        (f"`{name}`", each.kind, ", ".join(f"`{label}`" for label in each.labels) or "–", each.help)
+        for name, each in METRICS.items()
+    ]
+    return "\n".join(
+        (
+            "# Metrics",
+            "",
+            _NOTE,
+            "For Prometheus, at `--metrics-port`. Each has the labels `stream` and `role` beside those named here.",
+            "[Monitoring](../monitoring.md) says what to watch.",
+            "",
+            *_table(("metric", "kind", "labels", "meaning"), rows),
+            "",
+        )
+    )
+
+
+PAGES: Final[Mapping[str, Callable[[], str]]] = types.MappingProxyType(
+    {
+        "commands.md": commands,
+        "environment.md": environment,
+        "stream-file.md": stream_file,
+        "topics.md": topics,
+        "metrics.md": metrics,
+    }
+)
+
+
+def _commands(within: Any, chain: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name in within:
+        if name.startswith("-"):
+            continue
+        if within[name].default_command is None:
+            yield from _commands(within[name], (*chain, name))
+        else:
+            yield (*chain, name), within[name]
+
+
+def _option(variable: str) -> str:
+    return f"`--{variable.removeprefix('MILLSTREAM_').lower().replace('_', '-')}`"
+
+
+def _users(of: set[str], total: int) -> str:
+    if len(of) > total // 2:
+        return "most commands"
+    return ", ".join(f"`{each}`" for each in sorted(of))
+
+
+def _keys(kind: type) -> list[str]:
+    """Return the table of what a class is made with: its docstring's parameters, with their defaults."""
+    described: dict[str, str] = {}
+    for each in docstring_parser.parse(kind.__doc__ or "", style=docstring_parser.DocstringStyle.NUMPYDOC).params:
+        for name in re.split(r",\s*", each.arg_name):
+            described[name] = " ".join((each.description or "").split()).replace("``", "`")
+    rows = [(f"`{name}`", default, described.get(name, "")) for name, default in _defaults(kind)]
+    return [" ".join((kind.__doc__ or "").split("\n")[0].split()), "", *_table(("key", "default", "meaning"), rows)]
+
+
+def _defaults(kind: type) -> Iterator[tuple[str, str]]:
+    if dataclasses.is_dataclass(kind):
+        for field in dataclasses.fields(kind):
+            if field.default is not dataclasses.MISSING:
+                yield field.name, f"`{field.default!r}`"
+            elif field.default_factory is not dataclasses.MISSING:
+                yield field.name, f"`{field.default_factory()!r}`"
+            else:
+                yield field.name, "required"
+    else:
+        for each in msgspec.structs.fields(kind):
+            yield each.name, f"`{each.default!r}`" if each.default is not msgspec.NODEFAULT else "required"
+
+
+def _retention(milliseconds: str | None) -> str:
+    if milliseconds is None or int(milliseconds) < 0:
+        return "ever"
+    return f"{int(milliseconds) // _DAY_MS} days"
+
+
+def _roles(table: Mapping[str, Sequence[str]], kind: str) -> str:
+    kinds = {kind, "whole"} if kind == "predictions" else {kind}
+    named = [role for role, has in table.items() if kinds & set(has) and not set(KINDS) <= set(has)]
+    return ", ".join(named) or "–"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = [f"| {' | '.join(head)} |", f"| {' | '.join('---' for _ in head)} |"]
+    return lines + [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
+
+
+def main() -> None:
+    """Write all pages."""
+    HERE.mkdir(exist_ok=True)
+    for name, page in PAGES.items():
+        (HERE / name).write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

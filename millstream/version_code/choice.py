@@ -1,0 +1,213 @@
+"""The choice of the code that a version is run with.
+
+A version's state means what its code makes of it. The process's own code runs a version of its own definition. One of
+another definition is run with the code that it carries, or refused: the operator says which (``--code``).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from consumers.run_with import RunWith
+from consumers.standing import CODE_FILE, Definition, shown
+from millstream.definition import changes, model_lines
+from millstream.load import LoadedStream, loaded_from
+from millstream.load_error import LoadError
+from millstream.stream_file import StreamFile, explain
+from millstream.version_code.code_object import MOST_BYTES, Code, decode, encode
+from millstream.version_code.namespace import namespace_of
+from model_store import Damaged, Refused
+from schemas.contract import misfit, names_seen
+
+if TYPE_CHECKING:
+    from model_store import Manifest, ModelStore
+
+Policy = Literal["own", "version"]
+
+
+class OtherCode(Refused):
+    """A version of other code than this process may run: start it with `--code version`, or with that code."""
+
+
+class VersionCode:
+    """Chooses for the versions of one stream. Every manifest that it is handed has had its signature checked.
+
+    Parameters
+    ----------
+    loaded
+        The stream of this process.
+    say
+        Takes a line when a version's own code is run for the first time.
+
+    Attributes
+    ----------
+    loaded, store
+        As given.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedStream,
+        store: ModelStore,
+        policy: Policy = "version",
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.loaded = loaded
+        self._definition = definition_of(loaded)
+        self.store = store
+        self._policy = policy
+        self._say = say
+        self._codes: dict[str, Code] = {}
+        self._run: dict[str, LoadedStream] = {}
+
+    def to_answer(self, manifest: Manifest) -> RunWith:
+        """Return how a version answers events that hold to the contract of this process.
+
+        Raises
+        ------
+        OtherCode
+            Where the version is of another definition, and its code is not to be run, or it carries none.
+        Refused
+            Where its contract or target does not fit this process, or its code does not run.
+        """
+        if self._is_own(manifest):
+            return RunWith.own(self._definition)
+        code = self._carried(manifest)
+        if code is None:
+            raise OtherCode(self._without_code(manifest))
+        self._insist_on_fit(manifest, code)
+        if model_lines(code.definition) == model_lines(self.loaded.definition_text):
+            return replace(RunWith.own(self._definition), sees=self._sees(code))
+        ran = self._ran(manifest, code)
+        return RunWith(ran.allowed, ran.find, carried=True, sees=self._sees(code))
+
+    def as_then(self, manifest: Manifest) -> LoadedStream:
+        """Return the stream as it was when a version was made: its model, contract, target, weights.
+
+        Raises
+        ------
+        OtherCode, Refused
+            As `to_answer`.
+        """
+        if self._is_own(manifest):
+            return self.loaded
+        code = self._carried(manifest)
+        if code is None:
+            raise OtherCode(self._without_code(manifest))
+        return self._ran(manifest, code)
+
+    def to_read(self, manifest: Manifest) -> RunWith:
+        """Return how a version's learner's state is read; nothing is asked of its model. OtherCode, Refused."""
+        then = self.as_then(manifest)
+        return RunWith(then.allowed, then.find, carried=then is not self.loaded)
+
+    def code(self, manifest: Manifest) -> Code | None:
+        """Return the code that a version carries, none of it run; `None` where it was made without. Refused."""
+        return self._carried(manifest)
+
+    def changes(self, manifest: Manifest) -> list[str]:
+        """Return what differs between the definition of a version and this process's own, a short text a part."""
+        code = self._carried(manifest)
+        if code is None or manifest.definition == self._definition.hash:
+            return []
+        return changes(code.definition, self.loaded.definition_text)
+
+    def _is_own(self, manifest: Manifest) -> bool:
+        mine = self._definition
+        return (manifest.definition, manifest.contract) == (mine.hash, mine.contract)
+
+    def _carried(self, manifest: Manifest) -> Code | None:
+        ref = manifest.files.get(CODE_FILE)
+        if ref is None:
+            return None
+        if ref.sha256 not in self._codes:
+            if ref.size > 2 * MOST_BYTES:
+                raise Damaged(f"the code of version {manifest.version} has {ref.size} bytes")
+            self._codes[ref.sha256] = decode(self.store.read(manifest, CODE_FILE))
+        return self._codes[ref.sha256]
+
+    def _insist_on_fit(self, manifest: Manifest, code: Code) -> None:
+        stream = self.loaded.stream
+        if code.target != stream.target:
+            raise Refused(
+                f"version {manifest.version} predicts another target ({code.target}) than {self.loaded.path.name} says "
+                f"now ({stream.target}): serve it with the stream file of then, or have a new epoch learned"
+            )
+        problem = misfit(stream.contract, code.contract)
+        if problem:
+            raise Refused(
+                f"version {manifest.version} was made with another feature contract than {self.loaded.path.name} has "
+                f"now: {problem}. Serve it with the contract of then, or have a new epoch learned"
+            )
+
+    def _sees(self, code: Code) -> frozenset[str] | None:
+        return None if code.contract == self.loaded.stream.contract else names_seen(code.contract)
+
+    def _ran(self, manifest: Manifest, code: Code) -> LoadedStream:
+        ref = manifest.files[CODE_FILE]
+        if self._policy == "own":
+            raise OtherCode(self._refusal(manifest, code))
+        if ref.sha256 not in self._run:
+            self._run[ref.sha256] = run_code(code)
+            self._say(
+                f"version {manifest.version} was made by another definition or contract than {self.loaded.path.name} "
+                f"has now{shown(self.changes(manifest))}: it is run with the code that it carries ({ref.sha256[:12]})"
+            )
+        return self._run[ref.sha256]
+
+    def _refusal(self, manifest: Manifest, code: Code) -> str:
+        differing = changes(code.definition, self.loaded.definition_text)
+        return (
+            f"version {manifest.version} is of definition {manifest.definition[:12]}, and {self.loaded.path.name} has "
+            f"{self._definition.hash[:12]}{shown(differing)}: start this with --code version to run the code that the "
+            "version carries, or with the stream file of then"
+        )
+
+    def _without_code(self, manifest: Manifest) -> str:
+        what = "definition" if manifest.definition != self._definition.hash else "feature contract or target"
+        return (
+            f"version {manifest.version} is of another {what} than {self.loaded.path.name} has now "
+            f"({manifest.definition[:12]}; here {self._definition.hash[:12]}) and carries no code of its own, for it "
+            "was made before versions did: use the stream file of then"
+        )
+
+
+def run_code(code: Code) -> LoadedStream:
+    """Run the code of a version in a namespace of its own, and return the stream that it defines.
+
+    Only for code of a version whose signature was checked.
+
+    Raises
+    ------
+    Refused
+        Where it does not run, or defines no stream: a file beside the stream file that it reads, say, is not there.
+    """
+    space = namespace_of(code)
+    file = StreamFile(Path(f"{space.package}/{code.main}"), code.module)
+    try:
+        module = space.main()
+        loaded = loaded_from(module, file, space.owns)
+    except LoadError as error:
+        raise Refused(f"the code that the version carries does not run: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        for name in [each for each in sys.modules if space.owns(each)]:
+            del sys.modules[name]
+        raise Refused(f"the code that the version carries does not run: {explain(error, file.path)}") from error
+    return replace(loaded, code=encode(code), find=space.find)
+
+
+def definition_of(loaded: LoadedStream) -> Definition:
+    """Return what a version of this stream is made from."""
+    stream = loaded.stream
+    contract = f"{stream.contract.fingerprint()[:32]}{stream.target.fingerprint()[:32]}"
+
+    def differs(code: bytes) -> list[str]:
+        return changes(decode(code).definition, loaded.definition_text)
+
+    return Definition(stream.name, loaded.definition, contract, loaded.allowed, loaded.find, loaded.code, differs)

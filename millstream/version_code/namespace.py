@@ -1,0 +1,138 @@
+"""A namespace for the code of one version, so that two versions of one class can be alive at once.
+
+The modules of a version are called ``millstream_code_<hash>.<their own name>``. Imports within the version's files find
+the version's files; all other imports are the process's own.
+"""
+
+from __future__ import annotations
+
+import builtins
+import hashlib
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any, Final
+
+from millstream.version_code.code_object import Code, encode
+from model_store.code_names import PREFIX
+
+_BUILTIN_IMPORT: Final = builtins.__import__
+
+
+class Namespace:
+    """The modules of one version's code. Make one with `namespace_of`.
+
+    Nothing is run before `main` is asked for.
+    """
+
+    def __init__(self, code: Code, digest: str) -> None:
+        self.code = code
+        self.package = PREFIX + digest
+        self._tops = {path.partition("/")[0].removesuffix(".py") for path in code.files}
+
+    def main(self) -> ModuleType:
+        """Run the stream file, once, and return its module. Whatever the code raises comes out as it is."""
+        return importlib.import_module(f"{self.package}.{self.code.module}")
+
+    def find(self, module: str, name: str) -> Any:
+        """Return what a pickle means by a module's own name and a qualified name in it."""
+        top = module.partition(".")[0]
+        found: Any = importlib.import_module(f"{self.package}.{module}" if top in self._tops else module)
+        for part in name.split("."):
+            found = getattr(found, part)
+        return found
+
+    def owns(self, module: str) -> bool:
+        """Tell whether a module is one of this version's."""
+        return module.startswith(f"{self.package}.")
+
+    def source(self, name: str) -> tuple[str, bool] | None:
+        """Return the path of a module's source, empty for a folder without one, and whether it is a package."""
+        place = name.replace(".", "/")
+        if f"{place}.py" in self.code.files:
+            return f"{place}.py", False
+        if f"{place}/__init__.py" in self.code.files:
+            return f"{place}/__init__.py", True
+        return ("", True) if any(path.startswith(f"{place}/") for path in self.code.files) else None
+
+    def import_(
+        self,
+        name: str,
+        globals: Mapping[str, Any] | None = None,  # noqa: A002 - the names that `__import__` has
+        locals: Mapping[str, Any] | None = None,  # noqa: A002
+        fromlist: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> ModuleType:
+        """Import as `__import__` does, and the version's own modules from the version."""
+        if level or name.partition(".")[0] not in self._tops:
+            return _BUILTIN_IMPORT(name, globals, locals, fromlist or (), level)
+        full = f"{self.package}.{name}"
+        if fromlist:
+            return _BUILTIN_IMPORT(full, globals, locals, fromlist, 0)
+        importlib.import_module(full)
+        return sys.modules[f"{self.package}.{name.partition('.')[0]}"]
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds the modules of all namespaces of this process."""
+
+    def __init__(self) -> None:
+        self.spaces: dict[str, Namespace] = {}
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        package, _, name = fullname.partition(".")
+        space = self.spaces.get(package)
+        if space is None:
+            return None
+        source = ("", True) if not name else space.source(name)
+        if source is None:
+            return None
+        loader = _Loader(space, source[0])
+        spec = importlib.util.spec_from_loader(fullname, loader, is_package=source[1])
+        if spec is not None and source[0]:
+            spec.origin, spec.has_location = loader.get_filename(fullname), True
+        return spec
+
+
+class _Loader(importlib.abc.InspectLoader):
+    def __init__(self, space: Namespace, path: str) -> None:
+        self._space = space
+        self._path = path
+
+    def get_source(self, fullname: str) -> str:
+        return self._space.code.files.get(self._path, "")
+
+    def get_filename(self, fullname: str) -> str:
+        """Return what tracebacks show; there is no such file."""
+        return f"<version code {self._space.package.removeprefix(PREFIX)}>/{self._path}"
+
+    def is_package(self, fullname: str) -> bool:
+        return self._path in ("", "__init__.py") or self._path.endswith("/__init__.py")
+
+    def exec_module(self, module: ModuleType) -> None:
+        # Every function of the module imports through this, whenever it runs.
+        module.__dict__["__builtins__"] = {**vars(builtins), "__import__": self._space.import_}
+        if self._path:
+            source, name = self.get_source(module.__name__), self.get_filename(module.__name__)
+            code = compile(source, name, "exec", dont_inherit=True)
+            exec(code, module.__dict__)  # noqa: S102 - code of a signed version, by the operator's choice
+
+
+_finder: Final = _Finder()
+_lock: Final = threading.Lock()
+
+
+def namespace_of(code: Code) -> Namespace:
+    """Return the namespace of this code; the same code has one a process."""
+    digest = hashlib.sha256(encode(code)).hexdigest()[:16]
+    with _lock:
+        if _finder not in sys.meta_path:
+            sys.meta_path.insert(0, _finder)
+        return _finder.spaces.setdefault(PREFIX + digest, Namespace(code, digest))

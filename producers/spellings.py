@@ -1,0 +1,81 @@
+"""Spellings of cells that are no plain values: missing ones, numbers as people write them, and dates.
+
+A spelling of a missing value counts only among numbers: in a column of text ``NA`` may be Namibia. A number with a
+decimal comma, or with separators between thousands, is told by its whole column: ``1,234`` alone may be either.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal
+
+Style = Literal["point", "comma", "grouped"]
+"""``point``: 1234.5; ``comma``: 1.234,5; ``grouped``: 1,234.5. Spaces and apostrophes may part thousands in both."""
+
+_MISSING: Final = frozenset(
+    (
+        *("", "na", "n/a", "n.a.", "#na", "#n/a", "<na>", "null", "nil", "none", "-", "--", ".", "..", "?", "\\n"),
+        *("nan", "-nan", "+nan", "1.#qnan", "-1.#ind"),
+    )
+)
+_BETWEEN: Final = r"'’ \u00a0\u2009\u202f"  # what parts thousands beside the dot and the comma
+
+
+def _grouped_by(separator: str, mark: str) -> re.Pattern[str]:
+    whole = rf"(?:0|[1-9]\d*|[1-9]\d{{0,2}}(?P<by>[{separator}{_BETWEEN}])\d{{3}}(?:(?P=by)\d{{3}})*)"
+    return re.compile(rf"[+-]?(?:{whole}(?:{mark}\d*)?|{mark}\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+
+
+COMMA: Final = _grouped_by(r"\.", ",")
+GROUPED: Final = _grouped_by(",", r"\.")
+_PLAIN_COMMA: Final = str.maketrans(",", ".", "." + "'’ \u00a0\u2009\u202f")
+_PLAIN_GROUPED: Final = str.maketrans("", "", ",'’ \u00a0\u2009\u202f")
+
+_CLOCK: Final = r"\d{1,2}:\d\d(?::\d\d(?:[.,]\d+)?)?(?: ?[ap]m)?(?: ?(?:z|utc|[+-]\d\d:?\d\d))?"
+_DAY: Final = (
+    r"\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2(?:\d{4}|\d\d)"
+    r"|\d{1,2}[- .]{1,2}[a-z]{3,9}\.?[- ]\d{2,4}|[a-z]{3,9}\.? \d{1,2},? \d{4}"
+)
+_SIGN: Final = "[$€£¥₹%]"
+_WITH_UNIT: Final = re.compile(rf"[+-]?{_SIGN} ?[+-]?\d[\d.,' ]*|[+-]?\d[\d.,' ]*{_SIGN}", re.ASCII)
+_DATE: Final = re.compile(rf"(?:(?:{_DAY})(?:(?:t|,? ){_CLOCK})?|{_CLOCK})", re.ASCII | re.IGNORECASE)
+
+
+def is_missing(cell: str) -> bool:
+    """Tell whether a cell among numbers says that there is none.
+
+    >>> [is_missing(cell) for cell in ("", "NA", "-", " ? ", "0")]
+    [True, True, True, True, False]
+    """
+    return cell.strip().lower() in _MISSING
+
+
+def is_date(cell: str) -> bool:
+    """Tell whether a cell is a date, a time of day, or both.
+
+    >>> [is_date(cell) for cell in ("2026-01-31", "31.1.2026 12:30", "Jan 31, 2026", "1.5", "2026")]
+    [True, True, True, False, False]
+    """
+    return len(cell) <= 40 and _DATE.fullmatch(cell.strip()) is not None
+
+
+def has_unit(cell: str) -> bool:
+    """Tell whether a cell is a number with a currency or a percent sign.
+
+    >>> [has_unit(cell) for cell in ("$1,234.50", "12 %", "3,5 €", "12", "a%")]
+    [True, True, True, False, False]
+    """
+    return len(cell) <= 40 and _WITH_UNIT.fullmatch(cell.strip()) is not None
+
+
+def pointed(text: str, style: Style) -> str | None:
+    """Return a number of a style as Python reads it; None where the text is no number of that style.
+
+    >>> pointed("1.234,50", "comma"), pointed("1,234.50", "grouped"), pointed("12.5", "comma")
+    ('1234.50', '1234.50', None)
+    """
+    if style == "point":
+        return text
+    if style == "comma":
+        return text.translate(_PLAIN_COMMA) if COMMA.fullmatch(text) else None
+    return text.translate(_PLAIN_GROUPED) if GROUPED.fullmatch(text) else None
