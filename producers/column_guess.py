@@ -145,7 +145,7 @@ class ColumnGuess:
         return spaced and groups == self._cells and not self._fractions
 
     @property
-    def _only_long_ids(self) -> bool:
+    def long_ids(self) -> bool:
         """Whether all numbers are whole and some beyond 64 bits: as doubles, several ids would be one."""
         return self._found == "number" and self.style == "point" and 0 < self._longer == self._pointed
 
@@ -154,7 +154,7 @@ class ColumnGuess:
         """The narrowest type that fits all; None where every cell was missing."""
         if self.style != "point" and self.fits(self.style) == self._cells:
             return "number" if self.style in self._fractions else "integer"
-        if self._only_long_ids:
+        if self.long_ids:
             return "string"
         # "NA" is missing among numbers and a word among texts and booleans.
         return "string" if self.words and self._found in {"boolean", "vector"} else self._found
@@ -185,7 +185,7 @@ class ColumnGuess:
         return None
 
     def _of_texts(self) -> str | None:
-        if self._only_long_ids:
+        if self.long_ids:
             return "text, as it holds whole numbers beyond 64 bits, which a double would round"
         if self._with_unit == self._cells:
             example = next(iter(self._others))

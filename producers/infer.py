@@ -22,10 +22,12 @@ from producers.sources import open_source
 from producers.spellings import is_missing
 from producers.values import Kind, widest
 from schemas.contract import Contract
-from schemas.events import FeatureValue, Scalar
+from schemas.events import Features, FeatureValue, LabelValue, Scalar
 from schemas.target import Task
+from schemas.whole import EXACT
 
 SAMPLE_ROWS: Final = 10_000
+EXAMPLES: Final = 2_000
 MOST_CLASSES: Final = 20
 _MOST_ROWS: Final = 1_000_000  # in which a first label is looked for
 _SHOWN: Final = 5
@@ -65,7 +67,8 @@ class Inferred:
     `positive` and `classes` are set where the label is text or has more than two values, as `Target`
     takes them. `empty` names columns without a single value. `rows` is how many were looked at. `left_out` names
     columns that are no features, with the reason; `notes` are sentences on what whoever reads the stream file is to
-    know: each guess that another reader could make otherwise.
+    know: each guess that another reader could make otherwise. `examples` are the first rows with a
+    label, to try models on.
     """
 
     columns: tuple[Column, ...]
@@ -79,6 +82,7 @@ class Inferred:
     rows: int
     left_out: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    examples: tuple[tuple[Features, LabelValue], ...] = ()
 
 
 def infer(place: str, *, label: str | None = None, id: str | None = None, time: str | None = None) -> Inferred:  # noqa: A002 - the option's name
@@ -141,8 +145,11 @@ def _look(place: str, label: str, id_: str | None, time: str | None) -> Inferred
     labels = _Seen()
     rows = 0
     bad: list[BadRow] = []
+    examples: list[tuple[Features, LabelValue]] = []
     for row in _sample(source.rows(bad.append)):
         rows += 1
+        if row.label is not None and len(examples) < EXAMPLES:
+            examples.append((row.features, row.label))
         labels.add(row.label)  # type: ignore[arg-type]
         for name, value in row.features.items():
             seen.setdefault(name, _Seen()).add(value)
@@ -155,6 +162,9 @@ def _look(place: str, label: str, id_: str | None, time: str | None) -> Inferred
     there = {name: found.column(name, rows, guesses.get(name)) for name, found in seen.items() if found.kind}
     left_out = {name: f"dates or times, such as {seen[name].example!r}" for name in there if seen[name].all_dates}
     left_out |= {name: "times in ms since 1970" for name, column in there.items() if _is_ms(column)}
+    ids = {name: ids_in(column) for name, column in there.items()}
+    ids |= {name: "whole numbers beyond 64 bits" for name, guess in guesses.items() if name in there and guess.long_ids}
+    left_out |= {name: why for name, why in ids.items() if why is not None and name not in left_out}
     columns = tuple(column for name, column in there.items() if name not in left_out)
     empty = tuple(name for name, found in seen.items() if not found.kind)
     task, positive, classes = _task(labels)
@@ -170,6 +180,7 @@ def _look(place: str, label: str, id_: str | None, time: str | None) -> Inferred
         rows=rows,
         left_out=left_out,
         notes=tuple(_notes(columns, left_out, empty, bad, rows)),
+        examples=tuple(examples),
     )
 
 
@@ -189,7 +200,7 @@ def _notes(
 ) -> Iterator[str]:
     yield from (f"{column.name}: {column.remark}" for column in columns if column.remark)
     for name, why in left_out.items():
-        yield f"{name}: left out, as it holds {why}; a model needs numbers made of them"
+        yield f"{name}: left out, as it holds {why}; a model needs numbers or categories made of them"
     if empty:
         shown = ", ".join(empty[:_SHOWN]) + (f" and {len(empty) - _SHOWN:,} more" if len(empty) > _SHOWN else "")
         yield f"{shown}: left out, as no row has a value there"
@@ -244,6 +255,20 @@ def _why_no_time(place: str, label: str, time: str) -> str | None:
     return None
 
 
+def ids_in(column: Column) -> str | None:
+    """Return what is said of a column of whole numbers that name things; None for quantities.
+
+    They are too large for a double, of which a model is made; or named like an id, and many.
+    """
+    if column.type != "integer" or column.minimum is None or column.maximum is None:
+        return None
+    many = column.distinct is None or column.distinct > _FEW_IDS
+    if max(-column.minimum, column.maximum) <= EXACT and not (many and _LIKE_ID.fullmatch(column.name)):
+        return None
+    count = "over 1,000" if column.distinct is None else column.distinct
+    return f"what looks like ids, {count} whole numbers such as {column.maximum}"
+
+
 def _is_ms(column: Column) -> bool:
     """Tell whether a column of whole numbers is called like a time and holds those of 1990 to 2100."""
     if column.minimum is None or column.maximum is None or not _LIKE_TIME.fullmatch(column.name):
@@ -251,6 +276,8 @@ def _is_ms(column: Column) -> bool:
     return column.type == "integer" and _YEAR_1990_MS <= column.minimum <= column.maximum <= _YEAR_2100_MS
 
 
+_FEW_IDS: Final = 50
+_LIKE_ID: Final = re.compile(r".*(_id|-id|[a-z]Id|ID|uuid|guid|_ref|_key)|id")
 _LIKE_TIME: Final = re.compile(r".*(_at|_ts|[Tt]ime|[Dd]ate|stamp|[a-z]At)")
 _YEAR_1990_MS: Final = 631_152_000_000
 _YEAR_2100_MS: Final = 4_102_444_800_000

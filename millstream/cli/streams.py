@@ -78,11 +78,12 @@ def init(
     topics = None
     if live.from_topic is not None:
         topics = _look(settings, live.from_topic, live.labels_from_topic, label=label, id=id, time=time)
-    path = write(name, Path(), inferred, from_, topics)
+    notes = [] if inferred is None else list(inferred.notes)
+    path = write(name, Path(), inferred, from_, topics, notes.append)
     if json:
-        print_json({"stream": name, "path": str(path), "notes": [] if inferred is None else list(inferred.notes)})
+        print_json({"stream": name, "path": str(path), "notes": notes})
         return
-    for note in () if inferred is None else inferred.notes:
+    for note in notes:
         print(f"note: {note}")
     if topics is not None and topics.unreadable[0]:
         print(f"{topics.unreadable[0]} messages of {topics.topic} could not be read: {topics.unreadable[1]}")
