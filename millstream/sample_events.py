@@ -176,8 +176,8 @@ def _text(form: Kind | None, rng: random.Random) -> str:
 def _range(feature: Feature) -> tuple[float, float]:
     low, high = feature.minimum, feature.maximum
     if low is None:
-        low = -3.0 if high is None else high - 6.0
-    return low, low + 6.0 if high is None else high
+        low = -3.0 if high is None else high - 6
+    return low, low + 6 if high is None else high  # of whole numbers still whole: a double would round ids
 
 
 def _label(stream: Stream, features: Features, rng: random.Random) -> Scalar:

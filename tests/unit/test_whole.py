@@ -19,7 +19,6 @@ from consumers.edits import Editor, Edits
 from consumers.outcomes import OutcomeWriter
 from consumers.processor import Partition
 from consumers.river_model import Answer
-from producers.infer import infer
 from producers.sources import BadRow, SourceError, SourceSpec, open_source
 from producers.values import NotAValue, reader
 from schemas import codec
@@ -31,7 +30,7 @@ from schemas.label_mapping import LabelMapping
 from schemas.mapping import EventMapping
 from schemas.message import Unmapped
 from schemas.reading import decoder
-from schemas.source import Source
+from schemas.source import Constant, InvalidSource, Source
 
 ID = 1234567890123456001  # as Discord's and Twitter's are: the double next to it is ...000
 LONGEST, SHORTEST = 2**63 - 1, -(2**63)
@@ -225,6 +224,11 @@ def test_labels_of_others_are_exact_or_refused() -> None:
         label(2**63)
 
 
+def test_a_constant_that_no_long_holds_is_refused_where_it_is_written() -> None:
+    with pytest.raises(InvalidSource, match=r"fields\['shop'\] is 9223372036854775808, beyond 64 bits"):
+        Source(topic="t", fields={"shop": Constant(2**63)})
+
+
 # --- forgetting --------------------------------------------------------------------------------------
 
 
@@ -235,8 +239,3 @@ def test_forgetting_one_id_leaves_its_neighbour_alone() -> None:
         example = Example(Event("e", 1, {"user": user}), None, Label("e", True, 1), Lane("0", "a", 1), None)
         left_out.append(editor.read(Sent(example.encode()))[1])
     assert left_out == [False, True, False]
-
-
-def test_init_says_a_column_of_ids_is_one_of_integers(write: Write) -> None:
-    path = write("user,n,label\n" + "".join(f"{ID + n % 16},{n},{n % 2}\n" for n in range(64)))
-    assert {column.name: column.type for column in infer(str(path)).columns} == {"user": "integer", "n": "integer"}
