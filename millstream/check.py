@@ -55,7 +55,7 @@ class _Check:
         self._place = place
         self._stream = loaded.stream
         self._wanted = examples
-        self._sample = Sample([], [], "no events")
+        self._sample = Sample([], [], "events")
         self._copy = False
 
     def report(self) -> CheckReport:

@@ -114,7 +114,7 @@ def check(
     *,
     from_: Annotated[
         str | None,
-        Parameter(name="--from", help="A .csv, .jsonl or .avro file (also .gz), or river:NAME: try the model on it."),
+        Parameter(name="--from", help="Try the model on this: a .csv, .tsv, .jsonl or .avro file, or river:NAME."),
     ] = None,
     json: Json = False,
 ) -> int:
