@@ -12,13 +12,13 @@ from itertools import product
 from typing import Any, Final
 
 from millstream.topic_sample import TopicSample
+from producers.id_guess import numbers_as_ids
 from producers.infer import (
     LABEL_NAMES,
     MOST_CLASSES,
     TIME_NAMES,
     Inferred,
     columns_of,
-    ids_in,
     likely_positive,
     task_of,
 )
@@ -147,7 +147,7 @@ def infer_topics(
     time = time or _time(events, {id})
     features, left_out = _features(events, {id, time})
     columns = columns_of(_of_one_kind(events, features))
-    left_out |= {column.name: why for column in columns if (why := ids_in(column)) is not None}
+    left_out |= {column.name: why for column in columns if (why := numbers_as_ids(column)) is not None}
     inferred = Inferred(
         columns=tuple(column for column in columns if column.name not in left_out),
         label=None,

@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 
 from producers.column_guess import ColumnGuess
 from producers.csv_file import CsvFile
-from producers.id_guess import check_id, guess_id
+from producers.id_guess import check_id, guess_id, numbers_as_ids, texts_as_ids
 from producers.river_data import DEFAULT_LABEL, RiverData
 from producers.rows import BadRow, Source, SourceError, SourceRow, SourceSpec
 from producers.sources import open_source
@@ -24,7 +24,6 @@ from producers.values import Kind, widest
 from schemas.contract import Contract
 from schemas.events import Features, FeatureValue, LabelValue, Scalar
 from schemas.target import Task
-from schemas.whole import EXACT
 
 SAMPLE_ROWS: Final = 10_000
 EXAMPLES: Final = 2_000
@@ -162,7 +161,7 @@ def _look(place: str, label: str, id_: str | None, time: str | None) -> Inferred
     there = {name: found.column(name, rows, guesses.get(name)) for name, found in seen.items() if found.kind}
     left_out = {name: f"dates or times, such as {seen[name].example!r}" for name in there if seen[name].all_dates}
     left_out |= {name: "times in ms since 1970" for name, column in there.items() if _is_ms(column)}
-    ids = {name: ids_in(column) for name, column in there.items()}
+    ids = {name: numbers_as_ids(column) or seen[name].ids for name, column in there.items()}
     ids |= {name: "whole numbers beyond 64 bits" for name, guess in guesses.items() if name in there and guess.long_ids}
     left_out |= {name: why for name, why in ids.items() if why is not None and name not in left_out}
     columns = tuple(column for name, column in there.items() if name not in left_out)
@@ -255,20 +254,6 @@ def _why_no_time(place: str, label: str, time: str) -> str | None:
     return None
 
 
-def ids_in(column: Column) -> str | None:
-    """Return what is said of a column of whole numbers that name things; None for quantities.
-
-    They are too large for a double, of which a model is made; or named like an id, and many.
-    """
-    if column.type != "integer" or column.minimum is None or column.maximum is None:
-        return None
-    many = column.distinct is None or column.distinct > _FEW_IDS
-    if max(-column.minimum, column.maximum) <= EXACT and not (many and _LIKE_ID.fullmatch(column.name)):
-        return None
-    count = "over 1,000" if column.distinct is None else column.distinct
-    return f"what looks like ids, {count} whole numbers such as {column.maximum}"
-
-
 def _is_ms(column: Column) -> bool:
     """Tell whether a column of whole numbers is called like a time and holds those of 1990 to 2100."""
     if column.minimum is None or column.maximum is None or not _LIKE_TIME.fullmatch(column.name):
@@ -276,8 +261,6 @@ def _is_ms(column: Column) -> bool:
     return column.type == "integer" and _YEAR_1990_MS <= column.minimum <= column.maximum <= _YEAR_2100_MS
 
 
-_FEW_IDS: Final = 50
-_LIKE_ID: Final = re.compile(r".*(_id|-id|[a-z]Id|ID|uuid|guid|_ref|_key)|id")
 _LIKE_TIME: Final = re.compile(r".*(_at|_ts|[Tt]ime|[Dd]ate|stamp|[a-z]At)")
 _YEAR_1990_MS: Final = 631_152_000_000
 _YEAR_2100_MS: Final = 4_102_444_800_000
@@ -295,6 +278,9 @@ class _Seen:
         self.words: Counter[str] = Counter()  # such as "NA": missing among numbers, a text among texts
         self.texts = ColumnGuess()
         self.example = ""
+        self._spaced = False
+        self._distinct = 0  # texts among the first that were counted, up to so many values
+        self._counted = 0
 
     def add(self, value: FeatureValue) -> None:
         if value is None:
@@ -305,6 +291,7 @@ class _Seen:
                 return
             self.texts.add(value)
             self.example = self.example or value
+            self._spaced = self._spaced or " " in value.strip()
         self.present += 1
         kind = _kind(value)
         self.kind = kind if self.kind is None else widest(self.kind, kind)
@@ -314,6 +301,7 @@ class _Seen:
             self.maximum = value if self.maximum is None else max(self.maximum, value)
         if self.values is not None and not isinstance(value, (list, bytes)):
             self.values.add(value)
+            self._distinct, self._counted = len(self.values), self.present
             if len(self.values) > 1000:
                 self.values = None
 
@@ -325,6 +313,13 @@ class _Seen:
         self.present += self.words.total()
         if self.values is not None:
             self.values.update(self.words)
+
+    @property
+    def ids(self) -> str | None:
+        """What is said of texts that are ids; None for others."""
+        if self.kind != "string" or self._spaced:
+            return None
+        return texts_as_ids(self._distinct, self._counted, self.example)
 
     @property
     def all_dates(self) -> bool:

@@ -100,7 +100,9 @@ def test_events_are_made_from_the_contract(tmp_path: Path) -> None:
 
 def test_ids_of_the_contract_are_made_up_as_whole_numbers(tmp_path: Path) -> None:
     least = 1234567890123456001
-    more = f'features={{"user": Feature(type="integer", minimum={least}), "n": Feature(type="integer", maximum={least})}}'
+    more = (
+        f'features={{"user": Feature(type="integer", minimum={least}), "n": Feature(type="integer", maximum={least})}}'
+    )
     found = report(tmp_path, "naive_bayes.GaussianNB()", more)
     assert (found.errors, found.warnings) == ((), ())
 

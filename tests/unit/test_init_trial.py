@@ -82,6 +82,13 @@ def test_few_rows_try_nothing(tmp_path: Path) -> None:
     assert said == []
 
 
+def test_texts_that_name_things_are_no_words(tmp_path: Path) -> None:
+    rows = [[f"order-{n}", f"shop{n % 60}", f"good {n}", n % 2] for n in range(300)]
+    inferred = infer(table(tmp_path, ["order", "shop", "text", "label"], rows))
+    assert [column.name for column in inferred.columns] == ["shop", "text"]
+    assert inferred.left_out["order"] == "what looks like ids, 300 different texts in 300 rows, such as 'order-0'"
+
+
 def test_ids_are_no_quantities(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
