@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
+from river import compose
+
 from consumers.by_share import decides_by_share
 from schemas.events import Features, LabelValue, Scalar
 from schemas.target import Task, class_key
@@ -131,6 +133,8 @@ class _Classification(_Here):
             return None
         for share in shares.values():
             if share - share != 0.0:
+                if _knows_too_little(self.model):
+                    return None
                 raise ModelError(f"the model answered with a probability of {share}")
         return shares
 
@@ -169,6 +173,19 @@ class _Anomaly(_OneValue):
 
     def learn(self, features: Features, label: Scalar | None, weight: float) -> None:
         self.model.learn_one(features)
+
+
+def _knows_too_little(model: Any) -> bool:
+    """Tell whether a naive Bayes of scikit-learn has yet to see one of its classes, or a second value of a feature.
+
+    Until then its shares may be NaN by its own arithmetic, and it decides all the same. As an error, such an answer
+    would keep the event from being joined, and so the class from ever being seen.
+    """
+    while isinstance(model, compose.Pipeline) and len(model):
+        model = model._last_step
+    estimator = getattr(model, "estimator", None)
+    counts, variances = getattr(estimator, "class_count_", None), getattr(estimator, "var_", None)
+    return counts is not None and (not counts.all() or (variances is not None and not variances.all()))
 
 
 def _finite(value: Any) -> float:

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any, Final
@@ -78,6 +79,8 @@ def run(arguments: Sequence[str]) -> int:
     logs.begin("text")
     # What the client logs about a broker that is away would be told once more, in its own words.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    # Whether an answer is a number is looked at; an estimator would warn at each that is none, event by event.
+    warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"sklearn\.")
     try:
         path, file = read_config()
         app = build(file, str(path))

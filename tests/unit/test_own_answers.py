@@ -203,6 +203,32 @@ def test_what_is_served_is_the_models_own_and_plain_on_the_wire(name: str) -> No
         model.learn_one(x, y)
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_bayes_that_knows_too_little_decides_and_has_no_shares_yet(scaled: bool) -> None:
+    """Its shares are NaN. As errors, such answers would keep events from being joined, and a class from being seen."""
+
+    def make() -> Any:
+        estimator = compat.convert_sklearn_to_river(sk_bayes.GaussianNB(), classes=[False, True])
+        return preprocessing.StandardScaler() | estimator if scaled else estimator
+
+    model = make()
+    face = wrap(model, "binary")
+    data = [(x, number >= 30 and y) for number, (x, y) in enumerate(rows("binary", 80))]
+    with_shares = []
+    for x, y in data:
+        answer = face.predict(x)
+        assert answer.value == model.predict_one(x)
+        with_shares.append(answer.probabilities is not None)
+        model.learn_one(x, y)
+    assert not any(with_shares[1:31])  # River has even shares before the first example
+    assert all(with_shares[-10:])
+    of_classes = [metrics.F1(), metrics.Accuracy(), metrics.Recall()]
+    report = learned("binary", make, data).board.report()["progressive"]["all"]
+    own = of_river(make(), of_classes, data)
+    assert {name: report[name] for name in own} == own
+
+
 def test_every_classifier_of_river_is_answered_by_its_own_predict_one() -> None:
     """Ties and empty shares among them: before anything is learned, and of events without what was learned."""
     asked, once = set(), set()
