@@ -82,7 +82,7 @@ def choose(inferred: Inferred | None, task: Task, lines: Lines, names: Mapping[s
         return lines(learners[0])
     first, *others = [_try(task, lines(learner), names, rows) for learner in learners]
     best = min(others, key=_ratio)
-    return best if first.error == math.inf or _ratio(best) < _CLEARLY * _ratio(first) else first
+    return best if _ratio(best) < _CLEARLY * _ratio(first) else first
 
 
 def _ratio(tried: Tried) -> float:
@@ -90,7 +90,9 @@ def _ratio(tried: Tried) -> float:
 
 
 def _examples(inferred: Inferred, task: Task) -> Iterator[tuple[Features, Scalar]]:
-    contract = Contract(features={column.name: Feature(type=column.type) for column in inferred.columns})
+    columns = inferred.columns
+    named = {column.name: Feature(type=column.type) for column in columns}
+    contract = Contract(features=named, max_features=max(len(columns), 1))
     target = Target(task=task, positive=inferred.positive, classes=inferred.classes)
     for features, label in inferred.examples:
         try:
