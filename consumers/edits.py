@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
+from decimal import Decimal, InvalidOperation
 from typing import Final
 
 import msgspec
@@ -108,11 +109,25 @@ def _is(value: FeatureValue, text: str) -> bool:
     if isinstance(value, bool):
         return text.lower() == str(value).lower()
     if isinstance(value, (int, float)):
+        return _is_number(value, text)
+    return False
+
+
+def _is_number(value: float, text: str) -> bool:
+    """Tell whether a text stands for a number, to the last digit: a double would make several ids one.
+
+    >>> _is_number(1234567890123456000, "1234567890123456001"), _is_number(17, "17.0"), _is_number(0.1, "0.1")
+    (False, True, True)
+    """
+    if isinstance(value, float):
         try:
-            return float(text) == value or (isinstance(value, int) and int(text) == value)
+            return float(text) == value
         except ValueError:
             return math.isnan(value) and text.lower() == "nan"
-    return False
+    try:
+        return Decimal(text) == value
+    except InvalidOperation:
+        return False
 
 
 Place = tuple[str, int, int]

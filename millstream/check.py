@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 from collections.abc import Iterator
 from typing import Final
 
-from consumers.river_model import RiverModel
+from consumers.river_model import ModelError, RiverModel
 from millstream.check_code import look_at_code
+from millstream.check_contract import look_at_contract
 from millstream.check_parts import look_at_metrics, look_at_parts, look_at_shares, look_at_weight, unpicklable
 from millstream.findings import CheckReport, Finding, Severity
 from millstream.load import LoadedStream
 from millstream.parts import walk
 from millstream.sample_events import Sample, sample
-from millstream.trial import Trial, TrialError, differing
+from millstream.trial import Trial, TrialError, differing, refuses_text, unanswered
 from model_store import restricted
 from model_store.errors import CannotPickle, Damaged, NotAllowed
 from producers.rows import SourceError
@@ -23,11 +26,16 @@ _EXAMPLES: Final = 300
 _PASS_SECONDS: Final = 0.5
 
 
-def check(loaded: LoadedStream, examples: int = _EXAMPLES) -> CheckReport:
+def check(loaded: LoadedStream, examples: int = _EXAMPLES, place: str | None = None) -> CheckReport:
     """Try the stream's model out and return what was found.
 
     It is built twice, learns and predicts up to `examples` events (fewer where it is slow), and is saved
     and loaded through the restricted loader; the answers must agree to the last bit.
+
+    Parameters
+    ----------
+    place
+        A file, or ``river:NAME``, whose first rows the model is tried on; without it, events are made up.
 
     >>> from millstream.load import load_stream
     >>> check(load_stream("phishing")).errors
@@ -38,15 +46,16 @@ def check(loaded: LoadedStream, examples: int = _EXAMPLES) -> CheckReport:
     LoadError
         Where `model` raises when it is called again, or returns something else.
     """
-    return _Check(loaded, examples).report()
+    return _Check(loaded, examples, place).report()
 
 
 class _Check:
-    def __init__(self, loaded: LoadedStream, examples: int) -> None:
+    def __init__(self, loaded: LoadedStream, examples: int, place: str | None) -> None:
         self._loaded = loaded
+        self._place = place
         self._stream = loaded.stream
         self._wanted = examples
-        self._sample = Sample([], [], "no events")
+        self._sample = Sample([], [], "events")
         self._copy = False
 
     def report(self) -> CheckReport:
@@ -66,17 +75,34 @@ class _Check:
         yield from look_at_code(self._loaded)
         yield from look_at_parts(model)
         yield from look_at_metrics(self._stream)
+        yield from look_at_contract(self._stream)
         try:
-            self._sample = sample(self._loaded, self._wanted)
+            self._sample = sample(self._loaded, self._wanted, self._place)
         except SourceError as error:
-            yield Finding("error", "events", f"SOURCE: {error}")
+            yield Finding("error", "events", f"{'SOURCE' if self._place is None else '--from'}: {error}")
             return
+        refused, why = self._sample.refused
+        if refused:
+            yield Finding("warning", "events", f"{refused} rows are no events of this stream; the first: {why}")
         pairs = [(example.features, example.label) for example in self._sample.examples]
         yield from look_at_weight(self._stream, model, pairs)
         try:
             yield from self._with_gaps()
         except TrialError as error:
-            yield self._failed(error)
+            yield self._untried(error) if self._refuses_texts(error) else self._failed(error)
+
+    def _refuses_texts(self, error: TrialError) -> bool:
+        features = self._sample.examples[error.number].features.values()
+        return self._sample.made_up and refuses_text(error.cause, [each for each in features if isinstance(each, str)])
+
+    def _untried(self, error: TrialError) -> Finding:
+        self._sample = Sample([], [], "events: the model takes no made-up texts")
+        return Finding(
+            "warning",
+            "events",
+            f"the model could not be tried on made-up texts ({error}): "
+            f"`millstream check {self._loaded.path.name} --from FILE` tries it on real rows",
+        )
 
     def _with_gaps(self) -> Iterator[Finding]:
         """Try the model out; where only events with a feature missing break it, once more without those."""
@@ -98,14 +124,13 @@ class _Check:
                 f"the model raises on an event without {names} ({error}): make such features required=True, "
                 "or fill them in before the model, as preprocessing.StatImputer does",
             )
-            self._sample = Sample(whole, found.unseen, found.origin)
+            self._sample = dataclasses.replace(found, examples=whole)
             yield from self._try_out()
 
     def _failed(self, error: TrialError) -> Finding:
         example = self._sample.examples[error.number]
         names = ", ".join(map(repr, list(example.features)[:8]))
-        first = " before it had learned anything" if error.number == 0 and error.doing == "predict" else ""
-        text = f"the model raised on an event when asked to {error.doing}{first}: {error} (its features: {names})"
+        text = f"the model raised on an event when asked to {error.doing}: {error} (its features: {names})"
         model = self._loaded.fresh_model()
         unnamed = [part.value for part in walk(model) if getattr(part.value, "on", "") is None]
         if unnamed:
@@ -118,12 +143,13 @@ class _Check:
     def _try_out(self) -> Iterator[Finding]:
         trial = Trial(self._loaded, self._sample.examples)
         trial.limit(_PASS_SECONDS)
-        self._sample = Sample(trial.examples, self._sample.unseen, self._sample.origin)
+        self._sample = dataclasses.replace(self._sample, examples=trial.examples)
         yield from self._builds(trial)
         half = len(trial.examples) // 2
         model = trial.build()
         trial.run(model, 0, half)
-        yield from look_at_shares(self._stream, model.predict(dict(trial.examples[0].features)))
+        with contextlib.suppress(ModelError):  # no answer is said above
+            yield from look_at_shares(self._stream, model.predict(dict(trial.examples[0].features)))
         try:
             data = restricted.dumps(model.model)
         except CannotPickle as error:
@@ -150,6 +176,7 @@ class _Check:
                 "two builds share a part: what one learns changes the other; build every part inside model=",
             )
             return
+        yield from _unanswered(answers)
         place = differing(answers, trial.run(second))
         count = len(trial.examples)
         if place is None:
@@ -193,12 +220,13 @@ class _Check:
     def _predicts(self, trial: Trial, data: bytes, half: int) -> Iterator[Finding]:
         """Find out whether predicting changes the model: a version would then depend on who asked it what."""
         others, error = trial.predictable(trial.load(data), self._sample.unseen)
+        new_feature = {**trial.examples[-1].features, "never_seen": 0.5}
+        what = "values"
+        if error is None and not self._stream.contract.features:  # whatever is sent is taken
+            error, what = trial.predictable(trial.load(data), [new_feature])[1], "a feature that"
         if error is not None:
-            yield Finding(
-                "warning",
-                "predicts",
-                f"it raises on values it has not learned ({error}): such events get an error in place of a prediction",
-            )
+            text = f"it raises on {what} it has not learned ({error})"
+            yield Finding("warning", "predicts", f"{text}: such events get an error in place of a prediction")
         others += [example.features for example in reversed(trial.examples)]
         asked = trial.run(trial.load(data), half, between=others)
         if differing(trial.run(trial.load(data), half), asked) is not None:
@@ -220,6 +248,22 @@ class _Check:
             )
         else:
             yield Finding("ok", "predicts", "predicting does not change it")
+
+
+def _unanswered(answers: list[str]) -> Iterator[Finding]:
+    """Yield what becomes of events to which the model's answer is no finite number."""
+    none = unanswered(answers)
+    if not none:
+        return
+    reason = next(reversed(none.values()))
+    if len(none) == len(answers):
+        yield Finding("error", "events", f"the model has an answer to none of {len(answers)} events: {reason}")
+    elif none.keys() == {0}:
+        text = f"the model has no answer before it has learned an example ({reason})"
+        yield Finding("warning", "events", f"{text}: until then events get no prediction, and are learned all the same")
+    else:
+        text = f"the model has no answer to {len(none)} of {len(answers)} events ({reason})"
+        yield Finding("warning", "events", f"{text}: such events get an error in place of a prediction")
 
 
 def _bytes(model: object) -> bytes | None:

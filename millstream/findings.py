@@ -19,7 +19,7 @@ class Finding:
         know. ``ok``.
     about
         A word for what was looked at, the same for the same matter: ``builds``, ``events``, ``saves``,
-        ``predicts``, ``seeds``, ``time``, ``transformers``, ``weight``, ``metrics``.
+        ``predicts``, ``seeds``, ``time``, ``transformers``, ``weight``, ``metrics``, ``contract``.
     """
 
     severity: Severity

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from millstream.init_topics import topic_lines
+from millstream.init_trial import PACKAGES, Tried, choose
 from millstream.load_error import LoadError
 from millstream.stream_file import require_module_name
 from millstream.topic_infer import FoundTopics
@@ -17,14 +19,6 @@ from schemas.target import Task
 from schemas.topics import InvalidName, Names
 
 _WIDTH: Final = 88
-_MODELS: Final[dict[Task, str]] = {
-    "binary": "linear_model.LogisticRegression()",
-    "multiclass": "linear_model.SoftmaxRegression()",
-    "regression": (
-        "preprocessing.TargetStandardScaler(\n            linear_model.LinearRegression(intercept_lr=0.1)\n        )"
-    ),
-    "anomaly": "anomaly.HalfSpaceTrees(seed=42)",
-}
 _MOST_CATEGORIES: Final = 50
 
 
@@ -38,6 +32,7 @@ def init(
     inferred: Inferred | None = None,
     source: str | None = None,
     topics: FoundTopics | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Path:
     """Write ``NAME.py`` into a folder and return its path; nothing is ever overwritten.
 
@@ -49,6 +44,8 @@ def init(
         That file, as the user named it; named again in the comment on how to try the stream.
     topics
         What topics of somebody else's showed (`millstream.topic_infer`), in place of a file.
+    say
+        Is told how the model did on the rows that were looked at.
 
     Raises
     ------
@@ -66,23 +63,34 @@ def init(
         raise InitError(
             f"no stream can be called {name!r}: {error}".replace("rename the file", "take another name")
         ) from error
+    there = f"{path} is there already and is left as it is; take another name or remove it"
+    if path.exists():
+        raise InitError(there)
+    lines = list(_lines(name, path, inferred, source, topics, say))
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write("\n".join(_lines(name, path, inferred, source, topics)) + "\n")
+            file.write("\n".join(lines) + "\n")
     except FileExistsError as error:
-        raise InitError(f"{path} is there already and is left as it is; take another name or remove it") from error
+        raise InitError(there) from error
     except OSError as error:
         raise InitError(f"{path} cannot be written: {error.strerror}") from error
     return path
 
 
 def _lines(
-    name: str, path: Path, inferred: Inferred | None, source: str | None, topics: FoundTopics | None
+    name: str,
+    path: Path,
+    inferred: Inferred | None,
+    source: str | None,
+    topics: FoundTopics | None,
+    say: Callable[[str], None],
 ) -> Iterator[str]:
     inferred = inferred if topics is None else topics.inferred
     task: Task = inferred.task if inferred is not None else "binary"
     columns = inferred.columns if inferred is not None else ()
-    model = _model(task, columns)
+    names = {"CATEGORIES": _selected(columns)}
+    chosen = choose(inferred, task, lambda learner: _model(task, columns, learner), names)
+    model, tried = (chosen.lines, chosen) if isinstance(chosen, Tried) else (chosen, None)
     yield f'"""{name}: say here in a sentence what is predicted, and from what.'
     yield ""
     yield f"Check it: millstream check {path.name}"
@@ -103,6 +111,7 @@ def _lines(
     yield f"    name={_quoted(name)},"
     yield f'    task="{task}",  # binary, multiclass, regression or anomaly'
     yield "    # Called for each new model. Seeds belong inside it: Model(seed=42)."
+    yield from _how_it_did(tried, say)
     yield from model
     yield from _target(inferred, files=topics is None)
     yield from _times(task)
@@ -114,6 +123,19 @@ def _lines(
         yield "    # An event with more features than this is refused."
         yield f"    max_features={len(columns)},"
     yield ")"
+
+
+def _how_it_did(tried: Tried | None, say: Callable[[str], None]) -> Iterator[str]:
+    if tried is None:
+        return
+    if tried.error == math.inf:
+        say("the model takes no row that was looked at: write another one into the file")
+        yield "    # It takes no row that was looked at: write another one."
+        return
+    say(f"the model{', which loses to its baseline' if tried.loses else ''}: {tried.text}")
+    yield f"    # {tried.text[0].upper()}{tried.text[1:]}."
+    if tried.loses:
+        yield "    # It loses: other features, or another model, are needed before it serves."
 
 
 def _target(inferred: Inferred | None, *, files: bool) -> Iterator[str]:
@@ -176,12 +198,16 @@ def _seen(column: Column) -> str:
     """Return what the file showed of a column: for whoever decides on the bounds."""
     text = ""
     if column.minimum is not None and column.maximum is not None:
-        text = f"seen: {column.minimum:.6g} to {column.maximum:.6g}"
+        text = f"seen: {_number(column.minimum)} to {_number(column.maximum)}"
     elif column.categories:
         text = f"seen: {', '.join(map(repr, column.categories))}"
     if column.missing:
         text += f"{'; ' if text else ''}missing in {column.missing} rows"
     return text
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.6g}"
 
 
 # --- the model -------------------------------------------------------------------------------------
@@ -209,7 +235,7 @@ def _required(columns: Sequence[Column]) -> set[str]:
     return {*_selected(columns), *(column.name for column in columns if _is_text(column))}
 
 
-def _model(task: Task, columns: Sequence[Column]) -> list[str]:
+def _model(task: Task, columns: Sequence[Column], learner: str) -> list[str]:
     scaler = "preprocessing.MinMaxScaler()" if task == "anomaly" else "preprocessing.StandardScaler()"
     numbers = any(column.type in ("number", "integer", "boolean") for column in columns) or not columns
     if all(column.type in ("number", "integer", "boolean") for column in columns):
@@ -226,14 +252,14 @@ def _model(task: Task, columns: Sequence[Column]) -> list[str]:
     inputs = inputs or [f"(compose.SelectType(int, float) | {scaler})"]
     if len(inputs) == 1:
         inputs[0] = inputs[0].removeprefix("(").removesuffix(")") if inputs[0].startswith("(") else inputs[0]
-    one_line = f"    model=lambda: {' + '.join(inputs)} | {_MODELS[task]},"
+    one_line = f"    model=lambda: {' + '.join(inputs)} | {learner},"
     if len(one_line) <= _WIDTH and "\n" not in one_line:
         return [one_line]
     parts = [inputs[0], *(f"+ {each}" for each in inputs[1:])]
     if len(inputs) == 1:
         parts = inputs[0].split(" | ")
         parts = [parts[0], *(f"| {each}" for each in parts[1:])]
-    return ["    model=lambda: (", *(f"        {each}" for each in parts), f"        | {_MODELS[task]}", "    ),"]
+    return ["    model=lambda: (", *(f"        {each}" for each in parts), f"        | {learner}", "    ),"]
 
 
 def _imports(path: Path, model: Sequence[str], names: Sequence[str]) -> Iterator[str]:
@@ -246,8 +272,7 @@ def _imports(path: Path, model: Sequence[str], names: Sequence[str]) -> Iterator
 
 def _imported(model: Sequence[str]) -> list[str]:
     text = "\n".join(model)
-    packages = ("anomaly", "compose", "feature_extraction", "linear_model", "preprocessing")
-    return [each for each in packages if f"{each}." in text]
+    return [each for each in PACKAGES if f"{each}." in text]
 
 
 # --- Python ----------------------------------------------------------------------------------------

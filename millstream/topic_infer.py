@@ -12,7 +12,16 @@ from itertools import product
 from typing import Any, Final
 
 from millstream.topic_sample import TopicSample
-from producers.infer import LABEL_NAMES, MOST_CLASSES, TIME_NAMES, Inferred, columns_of, likely_positive, task_of
+from producers.id_guess import numbers_as_ids
+from producers.infer import (
+    LABEL_NAMES,
+    MOST_CLASSES,
+    TIME_NAMES,
+    Inferred,
+    columns_of,
+    likely_positive,
+    task_of,
+)
 from schemas.message import Unmapped, milliseconds
 from schemas.paths import parts
 from schemas.source import Format
@@ -137,8 +146,10 @@ def infer_topics(
         id = ids[0]  # noqa: A001
     time = time or _time(events, {id})
     features, left_out = _features(events, {id, time})
+    columns = columns_of(_of_one_kind(events, features))
+    left_out |= {column.name: why for column in columns if (why := numbers_as_ids(column)) is not None}
     inferred = Inferred(
-        columns=columns_of(_of_one_kind(events, features)),
+        columns=tuple(column for column in columns if column.name not in left_out),
         label=None,
         task="binary" if labels is None else task[0],
         positive=task[1],

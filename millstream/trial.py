@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
-from consumers.river_model import Answer, RiverModel, wrap
+from consumers.river_model import Answer, ModelError, RiverModel, wrap
 from millstream.load import LoadedStream
 from millstream.sample_events import Example
 from model_store import restricted
@@ -34,8 +34,11 @@ class TrialError(Exception):
         self.cause = cause
 
 
+_NONE: Final = "none: "
+
+
 class Trial:
-    """One stream's model on one set of examples."""
+    """One stream's model on one set of examples. As in the roles, an event without a finite answer is learned."""
 
     def __init__(self, loaded: LoadedStream, examples: Sequence[Example]) -> None:
         self._loaded = loaded
@@ -81,8 +84,8 @@ class Trial:
             try:
                 doing = "predict"
                 if between:
-                    model.predict(dict(between[number % len(between)]))
-                answers.append(exact(model.predict(dict(example.features))))
+                    _ask(model, between[number % len(between)])
+                answers.append(_ask(model, example.features, untrained=number == 0))
                 doing = "learn"
                 model.learn(dict(example.features), example.label, 1.0)
             except Exception as error:
@@ -106,11 +109,43 @@ class Trial:
         """Return by how many bytes a saved model grows when it predicts events."""
         model = self.load(data)
         # A pipeline plans its steps on the first call; that is not what is looked for.
-        model.predict(dict(events[-1]))
+        _ask(model, events[-1])
         before = len(restricted.dumps(model.model))
         for features in events:
-            model.predict(dict(features))
+            _ask(model, features)
         return len(restricted.dumps(model.model)) - before
+
+
+def _ask(model: RiverModel, features: Features, *, untrained: bool = False) -> str:
+    """Return an answer; where it is no finite number, or an untrained model raises, the reason why there is none."""
+    try:
+        return exact(model.predict(dict(features)))
+    except ModelError as error:
+        return f"{_NONE}{error}"
+    except Exception as error:
+        if untrained:
+            return f"{_NONE}{type(error).__name__}: {error}"
+        raise
+
+
+def refuses_text(cause: Exception, texts: Sequence[str]) -> bool:
+    """Tell whether an exception may be about what is in a text, and so say nothing of other texts.
+
+    Not where any text, or an event of any content, would raise the same.
+    """
+    if not texts:
+        return False
+    if isinstance(cause, KeyError):  # a table of known words, or a feature that is not there
+        return any(str(key) and str(key) in text for key in cause.args for text in texts)
+    if isinstance(cause, (AttributeError, TypeError)):
+        return "NoneType" in str(cause)  # as of a pattern that did not match
+    own = type(cause).__module__.partition(".")[0] not in ("builtins", "river", "numpy")
+    return own or isinstance(cause, (ValueError, IndexError))
+
+
+def unanswered(answers: Sequence[str]) -> dict[int, str]:
+    """Return the places of events without an answer, each with the reason."""
+    return {place: each.removeprefix(_NONE) for place, each in enumerate(answers) if each.startswith(_NONE)}
 
 
 def exact(answer: Answer) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from producers.spellings import COMMA, GROUPED, Style, has_unit, is_date, is_missing
-from producers.values import Kind, kind_of, widest
+from producers.values import WHOLE, Kind, kind_of, widest
 
 _STYLES: Final[tuple[Style, ...]] = ("point", "grouped", "comma")
 _SHOWN: Final = 3
@@ -38,6 +38,7 @@ class ColumnGuess:
         self._cells = 0  # that are not missing
         self._whole = 0
         self._pointed = 0  # numbers such as 12.5
+        self._longer = 0  # and such as 12345678901234567890: whole, and beyond 64 bits
         self._dotted = 0  # of those, such as 1.234: one thousand and more, where commas are decimal
         self._comma = 0  # numbers in no style but "comma"
         self._grouped = 0  # and in no style but "grouped"
@@ -64,6 +65,7 @@ class ColumnGuess:
             self._whole += 1
         elif kind == "number":
             self._pointed += 1
+            self._longer += WHOLE.fullmatch(text) is not None
             self._dotted += COMMA.fullmatch(text) is not None
             self._fractions.add("grouped")
         elif kind != "string" or not self._add_styled(text):
@@ -143,10 +145,17 @@ class ColumnGuess:
         return spaced and groups == self._cells and not self._fractions
 
     @property
+    def long_ids(self) -> bool:
+        """Whether all numbers are whole and some beyond 64 bits: as doubles, several ids would be one."""
+        return self._found == "number" and self.style == "point" and 0 < self._longer == self._pointed
+
+    @property
     def kind(self) -> Kind | None:
         """The narrowest type that fits all; None where every cell was missing."""
         if self.style != "point" and self.fits(self.style) == self._cells:
             return "number" if self.style in self._fractions else "integer"
+        if self.long_ids:
+            return "string"
         # "NA" is missing among numbers and a word among texts and booleans.
         return "string" if self.words and self._found in {"boolean", "vector"} else self._found
 
@@ -176,6 +185,8 @@ class ColumnGuess:
         return None
 
     def _of_texts(self) -> str | None:
+        if self.long_ids:
+            return "text, as it holds whole numbers beyond 64 bits, which a double would round"
         if self._with_unit == self._cells:
             example = next(iter(self._others))
             return f"text such as {example!r}: write the numbers alone, without a unit, if they are to count as numbers"

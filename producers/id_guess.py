@@ -1,18 +1,26 @@
-"""Guessing of the column that names an event: one that is called like an id and never repeats."""
+"""Guessing of the column that names an event, and of columns that name other things: ids are no quantities."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from producers.river_data import RiverData
 from producers.rows import SourceSpec
 from producers.sources import open_source
+from schemas.whole import EXACT
+
+if TYPE_CHECKING:
+    from producers.infer import Column
 
 _NAMES: Final = ("event_id", "id", "uuid")
 _LEAST_ROWS: Final = 10
+_FEW: Final = 50
+_NEARLY_ALL: Final = 0.9
+_LIKE_ID: Final = re.compile(r".*(_id|-id|[a-z]Id|ID|uuid|guid|_ref|_key)|id")
 
 
 @dataclass(frozen=True)
@@ -62,3 +70,27 @@ def _compare(
         repeated[column] = len(values) - len(set(values))
         missing[column] = len(rows) - len(values)
     return len(rows), repeated, missing
+
+
+def numbers_as_ids(column: Column) -> str | None:
+    """Return what is said of a column of whole numbers that name things; None for quantities.
+
+    They are too large for a double, of which a model is made; or many, and named like an id.
+    """
+    if column.type != "integer" or column.minimum is None or column.maximum is None:
+        return None
+    many = column.distinct is None or column.distinct > _FEW
+    if max(-column.minimum, column.maximum) <= EXACT and not (many and _LIKE_ID.fullmatch(column.name)):
+        return None
+    count = "over 1,000" if column.distinct is None else column.distinct
+    return f"what looks like ids, {count} whole numbers such as {column.maximum}"
+
+
+def texts_as_ids(distinct: int, rows: int, example: str) -> str | None:
+    """Return what is said of texts of one word each, `distinct` different ones in `rows`; None where they repeat.
+
+    Counted as words they would make a model larger with each row, and say nothing of the next one.
+    """
+    if distinct <= _FEW or distinct < _NEARLY_ALL * rows:
+        return None
+    return f"what looks like ids, {distinct:,} different texts in {rows:,} rows, such as {example!r:.40}"

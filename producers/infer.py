@@ -15,17 +15,18 @@ from typing import Final, TypeAlias
 
 from producers.column_guess import ColumnGuess
 from producers.csv_file import CsvFile
-from producers.id_guess import check_id, guess_id
+from producers.id_guess import check_id, guess_id, numbers_as_ids, texts_as_ids
 from producers.river_data import DEFAULT_LABEL, RiverData
 from producers.rows import BadRow, Source, SourceError, SourceRow, SourceSpec
 from producers.sources import open_source
 from producers.spellings import is_missing
 from producers.values import Kind, widest
 from schemas.contract import Contract
-from schemas.events import FeatureValue, Scalar
+from schemas.events import Features, FeatureValue, LabelValue, Scalar
 from schemas.target import Task
 
 SAMPLE_ROWS: Final = 10_000
+EXAMPLES: Final = 2_000
 MOST_CLASSES: Final = 20
 _MOST_ROWS: Final = 1_000_000  # in which a first label is looked for
 _SHOWN: Final = 5
@@ -65,7 +66,8 @@ class Inferred:
     `positive` and `classes` are set where the label is text or has more than two values, as `Target`
     takes them. `empty` names columns without a single value. `rows` is how many were looked at. `left_out` names
     columns that are no features, with the reason; `notes` are sentences on what whoever reads the stream file is to
-    know: each guess that another reader could make otherwise.
+    know: each guess that another reader could make otherwise. `examples` are the first rows with a
+    label, to try models on.
     """
 
     columns: tuple[Column, ...]
@@ -79,6 +81,7 @@ class Inferred:
     rows: int
     left_out: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    examples: tuple[tuple[Features, LabelValue], ...] = ()
 
 
 def infer(place: str, *, label: str | None = None, id: str | None = None, time: str | None = None) -> Inferred:  # noqa: A002 - the option's name
@@ -141,8 +144,11 @@ def _look(place: str, label: str, id_: str | None, time: str | None) -> Inferred
     labels = _Seen()
     rows = 0
     bad: list[BadRow] = []
+    examples: list[tuple[Features, LabelValue]] = []
     for row in _sample(source.rows(bad.append)):
         rows += 1
+        if row.label is not None and len(examples) < EXAMPLES:
+            examples.append((row.features, row.label))
         labels.add(row.label)  # type: ignore[arg-type]
         for name, value in row.features.items():
             seen.setdefault(name, _Seen()).add(value)
@@ -155,6 +161,9 @@ def _look(place: str, label: str, id_: str | None, time: str | None) -> Inferred
     there = {name: found.column(name, rows, guesses.get(name)) for name, found in seen.items() if found.kind}
     left_out = {name: f"dates or times, such as {seen[name].example!r}" for name in there if seen[name].all_dates}
     left_out |= {name: "times in ms since 1970" for name, column in there.items() if _is_ms(column)}
+    ids = {name: numbers_as_ids(column) or seen[name].ids for name, column in there.items()}
+    ids |= {name: "whole numbers beyond 64 bits" for name, guess in guesses.items() if name in there and guess.long_ids}
+    left_out |= {name: why for name, why in ids.items() if why is not None and name not in left_out}
     columns = tuple(column for name, column in there.items() if name not in left_out)
     empty = tuple(name for name, found in seen.items() if not found.kind)
     task, positive, classes = _task(labels)
@@ -170,6 +179,7 @@ def _look(place: str, label: str, id_: str | None, time: str | None) -> Inferred
         rows=rows,
         left_out=left_out,
         notes=tuple(_notes(columns, left_out, empty, bad, rows)),
+        examples=tuple(examples),
     )
 
 
@@ -189,7 +199,7 @@ def _notes(
 ) -> Iterator[str]:
     yield from (f"{column.name}: {column.remark}" for column in columns if column.remark)
     for name, why in left_out.items():
-        yield f"{name}: left out, as it holds {why}; a model needs numbers made of them"
+        yield f"{name}: left out, as it holds {why}; a model needs numbers or categories made of them"
     if empty:
         shown = ", ".join(empty[:_SHOWN]) + (f" and {len(empty) - _SHOWN:,} more" if len(empty) > _SHOWN else "")
         yield f"{shown}: left out, as no row has a value there"
@@ -268,6 +278,9 @@ class _Seen:
         self.words: Counter[str] = Counter()  # such as "NA": missing among numbers, a text among texts
         self.texts = ColumnGuess()
         self.example = ""
+        self._spaced = False
+        self._distinct = 0  # texts among the first that were counted, up to so many values
+        self._counted = 0
 
     def add(self, value: FeatureValue) -> None:
         if value is None:
@@ -278,6 +291,7 @@ class _Seen:
                 return
             self.texts.add(value)
             self.example = self.example or value
+            self._spaced = self._spaced or " " in value.strip()
         self.present += 1
         kind = _kind(value)
         self.kind = kind if self.kind is None else widest(self.kind, kind)
@@ -287,6 +301,7 @@ class _Seen:
             self.maximum = value if self.maximum is None else max(self.maximum, value)
         if self.values is not None and not isinstance(value, (list, bytes)):
             self.values.add(value)
+            self._distinct, self._counted = len(self.values), self.present
             if len(self.values) > 1000:
                 self.values = None
 
@@ -298,6 +313,13 @@ class _Seen:
         self.present += self.words.total()
         if self.values is not None:
             self.values.update(self.words)
+
+    @property
+    def ids(self) -> str | None:
+        """What is said of texts that are ids; None for others."""
+        if self.kind != "string" or self._spaced:
+            return None
+        return texts_as_ids(self._distinct, self._counted, self.example)
 
     @property
     def all_dates(self) -> bool:

@@ -13,6 +13,7 @@ from producers.rows import RawRow, SourceSpec, feature
 from producers.spellings import is_missing
 from producers.values import base64_bytes
 from schemas.events import Features
+from schemas.whole import plain_decimal
 
 _encode = msgspec.json.Encoder(enc_hook=repr, order="deterministic").encode
 
@@ -49,7 +50,7 @@ class RecordReader:
 def _scalar(value: Any) -> Any:
     """Give Avro's logical types and NumPy's scalars the type that carries them."""
     if isinstance(value, (Decimal, UUID)):
-        return float(value) if isinstance(value, Decimal) else str(value)
+        return plain_decimal(value) if isinstance(value, Decimal) else str(value)
     if value is None or isinstance(value, (bool, int, float, str, bytes, list, dict, datetime, date)):
         return value
     return value.item() if hasattr(value, "item") else value

@@ -17,8 +17,8 @@ from producers.values import Kind, NotAValue
 from schemas.contract import Contract
 from schemas.events import Features, FeatureValue, LabelValue
 from schemas.target import Target, TargetError
+from schemas.whole import EXACT, NotExact, long_of, vector_of
 
-_LONG: Final = 1 << 63
 _YEAR_9999_MS: Final = 253_402_300_800_000
 
 
@@ -178,7 +178,14 @@ class Source(abc.ABC):
         return BadRow(self.name, line, reason, self.unit, rows)
 
     def require_columns(self, columns: Sequence[str]) -> None:
-        """Refuse a source that lacks a column the spec names."""
+        """Refuse a source that lacks a column the spec names, or needs one for two things."""
+        for column, meaning in self.spec.named.items():
+            feature = self.spec.contract.features.get(column)
+            if feature is not None and feature.required:
+                raise SourceError(
+                    f"{self.name}: column {column!r} is {meaning}, so it is no feature, and features= requires it "
+                    "(required=True): every row would be refused. Take it out of features=, or name another column"
+                )
         for column, meaning in self.spec.named.items():
             if column in columns or (meaning == "the label" and not self.spec.label_required):
                 continue
@@ -238,7 +245,7 @@ class Source(abc.ABC):
         if isinstance(label, float) and not math.isfinite(label):
             raise NotAValue(f"the label is {label}")
         if isinstance(label, int):
-            fits_long(label, "the label")
+            _long(label, "the label")
         if self.spec.target is None:
             return
         try:
@@ -258,7 +265,7 @@ def feature(name: str, value: object) -> FeatureValue:
     if value is None or isinstance(value, (bool, str, bytes)):
         return value
     if isinstance(value, int):
-        return fits_long(value, f"feature {name!r}")
+        return _long(value, f"feature {name!r}")
     if isinstance(value, float):
         if math.isinf(value):
             raise NotAValue(f"feature {name!r} is {value}: numbers must be finite")
@@ -279,14 +286,17 @@ def _vector(name: str, values: list[object]) -> list[float]:
             raise NotAValue(f"feature {name!r} is a list that holds {value!r}: only lists of numbers are taken")
         if not math.isfinite(value):
             raise NotAValue(f"feature {name!r} is a list that holds {value}: numbers must be finite")
-    return [float(value) for value in values]  # type: ignore[arg-type]
+    try:
+        return vector_of(values, f"feature {name!r}")  # type: ignore[arg-type]
+    except NotExact as error:
+        raise NotAValue(str(error)) from error
 
 
-def fits_long(value: int, what: str) -> int:
-    """Return `value`, if 64 bits hold it."""
-    if -_LONG <= value < _LONG:
-        return value
-    raise NotAValue(f"{what} is {value}: whole numbers have at most 64 bits")
+def _long(value: int, what: str) -> int:
+    try:
+        return long_of(value, what)
+    except NotExact as error:
+        raise NotAValue(str(error)) from error
 
 
 def _event_id(columns: tuple[str, ...], named: dict[str, object]) -> str:
@@ -297,6 +307,8 @@ def _event_id(columns: tuple[str, ...], named: dict[str, object]) -> str:
             raise NotAValue(f"the id column {column!r} is empty")
         if isinstance(value, (bool, list, dict, bytes)):
             raise NotAValue(f"the id column {column!r} holds {value!r}: an id is a string or a number")
+        if isinstance(value, float) and abs(value) >= EXACT:
+            raise NotAValue(f"the id column {column!r} holds {value!r}, a double that may be rounded: write it as text")
         parts.append(str(value))
     if len(parts) == 1:
         return parts[0]

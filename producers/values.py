@@ -3,6 +3,9 @@
 A column is of a type only if every cell looked at is (`producers.column_guess`); the same cells give the same type.
 Empty means missing, and so do ``NA``, ``null``, ``-`` and the like in a column of numbers (`producers.spellings`).
 ``007`` is a string: as a number it would lose its zeros.
+
+Whole numbers are exact. Of up to 64 bits they are integers, also in a column of numbers where a double would round them
+(beyond 2^53). A column of longer ones is text; one among shorter ones is refused.
 """
 
 from __future__ import annotations
@@ -11,17 +14,20 @@ import base64
 import binascii
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Final, Literal
 
 import msgspec
 
 from producers.spellings import Style, is_missing, pointed
 from schemas.events import FeatureValue
+from schemas.whole import EXACT, NotExact, long_of, may_be_rounded, vector_of
 
 Kind = Literal["number", "integer", "boolean", "string", "bytes", "vector"]
 Read = Callable[[str], FeatureValue]
 
-_INTEGER: Final = re.compile(r"[+-]?(?:0|[1-9]\d{0,17})", re.ASCII)
+WHOLE: Final = re.compile(r"[+-]?(?:0|[1-9]\d*)", re.ASCII)
+_LONG_DIGITS: Final = 19  # the most that a number of 64 bits has
 _NUMBER: Final = re.compile(
     r"[+-]?(?:(?:0|[1-9]\d*)(?:\.\d*)?(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?|inf(?:inity)?|nan)", re.ASCII | re.IGNORECASE
 )
@@ -42,7 +48,7 @@ def kind_of(cell: str) -> Kind | None:
     text = cell.strip()
     if is_missing(text):
         return None
-    if _INTEGER.fullmatch(text):
+    if WHOLE.fullmatch(text) and _fits(text):
         return "integer"
     if _NUMBER.fullmatch(text):
         return "number"
@@ -107,7 +113,21 @@ def _number(cell: str) -> FeatureValue:
         raise NotAValue(f"{cell.strip()} is not finite")
     if "_" in cell:
         raise NotAValue(f"{_short(cell)} is not a number")
-    return value
+    if -EXACT < value < EXACT or not WHOLE.fullmatch(cell.strip()):
+        return value
+    return _long(int(cell))
+
+
+def _long(value: int) -> int:
+    try:
+        return long_of(value, "its value")
+    except NotExact as error:
+        raise NotAValue(str(error)) from error
+
+
+def _fits(text: str) -> bool:
+    digits = len(text.lstrip("+-"))
+    return digits < _LONG_DIGITS or (digits == _LONG_DIGITS and -(1 << 63) <= int(text) < 1 << 63)
 
 
 def _styles_hint(cell: str) -> str:
@@ -122,15 +142,19 @@ def _integer(cell: str) -> FeatureValue:
         value = int(cell)
     except ValueError:
         return _number(cell)
-    # Beyond 64 bits an integer travels as a double.
-    return value if len(cell) < 19 and "_" not in cell else _number(cell)
+    if len(cell) < _LONG_DIGITS and "_" not in cell:
+        return value
+    return _number(cell) if "_" in cell else _long(value)
 
 
 def _exact_integer(cell: str) -> FeatureValue:
     value = _integer(cell)
     if isinstance(value, float):
-        if not value.is_integer() or abs(value) >= 1 << 63:
-            raise NotAValue(f"{_short(cell)} is not a whole number of 64 bits")
+        if abs(value) >= EXACT:
+            raise NotAValue(f"{_short(cell)} is written as a double, and one so large is rounded: write all its digits")
+        # As text says it: 0.99999999999999999 is 1 only to a double.
+        if not value.is_integer() or Decimal(cell.strip()) != int(value):
+            raise NotAValue(f"{_short(cell)} is not a whole number")
         return int(value)
     return value
 
@@ -186,6 +210,11 @@ def _vector(cell: str) -> FeatureValue:
     values = _as_vector(text)
     if values is None:
         raise NotAValue(f"{_short(cell)} is not a list of numbers such as [1, 2.5]")
+    if may_be_rounded(values):
+        try:
+            return vector_of(msgspec.json.decode(text, type=list[int | float]), "the list")
+        except NotExact as error:
+            raise NotAValue(str(error)) from error
     return values
 
 

@@ -11,11 +11,13 @@ from schemas import codec
 from schemas.codec import HEADER_BYTES, CodecError
 from schemas.json_text import NO_JSON, json_text, why_no_json
 from schemas.shapes import Shapes, skip_to_features
+from schemas.whole import may_be_rounded, rounded
 
 FeatureValue: TypeAlias = bool | int | float | str | bytes | list[float] | None
 Features: TypeAlias = dict[str, FeatureValue]
 LabelValue: TypeAlias = bool | int | float | str | dict[str, float | str]
 Scalar: TypeAlias = bool | int | float | str
+_LONG = 2**63  # Avro's long holds whole numbers below it, down to its negative
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -27,6 +29,11 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     entity_key: str | None = None
 
     def encode(self) -> bytes:
+        """Return header and body. CodecError where a value does not fit the schema."""
+        for name, value in self.features.items():
+            if value.__class__ is int and not -_LONG <= value < _LONG:
+                # The union has a double, too, and the Avro library would round to that.
+                raise CodecError(f"feature {name!r} is a whole number beyond 64 bits: keep it as text")
         return codec.EVENT.encode(msgspec.structs.asdict(self))
 
 
@@ -77,6 +84,9 @@ class Label(msgspec.Struct, frozen=True, gc=False):
     kind: Literal["label", "correction"] = "label"
 
     def encode(self) -> bytes:
+        """Return header and body. CodecError where a value does not fit the schema."""
+        if self.value.__class__ is int and not -_LONG <= self.value < _LONG:
+            raise CodecError("the label is a whole number beyond 64 bits: keep it as text")
         return codec.LABEL.encode(msgspec.structs.asdict(self))
 
 
@@ -228,7 +238,7 @@ class Alert(msgspec.Struct, frozen=True, gc=False):
 
 
 # What Avro's long can hold: anything beyond could be read here and not be written on.
-_Long = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_Long = Annotated[int, msgspec.Meta(ge=-_LONG, le=_LONG - 1)]
 
 
 class _JsonEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -284,8 +294,12 @@ def read_event(data: bytes, default_time: int = 0) -> Event:
         try:
             found = _json_event.decode(text)
         except NO_JSON as error:
-            raise CodecError(f"not an event in JSON: {why_no_json(error, text)}") from error
+            raise CodecError(f"not an event in JSON: {rounded(text) or why_no_json(error, text)}") from error
         features: Features = dict(found.features)
+        if any(value.__class__ is list and may_be_rounded(value) for value in features.values()):
+            reason = rounded(text)
+            if reason:
+                raise CodecError(f"not an event in JSON: {reason}")
         return Event(found.event_id, found.event_time or default_time, features, found.entity_key)
     return Event(**codec.EVENT.decode(data))
 
@@ -305,7 +319,7 @@ def read_label(data: bytes, default_time: int = 0) -> Label:
         try:
             found = _json_label.decode(text)
         except NO_JSON as error:
-            raise CodecError(f"not a label in JSON: {why_no_json(error, text)}") from error
+            raise CodecError(f"not a label in JSON: {rounded(text) or why_no_json(error, text)}") from error
         time = found.label_time or default_time
         return _weighed(Label(found.event_id, found.value, time, found.weight, found.source, found.kind))
     return Label(**codec.LABEL.decode(data))

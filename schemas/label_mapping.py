@@ -15,6 +15,7 @@ from schemas.message import Unmapped, check_text, id_reader, said, short, time_r
 from schemas.paths import MISSING, InvalidPath, path
 from schemas.record import Record
 from schemas.source import InvalidSource, Source, ValueOf
+from schemas.whole import NotExact, long_of, plain_decimal
 
 _LONGEST_ID: Final = 1024
 Value: TypeAlias = Callable[[Any], LabelValue | None]
@@ -119,13 +120,22 @@ def _plain(found: Any) -> LabelValue | None:
     if found is None or isinstance(found, (bool, float, str)):
         return found
     if isinstance(found, int):
-        _double(found)
-        return found
+        return _long(found)
+    if isinstance(found, Decimal) and found.is_finite():
+        number = plain_decimal(found)
+        return _long(number) if isinstance(number, int) else number
     if isinstance(found, Decimal):
         return _double(found)
     if isinstance(found, Mapping) and all(isinstance(each, (int, float, str)) for each in found.values()):
         return {str(name): _double(each) if isinstance(each, int) else each for name, each in found.items()}
     raise Unmapped("value", f"the label is {said(found)}; true, false, numbers and text are taken")
+
+
+def _long(number: int) -> int:
+    try:
+        return long_of(number, "the label")
+    except NotExact as error:
+        raise Unmapped("value", str(error)) from error
 
 
 def _double(number: int | Decimal) -> float:

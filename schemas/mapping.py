@@ -13,10 +13,10 @@ from schemas.message import Unmapped, check_text, entity_key, id_reader, said, s
 from schemas.paths import MISSING, parts, path
 from schemas.record import Record
 from schemas.source import Constant, Source
+from schemas.whole import NotExact, long_of, may_be_rounded, plain_decimal, vector_of
 
 Decode: TypeAlias = Callable[[bytes, Sequence[tuple[str, bytes]]], Any]
 _DEEPEST: Final = 32
-_MOST: Final = 2**63
 
 
 class EventMapping:
@@ -131,19 +131,36 @@ def _put(name: Any, value: Any, used: Features, but: set[str] | frozenset[str] =
 
 def _plain(name: str, value: Any) -> FeatureValue:
     if isinstance(value, (list, tuple)):
-        return [_number_in(name, place, each) for place, each in enumerate(value)]
+        return _vector(name, value)
     if isinstance(value, (bytes, bytearray)):
         return bytes(value)
     if isinstance(value, str):
         return str(value)
     if isinstance(value, numbers.Integral):
-        whole = int(value)
-        if not -_MOST <= whole < _MOST:
-            raise Unmapped("path", f"{_named(name)} is {said(whole)}, beyond 64 bits")
-        return whole
+        return _long(name, int(value))
+    if isinstance(value, Decimal) and value.is_finite():
+        found = plain_decimal(value)
+        return _long(name, found) if isinstance(found, int) else found
     if isinstance(value, (numbers.Real, Decimal)):
         return _number(name, value)
     raise Unmapped("path", f"{_named(name)} is {said(value)}, which no feature can be")
+
+
+def _vector(name: str, values: Sequence[Any]) -> list[float]:
+    numbers_in = [_number_in(name, place, each) for place, each in enumerate(values)]
+    if not may_be_rounded(numbers_in):
+        return numbers_in
+    try:
+        return vector_of([int(each) if isinstance(each, numbers.Integral) else float(each) for each in values], name)
+    except NotExact as error:
+        raise Unmapped("path", str(error)) from error
+
+
+def _long(name: str, value: int) -> int:
+    try:
+        return long_of(value, _named(name))
+    except NotExact as error:
+        raise Unmapped("path", str(error)) from error
 
 
 def _number_in(name: str, place: int, value: Any) -> float:

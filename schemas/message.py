@@ -11,6 +11,7 @@ from schemas.events import Event
 from schemas.paths import MISSING, path
 from schemas.record import Record
 from schemas.source import Source
+from schemas.whole import EXACT
 
 _LONGEST_KEY: Final = 1024
 _LONGEST_NUMBER: Final = 256  # bits
@@ -77,12 +78,14 @@ def _id_part(text: str, value: Any) -> str:
         raise Unmapped("id", f"the id at {text} is {said(value)}")
     if isinstance(value, int) and value.bit_length() <= _LONGEST_NUMBER:
         return str(value)
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and value.is_integer() and abs(value) < EXACT:
         return str(int(value))  # JSON of some senders has no whole numbers
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, str):
         return str(value)
+    if isinstance(value, float) and value.is_integer():
+        raise Unmapped("id", f"the id at {text} is {said(value)}, a double that may be rounded; text keeps all digits")
     raise Unmapped("id", f"the id at {text} is {said(value)}; text and whole numbers are taken")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from schemas.events import LabelValue, Scalar
 from schemas.paths import InvalidPath, parts
+from schemas.whole import NotExact, long_of
 
 if TYPE_CHECKING:
     from schemas.contract import Feature, FeatureType
@@ -110,6 +111,12 @@ class Source:
             raise InvalidSource("Source: fields= and prepare= both say what the features are; give one of them")
         if self.prepare is not None and not callable(self.prepare):
             raise InvalidSource(f"Source: prepare={self.prepare!r:.60} must be a function of the decoded message")
+        for name, each in self.fields.items():
+            if isinstance(each, Constant) and type(each.value) is int:
+                try:
+                    long_of(each.value, f"Source: fields[{name!r}]")
+                except NotExact as error:
+                    raise InvalidSource(str(error)) from error
         self._check_paths()
 
     def _check_paths(self) -> None:

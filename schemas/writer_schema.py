@@ -2,7 +2,8 @@
 
 Logical types become what a feature or a time can be:
 
-- ``decimal``: the nearest double; ``uuid``: text; an enum: its symbol; a fixed: bytes.
+- ``decimal``: the nearest double; without decimal places and beyond 2^53, the whole number itself.
+- ``uuid``: text; an enum: its symbol; a fixed: bytes.
 - ``timestamp-millis``, ``-micros`` and ``-nanos``, local ones too: whole ms since 1970, rounded down; ``date``: those
   of its midnight in UTC.
 - ``time-millis`` and ``time-micros``: whole ms since midnight.
@@ -27,6 +28,7 @@ from fastavro.schema import SchemaParseException, fingerprint, parse_schema, to_
 
 from schemas.avro_walk import Types, Walk, needs_walk
 from schemas.codec import CodecError
+from schemas.whole import EXACT
 
 PRIMITIVE: Final = frozenset({"null", "boolean", "int", "long", "float", "double", "string", "bytes"})
 _WRAPPER: Final = "millstream.OfNoRecord"
@@ -38,9 +40,15 @@ _DAMAGE: Final = (
 )  # fmt: skip
 
 
-def _decimal(data: bytes, schema: Mapping[str, Any], _reader: object = None) -> float:
-    """Return the double nearest to an unscaled whole number, big-endian two's complement, and its scale."""
-    return float(int.from_bytes(data, "big", signed=True) / 10 ** int(schema.get("scale", 0)))
+def _decimal(data: bytes, schema: Mapping[str, Any], _reader: object = None) -> int | float:
+    """Return what an unscaled whole number, big-endian two's complement, and its scale stand for.
+
+    It is the nearest double. Without a scale, as ids in databases are, one that a double may round stays as it is.
+    """
+    unscaled, scale = int.from_bytes(data, "big", signed=True), int(schema.get("scale", 0))
+    if scale == 0 and abs(unscaled) > EXACT:
+        return unscaled
+    return float(unscaled / 10**scale)
 
 
 def _micros(value: int, _writer: object = None, _reader: object = None) -> int:

@@ -25,8 +25,11 @@ from millstream.cli.letters import NOTHING_BACK, Back, send_back
 _SHOWN: Final = 20
 
 Limit = Annotated[int | None, Parameter(help="Stop after so many. In a table: all from the first on, 0 for no end.")]
-Last = Annotated[int | None, Parameter(help="Only the newest so many [default in a table: 20].")]
-Follow = Annotated[bool, Parameter(negative="", help="Go on with those to come, until Ctrl-C.")]
+Last = Annotated[int | None, Parameter(help="Only the newest so many [default in a table, and with --follow: 20].")]
+Follow = Annotated[
+    bool,
+    Parameter(negative="", help="Begin with the newest 20, or --last, and go on with those to come, until Ctrl-C."),
+]
 
 
 def register(parent: cyclopts.App) -> None:
@@ -141,16 +144,16 @@ def _show(
     limit = limit or None
     with filling_in(stream):
         if follow:
-            begin = _SHOWN if last is None and not as_json else last or 0
-            for row in readers.follow(cluster, names, kind, last=begin, limit=limit):
+            newest = _SHOWN if last is None else last
+            for row in readers.follow(cluster, names, kind, last=newest, limit=limit):
                 print_json(row) if as_json else print(_line(row, columns), flush=True)
         elif as_json:
             for row in readers.read(cluster, names, kind, limit=limit, last=last):
                 print_json(row)
         else:
-            newest = _SHOWN if last is None and limit is None else last
-            rows = readers.merged(list(readers.read(cluster, names, kind, limit=limit, last=newest)))
-            _print(kind, columns, rows, cut=newest == _SHOWN and len(rows) == _SHOWN and last is None)
+            begin = _SHOWN if last is None and limit is None else last
+            rows = readers.merged(list(readers.read(cluster, names, kind, limit=limit, last=begin)))
+            _print(kind, columns, rows, cut=begin == _SHOWN and len(rows) == _SHOWN and last is None)
 
 
 def _print(kind: str, columns: Columns, rows: list[dict[str, Any]], *, cut: bool) -> None:

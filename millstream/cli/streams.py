@@ -78,11 +78,12 @@ def init(
     topics = None
     if live.from_topic is not None:
         topics = _look(settings, live.from_topic, live.labels_from_topic, label=label, id=id, time=time)
-    path = write(name, Path(), inferred, from_, topics)
+    notes = [] if inferred is None else list(inferred.notes)
+    path = write(name, Path(), inferred, from_, topics, notes.append)
     if json:
-        print_json({"stream": name, "path": str(path), "notes": [] if inferred is None else list(inferred.notes)})
+        print_json({"stream": name, "path": str(path), "notes": notes})
         return
-    for note in () if inferred is None else inferred.notes:
+    for note in notes:
         print(f"note: {note}")
     if topics is not None and topics.unreadable[0]:
         print(f"{topics.unreadable[0]} messages of {topics.topic} could not be read: {topics.unreadable[1]}")
@@ -107,18 +108,27 @@ def _look(settings: Settings, events: str, labels: str | None, **named: str | No
     )
 
 
-def check(stream: StreamName, /, *, json: Json = False) -> int:
+def check(
+    stream: StreamName,
+    /,
+    *,
+    from_: Annotated[
+        str | None,
+        Parameter(name="--from", help="Try the model on this: a .csv, .tsv, .jsonl or .avro file, or river:NAME."),
+    ] = None,
+    json: Json = False,
+) -> int:
     """Try a stream's model out: does it build, learn, save and load, and answer the same each time?
 
     Names lambdas that cannot be pickled, parts without a seed, and more. The exit code is 1 where the
-    stream must not run like this. `millstream run` does it first.
+    stream must not run like this. `millstream run` does it first. Without --from the events are made up.
 
-    Example: millstream check my_stream.py
+    Example: millstream check my_stream.py --from my_data.csv
     """
     from millstream.check import check as examine
     from millstream.load import load_stream
 
-    report = examine(load_stream(stream))
+    report = examine(load_stream(stream), place=from_)
     if json:
         print_json({**dataclasses.asdict(report), "ok": not report.errors})
         return int(bool(report.errors))

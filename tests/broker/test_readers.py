@@ -161,6 +161,20 @@ def test_following_shows_what_comes_after(bootstrap: str, names: Names) -> None:
     writer.join()
 
 
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_following_begins_with_the_newest_in_a_table_and_in_json(
+    bootstrap: str, names: Names, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: tuple[str, ...]
+) -> None:
+    _write(Cluster(bootstrap), names.topic("examples"), [(0, _example(number)) for number in range(22)])
+    where = ("--bootstrap", bootstrap, "--prefix", names.prefix, "--home", str(tmp_path))
+    # The limit ends it: with one that begins at the end, nothing would ever come.
+    assert run(("examples", "clicks", "--follow", "--limit", "20", *form, *where)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 20
+    assert "e2" in lines[0]
+    assert "e21" in lines[-1]
+
+
 def test_a_stream_without_topics_is_named_with_the_way_out(bootstrap: str, prefix: str) -> None:
     with pytest.raises(MissingTopic, match="millstream topics create"):
         next(readers.read(Cluster(bootstrap), Names("none", prefix), "examples"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,12 @@ EVENTS = 120
 LR = "preprocessing.StandardScaler() | linear_model.LogisticRegression()"
 
 
-def report(folder: Path, model: str, more: str = "", *, task: str = "binary", before: str = "") -> CheckReport:
-    return check(load_stream(write_stream(folder, model, more, task=task, before=before)), EVENTS)
+def report(
+    folder: Path, model: str, more: str = "", *, task: str = "binary", before: str = "", place: Path | None = None
+) -> CheckReport:
+    sys.modules.pop("userfile", None)  # a test may write the file several times
+    stream = load_stream(write_stream(folder, model, more, task=task, before=before))
+    return check(stream, EVENTS, None if place is None else str(place))
 
 
 def said(found: CheckReport, severity: str, about: str) -> str:
@@ -93,6 +98,15 @@ def test_events_are_made_from_the_contract(tmp_path: Path) -> None:
     assert found.origin == "events made from the contract"
 
 
+def test_ids_of_the_contract_are_made_up_as_whole_numbers(tmp_path: Path) -> None:
+    least = 1234567890123456001
+    more = (
+        f'features={{"user": Feature(type="integer", minimum={least}), "n": Feature(type="integer", maximum={least})}}'
+    )
+    found = report(tmp_path, "naive_bayes.GaussianNB()", more)
+    assert (found.errors, found.warnings) == ((), ())
+
+
 def test_a_model_that_cannot_do_without_a_feature_is_warned_of(tmp_path: Path) -> None:
     found = report(
         tmp_path,
@@ -117,9 +131,93 @@ def test_a_model_that_raises_on_every_event_is_an_error(tmp_path: Path) -> None:
     assert "ZeroDivisionError: of my own" in said(found, "error", "events")
 
 
-def test_an_answer_that_is_no_number_before_anything_is_learned_is_said_to_be_that(tmp_path: Path) -> None:
+def test_a_model_without_a_finite_answer_to_what_it_has_never_seen_is_warned_of(tmp_path: Path) -> None:
     found = report(tmp_path, "preprocessing.MinMaxScaler() | linear_model.LogisticRegression()")
-    assert "before it had learned anything: ModelError" in said(found, "error", "events")
+    assert found.errors == ()
+    assert "before it has learned an example" in said(found, "warning", "events")
+    assert "probability of nan): such events get an error" in said(found, "warning", "predicts")
+    assert "goes on learning the same" in said(found, "ok", "saves")
+
+
+def test_a_model_without_any_finite_answer_is_an_error(tmp_path: Path) -> None:
+    before = "def nan(x):\n    return {'x': float('nan')}"
+    found = report(tmp_path, "compose.FuncTransformer(nan) | linear_model.LogisticRegression()", before=before)
+    assert "an answer to none of" in said(found, "error", "events")
+
+
+# --- texts of a form, and real rows -----------------------------------------------------------------
+
+WHEN = """
+import datetime
+
+def parts(x):
+    return {"month": datetime.datetime.strptime(x["when"], FORM).month, "n": len(x["name"])}
+"""
+DATED = f"compose.FuncTransformer(parts) | {LR}"
+TEXTS = 'features={"when": Feature(type="string", required=True), "name": Feature(type="string", required=True)}'
+
+
+def test_a_model_that_wants_dates_is_tried_on_dates(tmp_path: Path) -> None:
+    found = report(tmp_path, DATED, TEXTS, before=f'{WHEN}\nFORM = "%Y-%m-%d"')
+    assert (found.errors, found.warnings) == ((), ())
+    assert found.origin == "events made from the contract, dates for 'when'"
+
+
+def test_a_model_that_takes_no_made_up_text_is_tried_on_real_rows(tmp_path: Path) -> None:
+    before = f'{WHEN}\nFORM = "%d %b %Y"'
+    found = report(tmp_path, DATED, TEXTS, before=before)
+    assert found.errors == ()
+    assert "`millstream check userfile.py --from FILE` tries it on real rows" in said(found, "warning", "events")
+    rows = tmp_path / "rows.csv"
+    rows.write_text("when,name,label\n" + "".join(f"{1 + n % 28} Mar 2024,x{n},{n % 2}\n" for n in range(90)))
+    real = report(tmp_path, DATED, TEXTS, before=before, place=rows)
+    assert (real.errors, real.warnings) == ((), ())
+    assert (real.events, real.origin) == (90, f"events of {rows}")
+
+
+def test_real_rows_that_the_model_or_the_stream_does_not_take_are_named(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_text("when,name,label\n" + "2024-03-01,x,1\n" * 70 + ",y,0\n2024-03-01,z,2\n")
+    found = report(tmp_path, DATED, TEXTS, before=f'{WHEN}\nFORM = "%Y-%m-%d"', place=rows)
+    text = said(found, "warning", "events")
+    assert "2 rows are no events of this stream; the first: " in text
+    assert "rows.csv, line 72: feature 'when'" in text
+    found = report(tmp_path, DATED, TEXTS, before=f'{WHEN}\nFORM = "%d %b %Y"', place=rows)
+    assert "does not match format" in said(found, "error", "events")
+    assert "--from: " in said(report(tmp_path, LR, place=tmp_path / "none.csv"), "error", "events")
+
+
+@pytest.mark.parametrize("wrong", ['x["when"] + 1', 'x["no such"]', "no_such_name"])
+def test_what_any_text_would_raise_is_an_error(tmp_path: Path, wrong: str) -> None:
+    before = f"def parts(x):\n    return {{'a': {wrong}}}"
+    assert "the model raised" in said(report(tmp_path, DATED, TEXTS, before=before), "error", "events")
+
+
+# --- the contract -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ('time="at", features={"at": Feature(required=True)}', "time='at' takes this column of files out of"),
+        ('id="at", features={"at": Feature(required=True)}', "id='at' takes this column"),
+        ('label="at", features={"at": Feature(required=True)}', "label='at' takes this column"),
+        (
+            'features=Source(topic="t", time="at", contract={"at": Feature(required=True)})',
+            "time='at' takes this path out of",
+        ),
+        (
+            'features=Source(topic="t", fields={"x": "y"}, contract={"y": Feature(required=True)})',
+            "features='y' is none of the names in fields=",
+        ),
+    ],
+)
+def test_a_required_feature_that_no_event_can_have_is_an_error(tmp_path: Path, more: str, says: str) -> None:
+    found = report(tmp_path, LR, more)
+    assert says in said(found, "error", "contract")
+    optional = report(tmp_path, LR, more.replace("required=True", ""))
+    assert optional.errors == ()
+    assert says in said(optional, "warning", "contract")
 
 
 # --- saving ------------------------------------------------------------------------------------------

@@ -62,6 +62,7 @@ KINDS: Final[dict[str, Kind]] = {
     "--label-delay": "name",
     "--interval": "name",
     "init --from": "file",
+    "check --from": "file",
     "--from-topic": "text",
     "--labels-from-topic": "text",
     "--file": "file",

@@ -69,7 +69,8 @@ def test_the_task_goes_by_the_labels(
 
 
 def test_what_was_inferred_takes_the_file_it_came_from(tmp_path: Path) -> None:
-    text = "when,code,x,v,kind\n" + "".join(f'2026-01-0{n % 9 + 1},0{n},{n}.5,"[{n}, 1]",k{n % 3}\n' for n in range(99))
+    rows_of = (f'2026-01-0{n % 9 + 1},0{n % 60},{n}.5,"[{n}, 1]",k{n % 3}\n' for n in range(99))
+    text = "when,code,x,v,kind\n" + "".join(rows_of)
     place = write(tmp_path, text)
     found = infer(place, label="kind", time="when")
     assert (found.task, found.classes, found.time) == ("multiclass", ("k0", "k1", "k2"), "when")

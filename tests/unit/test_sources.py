@@ -25,6 +25,7 @@ from schemas.target import Target
 BINARY = SourceSpec(target=Target(task="binary"))
 
 Write = Callable[..., Path]
+_LONG = st.integers(min_value=-(2**63), max_value=2**63 - 1)
 
 
 @pytest.fixture
@@ -241,7 +242,7 @@ def test_json_ids_do_not_depend_on_the_order_of_names(write: Write) -> None:
         ('{"x": NaN, "label": 1}', "line 2: not a JSON object: .*write null"),
         ('{"x": {"y": 1}, "label": 1}', "line 2: feature 'x' is an object"),
         ('{"x": ["a"], "label": 1}', "line 2: feature 'x' is a list that holds 'a'"),
-        ('{"x": 9223372036854775808, "label": 1}', "line 2: feature 'x' is 9223372036854775808: .* 64 bits"),
+        ('{"x": 9223372036854775808, "label": 1}', "line 2: feature 'x' is 9223372036854775808, beyond 64 bits"),
         ('{"x": 1, "label": {"a": 1}}', "line 2: the label is dict"),
         ('{"x": 1, "label": "?"}', "line 2: the label is '\\?'"),
     ],
@@ -340,7 +341,12 @@ def test_csv_text_round_trip(tmp_path_factory: pytest.TempPathFactory, values: l
     assert [row.features["x"] for row in rows] == [value or None for value in values]
 
 
-@given(st.lists(st.one_of(st.integers(), st.floats(allow_infinity=False), st.none()), min_size=1))
+@given(
+    st.one_of(
+        st.lists(st.one_of(_LONG, st.floats(allow_infinity=False), st.none()), min_size=1),
+        st.lists(st.one_of(st.integers(), st.none()), min_size=1),
+    )
+)
 def test_csv_numbers_round_trip(tmp_path_factory: pytest.TempPathFactory, values: list[float | None]) -> None:
     path = tmp_path_factory.mktemp("csv") / "a.csv"
     with path.open("w", newline="") as file:
@@ -350,7 +356,9 @@ def test_csv_numbers_round_trip(tmp_path_factory: pytest.TempPathFactory, values
         if value is None or math.isnan(value):
             assert read_back is None
         else:
-            assert read_back == (value if isinstance(read_back, int) else float(value))
+            # Whole numbers that a double may round are exact; where 64 bits do not hold all, the column is text.
+            assert read_back in ((str(value),) if isinstance(read_back, str) else (value, float(value)))
+            assert isinstance(value, float) or abs(value) <= 2**53 or read_back in (value, str(value))
 
 
 @given(st.lists(st.sampled_from(["1", "-2", "2.5", "1e3", "", "nan", "true", "01", "x", "[1]", "9" * 30]), min_size=1))
