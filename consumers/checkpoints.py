@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from consumers.failures import Doubt, Refused
 from consumers.growth import Growth, Size
+from consumers.identity import fingerprint
 from consumers.learning import READABLE, Learning, LearningRules
 from consumers.resumption import Resumption
 from consumers.standing import (
@@ -21,6 +22,7 @@ from consumers.standing import (
     MODEL_BYTES,
     MODEL_FILE,
     PROBE,
+    PROBED,
     REBUILD,
     REBUILD_START,
     STATE_FILE,
@@ -53,6 +55,7 @@ __all__ = [
     "MODEL_BYTES",
     "MODEL_FILE",
     "PROBE",
+    "PROBED",
     "REBUILD",
     "REBUILD_START",
     "STATE_FILE",
@@ -196,6 +199,11 @@ class Checkpoints:
         learning.settled()
         return written
 
+    def _probed(self, learning: Learning) -> dict[str, Any]:
+        """Return what a predictor tries before it serves the version, and the hash of its answers."""
+        probe = learning.probes.newest(_PROBE_EVENTS, _PROBE_BYTES)
+        return {PROBE: probe, PROBED: fingerprint(learning.model, probe)}
+
     def _draft(
         self,
         learning: Learning,
@@ -226,8 +234,7 @@ class Checkpoints:
                 "counts": dict(learning.counts),
                 **more,
                 LANES: learning.lanes.places(),
-                # What a predictor tries before it serves the version.
-                PROBE: learning.probes.newest(_PROBE_EVENTS, _PROBE_BYTES),
+                **self._probed(learning),
             },
         )
 

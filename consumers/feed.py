@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from kafka import TopicPartition
 
-from consumers.checkpoints import MODEL_FILE, PROBE, Definition
+from consumers.checkpoints import MODEL_FILE, PROBE, PROBED, Definition, cpu_name
+from consumers.identity import fingerprint
 from consumers.label_news import LabelNews
 from consumers.meter import Meter
 from consumers.predictor import ServedVersion
@@ -273,7 +274,7 @@ class VersionFeed:
             except BaseException as error:  # noqa: BLE001 - River's compiled parts panic with no `Exception`
                 self._failed(version, sha256, error, self._clock() - began)
             else:
-                self._by_decision = sha256 is None
+                self._by_decision, self._said = sha256 is None, ""
                 self._retries.clear()
                 self._meter.swapped(loaded)
                 return
@@ -340,20 +341,29 @@ class VersionFeed:
         allowed, find = run_with.allowed, run_with.find
         model = self._store.load(manifest, MODEL_FILE, extra_allowed=allowed, find=find, breath=breath)
         face = run_with.face(model, self._task)
-        try_out(face, manifest.extra.get(PROBE, ()))
+        try_out(face, manifest)
         return face
 
 
-def try_out(face: RiverModel, probe: Sequence[Features]) -> None:
-    """Insist on a finite answer to each of the newest events that the version had learned.
+def try_out(face: RiverModel, manifest: Manifest) -> None:
+    """Insist on the answers that the version gave when it was written to the newest events that it had learned.
 
-    Without any, to an event without features, which a model may refuse as real events are not.
+    On another kind of CPU they may differ in the last bit, and must only be finite. Without such events, it is asked of
+    an event without features, which a model may refuse as real events are not.
 
     Raises
     ------
     ModelError
-        Where an answer is not finite, or the model raises.
+        Where an answer is another one or not finite, or the model raises.
     """
+    probe: Sequence[Features] = manifest.extra.get(PROBE, ())
+    if probe and PROBED in manifest.extra and manifest.cpu == cpu_name():
+        if fingerprint(face, probe) != manifest.extra[PROBED]:
+            raise ModelError(
+                "it does not answer as it did when it was written: its code depends on a file, a package or a setting "
+                "of the environment that is another one here"
+            )
+        return
     tolerated = () if probe else (KeyError, ValueError, IndexError, ZeroDivisionError, TypeError)
     for features in probe or ({},):
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections import deque
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -76,7 +77,7 @@ class Probes:
         return probes
 
 
-def fingerprint(model: RiverModel, probes: Probes) -> str:
+def fingerprint(model: RiverModel, probes: Iterable[Features]) -> str:
     """Return a hash of full-precision answers on the probes.
 
     Classes would not do: after one lost example they were equal on 100 probes for four of four models.

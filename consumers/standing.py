@@ -17,6 +17,7 @@ CODE_FILE: Final = "code"  # of the stream file and the modules beside it, as th
 REBUILD: Final = "rebuild"  # the reason of a version made anew
 REBUILD_START: Final = "rebuild-start"  # of the first one of its epoch
 PROBE: Final = "probe"
+PROBED: Final = "probed"  # the hash of the exact answers to those events
 OVERTAKES: Final = "overtakes"  # of a replay: the offset from which its versions are announced
 LANES: Final = "lanes"
 MODEL_BYTES: Final = "model_bytes"

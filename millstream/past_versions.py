@@ -16,8 +16,10 @@ from kafka import TopicPartition
 
 from consumers.checkpoints import MODEL_FILE, Checkpoints
 from consumers.edits import Editor
+from consumers.feed import try_out
 from consumers.learning import Learning, Poison
 from consumers.predictor import ServedVersion
+from consumers.river_model import ModelError
 from consumers.run_with import RunWith
 from consumers.verify import replay
 from millstream import readers
@@ -129,7 +131,17 @@ class PastVersions:
     def _load(self, manifest: Manifest) -> tuple[ServedVersion, int]:
         run_with = self._code.to_answer(manifest)
         model = self._store.load(manifest, MODEL_FILE, extra_allowed=run_with.allowed, find=run_with.find)
-        return self._served(model, run_with, manifest.version), manifest.files[MODEL_FILE].size
+        served = self._served(model, run_with, manifest.version)
+        if manifest.examples:
+            self._insist_on_answers(served, manifest)
+        return served, manifest.files[MODEL_FILE].size
+
+    def _insist_on_answers(self, served: ServedVersion, manifest: Manifest) -> None:
+        """Insist that a version answers as it did when it was written. Refused."""
+        try:
+            try_out(served.model, manifest)
+        except ModelError as error:
+            raise Refused(f"version {manifest.version}: {error}") from error
 
     def _served(self, model: object, run_with: RunWith, version: VersionId) -> ServedVersion:
         face = run_with.face(model, self._loaded.stream.task)

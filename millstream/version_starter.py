@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from consumers.checkpoints import MODEL_FILE, PROBE
+from consumers.checkpoints import MODEL_FILE
 from consumers.feed import try_out
 from consumers.river_model import RiverModel
 from consumers.run_with import RunWith
@@ -106,7 +106,7 @@ def load(request: Request) -> RiverModel:
         run_with = RunWith(load_stream(request.stream).allowed)
     model = store.load(manifest, MODEL_FILE, extra_allowed=run_with.allowed, find=run_with.find)
     face = run_with.face(model, request.task)
-    try_out(face, manifest.extra.get(PROBE, ()))
+    try_out(face, manifest)
     return face
 
 
