@@ -13,13 +13,14 @@ from typing import Any, Final
 
 import msgspec
 
-from millstream.parts import walk
+from millstream import source_slice
+from millstream.parts import own_names, walk
 from millstream.stream import Stream
 
 _LONG: Final = 60
 
 
-def definition_text(stream: Stream, model: Any, own: Callable[[str], bool]) -> str:
+def definition_text(stream: Stream, model: Any, own: Callable[[str], bool], files: Mapping[str, str], main: str) -> str:
     """Return one line for each part of the definition, `path = what it is`.
 
     Parameters
@@ -28,11 +29,15 @@ def definition_text(stream: Stream, model: Any, own: Callable[[str], bool]) -> s
         A fresh one, as `stream.model` builds it.
     own
         Tells of a module's name whether its code is the user's.
+    files, main
+        The user's source by path, and the stream file among it.
     """
-    return "\n".join(_lines(stream, model, own)) + "\n"
+    return "\n".join(_lines(stream, model, own, files, main)) + "\n"
 
 
-def _lines(stream: Stream, model: Any, own: Callable[[str], bool]) -> Iterator[str]:
+def _lines(
+    stream: Stream, model: Any, own: Callable[[str], bool], files: Mapping[str, str], main: str
+) -> Iterator[str]:
     for name, value in sorted(msgspec.to_builtins(stream.target).items()):
         yield f"target.{name} = {value!r}"
     yield f"learn_from = {stream.learn_from!r}"
@@ -41,8 +46,10 @@ def _lines(stream: Stream, model: Any, own: Callable[[str], bool]) -> Iterator[s
     if isinstance(weight, Mapping):
         # Which class is named first means nothing.
         weight = dict(sorted(weight.items(), key=lambda item: repr(item[0])))
-    for part in [*walk(weight, "weight", own), *walk(model, "model", own)]:
-        yield f"{part.path} = {part.text}"
+    for path, value in (("weight", weight), ("model", model)):
+        parts = list(walk(value, path, own))
+        yield from (f"{part.path} = {part.text}" for part in parts)
+        yield from (f"{path}.{line}" for line in source_slice.lines(files, main, own_names(parts, own)))
 
 
 def model_lines(text: str) -> list[str]:
@@ -77,6 +84,16 @@ def changes(before: str, after: str) -> list[str]:
         for path in dict.fromkeys((*old, *new))
         if old.get(path) != new.get(path)
     ]
+
+
+def differing_values(before: str, after: str) -> list[str]:
+    """Return what differs of the parts that both definitions have, as `changes` says it.
+
+    A later release of Millstream may look at more parts of the same code.
+    """
+    old, new = (_by_path(text) for text in (before, after))
+    both = [path for path in old if path in new]
+    return changes(*("\n".join(f"{path} = {each[path]}" for path in both) for each in (old, new)))
 
 
 def _by_path(text: str) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from millstream.load_error import LoadError
 from millstream.model_kind import WrongModel, require_fit
 from millstream.stream import Stream
 from millstream.stream_file import StreamFile, explain, find, is_own_module, load_module, ready_made
-from millstream.version_code.code_object import Code, encode
+from millstream.version_code.code_object import MOST_BYTES, Code, encode
 from millstream.version_code.collect import sources
 from model_store import restricted
 from model_store.code_names import own_name
@@ -80,21 +80,37 @@ def load_stream(ref: str) -> LoadedStream:
     before = frozenset(sys.modules)
     module = load_module(file)
     own = partial(is_own_module, path=file.path)
-    loaded = loaded_from(module, file, own)
     # What a second load finds imported already is in the code that the first one has collected.
     known = module.__dict__.setdefault(_IMPORTED, sorted(frozenset(sys.modules) - before))
+    files = sources(file, known)
+    loaded = loaded_from(module, file, own, files)
     code = Code(
         module=file.module,
-        files=sources(file, known),
+        files=files,
         definition=loaded.definition_text,
         contract=loaded.stream.contract,
         target=loaded.stream.target,
     )
-    return replace(loaded, code=encode(code))
+    data = encode(code)
+    if len(data) > MOST_BYTES:
+        raise LoadError(
+            f"{file.path}: the definition of its model has {len(data)} bytes; a version may carry {MOST_BYTES}. Keep "
+            "large tables out of what the model's own code uses"
+        )
+    return replace(loaded, code=data)
 
 
-def loaded_from(module: ModuleType, file: StreamFile, own: Callable[[str], bool]) -> LoadedStream:
-    """Return the stream in a module that was imported; `own` tells of a module's name whether it is the user's.
+def loaded_from(
+    module: ModuleType, file: StreamFile, own: Callable[[str], bool], files: Mapping[str, str]
+) -> LoadedStream:
+    """Return the stream in a module that was imported.
+
+    Parameters
+    ----------
+    own
+        Tells of a module's name whether it is the user's.
+    files
+        The user's source, by path below the stream file's folder.
 
     Raises
     ------
@@ -102,7 +118,12 @@ def loaded_from(module: ModuleType, file: StreamFile, own: Callable[[str], bool]
     """
     stream = _only_stream(module, file)
     model = _fresh_model(stream, file.path)
-    text = definition_text(stream, model, own)
+    try:
+        text = definition_text(stream, model, own, files, file.module.replace(".", "/") + ".py")
+    except Exception as error:
+        raise LoadError(
+            f"{file.path}: what the model is made of cannot be told: {explain(error, file.path)}"
+        ) from error
     source = getattr(module, "SOURCE", None)
     return LoadedStream(
         stream=stream,

@@ -9,32 +9,45 @@ from __future__ import annotations
 import ast
 import builtins
 import dataclasses
+import datetime
 import enum
 import functools
 import hashlib
 import inspect
 import io
 import logging
+import os
 import pickle
 import random
 import textwrap
 import threading
 import types
 from collections import UserList, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from river import base, compose
 
+from millstream.source_slice import Name
 from model_store.code_names import own_name
 
 _PLAIN: Final = (type(None), bool, int, float, complex, str, bytes)
 _CONTAINERS: Final = (list, tuple, deque, range, Mapping, set, frozenset)
 _CALLABLES: Final = (types.FunctionType, types.MethodType, functools.partial)
 # What they hold belongs to the process and not to the model.
-_NO_PARAMETERS: Final = (logging.Logger, io.IOBase, type(threading.Lock()), type(threading.RLock()))
+_NO_PARAMETERS: Final = (
+    logging.Logger,
+    io.IOBase,
+    os.PathLike,
+    datetime.date,
+    datetime.time,
+    type(threading.Lock()),
+    type(threading.RLock()),
+)
 _DEEPEST: Final = 60
 _LONG: Final = 200
+_MANY: Final = 200
+_MOST_BITS: Final = 500
 
 
 class Part(NamedTuple):
@@ -67,10 +80,26 @@ def qualname(kind: Any) -> str:
     return f"{module}.{name}"
 
 
+def own_names(parts: Iterable[Part], own: Callable[[str], bool]) -> set[Name]:
+    """Return the user's top-level classes and functions that parts are, or are instances of."""
+    found: set[Name] = set()
+    for part in parts:
+        value = part.value
+        for kind in (value if isinstance(value, (type, types.FunctionType)) else type(value),):
+            module, name = getattr(kind, "__module__", None) or "", kind.__qualname__.partition(".")[0]
+            if not own(module):
+                continue
+            # A lambda of the stream's own statement has no name: what it uses has.
+            names = _names(kind.__code__) if isinstance(kind, types.FunctionType) and name[:1] == "<" else {name}
+            found.update(Name(own_name(module), each) for each in names)
+    return found
+
+
 class _Walk:
     def __init__(self, own: Callable[[str], bool]) -> None:
         self._own = own
         self._open: set[int] = set()
+        self._described: dict[int, Any] = {}  # the user's functions and classes, each described in full only once
 
     def walk(self, value: Any, path: str) -> Iterator[Part]:
         if isinstance(value, _PLAIN):
@@ -90,7 +119,7 @@ class _Walk:
             yield from self._class(value, path)
         elif isinstance(value, enum.Enum):
             yield Part(path, value, f"{qualname(type(value))}.{value.name}")
-        elif callable(getattr(value, "__wrapped__", None)) and not isinstance(value, types.FunctionType):
+        elif _is_wrapper(value):
             # A function behind a cache, or another decorator that is an object.
             yield Part(path, value, f"{qualname(type(value))} of a function")
             yield from self.walk(value.__wrapped__, f"{path}.__wrapped__")
@@ -104,6 +133,12 @@ class _Walk:
             yield from self._object(value, path)
 
     def _container(self, value: Any, path: str) -> Iterator[Part]:
+        if value is os.environ:
+            yield Part(path, value, "the environment")
+            return
+        if len(value) > _MANY:
+            yield Part(path, value, f"{type(value).__qualname__} of {len(value)}, {_state(value)}")
+            return
         yield Part(path, value, f"{type(value).__qualname__} of {len(value)}")
         if isinstance(value, Mapping):
             for key, each in value.items():
@@ -167,8 +202,9 @@ class _Walk:
     def _code_of(self, kind: type, path: str) -> Iterator[Part]:
         """Yield the source of a user's class and of its bases, and what their methods refer to."""
         for each in kind.__mro__:
-            if not self._own(each.__module__):
+            if not self._own(each.__module__) or id(each) in self._described:
                 continue
+            self._described[id(each)] = each
             yield Part(f"{path}.<source of {each.__qualname__}>", None, _source(each))
             for name, member in sorted(vars(each).items()):
                 function = getattr(member, "__func__", None) or getattr(member, "fget", None) or member
@@ -189,6 +225,9 @@ class _Walk:
             yield Part(path, value, f"function {qualname(value)}")
             return
         yield Part(path, value, f"function {qualname(value)}, code {_code(value)}")
+        if id(value) in self._described:
+            return
+        self._described[id(value)] = value
         for number, cell in enumerate(value.__closure__ or ()):
             try:
                 contents = cell.cell_contents
@@ -221,7 +260,10 @@ class _Walk:
         """Yield what a module holds: of a library's object all its state, for it may have been fitted or loaded."""
         kind = type(value)
         known = isinstance(value, (*_PLAIN, *_CONTAINERS, *_CALLABLES, *_NO_PARAMETERS, enum.Enum))
-        if known or self._own(kind.__module__) or hasattr(value, "__wrapped__") or _is_random(value):
+        if isinstance(value, (str, bytes)):
+            # It may be a secret that was read from the environment, and a definition is read by many.
+            yield Part(path, None, f"{kind.__name__}, {_state(value)}")
+        elif known or self._own(kind.__module__) or _is_wrapper(value) or _is_random(value):
             yield from self.walk(value, path)
         else:
             yield Part(path, value, f"{qualname(kind)}, {_state(value)}")
@@ -262,14 +304,34 @@ def _is_river(value: Any) -> bool:
 
 def _state(value: Any) -> Any:
     """Return a short, stable stand-in for what an opaque object holds."""
+    data = io.BytesIO()
     try:
-        data = pickle.dumps(value, protocol=5)
+        _StatePickler(data, protocol=5).dump(value)
     except Exception:  # noqa: BLE001 - what cannot be pickled is named by `check`
         return "(cannot be pickled)"
-    return f"sha256 {hashlib.sha256(data).hexdigest()[:16]}"
+    return f"sha256 {hashlib.sha256(data.getvalue()).hexdigest()[:16]}"
+
+
+class _StatePickler(pickle.Pickler):
+    """Pickles what an object holds, but for chance, paths, and classes and functions: these by their own names."""
+
+    def persistent_id(self, value: Any) -> Any:
+        if _is_random(value) or isinstance(value, os.PathLike):
+            return type(value).__qualname__
+        if isinstance(value, (type, types.FunctionType)):
+            return qualname(value)
+        return None
+
+
+def _is_wrapper(value: Any) -> bool:
+    """Tell whether an object stands for a function that it wraps; none of the user's code is run to find out."""
+    wrapped = inspect.getattr_static(value, "__wrapped__", None)
+    return callable(wrapped) and not isinstance(value, types.FunctionType)
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        return f"int of {value.bit_length()} bits, {_state(value)}"  # Python writes out no number of any length
     text = repr(value)
     if len(text) <= _LONG:
         return text

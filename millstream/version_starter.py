@@ -22,7 +22,7 @@ from consumers.river_model import RiverModel
 from consumers.run_with import RunWith
 from consumers.standing import CODE_FILE
 from consumers.version_process import VersionProcess, read_frame, reason_of, say_raised, say_ready, serve
-from model_store import Manifest, VersionId, open_store
+from model_store import Manifest, Refused, VersionId, open_store
 from schemas.target import Task
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ class Request(msgspec.Struct, frozen=True):
     ----------
     stream
         The stream file, where a version may name classes of it; else empty, and it is not imported.
+    definition
+        Of the process that asks: the file may have changed since that one read it.
     carried
         The version is run with the code that it carries.
     """
@@ -53,6 +55,7 @@ class Request(msgspec.Struct, frozen=True):
     sha256: str | None
     task: Task
     stream: str
+    definition: str = ""
     carried: bool = False
 
 
@@ -77,6 +80,7 @@ def starter(
             sha256,
             loaded.stream.task,
             stream,
+            loaded.definition,
             choose(manifest).carried,
         )
         command = [sys.executable, "-P", "-m", "millstream.version_starter"]
@@ -103,7 +107,10 @@ def load(request: Request) -> RiverModel:
     elif request.stream:
         from millstream.load import load_stream
 
-        run_with = RunWith(load_stream(request.stream).allowed)
+        own = load_stream(request.stream)
+        if own.definition != request.definition:
+            raise Refused(f"{own.path.name} has changed since this process read it: start it again")
+        run_with = RunWith(own.allowed)
     model = store.load(manifest, MODEL_FILE, extra_allowed=run_with.allowed, find=run_with.find)
     face = run_with.face(model, request.task)
     try_out(face, manifest)

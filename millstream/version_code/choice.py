@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Literal
 
 from consumers.run_with import RunWith
 from consumers.standing import CODE_FILE, Definition, shown
-from millstream.definition import changes, model_lines
+from millstream.definition import changes, differing_values, model_lines
 from millstream.load import LoadedStream, loaded_from
 from millstream.load_error import LoadError
 from millstream.stream_file import StreamFile, explain
 from millstream.version_code.code_object import MOST_BYTES, Code, decode, encode
 from millstream.version_code.namespace import namespace_of
 from model_store import Damaged, Refused
+from model_store.code_names import PREFIX
 from schemas.contract import misfit, names_seen
 
 if TYPE_CHECKING:
@@ -152,7 +153,13 @@ class VersionCode:
         if self._policy == "own":
             raise OtherCode(self._refusal(manifest, code))
         if ref.sha256 not in self._run:
-            self._run[ref.sha256] = run_code(code)
+            ran = run_code(code)
+            if differing := differing_values(code.definition, ran.definition_text):
+                raise Refused(
+                    f"version {manifest.version}: run here, the code that it carries defines another model"
+                    f"{shown(differing)}: it depends on a file, a package or a setting of the environment"
+                )
+            self._run[ref.sha256] = ran
             self._say(
                 f"version {manifest.version} was made by another definition or contract than {self.loaded.path.name} "
                 f"has now{shown(self.changes(manifest))}: it is run with the code that it carries ({ref.sha256[:12]})"
@@ -187,10 +194,10 @@ def run_code(code: Code) -> LoadedStream:
         Where it does not run, or defines no stream: a file beside the stream file that it reads, say, is not there.
     """
     space = namespace_of(code)
-    file = StreamFile(Path(f"{space.package}/{code.main}"), code.module)
+    file = StreamFile(Path(f"<version code {space.package.removeprefix(PREFIX)}>/{code.main}"), code.module)
     try:
         module = space.main()
-        loaded = loaded_from(module, file, space.owns)
+        loaded = loaded_from(module, file, space.owns, code.files)
     except LoadError as error:
         raise Refused(f"the code that the version carries does not run: {error}") from error
     except KeyboardInterrupt:
