@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from river import linear_model, preprocessing
 from store_parts import OTHER, SIGNER, draft, publish, store_on, version
 
-from consumers.checkpoints import Definition
+from consumers.checkpoints import Definition, cpu_name
 from consumers.feed import Known, ModelsTopic, PauseSwitch, VersionFeed
+from consumers.identity import fingerprint
+from consumers.river_model import wrap
 from model_store import MemoryBackend, PublicKeys, StoreUnavailable, Trust, VersionId, dumps
 from schemas.events import Adopted, Decision, Label, Learning, ModelUpdate, Published, Serving
 
@@ -311,6 +313,26 @@ def test_a_version_that_does_not_answer_its_own_probe_is_refused() -> None:
     store_on(backend).publish(broken, {"model": dumps(model)})
     assert predictors.take(published(backend, GOOD[1])) is None
     assert "does not answer" in predictors.said[0]
+
+
+def test_a_version_that_answers_its_probe_otherwise_than_when_it_was_written_is_refused_and_said_again() -> None:
+    """Whatever the cause: a data file, a package, a variable of the environment that its code depends on."""
+    backend = MemoryBackend()
+    predictors = Predictors(store_on(backend, None))
+    model = preprocessing.StandardScaler() | linear_model.LogisticRegression()
+    for number in range(5):
+        model.learn_one({"a": float(number)}, number > 2)
+    events = [{"a": 1.0}, {"a": 4.0}]
+    true = fingerprint(wrap(model, "binary"), events)
+    for of, told, cpu in ((GOOD[0], "0" * 64, "another"), (GOOD[1], "0" * 64, ""), (GOOD[2], true, "")):
+        extra = {"probe": events, "probed": told}
+        store_on(backend).publish(draft(of, extra=extra, cpu=cpu or cpu_name()), {"model": dumps(model)})
+    assert predictors.take(published(backend, GOOD[0])) is not None, "another kind of CPU may differ in the last bit"
+    predictors.take(published(backend, GOOD[1]))
+    assert "does not answer as it did when it was written" in predictors.said[0]
+    served = predictors.take(published(backend, GOOD[2]))
+    assert served is not None
+    assert served.examples == GOOD[2].examples
 
 
 # --- any order, any junk -----------------------------------------------------------------------------

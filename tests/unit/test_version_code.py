@@ -401,6 +401,30 @@ def test_a_large_version_answers_from_a_process_of_its_own_with_the_code_that_it
         face.close()  # type: ignore[attr-defined]
 
 
+def test_a_process_of_its_own_refuses_a_file_that_has_changed_since_it_was_read(tmp_path: Path) -> None:
+    settings = Settings(tmp_path / "home", "nowhere:1")
+    store = open_store(settings.models, settings.keys, sign=True)
+    loaded = load(tmp_path / "a")
+    manifest = published(store, loaded, learned(loaded))
+    choose = VersionCode(loaded, store, "own").to_answer
+    path = tmp_path / "a" / "coded.py"
+    path.write_text(path.read_text().replace("* 2.0", "* 3.0"))
+    with pytest.raises(Refused, match=r"coded\.py has changed since"):
+        starter(loaded, settings, choose)(manifest, None)
+
+
+def test_code_that_defines_another_model_here_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = store_on(MemoryBackend())
+    before = "import os\nRATE = float(os.environ.get('CODED_RATE', '1'))\ndef rate():\n    return RATE\n"
+    monkeypatch.setenv("CODED_RATE", "5")
+    then = load(tmp_path / "a", before=before, scale="rate()")
+    manifest = published(store, then, learned(then))
+    monkeypatch.delenv("CODED_RATE")
+    now = load(tmp_path / "b", before=before, scale="rate()")
+    with pytest.raises(Refused, match=r"RATE.*: 5\.0 → 1\.0\).*depends on a file, a package or a setting"):
+        VersionCode(now, store, "version").to_answer(manifest)
+
+
 def test_check_names_what_the_versions_carry_and_what_looks_like_a_secret(tmp_path: Path) -> None:
     plain = load(tmp_path / "a", before="import scales\n", files={"scales.py": "SCALE = 1.0\n"})
     (found,) = look_at_code(plain)

@@ -59,7 +59,9 @@ def trained(kind: str) -> Any:
 
 
 def start(settings: Settings, task: Task, manifest: Manifest) -> RiverModel:
-    loaded: Any = SimpleNamespace(stream=SimpleNamespace(task=task), allowed=frozenset(), path="", module="")
+    loaded: Any = SimpleNamespace(
+        stream=SimpleNamespace(task=task), allowed=frozenset(), path="", module="", definition="d"
+    )
     return starter(loaded, settings, lambda each: RunWith())(manifest, None)
 
 
