@@ -121,9 +121,8 @@ def loaded_from(
     try:
         text = definition_text(stream, model, own, files, file.module.replace(".", "/") + ".py")
     except Exception as error:
-        raise LoadError(
-            f"{file.path}: what the model is made of cannot be told: {explain(error, file.path)}"
-        ) from error
+        why = explain(error, file.path)
+        raise LoadError(f"{file.path}: the parts of its model cannot be looked at: {why}") from error
     source = getattr(module, "SOURCE", None)
     return LoadedStream(
         stream=stream,

@@ -280,9 +280,8 @@ def test_a_large_table_is_one_line(tmp_path: Path) -> None:
     assert len(load(tmp_path, body).code) < 10_000
 
 
-def test_objects_that_cannot_be_looked_at_are_no_traceback(tmp_path: Path) -> None:
-    body = "class Odd:\n    def __getattr__(self, name): raise RuntimeError(name)\nODD, BIG = Odd(), 10 ** 5000\n"
-    try:
-        assert load(tmp_path, body + METHOD.format("ODD, BIG")).definition
-    except LoadError as error:
-        assert "\n" not in str(error)
+def test_a_number_of_any_length_and_an_object_that_raises_are_no_traceback(tmp_path: Path) -> None:
+    assert load(tmp_path, "BIG = 10 ** 5000\n" + METHOD.format("BIG")).definition
+    odd = "class Odd:\n    def __getattr__(self, name): raise RuntimeError(name)\nODD = Odd()\n"
+    with pytest.raises(LoadError, match=r"the parts of its model cannot be looked at: .*RuntimeError"):
+        load(tmp_path, odd + METHOD.format("ODD"))
