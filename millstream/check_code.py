@@ -11,7 +11,7 @@ from millstream.findings import Finding
 from millstream.load import LoadedStream
 from millstream.version_code.choice import run_code
 from millstream.version_code.code_object import decode
-from millstream.version_code.secrets import suspects
+from millstream.version_code.secret_strings import suspects
 from model_store import Refused
 
 _SHOWN: Final = 5

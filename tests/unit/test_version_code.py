@@ -18,7 +18,6 @@ from millstream.load_error import LoadError
 from millstream.settings import Settings
 from millstream.version_code.choice import OtherCode, VersionCode, definition_of, run_code
 from millstream.version_code.code_object import Code, decode, encode
-from millstream.version_code.secrets import suspects
 from millstream.version_starter import starter
 from model_store import (
     Damaged,
@@ -421,36 +420,3 @@ def test_check_warns_of_code_that_does_not_stand_by_itself(tmp_path: Path) -> No
     changing = "import time\nSCALE = float(time.monotonic_ns())\ndef late():\n    return SCALE\n"
     (found,) = look_at_code(load(tmp_path / "b", before=changing, scale="late()"))
     assert (found.severity, "SCALE" in found.text) == ("warning", True)
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        'API_KEY = "abcdef123456"',
-        'connect(password="hunter22")',
-        'settings = {"auth_token": "abcdef123456"}',
-        'self.secret: str = "hunter22"',
-        'URL = "postgres://me:hunter22@db/x"',
-        'KEY = "AKIA' + "ABCDEFGHIJKLMNOP" + '"',
-        'PEM = "-----BEGIN RSA PRIVATE KEY-----"',
-        'X = "Zk3Vq9mB1xL7sT5yWc2HdN8fRg4JpU6aQe0K"',
-    ],
-)
-def test_a_string_that_looks_like_a_secret_is_found(line: str) -> None:
-    assert [each.line for each in suspects(f"\n{line}\n")] == [2]
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        'TOKENS = "a b c"',
-        'password = os.environ["DB_PASSWORD"]',
-        'stream = Stream(name="fraud", label="is_fraud", features={"amount": "number"})',
-        'HASH = "d41d8cd98f00b204e9800998ecf8427ed41d8cd98f00b204"',
-        'URL = "https://example.org/a/long/path/to/something/else"',
-        'token = ""',
-        "def broken(:",
-    ],
-)
-def test_what_is_no_secret_is_left_alone(line: str) -> None:
-    assert list(suspects(line)) == []
