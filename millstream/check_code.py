@@ -11,7 +11,8 @@ from millstream.findings import Finding
 from millstream.load import LoadedStream
 from millstream.version_code.choice import run_code
 from millstream.version_code.code_object import decode
-from millstream.version_code.secrets import suspects
+from millstream.version_code.patches import patches
+from millstream.version_code.secret_strings import suspects
 from model_store import Refused
 
 _SHOWN: Final = 5
@@ -29,6 +30,15 @@ def look_at_code(loaded: LoadedStream) -> Iterator[Finding]:
             "code",
             f"looks like a secret: {', '.join(secrets)}. These files travel with every version into the model store: "
             "read secrets from the environment",
+        )
+    own = {path.partition("/")[0].removesuffix(".py") for path in code.files}
+    patched = [f"{path}:{each.line} ({each.what})" for path, text in code.files.items() for each in patches(text, own)]
+    if patched:
+        yield Finding(
+            "warning",
+            "code",
+            f"changes modules or classes that are not its own: {', '.join(patched)}. A process that loads an old "
+            "version's code makes that code's changes too, for all versions at once: use a subclass or a parameter",
         )
     try:
         again = run_code(code)

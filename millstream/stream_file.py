@@ -22,6 +22,7 @@ OURS: Final = frozenset(
     {"schemas", "model_store", "producers", "consumers", "server", "millstream", "streams", "tests"}
 )
 READY_MADE: Final = "streams"
+CARRIED: Final = "<version code "  # begins the file names of code that a version carries
 _HERE: Final = Path(__file__).resolve().parent.parent
 
 
@@ -98,12 +99,12 @@ def require_module_name(stem: str, path: Path) -> None:
         raise LoadError(f"{path.name}: {stem!r} cannot be a module's name; rename it to letters, digits and _")
     if stem in OURS:
         raise LoadError(f"{path.name}: {stem!r} is the name of one of Millstream's own packages; rename the file")
-    where = _hidden_by(stem, path)
+    where = hidden_by(stem, path)
     if where is not None:
         raise LoadError(f"{path.name}: there is a module {stem!r} already ({where}); rename the file")
 
 
-def _hidden_by(name: str, path: Path) -> str | None:
+def hidden_by(name: str, path: Path) -> str | None:
     """Return what a module of this name would collide with, `None` where it is only `path` itself."""
     if name in sys.stdlib_module_names:
         return "Python's own"
@@ -115,6 +116,8 @@ def _hidden_by(name: str, path: Path) -> str | None:
     if loaded is None and spec is None:
         return None
     origin = getattr(loaded, "__file__", None) or (spec.origin if spec is not None else None)
+    if path.with_suffix("") in [Path(each).resolve() for each in getattr(loaded, "__path__", ())]:
+        return None
     if origin is None:
         # A mere folder of that name is a namespace package to Python, and gives way to a module.
         return "built in" if loaded is not None else None
@@ -176,7 +179,7 @@ def _require_siblings_visible(path: Path) -> None:
         if name in OURS:
             where: str | None = "one of Millstream's own packages"
         else:
-            where = _hidden_by(name, beside)
+            where = hidden_by(name, beside)
         if where is not None:
             shown = beside.relative_to(path.parent)
             raise LoadError(f"{path}:{line}: imports {name!r}, which is {where} and not {shown} beside it; rename that")
@@ -200,11 +203,14 @@ def _imports(path: Path) -> Iterator[tuple[str, int]]:
 
 
 def explain(error: BaseException, path: Path) -> str:
-    """Return one line: the last place in the user's own folder that led to the error, and the error."""
+    """Return one line: the last place in the user's own code that led to the error, and the error.
+
+    The user's own code is in the folder of `path`, or was carried by a version.
+    """
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}: {error.msg}"
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if _is_own(frame.filename, path)]
+    own = [frame for frame in frames if frame.filename.startswith(CARRIED) or _is_own(frame.filename, path)]
     place = f"{own[-1].filename}:{own[-1].lineno}" if own else str(path)
     if isinstance(error, SystemExit):
         return f"{place}: the file ends the program (SystemExit) where it should define a Stream"

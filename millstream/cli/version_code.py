@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
+import io
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from cyclopts import Parameter
 
-from millstream.cli.common import HERE, Json, StreamName, Where, names_of, print_json
+from millstream.cli.common import HERE, Json, StreamName, Where, cell, names_of, print_json
 from millstream.cli.models import app, known, store_of
 from millstream.cli.versions import VersionName, parsed
 
@@ -31,7 +33,8 @@ def code(
 ) -> int:
     """Print the code that a version carries: its stream file, and the modules beside it that this imports.
 
-    Nothing of it is run. With --diff, exit code 1 where the code differs, 0 where it does not.
+    Nothing of it is run. With --diff, the exit code is 0 whether the code differs or not; with --json, `differs` tells.
+    The stream files are compared with each other, also where their names are not the same.
 
     Example: millstream models code fraud 2/81200 --diff 1/40000
     """
@@ -45,13 +48,22 @@ def code(
         else:
             print("\n".join(_listing(found.files)), end="")
         return 0
-    before, label = _other(store, diff, name)
-    lines = list(_differing(before, found.files, label, version))
+    other = _other(store, diff, name)
+    text = "".join(_differing(other, _Side(version, found.main, found.files)))
     if json:
-        print_json({"from": label, "to": version, "differs": bool(lines), "diff": "".join(lines)})
+        print_json({"from": other.label, "to": version, "differs": bool(text), "diff": text})
     else:
-        print("".join(lines) or f"version {version} and {label} carry the same code\n", end="")
-    return 1 if lines else 0
+        same = f"version {version} and {_one_line(other.label)} carry the same code\n"
+        print(_printable(text) or same, end="")
+    return 0
+
+
+class _Side(NamedTuple):
+    """One of the two that are compared; `main` is the path of the stream file among `files`."""
+
+    label: str
+    main: str
+    files: Mapping[str, str]
 
 
 def _carried(store: ModelStore, version: VersionId) -> Code:
@@ -65,28 +77,64 @@ def _carried(store: ModelStore, version: VersionId) -> Code:
     return decode(store.read(manifest, CODE_FILE))
 
 
-def _other(store: ModelStore, given: str, model: str) -> tuple[Mapping[str, str], str]:
-    """Return the files to compare with, and their name: those of a version, or of a stream file, which is not run."""
-    from millstream.stream_file import find
+def _other(store: ModelStore, given: str, model: str) -> _Side:
+    """Return what to compare with: a version, or a stream file, which is not run.
+
+    Raises
+    ------
+    LoadError
+        Where a file is no Python source: the line, and what is wrong with it.
+    """
+    from millstream.load_error import LoadError
+    from millstream.stream_file import READY_MADE, explain, find
     from millstream.version_code.collect import sources
     from model_store import InvalidVersion, VersionId
 
     try:
         version = VersionId.parse(given, model)
     except InvalidVersion:
-        return sources(find(given)), given
-    return _carried(store, version).files, str(version)
+        pass
+    else:
+        code = _carried(store, version)
+        return _Side(str(version), code.main, code.files)
+    file = find(given)
+    main = f"{READY_MADE}/{file.path.name}" if file.is_ready_made else file.path.name
+    files = sources(file)
+    for path, text in files.items():
+        place = file.path.parent / path
+        try:
+            ast.parse(text, str(place))
+        except (SyntaxError, ValueError) as error:
+            raise LoadError(explain(error, place)) from error
+    return _Side(given, main, files)
 
 
 def _listing(files: Mapping[str, str]) -> Iterator[str]:
     for path, text in files.items():
-        yield f"# --- {path}"
-        yield text if text.endswith("\n") else f"{text}\n"
+        yield f"# --- {_one_line(path)}"
+        yield _printable(text if text.endswith("\n") else f"{text}\n")
 
 
-def _differing(before: Mapping[str, str], after: Mapping[str, str], old: str, new: str) -> Iterator[str]:
-    """Yield a unified diff of all files, each line ended."""
-    for path in sorted({*before, *after}):
-        was, now = (files.get(path, "").splitlines(keepends=True) for files in (before, after))
-        for line in difflib.unified_diff(was, now, f"{old}:{path}", f"{new}:{path}"):
-            yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+def _differing(before: _Side, after: _Side) -> Iterator[str]:
+    """Yield a unified diff of all files, each line ended; the stream files are held against each other."""
+    was, now = dict(before.files), dict(after.files)
+    yield from _diff(before, before.main, was.pop(before.main), after, after.main, now.pop(after.main))
+    for path in sorted({*was, *now}):
+        yield from _diff(before, path, was.get(path, ""), after, path, now.get(path, ""))
+
+
+def _diff(before: _Side, old: str, was: str, after: _Side, new: str, now: str) -> Iterator[str]:
+    names = (_one_line(f"{before.label}:{old}"), _one_line(f"{after.label}:{new}"))
+    # A line ends where Python's does; `splitlines` would end it at a form feed, too.
+    lines = (io.StringIO(was).readlines(), io.StringIO(now).readlines())
+    for line in difflib.unified_diff(*lines, *names):
+        yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+
+
+def _printable(text: str) -> str:
+    """Return source as a terminal may show it: its tabs stay, other control characters are replaced."""
+    return "\t".join(map(cell, text.split("\t")))
+
+
+def _one_line(name: str) -> str:
+    return cell(name).replace("\n", "\N{REPLACEMENT CHARACTER}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from millstream.load_error import LoadError
-from millstream.stream_file import READY_MADE, StreamFile, is_own_module
+from millstream.stream_file import READY_MADE, StreamFile, hidden_by, is_own_module
 from millstream.version_code.code_object import MOST_BYTES
 
 _INIT: Final = "__init__.py"
@@ -19,8 +19,9 @@ _INIT: Final = "__init__.py"
 def sources(file: StreamFile, imported: Iterable[str] = ()) -> dict[str, str]:
     """Return the text of the stream file and of all modules beside it that it imports, by path.
 
-    Imports are read from the source, in functions as well; `imported` adds modules that only running it showed, such
-    as those that ``importlib.import_module`` loaded.
+    Imports are read from the source, in functions as well, ``import_module("name")`` and ``__import__("name")`` among
+    them; `imported` adds modules that only running it showed, such as those whose names were computed. A module that
+    one of Python's own or an installed one hides is left out: the import gets the other one.
 
     Raises
     ------
@@ -65,12 +66,19 @@ class _Sources:
     def _files(self, module: str) -> Iterator[Path]:
         """Yield the files beside the stream file that importing a module runs: its packages, and itself."""
         parts = module.split(".")
+        if self._is_hidden(parts[0]):
+            return
         for length in range(1, len(parts) + 1):
             place = self._folder.joinpath(*parts[:length])
             for candidate in (place / _INIT, place.with_suffix(".py")):
                 if candidate.is_file():
                     yield candidate
                     break
+
+    def _is_hidden(self, top: str) -> bool:
+        """Tell whether there is a module of this name beside the stream file, and importing it gets another one."""
+        folder, file = self._folder / top, self._folder / f"{top}.py"
+        return (folder.is_dir() or file.is_file()) and hidden_by(top, file) is not None
 
 
 def _imported(text: str, path: Path) -> Iterator[str]:
@@ -80,6 +88,10 @@ def _imported(text: str, path: Path) -> Iterator[str]:
     except (SyntaxError, ValueError):
         return  # importing it has said why
     package = path.parts[:-1]
+    importers = {"import_module", "__import__"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "importlib":
+            importers |= {each.asname for each in node.names if each.name == "import_module" and each.asname}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (each.name for each in node.names)
@@ -89,6 +101,25 @@ def _imported(text: str, path: Path) -> Iterator[str]:
             if base:
                 yield ".".join(base)
             yield from (".".join([*base, each.name]) for each in node.names if each.name != "*")
+        elif isinstance(node, ast.Call) and _called(node.func) in importers:
+            yield from _given(node, package)
+
+
+def _called(function: ast.expr) -> str:
+    """Return the last name of what is called: ``import_module`` of ``importlib.import_module``."""
+    return function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
+
+
+def _given(call: ast.Call, package: tuple[str, ...]) -> Iterator[str]:
+    """Yield the module in ``import_module("name")``; a relative one is taken to mean the package it is called in."""
+    given = call.args[0] if call.args else next((each.value for each in call.keywords if each.arg == "name"), None)
+    if not isinstance(given, ast.Constant) or not isinstance(given.value, str):
+        return
+    name = given.value.lstrip(".")
+    level = len(given.value) - len(name)
+    base = package[: len(package) - level + 1] if level else ()
+    if name:
+        yield ".".join([*base, name])
 
 
 def _text(path: Path) -> str:

@@ -1,12 +1,13 @@
 """A namespace for the code of one version, so that two versions of one class can be alive at once.
 
 The modules of a version are called ``millstream_code_<hash>.<their own name>``. Imports within the version's files find
-the version's files; all other imports are the process's own.
+the version's files, those by ``importlib.import_module`` too; all other imports are the process's own.
 """
 
 from __future__ import annotations
 
 import builtins
+import functools
 import hashlib
 import importlib
 import importlib.abc
@@ -18,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any, Final
 
+from millstream.stream_file import CARRIED
 from millstream.version_code.code_object import Code, encode
 from model_store.code_names import PREFIX
 
@@ -34,6 +36,7 @@ class Namespace:
         self.code = code
         self.package = PREFIX + digest
         self._tops = {path.partition("/")[0].removesuffix(".py") for path in code.files}
+        self._importlib = _Importlib(self)
 
     def main(self) -> ModuleType:
         """Run the stream file, once, and return its module. Whatever the code raises comes out as it is."""
@@ -41,8 +44,7 @@ class Namespace:
 
     def find(self, module: str, name: str) -> Any:
         """Return what a pickle means by a module's own name and a qualified name in it."""
-        top = module.partition(".")[0]
-        found: Any = importlib.import_module(f"{self.package}.{module}" if top in self._tops else module)
+        found: Any = importlib.import_module(self.full_name(module))
         for part in name.split("."):
             found = getattr(found, part)
         return found
@@ -50,6 +52,10 @@ class Namespace:
     def owns(self, module: str) -> bool:
         """Tell whether a module is one of this version's."""
         return module.startswith(f"{self.package}.")
+
+    def full_name(self, module: str) -> str:
+        """Return the name under which this process has a module that the version's code names."""
+        return f"{self.package}.{module}" if module.partition(".")[0] in self._tops else module
 
     def source(self, name: str) -> tuple[str, bool] | None:
         """Return the path of a module's source, empty for a folder without one, and whether it is a package."""
@@ -69,13 +75,32 @@ class Namespace:
         level: int = 0,
     ) -> ModuleType:
         """Import as `__import__` does, and the version's own modules from the version."""
-        if level or name.partition(".")[0] not in self._tops:
-            return _BUILTIN_IMPORT(name, globals, locals, fromlist or (), level)
-        full = f"{self.package}.{name}"
+        full = self.full_name(name)
+        if level or full == name:
+            found = _BUILTIN_IMPORT(name, globals, locals, fromlist or (), level)
+            return self._importlib if found is importlib else found
         if fromlist:
             return _BUILTIN_IMPORT(full, globals, locals, fromlist, 0)
         importlib.import_module(full)
         return sys.modules[f"{self.package}.{name.partition('.')[0]}"]
+
+
+class _Importlib(ModuleType):
+    """The `importlib` of a version's code: its `import_module` finds the version's modules first."""
+
+    def __init__(self, space: Namespace) -> None:
+        super().__init__(importlib.__name__)
+
+        @functools.wraps(importlib.import_module)
+        def import_module(name: str, package: str | None = None) -> ModuleType:
+            if name.startswith(".") and package:
+                name = importlib.util.resolve_name(name, package)
+            return importlib.import_module(space.full_name(name), package)
+
+        self.import_module = import_module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib, name)
 
 
 class _Finder(importlib.abc.MetaPathFinder):
@@ -111,7 +136,7 @@ class _Loader(importlib.abc.InspectLoader):
 
     def get_filename(self, fullname: str) -> str:
         """Return what tracebacks show; there is no such file."""
-        return f"<version code {self._space.package.removeprefix(PREFIX)}>/{self._path}"
+        return f"{CARRIED}{self._space.package.removeprefix(PREFIX)}>/{self._path}"
 
     def is_package(self, fullname: str) -> bool:
         return self._path in ("", "__init__.py") or self._path.endswith("/__init__.py")

@@ -216,6 +216,8 @@ def test_a_version_made_before_a_change_is_gone_on_from_with_its_own_code(deploy
     assert code["files"] == {"rolling.py": FILE.format(scale=2.0)}
     differs = millstream(deploy.stream, "models", "code", "rolling", "2/50", "--diff", f"1/{ROWS}")
     assert "carry the same code" in differs
+    differs = millstream(deploy.stream, "models", "code", "rolling", "2/50", "--diff", new)
+    assert "+++ 2/50:rolling.py" in differs, "and the exit code is 0"
     assert told(deploy.stream, "models", "show", "rolling", f"1/{ROWS}")["files"]["code"]["size"] > 0
     out = deploy.folder / "version.tar"
     millstream(deploy.stream, "models", "export", "rolling", f"1/{ROWS}", "--to", str(out))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import statistics
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,9 @@ from millstream.check_code import look_at_code
 from millstream.load import LoadedStream, load_stream
 from millstream.load_error import LoadError
 from millstream.settings import Settings
+from millstream.stream_file import explain
 from millstream.version_code.choice import OtherCode, VersionCode, definition_of, run_code
 from millstream.version_code.code_object import Code, decode, encode
-from millstream.version_code.secrets import suspects
 from millstream.version_starter import starter
 from model_store import (
     Damaged,
@@ -174,6 +176,54 @@ def test_code_of_another_format_or_without_its_stream_file_is_damaged() -> None:
         decode(encode(code).replace(b'"m.py"', b'"n.py"'))
 
 
+HIDDEN = {
+    "feats.py": "from statistics import mean\nimport yaml_\ndef scale():\n    import numpy\n    return mean([1, 3])\n",
+    "statistics.py": "def mean(values):\n    return -1.0\n",
+    "numpy/__init__.py": "",
+    "yaml_.py": "",
+}
+
+
+def test_a_module_that_pythons_own_or_an_installed_one_hides_is_left_out_and_runs_nowhere(tmp_path: Path) -> None:
+    loaded = load(tmp_path / "a", before="import feats\n", scale="feats.scale()", files=HIDDEN)
+    code = decode(loaded.code)
+    assert [*code.files] == ["coded.py", "feats.py", "yaml_.py"]
+    for each in (loaded, run_code(code)):
+        assert each.fresh_model()["Unit"].transform_one({"a": 1.0}) == {"u": 2.0}
+
+
+BY_NAME = """
+import importlib, importlib.util
+from importlib import import_module as load_it
+early = importlib.import_module("early")
+def late():
+    assert importlib.util.find_spec("json") is importlib.import_module("importlib").util.find_spec("json")
+    found = [load_it("late"), importlib.import_module(name="shared.late"), load_it(".late", package="shared")]
+    return [early.SCALE, *(each.SCALE for each in found), __import__("other").SCALE, load_it("json").loads("2")]
+"""
+
+
+def test_modules_that_are_imported_by_their_names_travel_and_are_found_among_the_versions_own(tmp_path: Path) -> None:
+    names = ("early", "late", "other", "shared.late")
+
+    def loaded_from(folder: str, scale: int) -> LoadedStream:
+        for name in names:
+            sys.modules.pop(name, None)
+        scales = {f"{name.replace('.', '/')}.py": f"SCALE = {scale}\n" for name in names}
+        again = "from importlib import import_module\nimport_module('.late', __package__)\n"
+        files = {**scales, "shared/__init__.py": again}
+        return load(tmp_path / folder, before=BY_NAME, scale="0 or late()", files=files)
+
+    loaded = [loaded_from("a", 3), loaded_from("b", 5)]
+    for each, scale in zip(loaded, (3, 5), strict=True):
+        code = decode(each.code)
+        paths = {"early.py", "late.py", "other.py", "shared/late.py"}
+        assert set(code.files) == {"coded.py", "shared/__init__.py", *paths}
+        ran = run_code(code)
+        assert ran.fresh_model()["Unit"].transform_one({"a": 1})["u"] == [scale] * 5 + [2]
+        assert ran.definition == each.definition
+
+
 # --- namespaces -------------------------------------------------------------------------------------------
 
 
@@ -211,6 +261,17 @@ def test_a_dataclass_an_error_and_a_relative_import_work_in_a_versions_code(tmp_
         ran.fresh_model()["Unit"].transform_one({})
     assert "version code" in str(caught.traceback[-1].path)
     assert 'x["a"]' in str(caught.traceback[-1].statement)
+
+
+def test_an_error_at_run_time_in_a_versions_code_is_explained_with_its_own_line(tmp_path: Path) -> None:
+    files = {"scales.py": "def scale():\n    import json\n    return json.loads('{')\n"}
+    ran = run_code(decode(load(tmp_path / "a", before="import scales\n", scale="scales.scale()", files=files).code))
+    unit = ran.fresh_model()["Unit"]
+    (package, _, _) = type(unit).__module__.partition(".")
+    path = Path(f"<version code {package.removeprefix('millstream_code_')}>/coded.py")
+    with pytest.raises(ValueError, match="Expecting") as caught:
+        unit.transform_one({"a": 1.0})
+    assert explain(caught.value, path).startswith(f"{path.parent}/scales.py:3: JSONDecodeError: Expecting")
 
 
 def test_code_that_does_not_run_by_itself_refuses_the_version(tmp_path: Path) -> None:
@@ -436,6 +497,18 @@ def test_check_names_what_the_versions_carry_and_what_looks_like_a_secret(tmp_pa
     assert "hunter22" not in warned.text
 
 
+def test_check_warns_of_code_that_changes_modules_or_classes_of_others(tmp_path: Path) -> None:
+    patching = "import types\nimport scales\ntypes.millstream_test = 2\nscales.SCALE = 2.0\n"
+    files = {"scales.py": "import statistics\nstatistics.millstream_test = 2\nSCALE = 1.0\n"}
+    try:
+        warned, found = look_at_code(load(tmp_path / "a", before=patching, files=files))
+    finally:
+        del types.millstream_test, statistics.millstream_test  # type: ignore[attr-defined]
+    assert (warned.severity, found.severity) == ("warning", "ok")
+    assert "coded.py:6 (types.millstream_test), scales.py:2 (statistics.millstream_test)" in warned.text
+    assert "scales.SCALE" not in warned.text
+
+
 def test_check_warns_of_code_that_does_not_stand_by_itself(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "scale.txt").write_text("2.0")
@@ -445,36 +518,3 @@ def test_check_warns_of_code_that_does_not_stand_by_itself(tmp_path: Path) -> No
     changing = "import time\nSCALE = float(time.monotonic_ns())\ndef late():\n    return SCALE\n"
     (found,) = look_at_code(load(tmp_path / "b", before=changing, scale="late()"))
     assert (found.severity, "SCALE" in found.text) == ("warning", True)
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        'API_KEY = "abcdef123456"',
-        'connect(password="hunter22")',
-        'settings = {"auth_token": "abcdef123456"}',
-        'self.secret: str = "hunter22"',
-        'URL = "postgres://me:hunter22@db/x"',
-        'KEY = "AKIA' + "ABCDEFGHIJKLMNOP" + '"',
-        'PEM = "-----BEGIN RSA PRIVATE KEY-----"',
-        'X = "Zk3Vq9mB1xL7sT5yWc2HdN8fRg4JpU6aQe0K"',
-    ],
-)
-def test_a_string_that_looks_like_a_secret_is_found(line: str) -> None:
-    assert [each.line for each in suspects(f"\n{line}\n")] == [2]
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        'TOKENS = "a b c"',
-        'password = os.environ["DB_PASSWORD"]',
-        'stream = Stream(name="fraud", label="is_fraud", features={"amount": "number"})',
-        'HASH = "d41d8cd98f00b204e9800998ecf8427ed41d8cd98f00b204"',
-        'URL = "https://example.org/a/long/path/to/something/else"',
-        'token = ""',
-        "def broken(:",
-    ],
-)
-def test_what_is_no_secret_is_left_alone(line: str) -> None:
-    assert list(suspects(line)) == []
