@@ -18,7 +18,7 @@ from consumers.failures import Doubt, Refused
 from consumers.lanes import LaneFault
 from consumers.learner_alerts import LearnerAlerts
 from consumers.learner_letters import LearnerLetters
-from consumers.learner_place import note_of, published, read_before
+from consumers.learner_place import not_read, note_of, published, read_before
 from consumers.learning import Learning, Poison, Unfit
 from consumers.processor import Anew, Assignment, Batch, Output, Partition, Place, Positions, Start
 from consumers.river_model import ModelError
@@ -113,6 +113,7 @@ class Learner:
         if self._partition not in assignment.committed:
             self._say("waiting: another learner works")
             return {partition: Start(live=assignment.ends[partition]) for partition in assignment.committed}
+        beside = not_read(assignment, self._partition, self._say)
         self._log = Log(
             assignment.topic_ids[self._examples],
             assignment.beginnings[self._partition],
@@ -139,7 +140,8 @@ class Learner:
         self._newest = resumed.manifest or self._write("start")
         # A version can be written and its process die before the dead letters of what it passed over went out.
         again = self._letters.out_before if committed is not None and resumed.manifest is not None else resumed.offset
-        return {self._partition: Start(live=max(min(resumed.offset, again), self._log.beginning), back=resumed.cut)}
+        begin = max(min(resumed.offset, again), self._log.beginning)
+        return {**beside, self._partition: Start(live=begin, back=resumed.cut)}
 
     def recover(self, batch: Batch) -> None:
         """Never called: the version holds the place."""

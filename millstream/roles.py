@@ -32,7 +32,7 @@ from millstream import garbage
 from millstream.log_alerts import LogAlerts
 from millstream.logs import fail, say
 from millstream.measured import MeasuredCheckpoints
-from millstream.recall import joined_from
+from millstream.recall import joined_from, spread_of
 from millstream.version_starter import starter
 from model_store import StoreError, StoreUnavailable, is_object_store, open_backend, open_store
 from schemas.cluster import Cluster, MissingTopic, NoBroker, TopicInfo
@@ -73,7 +73,8 @@ def run_predictor(
     follower = ModelsTopic(cluster, names.topic("models"), feed.follow, say)
     memory = TopicMemory(settings.state(names) / f"predictor-{instance}.json")
     registry = settings.schema_registry(say)
-    answering = predictor_settings(loaded.stream, names, topics, new_epoch, registry)
+    spread = spread_of(cluster, names, topics)
+    answering = predictor_settings(loaded.stream, names, topics, new_epoch, registry, spread=spread)
     predictor = Predictor(answering, feed, say=say, memory=memory)
     # A version is looked through and loaded in the follower's thread; at Python's 5 ms a switch, each of the
     # handful of hand-overs that an answer takes would wait for that long meanwhile.
@@ -91,8 +92,13 @@ def predictor_settings(
     topics: dict[str, TopicInfo],
     new_epoch: bool = False,
     registry: Registry | None = None,
+    *,
+    spread: int | None = None,
 ) -> PredictorSettings:
-    """Return how a stream's events are read and answered; `topics` are those on the cluster."""
+    """Return how a stream's events are read and answered.
+
+    `topics` are those on the cluster; event ids are spread over `spread` partitions, all where it is not given.
+    """
     source = stream.features_source
     if source is not None:
         _say_unmapped(source, registry)
@@ -112,7 +118,7 @@ def predictor_settings(
     return PredictorSettings(
         names,
         stream.contract,
-        topics[names.whole].partitions,
+        spread or topics[names.whole].partitions,
         new_epoch,
         mapping=event_mapping(stream, registry),
         start="beginning" if source is None else source.start,
@@ -146,7 +152,7 @@ def run_intake(
     cluster, names, topics = _meet(loaded, settings)
     _require_sources(cluster, names)
     memory = TopicMemory(settings.state(names) / f"intake-{instance}.json")
-    intake_settings = IntakeSettings(names, loaded.stream.target, topics[names.topic("labels")].partitions, new_epoch)
+    intake_settings = IntakeSettings(names, loaded.stream.target, spread_of(cluster, names, topics), new_epoch)
     registry = settings.schema_registry(say)
     mappings = [LabelMapping(source, decoder(source, registry)) for source in sources]
     intake = Intake(intake_settings, mappings, say=say, memory=memory)
@@ -158,11 +164,12 @@ def run_joiner(
 ) -> int:
     """Join until told to stop; returns the exit code."""
     cluster, names, topics = _meet(loaded, settings)
-    partitions = topics[names.whole].partitions
-    if topics[names.topic("labels")].partitions != partitions:
+    spread = spread_of(cluster, names, topics)
+    fewest = min((names.whole, names.topic("labels")), key=lambda topic: topics[topic].partitions)
+    if topics[fewest].partitions < spread:
         say(
-            f"{names.whole} and {names.topic('labels')} must have the same number of partitions: "
-            "`millstream topics describe STREAM` names the fix"
+            f"{fewest} has {topics[fewest].partitions} partitions, and event ids of {names.stream} are spread over "
+            f"{spread}: `millstream topics create {loaded.path} --fix` adds those that are missing"
         )
         return 1
     before = joined_from(cluster, names)
@@ -173,7 +180,7 @@ def run_joiner(
             f"Change the form back, or `millstream joiner {loaded.path} --new-epoch fresh` goes on without what waits"
         )
         return 1
-    joiner_settings = JoinerSettings(names, join_rules(loaded.stream), partitions, loaded.stream.max_pending, new_epoch)
+    joiner_settings = JoinerSettings(names, join_rules(loaded.stream), spread, loaded.stream.max_pending, new_epoch)
     try:
         store = DiskStore(settings.state(names) / f"joiner-{instance}", say)
     except LocalStoreError as error:
