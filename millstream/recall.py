@@ -103,15 +103,15 @@ def spread_of(cluster: Cluster, names: Names, topics: Mapping[str, TopicInfo]) -
         answered = _committed(admin, names.group("predictor"))
     whole = topics[names.whole]
     count = min(whole.partitions, topics[names.topic("labels")].partitions)
-    places = [_place(note) for (topic, _), note in joined.items() if topic == names.whole]
-    same = [each for each in places if each is not None and each.each[0] == short_ids(whole.id)]
-    if noted := max((each.spread for each in same), default=0):
-        return noted
-    if noted := max(map(_spread, answered.values()), default=0):
-        return min(noted, count)
-    # Places from before it was noted: one in each partition that there was, unless predictions lie beyond those.
-    begun = 1 + max((number for topic, number in joined if topic == names.whole), default=-1) if same else 0
-    return begun if 0 < begun < count and not _has_more(cluster, names.whole, range(begun, whole.partitions)) else count
+    places = {number: _place(note) for (topic, number), note in joined.items() if topic == names.whole}
+    same = {number: at for number, at in places.items() if at is not None and at.each[0] == short_ids(whole.id)}
+    noted = max((each.spread for each in same.values()), default=0)
+    if noted == 0:
+        noted = min(max(map(_spread, answered.values()), default=0), count)
+    if noted == 0 and len(same) < count:
+        # From before it was noted: a place in each partition that there was, unless predictions lie beyond those.
+        noted = 0 if _has_more(cluster, names.whole, range(len(same), whole.partitions)) else len(same)
+    return noted or count
 
 
 def _place(note: str) -> JoinPlace | None:
