@@ -29,6 +29,7 @@ from consumers.snapshot_keeper import SnapshotKeeper
 from consumers.snapshots import Snapshots
 from consumers.topic_memory import TopicMemory
 from millstream import garbage
+from millstream.ending_alerts import StateAlerts
 from millstream.log_alerts import LogAlerts
 from millstream.logs import fail, say
 from millstream.measured import MeasuredCheckpoints
@@ -71,7 +72,8 @@ def run_predictor(
     meter = meter or Meter()
     meter.needs(lambda: "no version to answer with yet" if feed.newest() is None else None)
     follower = ModelsTopic(cluster, names.topic("models"), feed.follow, say)
-    memory = TopicMemory(settings.state(names) / f"predictor-{instance}.json")
+    kept = _state_alerts(cluster, names, "predictor", instance)
+    memory = TopicMemory(settings.state(names) / f"predictor-{instance}.json", written=kept.written)
     registry = settings.schema_registry(say)
     spread = spread_of(cluster, names, topics)
     answering = predictor_settings(loaded.stream, names, topics, new_epoch, registry, spread=spread)
@@ -81,7 +83,7 @@ def run_predictor(
     sys.setswitchinterval(_SWITCH_SECONDS)
     follower.start()
     try:
-        return _drive(cluster, names, "predictor", instance, predictor, meter)
+        return _drive(cluster, names, "predictor", instance, predictor, meter, kept)
     finally:
         follower.close()
 
@@ -151,12 +153,13 @@ def run_intake(
         return 1
     cluster, names, topics = _meet(loaded, settings)
     _require_sources(cluster, names)
-    memory = TopicMemory(settings.state(names) / f"intake-{instance}.json")
+    kept = _state_alerts(cluster, names, "intake", instance)
+    memory = TopicMemory(settings.state(names) / f"intake-{instance}.json", written=kept.written)
     intake_settings = IntakeSettings(names, loaded.stream.target, spread_of(cluster, names, topics), new_epoch)
     registry = settings.schema_registry(say)
     mappings = [LabelMapping(source, decoder(source, registry)) for source in sources]
     intake = Intake(intake_settings, mappings, say=say, memory=memory)
-    return _drive(cluster, names, "intake", instance, intake, meter)
+    return _drive(cluster, names, "intake", instance, intake, meter, kept)
 
 
 def run_joiner(
@@ -181,13 +184,13 @@ def run_joiner(
         )
         return 1
     joiner_settings = JoinerSettings(names, join_rules(loaded.stream), spread, loaded.stream.max_pending, new_epoch)
+    kept = _state_alerts(cluster, names, "joiner", instance)
     try:
         store = DiskStore(settings.state(names) / f"joiner-{instance}", say)
     except LocalStoreError as error:
-        say(str(error))
-        return 1
+        return _no_disk("joiner", error, kept)
     joiner = Joiner(joiner_settings, store, _keeper(loaded, settings), say, meter)
-    return _drive(cluster, names, "joiner", instance, joiner, meter)
+    return _drive(cluster, names, "joiner", instance, joiner, meter, kept)
 
 
 def _keeper(loaded: LoadedStream, settings: Settings) -> SnapshotKeeper | None:
@@ -305,19 +308,38 @@ def _require_sources(cluster: Cluster, names: Names) -> None:
         )
 
 
+def _state_alerts(cluster: Cluster, names: Names, role: str, instance: str) -> StateAlerts:
+    return StateAlerts(LogAlerts(cluster, names, role, say), role, instance, say)
+
+
+def _no_disk(role: str, error: LocalStoreError, kept: StateAlerts) -> int:
+    """Say what the local store cannot do, and return the exit code: that of doubt where its disk can be mended."""
+    fail(f"{role}: {error}", event="failed")
+    kept.unwritable(str(error))
+    return Doubt.exit_code if error.passes else 1
+
+
 def _drive(
-    cluster: Cluster, names: Names, role: str, instance: str, processor: Processor, meter: Meter | None = None
+    cluster: Cluster,
+    names: Names,
+    role: str,
+    instance: str,
+    processor: Processor,
+    meter: Meter | None = None,
+    kept: StateAlerts | None = None,
 ) -> int:
     settings = LoopSettings(
         group=names.group(role), instance=names.process(role, instance), fetch_bytes=_FETCH_BYTES.get(role, 1)
     )
     alerts = LogAlerts(cluster, names, role, say)
+    kept = kept or _state_alerts(cluster, names, role, instance)
 
     def settled(partitions: Sequence[Partition]) -> None:
         told = [f"{topic}-{number}" for topic, number in partitions]
         say(f"ready: {len(partitions)} partitions of {', '.join(processor.topics)}", event="assigned", partitions=told)
         # Beside the loop, which must not wait for another client.
         threading.Thread(target=alerts.settled, args=(partitions,), name="log-alerts", daemon=True).start()
+        kept.works_soon()
 
     loop = Loop(cluster, settings, processor, settled, meter)
 
@@ -335,8 +357,7 @@ def _drive(
             alerts.refused(failure.faults)
         return failure.exit_code
     except LocalStoreError as error:
-        fail(f"{role}: {error}", event="failed")
-        return Doubt.exit_code if error.full else 1
+        return _no_disk(role, error, kept)
     except RegistryError as error:
         # What could not be decoded meanwhile is no bad message: nothing of this turn goes out, and it is read again.
         fail(f"{role}: {error}", event="failed")
@@ -344,5 +365,7 @@ def _drive(
     except StoreUnavailable as error:
         fail(f"{role}: {error}; starting anew", event="failed")
         return Doubt.exit_code
+    finally:
+        kept.stop()
     say(f"{role} has ended in order")
     return 0

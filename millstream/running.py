@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Final, Literal
 from kafka.errors import KafkaError
 
 from millstream import admin, logs
+from millstream.ending_alerts import EndingAlerts
 from millstream.idle import IdleWatch
-from millstream.instance import Held, hold
+from millstream.instance import Held, hold, writing
 from millstream.observe import Observer
 from millstream.outage import Outage
 from millstream.settings import Settings, interpreter
 from millstream.stream import Stream
-from millstream.supervisor import Child, Supervisor
+from millstream.supervisor import Child, RoleFailed, Supervisor
 from producers.interrupts import stop_on_signals
 from schemas.cluster import Cluster, NoBroker
 from schemas.topics import Names
@@ -77,7 +78,7 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
     TopicsError
         Where the topics are not as they must be.
     RoleFailed
-        Where a role cannot work as it is set up.
+        Where a role cannot work as it is set up, and has not worked before in this run.
     """
     stream = loaded.stream
     names = settings.names(stream)
@@ -90,7 +91,8 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
         outage = Outage(cluster, say)
         relay = logs.relay if options.log_format == "json" else None
         told = {**environment(settings, options.log_format), "MILLSTREAM_TRACE_RATIO": str(options.trace_ratio)}
-        supervisor = Supervisor(roles, told, say, outage.lasts, relay)
+        alerts = EndingAlerts(cluster, names, say)
+        supervisor = Supervisor(roles, told, say, outage.lasts, relay, alerts.keeps_ending)
         with stopping() as stop:
             try:
                 supervisor.start()
@@ -98,7 +100,7 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
             finally:
                 say(f"ending: {', '.join(dict.fromkeys(child.role for child in roles))}")
                 supervisor.stop()
-    return 0
+    return 1 if supervisor.given_up() else 0
 
 
 @contextmanager
@@ -109,10 +111,13 @@ def alone(state: Path) -> Iterator[None]:
     ------
     AlreadyRuns
         Where somebody does.
+    StateUnwritable
+        Where the state folder cannot be written.
     """
-    state.mkdir(parents=True, exist_ok=True)
     try:
-        held = hold(state / "run.lock")
+        with writing(state):
+            state.mkdir(parents=True, exist_ok=True)
+            held = hold(state / "run.lock")
     except Held as error:
         raise AlreadyRuns(
             f"{state.name} runs already from this MILLSTREAM_HOME, as process {error.process}: "
@@ -218,6 +223,8 @@ def _work(
     try:
         while not stop.wait(_LOOK_S):
             supervisor.look()
+            if watch is not None and (failed := supervisor.given_up()):
+                raise RoleFailed(failed)
             if watch is None or time.monotonic() < due:
                 continue
             due = time.monotonic() + _SNAPSHOT_S
