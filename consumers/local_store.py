@@ -19,6 +19,8 @@ from schemas.failpoints import failpoint
 
 _MAP_BYTES: Final = 1 << 40  # address space, not disk: the file grows as it is written
 _DATA: Final = "data.mdb"
+_LOCK: Final = "lock.mdb"
+_LOCK_BYTES: Final = 8192  # of LMDB's 126 readers
 _MARK: Final = "mark"
 _OPEN: Final = "open "  # and since which boot
 _CLOSED: Final = "closed"
@@ -80,7 +82,7 @@ class LocalStoreError(OSError):
 
 
 def _failed(folder: Path, error: Exception) -> LocalStoreError:
-    said = (isinstance(error, OSError) and error.strerror) or str(error)
+    said = (isinstance(error, OSError) and error.strerror) or str(error).removeprefix(f"{folder}: ")
     found = LocalStoreError(f"local store {folder}: {said}")
     way = "delete the folder to have it rebuilt"
     if found.passes:
@@ -140,10 +142,20 @@ class DiskStore:
         # Where the system does not say which boot this is, each commit goes to the disk.
         lasting = self._now is None
         folder = str(self._folder)
+        self._allocate_lock()
         return lmdb.open(folder, map_size=_MAP_BYTES, metasync=False, sync=lasting, max_dbs=0, readahead=False)
 
+    def _allocate_lock(self) -> None:
+        """Have the disk hold all of LMDB's file of locks, which is mapped: on a full disk a hole in it is a SIGBUS."""
+        if hasattr(os, "posix_fallocate"):
+            descriptor = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                os.posix_fallocate(descriptor, 0, _LOCK_BYTES)
+            finally:
+                os.close(descriptor)
+
     def _throw_away(self) -> None:
-        for name in (_DATA, "lock.mdb"):
+        for name in (_DATA, _LOCK):
             (self._folder / name).unlink(missing_ok=True)
 
     def _lacks(self) -> int:

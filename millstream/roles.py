@@ -363,7 +363,9 @@ def _drive(
         fail(f"{role}: {error}", event="failed")
         return error.exit_code
     except StoreUnavailable as error:
-        fail(f"{role}: {error}; starting anew", event="failed")
+        said = f"{error}; the {role} is started again until it can: free space there, or make it writable"
+        fail(f"{role}: {said}", event="failed")
+        kept.unwritable(said)
         return Doubt.exit_code
     finally:
         kept.stop()

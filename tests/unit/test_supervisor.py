@@ -184,11 +184,6 @@ def test_a_role_that_keeps_ending_for_one_reason_is_made_known_and_another_reaso
     monkeypatch.setattr("millstream.supervisor.FIRST_WAIT_S", 0.01)
     monkeypatch.setattr("millstream.supervisor.LONGEST_WAIT_S", 0.01)
     told: list[tuple[int, str]] = []
-    again = "print('joiner: after', time.time_ns(), 's'); sys.exit(75)"
-
-    def tell(child: Child, times: int, why: str) -> None:
-        told.append((times, why))
-
     script = _times(
         tmp_path / "n",
         "print('joiner: other'); sys.exit(75)",
