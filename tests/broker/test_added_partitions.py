@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
+from kafka.consumer.fetcher import ConsumerRecord
 from kafka.structs import OffsetAndMetadata, TopicPartition
 from river import linear_model, preprocessing
 from whole_loop import PARTITIONS, WholeLoop, whole_loop
 
 from millstream import Stream, admin
+from millstream.readers import holding
 from millstream.recall import spread_of
 from schemas.cluster import Cluster
-from schemas.topics import Names
+from schemas.events import read_prediction
+from schemas.topics import Names, partition_of
 
 STREAM = Stream(
     name="grown",
@@ -60,6 +64,10 @@ def test_every_label_finds_its_prediction_and_no_role_ends(bootstrap: str, prefi
         again.wait_until(joined(again, 100), "what is sent while they run to be joined")
         again.wait_until(lambda: again.learned() == 100, "all to be learned")
     assert len(again.examples()) == len(again.predictions()) == 100
+    with closing(loop.cluster.consumer()) as consumer:
+        place = {each.event.event_id: each.outcome.source_offset for each in again.predictions()}
+        found = holding(consumer, loop.names.whole, lambda count: partition_of("e5", count), b"e5", 0, _is_e5)
+        assert [read_prediction(record.value).outcome.source_offset for record in found] == [place["e5"]]
     found = admin.describe(loop.cluster, loop.names, partitions=PARTITIONS, label_wait_ms=STREAM.label_wait_ms)
     assert {each.topic: each.severity for each in found.findings if "partitions" in each.message} == {
         loop.names.topic(kind): "warning" for kind in ("predictions", *SINGLE)
@@ -90,6 +98,10 @@ def test_how_ids_are_spread_is_found_in_streams_that_did_not_note_it(bootstrap: 
     assert spread() == 4, "predictors have gone on over all of them"
     _commit(cluster, names.group("joiner"), predictions, {**note, "spread": 2}, 1)
     assert spread() == 2, "it is noted"
+
+
+def _is_e5(record: ConsumerRecord) -> bool:
+    return read_prediction(record.value).event.event_id == "e5"
 
 
 def _commit(cluster: Cluster, group: str, topic: str, note: dict[str, object], partitions: int) -> None:
