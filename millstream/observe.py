@@ -117,7 +117,8 @@ class Snapshot:
         """Return how many offsets of one of its inputs `role` has not read."""
         commits, total = self.committed.get(role, {}), 0
         for place, end in self.ends.items():
-            if place[0] == kind:
+            # The log is one partition; what stands on others that were added nobody is to read.
+            if place[0] == kind and (kind != "examples" or place[1] == 0):
                 done = commits[place].at if place in commits else self.begins[place]
                 total += max(0, end - max(done, self.begins[place]))
         return total

@@ -21,7 +21,7 @@ from millstream.observe import Observer
 from millstream.outage import Outage
 from millstream.settings import Settings, interpreter
 from millstream.stream import Stream
-from millstream.supervisor import Child, RoleFailed, Supervisor
+from millstream.supervisor import Child, Supervisor
 from producers.interrupts import stop_on_signals
 from schemas.cluster import Cluster, NoBroker
 from schemas.topics import Names
@@ -78,7 +78,7 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
     TopicsError
         Where the topics are not as they must be.
     RoleFailed
-        Where a role cannot work as it is set up, and has not worked before in this run.
+        Where a role cannot work as it is set up, and has not worked before, or the run is to end by itself.
     """
     stream = loaded.stream
     names = settings.names(stream)
@@ -92,7 +92,8 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
         relay = logs.relay if options.log_format == "json" else None
         told = {**environment(settings, options.log_format), "MILLSTREAM_TRACE_RATIO": str(options.trace_ratio)}
         alerts = EndingAlerts(cluster, names, say)
-        supervisor = Supervisor(roles, told, say, outage.lasts, relay, alerts.keeps_ending)
+        ends = options.until_idle is not None
+        supervisor = Supervisor(roles, told, say, outage.lasts, relay, alerts.keeps_ending, needs_all=ends)
         with stopping() as stop:
             try:
                 supervisor.start()
@@ -223,8 +224,6 @@ def _work(
     try:
         while not stop.wait(_LOOK_S):
             supervisor.look()
-            if watch is not None and (failed := supervisor.given_up()):
-                raise RoleFailed(failed)
             if watch is None or time.monotonic() < due:
                 continue
             due = time.monotonic() + _SNAPSHOT_S

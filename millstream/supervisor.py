@@ -131,6 +131,8 @@ class Supervisor:
         Takes a child's name and its line in place of that.
     keeps_ending
         Told of a child that gave up, or has ended more than `ENDS_IN_A_ROW` times: it, how often, and its last words.
+    needs_all
+        Without one that gives up, the others are not to go on.
     """
 
     def __init__(
@@ -141,7 +143,9 @@ class Supervisor:
         away: Callable[[], bool] = lambda: False,
         relay: Callable[[str, str], None] | None = None,
         keeps_ending: Callable[[Child, int, str], None] = lambda child, times, said: None,
+        needs_all: bool = False,
     ) -> None:
+        self._needs_all = needs_all
         self._keeps_ending = keeps_ending
         self._running = [_Running(child) for child in children]
         self._environment = {**environment, PARENT: str(os.getpid()), "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
@@ -175,7 +179,8 @@ class Supervisor:
         Raises
         ------
         RoleFailed
-            Where one cannot work as it is set up. Where it has worked before, the others go on without it.
+            Where one cannot work as it is set up. Where it has worked before, the others go on without it, unless all
+            are needed.
         """
         now = time.monotonic()
         for each in self._running:
@@ -257,7 +262,7 @@ class Supervisor:
             self._keeps_ending(each.child, times, said if code >= 0 else f"it {ended(code)}")
 
     def _gave_up(self, each: _Running, why: str, now: float) -> None:
-        if not each.worked:
+        if self._needs_all or not each.worked:
             raise RoleFailed(why)
         each.gave_up, each.due = why, now + GIVEN_UP_S
         self._say(f"{why}. The others go on without it; starting it again in {GIVEN_UP_S:g} s")

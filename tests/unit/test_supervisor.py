@@ -137,11 +137,11 @@ def test_children_that_speak_json_are_understood_and_passed_on_as_they_are() -> 
         passed.append((name, line))
 
     script = f"import sys; [print(line, flush=True) for line in {lines!r}]; sys.exit(1)"
-    supervisor = Supervisor([_python("learner", script)], os.environ, relay=relay)
+    supervisor = Supervisor([_python("learner", script)], os.environ, relay=relay, needs_all=True)
     supervisor.start()
-    _until(lambda: bool(supervisor.given_up()), supervisor)
-    supervisor.stop()
-    assert supervisor.given_up() == "learner-0 ended with 1: it cannot go on"
+    with pytest.raises(RoleFailed) as failed:
+        _until(lambda: False, supervisor)
+    assert str(failed.value) == "learner-0 ended with 1: it cannot go on"
     assert passed == [("learner-0", line) for line in lines]
 
 
