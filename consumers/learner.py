@@ -113,7 +113,6 @@ class Learner:
         if self._partition not in assignment.committed:
             self._say("waiting: another learner works")
             return {partition: Start(live=assignment.ends[partition]) for partition in assignment.committed}
-        beside = not_read(assignment, self._partition, self._say)
         self._log = Log(
             assignment.topic_ids[self._examples],
             assignment.beginnings[self._partition],
@@ -140,8 +139,8 @@ class Learner:
         self._newest = resumed.manifest or self._write("start")
         # A version can be written and its process die before the dead letters of what it passed over went out.
         again = self._letters.out_before if committed is not None and resumed.manifest is not None else resumed.offset
-        begin = max(min(resumed.offset, again), self._log.beginning)
-        return {**beside, self._partition: Start(live=begin, back=resumed.cut)}
+        mine = Start(live=max(min(resumed.offset, again), self._log.beginning), back=resumed.cut)
+        return {**not_read(assignment, self._partition, self._say), self._partition: mine}
 
     def recover(self, batch: Batch) -> None:
         """Never called: the version holds the place."""
