@@ -37,15 +37,15 @@ class IntakeSettings:
 
     Attributes
     ----------
-    partitions
-        Of the stream's labels.
+    spread
+        Event ids are spread over so many partitions of the stream's labels: how many there were when it began.
     new_epoch
         Go on where a topic is not what it was when the intake left it, instead of refusing.
     """
 
     names: Names
     target: Target
-    partitions: int
+    spread: int
     new_epoch: bool = False
 
 
@@ -168,7 +168,7 @@ class Intake:
             raise Unmapped("codec", str(error)) from error
         if len(value) > sizes.LABEL:
             raise Unmapped("size", f"the label has {len(value)} bytes; at most {sizes.LABEL} are taken")
-        right = partition_of(label.event_id, self._settings.partitions)
+        right = partition_of(label.event_id, self._settings.spread)
         return [Output(self._labels, right, label.event_id.encode(), value)]
 
     # --- time, places, the end ---------------------------------------------------------------------

@@ -46,8 +46,9 @@ class JoinerSettings:
 
     Attributes
     ----------
-    partitions
-        Of predictions and of labels.
+    spread
+        Event ids are spread over so many partitions of predictions and of labels, unless the group's places say
+        otherwise: how many there were when the stream began. Those that were added since hold labels on their way.
     max_pending
         Predictions and labels that may wait in one partition before the faster topic is paused.
     new_epoch
@@ -56,7 +57,7 @@ class JoinerSettings:
 
     names: Names
     rules: JoinRules
-    partitions: int
+    spread: int
     max_pending: int
     new_epoch: bool = False
 
@@ -122,6 +123,8 @@ class Joiner:
         self._dead_letters = settings.names.topic("dead-letters")
         self._group = settings.names.group("joiner")
         self._lanes: dict[int, _Lane] = {}
+        self._beyond: dict[int, JoinPlace] = {}  # places in partitions that no event id belongs to
+        self._spread = settings.spread
         self._paused: frozenset[Partition] = frozenset()
         self._agrees = False  # the store, with what is committed
         self._now_ms = self._kept_at = self._unkept = 0
@@ -144,10 +147,16 @@ class Joiner:
     def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:
         self._store.rollback()
         self._agrees = False
-        self._lanes = {}
+        self._lanes, self._beyond = {}, {}
+        self._spread = self._takeover.spread(assignment) or self._settings.spread
         starts: dict[Partition, Start] = {}
         for number in sorted({partition.partition for partition in assignment.committed}):
+            if number >= self._spread:
+                self._beyond[number], begun = self._takeover.take_beyond(number, self._spread, assignment)
+                starts.update(begun)
+                continue
             taken = self._takeover.take(number, assignment)
+            taken.place.spread = self._spread
             join = PartitionJoin(self._store, number, self._settings.rules, taken.state)
             self._lanes[number] = _Lane(join, taken.place)
             starts.update(taken.starts)
@@ -178,6 +187,9 @@ class Joiner:
         self._agrees = False
         self._unkept += sum(map(len, batch.values()))
         for number in sorted({partition.partition for partition in batch}):
+            if number in self._beyond:
+                self._pass_on(number, batch, outputs)
+                continue
             self._apply(number, batch, outputs)
             outputs += self._write(number)
         self._note_full()
@@ -207,6 +219,42 @@ class Joiner:
         if value.startswith(_TICK_HEADER):
             join.tick(record.timestamp)
             return
+        label = self._read(record, outputs)
+        if label is None:
+            join.tick(record.timestamp)
+            join.count("refused")
+            return
+        if partition_of(label.event_id, self._spread) != number:
+            join.tick(record.timestamp)
+            join.count("forwarded")
+            if outputs is not None:
+                outputs.append(self._forwarded(label, value))
+            return
+        join.label(label, record.offset, record.timestamp)
+
+    def _pass_on(self, number: int, batch: Batch, outputs: list[Output]) -> None:
+        """Send labels from a partition that no event id belongs to on to their own; a prediction there is refused."""
+        counts = self._beyond[number].counts
+        reason = f"event ids are spread over the first {self._spread} partitions, and this prediction is on {number}"
+        for record in batch.get(Partition(self._predictions, number), ()):
+            self._refuse(record, "partition", reason, outputs)
+        for record in batch.get(Partition(self._labels, number), ()):
+            value = record.value or b""
+            if value.startswith(_TICK_HEADER):
+                continue
+            label = self._read(record, outputs)
+            if label is not None:
+                outputs.append(self._forwarded(label, value))
+            fate = "refused" if label is None else "forwarded"
+            counts[fate] = counts.get(fate, 0) + 1
+
+    def _forwarded(self, label: Label, value: bytes) -> Output:
+        right = partition_of(label.event_id, self._spread)
+        return Output(self._labels, right, label.event_id.encode(), value)
+
+    def _read(self, record: Record, outputs: list[Output] | None) -> Label | None:
+        """Return a record's label; `None`, and a dead letter, where it holds none."""
+        value = record.value or b""
         try:
             if len(value) > sizes.LABEL:
                 raise CodecError(f"the label has {len(value)} bytes; at most {sizes.LABEL} are taken")
@@ -215,19 +263,10 @@ class Joiner:
             if value[:1] == b"{":
                 label.encode()  # JSON can say what Avro cannot
         except (CodecError, TargetError) as error:
-            join.tick(record.timestamp)
             code = "codec" if isinstance(error, CodecError) else "label"
             self._refuse(record, code, str(error), outputs)
-            join.count("refused")
-            return
-        right = partition_of(label.event_id, self._settings.partitions)
-        if right != number:
-            join.tick(record.timestamp)
-            join.count("forwarded")
-            if outputs is not None:
-                outputs.append(Output(self._labels, right, label.event_id.encode(), value))
-            return
-        join.label(label, record.offset, record.timestamp)
+            return None
+        return label
 
     def _refuse(self, record: Record, code: str, reason: str, outputs: list[Output] | None) -> None:
         if outputs is not None:
@@ -271,13 +310,9 @@ class Joiner:
         return outputs
 
     def places(self, read: Positions) -> Mapping[Partition, Place]:
-        places = {}
-        for number, lane in self._lanes.items():
-            metadata = lane.metadata()
-            for topic in self.topics:
-                partition = Partition(topic, number)
-                places[partition] = Place(read[partition], metadata)
-        return places
+        metadata = {number: lane.metadata() for number, lane in self._lanes.items()}
+        metadata |= {number: msgspec.json.encode(place).decode() for number, place in self._beyond.items()}
+        return {partition: Place(offset, metadata[partition.partition]) for partition, offset in read.items()}
 
     def committed(self, places: Mapping[Partition, Place]) -> None:
         for number, lane in self._lanes.items():

@@ -17,6 +17,7 @@ class JoinPlace(msgspec.Struct):
 
     `oldest` is the time of the oldest prediction whose wait has not been ended; 0 where none waits. `ids` stands for
     the ids of both topics, `each` for either's. `begin`: where the lane begins; what stands before is none of its own.
+    `spread`: over so many partitions the stream's event ids are spread; 0 in what was written before that was noted.
     """
 
     seq: int
@@ -29,6 +30,7 @@ class JoinPlace(msgspec.Struct):
     oldest: int = 0
     each: tuple[str, str] = ("", "")
     begin: tuple[int, int] = (0, 0)
+    spread: int = 0
 
 
 class LocalPlace(msgspec.Struct):

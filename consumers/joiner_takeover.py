@@ -77,21 +77,71 @@ class JoinerTakeover:
         pair = Partition(self.topics[0], number), Partition(self.topics[1], number)
         if not all(partition in assignment.committed for partition in pair):
             raise Refused(
-                f"partition {number} of predictions and of labels came apart: "
-                f"{self.topics[0]} and {self.topics[1]} must have the same number of partitions"
+                f"partition {number} of predictions and of labels came apart: with several joiners, {self.topics[0]} "
+                f"and {self.topics[1]} must have equally many partitions. `millstream topics create STREAM --fix` adds "
+                "those that are missing; or run one joiner"
             )
         places = self._remembered(number, [assignment.committed[partition] for partition in pair])
         faults = self._faults(pair, places, assignment)
-        if faults and not self.new_epoch:
-            raise LogRefused(faults, way("joiner"))
-        for fault in faults:
-            self.say(f"{fault}. Going on, as --new-epoch says")
+        self._judge(faults)
         committed = self._agreed(number, places)
         if committed is None or any(fault.state == "recreated" for fault in faults):
             return self._begin(number, pair, places, assignment, faults)
         stood = [place.offset for place in places if place is not None]
         live = [_within(assignment, partition, offset) for partition, offset in zip(pair, stood, strict=True)]
         return self._resume(committed, _Target(pair, (live[0], live[1]), (stood[0], stood[1])), assignment)
+
+    def spread(self, assignment: Assignment) -> int:
+        """Return over how many partitions event ids are spread, by what was noted; 0 where nothing was.
+
+        It must stay what it was: an id's prediction and label would be on two partitions if one came before a change
+        and one after it.
+        """
+        places = {**assignment.others, **assignment.committed}.values()
+        noted = [_decoded(place.metadata) for place in places if place is not None]
+        if not any(noted):
+            found = (self._local(number) for number in sorted({each.partition for each in assignment.committed}))
+            noted = [local.place for local in found if local is not None and local.group == self.group]
+        predictions = short_ids(assignment.topic_ids[self.topics[0]])
+        return max((each.spread for each in noted if each is not None and each.each[0] == predictions), default=0)
+
+    def take_beyond(
+        self, number: int, spread: int, assignment: Assignment
+    ) -> tuple[JoinPlace, Mapping[Partition, Start]]:
+        """Take a partition that no event id belongs to, of those topics that have it; nothing waits there.
+
+        Raises
+        ------
+        LogRefused
+            Where labels would be lost.
+        """
+        ids = [assignment.topic_ids[topic] for topic in self.topics]
+        each, both = (short_ids(ids[0]), short_ids(ids[1])), short_ids(*ids)
+        mine = {at: place for at, place in sorted(assignment.committed.items()) if at.partition == number}
+        place = JoinPlace(0, both, both, {}, each=each, spread=spread)
+        starts, faults = {}, []
+        for at, stood in mine.items():
+            known = None if stood is None else _decoded(stood.metadata)
+            beginning, end = assignment.beginnings[at], assignment.ends[at]
+            starts[at] = Start(beginning if stood is None else stood.offset)
+            fault = None if stood is None else fault_of("joiner", at, stood.offset, beginning, end)
+            which = self.topics.index(at.topic)
+            if known is not None and known.each[which] != each[which]:
+                fault = LogFault("joiner", "recreated", *at, None if stood is None else stood.offset, beginning, end)
+            if fault is not None:
+                faults.append(fault)
+                starts[at] = Start(fault.onward, back=True)
+            if known is not None and known.each[1] == each[1]:
+                place.counts = dict(known.counts)
+        self._judge(faults)
+        return place, starts
+
+    def _judge(self, faults: list[LogFault]) -> None:
+        """Insist that the log is as it was left, unless somebody has decided to go on."""
+        if faults and not self.new_epoch:
+            raise LogRefused(faults, way("joiner"))
+        for fault in faults:
+            self.say(f"{fault}. Going on, as --new-epoch says")
 
     def _remembered(self, number: int, places: list[Place | None]) -> list[Place | None]:
         """Return the places; the local store's where Kafka has forgotten both.

@@ -18,7 +18,7 @@ from consumers.failures import Doubt, Refused
 from consumers.lanes import LaneFault
 from consumers.learner_alerts import LearnerAlerts
 from consumers.learner_letters import LearnerLetters
-from consumers.learner_place import note_of, published, read_before
+from consumers.learner_place import not_read, note_of, published, read_before
 from consumers.learning import Learning, Poison, Unfit
 from consumers.processor import Anew, Assignment, Batch, Output, Partition, Place, Positions, Start
 from consumers.river_model import ModelError
@@ -139,7 +139,8 @@ class Learner:
         self._newest = resumed.manifest or self._write("start")
         # A version can be written and its process die before the dead letters of what it passed over went out.
         again = self._letters.out_before if committed is not None and resumed.manifest is not None else resumed.offset
-        return {self._partition: Start(live=max(min(resumed.offset, again), self._log.beginning), back=resumed.cut)}
+        mine = Start(live=max(min(resumed.offset, again), self._log.beginning), back=resumed.cut)
+        return {**not_read(assignment, self._partition, self._say), self._partition: mine}
 
     def recover(self, batch: Batch) -> None:
         """Never called: the version holds the place."""

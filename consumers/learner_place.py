@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
-from consumers.processor import Place
+from consumers.processor import Assignment, Partition, Place, Start
 from model_store import Manifest
 from schemas.events import Published
 
@@ -42,3 +42,15 @@ def published(manifest: Manifest, sha256: str) -> Published:
         labels_to=-1 if manifest.labels_to_ms is None else manifest.labels_to_ms,
         metrics={name: value for name, value in progressive.items() if value is not None},
     )
+
+
+def not_read(assignment: Assignment, mine: Partition, say: Callable[[str], None]) -> dict[Partition, Start]:
+    """Return where to stand in partitions that were added beside the log's one: nothing of the stream's is on them."""
+    beside = {partition: Start(live=end) for partition, end in assignment.ends.items() if partition != mine}
+    if beside:
+        held = sum(start.live - assignment.beginnings[partition] for partition, start in beside.items())
+        say(
+            f"{mine.topic} has {1 + len(beside)} partitions: partition {mine.partition} is the log, and the others are "
+            "not read" + (f" ({held} offsets on them)" if held else "")
+        )
+    return beside

@@ -9,7 +9,7 @@ import bisect
 import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -19,6 +19,8 @@ from schemas.failpoints import failpoint
 
 _MAP_BYTES: Final = 1 << 40  # address space, not disk: the file grows as it is written
 _DATA: Final = "data.mdb"
+_LOCK: Final = "lock.mdb"
+_LOCK_BYTES: Final = 8192  # of LMDB's 126 readers
 _MARK: Final = "mark"
 _OPEN: Final = "open "  # and since which boot
 _CLOSED: Final = "closed"
@@ -66,13 +68,26 @@ class LocalStore(Protocol):
     def close(self) -> None: ...
 
 
+# The disk is full, read-only, broken or not this user's: a person mends that, and nothing in the store is wrong.
+_MENDED: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM)
+
+
 class LocalStoreError(OSError):
-    """The local store cannot be written or read: free some disk, or delete its folder to rebuild it."""
+    """The local store cannot be written or read: the message names its folder and the way out."""
 
     @property
-    def full(self) -> bool:
-        """Whether the disk is full: that can pass, and a process that starts anew goes on where this one stood."""
-        return os.strerror(errno.ENOSPC) in str(self)
+    def passes(self) -> bool:
+        """Whether it is the disk's fault: a process that starts again goes on where this one stood once it can."""
+        return any(os.strerror(code) in str(self) for code in _MENDED)
+
+
+def _failed(folder: Path, error: Exception) -> LocalStoreError:
+    said = (isinstance(error, OSError) and error.strerror) or str(error).removeprefix(f"{folder}: ")
+    found = LocalStoreError(f"local store {folder}: {said}")
+    way = "delete the folder to have it rebuilt"
+    if found.passes:
+        way = "free space on that disk, or make it writable: the joiner goes on by itself when it can write there"
+    return LocalStoreError(f"{found}; {way}")
 
 
 class DiskStore:
@@ -96,9 +111,15 @@ class DiskStore:
     def __init__(
         self, folder: Path, say: Callable[[str], None] = print, boot: Callable[[], str | None] | None = None
     ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
+        self._open: lmdb.Transaction | None = None
         self._now = (boot or _boot)()
+        with self._damage():
+            self._begin(say)
+
+    def _begin(self, say: Callable[[str], None]) -> None:
+        folder = self._folder
+        folder.mkdir(parents=True, exist_ok=True)
         mark = folder / _MARK
         said = mark.read_text(errors="replace") if mark.is_file() else ""
         if said.startswith(_OPEN) and said != _OPEN + str(self._now):
@@ -115,20 +136,26 @@ class DiskStore:
             say(f"local store {folder} is shorter than it says: it is rebuilt from the topics")
             self._env = self._opened()
         self._env.reader_check()  # a view of a process that was killed would keep pages for ever
-        self._open: lmdb.Transaction | None = None
         self._mark(_OPEN + str(self._now))
 
     def _opened(self) -> lmdb.Environment:
         # Where the system does not say which boot this is, each commit goes to the disk.
         lasting = self._now is None
         folder = str(self._folder)
-        try:
-            return lmdb.open(folder, map_size=_MAP_BYTES, metasync=False, sync=lasting, max_dbs=0, readahead=False)
-        except lmdb.Error as error:
-            raise LocalStoreError(f"local store {folder}: {error}; delete the folder to have it rebuilt") from error
+        self._allocate_lock()
+        return lmdb.open(folder, map_size=_MAP_BYTES, metasync=False, sync=lasting, max_dbs=0, readahead=False)
+
+    def _allocate_lock(self) -> None:
+        """Have the disk hold all of LMDB's file of locks, which is mapped: on a full disk a hole in it is a SIGBUS."""
+        if hasattr(os, "posix_fallocate"):
+            descriptor = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                os.posix_fallocate(descriptor, 0, _LOCK_BYTES)
+            finally:
+                os.close(descriptor)
 
     def _throw_away(self) -> None:
-        for name in (_DATA, "lock.mdb"):
+        for name in (_DATA, _LOCK):
             (self._folder / name).unlink(missing_ok=True)
 
     def _lacks(self) -> int:
@@ -169,32 +196,29 @@ class DiskStore:
         try:
             value = self._txn.get(key)
         except lmdb.Error as error:
-            raise self._damaged(error) from error
+            raise _failed(self._folder, error) from error
         return None if value is None else bytes(value)
 
     def put(self, key: bytes, value: bytes) -> None:
         try:
             self._txn.put(key, value)
         except lmdb.Error as error:
-            raise self._damaged(error) from error
+            raise _failed(self._folder, error) from error
 
     def delete(self, key: bytes) -> None:
         try:
             self._txn.delete(key)
         except lmdb.Error as error:
-            raise self._damaged(error) from error
-
-    def _damaged(self, error: lmdb.Error) -> LocalStoreError:
-        return LocalStoreError(
-            f"local store {self._folder}: {error}; if its disk is not full, delete the folder to have it rebuilt"
-        )
+            raise _failed(self._folder, error) from error
 
     @contextmanager
     def _damage(self) -> Iterator[None]:
         try:
             yield
-        except lmdb.Error as error:
-            raise self._damaged(error) from error
+        except LocalStoreError:
+            raise
+        except (lmdb.Error, OSError) as error:
+            raise _failed(self._folder, error) from error
 
     def put_many(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
         with self._damage(), self._txn.cursor() as cursor:
@@ -206,20 +230,22 @@ class DiskStore:
 
     @contextmanager
     def view(self) -> Iterator[View]:
-        with self._damage(), self._env.begin() as txn:
-            yield _DiskView(txn)
+        try:
+            with self._env.begin() as txn:
+                yield _DiskView(txn)
+        except lmdb.Error as error:
+            raise _failed(self._folder, error) from error
 
     def commit(self) -> None:
         if self._open is not None:
-            _BEFORE_COMMIT()
-            try:
-                self._open.commit()
-            except lmdb.Error as error:
-                raise LocalStoreError(f"local store: {error}") from error
-            finally:
-                self._open = None
-            self._fill()
-            _AFTER_COMMIT()
+            with self._damage():
+                _BEFORE_COMMIT()
+                try:
+                    self._open.commit()
+                finally:
+                    self._open = None
+                self._fill()
+                _AFTER_COMMIT()
 
     def rollback(self) -> None:
         if self._open is not None:
@@ -234,7 +260,8 @@ class DiskStore:
             self._env.close()
             return  # not marked as closed: after the machine's end it is not trusted
         self._env.close()
-        self._mark(_CLOSED)
+        with suppress(OSError):  # a full disk: it stays marked as open, which costs a rebuild after the machine's end
+            self._mark(_CLOSED)
 
 
 class _DiskView:

@@ -38,8 +38,8 @@ class PredictorSettings:
 
     Attributes
     ----------
-    partitions
-        Of whole predictions.
+    spread
+        Event ids are spread over so many partitions of whole predictions: how many there were when the stream began.
     new_epoch
         Go on where the features topic is not what it was when the predictors left it, instead of refusing.
     mapping
@@ -52,7 +52,7 @@ class PredictorSettings:
 
     names: Names
     contract: Contract
-    partitions: int
+    spread: int
     new_epoch: bool = False
     mapping: EventMapping | None = None
     start: Literal["beginning", "end"] = "beginning"
@@ -123,7 +123,7 @@ class Predictor:
         at_end = (self._features,) if settings.start == "end" else ()
         self._starts = Starts("predictor", PlaceNote, self._memory, at_end, settings.new_epoch, say)
         self._questions = Questions(settings.contract, settings.mapping, self._clock)
-        self._answers = Answers(settings.names, settings.partitions, settings.form)
+        self._answers = Answers(settings.names, settings.spread, settings.form)
         self._dead_letters = settings.names.topic("dead-letters")
         self._notes: dict[Partition, PlaceNote] = {}
         self._topic_id = ""
@@ -142,9 +142,10 @@ class Predictor:
         return starts
 
     def _write_metadata(self) -> None:
+        spread = {"spread": self._settings.spread}  # that joiners and later predictors go by it, too
         serving = {"v": None} if self._serving is None else self._serving.note()
         self._metadata = {
-            partition: msgspec.json.encode({**serving, **msgspec.structs.asdict(note)}).decode()
+            partition: msgspec.json.encode({**serving, **msgspec.structs.asdict(note), **spread}).decode()
             for partition, note in self._notes.items()
         }
 

@@ -154,8 +154,10 @@ class Takeover:
         consumer = self.consumer
         todo = self._recovery_starts(starts)
         pause(consumer, starts)
-        for partition, offset in todo.items():
-            consumer.seek(TopicPartition(*partition), offset)
+        for partition, start in starts.items():
+            # Also where nothing is read again: without a position, polling looks for one, and raises where the group
+            # has none, as in a partition that was added while it was down.
+            consumer.seek(TopicPartition(*partition), todo.get(partition, start.live))
         resume(consumer, todo)
         moved, before = time.monotonic(), dict(todo)
         while todo:

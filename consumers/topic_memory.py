@@ -35,10 +35,18 @@ class TopicMemory:
         What other instances have left beside it counts for places: partitions move from one to the other.
     clock
         Seconds, monotonic.
+    written
+        Hears of each attempt to write the file: the path, and the error or `None`. The role works without it.
     """
 
-    def __init__(self, path: Path | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        path: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        written: Callable[[Path, OSError | None], None] = lambda path, error: None,
+    ) -> None:
         self._path = path
+        self._written = written
         self._clock = clock
         self._topics: dict[str, _Read] = {} if path is None else _read(path)
         self._written_at: float | None = None
@@ -77,12 +85,17 @@ class TopicMemory:
     def write(self) -> None:
         """Write down what is remembered."""
         self._written_at = self._clock()
-        if self._path is not None and self._topics:
-            with contextlib.suppress(OSError):  # a role works without
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                new = self._path.with_suffix(".new")
-                new.write_bytes(msgspec.json.encode(self._topics))
-                new.replace(self._path)
+        if self._path is None or not self._topics:
+            return
+        failed: OSError | None = None
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            new = self._path.with_suffix(".new")
+            new.write_bytes(msgspec.json.encode(self._topics))
+            new.replace(self._path)
+        except OSError as error:
+            failed = error
+        self._written(self._path, failed)
 
 
 _decode: Final = msgspec.json.Decoder(dict[str, _Read | str]).decode

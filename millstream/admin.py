@@ -23,6 +23,8 @@ _SETTLED_S: Final = 5.0
 _AGAIN_S: Final = 0.1
 # No broker has told the controller lately that it lives: after a start, or where a machine stood still for seconds.
 _FENCED: Final = "fenced"
+_FIX: Final = "millstream topics create STREAM --fix"
+_PARTITIONS: Final = "partitions"
 _JUDGED: Final = ("cleanup.policy", "message.timestamp.type", "retention.ms", "retention.bytes")
 
 
@@ -203,19 +205,17 @@ def _judge_count(spec: TopicSpec, topic: Topic, whole: tuple[str, int | None], b
     if spec.partitions == 1 and not spec.name.endswith((".features", ".predictions", ".labels", f".{ANSWERS}")):
         if count == 1:
             return []
-        text = f"{spec.name} has {count} partitions and must have 1: more of them have no one order"
-        return [
-            Finding(spec.name, "error", text, f"delete the topic {spec.name}, then millstream topics create STREAM")
-        ]
+        text = f"{spec.name} has {count} partitions and is meant to have 1: what is on the others is not read"
+        return [Finding(spec.name, "warning", text, "none is needed: only partition 0 is used, and Kafka removes none")]
     sibling, predictions = whole
     if spec.name.endswith(".labels") and predictions is not None and count != predictions:
         fewer, most = (spec.name, predictions) if count < predictions else (sibling, count)
-        text = f"{sibling} has {predictions} partitions and {spec.name} has {count}; they must have equally many"
-        fix = (
-            f"kafka-topics.sh --bootstrap-server {bootstrap} --alter --topic {fewer} --partitions {most} "
-            "(while it is empty; else recreate both)"
+        text = (
+            f"{sibling} has {predictions} partitions and {spec.name} has {count}; one joiner works with that, several "
+            "need equally many"
         )
-        return [Finding(spec.name, "error", text, fix)]
+        by_hand = f"kafka-topics.sh --bootstrap-server {bootstrap} --alter --topic {fewer} --partitions {most}"
+        return [Finding(fewer, "warning", text, _FIX, (_PARTITIONS, str(most)), by_hand)]
     return []
 
 
@@ -227,8 +227,7 @@ def _judge_settings(spec: TopicSpec, topic: Topic, bootstrap: str) -> list[Findi
             f"kafka-configs.sh --bootstrap-server {bootstrap} --alter --entity-type topics --entity-name {spec.name} "
             f"--add-config {key}={value}"
         )
-        fix = "millstream topics create STREAM --fix"
-        findings.append(Finding(spec.name, severity, f"{spec.name} has {text}", fix, (key, value), by_hand))
+        findings.append(Finding(spec.name, severity, f"{spec.name} has {text}", _FIX, (key, value), by_hand))
 
     policy, policy_wanted = topic.config.get("cleanup.policy", "delete"), spec.config["cleanup.policy"]
     if set(policy.split(",")) != set(policy_wanted.split(",")):
@@ -318,7 +317,10 @@ def _alter(admin: KafkaAdminClient, findings: Sequence[Finding]) -> list[str]:
             continue
         key, value = finding.change
         try:
-            admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, finding.topic, {key: value})])
+            if key == _PARTITIONS:
+                admin.create_partitions({finding.topic: int(value)})
+            else:
+                admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, finding.topic, {key: value})])
         except KafkaError as error:
             raise TopicsError(f"the cluster does not set {key}={value} on {finding.topic}: {error}") from error
         done.append(f"{finding.topic}: {key}={value}")

@@ -70,7 +70,7 @@ def run(name: str, settings: Settings, options: DemoOptions) -> int:
         forget(cluster, settings, names, [(child.role, child.instance) for child in children])
         running.prepare(cluster, names, stream, tell)
         tell(f"starting {_PREDICTORS} predictors, a joiner and a learner; what they say is in {say.path}")
-        supervisor = Supervisor(children, running.environment(settings), say)
+        supervisor = Supervisor(children, running.environment(settings), say, needs_all=True)
         show = _Show(stream, cluster, names, settings, source, options, stop)
         try:
             supervisor.start()

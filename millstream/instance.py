@@ -7,6 +7,8 @@ import os
 import re
 import secrets
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +21,27 @@ _ORDINAL: Final = re.compile(r".*-(\d{1,9})", re.DOTALL)
 
 class InvalidInstance(ValueError):  # noqa: N818
     """--instance can be no part of a name; the message says what may."""
+
+
+class StateUnwritable(Exception):  # noqa: N818
+    """The state folder cannot be written; the message names the path and the way out. Starting again may help."""
+
+    exit_code = 75
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Have what the disk refuses said in one line.
+
+    Raises
+    ------
+    StateUnwritable
+    """
+    try:
+        yield
+    except OSError as error:
+        said = f"{error.filename or folder} cannot be written: {error.strerror or error}"
+        raise StateUnwritable(f"{said}. Free space on that disk, or make it writable (MILLSTREAM_HOME)") from error
 
 
 class InstanceTaken(Exception):  # noqa: N818
@@ -102,11 +125,14 @@ def claim(role: str, given: str | None, state: Path) -> Claim:
         Where another process on this machine has it.
     InvalidInstance
         See `resolve`.
+    StateUnwritable
+        Where the state folder cannot be written.
     """
-    instance = resolve(role, given, state)
-    state.mkdir(parents=True, exist_ok=True)
     try:
-        return Claim(role, instance, hold(state / f"{role}-{instance}.lock"))
+        with writing(state):
+            instance = resolve(role, given, state)
+            state.mkdir(parents=True, exist_ok=True)
+            return Claim(role, instance, hold(state / f"{role}-{instance}.lock"))
     except Held as error:
         raise InstanceTaken(
             f"another {role} with instance {instance} runs on this machine (process {error.process}): "
@@ -123,13 +149,19 @@ def hold(file: Path) -> int:
         Where another process has it.
     """
     # The kernel lets go of the lock however the process ends; a file with a pid in it would stay.
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        if not file.exists():
+            raise
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)  # a read-only disk: it can be locked all the same
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         other = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
         os.close(descriptor)
         raise Held(other) from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    with suppress(OSError):  # a full disk: the lock holds, and only whose it is cannot be told
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
     return descriptor

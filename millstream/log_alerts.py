@@ -7,13 +7,13 @@ from the topic itself.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from kafka import TopicPartition
 from kafka.errors import KafkaError
 
-from consumers.alerts import Alerts, raised
+from consumers.alerts import Alerts, Severity, raised
 from consumers.log_faults import LogFault, alert_name, way
 from consumers.processor import Output, Partition
 from schemas.cluster import Cluster, NoBroker
@@ -53,7 +53,14 @@ class LogAlerts:
 
     def settled(self, partitions: Sequence[Partition]) -> None:
         """Clear what was raised for these partitions: the role goes on in them."""
-        names = {alert_name(self._role, each.topic, each.partition) for each in partitions}
+        self.clear({alert_name(self._role, each.topic, each.partition) for each in partitions})
+
+    def raise_one(self, name: str, severity: Severity, message: str, details: Mapping[str, str]) -> None:
+        """Raise an alert, unless it stands."""
+        self._send(lambda alerts, now_ms: alerts.raise_(name, severity, message, now_ms, details))
+
+    def clear(self, names: Collection[str]) -> None:
+        """Clear those of these alerts that stand."""
 
         def outputs(alerts: Alerts, now_ms: int) -> Iterable[Output]:
             for name in sorted(names):

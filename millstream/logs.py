@@ -43,7 +43,12 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         stream = sys.stderr if record.levelno >= logging.ERROR else sys.stdout
-        print(self.format(record), file=stream, flush=True)
+        try:
+            print(self.format(record), file=stream, flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError:
+            pass  # a log on a full disk loses lines; what the role does matters more, and there is no place to say it
 
 
 _HANDLER: Final = _Handler()

@@ -117,16 +117,20 @@ class Snapshot:
         """Return how many offsets of one of its inputs `role` has not read."""
         commits, total = self.committed.get(role, {}), 0
         for place, end in self.ends.items():
-            if place[0] == kind:
+            # The log is one partition; what stands on others that were added nobody is to read.
+            if place[0] == kind and (kind != "examples" or place[1] == 0):
                 done = commits[place].at if place in commits else self.begins[place]
                 total += max(0, end - max(done, self.begins[place]))
         return total
 
     def notes(self, role: str) -> list[Mapping[str, Any]]:
-        """Return what `role` wrote beside its offsets, one per partition of its first input; an intake's of all."""
+        """Return what `role` wrote beside its offsets, each note once: a joiner writes one beside both its inputs."""
         commits, inputs = self.committed.get(role, {}), self.inputs(role)
-        noted = inputs if role == "intake" else inputs[:1]
-        return [commit.note for place, commit in sorted(commits.items()) if place[0] in noted and commit.note]
+        noted = sorted((place, commit.note) for place, commit in commits.items() if place[0] in inputs and commit.note)
+        if role == "intake":
+            return [note for _, note in noted]
+        # One of the inputs may have more partitions than the other.
+        return list({number: note for (_, number), note in noted}.values())
 
     def moved(self) -> object:
         """Return what is equal in two snapshots between which no event, label or example moved on.
@@ -184,6 +188,9 @@ class Observer:
         kinds = self._find()
         # Groups before ends: what is written in between then shows as lag, never as none.
         committed = {role: self._committed(role) for role in INPUTS}
+        if not {place for role in INPUTS if role != "intake" for place in committed[role]} <= {*kinds.values()}:
+            self._partitions = []  # some have been added: look again
+            kinds = self._find()
         others = self._find_others()
         found = sorted({*kinds, *others})
         ends = self._ends.end_offsets(found) if found else {}

@@ -104,9 +104,14 @@ def records(cluster: Cluster, topic: str, count: int, *, newest: bool) -> list[C
 
 
 def holding(
-    consumer: KafkaConsumer, topic: str, likely: Callable[[int], int], needle: bytes, since_ms: int
+    consumer: KafkaConsumer,
+    topic: str,
+    likely: Callable[[int], int],
+    needle: bytes,
+    since_ms: int,
+    means: Callable[[ConsumerRecord], bool] = lambda record: True,
 ) -> Iterator[ConsumerRecord]:
-    """Yield the records in whose value some bytes are.
+    """Yield the records in whose value some bytes are, and that are meant.
 
     Parameters
     ----------
@@ -114,6 +119,8 @@ def holding(
         Given how many partitions there are, the one to look at first; the others only where that has none.
     since_ms
         By the broker's time; 0 for all.
+    means
+        Asked of each that has the bytes: the id ``e5`` is in ``e50``, too.
     """
     partitions = _partitions(consumer, topic)
     first = partitions[likely(len(partitions))]
@@ -126,7 +133,7 @@ def holding(
             later = consumer.offsets_for_times({partition: since_ms})[partition]
             begins = max(begins, later.offset) if later is not None else begins
         for record in between(consumer, partition, begins, consumer.end_offsets([partition])[partition]):
-            if record.value is not None and needle in record.value:
+            if record.value is not None and needle in record.value and means(record):
                 found = True
                 yield record
 

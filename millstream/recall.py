@@ -8,13 +8,18 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
+import msgspec
+from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient
 from kafka.errors import GroupAuthorizationFailedError
 
+from consumers.joiner_place import JoinPlace, read_place
+from consumers.log_faults import short_ids
 from millstream.observe import patiently
-from schemas.cluster import Cluster
+from schemas.cluster import Cluster, TopicInfo
 from schemas.topics import ANSWERS, Names
 
 
@@ -76,3 +81,56 @@ def _joined(names: Names, notes: Mapping[tuple[str, int], str]) -> str | None:
         if topic in whole and note == notes.get((labels, partition)):
             return topic
     return None
+
+
+# --- over how many partitions event ids are spread ------------------------------------------------
+
+
+def spread_of(cluster: Cluster, names: Names, topics: Mapping[str, TopicInfo]) -> int:
+    """Return over how many partitions of predictions and of labels event ids are spread.
+
+    That is as many as there were when the stream began: partitions that are added change nothing, for an id's
+    prediction may have come before and its label may come after. Joiner and predictors note it beside their places; who
+    may see neither group, and has not begun, goes by how many there are.
+
+    Parameters
+    ----------
+    topics
+        What is on the cluster; predictions and labels are among them.
+    """
+    with cluster.admin() as admin:
+        joined = _committed(admin, names.group("joiner"))
+        answered = _committed(admin, names.group("predictor"))
+    whole = topics[names.whole]
+    count = min(whole.partitions, topics[names.topic("labels")].partitions)
+    places = {number: _place(note) for (topic, number), note in joined.items() if topic == names.whole}
+    same = {number: at for number, at in places.items() if at is not None and at.each[0] == short_ids(whole.id)}
+    noted = max((each.spread for each in same.values()), default=0)
+    if noted == 0:
+        noted = min(max(map(_spread, answered.values()), default=0), count)
+    if noted == 0 and len(same) < count:
+        # From before it was noted: a place in each partition that there was, unless predictions lie beyond those.
+        noted = 0 if _has_more(cluster, names.whole, range(len(same), whole.partitions)) else len(same)
+    return noted or count
+
+
+def _place(note: str) -> JoinPlace | None:
+    try:
+        return read_place(note)
+    except msgspec.DecodeError:
+        return None
+
+
+def _spread(note: str) -> int:
+    try:
+        said: Any = json.loads(note)
+    except ValueError:
+        return 0
+    spread = said.get("spread") if isinstance(said, dict) else None
+    return spread if isinstance(spread, int) and spread > 0 else 0
+
+
+def _has_more(cluster: Cluster, topic: str, numbers: range) -> bool:
+    """Tell whether any of these partitions has records."""
+    with closing(cluster.consumer()) as consumer:
+        return any(consumer.end_offsets([TopicPartition(topic, number) for number in numbers]).values())

@@ -29,10 +29,11 @@ from consumers.snapshot_keeper import SnapshotKeeper
 from consumers.snapshots import Snapshots
 from consumers.topic_memory import TopicMemory
 from millstream import garbage
+from millstream.ending_alerts import StateAlerts
 from millstream.log_alerts import LogAlerts
 from millstream.logs import fail, say
 from millstream.measured import MeasuredCheckpoints
-from millstream.recall import joined_from
+from millstream.recall import joined_from, spread_of
 from millstream.version_code.choice import Policy, VersionCode, definition_of
 from millstream.version_starter import starter
 from model_store import StoreError, StoreUnavailable, is_object_store, open_backend, open_store
@@ -79,16 +80,18 @@ def run_predictor(
     meter = meter or Meter()
     meter.needs(lambda: "no version to answer with yet" if feed.newest() is None else None)
     follower = ModelsTopic(cluster, names.topic("models"), feed.follow, say)
-    memory = TopicMemory(settings.state(names) / f"predictor-{instance}.json")
+    kept = _state_alerts(cluster, names, "predictor", instance)
+    memory = TopicMemory(settings.state(names) / f"predictor-{instance}.json", written=kept.written)
     registry = settings.schema_registry(say)
-    answering = predictor_settings(loaded.stream, names, topics, new_epoch, registry)
+    spread = spread_of(cluster, names, topics)
+    answering = predictor_settings(loaded.stream, names, topics, new_epoch, registry, spread=spread)
     predictor = Predictor(answering, feed, say=say, memory=memory)
     # A version is looked through and loaded in the follower's thread; at Python's 5 ms a switch, each of the
     # handful of hand-overs that an answer takes would wait for that long meanwhile.
     sys.setswitchinterval(_SWITCH_SECONDS)
     follower.start()
     try:
-        return _drive(cluster, names, "predictor", instance, predictor, meter)
+        return _drive(cluster, names, "predictor", instance, predictor, meter, kept)
     finally:
         follower.close()
 
@@ -99,8 +102,13 @@ def predictor_settings(
     topics: dict[str, TopicInfo],
     new_epoch: bool = False,
     registry: Registry | None = None,
+    *,
+    spread: int | None = None,
 ) -> PredictorSettings:
-    """Return how a stream's events are read and answered; `topics` are those on the cluster."""
+    """Return how a stream's events are read and answered.
+
+    `topics` are those on the cluster; event ids are spread over `spread` partitions, all where it is not given.
+    """
     source = stream.features_source
     if source is not None:
         _say_unmapped(source, registry)
@@ -120,7 +128,7 @@ def predictor_settings(
     return PredictorSettings(
         names,
         stream.contract,
-        topics[names.whole].partitions,
+        spread or topics[names.whole].partitions,
         new_epoch,
         mapping=event_mapping(stream, registry),
         start="beginning" if source is None else source.start,
@@ -153,12 +161,13 @@ def run_intake(
         return 1
     cluster, names, topics = _meet(loaded, settings)
     _require_sources(cluster, names)
-    memory = TopicMemory(settings.state(names) / f"intake-{instance}.json")
-    intake_settings = IntakeSettings(names, loaded.stream.target, topics[names.topic("labels")].partitions, new_epoch)
+    kept = _state_alerts(cluster, names, "intake", instance)
+    memory = TopicMemory(settings.state(names) / f"intake-{instance}.json", written=kept.written)
+    intake_settings = IntakeSettings(names, loaded.stream.target, spread_of(cluster, names, topics), new_epoch)
     registry = settings.schema_registry(say)
     mappings = [LabelMapping(source, decoder(source, registry)) for source in sources]
     intake = Intake(intake_settings, mappings, say=say, memory=memory)
-    return _drive(cluster, names, "intake", instance, intake, meter)
+    return _drive(cluster, names, "intake", instance, intake, meter, kept)
 
 
 def run_joiner(
@@ -166,11 +175,12 @@ def run_joiner(
 ) -> int:
     """Join until told to stop; returns the exit code."""
     cluster, names, topics = _meet(loaded, settings)
-    partitions = topics[names.whole].partitions
-    if topics[names.topic("labels")].partitions != partitions:
+    spread = spread_of(cluster, names, topics)
+    fewest = min((names.whole, names.topic("labels")), key=lambda topic: topics[topic].partitions)
+    if topics[fewest].partitions < spread:
         say(
-            f"{names.whole} and {names.topic('labels')} must have the same number of partitions: "
-            "`millstream topics describe STREAM` names the fix"
+            f"{fewest} has {topics[fewest].partitions} partitions, and event ids of {names.stream} are spread over "
+            f"{spread}: `millstream topics create {loaded.path} --fix` adds those that are missing"
         )
         return 1
     before = joined_from(cluster, names)
@@ -181,14 +191,14 @@ def run_joiner(
             f"Change the form back, or `millstream joiner {loaded.path} --new-epoch fresh` goes on without what waits"
         )
         return 1
-    joiner_settings = JoinerSettings(names, join_rules(loaded.stream), partitions, loaded.stream.max_pending, new_epoch)
+    joiner_settings = JoinerSettings(names, join_rules(loaded.stream), spread, loaded.stream.max_pending, new_epoch)
+    kept = _state_alerts(cluster, names, "joiner", instance)
     try:
         store = DiskStore(settings.state(names) / f"joiner-{instance}", say)
     except LocalStoreError as error:
-        say(str(error))
-        return 1
+        return _no_disk("joiner", error, kept)
     joiner = Joiner(joiner_settings, store, _keeper(loaded, settings), say, meter)
-    return _drive(cluster, names, "joiner", instance, joiner, meter)
+    return _drive(cluster, names, "joiner", instance, joiner, meter, kept)
 
 
 def _keeper(loaded: LoadedStream, settings: Settings) -> SnapshotKeeper | None:
@@ -300,19 +310,38 @@ def _require_sources(cluster: Cluster, names: Names) -> None:
         )
 
 
+def _state_alerts(cluster: Cluster, names: Names, role: str, instance: str) -> StateAlerts:
+    return StateAlerts(LogAlerts(cluster, names, role, say), role, instance, say)
+
+
+def _no_disk(role: str, error: LocalStoreError, kept: StateAlerts) -> int:
+    """Say what the local store cannot do, and return the exit code: that of doubt where its disk can be mended."""
+    fail(f"{role}: {error}", event="failed")
+    kept.unwritable(str(error))
+    return Doubt.exit_code if error.passes else 1
+
+
 def _drive(
-    cluster: Cluster, names: Names, role: str, instance: str, processor: Processor, meter: Meter | None = None
+    cluster: Cluster,
+    names: Names,
+    role: str,
+    instance: str,
+    processor: Processor,
+    meter: Meter | None = None,
+    kept: StateAlerts | None = None,
 ) -> int:
     settings = LoopSettings(
         group=names.group(role), instance=names.process(role, instance), fetch_bytes=_FETCH_BYTES.get(role, 1)
     )
     alerts = LogAlerts(cluster, names, role, say)
+    kept = kept or _state_alerts(cluster, names, role, instance)
 
     def settled(partitions: Sequence[Partition]) -> None:
         told = [f"{topic}-{number}" for topic, number in partitions]
         say(f"ready: {len(partitions)} partitions of {', '.join(processor.topics)}", event="assigned", partitions=told)
         # Beside the loop, which must not wait for another client.
         threading.Thread(target=alerts.settled, args=(partitions,), name="log-alerts", daemon=True).start()
+        kept.works_soon()
 
     loop = Loop(cluster, settings, processor, settled, meter)
 
@@ -330,14 +359,17 @@ def _drive(
             alerts.refused(failure.faults)
         return failure.exit_code
     except LocalStoreError as error:
-        fail(f"{role}: {error}", event="failed")
-        return Doubt.exit_code if error.full else 1
+        return _no_disk(role, error, kept)
     except RegistryError as error:
         # What could not be decoded meanwhile is no bad message: nothing of this turn goes out, and it is read again.
         fail(f"{role}: {error}", event="failed")
         return error.exit_code
     except StoreUnavailable as error:
-        fail(f"{role}: {error}; starting anew", event="failed")
+        said = f"{error}; the {role} is started again until it can: free space there, or make it writable"
+        fail(f"{role}: {said}", event="failed")
+        kept.unwritable(said)
         return Doubt.exit_code
+    finally:
+        kept.stop()
     say(f"{role} has ended in order")
     return 0

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Final, Literal
 from kafka.errors import KafkaError
 
 from millstream import admin, logs
+from millstream.ending_alerts import EndingAlerts
 from millstream.idle import IdleWatch
-from millstream.instance import Held, hold
+from millstream.instance import Held, hold, writing
 from millstream.observe import Observer
 from millstream.outage import Outage
 from millstream.settings import Settings, interpreter
@@ -79,7 +80,7 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
     TopicsError
         Where the topics are not as they must be.
     RoleFailed
-        Where a role cannot work as it is set up.
+        Where a role cannot work as it is set up, and has not worked before, or the run is to end by itself.
     """
     stream = loaded.stream
     names = settings.names(stream)
@@ -94,7 +95,9 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
         outage = Outage(cluster, say)
         relay = logs.relay if options.log_format == "json" else None
         told = {**environment(settings, options.log_format), "MILLSTREAM_TRACE_RATIO": str(options.trace_ratio)}
-        supervisor = Supervisor(roles, told, say, outage.lasts, relay)
+        alerts = EndingAlerts(cluster, names, say)
+        ends = options.until_idle is not None
+        supervisor = Supervisor(roles, told, say, outage.lasts, relay, alerts.keeps_ending, needs_all=ends)
         with stopping() as stop:
             try:
                 supervisor.start()
@@ -102,7 +105,7 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
             finally:
                 say(f"ending: {', '.join(dict.fromkeys(child.role for child in roles))}")
                 supervisor.stop()
-    return 0
+    return 1 if supervisor.given_up() else 0
 
 
 @contextmanager
@@ -113,10 +116,13 @@ def alone(state: Path) -> Iterator[None]:
     ------
     AlreadyRuns
         Where somebody does.
+    StateUnwritable
+        Where the state folder cannot be written.
     """
-    state.mkdir(parents=True, exist_ok=True)
     try:
-        held = hold(state / "run.lock")
+        with writing(state):
+            state.mkdir(parents=True, exist_ok=True)
+            held = hold(state / "run.lock")
     except Held as error:
         raise AlreadyRuns(
             f"{state.name} runs already from this MILLSTREAM_HOME, as process {error.process}: "

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,12 @@ from millstream.nursery import PARENT, Nursery, Process
 FIRST_WAIT_S: Final = 0.2
 LONGEST_WAIT_S: Final = 10.0
 RAN_WELL_S: Final = 15.0
+ENDS_IN_A_ROW: Final = 5
+"""Ends of a role, one after the other and for the same reason, after which each further one raises an alert."""
+STAYED_S: Final = 120.0
+"""Seconds at work after which the ends before are no longer counted."""
+GIVEN_UP_S: Final = 60.0
+"""Seconds after which a role that gave up is started again: somebody may have put right what it complained about."""
 _TERM_S: Final = 10.0
 _READY: Final = "ready: "  # how a role says that it has its partitions
 _FOLLOWING: Final = "following "  # how its thread that reads decisions says that it cannot
@@ -102,6 +109,11 @@ class _Running:
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=5))
     ready: bool = False
     reader: threading.Thread | None = None
+    ready_at: float | None = None  # since it was started last
+    worked: bool = False  # ever
+    gave_up: str = ""  # why, until it works again
+    ends: int = 0  # one after the other, for the same reason
+    reason: str = ""
 
 
 class Supervisor:
@@ -117,6 +129,10 @@ class Supervisor:
         Tells whether what all of them need is away, and has said so: then it is not said of each that ends for it.
     relay
         Takes a child's name and its line in place of that.
+    keeps_ending
+        Told of a child that gave up, or has ended more than `ENDS_IN_A_ROW` times: it, how often, and its last words.
+    needs_all
+        Without one that gives up, the others are not to go on.
     """
 
     def __init__(
@@ -126,7 +142,11 @@ class Supervisor:
         say: Callable[[str], None] = print,
         away: Callable[[], bool] = lambda: False,
         relay: Callable[[str, str], None] | None = None,
+        keeps_ending: Callable[[Child, int, str], None] = lambda child, times, said: None,
+        needs_all: bool = False,
     ) -> None:
+        self._needs_all = needs_all
+        self._keeps_ending = keeps_ending
         self._running = [_Running(child) for child in children]
         self._environment = {**environment, PARENT: str(os.getpid()), "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
         self._nursery = Nursery(self._environment)
@@ -149,13 +169,18 @@ class Supervisor:
         """Tell whether every child has said, since it was started last, that it is at work."""
         return all(each.ready for each in self._running)
 
+    def given_up(self) -> str:
+        """Return why a child that worked before cannot go on, empty where all can."""
+        return next((each.gave_up for each in self._running if each.gave_up), "")
+
     def look(self) -> None:
         """Notice who has ended, and start again who is due. Call a few times a second.
 
         Raises
         ------
         RoleFailed
-            Where one cannot work as it is set up.
+            Where one cannot work as it is set up. Where it has worked before, the others go on without it, unless all
+            are needed.
         """
         now = time.monotonic()
         for each in self._running:
@@ -191,7 +216,7 @@ class Supervisor:
 
     def _start(self, each: _Running) -> None:
         each.tail.clear()
-        each.began, each.due, each.ready = time.monotonic(), None, False
+        each.began, each.due, each.ready, each.ready_at = time.monotonic(), None, False, None
         each.process = self._nursery.launch(each.child.command, self._environment)
         each.reader = threading.Thread(target=self._read, args=(each, each.process), daemon=True)
         each.reader.start()
@@ -207,6 +232,7 @@ class Supervisor:
                 begins = told.message.startswith(_READY)
                 each.ready = each.ready or (begins and each.process is process)
                 if begins:
+                    each.ready_at, each.worked, each.gave_up = time.monotonic(), True, ""
                     self._away()  # if it was, it is back, which is said first
                 if not (told.message.startswith((f"{each.child.role}: ", _FOLLOWING)) and self._away()):
                     self._relay(each.child.name, line)
@@ -220,15 +246,34 @@ class Supervisor:
         self._drain(each)
         each.process, each.ready = None, False
         step = decide(code, now - each.began, each.last_wait)
+        said = next((line for line in reversed(each.tail) if line.strip()), "it said nothing")
+        said = said.removeprefix("millstream: error: ").removeprefix(f"{each.child.role}: ")
         if isinstance(step, GiveUp):
-            said = next((line for line in reversed(each.tail) if line.strip()), "it said nothing")
-            said = said.removeprefix("millstream: error: ").removeprefix(f"{each.child.role}: ")
-            raise RoleFailed(f"{each.child.name} {ended(code)}: {said}")
+            self._gave_up(each, f"{each.child.name} {ended(code)}: {said}", now)
+            self._keeps_ending(each.child, self._count(each, code, said, now), said)
+            return
         each.last_wait = step.after
         each.due = now + step.after
         self.restarts += 1
-        if code != _AGAIN or not self._away():
-            self._say(f"{each.child.name} {ended(code)}; starting it again in {step.after:g} s")
+        if code == _AGAIN and self._away():
+            return
+        self._say(f"{each.child.name} {ended(code)}; starting it again in {step.after:g} s")
+        if (times := self._count(each, code, said, now)) > ENDS_IN_A_ROW:
+            self._keeps_ending(each.child, times, said if code >= 0 else f"it {ended(code)}")
+
+    def _gave_up(self, each: _Running, why: str, now: float) -> None:
+        if self._needs_all or not each.worked:
+            raise RoleFailed(why)
+        each.gave_up, each.due = why, now + GIVEN_UP_S
+        self._say(f"{why}. The others go on without it; starting it again in {GIVEN_UP_S:g} s")
+
+    def _count(self, each: _Running, code: int, said: str, now: float) -> int:
+        """Return how many times it has now ended one after the other for this reason; numbers in it may differ."""
+        reason = f"{code} {re.sub(r'[0-9]+', '#', said)}"
+        stayed = each.ready_at is not None and now - each.ready_at > STAYED_S
+        each.ends = 1 if stayed or reason != each.reason else each.ends + 1
+        each.reason = reason
+        return each.ends
 
 
 def _signal(process: Process | None, number: signal.Signals) -> None:

@@ -133,13 +133,16 @@ class _Search:
     ) -> Iterator[tuple[ConsumerRecord, Any]]:
         """Yield records of the event with what they hold. An id's records are in one partition, but for strays."""
         topic = self._names.whole if kind == "predictions" else self._names.topic(kind)
-        for record in readers.holding(self._consumer, topic, self._partition, self._needle, since_ms):
+
+        def means(record: ConsumerRecord) -> bool:
             try:
-                value = read(record.value)
+                return bool(id_of(read(record.value)) == self._event_id)
             except CodecError:
-                continue
-            if id_of(value) == self._event_id:
-                yield record, value
+                return False
+
+        # Partitions that were added since the stream began make the likely one another than where its records are.
+        for record in readers.holding(self._consumer, topic, self._partition, self._needle, since_ms, means):
+            yield record, read(record.value)
 
     def reason(self, record: ConsumerRecord) -> str | None:
         """Return what the learner's dead letter says of an example, if it is still there."""

@@ -89,6 +89,9 @@ def rights(names: Names, role: str) -> list[Right]:
         # One id a process of the role.
         ids = names.process(ours, "")
         found += [Right("transactional-id", ids, each, prefixed=True) for each in ("Write", "Describe")]
+    if role in ("predictor", "intake", "joiner"):
+        # Over how many partitions event ids are spread is noted beside the places of these two.
+        found += [Right("group", names.group(each), "Describe") for each in ("joiner", "predictor") if each != role]
     if role == "operator":
         found += [Right("group", names.group(each), "Describe") for each in _OBSERVED]
         found += [Right("topic", names.topic(kind), "DescribeConfigs") for kind in names.kinds]

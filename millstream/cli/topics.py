@@ -33,7 +33,8 @@ def create(
     /,
     *,
     fix: Annotated[
-        bool, Parameter(negative="", help="Alter settings of existing topics where that loses nothing.")
+        bool,
+        Parameter(negative="", help="Alter settings, and add partitions, where that loses nothing."),
     ] = False,
     dry_run: Annotated[bool, Parameter(negative="", help="Say what would be done, and do nothing.")] = False,
     print_: Annotated[

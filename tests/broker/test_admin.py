@@ -59,11 +59,16 @@ def test_missing_topics_are_named_with_the_command_that_makes_them(cluster: Clus
 
 def test_unequal_partition_counts_are_named_with_the_fix(cluster: Cluster, names: Names) -> None:
     _make(cluster, {names.topic("predictions"): 4, names.topic("labels"): 2, names.topic("examples"): 2})
-    findings = {each.topic: each for each in admin.create(cluster, names, **_WAIT).findings if each.change is None}
+    made = admin.create(cluster, names, **_WAIT).findings
+    findings = {each.topic: each for each in made if each.change is None or each.change[0] == "partitions"}
     labels, examples = findings[names.topic("labels")], findings[names.topic("examples")]
     assert "has 4 partitions and" in labels.message
-    assert f"--alter --topic {names.topic('labels')} --partitions 4" in labels.fix
-    assert "has 2 partitions and must have 1" in examples.message
+    assert f"--alter --topic {names.topic('labels')} --partitions 4" in labels.by_hand
+    assert "has 2 partitions and is meant to have 1" in examples.message
+    assert {labels.severity, examples.severity} == {"warning"}
+    mended = admin.create(cluster, names, **_WAIT, fix=True)
+    assert f"{names.topic('labels')}: partitions=4" in mended.altered
+    assert [each.topic for each in mended.findings] == [names.topic("examples")]
 
 
 def test_short_retention_is_named_and_mended_on_request_only(cluster: Cluster, names: Names) -> None:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from consumers.loop import Loop, LoopSettings
 from consumers.predictor import Predictor
 from consumers.processor import Processor
 from millstream import Stream, admin
+from millstream.recall import spread_of
 from millstream.roles import join_rules, learning_rules, predictor_settings
 from millstream.settings import Settings
 from model_store import ModelStore, open_store
@@ -44,6 +45,18 @@ class WholeLoop:
     store: ModelStore
     producer: Any
     raised: list[BaseException]
+    grown: dict[str, int] = field(default_factory=dict)
+
+    def grow(self, **counts: int) -> None:
+        """Add partitions, by kind, so that there are so many."""
+        with self.cluster.admin() as admin:
+            admin.create_partitions({self.names.topic(kind): count for kind, count in counts.items()})
+        self.grown.update(counts)
+
+    def knows_partitions(self) -> bool:
+        """Tell whether the client has heard of those that were added: to others it sends nothing."""
+        known = {kind: self.producer.partitions_for(self.names.topic(kind)) for kind in self.grown}
+        return all(len(known[kind]) == count for kind, count in self.grown.items())
 
     def event(self, event_id: str, features: dict[str, Any]) -> None:
         made = Event(event_id, _now(), features)
@@ -53,7 +66,7 @@ class WholeLoop:
         self._send("labels", event_id, Label(event_id, value, _now()).encode())
 
     def _send(self, kind: str, event_id: str, value: bytes) -> None:
-        number = partition_of(event_id, PARTITIONS)
+        number = partition_of(event_id, self.grown.get(kind, PARTITIONS))
         self.producer.send(self.names.topic(kind), value, event_id.encode(), partition=number)
 
     def predictions(self) -> list[Prediction]:
@@ -119,19 +132,20 @@ def whole_loop(
     checkpoints = Checkpoints(store, definition, learning_rules(stream), stream.retention)
     pace = Pace(*stream.checkpoint_pace())
     topics = cluster.topic_info(*(names.topic(kind) for kind in names.kinds))
-    joiner_settings = JoinerSettings(names, join_rules(stream), PARTITIONS, stream.max_pending)
+    spread = spread_of(cluster, names, topics)
+    joiner_settings = JoinerSettings(names, join_rules(stream), spread, stream.max_pending)
     processors: dict[str, Processor] = {
-        "predictor": Predictor(predictor_settings(stream, names, topics), feed),
+        "predictor": Predictor(predictor_settings(stream, names, topics, spread=spread), feed),
         "joiner": Joiner(joiner_settings, DiskStore(home / "joiner")),
         "learner": Learner(LearnerSettings(names, pace, new_epoch), checkpoints, switch),
     }
     if stream.label_sources:
         mappings = [LabelMapping(source, decoder(source)) for source in stream.label_sources]
-        processors["intake"] = Intake(IntakeSettings(names, stream.target, PARTITIONS), mappings)
+        processors["intake"] = Intake(IntakeSettings(names, stream.target, spread), mappings)
     for follower in followers:
         follower.start()
         assert follower.wait_until_current(20)
-    producer = cluster.producer(linger_ms=5)
+    producer = cluster.producer(linger_ms=5, metadata_max_age_ms=500)
     raised: list[BaseException] = []
     try:
         with _loops(cluster, names, processors, raised):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from consumers.local_store import DiskStore, LocalStore, LocalStoreError, MemoryStore
+from schemas import failpoints
 
 Open = Callable[[], LocalStore]
 
@@ -337,3 +339,44 @@ def killed() -> Callable[[DiskStore], None]:
         store._env.close()
 
     return kill
+
+
+@pytest.mark.parametrize("code", ["ENOSPC", "EROFS", "EDQUOT"])
+def test_a_disk_that_can_be_mended_is_named_with_the_way_out_and_the_store_goes_on(tmp_path: Path, code: str) -> None:
+    folder = tmp_path / "joiner-0"
+    store = DiskStore(folder)
+    store.put(b"a", b"1")
+    store.commit()
+    failpoints.arm({failpoints.VARIABLE: f"local-store.commit.before={code}@1"})
+    try:
+        store.put(b"b", b"2")
+        with pytest.raises(LocalStoreError) as failed:
+            store.commit()
+    finally:
+        failpoints.arm({})
+    said = os.strerror(getattr(errno, code))
+    assert str(failed.value).startswith(f"local store {folder}: {said}; free space on that disk, or make it writable")
+    assert failed.value.passes
+    store.close()
+    again = DiskStore(folder)
+    assert (again.get(b"a"), again.get(b"b")) == (b"1", None)
+    again.close()
+
+
+def test_a_folder_that_cannot_be_made_is_one_line_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(LocalStoreError, match=r"local store .*/file/joiner-0: Not a directory") as failed:
+        DiskStore(tmp_path / "file" / "joiner-0")
+    assert not failed.value.passes
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system allocates no blocks ahead")
+def test_the_file_of_locks_has_no_hole_that_a_full_disk_could_not_fill(tmp_path: Path) -> None:
+    folder = tmp_path / "joiner-0"
+    folder.mkdir()
+    with (folder / "lock.mdb").open("wb") as file:
+        file.truncate(8192)
+    DiskStore(folder).close()
+    held = (folder / "lock.mdb").stat()
+    assert held.st_size == 8192
+    assert held.st_blocks * 512 >= 8192

@@ -9,6 +9,8 @@ import pytest
 from faults.rig import Rig
 from faults_table import Tally
 
+from millstream.observe import Observer
+
 PLACES = ("store.write.before", "store.write.after", "store.fsync.after", "store.rename.after")
 CODES = ("ENOSPC", "EIO", "EROFS", "EDQUOT")
 
@@ -41,3 +43,20 @@ def test_a_disk_that_fails_costs_no_version_and_stops_no_learner(
     for number in range(starts):
         fail_from(rig, 2 + number, rng)
     rig.finish(tally, starts * len(PLACES))
+
+
+def test_a_joiner_whose_disk_is_full_names_it_ends_nobody_else_and_goes_on_when_there_is_space(rig: Rig) -> None:
+    rig.start_all()
+    rig.publish()
+    joiner = rig.members["joiner-0"]
+    joiner.end()
+    rig.start("joiner", "0", "local-store.commit.before=ENOSPC@2-")
+    rig.until(lambda: 75 in joiner.ends, "the joiner to end")
+    assert "; free space on that disk, or make it writable" in joiner.log.read_text()
+    rig.await_progress("predictor", "joiner", "learner")
+    with Observer(rig.cluster, rig.names) as observer:
+        (alert,) = observer.look().alerts
+    assert alert.name == "joiner.0.disk"
+    assert f"local store {rig.stream.home}/state/" in alert.message
+    assert {rig.members[name].starts for name in ("predictor-0", "learner-0")} == {1}
+    rig.finish()

@@ -61,6 +61,16 @@ class MemoryLog:
             for number in range(count):
                 self.records.setdefault(Partition(topic, number), [])
 
+    def grow(self, topic: str, more: int = 1) -> None:
+        """Add partitions to a topic."""
+        count = self.count(topic)
+        for number in range(count, count + more):
+            self.records[Partition(topic, number)] = []
+
+    def count(self, topic: str) -> int:
+        """Return how many partitions a topic has."""
+        return sum(partition.topic == topic for partition in self.records)
+
     def append(self, output: Output) -> LoggedRecord:
         held = self.records[Partition(output.topic, output.partition)]
         record = LoggedRecord(output.topic, output.partition, len(held), self.now, output.key, output.value)

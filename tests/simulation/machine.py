@@ -18,7 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from simulation import oracle
-from simulation.world import GO_ON, MODELS, PARTITIONS, PLACES, ROLES, WAIT, Clock, Fate, World
+from simulation.world import GO_ON, MODELS, NUMBERS, PLACES, ROLES, WAIT, Clock, Fate, World
 
 from consumers import learner
 
@@ -132,7 +132,7 @@ class Schedule(RuleBasedStateMachine):
 
     @rule(role=st.sampled_from(ROLES), how=st.integers(0, 3))
     def rebalance(self, role: str, how: int) -> None:
-        numbers = frozenset(range(PARTITIONS))
+        numbers = NUMBERS
         first = [numbers, frozenset({0}), frozenset({1}), frozenset()][how]
         if role == "learner":
             first = numbers if how % 2 else frozenset()
@@ -150,6 +150,16 @@ class Schedule(RuleBasedStateMachine):
             world.backend.full = pick
         else:
             world.control.paused = not world.control.paused
+
+    @rule(
+        kind=st.sampled_from(["features", "predictions", "labels", "labels", "examples"]),
+        more=st.integers(1, 3),
+        running=st.booleans(),
+        when=st.integers(0, 2),
+    )
+    def partitions_are_added(self, kind: str, more: int, running: bool, when: int) -> None:
+        if when == 2:
+            self.world.grow(kind, more, running)
 
     @precondition(lambda self: not self.world.remade)
     @rule(kind=st.sampled_from(["labels", "predictions"]), with_places=st.booleans(), when=st.integers(0, 3))

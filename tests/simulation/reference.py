@@ -50,8 +50,11 @@ class Joins:
 
 
 def joins(predictions: Sequence[LoggedRecord], labels: Sequence[LoggedRecord], rules: JoinRules, count: int) -> Joins:
-    """Join whole topics of `count` partitions each."""
+    """Join whole topics over `count` partitions each; of those that were added, labels are forwarded."""
     found = Joins()
+    for record in labels:
+        if record.partition >= count:
+            _label(record, rules, count, found.counts)
     for number in range(count):
         mine = [record for record in labels if record.partition == number]
         uses = _uses([record for record in predictions if record.partition == number], rules)

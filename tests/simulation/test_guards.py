@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from hypothesis import Phase
 from simulation import machine, oracle
-from simulation.world import PARTITIONS, Clock, Fate, WatchedBackend, World
+from simulation.world import NUMBERS, Clock, Fate, WatchedBackend, World
 
 from consumers import joiner_takeover as takeover_module
 from consumers import learner as learner_module
@@ -196,7 +196,7 @@ def _joined_again_in_another_order(world: World) -> None:
 
 def _a_disk_of_another_lane_comes_back(world: World) -> None:
     _begin(world, 6)
-    everything, nothing = frozenset(range(PARTITIONS)), frozenset[int]()
+    everything, nothing = NUMBERS, frozenset[int]()
     world.share("joiner", {0: nothing, 1: everything})
     for pick in range(6):
         world.label("right", pick)

@@ -35,7 +35,8 @@ from schemas.target import Target
 from schemas.topics import Names, partition_of
 
 NAMES: Final = Names("sim")
-PARTITIONS: Final = 2
+PARTITIONS: Final = 2  # of each topic when the stream begins
+NUMBERS: Final = frozenset(range(5))  # of partitions that there may come to be
 WAIT: Final = 10_000
 TARGET: Final = Target(task="binary")
 ROLES: Final = ("predictor", "joiner", "learner")
@@ -133,7 +134,7 @@ class Group:
 
     role: str
     loops: list[SimulatedLoop | None] = field(default_factory=lambda: [None, None])
-    shares: list[frozenset[int]] = field(default_factory=lambda: [frozenset(range(PARTITIONS)), frozenset()])
+    shares: list[frozenset[int]] = field(default_factory=lambda: [NUMBERS, frozenset()])
 
 
 class World:
@@ -192,7 +193,8 @@ class World:
         number = len(self.log.read(TOPIC["features"]))
         features = features or {"x": (number * 37 % 11) / 11, "y": (number * 17 % 7) / 7}
         event = Event(event_id, self.log.now, features)
-        self.log.append(Output(TOPIC["features"], number % PARTITIONS, event_id.encode(), event.encode()))
+        partition = number % self.log.count(TOPIC["features"])
+        self.log.append(Output(TOPIC["features"], partition, event_id.encode(), event.encode()))
         return event_id
 
     def _new_id(self) -> str:
@@ -225,7 +227,7 @@ class World:
 
     def _write_label(self, name: str, value: bool, kind: Any = "label", partition: int | None = None) -> None:
         self.labels_of[name] += 1
-        at = partition_of(name, PARTITIONS) if partition is None else partition
+        at = partition_of(name, self.log.count(TOPIC["labels"])) if partition is None else partition
         made = Label(name, value, self.log.now, kind=kind)
         self.log.append(Output(TOPIC["labels"], at, name.encode(), made.encode()))
 
@@ -340,7 +342,7 @@ class World:
     def _sleep(self, role: str, member: int) -> None:
         self.tally["zombies"] += 1
         other = 1 - member
-        self.share(role, {other: frozenset(range(PARTITIONS)), member: frozenset()}, asleep=member)
+        self.share(role, {other: NUMBERS, member: frozenset()}, asleep=member)
         for _ in range(3):
             self.log.now += 7
             self.turn(role, other)
@@ -377,6 +379,18 @@ class World:
         for group in self.groups.values():
             group.loops = [None, None]
 
+    def grow(self, kind: str, more: int, running: bool) -> None:
+        """Add partitions to a topic, while the roles run or while they are down."""
+        if self.log.count(TOPIC[kind]) + more > len(NUMBERS):
+            return
+        self.tally["topics grown"] += 1
+        self.log.grow(TOPIC[kind], more)
+        for role, group in self.groups.items():
+            if running:
+                self.share(role, dict(enumerate(group.shares)))
+            else:
+                group.loops = [None, None]
+
     def forget_places(self, disks_too: bool) -> None:
         """Kafka forgets where the joiners stood, as after a week without them."""
         self.tally["forgotten places"] += 1
@@ -411,7 +425,7 @@ class World:
         """Let all that waits end, and everything be read, learned and announced."""
         self.skew, self.control.paused, self.backend.full = 0, False, 0
         for role in ROLES:
-            self.share(role, {0: frozenset(range(PARTITIONS)), 1: frozenset()})
+            self.share(role, {0: NUMBERS, 1: frozenset()})
         self._drain()
         while self.early:
             self.publish()

@@ -32,3 +32,10 @@ def test_without_such_topics_there_is_no_intake_to_have_rights() -> None:
 def test_no_role_writes_both_labels_and_model_updates() -> None:
     for role in ROLES:
         assert not {NAMES.topic("labels"), NAMES.topic("models")} <= topics(role, "Write"), role
+
+
+def test_roles_see_where_each_other_stands_and_how_event_ids_are_spread() -> None:
+    seen = {role: {each.name for each in rights(NAMES, role) if each.resource == "group"} for role in ROLES}
+    both = {"ann-fraud.joiner", "ann-fraud.predictor"}
+    assert both <= seen["predictor"] & seen["joiner"] & seen["intake"]
+    assert not both & (seen["learner"] | seen["publisher"])

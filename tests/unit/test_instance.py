@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from millstream.instance import InstanceTaken, InvalidInstance, claim, resolve
+from millstream.instance import InstanceTaken, InvalidInstance, StateUnwritable, claim, resolve
 
 
 def test_the_flag_is_over_the_hostname_and_that_over_the_file(tmp_path: Path) -> None:
@@ -49,3 +49,11 @@ def test_a_second_process_of_the_name_is_told_the_first_ones_pid(tmp_path: Path)
     # The kernel lets go of a killed process's name.
     with claim("joiner", "0", tmp_path) as mine:
         assert mine.instance == "0"
+
+
+def test_a_state_folder_that_cannot_be_written_is_one_line_and_starting_again_may_help(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for given in ("0", None):
+        with pytest.raises(StateUnwritable, match=r"/file.* cannot be written: Not a directory\. Free space") as failed:
+            claim("joiner", given, tmp_path / "file" / "state")
+        assert failed.value.exit_code == 75

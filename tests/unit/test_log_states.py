@@ -152,3 +152,15 @@ def test_a_partition_that_another_instance_had_has_its_place(tmp_path: Path) -> 
     third = TopicMemory(tmp_path / "predictor-2.json")
     assert [third.place_of("s.features", "one", number) for number in range(3)] == [5, 12, None]
     assert third.id_of("s.features") == ""
+
+
+def test_a_file_of_places_that_cannot_be_written_is_told_and_written_when_it_can(tmp_path: Path) -> None:
+    told: list[tuple[Path, bool]] = []
+    state = tmp_path / "state"
+    state.write_text("in the way")
+    memory = TopicMemory(state / "predictor-0.json", written=lambda path, error: told.append((path, error is None)))
+    memory.remember("s.features", "one", {0: 5})
+    state.unlink()
+    memory.remember("s.features", "one", {0: 6, 1: 2})
+    assert told == [(state / "predictor-0.json", False), (state / "predictor-0.json", True)]
+    assert TopicMemory(state / "predictor-0.json").place_of("s.features", "one", 0) == 6

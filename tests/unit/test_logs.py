@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -118,3 +120,14 @@ def test_nothing_is_said_of_what_was_not_refused() -> None:
     said.refuse()
     said.meter.turned()
     assert said.lines == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no disk that is always full")
+def test_a_log_on_a_full_disk_loses_lines_and_ends_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = Path("/dev/full").open("w")  # noqa: SIM115 - closing it fails
+    monkeypatch.setattr("sys.stdout", full)
+    logs.say("a line")
+    logs.say("another")
+    monkeypatch.undo()
+    with suppress(OSError):
+        full.close()

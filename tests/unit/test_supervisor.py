@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from millstream.supervisor import Child, GiveUp, Restart, RoleFailed, Supervisor, decide, ended
+from millstream.supervisor import ENDS_IN_A_ROW, Child, GiveUp, Restart, RoleFailed, Supervisor, decide, ended
 
 
 def test_a_restart_is_put_off_longer_each_time_up_to_a_limit() -> None:
@@ -137,9 +137,87 @@ def test_children_that_speak_json_are_understood_and_passed_on_as_they_are() -> 
         passed.append((name, line))
 
     script = f"import sys; [print(line, flush=True) for line in {lines!r}]; sys.exit(1)"
-    supervisor = Supervisor([_python("learner", script)], os.environ, relay=relay)
+    supervisor = Supervisor([_python("learner", script)], os.environ, relay=relay, needs_all=True)
     supervisor.start()
     with pytest.raises(RoleFailed) as failed:
         _until(lambda: False, supervisor)
     assert str(failed.value) == "learner-0 ended with 1: it cannot go on"
     assert passed == [("learner-0", line) for line in lines]
+
+
+def _times(count_file: Path, first: str, then: str) -> str:
+    """Return a script that does `first` when it is run the first time, and `then` from the second on."""
+    return (
+        f"import pathlib, sys, time; f = pathlib.Path({str(count_file)!r}); again = f.exists(); f.touch()\n"
+        f"if again:\n    {then}\n{first}"
+    )
+
+
+def test_a_role_that_gives_up_after_it_worked_does_not_end_the_others_and_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("millstream.supervisor.GIVEN_UP_S", 0.2)
+    said: list[str] = []
+    told: list[tuple[str, int, str]] = []
+    script = _times(
+        tmp_path / "n", "print('ready: 1'); print('joiner: no'); sys.exit(1)", "print('ready: 1'); time.sleep(60)"
+    )
+    children = [_python("predictor", _WORK), _python("joiner", script)]
+    supervisor = Supervisor(
+        children, os.environ, said.append, keeps_ending=lambda child, times, why: told.append((child.name, times, why))
+    )
+    supervisor.start()
+    try:
+        _until(lambda: bool(supervisor.given_up()), supervisor)
+        assert supervisor.given_up() == "joiner-0 ended with 1: no"
+        assert "predictor-0" in supervisor.pids()
+        assert told == [("joiner-0", 1, "no")]
+        _until(lambda: not supervisor.given_up(), supervisor)
+        assert "joiner-0" in supervisor.pids()
+    finally:
+        supervisor.stop()
+
+
+def test_a_role_that_keeps_ending_for_one_reason_is_made_known_and_another_reason_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("millstream.supervisor.FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("millstream.supervisor.LONGEST_WAIT_S", 0.01)
+    told: list[tuple[int, str]] = []
+    script = _times(
+        tmp_path / "n",
+        "print('joiner: other'); sys.exit(75)",
+        "print('joiner: after', time.time_ns(), 's'); sys.exit(75)",
+    )
+    supervisor = Supervisor(
+        [_python("joiner", script)],
+        os.environ,
+        lambda _: None,
+        keeps_ending=lambda child, times, why: told.append((times, why)),
+    )
+    supervisor.start()
+    try:
+        _until(lambda: len(told) == 2, supervisor)
+        assert [times for times, _ in told] == [ENDS_IN_A_ROW + 1, ENDS_IN_A_ROW + 2]
+        assert supervisor.restarts == ENDS_IN_A_ROW + 3
+        assert told[0][1].startswith("after ")
+    finally:
+        supervisor.stop()
+
+
+def test_what_ends_while_kafka_is_away_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("millstream.supervisor.LONGEST_WAIT_S", 0.01)
+    told: list[int] = []
+    supervisor = Supervisor(
+        [_python("joiner", "import sys; sys.exit(75)")],
+        os.environ,
+        lambda _: None,
+        away=lambda: True,
+        keeps_ending=lambda child, times, why: told.append(times),
+    )
+    supervisor.start()
+    try:
+        _until(lambda: supervisor.restarts > ENDS_IN_A_ROW + 1, supervisor)
+        assert told == []
+    finally:
+        supervisor.stop()
