@@ -201,7 +201,8 @@ class Checkpoints:
 
     def _probed(self, learning: Learning) -> dict[str, Any]:
         """Return what a predictor tries before it serves the version, and the hash of its answers."""
-        probe = learning.probes.newest(_PROBE_EVENTS, _PROBE_BYTES)
+        # A manifest sorts names, and sums over features in another order differ in the last bit.
+        probe = [dict(sorted(each.items())) for each in learning.probes.newest(_PROBE_EVENTS, _PROBE_BYTES)]
         return {PROBE: probe, PROBED: fingerprint(learning.model, probe)}
 
     def _draft(
