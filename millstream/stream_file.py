@@ -6,6 +6,7 @@ import ast
 import contextlib
 import difflib
 import importlib
+import importlib.machinery
 import importlib.util
 import keyword
 import sys
@@ -13,7 +14,7 @@ import traceback
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Final, NamedTuple
 
 from millstream.load_error import LoadError
@@ -126,6 +127,18 @@ def hidden_by(name: str, path: Path) -> str | None:
     return f"at {origin}"
 
 
+class _Uncached(importlib.machinery.SourceFileLoader):
+    """Compiles the source that is there now: compiled code is told from it by size and second only.
+
+    A file that was changed within the second would run as it was, in the name of what it says now.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        code: CodeType = self.source_to_code(self.get_data(path), path)
+        return code
+
+
 def load_module(file: StreamFile) -> ModuleType:
     """Return the file's module, imported once a process.
 
@@ -141,7 +154,8 @@ def load_module(file: StreamFile) -> ModuleType:
         return known
     _require_siblings_visible(file.path)
     _folder_last(file.path.parent)
-    spec = importlib.util.spec_from_file_location(file.module, file.path)
+    loader = _Uncached(file.module, str(file.path))
+    spec = importlib.util.spec_from_file_location(file.module, file.path, loader=loader)
     assert spec is not None  # noqa: S101 - a .py file has a loader
     assert spec.loader is not None  # noqa: S101
     module = importlib.util.module_from_spec(spec)

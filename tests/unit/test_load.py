@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -258,3 +259,13 @@ def test_a_users_folder_does_not_hide_our_packages_in_a_process_of_its_own(tmp_p
     code = f"from millstream.load import load_stream; load_stream({ref!r}); import consumers; print(consumers.__file__)"
     ran = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert not ran.stdout.startswith(str(tmp_path))
+
+
+def test_a_file_that_was_changed_within_the_second_is_run_as_it_says(tmp_path: Path) -> None:
+    """Python tells compiled code from its source by size and second only."""
+    for rate in (1, 2):
+        path = write_stream(tmp_path, "linear_model.LogisticRegression()", before=f"RATE = {rate}")
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+        assert load_stream(path)
+        assert rate == sys.modules["userfile"].RATE
+        del sys.modules["userfile"]
