@@ -9,25 +9,24 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from kafka import TopicPartition
 
-from consumers.checkpoints import MODEL_FILE, PROBE, PROBED, Definition, cpu_name
-from consumers.identity import fingerprint
+from consumers.checkpoints import MODEL_FILE, Definition
 from consumers.label_news import LabelNews
 from consumers.meter import Meter
 from consumers.predictor import ServedVersion
 from consumers.river_model import ModelError, RiverModel
-from consumers.run_with import RunWith
+from consumers.run_with import RunWith, try_out
 from consumers.version_process import LARGE_BYTES
 from model_store import BadSignature, InvalidVersion, Manifest, ModelStore, Refused, StoreError, VersionId
 from model_store.breath import Breather, no_breath
 from schemas.cluster import Cluster
 from schemas.codec import CodecError
-from schemas.events import Adopted, Features, Learning, Published, Serving, read_model_update
+from schemas.events import Adopted, Learning, Published, Serving, read_model_update
 from schemas.target import Task
 
 _POLL_MS: Final = 200
@@ -343,37 +342,6 @@ class VersionFeed:
         face = run_with.face(model, self._task)
         try_out(face, manifest)
         return face
-
-
-def try_out(face: RiverModel, manifest: Manifest) -> None:
-    """Insist on the answers that the version gave when it was written to the newest events that it had learned.
-
-    On another kind of CPU they may differ in the last bit, and must only be finite. Without such events, it is asked of
-    an event without features, which a model may refuse as real events are not.
-
-    Raises
-    ------
-    ModelError
-        Where an answer is another one or not finite, or the model raises.
-    """
-    probe: Sequence[Features] = manifest.extra.get(PROBE, ())
-    if probe and PROBED in manifest.extra and manifest.cpu == cpu_name():
-        if fingerprint(face, probe) != manifest.extra[PROBED]:
-            raise ModelError(
-                "it does not answer as it did when it was written: its code depends on a file, a package or a setting "
-                "of the environment that is another one here"
-            )
-        return
-    tolerated = () if probe else (KeyError, ValueError, IndexError, ZeroDivisionError, TypeError)
-    for features in probe or ({},):
-        try:
-            face.predict(features)
-        except ModelError:
-            raise
-        except tolerated:
-            return
-        except Exception as error:
-            raise ModelError(f"it does not answer: {type(error).__name__}: {error}") from error
 
 
 class PauseSwitch:

@@ -1,4 +1,4 @@
-"""What a version is run with: whose classes its pickle names, and which features it is handed."""
+"""How a version is run: with whose classes, handed which features, and tried before it answers anybody."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from consumers.river_model import Answer, RiverModel, wrap
-from consumers.standing import Definition
+from consumers.checkpoints import PROBE, PROBED, Definition, cpu_name
+from consumers.identity import fingerprint
+from consumers.river_model import Answer, ModelError, RiverModel, wrap
+from model_store import Manifest
 from schemas.events import Features, Scalar
 from schemas.target import Task
 
@@ -78,3 +80,34 @@ class Narrowed:
 
     def _narrow(self, features: Features) -> Features:
         return {name: value for name, value in features.items() if name in self._sees}
+
+
+def try_out(face: RiverModel, manifest: Manifest) -> None:
+    """Insist on the answers that the version gave when it was written to the newest events that it had learned.
+
+    On another kind of CPU they may differ in the last bit, and must only be finite. Without such events, it is asked of
+    an event without features, which a model may refuse as real events are not.
+
+    Raises
+    ------
+    ModelError
+        Where an answer is another one or not finite, or the model raises.
+    """
+    probe: Sequence[Features] = manifest.extra.get(PROBE, ())
+    if probe and PROBED in manifest.extra and manifest.cpu == cpu_name():
+        if fingerprint(face, probe) != manifest.extra[PROBED]:
+            raise ModelError(
+                "it does not answer as it did when it was written: its code depends on a file, a package or a setting "
+                "of the environment that is another one here"
+            )
+        return
+    tolerated = () if probe else (KeyError, ValueError, IndexError, ZeroDivisionError, TypeError)
+    for features in probe or ({},):
+        try:
+            face.predict(features)
+        except ModelError:
+            raise
+        except tolerated:
+            return
+        except Exception as error:
+            raise ModelError(f"it does not answer: {type(error).__name__}: {error}") from error

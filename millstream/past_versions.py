@@ -16,11 +16,10 @@ from kafka import TopicPartition
 
 from consumers.checkpoints import MODEL_FILE, Checkpoints
 from consumers.edits import Editor
-from consumers.feed import try_out
 from consumers.learning import Learning, Poison
 from consumers.predictor import ServedVersion
 from consumers.river_model import ModelError
-from consumers.run_with import RunWith
+from consumers.run_with import RunWith, try_out
 from consumers.verify import replay
 from millstream import readers
 from millstream.roles import learning_rules

@@ -17,9 +17,8 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import msgspec
 
 from consumers.checkpoints import MODEL_FILE
-from consumers.feed import try_out
 from consumers.river_model import RiverModel
-from consumers.run_with import RunWith
+from consumers.run_with import RunWith, try_out
 from consumers.standing import CODE_FILE
 from consumers.version_process import VersionProcess, read_frame, reason_of, say_raised, say_ready, serve
 from model_store import Manifest, Refused, VersionId, open_store

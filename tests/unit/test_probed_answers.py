@@ -11,9 +11,9 @@ from river.base.classifier import Classifier
 from store_parts import SIGNER, store_on
 
 from consumers.checkpoints import PROBE, PROBED, Checkpoints, Definition, Log, Standing
-from consumers.feed import try_out
 from consumers.learning import Learning, LearningRules
 from consumers.river_model import ModelError, wrap
+from consumers.run_with import try_out
 from model_store import Manifest, MemoryBackend, ModelStore, Retention
 from model_store.allow_list import all_classes, instances
 from schemas.contract import Contract
