@@ -101,7 +101,13 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def fingerprint(self) -> str:
         """Return a hash that differs where the contract does."""
-        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
+        # msgspec leaves a default out by identity, and one 1000 is not the same object as another.
+        said = {
+            name: value
+            for name, value in msgspec.to_builtins(self).items()
+            if getattr(_DEFAULT, name) != getattr(self, name)
+        }
+        return hashlib.sha256(msgspec.json.encode(said, order="sorted")).hexdigest()
 
     def apply(self, features: Features) -> Features:
         """Return the features as the model is to see them: the same object where nothing had to change.
@@ -172,6 +178,9 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
                 raise ContractError("infinite", f"feature {name!r} holds a number that is not finite")
         elif isinstance(value, (str, bytes)) and len(value) > self.max_value_bytes:
             raise ContractError("size", f"feature {name!r} holds {len(value)} bytes; at most {self.max_value_bytes}")
+
+
+_DEFAULT: Final = Contract()
 
 
 def misfit(now: Contract, then: Contract) -> str:

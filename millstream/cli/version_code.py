@@ -73,7 +73,7 @@ def _carried(store: ModelStore, version: VersionId) -> Code:
 
     manifest = store.manifest(version)
     if CODE_FILE not in manifest.files:
-        raise NotFound(f"version {version} of {version.model} carries no code: it was made before versions did")
+        raise NotFound(f"version {version} of {version.model} carries no code, because an older Millstream made it")
     return decode(store.read(manifest, CODE_FILE))
 
 

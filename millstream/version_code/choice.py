@@ -175,11 +175,13 @@ class VersionCode:
         )
 
     def _without_code(self, manifest: Manifest) -> str:
-        what = "definition" if manifest.definition != self._definition.hash else "feature contract or target"
+        mine = self._definition
+        what, then, now = "definition", manifest.definition, mine.hash
+        if then == now:
+            what, then, now = "feature contract or target", manifest.contract, mine.contract
         return (
-            f"version {manifest.version} is of another {what} than {self.loaded.path.name} has now "
-            f"({manifest.definition[:12]}; here {self._definition.hash[:12]}) and carries no code of its own, for it "
-            "was made before versions did: use the stream file of then"
+            f"version {manifest.version} is of another {what} than {self.loaded.path.name} has now ({then[:12]}; here "
+            f"{now[:12]}) and carries no code, because an older Millstream made it: use the stream file of then"
         )
 
 

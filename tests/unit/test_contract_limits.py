@@ -36,3 +36,13 @@ def test_a_stream_sets_the_limit() -> None:
     assert Stream(name="wide", task="binary", model=linear_model.LogisticRegression).contract == Contract()
     with pytest.raises(InvalidStream, match="max_features=0 must be a whole number, at least 1"):
         Stream(name="wide", task="binary", model=linear_model.LogisticRegression, max_features=0)
+
+
+def test_a_contract_has_the_hash_that_stored_versions_have() -> None:
+    """A limit that is given as it is by default is no other contract; nor is the number another object."""
+    plain = Contract(features={"a": Feature()})
+    assert plain.fingerprint().startswith("3cf1283e")
+    assert Contract(features={"a": Feature()}, max_features=int("1000")).fingerprint() == plain.fingerprint()
+    stream = Stream(name="m", task="binary", model=linear_model.LogisticRegression, features={"a": "number"})
+    assert stream.contract.fingerprint() == plain.fingerprint()
+    assert Contract(features={"a": Feature()}, max_features=1001).fingerprint() != plain.fingerprint()

@@ -322,7 +322,7 @@ def test_a_version_without_code_is_refused_by_other_code_in_a_line_that_says_why
     manifest = published(store, then, learned(then), code=False)
     assert not VersionCode(then, store, "own").to_answer(manifest).carried
     now = load(tmp_path / "b", scale=-3.0)
-    with pytest.raises(OtherCode, match="carries no code of its own"):
+    with pytest.raises(OtherCode, match="carries no code, because an older"):
         VersionCode(now, store, "version").to_answer(manifest)
 
 
