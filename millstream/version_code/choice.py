@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from consumers.run_with import RunWith
 from consumers.standing import CODE_FILE, Definition, shown
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from model_store import Manifest, ModelStore
 
 Policy = Literal["own", "version"]
+_HALF: Final = 32  # letters of the contract's hash, and as many of the target's
 
 
 class OtherCode(Refused):
@@ -178,7 +179,9 @@ class VersionCode:
         mine = self._definition
         what, then, now = "definition", manifest.definition, mine.hash
         if then == now:
-            what, then, now = "feature contract or target", manifest.contract, mine.contract
+            same = manifest.contract[:_HALF] == mine.contract[:_HALF]
+            what, start = ("target", _HALF) if same else ("feature contract", 0)
+            then, now = manifest.contract[start:], mine.contract[start:]
         return (
             f"version {manifest.version} is of another {what} than {self.loaded.path.name} has now ({then[:12]}; here "
             f"{now[:12]}) and carries no code, because an older Millstream made it: use the stream file of then"
@@ -214,7 +217,7 @@ def run_code(code: Code) -> LoadedStream:
 def definition_of(loaded: LoadedStream) -> Definition:
     """Return what a version of this stream is made from."""
     stream = loaded.stream
-    contract = f"{stream.contract.fingerprint()[:32]}{stream.target.fingerprint()[:32]}"
+    contract = f"{stream.contract.fingerprint()[:_HALF]}{stream.target.fingerprint()[:_HALF]}"
 
     def differs(code: bytes) -> list[str]:
         return changes(decode(code).definition, loaded.definition_text)
