@@ -6,7 +6,6 @@ time?) look at the same parts.
 
 from __future__ import annotations
 
-import ast
 import builtins
 import dataclasses
 import datetime
@@ -19,7 +18,6 @@ import logging
 import os
 import pickle
 import random
-import textwrap
 import threading
 import types
 from collections import UserList, deque
@@ -200,12 +198,11 @@ class _Walk:
             yield from self._code_of(kind, path)
 
     def _code_of(self, kind: type, path: str) -> Iterator[Part]:
-        """Yield the source of a user's class and of its bases, and what their methods refer to."""
+        """Yield what the methods of a user's class and of its bases refer to; their source is `source_slice`'s."""
         for each in kind.__mro__:
             if not self._own(each.__module__) or id(each) in self._described:
                 continue
             self._described[id(each)] = each
-            yield Part(f"{path}.<source of {each.__qualname__}>", None, _source(each))
             for name, member in sorted(vars(each).items()):
                 function = getattr(member, "__func__", None) or getattr(member, "fget", None) or member
                 if isinstance(function, types.FunctionType):
@@ -249,7 +246,7 @@ class _Walk:
             if isinstance(value, types.ModuleType):
                 if not self._own(value.__name__):
                     continue
-                yield Part(inner, value, f"module {own_name(value.__name__)}, source {_source(value)}")
+                yield Part(inner, value, f"module {own_name(value.__name__)}")
             elif isinstance(value, (type, types.FunctionType)):
                 if self._own(value.__module__ or ""):
                     yield from self.walk(value, inner)
@@ -344,20 +341,6 @@ def _key(key: Any) -> str:
     if isinstance(key, tuple):
         return f"({', '.join(map(_key, key))})"
     return qualname(key if isinstance(key, type) else type(key))
-
-
-def _source(thing: Any) -> str:
-    """Return a hash of a class's or module's source that comments, docstrings and layout do not change."""
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(thing)))
-    except (OSError, TypeError, SyntaxError):
-        return "(no source)"
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef, ast.Module)):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and len(node.body) > 1:
-                del node.body[0]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
 
 
 def _code(function: types.FunctionType) -> str:
