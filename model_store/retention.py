@@ -14,7 +14,7 @@ _DAY_MS: Final = 24 * _HOUR_MS
 
 @dataclass(frozen=True)
 class Retention:
-    """How many versions of a model stay.
+    """How many versions of a model stay, beside the first and the last of each epoch.
 
     Attributes
     ----------
@@ -23,7 +23,7 @@ class Retention:
     hourly, daily
         The newest of each hour, and of each day, for so many of them.
     latest_only
-        Only the newest, what serves, what is pinned, and each epoch's first.
+        Only the newest, what serves, what is pinned, and the first of each epoch.
     """
 
     last: int = 20
@@ -56,7 +56,8 @@ def to_delete(
     keep
         What serves or is pinned.
 
-    An epoch's first version is never among them: a replay starts from it.
+    An epoch's first version is never among them: a replay starts from it. Nor is its last one: a deploy that went wrong
+    goes back to it.
     """
     stays = {version for version, _ in versions if version.examples == 0} | set(keep)
     firsts: dict[int, VersionId] = {}
@@ -65,6 +66,7 @@ def to_delete(
     stays |= set(firsts.values())
     stays |= {version for version, _ in versions[-1 if retention.latest_only else -retention.last :]}
     if not retention.latest_only:
+        stays |= set({version.epoch: version for version, _ in versions}.values())
         stays |= _newest_of_each(versions, _HOUR_MS, retention.hourly)
         stays |= _newest_of_each(versions, _DAY_MS, retention.daily)
     return [version for version, _ in versions if version not in stays]

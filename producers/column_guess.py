@@ -200,6 +200,11 @@ class ColumnGuess:
                 f"text such as {example!r}, which looks like numbers: write them with a decimal point and nothing "
                 "between thousands, such as 1234.5"
             )
+        if not self._others:
+            return (
+                f"text, as {self._cells - numbers:,} of {self._cells:,} cells are numbers in another notation than the "
+                "rest: write all of them alike"
+            )
         shown = ", ".join(map(repr, self._others))
         return (
             f"text, as {self._cells - numbers:,} of {self._cells:,} cells are no numbers ({shown}): leave those cells "

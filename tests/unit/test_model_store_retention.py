@@ -51,9 +51,12 @@ def test_what_must_stay_stays(versions, last, hourly, daily, latest_only, rng) -
     assert set(newest).isdisjoint(gone)
     for epoch in {version.epoch for version, _ in versions}:
         assert min(version for version, _ in versions if version.epoch == epoch) not in gone
+        if not latest_only:
+            # What a deploy that went wrong goes back to.
+            assert max(version for version, _ in versions if version.epoch == epoch) not in gone
     assert not any(version.examples == 0 for version in gone)
     assert to_delete(stays, retention, keep) == [], "a second time takes nothing more"
-    bound = len(keep) + 3 + (1 if latest_only else last + hourly + daily)
+    bound = len(keep) + 3 + (1 if latest_only else 3 + last + hourly + daily)
     assert len(stays) <= bound
     if not latest_only:
         for span, most in ((HOUR, hourly), (DAY, daily)):
