@@ -78,9 +78,7 @@ class VersionCode:
         """
         if self._is_own(manifest):
             return RunWith.own(self._definition)
-        code = self._carried(manifest)
-        if code is None:
-            raise OtherCode(self._without_code(manifest))
+        code = self._required(manifest)
         self._insist_on_fit(manifest, code)
         if model_lines(code.definition) == model_lines(self.loaded.definition_text):
             return replace(RunWith.own(self._definition), sees=self._sees(code))
@@ -97,19 +95,12 @@ class VersionCode:
         """
         if self._is_own(manifest):
             return self.loaded
-        code = self._carried(manifest)
-        if code is None:
-            raise OtherCode(self._without_code(manifest))
-        return self._ran(manifest, code)
+        return self._ran(manifest, self._required(manifest))
 
     def to_read(self, manifest: Manifest) -> RunWith:
         """Return how a version's learner's state is read; nothing is asked of its model. OtherCode, Refused."""
         then = self.as_then(manifest)
         return RunWith(then.allowed, then.find, carried=then is not self.loaded)
-
-    def code(self, manifest: Manifest) -> Code | None:
-        """Return the code that a version carries, none of it run; `None` where it was made without. Refused."""
-        return self._carried(manifest)
 
     def changes(self, manifest: Manifest) -> list[str]:
         """Return what differs between the definition of a version and this process's own, a short text a part."""
@@ -131,6 +122,13 @@ class VersionCode:
                 raise Damaged(f"the code of version {manifest.version} has {ref.size} bytes")
             self._codes[ref.sha256] = decode(self.store.read(manifest, CODE_FILE))
         return self._codes[ref.sha256]
+
+    def _required(self, manifest: Manifest) -> Code:
+        """Return the code that a version of another definition carries. OtherCode where it carries none; Damaged."""
+        code = self._carried(manifest)
+        if code is None:
+            raise OtherCode(self._without_code(manifest))
+        return code
 
     def _insist_on_fit(self, manifest: Manifest, code: Code) -> None:
         stream = self.loaded.stream
