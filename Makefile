@@ -38,8 +38,8 @@ install: .venv/kafka.stamp  ## set up .venv, and fetch Kafka's jars
 	@touch $@
 
 # Who has a Kafka of their own needs no jars: without a network this says so and is tried again next time.
-.venv/kafka.stamp: .venv/millstream.stamp millstream/kafka.lock
-	@if $(BIN)/python -m millstream.broker_setup; then touch $@; fi
+.venv/kafka.stamp: .venv/millstream.stamp millstream/embedded_kafka/kafka.lock
+	@if $(BIN)/python -m millstream.embedded_kafka.prefetch; then touch $@; fi
 
 demo: install  ## a real model learning from a real stream through a real Kafka; ARGS="bananas --json"
 	@$(BIN)/millstream demo $(ARGS)
@@ -72,7 +72,7 @@ lock: install  ## choose all versions anew: requirements/*.lock and Kafka's jars
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(LOCK) --all-extras --output-file requirements/install.lock
 	@$(LOCK) --output-file requirements/runtime.lock
-	@$(BIN)/python -m millstream.kafka_jars
+	@$(BIN)/python -m millstream.embedded_kafka.jars
 
 clean:  ## remove all that was made here
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info

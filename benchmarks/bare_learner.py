@@ -13,7 +13,7 @@ from typing import Any
 from river import evaluate, metrics
 
 from benchmarks.material import MODELS, pairs
-from consumers.scores import default_metrics
+from consumers.model.evaluation import default_metrics
 
 
 def main(model: str, count: int, first: int) -> float:

@@ -1,7 +1,8 @@
 """The bare loop: reads topics and writes each record to another, a transaction a poll, and nothing else.
 
-Its clients are made as those of `consumers/loop.py` and `consumers/transaction.py`. What it writes is as long as
-what ours writes; it decodes nothing, asks no model, keeps no state and guards against nothing.
+Its clients are made as those of `consumers/loop/loop.py` and `runtime/kafka_client/transaction.py`.
+What it writes is as long as what ours writes; it decodes nothing, asks no model, keeps no state and guards
+against nothing.
 `python -m benchmarks.bare_loop BOOTSTRAP NAME OUT EXTRA_BYTES PARTITIONS IN...`
 """
 
@@ -15,8 +16,8 @@ from kafka import TopicPartition
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.structs import OffsetAndMetadata
 
-from consumers.loop import LoopSettings
-from schemas.cluster import Cluster
+from consumers.loop.loop import LoopSettings
+from runtime.kafka_client.cluster import Cluster
 
 asked: list[int] = []
 

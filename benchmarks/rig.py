@@ -24,9 +24,9 @@ from kafka.errors import (
 )
 
 from benchmarks.role import STREAM
-from millstream import admin
-from millstream.broker import EmbeddedBroker
-from schemas.cluster import Cluster
+from millstream.embedded_kafka.broker import EmbeddedBroker
+from millstream.topics import admin
+from runtime.kafka_client.cluster import Cluster
 from schemas.topics import DAY_MS, Names
 
 PARTITIONS: Final = 4

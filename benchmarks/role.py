@@ -7,9 +7,9 @@ from pathlib import Path
 
 from benchmarks.material import MODELS
 from millstream import Stream
-from millstream.load import LoadedStream
-from millstream.roles import run_joiner, run_learner, run_predictor
-from millstream.settings import Settings
+from millstream.config.settings import Settings
+from millstream.processes.roles import run_joiner, run_learner, run_predictor
+from millstream.stream.load import LoadedStream
 
 STREAM = "elec"
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from benchmarks.material import MODELS, cycle
 from benchmarks.role import STREAM, loaded
-from consumers.checkpoints import MODEL_FILE
-from millstream.settings import Settings
+from consumers.model.checkpoints import MODEL_FILE
+from millstream.config.settings import Settings
 from model_store import Draft, VersionId, dump, open_store
-from schemas.cluster import Cluster
+from runtime.kafka_client.cluster import Cluster
 from schemas.events import ModelUpdate, Published
 
 _FEATURES_A_MEGABYTE = 17_000

@@ -14,7 +14,7 @@ import time
 
 from benchmarks.material import cycle
 from benchmarks.rig import PARTITIONS
-from schemas.cluster import Cluster
+from runtime.kafka_client.cluster import Cluster
 from schemas.events import Event, Label
 from schemas.topics import partition_of
 

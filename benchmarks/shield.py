@@ -13,17 +13,17 @@ from benchmarks import material
 from benchmarks.figures import Figure, Spread
 from benchmarks.rig import Rig
 from benchmarks.throughput import Size
-from consumers import influence
-from consumers.checkpoints import Checkpoints, Definition, Pace
-from consumers.feed import PauseSwitch
-from consumers.guard import Guard
-from consumers.learner import Learner, LearnerSettings
-from consumers.learning import Learning, LearningRules
-from consumers.processor import Assignment, Partition
-from consumers.shield import Shield
+from consumers.learner.learner import Learner, LearnerSettings
+from consumers.learner.poison_rollback import Shield
+from consumers.loop.processor import Assignment, Partition
+from consumers.model import outlier_influence
+from consumers.model.checkpoints import Checkpoints, Definition, Pace
+from consumers.model.model_state import Learning, LearningRules
+from consumers.model.outlier_bounds import Guard
+from consumers.predictor.model_feed import PauseSwitch
 from model_store import MemoryBackend, ModelStore, Retention, Signer, Trust
 from schemas.contract import Contract
-from schemas.entries import EntryReader
+from schemas.fast_examples import EntryReader
 from schemas.target import Target
 from schemas.topics import Names
 
@@ -82,7 +82,7 @@ def shares(records: Sequence[_Record]) -> tuple[float, float]:
     learner.assigned(Assignment({place: None}, {place: 0}, {place: len(records)}, {place.topic: "id"}))
     learner.committed({})  # it writes no version before it has a place
     watch = _Stopwatch()
-    ends = [watch.on(Learning, "fingerprint"), watch.on(influence, "stand")]
+    ends = [watch.on(Learning, "fingerprint"), watch.on(outlier_influence, "stand")]
     try:
         began = time.process_time()
         for at in range(0, len(records), _BATCH):

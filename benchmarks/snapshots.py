@@ -9,8 +9,8 @@ from typing import Final
 from benchmarks.figures import Figure, Spread, ratios
 from benchmarks.rig import PARTITIONS, Rig, until
 from benchmarks.throughput import Size, join, load_halves, load_labels, load_predictions
-from consumers.snapshots import Snapshot, Snapshots
-from millstream.settings import Settings
+from consumers.joiner.snapshots import Snapshot, Snapshots
+from millstream.config.settings import Settings
 from model_store import open_backend
 from schemas.topics import Names
 

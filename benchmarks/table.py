@@ -35,7 +35,7 @@ class Circumstances:
 
 def circumstances(command: str) -> Circumstances:
     """Return those of now."""
-    from millstream.kafka_jars import KAFKA_VERSION
+    from millstream.embedded_kafka.jars import KAFKA_VERSION
 
     libraries = {"Python": platform.python_version(), "Kafka": KAFKA_VERSION}
     libraries |= {name: version(name) for name in _LIBRARIES}

@@ -9,7 +9,7 @@ from benchmarks import material
 from benchmarks.figures import Figure, Spread, rate, ratios
 from benchmarks.material import cycle, event, event_id, label, outcome_bytes, prediction
 from benchmarks.rig import PARTITIONS, Broken, Rig, until
-from millstream.settings import Settings
+from millstream.config.settings import Settings
 from model_store import open_store
 from schemas.topics import Names, partition_of
 

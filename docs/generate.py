@@ -17,8 +17,8 @@ import msgspec
 
 from millstream import Feature, Retention, Source, Stream
 from millstream.cli import app as cli
-from millstream.metrics.names import METRICS
-from schemas.acls import READS, WRITES
+from millstream.observability.prometheus.catalog import METRICS
+from millstream.topics.acls import READS, WRITES
 from schemas.topics import KINDS, Names, specs
 
 HERE: Final = Path(__file__).resolve().parent / "reference"

@@ -10,20 +10,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from millstream.stream import InvalidStream, Stream
+    from millstream.stream.stream import InvalidStream, Stream
     from model_store.retention import Retention
     from schemas.contract import Feature
-    from schemas.source import Constant, Source
+    from schemas.sources.source import Constant, Source
 
 __all__ = ["Constant", "Feature", "InvalidStream", "Retention", "Source", "Stream"]
 
 _HOMES: Final = {
-    "Constant": "schemas.source",
+    "Constant": "schemas.sources.source",
     "Feature": "schemas.contract",
-    "InvalidStream": "millstream.stream",
+    "InvalidStream": "millstream.stream.stream",
     "Retention": "model_store.retention",
-    "Source": "schemas.source",
-    "Stream": "millstream.stream",
+    "Source": "schemas.sources.source",
+    "Stream": "millstream.stream.stream",
 }
 
 

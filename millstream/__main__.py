@@ -30,7 +30,7 @@ def _reexecute(arguments: Sequence[str]) -> None:
     """Start over where hashes of strings are random: with them some models differ in the last bit."""
     if os.environ.get("PYTHONHASHSEED") == "0":
         return
-    from millstream.settings import interpreter
+    from millstream.config.settings import interpreter
 
     command = [*interpreter(), *arguments]
     os.execve(command[0], command, {**os.environ, "PYTHONHASHSEED": "0"})  # noqa: S606 - this program again

@@ -3,6 +3,7 @@
 from model_store.address import below, folder_of, forget_model, is_object_store, open_backend
 from model_store.backends import Backend, FolderBackend, MemoryBackend
 from model_store.blobs import Blob
+from model_store.copied_logs import LogCopy
 from model_store.errors import (
     AlreadyExists,
     BadSignature,
@@ -19,9 +20,8 @@ from model_store.errors import (
 )
 from model_store.estimators import NoSkops, dumps_estimator, loads_estimator
 from model_store.libraries import libraries
-from model_store.log_copies import LogCopy
 from model_store.manifest import Draft, FileRef, Manifest, as_json
-from model_store.restricted import dump, dumps, globals_in, loads
+from model_store.restricted_pickle import dump, dumps, globals_in, loads
 from model_store.retention import Pruned, Retention
 from model_store.signing import KeyProblem, PublicKeys, Signer, Trust
 from model_store.store import ModelStore, open_store

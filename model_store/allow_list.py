@@ -34,7 +34,7 @@ from river import base, compat, drift, metrics, stats, utils
 from sklearn import linear_model
 from sklearn import naive_bayes as sk_bayes
 
-from model_store.restricted import PROTOCOL
+from model_store.restricted_pickle import PROTOCOL
 
 # What a learner's own state is made of, beside River's objects.
 _ALWAYS: Final = {

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Final, Protocol
 
 from model_store.errors import AlreadyExists, Damaged, InvalidName, NotFound, StoreUnavailable
-from schemas.failpoints import failpoint
+from runtime.failpoints import failpoint
 
 _NAME: Final = re.compile(r"[a-z0-9-]+(/[a-z0-9-]+)*(\.[a-z]+)?")
 _LONGEST_NAME: Final = 300

@@ -1,6 +1,6 @@
 """scikit-learn estimators as files of a version, in skops' format: no pickle, and types by an exact list.
 
-River's models are not for it (104 of 240 fail, and some come back silently wrong): see `model_store.restricted`.
+River's models are not for it (104 of 240 fail, and some come back silently wrong): see `model_store.restricted_pickle`.
 skops is in the extra `batch`; nothing of it is imported before it is needed.
 """
 

@@ -15,12 +15,11 @@ from typing import Any, Final
 from model_store.address import open_backend
 from model_store.backends import Backend
 from model_store.blobs import Blob
-from model_store.breath import Breath, no_breath
-from model_store.contents import Content, Leftovers, objects_of
+from model_store.copied_logs import LogCopies, LogCopy
 from model_store.errors import AlreadyExists, BadSignature, Damaged, NotFound, Refused, RevokedKey, StoreError
 from model_store.estimators import loads_estimator
+from model_store.gil_pause import Breath, no_breath
 from model_store.libraries import check_libraries, libraries
-from model_store.log_copies import LogCopies, LogCopy
 from model_store.manifest import (
     Draft,
     FileRef,
@@ -31,12 +30,13 @@ from model_store.manifest import (
     signed_bytes,
     unseal,
 )
-from model_store.places import object_place, pin_place, pinned_at, version_at, version_place
-from model_store.restricted import Find, Global, loads
+from model_store.object_keys import object_place, pin_place, pinned_at, version_at, version_place
+from model_store.restricted_pickle import Find, Global, loads
 from model_store.retention import Pruned, Retention, to_delete
 from model_store.signing import Signer, Trust, open_signer, open_trust
+from model_store.version_index import Content, Leftovers, objects_of
 from model_store.versions import VersionId, check_model
-from schemas.failpoints import failpoint
+from runtime.failpoints import failpoint
 
 _MOST_MANIFEST_BYTES: Final = 16 << 20
 _MOST_MODEL_BYTES: Final = 1 << 30
@@ -296,7 +296,7 @@ class ModelStore:
         check: Callable[[Any], None] | None = None,
         breath: Breath = no_breath,
     ) -> Any:
-        """Return the object in a file of a version. `breath` is called often meanwhile: see `model_store.breath`.
+        """Return the object in a file of a version. `breath` is called often meanwhile: see `model_store.gil_pause`.
 
         `find` looks up the names in `extra_allowed`; without it they are imported.
 

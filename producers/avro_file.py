@@ -11,11 +11,11 @@ import fastavro
 import zstandard
 from fastavro.read import BLOCK_READERS
 
+from producers.cell_types import NotAValue
 from producers.compressed import UNREADABLE
 from producers.files import COUNT_BYTES, FileSource
-from producers.records import RecordReader
 from producers.rows import OnBad, RawRow, SourceError, SourceSpec
-from producers.values import NotAValue
+from producers.typed_rows import RecordReader
 
 _MAGIC: Final = b"Obj\x01"
 

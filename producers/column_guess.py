@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
-from producers.spellings import COMMA, GROUPED, Style, has_unit, is_date, is_missing
-from producers.values import WHOLE, Kind, kind_of, widest
+from producers.cell_spellings import COMMA, GROUPED, Style, has_unit, is_date, is_missing
+from producers.cell_types import WHOLE, Kind, kind_of, widest
 
 _STYLES: Final[tuple[Style, ...]] = ("point", "grouped", "comma")
 _SHOWN: Final = 3

@@ -7,12 +7,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from producers.cell_types import Kind, NotAValue, Read, reader
 from producers.column_guess import ColumnGuess, settle
 from producers.csv_layout import SAMPLE_LINES, Layout, layout_of
 from producers.csv_rows import BadLines, CsvRows
 from producers.files import NOT_UTF8, FileSource
 from producers.rows import OnBad, RawRow, SourceError, SourceSpec
-from producers.values import Kind, NotAValue, Read, reader
 
 SAMPLE_ROWS: Final = 10_000
 _SAMPLE_CHARS: Final = 1 << 20

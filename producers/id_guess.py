@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from producers.open_source import open_source
 from producers.river_data import RiverData
 from producers.rows import SourceSpec
-from producers.sources import open_source
-from schemas.whole import EXACT
+from schemas.exact_integers import EXACT
 
 if TYPE_CHECKING:
     from producers.infer import Column

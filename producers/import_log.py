@@ -25,10 +25,10 @@ from typing import Any, Final
 from kafka.errors import KafkaError, ProducerFencedError
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
-from producers.places import existing
-from schemas.cluster import Cluster
+from producers.required_topics import existing
+from runtime.deadline import Overdue, within
+from runtime.kafka_client.cluster import Cluster
 from schemas.codec import CodecError
-from schemas.deadline import Overdue, within
 from schemas.events import Example, read_example
 from schemas.topics import Names
 

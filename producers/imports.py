@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from producers.ids import RepeatedIds
+from producers.duplicate_ids import RepeatedIds
 from producers.import_log import ImportLimits, ImportLog, ImportStoppedError, Reached
-from producers.interrupts import stop_on_signals
 from producers.rows import BadRow, Source, SourceError, SourceRow
-from schemas.cluster import Cluster
+from producers.stop_signals import stop_on_signals
+from runtime.kafka_client.cluster import Cluster
 from schemas.contract import ContractError
 from schemas.events import Event, Example, Features, Label, Lane, Scalar
 from schemas.target import Target, TargetError

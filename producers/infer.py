@@ -13,14 +13,14 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final, TypeAlias
 
+from producers.cell_spellings import is_missing
+from producers.cell_types import Kind, widest
 from producers.column_guess import ColumnGuess
 from producers.csv_file import CsvFile
 from producers.id_guess import check_id, guess_id, numbers_as_ids, texts_as_ids
+from producers.open_source import open_source
 from producers.river_data import DEFAULT_LABEL, RiverData
 from producers.rows import BadRow, Source, SourceError, SourceRow, SourceSpec
-from producers.sources import open_source
-from producers.spellings import is_missing
-from producers.values import Kind, widest
 from schemas.contract import Contract
 from schemas.events import Features, FeatureValue, LabelValue, Scalar
 from schemas.target import Task

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
+from producers.cell_types import NotAValue
 from producers.files import FileSource
-from producers.records import RecordReader
 from producers.rows import OnBad, RawRow, SourceError, SourceSpec
-from producers.values import NotAValue
+from producers.typed_rows import RecordReader
 from schemas.json_text import NO_JSON, why_no_json
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode

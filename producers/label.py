@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from producers.cell_types import NotAValue, reader
 from producers.outbox import Outbox, OutboxLimits
-from producers.places import existing
+from producers.required_topics import existing
 from producers.rows import SourceSpec
-from producers.values import NotAValue, reader
-from schemas.cluster import Cluster
+from runtime.kafka_client.cluster import Cluster
 from schemas.events import Label, Scalar
 from schemas.target import Target, TargetError
 from schemas.topics import Names, partition_of

@@ -32,7 +32,7 @@ from kafka.errors import (
     UnsupportedVersionError,
 )
 
-from schemas.cluster import Cluster, NoBroker
+from runtime.kafka_client.cluster import Cluster, NoBroker
 
 # Sending these again gives the same answer.
 _FATAL: Final = (

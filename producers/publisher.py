@@ -11,12 +11,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from producers.ids import RepeatedIds
-from producers.interrupts import stop_on_signals
+from producers.duplicate_ids import RepeatedIds
 from producers.outbox import Outbox, OutboxLimits, UndeliverableError
-from producers.places import existing
+from producers.required_topics import existing
 from producers.rows import BadRow, Source, SourceError, SourceRow
-from schemas.cluster import Cluster, NoBroker
+from producers.stop_signals import stop_on_signals
+from runtime.kafka_client.cluster import Cluster, NoBroker
 from schemas.codec import CodecError
 from schemas.events import Event, Label, LabelValue
 from schemas.topics import Names, partition_of

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from producers.records import RecordReader
+from producers.cell_types import NotAValue
 from producers.rows import OnBad, RawRow, Source, SourceError, SourceSpec
-from producers.values import NotAValue
+from producers.typed_rows import RecordReader
 
 PREFIX: Final = "river:"
 DEFAULT_LABEL: Final = "label"

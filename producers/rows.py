@@ -13,11 +13,11 @@ from typing import Final
 
 import msgspec
 
-from producers.values import Kind, NotAValue
+from producers.cell_types import Kind, NotAValue
 from schemas.contract import Contract
 from schemas.events import Features, FeatureValue, LabelValue
+from schemas.exact_integers import EXACT, NotExact, long_of, vector_of
 from schemas.target import Target, TargetError
-from schemas.whole import EXACT, NotExact, long_of, vector_of
 
 _YEAR_9999_MS: Final = 253_402_300_800_000
 

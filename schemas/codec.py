@@ -49,7 +49,7 @@ def full_schema(name: str) -> dict[str, Any]:
 
 
 def _read(name: str) -> dict[str, Any]:
-    text = resources.files("schemas").joinpath(f"{_FILES[name]}.avsc").read_text(encoding="utf-8")
+    text = resources.files("schemas").joinpath("avro", f"{_FILES[name]}.avsc").read_text(encoding="utf-8")
     loaded: dict[str, Any] = json.loads(text)
     return loaded
 

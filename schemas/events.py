@@ -9,9 +9,9 @@ import msgspec
 
 from schemas import codec
 from schemas.codec import HEADER_BYTES, CodecError
+from schemas.exact_integers import may_be_rounded, rounded
+from schemas.fast_features import Shapes, skip_to_features
 from schemas.json_text import NO_JSON, json_text, why_no_json
-from schemas.shapes import Shapes, skip_to_features
-from schemas.whole import may_be_rounded, rounded
 
 FeatureValue: TypeAlias = bool | int | float | str | bytes | list[float] | None
 Features: TypeAlias = dict[str, FeatureValue]

@@ -10,7 +10,7 @@ from typing import Final, Literal
 import msgspec
 
 from schemas.events import LabelValue, Scalar
-from schemas.spelling import Spellings, class_key, number, shown, whole_number
+from schemas.label_spelling import Spellings, class_key, number, shown, whole_number
 
 __all__ = ["Target", "TargetError", "Task", "class_key"]
 

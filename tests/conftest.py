@@ -17,7 +17,7 @@ import pytest
 from faults_table import Tally
 from kafka_fixture import bootstrap, prefix
 
-from millstream.nursery import Nursery
+from millstream.processes.fork_server import Nursery
 
 __all__ = ["bootstrap", "prefix"]
 

@@ -66,7 +66,7 @@ def new_prefix() -> str:
 
 
 def _embedded(home: Path) -> str:
-    from millstream.broker import EmbeddedBroker
+    from millstream.embedded_kafka.broker import EmbeddedBroker
 
     # It is never started again, which short sessions are for. On a crowded machine its heart can stop for seconds, and
     # a broker whose session is over is given no topics.
@@ -92,7 +92,7 @@ def _container(home: Path) -> str:
     note.write_text(f"{name} {address}")
     _guard(home, f"'{docker}' rm -fv {name}")
     deadline = time.monotonic() + START_SECONDS
-    from millstream.broker_process import takes_requests
+    from millstream.embedded_kafka.process import takes_requests
 
     while not takes_requests(int(address.rpartition(":")[2])):
         if time.monotonic() > deadline or not _container_runs(docker, name):
@@ -106,7 +106,7 @@ def _start_container() -> tuple[str, str]:
     from testcontainers.core.config import testcontainers_config
     from testcontainers.core.container import DockerContainer
 
-    from millstream.broker_files import SETTINGS, free_port
+    from millstream.embedded_kafka.server_properties import SETTINGS, free_port
 
     # Its reaper would take the container away when the worker that started it ends; the guard knows all workers.
     testcontainers_config.ryuk_disabled = True
@@ -171,7 +171,7 @@ def _answering(address: str) -> str:
 
 def _clean_up(address: str) -> None:
     """Delete from somebody's own Kafka what this session's tests made."""
-    from schemas.cluster import Cluster
+    from runtime.kafka_client.cluster import Cluster
 
     with Cluster(address).admin() as admin:
         ours = [topic for topic in admin.list_topics() if topic.startswith(tuple(_PREFIXES))]

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from millstream.cli.common import HERE, Json, StreamName, Where, print_json, print_table
+from millstream.cli.shared_options import HERE, Json, StreamName, Where, print_json, print_table
 from millstream.cli.topics import app
 
 if TYPE_CHECKING:
-    from schemas.acls import Right
+    from millstream.topics.acls import Right
 
 
 @app.command
@@ -34,9 +34,9 @@ def acls(
 
     Example: millstream topics acls phishing --print kafka-acls --principal "User:millstream-{role}"
     """
-    from millstream.cli.common import UsageError
-    from millstream.load import load_stream
-    from schemas.acls import ROLES, rights
+    from millstream.cli.shared_options import UsageError
+    from millstream.stream.load import load_stream
+    from millstream.topics.acls import ROLES, rights
 
     if role is not None and role not in ROLES:
         raise UsageError(f"--role {role}: it is one of {', '.join(ROLES)}")

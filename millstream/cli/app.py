@@ -14,32 +14,32 @@ from typing import Any, Final
 
 import cyclopts
 
-from millstream import logs
 from millstream.cli import (
     acls,
     backfill,
     backup,
     broker,
+    check_and_init,
+    export,
     keys,
     models,
     preview,
     publish,
-    read,
+    read_topics,
     rebuild,
     replay,
     roles,
-    run_all,
     status,
-    streams,
     topics,
     trace,
     version_code,
-    version_files,
-    versions,
+    version_decisions,
 )
-from millstream.settings import SettingsError, read_config
+from millstream.cli import run as run_command
+from millstream.config.settings import SettingsError, read_config
+from millstream.observability import role_log
 
-_PACKAGES: Final = frozenset({"schemas", "model_store", "producers", "consumers", "millstream", "streams"})
+_PACKAGES: Final = frozenset({"runtime", "schemas", "model_store", "producers", "consumers", "millstream", "streams"})
 _LONGEST_LINE: Final = 2000
 _HELP: Final = (
     "An online learner on an event stream: Kafka in the middle, River models. Begin with `millstream demo`.\n\n"
@@ -66,17 +66,17 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
         suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
-    for part in (run_all, roles, streams, preview, publish, read, replay, backfill, trace):
+    for part in (run_command, roles, check_and_init, preview, publish, read_topics, replay, backfill, trace):
         part.register(app)
     for part in (models, keys, status, backup, topics, broker):
         part.register(app)
-    _ = versions, version_code, rebuild, version_files, acls  # add themselves to `models` and `topics`
+    _ = version_decisions, version_code, rebuild, export, acls  # add themselves to `models` and `topics`
     return app
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code: 0, 1 (failed), 2 (usage), 75 (try again) or 130 (Ctrl-C)."""
-    logs.begin("text")
+    role_log.begin("text")
     # What the client logs about a broker that is away would be told once more, in its own words.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     # Whether an answer is a number is looked at; an estimator would warn at each that is none, event by event.
@@ -102,8 +102,8 @@ def _explain(error: Exception) -> int:
     # Imported only now: --help needs none of it.
     from kafka.errors import KafkaError
 
-    from millstream.cli.common import UsageError
-    from millstream.duration import InvalidDuration
+    from millstream.cli.shared_options import UsageError
+    from millstream.stream.duration import InvalidDuration
     from schemas.topics import InvalidName
 
     if isinstance(error, (UsageError, SettingsError, InvalidDuration, InvalidName)):
@@ -114,10 +114,10 @@ def _explain(error: Exception) -> int:
         return _say(f"Kafka: {text}" if text.startswith(name) else f"Kafka: {name}: {text}", 1)
     if isinstance(error, OSError) or _is_ours(error):
         return _say(str(error) or type(error).__name__, getattr(error, "exit_code", 1))
-    if not logs.structured():
+    if not role_log.structured():
         traceback.print_exception(error)
     said = f"{type(error).__name__}: {error} - this is a defect in Millstream; please report it"
-    return _say(said, 1, **logs.defect(error))
+    return _say(said, 1, **role_log.defect(error))
 
 
 def _is_ours(error: Exception) -> bool:
@@ -127,7 +127,9 @@ def _is_ours(error: Exception) -> bool:
 
 def _say(message: str, code: int, **fields: str) -> int:
     line = one_line(message)
-    logs.fail(line if logs.structured() else f"millstream: error: {line}", event="failed", exit_code=code, **fields)
+    role_log.fail(
+        line if role_log.structured() else f"millstream: error: {line}", event="failed", exit_code=code, **fields
+    )
     return code
 
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import cyclopts
 from cyclopts import Parameter
 
-from millstream.cli.common import (
+from millstream.cli.progress import Bar
+from millstream.cli.range_options import ALL, AT_ONCE, Manner, Range, announce, before, finish, left, say, topic_name
+from millstream.cli.shared_options import (
     HERE,
     CodePolicy,
     Json,
@@ -19,18 +21,16 @@ from millstream.cli.common import (
     print_fields,
     print_json,
 )
-from millstream.cli.progress import Bar
-from millstream.cli.spans import ALL, AT_ONCE, Manner, Range, announce, before, finish, left, say, topic_name
 
 if TYPE_CHECKING:
-    from millstream.backfill import Choose
-    from millstream.load import LoadedStream
-    from millstream.past_versions import PastVersions
-    from millstream.replay import Replay
-    from millstream.settings import Settings
+    from millstream.config.settings import Settings
+    from millstream.replay.backfill import Choose
+    from millstream.replay.past_versions import PastVersions
+    from millstream.replay.replay import Replay
+    from millstream.stream.load import LoadedStream
     from millstream.version_code.choice import Policy
     from model_store import ModelStore, VersionId
-    from schemas.cluster import Cluster
+    from runtime.kafka_client.cluster import Cluster
 
 
 def register(parent: cyclopts.App) -> None:
@@ -115,19 +115,19 @@ class _Wish:
     @property
     def what(self) -> str:
         """What tells this backfill from others of the same range."""
-        from millstream.backfill import AS_OF
+        from millstream.replay.backfill import AS_OF
 
         return AS_OF if self.as_of else self.model or "serving"
 
 
 def _predict(wish: _Wish, span: Range, manner: Manner, where: Where, as_json: bool) -> int:
-    from millstream import garbage
-    from millstream.backfill import Answers, Reader, insist_on_own
-    from millstream.cli.versions import parsed
-    from millstream.load import load_stream
-    from millstream.past_versions import PastVersions
-    from millstream.replay import Replay
-    from millstream.replay_plan import Target, plan
+    from millstream.cli.version_decisions import parsed
+    from millstream.processes import gc_tuning
+    from millstream.replay.backfill import Answers, Reader, insist_on_own
+    from millstream.replay.past_versions import PastVersions
+    from millstream.replay.plan import Target, plan
+    from millstream.replay.replay import Replay
+    from millstream.stream.load import load_stream
     from model_store import open_store
 
     pace, (begin, end) = manner.pace(), span.edges()
@@ -150,7 +150,7 @@ def _predict(wish: _Wish, span: Range, manner: Manner, where: Where, as_json: bo
             choose = _choose(wish, names, work, versions)
             reader = Reader.of(loaded.stream, settings.schema_registry(say))
             answers = Answers(reader, names, job, versions, choose)
-            garbage.rest()
+            gc_tuning.rest()
             with Bar("events") as bar:
                 done = work.run(
                     pace, lambda at, total, secs: bar.show(at, total, left(secs)), work=answers, ordered=wish.as_of
@@ -167,10 +167,10 @@ def _predict(wish: _Wish, span: Range, manner: Manner, where: Where, as_json: bo
 
 def _version(wish: _Wish, settings: Settings, loaded: LoadedStream, store: ModelStore) -> str:
     """Return the version that answers, where it is one; what cannot answer is found out before anything is made."""
-    from millstream.backfill import CannotBackfill
     from millstream.cli.models import now_served
-    from millstream.cli.versions import parsed
-    from millstream.versions import usable
+    from millstream.cli.version_decisions import parsed
+    from millstream.replay.backfill import CannotBackfill
+    from millstream.versions.operations import usable
 
     names = settings.names(loaded.stream)
     version = wish.model or now_served(settings, names)
@@ -184,8 +184,8 @@ def _version(wish: _Wish, settings: Settings, loaded: LoadedStream, store: Model
 
 
 def _choose(wish: _Wish, names: Any, work: Replay, versions: PastVersions) -> Choose:
-    from millstream.backfill import as_of, by_one
-    from millstream.cli.versions import parsed
+    from millstream.cli.version_decisions import parsed
+    from millstream.replay.backfill import as_of, by_one
 
     version: VersionId | None = parsed(work.note, names.stream) if work.note else None
     if not wish.as_of:
@@ -198,8 +198,8 @@ def _choose(wish: _Wish, names: Any, work: Replay, versions: PastVersions) -> Ch
 
 
 def _learn(stream: str, span: Range, why: str, where: Where, as_json: bool) -> int:
-    from millstream.load import load_stream
-    from millstream.rebuild import Workshop, adopt
+    from millstream.stream.load import load_stream
+    from millstream.versions.rebuild import Workshop, adopt
     from model_store import open_store
 
     begin, end = span.edges()

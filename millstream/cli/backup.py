@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import cyclopts
 from cyclopts import Parameter
 
-from millstream.cli.common import HERE, Json, StreamName, Where, filling_in, print_json
 from millstream.cli.progress import Bar
+from millstream.cli.shared_options import HERE, Json, StreamName, Where, filling_in, print_json
 
 if TYPE_CHECKING:
     from model_store import Backend
@@ -37,9 +37,9 @@ def backup(
     """
     import sys
 
-    from millstream.backup import make
+    from millstream.backup.backup import make
     from millstream.cli.models import store_of
-    from millstream.load import load_stream
+    from millstream.stream.load import load_stream
     from model_store import open_backend
 
     settings = where.settings()
@@ -82,9 +82,9 @@ def restore(
 
     Example: millstream restore phishing /backups/phishing-today
     """
-    from millstream import admin
-    from millstream import restore as work
-    from millstream.load import load_stream
+    from millstream.backup import restore as work
+    from millstream.stream.load import load_stream
+    from millstream.topics import admin
     from model_store import open_store
 
     settings, loaded = where.settings(), load_stream(stream)
@@ -120,7 +120,7 @@ def restore(
 
 def _existing(address: str, stream: str) -> Backend:
     """Return the backend of a backup, without making a folder that is not there."""
-    from millstream.backup import BackupError
+    from millstream.backup.backup import BackupError
     from model_store import folder_of, is_object_store, open_backend
 
     if not is_object_store(address):

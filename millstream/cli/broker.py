@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import cyclopts
 from cyclopts import Parameter
 
-from millstream.cli.common import HERE, Json, UsageError, Where, print_fields, print_json
+from millstream.cli.shared_options import HERE, Json, UsageError, Where, print_fields, print_json
 
 if TYPE_CHECKING:
-    from millstream.broker import EmbeddedBroker
+    from millstream.embedded_kafka.broker import EmbeddedBroker
 
 app = cyclopts.App(name="broker", help="Start, stop and look at the embedded Kafka.")
 
@@ -31,7 +31,7 @@ _LAST_PORT: Final = 65_535
 
 
 def _broker(where: Where, port: int | None = None) -> EmbeddedBroker:
-    from millstream.broker import EmbeddedBroker
+    from millstream.embedded_kafka.broker import EmbeddedBroker
 
     return EmbeddedBroker(where.settings().broker, port=port)
 
@@ -96,7 +96,7 @@ def reset(
 
     Example: millstream broker reset --yes
     """
-    from millstream.cli.common import UsageError
+    from millstream.cli.shared_options import UsageError
 
     broker = _broker(where)
     if not yes:

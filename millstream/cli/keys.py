@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import cyclopts
 from cyclopts import Parameter
 
-from millstream.cli.common import HERE, Json, UsageError, Where, at, print_json, print_table
+from millstream.cli.shared_options import HERE, Json, UsageError, Where, at, print_json, print_table
 
 if TYPE_CHECKING:
-    from millstream.keys import Loss
-    from millstream.settings import Settings
+    from millstream.config.settings import Settings
+    from millstream.versions.key_usage import Loss
     from model_store.keyring import Key
 
 app = cyclopts.App(name="keys", help="The keys that sign versions, and those whose versions are loaded.")
@@ -53,7 +53,7 @@ def list_(*, where: Where = HERE, json: Json = False) -> None:
     Example: millstream keys list --json
     """
     from millstream.cli.models import store_of
-    from millstream.keys import signed_by_key, streams_here
+    from millstream.versions.key_usage import signed_by_key, streams_here
     from model_store import keyring
 
     settings = where.settings()
@@ -122,8 +122,8 @@ def revoke(
 
     Example: millstream keys revoke 0123456789abcdef --why "its machine was broken into" --yes
     """
-    from millstream.decisions import who
-    from millstream.keys import losses, signed_by_key, streams_here
+    from millstream.versions.decisions import who
+    from millstream.versions.key_usage import losses, signed_by_key, streams_here
     from model_store import keyring
 
     settings = where.settings()

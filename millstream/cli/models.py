@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import cyclopts
 from cyclopts import Parameter
 
-from millstream.cli.common import (
+from millstream.cli.shared_options import (
     HERE,
     Json,
     StreamName,
@@ -24,7 +24,7 @@ from millstream.cli.common import (
     print_table,
     size_text,
 )
-from millstream.settings import Settings
+from millstream.config.settings import Settings
 
 if TYPE_CHECKING:
     from model_store import Manifest, ModelStore
@@ -120,7 +120,7 @@ def resume(stream: StreamName, /, *, why: Why = "", where: Where = HERE, json: J
 def _decide(stream: str, paused: bool, why: str, where: Where, as_json: bool) -> None:
     import msgspec
 
-    from millstream.decisions import decide, who
+    from millstream.versions.decisions import decide, who
     from schemas.events import Learning
 
     settings = where.settings()
@@ -147,7 +147,7 @@ def known(store: ModelStore, settings: Settings) -> Callable[[Names], bool]:
     """Return what tells whether a stream has versions here, or topics where a broker answers."""
     from kafka.errors import KafkaError
 
-    from schemas.cluster import NoBroker
+    from runtime.kafka_client.cluster import NoBroker
 
     def known(names: Names) -> bool:
         if store.versions(names.stream):
@@ -164,10 +164,10 @@ def now_served(settings: Settings, names: Names) -> str | None:
     """Return what serves, where a broker answers."""
     from kafka.errors import KafkaError
 
-    from millstream.observe import Observer
-    from millstream.recall import recalled
-    from millstream.status import served
-    from schemas.cluster import NoBroker
+    from millstream.status.group_metadata import recalled
+    from millstream.status.report import served
+    from millstream.status.snapshot import Observer
+    from runtime.kafka_client.cluster import NoBroker
 
     try:
         cluster = settings.cluster()
@@ -238,7 +238,7 @@ def _plain(known: _Known, serving: str | None) -> dict[str, Any]:
     """Return a version as JSON shows it: the manifest, its name spelt out, size, code, and whether it serves."""
     import msgspec
 
-    from consumers.standing import CODE_FILE
+    from consumers.model.version_files import CODE_FILE
 
     manifest = known.manifest
     fields = msgspec.to_builtins(manifest)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from cyclopts import Parameter
 
-from millstream.cli.common import UsageError
-from millstream.logs import Format
+from millstream.cli.shared_options import UsageError
+from millstream.observability.role_log import Format
 
 if TYPE_CHECKING:
-    from millstream.metrics.serving import Address
+    from millstream.observability.prometheus.serve_metrics import Address
 
 _LARGEST_PORT = 65_535
 
@@ -41,7 +41,7 @@ class Monitoring:
 
     def address(self, ports: int = 1) -> Address | None:
         """Return where metrics are served, by so many processes on consecutive ports. UsageError."""
-        from millstream.metrics.serving import Address
+        from millstream.observability.prometheus.serve_metrics import Address
 
         if self.metrics_port is None:
             return None

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 import cyclopts
 from cyclopts import Parameter
 
-from millstream.cli.common import (
+from millstream.cli.shared_options import (
     HERE,
     CodePolicy,
     Json,
@@ -45,9 +45,9 @@ def preview(
 
     Example: millstream preview fraud.py --count 5 --newest
     """
-    from millstream.load import load_stream
-    from millstream.preview import preview as look
-    from millstream.preview import serving
+    from millstream.stream.load import load_stream
+    from millstream.versions.preview import preview as look
+    from millstream.versions.preview import serving
 
     if count < 1:
         raise UsageError("--count is a number of events, at least 1")

@@ -9,8 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import cyclopts
 from cyclopts import Parameter
 
-from millstream.cli.common import HERE, Json, StreamName, UsageError, Where, cell, filling_in, print_fields, print_json
 from millstream.cli.progress import Bar
+from millstream.cli.shared_options import (
+    HERE,
+    Json,
+    StreamName,
+    UsageError,
+    Where,
+    cell,
+    filling_in,
+    print_fields,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from producers.imports import ImportReport
@@ -49,8 +59,8 @@ def publish(
 
     Example: millstream publish phishing river:Phishing --rate 200 --label-delay 50
     """
-    from millstream.sending import label_delay as delay_of
-    from millstream.sending import source_of
+    from millstream.scaffold.open_data import label_delay as delay_of
+    from millstream.scaffold.open_data import source_of
     from producers.publisher import Progress, PublishOptions
     from producers.publisher import publish as send
 
@@ -65,7 +75,7 @@ def publish(
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
-    from millstream.load import load_stream
+    from millstream.stream.load import load_stream
 
     settings, found = where.settings(), load_stream(stream).stream
     if found.features_source is not None:
@@ -108,8 +118,8 @@ def import_(
 
     Example: millstream import phishing history.csv
     """
-    from millstream.load import load_stream
-    from millstream.sending import source_of, weigher
+    from millstream.scaffold.open_data import source_of, weigher
+    from millstream.stream.load import load_stream
     from producers.imports import ImportOptions, ImportProgress, import_rows
 
     settings, found = where.settings(), load_stream(stream).stream
@@ -148,7 +158,7 @@ def label(
 
     Example: millstream label phishing Phishing-7-9d2c11aa true
     """
-    from millstream.load import load_stream
+    from millstream.stream.load import load_stream
     from producers.label import LabelOptions, parse_label, send_label
     from schemas.target import TargetError
 

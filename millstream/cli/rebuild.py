@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from millstream.cli.common import (
+from millstream.cli.models import Why, app, now_served
+from millstream.cli.progress import Bar
+from millstream.cli.shared_options import (
     HERE,
     CodePolicy,
     Json,
@@ -22,14 +24,12 @@ from millstream.cli.common import (
     print_json,
     print_table,
 )
-from millstream.cli.models import Why, app, now_served
-from millstream.cli.progress import Bar
-from millstream.cli.versions import VersionName, parsed
+from millstream.cli.version_decisions import VersionName, parsed
 
 if TYPE_CHECKING:
-    from consumers.edits import Edits
-    from consumers.rebuild import Rebuilt
-    from millstream.rebuild import Difference
+    from consumers.learner.rebuild import Rebuilt
+    from consumers.model.log_edits import Edits
+    from millstream.versions.rebuild import Difference
     from model_store import VersionId
 
 
@@ -58,7 +58,7 @@ class History:
 
     def edits(self) -> Edits:
         """Return what is asked for. UsageError where it cannot be."""
-        from consumers.edits import Edits, digest
+        from consumers.model.log_edits import Edits, digest
 
         moments = (self.labels_from, self.labels_to)
         begin, end = (None if each is None else _moment(each) for each in moments)
@@ -109,9 +109,9 @@ def rebuild(
 
     Example: millstream models rebuild fraud.py --labels-from 6h --source system --adopt --why "inverted labels"
     """
-    from millstream.load import load_stream
-    from millstream.rebuild import Wish, Workshop
-    from millstream.rebuild import adopt as decide
+    from millstream.stream.load import load_stream
+    from millstream.versions.rebuild import Wish, Workshop
+    from millstream.versions.rebuild import adopt as decide
     from model_store import open_store
 
     if to is not None and to < 1:
@@ -148,9 +148,9 @@ def adopt_(
     """
     import msgspec
 
-    from millstream.load import load_stream
-    from millstream.rebuild import Workshop
-    from millstream.rebuild import adopt as decide
+    from millstream.stream.load import load_stream
+    from millstream.versions.rebuild import Workshop
+    from millstream.versions.rebuild import adopt as decide
     from model_store import open_store
 
     settings, loaded = where.settings(), load_stream(stream)
@@ -172,7 +172,7 @@ def _say(line: str) -> None:
 
 
 def _moment(text: str) -> int:
-    from millstream.moment import InvalidMoment, moment
+    from millstream.reading.timestamps import InvalidMoment, moment
 
     try:
         return moment(text)

@@ -8,9 +8,9 @@ from typing import Annotated
 import cyclopts
 from cyclopts import Parameter
 
-from millstream.cli.common import HERE, Json, StreamName, UsageError, Where, full_names, print_json
 from millstream.cli.progress import Bar
-from millstream.cli.spans import ALL, AT_ONCE, Manner, Range, announce, before, finish, left, say, topic_name
+from millstream.cli.range_options import ALL, AT_ONCE, Manner, Range, announce, before, finish, left, say, topic_name
+from millstream.cli.shared_options import HERE, Json, StreamName, UsageError, Where, full_names, print_json
 
 
 def register(parent: cyclopts.App) -> None:
@@ -41,8 +41,8 @@ def replay(
 
     Example: millstream replay fraud features --from 6h --into fraud-again.features --speed 10x
     """
-    from millstream.replay import Replay
-    from millstream.replay_plan import Target, plan
+    from millstream.replay.plan import Target, plan
+    from millstream.replay.replay import Replay
     from schemas.topics import ANSWERS, KINDS
 
     pace, (begin, end) = manner.pace(), span.edges()

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import cyclopts
 from cyclopts import Parameter
 
-from millstream.cli.common import HERE, CodePolicy, StreamName, UsageError, Where
 from millstream.cli.monitoring import UNWATCHED, Monitoring
+from millstream.cli.shared_options import HERE, CodePolicy, StreamName, UsageError, Where
 
 if TYPE_CHECKING:
-    from consumers.meter import Meter
-    from millstream.load import LoadedStream
-    from millstream.settings import Settings
+    from consumers.loop.instrumentation import Meter
+    from millstream.config.settings import Settings
+    from millstream.stream.load import LoadedStream
 
 Instance = Annotated[
     str | None, Parameter(help="This process's name [default: the hostname's -NUMBER, else one kept in the home].")
@@ -51,7 +51,7 @@ def predictor(
     """
 
     def work(loaded: LoadedStream, settings: Settings, name: str, meter: Meter) -> int:
-        from millstream.roles import run_predictor
+        from millstream.processes.roles import run_predictor
 
         return run_predictor(loaded, settings, name, new_epoch is not None, meter=meter, code=code)
 
@@ -75,7 +75,7 @@ def intake(
     """
 
     def work(loaded: LoadedStream, settings: Settings, name: str, meter: Meter) -> int:
-        from millstream.roles import run_intake
+        from millstream.processes.roles import run_intake
 
         return run_intake(loaded, settings, name, new_epoch is not None, meter=meter)
 
@@ -97,7 +97,7 @@ def joiner(
     """
 
     def work(loaded: LoadedStream, settings: Settings, name: str, meter: Meter) -> int:
-        from millstream.roles import run_joiner
+        from millstream.processes.roles import run_joiner
 
         return run_joiner(loaded, settings, name, new_epoch is not None, meter=meter)
 
@@ -125,7 +125,7 @@ def learner(
     """
 
     def work(loaded: LoadedStream, settings: Settings, name: str, meter: Meter) -> int:
-        from millstream.roles import run_learner
+        from millstream.processes.roles import run_learner
 
         return run_learner(loaded, settings, name, new_epoch, meter=meter)
 
@@ -142,17 +142,17 @@ def _run(
 ) -> int:
     from kafka.errors import KafkaError
 
-    from consumers.meter import Meters
-    from millstream import logs
-    from millstream.instance import InvalidInstance, claim
-    from millstream.load import load_stream
-    from millstream.log_meter import LogMeter
-    from millstream.metrics.serving import Scraped, measured
-    from millstream.supervisor import die_with_parent
-    from millstream.traces.serving import traced
+    from consumers.loop.instrumentation import Meters
+    from millstream.config.instance_id import InvalidInstance, claim
+    from millstream.observability import role_log
+    from millstream.observability.log_events import LogMeter
+    from millstream.observability.prometheus.serve_metrics import Scraped, measured
+    from millstream.observability.tracing.enable import traced
+    from millstream.processes.supervisor import die_with_parent
+    from millstream.stream.load import load_stream
 
     die_with_parent()
-    logs.begin(monitoring.log_format, role=role)
+    role_log.begin(monitoring.log_format, role=role)
     address, ratio = monitoring.address(), monitoring.ratio()
     settings = where.settings()
     loaded = load_stream(stream)
@@ -161,23 +161,23 @@ def _run(
     try:
         with claim(role, instance, state) as claimed:
             name = claimed.instance
-            logs.about(instance=name, stream=f"{names.prefix}{names.stream}")
-            logs.say(f"{role} {name} of {names.stream} starts", event="started", pid=os.getpid())
-            told = LogMeter(names, logs.say)
+            role_log.about(instance=name, stream=f"{names.prefix}{names.stream}")
+            role_log.say(f"{role} {name} of {names.stream} starts", event="started", pid=os.getpid())
+            told = LogMeter(names, role_log.say)
             scraped = Scraped(names, role, name, state)
-            with traced(ratio, scraped, logs.say) as traces:
+            with traced(ratio, scraped, role_log.say) as traces:
                 code = measured(
                     address,
                     scraped,
                     lambda meter: work(loaded, settings, name, Meters(told, traces, meter)),
-                    logs.say,
+                    role_log.say,
                 )
-            logs.ended(role, code)
+            role_log.ended(role, code)
             return code
     except InvalidInstance as error:
         raise UsageError(str(error)) from error
     except KafkaError as error:
         # What Kafka answers today it may not answer in a second: whoever runs the role decides how often.
-        logs.fail(f"{role}: Kafka: {type(error).__name__}: {error}", event="failed")
-        logs.ended(role, _AGAIN)
+        role_log.fail(f"{role}: Kafka: {type(error).__name__}: {error}", event="failed")
+        role_log.ended(role, _AGAIN)
         return _AGAIN

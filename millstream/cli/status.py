@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import cyclopts
 from cyclopts import Parameter
 
-from millstream.cli.common import (
+from millstream.cli.shared_options import (
     HERE,
     Json,
     StreamName,
@@ -23,8 +23,8 @@ from millstream.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from millstream.status import Report
-    from millstream.watching import Looks
+    from millstream.status.report import Report
+    from millstream.status.watch import Looks
 
 
 _QUICKEST_S = 0.2
@@ -52,10 +52,10 @@ def status(
 
     Example: millstream status phishing
     """
-    from millstream import status as stream_status
-    from millstream.duration import milliseconds
-    from millstream.observe import Observer
-    from millstream.watching import Looks
+    from millstream.status import report as stream_status
+    from millstream.status.snapshot import Observer
+    from millstream.status.watch import Looks
+    from millstream.stream.duration import milliseconds
 
     seconds = milliseconds(interval) / 1000
     if seconds < _QUICKEST_S:
@@ -77,8 +77,8 @@ def status(
 
 def _watch(looks: Looks, seconds: float, json: bool) -> None:
     """Show one look after the other until Ctrl-C or SIGTERM, which are the way to end it: exit code 0."""
-    from millstream.running import stopping
-    from millstream.watching import page, watch
+    from millstream.processes.run_stream import stopping
+    from millstream.status.watch import page, watch
 
     with stopping() as stop:
         try:
@@ -94,8 +94,8 @@ def _watch(looks: Looks, seconds: float, json: bool) -> None:
 
 
 def _print_line(report: Report | None, why: str | None) -> None:
-    from millstream.cli.common import at
-    from millstream.status_view import line
+    from millstream.cli.shared_options import at
+    from millstream.status.render import line
 
     if why is not None:
         print(why, flush=True)
@@ -104,7 +104,7 @@ def _print_line(report: Report | None, why: str | None) -> None:
 
 
 def _print_json_line(report: Report | None, why: str | None) -> None:
-    from millstream.status import as_json
+    from millstream.status.report import as_json
 
     if why is not None:
         print(why, file=sys.stderr, flush=True)
@@ -123,8 +123,8 @@ def _labels_from(report: Report) -> dict[str, list[str]]:
 
 
 def _print(report: Report) -> None:
-    from millstream.duration import spoken
-    from millstream.status_view import learning
+    from millstream.status.render import learning
+    from millstream.stream.duration import spoken
 
     print(f"{report.stream} on {report.bootstrap}")
     rows = [(stage.role, stage.processes, stage.lag, stage.done, stage.per_second) for stage in report.stages]

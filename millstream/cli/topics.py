@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import cyclopts
 from cyclopts import Parameter
 
-from millstream.cli.common import HERE, Json, StreamName, UsageError, Where, print_json, print_table
+from millstream.cli.shared_options import HERE, Json, StreamName, UsageError, Where, print_json, print_table
 
 if TYPE_CHECKING:
-    from millstream.admin import Finding, Outcome
-    from millstream.observe import Snapshot
-    from millstream.settings import Settings
-    from millstream.stream import Stream
-    from millstream.topic_scripts import Form
+    from millstream.config.settings import Settings
+    from millstream.status.snapshot import Snapshot
+    from millstream.stream.stream import Stream
+    from millstream.topics.admin import Finding, Outcome
+    from millstream.topics.export import Form
     from schemas.topics import Names, TopicSpec
 
 app = cyclopts.App(name="topics", help="Create a stream's topics, judge those that exist, and delete them.")
@@ -52,8 +52,8 @@ def create(
 
     Example: millstream topics create phishing
     """
-    from millstream.admin import create as make
-    from millstream.load import load_stream
+    from millstream.stream.load import load_stream
+    from millstream.topics.admin import create as make
 
     settings, found = where.settings(), load_stream(stream).stream
     if print_ is not None:
@@ -78,8 +78,8 @@ def describe(stream: StreamName, /, *, where: Where = HERE, json: Json = False) 
 
     Example: millstream topics describe phishing --json
     """
-    from millstream.admin import describe as look
-    from millstream.load import load_stream
+    from millstream.stream.load import load_stream
+    from millstream.topics.admin import describe as look
 
     settings, found = where.settings(), load_stream(stream).stream
     outcome = look(
@@ -111,9 +111,9 @@ def delete(
 
     Example: millstream topics delete phishing
     """
-    from millstream.cli.common import full_names
-    from millstream.forget import NotForgotten, forget, instances_here
-    from millstream.observe import Observer
+    from millstream.cli.shared_options import full_names
+    from millstream.status.snapshot import Observer
+    from millstream.topics.delete_stream import NotForgotten, forget, instances_here
 
     settings = where.settings()
     cluster = settings.cluster()
@@ -140,7 +140,7 @@ def delete(
 
 def _there(now: Snapshot, names: Names) -> dict[str, int]:
     """Return the topics that hold data, and how many offsets each spans."""
-    from millstream.observe import LABELS_FROM
+    from millstream.status.snapshot import LABELS_FROM
 
     found: dict[str, int] = {}
     for (kind, partition), end in now.ends.items():
@@ -170,14 +170,14 @@ def _specs(settings: Settings, found: Stream) -> list[TopicSpec]:
 
 
 def _print(form: Form, settings: Settings, found: Stream) -> int:
-    from millstream.topic_scripts import script
+    from millstream.topics.export import script
 
     print(script(form, _specs(settings, found), settings.bootstrap or "HOST:PORT"))
     return 0
 
 
 def _dry_run(settings: Settings, found: Stream, stream: str, *, fix: bool, as_json: bool) -> int:
-    from millstream.admin import describe as look
+    from millstream.topics.admin import describe as look
 
     names = settings.names(found)
     outcome = look(settings.cluster(), names, partitions=found.partitions, label_wait_ms=found.label_wait_ms)
@@ -240,7 +240,7 @@ def _named(findings: Iterable[Finding], stream: str) -> list[Finding]:
 
 
 def _print_findings(findings: Iterable[Finding]) -> None:
-    from millstream.admin import by_fix
+    from millstream.topics.admin import by_fix
 
     for fix, alike in by_fix(findings).items():
         for each in alike:
@@ -251,7 +251,7 @@ def _print_findings(findings: Iterable[Finding]) -> None:
 
 
 def _kept(config: Mapping[str, str]) -> str:
-    from millstream.duration import spoken
+    from millstream.stream.duration import spoken
 
     if config.get("cleanup.policy") == "compact":
         return "newest of each key"

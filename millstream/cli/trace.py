@@ -10,7 +10,17 @@ from typing import Annotated, Any
 import cyclopts
 from cyclopts import Parameter
 
-from millstream.cli.common import HERE, CodePolicy, Json, StreamName, Where, at, filling_in, print_json, print_table
+from millstream.cli.shared_options import (
+    HERE,
+    CodePolicy,
+    Json,
+    StreamName,
+    Where,
+    at,
+    filling_in,
+    print_json,
+    print_table,
+)
 
 
 def register(parent: cyclopts.App) -> None:
@@ -34,8 +44,8 @@ def trace(
     Example: millstream trace phishing Phishing-7-9d2c11aa
     """
     from millstream.cli.models import store_of
-    from millstream.load import load_stream
-    from millstream.trace import trace as follow
+    from millstream.stream.load import load_stream
+    from millstream.versions.trace_event import trace as follow
 
     settings, loaded = where.settings(), load_stream(stream)
     names = settings.names(loaded.stream)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from cyclopts import Parameter
 
-from millstream.cli.common import HERE, Json, StreamName, Where, cell, names_of, print_json
 from millstream.cli.models import app, known, store_of
-from millstream.cli.versions import VersionName, parsed
+from millstream.cli.shared_options import HERE, Json, StreamName, Where, cell, names_of, print_json
+from millstream.cli.version_decisions import VersionName, parsed
 
 if TYPE_CHECKING:
     from millstream.version_code.code_object import Code
@@ -67,7 +67,7 @@ class _Side(NamedTuple):
 
 
 def _carried(store: ModelStore, version: VersionId) -> Code:
-    from consumers.standing import CODE_FILE
+    from consumers.model.version_files import CODE_FILE
     from millstream.version_code.code_object import decode
     from model_store import NotFound
 
@@ -85,8 +85,8 @@ def _other(store: ModelStore, given: str, model: str) -> _Side:
     LoadError
         Where a file is no Python source: the line, and what is wrong with it.
     """
-    from millstream.load_error import LoadError
-    from millstream.stream_file import READY_MADE, explain, find
+    from millstream.stream.errors import LoadError
+    from millstream.stream.stream_file import READY_MADE, explain, find
     from millstream.version_code.collect import sources
     from model_store import InvalidVersion, VersionId
 

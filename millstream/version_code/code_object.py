@@ -28,7 +28,7 @@ class Code(msgspec.Struct, frozen=True, kw_only=True):
     files
         Path below the stream file's folder, with ``/``, to source text: ``fraud.py``, ``shared/scale.py``.
     definition
-        One line for each part of the model, ``path = value``, as `millstream.definition` writes it.
+        One line for each part of the model, ``path = value``, as `millstream.stream.definition_hash` writes it.
     contract, target
         Of the stream, as it was.
     """

@@ -9,8 +9,8 @@ from importlib.util import decode_source
 from pathlib import Path
 from typing import Final
 
-from millstream.load_error import LoadError
-from millstream.stream_file import READY_MADE, StreamFile, hidden_by, is_own_module
+from millstream.stream.errors import LoadError
+from millstream.stream.stream_file import READY_MADE, StreamFile, hidden_by, is_own_module
 from millstream.version_code.code_object import MOST_BYTES
 
 _INIT: Final = "__init__.py"

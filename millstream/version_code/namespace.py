@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any, Final
 
-from millstream.stream_file import CARRIED
+from millstream.stream.stream_file import CARRIED
 from millstream.version_code.code_object import Code, encode
 from model_store.code_names import PREFIX
 

@@ -14,7 +14,7 @@ from broker.commands import Run
 from loop_helpers import make_topics, warmed
 
 from millstream.cli import app as cli
-from schemas.cluster import Cluster
+from runtime.kafka_client.cluster import Cluster
 from schemas.topics import Names
 
 

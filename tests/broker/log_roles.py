@@ -14,26 +14,27 @@ from broker.loop_helpers import LIMITS, Running, running
 from kafka import TopicPartition
 from river import linear_model, preprocessing
 
-from consumers.checkpoints import Checkpoints, Definition, NewEpoch, Pace
-from consumers.feed import PauseSwitch
-from consumers.joiner import Joiner, JoinerSettings
-from consumers.learner import Learner, LearnerSettings
-from consumers.local_store import DiskStore
-from consumers.log_faults import LogRefused
-from consumers.loop import LoopSettings
-from consumers.predictor import Predictor, PredictorSettings, ServedVersion
-from consumers.processor import Processor
-from consumers.river_model import wrap
-from consumers.snapshot_keeper import SnapshotKeeper
-from consumers.snapshots import Snapshots
-from consumers.topic_memory import TopicMemory
-from millstream import Stream, admin
-from millstream.observe import INPUTS, Observer
-from millstream.roles import join_rules, learning_rules
-from millstream.status import Report, report
+from consumers.joiner.joiner import Joiner, JoinerSettings
+from consumers.joiner.local_store import DiskStore
+from consumers.joiner.snapshot_thread import SnapshotKeeper
+from consumers.joiner.snapshots import Snapshots
+from consumers.learner.learner import Learner, LearnerSettings
+from consumers.loop.last_offsets_file import TopicMemory
+from consumers.loop.log_faults import LogRefused
+from consumers.loop.loop import LoopSettings
+from consumers.loop.processor import Processor
+from consumers.model.checkpoints import Checkpoints, Definition, NewEpoch, Pace
+from consumers.model.river_model import wrap
+from consumers.predictor.model_feed import PauseSwitch
+from consumers.predictor.predictor import Predictor, PredictorSettings, ServedVersion
+from millstream import Stream
+from millstream.processes.roles import join_rules, learning_rules
+from millstream.status.report import Report, report
+from millstream.status.snapshot import INPUTS, Observer
+from millstream.topics import admin
 from model_store import open_store
+from runtime.kafka_client.cluster import Cluster
 from schemas import codec
-from schemas.cluster import Cluster
 from schemas.codec import HEADER_BYTES
 from schemas.events import Event, Example, Joined, Label, Lane, Outcome, read_example, read_prediction
 from schemas.topics import Names

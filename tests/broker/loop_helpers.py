@@ -17,11 +17,11 @@ from typing import Any
 from kafka import KafkaProducer
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
-from consumers.failures import RoleFailure
-from consumers.loop import Loop, LoopSettings
-from consumers.processor import Assignment, Batch, Output, Partition, Place, Positions, Start
-from consumers.transaction import TransactionLimits, Transactions
-from schemas.cluster import Cluster
+from consumers.loop.loop import Loop, LoopSettings
+from consumers.loop.processor import Assignment, Batch, Output, Partition, Place, Positions, Start
+from runtime.exits import RoleFailure
+from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.transaction import TransactionLimits, Transactions
 
 SECONDS = 60.0
 # A third of the real ones, so that what takes 8 s in the field takes 3 s here.

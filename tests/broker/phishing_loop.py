@@ -11,10 +11,10 @@ from typing import Final
 from river import datasets
 from whole_loop import WholeLoop, whole_loop
 
-from millstream.load import load_stream
-from millstream.observe import Observer
-from millstream.settings import Settings
-from millstream.status import served
+from millstream.config.settings import Settings
+from millstream.status.report import served
+from millstream.status.snapshot import Observer
+from millstream.stream.load import load_stream
 from millstream.version_code.choice import definition_of
 
 EVENTS: Final = 40  # a wave

@@ -25,10 +25,10 @@ from kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
-from millstream.broker import EmbeddedBroker
-from millstream.broker_files import free_port
-from schemas.acls import Right
-from schemas.cluster import Cluster
+from millstream.embedded_kafka.broker import EmbeddedBroker
+from millstream.embedded_kafka.server_properties import free_port
+from millstream.topics.acls import Right
+from runtime.kafka_client.cluster import Cluster
 
 PASSWORD = "pass for tests"  # noqa: S105 - of a Kafka that lasts as long as the tests
 _OPERATIONS = {"DescribeConfigs": "DESCRIBE_CONFIGS", "AlterConfigs": "ALTER_CONFIGS"}

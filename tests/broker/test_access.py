@@ -18,12 +18,12 @@ from kafka.admin import NewTopic
 from kafka.errors import TopicAuthorizationFailedError
 from secure_kafka import SecureKafka, secure_kafka
 
-from millstream import admin
-from millstream.nursery import Nursery, Process
-from millstream.observe import Observer
-from millstream.status import taken_in
-from schemas.acls import ROLES, rights
-from schemas.cluster import Cluster
+from millstream.processes.fork_server import Nursery, Process
+from millstream.status.report import taken_in
+from millstream.status.snapshot import Observer
+from millstream.topics import admin
+from millstream.topics.acls import ROLES, rights
+from runtime.kafka_client.cluster import Cluster
 from schemas.topics import KINDS, Names
 
 NAMES = Names("phishing", labels_from=("chargebacks",))

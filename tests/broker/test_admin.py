@@ -9,10 +9,10 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import InvalidReplicationFactorError
 from proxy import Proxy
 
-from millstream import admin
-from millstream.decisions import NotDecided, decide
-from millstream.observe import Observer
-from schemas.cluster import Cluster
+from millstream.status.snapshot import Observer
+from millstream.topics import admin
+from millstream.versions.decisions import NotDecided, decide
+from runtime.kafka_client.cluster import Cluster
 from schemas.events import Learning, Serving
 from schemas.topics import DAY_MS, KINDS, Names
 

@@ -17,7 +17,7 @@ from kafka_fixture import new_prefix
 from whole_loop import WholeLoop
 
 from model_store import Retention
-from schemas.cluster import Cluster
+from runtime.kafka_client.cluster import Cluster
 from schemas.events import Prediction, read_prediction
 from schemas.topics import Names
 

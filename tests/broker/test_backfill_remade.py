@@ -8,16 +8,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from millstream import admin
-from millstream.backfill import CannotBackfill, as_of
-from millstream.load import load_stream
-from millstream.past_versions import PastVersions
-from millstream.replay import Replay
-from millstream.replay_plan import Target, plan
-from millstream.spans import Edge
+from millstream.reading.offset_ranges import Edge
+from millstream.replay.backfill import CannotBackfill, as_of
+from millstream.replay.past_versions import PastVersions
+from millstream.replay.plan import Target, plan
+from millstream.replay.replay import Replay
+from millstream.stream.load import load_stream
+from millstream.topics import admin
 from model_store import open_store
+from runtime.kafka_client.cluster import Cluster
 from schemas import codec
-from schemas.cluster import Cluster
 from schemas.events import Event, Outcome, Prediction
 from schemas.topics import Names
 

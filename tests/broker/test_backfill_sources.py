@@ -10,10 +10,10 @@ from broker.commands import Run
 from broker.phishing_loop import serving
 from whole_loop import WholeLoop, whole_loop
 
-from millstream.load import load_stream
-from millstream.settings import Settings
+from millstream.config.settings import Settings
+from millstream.stream.load import load_stream
 from millstream.version_code.choice import definition_of
-from schemas.cluster import Cluster
+from runtime.kafka_client.cluster import Cluster
 from schemas.events import read_prediction
 
 PARTITIONS, WAVE = 3, 30

@@ -13,8 +13,8 @@ import pytest
 from kafka import TopicPartition
 from proxy import Proxy
 
-from schemas.cluster import Cluster
-from schemas.connecting import ClosingSocket
+from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.socket_cleanup import ClosingSocket
 
 ATTEMPTS = 20
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from millstream import admin, ending_alerts
-from millstream.ending_alerts import EndingAlerts, StateAlerts
-from millstream.log_alerts import LogAlerts
-from millstream.observe import Observer
-from millstream.supervisor import Child
-from schemas.cluster import Cluster
+from millstream.processes import role_failure_alerts
+from millstream.processes.log_fault_alerts import LogAlerts
+from millstream.processes.role_failure_alerts import EndingAlerts, StateAlerts
+from millstream.processes.supervisor import Child
+from millstream.status.snapshot import Observer
+from millstream.topics import admin
+from runtime.kafka_client.cluster import Cluster
 from schemas.topics import Names
 
 SECONDS = 20.0
@@ -34,7 +35,7 @@ def until(condition: Callable[[], bool]) -> None:
 def test_a_role_that_keeps_ending_or_cannot_write_has_alerts_until_it_works(
     cluster: Cluster, names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ending_alerts, "WORKS_S", 0.1)
+    monkeypatch.setattr(role_failure_alerts, "WORKS_S", 0.1)
     admin.create(cluster, names, partitions=1, label_wait_ms=1)
     said: list[str] = []
     for times in (6, 7):

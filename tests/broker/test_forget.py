@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from millstream import admin
-from millstream.forget import forget
-from millstream.instance import InstanceTaken, claim
-from millstream.observe import Observer
-from millstream.settings import Settings
-from schemas.cluster import Cluster
+from millstream.config.instance_id import InstanceTaken, claim
+from millstream.config.settings import Settings
+from millstream.status.snapshot import Observer
+from millstream.topics import admin
+from millstream.topics.delete_stream import forget
+from runtime.kafka_client.cluster import Cluster
 from schemas.topics import Names
 
 

@@ -12,10 +12,11 @@ from kafka.structs import OffsetAndMetadata, TopicPartition
 from river import linear_model, preprocessing
 from whole_loop import PARTITIONS, WholeLoop, whole_loop
 
-from millstream import Stream, admin
-from millstream.readers import holding
-from millstream.recall import spread_of
-from schemas.cluster import Cluster
+from millstream import Stream
+from millstream.reading.topic_readers import holding
+from millstream.status.group_metadata import spread_of
+from millstream.topics import admin
+from runtime.kafka_client.cluster import Cluster
 from schemas.events import read_prediction
 from schemas.topics import Names, partition_of
 
@@ -86,7 +87,7 @@ def test_how_ids_are_spread_is_found_in_streams_that_did_not_note_it(bootstrap: 
     _commit(cluster, names.group("predictor"), names.topic("features"), {"spread": 3}, 1)
     assert spread() == 3, "predictors have"
     _commit(cluster, names.group("predictor"), names.topic("features"), {"v": "1/0"}, 1)
-    from consumers.log_faults import short_ids
+    from consumers.loop.log_faults import short_ids
 
     ids = [short_ids(info.id) for info in cluster.topic_info(predictions).values()]
     note = {"seq": 0, "epoch": "e", "ids": "i", "counts": {}, "each": [*ids, "l"]}

@@ -25,8 +25,8 @@ from producers.imports import (
     import_rows,
     lane_name,
 )
-from producers.sources import Source, SourceError, SourceSpec, open_source
-from schemas.cluster import Cluster, MissingTopic
+from producers.open_source import Source, SourceError, SourceSpec, open_source
+from runtime.kafka_client.cluster import Cluster, MissingTopic
 from schemas.contract import Contract, Feature
 from schemas.events import Example, read_example
 from schemas.target import Target
@@ -197,8 +197,8 @@ def test_strict_imports_nothing_of_a_file_with_a_bad_row(cluster: Cluster, names
 IMPORT = """
 import sys, time
 from producers.imports import ImportOptions, import_rows
-from producers.sources import SourceSpec, open_source
-from schemas.cluster import Cluster
+from producers.open_source import SourceSpec, open_source
+from runtime.kafka_client.cluster import Cluster
 from schemas.target import Target
 from schemas.topics import Names
 

@@ -18,17 +18,18 @@ from broker.loop_helpers import LIMITS, Running, running, until, warmed
 from kafka import TopicPartition
 from kafka.admin import NewTopic
 
-from consumers.intake import Intake, IntakeSettings
-from consumers.loop import LoopSettings
-from consumers.topic_memory import TopicMemory
-from millstream import Source, admin
-from millstream.observe import Observer, Snapshot
-from millstream.recall import recalled
-from millstream.status import taken_in
-from schemas.cluster import Cluster
+from consumers.intake.intake import Intake, IntakeSettings
+from consumers.loop.last_offsets_file import TopicMemory
+from consumers.loop.loop import LoopSettings
+from millstream import Source
+from millstream.status.group_metadata import recalled
+from millstream.status.report import taken_in
+from millstream.status.snapshot import Observer, Snapshot
+from millstream.topics import admin
+from runtime.kafka_client.cluster import Cluster
 from schemas.events import read_label
-from schemas.label_mapping import LabelMapping
-from schemas.reading import decoder
+from schemas.sources.decoding import decoder
+from schemas.sources.label_mapping import LabelMapping
 from schemas.target import Target
 from schemas.topics import Names, partition_of
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from broker.log_roles import LogRoles
 from broker.loop_helpers import until, warmed
 
-from consumers.snapshots import Snapshot, Snapshots
+from consumers.joiner.snapshots import Snapshot, Snapshots
 from model_store import FolderBackend
 from schemas.topics import Names
 

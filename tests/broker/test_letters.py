@@ -15,10 +15,10 @@ import pytest
 from broker.commands import Run
 from kafka import TopicPartition
 
-from consumers.dead_letters import HEADERS_LEFT_OUT
-from millstream import admin
-from millstream.letters import Choice, Letters
-from schemas.cluster import Cluster
+from consumers.loop.dead_letters import HEADERS_LEFT_OUT
+from millstream.replay.dead_letters import Choice, Letters
+from millstream.topics import admin
+from runtime.kafka_client.cluster import Cluster
 from schemas.events import DeadLetter
 from schemas.topics import Names
 
@@ -127,13 +127,13 @@ def test_what_must_not_or_cannot_go_back_stays_and_the_way_on_is_said(run: Run, 
 def test_notes_of_what_was_sent_are_shown_to_nobody(
     run: Run, cluster: Cluster, names: Names, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from millstream import readers
+    from millstream.reading import topic_readers
 
     put(cluster, names, letter(names, 1), letter(names, 2))
     assert run("dead-letters", "phishing", "--replay", "--yes")[1]["sent"] == 2
-    assert [row["offset"] for row in readers.read(cluster, names, "dead-letters")] == [0, 1]
-    assert [row["offset"] for row in readers.read(cluster, names, "dead-letters", last=1)] == [1]
-    assert readers.count(cluster, names, "dead-letters") == (2, True)
+    assert [row["offset"] for row in topic_readers.read(cluster, names, "dead-letters")] == [0, 1]
+    assert [row["offset"] for row in topic_readers.read(cluster, names, "dead-letters", last=1)] == [1]
+    assert topic_readers.count(cluster, names, "dead-letters") == (2, True)
 
 
 @pytest.mark.parametrize(("place", "arrived"), [("before", 0), ("after", 3)])
@@ -188,7 +188,7 @@ def test_what_was_sent_is_known_also_where_a_transaction_of_somebody_else_held_b
 def test_a_transaction_that_stays_open_is_named_and_nothing_is_sent(
     run: Run, cluster: Cluster, names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("millstream.letters._OPEN_SECONDS", 1.0)
+    monkeypatch.setattr("millstream.replay.dead_letters._OPEN_SECONDS", 1.0)
     put(cluster, names, letter(names, 1))
     with held(cluster, names) as holder:
         code, _, errors = run("dead-letters", "phishing", "--replay", "--yes")

@@ -8,9 +8,9 @@ import pytest
 from broker.log_roles import LogRoles
 from broker.loop_helpers import until, warmed
 
-from consumers.failures import Refused
-from consumers.log_faults import LogRefused
-from millstream.observe import INPUTS
+from consumers.loop.log_faults import LogRefused
+from millstream.status.snapshot import INPUTS
+from runtime.exits import Refused
 from schemas.topics import Names
 
 ROLES = ("predictor", "joiner", "learner")

@@ -10,9 +10,9 @@ import pytest
 from kafka import TopicPartition
 from kafka.admin import NewTopic
 
-from millstream import readers
-from millstream.log_layout import LayoutError, LogRecord, Run, runs, write_log
-from schemas.cluster import Cluster
+from millstream.backup.offset_preserving_writer import LayoutError, LogRecord, Run, runs, write_log
+from millstream.reading import topic_readers
+from runtime.kafka_client.cluster import Cluster
 
 # What writes a log: plain records, transactions that commit, transactions that abort; how many of each.
 LOGS = {
@@ -66,8 +66,8 @@ def original(cluster: Cluster, name: str, steps: list[tuple[str, int]]) -> str:
 
 def look(cluster: Cluster, name: str) -> tuple[int, int, list[LogRecord]]:
     with closing(cluster.consumer()) as consumer:
-        begin, end = readers.begin(consumer, name), readers.end(consumer, name)
-        found = [_record(each) for each in readers.between(consumer, TopicPartition(name, 0), begin, end)]
+        begin, end = topic_readers.begin(consumer, name), topic_readers.end(consumer, name)
+        found = [_record(each) for each in topic_readers.between(consumer, TopicPartition(name, 0), begin, end)]
     return begin, end, found
 
 

@@ -9,8 +9,8 @@ import pytest
 from broker.log_roles import LogRoles
 from broker.loop_helpers import warmed
 
-from millstream.broker import EmbeddedBroker
-from millstream.observe import INPUTS
+from millstream.embedded_kafka.broker import EmbeddedBroker
+from millstream.status.snapshot import INPUTS
 from schemas.topics import Names
 
 ROLES = ("predictor", "joiner", "learner")

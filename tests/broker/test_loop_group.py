@@ -33,10 +33,10 @@ from loop_helpers import (
 )
 from proxy import Proxy
 
-from consumers.failures import Doubt
-from millstream.broker import EmbeddedBroker
+from millstream.embedded_kafka.broker import EmbeddedBroker
 from producers.outbox import Outbox, OutboxLimits
-from schemas.cluster import Cluster
+from runtime.exits import Doubt
+from runtime.kafka_client.cluster import Cluster
 
 
 @contextmanager

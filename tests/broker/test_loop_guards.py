@@ -12,11 +12,11 @@ from loop_helpers import Copier, is_exact, numbered, places, put, read, running,
 from proxy import Proxy
 from test_loop_transactions import proxy
 
-from consumers.failures import Doubt
-from consumers.loop import Loop
-from consumers.processor import Assignment, Output, Partition, Place, Start
-from consumers.transaction import Transactions
-from schemas.cluster import Cluster
+from consumers.loop.loop import Loop
+from consumers.loop.processor import Assignment, Output, Partition, Place, Start
+from runtime.exits import Doubt
+from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.transaction import Transactions
 
 __all__ = ["proxy"]
 

@@ -27,11 +27,11 @@ from loop_helpers import (
 )
 from proxy import Proxy
 
-from consumers.failures import Doubt, Refused
-from consumers.processor import Assignment, Batch, Partition, Place, Start
-from consumers.takeover import Takeover
-from consumers.transaction import TransactionLimits
-from schemas.cluster import Cluster
+from consumers.loop.processor import Assignment, Batch, Partition, Place, Start
+from consumers.loop.takeover import Takeover
+from runtime.exits import Doubt, Refused
+from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.transaction import TransactionLimits
 
 UNKNOWN_MEMBER = 25
 
@@ -378,7 +378,7 @@ def test_a_rebuild_may_take_longer_than_the_poll_interval(
     cluster: Cluster, half_read: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr("consumers.watchdog._exit", said.append)
+    monkeypatch.setattr("consumers.loop.watchdog._exit", said.append)
     slow = Rebuilding(half_read, lambda batch: __import__("time").sleep(1.2))
     chosen = settings(half_read, poll_interval_ms=2_500)
     with running(cluster, chosen, slow) as run:

@@ -21,11 +21,11 @@ from loop_helpers import (
 )
 from proxy import Proxy
 
-from consumers.failures import Doubt
-from consumers.loop import Loop
-from consumers.processor import Batch, Partition
-from consumers.watchdog import ProgressWatch
-from schemas.cluster import Cluster
+from consumers.loop.loop import Loop
+from consumers.loop.processor import Batch, Partition
+from consumers.loop.watchdog import ProgressWatch
+from runtime.exits import Doubt
+from runtime.kafka_client.cluster import Cluster
 
 
 @pytest.fixture

@@ -26,10 +26,10 @@ from loop_helpers import (
 )
 from proxy import Proxy
 
-from consumers.failures import Doubt, Fenced, Refused, RoleFailure
-from consumers.processor import Output, Partition, Place
-from consumers.transaction import TransactionLimits, Transactions, failure_of
-from schemas.cluster import Cluster
+from consumers.loop.processor import Output, Partition, Place
+from runtime.exits import Doubt, Fenced, Refused, RoleFailure
+from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.transaction import TransactionLimits, Transactions, failure_of
 
 CORRUPT, NOT_LEADER, TIMED_OUT, TOO_LARGE, STORAGE = 2, 6, 7, 10, 56
 OUT_OF_ORDER, OLD_EPOCH, BAD_STATE, NO_MAPPING, UNKNOWN_PRODUCER = 45, 47, 48, 49, 59

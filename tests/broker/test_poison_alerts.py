@@ -11,11 +11,12 @@ from kafka import TopicPartition
 from river import linear_model, preprocessing
 from whole_loop import WholeLoop, whole_loop
 
-from consumers.checkpoints import Checkpoints, Definition
-from consumers.verify import verify
-from millstream import Stream, readers
-from millstream.observe import Observer
-from millstream.roles import learning_rules
+from consumers.model.checkpoints import Checkpoints, Definition
+from consumers.model.verify import verify
+from millstream import Stream
+from millstream.processes.roles import learning_rules
+from millstream.reading import topic_readers
+from millstream.status.snapshot import Observer
 
 POISON: dict[str, Any] = {"far": 1e12, "infinite": float("inf"), "text": "n/a"}
 
@@ -45,10 +46,10 @@ def test_poison_alerts_is_left_out_and_what_comes_after_is_learned(bootstrap: st
         send(loop, ((event_id, {"a": value, "b": 0.5}, True) for event_id, value in POISON.items()))
         send(loop, ordinary(2200, first=300))
         loop.wait_until(lambda: loop.learned() == 2500, "the others are learned")
-        letters = list(readers.read(loop.cluster, loop.names, "dead-letters"))
+        letters = list(topic_readers.read(loop.cluster, loop.names, "dead-letters"))
         with Observer(loop.cluster, loop.names) as observer:
             loop.wait_until(lambda: not observer.look().alerts, "the alerts clear")
-        alerts = list(readers.read(loop.cluster, loop.names, "alerts"))
+        alerts = list(topic_readers.read(loop.cluster, loop.names, "alerts"))
         assert_verified(loop)
     # An untrained version answers anything, and then it is the learner that refuses the text.
     assert {row["code"] for row in letters} in ({"infinite", "model"}, {"infinite", "type", "model"})
@@ -68,7 +69,7 @@ def assert_verified(loop: WholeLoop) -> None:
     consumer = loop.cluster.consumer()
     try:
         place = TopicPartition(loop.names.topic("examples"), 0)
-        records = list(readers.between(consumer, place, 0, newest.offset))
+        records = list(topic_readers.between(consumer, place, 0, newest.offset))
     finally:
         consumer.close(autocommit=False)
     assert verify(checkpoints, newest, first, records).holds

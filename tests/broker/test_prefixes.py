@@ -10,10 +10,10 @@ from river import linear_model, preprocessing
 from whole_loop import WholeLoop, whole_loop
 
 from millstream import Stream
-from millstream.decisions import decide
-from millstream.observe import Observer
-from millstream.settings import Settings
-from schemas.cluster import Cluster
+from millstream.config.settings import Settings
+from millstream.status.snapshot import Observer
+from millstream.versions.decisions import decide
+from runtime.kafka_client.cluster import Cluster
 from schemas.events import Serving
 from schemas.topics import KINDS
 

@@ -10,7 +10,7 @@ import pytest
 from loop_helpers import put, warmed
 
 from millstream.cli.app import run
-from schemas.cluster import Cluster
+from runtime.kafka_client.cluster import Cluster
 
 _FILE = """
 from millstream import Source, Stream

@@ -16,10 +16,10 @@ from kafka.structs import TopicPartition
 from proxy import Proxy
 
 from producers.label import LabelOptions, send_label
+from producers.open_source import Source, SourceSpec, open_source
 from producers.outbox import OutboxLimits, UndeliverableError
 from producers.publisher import Progress, PublishError, PublishOptions, PublishReport, publish
-from producers.sources import Source, SourceSpec, open_source
-from schemas.cluster import Cluster, MissingTopic
+from runtime.kafka_client.cluster import Cluster, MissingTopic
 from schemas.events import read_event, read_label
 from schemas.target import Target, TargetError
 from schemas.topics import Names, partition_of, specs

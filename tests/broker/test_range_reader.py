@@ -9,12 +9,12 @@ from contextlib import closing
 import pytest
 from kafka.errors import KafkaError
 
-from millstream.range_reader import RangeReader
-from schemas.cluster import Cluster
+from millstream.reading.range_reader import RangeReader
+from runtime.kafka_client.cluster import Cluster
 
 
 def test_time_in_which_nobody_asked_is_no_silence(bootstrap: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("millstream.range_reader._SILENT_SECONDS", 1.0)
+    monkeypatch.setattr("millstream.reading.range_reader._SILENT_SECONDS", 1.0)
     cluster, topic = Cluster(bootstrap), f"{prefix}some"
     with cluster.admin() as admin:
         admin.create_topics({topic: {"num_partitions": 1}})

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from consumers.alerts import Alerts
-from millstream import admin, readers
+from consumers.loop.alerts import Alerts
 from millstream.cli.app import run
-from schemas.cluster import Cluster, MissingTopic
+from millstream.reading import topic_readers
+from millstream.topics import admin
+from runtime.kafka_client.cluster import Cluster, MissingTopic
 from schemas.events import DeadLetter, Event, Example, Failure, Joined, Label, Lane, Outcome, Prediction
 from schemas.topics import DAY_MS, Names
 
@@ -59,13 +60,18 @@ def test_partitions_come_one_after_the_other_each_in_its_order(bootstrap: str, n
     cluster, topic = Cluster(bootstrap), names.topic("predictions")
     for number in range(6):
         _write(cluster, topic, [(number % 2, _prediction(number))])
-    rows = list(readers.read(cluster, names, "predictions"))
+    rows = list(topic_readers.read(cluster, names, "predictions"))
     assert [row["event_id"] for row in rows] == ["e0", "e2", "e4", "e1", "e3", "e5"]
     assert rows[0]["prediction"] is True
     assert rows[0]["version"] == "1/20"
     assert rows[0]["probabilities"] == {"false": 0.25, "true": 0.75}
-    assert [row["event_id"] for row in readers.merged(rows)] == [f"e{number}" for number in range(6)]
-    assert [row["event_id"] for row in readers.read(cluster, names, "predictions", limit=4)] == ["e0", "e2", "e4", "e1"]
+    assert [row["event_id"] for row in topic_readers.merged(rows)] == [f"e{number}" for number in range(6)]
+    assert [row["event_id"] for row in topic_readers.read(cluster, names, "predictions", limit=4)] == [
+        "e0",
+        "e2",
+        "e4",
+        "e1",
+    ]
 
 
 def test_what_was_aborted_is_not_there_and_markers_do_not_hold_the_reader_up(bootstrap: str, names: Names) -> None:
@@ -73,16 +79,16 @@ def test_what_was_aborted_is_not_there_and_markers_do_not_hold_the_reader_up(boo
     for number in range(5):
         _write(cluster, topic, [(0, _example(number))])
         _write(cluster, topic, [(0, _example(100 + number))], commit=False)
-    assert [row["sequence"] for row in readers.read(cluster, names, "examples")] == [0, 1, 2, 3, 4]
+    assert [row["sequence"] for row in topic_readers.read(cluster, names, "examples")] == [0, 1, 2, 3, 4]
     # Two of the newest nine offsets are records that count: the reader has to go back further for three.
-    assert [row["sequence"] for row in readers.read(cluster, names, "examples", last=3)] == [2, 3, 4]
-    assert [row["sequence"] for row in readers.read(cluster, names, "examples", last=50)] == [0, 1, 2, 3, 4]
+    assert [row["sequence"] for row in topic_readers.read(cluster, names, "examples", last=3)] == [2, 3, 4]
+    assert [row["sequence"] for row in topic_readers.read(cluster, names, "examples", last=50)] == [0, 1, 2, 3, 4]
 
 
 def test_an_example_shows_label_lane_and_version(bootstrap: str, names: Names) -> None:
     cluster = Cluster(bootstrap)
     _write(cluster, names.topic("examples"), [(0, _example(3))])
-    [row] = readers.read(cluster, names, "examples")
+    [row] = topic_readers.read(cluster, names, "examples")
     assert (row["label"], row["lane"], row["lane_epoch"], row["sequence"]) == (True, "0", "ab12", 3)
     assert (row["version"], row["weight"], row["kind"], row["label_source"]) == ("1/20", 2.0, "label", "system")
     assert row["features"] == {"x": 1.0, "b": b"\xff", "n": None}
@@ -92,7 +98,7 @@ def test_a_dead_letter_shows_its_bytes_place_and_reason(bootstrap: str, names: N
     cluster = Cluster(bootstrap)
     letter = DeadLetter("t.features", 1, 9, 5, b"k", b"\xffhi", [("h", b"v")], "predictor", "codec", "broken", 6)
     _write(cluster, names.topic("dead-letters"), [(0, letter.encode())])
-    [row] = readers.read(cluster, names, "dead-letters")
+    [row] = topic_readers.read(cluster, names, "dead-letters")
     assert row["from"] == {"topic": "t.features", "partition": 1, "offset": 9, "timestamp": 5}
     assert (row["key"], row["value"], row["value_hex"]) == ("k", "\\xffhi", "ff6869")
     assert (row["code"], row["reason"], row["headers"]) == ("codec", "broken", [{"name": "h", "value": "v"}])
@@ -107,9 +113,9 @@ def test_dead_letters_are_counted_without_markers_and_without_what_was_aborted(
     for _ in range(3):
         _write(cluster, topic, [(0, letter)])
     _write(cluster, topic, [(0, letter)], commit=False)
-    assert readers.count(cluster, names, "dead-letters") == (3, True)
-    assert readers.count(cluster, names, "dead-letters", most=4) == (1, False)
-    assert readers.count(cluster, Names("none", names.prefix), "dead-letters") == (0, True)
+    assert topic_readers.count(cluster, names, "dead-letters") == (3, True)
+    assert topic_readers.count(cluster, names, "dead-letters", most=4) == (1, False)
+    assert topic_readers.count(cluster, Names("none", names.prefix), "dead-letters") == (0, True)
     where = ("--bootstrap", bootstrap, "--prefix", names.prefix, "--home", str(tmp_path))
     assert run(("status", "clicks", *where)) == 0
     assert re.search(r"^dead letters +3$", capsys.readouterr().out, re.MULTILINE)
@@ -145,7 +151,7 @@ def test_alerts_are_listed_and_those_that_stand_are_in_the_status(
 def test_a_stray_record_hides_no_other(bootstrap: str, names: Names) -> None:
     cluster = Cluster(bootstrap)
     _write(cluster, names.topic("examples"), [(0, b"stray"), (0, _example(0))])
-    rows = list(readers.read(cluster, names, "examples"))
+    rows = list(topic_readers.read(cluster, names, "examples"))
     assert [row["event_id"] for row in rows] == [None, "e0"]
     assert rows[0]["value"] == "stray"
 
@@ -153,7 +159,7 @@ def test_a_stray_record_hides_no_other(bootstrap: str, names: Names) -> None:
 def test_following_shows_what_comes_after(bootstrap: str, names: Names) -> None:
     cluster, topic = Cluster(bootstrap), names.topic("examples")
     _write(cluster, topic, [(0, _example(0)), (0, _example(1))])
-    rows: Iterator[dict[str, object]] = readers.follow(cluster, names, "examples", last=1, limit=3)
+    rows: Iterator[dict[str, object]] = topic_readers.follow(cluster, names, "examples", last=1, limit=3)
     assert next(rows)["sequence"] == 1
     writer = threading.Thread(target=_write, args=(cluster, topic, [(0, _example(2)), (0, _example(3))]))
     writer.start()
@@ -177,7 +183,7 @@ def test_following_begins_with_the_newest_in_a_table_and_in_json(
 
 def test_a_stream_without_topics_is_named_with_the_way_out(bootstrap: str, prefix: str) -> None:
     with pytest.raises(MissingTopic, match="millstream topics create"):
-        next(readers.read(Cluster(bootstrap), Names("none", prefix), "examples"))
+        next(topic_readers.read(Cluster(bootstrap), Names("none", prefix), "examples"))
 
 
 def test_the_commands_print_lines_and_tables(

@@ -16,17 +16,17 @@ from loop_helpers import put, running, settings, until, warmed
 from registry_server import RegistryServer, registry_server
 from system.oracle import read_all
 
-from consumers.intake import Intake, IntakeSettings
-from millstream import admin
-from millstream.broker_files import free_port
+from consumers.intake.intake import Intake, IntakeSettings
 from millstream.cli.app import run
-from millstream.readers import read
-from schemas.cluster import Cluster
+from millstream.embedded_kafka.server_properties import free_port
+from millstream.reading.topic_readers import read
+from millstream.topics import admin
+from runtime.kafka_client.cluster import Cluster
 from schemas.events import Label, read_label
-from schemas.label_mapping import LabelMapping
-from schemas.reading import decoder
-from schemas.registry import Registry, RegistryError, RegistrySettings
-from schemas.source import Source
+from schemas.schema_registry import Registry, RegistryError, RegistrySettings
+from schemas.sources.decoding import decoder
+from schemas.sources.label_mapping import LabelMapping
+from schemas.sources.source import Source
 from schemas.target import Target
 from schemas.topics import Names
 

@@ -17,7 +17,7 @@ import pytest
 from broker.commands import Run
 from kafka import TopicPartition
 
-from schemas.cluster import Cluster
+from runtime.kafka_client.cluster import Cluster
 from schemas.topics import Names
 
 PARTITIONS, RECORDS = 3, 900

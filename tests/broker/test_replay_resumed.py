@@ -9,11 +9,11 @@ from contextlib import closing
 import pytest
 from kafka import TopicPartition
 
-from millstream.pace import Pace
-from millstream.replay import Replay, Replayed
-from millstream.replay_plan import CannotReplay, Job, Target, plan
-from millstream.spans import Edge
-from schemas.cluster import Cluster
+from millstream.reading.offset_ranges import Edge
+from millstream.replay.plan import CannotReplay, Job, Target, plan
+from millstream.replay.rate_limit import Pace
+from millstream.replay.replay import Replay, Replayed
+from runtime.kafka_client.cluster import Cluster
 from schemas.topics import Names
 
 START, RECORDS = 1_700_000_000_000, 100

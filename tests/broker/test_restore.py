@@ -11,10 +11,11 @@ import pytest
 from kafka import TopicPartition
 from unit.store_parts import draft, version
 
-from millstream import admin, backup, readers
-from millstream import restore as work
-from millstream.backup import BackupError, Made
-from millstream.decisions import decide
+from millstream.backup.backup import BackupError, Made, backup
+from millstream.backup.backup import restore as work
+from millstream.reading import topic_readers
+from millstream.topics import admin
+from millstream.versions.decisions import decide
 from model_store import (
     BadSignature,
     Damaged,
@@ -24,7 +25,7 @@ from model_store import (
     dumps,
     open_store,
 )
-from schemas.cluster import Cluster
+from runtime.kafka_client.cluster import Cluster
 from schemas.events import Learning
 from schemas.topics import Names
 
@@ -96,8 +97,8 @@ def restored(
 def log(cluster: Cluster, names: Names) -> tuple[list[tuple[int, bytes]], int]:
     topic = names.topic("examples")
     with closing(cluster.consumer()) as consumer:
-        end = readers.end(consumer, topic)
-        found = readers.between(consumer, TopicPartition(topic, 0), 0, end)
+        end = topic_readers.end(consumer, topic)
+        found = topic_readers.between(consumer, TopicPartition(topic, 0), 0, end)
         return [(record.offset, record.value) for record in found], end
 
 
@@ -128,8 +129,8 @@ def test_an_interrupted_restore_begins_the_log_anew_and_is_whole_then(
     assert store.is_log(newest, copy.copy)
     assert not store.is_log(newest, first)
     assert store.pinned("m") == {version(1, 12)}
-    assert readers.count(cluster, place.names, "decisions") == (1, True)
-    assert readers.count(cluster, place.names, "models") == (1, True)
+    assert topic_readers.count(cluster, place.names, "decisions") == (1, True)
+    assert topic_readers.count(cluster, place.names, "models") == (1, True)
 
 
 def test_a_restore_again_leaves_the_log_and_what_was_decided_since(
@@ -139,8 +140,8 @@ def test_a_restore_again_leaves_the_log_and_what_was_decided_since(
     copy = restored(source, place, store)
     decide(cluster, place.names, Learning(0, False, "somebody", "and on it goes"))
     assert restored(source, place, store) == copy
-    assert readers.count(cluster, place.names, "decisions") == (2, True)
-    assert readers.count(cluster, place.names, "models") == (2, True)
+    assert topic_readers.count(cluster, place.names, "decisions") == (2, True)
+    assert topic_readers.count(cluster, place.names, "models") == (2, True)
 
 
 def test_a_topic_that_holds_something_else_stays_as_it_is(

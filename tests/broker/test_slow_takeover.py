@@ -10,9 +10,9 @@ from uuid import uuid4
 import pytest
 from loop_helpers import Copier, Running, is_exact, make_topics, numbered, put, running, settings, until
 
-from consumers.loop import Loop
-from consumers.processor import Assignment, Partition, Start
-from schemas.cluster import Cluster
+from consumers.loop.loop import Loop
+from consumers.loop.processor import Assignment, Partition, Start
+from runtime.kafka_client.cluster import Cluster
 
 
 class Slow(Copier):

@@ -14,12 +14,14 @@ from kafka.structs import ConsumerGroupMetadata
 from river import compose, linear_model, preprocessing
 from unit.user_files import forgetful
 
-from consumers.processor import Partition, Place
-from consumers.transaction import Transactions
-from millstream import Constant, Source, Stream, admin, readers
+from consumers.loop.processor import Partition, Place
+from millstream import Constant, Source, Stream
 from millstream.cli import app as cli
-from millstream.recall import recalled
-from schemas.cluster import Cluster
+from millstream.reading import topic_readers
+from millstream.status.group_metadata import recalled
+from millstream.topics import admin
+from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.transaction import Transactions
 from schemas.topics import DAY_MS, Names, hashed
 
 __all__ = ["forgetful"]
@@ -111,14 +113,14 @@ def test_others_read_predictions_by_customer_in_json_while_the_loop_joins_whole_
             loop.label(each.event.event_id, True)
         # Every fourth has no cards: prepare divides by zero, and there is nothing to join.
         loop.wait_until(lambda: loop.learned() == 75, "all learned but those with an error for an answer")
-        shown = list(readers.read(cluster, recalled(cluster, mere), "predictions"))
+        shown = list(topic_readers.read(cluster, recalled(cluster, mere), "predictions"))
     assert {each.event.event_id.rpartition("-")[0] for each in whole} <= {f"{topic}-{n}" for n in range(6)}
     assert len({each.event.event_id for each in whole}) == 100
     errors = [each for each in whole if each.outcome.error is not None]
     assert {each.outcome.error.code for each in errors if each.outcome.error} == {"prepare"}
     assert "ZeroDivisionError" in str(errors[0].outcome.error)
     assert len(errors) == 25
-    assert len(list(readers.read(cluster, loop.names, "dead-letters"))) == 25
+    assert len(list(topic_readers.read(cluster, loop.names, "dead-letters"))) == 25
     assert [row["event_id"] for row in shown if row["event_id"]] != []
     by_customer = defaultdict(list)
     for record in theirs:

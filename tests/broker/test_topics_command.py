@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from broker.commands import Run
 
-from millstream import admin
-from millstream.observe import Observer
-from schemas.cluster import Cluster
+from millstream.status.snapshot import Observer
+from millstream.topics import admin
+from runtime.kafka_client.cluster import Cluster
 from schemas.topics import KINDS, Names
 
 

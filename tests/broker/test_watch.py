@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from millstream import admin
-from schemas.cluster import Cluster
+from millstream.topics import admin
+from runtime.kafka_client.cluster import Cluster
 from schemas.topics import Names
 
 SECONDS = 40

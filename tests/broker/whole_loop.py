@@ -12,24 +12,25 @@ from typing import Any
 
 from kafka import TopicPartition
 
-from consumers.checkpoints import Checkpoints, Definition, NewEpoch, Pace
-from consumers.feed import ModelsTopic, PauseSwitch, VersionFeed
-from consumers.intake import Intake, IntakeSettings
-from consumers.joiner import Joiner, JoinerSettings
-from consumers.learner import Learner, LearnerSettings
-from consumers.local_store import DiskStore
-from consumers.loop import Loop, LoopSettings
-from consumers.predictor import Predictor
-from consumers.processor import Processor
-from millstream import Stream, admin
-from millstream.recall import spread_of
-from millstream.roles import join_rules, learning_rules, predictor_settings
-from millstream.settings import Settings
+from consumers.intake.intake import Intake, IntakeSettings
+from consumers.joiner.joiner import Joiner, JoinerSettings
+from consumers.joiner.local_store import DiskStore
+from consumers.learner.learner import Learner, LearnerSettings
+from consumers.loop.loop import Loop, LoopSettings
+from consumers.loop.processor import Processor
+from consumers.model.checkpoints import Checkpoints, Definition, NewEpoch, Pace
+from consumers.predictor.model_feed import ModelsTopic, PauseSwitch, VersionFeed
+from consumers.predictor.predictor import Predictor
+from millstream import Stream
+from millstream.config.settings import Settings
+from millstream.processes.roles import join_rules, learning_rules, predictor_settings
+from millstream.status.group_metadata import spread_of
+from millstream.topics import admin
 from model_store import ModelStore, open_store
-from schemas.cluster import Cluster
+from runtime.kafka_client.cluster import Cluster
 from schemas.events import Event, Example, Label, LabelValue, Prediction, read_example, read_prediction
-from schemas.label_mapping import LabelMapping
-from schemas.reading import decoder
+from schemas.sources.decoding import decoder
+from schemas.sources.label_mapping import LabelMapping
 from schemas.topics import Names, partition_of
 
 PARTITIONS = 2

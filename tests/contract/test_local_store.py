@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from consumers.local_store import DiskStore, LocalStore, LocalStoreError, MemoryStore
-from schemas import failpoints
+from consumers.joiner.local_store import DiskStore, LocalStore, LocalStoreError, MemoryStore
+from runtime import failpoints
 
 Open = Callable[[], LocalStore]
 

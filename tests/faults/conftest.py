@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from faults.rig import Rig
 
-from millstream.nursery import Nursery
+from millstream.processes.fork_server import Nursery
 
 
 @pytest.fixture

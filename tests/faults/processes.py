@@ -11,8 +11,8 @@ from pathlib import Path
 
 import psutil
 
-from millstream.nursery import Nursery, Process
-from schemas.failpoints import VARIABLE
+from millstream.processes.fork_server import Nursery, Process
+from runtime.failpoints import VARIABLE
 
 AGAIN = (75, -signal.SIGKILL)
 

@@ -26,11 +26,11 @@ from faults_table import Tally
 from kafka import TopicPartition
 from system.oracle import Stream, read_all
 
-from millstream import admin
-from millstream.broker import EmbeddedBroker
-from millstream.load import load_stream
-from millstream.nursery import Nursery
-from schemas.cluster import Cluster
+from millstream.embedded_kafka.broker import EmbeddedBroker
+from millstream.processes.fork_server import Nursery
+from millstream.stream.load import load_stream
+from millstream.topics import admin
+from runtime.kafka_client.cluster import Cluster
 from schemas.events import Published, read_model_update
 
 FLOW = Path(__file__).with_name("flow.py")

@@ -10,8 +10,8 @@ import pytest
 from faults.rig import Rig
 from faults_table import Tally
 
-from millstream.broker import EmbeddedBroker
-from millstream.nursery import Nursery
+from millstream.embedded_kafka.broker import EmbeddedBroker
+from millstream.processes.fork_server import Nursery
 
 OUTAGES = (1, 10, 25, 45)
 LONGEST_CALL_SECONDS = 60

@@ -9,7 +9,7 @@ import pytest
 from faults.rig import Rig
 from faults_table import Tally
 
-from millstream.observe import Observer
+from millstream.status.snapshot import Observer
 
 PLACES = ("store.write.before", "store.write.after", "store.fsync.after", "store.rename.after")
 CODES = ("ENOSPC", "EIO", "EROFS", "EDQUOT")

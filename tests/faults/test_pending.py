@@ -14,7 +14,7 @@ from faults_table import Tally
 from kafka import TopicPartition
 from system.oracle import read_all
 
-from millstream.nursery import Nursery
+from millstream.processes.fork_server import Nursery
 from schemas import codec
 from schemas.events import Event, Label, Outcome, Prediction, peek_event_id
 

@@ -17,8 +17,8 @@ import pytest
 from faults.rig import ORDER, Rig
 from faults_table import SOAK, Tally
 
-from millstream.broker import EmbeddedBroker
-from millstream.nursery import Nursery
+from millstream.embedded_kafka.broker import EmbeddedBroker
+from millstream.processes.fork_server import Nursery
 
 RATE = "MILLSTREAM_SOAK_RATE"
 EVERY_SECONDS = 10.0

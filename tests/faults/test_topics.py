@@ -12,9 +12,9 @@ from faults.rig import ORDER, Rig
 from faults_table import Tally
 from kafka import TopicPartition
 
-from millstream import admin
-from millstream.load import load_stream
-from schemas.cluster import Cluster
+from millstream.stream.load import load_stream
+from millstream.topics import admin
+from runtime.kafka_client.cluster import Cluster
 from schemas.events import Event, Label
 from schemas.topics import partition_of
 

@@ -13,7 +13,7 @@ from kafka import TopicPartition
 from system.oracle import Stream, assert_versions_are_functions_of_the_log, read_all
 
 from model_store import StoreError, open_store
-from schemas.cluster import Cluster
+from runtime.kafka_client.cluster import Cluster
 from schemas.codec import TICK
 from schemas.events import Published, is_joinable, peek_event_id, read_example, read_model_update, read_prediction
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import msgspec
 from simulation.log import Crash, MemoryLog, SimulatedLoop
 
-from consumers.join import JoinRules
-from consumers.joiner import Joiner, JoinerSettings
-from consumers.local_store import MemoryStore
-from consumers.processor import Output
+from consumers.joiner.join import JoinRules
+from consumers.joiner.joiner import Joiner, JoinerSettings
+from consumers.joiner.local_store import MemoryStore
+from consumers.loop.processor import Output
 from schemas import codec
 from schemas.events import Event, Example, Features, Label, Outcome, read_example
 from schemas.target import Target

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from consumers.processor import Anew, Assignment, Output, Partition, Place, Processor
+from consumers.loop.processor import Anew, Assignment, Output, Partition, Place, Processor
 
 
 class LoggedRecord(NamedTuple):
@@ -125,7 +125,7 @@ class MemoryLog:
 
 
 class SimulatedLoop:
-    """What `consumers.loop.Loop` does, over a `MemoryLog`, one step at a time.
+    """What `consumers.loop.loop.Loop` does, over a `MemoryLog`, one step at a time.
 
     Parameters
     ----------

@@ -11,9 +11,9 @@ from simulation.log import LoggedRecord
 from simulation.reference import Joins, Pair, joins, lessons
 from simulation.world import NAMES, PARTITIONS, TOPIC, World
 
-from consumers.learning import Unfit
+from consumers.model.model_state import Unfit
 from model_store import Manifest, VersionId
-from model_store.offsets import Offsets
+from model_store.offset_runs import Offsets
 from schemas.events import Example, Published, read_example, read_model_update, read_prediction
 
 _LABELS = ("joined", "duplicate", "correction", "contradicting", "late", "unknown", "refused", "forwarded", "waiting")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from simulation.log import LoggedRecord
 
-from consumers.join import JoinRules
+from consumers.joiner.join import JoinRules
 from schemas import codec
 from schemas.codec import CodecError
 from schemas.events import Example, Label, LabelValue, Prediction, read_example, read_label, read_prediction

@@ -24,10 +24,10 @@ from simulation.joining import (
 from simulation.log import Crash, MemoryLog, SimulatedLoop
 from simulation.seeds import seeds
 
-from consumers.joiner import Joiner, JoinerSettings
-from consumers.local_store import MemoryStore
-from consumers.log_faults import LogRefused
-from consumers.processor import Output
+from consumers.joiner.joiner import Joiner, JoinerSettings
+from consumers.joiner.local_store import MemoryStore
+from consumers.loop.log_faults import LogRefused
+from consumers.loop.processor import Output
 from schemas.events import read_dead_letter
 from schemas.topics import partition_of
 

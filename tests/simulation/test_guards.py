@@ -12,16 +12,16 @@ from hypothesis import Phase
 from simulation import machine, oracle
 from simulation.world import NUMBERS, Clock, Fate, WatchedBackend, World
 
-from consumers import joiner_takeover as takeover_module
-from consumers import learner as learner_module
-from consumers.checkpoints import Log
-from consumers.join import PartitionJoin
-from consumers.joiner import Joiner
-from consumers.joiner_takeover import JoinerTakeover
-from consumers.lanes import Lanes
-from consumers.learner import Learner
-from consumers.processor import Batch, Output, Place, Positions
-from consumers.resumption import Resumption
+from consumers.joiner.join import PartitionJoin
+from consumers.joiner.joiner import Joiner
+from consumers.joiner.joiner import recovery as takeover_module
+from consumers.joiner.recovery import JoinerTakeover
+from consumers.learner.learner import Learner
+from consumers.learner.learner import learner as learner_module
+from consumers.loop.processor import Batch, Output, Place, Positions
+from consumers.model.checkpoints import Log
+from consumers.model.lanes import Lanes
+from consumers.model.resume import Resumption
 from model_store import AlreadyExists, Manifest, MemoryBackend
 from schemas.events import Lane
 

@@ -26,11 +26,10 @@ from simulation.joining import (
 from simulation.log import Crash, SimulatedLoop
 from simulation.seeds import seeds
 
-import consumers.join as join_module
-from consumers import join
-from consumers.joiner import Joiner, JoinerSettings
-from consumers.local_store import MemoryStore
-from consumers.processor import Output
+import consumers.joiner.join as join_module
+from consumers.joiner.joiner import Joiner, JoinerSettings, join
+from consumers.joiner.local_store import MemoryStore
+from consumers.loop.processor import Output
 from schemas import codec
 from schemas.events import (
     Features,
@@ -38,7 +37,7 @@ from schemas.events import (
     Scalar,
     read_dead_letter,
 )
-from schemas.spelling import ByClass
+from schemas.label_spelling import ByClass
 from schemas.target import Target
 from schemas.topics import partition_of
 
@@ -301,7 +300,7 @@ def test_weights_by_class_are_written_into_the_example() -> None:
 
 
 def test_a_topic_made_again_under_the_same_name_is_refused() -> None:
-    from consumers.failures import Refused
+    from runtime.exits import Refused
 
     log, store = make_log(), MemoryStore()
     predict(log, "a")

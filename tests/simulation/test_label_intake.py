@@ -15,16 +15,16 @@ from simulation.joining import NAMES, PARTITIONS, drain, examples, predict
 from simulation.log import Crash, MemoryLog, SimulatedLoop
 from simulation.seeds import seeds
 
-from consumers.failures import Refused
-from consumers.intake import Intake, IntakeSettings, Note
-from consumers.local_store import MemoryStore
-from consumers.log_faults import LogRefused
-from consumers.processor import Output, Partition, Place
-from consumers.topic_memory import TopicMemory
+from consumers.intake.intake import Intake, IntakeSettings, Note
+from consumers.joiner.local_store import MemoryStore
+from consumers.loop.last_offsets_file import TopicMemory
+from consumers.loop.log_faults import LogRefused
+from consumers.loop.processor import Output, Partition, Place
+from runtime.exits import Refused
 from schemas.events import Label, read_dead_letter, read_label
-from schemas.label_mapping import LabelMapping
-from schemas.reading import decoder
-from schemas.source import Source
+from schemas.sources.decoding import decoder
+from schemas.sources.label_mapping import LabelMapping
+from schemas.sources.source import Source
 from schemas.target import Target
 from schemas.topics import partition_of
 

@@ -26,7 +26,7 @@ from simulation.joining import (
 from simulation.log import MemoryLog, SimulatedLoop
 from simulation.reference import Joins, joins
 
-from consumers.local_store import MemoryStore
+from consumers.joiner.local_store import MemoryStore
 
 HOUR, DAY = 3_600_000, 86_400_000
 SKEWS = (HOUR, -HOUR, DAY, -DAY)

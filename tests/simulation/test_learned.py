@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 from simulation.test_rebuild import EXAMPLES, Shop, example
 
-from consumers.checkpoints import Checkpoints, Definition
-from consumers.edits import digest
-from consumers.run_with import RunWith
-from millstream.learned import History
+from consumers.model.checkpoints import Checkpoints, Definition
+from consumers.model.log_edits import digest
+from consumers.model.version_runtime import RunWith
+from millstream.versions.example_history import History
 from model_store import Retention
 from schemas.events import Example
 

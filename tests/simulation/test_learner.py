@@ -16,16 +16,16 @@ from river import linear_model, neighbors, preprocessing
 from simulation.log import Crash, MemoryLog, SimulatedLoop
 from simulation.seeds import seeds
 
-from consumers.checkpoints import Checkpoints, Definition, Log, Pace
-from consumers.failures import Refused
-from consumers.feed import PauseSwitch
-from consumers.learner import Learner, LearnerSettings
-from consumers.learner_letters import LearnerLetters
-from consumers.learning import Learning, LearningRules
-from consumers.processor import Output, Partition, Place
+from consumers.learner.dead_letters import LearnerLetters
+from consumers.learner.learner import Learner, LearnerSettings
+from consumers.loop.processor import Output, Partition, Place
+from consumers.model.checkpoints import Checkpoints, Definition, Log, Pace
+from consumers.model.model_state import Learning, LearningRules
+from consumers.predictor.model_feed import PauseSwitch
 from model_store import MemoryBackend, ModelStore, Retention, Signer, StoreUnavailable, Trust, VersionId
 from model_store import store as store_module
-from model_store.offsets import Offsets
+from model_store.offset_runs import Offsets
+from runtime.exits import Refused
 from schemas.contract import Contract
 from schemas.events import (
     Event,

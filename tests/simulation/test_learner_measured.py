@@ -7,12 +7,12 @@ from pathlib import Path
 from simulation.log import SimulatedLoop
 from simulation.test_rebuild import COUNT, EXAMPLES, GROUP, NAMES, Shop, example
 
-from consumers.checkpoints import Definition, Pace
-from consumers.edits import digest
-from consumers.learner import Learner, LearnerSettings
-from millstream.measured import MeasuredCheckpoints
-from millstream.metrics.ends import Ends
-from millstream.metrics.meter import RoleMeter
+from consumers.learner.learner import Learner, LearnerSettings
+from consumers.model.checkpoints import Definition, Pace
+from consumers.model.log_edits import digest
+from millstream.observability.prometheus.exit_counts import Ends
+from millstream.observability.prometheus.role_metrics import RoleMeter
+from millstream.processes.timed_checkpoints import MeasuredCheckpoints
 from model_store import Retention, VersionId
 
 

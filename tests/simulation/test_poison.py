@@ -19,16 +19,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from river import base, linear_model, metrics, naive_bayes, neighbors, optim, preprocessing, tree
 from simulation.log import LoggedRecord, MemoryLog, SimulatedLoop
 
-from consumers import influence, shield
-from consumers.checkpoints import Checkpoints, Definition, Pace
-from consumers.failures import Refused
-from consumers.feed import PauseSwitch
-from consumers.learner import Learner, LearnerSettings
-from consumers.learning import LearningRules
-from consumers.processor import Output
-from consumers.verify import verify
+from consumers.learner import poison_rollback
+from consumers.learner.learner import Learner, LearnerSettings
+from consumers.loop.processor import Output
+from consumers.model import outlier_influence
+from consumers.model.checkpoints import Checkpoints, Definition, Pace
+from consumers.model.model_state import LearningRules
+from consumers.model.verify import verify
+from consumers.predictor.model_feed import PauseSwitch
 from model_store import Manifest, MemoryBackend, ModelStore, Retention, Signer, StoreUnavailable, Trust
-from model_store.offsets import Offsets
+from model_store.offset_runs import Offsets
+from runtime.exits import Refused
 from schemas.contract import Contract
 from schemas.events import DeadLetter, Event, Example, Joined, Label, Lane, read_alert, read_dead_letter
 from schemas.target import Target, Task
@@ -219,7 +220,7 @@ def test_all_of_them_one_after_the_other_cost_less_than_a_point_too(name: str) -
 
 
 def test_without_the_look_at_its_influence_one_outlier_ruins_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(influence, "MOST", math.inf)
+    monkeypatch.setattr(outlier_influence, "MOST", math.inf)
     poisoned = learn(CASES["logistic regression"], stream(CASES["logistic regression"], "1e12"))
     assert poisoned.metric < without("logistic regression").metric - 0.01
 
@@ -298,7 +299,7 @@ def test_more_refused_in_a_row_than_is_kept_leaves_a_way_back_for_the_poison_beh
 ) -> None:
     """No version can be written while nothing is learned: its name would be that of the one before."""
     case = CASES["logistic regression"]
-    monkeypatch.setattr(shield, "_MOST_KEPT_BYTES", 60_000)
+    monkeypatch.setattr(poison_rollback, "_MOST_KEPT_BYTES", 60_000)
     poisoned = learn(case, stream(case, *["inf"] * 900, "1e12"))
     assert poisoned.newest.skipped == [BEFORE + 900]
     assert Counter(letter.code for letter in poisoned.letters) == {"infinite": 900, "model": 1}
@@ -308,7 +309,7 @@ def test_more_refused_in_a_row_than_is_kept_leaves_a_way_back_for_the_poison_beh
 
 def test_a_store_that_takes_no_version_for_long_does_not_take_the_way_back(monkeypatch: pytest.MonkeyPatch) -> None:
     case = CASES["logistic regression"]
-    monkeypatch.setattr(shield, "_MOST_KEPT_BYTES", 60_000)
+    monkeypatch.setattr(poison_rollback, "_MOST_KEPT_BYTES", 60_000)
     put, stop, puts = MemoryBackend.put_new, Learner.stopping, [0]
 
     def put_new(backend: MemoryBackend, name: str, data: bytes) -> None:

@@ -13,16 +13,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from river import linear_model, preprocessing
 from simulation.log import Crash, LoggedRecord, MemoryLog, SimulatedLoop
 
-from consumers.checkpoints import EDITS_FILE, Checkpoints, Definition, Log, Pace
-from consumers.edits import Edits, digest, editor
-from consumers.failures import Refused
-from consumers.feed import Known, PauseSwitch
-from consumers.learner import Learner, LearnerSettings
-from consumers.learning import Learning, LearningRules
-from consumers.processor import Output
-from consumers.rebuild import Plan, Rebuilder, Rebuilt
-from consumers.verify import verify
+from consumers.learner.learner import Learner, LearnerSettings
+from consumers.learner.rebuild import Plan, Rebuilder, Rebuilt
+from consumers.loop.processor import Output
+from consumers.model.checkpoints import EDITS_FILE, Checkpoints, Definition, Log, Pace
+from consumers.model.log_edits import Edits, digest, editor
+from consumers.model.model_state import Learning, LearningRules
+from consumers.model.verify import verify
+from consumers.predictor.model_feed import Known, PauseSwitch
 from model_store import Manifest, MemoryBackend, ModelStore, Retention, Signer, Trust, VersionId
+from runtime.exits import Refused
 from schemas.contract import Contract
 from schemas.events import (
     Adopted,

@@ -22,12 +22,12 @@ from simulation.joining import (
 from simulation.log import Crash, SimulatedLoop
 from simulation.seeds import seeds
 
-import consumers.joiner as joiner_module
-from consumers.joiner import Joiner, JoinerSettings
-from consumers.local_store import LocalStore, MemoryStore
-from consumers.processor import Output, Partition, Place
-from consumers.snapshot_keeper import SnapshotKeeper
-from consumers.snapshots import Snapshots
+import consumers.joiner.joiner as joiner_module
+from consumers.joiner.joiner import Joiner, JoinerSettings
+from consumers.joiner.local_store import LocalStore, MemoryStore
+from consumers.joiner.snapshot_thread import SnapshotKeeper
+from consumers.joiner.snapshots import Snapshots
+from consumers.loop.processor import Output, Partition, Place
 from model_store import MemoryBackend
 from schemas import codec
 

@@ -10,12 +10,12 @@ import pytest
 from simulation.log import MemoryLog, SimulatedLoop
 from simulation.test_learner import EXAMPLES, GROUP, NAMES, RULES, SIGNER, drain, make_log
 
-from consumers.checkpoints import Checkpoints, Definition, Pace
-from consumers.feed import PauseSwitch
-from consumers.learner import Learner, LearnerSettings
-from consumers.learning import Learning
-from consumers.processor import Output
-from consumers.upgrade import Comparison, compare, lines
+from consumers.learner.learner import Learner, LearnerSettings
+from consumers.loop.processor import Output
+from consumers.model.checkpoints import Checkpoints, Definition, Pace
+from consumers.model.model_state import Learning
+from consumers.model.upgrade_report import Comparison, compare, lines
+from consumers.predictor.model_feed import PauseSwitch
 from model_store import Manifest, MemoryBackend, ModelStore, Retention, Trust
 from model_store import store as store_module
 from schemas.events import Event, Example, Joined, Label, Lane, Outcome, read_example
@@ -82,7 +82,7 @@ def upgraded(monkeypatch: pytest.MonkeyPatch) -> tuple[MemoryLog, MemoryBackend,
     mine = {**LIBRARIES.libraries(), "river": "0.99.0"}
     monkeypatch.setattr(LIBRARIES, "libraries", lambda: mine)
     monkeypatch.setattr(store_module, "libraries", lambda: mine)
-    monkeypatch.setattr("consumers.upgrade.libraries", lambda: mine)
+    monkeypatch.setattr("consumers.model.upgrade_report.libraries", lambda: mine)
     return log, backend, old
 
 

@@ -11,11 +11,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from river import forest, linear_model, naive_bayes, neighbors, preprocessing, tree
 
-from consumers.checkpoints import Checkpoints, Definition, Log, Standing
-from consumers.failures import Refused
-from consumers.learning import Learning, LearningRules
-from consumers.verify import Verified, verify
+from consumers.model.checkpoints import Checkpoints, Definition, Log, Standing
+from consumers.model.model_state import Learning, LearningRules
+from consumers.model.verify import Verified, verify
 from model_store import Manifest, MemoryBackend, ModelStore, Retention, Signer, Trust
+from runtime.exits import Refused
 from schemas.contract import Contract
 from schemas.events import Event, Example, Joined, Label, Lane, read_example
 from schemas.target import Target

@@ -16,18 +16,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from river import linear_model, naive_bayes, neighbors
 from simulation.log import Crash, FencedOff, MemoryLog, SimulatedLoop
 
-from consumers.checkpoints import Checkpoints, Definition, Pace
-from consumers.failures import Doubt, Refused
-from consumers.feed import PauseSwitch
-from consumers.join import JoinRules
-from consumers.joiner import Joiner, JoinerSettings
-from consumers.learner import Learner, LearnerSettings
-from consumers.learning import LearningRules
-from consumers.local_store import MemoryStore
-from consumers.predictor import Predictor, PredictorSettings, ServedVersion
-from consumers.processor import Output, Processor
-from consumers.river_model import wrap
+from consumers.joiner.join import JoinRules
+from consumers.joiner.joiner import Joiner, JoinerSettings
+from consumers.joiner.local_store import MemoryStore
+from consumers.learner.learner import Learner, LearnerSettings
+from consumers.loop.processor import Output, Processor
+from consumers.model.checkpoints import Checkpoints, Definition, Pace
+from consumers.model.model_state import LearningRules
+from consumers.model.river_model import wrap
+from consumers.predictor.model_feed import PauseSwitch
+from consumers.predictor.predictor import Predictor, PredictorSettings, ServedVersion
 from model_store import MemoryBackend, ModelStore, Retention, Signer, StoreUnavailable, Trust, VersionId
+from runtime.exits import Doubt, Refused
 from schemas import codec
 from schemas.contract import Contract
 from schemas.events import Event, Example, Features, Label, Lane, Published, read_model_update

@@ -11,10 +11,10 @@ from typing import Any
 
 from system.oracle import Stream
 
-from millstream.observe import Observer
-from millstream.status import served
+from millstream.status.report import served
+from millstream.status.snapshot import Observer
 from model_store import StoreError, open_store
-from schemas.cluster import Cluster
+from runtime.kafka_client.cluster import Cluster
 
 _SECONDS = 120
 

@@ -12,13 +12,13 @@ from typing import Any
 from kafka import TopicPartition
 from river import evaluate, metrics
 
-from consumers.checkpoints import Checkpoints, Definition
-from consumers.learning import Learning
-from millstream.load import load_stream
-from millstream.roles import learning_rules
+from consumers.model.checkpoints import Checkpoints, Definition
+from consumers.model.model_state import Learning
+from millstream.processes.roles import learning_rules
+from millstream.stream.load import load_stream
 from model_store import Manifest, VersionId, open_store
-from model_store.offsets import Offsets
-from schemas.cluster import Cluster
+from model_store.offset_runs import Offsets
+from runtime.kafka_client.cluster import Cluster
 from schemas.events import Example, Prediction, read_example, read_prediction
 from schemas.topics import Names
 

@@ -13,7 +13,7 @@ from kafka import TopicPartition
 from system.commands import lines, millstream, running, told, until_learned
 from system.oracle import Stream
 
-from schemas.cluster import Cluster
+from runtime.kafka_client.cluster import Cluster
 from schemas.topics import Names
 
 ROLES = (("predictor", "features", "fresh"), ("joiner", "labels", "fresh"), ("learner", "examples", "keep"))

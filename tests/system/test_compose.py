@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from millstream.broker_files import free_port
+from millstream.embedded_kafka.server_properties import free_port
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _IMAGES = ("python:3.11-slim", "apache/kafka:4.3.1")

@@ -27,9 +27,9 @@ from river import evaluate, linear_model, metrics, optim, preprocessing
 from system.commands import told
 from system.oracle import Stream, read_all
 
-from millstream.load import load_stream
+from millstream.stream.load import load_stream
 from model_store import open_store
-from schemas.cluster import Cluster
+from runtime.kafka_client.cluster import Cluster
 from schemas.events import Example, read_example
 from schemas.topics import hashed
 

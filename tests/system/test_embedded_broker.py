@@ -18,12 +18,14 @@ import psutil
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from millstream.broker import BrokerError, EmbeddedBroker
-from millstream.broker_process import alive, takes_requests
-from millstream.broker_setup import set_up
-from millstream.class_archive import archive_path
-from millstream.java import find_java
-from schemas.cluster import Cluster
+from millstream.embedded_kafka.broker import BrokerError, EmbeddedBroker
+from millstream.embedded_kafka.class_data_sharing import archive_path
+from millstream.embedded_kafka.java import find_java
+from millstream.embedded_kafka.prefetch import set_up
+from millstream.embedded_kafka.process import alive, takes_requests
+from runtime.kafka_client.cluster import Cluster
+
+BROKER = "from millstream.embedded_kafka.broker import EmbeddedBroker as B"
 
 
 @pytest.fixture
@@ -91,9 +93,7 @@ def test_data_survive_a_stop_and_a_kill_and_nothing_survives_a_reset(home: Path)
 def killed_while_it_ends_the_old_session(home: Path) -> psutil.Process:
     """Return the controller that is left."""
     pid_file = home / "controller.pid"
-    script = (
-        f"from pathlib import Path; from millstream.broker import EmbeddedBroker as B; B(Path({str(home)!r})).start()"
-    )
+    script = f"from pathlib import Path; {BROKER}; B(Path({str(home)!r})).start()"
     with subprocess.Popen([sys.executable, "-c", script]) as starter:
         deadline = time.monotonic() + 60
         while not (pid_file.exists() and pid_file.read_text()):
@@ -104,9 +104,7 @@ def killed_while_it_ends_the_old_session(home: Path) -> psutil.Process:
 
 
 def test_it_outlives_who_started_it_and_is_found_by_others(home: Path) -> None:
-    script = (
-        f"from pathlib import Path; from millstream.broker import EmbeddedBroker as B; B(Path({str(home)!r}), port=0)"
-    )
+    script = f"from pathlib import Path; {BROKER}; B(Path({str(home)!r}), port=0)"
     started = subprocess.run(
         [sys.executable, "-c", script + ".start(); import os; os.kill(os.getpid(), 9)"], check=False, timeout=60
     )

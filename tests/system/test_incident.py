@@ -16,7 +16,7 @@ from river import datasets
 from system.commands import millstream, running, told, until_learned, until_served
 from system.oracle import Stream, predictions
 
-from consumers.checkpoints import MODEL_FILE
+from consumers.model.checkpoints import MODEL_FILE
 from model_store import VersionId, open_store
 
 BEFORE, INVERTED = 600, 1000

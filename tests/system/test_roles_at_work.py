@@ -15,9 +15,9 @@ from scrape import Scrape, get, scrape
 from system.commands import running
 from system.oracle import Stream
 
-from millstream.metrics.names import METRICS
-from millstream.traces.ids import Sampler
-from schemas.cluster import Cluster
+from millstream.observability.prometheus.catalog import METRICS
+from millstream.observability.tracing.trace_ids import Sampler
+from runtime.kafka_client.cluster import Cluster
 from schemas.events import Event, Label
 from schemas.topics import partition_of
 

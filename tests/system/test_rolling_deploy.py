@@ -14,11 +14,11 @@ import pytest
 from system.commands import millstream, told
 from system.oracle import Stream, assert_once, predictions, read_all
 
-from millstream.load import load_stream
-from millstream.trace import computed_again
+from millstream.stream.load import load_stream
 from millstream.version_code.choice import VersionCode
+from millstream.versions.trace_event import computed_again
 from model_store import open_store
-from schemas.cluster import Cluster
+from runtime.kafka_client.cluster import Cluster
 from schemas.events import Event, Prediction, read_prediction
 from schemas.topics import partition_of
 

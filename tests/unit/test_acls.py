@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.acls import ROLES, Right, rights
+from millstream.topics.acls import ROLES, Right, rights
 from schemas.topics import Names
 
 NAMES = Names("fraud", prefix="ann-", labels_from=("chargebacks",))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from consumers.alerts import MOST, Alerts, raised
-from consumers.processor import Output
+from consumers.loop.alerts import MOST, Alerts, raised
+from consumers.loop.processor import Output
 from schemas.events import Alert, read_alert
 from schemas.topics import Names
 

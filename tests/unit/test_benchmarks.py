@@ -36,7 +36,7 @@ def test_a_bare_loop_has_at_most_80_lines(name: str) -> None:
 
 def test_the_bare_loop_makes_its_clients_with_the_settings_of_ours() -> None:
     bare = (ROOT / "benchmarks" / "bare_loop.py").read_text()
-    for ours in ("consumers/loop.py", "consumers/transaction.py"):
+    for ours in ("consumers/loop/loop.py", "runtime/kafka_client/transaction.py"):
         text = (ROOT / ours).read_text()
         for setting in ("linger_ms=5", "batch_size=1 << 17", "max_partition_fetch_bytes=4 << 20"):
             assert (setting in text) <= (setting in bare), setting

@@ -8,9 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from millstream.broker import EmbeddedBroker
-from millstream.broker_files import SETTINGS, free_port, is_free, log4j_properties, server_properties
-from millstream.broker_process import reason_in, takes_requests
+from millstream.embedded_kafka.broker import EmbeddedBroker
+from millstream.embedded_kafka.process import reason_in, takes_requests
+from millstream.embedded_kafka.server_properties import (
+    SETTINGS,
+    free_port,
+    is_free,
+    log4j_properties,
+    server_properties,
+)
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from millstream import kafka_jars
-from millstream.broker_error import BrokerError
-from millstream.kafka_jars import Jar, accept, ensure_jars, locked_jars, read_lock, unfit
+from millstream.embedded_kafka import jars
+from millstream.embedded_kafka.errors import BrokerError
+from millstream.embedded_kafka.jars import Jar, accept, ensure_jars, locked_jars, read_lock, unfit
 
 CONTENT = b"a jar"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -55,7 +55,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Repo
         monkeypatch.setenv("MILLSTREAM_CACHE", str(tmp_path / "cache"))
         lock = tmp_path / "kafka.lock"
         lock.write_text(f"{SHA256}  {JAR.coordinate}\n")
-        monkeypatch.setattr(kafka_jars, "LOCK_FILE", lock)
+        monkeypatch.setattr(jars, "LOCK_FILE", lock)
         yield server
         server.shutdown()
         thread.join()
@@ -63,7 +63,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Repo
 
 def test_the_lock_file_names_kafka_and_its_logging() -> None:
     names = {jar.file_name for jar in locked_jars()}
-    assert f"kafka_2.13-{kafka_jars.KAFKA_VERSION}.jar" in names
+    assert f"kafka_2.13-{jars.KAFKA_VERSION}.jar" in names
     assert any(name.startswith("log4j-slf4j-impl-") for name in names)
     assert len(names) == len(locked_jars())
 
@@ -110,7 +110,7 @@ def test_a_repository_with_another_file_is_refused(repository: Repository) -> No
     repository.content = b"something else"
     with pytest.raises(BrokerError, match=r"thing-1\.0\.jar has sha256"):
         ensure_jars()
-    assert list(kafka_jars.jar_folder().iterdir()) == []
+    assert list(jars.jar_folder().iterdir()) == []
 
 
 def test_a_repository_without_the_file_is_one_clear_line(repository: Repository) -> None:

@@ -8,9 +8,9 @@ from types import ModuleType
 
 import pytest
 
-from millstream.broker_error import BrokerError
-from millstream.class_archive import archive_options, archive_path, make_archive
-from millstream.java import OLDEST, Java, find_java, major_version, parse_major
+from millstream.embedded_kafka.class_data_sharing import archive_options, archive_path, make_archive
+from millstream.embedded_kafka.errors import BrokerError
+from millstream.embedded_kafka.java import OLDEST, Java, find_java, major_version, parse_major
 
 
 def a_java(folder: Path, *, version: str, with_release: bool = True) -> Path:

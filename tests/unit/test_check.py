@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from user_files import forgetful, write_stream
 
-from millstream.check import CheckReport, check
-from millstream.load import load_stream
+from millstream.check.check import CheckReport, check
+from millstream.stream.load import load_stream
 
 __all__ = ["forgetful"]
 

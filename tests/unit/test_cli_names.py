@@ -15,12 +15,13 @@ from typing import Any, Final, Literal
 import cyclopts
 import pytest
 
-from millstream import broker, settings
 from millstream.cli import app as cli
-from millstream.cli.common import Where, names_of
-from millstream.load import load_stream
-from millstream.load_error import LoadError
-from schemas.cluster import NoBroker
+from millstream.cli.shared_options import Where, names_of
+from millstream.config import settings
+from millstream.embedded_kafka import broker
+from millstream.stream.errors import LoadError
+from millstream.stream.load import load_stream
+from runtime.kafka_client.cluster import NoBroker
 from schemas.topics import PREFIX, InvalidName
 
 HOSTILE: Final = [

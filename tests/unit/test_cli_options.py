@@ -11,9 +11,9 @@ import cyclopts
 import pytest
 
 from millstream.cli import app as cli
-from millstream.cli.common import Where
-from millstream.duration import InvalidDuration
-from millstream.moment import InvalidMoment, moment
+from millstream.cli.shared_options import Where
+from millstream.reading.timestamps import InvalidMoment, moment
+from millstream.stream.duration import InvalidDuration
 
 Run = Callable[..., tuple[int, str, str]]
 

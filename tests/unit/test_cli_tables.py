@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from millstream.cli import common, models, read
+from millstream.cli import models, read_topics, shared_options
 from model_store import VersionId
 
 Shown = Callable[[], list[str]]
@@ -21,7 +21,7 @@ _TIME = 1_700_000_000_000
 def shown(monkeypatch: pytest.MonkeyPatch) -> Shown:
     """Stand in for a terminal of 80 columns; returns the lines it shows."""
     out = io.StringIO()
-    monkeypatch.setattr(common, "console", lambda: Console(file=out, width=80, highlight=False))
+    monkeypatch.setattr(shared_options, "console", lambda: Console(file=out, width=80, highlight=False))
     return lambda: [line.rstrip() for line in out.getvalue().splitlines() if line.strip(" ─")]
 
 
@@ -49,15 +49,15 @@ def _row(number: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("kind", "columns", "headings"),
     [
-        ("predictions", read._PREDICTIONS, ("event", "prediction", "version", "features")),
-        ("examples", read._EXAMPLES, ("offset", "event", "label", "prediction", "version", "features")),
-        ("dead-letters", read._DEAD_LETTERS, ("from", "code", "reason")),
+        ("predictions", read_topics._PREDICTIONS, ("event", "prediction", "version", "features")),
+        ("examples", read_topics._EXAMPLES, ("offset", "event", "label", "prediction", "version", "features")),
+        ("dead-letters", read_topics._DEAD_LETTERS, ("from", "code", "reason")),
     ],
 )
 def test_at_80_columns_a_row_is_a_line_and_headings_are_whole(
     shown: Shown, kind: str, columns: Any, headings: tuple[str, ...]
 ) -> None:
-    read._print(kind, columns, [_row(number) for number in range(5)], cut=False)
+    read_topics._print(kind, columns, [_row(number) for number in range(5)], cut=False)
     heading, *lines = shown()
     assert len(lines) == 5
     assert max(map(len, lines)) <= 80
@@ -74,7 +74,7 @@ def test_at_80_columns_versions_keep_their_metrics(shown: Shown) -> None:
     rows: list[tuple[object, ...]] = [
         (
             VersionId("phishing", 1, 1250),
-            common.at(_TIME),
+            shared_options.at(_TIME),
             *metrics.values(),
             "12.3 kB",
             "0.26.0",
@@ -91,7 +91,9 @@ def test_at_80_columns_versions_keep_their_metrics(shown: Shown) -> None:
 
 
 def test_bad_rows_are_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
-    common.print_fields({"bad rows": 2, "first bad rows": ("a.csv:3: no label", "a.csv:7: 2 columns"), "rate": 0.5})
+    shared_options.print_fields(
+        {"bad rows": 2, "first bad rows": ("a.csv:3: no label", "a.csv:7: 2 columns"), "rate": 0.5}
+    )
     assert capsys.readouterr().out.splitlines() == [
         "bad rows        2",
         "first bad rows  a.csv:3: no label",
@@ -101,4 +103,4 @@ def test_bad_rows_are_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_what_was_not_measured_is_never_a_number() -> None:
-    assert [common.cell(value) for value in (None, float("nan"), 0.0)] == ["–", "–", "0"]
+    assert [shared_options.cell(value) for value in (None, float("nan"), 0.0)] == ["–", "–", "0"]

@@ -7,7 +7,7 @@ import socket
 import psutil
 import pytest
 
-from schemas.cluster import Cluster, NoBroker
+from runtime.kafka_client.cluster import Cluster, NoBroker
 
 
 def test_a_client_that_finds_no_broker_leaves_no_file_open() -> None:

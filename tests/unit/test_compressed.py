@@ -16,7 +16,7 @@ import pytest
 import zstandard
 
 from producers.infer import infer
-from producers.sources import SourceError, SourceSpec, open_source
+from producers.open_source import SourceError, SourceSpec, open_source
 
 PACK: dict[str, Callable[[bytes], bytes]] = {
     ".gz": gzip.compress,

@@ -6,7 +6,7 @@ import pytest
 from river import linear_model
 
 from millstream import Stream
-from millstream.stream import InvalidStream
+from millstream.stream.stream import InvalidStream
 from schemas.contract import Contract, ContractError, Feature
 from schemas.events import Features
 

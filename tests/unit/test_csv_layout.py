@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from producers.open_source import SourceRow, open_source
 from producers.rows import BadRow, SourceError
-from producers.sources import SourceRow, open_source
 
 ROWS = [("1.5", "2", "0"), ("2.5", "3", "1")] * 20
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from consumers import sizes
-from consumers.dead_letters import HEADERS_LEFT_OUT, dead_letter
+from consumers.loop.dead_letters import HEADERS_LEFT_OUT, dead_letter
+from runtime.kafka_client import size_limits
 from schemas.events import DeadLetter, read_dead_letter
 
 
@@ -26,7 +26,7 @@ def letter(record: Sent) -> DeadLetter:
 
 
 def test_headers_that_are_too_large_are_left_out_and_the_reason_says_so() -> None:
-    found = letter(Sent([("trace", bytes(sizes.BESIDE))]))
+    found = letter(Sent([("trace", bytes(size_limits.BESIDE))]))
     assert (found.headers, found.reason) == ([], f"no {HEADERS_LEFT_OUT}")
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from user_files import forgetful, write_stream
 
-from millstream.definition import changes, definition_hash, difference
-from millstream.load import LoadedStream, load_stream, ready_made
+from millstream.stream.definition_hash import changes, definition_hash, difference
+from millstream.stream.load import LoadedStream, load_stream, ready_made
 
 __all__ = ["forgetful"]
 
@@ -47,7 +47,7 @@ def loaded(folder: Path, name: str, model: str, more: str = "", **given: str) ->
 
 
 def definition_in(hash_seed: str, ref: str) -> str:
-    code = f"from millstream.load import load_stream; print(load_stream({ref!r}).definition_text)"
+    code = f"from millstream.stream.load import load_stream; print(load_stream({ref!r}).definition_text)"
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
     ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     return ran.stdout

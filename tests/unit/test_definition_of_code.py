@@ -13,8 +13,8 @@ from typing import Final
 import pytest
 from river import preprocessing
 
-from millstream.load import LoadedStream, load_stream
-from millstream.load_error import LoadError
+from millstream.stream.errors import LoadError
+from millstream.stream.load import LoadedStream, load_stream
 from millstream.version_code.choice import run_code
 from millstream.version_code.code_object import decode
 

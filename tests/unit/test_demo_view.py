@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
-from millstream import demo_view
-from millstream.demo_view import Scene
+from millstream.demo.demo import render
+from millstream.demo.render import Scene
 
 _METRICS: dict[str, Any] = {
     "progressive": {"all": {"ROCAUC": 0.95, "F1": 0.9}, "last": {}},
@@ -37,7 +37,7 @@ _LABELS = {"waiting": 50, "joined": 640, "duplicate": 0, "correction": 0, "contr
 
 
 def test_one_line_says_what_matters() -> None:
-    line = demo_view.line(_SCENE)
+    line = render.line(_SCENE)
     for part in ("12.3 s", "700 of 1,250 events", "690 predictions", "630 learned", "version 1/611", "850 ms"):
         assert part in line
     assert "ROCAUC: served 0.9375, last known label 0.5000, class frequencies 0.4900" in line
@@ -46,14 +46,14 @@ def test_one_line_says_what_matters() -> None:
 
 def test_before_the_first_version_nothing_is_made_up() -> None:
     scene = Scene("s", 0.5, 10, 3, 0, 0, 0, None, 0, None, {})
-    assert "version none yet" in demo_view.line(scene)
-    assert "label to served" not in demo_view.line(scene)
-    assert "none yet" in demo_view.picture(scene)
+    assert "version none yet" in render.line(scene)
+    assert "label to served" not in render.line(scene)
+    assert "none yet" in render.picture(scene)
 
 
 def test_the_picture_keeps_its_shape_whatever_the_numbers() -> None:
-    small = demo_view.picture(Scene("s", 0, 0, 0, 0, 0, 0, "1/0", 0, None, {})).splitlines()
-    large = demo_view.picture(_SCENE).splitlines()
+    small = render.picture(Scene("s", 0, 0, 0, 0, 0, 0, "1/0", 0, None, {})).splitlines()
+    large = render.picture(_SCENE).splitlines()
     for column in ("┐", "├", "┘"):
         at = [next(line.index(column) for line in lines if column in line) for lines in (small, large)]
         assert at[0] == at[1]
@@ -62,7 +62,7 @@ def test_the_picture_keeps_its_shape_whatever_the_numbers() -> None:
 
 def test_a_terminal_shows_served_beside_both_baselines() -> None:
     out = io.StringIO()
-    Console(file=out, width=120).print(demo_view.live(_SCENE))
+    Console(file=out, width=120).print(render.live(_SCENE))
     shown = out.getvalue()
     for part in ("served", "last known label", "class frequencies", "0.9375", "1/611 (9 so far)", "850 ms", "lag 30"):
         assert part in shown
@@ -71,21 +71,21 @@ def test_a_terminal_shows_served_beside_both_baselines() -> None:
 def test_80_columns_show_the_picture_whole_and_what_was_not_measured_as_no_number() -> None:
     scene = replace(_SCENE, total=45_000, events=45_000, predictions=44_990, joined=44_640, lag=_FAR_BEHIND)
     out = io.StringIO()
-    Console(file=out, width=80).print(demo_view.live(scene))
+    Console(file=out, width=80).print(render.live(scene))
     lines = out.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
-    for drawn, line in zip(demo_view.picture(scene).splitlines(), lines[1:], strict=False):
+    for drawn, line in zip(render.picture(scene).splitlines(), lines[1:], strict=False):
         assert line.strip("│ ") == drawn.strip()
     [served] = [line.strip("│ ").split() for line in lines if line.strip("│ ").startswith("served ")]
     assert served == ["served", "0.9375", "–"]
 
 
 def test_the_summary_has_unrounded_numbers_and_the_delays_quantiles() -> None:
-    found = demo_view.summary(_SCENE, list(range(100, 1100, 10)), _LABELS, 2.0, 0.5, 62.5)
+    found = render.summary(_SCENE, list(range(100, 1100, 10)), _LABELS, 2.0, 0.5, 62.5)
     assert found["metrics"]["served"]["all"]["ROCAUC"] == 0.9375123
     assert found["label_to_served_ms"] == {"median": 595.0, "p95": 1040.5, "swaps": 100}
     assert found["labels"]["joined"] == 640
-    words = demo_view.closing_words(found, "phishing", "river:Phishing", "millstream broker stop")
+    words = render.closing_words(found, "phishing", "river:Phishing", "millstream broker stop")
     assert "median 595 ms, p95 1.04 s over 100 swaps" in words
     assert "millstream status phishing" in words
     assert "millstream publish phishing river:Phishing" in words
@@ -93,6 +93,6 @@ def test_the_summary_has_unrounded_numbers_and_the_delays_quantiles() -> None:
 
 
 def test_without_a_swap_there_is_no_delay() -> None:
-    found = demo_view.summary(_SCENE, [], _LABELS, 2.0, None, 62.5)
+    found = render.summary(_SCENE, [], _LABELS, 2.0, None, 62.5)
     assert found["label_to_served_ms"] == {"median": None, "p95": None, "swaps": 0}
-    assert "label to served" not in demo_view.closing_words(found, "phishing", "river:Phishing", None)
+    assert "label to served" not in render.closing_words(found, "phishing", "river:Phishing", None)

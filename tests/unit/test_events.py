@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from schemas import codec
 from schemas.codec import HEADER_BYTES, CodecError
-from schemas.entries import EntryReader, PredictionReader, entry_of
 from schemas.events import (
     Event,
     Example,
@@ -26,6 +25,7 @@ from schemas.events import (
     read_example,
     read_label,
 )
+from schemas.fast_examples import EntryReader, PredictionReader, entry_of
 
 texts = st.text(max_size=40)
 longs = st.integers(-(2**62), 2**62)

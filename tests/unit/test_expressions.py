@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from schemas.expressions import InvalidExpression, NotComparable, expression
+from schemas.sources.expressions import InvalidExpression, NotComparable, expression
 
 SAID: list[tuple[str, dict[str, Any], Any]] = [
     # a path, and what is there

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas import failpoints
-from schemas.failpoints import PLACES, VARIABLE, InvalidFailpoints, failpoint
+from runtime import failpoints
+from runtime.failpoints import PLACES, VARIABLE, InvalidFailpoints, failpoint
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,7 +71,7 @@ def test_a_fault_that_would_never_happen_is_refused(text: str) -> None:
 
 
 def test_kill_ends_the_process_at_once() -> None:
-    script = "from schemas.failpoints import failpoint as f\nf('store.write.before')()\nprint('alive')"
+    script = "from runtime.failpoints import failpoint as f\nf('store.write.before')()\nprint('alive')"
     environment = {**os.environ, VARIABLE: "store.write.before=kill"}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, "")
@@ -81,7 +81,7 @@ def test_kill_ends_the_process_at_once() -> None:
 def test_every_place_is_built_in_once() -> None:
     asked = [
         name
-        for folder in ("schemas", "model_store", "consumers", "producers", "millstream")
+        for folder in ("runtime", "schemas", "model_store", "consumers", "producers", "millstream")
         for file in (ROOT / folder).rglob("*.py")
         for name in re.findall(r'= failpoint\("([^"]+)"\)', file.read_text())
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from faults_table import BEGIN, END, FAULTS, Row, collected, marked, scaled, text, write
 
-from schemas.failpoints import PLACES
+from runtime.failpoints import PLACES
 
 RELIABILITY = Path(__file__).parents[2] / "docs" / "reliability.md"
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from river import linear_model, preprocessing
 from store_parts import OTHER, SIGNER, draft, publish, store_on, version
 
-from consumers.checkpoints import Definition, cpu_name
-from consumers.feed import Known, ModelsTopic, PauseSwitch, VersionFeed
-from consumers.identity import fingerprint
-from consumers.river_model import wrap
+from consumers.model.checkpoints import Definition, cpu_name
+from consumers.model.fingerprint import fingerprint
+from consumers.model.river_model import wrap
+from consumers.predictor.model_feed import Known, ModelsTopic, PauseSwitch, VersionFeed
 from model_store import MemoryBackend, PublicKeys, StoreUnavailable, Trust, VersionId, dumps
 from schemas.events import Adopted, Decision, Label, Learning, ModelUpdate, Published, Serving
 
@@ -431,7 +431,7 @@ class BrokenCluster:
 
 
 def test_the_thread_outlives_what_the_client_raises(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("consumers.feed._RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("consumers.predictor.model_feed._RETRY_SECONDS", 0.01)
     cluster, said = BrokenCluster(), list[str]()
     topic = ModelsTopic(cluster, "m.models", lambda known: None, said.append)  # type: ignore[arg-type]
     topic.start()

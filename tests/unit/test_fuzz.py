@@ -25,7 +25,6 @@ from model_store.manifest import decode_manifest, encode_manifest, seal, signed_
 from producers.label import parse_label
 from schemas import codec
 from schemas.codec import HEADER_BYTES, CodecError
-from schemas.entries import EntryReader, PredictionReader, entry_of
 from schemas.events import (
     Event,
     Example,
@@ -43,6 +42,7 @@ from schemas.events import (
     read_model_update,
     read_prediction,
 )
+from schemas.fast_examples import EntryReader, PredictionReader, entry_of
 from schemas.target import Target, TargetError
 
 FEATURES: Final[dict[str, Any]] = {

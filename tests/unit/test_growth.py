@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from consumers.growth import Growth, Size
+from consumers.model.model_size import Growth, Size
 
 _MINUTE = 60_000
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from consumers.guard import Guard, Unusual
+from consumers.model.outlier_bounds import Guard, Unusual
 from model_store import dumps, loads
 from schemas.contract import Contract, Feature
 

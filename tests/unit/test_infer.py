@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from producers.infer import Column, infer
-from producers.sources import SourceError, SourceSpec, open_source
+from producers.open_source import SourceError, SourceSpec, open_source
 from schemas.contract import Contract, Feature
 from schemas.target import Target
 

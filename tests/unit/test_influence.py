@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from river import linear_model, naive_bayes, preprocessing
 
-from consumers.identity import Probes
-from consumers.influence import MOST, moved, ruin, stand
-from consumers.river_model import Answer, RiverModel, wrap
+from consumers.model.fingerprint import Probes
+from consumers.model.outlier_influence import MOST, moved, ruin, stand
+from consumers.model.river_model import Answer, RiverModel, wrap
 from schemas.target import Task
 
 

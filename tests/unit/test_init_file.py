@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from user_files import forgetful
 
-from millstream.check import check
-from millstream.init import InitError, init
-from millstream.load import LoadedStream, load_stream
+from millstream.check.check import check
+from millstream.scaffold.write_stream_file import InitError, init
+from millstream.stream.load import LoadedStream, load_stream
 from producers.infer import Inferred, infer
 
 __all__ = ["forgetful"]

@@ -11,15 +11,15 @@ import pytest
 from test_init_file import require_clean
 from user_files import forgetful
 
-from millstream.check import check
-from millstream.init import init
-from millstream.load import LoadedStream, load_stream
-from millstream.topic_infer import CannotInfer, FoundTopics, infer_topics
-from millstream.topic_sample import NoMessages, taken_apart
+from millstream.check.check import check
+from millstream.scaffold.infer_topics import CannotInfer, FoundTopics, infer_topics
+from millstream.scaffold.sample_topic import NoMessages, taken_apart
+from millstream.scaffold.write_stream_file import init
+from millstream.stream.load import LoadedStream, load_stream
 from schemas.events import Event, Label
-from schemas.label_mapping import LabelMapping
-from schemas.mapping import EventMapping
-from schemas.reading import decoder
+from schemas.sources.decoding import decoder
+from schemas.sources.event_mapping import EventMapping
+from schemas.sources.label_mapping import LabelMapping
 
 __all__ = ["forgetful"]
 

@@ -12,8 +12,8 @@ from river import metrics, stats
 from user_files import forgetful
 
 from millstream.cli.app import run
-from millstream.init import init
-from millstream.load import load_stream
+from millstream.scaffold.write_stream_file import init
+from millstream.stream.load import load_stream
 from producers.infer import infer
 
 __all__ = ["forgetful"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from millstream.instance import InstanceTaken, InvalidInstance, StateUnwritable, claim, resolve
+from millstream.config.instance_id import InstanceTaken, InvalidInstance, StateUnwritable, claim, resolve
 
 
 def test_the_flag_is_over_the_hostname_and_that_over_the_file(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_an_instance_that_is_no_name_is_refused(tmp_path: Path, name: str) -> No
 
 def test_a_second_process_of_the_name_is_told_the_first_ones_pid(tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from millstream.instance import claim\n"
+        "import sys; from pathlib import Path; from millstream.config.instance_id import claim\n"
         "held = claim('joiner', '0', Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

@@ -9,8 +9,8 @@ import pytest
 
 from schemas.codec import CodecError
 from schemas.events import read_event, read_label
-from schemas.reading import decoder
-from schemas.source import Source
+from schemas.sources.decoding import decoder
+from schemas.sources.source import Source
 
 EVENT = b'{"event_id": "a", "features": {"x": 1.5}}'
 LABEL = b'{"event_id": "a", "value": true}'

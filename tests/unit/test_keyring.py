@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from store_parts import publish, version
 
-from consumers.checkpoints import Definition
-from consumers.feed import Known, VersionFeed
+from consumers.model.checkpoints import Definition
+from consumers.predictor.model_feed import Known, VersionFeed
 from millstream.cli import app as cli
 from millstream.cli import keys as cli_keys
 from model_store import AlreadyExists, BadSignature, KeyProblem, LogCopy, ModelStore, RevokedKey, keyring, open_store

@@ -11,14 +11,14 @@ import msgspec
 import pytest
 
 from millstream import Source, Stream
-from millstream.load import load_stream
-from millstream.load_error import LoadError
-from millstream.stream import InvalidStream
+from millstream.stream.errors import LoadError
+from millstream.stream.load import load_stream
+from millstream.stream.stream import InvalidStream
 from schemas.events import Label
-from schemas.label_mapping import LabelMapping
-from schemas.message import Unmapped
-from schemas.reading import decoder
-from schemas.source import InvalidSource
+from schemas.sources.decoding import decoder
+from schemas.sources.label_mapping import LabelMapping
+from schemas.sources.message_fields import Unmapped
+from schemas.sources.source import InvalidSource
 from schemas.target import Target, TargetError
 
 NOW = 1_700_000_000_000

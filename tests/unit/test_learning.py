@@ -23,11 +23,11 @@ from river import (
     tree,
 )
 
-from consumers import influence
-from consumers.failures import Refused
-from consumers.lanes import Lanes
-from consumers.learning import Learning, LearningRules, Poison, Unfit
+from consumers.model import outlier_influence
+from consumers.model.lanes import Lanes
+from consumers.model.model_state import Learning, LearningRules, Poison, Unfit
 from model_store import dumps
+from runtime.exits import Refused
 from schemas.contract import Contract
 from schemas.events import Event, Example, Joined, Label, Lane, Outcome
 from schemas.target import Target, Task
@@ -276,7 +276,7 @@ def test_a_level_that_changes_for_good_is_learned_without_a_look_at_every_number
         pickled[0] += 1
         return dumps(model)
 
-    monkeypatch.setattr(influence, "dumps", count)
+    monkeypatch.setattr(outlier_influence, "dumps", count)
     model = compose.Select("x") | preprocessing.StandardScaler() | linear_model.LogisticRegression()
     learning, rng = Learning(rules("binary", lambda: model)), random.Random(1)
     for number in range(3000):

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from user_files import forgetful, write, write_stream
 
-from millstream.load import LoadError, WrongModel, load_stream, ready_made
-from model_store import restricted
+from millstream.stream.load import LoadError, WrongModel, load_stream, ready_made
+from model_store import restricted_pickle
 
 __all__ = ["forgetful"]
 
@@ -91,10 +91,10 @@ def test_the_users_own_classes_and_functions_are_allowed_and_no_others(tmp_path:
     )
     loaded = load_stream(ref)
     assert loaded.allowed == {("userfile", "Scaler"), ("user_functions", "double")}
-    data = restricted.dumps(loaded.stream.model())
-    assert type(restricted.loads(data, extra=loaded.allowed)).__name__ == "Pipeline"
-    with pytest.raises(restricted.NotAllowed):
-        restricted.loads(data)
+    data = restricted_pickle.dumps(loaded.stream.model())
+    assert type(restricted_pickle.loads(data, extra=loaded.allowed)).__name__ == "Pipeline"
+    with pytest.raises(restricted_pickle.NotAllowed):
+        restricted_pickle.loads(data)
 
 
 def test_a_standard_function_in_a_model_is_not_allowed(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_folder_and_a_file_of_another_kind_are_refused(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "name", ["schemas", "model_store", "producers", "consumers", "server", "millstream", "streams", "tests"]
+    "name", ["runtime", "schemas", "model_store", "producers", "consumers", "server", "millstream", "streams", "tests"]
 )
 def test_a_file_named_like_one_of_our_packages_is_refused_by_name(tmp_path: Path, name: str) -> None:
     message = refusal(write(tmp_path, "raise AssertionError('was run')", f"{name}.py"))
@@ -157,7 +157,7 @@ def test_a_file_that_cannot_be_a_module_is_refused(tmp_path: Path, name: str) ->
     assert "cannot be a module's name" in refusal(write(tmp_path, "", f"{name}.py"))
 
 
-@pytest.mark.parametrize("name", ["schemas", "queue", "river"])
+@pytest.mark.parametrize("name", ["runtime", "schemas", "queue", "river"])
 def test_an_import_of_a_hidden_file_beside_it_is_refused_with_its_line(tmp_path: Path, name: str) -> None:
     write(tmp_path, "HERE = True\n", f"{name}.py")
     message = refusal(write(tmp_path, f"from {name} import HERE\n"))
@@ -256,7 +256,8 @@ def test_what_is_no_model_is_refused(tmp_path: Path, model: str, said: str) -> N
 def test_a_users_folder_does_not_hide_our_packages_in_a_process_of_its_own(tmp_path: Path) -> None:
     write(tmp_path, "raise AssertionError('shadowed')\n", "consumers.py")
     ref = write_stream(tmp_path, LR)
-    code = f"from millstream.load import load_stream; load_stream({ref!r}); import consumers; print(consumers.__file__)"
+    load = f"from millstream.stream.load import load_stream; load_stream({ref!r})"
+    code = f"{load}; import consumers; print(consumers.__file__)"
     ran = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert not ran.stdout.startswith(str(tmp_path))
 

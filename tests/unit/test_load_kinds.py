@@ -27,7 +27,7 @@ from river import (
     tree,
 )
 
-from millstream.model_kind import WrongModel, require_fit
+from millstream.stream.model_kind import WrongModel, require_fit
 from schemas.target import Task
 
 SCALER = preprocessing.StandardScaler

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from unit.test_status import _DISK, _done, _with_end
 
-from consumers.lanes import LaneFault, Lanes
-from consumers.log_faults import short_ids
-from consumers.topic_memory import TopicMemory
-from millstream.log_states import log_faults
-from millstream.observe import Commit, Place, Snapshot
-from millstream.status import Typed, as_json, report
+from consumers.loop.last_offsets_file import TopicMemory
+from consumers.loop.log_faults import short_ids
+from consumers.model.lanes import LaneFault, Lanes
+from millstream.status.log_fault_states import log_faults
+from millstream.status.report import Typed, as_json, report
+from millstream.status.snapshot import Commit, Place, Snapshot
 from schemas.events import Alert, Lane, ModelUpdate, Published
 
 IDS = {kind: f"id-of-{kind}" for kind in ("features", "predictions", "labels", "examples")}

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from consumers.dead_letters import dead_letter
-from consumers.processor import Output
-from millstream import logs
+from consumers.loop.dead_letters import dead_letter
+from consumers.loop.processor import Output
 from millstream.cli import app
-from millstream.log_meter import LogMeter
+from millstream.observability import role_log
+from millstream.observability.log_events import LogMeter
 from schemas.topics import Names
 
 NAMES = Names("fraud")
@@ -23,21 +23,21 @@ NAMES = Names("fraud")
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
     yield
-    logs.begin("text")
+    role_log.begin("text")
 
 
 def test_in_text_a_line_is_the_message_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    logs.begin("text", role="joiner")
-    logs.say("ready: 2 partitions", event="assigned")
-    logs.fail("joiner: it cannot go on")
+    role_log.begin("text", role="joiner")
+    role_log.say("ready: 2 partitions", event="assigned")
+    role_log.fail("joiner: it cannot go on")
     assert capsys.readouterr() == ("ready: 2 partitions\n", "joiner: it cannot go on\n")
 
 
 def test_in_json_it_is_a_line_with_time_level_and_whose_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    logs.begin("json", role="joiner")
-    logs.about(stream="fraud")
-    logs.say('two\nlines, "quoted"', event="assigned", partitions=2)
-    logs.fail("it cannot go on")
+    role_log.begin("json", role="joiner")
+    role_log.about(stream="fraud")
+    role_log.say('two\nlines, "quoted"', event="assigned", partitions=2)
+    role_log.fail("it cannot go on")
     out, err = capsys.readouterr()
     assert out.count("\n") == err.count("\n") == 1
     told, failed = json.loads(out), json.loads(err)
@@ -50,12 +50,12 @@ def test_in_json_it_is_a_line_with_time_level_and_whose_it_is(capsys: pytest.Cap
 
 
 def test_auto_is_json_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    logs.begin("auto")
-    assert logs.structured()
+    role_log.begin("auto")
+    assert role_log.structured()
 
 
 def test_a_commands_error_is_json_too_once_that_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
-    logs.begin("json", role="joiner")
+    role_log.begin("json", role="joiner")
     assert app.run(["joiner", "no-such-stream", "--log-format", "json"]) == 1
     told = json.loads(capsys.readouterr().err)
     assert (told["event"], told["exit_code"], told["level"]) == ("failed", 1, "error")
@@ -65,10 +65,10 @@ def test_a_commands_error_is_json_too_once_that_was_asked_for(capsys: pytest.Cap
 def test_a_childs_json_is_passed_on_as_it_is_and_anything_else_with_its_name(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    logs.begin("json", role="run")
+    role_log.begin("json", role="run")
     theirs = '{"time":"t","message":"ready: 1 partitions","event":"assigned","role":"joiner"}'
-    logs.relay("joiner-0", theirs)
-    logs.relay("joiner-0", "Traceback (most recent call last):")
+    role_log.relay("joiner-0", theirs)
+    role_log.relay("joiner-0", "Traceback (most recent call last):")
     first, second = capsys.readouterr().out.splitlines()
     assert first == theirs
     assert json.loads(second)["process"] == "joiner-0"
@@ -77,7 +77,7 @@ def test_a_childs_json_is_passed_on_as_it_is_and_anything_else_with_its_name(
 
 @pytest.mark.parametrize("line", ["{", "{}", '{"message": 1}', "plain", '["message"]'])
 def test_what_is_not_one_of_our_lines_is_read_as_it_stands(line: str) -> None:
-    assert logs.read(line) == logs.Line(line, "", False)
+    assert role_log.read(line) == role_log.Line(line, "", False)
 
 
 class Said:
@@ -126,8 +126,8 @@ def test_nothing_is_said_of_what_was_not_refused() -> None:
 def test_a_log_on_a_full_disk_loses_lines_and_ends_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     full = Path("/dev/full").open("w")  # noqa: SIM115 - closing it fails
     monkeypatch.setattr("sys.stdout", full)
-    logs.say("a line")
-    logs.say("another")
+    role_log.say("a line")
+    role_log.say("another")
     monkeypatch.undo()
     with suppress(OSError):
         full.close()

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from schemas.codec import CodecError
 from schemas.events import Event, read_event
-from schemas.mapping import EventMapping
-from schemas.message import Unmapped, milliseconds
-from schemas.paths import MISSING, InvalidPath, parts, path
-from schemas.source import Constant, InvalidSource, Source
+from schemas.sources.event_mapping import EventMapping
+from schemas.sources.message_fields import Unmapped, milliseconds
+from schemas.sources.paths import MISSING, InvalidPath, parts, path
+from schemas.sources.source import Constant, InvalidSource, Source
 
 NOW = 1_700_000_000_000
 

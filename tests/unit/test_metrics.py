@@ -16,16 +16,16 @@ import pytest
 from prometheus_client.registry import CollectorRegistry
 from scrape import get, scrape
 
-from consumers.dead_letters import dead_letter
-from consumers.join import Emitted
-from consumers.processor import Output, Partition, Place
-from millstream.metrics import server
-from millstream.metrics.collector import RoleCollector
-from millstream.metrics.ends import Ends
-from millstream.metrics.histogram import Histogram
-from millstream.metrics.meter import RoleMeter
-from millstream.metrics.names import METRICS
-from millstream.metrics.server import MetricsServer, PortTaken
+from consumers.joiner.join import Emitted
+from consumers.loop.dead_letters import dead_letter
+from consumers.loop.processor import Output, Partition, Place
+from millstream.observability.prometheus import http
+from millstream.observability.prometheus.catalog import METRICS
+from millstream.observability.prometheus.collector import RoleCollector
+from millstream.observability.prometheus.exit_counts import Ends
+from millstream.observability.prometheus.histogram import Histogram
+from millstream.observability.prometheus.http import MetricsServer, PortTaken
+from millstream.observability.prometheus.role_metrics import RoleMeter
 from schemas.events import Label
 from schemas.topics import Names
 
@@ -191,7 +191,7 @@ def test_what_it_does_not_serve_is_not_found(url: str) -> None:
 
 
 def test_those_who_dawdle_take_no_threads_and_keep_nobody_out(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_REQUEST_SECONDS", 1.0)
+    monkeypatch.setattr(http, "_REQUEST_SECONDS", 1.0)
     where = ("127.0.0.1", int(url.rpartition(":")[2]))
     before = threading.active_count()
     with ExitStack() as stack:

@@ -24,8 +24,8 @@ from model_store import (
     dump,
     dumps,
 )
-from model_store.archive import export_version, import_version
 from model_store.blobs import LARGE
+from model_store.version_archive import export_version, import_version
 
 COPY = LogCopy("m", "new-id", "topic", 0, 100, 1)
 

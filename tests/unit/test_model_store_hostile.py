@@ -194,9 +194,10 @@ HARMLESS: dict[str, bytes] = {
 _CHILD = """
 import copyreg, json, pathlib, resource, sys, time
 import river.linear_model, river.datasets, numpy, sklearn
-from model_store import StoreError, loads, restricted
+from model_store import StoreError, loads
+from model_store import restricted_pickle
 copyreg.add_extension("os", "system", 1)
-restricted.allowed_globals()
+restricted_pickle.allowed_globals()
 size = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (size + (256 << 20),) * 2)
 for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):

@@ -29,7 +29,7 @@ from river import (
 
 from model_store import CannotPickle, Damaged, NotAllowed, dumps, globals_in, loads
 from model_store.allow_list import all_classes, instances, teach
-from model_store.restricted import allowed_globals
+from model_store.restricted_pickle import allowed_globals
 
 _ASKS = ("predict_proba_one", "score_one", "predict_one", "transform_one")
 

@@ -23,7 +23,7 @@ from model_store import (
     VersionId,
     open_store,
 )
-from model_store.restricted import dumps
+from model_store.restricted_pickle import dumps
 
 TRICKS = [
     "", ".", "..", "/", "//", "./m", "../m", "../../etc/passwd", "m/..", "m/../../n", "m/./n", "/etc/passwd", "m//n",

@@ -20,8 +20,8 @@ from model_store import (
     Trust,
     VersionId,
 )
-from model_store.contents import Leftovers
 from model_store.retention import to_delete
+from model_store.version_index import Leftovers
 
 HOUR, DAY = 3_600_000, 86_400_000
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from store_parts import draft
 
-from consumers.standing import CODE_FILE
+from consumers.model.version_files import CODE_FILE
 from millstream.cli import app
-from millstream.settings import Settings
+from millstream.config.settings import Settings
 from millstream.version_code.code_object import Code, encode
 from model_store import VersionId, dumps, open_store
 from schemas.contract import Contract

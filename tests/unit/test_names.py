@@ -8,9 +8,9 @@ import pytest
 from river import linear_model
 
 from millstream import Source, Stream
-from millstream.admin import Topic, judge
-from millstream.stream import InvalidStream
-from schemas.acls import ROLES, rights
+from millstream.stream.stream import InvalidStream
+from millstream.topics.acls import ROLES, rights
+from millstream.topics.admin import Topic, judge
 from schemas.topics import KINDS, InvalidName, Names, TopicSpec, specs
 
 FOREIGN = Names("fraud", "ann-", {"features": "payments"}, public=True)

@@ -14,9 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from millstream.nursery import Forked, Nursery, Process
-from millstream.settings import interpreter
-from schemas.failpoints import VARIABLE
+from millstream.config.settings import interpreter
+from millstream.processes.fork_server import Forked, Nursery, Process
+from runtime.failpoints import VARIABLE
 
 # Only where Linux has it; elsewhere roles are started one by one.
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is a nursery on Linux alone")
@@ -179,7 +179,7 @@ def test_what_is_no_text_reaches_it_as_it_is(start: Start, waiting: list[str]) -
 
 def test_it_and_its_children_end_with_who_asked_however_that_ends(waiting: list[str], tmp_path: Path) -> None:
     script = (
-        "import os, sys, time; from millstream.nursery import Nursery\n"
+        "import os, sys, time; from millstream.processes.fork_server import Nursery\n"
         "role = Nursery(os.environ).launch(sys.argv[1:], os.environ)\n"
         "print(role.stdout.readline().split()[0].decode(), flush=True); time.sleep(600)"
     )
@@ -203,7 +203,7 @@ def test_idle_threads_of_a_blas_are_not_started() -> None:
 
 def test_a_failpoint_of_a_child_is_its_own(start: Start, tmp_path: Path) -> None:
     stream = tmp_path / "fails.py"
-    stream.write_text("from schemas.failpoints import failpoint\nfailpoint('store.write.before')()\n")
+    stream.write_text("from runtime.failpoints import failpoint\nfailpoint('store.write.before')()\n")
     command = [*interpreter(), "joiner", str(stream), "--home", str(tmp_path / "home")]
     armed = start(command, {**os.environ, VARIABLE: "store.write.before=kill@1"})
     assert armed.wait(60) == -signal.SIGKILL

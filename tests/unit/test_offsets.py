@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model_store.offsets import Offsets
+from model_store.offset_runs import Offsets
 
 
 def test_what_follows_is_a_run_that_takes_the_room_of_two() -> None:

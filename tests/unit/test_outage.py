@@ -7,9 +7,9 @@ import socket
 import sys
 import time
 
-from millstream.outage import Outage
-from millstream.supervisor import Child, Supervisor
-from schemas.cluster import Cluster
+from millstream.processes.broker_outage import Outage
+from millstream.processes.supervisor import Child, Supervisor
+from runtime.kafka_client.cluster import Cluster
 
 ROLES = ("predictor", "joiner", "learner")
 _SCRIPT = "import sys; print('the disk is slow'); print('{0}: reading failed: refused'); sys.exit(75)"

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.outcomes import OutcomeWriter
-from consumers.processor import Partition
-from consumers.river_model import Answer
+from consumers.loop.processor import Partition
+from consumers.model.river_model import Answer
+from consumers.predictor.fast_outcomes import OutcomeWriter
 from schemas import codec
 
 longs = st.integers(-(2**63), 2**63 - 1)

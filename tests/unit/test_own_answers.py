@@ -29,11 +29,11 @@ from river.active.base import ActiveLearningClassifier
 from sklearn import linear_model as sk_linear
 from sklearn import naive_bayes as sk_bayes
 
-from consumers.by_share import decides_by_share
-from consumers.learning import Learning, LearningRules
-from consumers.outcomes import OutcomeWriter
-from consumers.processor import Partition
-from consumers.river_model import ModelError, wrap
+from consumers.loop.processor import Partition
+from consumers.model.argmax_models import decides_by_share
+from consumers.model.model_state import Learning, LearningRules
+from consumers.model.river_model import ModelError, wrap
+from consumers.predictor.fast_outcomes import OutcomeWriter
 from model_store import dumps, loads
 from model_store.allow_list import all_classes, estimators, instances, teach
 from schemas import codec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from millstream.pace import GENTLE, InvalidPace, Pace, parse
+from millstream.replay.rate_limit import GENTLE, InvalidPace, Pace, parse
 
 
 def test_unless_somebody_says_otherwise_live_consumers_are_spared() -> None:

@@ -10,25 +10,25 @@ import pytest
 from river import linear_model
 from unit.test_predictor import OneVersion, served
 
-from consumers.answers import FEATURES_DROPPED, HEADERS_DROPPED, WHOLE, Form, passed_on
-from consumers.failures import Doubt, Refused
-from consumers.log_faults import short_ids
-from consumers.predictor import Predictor, PredictorSettings
-from consumers.processor import Assignment, Output, Partition, Place
-from consumers.topic_memory import TopicMemory
-from millstream.broker_files import free_port
-from millstream.roles import predictor_settings
-from millstream.stream import Stream
-from schemas.cluster import TopicInfo
+from consumers.loop.last_offsets_file import TopicMemory
+from consumers.loop.log_faults import short_ids
+from consumers.loop.processor import Assignment, Output, Partition, Place
+from consumers.predictor.prediction_records import FEATURES_DROPPED, HEADERS_DROPPED, WHOLE, Form, passed_on
+from consumers.predictor.predictor import Predictor, PredictorSettings
+from millstream.embedded_kafka.server_properties import free_port
+from millstream.processes.roles import predictor_settings
+from millstream.stream.stream import Stream
+from runtime.exits import Doubt, Refused
+from runtime.kafka_client.cluster import TopicInfo
 from schemas.codec import CodecError
 from schemas.contract import Contract, Feature
 from schemas.events import Event, Prediction, read_dead_letter, read_prediction
-from schemas.mapping import EventMapping
-from schemas.reading import decoder
-from schemas.registry import Registry, RegistryError, RegistrySettings
-from schemas.source import Source
+from schemas.public_predictions import encoder
+from schemas.schema_registry import Registry, RegistryError, RegistrySettings
+from schemas.sources.decoding import decoder
+from schemas.sources.event_mapping import EventMapping
+from schemas.sources.source import Source
 from schemas.topics import Names, hashed, partition_of
-from schemas.writing import encoder
 
 NOW = 1_700_000_000_000
 TOPIC = "shop.payments"

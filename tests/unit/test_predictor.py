@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import pytest
 from river import linear_model, preprocessing
 
-from consumers.log_faults import LogRefused, short_ids
-from consumers.predictor import Predictor, PredictorSettings, ServedVersion
-from consumers.processor import Assignment, Output, Partition, Place
-from consumers.river_model import wrap
-from consumers.topic_memory import TopicMemory
+from consumers.loop.last_offsets_file import TopicMemory
+from consumers.loop.log_faults import LogRefused, short_ids
+from consumers.loop.processor import Assignment, Output, Partition, Place
+from consumers.model.river_model import wrap
+from consumers.predictor.predictor import Predictor, PredictorSettings, ServedVersion
 from schemas import codec
 from schemas.contract import Contract, Feature
 from schemas.events import Event, Label, Prediction, read_dead_letter, read_prediction

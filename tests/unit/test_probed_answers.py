@@ -10,10 +10,10 @@ from river import base
 from river.base.classifier import Classifier
 from store_parts import SIGNER, store_on
 
-from consumers.checkpoints import PROBE, PROBED, Checkpoints, Definition, Log, Standing
-from consumers.learning import Learning, LearningRules
-from consumers.river_model import ModelError, wrap
-from consumers.run_with import try_out
+from consumers.model.checkpoints import PROBE, PROBED, Checkpoints, Definition, Log, Standing
+from consumers.model.model_state import Learning, LearningRules
+from consumers.model.river_model import ModelError, wrap
+from consumers.model.version_runtime import try_out
 from model_store import Manifest, MemoryBackend, ModelStore, Retention
 from model_store.allow_list import all_classes, instances
 from schemas.contract import Contract

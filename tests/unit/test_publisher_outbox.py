@@ -10,7 +10,7 @@ from kafka.errors import KafkaTimeoutError, MessageSizeTooLargeError, OutOfOrder
 
 from producers import outbox
 from producers.outbox import Outbox, OutboxLimits, UndeliverableError
-from schemas.cluster import Cluster, NoBroker
+from runtime.kafka_client.cluster import Cluster, NoBroker
 
 
 class Future:

@@ -19,11 +19,11 @@ from registry_server import RegistryServer, registry_server
 from schemas import codec
 from schemas.codec import CodecError
 from schemas.events import Event, Label
-from schemas.reading import SCHEMA_HEADER, decoder
-from schemas.registry import Registry, RegistrySettings
-from schemas.source import InvalidSource, Source
-from schemas.unmappable import unmappable, unmapped
-from schemas.writer_schema import WriterSchema
+from schemas.schema_registry import Registry, RegistrySettings
+from schemas.sources.decoding import SCHEMA_HEADER, decoder
+from schemas.sources.source import InvalidSource, Source
+from schemas.sources.unsupported_fields import unmappable, unmapped
+from schemas.sources.writer_schema import WriterSchema
 
 PAYMENT: dict[str, Any] = {
     "type": "record",

@@ -10,11 +10,11 @@ from registry_server import registry_server
 
 from schemas import codec
 from schemas.codec import CodecError
-from schemas.reading import decoder, readable
-from schemas.registry import Registry, RegistrySettings
-from schemas.source import Source
-from schemas.unmappable import unmappable
-from schemas.writer_schema import WriterSchema
+from schemas.schema_registry import Registry, RegistrySettings
+from schemas.sources.decoding import decoder, readable
+from schemas.sources.source import Source
+from schemas.sources.unsupported_fields import unmappable
+from schemas.sources.writer_schema import WriterSchema
 
 NODE = {"type": "record", "name": "N", "fields": [{"name": "n", "type": ["null", "N"]}]}
 CARD = {"type": "record", "name": "Card", "namespace": "shop", "fields": [{"name": "c", "type": "string"}]}

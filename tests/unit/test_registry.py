@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from registry_server import RegistryServer, registry_server
 
-from millstream.broker_files import free_port
+from millstream.embedded_kafka.server_properties import free_port
 from schemas.codec import CodecError
-from schemas.reading import decoder
-from schemas.registry import Registry, RegistryError, RegistrySettings, UnknownSchema, check_url
-from schemas.source import Source
+from schemas.schema_registry import Registry, RegistryError, RegistrySettings, UnknownSchema, check_url
+from schemas.sources.decoding import decoder
+from schemas.sources.source import Source
 
 
 class Time:

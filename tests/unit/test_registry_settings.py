@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from registry_server import registry_server
 
-from millstream.registry_settings import open_registry, registry_environment, registry_options
-from millstream.settings import Settings, SettingsError
+from millstream.config.schema_registry_options import open_registry, registry_environment, registry_options
+from millstream.config.settings import Settings, SettingsError
 
 SECRET = "canary-secret"  # noqa: S105 - looked for where it must not be
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from store_parts import MADE_MS, publish, store_on, version
 
-from consumers.checkpoints import REBUILD, REBUILD_START
-from millstream.rollback import LEAST_MS, NothingBefore, before
+from consumers.model.checkpoints import REBUILD, REBUILD_START
+from millstream.versions.rollback import LEAST_MS, NothingBefore, before
 from model_store import MemoryBackend, ModelStore, VersionId
 from schemas.events import Adopted, ModelUpdate, Serving
 

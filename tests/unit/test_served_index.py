@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from millstream.served_index import ServedIndex
+from millstream.replay.served_versions import ServedIndex
 from model_store import VersionId
 from schemas.events import Failure, Outcome
 

@@ -12,17 +12,17 @@ from pathlib import Path
 
 import msgspec
 
-from consumers.join import JoinState
-from consumers.joiner_place import JoinPlace, LocalPlace, meta_key
-from consumers.local_store import DiskStore, MemoryStore
-from consumers.snapshots import Snapshot, Snapshots
+from consumers.joiner.join import JoinState
+from consumers.joiner.local_store import DiskStore, MemoryStore
+from consumers.joiner.offset_metadata import JoinPlace, LocalPlace, meta_key
+from consumers.joiner.snapshots import Snapshot, Snapshots
 from model_store import FolderBackend
 
 _WRITER = """
 import sys
 from pathlib import Path
-from consumers import snapshots
-from consumers.local_store import DiskStore
+from consumers.joiner.joiner import snapshots
+from consumers.joiner.local_store import DiskStore
 from model_store import FolderBackend
 
 snapshots._RAW_BYTES = 20_000

@@ -14,18 +14,18 @@ import msgspec
 import pytest
 from river import linear_model, naive_bayes
 
-from consumers.learning import Learning, LearningRules
+from consumers.model.model_state import Learning, LearningRules
 from millstream import Stream
-from millstream.stream import InvalidStream
+from millstream.stream.stream import InvalidStream
 from producers.label import parse_label
+from producers.open_source import open_source
 from producers.rows import BadRow, SourceSpec
-from producers.sources import open_source
 from schemas.codec import CodecError
 from schemas.contract import Contract
 from schemas.events import Event, Example, Label, Lane, read_label
-from schemas.label_mapping import LabelMapping
-from schemas.source import Source
-from schemas.spelling import ByClass, Spellings
+from schemas.label_spelling import ByClass, Spellings
+from schemas.sources.label_mapping import LabelMapping
+from schemas.sources.source import Source
 from schemas.target import Target, TargetError
 
 BINARY = Target(task="binary")

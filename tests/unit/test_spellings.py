@@ -10,8 +10,8 @@ import pytest
 
 from producers.column_guess import ColumnGuess, settle
 from producers.infer import infer
+from producers.open_source import SourceSpec, open_source
 from producers.rows import BadRow
-from producers.sources import SourceSpec, open_source
 from schemas.contract import Contract, Feature
 from schemas.target import Target
 

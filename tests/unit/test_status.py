@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from millstream.idle import IdleWatch
-from millstream.observe import Commit, Place, Snapshot
-from millstream.readers import Counted
-from millstream.status import Typed, as_json, caught_up, labels, progress, report, served
-from millstream.status_view import learning
+from millstream.processes.idle_watch import IdleWatch
+from millstream.reading.topic_readers import Counted
+from millstream.status.render import learning
+from millstream.status.report import Typed, as_json, caught_up, labels, progress, report, served
+from millstream.status.snapshot import Commit, Place, Snapshot
 from schemas.events import Alert, Learning, ModelUpdate, Published, Serving
 
 _DISK = (5 << 30, 9 << 30)

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from millstream.status import Model, Report, Stage
-from millstream.status_view import Page, line
+from millstream.status.render import Page, line
+from millstream.status.report import Model, Report, Stage
 
 MODEL = Model("1/1200", 61_000, "1/1250", None, False, 850, {"ROCAUC": 0.912345, "LogLoss": 0.31}, 12_345)
 STAGES = tuple(Stage(role, 2, 7, 1250, 1234.5) for role in ("predictor", "joiner", "learner"))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from millstream.supervisor import ENDS_IN_A_ROW, Child, GiveUp, Restart, RoleFailed, Supervisor, decide, ended
+from millstream.processes.supervisor import ENDS_IN_A_ROW, Child, GiveUp, Restart, RoleFailed, Supervisor, decide, ended
 
 
 def test_a_restart_is_put_off_longer_each_time_up_to_a_limit() -> None:
@@ -98,11 +98,11 @@ def test_the_end_is_in_order_predictors_joiner_learner() -> None:
 def test_children_end_when_the_supervisor_is_killed(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     child = (
-        "import os, pathlib, time; from millstream.supervisor import die_with_parent; die_with_parent();"
+        "import os, pathlib, time; from millstream.processes.supervisor import die_with_parent; die_with_parent();"
         f"pathlib.Path({str(pid_file)!r}).write_text(str(os.getpid())); time.sleep(60)"
     )
     parent = (
-        "import os, sys, time; from millstream.supervisor import Child, Supervisor\n"
+        "import os, sys, time; from millstream.processes.supervisor import Child, Supervisor\n"
         f"Supervisor([Child('joiner', '0', (sys.executable, '-c', {child!r}))], os.environ).start(); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", parent]) as process:
@@ -156,7 +156,7 @@ def _times(count_file: Path, first: str, then: str) -> str:
 def test_a_role_that_gives_up_after_it_worked_does_not_end_the_others_and_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("millstream.supervisor.GIVEN_UP_S", 0.2)
+    monkeypatch.setattr("millstream.processes.supervisor.GIVEN_UP_S", 0.2)
     said: list[str] = []
     told: list[tuple[str, int, str]] = []
     script = _times(
@@ -181,8 +181,8 @@ def test_a_role_that_gives_up_after_it_worked_does_not_end_the_others_and_is_tri
 def test_a_role_that_keeps_ending_for_one_reason_is_made_known_and_another_reason_begins_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("millstream.supervisor.FIRST_WAIT_S", 0.01)
-    monkeypatch.setattr("millstream.supervisor.LONGEST_WAIT_S", 0.01)
+    monkeypatch.setattr("millstream.processes.supervisor.FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("millstream.processes.supervisor.LONGEST_WAIT_S", 0.01)
     told: list[tuple[int, str]] = []
     script = _times(
         tmp_path / "n",
@@ -206,7 +206,7 @@ def test_a_role_that_keeps_ending_for_one_reason_is_made_known_and_another_reaso
 
 
 def test_what_ends_while_kafka_is_away_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("millstream.supervisor.LONGEST_WAIT_S", 0.01)
+    monkeypatch.setattr("millstream.processes.supervisor.LONGEST_WAIT_S", 0.01)
     told: list[int] = []
     supervisor = Supervisor(
         [_python("joiner", "import sys; sys.exit(75)")],

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from millstream.client_options import client_options
-from millstream.settings import SettingsError
-from schemas.handshake import explain
-from schemas.token_provider import TokenError, TokenProvider, load_token_provider
+from millstream.config.kafka_options import client_options
+from millstream.config.settings import SettingsError
+from runtime.kafka_client.diagnosis import explain
+from runtime.kafka_client.oauth_tokens import TokenError, TokenProvider, load_token_provider
 
 MODULE = """
 import os

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from millstream.topic_scripts import script
+from millstream.topics.export import script
 from schemas.topics import DAY_MS, Names, TopicSpec, specs
 
 SPECS = specs(Names("fraud", "ann-"), partitions=6, label_wait_ms=DAY_MS)

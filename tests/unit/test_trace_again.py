@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from millstream.load import load_stream
-from millstream.trace import computed_again
+from millstream.stream.load import load_stream
 from millstream.version_code.choice import VersionCode
+from millstream.versions.trace_event import computed_again
 from model_store import open_store
 from schemas.events import Event, Failure, Outcome, Prediction
 

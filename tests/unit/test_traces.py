@@ -17,15 +17,15 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from consumers.join import Emitted
-from consumers.meter import Meter
-from consumers.processor import Output, Partition
+from consumers.joiner.join import Emitted
+from consumers.loop.instrumentation import Meter
+from consumers.loop.processor import Output, Partition
 from millstream.cli import app
-from millstream.metrics.serving import Scraped
-from millstream.traces.ids import Sampler, id_of, traceparent
-from millstream.traces.meter import TraceMeter
-from millstream.traces.serving import NoTracing, traced
-from millstream.traces.spans import Spans
+from millstream.observability.prometheus.serve_metrics import Scraped
+from millstream.observability.tracing.enable import NoTracing, traced
+from millstream.observability.tracing.spans import Spans
+from millstream.observability.tracing.trace_ids import Sampler, id_of, traceparent
+from millstream.observability.tracing.tracer import TraceMeter
 from schemas import codec
 from schemas.events import Label, read_prediction
 from schemas.topics import Names

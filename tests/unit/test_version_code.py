@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 from store_parts import SIGNER, draft, store_on
 
-from consumers.run_with import RunWith
-from consumers.standing import CODE_FILE
-from millstream.check_code import look_at_code
-from millstream.load import LoadedStream, load_stream
-from millstream.load_error import LoadError
-from millstream.settings import Settings
-from millstream.stream_file import explain
+from consumers.model.version_files import CODE_FILE
+from consumers.model.version_runtime import RunWith
+from millstream.check.code_checks import look_at_code
+from millstream.config.settings import Settings
+from millstream.processes.model_process_main import starter
+from millstream.stream.errors import LoadError
+from millstream.stream.load import LoadedStream, load_stream
+from millstream.stream.stream_file import explain
 from millstream.version_code.choice import OtherCode, VersionCode, definition_of, run_code
 from millstream.version_code.code_object import Code, decode, encode
-from millstream.version_starter import starter
 from model_store import (
     Damaged,
     Manifest,

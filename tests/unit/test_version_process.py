@@ -15,17 +15,17 @@ import pytest
 from river import linear_model, naive_bayes, preprocessing, tree
 from store_parts import draft, version
 
-from consumers import feed
-from consumers.checkpoints import Definition
-from consumers.failures import Doubt
-from consumers.feed import Known, VersionFeed
-from consumers.predictor import ServedVersion, ask
-from consumers.river_model import ModelError, RiverModel, wrap
-from consumers.run_with import RunWith
-from consumers.version_process import VersionProcess
-from millstream.settings import Settings
-from millstream.version_starter import starter
+from consumers.model.checkpoints import Definition
+from consumers.model.river_model import ModelError, RiverModel, wrap
+from consumers.model.version_runtime import RunWith
+from consumers.predictor import model_feed
+from consumers.predictor.model_feed import Known, VersionFeed
+from consumers.predictor.model_process import VersionProcess
+from consumers.predictor.predictor import ServedVersion, ask
+from millstream.config.settings import Settings
+from millstream.processes.model_process_main import starter
 from model_store import Manifest, ModelStore, Refused, StoreUnavailable, dumps, open_store
+from runtime.exits import Doubt
 from schemas.events import ModelUpdate, Published
 from schemas.target import Task
 
@@ -163,7 +163,7 @@ def test_one_that_hangs_keeps_nothing_else_from_being_served(
     settings: Settings, store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Said once, tried again later: each attempt costs its time, and as much goes to whatever else is announced."""
-    monkeypatch.setattr(feed, "LARGE_BYTES", 800)
+    monkeypatch.setattr(model_feed, "LARGE_BYTES", 800)
     now, tried, said = [0.0], [], []
 
     def hang(manifest: Manifest, sha256: str | None) -> RiverModel:
@@ -195,7 +195,7 @@ def test_one_that_hangs_keeps_nothing_else_from_being_served(
 def test_large_versions_alone_are_served_apart(
     settings: Settings, store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed, "LARGE_BYTES", 800)
+    monkeypatch.setattr(model_feed, "LARGE_BYTES", 800)
     sizes: list[int] = []
 
     def note(manifest: Manifest, sha256: str | None) -> RiverModel:

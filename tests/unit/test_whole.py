@@ -15,22 +15,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.edits import Editor, Edits
-from consumers.outcomes import OutcomeWriter
-from consumers.processor import Partition
-from consumers.river_model import Answer
-from producers.sources import BadRow, SourceError, SourceSpec, open_source
-from producers.values import NotAValue, reader
+from consumers.loop.processor import Partition
+from consumers.model.log_edits import Editor, Edits
+from consumers.model.river_model import Answer
+from consumers.predictor.fast_outcomes import OutcomeWriter
+from producers.cell_types import NotAValue, reader
+from producers.open_source import BadRow, SourceError, SourceSpec, open_source
 from schemas import codec
 from schemas.codec import CodecError
 from schemas.contract import Contract, Feature
-from schemas.entries import EntryReader
 from schemas.events import Event, Example, Joined, Label, Lane, Outcome, read_event, read_label
-from schemas.label_mapping import LabelMapping
-from schemas.mapping import EventMapping
-from schemas.message import Unmapped
-from schemas.reading import decoder
-from schemas.source import Constant, InvalidSource, Source
+from schemas.fast_examples import EntryReader
+from schemas.sources.decoding import decoder
+from schemas.sources.event_mapping import EventMapping
+from schemas.sources.label_mapping import LabelMapping
+from schemas.sources.message_fields import Unmapped
+from schemas.sources.source import Constant, InvalidSource, Source
 
 ID = 1234567890123456001  # as Discord's and Twitter's are: the double next to it is ...000
 LONGEST, SHORTEST = 2**63 - 1, -(2**63)

@@ -16,10 +16,10 @@ from registry_server import RegistryServer, registry_server
 
 from schemas.codec import full_schema
 from schemas.events import Event, Failure, Outcome, Prediction, read_prediction
-from schemas.reading import decoder
-from schemas.registry import Registry, RegistrySettings
-from schemas.source import Source
-from schemas.writing import NoSchema, encoder
+from schemas.public_predictions import NoSchema, encoder
+from schemas.schema_registry import Registry, RegistrySettings
+from schemas.sources.decoding import decoder
+from schemas.sources.source import Source
 
 EVENT = Event(
     "e1", 1_700_000_000_000, {"a": 0.1 + 0.2, "b": -3, "c": "é", "d": None, "e": [1.0], "f": b"\x00\xff"}, "k"

@@ -1,0 +1,1 @@
+"""The intake: copies events and labels from topics of other teams."""

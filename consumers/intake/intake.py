@@ -1,0 +1,199 @@
+"""The intake: labels from topics of somebody else's, mapped, keyed by event, and put on the stream's own labels topic.
+
+What it wrote is decided by the same transaction as how far it has read, so each message is a label exactly once. It
+keeps nothing: its counts ride in the metadata of the committed offsets.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import msgspec
+
+from consumers.loop.dead_letters import dead_letter
+from consumers.loop.last_offsets_file import TopicMemory
+from consumers.loop.log_faults import short_ids
+from consumers.loop.processor import Assignment, Batch, Output, Partition, Place, Positions, Start
+from consumers.loop.start_offsets import PlaceNote, Starts
+from runtime.exits import Refused
+from runtime.kafka_client import size_limits
+from runtime.kafka_client.records import Record
+from schemas.codec import CodecError
+from schemas.sources.label_mapping import LabelMapping
+from schemas.sources.message_fields import Unmapped
+from schemas.target import Target, TargetError
+from schemas.topics import KINDS, Names, partition_of
+
+_MOST_TO_READ: Final = 4 * size_limits.EVENT  # what is read of others may be as large as what predictors read
+Fate = Literal["mapped", "skipped", "refused"]
+
+
+@dataclass(frozen=True)
+class IntakeSettings:
+    """What an intake is given.
+
+    Attributes
+    ----------
+    spread
+        Event ids are spread over so many partitions of the stream's labels: how many there were when it began.
+    new_epoch
+        Go on where a topic is not what it was when the intake left it, instead of refusing.
+    """
+
+    names: Names
+    target: Target
+    spread: int
+    new_epoch: bool = False
+
+
+class Note(PlaceNote):
+    """What an intake writes beside an offset: what became of the messages of its partition, too.
+
+    Attributes
+    ----------
+    mapped, skipped, refused
+        Messages that gave a label, that say nothing yet, and that are dead letters. Their sum is what was read.
+    """
+
+    mapped: int = 0
+    skipped: int = 0
+    refused: int = 0
+
+
+class Intake:
+    """A `Processor`. It holds no state but its counts.
+
+    Parameters
+    ----------
+    mappings
+        Of one topic there may be several: a message is read by each.
+    say
+        Takes one line for people.
+    memory
+        Knows which topics were read last, and how far.
+
+    Raises
+    ------
+    Refused
+        Where a source is one of the stream's own topics: it would read what it writes.
+    """
+
+    def __init__(
+        self,
+        settings: IntakeSettings,
+        mappings: Sequence[LabelMapping],
+        clock: Callable[[], int] | None = None,
+        say: Callable[[str], None] = print,
+        memory: TopicMemory | None = None,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock or (lambda: time.time_ns() // 1_000_000)
+        self._memory = memory or TopicMemory()
+        self._labels = settings.names.topic("labels")
+        self._dead_letters = settings.names.topic("dead-letters")
+        self._mappings: dict[str, list[LabelMapping]] = {}
+        for mapping in mappings:
+            self._mappings.setdefault(mapping.source.topic, []).append(mapping)
+        at_end = {topic for topic, read_by in self._mappings.items() if read_by[0].source.start == "end"}
+        self._starts = Starts("intake", Note, self._memory, at_end, settings.new_epoch, say)
+        self._topic_ids: dict[str, str] = {}
+        self._notes: dict[Partition, Note] = {}
+        own = {settings.names.topic(kind) for kind in KINDS if kind != "features"}
+        if looped := own.intersection(self._mappings):
+            raise Refused(
+                f"labels= names {min(looped)}, a topic of the stream itself, whose labels are read without being named"
+            )
+
+    @property
+    def topics(self) -> Sequence[str]:
+        return tuple(self._mappings)
+
+    # --- taking partitions over --------------------------------------------------------------------
+
+    def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:
+        self._topic_ids = {topic: short_ids(assignment.topic_ids[topic]) for topic in self._mappings}
+        starts, self._notes = self._starts.take(assignment)
+        return starts
+
+    def recover(self, batch: Batch) -> None:
+        """Never called: there is nothing to recover."""
+
+    def recovered(self) -> None:
+        """Nothing to recover."""
+
+    # --- messages ----------------------------------------------------------------------------------
+
+    def process(self, batch: Batch) -> list[Output]:
+        now = self._clock()
+        outputs: list[Output] = []
+        for partition, records in batch.items():
+            fates = [self._take(record, now, outputs) for record in records]
+            note = self._notes[partition]
+            note.mapped += fates.count("mapped")
+            note.skipped += fates.count("skipped")
+            note.refused += fates.count("refused")
+        return outputs
+
+    def _take(self, record: Record, now: int, outputs: list[Output]) -> Fate:
+        """Add a message's labels to what is sent, or its dead letter; say what became of it."""
+        failure: Unmapped | None = None
+        before = len(outputs)
+        for mapping in self._mappings[record.topic]:
+            try:
+                outputs += self._label(mapping, record)
+            except Unmapped as error:
+                failure = failure or error
+        if failure is not None:
+            outputs.append(dead_letter(self._dead_letters, record, "intake", failure.code, str(failure), now))
+            return "refused"
+        return "mapped" if len(outputs) > before else "skipped"
+
+    def _label(self, mapping: LabelMapping, record: Record) -> list[Output]:
+        size = len(record.value or b"")
+        if size > _MOST_TO_READ:
+            raise Unmapped("size", f"the message has {size} bytes; at most {_MOST_TO_READ} are taken")
+        label = mapping.label(record)
+        if label is None:
+            return []
+        try:
+            # Told here, beside the message that it came from, and not by the joiner.
+            self._settings.target.coerce(label.value)
+            value = label.encode()
+        except TargetError as error:
+            raise Unmapped("label", str(error)) from error
+        except CodecError as error:
+            raise Unmapped("codec", str(error)) from error
+        if len(value) > size_limits.LABEL:
+            raise Unmapped("size", f"the label has {len(value)} bytes; at most {size_limits.LABEL} are taken")
+        right = partition_of(label.event_id, self._settings.spread)
+        return [Output(self._labels, right, label.event_id.encode(), value)]
+
+    # --- time, places, the end ---------------------------------------------------------------------
+
+    def tick(self, now_ms: int) -> list[Output]:
+        return []
+
+    def places(self, read: Positions) -> Mapping[Partition, Place]:
+        return {
+            partition: Place(offset, msgspec.json.encode(self._notes[partition]).decode())
+            for partition, offset in read.items()
+        }
+
+    def committed(self, places: Mapping[Partition, Place]) -> None:
+        for topic, topic_id in self._topic_ids.items():
+            offsets = {at.partition: place.offset for at, place in places.items() if at.topic == topic}
+            if offsets:
+                self._memory.remember(topic, topic_id, offsets)
+
+    def paused(self) -> frozenset[Partition]:
+        return frozenset()
+
+    def stopping(self) -> list[Output]:
+        return []
+
+    def close(self) -> None:
+        """Write down where it stands."""
+        self._memory.write()

@@ -1,0 +1,1 @@
+"""The joiner: pairs features with labels and writes learning examples."""

@@ -1,0 +1,394 @@
+"""The join of one partition: a prediction and its label, whichever comes first.
+
+Every decision compares the broker times of the records concerned, never a clock of ours, so the pairs
+that are joined do not depend on how the two topics were read against each other. When what is remembered
+is thrown away is not observable either: only after no record still to come could ask for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Final
+
+import msgspec
+
+from consumers.joiner.join_state import (
+    QUEUED,
+    Emitted,
+    Entry,
+    JoinRules,
+    JoinState,
+    NotWritten,
+    Waiting,
+    pack_entry,
+    unpack_entry,
+    unpack_waiting,
+)
+from consumers.joiner.local_store import LocalStore
+from schemas import codec
+from schemas.codec import CodecError
+from schemas.events import Features, Label, LabelValue, is_joinable, peek_event_id
+from schemas.fast_examples import PredictionReader
+
+__all__ = ["Emitted", "JoinRules", "JoinState", "NotWritten", "PartitionJoin"]
+
+_WAITING, _JOINED, _EXPIRED = 1, 2, 3
+_LONGEST_PLAIN_ID: Final = 400  # the local store's keys are bounded; longer ids are kept by their hash
+_WITHOUT_PREDICTION: Final = b"w"
+_MOST_AT_ONCE: Final = 5000  # waits that end in one turn: its transaction has a deadline
+_MOST_LABELS_AN_ID: Final = 16  # waiting, within one wait: a sender stuck in a loop must not fill the store
+
+
+class PartitionJoin:
+    """Applies predictions and labels of one partition to a local store; `emitted` collects examples."""
+
+    def __init__(self, store: LocalStore, partition: int, rules: JoinRules, state: JoinState) -> None:
+        self._store = store
+        self._rules = rules
+        self.state = state
+        self.emitted: list[Emitted] = []
+        self.refused: list[NotWritten] = []
+        place = partition.to_bytes(2, "big")
+        self._entries = b"e" + place
+        self._predictions = b"p" + place
+        self._labels = b"l" + place
+        self._reader = PredictionReader()
+        self._next_expiry: int | None = 0  # unknown: look
+        self._next_label_expiry: int | None = 0
+        self._next_forget = 0
+
+    # --- the door ----------------------------------------------------------------------------------
+
+    def prediction(self, value: bytes, offset: int, time: int) -> None:
+        """Apply one record of predictions. CodecError where its id cannot be read."""
+        self._tick_predictions(time)
+        if not is_joinable(value):
+            self.count("errors")
+            return
+        key = self._key(peek_event_id(value))
+        entry = self._get(key)
+        if entry is not None and time <= entry.last_time() + self._rules.remembered:
+            self.count("again")
+            return
+        queued = QUEUED.pack(time, len(key)) + key + value
+        self._store.put(self._queue_key(self._predictions, offset), queued)
+        self._soonest(time)
+        self.state.waiting_predictions += 1
+        if self._rules.learn_from_events:
+            self.emitted.append(Emitted(value, None, offset, time, -1, -1))
+        entry = None if entry is None else self._current(key, entry, self.state.labels_clock)
+        if entry is not None:
+            # The id is used again, and labels of an earlier use may be on their way: this one stands behind it.
+            entry.behind.append((time, offset))
+            self._put(key, entry)
+            return
+        fresh = Entry(_WAITING, time, offset)
+        self._meet_all(fresh, self._come_before(key, time + self._rules.remembered))
+        self._put(key, fresh)
+
+    def label(self, label: Label, offset: int, time: int) -> None:
+        """Apply one label, its value coerced already."""
+        self._tick_labels(time)
+        key = self._key(label.event_id)
+        entry = self._get(key)
+        entry = None if entry is None else self._current(key, entry, time)
+        if entry is None:
+            self._wait(key, label, offset, time)
+            return
+        self._meet(entry, label, offset, time)
+        self._put(key, entry)
+
+    def _current(self, key: bytes, entry: Entry, time: int) -> Entry | None:
+        """Return the use of an id that labels of `time` may ask for; `None` where all are over.
+
+        Whether an entry is forgotten by now depends on how far both topics have been read; what becomes of a
+        label must not.
+        """
+        now: Entry | None = entry
+        while now is not None and time > now.time + self._rules.remembered:
+            if now.state == _WAITING:
+                self._expire(key, now)
+            now = self._next_use(key, now)
+        return now
+
+    def _next_use(self, key: bytes, entry: Entry) -> Entry | None:
+        """Put what stands behind an entry in its place and return it; `None` where nothing does."""
+        if not entry.behind:
+            return None
+        following = Entry(_WAITING, *entry.behind[0], behind=entry.behind[1:])
+        self._put(key, following)
+        return following
+
+    def tick(self, time: int) -> None:
+        """Apply a record of labels that only says how late it is."""
+        self._tick_labels(time)
+
+    def advance(self) -> None:
+        """End the waits that the clocks have passed, and forget what nothing can ask for any more."""
+        self._expire_predictions()
+        self._expire_labels()
+        self._forget()
+
+    def oldest_wait_ends(self) -> int | None:
+        """Return when the labels clock would end the oldest wait, `None` where nothing waits."""
+        return self._next_expiry if self.state.waiting_predictions else None
+
+    def oldest_wait(self) -> int | None:
+        """Return the time of the oldest prediction whose wait has not been ended, `None` where nothing waits."""
+        ends = self.oldest_wait_ends()
+        return ends - self._rules.label_wait if ends else None
+
+    def end_waits_until(self, examined: int) -> None:
+        """End, in recovery, the waits that were ended before: of labels, and of predictions below `examined`."""
+        self._expire_predictions(below=examined)
+        # Also of those that were not read again: another store that still has them must hear that they were ended.
+        self.state.examined = max(self.state.examined, examined)
+        self._expire_labels()
+        self._forget()
+
+    # --- a label and a prediction meet -------------------------------------------------------------
+
+    def _meet(self, entry: Entry, label: Label, offset: int, time: int) -> None:
+        rules = self._rules
+        if abs(time - entry.time) > rules.label_wait and entry.state != _JOINED:
+            self.count("late" if time > entry.time else "unknown")
+        elif entry.state == _WAITING:
+            self._join(entry, label, offset, time)
+        elif entry.state == _EXPIRED or time > entry.joined_at + rules.dedup_window:
+            self.count("late")
+        elif label.kind == "correction":
+            entry.value = _value_key(label.value)
+            self.count("correction" if self._emit(entry, label, offset, time) else "refused")
+        else:
+            self.count("duplicate" if entry.value == _value_key(label.value) else "contradicting")
+
+    def _meet_all(self, entry: Entry, came: list[Waiting]) -> None:
+        """Join a prediction that comes after labels: with the first in time, as corrected by those after it."""
+        labels = [codec_label(waiting.label) for waiting in came]
+        merged: set[int] = set()
+        for number, (waiting, label) in enumerate(zip(came, labels, strict=True)):
+            if entry.state == _WAITING and abs(waiting.time - entry.time) <= self._rules.label_wait:
+                until = max(entry.time, waiting.time) + self._rules.dedup_window
+                after = range(number + 1, len(came))
+                merged = {n for n in after if labels[n].kind == "correction" and came[n].time <= until}
+                last = labels[max(merged, default=number)]
+                learned = msgspec.structs.replace(label, value=last.value, source=last.source, weight=last.weight)
+                self._join(entry, learned, waiting.offset, waiting.time)
+                entry.value = _value_key(label.value)
+            elif number in merged:
+                entry.value = _value_key(label.value)
+                self.count("correction")
+            else:
+                self._meet(entry, label, waiting.offset, waiting.time)
+
+    def _join(self, entry: Entry, label: Label, offset: int, time: int) -> None:
+        entry.state = _JOINED
+        entry.joined_at = max(entry.time, time)
+        entry.value = _value_key(label.value)
+        self.state.waiting_predictions -= 1
+        # The first label of an id is its label, even where it was sent as a correction.
+        first = msgspec.structs.replace(label, kind="label") if label.kind != "label" else label
+        self.count("joined" if self._emit(entry, first, offset, time) else "refused")
+
+    def _emit(self, entry: Entry, label: Label, offset: int, time: int) -> bool:
+        """Add an example; `False` where the user's weight function refuses it."""
+        prediction = self._prediction(entry.offset)
+        try:
+            features = self._reader.features(prediction)
+        except CodecError as error:
+            # Anyone can write on a topic. A learner could not read the example, and would miss it in its lane.
+            self.refused.append(NotWritten(label, offset, time, "codec", f"its prediction: {error}"))
+            return False
+        try:
+            weighted = self._weighted(features, label)
+        except Exception as error:  # noqa: BLE001 - it is the user's code: whatever it raises is about this label
+            reason = f"the weight of this label: {type(error).__name__}: {error}"
+            self.refused.append(NotWritten(label, offset, time, "weight", reason))
+            return False
+        self.emitted.append(Emitted(prediction, weighted, entry.offset, entry.time, offset, time))
+        return True
+
+    def _weighted(self, features: Features, label: Label) -> Label:
+        rules = self._rules
+        factor = 1.0
+        if rules.weights is not None and not isinstance(label.value, dict):
+            factor = rules.weights.of(label.value)
+        if rules.weight_of is not None and not isinstance(label.value, dict):
+            factor = float(rules.weight_of(dict(features), label.value))
+        if not 0.0 <= factor < math.inf:
+            raise ValueError(f"{factor} is no weight; it must be finite and not negative")
+        return label if factor == 1.0 else msgspec.structs.replace(label, weight=label.weight * factor)
+
+    def _wait(self, key: bytes, label: Label, offset: int, time: int) -> None:
+        if self.state.predictions_clock > time + self._rules.label_wait:
+            self.count("unknown")  # no prediction still to come can match it
+            return
+        waiting = self._waiting(key)
+        # By the labels' own times: in a rebuild old ones, over in fact, wait until the predictions have been read too,
+        # and a timely one must not be dropped for them.
+        if sum(each.time > time - self._rules.label_wait for each in waiting) >= _MOST_LABELS_AN_ID:
+            self.count("duplicate")
+            return
+        waiting.append(Waiting(offset, time, label.encode()))
+        self.state.waiting_labels += 1
+        self._store.put(self._queue_key(self._labels, offset), time.to_bytes(8, "big") + key)
+        if self._next_label_expiry is None:
+            self._next_label_expiry = time + self._rules.label_wait
+        self._keep_waiting(key, waiting)
+
+    def _come_before(self, key: bytes, until: int) -> list[Waiting]:
+        """Take the labels of an id that came before its prediction. Later ones are none of that prediction's."""
+        waiting = self._waiting(key)
+        taken = [each for each in waiting if each.time <= until]
+        if taken:
+            self.state.waiting_labels -= len(taken)
+            self._keep_waiting(key, [each for each in waiting if each.time > until])
+        return taken
+
+    def _waiting(self, key: bytes) -> list[Waiting]:
+        raw = self._store.get(_WITHOUT_PREDICTION + key[1:]) if self.state.waiting_labels else None
+        return [] if raw is None else unpack_waiting(raw)
+
+    def _keep_waiting(self, key: bytes, waiting: list[Waiting]) -> None:
+        if waiting:
+            self._store.put(_WITHOUT_PREDICTION + key[1:], pack_entry(waiting))
+        else:
+            self._store.delete(_WITHOUT_PREDICTION + key[1:])
+
+    # --- waits that end ----------------------------------------------------------------------------
+
+    def _expire_predictions(self, below: int | None = None) -> None:
+        state, wait = self.state, self._rules.label_wait
+        if (self._next_expiry is None or state.labels_clock <= self._next_expiry) and self._next_expiry != 0:
+            return
+        due: list[tuple[int, bytes]] = []
+        self._next_expiry = None
+        for queued, value in self._store.scan(self._predictions, self._queue_key(self._predictions, state.examined)):
+            (time, _), offset = QUEUED.unpack_from(value), int.from_bytes(queued[3:], "big")
+            if below is not None and offset >= below:
+                self._next_expiry = 0  # not looked at
+                break
+            if state.labels_clock <= time + wait or (below is None and len(due) == _MOST_AT_ONCE):
+                # After an outage thousands of waits end at once: the rest in the turns to come.
+                self._next_expiry = time + wait
+                break
+            due.append((offset, _queued_key(value)))
+        for offset, key in due:
+            state.examined = offset + 1
+            entry = self._get(key)
+            if entry is not None and entry.offset != offset and entry.behind:
+                # Where the wait of a later use is over, labels of earlier ones have passed as well.
+                entry = self._current(key, entry, state.labels_clock)
+            if entry is not None and entry.offset == offset and entry.state == _WAITING:
+                self._expire(key, entry)
+
+    def _expire(self, key: bytes, entry: Entry) -> None:
+        rules = self._rules
+        entry.state = _EXPIRED
+        self.state.waiting_predictions -= 1
+        if rules.on_timeout is not None:
+            end = entry.time + rules.label_wait
+            label = Label(peek_event_id(self._prediction(entry.offset)), rules.on_timeout, end, source="timeout")
+            self.count("timeout" if self._emit(entry, label, -1, end) else "timeout_refused")
+        else:
+            self.count("unlabelled")
+        # Nothing asks for the prediction any more; its place is kept for when the id is forgotten.
+        bare = QUEUED.pack(entry.time, len(key)) + key
+        self._store.put(self._queue_key(self._predictions, entry.offset), bare)
+        self._put(key, entry)
+
+    def _expire_labels(self) -> None:
+        state, wait = self.state, self._rules.label_wait
+        next_at = self._next_label_expiry
+        if (next_at is None or state.predictions_clock <= next_at) and next_at != 0:
+            return
+        due = []
+        self._next_label_expiry = None
+        for queued, value in self._store.scan(self._labels, self._labels):
+            time = int.from_bytes(value[:8], "big")
+            if state.predictions_clock <= time + wait:
+                self._next_label_expiry = time + wait
+                break
+            due.append((queued, value[8:]))
+        for queued, key in due:
+            self._store.delete(queued)
+            self._drop_label(key, int.from_bytes(queued[3:], "big"))
+
+    def _drop_label(self, key: bytes, offset: int) -> None:
+        waiting = self._waiting(key)
+        kept = [each for each in waiting if each.offset != offset]
+        if len(kept) < len(waiting):
+            self.state.waiting_labels -= 1
+            self.count("unknown")
+            self._keep_waiting(key, kept)
+
+    def _forget(self) -> None:
+        clock = min(self.state.predictions_clock, self.state.labels_clock)
+        if clock <= self._next_forget:
+            return
+        due = []
+        for queued, value in self._store.scan(self._predictions, self._predictions):
+            offset = int.from_bytes(queued[3:], "big")
+            until = QUEUED.unpack_from(value)[0] + self._rules.remembered
+            if clock <= until or offset >= self.state.examined:
+                self._next_forget = until
+                break
+            due.append((queued, offset, _queued_key(value)))
+        for queued, offset, key in due:
+            self._store.delete(queued)
+            entry = self._get(key)
+            if entry is not None and entry.offset == offset and self._next_use(key, entry) is None:
+                self._store.delete(key)
+
+    # --- small parts -------------------------------------------------------------------------------
+
+    def _tick_predictions(self, time: int) -> None:
+        self.state.predictions_clock = max(self.state.predictions_clock, time)
+
+    def _tick_labels(self, time: int) -> None:
+        self.state.labels_clock = max(self.state.labels_clock, time)
+
+    def _soonest(self, time: int) -> None:
+        if self._next_expiry is None:
+            self._next_expiry = time + self._rules.label_wait
+
+    def _key(self, event_id: str) -> bytes:
+        raw = event_id.encode()
+        if len(raw) > _LONGEST_PLAIN_ID:
+            raw = b"\xff" + hashlib.blake2b(raw, digest_size=32).digest()
+        return self._entries + raw
+
+    def _queue_key(self, prefix: bytes, offset: int) -> bytes:
+        return prefix + offset.to_bytes(8, "big")
+
+    def _prediction(self, offset: int) -> bytes:
+        """Return the record of the prediction that waits at `offset`."""
+        queued = self._store.get(self._queue_key(self._predictions, offset))
+        assert queued is not None  # noqa: S101 - kept until the id is forgotten
+        return queued[QUEUED.size + QUEUED.unpack_from(queued)[1] :]
+
+    def _get(self, key: bytes) -> Entry | None:
+        raw = self._store.get(key)
+        return None if raw is None else unpack_entry(raw)
+
+    def _put(self, key: bytes, entry: Entry) -> None:
+        self._store.put(key, pack_entry(entry))
+
+    def count(self, what: str) -> None:
+        """Count one more of the labels, or predictions, that came to this."""
+        self.state.counts[what] = self.state.counts.get(what, 0) + 1
+
+
+def codec_label(data: bytes) -> Label:
+    """Decode a label that was encoded here."""
+    return Label(**codec.LABEL.decode(data))
+
+
+def _queued_key(queued: bytes) -> bytes:
+    return queued[QUEUED.size : QUEUED.size + QUEUED.unpack_from(queued)[1]]
+
+
+def _value_key(value: LabelValue) -> bytes:
+    """Values are the same label where type and value are: True is not 1."""
+    return f"{type(value).__name__}:{value!r}".encode()

@@ -1,0 +1,141 @@
+"""What a join goes by, what it keeps of each id, as bytes, and what it gives."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from schemas.events import Features, Label, LabelValue, Scalar
+from schemas.label_spelling import ByClass
+from schemas.target import Target
+
+Weight = Callable[[Features, Scalar], float]
+
+
+@dataclass(frozen=True)
+class JoinRules:
+    """How labels are matched. Spans in ms.
+
+    Attributes
+    ----------
+    on_timeout
+        The label value learned where none came in time; `None` drops the event.
+    weight_of, weights
+        A function of features and label, or a factor by class.
+    """
+
+    target: Target
+    label_wait: int
+    dedup_window: int
+    on_timeout: LabelValue | None = None
+    learn_from_events: bool = False
+    weights: ByClass | None = None
+    weight_of: Weight | None = None
+
+    @property
+    def remembered(self) -> int:
+        """How long after its prediction an id may still be asked for."""
+        return self.label_wait + max(self.label_wait, self.dedup_window)
+
+    @property
+    def read_again(self) -> int:
+        """How far before the older of its clocks a rebuild begins.
+
+        A label that may still be waiting for its prediction is up to a wait older than that clock, and what tells it
+        from one that was counted long ago is the prediction that it came too late for.
+        """
+        return self.label_wait + self.remembered
+
+
+class Emitted(msgspec.Struct, frozen=True, gc=False):
+    """One example to write: the prediction's bytes, the label if any, and where both stood."""
+
+    prediction: bytes
+    label: Label | None
+    prediction_offset: int
+    prediction_time: int
+    label_offset: int
+    label_time: int
+
+
+class NotWritten(msgspec.Struct, frozen=True, gc=False):
+    """A label whose example was not written: its weight function failed, or its prediction cannot be read."""
+
+    label: Label
+    offset: int
+    time: int
+    code: str
+    reason: str
+
+
+class Waiting(msgspec.Struct, array_like=True, gc=False):
+    """A label whose prediction has not come."""
+
+    offset: int
+    time: int
+    label: bytes
+
+
+class Entry(msgspec.Struct, array_like=True, gc=False):
+    """What became of the prediction of one id.
+
+    `behind` are time and offset of the predictions of later uses of the id, each of which stands behind the one
+    before until labels have passed the time in which they may ask for that one.
+
+    Small, for these lie in the order of ids, which is random: the prediction itself waits in the order of
+    offsets, and labels without a prediction are kept apart.
+    """
+
+    state: int
+    time: int
+    offset: int
+    joined_at: int = 0
+    value: bytes = b""
+    behind: list[tuple[int, int]] = []
+
+    def last_time(self) -> int:
+        """Return when the id was used last."""
+        return self.behind[-1][0] if self.behind else self.time
+
+
+@dataclass
+class JoinState:
+    """What one partition's join stands at, beside the entries.
+
+    `predictions_clock` and `labels_clock` are the newest broker times seen (ms); `examined` is the offset
+    up to which predictions have been looked at for expiry.
+    """
+
+    predictions_clock: int = 0
+    labels_clock: int = 0
+    examined: int = 0
+    waiting_predictions: int = 0
+    waiting_labels: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+pack_entry = msgspec.msgpack.Encoder().encode
+unpack_entry = msgspec.msgpack.Decoder(Entry).decode
+PLACE_BYTES: Final = 8  # of an offset or a time
+QUEUE_KEY_BYTES: Final = 3 + PLACE_BYTES
+QUEUED: Final = struct.Struct(">QH")  # time, and the length of the key that follows; then the prediction
+unpack_waiting = msgspec.msgpack.Decoder(list[Waiting]).decode
+
+
+def check_entry(key: bytes, value: bytes) -> None:
+    """Insist that a pair is one of those that a join keeps. ValueError where it is not."""
+    kind = key[:1]
+    if kind == b"p":
+        size = len(value) - QUEUED.size
+        if len(key) != QUEUE_KEY_BYTES or size < 0 or size < QUEUED.unpack_from(value)[1]:
+            raise ValueError("a prediction that is cut short")
+    elif kind == b"e":
+        unpack_entry(value)
+    elif kind == b"w":
+        unpack_waiting(value)
+    elif kind != b"l" or len(key) != QUEUE_KEY_BYTES or len(value) <= PLACE_BYTES:
+        raise ValueError("neither a prediction nor a label")

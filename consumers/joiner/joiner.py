@@ -1,0 +1,369 @@
+"""The joiner: predictions and labels in, examples out. It learns nothing.
+
+Its next sequence, its epoch and its counts ride in the metadata of both inputs' committed offsets, so
+they are decided by the same transaction as the examples. What waits is in a local store that is committed
+a while after those transactions (see `consumers.joiner.recovery` for what that means for a start).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from consumers.joiner.join import Emitted, JoinRules, NotWritten, PartitionJoin
+from consumers.joiner.local_store import LocalStore
+from consumers.joiner.offset_metadata import JoinPlace, LocalPlace, meta_key
+from consumers.joiner.recovery import JoinerTakeover
+from consumers.joiner.snapshot_thread import SnapshotKeeper
+from consumers.loop.dead_letters import dead_letter
+from consumers.loop.instrumentation import Meter
+from consumers.loop.processor import Assignment, Batch, Output, Partition, Place, Positions, Start
+from runtime.kafka_client import size_limits
+from runtime.kafka_client.records import Record
+from schemas import codec
+from schemas.codec import HEADER_BYTES, CodecError
+from schemas.events import Label, read_label
+from schemas.target import TargetError
+from schemas.topics import Names, partition_of
+
+_TICK: Final = codec.TICK.encode({"written_by": "joiner"})
+_TICK_HEADER: Final = codec.TICK.header
+_TICK_EVERY_MS: Final = 1000
+# The store is committed less often than the transactions are: behind them it catches up, and a page that many
+# entries share is written once. What it holds meanwhile is in memory, so not for too long either.
+_KEEP_EVERY_MS: Final = 1000
+_KEEP_EVERY_RECORDS: Final = 4000
+_EXAMPLE_HEADER: Final = codec.EXAMPLE.header
+_PREDICTION_HEADER: Final = codec.PREDICTION.header
+
+
+@dataclass(frozen=True)
+class JoinerSettings:
+    """What a joiner is given.
+
+    Attributes
+    ----------
+    spread
+        Event ids are spread over so many partitions of predictions and of labels, unless the group's places say
+        otherwise: how many there were when the stream began. Those that were added since hold labels on their way.
+    max_pending
+        Predictions and labels that may wait in one partition before the faster topic is paused.
+    new_epoch
+        Go on where the topics are not what they were when the joiner left them, instead of refusing.
+    """
+
+    names: Names
+    rules: JoinRules
+    spread: int
+    max_pending: int
+    new_epoch: bool = False
+
+
+class _LabelRecord:
+    """A label as the record that it was, for its dead letter."""
+
+    headers: Sequence[tuple[str, bytes]] = ()
+
+    def __init__(self, topic: str, partition: int, refused: NotWritten) -> None:
+        self.topic, self.partition, self.offset = topic, partition, refused.offset
+        self.timestamp = refused.time
+        self.key: bytes | None = refused.label.event_id.encode()
+        self.value: bytes | None = refused.label.encode()
+
+
+class _Lane:
+    """One partition's join, its place and its sequence."""
+
+    def __init__(self, join: PartitionJoin, place: JoinPlace) -> None:
+        self.join = join
+        self.place = place
+        self.last_tick_ms = 0
+
+    def metadata(self) -> str:
+        state = self.join.state
+        self.place.counts = dict(state.counts)
+        self.place.waiting = (state.waiting_predictions, state.waiting_labels)
+        self.place.clock = (state.predictions_clock, state.labels_clock)
+        self.place.examined = state.examined
+        self.place.oldest = self.join.oldest_wait() or 0
+        return msgspec.json.encode(self.place).decode()
+
+
+class Joiner:
+    """A `Processor`. See the module's text.
+
+    Parameters
+    ----------
+    keeper
+        Has snapshots of the store made, and lends them; `None` for none.
+    say
+        Takes one line for people.
+    meter
+        Hears of what was joined.
+    """
+
+    def __init__(
+        self,
+        settings: JoinerSettings,
+        store: LocalStore,
+        keeper: SnapshotKeeper | None = None,
+        say: Callable[[str], None] = print,
+        meter: Meter | None = None,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._keeper = keeper
+        self._meter = meter or Meter()
+        self._predictions = settings.names.whole
+        self._labels = settings.names.topic("labels")
+        self._examples = settings.names.topic("examples")
+        self._dead_letters = settings.names.topic("dead-letters")
+        self._group = settings.names.group("joiner")
+        self._lanes: dict[int, _Lane] = {}
+        self._beyond: dict[int, JoinPlace] = {}  # places in partitions that no event id belongs to
+        self._spread = settings.spread
+        self._paused: frozenset[Partition] = frozenset()
+        self._agrees = False  # the store, with what is committed
+        self._now_ms = self._kept_at = self._unkept = 0
+        self._takeover = JoinerTakeover(
+            self._group,
+            (self._predictions, self._labels),
+            settings.rules,
+            settings.new_epoch,
+            store,
+            None if keeper is None else keeper.snapshots,
+            say,
+        )
+
+    @property
+    def topics(self) -> Sequence[str]:
+        return (self._predictions, self._labels)
+
+    # --- taking partitions over --------------------------------------------------------------------
+
+    def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:
+        self._store.rollback()
+        self._agrees = False
+        self._lanes, self._beyond = {}, {}
+        self._spread = self._takeover.spread(assignment) or self._settings.spread
+        starts: dict[Partition, Start] = {}
+        for number in sorted({partition.partition for partition in assignment.committed}):
+            if number >= self._spread:
+                self._beyond[number], begun = self._takeover.take_beyond(number, self._spread, assignment)
+                starts.update(begun)
+                continue
+            taken = self._takeover.take(number, assignment)
+            taken.place.spread = self._spread
+            join = PartitionJoin(self._store, number, self._settings.rules, taken.state)
+            self._lanes[number] = _Lane(join, taken.place)
+            starts.update(taken.starts)
+        return starts
+
+    # --- records -----------------------------------------------------------------------------------
+
+    def recover(self, batch: Batch) -> None:
+        for number in sorted({partition.partition for partition in batch}):
+            self._apply(number, batch, outputs=None)
+            self._lanes[number].join.emitted.clear()
+            self._lanes[number].join.refused.clear()
+
+    def recovered(self) -> None:
+        for lane in self._lanes.values():
+            state = lane.join.state
+            # Waits that the committed clocks have ended were ended, and emitted, before.
+            state.predictions_clock = max(state.predictions_clock, lane.place.clock[0])
+            state.labels_clock = max(state.labels_clock, lane.place.clock[1])
+            lane.join.end_waits_until(lane.place.examined)
+            lane.join.emitted.clear()
+            lane.join.refused.clear()
+            # What was counted the first time is in the committed metadata already.
+            state.counts = dict(lane.place.counts)
+
+    def process(self, batch: Batch) -> list[Output]:
+        outputs: list[Output] = []
+        self._agrees = False
+        self._unkept += sum(map(len, batch.values()))
+        for number in sorted({partition.partition for partition in batch}):
+            if number in self._beyond:
+                self._pass_on(number, batch, outputs)
+                continue
+            self._apply(number, batch, outputs)
+            outputs += self._write(number)
+        self._note_full()
+        return outputs
+
+    def _apply(self, number: int, batch: Batch, outputs: list[Output] | None) -> None:
+        """The one door for records; `outputs` is `None` in recovery."""
+        join = self._lanes[number].join
+        for record in batch.get(Partition(self._predictions, number), ()):
+            value = record.value or b""
+            if value.startswith(_PREDICTION_HEADER):
+                try:
+                    join.prediction(value, record.offset, record.timestamp)
+                    continue
+                except CodecError as error:
+                    self._refuse(record, "codec", str(error), outputs)
+            else:
+                self._refuse(record, "codec", "not a prediction of Millstream's", outputs)
+        for record in batch.get(Partition(self._labels, number), ()):
+            self._apply_label(number, join, record, outputs)
+        if outputs is not None:
+            # In recovery only the waits that were ended before are ended, and that when all has been read.
+            join.advance()
+
+    def _apply_label(self, number: int, join: PartitionJoin, record: Record, outputs: list[Output] | None) -> None:
+        value = record.value or b""
+        if value.startswith(_TICK_HEADER):
+            join.tick(record.timestamp)
+            return
+        label = self._read(record, outputs)
+        if label is None:
+            join.tick(record.timestamp)
+            join.count("refused")
+            return
+        if partition_of(label.event_id, self._spread) != number:
+            join.tick(record.timestamp)
+            join.count("forwarded")
+            if outputs is not None:
+                outputs.append(self._forwarded(label, value))
+            return
+        join.label(label, record.offset, record.timestamp)
+
+    def _pass_on(self, number: int, batch: Batch, outputs: list[Output]) -> None:
+        """Send labels from a partition that no event id belongs to on to their own; a prediction there is refused."""
+        counts = self._beyond[number].counts
+        reason = f"event ids are spread over the first {self._spread} partitions, and this prediction is on {number}"
+        for record in batch.get(Partition(self._predictions, number), ()):
+            self._refuse(record, "partition", reason, outputs)
+        for record in batch.get(Partition(self._labels, number), ()):
+            value = record.value or b""
+            if value.startswith(_TICK_HEADER):
+                continue
+            label = self._read(record, outputs)
+            if label is not None:
+                outputs.append(self._forwarded(label, value))
+            fate = "refused" if label is None else "forwarded"
+            counts[fate] = counts.get(fate, 0) + 1
+
+    def _forwarded(self, label: Label, value: bytes) -> Output:
+        right = partition_of(label.event_id, self._spread)
+        return Output(self._labels, right, label.event_id.encode(), value)
+
+    def _read(self, record: Record, outputs: list[Output] | None) -> Label | None:
+        """Return a record's label; `None`, and a dead letter, where it holds none."""
+        value = record.value or b""
+        try:
+            if len(value) > size_limits.LABEL:
+                raise CodecError(f"the label has {len(value)} bytes; at most {size_limits.LABEL} are taken")
+            label = read_label(value, default_time=record.timestamp)
+            label = msgspec.structs.replace(label, value=self._settings.rules.target.coerce(label.value))
+            if value[:1] == b"{":
+                label.encode()  # JSON can say what Avro cannot
+        except (CodecError, TargetError) as error:
+            code = "codec" if isinstance(error, CodecError) else "label"
+            self._refuse(record, code, str(error), outputs)
+            return None
+        return label
+
+    def _refuse(self, record: Record, code: str, reason: str, outputs: list[Output] | None) -> None:
+        if outputs is not None:
+            outputs.append(dead_letter(self._dead_letters, record, "joiner", code, reason, record.timestamp))
+
+    def _write(self, number: int) -> list[Output]:
+        """Number what was joined and encode it: the prediction's bytes, then label, lane and places."""
+        lane = self._lanes[number]
+        place, name = lane.place, str(number)
+        outputs = []
+        for emitted in lane.join.emitted:
+            outputs.append(Output(self._examples, 0, None, _example(emitted, number, name, place.epoch, place.seq)))
+            place.seq += 1
+        if outputs:
+            self._meter.joined(lane.join.emitted)
+        lane.join.emitted.clear()
+        for refused in lane.join.refused:
+            record = _LabelRecord(self._labels, number, refused)
+            outputs.append(
+                dead_letter(self._dead_letters, record, "joiner", refused.code, refused.reason, refused.time)
+            )
+        lane.join.refused.clear()
+        return outputs
+
+    # --- time, places, the end ---------------------------------------------------------------------
+
+    def tick(self, now_ms: int) -> list[Output]:
+        """Where labels stand still and a wait should end, have the broker put its time there as data."""
+        outputs = []
+        self._now_ms, self._agrees = now_ms, False
+        for number, lane in self._lanes.items():
+            lane.join.advance()
+            outputs += self._write(number)
+            if 0 <= now_ms - lane.last_tick_ms < _TICK_EVERY_MS:
+                continue  # a clock that was set back is no reason not to
+            lane.last_tick_ms = now_ms
+            ends = lane.join.oldest_wait_ends()
+            if ends is not None and lane.join.state.labels_clock <= ends < now_ms:
+                outputs.append(Output(self._labels, number, None, _TICK))
+        self._note_full()
+        return outputs
+
+    def places(self, read: Positions) -> Mapping[Partition, Place]:
+        metadata = {number: lane.metadata() for number, lane in self._lanes.items()}
+        metadata |= {number: msgspec.json.encode(place).decode() for number, place in self._beyond.items()}
+        return {partition: Place(offset, metadata[partition.partition]) for partition, offset in read.items()}
+
+    def committed(self, places: Mapping[Partition, Place]) -> None:
+        for number, lane in self._lanes.items():
+            offsets = tuple(places[Partition(topic, number)].offset for topic in self.topics)
+            local = LocalPlace(self._group, lane.place.epoch, (offsets[0], offsets[1]), lane.join.state, lane.place)
+            self._store.put(meta_key(number), msgspec.msgpack.encode(local))
+        self._agrees = True
+        just_kept = 0 <= self._now_ms - self._kept_at < _KEEP_EVERY_MS
+        if not just_kept or self._unkept >= _KEEP_EVERY_RECORDS:
+            self._kept_at, self._unkept = self._now_ms, 0
+            self._store.commit()
+            if self._keeper is not None:
+                self._keeper.offer(self._store, list(self._lanes))
+
+    def paused(self) -> frozenset[Partition]:
+        return self._paused
+
+    def _note_full(self) -> None:
+        """At the cap, hold the topic of which more waits until the other has caught up: nothing is thrown away."""
+        full = set()
+        for number, lane in self._lanes.items():
+            state = lane.join.state
+            if state.waiting_predictions + state.waiting_labels >= self._settings.max_pending:
+                more = self._predictions if state.waiting_predictions >= state.waiting_labels else self._labels
+                full.add(Partition(more, number))
+        self._paused = frozenset(full)
+
+    def stopping(self) -> list[Output]:
+        return []
+
+    def close(self) -> None:
+        if self._keeper is not None:
+            self._keeper.close()  # before the store that it reads
+        if self._agrees:
+            self._store.commit()
+        self._store.close()
+
+
+def _example(emitted: Emitted, number: int, name: str, epoch: str, sequence: int) -> bytes:
+    label: Label | None = emitted.label
+    tail = codec.EXAMPLE_TAIL.encode_body(
+        {
+            "label": None if label is None else msgspec.structs.asdict(label),
+            "lane": {"name": name, "epoch": epoch, "sequence": sequence},
+            "joined": {
+                "partition": number,
+                "prediction_offset": emitted.prediction_offset,
+                "prediction_time": emitted.prediction_time,
+                "label_offset": emitted.label_offset,
+                "label_time": emitted.label_time,
+            },
+        }
+    )
+    return _EXAMPLE_HEADER + emitted.prediction[HEADER_BYTES:] + tail

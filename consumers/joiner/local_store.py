@@ -1,0 +1,352 @@
+"""A joiner's memory: an ordered map of bytes with one open transaction, on disk or in memory.
+
+The two behave alike and stand behind one contract suite; the one in memory is for simulation.
+"""
+
+from __future__ import annotations
+
+import bisect
+import errno
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import Final, Protocol
+
+import lmdb
+
+from runtime.failpoints import failpoint
+
+_MAP_BYTES: Final = 1 << 40  # address space, not disk: the file grows as it is written
+_DATA: Final = "data.mdb"
+_LOCK: Final = "lock.mdb"
+_LOCK_BYTES: Final = 8192  # of LMDB's 126 readers
+_MARK: Final = "mark"
+_OPEN: Final = "open "  # and since which boot
+_CLOSED: Final = "closed"
+_BEFORE_COMMIT: Final = failpoint("local-store.commit.before")
+_AFTER_COMMIT: Final = failpoint("local-store.commit.after")
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+def _boot() -> str | None:
+    """Name the time since the machine came up, where the system does."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return None
+
+
+class View(Protocol):
+    """What was committed when the view was taken; nothing that is put meanwhile."""
+
+    def get(self, key: bytes) -> bytes | None: ...
+    def scan(self, prefix: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]: ...
+
+
+class LocalStore(Protocol):
+    """Reads see what was put since the last commit; a rollback forgets it."""
+
+    def get(self, key: bytes) -> bytes | None: ...
+    def put(self, key: bytes, value: bytes) -> None: ...
+    def delete(self, key: bytes) -> None: ...
+
+    def scan(self, prefix: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the pairs whose key begins with `prefix`, from key `start` on, in order.
+
+        The caller may stop at any time and must not put or delete while it iterates.
+        """
+
+    def put_many(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+        """Put all of them; quickest in the order of their keys."""
+
+    def view(self) -> AbstractContextManager[View]:
+        """Lend a view, in any thread: the store is read and written on meanwhile."""
+
+    def commit(self) -> None: ...
+    def rollback(self) -> None: ...
+    def close(self) -> None: ...
+
+
+# The disk is full, read-only, broken or not this user's: a person mends that, and nothing in the store is wrong.
+_MENDED: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM)
+
+
+class LocalStoreError(OSError):
+    """The local store cannot be written or read: the message names its folder and the way out."""
+
+    @property
+    def passes(self) -> bool:
+        """Whether it is the disk's fault: a process that starts again goes on where this one stood once it can."""
+        return any(os.strerror(code) in str(self) for code in _MENDED)
+
+
+def _failed(folder: Path, error: Exception) -> LocalStoreError:
+    said = (isinstance(error, OSError) and error.strerror) or str(error).removeprefix(f"{folder}: ")
+    found = LocalStoreError(f"local store {folder}: {said}")
+    way = "delete the folder to have it rebuilt"
+    if found.passes:
+        way = "free space on that disk, or make it writable: the joiner goes on by itself when it can write there"
+    return LocalStoreError(f"{found}; {way}")
+
+
+class DiskStore:
+    """On disk, by LMDB.
+
+    A commit is handed to the operating system, not to the disk: it survives the end of the process however
+    it comes, and not the end of the machine. After that one the file may be torn, so it is thrown away and
+    the store begins empty, as one whose disk was lost (with a sync a commit, joining with a million
+    predictions pending took 70 % longer than with none).
+
+    Parameters
+    ----------
+    folder
+        Made where it is missing; nobody else's.
+    say
+        Takes one line for people.
+    boot
+        Names the time since the machine came up.
+    """
+
+    def __init__(
+        self, folder: Path, say: Callable[[str], None] = print, boot: Callable[[], str | None] | None = None
+    ) -> None:
+        self._folder = folder
+        self._open: lmdb.Transaction | None = None
+        self._now = (boot or _boot)()
+        with self._damage():
+            self._begin(say)
+
+    def _begin(self, say: Callable[[str], None]) -> None:
+        folder = self._folder
+        folder.mkdir(parents=True, exist_ok=True)
+        mark = folder / _MARK
+        said = mark.read_text(errors="replace") if mark.is_file() else ""
+        if said.startswith(_OPEN) and said != _OPEN + str(self._now):
+            self._throw_away()
+            say(f"local store {folder} was open when the machine went down: it is rebuilt from the topics")
+        self._env = self._opened()
+        if self._lacks():
+            # Mapped pages that are not there end the process with SIGBUS, and nobody is told why.
+            self._env.close()
+            if not said.startswith(_OPEN):
+                raise LocalStoreError(f"local store {folder} has been cut short; delete the folder to have it rebuilt")
+            # Its process was killed, perhaps between a commit and `_fill`.
+            self._throw_away()
+            say(f"local store {folder} is shorter than it says: it is rebuilt from the topics")
+            self._env = self._opened()
+        self._env.reader_check()  # a view of a process that was killed would keep pages for ever
+        self._mark(_OPEN + str(self._now))
+
+    def _opened(self) -> lmdb.Environment:
+        # Where the system does not say which boot this is, each commit goes to the disk.
+        lasting = self._now is None
+        folder = str(self._folder)
+        self._allocate_lock()
+        return lmdb.open(folder, map_size=_MAP_BYTES, metasync=False, sync=lasting, max_dbs=0, readahead=False)
+
+    def _allocate_lock(self) -> None:
+        """Have the disk hold all of LMDB's file of locks, which is mapped: on a full disk a hole in it is a SIGBUS."""
+        if hasattr(os, "posix_fallocate"):
+            descriptor = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                os.posix_fallocate(descriptor, 0, _LOCK_BYTES)
+            finally:
+                os.close(descriptor)
+
+    def _throw_away(self) -> None:
+        for name in (_DATA, _LOCK):
+            (self._folder / name).unlink(missing_ok=True)
+
+    def _lacks(self) -> int:
+        """Return how many bytes of its last pages the file does not have."""
+        needed = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
+        return max(0, int(needed) - (self._folder / _DATA).stat().st_size)
+
+    def _fill(self) -> None:
+        """Have the file be as long as its pages say, so that one which is shorter is known to be damaged.
+
+        LMDB leaves a last page that is not in use unwritten now and then.
+        """
+        if lacking := self._lacks():
+            data = self._folder / _DATA
+            os.truncate(data, data.stat().st_size + lacking)
+
+    def _mark(self, text: str) -> None:
+        """Write the mark so that it is on the disk before anything that it speaks of changes."""
+        new = self._folder / f"{_MARK}.new"
+        with new.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self._folder / _MARK)
+        place = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(place)
+        finally:
+            os.close(place)
+
+    @property
+    def _txn(self) -> lmdb.Transaction:
+        if self._open is None:
+            self._open = self._env.begin(write=True)
+        return self._open
+
+    def get(self, key: bytes) -> bytes | None:
+        try:
+            value = self._txn.get(key)
+        except lmdb.Error as error:
+            raise _failed(self._folder, error) from error
+        return None if value is None else bytes(value)
+
+    def put(self, key: bytes, value: bytes) -> None:
+        try:
+            self._txn.put(key, value)
+        except lmdb.Error as error:
+            raise _failed(self._folder, error) from error
+
+    def delete(self, key: bytes) -> None:
+        try:
+            self._txn.delete(key)
+        except lmdb.Error as error:
+            raise _failed(self._folder, error) from error
+
+    @contextmanager
+    def _damage(self) -> Iterator[None]:
+        try:
+            yield
+        except LocalStoreError:
+            raise
+        except (lmdb.Error, OSError) as error:
+            raise _failed(self._folder, error) from error
+
+    def put_many(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+        with self._damage(), self._txn.cursor() as cursor:
+            cursor.putmulti(pairs)
+
+    def scan(self, prefix: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+        with self._damage():
+            yield from _scan(self._txn, prefix, start)
+
+    @contextmanager
+    def view(self) -> Iterator[View]:
+        try:
+            with self._env.begin() as txn:
+                yield _DiskView(txn)
+        except lmdb.Error as error:
+            raise _failed(self._folder, error) from error
+
+    def commit(self) -> None:
+        if self._open is not None:
+            with self._damage():
+                _BEFORE_COMMIT()
+                try:
+                    self._open.commit()
+                finally:
+                    self._open = None
+                self._fill()
+                _AFTER_COMMIT()
+
+    def rollback(self) -> None:
+        if self._open is not None:
+            self._open.abort()
+            self._open = None
+
+    def close(self) -> None:
+        self.rollback()
+        try:
+            self._env.sync(True)
+        except lmdb.Error:
+            self._env.close()
+            return  # not marked as closed: after the machine's end it is not trusted
+        self._env.close()
+        with suppress(OSError):  # a full disk: it stays marked as open, which costs a rebuild after the machine's end
+            self._mark(_CLOSED)
+
+
+class _DiskView:
+    """A reading transaction. While one lasts, pages that are let go of are not used again: the file grows."""
+
+    def __init__(self, txn: lmdb.Transaction) -> None:
+        self._txn = txn
+
+    def get(self, key: bytes) -> bytes | None:
+        value = self._txn.get(key)
+        return None if value is None else bytes(value)
+
+    def scan(self, prefix: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+        return _scan(self._txn, prefix, start)
+
+
+def _scan(txn: lmdb.Transaction, prefix: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+    with txn.cursor() as cursor:
+        if not cursor.set_range(max(start, prefix)):
+            return
+        for raw, value in cursor:
+            key = bytes(raw)
+            if not key.startswith(prefix):
+                return
+            yield key, bytes(value)
+
+
+class MemoryStore:
+    """In memory. What was committed survives `close` and a crash of the processor that used it."""
+
+    def __init__(self) -> None:
+        self._values: dict[bytes, bytes] = {}
+        self._keys: list[bytes] = []
+        self._undo: dict[bytes, bytes | None] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._values.get(key)
+
+    def put(self, key: bytes, value: bytes) -> None:
+        self._remember(key)
+        if key not in self._values:
+            bisect.insort(self._keys, key)
+        self._values[key] = value
+
+    def delete(self, key: bytes) -> None:
+        if key in self._values:
+            self._remember(key)
+            del self._values[key]
+            del self._keys[bisect.bisect_left(self._keys, key)]
+
+    def scan(self, prefix: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+        index = bisect.bisect_left(self._keys, max(start, prefix))
+        while index < len(self._keys) and self._keys[index].startswith(prefix):
+            key = self._keys[index]
+            yield key, self._values[key]
+            index += 1
+
+    def put_many(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+        for key, value in pairs:
+            self.put(key, value)
+
+    @contextmanager
+    def view(self) -> Iterator[View]:
+        committed = {**self._values, **{key: value for key, value in self._undo.items() if value is not None}}
+        for key in (key for key, value in self._undo.items() if value is None):
+            committed.pop(key, None)
+        copy = MemoryStore()
+        copy.put_many(sorted(committed.items()))
+        yield copy
+
+    def commit(self) -> None:
+        self._undo.clear()
+
+    def rollback(self) -> None:
+        undo, self._undo = self._undo, {}
+        for key, value in undo.items():
+            if value is None:
+                self.delete(key)
+            else:
+                self.put(key, value)
+        self._undo.clear()
+
+    def close(self) -> None:
+        self.rollback()
+
+    def _remember(self, key: bytes) -> None:
+        if key not in self._undo:
+            self._undo[key] = self._values.get(key)

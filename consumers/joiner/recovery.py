@@ -1,0 +1,333 @@
+"""Where a joiner goes on in a partition: at its place, with the state that belongs to it, or not at all.
+
+What waits is in the local store. Where that is behind the place it catches up without emitting; where it is gone, or of
+another history, a snapshot takes its part; and where there is none that fits, the state is read from the topics again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import msgspec
+
+from consumers.joiner.join import JoinRules, JoinState
+from consumers.joiner.local_store import LocalStore
+from consumers.joiner.offset_metadata import KINDS, JoinPlace, LocalPlace, meta_key, read_local, read_place
+from consumers.joiner.snapshots import Snapshot, Snapshots
+from consumers.loop.log_faults import LogFault, LogRefused, fault_of, short_ids, way
+from consumers.loop.processor import Assignment, Partition, Place, Start
+from model_store import Damaged, StoreError
+from runtime.exits import Refused
+
+_AT_ONCE: Final = 10_000  # entries that are deleted between two breaths
+_Pair = tuple[Partition, Partition]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A partition taken over: its place and its state, and where to read from."""
+
+    place: JoinPlace
+    state: JoinState
+    starts: Mapping[Partition, Start]
+
+
+@dataclass(frozen=True)
+class _Target:
+    """Where reading is to go on, and where it stood: the same, unless the log has changed."""
+
+    pair: _Pair
+    offsets: tuple[int, int]
+    stood: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class JoinerTakeover:
+    """Takes partitions over, one after the other.
+
+    Attributes
+    ----------
+    topics
+        Predictions and labels.
+    new_epoch
+        Somebody has decided to go on although the log is not what it was.
+    snapshots
+        `None` where there are none.
+    """
+
+    group: str
+    topics: tuple[str, str]
+    rules: JoinRules
+    new_epoch: bool
+    store: LocalStore
+    snapshots: Snapshots | None
+    say: Callable[[str], None]
+
+    def take(self, number: int, assignment: Assignment) -> Taken:
+        """Take one partition of both topics.
+
+        Raises
+        ------
+        Refused
+            Where going on would lose or repeat something; the message holds the ways on.
+        """
+        pair = Partition(self.topics[0], number), Partition(self.topics[1], number)
+        if not all(partition in assignment.committed for partition in pair):
+            raise Refused(
+                f"partition {number} of predictions and of labels came apart: with several joiners, {self.topics[0]} "
+                f"and {self.topics[1]} must have equally many partitions. `millstream topics create STREAM --fix` adds "
+                "those that are missing; or run one joiner"
+            )
+        places = self._remembered(number, [assignment.committed[partition] for partition in pair])
+        faults = self._faults(pair, places, assignment)
+        self._judge(faults)
+        committed = self._agreed(number, places)
+        if committed is None or any(fault.state == "recreated" for fault in faults):
+            return self._begin(number, pair, places, assignment, faults)
+        stood = [place.offset for place in places if place is not None]
+        live = [_within(assignment, partition, offset) for partition, offset in zip(pair, stood, strict=True)]
+        return self._resume(committed, _Target(pair, (live[0], live[1]), (stood[0], stood[1])), assignment)
+
+    def spread(self, assignment: Assignment) -> int:
+        """Return over how many partitions event ids are spread, by what was noted; 0 where nothing was.
+
+        It must stay what it was: an id's prediction and label would be on two partitions if one came before a change
+        and one after it.
+        """
+        places = {**assignment.others, **assignment.committed}.values()
+        noted = [_decoded(place.metadata) for place in places if place is not None]
+        if not any(noted):
+            found = (self._local(number) for number in sorted({each.partition for each in assignment.committed}))
+            noted = [local.place for local in found if local is not None and local.group == self.group]
+        predictions = short_ids(assignment.topic_ids[self.topics[0]])
+        return max((each.spread for each in noted if each is not None and each.each[0] == predictions), default=0)
+
+    def take_beyond(
+        self, number: int, spread: int, assignment: Assignment
+    ) -> tuple[JoinPlace, Mapping[Partition, Start]]:
+        """Take a partition that no event id belongs to, of those topics that have it; nothing waits there.
+
+        Raises
+        ------
+        LogRefused
+            Where labels would be lost.
+        """
+        ids = [assignment.topic_ids[topic] for topic in self.topics]
+        each, both = (short_ids(ids[0]), short_ids(ids[1])), short_ids(*ids)
+        mine = {at: place for at, place in sorted(assignment.committed.items()) if at.partition == number}
+        place = JoinPlace(0, both, both, {}, each=each, spread=spread)
+        starts, faults = {}, []
+        for at, stood in mine.items():
+            known = None if stood is None else _decoded(stood.metadata)
+            beginning, end = assignment.beginnings[at], assignment.ends[at]
+            starts[at] = Start(beginning if stood is None else stood.offset)
+            fault = None if stood is None else fault_of("joiner", at, stood.offset, beginning, end)
+            which = self.topics.index(at.topic)
+            if known is not None and known.each[which] != each[which]:
+                fault = LogFault("joiner", "recreated", *at, None if stood is None else stood.offset, beginning, end)
+            if fault is not None:
+                faults.append(fault)
+                starts[at] = Start(fault.onward, back=True)
+            if known is not None and known.each[1] == each[1]:
+                place.counts = dict(known.counts)
+        self._judge(faults)
+        return place, starts
+
+    def _judge(self, faults: list[LogFault]) -> None:
+        """Insist that the log is as it was left, unless somebody has decided to go on."""
+        if faults and not self.new_epoch:
+            raise LogRefused(faults, way("joiner"))
+        for fault in faults:
+            self.say(f"{fault}. Going on, as --new-epoch says")
+
+    def _remembered(self, number: int, places: list[Place | None]) -> list[Place | None]:
+        """Return the places; the local store's where Kafka has forgotten both.
+
+        So it does with a topic that is deleted, and a week after the group ended.
+        """
+        local = self._local(number)
+        if places != [None, None] or local is None or local.group != self.group:
+            return places
+        metadata = msgspec.json.encode(local.place).decode()
+        return [Place(offset, metadata) for offset in local.offsets]
+
+    # --- what became of the topics -----------------------------------------------------------------
+
+    def _faults(self, pair: _Pair, places: list[Place | None], assignment: Assignment) -> list[LogFault]:
+        known = next((_decoded(place.metadata) for place in places if place is not None), None)
+        faults = []
+        for which, (partition, place) in enumerate(zip(pair, places, strict=True)):
+            beginning, end = assignment.beginnings[partition], assignment.ends[partition]
+            if known is not None and self._is_another(which, known, places, assignment):
+                offset = None if place is None else place.offset
+                faults.append(LogFault("joiner", "recreated", *partition, offset, beginning, end))
+            elif place is not None:
+                fault = fault_of("joiner", partition, place.offset, beginning, end)
+                faults += [fault] if fault else []
+        return faults
+
+    def _is_another(self, which: int, known: JoinPlace, places: list[Place | None], assignment: Assignment) -> bool:
+        ids = [assignment.topic_ids[topic] for topic in self.topics]
+        if known.ids == short_ids(*ids):
+            return False
+        if known.each[which]:
+            return known.each[which] != short_ids(ids[which])
+        # Written before each topic's own id was: one of them is another, and a place that is gone says which.
+        return places[which] is None or None not in places
+
+    def _agreed(self, number: int, places: list[Place | None]) -> JoinPlace | None:
+        """Return what both offsets' metadata say; they were committed together and must be equal."""
+        if places == [None, None] or (None in places and self.new_epoch):
+            return None
+        texts = {"" if place is None else place.metadata for place in places}
+        if len(texts) == 1 and texts != {""} and (place := _decoded(texts.pop())) is not None:
+            return place
+        if self.new_epoch:
+            return None
+        raise Refused(f"the joiner's committed places in partition {number} do not belong together; {way('joiner')}")
+
+    # --- beginning a lane --------------------------------------------------------------------------
+
+    def _begin(
+        self,
+        number: int,
+        pair: _Pair,
+        places: list[Place | None],
+        assignment: Assignment,
+        faults: list[LogFault],
+    ) -> Taken:
+        """Begin a lane. Its epoch is made of the topics' ids, so that the same lane begun twice is noticed.
+
+        What was read before is not read again: what was joined of it is on the log, and would be learned twice.
+        """
+        ids = [assignment.topic_ids[topic] for topic in self.topics]
+        both = short_ids(*ids)
+        self._wipe(number, assignment)
+        gone = {fault.topic for fault in faults if fault.state == "recreated"}
+        live = {
+            partition: assignment.beginnings[partition]
+            if place is None or partition.topic in gone
+            else _within(assignment, partition, place.offset)
+            for partition, place in zip(pair, places, strict=True)
+        }
+        epoch = both
+        if self.new_epoch:
+            epoch += "-" + hashlib.sha256(repr((both, list(live.values()))).encode()).hexdigest()[:8]
+        each = short_ids(ids[0]), short_ids(ids[1])
+        place = JoinPlace(0, epoch, both, {}, each=each, begin=(live[pair[0]], live[pair[1]]))
+        starts = {partition: Start(live=offset, back=self.new_epoch) for partition, offset in live.items()}
+        return Taken(place, JoinState(), starts)
+
+    # --- going on ----------------------------------------------------------------------------------
+
+    def _resume(self, place: JoinPlace, target: _Target, assignment: Assignment) -> Taken:
+        ids = [short_ids(assignment.topic_ids[topic]) for topic in self.topics]
+        place.each = (ids[0], ids[1])
+        # Of a topic that was cut short, what comes now stands where something else was examined.
+        place.examined = min(place.examined, target.offsets[0])
+        number = target.pair[0].partition
+        local = self._local(number)
+        if local is not None and (why := self._unfit(local, place, target, assignment)):
+            self.say(f"the local store of partition {number} is not used: {why}")
+            local = None
+        local = local or self._restored(number, place, target, assignment)
+        if local is not None:
+            state = replace(local.state, counts=dict(place.counts))
+            starts = {
+                partition: Start(live, max(behind, assignment.beginnings[partition]), back=live < stood)
+                for partition, live, behind, stood in zip(
+                    target.pair, target.offsets, local.offsets, target.stood, strict=True
+                )
+            }
+            return Taken(place, state, starts)
+        self._wipe(number, assignment)
+        since = max(0, min(place.clock) - self.rules.read_again)
+        if place.oldest:
+            since = min(since, place.oldest)  # after an outage many waits that are over have not been ended yet
+        starts = {
+            # A lane begun anew does not know what stands before: it may have been joined in the one of before.
+            partition: Start(live, recover_since=since, least=least, back=live < stood)
+            for partition, live, least, stood in zip(
+                target.pair, target.offsets, place.begin, target.stood, strict=True
+            )
+        }
+        return Taken(place, JoinState(counts=dict(place.counts)), starts)
+
+    def _unfit(self, local: LocalPlace, place: JoinPlace, target: _Target, assignment: Assignment) -> str:
+        """Return why a state cannot be caught up from, or nothing."""
+        if local.group != self.group:
+            return f"it is of group {local.group}"
+        if local.place.ids != place.ids:
+            return "it is of other topics"
+        if local.epoch != place.epoch:
+            return "it is of another lane"
+        for partition, mine, theirs, stood in zip(
+            target.pair, local.offsets, target.offsets, target.stood, strict=True
+        ):
+            where = f"{partition.topic}[{partition.partition}]"
+            if mine > theirs:
+                return f"it is at {mine} in {where}, ahead of the committed {theirs}"
+            if mine < assignment.beginnings[partition] and mine != stood:
+                return f"it is at {mine} in {where}, before what is kept"
+        return "" if local.place.seq <= place.seq else "it has emitted more than is on the log"
+
+    def _restored(self, number: int, place: JoinPlace, target: _Target, assignment: Assignment) -> LocalPlace | None:
+        """Load the newest snapshot that fits; what is wrong with any is said, and the next one tried."""
+        if self.snapshots is None:
+            return None
+        try:
+            for found in self.snapshots.newest_first(number):
+                why = (
+                    str(found)
+                    if isinstance(found, Damaged)
+                    else self._unfit(found.local, place, target, assignment) or self._load(number, found, assignment)
+                )
+                if not isinstance(found, Damaged) and not why:
+                    self.say(f"partition {number} goes on from snapshot {found.id}: {found.entries} entries")
+                    return found.local
+                self.say(f"a snapshot of partition {number} is passed over: {why}")
+        except StoreError as error:
+            self.say(f"the snapshots of partition {number} cannot be read: {error}")
+        self.say(f"partition {number} is read from the topics again")
+        return None
+
+    def _load(self, number: int, snapshot: Snapshot, assignment: Assignment) -> str:
+        """Return why a snapshot cannot be loaded, or nothing."""
+        assert self.snapshots is not None  # noqa: S101
+        self._wipe(number, assignment)
+        try:
+            self.snapshots.load(snapshot, self.store, assignment.breathe)
+        except StoreError as error:
+            return str(error)
+        return ""
+
+    # --- the local store ---------------------------------------------------------------------------
+
+    def _local(self, number: int) -> LocalPlace | None:
+        raw = self.store.get(meta_key(number))
+        return None if raw is None else read_local(raw)
+
+    def _wipe(self, number: int, assignment: Assignment) -> None:
+        place = number.to_bytes(2, "big")
+        self.store.delete(meta_key(number))
+        for kind in KINDS:
+            while keys := [
+                key for (key, _), _ in zip(self.store.scan(kind + place, kind + place), range(_AT_ONCE), strict=False)
+            ]:
+                for key in keys:
+                    self.store.delete(key)
+                assignment.breathe()
+
+
+def _decoded(metadata: str) -> JoinPlace | None:
+    try:
+        return read_place(metadata)
+    except msgspec.DecodeError:
+        return None
+
+
+def _within(assignment: Assignment, partition: Partition, offset: int) -> int:
+    return min(max(offset, assignment.beginnings[partition]), assignment.ends[partition])

@@ -1,0 +1,1 @@
+"""The learner: learns from examples, in log order, and writes model versions."""

@@ -1,0 +1,108 @@
+"""What a learner alerts about, and when each has passed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from consumers.loop.alerts import Alerts, Severity
+from consumers.loop.processor import Output
+from consumers.model.model_size import Growth
+from runtime.kafka_client.records import Record
+from schemas.topics import Names
+
+POISON: Final = "learner.poison"
+REFUSED: Final = "learner.refused"
+OUTLIERS: Final = "learner.outliers"
+MEMORY: Final = "learner.memory"
+MEMORY_AHEAD: Final = "learner.memory-ahead"
+STORE: Final = "learner.store"
+_SAID_IN_FULL: Final = 20
+_PASSED_AFTER: Final = 1000  # examples learned without another
+
+
+class LearnerAlerts:
+    """Alerts about examples clear once so many have been learned without another, those about size with the size."""
+
+    def __init__(self, names: Names, say: Callable[[str], None]) -> None:
+        self._alerts = Alerts(names, say)
+        self._say = say
+        self._left_out = 0
+        self._stream = names.stream
+        self._last: dict[str, int] = {}  # by alert, what was learned when it was last seen
+
+    def restore(self, note: Mapping[str, Any], learned: int) -> None:
+        """Take over what was written beside the offsets."""
+        self._alerts.restore(note.get("alerts"))
+        self._last = {name: learned for name in (POISON, REFUSED, OUTLIERS) if name in self._alerts}
+
+    def remembered(self) -> list[str]:
+        """Return what is to be written beside the offsets."""
+        return self._alerts.remembered()
+
+    def poison(self, record: Record, reason: str, learned: int) -> list[Output]:
+        """An example broke the model and was left out."""
+        self._say_left_out(record.offset, reason)
+        text = (
+            f"example at offset {record.offset} broke the model and is left out: {reason}. "
+            f"`millstream dead-letters {self._stream}` shows it and others"
+        )
+        return self._seen(POISON, "critical", text, learned, record)
+
+    def _say_left_out(self, offset: int, reason: str) -> None:
+        """Say the first ones in full: a model that does not fit its data is broken by every example."""
+        self._left_out += 1
+        if self._left_out <= _SAID_IN_FULL:
+            self._say(f"example at offset {offset} broke the model and is left out: {reason}")
+        elif self._left_out % 1000 == 0:
+            self._say(f"{self._left_out} examples broke the model and are left out, the last at offset {offset}")
+        if self._left_out == _SAID_IN_FULL:
+            self._say("more such examples are counted, and are among the dead letters")
+
+    def refused(self, record: Record, reason: str, learned: int) -> list[Output]:
+        """An example was not learned, by a rule."""
+        text = f"examples are refused: {reason}. `millstream dead-letters {self._stream}` shows them"
+        return self._seen(REFUSED, "warning", text, learned, record)
+
+    def outlier(self, record: Record, reason: str, learned: int) -> list[Output]:
+        """An outlier was learned."""
+        text = f"{reason}; it is learned, for the model bears it; bounds= in the stream file says what is done"
+        return self._seen(OUTLIERS, "warning", text, learned, record)
+
+    def _seen(self, name: str, severity: Severity, text: str, learned: int, record: Record) -> list[Output]:
+        self._last[name] = learned
+        place = {"topic": record.topic, "partition": str(record.partition), "offset": str(record.offset)}
+        return self._alerts.raise_(name, severity, text, record.timestamp, place)
+
+    def passed(self, learned: int, now_ms: int) -> list[Output]:
+        """Clear what has not been seen for a while."""
+        outputs: list[Output] = []
+        for name, last in list(self._last.items()):
+            if learned >= last + _PASSED_AFTER:
+                del self._last[name]
+                outputs += self._alerts.clear(name, now_ms)
+        return outputs
+
+    def not_written(self, reason: str, now_ms: int) -> list[Output]:
+        """No version could be written; learning goes on, and the next one that is due tries again."""
+        text = f"no version can be written ({reason}): what is learned is not served before one can"
+        return self._alerts.raise_(STORE, "critical", text, now_ms)
+
+    def written(self, now_ms: int) -> list[Output]:
+        """Clear that, for a version has been."""
+        return self._alerts.clear(STORE, now_ms)
+
+    def size(self, growth: Growth, now_ms: int) -> list[Output]:
+        """Compare the model's size with what it may be."""
+        details = {"model_bytes": str(growth.model_bytes), "max_model_bytes": str(growth.limit)}
+        outputs: list[Output] = []
+        ahead = growth.warning()
+        if growth.full:
+            outputs += self._alerts.raise_(MEMORY, "critical", growth.reached(), now_ms, details)
+        else:
+            outputs += self._alerts.clear(MEMORY, now_ms)
+        if ahead is not None:
+            outputs += self._alerts.raise_(MEMORY_AHEAD, "warning", ahead, now_ms, details)
+        elif not growth.full:
+            outputs += self._alerts.clear(MEMORY_AHEAD, now_ms)
+        return outputs

@@ -1,0 +1,179 @@
+"""A version made anew from the log, in an epoch of its own, beside the learner that goes on.
+
+Nothing of it is in the store before it is all there. The epoch's first version holds the model that it began
+with and the edits; the second one is what has been made.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Container, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from consumers.learner.poison_rollback import Shield, unsound
+from consumers.model.checkpoints import REBUILD, REBUILD_START, Checkpoints, Log, Standing
+from consumers.model.lanes import Lanes
+from consumers.model.log_edits import Edits, editor
+from consumers.model.model_state import Learning, Poison, Unfit
+from model_store import Manifest, VersionId
+from runtime.exits import Refused
+from runtime.kafka_client.records import Record
+from schemas.codec import CodecError
+
+Reading = Callable[[int, int], Iterable[Record]]
+_SAVE_SECONDS: Final = 10.0  # how much work a poison found late can cost, about
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be made.
+
+    Attributes
+    ----------
+    base
+        The version to begin from; `None` is a model that has learned nothing, and the beginning of the log.
+    parent
+        The version that it is to be instead of.
+    skipped
+        Offsets that are known to break the model.
+    most
+        How many examples it is to have learned; `None` is all up to the end of the log.
+    lanes
+        Where the lanes stand at the beginning of the log, if that is not where they begin.
+    """
+
+    edits: Edits
+    log: Log
+    base: Manifest | None = None
+    parent: VersionId | None = None
+    skipped: Container[int] = frozenset()
+    most: int | None = None
+    lanes: Lanes | None = None
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What has been made.
+
+    Attributes
+    ----------
+    first, made
+        The two versions of the new epoch.
+    learned, left_out, skipped
+        Examples in this history: learned by the model, as if they had never been, and unfit for it.
+    """
+
+    first: Manifest
+    made: Manifest
+    learned: int
+    left_out: int
+    skipped: int
+
+
+class Rebuilder:
+    """Makes one version anew.
+
+    Parameters
+    ----------
+    read
+        Returns the committed records of the examples log between two offsets.
+    progress
+        Told the offset that has been read, now and then.
+    """
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        plan: Plan,
+        read: Reading,
+        say: Callable[[str], None] = print,
+        progress: Callable[[int], None] = lambda offset: None,
+    ) -> None:
+        self._checkpoints = checkpoints
+        self._plan = plan
+        self._read = read
+        self._say = say
+        self._progress = progress
+
+    def run(self) -> Rebuilt:
+        """Make it, and return what has been made.
+
+        Raises
+        ------
+        Refused
+            Where there is nothing to learn, a lane of the log is out of order, or the model does not answer.
+        StoreUnavailable
+        """
+        plan = self._plan
+        base = self._begin() if plan.base is None else self._checkpoints.load(plan.base)
+        begin = plan.log.beginning if plan.base is None else plan.base.offset
+        if plan.most is not None and plan.most <= base.learned:
+            raise Refused(f"the version to go on from has learned {base.learned} examples already, not {plan.most}")
+        frozen = self._checkpoints.freeze(base)
+        learning, offset = self._learn(base, begin)
+        self._insist_on_enough(learning, base)
+        first = self._checkpoints.thaw(frozen)  # of the very bytes that the history was learned from
+        epoch, now_ms = self._checkpoints.next_epoch(), time.time_ns() // 1_000_000
+        edits = plan.edits.encode()
+        written = [
+            self._checkpoints.write(each, Standing(epoch, place, plan.log, plan.parent), reason, now_ms, more)
+            for each, place, reason, more in (
+                (first, begin, REBUILD_START, edits),
+                (learning, offset, REBUILD, None),
+            )
+        ]
+        counts = learning.counts - base.counts
+        return Rebuilt(written[0], written[1], counts["learned"], counts["left_out"], counts["skipped"])
+
+    def _begin(self) -> Learning:
+        base = self._checkpoints.fresh()
+        if self._plan.lanes is not None:
+            base.lanes = self._plan.lanes
+        return base
+
+    def _insist_on_enough(self, learning: Learning, base: Learning) -> None:
+        if learning.learned == base.learned:
+            raise Refused("there is nothing to learn: no example of this history is left. Nothing was written")
+        if self._plan.most is not None and learning.learned < self._plan.most:
+            raise Refused(
+                f"this history has only {learning.learned} examples to learn, not {self._plan.most}: "
+                "leave --to out to learn them all. Nothing was written"
+            )
+
+    def _learn(self, good: Learning, begin: int) -> tuple[Learning, int]:
+        """Return the model that has learned the history, and the offset where it stands; `good` is left as it is."""
+        plan, copy = self._plan, self._checkpoints.copy
+        shield = Shield(copy, editor(plan.edits, self._read(begin, plan.edits.until)), plan.skipped)
+        learning, offset, saved = copy(good), begin, time.monotonic()
+        for count, record in enumerate(self._read(begin, plan.log.end), start=1):
+            shield.keep(record)
+            offset = record.offset + 1
+            try:
+                shield.take(learning, record)
+            except (CodecError, Unfit):
+                pass  # as every learner passes over it
+            except Poison:
+                learning = self._restored(shield, good)
+            if count % 500 == 0:
+                self._progress(offset)
+            full = self._has_all(learning)
+            if full or shield.filling or time.monotonic() - saved > _SAVE_SECONDS:
+                learning = self._sound(learning, shield, good)
+                good, saved = copy(learning), time.monotonic()
+                shield.begin()
+                if full and self._has_all(learning):
+                    return learning, offset
+        return self._sound(learning, shield, good), plan.log.end
+
+    def _has_all(self, learning: Learning) -> bool:
+        return self._plan.most is not None and learning.learned >= self._plan.most
+
+    def _sound(self, learning: Learning, shield: Shield, good: Learning) -> Learning:
+        return learning if unsound(learning) is None else self._restored(shield, good)
+
+    def _restored(self, shield: Shield, good: Learning) -> Learning:
+        restored = shield.restore(good)
+        for record, reason in restored.found:
+            self._say(f"example at offset {record.offset} broke the model and is left out: {reason}")
+        return restored.learning

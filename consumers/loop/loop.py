@@ -1,0 +1,402 @@
+"""The only code that polls, opens a transaction, sends, adds offsets and commits.
+
+A turn: poll, hand the records to the processor, commit what it returns together with how far it has
+read. Any doubt about the outcome ends the process with exit code 75; its successor aborts what was open
+and rebuilds state by the normal door.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from kafka import ConsumerRebalanceListener, TopicPartition
+from kafka.consumer.group import KafkaConsumer
+from kafka.coordinator.assignors.range import RangePartitionAssignor
+from kafka.errors import KafkaError, LogTruncationError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from kafka.structs import MemberState
+
+from consumers.loop.instrumentation import Meter
+from consumers.loop.processor import Anew, Batch, Output, Partition, Place, Positions, Processor
+from consumers.loop.takeover import Interrupted, Takeover
+from consumers.loop.watchdog import ProgressWatch, TurnWatch
+from runtime.exits import Doubt, Refused, RoleFailure
+from runtime.kafka_client.cluster import Cluster, NoBroker
+from runtime.kafka_client.lag import LagWatch
+from runtime.kafka_client.membership import Membership, close_consumer
+from runtime.kafka_client.pauses import pause, resume, waiting
+from runtime.kafka_client.transaction import TransactionLimits, Transactions, failure_of
+
+_LOG: Final = logging.getLogger("millstream")
+_IDLE_POLL_MS: Final = 100
+_MOST_RECORDS: Final = 2000
+_LEAST_RECORDS: Final = 20
+# A member learns by a heartbeat that others wait for it to rejoin: the default of 3 s is their delay.
+_HEARTBEAT_MS: Final = 1000
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """What one process's loop is given. Times in ms.
+
+    Attributes
+    ----------
+    group, instance
+        Consumer group, and this process's name in it: group instance id and transactional id.
+    commit_idle_ms
+        A displaced member of a group is told so only when it commits: so it does, idle or not.
+    turn_ms
+        How long handling one batch should take; batches are sized for it.
+    stall_ms
+        A partition that does not move for so long, or a group that is not joined, has stalled.
+    fetch_bytes
+        The broker waits for so much, 100 ms at most, before it answers. A transaction costs the same with one record as
+        with a hundred: where nobody waits for what comes out, fewer and larger ones leave the machine to others.
+    """
+
+    group: str
+    instance: str
+    session_ms: int = 15_000
+    poll_interval_ms: int = 60_000
+    commit_idle_ms: int = 5_000
+    turn_ms: int = 150
+    stall_ms: int = 60_000
+    fetch_bytes: int = 1
+    limits: TransactionLimits = field(default_factory=TransactionLimits)
+
+
+class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Notes that the assignment changed. It runs on the client's IO thread: anything slow here stops heartbeats."""
+
+    def __init__(self) -> None:
+        self.happened = threading.Event()
+
+    def on_partitions_revoked(self, revoked: Any) -> None:
+        self.happened.set()
+
+    def on_partitions_assigned(self, assigned: Any) -> None:
+        self.happened.set()
+
+    def on_partitions_lost(self, lost: Any) -> None:
+        self.happened.set()
+
+
+class Loop:
+    """Drives one processor against Kafka, exactly once.
+
+    Parameters
+    ----------
+    settled
+        Called with the partitions whenever an assignment is ready to be worked on.
+    meter
+        Hears of every turn, batch and commit.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        settings: LoopSettings,
+        processor: Processor,
+        settled: Callable[[Sequence[Partition]], None] | None = None,
+        meter: Meter | None = None,
+    ) -> None:
+        self._cluster = cluster
+        self._settings = settings
+        self._processor = processor
+        self._settled = settled or (lambda partitions: None)
+        self._meter = meter or Meter()
+        self._lag = LagWatch(settings.limits.request_ms)
+        self._membership = Membership(cluster, settings.group, settings.instance)
+        self._stopping = False  # a plain value: who sets it may be a signal handler, which must wait for no lock
+        self._rebalances = _Rebalances()
+        self._last: dict[Partition, Place] = {}
+        self._last_commit = time.monotonic()
+        self._seconds_a_record = 0.0
+        self._partitions: list[Partition] = []
+        self._topic_ids: dict[str, Any] = {}
+        self._fell_out = False
+        self._read: Positions = {}
+        self._group: Any = None
+        self._watch: TurnWatch | None = None
+        self._progress = ProgressWatch(settings.stall_ms / 1000)
+        self._unsettled_since = time.monotonic()
+
+    def stop(self) -> None:
+        """Ask for an orderly end: the turn under way is finished first. Safe in a signal handler."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Work until `stop` is called.
+
+        Raises
+        ------
+        RoleFailure
+            See `runtime.exits`.
+        """
+        try:
+            with contextlib.ExitStack() as stack:
+                # Closed in reverse order, each also when another fails to.
+                self._watch = TurnWatch(self._settings.poll_interval_ms / 1000)
+                stack.callback(self._watch.close)
+                stack.callback(self._processor.close)
+                transactions = Transactions(self._cluster, self._settings.instance, self._settings.limits)
+                stack.callback(transactions.close)
+                consumer = self._consumer()
+                stack.callback(close_consumer, consumer)
+                self._work(consumer, transactions)
+        except Refused:
+            self._depart()  # it does not come back by itself: nobody is to wait for it, or count it as there
+            raise
+        except NoBroker as error:
+            raise Doubt(str(error)) from error
+        except KafkaError as error:
+            raise failure_of(error, "reading", self._settings.instance) from error
+        self._depart()
+
+    def _depart(self) -> None:
+        """Leave the group. A daemon with a limit: a broker that does not answer must not keep the process."""
+        leaving = threading.Thread(target=self._membership.leave, name="leave-group", daemon=True)
+        leaving.start()
+        leaving.join(self._settings.limits.request_ms / 1000)
+
+    def _work(self, consumer: KafkaConsumer, transactions: Transactions) -> None:
+        transactions.open()
+        consumer.subscribe(topics=list(self._processor.topics), listener=self._rebalances)
+        self._membership.know_topics(consumer, self._processor.topics, self._settings.limits.broker_ms / 1000)
+        self._unsettled_since = time.monotonic()
+        while self._turns():
+            self._turn(consumer, transactions)
+        self._finish(transactions)
+
+    def _turns(self) -> bool:
+        """Tell the watch that the loop lives; say whether it goes on."""
+        if self._watch is not None:
+            self._watch.turned()
+        self._meter.turned()
+        return not self._stopping
+
+    def _consumer(self) -> KafkaConsumer:
+        settings = self._settings
+        return self._cluster.consumer(
+            group_id=settings.group,
+            group_instance_id=settings.instance,
+            partition_assignment_strategy=(RangePartitionAssignor,),
+            session_timeout_ms=settings.session_ms,
+            heartbeat_interval_ms=min(_HEARTBEAT_MS, settings.session_ms // 3),
+            max_poll_interval_ms=settings.poll_interval_ms,
+            request_timeout_ms=settings.limits.request_ms,
+            max_poll_records=_MOST_RECORDS,
+            bootstrap_timeout_ms=settings.limits.broker_ms,
+            fetch_max_wait_ms=_IDLE_POLL_MS,
+            fetch_min_bytes=settings.fetch_bytes,
+            max_partition_fetch_bytes=4 << 20,
+        )
+
+    # --- a turn ------------------------------------------------------------------------------------
+
+    def _turn(self, consumer: KafkaConsumer, transactions: Transactions) -> None:
+        batch = self._poll(consumer)
+        self._check_topics(consumer)
+        if self._rebalances.happened.is_set():
+            # What was polled is dropped: the new assignment begins at what is committed.
+            self._join(consumer)
+            return
+        if not self._partitions:
+            return
+        try:
+            outputs = self._hand_over(batch)
+        except Anew:
+            self._rebalances.happened.set()  # the same partitions, by the same door as after a rebalance
+            return
+        self._read = self._positions(consumer)
+        self._commit(transactions, outputs)
+        self._apply_pauses(consumer)
+        self._check_progress(consumer)
+        if (lags := self._lag.look(consumer, self._read)) is not None:
+            self._meter.lag(lags)
+
+    def _hand_over(self, batch: Batch) -> list[Output]:
+        """Return what the processor wants sent for these records and for the time that has passed."""
+        outputs: list[Output] = []
+        if batch:
+            began = time.monotonic()
+            outputs = self._processor.process(batch)
+            seconds = time.monotonic() - began
+            self._learn_pace(batch, seconds)
+            self._meter.processed(batch, seconds)
+        return outputs + self._processor.tick(time.time_ns() // 1_000_000)
+
+    def _poll(self, consumer: KafkaConsumer) -> Batch:
+        polled: Batch = {}
+        try:
+            polled = consumer.poll(timeout_ms=_IDLE_POLL_MS, max_records=self._batch_size())
+        except (NoOffsetForPartitionError, OffsetOutOfRangeError, LogTruncationError):
+            # A group that never committed, or whose place is gone, be it while it was read: settling names the place
+            # to start, or says why there is none and what the ways on are. Once: nothing is gained by more.
+            if not self._rebalances.happened.is_set():
+                if self._fell_out:
+                    raise
+                self._fell_out = True
+                self._rebalances.happened.set()
+        # Membership as it was when these records were read: asked later, it may be another's.
+        self._group = consumer.group_metadata()
+        if self._group.generation_id < 0:
+            # Thrown out. The broker does not fence a commit that says so: none is made, the next poll rejoins.
+            self._rebalances.happened.set()
+        return polled
+
+    def _check_topics(self, consumer: KafkaConsumer) -> None:
+        """Settle anew where a topic has been deleted and made again under us: its offsets are another topic's."""
+        if self._partitions and self._ids_now(consumer) != self._topic_ids:
+            self._rebalances.happened.set()
+
+    def _ids_now(self, consumer: KafkaConsumer) -> dict[str, Any]:
+        """Return the topics' ids as the client last heard of them."""
+        cluster = consumer._cluster
+        known = {topic: cluster.topic_id(topic) for topic in self._processor.topics}
+        # Between deletion and creation it has heard of none.
+        return {topic: self._topic_ids.get(topic) if now is None else now for topic, now in known.items()}
+
+    def _batch_size(self) -> int:
+        """So many records as can be handled in a turn: neither heartbeat nor checkpoint waits for long."""
+        if not self._seconds_a_record:
+            return _LEAST_RECORDS  # nothing is known of how long one takes
+        fits = self._settings.turn_ms / 1000 / self._seconds_a_record
+        return max(_LEAST_RECORDS, min(_MOST_RECORDS, int(fits)))
+
+    def _learn_pace(self, batch: Batch, seconds: float) -> None:
+        pace = seconds / sum(map(len, batch.values()))
+        self._seconds_a_record = 0.7 * self._seconds_a_record + 0.3 * pace if self._seconds_a_record else pace
+
+    def _positions(self, consumer: KafkaConsumer) -> dict[Partition, int]:
+        """How far has been read, transaction markers included: last offset + 1 would leave a lag of 1 for ever."""
+        positions = {}
+        for partition in self._partitions:
+            position = consumer.position(TopicPartition(*partition), timeout_ms=self._settings.limits.request_ms)
+            if position is None:
+                raise Doubt(f"the position in {partition} is not known")
+            positions[partition] = position
+        return positions
+
+    def _commit(self, transactions: Transactions, outputs: list[Output]) -> None:
+        places = self._processor.places(self._read)
+        due = (time.monotonic() - self._last_commit) * 1000 >= self._settings.commit_idle_ms
+        moved = any(self._last.get(partition) != place for partition, place in places.items())
+        if not outputs and not moved and not due:
+            return
+        if self._rebalances.happened.is_set():
+            # Nothing of this turn has gone out: it is forgotten when the new assignment is settled.
+            return
+        for partition, place in places.items():
+            last = self._last.get(partition)
+            if last is not None and place.offset < last.offset:
+                raise Doubt(f"{partition} would go back from {last.offset} to {place.offset}")
+        began = time.monotonic()
+        try:
+            transactions.commit(outputs, places, self._group)
+        except RoleFailure:
+            self._meter.aborted()
+            raise
+        self._fell_out = False
+        self._last.update(places)
+        self._last_commit = time.monotonic()
+        self._meter.committed(outputs, places, self._last_commit - began)
+        self._processor.committed(places)
+
+    def _apply_pauses(self, consumer: KafkaConsumer) -> None:
+        wanted = {TopicPartition(*partition) for partition in self._processor.paused()} & consumer.assignment()
+        now = consumer.paused()
+        if wanted - now:
+            pause(consumer, wanted - now)
+        if now - wanted:
+            resume(consumer, now - wanted)
+
+    def _check_progress(self, consumer: KafkaConsumer) -> None:
+        # What has been fetched and waits for its turn stands as well, for minutes behind 1 MB of another partition that
+        # is slow to work off; that one moves.
+        resting = consumer.paused() | waiting(consumer)
+        reading = {partition: offset for partition, offset in self._read.items() if partition not in resting}
+        standing = [TopicPartition(*each) for each in self._progress.standing(reading, time.monotonic())]
+        if not standing:
+            return
+        # Read committed: an open transaction of somebody else's is an end, not a stall.
+        ends = consumer.end_offsets(standing, timeout_ms=self._settings.limits.request_ms)
+        stuck = self._progress.stalled({Partition(*tp): end for tp, end in ends.items()}, time.monotonic())
+        if stuck:
+            raise Doubt(f"reading stands still in {stuck[0]} although there is more to read")
+
+    # --- an assignment -----------------------------------------------------------------------------
+
+    def _join(self, consumer: KafkaConsumer) -> None:
+        """Settle once the group has agreed on an assignment."""
+        self._meter.revoked()
+        if self._partitions:
+            self._partitions = []
+            self._unsettled_since = time.monotonic()
+        if consumer.group_metadata().state == MemberState.STABLE:
+            self._settle(consumer)
+            return
+        # A rejoin that only a change of metadata asked for is forgotten when one poll is too short for it:
+        # the client then neither joins nor heartbeats ever again. Asked for by name, it is not.
+        consumer._coordinator.request_rejoin()
+        self._check_patience()
+
+    def _check_patience(self) -> None:
+        if (waited := time.monotonic() - self._unsettled_since) * 1000 > self._patience_ms():
+            raise Doubt(f"group {self._settings.group} has not let this process in for {waited:.0f} s")
+
+    def _patience_ms(self) -> int:
+        """A group waits for its slowest member for up to a poll interval."""
+        return self._settings.poll_interval_ms + self._settings.stall_ms
+
+    def _settle(self, consumer: KafkaConsumer) -> None:
+        """Hand the new assignment to the processor and put every partition where it is to be read from."""
+        self._rebalances.happened.clear()
+        self._last, self._read = {}, {}
+        if left_over := self._membership.left_over(consumer, self._processor.topics):
+            _LOG.info("group %s leaves %s to nobody: joining it anew", self._settings.group, left_over[0])
+            self._rebalances.happened.set()
+            self._membership.join_anew(consumer)
+            self._check_patience()
+            return
+        assigned = sorted(Partition(*tp) for tp in consumer.assignment())
+        settings = self._settings
+        takeover = Takeover(
+            consumer,
+            self._cluster,
+            self._processor,
+            request_ms=settings.limits.request_ms,
+            stable_seconds=3 * settings.limits.broker_ms / 1000,
+            stall_seconds=settings.stall_ms / 1000,
+            goes_on=lambda: self._turns() and not self._rebalances.happened.is_set(),
+        )
+        try:
+            self._topic_ids = self._ids_now(consumer)
+            held = takeover.run(assigned)
+        except Interrupted:
+            return
+        except KafkaError:
+            if self._rebalances.happened.is_set():
+                return  # it changed again meanwhile: the next turn settles that one
+            raise
+        self._apply_pauses(consumer)
+        self._last = held
+        self._partitions = assigned
+        self._unsettled_since = time.monotonic()
+        self._last_commit = 0.0 if assigned else time.monotonic()
+        self._lag.begin()
+        self._meter.assigned(assigned)
+        self._settled(assigned)
+
+    # --- the end -----------------------------------------------------------------------------------
+
+    def _finish(self, transactions: Transactions) -> None:
+        """Commit what the processor still has to say; nothing where it has not taken its partitions over."""
+        if not self._partitions or not self._read or self._rebalances.happened.is_set():
+            return
+        self._commit(transactions, self._processor.stopping())

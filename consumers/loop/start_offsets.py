@@ -1,0 +1,143 @@
+"""Where a role that keeps nothing takes its partitions up: at the place it committed, or where a new reader begins.
+
+Beside each offset such a role writes a note, by which it knows the topic again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import msgspec
+
+from consumers.loop.last_offsets_file import TopicMemory
+from consumers.loop.log_faults import LogFault, LogRefused, fault_of, short_ids, way
+from consumers.loop.processor import Assignment, Partition, Place, Start
+
+
+class PlaceNote(msgspec.Struct):
+    """What is written beside an offset; roles add to it.
+
+    Attributes
+    ----------
+    t
+        Stands for the topic's id.
+    gone
+        Offsets of the partition that were gone before they were read.
+    begun
+        So many partitions the topic had when the group began at its end; 0 where it did not.
+    """
+
+    t: str = ""
+    gone: int = 0
+    begun: int = 0
+
+
+NoteT = TypeVar("NoteT", bound=PlaceNote)
+
+
+@dataclass(frozen=True)
+class Starts(Generic[NoteT]):
+    """Says where each partition of an assignment is begun.
+
+    Attributes
+    ----------
+    note
+        The role's kind of note.
+    memory
+        Knows which topics were read last, and how far.
+    at_end
+        Topics that a group that has never read them begins at their end.
+    new_epoch
+        Go on where a topic is not what it was when the role left it, instead of refusing.
+    say
+        Takes one line for people.
+    """
+
+    role: str
+    note: type[NoteT]
+    memory: TopicMemory
+    at_end: Collection[str]
+    new_epoch: bool
+    say: Callable[[str], None]
+    _decode: Callable[[str], NoteT] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_decode", msgspec.json.Decoder(self.note).decode)
+
+    def take(self, assignment: Assignment) -> tuple[dict[Partition, Start], dict[Partition, NoteT]]:
+        """Return where to begin in each partition, and what is known of it so far.
+
+        Raises
+        ------
+        LogRefused
+            Where a topic is not what it was, unless told to go on.
+        """
+        ids = {topic: short_ids(topic_id) for topic, topic_id in assignment.topic_ids.items()}
+        begun = {topic: self._begun(topic, topic_id, assignment) for topic, topic_id in ids.items()}
+        starts: dict[Partition, Start] = {}
+        notes: dict[Partition, NoteT] = {}
+        faults: list[LogFault] = []
+        for partition, place in assignment.committed.items():
+            topic_id = ids[partition.topic]
+            note = self._read(place)
+            if place is None:
+                note.begun = begun[partition.topic]
+            elif note.t != topic_id:
+                note.begun = 0
+            starts[partition] = Start(self._first(partition, note, assignment) if place is None else place.offset)
+            fault = self._fault(partition, place, note.t, topic_id, assignment)
+            if fault is not None:
+                faults.append(fault)
+                note.gone += 0 if fault.state == "truncated" else fault.gone
+                starts[partition] = Start(fault.onward, back=True)
+            note.t = topic_id
+            notes[partition] = note
+        self._judge(faults)
+        return starts, notes
+
+    def _judge(self, faults: list[LogFault]) -> None:
+        if faults and not self.new_epoch:
+            raise LogRefused(faults, way(self.role))
+        for fault in faults:
+            self.say(f"{fault}. Going on, as --new-epoch says")
+
+    def _read(self, place: Place | None) -> NoteT:
+        try:
+            return self._decode(place.metadata) if place is not None else self.note()
+        except msgspec.DecodeError:
+            return self.note()  # written by another tool, which moved the place on purpose
+
+    def _begun(self, topic: str, topic_id: str, assignment: Assignment) -> int:
+        """Return how many partitions the topic had when the group, whichever member it was, began at its end."""
+        everybodys = {**assignment.others, **assignment.committed}
+        places = [place for partition, place in everybodys.items() if partition.topic == topic]
+        notes = [self._read(place) for place in places if place is not None]
+        if notes:
+            return min(note.begun if note.t == topic_id else 0 for note in notes)
+        return len(places) if topic in self.at_end and not self.memory.id_of(topic) else 0
+
+    def _first(self, partition: Partition, note: NoteT, assignment: Assignment) -> int:
+        """Return where to begin in a partition that the group has no place in.
+
+        One that has been added since the group began is read from its beginning: what came in before it was noticed is
+        not to be passed over. Members begin together, and one has committed before the other asks: so where the group
+        has places alone does not tell what has been added.
+        """
+        if partition.topic in self.at_end and partition.partition < note.begun:
+            return assignment.ends[partition]
+        return assignment.beginnings[partition]
+
+    def _fault(
+        self, partition: Partition, place: Place | None, wrote: str, topic_id: str, assignment: Assignment
+    ) -> LogFault | None:
+        beginning, end = assignment.beginnings[partition], assignment.ends[partition]
+        knew = wrote if place is not None else self.memory.id_of(partition.topic)
+        if knew and knew != topic_id:
+            offset = None if place is None else place.offset
+            return LogFault(self.role, "recreated", *partition, offset, beginning, end)
+        if place is not None:
+            return fault_of(self.role, partition, place.offset, beginning, end)
+        was = self.memory.place_of(partition.topic, topic_id, partition.partition)
+        return None if was is None else LogFault(self.role, "forgotten", *partition, was, beginning, end)

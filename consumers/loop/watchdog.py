@@ -1,0 +1,99 @@
+"""Two watches over the loop: that it turns at all, and that each partition moves while there is something."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from consumers.loop.processor import Partition
+
+EXIT_CODE: Final = 75
+
+
+class TurnWatch:
+    """Ends the process when the loop has not turned for `limit` seconds.
+
+    A deserializer that raises, or a defect of the client, can make `poll()` spin for ever; no signal
+    handler of Python's runs then either.
+    """
+
+    def __init__(self, limit: float, end: Callable[[str], None] | None = None) -> None:
+        self._limit = limit
+        self._end = end or _exit
+        self._turned = time.monotonic()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="turn-watch", daemon=True)
+        self._thread.start()
+
+    def turned(self) -> None:
+        """Note that the loop has come round."""
+        self._turned = time.monotonic()
+
+    def close(self) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(min(1.0, self._limit / 4)):
+            still = time.monotonic() - self._turned
+            if still > self._limit:
+                self._end(f"the loop has not turned for {still:.0f} s: starting anew")
+                return
+
+
+def _exit(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+    os._exit(EXIT_CODE)
+
+
+@dataclass
+class _Stand:
+    """Where a partition stands since when, and whether there was more to read when last asked."""
+
+    position: int
+    since: float
+    behind: bool = False
+
+
+class ProgressWatch:
+    """Tells when a partition has records to read and yet has not moved for `limit` seconds.
+
+    Young versions of the client stalled after a rebalance, or after one batch, without a word. Where a
+    partition ends is what the fetches say, and they are what stalls: so the broker is asked.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._stands: dict[Partition, _Stand] = {}
+
+    def standing(self, positions: Mapping[Partition, int], now: float) -> list[Partition]:
+        """Return the partitions whose ends it needs: those that have stood for half the limit.
+
+        `positions`: of what is being read; `now`: monotonic seconds.
+        """
+        for partition in set(self._stands) - set(positions):
+            del self._stands[partition]
+        standing = []
+        for partition, position in positions.items():
+            stand = self._stands.get(partition)
+            if stand is None or stand.position != position:
+                self._stands[partition] = _Stand(position, now)
+            elif now - stand.since > self._limit / 2:
+                standing.append(partition)
+        return standing
+
+    def stalled(self, ends: Mapping[Partition, int], now: float) -> list[Partition]:
+        """Return those that were behind half a limit ago and have not moved since."""
+        stuck = []
+        for partition, end in ends.items():
+            stand = self._stands[partition]
+            behind = stand.position < end
+            if behind and stand.behind:
+                stuck.append(partition)
+            self._stands[partition] = _Stand(stand.position, now, behind)
+        return stuck

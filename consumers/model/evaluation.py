@@ -1,0 +1,375 @@
+"""Metrics over the examples log: progressive, as served, and two baselines that know no more than was known.
+
+Progressive validation predicts each example with the model as it is before it learns it. The values
+equal `river.evaluate.progressive_val_score` over the log in its order; what cannot depend on the order
+(confusion matrices) is counted first and handed to River in one update a cell.
+"""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import math
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from river import metrics as river_metrics
+from river.metrics.base import BinaryMetric, ClassificationMetric, MultiClassMetric
+
+from consumers.model.baselines import Graded, KnownLabels, Wants
+from consumers.model.river_model import Answer
+from schemas.events import LabelValue, Scalar
+from schemas.target import Task, class_key
+
+_LEAST: Final = 1e-15  # as River clamps probabilities
+_BATCH: Final = 256  # examples that are measured together
+SOURCES: Final = ("progressive", "served", "last_label", "frequencies", "running_mean")
+
+
+_Said = tuple[Any, Any, Any]  # truth, value and grade
+
+
+def default_metrics(task: Task) -> list[Any]:
+    """Return the River metrics that fit a task when the user names none."""
+    if task == "binary":
+        # Accuracy alone says 99.9 % where one event in a thousand is a fraud.
+        return [river_metrics.ROCAUC(), river_metrics.LogLoss(), river_metrics.F1(), river_metrics.Accuracy()]
+    if task == "multiclass":
+        return [river_metrics.Accuracy(), river_metrics.MacroF1(), river_metrics.CrossEntropy()]
+    if task == "regression":
+        return [river_metrics.MAE(), river_metrics.RMSE(), river_metrics.R2()]
+    return [river_metrics.ROCAUC()]
+
+
+class _Tallies:
+    """River's metrics over one source's answers, fed by the batch: as one by one, in a fraction of the time.
+
+    Parameters
+    ----------
+    metrics
+        River's.
+    takes_scores
+        Answers are anomaly scores.
+
+    Attributes
+    ----------
+    decided, shared
+        How many answers had a value, and how many had shares. Of none, a metric over these has no value.
+    """
+
+    def __init__(self, metrics: Iterable[Any], takes_scores: bool) -> None:
+        self.metrics = list(metrics)
+        self._takes_scores = takes_scores
+        self.decided = self.shared = 0
+        self._cells: Counter[tuple[Any, Any]] = Counter()  # of a confusion matrix
+        self._bins: dict[int, Counter[tuple[Any, int]]] = {}  # of each ROCAUC, by its place among the metrics
+        self._matrices = [metric for metric in self.metrics if _is_plain_matrix(metric)]
+        self._curves = [n for n, metric in enumerate(self.metrics) if type(metric) is river_metrics.ROCAUC]
+        self._losses = [metric for metric in self.metrics if type(metric) is river_metrics.LogLoss]
+        counted = {id(metric) for metric in (*self._matrices, *self._losses)}
+        counted.update(id(self.metrics[n]) for n in self._curves)
+        self._others = [metric for metric in self.metrics if id(metric) not in counted]
+
+    def wants(self) -> Wants:
+        """Return what is asked of an answer beside its value: nothing, the share of True, or every class's."""
+        if self._takes_scores or all(getattr(metric, "requires_labels", True) for metric in self.metrics):
+            return "value"
+        return "shares" if any(not getattr(metric, "requires_labels", True) for metric in self._others) else "share"
+
+    def add_all(self, said: Sequence[_Said]) -> None:
+        """Measure answers that are predictions, in their order."""
+        self.decided += sum(value is not None for _, value, _ in said)
+        self.shared += sum(graded is not None for _, _, graded in said)
+        if self._matrices:
+            self._cells.update([(truth, value) for truth, value, _ in said if value is not None])
+        if self._curves or self._losses:
+            self._add_shares(said)
+        for metric in self._others:
+            by_value = getattr(metric, "requires_labels", True) or self._takes_scores
+            for truth, value, graded in said:
+                if (value if by_value else graded) is not None:
+                    # The square of 1e308 has no double, the logarithm of -2 none either, and a user's metric may
+                    # raise anything: such a pair measures nothing, and the model learns it all the same.
+                    with contextlib.suppress(Exception):
+                        metric.update(truth, value if by_value else graded)
+
+    def _add_shares(self, said: Sequence[_Said]) -> None:
+        shares: list[tuple[Any, float]]
+        if self._takes_scores:
+            shares = [(truth, score) for truth, score, _ in said]
+        else:
+            shares = [
+                (truth, graded.get(True, 0.0) if graded.__class__ is dict else graded)
+                for truth, _, graded in said
+                if graded is not None
+            ]
+        for number in self._curves:
+            # ROCAUC asks only which thresholds are below the share.
+            thresholds, below = self.metrics[number].thresholds, bisect.bisect_left
+            self._bins.setdefault(number, Counter()).update(
+                [(truth, below(thresholds, share)) for truth, share in shares]
+            )
+        for metric in self._losses:
+            _add_losses(metric._mean, shares)
+
+    def settle(self) -> list[Any]:
+        """Hand over what was counted and return the metrics."""
+        for (truth, said), count in self._cells.items():
+            for metric in self._matrices:
+                with contextlib.suppress(Exception):
+                    metric.update(truth, said, float(count))
+        self._cells.clear()
+        for number, bins in self._bins.items():
+            curve = self.metrics[number]
+            for (truth, below), count in bins.items():
+                curve.update(truth, _share_in_bin(curve.thresholds, below), float(count))
+            bins.clear()
+        return self.metrics
+
+    def values(self) -> dict[str, float | None]:
+        """Return each metric's value. Where nothing was measured River says 0, which would read as a result."""
+        values: dict[str, float | None] = {}
+        for metric in self.settle():
+            try:
+                by_value = getattr(metric, "requires_labels", True) or self._takes_scores
+                value = float(metric.get()) if (self.decided if by_value else self.shared) else math.nan
+            except Exception:  # noqa: BLE001 - a metric that has no value (yet), however it says so
+                value = math.nan
+            values[type(metric).__name__] = value if math.isfinite(value) else None
+        return values
+
+
+def _add_losses(mean: Any, shares: Iterable[tuple[Any, float]]) -> None:
+    """What `LogLoss.update` does to its running mean, in its order and to the last bit, without its calls."""
+    count, value, log = mean.n, mean._mean, math.log
+    for truth, share in shares:
+        share = min(max(share, _LEAST), 1.0 - _LEAST)  # noqa: PLW2901 - clamped
+        count += 1.0
+        value += (1.0 / count) * ((-log(share) if truth else -log(1.0 - share)) - value)
+    mean.n, mean._mean = count, value
+
+
+def _is_plain_matrix(metric: Any) -> bool:
+    """Tell whether the metric only counts cells of a confusion matrix: then order and grouping are nothing."""
+    if not isinstance(metric, ClassificationMetric):
+        return False
+    plain = (ClassificationMetric.update, BinaryMetric.update, MultiClassMetric.update)
+    return type(metric).update in plain and metric.requires_labels
+
+
+def _share_in_bin(thresholds: list[float], below: int) -> float:
+    """Return a share that exceeds exactly the first `below` thresholds."""
+    return thresholds[below] if below < len(thresholds) else thresholds[-1] + 1.0
+
+
+Served = tuple[LabelValue | None, dict[str, float] | None]
+# A truth, then value and grade of every source: without a value there was no prediction yet, or nothing was
+# asked. Flat and of plain numbers: a thousand of them are kept, and what is kept must not fill a cache.
+_Row = tuple[Any, ...]
+_NOT_ASKED: Final = -1.0
+_NOTHING_ASKED: Final = (None, _NOT_ASKED)
+_NO_VALUE: Final = (None, None)
+_INFINITE: Final = (math.inf, -math.inf)
+_ANSWERS: Final[dict[Task, tuple[type, ...]]] = {
+    "binary": (bool,),
+    "multiclass": (bool, int, float, str),
+    "regression": (int, float),
+    "anomaly": (int, float),
+}
+
+
+def _said(rows: Iterable[_Row], index: int) -> list[_Said]:
+    """Return truth, value and grade where source `index` answered: a model that abstains has shares and no value."""
+    value, graded = 1 + 2 * index, 2 + 2 * index
+    return [
+        (row[0], row[value], row[graded])
+        for row in rows
+        if row[value] is not None or row[graded] not in (None, _NOT_ASKED)
+    ]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The newest examples that were answered when they came: what the model says now, and what was served.
+
+    Attributes
+    ----------
+    now, served
+        Value and grade of each.
+    """
+
+    now: list[Graded]
+    served: list[Graded]
+    metrics_now: dict[str, float | None]
+    metrics_served: dict[str, float | None]
+
+
+class Board:
+    """The metrics of one model.
+
+    Parameters
+    ----------
+    make
+        Returns fresh River metrics.
+    window
+        How many of the newest examples the "last" values are over.
+    """
+
+    def __init__(self, task: Task, make: Callable[[], Iterable[Any]], window: int) -> None:
+        self._task = task
+        self._make = make
+        baseline = "running_mean" if task == "regression" else "frequencies"
+        self._sources = ("progressive", "served", "last_label", baseline) if task != "anomaly" else ("served",)
+        self._all = {source: self._fresh() for source in self._sources}
+        self._counted = dict.fromkeys(self._sources, 0)
+        self._left_out = dict.fromkeys(self._sources, 0)
+        self._new: list[_Row] = []
+        self._times: list[tuple[int, int] | None] = []
+        self._window: deque[_Row] = deque(maxlen=window)
+        self._classes: dict[str, Scalar] = {"true": True, "false": False} if task in ("binary", "anomaly") else {}
+        self._answers = _ANSWERS[task]
+        self._wants = self._all[self._sources[0]].wants()
+        self._known = KnownLabels(task == "regression", self._wants)
+        self.wants_probabilities = self._wants != "value" and task != "anomaly"
+
+    def _fresh(self) -> _Tallies:
+        return _Tallies(self._make(), self._task == "anomaly")
+
+    def add(self, truth: Scalar, progressive: Answer, served: Served | None, times: tuple[int, int] | None) -> None:
+        """Measure one example.
+
+        Parameters
+        ----------
+        truth
+            The label.
+        progressive
+            The model's answer just before it learned the example.
+        served
+            Prediction and probabilities as they went out, `None` where nothing was served.
+        times
+            The broker's times (ms) of the prediction and of the label, if both came by the loop.
+        """
+        if self._task == "multiclass":
+            self._classes.setdefault(class_key(truth), truth)
+        sent = _NOTHING_ASKED if served is None else self._graded_as_sent(*served)
+        if self._task == "anomaly":
+            self._new.append((truth, *sent))
+        else:
+            self._new.append((truth, *self._graded(progressive), *sent))
+            self._times.append(times)
+        if len(self._new) >= _BATCH:
+            self._take_in()
+
+    def _graded(self, answer: Answer) -> Graded:
+        value, shares = answer
+        if shares is None or self._wants == "value":
+            return value, None
+        return value, (shares.get(True, 0.0) if self._wants == "share" else shares)
+
+    def _graded_as_sent(self, prediction: Any, shares: dict[str, float] | None) -> Graded:
+        # Anyone can write on a topic: an answer of another kind than this task's is none.
+        kind_fits = prediction is None or isinstance(prediction, self._answers)
+        if not kind_fits or prediction != prediction:  # noqa: PLR0124 - NaN is none
+            return _NO_VALUE
+        value: Any = prediction
+        if value in _INFINITE:
+            return _NO_VALUE
+        if not shares or self._wants == "value":
+            return value, None
+        if self._wants == "share":
+            share = shares.get("true", 0.0)
+            return value, share if share - share == 0.0 else None
+        if not all(share - share == 0.0 for share in shares.values()):
+            return value, None
+        classes = self._classes
+        return value, {classes.get(key, key): share for key, share in shares.items()}
+
+    def _take_in(self) -> None:
+        """Measure what has come since, a source at a time."""
+        new, self._new = self._new, []
+        if self._task != "anomaly":
+            new = self._with_baselines(new)
+        for index, source in enumerate(self._sources):
+            said = _said(new, index)
+            self._counted[source] += len(said)
+            # An answer without value and shares is none yet; where nothing was asked there is no answer either.
+            value, graded = 1 + 2 * index, 2 + 2 * index
+            self._left_out[source] += sum(row[value] is None and row[graded] is None for row in new)
+            self._all[source].add_all(said)
+        self._window.extend(new)
+
+    def _with_baselines(self, new: Sequence[_Row]) -> list[_Row]:
+        """Add what the baselines would have answered; then they get to know the label."""
+        times, self._times = self._times, []
+        answers_at, add = self._known.graded_at, self._known.add
+        rows = []
+        for row, at in zip(new, times, strict=True):
+            if at is None:
+                rows.append((*row, *_NOTHING_ASKED, *_NOTHING_ASKED))
+                continue
+            last, mean = answers_at(at[0])
+            add(at[1], row[0])
+            rows.append((*row, *last, *mean))
+        return rows
+
+    def report(self) -> dict[str, Any]:
+        """Return every value, unrounded; `None` where a metric is not defined (yet)."""
+        self._take_in()
+        report: dict[str, Any] = {}
+        for index, source in enumerate(self._sources):
+            recent = self._fresh()
+            said = _said(self._window, index)
+            recent.add_all(said)
+            report[source] = {
+                "all": self._all[source].values(),
+                "last": recent.values(),
+            }
+        report["counted"] = dict(self._counted)
+        report["no_prediction_yet"] = dict(self._left_out)
+        report["window"] = self._window.maxlen
+        return report
+
+    def beside_served(self) -> Beside:
+        """Return progressive and served answers on the very same examples, of the newest `window` of them."""
+        self._take_in()
+        # Of anomalies nothing is asked but what was served.
+        rows = (
+            []
+            if self._task == "anomaly"
+            else [row for row in self._window if row[1] is not None and row[3] is not None]
+        )
+        values = []
+        for index in (0, 1):
+            tallies = self._fresh()
+            tallies.add_all(_said(rows, index))
+            values.append(tallies.values())
+        return Beside([(row[1], row[2]) for row in rows], [(row[3], row[4]) for row in rows], *values)
+
+    def dump(self) -> dict[str, Any]:
+        """Return the state: plain values and River's metrics."""
+        self._take_in()
+        return {
+            "all": {source: tallies.settle() for source, tallies in self._all.items()},
+            "counted": self._counted,
+            "told": {source: (tallies.decided, tallies.shared) for source, tallies in self._all.items()},
+            "left_out": self._left_out,
+            "window": list(self._window),
+            "known": self._known.dump(),
+            "classes": self._classes,
+        }
+
+    def restore(self, dumped: dict[str, Any]) -> None:
+        """Take a dumped state over."""
+        # Older states did not count the two apart.
+        told = dumped.get("told") or {source: (count, count) for source, count in dumped["counted"].items()}
+        for source, metrics in dumped["all"].items():
+            self._all[source] = _Tallies(metrics, self._task == "anomaly")
+            self._all[source].decided, self._all[source].shared = told[source]
+        self._counted = dict(dumped["counted"])
+        self._left_out = dict(dumped["left_out"])
+        self._window.clear()
+        self._window.extend(tuple(row) for row in dumped["window"])
+        self._known = KnownLabels.load(dumped["known"])
+        self._classes = dict(dumped["classes"])

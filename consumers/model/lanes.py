@@ -1,0 +1,145 @@
+"""Which example of a lane is next, and whether one that comes again is the very same."""
+
+from __future__ import annotations
+
+import zlib
+from array import array
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from runtime.exits import Refused
+from schemas.events import Lane
+
+REMEMBERED: Final = 1024  # how many of the newest ids of a lane are kept, by their hash
+
+
+def _digest(event_id: str) -> int:
+    """Tell ids apart that stand where another was expected by accident: two checksums, a tenth of a hash's time."""
+    raw = event_id.encode()
+    return (zlib.crc32(raw) << 32 | zlib.adler32(raw)) or 1  # 0 stands for none
+
+
+class LaneFault(Refused):
+    """An example that is not the next of its lane. Nothing was learned from it.
+
+    Attributes
+    ----------
+    lane
+        As the example has it.
+    """
+
+    def __init__(self, lane: Lane, message: str) -> None:
+        super().__init__(message)
+        self.lane = lane
+
+
+@dataclass
+class _LaneState:
+    epoch: str
+    next: int = 0
+    ids: array[int] = field(default_factory=lambda: array("Q"))
+    again: bool = False  # what was admitted long ago may come again, until the next new one
+
+
+class Lanes:
+    """Admits each example of each lane once, in order.
+
+    A repeat is skipped only if it is remembered as the same sequence of the same event; anything else out
+    of order stops the learner. A learner that merely skipped "repeats" once swallowed 600 new examples of
+    a joiner that had begun again at 0.
+    """
+
+    def __init__(self) -> None:
+        self._lanes: dict[str, _LaneState] = {}
+
+    def admit(self, lane: Lane, event_id: str) -> bool:
+        """Return whether the example is new; `False` for a repeat of what is remembered.
+
+        Raises
+        ------
+        LaneFault
+            Where a sequence is missing, or comes again as another event.
+        """
+        state = self._lanes.get(lane.name)
+        if state is None or state.epoch != lane.epoch:
+            if lane.sequence != 0:
+                raise LaneFault(
+                    lane,
+                    f"lane {lane.name} begins epoch {lane.epoch!r} with sequence {lane.sequence}, not 0: "
+                    f"{lane.sequence} examples before it are not on the log. {_WAYS}",
+                )
+            self._lanes[lane.name] = state = _LaneState(lane.epoch)
+        if lane.sequence == state.next:
+            self._remember(state, event_id)
+            return True
+        if lane.sequence < state.next:
+            back = state.next - lane.sequence
+            remembered = back <= len(state.ids)
+            if remembered and state.ids[lane.sequence % REMEMBERED] == _digest(event_id):
+                return False
+            if state.again and not remembered:
+                return False
+            raise LaneFault(
+                lane,
+                f"lane {lane.name} has sequence {lane.sequence} again, as event {event_id!r}, where "
+                f"{state.next} was to come: its joiner has begun anew. {_WAYS}",
+            )
+        raise LaneFault(
+            lane,
+            f"lane {lane.name} jumps from sequence {state.next} to {lane.sequence}: "
+            f"{lane.sequence - state.next} examples are not on the log. {_WAYS}",
+        )
+
+    def _remember(self, state: _LaneState, event_id: str) -> None:
+        slot = state.next % REMEMBERED
+        if slot < len(state.ids):
+            state.ids[slot] = _digest(event_id)
+        else:
+            state.ids.append(_digest(event_id))
+        state.next += 1
+        state.again = False
+
+    def read_again(self) -> None:
+        """Take all that was admitted before for a repeat: a log that was cut short is read from its beginning."""
+        for state in self._lanes.values():
+            state.again = True
+
+    def stand_at(self, lane: Lane) -> None:
+        """Take a lane as it stands: the next example of it is `lane`."""
+        nothing = array("Q", bytes(8 * min(lane.sequence, REMEMBERED)))  # no id's digest is 0
+        self._lanes[lane.name] = _LaneState(lane.epoch, lane.sequence, nothing)
+
+    def places(self) -> dict[str, list[Any]]:
+        """Return epoch and next sequence of each lane, without the remembered ids."""
+        return {name: [state.epoch, state.next] for name, state in self._lanes.items()}
+
+    @classmethod
+    def going_on(cls, places: dict[str, list[Any]]) -> Lanes:
+        """Return lanes that stand at `places` and remember no ids."""
+        lanes = cls()
+        for name, (epoch, following) in places.items():
+            lanes.stand_at(Lane(name, epoch, following))
+        return lanes
+
+    def dump(self) -> dict[str, Any]:
+        """Return the state as plain values."""
+        return {
+            name: (state.epoch, state.next, state.ids.tobytes(), *([True] if state.again else []))
+            for name, state in self._lanes.items()
+        }
+
+    @classmethod
+    def load(cls, dumped: dict[str, Any]) -> Lanes:
+        """Return lanes as they were dumped."""
+        lanes = cls()
+        for name, (epoch, following, ids, *again) in dumped.items():
+            remembered = array("Q")
+            remembered.frombytes(ids)
+            lanes._lanes[name] = _LaneState(epoch, following, remembered, bool(again))
+        return lanes
+
+
+_WAYS: Final = (
+    "Nothing was learned from it; `millstream examples STREAM` shows the log. "
+    "Start the learner once with --new-epoch keep to take the lane as it stands"
+)

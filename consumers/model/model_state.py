@@ -1,0 +1,322 @@
+"""What a learner knows, and the one door by which an example changes it.
+
+Live, after a rollback and in a replay it is the same call in the same order, so the model is a function
+of the log alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from consumers.model import outlier_influence
+from consumers.model.evaluation import Board, default_metrics
+from consumers.model.fingerprint import Chain, Probes, fingerprint
+from consumers.model.lanes import Lanes
+from consumers.model.outlier_bounds import Far, Guard, Unusual
+from consumers.model.river_model import NO_ANSWER, Answer, ModelError, RiverModel, wrap
+from model_store.offset_runs import Offsets
+from schemas.contract import Contract, ContractError
+from schemas.events import Example, Features, LabelValue, Scalar
+from schemas.fast_examples import Entry, entry_of
+from schemas.label_spelling import Spellings
+from schemas.target import Target, TargetError
+
+STATE_FORMAT: Final = 3
+READABLE: Final = (2, 3)  # before 3, a state had no guard
+_MOST_REFUSED: Final = 4096  # runs: what two batches can hold
+_MOST_CLASSES: Final = 1000
+
+
+class Poison(Exception):  # noqa: N818
+    """The model raised on an example, and may have learned half of it: go back and skip it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Unfit(Exception):  # noqa: N818
+    """An example that must not reach the model; nothing has changed but that it was skipped."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+def _texts_among(error: Exception, features: Features) -> str:
+    """Name the texts that a model for numbers may have stumbled over."""
+    texts = [name for name, value in features.items() if isinstance(value, str)]
+    if not texts or not isinstance(error, TypeError):
+        return ""
+    named = ", ".join(texts[:3]) + (", ..." if len(texts) > 3 else "")
+    return f" (features that are texts: {named}; River's OneHotEncoder or a Select takes them in or leaves them out)"
+
+
+@dataclass(frozen=True)
+class LearningRules:
+    """How a stream learns.
+
+    Attributes
+    ----------
+    make_model, make_metrics
+        Return fresh ones; `None` takes the metrics that fit the task.
+    window
+        Of the "last" metrics, in examples.
+    """
+
+    target: Target
+    contract: Contract
+    make_model: Callable[[], Any]
+    make_metrics: Callable[[], Iterable[Any]] | None
+    window: int
+    learn_from_events: bool = False
+
+    def fit(self, entry: Entry) -> tuple[Features, Scalar | None]:
+        """Return features and label as the model is to see them.
+
+        Raises
+        ------
+        ContractError, TargetError
+            Where the rules refuse them.
+        """
+        features = self.contract.apply(entry.features)
+        truth = None if entry.label is None else self.target.of_log(entry.label)
+        if truth is None and not self.learn_from_events:
+            raise TargetError("the example has no label")
+        return features, truth
+
+
+Applied = Literal["learned", "measured", "correction", "repeat", "skipped", "refused", "left_out"]
+
+
+class Learning:
+    """A model, what it has learned, and how well it did.
+
+    Attributes
+    ----------
+    skipped
+        What broke the model, and was left out of it since. What the rules and the guard refuse is not among it: a
+        replay refuses it again.
+    refused
+        The newest of those.
+    warned
+        What is to be said of the newest outlier that was learned.
+    news
+        Lines for people.
+    """
+
+    def __init__(self, rules: LearningRules, model: Any | None = None) -> None:
+        self._rules = rules
+        task = rules.target.task
+        self.model: RiverModel = wrap(rules.make_model() if model is None else model, task)
+        make = rules.make_metrics or (lambda: default_metrics(task))
+        self.board = Board(task, make, rules.window)
+        self.lanes = Lanes()
+        self.chain = Chain()
+        self.probes = Probes()
+        self.guard = Guard(rules.contract)
+        self.counts: Counter[str] = Counter()
+        self.skipped = Offsets()
+        self.refused = Offsets()
+        self.warned: str | None = None
+        self.news: list[str] = []
+        self._classes: dict[Scalar, None] = {}
+        self._spelled = Spellings()
+        self._last: Applied = "learned"  # what became of the example before: places in a row are a run
+        self.labels_from: int | None = None
+        self.labels_to: int | None = None
+
+    @property
+    def learned(self) -> int:
+        """How many examples the model has learned."""
+        return self.counts["learned"]
+
+    def apply(self, example: Example, offset: int, guilty: bool = False) -> Applied:
+        """Take in the next example of the log: `take`, for those who have the whole of it."""
+        return self.take(entry_of(example), offset, guilty)
+
+    def take(self, entry: Entry, offset: int, guilty: bool = False, left_out: bool = False) -> Applied:
+        """Take in the next entry of the log.
+
+        Parameters
+        ----------
+        guilty
+            The example is known to break the model: take note of it and leave the model alone.
+        left_out
+            A version made anew is to be as if this example had never been. Where it stood is known by the epoch's
+            edits, so its place is not noted.
+
+        Raises
+        ------
+        Refused
+            Where the lane is out of order.
+        Unfit
+            Where contract, target or guard forbid it: it has been noted as skipped.
+        Poison
+            Where the model raised, or was ruined by an outlier: this object is spoilt and must be restored.
+        """
+        if not self.lanes.admit(entry.lane, entry.event_id):
+            return self._pass("repeat")
+        if entry.correction:
+            self._link(entry, learned=False)
+            return self._pass("correction")
+        if left_out:
+            self._link(entry, learned=False)
+            return self._pass("left_out")
+        if guilty:
+            self.skipped.add(offset, goes_on=self._last == "skipped")
+            return self._skip(entry, "skipped")
+        rules = self._rules
+        try:
+            features, truth = rules.fit(entry)
+            truth = self._as_met(truth)
+            far = self.guard.look(features, truth if rules.target.task in ("regression", "multiclass") else None)
+        except (ContractError, TargetError, Unusual) as error:
+            self.refused.add(offset, goes_on=self._last == "refused", most=_MOST_REFUSED)
+            self._skip(entry, "refused")
+            raise Unfit(getattr(error, "code", "label"), str(error)) from error
+        only_measure = rules.learn_from_events and truth is not None
+        before = (
+            None if far is None or only_measure else outlier_influence.stand(self.model, self.probes, far.overflows)
+        )
+        try:
+            answer = NO_ANSWER if only_measure or truth is None else self._ask(features)
+            if truth is not None:
+                self.board.add(truth, answer, self._served(entry), entry.times)
+            if not only_measure:
+                self.model.learn(features, truth, entry.weight)
+        except Exception as error:
+            raise Poison(f"{type(error).__name__}: {error}{_texts_among(error, features)}") from error
+        if far is not None:
+            self._take_far(far, before, offset)
+        self._link(entry, learned=not only_measure)
+        self._last = "learned"
+        if only_measure:
+            return self._count("measured")
+        self.probes.add(features)
+        if rules.target.task == "multiclass" and truth is not None and truth not in self._classes:
+            self._meet(truth)
+        self._note_time(entry)
+        return self._count("learned")
+
+    def _ask(self, features: Any) -> Answer:
+        try:
+            if self.board.wants_probabilities or self._rules.target.task not in ("binary", "multiclass"):
+                return self.model.predict(features)
+            # Where every metric is over labels, River's own evaluation asks predict_one.
+            return self.model.decide(features)
+        except ModelError:
+            return NO_ANSWER  # a NaN measures nothing; whether the model is sound is not asked here
+        except Exception:
+            if self.learned == 0:
+                return NO_ANSWER  # some models raise before they have learned anything
+            raise
+
+    def _served(self, entry: Entry) -> tuple[LabelValue | None, dict[str, float] | None] | None:
+        return (entry.prediction, entry.probabilities) if entry.answered else None
+
+    def _pass(self, how: Applied) -> Applied:
+        """Take note of what is neither learned nor bad: the places before and after it are no run."""
+        self._last = how
+        return self._count(how)
+
+    def _skip(self, entry: Entry, how: Applied) -> Applied:
+        self._link(entry, learned=False)
+        self._last = how
+        return self._count("skipped")
+
+    def _take_far(self, far: Far, before: outlier_influence.Stand | None, offset: int) -> None:
+        """Insist that an outlier has not ruined the model. Poison where it has."""
+        ruin = (
+            None
+            if before is None
+            else outlier_influence.ruin(before, outlier_influence.stand(self.model, self.probes, far.overflows))
+        )
+        if ruin is not None:
+            raise Poison(f"{far.reason}, and with it the model's {ruin}")
+        self.counts["outlier"] += 1
+        if far.warns:
+            self.warned = f"example at offset {offset}: {far.reason}"
+
+    def _as_met(self, label: Scalar | None) -> Scalar | None:
+        """Return a label in the spelling that the log had first: 1 and "1" are no two classes.
+
+        Where classes are declared, the target has seen to that.
+        """
+        target = self._rules.target
+        if label is None or target.task != "multiclass" or target.classes is not None:
+            return label
+        met = self._spelled.find(label)
+        return label if met is None else met
+
+    def _meet(self, label: Scalar) -> None:
+        """Take note of a class that no example had before."""
+        if len(self._classes) < _MOST_CLASSES:
+            self._classes[label] = None
+            self._spelled.add(label)
+            if self._rules.target.classes is None:
+                self.news.append(f"a new class is learned: {label!r}, the {len(self._classes)}. so far")
+
+    def settled(self) -> None:
+        """A version holds all of this."""
+        self.news, self.warned = [], None
+        self.labels_from = self.labels_to = None
+
+    def _link(self, entry: Entry, learned: bool) -> None:
+        self.chain.add(entry.lane, entry.event_id, entry.label, learned)
+
+    def _note_time(self, entry: Entry) -> None:
+        if entry.times is None:
+            return
+        time = entry.times[entry.label is not None]
+        if self.labels_from is None or self.labels_to is None:
+            self.labels_from = self.labels_to = time
+        elif time < self.labels_from:
+            self.labels_from = time
+        elif time > self.labels_to:
+            self.labels_to = time
+
+    def _count(self, what: Applied) -> Applied:
+        self.counts[what] += 1
+        return what
+
+    # --- identity and state ------------------------------------------------------------------------
+
+    def fingerprint(self) -> str:
+        """Return the hash of what the model answers on the probes."""
+        return fingerprint(self.model, self.probes)
+
+    def dump(self) -> dict[str, Any]:
+        """Return all but the model, as plain values and River's metrics."""
+        return {
+            "format": STATE_FORMAT,
+            "board": self.board.dump(),
+            "lanes": self.lanes.dump(),
+            "chain": self.chain.value,
+            "probes": self.probes.dump(),
+            "counts": dict(self.counts),
+            "skipped": self.skipped.runs(),
+            "refused": self.refused.runs(),
+            "last": self._last,
+            "guard": self.guard.dump(),
+            "classes": list(self._classes),
+        }
+
+    def restore(self, dumped: dict[str, Any]) -> None:
+        """Take a dumped state over; the model is given to the constructor."""
+        self.board.restore(dumped["board"])
+        self.lanes = Lanes.load(dumped["lanes"])
+        self.chain = Chain(dumped["chain"])
+        self.probes = Probes.load(dumped["probes"])
+        self.counts = Counter(dumped["counts"])
+        self.skipped = Offsets(dumped["skipped"])
+        self.refused = Offsets(dumped.get("refused", ()))
+        self._last = dumped.get("last", "learned")
+        if "guard" in dumped:
+            self.guard.restore(dumped["guard"])
+        self._classes = dict.fromkeys(dumped.get("classes", ()))
+        self._spelled = Spellings(self._classes)
+        self.settled()

@@ -1,0 +1,237 @@
+"""One face over River's kinds of models, by task: predict, learn, and nothing that guesses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+from river import compose
+
+from consumers.model.argmax_models import decides_by_share
+from schemas.events import Features, LabelValue, Scalar
+from schemas.target import Task, class_key
+
+_NOTHING_YET: Final = None
+
+
+class ModelError(ValueError):
+    """The model could not take this event, or answered with something that is no prediction."""
+
+
+class Answer(NamedTuple):
+    """Answer of a model to one event.
+
+    `value` is the model's own decision, its `predict_one`. It is `None` where the model decides nothing: before it has
+    learned enough, or because it abstains. `probabilities` are its `predict_proba_one`, `None` where it has none.
+    Classes are plain Python values: booleans for binary, else text, whole numbers and booleans.
+    """
+
+    value: Scalar | None
+    probabilities: dict[Scalar, float] | None
+
+    def wire_probabilities(self) -> dict[str, float] | None:
+        """Return the probabilities as they go into an Outcome."""
+        if self.probabilities is None:
+            return None
+        return {class_key(label): float(share) for label, share in self.probabilities.items()}
+
+
+NO_ANSWER: Final = Answer(_NOTHING_YET, None)
+
+
+class RiverModel(Protocol):
+    """A River model behind one face."""
+
+    model: Any
+
+    def ahead(self, several: Sequence[Features]) -> None:
+        """Take note of what will be asked next, in this order: for those to whom each question is a journey."""
+
+    def predict(self, features: Features) -> Answer:
+        """Return the model's answer. Whatever the model raises comes out as it is."""
+
+    def decide(self, features: Features) -> Answer:
+        """Return the model's decision alone: what metrics over labels are given."""
+
+    def as_said(self, features: Features) -> Answer:
+        """Return the answer with classes as the model spells them.
+
+        Fingerprints are taken of this, so that those of versions written long ago stay true.
+        """
+
+    def learn(self, features: Features, label: Scalar | None, weight: float) -> None:
+        """Learn one example. Not atomic: after an exception the model must be thrown away."""
+
+
+def wrap(model: Any, task: Task) -> RiverModel:
+    """Return `model` behind the face that fits `task`."""
+    if task == "anomaly":
+        return _Anomaly(model)
+    if task == "regression":
+        return _Regression(model)
+    return _Classification(model, task)
+
+
+class _Here:
+    def ahead(self, several: Sequence[Features]) -> None:
+        """Each is answered when it is asked."""
+
+
+class _OneValue(_Here):
+    """The answer is a number, and no class: there is nothing to spell."""
+
+    def predict(self, features: Features) -> Answer:
+        raise NotImplementedError
+
+    def decide(self, features: Features) -> Answer:
+        return self.predict(features)
+
+    def as_said(self, features: Features) -> Answer:
+        return self.predict(features)
+
+
+class _Classification(_Here):
+    def __init__(self, model: Any, task: Task) -> None:
+        self.model = model
+        self._by_share = decides_by_share(model)
+        self._plain, self._are_plain = _PLAIN[task]
+
+    def predict(self, features: Features) -> Answer:
+        shares = self._shares(features)
+        if shares is not None and not self._are_plain(map(type, shares)):
+            value = self._decision(features, shares)
+            return Answer(self._plain(value), {self._plain(label): share for label, share in shares.items()})
+        if shares is None or not self._by_share:
+            return Answer(self._plain(self.model.predict_one(features)), shares)
+        return Answer(max(shares, key=shares.get), shares)  # type: ignore[arg-type]
+
+    def decide(self, features: Features) -> Answer:
+        return Answer(self._plain(self.model.predict_one(features)), None)
+
+    def as_said(self, features: Features) -> Answer:
+        shares = self._shares(features)
+        return Answer(self._decision(features, shares), shares)
+
+    def _decision(self, features: Features, shares: dict[Any, float] | None) -> Any:
+        if shares is None or not self._by_share:
+            return self.model.predict_one(features)
+        return max(shares, key=shares.get)  # type: ignore[arg-type]
+
+    def _shares(self, features: Features) -> dict[Any, float] | None:
+        """Return the shares of the classes, `None` where there are none."""
+        try:
+            shares: dict[Any, float] = self.model.predict_proba_one(features)
+        except NotImplementedError:
+            return None
+        except AttributeError as error:
+            # An estimator of scikit-learn that only decides, as with loss="hinge". Not each such error has a name.
+            if _NO_SHARES_THERE not in str(error):
+                raise
+            return None
+        if not shares:
+            return None
+        for share in shares.values():
+            if share - share != 0.0:
+                if _knows_too_little(self.model):
+                    return None
+                raise ModelError(f"the model answered with a probability of {share}")
+        return shares
+
+    def learn(self, features: Features, label: Scalar | None, weight: float) -> None:
+        if weight == 1.0:
+            self.model.learn_one(features, label)
+        else:
+            self.model.learn_one(features, label, w=weight)
+
+
+class _Regression(_OneValue):
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def predict(self, features: Features) -> Answer:
+        value = self.model.predict_one(features)
+        if value is None:
+            return NO_ANSWER
+        return Answer(_finite(value), None)
+
+    def learn(self, features: Features, label: Scalar | None, weight: float) -> None:
+        if weight == 1.0:
+            self.model.learn_one(features, label)
+        else:
+            self.model.learn_one(features, label, w=weight)
+
+
+class _Anomaly(_OneValue):
+    """`value` is the score; a label is for measuring, never for learning."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def predict(self, features: Features) -> Answer:
+        return Answer(_finite(self.model.score_one(features)), None)
+
+    def learn(self, features: Features, label: Scalar | None, weight: float) -> None:
+        self.model.learn_one(features)
+
+
+def _knows_too_little(model: Any) -> bool:
+    """Tell whether a naive Bayes of scikit-learn has yet to see one of its classes, or a second value of a feature.
+
+    Until then its shares may be NaN by its own arithmetic, and it decides all the same. As an error, such an answer
+    would keep the event from being joined, and so the class from ever being seen.
+    """
+    while isinstance(model, compose.Pipeline) and len(model):
+        model = model._last_step
+    estimator = getattr(model, "estimator", None)
+    counts, variances = getattr(estimator, "class_count_", None), getattr(estimator, "var_", None)
+    return counts is not None and (not counts.all() or (variances is not None and not variances.all()))
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ModelError(f"the model answered with {number}")
+    return number
+
+
+def plain_value(value: Any) -> Scalar | None:
+    """Return a numpy scalar as the Python value it stands for."""
+    plain: Any = value
+    if value is not None and value.__class__ not in _SCALARS and hasattr(value, "item"):
+        plain = value.item()
+    if plain is None or isinstance(plain, (bool, int, float, str)):
+        return plain
+    raise ModelError(f"the model answered with {value!r:.60}, a {type(value).__name__}")
+
+
+def _plain_boolean(value: Any) -> bool | None:
+    """Return the class of a binary model as a boolean: 0, 1.0 and numpy's stand for one."""
+    plain = plain_value(value)
+    if plain is None or isinstance(plain, bool):
+        return plain
+    if isinstance(plain, str) or plain not in (0, 1):
+        raise ModelError(
+            f"the model answered with the class {plain!r}: a binary stream teaches False and True, "
+            "so give the model these as its classes"
+        )
+    return bool(plain)
+
+
+def _plain_class(value: Any) -> Scalar | None:
+    """Return a class as labels spell it: whole numbers are no floats."""
+    plain = plain_value(value)
+    return int(plain) if isinstance(plain, float) and plain.is_integer() else plain
+
+
+_PLAIN: Final[Mapping[str, tuple[Callable[[Any], Any], Callable[[Iterable[type]], bool]]]] = {
+    "binary": (_plain_boolean, frozenset({bool}).issuperset),
+    "multiclass": (_plain_class, frozenset({bool, int, str}).issuperset),
+}
+_SCALARS: Final = frozenset({bool, int, float, str})
+_NO_SHARES_THERE: Final = "has no attribute 'predict_proba'"
+
+
+def wire_value(value: Scalar | None) -> LabelValue | None:
+    """Return a prediction as it goes into an Outcome."""
+    return plain_value(value)

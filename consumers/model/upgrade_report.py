@@ -1,0 +1,128 @@
+"""How a model that learned the log anew differs from the one it was made in place of.
+
+After an upgrade of River the old model cannot be loaded any more, so it is asked nothing: what it scored is in
+its manifest, and what it answered is on the log, in the outcomes of the examples.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from consumers.model.evaluation import Beside
+from consumers.model.model_state import Learning
+from model_store import Manifest, libraries
+
+UPGRADE: Final = "upgrade"  # its name in a manifest's extra
+_WIDTH: Final = 12
+_NEVER: Final = sys.maxsize
+
+
+class Comparison:
+    """A replay in place of version `before` is compared with it, going on from version `newest`; both may be none.
+
+    Attributes
+    ----------
+    until
+        The offset of the examples log where it knows as much.
+    extra
+        What its versions keep of the comparison, from then on.
+    """
+
+    def __init__(self, before: Manifest | None = None, newest: Manifest | None = None) -> None:
+        self._before = before
+        self.until = _NEVER if before is None else before.offset
+        self.extra: dict[str, Any] = {}
+        if newest is not None and UPGRADE in newest.extra:
+            self.extra = {UPGRADE: newest.extra[UPGRADE]}
+
+    def compare(self, learning: Learning) -> Iterator[str]:
+        """Compare once, at `until`, and yield what people are told of it."""
+        assert self._before is not None  # noqa: S101 - or `until` is never reached
+        found = compare(self._before, learning)
+        self.until, self.extra = _NEVER, {UPGRADE: found}
+        yield from lines(found)
+
+
+def compare(before: Manifest, learning: Learning) -> dict[str, Any]:
+    """Return how the model differs from version `before`, both having read the log up to the same place.
+
+    As JSON has it: ``progressive`` is over all examples, by metric the old value and the new one. ``newest`` is
+    over those of the last `Stream.window` examples that were answered when they came, by metric what was served
+    and what the new model answered just before it learned the example; and how far these answers are apart.
+    """
+    now = learning.board.report().get("progressive", {}).get("all", {})
+    then = before.metrics.get("progressive", {}).get("all", {})
+    mine = libraries()
+    return {
+        "from": str(before.version),
+        "libraries": {
+            name: [made_with, mine.get(name)]
+            for name, made_with in before.libraries.items()
+            if mine.get(name) != made_with
+        },
+        "examples": [before.examples, learning.learned],
+        "progressive": {name: [then.get(name), value] for name, value in now.items()},
+        "newest": _newest(learning.board.beside_served()),
+    }
+
+
+def _newest(beside: Beside) -> dict[str, Any]:
+    apart = [by for now, served in zip(beside.now, beside.served, strict=True) if (by := gap(now, served)) is not None]
+    same = sum(now[0] == served[0] for now, served in zip(beside.now, beside.served, strict=True))
+    return {
+        "answers": len(beside.now),
+        "metrics": {name: [beside.metrics_served.get(name), value] for name, value in beside.metrics_now.items()},
+        "same": same,
+        "apart_mean": sum(apart) / len(apart) if apart else None,
+        "apart_most": max(apart, default=None),
+    }
+
+
+def gap(now: tuple[Any, Any], served: tuple[Any, Any]) -> float | None:
+    """Return how far two answers (value, shares) are apart: by their shares, the furthest of several, else by value."""
+    (value, shares), (value_served, shares_served) = now, served
+    if isinstance(shares, dict) and isinstance(shares_served, dict):
+        return max(
+            (abs(shares.get(key, 0.0) - shares_served.get(key, 0.0)) for key in {*shares, *shares_served}), default=None
+        )
+    if isinstance(shares, (int, float)) and isinstance(shares_served, (int, float)):
+        return abs(float(shares) - float(shares_served))
+    if _is_number(value) and _is_number(value_served):
+        return abs(float(value) - float(value_served))
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def lines(found: dict[str, Any]) -> Iterator[str]:
+    """Yield what people are told of a comparison, line by line: a small table."""
+    changed = ", ".join(f"{name} {old} → {new}" for name, (old, new) in found["libraries"].items())
+    yield f"the replay knows as much as version {found['from']} now" + (f" ({changed})" if changed else "")
+    old, new = found["examples"]
+    yield _row("progressive, all", ("before", "now", "change"))
+    yield _row("examples", (str(old), str(new), f"{new - old:+d}"))
+    yield from _table(found["progressive"])
+    newest = found["newest"]
+    if not newest["answers"]:
+        yield "of the newest examples none was answered when it came: served answers are not compared"
+        return
+    yield _row(f"newest {newest['answers']} answers", ("served", "now", "change"))
+    yield from _table(newest["metrics"])
+    apart = "" if newest["apart_mean"] is None else (
+        f"; apart by {newest['apart_mean']:.3g} in the mean, {newest['apart_most']:.3g} at most"
+    )  # fmt: skip
+    yield f"{newest['same']} of {newest['answers']} are the same{apart} (served before labels since were known)"
+
+
+def _table(metrics: dict[str, Sequence[float | None]]) -> Iterator[str]:
+    for name, (old, new) in metrics.items():
+        change = "–" if old is None or new is None else f"{new - old:+.4g}"
+        yield _row(name, ("–" if old is None else f"{old:.6g}", "–" if new is None else f"{new:.6g}", change))
+
+
+def _row(name: str, cells: Sequence[str]) -> str:
+    return f"  {name:<22}" + "".join(f"{cell:>{_WIDTH}}" for cell in cells)

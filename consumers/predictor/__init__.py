@@ -1,0 +1,1 @@
+"""The predictor: answers events with predictions and follows the newest model version."""

@@ -1,0 +1,105 @@
+"""Outcomes as bytes: what a batch's have in common is encoded once, and the rest without a dict in between.
+
+The bytes are those of the Avro codec, at a quarter of its cost; whatever is not plain goes through the codec.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from struct import Struct
+from typing import Any, Final
+
+from consumers.loop.processor import Partition
+from consumers.model.river_model import Answer, wire_value
+from schemas import codec
+from schemas.events import Scalar
+from schemas.target import class_key
+
+_double: Final = Struct("<d").pack
+_LONGS: Final = range(-(2**63), 2**63)
+# Union branches of the two first fields, as zigzag numbers.
+_NULL: Final = b"\x00"
+_BOOLEANS: Final = {True: b"\x02\x01", False: b"\x02\x00"}
+_LONG: Final = b"\x04"
+_DOUBLE: Final = b"\x06"
+_STRING: Final = b"\x08"
+_MAP: Final = b"\x02"
+_MAP_ENDS: Final = b"\x00"
+_SERVED_OK: Final = b"\x00\x00\x00"  # no error, role serving, status ok
+
+
+class OutcomeWriter:
+    """Encodes the outcomes of one batch of one partition.
+
+    Parameters
+    ----------
+    version
+        Model, epoch and number of examples of what answers.
+    now
+        Wall clock, ms.
+    source
+        Where the feature events stand.
+    """
+
+    def __init__(self, version: tuple[str, int, int], now: int, source: Partition) -> None:
+        self._version = version
+        self._now = now
+        self._source = source
+        model, epoch, examples = version
+        numbers = codec.long(epoch) + codec.long(examples) + codec.long(now)
+        self._common = codec.string(model) + numbers + codec.string(source.topic) + codec.long(source.partition)
+
+    def write(self, answer: Answer, offset: int, failure: tuple[str, str] | None = None) -> bytes:
+        """Return an Outcome's fields; `failure` is a code and a sentence, and leaves the answer out."""
+        if failure is None:
+            value = _scalar(answer.value)
+            if value is not None:
+                said = value + _probabilities(answer.probabilities)
+                return said + self._common + codec.long(offset) + _SERVED_OK
+        return codec.OUTCOME.encode_body(self._fields(answer, offset, failure))
+
+    def _fields(self, answer: Answer, offset: int, failure: tuple[str, str] | None) -> dict[str, Any]:
+        failed = failure is not None
+        model, epoch, examples = self._version
+        return {
+            "prediction": None if failed else wire_value(answer.value),
+            "probabilities": None if failed else answer.wire_probabilities(),
+            "model": model,
+            "epoch": -1 if failed else epoch,
+            "examples": -1 if failed else examples,
+            "predicted_at": self._now,
+            "source_topic": self._source.topic,
+            "source_partition": self._source.partition,
+            "source_offset": offset,
+            "error": None if failure is None else {"code": failure[0], "message": failure[1]},
+            "role": "serving",
+            "status": "error" if failed else "ok",
+        }
+
+
+def _scalar(value: Any) -> bytes | None:
+    """Return a prediction's bytes, `None` where the codec has to decide what it is."""
+    kind = value.__class__
+    if kind is bool:
+        return _BOOLEANS[value]
+    if kind is float:
+        return _DOUBLE + _double(value)
+    if kind is str:
+        return _STRING + codec.string(value)
+    if kind is int and value in _LONGS:
+        return _LONG + codec.long(value)
+    return _NULL if value is None else None
+
+
+def _probabilities(shares: dict[Scalar, float] | None) -> bytes:
+    if shares is None:
+        return _NULL
+    if not shares:
+        return _MAP + _MAP_ENDS
+    body = b"".join([_key(label) + _double(share) for label, share in shares.items()])
+    return _MAP + codec.long(len(shares)) + body + _MAP_ENDS
+
+
+@lru_cache(maxsize=4096, typed=True)
+def _key(label: Scalar) -> bytes:
+    return codec.string(class_key(label))

@@ -1,0 +1,149 @@
+"""What a record of the features topic asks, and how its event goes on into the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from runtime.exits import Doubt, Refused
+from runtime.kafka_client import size_limits
+from runtime.kafka_client.records import Record
+from schemas import codec
+from schemas.codec import HEADER_BYTES, CodecError
+from schemas.contract import Contract, ContractError
+from schemas.events import Event, Features, read_event
+from schemas.schema_registry import RegistryError
+from schemas.sources.event_mapping import EventMapping
+from schemas.sources.message_fields import Unmapped, place_id
+
+_FAR_FUTURE_MS: Final = 24 * 3600 * 1000
+_LONGEST_ID: Final = 1024
+_MOST_TO_READ: Final = 4 * size_limits.EVENT  # JSON may be larger than the Avro that is made of it
+_EVENT_HEADER: Final = codec.EVENT.header
+
+
+class Unanswerable(Exception):  # noqa: N818
+    """The event gets an error for an answer."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Question(NamedTuple):
+    """What a record asks: `used` are the features that go to the model, `None` where it gets an error instead."""
+
+    event: Event | None
+    used: Features | None
+    failure: tuple[str, str] | None
+
+
+class Questions:
+    """Reads records as events that hold to the contract.
+
+    Parameters
+    ----------
+    mapping
+        Reads messages of somebody else's topic; `None` where events are Millstream's own.
+    clock
+        Wall clock, ms.
+    """
+
+    def __init__(self, contract: Contract, mapping: EventMapping | None, clock: Callable[[], int]) -> None:
+        self._contract = contract
+        self._mapping = mapping
+        self._clock = clock
+
+    def ask(self, record: Record) -> Question:
+        """Return what the record asks; whatever is in it, there is a question."""
+        event: Event | None = None
+        try:
+            event = self._read(record)
+            if self._mapping is None:
+                _check_time(event, record.timestamp)
+            else:
+                # Records of others need not bear the broker's time, nor any.
+                _check_time(event, self._clock())
+            return Question(event, self._contract.apply(event.features), None)
+        except (Unanswerable, ContractError) as error:
+            return Question(event, None, (error.code, str(error)))
+        except Unmapped as error:
+            return Question(_with_fit_id(error.event), None, (error.code, str(error)))
+        except CodecError as error:
+            return Question(event, None, ("codec", str(error)))
+
+    def _read(self, record: Record) -> Event:
+        value = record.value
+        if not value:
+            raise Unanswerable("codec", "the event is empty")
+        if len(value) > _MOST_TO_READ:
+            raise Unanswerable("size", f"the event has {len(value)} bytes; at most {_MOST_TO_READ} are read")
+        if self._mapping is not None:
+            event = self._mapped(self._mapping, record)
+        else:
+            try:
+                event = read_event(value, default_time=record.timestamp)
+            except CodecError as error:
+                raise Unanswerable("codec", str(error)) from error
+        if not 0 < len(event.event_id) <= _LONGEST_ID:
+            length = len(event.event_id)
+            raise Unanswerable("id", f"the event id has {length} characters; 1 to {_LONGEST_ID} are taken")
+        return event
+
+    def _mapped(self, mapping: EventMapping, record: Record) -> Event:
+        """Read a message of others. What a registry does not say now is no fault of the message: it is read again."""
+        try:
+            return mapping.event(record)
+        except RegistryError as error:
+            raise (Doubt if error.passing else Refused)(str(error)) from error
+
+    def unnamed(self, record: Record) -> Event:
+        """Return the event of a record that does not say its own name, without features.
+
+        By its key, which is an event's id on a topic of Millstream's; else by its place.
+        """
+        key = record.key if self._mapping is None else None
+        text = ""
+        if key:
+            try:
+                text = key.decode()
+            except UnicodeDecodeError:
+                text = ""
+        event_id = text if 0 < len(text) <= _LONGEST_ID else place_id(record)
+        return Event(event_id, max(record.timestamp, 0), {})
+
+    def body(self, record: Record, event: Event, used: Features) -> bytes:
+        """Return the event's fields: the sender's own bytes where nothing in them had to change.
+
+        Raises
+        ------
+        CodecError, Unanswerable
+            Where they cannot be written, or are too many.
+        """
+        value = record.value
+        if self._mapping is None and used is event.features and value is not None and value.startswith(_EVENT_HEADER):
+            return _fitting(value[HEADER_BYTES:])
+        return _fitting(Event(event.event_id, event.event_time, used, event.entity_key).encode()[HEADER_BYTES:])
+
+    def failed_body(self, record: Record, event: Event) -> bytes:
+        """Return the event of an error answer, whatever is in it: without its features, if they cannot be written."""
+        try:
+            return self.body(record, event, event.features)
+        except (CodecError, Unanswerable):
+            return Event(event.event_id, max(record.timestamp, 0), {}).encode()[HEADER_BYTES:]
+
+
+def _with_fit_id(event: Event | None) -> Event | None:
+    return event if event is not None and 0 < len(event.event_id) <= _LONGEST_ID else None
+
+
+def _check_time(event: Event, now: int) -> None:
+    if event.event_time < 0 or event.event_time > now + _FAR_FUTURE_MS:
+        raise Unanswerable("time", f"event_time {event.event_time} is negative, or over a day in the future")
+
+
+def _fitting(body: bytes) -> bytes:
+    """Insist on an event that fits into what is made of it."""
+    if len(body) > size_limits.EVENT:
+        raise Unanswerable("size", f"the event has {len(body)} bytes; at most {size_limits.EVENT} are taken")
+    return body

@@ -1,0 +1,232 @@
+"""A large version answers from a process of its own, so that loading it, and letting it go, keeps nobody waiting.
+
+Unpickling 300 MB holds the interpreter for moments that no rest between pieces shortens: a dictionary of millions
+that grows, a collection over what is new, and the old version's millions of objects given back. A process has an
+interpreter of its own, and its end frees everything at once. What passes between the two is features one way and
+plain values the other, as MessagePack: never a pickle.
+
+A frame is its length, 4 bytes big-endian, and so many bytes.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import weakref
+from collections import deque
+from collections.abc import Mapping, Sequence
+from functools import cache
+from struct import Struct
+from typing import IO, Any, Final
+
+import msgspec
+
+from consumers.model.river_model import Answer, ModelError, RiverModel, plain_value
+from model_store import Refused, StoreError, StoreUnavailable
+from runtime.exits import Doubt
+from schemas.events import Features, Scalar
+
+LARGE_BYTES: Final = 32 << 20
+_LENGTH: Final = Struct(">I")
+
+
+class _Said(msgspec.Struct, frozen=True, array_like=True):
+    """What the process answers: a value with probabilities in their order, or what was raised, with its kind."""
+
+    value: bool | int | float | str | None = None
+    probabilities: list[tuple[bool | int | float | str, float]] | None = None
+    raised: str = ""
+    message: str = ""
+
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_answers: Final = msgspec.msgpack.Decoder(list[_Said])
+
+
+class RaisedThere(Exception):  # noqa: N818
+    """What a model raised in its process; its class there has the name of the class of this."""
+
+
+class VersionProcess:
+    """A `RiverModel` whose model is in a process of its own, which ends with this object.
+
+    Parameters
+    ----------
+    command, environment
+        Start a process that reads `request` as its first frame, and ends up in `serve`.
+    seconds
+        For loading; past them the process is ended.
+
+    Raises
+    ------
+    Refused, StoreUnavailable, ModelError
+        As loading there has ended; StoreUnavailable where it took too long.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], request: bytes, seconds: float) -> None:
+        self.model: Any = None
+        self._ahead: deque[tuple[Features, _Said]] = deque()
+        self._process = subprocess.Popen(
+            command, env=dict(environment), stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        )
+        self._end = weakref.finalize(self, _end, self._process)
+        said = self._loaded(request, seconds)
+        if said.raised:
+            self._end()
+            raise _REASONS.get(said.raised, ModelError)(said.message)
+
+    def _loaded(self, request: bytes, seconds: float) -> _Said:
+        """Have the version loaded, and return how that went. StoreUnavailable where nothing is said."""
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            self._process.kill()
+
+        # A read from a pipe has no time limit; the end of who writes to it is one.
+        overdue = threading.Timer(seconds, end)
+        overdue.daemon = True
+        overdue.start()
+        try:
+            (said,) = self._asked(request)
+        except (OSError, EOFError) as error:
+            code = self._process.wait()
+            self._end()
+            if late.is_set():
+                raise StoreUnavailable(f"its process had not loaded it after {seconds:g} s and was ended") from error
+            raise StoreUnavailable(f"the process that was to load it has ended ({code}): is there memory?") from error
+        finally:
+            overdue.cancel()
+        return said
+
+    def ahead(self, several: Sequence[Features]) -> None:
+        """Ask for several at once: on a busy machine the way there and back costs more than the answers."""
+        self._ahead.clear()
+        if several:
+            self._ahead.extend(zip(several, self._answered(several), strict=True))
+
+    def predict(self, features: Features) -> Answer:
+        """Return the model's answer. Doubt where its process is gone."""
+        if not self._ahead or self._ahead[0][0] is not features:
+            self.ahead([features])
+        said = self._ahead.popleft()[1]
+        if said.raised:
+            raise _raised(said.raised)(said.message)
+        return Answer(said.value, None if said.probabilities is None else dict(said.probabilities))
+
+    def _answered(self, several: Sequence[Features]) -> list[_Said]:
+        try:
+            return self._asked(_encoder.encode(several))
+        except (OSError, EOFError) as error:
+            code = self._process.poll()
+            raise Doubt(f"the process that answers has ended ({code}): starting anew") from error
+
+    def decide(self, features: Features) -> Answer:
+        return Answer(self.predict(features).value, None)
+
+    def as_said(self, features: Features) -> Answer:
+        raise NotImplementedError("the fingerprint of a version is taken where it is learned")
+
+    def learn(self, features: Features, label: Scalar | None, weight: float) -> None:
+        raise NotImplementedError("a version that serves does not learn")
+
+    def close(self) -> None:
+        """End the process."""
+        self._end()
+
+    def _asked(self, frame: bytes) -> list[_Said]:
+        process = self._process
+        assert process.stdin is not None  # noqa: S101
+        assert process.stdout is not None  # noqa: S101
+        write_frame(process.stdin, frame)
+        return _answers.decode(read_frame(process.stdout))
+
+
+_REASONS: Final[Mapping[str, type[Exception]]] = {
+    "Refused": Refused,
+    "StoreUnavailable": StoreUnavailable,
+    "StoreError": StoreError,
+}
+
+
+@cache
+def _raised(name: str) -> type[Exception]:
+    return ModelError if name == "ModelError" else type(name, (RaisedThere,), {})
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process, and do not wait for the system to take its memory back."""
+    process.kill()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            try:
+                pipe.close()
+            except OSError:
+                continue
+    try:
+        threading.Thread(target=process.wait, name="version-process", daemon=True).start()
+    except RuntimeError:  # at the interpreter's own end
+        process.wait()
+
+
+# --- in the process --------------------------------------------------------------------------------
+
+
+def serve(model: RiverModel, source: IO[bytes], sink: IO[bytes]) -> None:
+    """Answer each frame of several features with one of as many answers, until there are no more."""
+    decoder = msgspec.msgpack.Decoder()
+    while True:
+        try:
+            several = decoder.decode(read_frame(source))
+        except EOFError:
+            return
+        write_frame(sink, _encoder.encode([_answer(model, features) for features in several]))
+
+
+def _answer(model: RiverModel, features: Features) -> _Said:
+    try:
+        answer = model.predict(features)
+    except Exception as error:  # noqa: BLE001 - it is raised again where it was asked
+        return _Said(raised=type(error).__name__, message=str(error))
+    shares = answer.probabilities
+    pairs: Any = None if shares is None else [(plain_value(key), float(share)) for key, share in shares.items()]
+    return _Said(plain_value(answer.value), pairs)
+
+
+def say_ready(sink: IO[bytes]) -> None:
+    """Answer the request: frames of features may come."""
+    write_frame(sink, _encoder.encode([_Said()]))
+
+
+def say_raised(sink: IO[bytes], kind: str, message: str) -> None:
+    """Answer that something was raised."""
+    write_frame(sink, _encoder.encode([_Said(raised=kind, message=message)]))
+
+
+def reason_of(error: BaseException) -> str:
+    """Return which of the errors of loading this is, for the asking side to raise the like."""
+    for name, kind in _REASONS.items():
+        if isinstance(error, kind):
+            return name
+    return "ModelError"
+
+
+# --- frames ----------------------------------------------------------------------------------------
+
+
+def write_frame(sink: IO[bytes], frame: bytes) -> None:
+    """Write one frame and have it go out."""
+    sink.write(_LENGTH.pack(len(frame)) + frame)
+    sink.flush()
+
+
+def read_frame(source: IO[bytes]) -> bytes:
+    """Read one frame. EOFError where there is none, or not all of it."""
+    head = source.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        raise EOFError("the other side is gone")
+    (length,) = _LENGTH.unpack(head)
+    frame = source.read(length)
+    if len(frame) < length:
+        raise EOFError("the other side is gone in the midst of a frame")
+    return frame

@@ -1,0 +1,237 @@
+"""The predictor: features in, exactly one answer for each out, by whichever version is newest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+import msgspec
+
+from consumers.loop.dead_letters import dead_letter
+from consumers.loop.last_offsets_file import TopicMemory
+from consumers.loop.log_faults import short_ids
+from consumers.loop.processor import Assignment, Batch, Output, Partition, Place, Positions, Start
+from consumers.loop.start_offsets import PlaceNote, Starts
+from consumers.model.river_model import NO_ANSWER, Answer, RiverModel
+from consumers.predictor.fast_outcomes import OutcomeWriter
+from consumers.predictor.feature_requests import Question, Questions, Unanswerable
+from consumers.predictor.prediction_records import WHOLE, Answers, Form
+from runtime.exits import RoleFailure
+from runtime.kafka_client.records import Record
+from schemas import codec
+from schemas.codec import HEADER_BYTES, CodecError
+from schemas.contract import Contract
+from schemas.events import Features
+from schemas.sources.event_mapping import EventMapping
+from schemas.topics import Names
+
+_PREDICTION_HEADER: Final = codec.PREDICTION.header
+_HAS_OUTCOME: Final = b"\x02"  # the second branch of [null, Outcome]
+WriteOutcome = Callable[[Answer, int, tuple[str, str] | None], bytes]
+
+
+@dataclass(frozen=True)
+class PredictorSettings:
+    """What a predictor is given.
+
+    Attributes
+    ----------
+    spread
+        Event ids are spread over so many partitions of whole predictions: how many there were when the stream began.
+    new_epoch
+        Go on where the features topic is not what it was when the predictors left it, instead of refusing.
+    mapping
+        Reads the features topic where it is somebody else's.
+    start
+        Where a group begins that has never read it.
+    form
+        How others read predictions.
+    """
+
+    names: Names
+    contract: Contract
+    spread: int
+    new_epoch: bool = False
+    mapping: EventMapping | None = None
+    start: Literal["beginning", "end"] = "beginning"
+    form: Form = WHOLE
+
+
+@dataclass(frozen=True)
+class ServedVersion:
+    """A version ready to answer.
+
+    Attributes
+    ----------
+    since_ms
+        When it was ready here, wall clock.
+    delay_ms
+        From the broker's time of the oldest label it newly learned to `since_ms`; `None` without labels,
+        and where others had served with them before.
+    """
+
+    model: RiverModel
+    name: str
+    epoch: int
+    examples: int
+    since_ms: int
+    delay_ms: int | None
+
+    def note(self) -> dict[str, str | int | None]:
+        """Return what is written of it beside the offsets."""
+        return {
+            "v": f"{self.epoch}/{self.examples}",
+            "at": self.since_ms,
+            "delay": self.delay_ms,
+            "m": self.name,
+        }
+
+
+class VersionSource(Protocol):
+    """Where a predictor finds what to serve."""
+
+    def newest(self) -> ServedVersion | None:
+        """Return what is to serve now. Quick: asked before every batch."""
+
+
+class Predictor:
+    """A `Processor`. It holds no state but the version it serves.
+
+    Parameters
+    ----------
+    say
+        Takes one line for people.
+    memory
+        Knows which features topic was read last, and how far.
+    """
+
+    def __init__(
+        self,
+        settings: PredictorSettings,
+        versions: VersionSource,
+        clock: Callable[[], int] | None = None,
+        say: Callable[[str], None] = print,
+        memory: TopicMemory | None = None,
+    ) -> None:
+        self._memory = memory or TopicMemory()
+        self._settings = settings
+        self._versions = versions
+        self._clock = clock or (lambda: time.time_ns() // 1_000_000)
+        self._features = settings.names.topic("features")
+        at_end = (self._features,) if settings.start == "end" else ()
+        self._starts = Starts("predictor", PlaceNote, self._memory, at_end, settings.new_epoch, say)
+        self._questions = Questions(settings.contract, settings.mapping, self._clock)
+        self._answers = Answers(settings.names, settings.spread, settings.form)
+        self._dead_letters = settings.names.topic("dead-letters")
+        self._notes: dict[Partition, PlaceNote] = {}
+        self._topic_id = ""
+        self._serving: ServedVersion | None = None
+        self._now = 0  # of this batch, ms
+        self._metadata: dict[Partition, str] = {}
+
+    @property
+    def topics(self) -> Sequence[str]:
+        return (self._features,)
+
+    def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:
+        self._topic_id = short_ids(assignment.topic_ids[self._features])
+        starts, self._notes = self._starts.take(assignment)
+        self._write_metadata()
+        return starts
+
+    def _write_metadata(self) -> None:
+        spread = {"spread": self._settings.spread}  # that joiners and later predictors go by it, too
+        serving = {"v": None} if self._serving is None else self._serving.note()
+        self._metadata = {
+            partition: msgspec.json.encode({**serving, **msgspec.structs.asdict(note), **spread}).decode()
+            for partition, note in self._notes.items()
+        }
+
+    def recover(self, batch: Batch) -> None:
+        """Never called: there is nothing to recover."""
+
+    def recovered(self) -> None:
+        """Nothing to recover."""
+
+    def process(self, batch: Batch) -> list[Output]:
+        self._look()
+        serving = self._serving
+        assert serving is not None  # noqa: S101 - paused() keeps records away until there is a version
+        self._now = now = self._clock()
+        outputs: list[Output] = []
+        for partition, records in batch.items():
+            write = OutcomeWriter((serving.name, serving.epoch, serving.examples), now, partition).write
+            read = [self._questions.ask(record) for record in records]
+            serving.model.ahead([each.used for each in read if each.used is not None])
+            for record, each in zip(records, read, strict=True):
+                outputs += self._answer(record, each, serving, write)
+        return outputs
+
+    def tick(self, now_ms: int) -> list[Output]:
+        self._look()
+        return []
+
+    def _look(self) -> None:
+        """Swap, between two events, to the newest version there is."""
+        newest = self._versions.newest()
+        if newest is not self._serving and newest is not None:
+            self._serving = newest
+            self._write_metadata()
+
+    def places(self, read: Positions) -> Mapping[Partition, Place]:
+        return {partition: Place(offset, self._metadata[partition]) for partition, offset in read.items()}
+
+    def committed(self, places: Mapping[Partition, Place]) -> None:
+        offsets = {partition.partition: place.offset for partition, place in places.items()}
+        self._memory.remember(self._features, self._topic_id, offsets)
+
+    def paused(self) -> frozenset[Partition]:
+        return frozenset() if self._serving is not None else frozenset(self._notes)
+
+    def stopping(self) -> list[Output]:
+        return []
+
+    def close(self) -> None:
+        """Write down where it stands."""
+        self._memory.write()
+
+    # --- one event ---------------------------------------------------------------------------------
+
+    def _answer(self, record: Record, asked: Question, serving: ServedVersion, write: WriteOutcome) -> list[Output]:
+        event, used, failure = asked
+        answer = NO_ANSWER
+        body: bytes | None = None
+        if event is not None and used is not None:
+            try:
+                answer = ask(serving, used)
+                body = self._questions.body(record, event, used)
+            except Unanswerable as error:
+                failure = error.code, str(error)
+            except CodecError as error:
+                failure = "codec", str(error)
+        if event is None:
+            event = self._questions.unnamed(record)
+            body = event.encode()[HEADER_BYTES:]
+        elif body is None:
+            body = self._questions.failed_body(record, event)
+        value = _PREDICTION_HEADER + body + _HAS_OUTCOME + write(answer, record.offset, failure)
+        outputs = self._answers.outputs(record, event.event_id, value)
+        if failure is not None:
+            outputs.append(dead_letter(self._dead_letters, record, "predictor", *failure, self._now))
+        return outputs
+
+
+def ask(serving: ServedVersion, features: Features) -> Answer:
+    """Return a version's answer. Unanswerable where it refuses, but for one that has not learned anything."""
+    try:
+        return serving.model.predict(features)
+    except RoleFailure:
+        raise  # of a version in a process of its own that is gone: no answer is known to this event
+    except Exception as error:
+        if serving.examples == 0:
+            # Untrained, some models raise or answer NaN: no prediction yet. As an error the event would
+            # never be joined, and the model never learn.
+            return NO_ANSWER
+        raise Unanswerable("model", f"the model refused the event: {type(error).__name__}: {error}") from error

@@ -1,0 +1,1 @@
+"""Backup of topics and versions to files, and their restore."""

@@ -1,0 +1,242 @@
+"""Versions, decisions and the examples log of a stream, in a folder or an object store: `millstream backup`.
+
+A backup is laid out as a model store is, so that its versions are read and checked as any others. Beside them are
+pieces of the two topics, each named by its hash, and last of all, create-only, a file that names them. Without that
+file there is no backup.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from kafka import TopicPartition
+
+from millstream.backup.offset_preserving_writer import LogRecord
+from millstream.reading import topic_readers
+from model_store import (
+    AlreadyExists,
+    Backend,
+    Damaged,
+    ModelStore,
+    NotFound,
+    Refused,
+    Trust,
+    VersionId,
+)
+from runtime.kafka_client.cluster import Cluster
+from schemas.topics import Names
+
+FORMAT: Final = 1
+_PIECE_RECORDS: Final = 20_000
+_PIECE_BYTES: Final = 4 << 20
+_MOST_PIECE_BYTES: Final = 64 << 20
+_MOST_BYTES: Final = 64 << 20
+Say = Callable[[str], None]
+Show = Callable[[int, int], None]
+
+
+class BackupError(Exception):
+    """There is no such backup, or it cannot be made or restored here; the message says why and the way on."""
+
+
+class Piece(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """So many records of a topic, stored under the hash of its bytes."""
+
+    sha256: str
+    records: int
+
+
+class LoggedTopic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A topic's partition 0 as it was: its id, its first offset and the one after its last, and where its last hole is.
+
+    A hole is where a transaction's marker or an aborted record was; `last_hole` is -1 where there is none.
+    """
+
+    topic_id: str
+    begin: int
+    end: int
+    last_hole: int
+    pieces: list[Piece]
+
+    @property
+    def records(self) -> int:
+        """How many there are."""
+        return sum(piece.records for piece in self.pieces)
+
+
+class Backup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a backup holds."""
+
+    format: int
+    stream: str
+    made_at_ms: int
+    versions: int
+    examples: LoggedTopic
+    decisions: LoggedTopic
+
+
+_read_backup: Final = msgspec.json.Decoder(Backup).decode
+
+
+@dataclass(frozen=True)
+class Made:
+    """What `make` did. `refused`: versions that no trusted key signed, or that are damaged; they are left out."""
+
+    backup: Backup
+    refused: tuple[str, ...]
+
+
+def make(cluster: Cluster, names: Names, store: ModelStore, target: Backend, say: Say, show: Show) -> Made:
+    """Copy a stream's versions, decisions and examples log; a backup that was interrupted is gone on with.
+
+    Versions first: the log, read after them, has all that they learned.
+
+    Raises
+    ------
+    BackupError
+        Where the target has a backup of this stream already, or there is nothing to back up.
+    """
+    stream = names.stream
+    if target.names(f"{stream}/backup"):
+        raise BackupError(f"there is a backup of {stream} already: name an empty place for another one")
+    copy = ModelStore(target, store.trust)
+    refused = _copy_versions(store, copy, stream, say)
+    topics = {kind: _copy_topic(cluster, names.topic(kind), target, stream, show) for kind in ("decisions", "examples")}
+    backup = Backup(FORMAT, stream, time.time_ns() // 1_000_000, len(copy.versions(stream)), **topics)
+    if not backup.versions and not backup.examples.records:
+        raise BackupError(f"{stream} has neither versions nor examples: there is nothing to back up")
+    target.put_new(_place(stream), msgspec.json.encode(backup, order="sorted"))
+    return Made(backup, tuple(refused))
+
+
+def _copy_versions(store: ModelStore, copy: ModelStore, stream: str, say: Say) -> list[str]:
+    refused = []
+    for version in store.versions(stream):
+        try:
+            copy_version(store, copy, version)
+        except NotFound:
+            continue  # retention was quicker
+        except Refused as error:
+            refused.append(str(version))
+            say(f"version {version} is left out: {error}")
+    store.copy_marks(copy, stream)
+    return refused
+
+
+def copy_version(source: ModelStore, target: ModelStore, version: VersionId) -> bool:
+    """Copy a version as it was signed; tell whether it was not there. NotFound; Refused; AlreadyExists."""
+    sealed = source.sealed(version)
+    manifest = source.manifest(version)
+    named = {ref.sha256: name for name, ref in manifest.files.items()}
+    return target.adopt(sealed, lambda ref: source.blob(manifest, named[ref.sha256]))
+
+
+# --- topics ----------------------------------------------------------------------------------------
+
+
+def _copy_topic(cluster: Cluster, topic: str, target: Backend, stream: str, show: Show) -> LoggedTopic:
+    found = cluster.topic_info(topic).get(topic)
+    if found is None:
+        raise BackupError(f"there is no topic {topic}: nothing was ever logged there")
+    place = TopicPartition(topic, 0)
+    with closing(cluster.consumer()) as consumer:
+        begin, end = topic_readers.begin(consumer, topic), topic_readers.end(consumer, topic)
+        at, last_hole, pieces = 0, -1, []
+        for records in _portions(topic_readers.between(consumer, place, begin, end)):
+            for record in records:
+                last_hole = at if record.offset > at else last_hole
+                at = record.offset + 1
+            pieces.append(_put_piece(target, stream, records))
+            show(at, end)
+        return LoggedTopic(found.id, begin, end, at if end > at else last_hole, pieces)
+
+
+def _portions(records: Iterable[Any]) -> Iterator[list[LogRecord]]:
+    portion: list[LogRecord] = []
+    size = 0
+    for record in records:
+        portion.append(LogRecord(record.offset, record.timestamp, record.key, record.value, list(record.headers)))
+        size += len(record.value or b"") + len(record.key or b"")
+        if len(portion) >= _PIECE_RECORDS or size >= _PIECE_BYTES:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
+
+
+def _put_piece(target: Backend, stream: str, records: list[LogRecord]) -> Piece:
+    data = zlib.compress(msgspec.msgpack.encode(records), level=1)
+    piece = Piece(hashlib.sha256(data).hexdigest(), len(records))
+    try:
+        target.put_new(_piece(stream, piece), data)
+    except AlreadyExists:
+        _read_piece(target, stream, piece)  # of a run that was interrupted: whole, or said to be damaged
+    return piece
+
+
+def _read_piece(source: Backend, stream: str, piece: Piece) -> bytes:
+    data = source.get(_piece(stream, piece), _MOST_PIECE_BYTES)
+    if hashlib.sha256(data).hexdigest() != piece.sha256:
+        raise Damaged(f"piece {piece.sha256[:12]} of the backup is not what it was: restore it from a copy")
+    return data
+
+
+# --- reading ---------------------------------------------------------------------------------------
+
+
+def read(source: Backend, stream: str) -> Backup:
+    """Return what a backup holds. BackupError where there is none; Damaged."""
+    try:
+        data = source.get(_place(stream), _MOST_BYTES)
+    except NotFound:
+        raise BackupError(
+            f"there is no whole backup of {stream} there: `millstream backup` ends by saying so"
+        ) from None
+    try:
+        backup = _read_backup(data)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise Damaged(f"backup.json is damaged: {error}") from error
+    if (backup.format, backup.stream) != (FORMAT, stream):
+        raise Damaged(f"backup.json is of format {backup.format} and of stream {backup.stream!r}")
+    return backup
+
+
+def records(source: Backend, stream: str, topic: LoggedTopic) -> Iterator[LogRecord]:
+    """Yield a topic's records, each piece checked before. Damaged; NotFound."""
+    for piece in topic.pieces:
+        data = _read_piece(source, stream, piece)
+        try:
+            found = msgspec.msgpack.decode(_inflated(data), type=list[LogRecord])
+        except (msgspec.DecodeError, zlib.error) as error:
+            raise Damaged(f"piece {piece.sha256[:12]} of the backup cannot be read: {error}") from error
+        if len(found) != piece.records:
+            raise Damaged(f"piece {piece.sha256[:12]} of the backup has {len(found)} records, not {piece.records}")
+        yield from found
+
+
+def _inflated(data: bytes) -> bytes:
+    inflater = zlib.decompressobj()
+    whole = inflater.decompress(data, _MOST_PIECE_BYTES)
+    if inflater.unconsumed_tail:
+        raise Damaged("a piece of the backup is larger than any that is written")
+    return whole
+
+
+def trusting(source: Backend, trust: Trust) -> ModelStore:
+    """Return a backup's versions as a store that is only read."""
+    return ModelStore(source, trust)
+
+
+def _place(stream: str) -> str:
+    return f"{stream}/backup/backup.json"
+
+
+def _piece(stream: str, piece: Piece) -> str:
+    return f"{stream}/topics/{piece.sha256}"

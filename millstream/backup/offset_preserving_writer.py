@@ -1,0 +1,199 @@
+"""Writing a log anew so that every record has the offset it had: transaction markers and aborted records leave holes.
+
+Offsets are what versions, skipped examples and dead letters name, so a restored log has the same ones. Records go
+out plainly. A hole is filled with records of a transaction that is aborted, which no reader sees; its marker takes
+the last place of a hole, too. Offsets are dense, so where each record lands is known before it is sent, and checked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from kafka.errors import KafkaError
+
+from runtime.deadline import Overdue, within
+from runtime.kafka_client.cluster import Cluster
+
+_ACKNOWLEDGED_S: Final = 60.0
+_OPEN_S: Final = 120.0  # a transaction of fillers is ended at the first hole after so long
+_BROKER_MS: Final = 900_000  # the longest that brokers allow by default
+_MOST_RECORD_BYTES: Final = 8 << 20
+_MOST_UNACKNOWLEDGED: Final = 5_000
+
+
+class LogRecord(NamedTuple):
+    """A record as it stood in the log."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]]
+
+
+class LayoutError(Exception):
+    """The log could not be written as it was; begin it anew."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Records without a hole between them, the hole behind them, and whether that is the log's last hole."""
+
+    records: tuple[LogRecord, ...]
+    hole: int
+    last: bool
+
+
+def runs(records: Iterable[LogRecord], end: int, last_hole: int, most: int = _MOST_UNACKNOWLEDGED) -> Iterator[Run]:
+    """Cut a log into runs of at most `most` records, with the holes behind them, up to offset `end`.
+
+    Parameters
+    ----------
+    last_hole
+        The offset at which the last hole begins.
+
+    >>> log = [LogRecord(offset, 0, None, b"", []) for offset in (1, 2, 3, 6)]
+    >>> [(len(run.records), run.hole, run.last) for run in runs(log, 8, last_hole=7)]
+    [(0, 1, False), (3, 2, False), (1, 1, True)]
+    """
+    run: list[LogRecord] = []
+    at = 0  # the offset that the next record has if there is no hole
+    for record in records:
+        if record.offset < at:
+            raise LayoutError(f"offset {record.offset} comes after {at - 1}: the log's copy is not in order")
+        if record.offset > at or len(run) >= most:
+            yield Run(tuple(run), record.offset - at, last=at == last_hole)
+            run = []
+        run.append(record)
+        at = record.offset + 1
+    if end < at:
+        raise LayoutError(f"the log's copy goes beyond its end, {end}")
+    yield Run(tuple(run), end - at, last=at == last_hole)
+
+
+class LayoutWriter:
+    """Writes one partition from offset 0 on, each record at its own offset. It must be empty."""
+
+    def __init__(self, cluster: Cluster, topic: str, transactional_id: str) -> None:
+        limits: dict[str, Any] = {
+            "acks": "all",
+            "linger_ms": 5,
+            "batch_size": 1 << 17,
+            "max_request_size": _MOST_RECORD_BYTES,
+            "compression_type": "lz4",
+            "request_timeout_ms": 10_000,
+            "delivery_timeout_ms": int(_ACKNOWLEDGED_S * 1000),
+        }
+        self._topic = topic
+        self._plain = cluster.producer(enable_idempotence=True, **limits)
+        self._fill = cluster.producer(transactional_id=transactional_id, transaction_timeout_ms=_BROKER_MS, **limits)
+        self._open_since: float | None = None
+        self._at = 0
+
+    def write(self, all_runs: Iterable[Run], progress: Callable[[int], None]) -> None:
+        """Write them; `progress` is told the next offset.
+
+        Raises
+        ------
+        LayoutError
+            Where a record has not come to its place: the topic must be made anew.
+        """
+        try:
+            _within(self._fill.init_transactions)
+            for run in all_runs:
+                self._one(run)
+                progress(self._at)
+        except KafkaError as error:
+            raise LayoutError(f"{type(error).__name__}: {error}") from error
+
+    def close(self) -> None:
+        """Let go of the producers."""
+        for producer in (self._plain, self._fill):
+            with suppress(KafkaError, LayoutError):
+                _within(lambda each=producer: each.close(timeout=5))  # type: ignore[misc]
+
+    def _one(self, run: Run) -> None:
+        records = run.records
+        if run.last and run.hole == 1 and self._open_since is None and records:
+            # Nothing to abort: the one place left is the marker of a transaction that commits the last record.
+            self._send(self._plain, records[:-1])
+            _within(self._fill.begin_transaction)
+            self._send(self._fill, records[-1:])
+            _within(self._fill.commit_transaction)
+            self._at += 1
+            return
+        self._send(self._plain, records)
+        self._leave(run.hole, must_end=run.last)
+
+    def _leave(self, hole: int, *, must_end: bool) -> None:
+        """Fill a hole; end the fillers' transaction where it is the last one, or has been open for long."""
+        if hole == 0:
+            return
+        opened = self._open_since
+        ends = must_end or (opened is not None and time.monotonic() - opened > _OPEN_S)
+        if opened is None:
+            if must_end and hole == 1:
+                # The log began at offset 1, and will again: what is before it is deleted.
+                self._send(self._plain, [_filler(self._at)])
+                return
+            _within(self._fill.begin_transaction)
+            self._open_since = time.monotonic()
+        fillers = hole - 1 if ends else hole
+        while fillers > 0:
+            now = min(fillers, _MOST_UNACKNOWLEDGED)
+            self._send(self._fill, [_filler(self._at + n) for n in range(now)])
+            fillers -= now
+        if ends:
+            _within(self._fill.abort_transaction)
+            self._open_since = None
+            self._at += 1
+
+    def _send(self, producer: Any, records: Iterable[LogRecord]) -> None:
+        futures = [
+            # The client sends no record without key and value; whoever reads takes one without bytes for the same.
+            (each, producer.send(self._topic, each.value if each.key else each.value or b"", each.key, each.headers, 0))
+            for each in records
+        ]
+        for record, future in futures:
+            found = future.get(timeout=_ACKNOWLEDGED_S).offset
+            if found != record.offset or found != self._at:
+                raise LayoutError(f"a record went to offset {found} of {self._topic}, and not to {record.offset}")
+            self._at += 1
+
+
+def _filler(offset: int) -> LogRecord:
+    return LogRecord(offset, 0, None, b"", [])
+
+
+def _within(work: Callable[[], object]) -> None:
+    """Do `work`, held to a time: ending a transaction can block for ever."""
+    try:
+        within(_ACKNOWLEDGED_S, work, "restore")
+    except Overdue as error:
+        raise LayoutError(f"no answer from Kafka within {_ACKNOWLEDGED_S:g} s") from error
+
+
+def end_open_transaction(cluster: Cluster, transactional_id: str) -> None:
+    """Have the broker end what an interrupted writer has left open.
+
+    Its marker is written to whatever topic has the name by then: on one that was made anew meanwhile, it would take
+    the first record's place.
+    """
+    with closing(cluster.producer(transactional_id=transactional_id)) as producer:
+        _within(producer.init_transactions)
+
+
+def write_log(
+    cluster: Cluster,
+    topic: str,
+    transactional_id: str,
+    all_runs: Iterable[Run],
+    progress: Callable[[int], None],
+) -> None:
+    """Write a log to an empty topic's partition 0, each record at its own offset. LayoutError."""
+    with closing(LayoutWriter(cluster, topic, transactional_id)) as writer:
+        writer.write(all_runs, progress)

@@ -1,0 +1,237 @@
+"""A backup into an empty store and cluster, so that the stream goes on: `millstream restore`.
+
+In this order: versions; the examples log, every record at its own offset, read back and compared; a signed record
+that the new topic is a copy of the old one; decisions. Until that record is there, a learner refuses the topic, so
+whatever interrupts a restore, nothing is learned from half a log; the same command then begins the log anew.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from kafka import TopicPartition
+from kafka.errors import KafkaError
+
+from millstream.backup import backup
+from millstream.backup.backup import Backup, BackupError, Show
+from millstream.backup.offset_preserving_writer import LayoutError, LogRecord, end_open_transaction, runs, write_log
+from millstream.reading import topic_readers
+from model_store import AlreadyExists, Backend, LogCopy, ModelStore
+from model_store.version_archive import trusted
+from runtime.kafka_client.cluster import Cluster
+from schemas.codec import CodecError
+from schemas.events import Published, read_model_update
+from schemas.topics import Names
+
+_ACKNOWLEDGED_S: Final = 30.0
+_GONE_S: Final = 20.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a stream is restored to.
+
+    Attributes
+    ----------
+    marker
+        A file of this machine that says which topic an unfinished restore has begun.
+    create
+        Creates the stream's topics where they are missing.
+    """
+
+    cluster: Cluster
+    names: Names
+    marker: Path
+    create: Callable[[], object]
+
+
+def check(source: Backend, store: ModelStore, stream: str) -> Backup:
+    """Return the backup, if it can be restored to a store: its versions trusted, and no others there.
+
+    Raises
+    ------
+    BackupError
+        Where there is no backup, or the store has versions that are none of it.
+    Refused
+        Where no key that is trusted here signed its versions.
+    """
+    found = backup.read(source, stream)
+    versions = backup.trusting(source, store.trust)
+    of_backup = versions.versions(stream)
+    for version in of_backup:
+        trusted(store, versions.sealed(version))
+    foreign = sorted(set(store.versions(stream)) - set(of_backup))
+    if foreign:
+        raise BackupError(
+            f"the store has version {foreign[0]} of {stream}, which is not in the backup: restore into an empty store"
+        )
+    return found
+
+
+def restore(source: Backend, found: Backup, store: ModelStore, place: Place, show: Show) -> LogCopy:
+    """Put all of a backup where it belongs; what an interrupted run has done is not done again.
+
+    Raises
+    ------
+    BackupError
+        Where the examples topic holds something else, or does not take the log.
+    """
+    stream = found.stream
+    versions = backup.trusting(source, store.trust)
+    for version in versions.versions(stream):
+        try:
+            backup.copy_version(versions, store, version)
+        except AlreadyExists as error:
+            raise BackupError(f"version {version} of {stream}: {error}; restore into an empty store") from error
+    place.create()
+    copy = _copied(store, place, found)
+    if copy is None:
+        _begin_log(place)
+        _write_log(source, found, place, show)
+        copy = LogCopy(
+            stream,
+            _topic_id(place),
+            found.examples.topic_id,
+            found.examples.begin,
+            found.examples.end,
+            time.time_ns() // 1_000_000,
+        )
+        store.note_copy(copy)
+    versions.copy_marks(store, stream)
+    _decide_again(source, found, place)
+    place.marker.unlink(missing_ok=True)
+    return copy
+
+
+def _topic(place: Place) -> str:
+    return place.names.topic("examples")
+
+
+def _writer(place: Place) -> str:
+    return place.names.process("restore", "0")
+
+
+def _topic_id(place: Place) -> str:
+    return place.cluster.topic_info(_topic(place))[_topic(place)].id
+
+
+def _copied(store: ModelStore, place: Place, found: Backup) -> LogCopy | None:
+    copy = store.log_copy(found.stream, _topic_id(place))
+    return copy if copy is not None and copy.original == found.examples.topic_id else None
+
+
+# --- the log ---------------------------------------------------------------------------------------
+
+
+def _begin_log(place: Place) -> None:
+    """Have an empty examples topic, and note that it is this restore's; one that an earlier run began is made anew."""
+    topic, marker = _topic(place), place.marker
+    end_open_transaction(place.cluster, _writer(place))
+    with closing(place.cluster.consumer()) as consumer:
+        partition = TopicPartition(topic, 0)
+        # Also what was deleted or aborted took offsets.
+        used = int(consumer.end_offsets([partition])[partition])
+    if used and _marked(marker) == _topic_id(place):
+        _delete(place.cluster, topic)
+        place.create()
+    elif used:
+        raise BackupError(
+            f"{topic} is not empty: restore into an empty cluster or under another --prefix, "
+            "or delete that topic, where nothing in it is needed"
+        )
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    marker.write_text(_topic_id(place))
+
+
+def _marked(marker: Path) -> str:
+    with suppress(OSError):
+        return marker.read_text()
+    return ""
+
+
+def _delete(cluster: Cluster, topic: str) -> None:
+    with cluster.admin() as client:
+        client.delete_topics([topic])
+        deadline = time.monotonic() + _GONE_S
+        while any(each["error_code"] == 0 for each in client.describe_topics([topic])):
+            if time.monotonic() > deadline:
+                raise BackupError(f"{topic}, half restored, cannot be deleted: delete it, then restore again")
+            time.sleep(0.05)
+
+
+def _write_log(source: Backend, found: Backup, place: Place, show: Show) -> None:
+    topic, log = _topic(place), found.examples
+    try:
+        all_runs = runs(backup.records(source, found.stream, log), log.end, log.last_hole)
+        write_log(place.cluster, topic, _writer(place), all_runs, lambda at: show(at, log.end))
+        if log.begin:
+            with place.cluster.admin() as client:
+                client.delete_records({TopicPartition(topic, 0): log.begin})
+        _compare(source, found, place, show)
+    except (LayoutError, KafkaError) as error:
+        raise BackupError(
+            f"{topic} has not been restored ({error}): run the same command again, it begins the log anew"
+        ) from error
+
+
+def _compare(source: Backend, found: Backup, place: Place, show: Show) -> None:
+    """Read the log back and insist on each record being what and where it was."""
+    topic, log = _topic(place), found.examples
+    with closing(place.cluster.consumer()) as consumer:
+        begin, end = topic_readers.begin(consumer, topic), topic_readers.end(consumer, topic)
+        if (begin, end) != (log.begin, log.end):
+            raise LayoutError(f"it goes from {begin} to {end}, and went from {log.begin} to {log.end}")
+        there = topic_readers.between(consumer, TopicPartition(topic, 0), begin, end)
+        for count, record in enumerate(backup.records(source, found.stream, log)):
+            _compare_one(record, next(there, None))
+            if count % 1000 == 0:
+                show(record.offset, end)
+        if next(there, None) is not None:
+            raise LayoutError("it has records that the backup has not")
+
+
+def _compare_one(wanted: LogRecord, found: Any) -> None:
+    same = found is not None and (found.offset, found.key) == (wanted.offset, wanted.key)
+    if (
+        not same
+        or (found.value or b"") != (wanted.value or b"")
+        or [tuple(each) for each in found.headers] != [tuple(each) for each in wanted.headers]
+    ):
+        raise LayoutError(f"offset {wanted.offset} does not hold what it held")
+
+
+# --- decisions -------------------------------------------------------------------------------------
+
+
+def _decide_again(source: Backend, found: Backup, place: Place) -> None:
+    """Write the decisions that are not there yet, and what holds of them where predictors and learners read it."""
+    topic = place.names.topic("decisions")
+    wanted = list(backup.records(source, found.stream, found.decisions))
+    with closing(place.cluster.consumer()) as consumer:
+        partition = TopicPartition(topic, 0)
+        there = list(
+            topic_readers.between(
+                consumer, partition, topic_readers.begin(consumer, topic), topic_readers.end(consumer, topic)
+            )
+        )
+    if [record.value for record in there[: len(wanted)]] != [record.value for record in wanted[: len(there)]]:
+        raise BackupError(f"{topic} holds decisions that are not of the backup: delete that topic, then restore again")
+    # Where something was decided since, that holds.
+    holds = {record.key: record for record in wanted if _is_decision(record)} if len(there) <= len(wanted) else {}
+    with closing(place.cluster.producer(acks="all", request_timeout_ms=5_000, delivery_timeout_ms=20_000)) as producer:
+        for name, records in ((topic, wanted[len(there) :]), (place.names.topic("models"), list(holds.values()))):
+            for record in records:
+                producer.send(name, record.value, record.key, record.headers, 0).get(_ACKNOWLEDGED_S)
+
+
+def _is_decision(record: LogRecord) -> bool:
+    try:
+        state = read_model_update(record.value or b"").state
+    except CodecError:
+        return False
+    return not isinstance(state, Published) and record.key == state.key.encode()

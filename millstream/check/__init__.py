@@ -1,0 +1,1 @@
+"""Checks of a stream file before it runs."""

@@ -1,0 +1,65 @@
+"""The code that a stream's versions will carry: whether it stands by itself, and whether it holds a secret."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from consumers.model.version_files import shown
+from millstream.check.findings import Finding
+from millstream.stream.definition_hash import changes
+from millstream.stream.load import LoadedStream
+from millstream.version_code.choice import run_code
+from millstream.version_code.code_object import decode
+from millstream.version_code.patches import patches
+from millstream.version_code.secret_strings import suspects
+from model_store import Refused
+
+_SHOWN: Final = 5
+
+
+def look_at_code(loaded: LoadedStream) -> Iterator[Finding]:
+    """Yield what is to be known of the code that travels with every version."""
+    if not loaded.code:
+        return
+    code = decode(loaded.code)
+    secrets = [f"{path}:{each.line} ({each.why})" for path, text in code.files.items() for each in suspects(text)]
+    if secrets:
+        yield Finding(
+            "warning",
+            "code",
+            f"looks like a secret: {', '.join(secrets)}. These files travel with every version into the model store: "
+            "read secrets from the environment",
+        )
+    own = {path.partition("/")[0].removesuffix(".py") for path in code.files}
+    patched = [f"{path}:{each.line} ({each.what})" for path, text in code.files.items() for each in patches(text, own)]
+    if patched:
+        yield Finding(
+            "warning",
+            "code",
+            f"changes modules or classes that are not its own: {', '.join(patched)}. A process that loads an old "
+            "version's code makes that code's changes too, for all versions at once: use a subclass or a parameter",
+        )
+    try:
+        again = run_code(code)
+    except Refused as error:
+        yield Finding(
+            "warning",
+            "code",
+            f"{error}. Its versions carry {', '.join(code.files)} and nothing else: where the stream file has "
+            "changed, they could not be served, traced or rebuilt. Keep in Python modules what it reads",
+        )
+        return
+    if again.definition != loaded.definition:
+        differing = shown(changes(loaded.definition_text, again.definition_text))
+        yield Finding(
+            "warning",
+            "code",
+            f"run by itself, the code that its versions carry defines another model{differing}: does it depend on the "
+            "time, the environment, or a file?",
+        )
+        return
+    names = [*code.files]
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    carried = f"{', '.join(names[:_SHOWN])}{more} ({len(loaded.code):,} bytes)"
+    yield Finding("ok", "code", f"its versions carry {carried}, and run with it")

@@ -1,0 +1,74 @@
+"""`millstream models export` and `import`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from millstream.cli.models import app, store_of
+from millstream.cli.shared_options import HERE, Json, StreamName, Where, print_json
+from millstream.cli.version_decisions import VersionName, parsed, stream_name
+
+
+@app.command
+def export(
+    stream: StreamName,
+    version: VersionName,
+    /,
+    *,
+    to: Annotated[Path, Parameter(help="A new file.")],
+    where: Where = HERE,
+    json: Json = False,
+) -> None:
+    """Write one version, with its signature, into a file.
+
+    Example: millstream models export phishing 1/1250 --to phishing-1-1250.tar
+    """
+    from model_store.version_archive import export_version
+
+    settings = where.settings()
+    wanted = parsed(version, stream_name(stream, where))
+    manifest = export_version(store_of(settings), wanted, to.expanduser())
+    said: dict[str, Any] = {
+        "stream": wanted.model,
+        "version": str(wanted),
+        "file": str(to),
+        "bytes": manifest.size_bytes,
+    }
+    if json:
+        print_json(said)
+    else:
+        print(f"{to} holds version {wanted} of {wanted.model}: `millstream models import {stream} {to}` takes it over")
+
+
+@app.command(name="import")
+def import_(
+    stream: StreamName,
+    file: Annotated[Path, Parameter(name="FILE", help="What `millstream models export` wrote.")],
+    /,
+    *,
+    where: Where = HERE,
+    json: Json = False,
+) -> None:
+    """Take over one version from a file, if a trusted key signed it; nothing is ever overwritten.
+
+    A learner that starts goes on from the newest version, also where that came from elsewhere.
+
+    Example: millstream models import phishing phishing-1-1250.tar
+    """
+    from millstream.stream.load import load_stream
+    from model_store.version_archive import import_version
+
+    settings = where.settings()
+    name = load_stream(stream).stream.name
+    manifest, new = import_version(store_of(settings), name, file.expanduser())
+    said = {"stream": name, "version": str(manifest.version), "new": new}
+    if json:
+        print_json(said)
+    elif new:
+        print(f"version {manifest.version} of {name} is in the store: `millstream models pin {stream} "
+              f"{manifest.version}` has it served")  # fmt: skip
+    else:
+        print(f"version {manifest.version} of {name} was in the store already, the very same")

@@ -1,0 +1,127 @@
+"""What `replay` and `backfill` share: a range of a topic, how fast, and what is told of it."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from millstream.cli.shared_options import UsageError
+
+if TYPE_CHECKING:
+    from millstream.reading.offset_ranges import Edge
+    from millstream.replay.rate_limit import Pace
+    from millstream.replay.replay import Replay, Replayed
+
+_OFFSET = re.compile(r"\d{1,11}")
+_OFFSETS = re.compile(r"\d{1,6}:\d{1,15}(,\d{1,6}:\d{1,15})*")
+
+
+@Parameter(name="*", group="What of it")
+@dataclass(frozen=True)
+class Range:
+    """Times as 2026-05-01T12:00, 06:00 (today) or 6h (ago); an offset; or offsets by partition, 0:100,1:90."""
+
+    from_: Annotated[str, Parameter(name="--from")] = ""
+    """2026-05-01T12:00, 06:00 (today), 6h (ago), an offset, or 0:100,1:90 by partition [default: the beginning]."""
+
+    to: str = ""
+    """Up to there; it is not in the range [default: the end as it is now]."""
+
+    def edges(self) -> tuple[Edge, Edge]:
+        """Return where it begins and ends. UsageError where that is neither a time nor an offset."""
+        return _edge("--from", self.from_), _edge("--to", self.to)
+
+
+@Parameter(name="*", group="How fast")
+@dataclass(frozen=True)
+class Manner:
+    """How fast, and whether again."""
+
+    speed: str = "max"
+    """1x is as fast as the records came, 10x ten times that; `--rate` is the most in any case."""
+
+    rate: str | None = None
+    """At most 500 (records a second), 2MB (bytes a second) or unlimited [default: 2000 and 4MB]."""
+
+    again: Annotated[bool, Parameter(negative="")] = False
+    """Although it was done before."""
+
+    def pace(self) -> Pace:
+        """Return what is asked for. UsageError where it cannot be."""
+        from millstream.replay.rate_limit import InvalidPace, parse
+
+        try:
+            return parse(self.speed, self.rate)
+        except InvalidPace as error:
+            raise UsageError(str(error)) from error
+
+
+ALL, AT_ONCE = Range(), Manner()
+
+
+def say(line: str) -> None:
+    """Tell a person, beside what programs read."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def announce(work: Replay, pace: Pace) -> None:
+    """Say what is about to be done, and how long it takes at least."""
+    say(f"{work.job.topic} into {work.job.into}: up to {work.left:,} records" + before(work.before))
+    if work.before and not work.left:
+        say("this range was replayed already, whole: --again writes it once more")
+    elif pace.rate and work.left:
+        say(f"at most {pace.rate:,.0f} a second, so up to {_spoken(pace.seconds(work.left))}; --rate says otherwise")
+
+
+def finish(done: Replayed) -> int:
+    """Return the exit code of a replay that was ended, or came to its end."""
+    if done.interrupted:
+        say("ended before the end; the same command goes on from there")
+    return 130 if done.interrupted else 0
+
+
+def before(count: int) -> str:
+    """Say how many records earlier runs have written."""
+    return f"; {count:,} were written before" if count else ""
+
+
+def left(seconds: float) -> str:
+    """Say how long it will take, as a bar shows it."""
+    return f"about {_spoken(seconds)} left" if seconds else ""
+
+
+def topic_name(given: str) -> str:
+    """Return what is given. UsageError where no topic can have that name."""
+    from schemas.sources.source import TOPIC
+
+    if not TOPIC.fullmatch(given) or given in (".", ".."):
+        raise UsageError(f"{given[:300]!r} is no name of a topic: 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-'")
+    return given
+
+
+def _spoken(seconds: float) -> str:
+    from millstream.stream.duration import spoken
+
+    return spoken(max(1.0, seconds) * 1000)
+
+
+def _edge(option: str, text: str) -> Edge:
+    from millstream.reading.offset_ranges import Edge
+    from millstream.reading.timestamps import InvalidMoment, moment
+
+    text = text.strip()
+    if not text:
+        return Edge()
+    if _OFFSET.fullmatch(text):
+        return Edge(text, offset=int(text))
+    if _OFFSETS.fullmatch(text):
+        pairs: Any = (each.split(":") for each in text.split(","))
+        return Edge(text, by_partition={int(number): int(offset) for number, offset in pairs})
+    try:
+        return Edge(text, time_ms=moment(text))
+    except InvalidMoment as error:
+        raise UsageError(f"{option}: {error}; or an offset, or 0:100,1:90 by partition") from error

@@ -1,0 +1,240 @@
+"""`millstream predictions`, `examples`, `dead-letters` and `alerts`: what is on those topics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Final
+
+import cyclopts
+from cyclopts import Parameter
+
+from millstream.cli.dead_letters import NOTHING_BACK, Back, send_back
+from millstream.cli.shared_options import (
+    HERE,
+    Json,
+    StreamName,
+    UsageError,
+    Where,
+    at,
+    filling_in,
+    full_names,
+    print_json,
+    print_table,
+)
+
+_SHOWN: Final = 20
+
+Limit = Annotated[int | None, Parameter(help="Stop after so many. In a table: all from the first on, 0 for no end.")]
+Last = Annotated[int | None, Parameter(help="Only the newest so many [default in a table, and with --follow: 20].")]
+Follow = Annotated[
+    bool,
+    Parameter(negative="", help="Begin with the newest 20, or --last, and go on with those to come, until Ctrl-C."),
+]
+
+
+def register(parent: cyclopts.App) -> None:
+    """Add these commands."""
+    parent.command(predictions)
+    parent.command(examples)
+    parent.command(dead_letters)
+    parent.command(alerts)
+
+
+def predictions(
+    stream: StreamName,
+    /,
+    *,
+    follow: Follow = False,
+    limit: Limit = None,
+    last: Last = None,
+    where: Where = HERE,
+    json: Json = False,
+) -> None:
+    """Show what was answered: each event's features as used, prediction, probabilities and version.
+
+    JSON lines come partition by partition in the order of offsets, a table in that of the broker's time.
+
+    Example: millstream predictions phishing --follow
+    """
+    _show("predictions", _PREDICTIONS, stream, follow, limit, last, where, json)
+
+
+def examples(
+    stream: StreamName,
+    /,
+    *,
+    follow: Follow = False,
+    limit: Limit = None,
+    last: Last = None,
+    where: Where = HERE,
+    json: Json = False,
+) -> None:
+    """Show the training log in its order: features, label, prediction, version, lane and sequence.
+
+    Example: millstream examples phishing --json --limit 3
+    """
+    _show("examples", _EXAMPLES, stream, follow, limit, last, where, json)
+
+
+def dead_letters(
+    stream: StreamName,
+    /,
+    *,
+    follow: Follow = False,
+    limit: Limit = None,
+    last: Last = None,
+    back: Back = NOTHING_BACK,
+    where: Where = HERE,
+    json: Json = False,
+) -> None:
+    """Show what could not be taken: its bytes, the place it came from and the reason. Or send it back there.
+
+    With --replay, letters whose cause is mended go back to the topics they came from, once each, with key, value and
+    headers as they were. It says first what and how many, and asks.
+
+    Example: millstream dead-letters phishing --replay --reason type
+    """
+    if back.replay:
+        if follow or limit is not None or last is not None:
+            raise UsageError("--replay sends letters back and shows none: leave out --follow, --limit and --last")
+        send_back(stream, back, where, json)
+        return
+    if back != NOTHING_BACK:
+        raise UsageError("--reason, --stage, --key, --offsets, --again, --elsewhere and --yes go with --replay")
+    _show("dead-letters", _DEAD_LETTERS, stream, follow, limit, last, where, json)
+
+
+def alerts(
+    stream: StreamName,
+    /,
+    *,
+    follow: Follow = False,
+    limit: Limit = None,
+    last: Last = None,
+    where: Where = HERE,
+    json: Json = False,
+) -> None:
+    """Show what was raised and what has cleared since; `millstream status` has those that stand.
+
+    Example: millstream alerts phishing --follow
+    """
+    _show("alerts", _ALERTS, stream, follow, limit, last, where, json)
+
+
+Columns = Sequence[tuple[str, Callable[[dict[str, Any]], object]]]
+
+
+def _show(
+    kind: str,
+    columns: Columns,
+    stream: str,
+    follow: bool,
+    limit: int | None,
+    last: int | None,
+    where: Where,
+    as_json: bool,
+) -> None:
+    from millstream.reading import topic_readers
+
+    if (limit or 0) < 0 or (last or 0) < 0:
+        raise UsageError("--limit and --last are numbers of records, at least 0")
+    settings = where.settings()
+    cluster = settings.cluster()
+    names = full_names(stream, settings, cluster)
+    limit = limit or None
+    with filling_in(stream):
+        if follow:
+            newest = _SHOWN if last is None else last
+            for row in topic_readers.follow(cluster, names, kind, last=newest, limit=limit):
+                print_json(row) if as_json else print(_line(row, columns), flush=True)
+        elif as_json:
+            for row in topic_readers.read(cluster, names, kind, limit=limit, last=last):
+                print_json(row)
+        else:
+            begin = _SHOWN if last is None and limit is None else last
+            rows = topic_readers.merged(list(topic_readers.read(cluster, names, kind, limit=limit, last=begin)))
+            _print(kind, columns, rows, cut=begin == _SHOWN and len(rows) == _SHOWN and last is None)
+
+
+def _print(kind: str, columns: Columns, rows: list[dict[str, Any]], *, cut: bool) -> None:
+    if not rows:
+        print(f"there are no {kind.replace('-', ' ')}")
+        return
+    print_table(
+        [name for name, _ in columns], [[show(row) for _, show in columns] for row in rows], spare=_SPARE, cut=_CUT
+    )
+    if cut:
+        print(f"the newest {_SHOWN}; --last N shows more, --json all")
+
+
+def _line(row: dict[str, Any], columns: Columns) -> str:
+    from millstream.cli.shared_options import cell
+
+    return "  ".join(cell(show(row)) for _, show in columns)
+
+
+def _features(row: dict[str, Any]) -> str:
+    if "unreadable" in row:
+        return f"unreadable: {row['unreadable']}"
+    text = " ".join(f"{name}={_short(value)}" for name, value in row["features"].items())
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _answer(row: dict[str, Any]) -> object:
+    error = row.get("error")
+    if error:
+        return f"{error['code']}: {error['message']}"
+    return row.get("prediction")
+
+
+def _sure(row: dict[str, Any]) -> object:
+    return max((row.get("probabilities") or {}).values(), default=None)
+
+
+def _from(row: dict[str, Any]) -> object:
+    place = row.get("from")
+    return f"{place['topic']}-{place['partition']}@{place['offset']}" if place else None
+
+
+_PREDICTIONS: Final[Columns] = (
+    ("time", lambda row: at(row["timestamp"])),
+    ("event", lambda row: row["event_id"]),
+    ("prediction", _answer),
+    ("probability", _sure),
+    ("version", lambda row: row.get("version")),
+    ("features", _features),
+)
+_EXAMPLES: Final[Columns] = (
+    ("offset", lambda row: row["offset"]),
+    ("lane", lambda row: row.get("lane")),
+    ("sequence", lambda row: row.get("sequence")),
+    ("event", lambda row: row["event_id"]),
+    ("label", lambda row: row.get("label")),
+    ("kind", lambda row: row.get("kind")),
+    ("prediction", _answer),
+    ("version", lambda row: row.get("version")),
+    ("features", _features),
+)
+_DEAD_LETTERS: Final[Columns] = (
+    ("offset", lambda row: row["offset"]),
+    ("time", lambda row: at(row["timestamp"])),
+    ("stage", lambda row: row.get("stage")),
+    ("from", _from),
+    ("code", lambda row: row.get("code")),
+    ("reason", lambda row: row.get("reason") or row.get("unreadable")),
+    ("key", lambda row: row.get("key")),
+)
+_ALERTS: Final[Columns] = (
+    ("time", lambda row: at(row["at"] if "at" in row else row["timestamp"])),
+    ("alert", lambda row: row.get("name")),
+    ("state", lambda row: row.get("state")),
+    ("severity", lambda row: row.get("severity")),
+    ("message", lambda row: row.get("message") or row.get("unreadable")),
+)
+# Least important first: what a narrow terminal does without, and of what it shows only so many letters.
+_SPARE: Final = ("sequence", "kind", "probability", "time", "stage", "lane", "key", "offset", "version")
+_CUT: Final = {"features": 12, "reason": 20, "message": 20, "prediction": 12, "event": 20, "from": 24, "key": 12}

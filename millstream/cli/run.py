@@ -1,0 +1,87 @@
+"""`millstream demo` and `run`: everything on this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import cyclopts
+from cyclopts import Parameter
+
+from millstream.cli.monitoring import UNWATCHED, Monitoring
+from millstream.cli.shared_options import HERE, CodePolicy, Json, StreamName, UsageError, Where
+
+
+def register(parent: cyclopts.App) -> None:
+    """Add these commands."""
+    parent.command(demo)
+    parent.command(run)
+
+
+def demo(
+    stream: Annotated[
+        str, Parameter(name="STREAM", help="phishing, bananas, elec2, or another ready-made stream.")
+    ] = "phishing",
+    /,
+    *,
+    file: Annotated[
+        str | None, Parameter(help="The data, where it does not come with River (elec2: elec.csv).")
+    ] = None,
+    rate: Annotated[float | None, Parameter(help="Events a second [default: what takes about 20 s].")] = None,
+    where: Where = HERE,
+    json: Json = False,
+) -> int:
+    """Show a real model learning from a real stream through a real Kafka, in under a minute.
+
+    What it made stays, for the other commands to look at; a second demo begins anew.
+
+    Example: millstream demo bananas
+    """
+    if rate is not None and not rate > 0:
+        raise UsageError(f"--rate {rate:g} must be more than 0 events a second")
+    from millstream.demo.demo import DemoOptions
+    from millstream.demo.demo import run as show
+
+    return show(stream, where.settings(), DemoOptions(file=file, rate=rate, json=json))
+
+
+def run(
+    stream: StreamName,
+    /,
+    *,
+    predictors: Annotated[int, Parameter(help="How many predictors.")] = 1,
+    until_idle: Annotated[
+        str | None,
+        Parameter(help="End once all is read, learned and checkpointed and nothing moved for so long, as 5s."),
+    ] = None,
+    new_epoch: Annotated[
+        Literal["fresh", "replay", "keep"] | None,
+        Parameter(help="What the learner does where model, contract or log have changed; see `learner --help`."),
+    ] = None,
+    code: CodePolicy = "version",
+    where: Where = HERE,
+    monitoring: Monitoring = UNWATCHED,
+) -> int:
+    """Run all roles of a stream here, each a supervised process. Ctrl-C ends them in order.
+
+    Starts the embedded Kafka unless another is named, creates the topics, and checks the stream first.
+
+    Example: millstream run my_stream.py --predictors 2
+    """
+    from millstream.stream.duration import milliseconds
+
+    if predictors < 1:
+        raise UsageError(f"--predictors {predictors} must be at least 1")
+    metrics, ratio = monitoring.address(ports=predictors + 3), monitoring.ratio()
+    span = None if until_idle is None else milliseconds(until_idle) / 1000
+    from millstream.observability import role_log
+    from millstream.processes.run_stream import RunOptions
+    from millstream.processes.run_stream import run as run_roles
+    from millstream.stream.load import load_stream
+
+    # People read it, also in a file: JSON is for who asks for it by name.
+    form: Literal["text", "json"] = "json" if monitoring.log_format == "json" else "text"
+    role_log.begin(form, role="run")
+    settings, loaded = where.settings(), load_stream(stream)
+    role_log.about(stream=f"{settings.prefix}{loaded.stream.name}")
+    options = RunOptions(predictors, span, new_epoch, metrics, form, ratio, code)
+    return run_roles(stream, loaded, settings, options, role_log.say)

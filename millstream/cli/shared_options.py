@@ -1,0 +1,267 @@
+"""What the commands share: the options every one takes, and how results are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import isnan
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
+
+from cyclopts import Parameter
+
+from millstream.config.schema_registry_options import registry_options
+from millstream.config.settings import DEFAULT_HOME, Settings, kafka_options, read_config
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from runtime.kafka_client.cluster import Cluster
+    from schemas.topics import Names
+
+STREAM_HELP = "A stream file's path, or the name of a ready-made stream."
+StreamName: TypeAlias = Annotated[str, Parameter(name="STREAM", help=STREAM_HELP)]
+_BETWEEN: Final = 3  # letters a table puts between two columns
+
+CodePolicy: TypeAlias = Annotated[
+    Literal["own", "version"],
+    Parameter(
+        name="--code",
+        help="The code that runs a version of another definition than the stream file has: version (what the version "
+        "carries, signed) or own (none: such a version is refused).",
+    ),
+]
+
+Json: TypeAlias = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON instead of a table.")]
+
+
+class UsageError(Exception):
+    """An argument cannot be what it is; the message says what it may be. Exit code 2."""
+
+
+@Parameter(name="*", group="Where things are")
+@dataclass(frozen=True)
+class Where:
+    """The options of every command that touches a cluster or the home folder."""
+
+    home: Path = DEFAULT_HOME
+    """Holds keys, models, local state and the embedded broker."""
+
+    bootstrap: str | None = None
+    """host:port of a Kafka to use in place of the embedded broker."""
+
+    prefix: str = ""
+    """Goes before every topic, group and transactional id, so that a cluster can be shared."""
+
+    store: str | None = None
+    """The model store's address [default: models/ in the home folder]."""
+
+    def settings(self) -> Settings:
+        """Return these with the client's own options from the environment and the file."""
+        from schemas.topics import check_prefix
+
+        check_prefix(self.prefix)
+        _, file = read_config()
+        return Settings(
+            home=self.home.expanduser().absolute(),
+            bootstrap=self.bootstrap or None,
+            prefix=self.prefix,
+            kafka=kafka_options(file),
+            store=self.store or None,
+            registry=registry_options(file),
+        )
+
+
+HERE = Where()
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document on one line; numbers unrounded, NaN as null."""
+    import msgspec
+
+    print(msgspec.json.encode(value, enc_hook=str, order=None).decode(), flush=True)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console; where the output is no terminal, one wide enough not to cut what scripts read."""
+    import sys
+
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(file=stream, highlight=False, width=None if stream.isatty() else 240, soft_wrap=False)
+
+
+def size_text(size_bytes: int) -> str:
+    """Return a size for reading.
+
+    >>> size_text(2_250), size_text(128_400_000)
+    ('2.2 kB', '128.4 MB')
+    """
+    return f"{size_bytes / 1e3:,.1f} kB" if size_bytes < 1e6 else f"{size_bytes / 1e6:,.1f} MB"
+
+
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    title: str | None = None,
+    *,
+    spare: Sequence[str] = (),
+    cut: Mapping[str, int] = MappingProxyType({}),
+    stderr: bool = False,
+) -> None:
+    """Print a table; cells are shown as they are, without markup of any kind.
+
+    Parameters
+    ----------
+    spare
+        Columns left out, the first first, where all are too wide for the terminal.
+    cut
+        Columns that then end in an ellipsis, the first first, and how many letters of each stay at least.
+        With any, a row is one line.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    screen = console(stderr=True) if stderr else console()
+    cells = [[cell(value) for value in row] for row in rows]
+    if cut:
+        cells = [[" ".join(text.split("\n")) for text in row] for row in cells]
+    widths = _widths(columns, cells, screen.width, spare, cut)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
+    for name, width in widths.items():
+        if cut:
+            table.add_column(name, no_wrap=True, overflow="ellipsis", width=width)
+        else:
+            table.add_column(name, overflow="fold", min_width=len(name))
+    shown = [index for index, name in enumerate(columns) if name in widths]
+    for row in cells:
+        table.add_row(*(Text(row[index]) for index in shown))
+    screen.print(table)
+
+
+def _widths(
+    columns: Sequence[str], cells: Sequence[Sequence[str]], room: int, spare: Sequence[str], cut: Mapping[str, int]
+) -> dict[str, int]:
+    """Return the columns to show and their widths in letters; no heading is ever narrower than itself."""
+    from rich.cells import cell_len
+
+    widths = {name: max(len(name), *(cell_len(row[index]) for row in cells), 0) for index, name in enumerate(columns)}
+
+    def least(name: str) -> int:
+        return min(widths[name], max(len(name), cut.get(name, widths[name])))
+
+    for name in spare:
+        if sum(map(least, widths)) + _BETWEEN * len(widths) > room:
+            widths.pop(name, None)
+    for name in cut:
+        if name in widths:
+            over = sum(widths.values()) + _BETWEEN * len(widths) - room
+            widths[name] = max(least(name), widths[name] - max(0, over))
+    return widths
+
+
+def print_fields(fields: Mapping[str, object]) -> None:
+    """Print names and values under each other; of several values each on a line of its own."""
+    width = max(map(len, fields), default=0)
+    for name, value in fields.items():
+        several = value if isinstance(value, (list, tuple)) and value else (value,)
+        for index, each in enumerate(several):
+            print(f"{'' if index else name:<{width}}  {cell(each)}")
+
+
+def cell(value: object) -> str:
+    """Return a value as a table shows it."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        # What is no number was not measured.
+        return "–" if isnan(value) else f"{value:.6g}"
+    # Control characters in data would otherwise move the terminal's cursor.
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in str(value)
+    )
+
+
+def names_of(given: str, settings: Settings, known: Callable[[Names], bool]) -> Names:
+    """Return the names of the stream that `given` means; a mere name is taken as it is and no file is run.
+
+    Parameters
+    ----------
+    known
+        Tells whether a mere name, which no ready-made stream has, has left anything where it was used.
+
+    Raises
+    ------
+    LoadError
+        Where it means no stream.
+    """
+    from millstream.stream.errors import LoadError
+    from millstream.stream.stream_file import not_found, ready_made
+
+    if _is_mere_name(given):
+        names = settings.names(given)
+        if given not in ready_made() and not known(names):
+            raise LoadError(not_found(given))
+        return names
+    from millstream.stream.load import load_stream
+
+    return settings.names(load_stream(given).stream)
+
+
+def has_topics(cluster: Cluster) -> Callable[[Names], bool]:
+    """Return what tells whether a stream has any topic on the cluster."""
+    from schemas.topics import KINDS
+
+    return lambda names: bool(cluster.topic_info(*(names.topic(kind) for kind in KINDS)))
+
+
+def full_names(given: str, settings: Settings, cluster: Cluster) -> Names:
+    """Return the names of a stream that has topics, as `names_of`; of a mere name with all that its groups tell."""
+    from millstream.status.group_metadata import recalled
+
+    names = names_of(given, settings, has_topics(cluster))
+    return recalled(cluster, names) if _is_mere_name(given) else names
+
+
+def _is_mere_name(given: str) -> bool:
+    from schemas.topics import NAME
+
+    return NAME.fullmatch(given) is not None and not Path(given).is_file()
+
+
+def to_create(given: str) -> str:
+    """Return what `millstream topics create` takes for the stream that `given` means: a mere name is not enough."""
+    from millstream.stream.stream_file import ready_made
+
+    return given if Path(given).is_file() or given.replace("_", "-") in ready_made() else "FILE.py"
+
+
+@contextmanager
+def filling_in(given: str) -> Iterator[None]:
+    """Have errors about missing topics name the command as it is to be typed."""
+    from millstream.versions.decisions import NotDecided
+    from runtime.kafka_client.cluster import MissingTopic
+
+    try:
+        yield
+    except (MissingTopic, NotDecided) as error:
+        command = f"`millstream topics create {to_create(given)}`"
+        said = str(error)
+        for blank in ("`millstream topics create STREAM`", "`millstream topics create`"):
+            said = said.replace(blank, command)
+        raise type(error)(said) from error
+
+
+def at(milliseconds: int | None) -> str | None:
+    """Return ms since 1970 as local date and time, to the millisecond."""
+    if milliseconds is None or milliseconds < 0:
+        return None
+    from datetime import datetime
+
+    return datetime.fromtimestamp(milliseconds / 1000).astimezone().isoformat(" ", "milliseconds")[:23]

@@ -1,0 +1,199 @@
+"""`millstream models verify`, `pin`, `unpin` and `rollback`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from millstream.cli.models import Why, app, store_of
+from millstream.cli.progress import Bar
+from millstream.cli.shared_options import (
+    HERE,
+    CodePolicy,
+    Json,
+    StreamName,
+    UsageError,
+    Where,
+    filling_in,
+    print_fields,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from model_store import VersionId
+    from schemas.events import ModelUpdate
+
+VersionName = Annotated[str, Parameter(name="VERSION", help="EPOCH/EXAMPLES, as `millstream models list` shows it.")]
+
+
+@app.command
+def verify(
+    stream: StreamName,
+    version: Annotated[str | None, Parameter(name="VERSION", help="EPOCH/EXAMPLES [default: the newest].")] = None,
+    /,
+    *,
+    from_: Annotated[
+        str | None, Parameter(name="--from", help="The version to begin with [default: the first of its epoch].")
+    ] = None,
+    code: CodePolicy = "version",
+    where: Where = HERE,
+    json: Json = False,
+) -> int:
+    """Make a version again from the log and compare: as many examples, the same hash chain, the same answers.
+
+    Exit code 0 where all agree, 1 where one does not.
+
+    Example: millstream models verify phishing 1/1250
+    """
+    from millstream.stream.load import load_stream
+    from millstream.version_code.choice import VersionCode
+    from millstream.versions.operations import verify_version
+
+    settings, loaded = where.settings(), load_stream(stream)
+    names = settings.names(loaded.stream)
+    chosen = VersionCode(loaded, store_of(settings), code, lambda line: print(line, file=sys.stderr))
+    wanted = None if version is None else parsed(version, names.stream)
+    base = None if from_ is None else parsed(from_, names.stream)
+    with Bar("offsets") as bar, filling_in(stream):
+        found = verify_version(chosen, settings.cluster(), names, wanted, base, bar.show)
+    said: dict[str, Any] = {
+        "version": str(found.version),
+        "from": str(found.base),
+        "replayed": found.replayed,
+        "examples": found.learned,
+        "chain": found.chain,
+        "answers": found.fingerprint,
+        "holds": found.holds,
+    }
+    if json:
+        print_json(said)
+    else:
+        told = {True: "equal", False: "NOT EQUAL", None: "not compared: it was written on another kind of CPU"}
+        print_fields({name: told.get(value, value) if name in _COMPARED else value for name, value in said.items()})
+        print(
+            f"version {found.version} is what the log says"
+            if found.holds
+            else f"version {found.version} is NOT what the log says: it learned something else, or was changed since"
+        )
+    return 0 if found.holds else 1
+
+
+_COMPARED = ("examples", "chain", "answers")
+
+
+@app.command
+def pin(stream: StreamName, version: VersionName, /, *, why: Why = "", where: Where = HERE, json: Json = False) -> None:
+    """Have every predictor serve one version until `unpin`, and keep it whatever retention says.
+
+    Example: millstream models pin phishing 1/1000 --why "labels look wrong since"
+    """
+    _serve(stream, parsed(version, stream_name(stream, where)), why, where, json)
+
+
+@app.command
+def unpin(stream: StreamName, /, *, why: Why = "", where: Where = HERE, json: Json = False) -> None:
+    """Have predictors follow the newest version again.
+
+    Example: millstream models unpin phishing
+    """
+    _serve(stream, None, why, where, json)
+
+
+@app.command
+def rollback(
+    stream: StreamName,
+    version: Annotated[
+        str | None, Parameter(name="VERSION", help="EPOCH/EXAMPLES [default: what served before].")
+    ] = None,
+    /,
+    *,
+    why: Why = "",
+    where: Where = HERE,
+    json: Json = False,
+) -> None:
+    """Have predictors serve what served before, and go on serving it until `unpin`. Learning goes on.
+
+    Example: millstream models rollback phishing --why "answers got worse at noon"
+    """
+    from millstream.versions.rollback import before, serving_decisions
+
+    settings = where.settings()
+    name = stream_name(stream, where)
+    if version is not None:
+        _serve(stream, parsed(version, name), why, where, json)
+        return
+    cluster, names = settings.cluster(), settings.names(name)
+    with filling_in(stream):
+        serving = _served(cluster, names)
+        target = before(store_of(settings), serving_decisions(cluster, names), serving)
+    _serve(stream, target, why, where, json)
+
+
+def _served(cluster: Any, names: Any) -> VersionId:
+    from millstream.status.group_metadata import recalled
+    from millstream.status.report import served
+    from millstream.status.snapshot import Observer
+    from millstream.versions.rollback import NothingBefore
+    from model_store import VersionId
+
+    with Observer(cluster, recalled(cluster, names)) as observer:
+        found = served(observer.look()).served
+    if found is None:
+        raise NothingBefore(f"nothing serves {names.stream} yet, so there is nothing to roll back from")
+    return VersionId.parse(found, names.stream)
+
+
+def _serve(stream: str, version: VersionId | None, why: str, where: Where, as_json: bool) -> None:
+    """Decide which version serves; `None` is the newest."""
+    import msgspec
+
+    from millstream.versions.decisions import decide, who
+    from millstream.versions.operations import usable
+    from schemas.events import Serving
+
+    settings = where.settings()
+    name, other = stream_name(stream, where), False
+    cluster, names, store = settings.cluster(), settings.names(name), store_of(settings)
+    if version is not None:
+        manifest = usable(store, version)
+        store.pin(version)
+        other = manifest.definition != store.manifest(store.versions(name)[-1]).definition
+    epoch, examples = (None, None) if version is None else (version.epoch, version.examples)
+    with filling_in(stream):
+        update: ModelUpdate = decide(cluster, names, Serving(name, 0, epoch, examples, who(), why))
+    # Kept until now: the decision before held on to it, and no longer does.
+    for pinned in store.pinned(name) - {version}:
+        store.unpin(pinned)
+    if as_json:
+        print_json({"stream": name, "at": update.at, **msgspec.structs.asdict(update.state)})
+    elif version is None:
+        print(f"{name} serves its newest version, whichever that is")
+    else:
+        print(f"{name} serves version {version} until `millstream models unpin {stream}`; learning goes on")
+        if other:
+            print(
+                f"version {version} is of another definition than the newest: a predictor that has other code than it "
+                "carries serves it with --code version and refuses it with --code own"
+            )
+
+
+def stream_name(stream: str, where: Where) -> str:
+    """Return the name of the stream that is meant; a mere name where it has versions or topics."""
+    from millstream.cli.models import known
+    from millstream.cli.shared_options import names_of
+
+    settings = where.settings()
+    name: str = names_of(stream, settings, known(store_of(settings), settings)).stream
+    return name
+
+
+def parsed(version: str, model: str) -> VersionId:
+    """Return the version that is named. UsageError."""
+    from model_store import InvalidVersion, VersionId
+
+    try:
+        return VersionId.parse(version, model)
+    except InvalidVersion as error:
+        raise UsageError(str(error)) from error

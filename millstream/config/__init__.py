@@ -1,0 +1,1 @@
+"""Settings: flags, environment, file, and options of the Kafka client and the schema registry."""

@@ -1,0 +1,179 @@
+"""Where things are: the home folder, the Kafka cluster, the names on it, and the client's own options."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from millstream.stream.stream import Stream
+    from runtime.kafka_client.cluster import Cluster
+    from schemas.schema_registry import Registry
+    from schemas.topics import Names
+
+DEFAULT_HOME: Final = Path("~/.millstream")
+CONFIG_FILE: Final = "millstream.toml"
+KAFKA_PREFIX: Final = "MILLSTREAM_KAFKA_"
+
+
+class SettingsError(Exception):
+    """A setting cannot be what it is; the message names it, where it came from, and what it may be."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every process of Millstream is told.
+
+    Attributes
+    ----------
+    home
+        Holds keys, the model store, local state and the embedded broker.
+    bootstrap
+        ``host:port`` of a Kafka, several with commas; `None` is the embedded broker.
+    prefix
+        Goes before every topic, group and transactional id.
+    kafka
+        Options of kafka-python, as written (strings) or typed; they may hold secrets and are never shown.
+    store
+        The model store's address; `None` is ``home/models``.
+    registry
+        How a schema registry is reached, as written (`registry_options`); never shown.
+    """
+
+    home: Path
+    bootstrap: str | None = None
+    prefix: str = ""
+    kafka: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    store: str | None = None
+    registry: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def keys(self) -> Path:
+        """The folder of the signing keys."""
+        return self.home / "keys"
+
+    @property
+    def models(self) -> str:
+        """The model store's address: a folder, or what `store` names; one of its own for each prefix."""
+        from model_store import below
+
+        return below(self.store or str(self.home / "models"), self.prefix)
+
+    @property
+    def broker(self) -> Path:
+        """The embedded broker's folder."""
+        return self.home / "broker"
+
+    def names(self, stream: str | Stream) -> Names:
+        """Return every name that `stream` has on the cluster. InvalidName where it can have none.
+
+        A mere name says nothing of topics of somebody else's that a stream reads.
+        """
+        from schemas.topics import Names
+
+        if isinstance(stream, str):
+            return Names(stream, self.prefix)
+        return Names(stream.name, self.prefix, stream.elsewhere, stream.labels_from, stream.public)
+
+    def state(self, names: Names) -> Path:
+        """Return the folder of one stream's local state; it may not exist yet."""
+        return self.home / "state" / f"{names.prefix}{names.stream}"
+
+    def cluster(self) -> Cluster:
+        """Return the cluster to talk to: the named one, else the embedded broker.
+
+        Raises
+        ------
+        NoBroker
+            Where none is named and the embedded one is not running.
+        SettingsError
+            Where an option of the client's cannot be what it is; see `client_options`.
+        """
+        from millstream.config.kafka_options import client_options
+        from runtime.kafka_client.cluster import Cluster, NoBroker
+
+        options = client_options(self.kafka)
+        if self.bootstrap is not None:
+            return Cluster(self.bootstrap, options)
+        from millstream.embedded_kafka.broker import EmbeddedBroker
+
+        address = EmbeddedBroker(self.broker).address()
+        if address is None:
+            raise NoBroker(
+                f"the embedded broker in {self.broker} is not running: start it with `millstream broker start`, "
+                "or name another Kafka with MILLSTREAM_BOOTSTRAP"
+            )
+        return Cluster(address, options)
+
+    def schema_registry(self, say: Callable[[str], None] = print) -> Registry | None:
+        """Return the schema registry that is named, if one is. SettingsError where it cannot be reached as said."""
+        from millstream.config.schema_registry_options import open_registry
+
+        return open_registry(self.registry, say)
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that give a child process these same settings, whatever its flags' defaults."""
+        from millstream.config.schema_registry_options import registry_environment
+
+        given = {
+            "MILLSTREAM_HOME": str(self.home),
+            "MILLSTREAM_PREFIX": self.prefix,
+            "MILLSTREAM_STORE": self.store or str(self.home / "models"),
+        }
+        if self.bootstrap is not None:
+            given["MILLSTREAM_BOOTSTRAP"] = self.bootstrap
+        given |= {KAFKA_PREFIX + name.upper(): _written(value) for name, value in self.kafka.items()}
+        return given | registry_environment(self.registry)
+
+
+def read_config(environ: Mapping[str, str] = os.environ) -> tuple[Path, dict[str, Any]]:
+    """Return the configuration file's path and contents: MILLSTREAM_CONFIG, else millstream.toml here.
+
+    Raises
+    ------
+    SettingsError
+        Where the file is named and missing, or is no TOML.
+    """
+    named = environ.get("MILLSTREAM_CONFIG")
+    path = Path(named or CONFIG_FILE).expanduser().absolute()
+    try:
+        return path, tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        if named:
+            raise SettingsError(f"MILLSTREAM_CONFIG names {path}, which is not there") from None
+        return path, {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read as TOML: {error}") from error
+
+
+def kafka_options(file: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """Return the client's options as given: MILLSTREAM_KAFKA_<OPTION> over ``[kafka]`` of the file.
+
+    >>> kafka_options({"kafka": {"client_id": "a"}}, {"MILLSTREAM_KAFKA_CLIENT_ID": "b"})
+    {'client_id': 'b'}
+    """
+    table = file.get("kafka", {})
+    if not isinstance(table, Mapping):
+        raise SettingsError(f"[kafka] of {CONFIG_FILE} must be a table of the client's options")
+    from_file = {name.replace("-", "_").lower(): value for name, value in table.items()}
+    from_environment = {
+        name.removeprefix(KAFKA_PREFIX).lower(): value
+        for name, value in environ.items()
+        if name.startswith(KAFKA_PREFIX)
+    }
+    return from_file | from_environment
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def interpreter() -> list[str]:
+    """Return the command that runs Millstream in a new process, the current folder not on its import path."""
+    return [sys.executable, "-P", "-m", "millstream"]

@@ -1,0 +1,271 @@
+"""`millstream demo`: the whole loop on this machine, learning from a real stream before one's eyes."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+from millstream.config.settings import Settings
+from millstream.demo import render
+from millstream.demo.render import Scene
+from millstream.processes import run_stream
+from millstream.processes.idle_watch import IdleWatch
+from millstream.processes.supervisor import Supervisor
+from millstream.scaffold.open_data import source_of
+from millstream.status.report import labels, progress, served
+from millstream.status.snapshot import Observer, Snapshot
+from millstream.topics.delete_stream import forget
+from model_store import ModelStore, StoreError, open_store
+from producers.open_source import Source
+from producers.publisher import PublishOptions, PublishReport, publish
+from runtime.kafka_client.cluster import Cluster
+from schemas.topics import Names
+
+if TYPE_CHECKING:
+    from millstream.stream.stream import Stream
+
+_PREDICTORS: Final = 2
+_LABEL_DELAY_EVENTS: Final = 50
+_SECONDS: Final = 20.0
+_READY_S: Final = 120.0
+_SETTLE_S: Final = 60.0
+_LOOK_S: Final = 0.25
+_LINE_S: Final = 2.0
+_QUIET_S: Final = 1.0
+
+
+class DemoFailed(Exception):  # noqa: N818
+    """The demo cannot go on; the message says what stands in the way."""
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """`rate` in events a second; `None` is what takes about 20 s."""
+
+    file: str | None = None
+    rate: float | None = None
+    json: bool = False
+
+
+def run(name: str, settings: Settings, options: DemoOptions) -> int:
+    """Show the loop at work on a ready-made stream; return the exit code.
+
+    Raises
+    ------
+    DemoFailed
+        Where there is no data for it, or it does not come to its end.
+    """
+    stream, source, place = _subject(name, options.file)
+    say = _Log(settings.home / "logs" / f"demo-{name}.log")
+    tell: Callable[[str], None] = (lambda line: print(line, file=sys.stderr, flush=True)) if options.json else print
+    names = settings.names(stream)
+    with say, run_stream.alone(settings.state(names)), run_stream.stopping() as stop:
+        cluster = run_stream.meet(settings, tell)
+        children = run_stream.children(name, _PREDICTORS)
+        forget(cluster, settings, names, [(child.role, child.instance) for child in children])
+        run_stream.prepare(cluster, names, stream, tell)
+        tell(f"starting {_PREDICTORS} predictors, a joiner and a learner; what they say is in {say.path}")
+        supervisor = Supervisor(children, run_stream.environment(settings), say, needs_all=True)
+        show = _Show(stream, cluster, names, settings, source, options, stop)
+        try:
+            supervisor.start()
+            ready_s = _await_ready(supervisor, say, stop)
+            found = None if stop.is_set() else show.play(supervisor, ready_s)
+        finally:
+            supervisor.stop()
+    if found is None:
+        return 130
+    if options.json:
+        from millstream.cli.shared_options import print_json
+
+        print_json(found)
+    else:
+        end = "millstream broker stop" if settings.bootstrap is None else None
+        print(render.closing_words(found, name, place, end))
+    return 0
+
+
+def _subject(name: str, file: str | None) -> tuple[Stream, Source, str]:
+    from millstream.stream.load import load_stream
+    from schemas.topics import NAME
+
+    if not NAME.fullmatch(name) or Path(name).is_file():
+        raise DemoFailed(f"{name!r} is no ready-made stream; `millstream run {name}` runs one of your own")
+    loaded = load_stream(name)
+    place = file or loaded.source
+    if place is None:
+        raise DemoFailed(f"the data of {name} does not come with River: name it with --file {name}.csv")
+    return loaded.stream, source_of(loaded.stream, place), place
+
+
+def _await_ready(supervisor: Supervisor, log: _Log, stop: threading.Event) -> float:
+    """Wait until every role has its partitions; return the seconds that took."""
+    began = time.monotonic()
+    while not supervisor.ready() and not stop.wait(0.05):
+        supervisor.look()
+        if time.monotonic() - began > _READY_S:
+            raise DemoFailed(f"the roles are not ready after {_READY_S:g} s; see {log.path}")
+    return time.monotonic() - began
+
+
+class _Log:
+    """Takes the roles' lines into a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._file: TextIO | None = None
+
+    def __enter__(self) -> _Log:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self.path.open("w")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+                self._file = None
+
+    def __call__(self, line: str) -> None:
+        with self._lock:
+            if self._file is not None:
+                self._file.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+                self._file.flush()
+
+
+class _Show:
+    """Publishes, watches and shows, until all is learned."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        cluster: Cluster,
+        names: Names,
+        settings: Settings,
+        source: Source,
+        options: DemoOptions,
+        stop: threading.Event,
+    ) -> None:
+        self._cluster, self._names, self._stop = cluster, names, stop
+        self._source, self._json = source, options.json
+        self._store: ModelStore = open_store(settings.models, settings.keys, sign=False)
+        self._total = source.count() or 0
+        self._rate = options.rate or max(1.0, self._total / _SECONDS)
+        self._published: PublishReport | None = None
+        self._failure: BaseException | None = None
+        self._delays: dict[int, int] = {}
+        self._first: float | None = None
+        self._metrics: tuple[str | None, dict[str, Any]] = (None, {})
+        self._began = 0.0
+
+    def play(self, supervisor: Supervisor, ready_s: float) -> dict[str, Any] | None:
+        """Return the summary; None where it was stopped."""
+        quiet = threading.Event()
+        sender = threading.Thread(target=self._send, args=(quiet,), name="publisher")
+        self._began = time.monotonic()
+        sender.start()
+        try:
+            with Observer(self._cluster, self._names) as observer, _screen(self._json) as show:
+                snapshot = self._watch(supervisor, observer, show)
+        finally:
+            quiet.set()
+            sender.join()
+        if snapshot is None:
+            return None
+        scene = self._scene(snapshot)
+        delays = [self._delays[at] for at in sorted(self._delays)]
+        return render.summary(scene, delays, labels(snapshot), ready_s, self._first, self._rate)
+
+    def _send(self, stop: threading.Event) -> None:
+        options = PublishOptions(rate=self._rate, label_delay_events=_LABEL_DELAY_EVENTS)
+        try:
+            self._published = publish(self._cluster, self._names, self._source, options, stop=stop)
+        except Exception as error:  # noqa: BLE001 - it is raised again where it can be told
+            self._failure = error
+
+    def _watch(self, supervisor: Supervisor, observer: Observer, show: Callable[[Scene], None]) -> Snapshot | None:
+        idle, deadline = IdleWatch(_QUIET_S), float("inf")
+        while not self._stop.wait(_LOOK_S):
+            supervisor.look()
+            if self._failure is not None:
+                raise self._failure
+            snapshot = observer.look()
+            self._note(snapshot)
+            show(replace(self._scene(snapshot), note=self._restarts(supervisor)))
+            done = idle.note(snapshot, time.monotonic()) == "done"
+            if self._published is None:
+                continue
+            if done:
+                return snapshot
+            deadline = min(deadline, time.monotonic() + _SETTLE_S)
+            if time.monotonic() > deadline:
+                lags = ", ".join(f"{role} {snapshot.lag(role)}" for role in ("predictor", "joiner", "learner"))
+                raise DemoFailed(f"not all is learned {_SETTLE_S:g} s after the last event (lag: {lags})")
+        return None
+
+    def _note(self, snapshot: Snapshot) -> None:
+        """Keep each swap's delay, and when the first prediction was seen."""
+        for note in snapshot.notes("predictor"):
+            if note.get("delay") is not None and note.get("at") is not None:
+                self._delays[int(note["at"])] = int(note["delay"])
+        if self._first is None and progress(snapshot, "predictor"):
+            self._first = time.monotonic() - self._began
+
+    def _scene(self, snapshot: Snapshot) -> Scene:
+        model = served(snapshot)
+        return Scene(
+            stream=self._names.stream,
+            seconds=time.monotonic() - self._began,
+            total=self._total,
+            events=sum(end for place, end in snapshot.ends.items() if place[0] == "features"),
+            predictions=progress(snapshot, "predictor"),
+            joined=progress(snapshot, "joiner"),
+            learned=progress(snapshot, "learner"),
+            version=model.served,
+            versions=len(self._store.versions(self._names.stream)),
+            delay_ms=model.delay_ms,
+            lag={role: snapshot.lag(role) for role in ("predictor", "joiner", "learner")},
+            metrics=self._newest_metrics(model.newest),
+        )
+
+    def _newest_metrics(self, version: str | None) -> dict[str, Any]:
+        """Return the newest version's metrics, read once a version."""
+        if version is not None and version != self._metrics[0]:
+            from model_store import VersionId
+
+            try:
+                manifest = self._store.manifest(VersionId.parse(version, self._names.stream))
+            except StoreError:
+                return self._metrics[1]  # retention was quicker; the next one is on its way
+            self._metrics = (version, manifest.metrics)
+        return self._metrics[1]
+
+    @staticmethod
+    def _restarts(supervisor: Supervisor) -> str:
+        return f"{supervisor.restarts} restarts" if supervisor.restarts else ""
+
+
+@contextmanager
+def _screen(as_json: bool) -> Iterator[Callable[[Scene], None]]:
+    """Lend what shows a scene: a live picture on a terminal, a line now and then elsewhere."""
+    if sys.stdout.isatty() and not as_json:
+        from rich.live import Live
+
+        with Live(refresh_per_second=8) as screen:
+            yield lambda scene: screen.update(render.live(scene))
+        return
+    stream, told = (sys.stderr if as_json else sys.stdout), [0.0]
+
+    def show(scene: Scene) -> None:
+        if time.monotonic() - told[0] >= _LINE_S:
+            told[0] = time.monotonic()
+            print(render.line(scene), file=stream, flush=True)
+
+    yield show

@@ -1,0 +1,1 @@
+"""The embedded broker: Kafka's jars, a Java, and one broker process on this machine."""

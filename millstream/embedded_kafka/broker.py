@@ -1,0 +1,363 @@
+"""The embedded broker: a real Apache Kafka on this machine, for those who have none at hand.
+
+One process is broker and controller (KRaft); it listens on the loopback address only and outlives the command that
+started it. All that it keeps lies in one folder::
+
+    server.properties, log4j2.properties   written anew at each start
+    broker.pid, port                       which process, and where it is reached
+    data/                                  the topics; survives `stop` and kill -9
+    logs/                                  what Kafka says, rotated; console.log is what Java says
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import time
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from millstream.embedded_kafka.class_data_sharing import archive_options
+from millstream.embedded_kafka.errors import BrokerError
+from millstream.embedded_kafka.jars import KAFKA_VERSION, ensure_jars, jar_paths
+from millstream.embedded_kafka.java import Java, find_java
+from millstream.embedded_kafka.process import (
+    POLL_SECONDS,
+    alive,
+    await_end,
+    bytes_on_disk,
+    listener_on,
+    reason_in,
+    tail,
+    takes_requests,
+)
+from millstream.embedded_kafka.server_properties import (
+    DEFAULT_PORT,
+    free_port,
+    is_free,
+    log4j_properties,
+    server_properties,
+)
+from millstream.embedded_kafka.stale_session import end_leftover, end_session, was_killed
+
+__all__ = ["DEFAULT_PORT", "BrokerError", "BrokerStatus", "EmbeddedBroker"]
+
+_LEAST_FREE_BYTES: Final = 200 * 2**20
+_MAIN_CLASS: Final = "kafka.Kafka"
+# The shell is gone before the broker runs: nobody has to wait for this child, and its end leaves no zombie here.
+_DETACH: Final = 'pid_file=$1; console=$2; shift 2; "$@" >"$console" 2>&1 </dev/null & echo $! >"$pid_file"'
+
+
+@dataclass(frozen=True)
+class BrokerStatus:
+    """What the embedded broker is doing."""
+
+    running: bool
+    bootstrap: str
+    """``host:port``, also where it will be reached when it is not running."""
+    pid: int | None
+    home: Path
+    kafka_version: str
+    java: str | None
+    """The Java that runs it."""
+    data_bytes: int
+    """What its data take on the disk."""
+
+
+class EmbeddedBroker:
+    """Starts, stops and looks after the broker of one folder.
+
+    Parameters
+    ----------
+    home
+        Its folder; made at the first start.
+    port
+        Where clients reach it, on 127.0.0.1. `None` is the one it had last, else 19092; 0 is the one it had last, else
+        any free one.
+    properties
+        More of Kafka's own settings, stronger than ours.
+    java_options
+        Said to Java beside ours.
+
+    Examples
+    --------
+    ::
+
+        broker = EmbeddedBroker(Path("~/.millstream/broker").expanduser())
+        print(broker.start(say=print).bootstrap)
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        port: int | None = None,
+        properties: Mapping[str, str] | None = None,
+        java_options: Sequence[str] = (),
+    ) -> None:
+        self._java_options = list(java_options)
+        self._home = home.expanduser().absolute()
+        self._wanted_port = port
+        self._properties = dict(properties or {})
+        self._data = self._home / "data"
+        self._settings = self._home / "server.properties"
+        self._pid_file = self._home / "broker.pid"
+        self._port_file = self._home / "port"
+        self._log = self._home / "logs" / "server.log"
+        self._console = self._home / "logs" / "console.log"
+
+    def start(self, say: Callable[[str], None] = lambda _: None, timeout: float = 60) -> BrokerStatus:
+        """Start the broker unless it runs, and return when it answers and takes requests.
+
+        Parameters
+        ----------
+        say
+            Gets a line now and then: a download, a first start.
+        timeout
+            Seconds from the start of Java to the first answer; downloads and waiting for another starter apart.
+
+        Raises
+        ------
+        BrokerError
+            Where it cannot start; it is not running then.
+        """
+        try:
+            with self._alone():
+                running = self._process()
+                if running is not None:
+                    self._refuse_to_move()
+                # It may have been killed just now.
+                if running is None or not self._answers(running, timeout):
+                    self._launch(say, timeout)
+        except OSError as error:
+            raise BrokerError(
+                f"the embedded broker cannot use its folder {self._home}: {error.strerror or error}; "
+                "make room or access there, or set MILLSTREAM_HOME to another folder"
+            ) from error
+        return self.status()
+
+    def stop(self, timeout: float = 30) -> bool:
+        """End the broker in order; its data stay. Say whether it was running.
+
+        After `timeout` seconds it is killed, which its data survive.
+        """
+        with self._alone():
+            end_leftover(self._home)
+            process = self._process()
+            if process is None:
+                self._pid_file.unlink(missing_ok=True)
+                return False
+            try:
+                process.terminate()
+                await_end(process, timeout)
+            except psutil.TimeoutExpired:
+                self.kill()
+            except psutil.NoSuchProcess:
+                pass
+            self._pid_file.unlink(missing_ok=True)
+            return True
+
+    def kill(self) -> None:
+        """End the broker at once, as a power cut would (kill -9)."""
+        process = self._process()
+        if process is None:
+            return
+        try:
+            process.kill()
+            await_end(process, 10)
+        except psutil.NoSuchProcess:
+            pass
+        except psutil.TimeoutExpired as error:
+            raise BrokerError(f"process {process.pid}, the broker, does not end; the disk may be stuck") from error
+
+    def address(self) -> str | None:
+        """Return ``host:port`` where it is running, else `None`: what `status` says, without a look at its data."""
+        return f"127.0.0.1:{self._port()}" if self._process() is not None else None
+
+    def status(self) -> BrokerStatus:
+        """Return what it is doing now."""
+        process = self._process()
+        java = None
+        if process is not None:
+            try:
+                java = process.cmdline()[0]
+            except (psutil.Error, IndexError):
+                process = None
+        return BrokerStatus(
+            running=process is not None,
+            bootstrap=f"127.0.0.1:{self._port()}",
+            pid=process.pid if process is not None else None,
+            home=self._home,
+            kafka_version=KAFKA_VERSION,
+            java=java,
+            data_bytes=bytes_on_disk(self._data),
+        )
+
+    def reset(self) -> None:
+        """End the broker and delete all its topics and its logs; it keeps its port."""
+        self.stop()
+        with self._alone():
+            shutil.rmtree(self._data, ignore_errors=True)
+            shutil.rmtree(self._log.parent, ignore_errors=True)
+
+    def _launch(self, say: Callable[[str], None], timeout: float) -> None:
+        end_leftover(self._home)
+        port = self._choose_port()
+        java = find_java()
+        ensure_jars(say)
+        free = shutil.disk_usage(self._home).free
+        if free < _LEAST_FREE_BYTES:
+            raise BrokerError(
+                f"only {free // 2**20} MB are free for {self._home}, and the broker needs "
+                f"{_LEAST_FREE_BYTES // 2**20}; make room, or set MILLSTREAM_HOME to another folder"
+            )
+        self._log.parent.mkdir(exist_ok=True)
+        self._log.unlink(missing_ok=True)
+        (self._home / "log4j2.properties").write_text(log4j_properties(self._log), encoding="utf-8")
+        if not (self._data / "meta.properties").exists():
+            say("preparing the broker's storage")
+            self._format(java, port)
+        command = [*self._java_command(java), _MAIN_CLASS]
+        if was_killed(self._data):
+            say("the broker was not stopped in order; ending its old session")
+            end_session(command, self._home, self._data, self._log)
+        self._write_settings(self._settings, self._data, port)
+        self._port_file.write_text(f"{port}\n", encoding="utf-8")
+        subprocess.run(
+            ["/bin/sh", "-c", _DETACH, "sh", str(self._pid_file), str(self._console), *command, str(self._settings)],
+            start_new_session=True,
+            cwd=self._home,
+            check=True,
+        )
+        process = self._process()
+        if process is None or not self._answers(process, timeout):
+            self._pid_file.unlink(missing_ok=True)
+            raise self._failure("Kafka ended while it started")
+
+    def java_options(self) -> list[str]:
+        """Return what Java is told, the class path included."""
+        return [
+            "-Xmx512m",
+            # Quicker to start than G1 and smaller; the heap is too small to need more.
+            "-XX:+UseSerialGC",
+            # The second compiler costs more than it gives: 12 s of a processor in the first 75 s beside a small stream,
+            # and through 800,000 records (160 MB) it was never made up for.
+            "-XX:TieredStopAtLevel=1",
+            "-Djava.awt.headless=true",
+            f"-Dlog4j2.configurationFile={self._home / 'log4j2.properties'}",
+            *self._java_options,
+            "-cp",
+            os.pathsep.join(map(str, jar_paths())),
+        ]
+
+    def _java_command(self, java: Java) -> list[str]:
+        return [str(java.executable), *archive_options(java), *self.java_options()]
+
+    def _write_settings(self, file: Path, data: Path, port: int) -> None:
+        text = server_properties(data=data, port=port, controller_port=free_port(), extra=self._properties)
+        file.write_text(text, encoding="utf-8")
+
+    def _format(self, java: Java, port: int) -> None:
+        """Give the data folder its cluster id; the folder appears whole or not at all."""
+        unfinished = self._home / "data.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        settings = self._home / "format.properties"
+        self._write_settings(settings, unfinished, port)
+        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if cluster.startswith("-"):
+            cluster = "A" + cluster[1:]  # else it would be taken for an option
+        tool = ["-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(settings)]
+        with self._console.open("wb") as console:
+            done = subprocess.run(
+                [*self._java_command(java), *tool],
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                cwd=self._home,
+                check=False,
+            )
+        settings.unlink()
+        if done.returncode != 0:
+            raise self._failure("Kafka could not prepare its storage")
+        shutil.rmtree(self._data, ignore_errors=True)
+        unfinished.replace(self._data)
+
+    def _answers(self, process: psutil.Process, timeout: float) -> bool:
+        """Wait until the broker answers; say whether it does, rather than having ended."""
+        deadline = time.monotonic() + timeout
+        while not takes_requests(self._port()):
+            if not alive(process):
+                return False
+            if time.monotonic() > deadline:
+                self.kill()
+                raise self._failure(f"Kafka did not answer within {timeout:g} s and was ended")
+            time.sleep(POLL_SECONDS)
+        return alive(process)
+
+    def _failure(self, what: str) -> BrokerError:
+        return BrokerError(f"{what}: {reason_in(tail(self._log) + tail(self._console))} (see {self._log.parent})")
+
+    def _port(self) -> int:
+        try:
+            return int(self._port_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return self._wanted_port or DEFAULT_PORT
+
+    def _choose_port(self) -> int:
+        if self._wanted_port == 0 and not self._port_file.exists():
+            return free_port()
+        port = self._wanted_port or self._port()
+        if not is_free(port):
+            raise BrokerError(
+                f"port {port} is taken by {listener_on(port)}; end that, choose another port with --port, "
+                "or name a Kafka that already runs with MILLSTREAM_BOOTSTRAP"
+            )
+        return port
+
+    def _refuse_to_move(self) -> None:
+        if self._wanted_port and self._wanted_port != self._port():
+            raise BrokerError(f"the broker already runs on port {self._port()}; stop it before it moves to another")
+
+    def _process(self) -> psutil.Process | None:
+        """Return the broker's process; a process that only has the pid of one that ended is not it."""
+        try:
+            process = psutil.Process(int(self._pid_file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, psutil.NoSuchProcess):
+            return None
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                # Killed just now by somebody else.
+                await_end(process, 5)
+                return None
+        except psutil.Error:
+            return None
+        return process if self._is_ours(process) else None
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        deadline = time.monotonic() + 5
+        while True:
+            try:
+                command = process.cmdline()
+            except psutil.Error:
+                return False
+            # For a moment it is still the shell that is about to become Java, or has no command line at all.
+            if (command and command[:2] != ["/bin/sh", "-c"]) or time.monotonic() > deadline:
+                return bool(command[-2:] == [_MAIN_CLASS, str(self._settings)])
+            time.sleep(POLL_SECONDS)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep two starters apart; the second finds the first one's broker."""
+        self._home.mkdir(parents=True, exist_ok=True)
+        with (self._home / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield

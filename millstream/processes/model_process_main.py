@@ -1,0 +1,156 @@
+"""Loads one large version and answers with it, for a predictor.
+
+It is `python -m millstream.processes.model_process_main`, with frames on its pipes.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from consumers.model.checkpoints import MODEL_FILE
+from consumers.model.river_model import RiverModel
+from consumers.model.version_files import CODE_FILE
+from consumers.model.version_runtime import RunWith, try_out
+from consumers.predictor.model_process import VersionProcess, read_frame, reason_of, say_raised, say_ready, serve
+from model_store import Manifest, Refused, VersionId, open_store
+from schemas.target import Task
+
+if TYPE_CHECKING:
+    from millstream.config.settings import Settings
+    from millstream.stream.load import LoadedStream
+
+_LOADING_NICENESS: Final = 10
+LEAST_SECONDS: Final = 60.0
+_BYTES_A_SECOND: Final = 4 << 20  # a tenth of what a machine does that has other things to do
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What to load, from where.
+
+    Attributes
+    ----------
+    stream
+        The stream file, where a version may name classes of it; else empty, and it is not imported.
+    definition
+        Of the process that asks: the file may have changed since that one read it.
+    carried
+        The version is run with the code that it carries.
+    """
+
+    store: str
+    keys: str
+    model: str
+    epoch: int
+    examples: int
+    sha256: str | None
+    task: Task
+    stream: str
+    definition: str = ""
+    carried: bool = False
+
+
+_read_request: Final = msgspec.msgpack.Decoder(Request).decode
+
+
+def starter(
+    loaded: LoadedStream, settings: Settings, choose: Callable[[Manifest], RunWith]
+) -> Callable[[Manifest, str | None], RiverModel]:
+    """Return what starts a process for a version and hands its answers over; `choose` says what it is run with."""
+    ready_made = loaded.module.startswith("streams.") if loaded.allowed else False
+    stream = loaded.module.removeprefix("streams.") if ready_made else str(loaded.path) if loaded.allowed else ""
+
+    def start(manifest: Manifest, sha256: str | None) -> RiverModel:
+        version = manifest.version
+        request = Request(
+            settings.models,
+            str(settings.keys),
+            version.model,
+            version.epoch,
+            version.examples,
+            sha256,
+            loaded.stream.task,
+            stream,
+            loaded.definition,
+            choose(manifest).carried,
+        )
+        command = [sys.executable, "-P", "-m", "millstream.processes.model_process_main"]
+        # As every process that predicts: sums over a set come out in one order.
+        environment = {**os.environ, "PYTHONHASHSEED": "0"}
+        file = manifest.files.get(MODEL_FILE)
+        seconds = LEAST_SECONDS + (0 if file is None else file.size) / _BYTES_A_SECOND
+        return VersionProcess(command, environment, msgspec.msgpack.encode(request), seconds)
+
+    return start
+
+
+def load(request: Request) -> RiverModel:
+    """Return the version, after all checks and its own probe."""
+    store = open_store(request.store, Path(request.keys), sign=False)
+    manifest = store.manifest(VersionId(request.model, request.epoch, request.examples), sha256=request.sha256)
+    run_with = RunWith()
+    if request.carried:
+        from millstream.version_code.choice import run_code
+        from millstream.version_code.code_object import decode
+
+        ran = run_code(decode(store.read(manifest, CODE_FILE)))
+        run_with = RunWith(ran.allowed, ran.find)
+    elif request.stream:
+        from millstream.stream.load import load_stream
+
+        own = load_stream(request.stream)
+        if own.definition != request.definition:
+            raise Refused(f"{own.path.name} has changed since this process read it: start it again")
+        run_with = RunWith(own.allowed)
+    model = store.load(manifest, MODEL_FILE, extra_allowed=run_with.allowed, find=run_with.find)
+    face = run_with.face(model, request.task)
+    try_out(face, manifest)
+    return face
+
+
+def main() -> int:
+    """Load what the first frame asks for, say how that went, and answer until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asks ends this, in its own order
+    source, sink = sys.stdin.buffer, _own_output()
+    request = _read_request(read_frame(source))
+    done: list[RiverModel | BaseException] = []
+    loader = threading.Thread(target=_load_into, args=(request, done))
+    loader.start()
+    loader.join()
+    loaded: Any = done[0]
+    if isinstance(loaded, BaseException):
+        kind = reason_of(loaded)
+        say_raised(sink, kind, str(loaded) if kind != "ModelError" else f"{type(loaded).__name__}: {loaded}")
+        return 1
+    gc.freeze()  # it stays as it is until the end: no collection need ever look at it
+    say_ready(sink)
+    serve(loaded, source, sink)
+    os._exit(0)  # without giving millions of objects back one by one
+
+
+def _load_into(request: Request, done: list[RiverModel | BaseException]) -> None:
+    """Load after all that answers: a thread's niceness is its own, and the one that will answer keeps its place."""
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOADING_NICENESS)
+    try:
+        done.append(load(request))
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the asking side is told
+        done.append(error)
+
+
+def _own_output() -> IO[bytes]:
+    """Return the pipe, and have whatever else is printed in this process go where errors go."""
+    pipe = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return pipe
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,375 @@
+"""One role, one process: puts processor, loop, store and cluster together and runs until told to stop."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Final
+
+from consumers.intake.intake import Intake, IntakeSettings
+from consumers.joiner.join import JoinRules
+from consumers.joiner.joiner import Joiner, JoinerSettings
+from consumers.joiner.local_store import DiskStore, LocalStoreError
+from consumers.joiner.snapshot_thread import SnapshotKeeper
+from consumers.joiner.snapshots import Snapshots
+from consumers.learner.learner import Learner, LearnerSettings
+from consumers.loop.instrumentation import Meter
+from consumers.loop.last_offsets_file import TopicMemory
+from consumers.loop.log_faults import LogRefused
+from consumers.loop.loop import Loop, LoopSettings
+from consumers.loop.processor import Partition, Processor
+from consumers.model.checkpoints import NewEpoch, Pace
+from consumers.model.model_state import LearningRules
+from consumers.predictor.model_feed import ModelsTopic, PauseSwitch, VersionFeed
+from consumers.predictor.prediction_records import Form
+from consumers.predictor.predictor import Predictor, PredictorSettings
+from millstream.observability.role_log import fail, say
+from millstream.processes import gc_tuning
+from millstream.processes.log_fault_alerts import LogAlerts
+from millstream.processes.model_process_main import starter
+from millstream.processes.role_failure_alerts import StateAlerts
+from millstream.processes.timed_checkpoints import MeasuredCheckpoints
+from millstream.status.group_metadata import joined_from, spread_of
+from millstream.version_code.choice import Policy, VersionCode, definition_of
+from model_store import StoreError, StoreUnavailable, is_object_store, open_backend, open_store
+from runtime.exits import Doubt, RoleFailure
+from runtime.kafka_client.cluster import Cluster, MissingTopic, NoBroker, TopicInfo
+from schemas.label_spelling import ByClass
+from schemas.public_predictions import CONTENT_TYPES, encoder
+from schemas.schema_registry import RegistryError
+from schemas.sources.decoding import decoder
+from schemas.sources.event_mapping import EventMapping
+from schemas.sources.label_mapping import LabelMapping
+from schemas.sources.unsupported_fields import unmapped
+from schemas.topics import NOT_OURS, Names
+
+if TYPE_CHECKING:
+    from millstream.config.settings import Settings
+    from millstream.stream.load import LoadedStream
+    from millstream.stream.stream import Stream
+    from schemas.schema_registry import Registry
+    from schemas.sources.source import Source
+
+_BROKER_WAIT_SECONDS: Final = 60.0
+_CURRENT_WAIT_SECONDS: Final = 30.0
+_SWITCH_SECONDS: Final = 0.0005
+# Labels are waited for by nobody for a tenth of a second; features are.
+_FETCH_BYTES: Final = {"intake": 1 << 16, "joiner": 1 << 16}
+
+
+def run_predictor(
+    loaded: LoadedStream,
+    settings: Settings,
+    instance: str,
+    new_epoch: bool = False,
+    *,
+    meter: Meter | None = None,
+    code: Policy = "own",
+) -> int:
+    """Predict until told to stop; returns the exit code. `code` says which code versions are run with."""
+    cluster, names, topics = _meet(loaded, settings)
+    definition = definition_of(loaded)
+    store = open_store(settings.models, settings.keys, sign=False)
+    choose = VersionCode(loaded, store, code, say).to_answer
+    start = starter(loaded, settings, choose)
+    feed = VersionFeed(store, definition, loaded.stream.task, say=say, start_process=start, meter=meter, choose=choose)
+    meter = meter or Meter()
+    meter.needs(lambda: "no version to answer with yet" if feed.newest() is None else None)
+    follower = ModelsTopic(cluster, names.topic("models"), feed.follow, say)
+    kept = _state_alerts(cluster, names, "predictor", instance)
+    memory = TopicMemory(settings.state(names) / f"predictor-{instance}.json", written=kept.written)
+    registry = settings.schema_registry(say)
+    spread = spread_of(cluster, names, topics)
+    answering = predictor_settings(loaded.stream, names, topics, new_epoch, registry, spread=spread)
+    predictor = Predictor(answering, feed, say=say, memory=memory)
+    # A version is looked through and loaded in the follower's thread; at Python's 5 ms a switch, each of the
+    # handful of hand-overs that an answer takes would wait for that long meanwhile.
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    follower.start()
+    try:
+        return _drive(cluster, names, "predictor", instance, predictor, meter, kept)
+    finally:
+        follower.close()
+
+
+def predictor_settings(
+    stream: Stream,
+    names: Names,
+    topics: dict[str, TopicInfo],
+    new_epoch: bool = False,
+    registry: Registry | None = None,
+    *,
+    spread: int | None = None,
+) -> PredictorSettings:
+    """Return how a stream's events are read and answered.
+
+    `topics` are those on the cluster; event ids are spread over `spread` partitions, all where it is not given.
+    """
+    source = stream.features_source
+    if source is not None:
+        _say_unmapped(source, registry)
+    public = names.topic("predictions")
+    encode = encoder(
+        stream.predictions_format,
+        features=stream.predictions_features,
+        registry=registry,
+        subject=f"{public}-value",
+    )
+    form = Form(
+        partitions=topics[public].partitions,
+        encode=encode if names.public else None,
+        content_type=CONTENT_TYPES[stream.predictions_format],
+        cloudevents=stream.predictions_cloudevents,
+    )
+    return PredictorSettings(
+        names,
+        stream.contract,
+        spread or topics[names.whole].partitions,
+        new_epoch,
+        mapping=event_mapping(stream, registry),
+        start="beginning" if source is None else source.start,
+        form=form,
+    )
+
+
+def _say_unmapped(source: Source, registry: Registry | None) -> None:
+    """Name what can be no feature. It is advice: a registry that tells nothing of it keeps nobody from beginning."""
+    try:
+        for finding in unmapped(source, registry):
+            say(f"{source.topic}: can be no feature: {finding}")
+    except RegistryError as error:
+        say(f"{source.topic}: what can be no feature is not known: {error}")
+
+
+def event_mapping(stream: Stream, registry: Registry | None) -> EventMapping | None:
+    """Return what reads a stream's events, where they are on somebody else's topic."""
+    source = stream.features_source
+    return None if source is None else EventMapping(source, decoder(source, registry))
+
+
+def run_intake(
+    loaded: LoadedStream, settings: Settings, instance: str, new_epoch: bool = False, *, meter: Meter | None = None
+) -> int:
+    """Put labels of others on the stream's topic until told to stop; returns the exit code."""
+    sources = loaded.stream.label_sources
+    if not sources:
+        say(f"{loaded.path.name}: labels come from no other topic; labels=Source(topic=...) names one")
+        return 1
+    cluster, names, topics = _meet(loaded, settings)
+    _require_sources(cluster, names)
+    kept = _state_alerts(cluster, names, "intake", instance)
+    memory = TopicMemory(settings.state(names) / f"intake-{instance}.json", written=kept.written)
+    intake_settings = IntakeSettings(names, loaded.stream.target, spread_of(cluster, names, topics), new_epoch)
+    registry = settings.schema_registry(say)
+    mappings = [LabelMapping(source, decoder(source, registry)) for source in sources]
+    intake = Intake(intake_settings, mappings, say=say, memory=memory)
+    return _drive(cluster, names, "intake", instance, intake, meter, kept)
+
+
+def run_joiner(
+    loaded: LoadedStream, settings: Settings, instance: str, new_epoch: bool = False, *, meter: Meter | None = None
+) -> int:
+    """Join until told to stop; returns the exit code."""
+    cluster, names, topics = _meet(loaded, settings)
+    spread = spread_of(cluster, names, topics)
+    fewest = min((names.whole, names.topic("labels")), key=lambda topic: topics[topic].partitions)
+    if topics[fewest].partitions < spread:
+        say(
+            f"{fewest} has {topics[fewest].partitions} partitions, and event ids of {names.stream} are spread over "
+            f"{spread}: `millstream topics create {loaded.path} --fix` adds those that are missing"
+        )
+        return 1
+    before = joined_from(cluster, names)
+    if before not in (None, names.whole) and not new_epoch:
+        say(
+            f"predictions were joined from {before} and are on {names.whole} now, for their form was changed "
+            "(predictions_format, predictions_features): what waits for its label there would never be joined. "
+            f"Change the form back, or `millstream joiner {loaded.path} --new-epoch fresh` goes on without what waits"
+        )
+        return 1
+    joiner_settings = JoinerSettings(names, join_rules(loaded.stream), spread, loaded.stream.max_pending, new_epoch)
+    kept = _state_alerts(cluster, names, "joiner", instance)
+    try:
+        store = DiskStore(settings.state(names) / f"joiner-{instance}", say)
+    except LocalStoreError as error:
+        return _no_disk("joiner", error, kept)
+    joiner = Joiner(joiner_settings, store, _keeper(loaded, settings), say, meter)
+    return _drive(cluster, names, "joiner", instance, joiner, meter, kept)
+
+
+def _keeper(loaded: LoadedStream, settings: Settings) -> SnapshotKeeper | None:
+    """Return who makes snapshots of the joiner's store; a joiner works without them, too."""
+    try:
+        snapshots = Snapshots(open_backend(settings.models), loaded.stream.name)
+    except StoreError as error:
+        say(f"no snapshots of the local store: {error}")
+        return None
+    return SnapshotKeeper(snapshots, loaded.stream.snapshot_every_ms / 1000, say)
+
+
+def run_learner(
+    loaded: LoadedStream,
+    settings: Settings,
+    instance: str,
+    new_epoch: NewEpoch | None = None,
+    *,
+    meter: Meter | None = None,
+) -> int:
+    """Learn until told to stop; returns the exit code."""
+    cluster, names, _ = _meet(loaded, settings)
+    stream = loaded.stream
+    store = open_store(settings.models, settings.keys, sign=True)
+    switch = PauseSwitch(stream.name, say=say)
+    follower = ModelsTopic(cluster, names.topic("models"), switch.follow, say)
+    checkpoints = MeasuredCheckpoints(
+        store, definition_of(loaded), learning_rules(stream), stream.retention, max_model_bytes=stream.max_model_bytes
+    )
+    checkpoints.meter = meter or checkpoints.meter
+    pace = Pace(*stream.checkpoint_pace(remote=is_object_store(settings.models)))
+    learner = Learner(LearnerSettings(names, pace, new_epoch), checkpoints, switch, say)
+    follower.start()
+    try:
+        if not follower.wait_until_current(_CURRENT_WAIT_SECONDS):
+            say(f"{names.topic('models')} could not be read to its end; starting anew")
+            return 75
+        return _drive(cluster, names, "learner", instance, learner, meter)
+    finally:
+        follower.close()
+
+
+def learning_rules(stream: Stream) -> LearningRules:
+    """Return how a stream's model learns."""
+    return LearningRules(
+        target=stream.target,
+        contract=stream.contract,
+        make_model=stream.model,
+        make_metrics=None if stream.metrics is None else lambda: _as_list(stream.metrics),
+        window=stream.window,
+        learn_from_events=stream.learn_from == "events",
+    )
+
+
+def _as_list(make: Callable[[], Any] | None) -> Iterable[Any]:
+    """River's sum of metrics is a list of them; a single one is none."""
+    made = make() if make is not None else []
+    return list(made) if isinstance(made, Iterable) else [made]
+
+
+def join_rules(stream: Stream) -> JoinRules:
+    """Return how a stream's labels are matched."""
+    weight = stream.weight
+    on_timeout = None if stream.on_timeout is None else stream.target.coerce(stream.on_timeout)
+    return JoinRules(
+        target=stream.target,
+        label_wait=stream.label_wait_ms,
+        dedup_window=stream.dedup_window_ms,
+        on_timeout=on_timeout,
+        learn_from_events=stream.learn_from == "events",
+        weights=None if weight is None or callable(weight) else ByClass(weight),
+        weight_of=weight if callable(weight) else None,
+    )
+
+
+def _meet(loaded: LoadedStream, settings: Settings) -> tuple[Cluster, Names, dict[str, TopicInfo]]:
+    """Wait for the broker, and insist on the stream's topics."""
+    names = settings.names(loaded.stream)
+    deadline = time.monotonic() + _BROKER_WAIT_SECONDS
+    while True:
+        try:
+            cluster = settings.cluster()
+            cluster.require(max(0.0, deadline - time.monotonic()))
+            break
+        except NoBroker:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.2)
+    wanted = [names.topic(kind) for kind in names.kinds if kind not in ("decisions", "jobs")]
+    found = cluster.topic_info(*wanted)
+    missing = [topic for topic in wanted if topic not in found]
+    if missing:
+        way = f"`millstream topics create {loaded.path}` makes it"
+        raise MissingTopic(
+            f"topic {missing[0]} does not exist on {cluster.bootstrap}: "
+            f"{NOT_OURS if missing[0] in names.elsewhere.values() else way}"
+        )
+    return cluster, names, found
+
+
+def _require_sources(cluster: Cluster, names: Names) -> None:
+    """Insist on the topics of others that labels come from. MissingTopic."""
+    found = cluster.topic_info(*names.labels_from)
+    missing = [topic for topic in names.labels_from if topic not in found]
+    if missing:
+        raise MissingTopic(
+            f"topic {missing[0]}, which labels of {names.stream} come from, does not exist on {cluster.bootstrap}: "
+            f"{NOT_OURS}"
+        )
+
+
+def _state_alerts(cluster: Cluster, names: Names, role: str, instance: str) -> StateAlerts:
+    return StateAlerts(LogAlerts(cluster, names, role, say), role, instance, say)
+
+
+def _no_disk(role: str, error: LocalStoreError, kept: StateAlerts) -> int:
+    """Say what the local store cannot do, and return the exit code: that of doubt where its disk can be mended."""
+    fail(f"{role}: {error}", event="failed")
+    kept.unwritable(str(error))
+    return Doubt.exit_code if error.passes else 1
+
+
+def _drive(
+    cluster: Cluster,
+    names: Names,
+    role: str,
+    instance: str,
+    processor: Processor,
+    meter: Meter | None = None,
+    kept: StateAlerts | None = None,
+) -> int:
+    settings = LoopSettings(
+        group=names.group(role), instance=names.process(role, instance), fetch_bytes=_FETCH_BYTES.get(role, 1)
+    )
+    alerts = LogAlerts(cluster, names, role, say)
+    kept = kept or _state_alerts(cluster, names, role, instance)
+
+    def settled(partitions: Sequence[Partition]) -> None:
+        told = [f"{topic}-{number}" for topic, number in partitions]
+        say(f"ready: {len(partitions)} partitions of {', '.join(processor.topics)}", event="assigned", partitions=told)
+        # Beside the loop, which must not wait for another client.
+        threading.Thread(target=alerts.settled, args=(partitions,), name="log-alerts", daemon=True).start()
+        kept.works_soon()
+
+    loop = Loop(cluster, settings, processor, settled, meter)
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        loop.stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    gc_tuning.rest()
+    try:
+        loop.run()
+    except RoleFailure as failure:
+        fail(f"{role}: {failure}", event="failed")
+        if isinstance(failure, LogRefused):
+            alerts.refused(failure.faults)
+        return failure.exit_code
+    except LocalStoreError as error:
+        return _no_disk(role, error, kept)
+    except RegistryError as error:
+        # What could not be decoded meanwhile is no bad message: nothing of this turn goes out, and it is read again.
+        fail(f"{role}: {error}", event="failed")
+        return error.exit_code
+    except StoreUnavailable as error:
+        said = f"{error}; the {role} is started again until it can: free space there, or make it writable"
+        fail(f"{role}: {said}", event="failed")
+        kept.unwritable(said)
+        return Doubt.exit_code
+    finally:
+        kept.stop()
+    say(f"{role} has ended in order")
+    return 0

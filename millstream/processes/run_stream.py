@@ -1,0 +1,273 @@
+"""All roles of a stream on this machine: broker, topics, processes, and the end."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from kafka.errors import KafkaError
+
+from millstream.config.instance_id import Held, hold, writing
+from millstream.config.settings import Settings, interpreter
+from millstream.observability import role_log
+from millstream.processes.broker_outage import Outage
+from millstream.processes.idle_watch import IdleWatch
+from millstream.processes.role_failure_alerts import EndingAlerts
+from millstream.processes.supervisor import Child, Supervisor
+from millstream.status.snapshot import Observer
+from millstream.stream.stream import Stream
+from millstream.topics import admin
+from producers.stop_signals import stop_on_signals
+from runtime.kafka_client.cluster import Cluster, NoBroker
+from schemas.topics import Names
+
+if TYPE_CHECKING:
+    from millstream.observability.prometheus.serve_metrics import Address
+    from millstream.stream.load import LoadedStream
+    from millstream.version_code.choice import Policy
+
+_LOOK_S: Final = 0.1
+_SNAPSHOT_S: Final = 0.5
+Say = Callable[[str], None]
+
+
+class AlreadyRuns(Exception):  # noqa: N818
+    """The same stream runs from the same home; the message says as which process."""
+
+
+class NotDone(Exception):  # noqa: N818
+    """The run would never come to its end; the message says why."""
+
+
+class NotFit(Exception):  # noqa: N818
+    """The stream cannot be run as it is; the message says what `millstream check` found."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """`until_idle` in seconds; `None` runs until told to stop. `new_epoch` is the learner's.
+
+    `metrics` is where the first process is scraped; the others at the ports after it. `log_format` is the children's:
+    their JSON is passed on as it is. `code` says which code predictors run a version with.
+    """
+
+    predictors: int = 1
+    until_idle: float | None = None
+    new_epoch: str | None = None
+    metrics: Address | None = None
+    log_format: Literal["text", "json"] = "text"
+    trace_ratio: float = 0.0
+    code: Policy = "version"
+
+
+def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOptions, say: Say = print) -> int:
+    """Run until told to stop, or until all is done; return the exit code.
+
+    Parameters
+    ----------
+    given
+        How the user named the stream; the children are told the same.
+
+    Raises
+    ------
+    NotFit
+        Where `millstream check` finds an error.
+    TopicsError
+        Where the topics are not as they must be.
+    RoleFailed
+        Where a role cannot work as it is set up, and has not worked before, or the run is to end by itself.
+    """
+    stream = loaded.stream
+    names = settings.names(stream)
+    with alone(settings.state(names)):
+        examine(loaded, given, say)
+        cluster = meet(settings, say)
+        prepare(cluster, names, stream, say)
+        roles = children(
+            given, options.predictors, options.new_epoch, intake=bool(stream.label_sources), code=options.code
+        )
+        roles = with_ports(roles, options.metrics)
+        outage = Outage(cluster, say)
+        relay = role_log.relay if options.log_format == "json" else None
+        told = {**environment(settings, options.log_format), "MILLSTREAM_TRACE_RATIO": str(options.trace_ratio)}
+        alerts = EndingAlerts(cluster, names, say)
+        ends = options.until_idle is not None
+        supervisor = Supervisor(roles, told, say, outage.lasts, relay, alerts.keeps_ending, needs_all=ends)
+        with stopping() as stop:
+            try:
+                supervisor.start()
+                _work(supervisor, stop, cluster, names, options.until_idle, outage, say)
+            finally:
+                say(f"ending: {', '.join(dict.fromkeys(child.role for child in roles))}")
+                supervisor.stop()
+    return 1 if supervisor.given_up() else 0
+
+
+@contextmanager
+def alone(state: Path) -> Iterator[None]:
+    """Insist that nobody else runs this stream from this home: the two would fence each other without end.
+
+    Raises
+    ------
+    AlreadyRuns
+        Where somebody does.
+    StateUnwritable
+        Where the state folder cannot be written.
+    """
+    try:
+        with writing(state):
+            state.mkdir(parents=True, exist_ok=True)
+            held = hold(state / "run.lock")
+    except Held as error:
+        raise AlreadyRuns(
+            f"{state.name} runs already from this MILLSTREAM_HOME, as process {error.process}: "
+            "end that one, or work in another home"
+        ) from None
+    try:
+        yield
+    finally:
+        os.close(held)
+
+
+def examine(loaded: LoadedStream, given: str, say: Say) -> None:
+    """Check the stream, and say what one should know of it. NotFit where it must not run like this."""
+    from millstream.check.check import check
+
+    report = check(loaded)
+    for finding in report.warnings:
+        say(f"check: warning: {finding.text}")
+    if report.errors:
+        said = "; ".join(finding.text for finding in report.errors)
+        raise NotFit(f"{said} (`millstream check {given}` shows all that was looked at)")
+    say(f"check: {loaded.path.name} is fit to run, tried on {report.events} {report.origin}")
+
+
+def meet(settings: Settings, say: Say) -> Cluster:
+    """Return the cluster; start the embedded broker where no other is named."""
+    if settings.bootstrap is None:
+        from millstream.embedded_kafka.broker import EmbeddedBroker
+
+        broker = EmbeddedBroker(settings.broker)
+        if not broker.status().running:
+            status = broker.start(say=say)
+            say(f"the embedded broker listens at {status.bootstrap}; `millstream broker stop` ends it")
+    cluster = settings.cluster()
+    cluster.require(5.0)
+    return cluster
+
+
+def prepare(cluster: Cluster, names: Names, stream: Stream, say: Say) -> None:
+    """Create the topics that are missing, and insist that all are as they must be."""
+    outcome = admin.create(cluster, names, partitions=stream.partitions, label_wait_ms=stream.label_wait_ms)
+    if outcome.created:
+        say(f"created {len(outcome.created)} topics of {names.prefix}{names.stream}")
+    for fix, alike in admin.by_fix(each for each in outcome.findings if each.severity == "warning").items():
+        say(f"warning: {'; '.join(each.message for each in alike)}; fix: {fix}")
+    admin.require(outcome)
+
+
+def children(
+    given: str,
+    predictors: int,
+    new_epoch: str | None = None,
+    *,
+    intake: bool = False,
+    code: Policy = "version",
+) -> list[Child]:
+    """Return the processes of a stream; `intake` where labels come from topics of others."""
+
+    def child(role: str, number: int, *more: str) -> Child:
+        return Child(role, str(number), (*interpreter(), role, given, "--instance", str(number), *more))
+
+    # A learner that is started again with the flag finds nothing changed any more, and goes on.
+    epoch = () if new_epoch is None else ("--new-epoch", new_epoch)
+    predicting = [child("predictor", number, "--code", code) for number in range(predictors)]
+    taking_in = [child("intake", 0)] if intake else []
+    return [*predicting, *taking_in, child("joiner", 0), child("learner", 0, *epoch)]
+
+
+def with_ports(children: Sequence[Child], first: Address | None) -> list[Child]:
+    """Return the processes, each with a port of its own, from that of the first on; 0 has each take a free one."""
+    if first is None:
+        return list(children)
+    return [
+        dataclasses.replace(
+            child,
+            command=(
+                *child.command,
+                *("--metrics-host", first.host, "--metrics-port", str(first.port and first.port + number)),
+            ),
+        )
+        for number, child in enumerate(children)
+    ]
+
+
+def environment(settings: Settings, log_format: Literal["text", "json"] = "text") -> dict[str, str]:
+    """Return the children's environment: ours, with these settings. What they print is read by the supervisor."""
+    return {**os.environ, **settings.environment(), role_log.VARIABLE: log_format}
+
+
+@contextmanager
+def stopping() -> Iterator[threading.Event]:
+    """Lend an event that SIGTERM and Ctrl-C set; a second Ctrl-C is let through."""
+    stop = threading.Event()
+    with stop_on_signals(stop):
+        yield stop
+
+
+def _work(
+    supervisor: Supervisor,
+    stop: threading.Event,
+    cluster: Cluster,
+    names: Names,
+    until_idle: float | None,
+    outage: Outage,
+    say: Say,
+) -> None:
+    watch = None if until_idle is None else IdleWatch(until_idle)
+    observer: Observer | None = None
+    due = 0.0
+    try:
+        while not stop.wait(_LOOK_S):
+            supervisor.look()
+            if watch is None or time.monotonic() < due:
+                continue
+            due = time.monotonic() + _SNAPSHOT_S
+            try:
+                observer = observer or Observer(cluster, names)
+                # What a role that is not at work yet left the last time says nothing of this one.
+                watch = watch if supervisor.ready() else IdleWatch(watch.span)
+                state = watch.note(observer.look(), time.monotonic())
+                if state == "paused":
+                    raise NotDone(
+                        f"learning of {names.stream} is paused and examples wait: "
+                        f"`millstream resume {names.stream}` goes on"
+                    )
+                if state == "full":
+                    raise NotDone(
+                        f"the model of {names.stream} is as large as it may be and examples wait: raise "
+                        "max_model_bytes in the stream file"
+                    )
+                if state == "done" and supervisor.ready():
+                    say("all is read, learned and checkpointed")
+                    return
+            except (KafkaError, NoBroker) as error:
+                # A broker that restarts is the roles' business; until it is back nothing is known.
+                if not outage.lasts():
+                    say(f"cannot look at {names.stream} now: {type(error).__name__}: {error}")
+                _close(observer)
+                observer = None
+                due = time.monotonic() + 2.0
+    finally:
+        _close(observer)
+
+
+def _close(observer: Observer | None) -> None:
+    if observer is not None:
+        observer.close()

@@ -1,0 +1,292 @@
+"""Runs roles as child processes: starts them, starts them again, ends them in order.
+
+What to do when one ends is decided by a pure function; the class below only does it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from millstream.observability import role_log
+from millstream.processes.fork_server import PARENT, Nursery, Process
+
+FIRST_WAIT_S: Final = 0.2
+LONGEST_WAIT_S: Final = 10.0
+RAN_WELL_S: Final = 15.0
+ENDS_IN_A_ROW: Final = 5
+"""Ends of a role, one after the other and for the same reason, after which each further one raises an alert."""
+STAYED_S: Final = 120.0
+"""Seconds at work after which the ends before are no longer counted."""
+GIVEN_UP_S: Final = 60.0
+"""Seconds after which a role that gave up is started again: somebody may have put right what it complained about."""
+_TERM_S: Final = 10.0
+_READY: Final = "ready: "  # how a role says that it has its partitions
+_FOLLOWING: Final = "following "  # how its thread that reads decisions says that it cannot
+_AGAIN: Final = 75
+_ORDER: Final = ("predictor", "intake", "joiner", "learner")
+_PR_SET_PDEATHSIG: Final = 1
+
+
+class RoleFailed(Exception):  # noqa: N818
+    """A role cannot work as it is set up; starting it again would not help. The message is the role's own."""
+
+
+@dataclass(frozen=True)
+class Child:
+    """One process to keep running."""
+
+    role: str
+    instance: str
+    command: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.role}-{self.instance}"
+
+
+@dataclass(frozen=True)
+class Restart:
+    """Start it again after so many seconds."""
+
+    after: float
+
+
+@dataclass(frozen=True)
+class GiveUp:
+    """Do not start it again."""
+
+
+def decide(code: int, ran: float, last_wait: float) -> Restart | GiveUp:
+    """Decide about a role that ended without having been asked to.
+
+    Parameters
+    ----------
+    code
+        Its exit code, negative for a signal.
+    ran
+        For how many seconds it ran.
+    last_wait
+        How long its last restart was put off, 0.0 before the first.
+
+    >>> decide(75, ran=1.0, last_wait=0.2), decide(1, ran=1.0, last_wait=0.0)
+    (Restart(after=0.4), GiveUp())
+    """
+    if code in (1, 2):
+        return GiveUp()
+    if ran >= RAN_WELL_S or last_wait == 0.0:
+        return Restart(FIRST_WAIT_S)
+    return Restart(min(2 * last_wait, LONGEST_WAIT_S))
+
+
+def ended(code: int) -> str:
+    """Say how a process ended."""
+    if code >= 0:
+        return f"ended with {code}"
+    try:
+        return f"was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"
+
+
+@dataclass
+class _Running:
+    child: Child
+    process: Process | None = None
+    began: float = 0.0
+    last_wait: float = 0.0
+    due: float | None = None
+    tail: deque[str] = field(default_factory=lambda: deque(maxlen=5))
+    ready: bool = False
+    reader: threading.Thread | None = None
+    ready_at: float | None = None  # since it was started last
+    worked: bool = False  # ever
+    gave_up: str = ""  # why, until it works again
+    ends: int = 0  # one after the other, for the same reason
+    reason: str = ""
+
+
+class Supervisor:
+    """Keeps `children` running. Not thread-safe; on Linux, children die with the thread or nursery that made them.
+
+    Parameters
+    ----------
+    environment
+        Of the children.
+    say
+        Takes one line: a child's, prefixed with its name, or ours. Called from several threads.
+    away
+        Tells whether what all of them need is away, and has said so: then it is not said of each that ends for it.
+    relay
+        Takes a child's name and its line in place of that.
+    keeps_ending
+        Told of a child that gave up, or has ended more than `ENDS_IN_A_ROW` times: it, how often, and its last words.
+    needs_all
+        Without one that gives up, the others are not to go on.
+    """
+
+    def __init__(
+        self,
+        children: Sequence[Child],
+        environment: Mapping[str, str],
+        say: Callable[[str], None] = print,
+        away: Callable[[], bool] = lambda: False,
+        relay: Callable[[str, str], None] | None = None,
+        keeps_ending: Callable[[Child, int, str], None] = lambda child, times, said: None,
+        needs_all: bool = False,
+    ) -> None:
+        self._needs_all = needs_all
+        self._keeps_ending = keeps_ending
+        self._running = [_Running(child) for child in children]
+        self._environment = {**environment, PARENT: str(os.getpid()), "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
+        self._nursery = Nursery(self._environment)
+        self._say = say
+        self._away = away
+        self._relay = relay or (lambda name, line: say(f"{name:<{self._width}} | {line}"))
+        self._width = max((len(child.name) for child in children), default=0)
+        self.restarts = 0
+
+    def start(self) -> None:
+        """Start all."""
+        for each in self._running:
+            self._start(each)
+
+    def pids(self) -> dict[str, int]:
+        """Return the process ids of those that run, by name."""
+        return {each.child.name: each.process.pid for each in self._running if each.process is not None}
+
+    def ready(self) -> bool:
+        """Tell whether every child has said, since it was started last, that it is at work."""
+        return all(each.ready for each in self._running)
+
+    def given_up(self) -> str:
+        """Return why a child that worked before cannot go on, empty where all can."""
+        return next((each.gave_up for each in self._running if each.gave_up), "")
+
+    def look(self) -> None:
+        """Notice who has ended, and start again who is due. Call a few times a second.
+
+        Raises
+        ------
+        RoleFailed
+            Where one cannot work as it is set up. Where it has worked before, the others go on without it, unless all
+            are needed.
+        """
+        now = time.monotonic()
+        for each in self._running:
+            if each.process is None:
+                if each.due is not None and now >= each.due:
+                    self._start(each)
+                continue
+            code = each.process.poll()
+            if code is not None:
+                self._ended(each, code, now)
+
+    def stop(self) -> None:
+        """End all in order, predictors and intake first: what is under way goes on to the learner's last checkpoint."""
+        for role in _ORDER:
+            group = [each for each in self._running if each.child.role == role and each.process is not None]
+            for each in group:
+                _signal(each.process, signal.SIGTERM)
+            deadline = time.monotonic() + _TERM_S
+            for each in group:
+                self._await_end(each, deadline)
+        self._nursery.close()
+
+    def _await_end(self, each: _Running, deadline: float) -> None:
+        assert each.process is not None  # noqa: S101 - filtered by the caller
+        try:
+            each.process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self._say(f"{each.child.name} did not end within {_TERM_S:g} s; it is killed")
+            each.process.kill()
+            each.process.wait()
+        self._drain(each)
+        each.process, each.due = None, None
+
+    def _start(self, each: _Running) -> None:
+        each.tail.clear()
+        each.began, each.due, each.ready, each.ready_at = time.monotonic(), None, False, None
+        each.process = self._nursery.launch(each.child.command, self._environment)
+        each.reader = threading.Thread(target=self._read, args=(each, each.process), daemon=True)
+        each.reader.start()
+
+    def _read(self, each: _Running, process: Process) -> None:
+        assert process.stdout is not None  # noqa: S101 - asked for above
+        with process.stdout as output:
+            for raw in output:
+                line = raw.decode(errors="replace").rstrip()
+                told = role_log.read(line)
+                if told.event != "ended":
+                    each.tail.append(told.message)  # why it ended is in the line before
+                begins = told.message.startswith(_READY)
+                each.ready = each.ready or (begins and each.process is process)
+                if begins:
+                    each.ready_at, each.worked, each.gave_up = time.monotonic(), True, ""
+                    self._away()  # if it was, it is back, which is said first
+                if not (told.message.startswith((f"{each.child.role}: ", _FOLLOWING)) and self._away()):
+                    self._relay(each.child.name, line)
+
+    def _drain(self, each: _Running) -> None:
+        """Wait until what it had printed has been read; a grandchild that holds the pipe is not waited for."""
+        if each.reader is not None:
+            each.reader.join(1.0)
+
+    def _ended(self, each: _Running, code: int, now: float) -> None:
+        self._drain(each)
+        each.process, each.ready = None, False
+        step = decide(code, now - each.began, each.last_wait)
+        said = next((line for line in reversed(each.tail) if line.strip()), "it said nothing")
+        said = said.removeprefix("millstream: error: ").removeprefix(f"{each.child.role}: ")
+        if isinstance(step, GiveUp):
+            self._gave_up(each, f"{each.child.name} {ended(code)}: {said}", now)
+            self._keeps_ending(each.child, self._count(each, code, said, now), said)
+            return
+        each.last_wait = step.after
+        each.due = now + step.after
+        self.restarts += 1
+        if code == _AGAIN and self._away():
+            return
+        self._say(f"{each.child.name} {ended(code)}; starting it again in {step.after:g} s")
+        if (times := self._count(each, code, said, now)) > ENDS_IN_A_ROW:
+            self._keeps_ending(each.child, times, said if code >= 0 else f"it {ended(code)}")
+
+    def _gave_up(self, each: _Running, why: str, now: float) -> None:
+        if self._needs_all or not each.worked:
+            raise RoleFailed(why)
+        each.gave_up, each.due = why, now + GIVEN_UP_S
+        self._say(f"{why}. The others go on without it; starting it again in {GIVEN_UP_S:g} s")
+
+    def _count(self, each: _Running, code: int, said: str, now: float) -> int:
+        """Return how many times it has now ended one after the other for this reason; numbers in it may differ."""
+        reason = f"{code} {re.sub(r'[0-9]+', '#', said)}"
+        stayed = each.ready_at is not None and now - each.ready_at > STAYED_S
+        each.ends = 1 if stayed or reason != each.reason else each.ends + 1
+        each.reason = reason
+        return each.ends
+
+
+def _signal(process: Process | None, number: signal.Signals) -> None:
+    if process is not None and process.poll() is None:
+        process.send_signal(number)
+
+
+def die_with_parent(environ: Mapping[str, str] = os.environ) -> None:
+    """In a supervised child: be told to end when the supervisor dies, however it dies. Linux only."""
+    parent = environ.get(PARENT)
+    if parent is None or not parent.isdigit() or not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+    if os.getppid() != int(parent):
+        # It died before we asked.
+        os.kill(os.getpid(), signal.SIGTERM)

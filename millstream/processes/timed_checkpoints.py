@@ -1,0 +1,28 @@
+"""A learner's side of the model store that tells how long its writing takes."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from consumers.loop.instrumentation import Meter
+from consumers.model.checkpoints import Checkpoints, Resumed
+from model_store import Manifest
+
+
+class MeasuredCheckpoints(Checkpoints):
+    """Checkpoints with a `meter`, which hears of each version written and of the one that learning goes on from."""
+
+    meter = Meter()
+
+    def write(self, *given: Any, **named: Any) -> Manifest:
+        began = time.monotonic()
+        written = super().write(*given, **named)
+        self.meter.checkpoint(written, time.monotonic() - began)
+        return written
+
+    def resume(self, *given: Any, **named: Any) -> Resumed:
+        resumed = super().resume(*given, **named)
+        if resumed.manifest is not None:
+            self.meter.checkpoint(resumed.manifest, None)
+        return resumed

@@ -1,0 +1,1 @@
+"""Reading of topics outside a role: ranges, offsets, timestamps."""

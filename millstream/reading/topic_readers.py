@@ -1,0 +1,368 @@
+"""Reads predictions, examples, dead letters and alerts off their topics, as rows for people and programs."""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from itertools import filterfalse, islice
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import msgspec
+from kafka import KafkaConsumer, TopicPartition
+from kafka.consumer.fetcher import ConsumerRecord
+
+from consumers.loop.dead_letters import replayed
+from runtime.kafka_client.cluster import Cluster, MissingTopic
+from schemas import events
+from schemas.codec import CodecError
+from schemas.events import Event, Outcome
+from schemas.topics import Names
+
+Row: TypeAlias = dict[str, Any]
+
+_POLL_MS: Final = 200
+_BACK: Final = 3  # records and transaction markers: how far before the end to begin, per record wanted
+
+
+class Counted(NamedTuple):
+    """How many records a topic holds: so many, or at least so many."""
+
+    records: int
+    exact: bool
+
+
+def read(
+    cluster: Cluster, names: Names, kind: str, *, limit: int | None = None, last: int | None = None
+) -> Iterator[Row]:
+    """Yield the rows of a topic as it stands now: partition by partition, each in the order of offsets.
+
+    Parameters
+    ----------
+    kind
+        ``predictions``, ``examples``, ``dead-letters`` or ``alerts``.
+    limit
+        Stop after so many.
+    last
+        Begin so many before the end (over all partitions, by the broker's time), and yield in its order.
+    """
+    topic, rows = _topic(names, kind), ROWS[kind]
+    with closing(cluster.consumer()) as consumer:
+        partitions = _partitions(consumer, topic)
+        ends = consumer.end_offsets(partitions)
+        if last is not None:
+            yield from map(rows, _newest(consumer, ends, last))
+            return
+        for count, record in enumerate(filterfalse(is_note, _all(consumer, ends))):
+            if limit is not None and count >= limit:
+                return
+            yield rows(record)
+
+
+def follow(cluster: Cluster, names: Names, kind: str, *, last: int = 0, limit: int | None = None) -> Iterator[Row]:
+    """Yield the newest `last` rows, then those to come as they come; without end unless `limit` is given."""
+    topic, rows = _topic(names, kind), ROWS[kind]
+    count = 0
+    with closing(cluster.consumer()) as consumer:
+        partitions = _partitions(consumer, topic)
+        ends = consumer.end_offsets(partitions)
+        for record in _newest(consumer, ends, last):
+            yield rows(record)
+            count += 1
+            if count == limit:
+                return
+        consumer.assign(partitions)
+        for partition, end in ends.items():
+            consumer.seek(partition, end)
+        while True:
+            for batch in consumer.poll(timeout_ms=_POLL_MS).values():
+                for record in filterfalse(is_note, batch):
+                    yield rows(record)
+                    count += 1
+                    if count == limit:
+                        return
+
+
+def records(cluster: Cluster, topic: str, count: int, *, newest: bool) -> list[ConsumerRecord]:
+    """Return the first, or the newest, `count` committed records of a topic, over all its partitions, oldest first.
+
+    As somebody who is in no group: nobody else's reading is touched.
+
+    Raises
+    ------
+    MissingTopic
+        Where there is no such topic.
+    """
+    with closing(cluster.consumer()) as consumer:
+        ends = consumer.end_offsets(_partitions(consumer, topic))
+        if newest:
+            return _newest(consumer, ends, count)
+        begins = consumer.beginning_offsets(list(ends))
+        heads = [list(islice(between(consumer, each, begins[each], end), count)) for each, end in ends.items()]
+        return list(heapq.merge(*heads, key=lambda record: record.timestamp))[:count]
+
+
+def holding(
+    consumer: KafkaConsumer,
+    topic: str,
+    likely: Callable[[int], int],
+    needle: bytes,
+    since_ms: int,
+    means: Callable[[ConsumerRecord], bool] = lambda record: True,
+) -> Iterator[ConsumerRecord]:
+    """Yield the records in whose value some bytes are, and that are meant.
+
+    Parameters
+    ----------
+    likely
+        Given how many partitions there are, the one to look at first; the others only where that has none.
+    since_ms
+        By the broker's time; 0 for all.
+    means
+        Asked of each that has the bytes: the id ``e5`` is in ``e50``, too.
+    """
+    partitions = _partitions(consumer, topic)
+    first = partitions[likely(len(partitions))]
+    found = False
+    for partition in (first, *(each for each in partitions if each != first)):
+        if found:
+            return
+        begins = consumer.beginning_offsets([partition])[partition]
+        if since_ms:
+            later = consumer.offsets_for_times({partition: since_ms})[partition]
+            begins = max(begins, later.offset) if later is not None else begins
+        for record in between(consumer, partition, begins, consumer.end_offsets([partition])[partition]):
+            if record.value is not None and needle in record.value and means(record):
+                found = True
+                yield record
+
+
+def begin(consumer: KafkaConsumer, topic: str) -> int:
+    """Return the first offset of a topic's partition 0."""
+    place = _only(consumer, topic)
+    return int(consumer.beginning_offsets([place])[place])
+
+
+def end(consumer: KafkaConsumer, topic: str) -> int:
+    """Return the offset after the last committed record of a topic's partition 0."""
+    place = _only(consumer, topic)
+    return int(consumer.end_offsets([place])[place])
+
+
+def _only(consumer: KafkaConsumer, topic: str) -> TopicPartition:
+    return _partitions(consumer, topic)[0]
+
+
+def count(cluster: Cluster, names: Names, kind: str, *, most: int = 1000) -> Counted:
+    """Count the committed records among the newest `most` offsets of each partition of a topic.
+
+    Offsets alone do not say it: transaction markers and what was aborted take some too.
+
+    Returns
+    -------
+    Counted
+        None, exactly, where there is no topic.
+    """
+    topic, records, exact = _topic(names, kind), 0, True
+    with closing(cluster.consumer()) as consumer:
+        if topic not in consumer.topics():
+            return Counted(0, exact=True)
+        partitions = _partitions(consumer, topic)
+        begins = consumer.beginning_offsets(partitions)
+        for partition, end in consumer.end_offsets(partitions).items():
+            start = max(begins[partition], end - most)
+            exact = exact and start == begins[partition]
+            records += sum(1 for _ in filterfalse(is_note, between(consumer, partition, start, end)))
+    return Counted(records, exact)
+
+
+def is_note(record: ConsumerRecord) -> bool:
+    """Tell whether a record is no letter, but a note among them that others were sent back."""
+    return record.value is None and replayed(record) is not None
+
+
+def merged(rows: Sequence[Row]) -> list[Row]:
+    """Return rows of several partitions in the order of the broker's time, each partition's order kept."""
+    by_partition: dict[int, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_partition[row["partition"]].append(row)
+    return list(heapq.merge(*by_partition.values(), key=lambda row: row["timestamp"]))
+
+
+def _topic(names: Names, kind: str) -> str:
+    """Return the topic that has rows of this kind: of predictions, the whole ones."""
+    return names.whole if kind == "predictions" else names.topic(kind)
+
+
+def _partitions(consumer: KafkaConsumer, topic: str) -> list[TopicPartition]:
+    # Unlike partitions_for_topic, this asks the cluster.
+    if topic not in consumer.topics():
+        raise MissingTopic(f"there is no topic {topic}: create the stream's with `millstream topics create STREAM`")
+    return [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
+
+
+def _all(consumer: KafkaConsumer, ends: dict[TopicPartition, int]) -> Iterator[ConsumerRecord]:
+    """Yield what lies before `ends`, one partition after the other."""
+    begins = consumer.beginning_offsets(list(ends))
+    for partition, end in sorted(ends.items()):
+        yield from between(consumer, partition, begins[partition], end)
+
+
+def between(consumer: KafkaConsumer, partition: TopicPartition, begin: int, end: int) -> Iterator[ConsumerRecord]:
+    """Yield the committed records from `begin` up to `end`; markers and holes between them are passed over."""
+    consumer.assign([partition])
+    consumer.seek(partition, begin)
+    while consumer.position(partition) < end:
+        for record in consumer.poll(timeout_ms=_POLL_MS).get(partition, ()):
+            if record.offset >= end:
+                return
+            yield record
+
+
+def _newest(consumer: KafkaConsumer, ends: dict[TopicPartition, int], count: int) -> list[ConsumerRecord]:
+    """Return the newest `count` committed records over all partitions, oldest first; notes are none."""
+    if count <= 0:
+        return []
+    begins = consumer.beginning_offsets(list(ends))
+    tails: list[list[ConsumerRecord]] = []
+    for partition, end in ends.items():
+        back = _BACK * count
+        while True:
+            start = max(begins[partition], end - back)
+            tail = deque(filterfalse(is_note, between(consumer, partition, start, end)), maxlen=count)
+            if len(tail) == count or start == begins[partition]:
+                break
+            back *= 4
+        tails.append(list(tail))
+    newest = list(heapq.merge(*tails, key=lambda record: record.timestamp))
+    return newest[-count:]
+
+
+# --- rows ------------------------------------------------------------------------------------------
+
+
+def place_of(record: ConsumerRecord) -> Row:
+    """Return where a record stands in its topic, and the broker's time of it (ms)."""
+    return {"partition": record.partition, "offset": record.offset, "timestamp": record.timestamp}
+
+
+def _unreadable(record: ConsumerRecord, error: CodecError) -> Row:
+    """A record that is none of ours is shown as that: one stray record must not hide the others."""
+    return {**place_of(record), "event_id": None, "unreadable": str(error), "value": text_of(record.value)}
+
+
+def text_of(data: bytes | None) -> str | None:
+    """Return bytes as text; what is no UTF-8 with its bytes in hex."""
+    return None if data is None else data.decode(errors="backslashreplace")
+
+
+def _event(event: Event) -> Row:
+    return {
+        "event_id": event.event_id,
+        "event_time": event.event_time,
+        "entity_key": event.entity_key,
+        "features": event.features,
+    }
+
+
+def _outcome(outcome: Outcome | None) -> Row:
+    if outcome is None:
+        return {"prediction": None, "probabilities": None, "version": None}
+    return {
+        "prediction": outcome.prediction,
+        "probabilities": outcome.probabilities,
+        "version": outcome.version if outcome.epoch >= 0 else None,
+        "model": outcome.model,
+        "status": outcome.status,
+        "error": None if outcome.error is None else {"code": outcome.error.code, "message": outcome.error.message},
+        "role": outcome.role,
+        "predicted_at": outcome.predicted_at,
+        "source": {
+            "topic": outcome.source_topic,
+            "partition": outcome.source_partition,
+            "offset": outcome.source_offset,
+        },
+    }
+
+
+def prediction_row(record: ConsumerRecord) -> Row:
+    """Return a Prediction with its place; times in ms since 1970."""
+    try:
+        found = events.read_prediction(record.value or b"")
+    except CodecError as error:
+        return _unreadable(record, error)
+    return {**place_of(record), **_event(found.event), **_outcome(found.outcome)}
+
+
+def example_row(record: ConsumerRecord) -> Row:
+    """Return an Example with its place: `label` is the label's value, `lane` and `sequence` its place in its lane."""
+    try:
+        found = events.read_example(record.value or b"")
+    except CodecError as error:
+        return _unreadable(record, error)
+    label, joined = found.label, found.joined
+    return {
+        **place_of(record),
+        "lane": found.lane.name,
+        "lane_epoch": found.lane.epoch,
+        "sequence": found.lane.sequence,
+        **_event(found.event),
+        "label": None if label is None else label.value,
+        "weight": None if label is None else label.weight,
+        "label_time": None if label is None else label.label_time,
+        "label_source": None if label is None else label.source,
+        "kind": None if label is None else label.kind,
+        **_outcome(found.outcome),
+        "joined": None
+        if joined is None
+        else {
+            "partition": joined.partition,
+            "prediction_offset": joined.prediction_offset,
+            "prediction_time": joined.prediction_time,
+            "label_offset": joined.label_offset,
+            "label_time": joined.label_time,
+        },
+    }
+
+
+def dead_letter_row(record: ConsumerRecord) -> Row:
+    """Return a DeadLetter with its place; `from` is where the record it holds stood, key and value as text."""
+    try:
+        found = events.read_dead_letter(record.value or b"")
+    except CodecError as error:
+        return _unreadable(record, error)
+    return {
+        **place_of(record),
+        "stage": found.stage,
+        "code": found.code,
+        "reason": found.reason,
+        "from": {
+            "topic": found.topic,
+            "partition": found.partition,
+            "offset": found.offset,
+            "timestamp": found.timestamp,
+        },
+        "key": text_of(found.key),
+        "value": text_of(found.value),
+        "value_hex": None if found.value is None else found.value.hex(),
+        "headers": [{"name": name, "value": text_of(value)} for name, value in found.headers],
+        "at": found.at,
+    }
+
+
+def alert_row(record: ConsumerRecord) -> Row:
+    """Return an Alert with its place."""
+    try:
+        found = events.read_alert(record.value or b"")
+    except CodecError as error:
+        return _unreadable(record, error)
+    return {**place_of(record), **msgspec.structs.asdict(found)}
+
+
+ROWS: Final[dict[str, Callable[[ConsumerRecord], Row]]] = {
+    "predictions": prediction_row,
+    "examples": example_row,
+    "dead-letters": dead_letter_row,
+    "alerts": alert_row,
+}

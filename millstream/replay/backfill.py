@@ -1,0 +1,176 @@
+"""Predictions for a range of the past: by one version, or each by the version that served it then.
+
+Reading features, asking the model and writing the answer are the predictor's own; only the version is given, and the
+answers go to a topic of their own, through the same exactly-once door as a replay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from kafka.consumer.fetcher import ConsumerRecord
+
+from consumers.loop.processor import Output, Partition
+from consumers.predictor.predictor import Predictor, PredictorSettings, ServedVersion
+from millstream.processes.roles import event_mapping
+from millstream.replay.past_versions import PastVersions
+from millstream.replay.served_versions import ServedIndex, ends_of, first_time, read_index
+from model_store import VersionId
+from schemas.topics import Names
+
+if TYPE_CHECKING:
+    from millstream.replay.plan import Job
+    from millstream.replay.replay import Replay
+    from millstream.stream.stream import Stream
+    from schemas.contract import Contract
+    from schemas.schema_registry import Registry
+    from schemas.sources.event_mapping import EventMapping
+
+HEADER: Final = "millstream-backfill"
+AS_OF: Final = "as-of"
+
+Choose: TypeAlias = Callable[[ConsumerRecord], VersionId | None]
+
+
+class CannotBackfill(Exception):  # noqa: N818
+    """A backfill that would do harm, or cannot be done; nothing was written."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How a stream's events are read; `mapping` is of a topic of somebody else's."""
+
+    contract: Contract
+    mapping: EventMapping | None
+
+    @classmethod
+    def of(cls, stream: Stream, registry: Registry | None) -> Reader:
+        return cls(stream.contract, event_mapping(stream, registry))
+
+
+class _Given:
+    """A `VersionSource`: what it is told to serve."""
+
+    def __init__(self) -> None:
+        self.served: ServedVersion | None = None
+
+    def newest(self) -> ServedVersion | None:
+        return self.served
+
+
+class Answers:
+    """A `Work`: what the predictor answers to records, by the version that `choose` names for each.
+
+    Attributes
+    ----------
+    unanswered
+        Records for which there is no version, so that nothing is written of them.
+    """
+
+    def __init__(self, reader: Reader, names: Names, job: Job, versions: PastVersions, choose: Choose) -> None:
+        self._versions = versions
+        self._choose = choose
+        self._given = _Given()
+        self._into = job.into
+        into = Names(names.stream, names.prefix, {**names.elsewhere, "predictions": job.into})
+        settings = PredictorSettings(into, reader.contract, job.partitions, mapping=reader.mapping)
+        self._predictor = Predictor(settings, self._given, say=lambda line: None)
+        self._header = ((HEADER, job.key.encode()),)
+        self.unanswered = 0
+
+    def __call__(self, records: Sequence[ConsumerRecord]) -> list[Output]:
+        by_version: dict[VersionId, list[ConsumerRecord]] = {}
+        for record in records:
+            version = self._choose(record)
+            if version is None:
+                self.unanswered += 1
+            else:
+                by_version.setdefault(version, []).append(record)
+        if len(by_version) == 1:
+            [(version, chosen)] = by_version.items()
+            return self._answered(version, chosen)[1]
+        # A partition's answers stay in its order, whichever versions they are by.
+        answers: dict[tuple[int, int], Output] = {}
+        for version in sorted(by_version):
+            places, outputs = self._answered(version, by_version[version])
+            answers |= zip(places, outputs, strict=True)
+        return [answers[place] for place in sorted(answers)]
+
+    def _answered(
+        self, version: VersionId, records: Sequence[ConsumerRecord]
+    ) -> tuple[list[tuple[int, int]], list[Output]]:
+        """Return the places (partition, offset) of these records, and a version's answers to them."""
+        self._given.served = self._versions.get(version)
+        batch: dict[Partition, list[ConsumerRecord]] = {}
+        for record in records:
+            batch.setdefault(Partition(record.topic, record.partition), []).append(record)
+        places = [(each.partition, each.offset) for some in batch.values() for each in some]
+        # Dead letters are those of then: they are on their topic already.
+        outputs = [
+            Output(topic, partition, key, value, (*headers, *self._header) if headers else self._header, timestamp)
+            for topic, partition, key, value, headers, timestamp in self._predictor.process(batch)
+            if topic == self._into
+        ]
+        return places, outputs
+
+
+def insist_on_own(names: Names, into: str) -> None:
+    """Insist on a topic that none of the stream's roles reads. CannotBackfill."""
+    if into in {*map(names.topic, names.kinds), *names.labels_from}:
+        raise CannotBackfill(
+            f"{into} is a topic that {names.stream} lives off, and its roles would take the answers for what was "
+            "sent or served: name another with --into"
+        )
+
+
+def by_one(version: VersionId) -> Choose:
+    """Choose one version for all."""
+    return lambda record: version
+
+
+def as_of(
+    names: Names,
+    replay: Replay,
+    otherwise: VersionId | None,
+    versions: PastVersions,
+    say: Callable[[str], None],
+    progress: Callable[[int, int], None],
+) -> Choose:
+    """Choose the version that served each event then.
+
+    The answers of the whole range are looked at, also where an earlier run wrote some: an error at the head of what is
+    left counts as given by the version before it, and what is left may be nothing that was ever answered.
+
+    Raises
+    ------
+    CannotBackfill
+        Where no event of the range was answered, as far as the prediction log goes back, or it has answers to an
+        older topic of the same name.
+    CannotRemake
+        Where a version is gone, and cannot be learned again.
+    """
+    job, (begin, end) = replay.job, replay.span
+    index = ServedIndex(job.topic, begin, end)
+    since = first_time(job.source, job.topic, begin, end) if job.source_stamps else 0
+    topic = names.whole
+    read_index(job.source, topic, index, since, progress)
+    # Behind its end nothing was answered: whoever answers reads what is committed.
+    if index.beyond(ends_of(job.source, job.topic, len(job.end))):
+        raise CannotBackfill(
+            f"{topic} has answers to events that {job.topic} does not have: it was made again, and answers to the old "
+            "one cannot be told apart; name one version with --model"
+        )
+    index.settle(otherwise)
+    wanted = index.versions(replay.next)
+    if replay.left and not replay.before and not index.answers:
+        raise CannotBackfill(
+            f"{topic} has no answer to any event of the range: nothing served them, or retention has taken it; "
+            "name one version with --model"
+        )
+    gone = versions.gone(wanted)
+    learned = f", {len(gone):,} of them gone from the store and learned again from the log" if gone else ""
+    if replay.left:
+        say(f"{index.answers:,} events were answered by {len(wanted):,} versions{learned}")
+    return lambda record: index.version(record.partition, record.offset)

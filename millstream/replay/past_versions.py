@@ -1,0 +1,224 @@
+"""Versions of the past, ready to answer: from the store, or, where retention has taken them, learned again.
+
+A version is a function of the log: its epoch's newest version before it that is still there, and the examples after
+that, up to as many as it had learned.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from kafka import TopicPartition
+
+from consumers.model.checkpoints import MODEL_FILE, Checkpoints
+from consumers.model.log_edits import Editor
+from consumers.model.model_state import Learning, Poison
+from consumers.model.river_model import ModelError
+from consumers.model.verify import replay
+from consumers.model.version_runtime import RunWith, try_out
+from consumers.predictor.predictor import ServedVersion
+from millstream.processes.roles import learning_rules
+from millstream.reading import topic_readers
+from millstream.version_code.choice import Policy, VersionCode, definition_of
+from millstream.versions.operations import edited
+from model_store import Manifest, ModelStore, NotFound, Refused, VersionId, dumps, loads
+from model_store.offset_runs import Offsets
+from runtime.kafka_client.records import Record
+
+if TYPE_CHECKING:
+    from kafka import KafkaConsumer
+
+    from millstream.stream.load import LoadedStream
+    from runtime.kafka_client.cluster import Cluster
+    from schemas.topics import Names
+
+_KEPT_BYTES: Final = 256 << 20  # of models, as they lie in the store
+
+
+class CannotRemake(Exception):  # noqa: N818
+    """A version is gone and cannot be learned again; the message says why, and the way on."""
+
+
+@dataclass
+class _Walk:
+    """A model on its way along the log."""
+
+    epoch: int
+    base: Manifest
+    learning: Learning
+    records: Iterator[Record]
+    edited: Editor | None
+    skipped: Offsets
+
+
+class PastVersions:
+    """Lends versions of one stream. Use it in a `with` block.
+
+    Versions that are gone are best asked for in their order: what comes before one that was made is learned again
+    from further back.
+
+    Parameters
+    ----------
+    say
+        Takes one line for people.
+    code
+        Which code versions of another definition are run with.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedStream,
+        cluster: Cluster,
+        names: Names,
+        store: ModelStore,
+        say: Callable[[str], None] = print,
+        code: Policy = "version",
+    ) -> None:
+        self._loaded = loaded
+        self._cluster = cluster
+        self._store = store
+        self._code = VersionCode(loaded, store, code, say)
+        self._topic = names.topic("examples")
+        self._consumer: KafkaConsumer | None = None
+        self._walk: _Walk | None = None
+        self._kept: OrderedDict[VersionId, tuple[ServedVersion, int]] = OrderedDict()
+
+    def __enter__(self) -> PastVersions:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self._consumer is not None:
+            self._consumer.close()
+
+    def get(self, version: VersionId) -> ServedVersion:
+        """Return a version, ready to answer.
+
+        Raises
+        ------
+        StoreError
+            Where it is there and cannot be believed, or needs other libraries.
+        CannotRemake
+            Where it is gone, and the log does not have what it was learned from.
+        """
+        if version in self._kept:
+            self._kept.move_to_end(version)
+            return self._kept[version][0]
+        try:
+            made = self._load(self._store.manifest(version))
+        except NotFound:
+            made = self._remade(version)
+        self._kept[version] = made
+        while len(self._kept) > 1 and sum(size for _, size in self._kept.values()) > _KEPT_BYTES:
+            self._kept.popitem(last=False)
+        return made[0]
+
+    def gone(self, versions: Iterable[VersionId]) -> list[VersionId]:
+        """Return those that are not in the store, and insist that each can be learned again. CannotRemake."""
+        there: dict[str, set[VersionId]] = {}
+        missing: list[VersionId] = []
+        for version in versions:
+            if version not in there.setdefault(version.model, set(self._store.versions(version.model))):
+                missing.append(version)
+        for base in {each.version: each for each in map(self._base, missing)}.values():
+            self._require_log(base)
+        return missing
+
+    def _load(self, manifest: Manifest) -> tuple[ServedVersion, int]:
+        run_with = self._code.to_answer(manifest)
+        model = self._store.load(manifest, MODEL_FILE, extra_allowed=run_with.allowed, find=run_with.find)
+        served = self._served(model, run_with, manifest.version)
+        if manifest.examples:
+            self._insist_on_answers(served, manifest)
+        return served, manifest.files[MODEL_FILE].size
+
+    def _insist_on_answers(self, served: ServedVersion, manifest: Manifest) -> None:
+        """Insist that a version answers as it did when it was written. Refused."""
+        try:
+            try_out(served.model, manifest)
+        except ModelError as error:
+            raise Refused(f"version {manifest.version}: {error}") from error
+
+    def _served(self, model: object, run_with: RunWith, version: VersionId) -> ServedVersion:
+        face = run_with.face(model, self._loaded.stream.task)
+        return ServedVersion(face, version.model, version.epoch, version.examples, 0, None)
+
+    # --- what is gone ------------------------------------------------------------------------------
+
+    def _remade(self, version: VersionId) -> tuple[ServedVersion, int]:
+        walk = self._walk_to(version)
+        skipped, edits = walk.skipped, walk.edited
+        try:
+            replay(walk.learning, walk.records, skipped, lambda offset: None, edits, most=version.examples)
+        except Poison as error:
+            raise CannotRemake(f"version {version} is gone, and learning it again fails: {error}") from error
+        if walk.learning.learned != version.examples:
+            raise CannotRemake(
+                f"version {version} is gone, and {self._topic} ends at {walk.learning.learned} examples of its epoch"
+            )
+        frozen = dumps(walk.learning.model.model)
+        run_with = self._code.to_answer(walk.base)
+        return self._served(loads(frozen, extra=run_with.allowed, find=run_with.find), run_with, version), len(frozen)
+
+    def _walk_to(self, version: VersionId) -> _Walk:
+        """Return a model before a version, or just there: the one under way where none in the store is nearer."""
+        base, walk = self._base(version), self._walk
+        at = -1 if walk is None or walk.epoch != version.epoch else walk.learning.learned
+        if walk is not None and base.examples <= at <= version.examples:
+            return walk
+        end = self._require_log(base)
+        consumer, place = self._reader(), TopicPartition(self._topic, 0)
+        history = edited(self._store, base.version, lambda until: self._read(base.offset, until))
+        newest = self._store.manifest(self._store.versions(version.model, version.epoch)[-1])
+        records = topic_readers.between(consumer, place, base.offset, end)
+        then = self._code.as_then(base)
+        rules, retention = learning_rules(then.stream), then.stream.retention
+        learning = Checkpoints(self._store, definition_of(then), rules, retention).load(base)
+        self._walk = _Walk(version.epoch, base, learning, records, history, Offsets(newest.skipped))
+        return self._walk
+
+    def _read(self, begin: int, end: int) -> Iterator[Record]:
+        with closing(self._cluster.consumer()) as consumer:
+            yield from topic_readers.between(consumer, TopicPartition(self._topic, 0), begin, end)
+
+    def _base(self, version: VersionId) -> Manifest:
+        before = [
+            each for each in self._store.versions(version.model, version.epoch) if each.examples <= version.examples
+        ]
+        if not before or version.model != self._loaded.stream.name:
+            raise CannotRemake(
+                f"version {version} is gone, and so is all of its epoch before it: name one version with --model, "
+                "or a later --from"
+            )
+        base = self._store.manifest(before[-1])
+        try:
+            self._code.as_then(base)
+            self._code.to_answer(base)
+        except Refused as error:
+            raise CannotRemake(f"version {version} is gone, and cannot be learned again: {error}") from error
+        return base
+
+    def _require_log(self, base: Manifest) -> int:
+        """Insist on the log behind a version, and return where it ends."""
+        found = self._cluster.topic_info(self._topic).get(self._topic)
+        if found is None or not self._store.is_log(base, found.id):
+            raise CannotRemake(
+                f"versions of epoch {base.version.epoch} are gone, and {self._topic} is not the log that they learned: "
+                "name one version with --model"
+            )
+        consumer = self._reader()
+        begin, end = topic_readers.begin(consumer, self._topic), topic_readers.end(consumer, self._topic)
+        if begin > base.offset:
+            raise CannotRemake(
+                f"versions after {base.version} are gone, and {self._topic} begins at offset {begin}, after its "
+                f"{base.offset}: name one version with --model, or a later --from"
+            )
+        return end
+
+    def _reader(self) -> KafkaConsumer:
+        if self._consumer is None:
+            self._consumer = self._cluster.consumer()
+        return self._consumer

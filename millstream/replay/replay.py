@@ -1,0 +1,336 @@
+"""A range of a topic written again into another one: each record once, whatever ends the process.
+
+What is written and the place reached commit in one transaction on the cluster that is written to, so a replay that was
+killed goes on without a repeat and without a hole. The place is a committed offset of a group of its own, on the
+topic that is written to; its metadata is JSON, ``{"next": [...], "end": [...]}``, by partition of the source, and the
+times of the range, if it has any: ``6h`` ago is a later time whenever the same command is run. What is written of a
+record is up to a `Work`: itself, or what a model answers to it.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol, TypeAlias
+
+from kafka import TopicPartition
+from kafka.consumer.fetcher import ConsumerRecord
+from kafka.structs import ConsumerGroupMetadata
+
+from consumers.loop.processor import Output, Partition, Place
+from millstream.reading.offset_ranges import Offsets, taken
+from millstream.reading.range_reader import RangeReader
+from millstream.replay.plan import CannotReplay, Job
+from millstream.replay.rate_limit import Pace
+from producers.stop_signals import stop_on_signals
+from runtime.kafka_client.transaction import Transactions
+from schemas.topics import Names, hashed
+
+_RECORDS: Final = 5000  # a transaction
+_BYTES: Final = 4 << 20
+_SECONDS: Final = 0.5
+_METADATA: Final = 4000  # Kafka takes 4,096 letters
+
+Progress: TypeAlias = Callable[[int, int, float], None]
+
+
+class Work(Protocol):
+    """What is made of records."""
+
+    def __call__(self, records: Sequence[ConsumerRecord]) -> list[Output]:
+        """Return what is to be written of these, each partition's in their order."""
+
+
+@dataclass(frozen=True)
+class Copies:
+    """A `Work`: records as they are, on the same partition; among another number of them, on that of the key."""
+
+    job: Job
+
+    def __call__(self, records: Sequence[ConsumerRecord]) -> list[Output]:
+        into, count = self.job.into, self.job.partitions
+        if count == len(self.job.end):
+            return [Output(into, r.partition, r.key, r.value, r.headers, r.timestamp) for r in records]
+        return [Output(into, self._partition(r, count), r.key, r.value, r.headers, r.timestamp) for r in records]
+
+    def _partition(self, record: ConsumerRecord, count: int) -> int:
+        """Return the partition that keeps a key's order."""
+        return int(record.partition % count) if record.key is None else hashed(record.key, count)
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a replay did: records written by this run, and by earlier ones of the same."""
+
+    written: int
+    before: int
+    interrupted: bool
+    seconds: float
+
+
+@dataclass
+class _Place:
+    next: Offsets
+    end: Offsets
+    since: int | None = None
+    until: int | None = None
+    note: str = ""
+    begin: Offsets | None = None
+    written: int = 0
+
+    def left(self) -> int:
+        return sum(max(0, self.end[each] - self.next[each]) for each in self.end)
+
+    def encode(self) -> str:
+        numbers = sorted(self.end)
+        told: dict[str, Any] = {"next": [self.next[n] for n in numbers], "end": [self.end[n] for n in numbers]}
+        begin = None if self.begin is None else [self.begin[n] for n in numbers]
+        more = {"begin": begin, "since": self.since, "until": self.until, "note": self.note or None}
+        told |= {name: value for name, value in more.items() if value is not None}
+        return json.dumps(told, separators=(",", ":"))
+
+    @classmethod
+    def decode(cls, metadata: str, written: int) -> _Place:
+        told = json.loads(metadata)
+        told |= {name: dict(enumerate(told[name])) for name in ("next", "end", "begin") if name in told}
+        return cls(**told, written=written)
+
+
+class Replay:
+    """One replay, from where an earlier run of the same stopped. Use it in a `with` block.
+
+    Parameters
+    ----------
+    again
+        Begin from the beginning although it was done before; else nothing is left to do then.
+    role
+        Names its group and its transactions.
+    note
+        What a later run of the same must know; it finds that of the first.
+    keeps_begin
+        A later run must know where the first one began. It takes room in the place, so that fewer partitions fit.
+
+    Attributes
+    ----------
+    before
+        How many records earlier runs have written.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        names: Names,
+        *,
+        again: bool = False,
+        role: str = "replay",
+        note: str = "",
+        keeps_begin: bool = False,
+    ) -> None:
+        self.job = job
+        self._group = f"{names.group(role)}.{job.key}"
+        self._where = Partition(job.into, 0)
+        with ExitStack() as held:
+            # Whoever has this id and still writes is stopped by it; then what they left open is ended.
+            self._transactions = Transactions(job.target, names.process(role, job.key))
+            held.callback(self._transactions.close)
+            self._transactions.open()
+            self._place = self._found(again, note, keeps_begin)
+            self.job = replace(job, since=self._place.since, until=self._place.until)
+            self.before = self._place.written
+            self._held = held.pop_all()
+
+    def __enter__(self) -> Replay:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._held.close()
+
+    @property
+    def left(self) -> int:
+        """How many offsets are still to be read; markers of transactions are among them."""
+        return self._place.left()
+
+    @property
+    def note(self) -> str:
+        """What the first run of the same noted."""
+        return self._place.note
+
+    @property
+    def next(self) -> Offsets:
+        """The next offset of each partition."""
+        return dict(self._place.next)
+
+    @property
+    def span(self) -> tuple[Offsets, Offsets]:
+        """Where the first run began, if that is kept, or else the next offset; and the ends."""
+        return dict(self._place.begin or self._place.next), dict(self._place.end)
+
+    def _found(self, again: bool, note: str, keeps_begin: bool) -> _Place:
+        job = self.job
+        fresh = _Place(
+            dict(job.begin), dict(job.end), job.since, job.until, note, dict(job.begin) if keeps_begin else None
+        )
+        consumer = job.target.consumer(group_id=self._group)
+        try:
+            place = consumer.committed(TopicPartition(*self._where), metadata=True, timeout_ms=10_000)
+        finally:
+            consumer.close()
+        if place is None or place.offset < 0:
+            return fresh
+        found = _Place.decode(place.metadata, place.offset)
+        if again and (not found.left() or self._taken(found)):
+            return fresh
+        self._insist_on_all(found)
+        return found
+
+    def _taken(self, place: _Place) -> Offsets:
+        with closing(self.job.source.consumer()) as consumer:
+            return taken(consumer, self.job.topic, place.next, place.end)
+
+    def _insist_on_all(self, place: _Place) -> None:
+        """Insist on that what is left is still there. CannotReplay."""
+        if not (lows := self._taken(place)):
+            return
+        number, low = min(lows.items())
+        gap = f"offsets {place.next[number]} to {min(low, place.end[number]) - 1} of partition {number}"
+        rest = ",".join(f"{each}:{max(place.next[each], lows.get(each, 0))}" for each in sorted(place.end))
+        raise CannotReplay(
+            f"retention has taken {gap} of {self.job.topic} before they were written: "
+            f"--from {rest} writes what is left, and --again all that is there, once more"
+        )
+
+    # --- the work ----------------------------------------------------------------------------------
+
+    def run(
+        self,
+        pace: Pace,
+        progress: Progress = lambda done, total, left: None,
+        stop: threading.Event | None = None,
+        work: Work | None = None,
+        *,
+        ordered: bool = False,
+    ) -> Replayed:
+        """Write what is left; `progress` is told offsets done, their number, and about how many seconds are left.
+
+        Parameters
+        ----------
+        ordered
+            Records of all partitions come in the order of their times, also where the pace does not ask for it.
+
+        Raises
+        ------
+        RoleFailure
+            Where it is not certain what arrived, or another run of the same took over; the same command goes on.
+        """
+        stop, work = stop or threading.Event(), work or Copies(self.job)
+        began, total, before = time.monotonic(), self._place.left(), self._place.written
+        run = _Run(pace, stop, began)
+        with stop_on_signals(stop), closing(self._reader()) as reader:
+            pieces = self._in_order(reader, run) if ordered or pace.speed else self._as_they_come(reader, run)
+            for piece in pieces:
+                self._commit(work(piece))
+                run.count(piece)
+                self._tell(progress, total, began)
+            if not stop.is_set() and self._place.next != self._place.end:
+                self._place.next = dict(self._place.end)  # past the markers at the end
+                self._commit([])
+        self._tell(progress, total, began)
+        return Replayed(self._place.written - before, before, self.left > 0, time.monotonic() - began)
+
+    def _reader(self) -> RangeReader:
+        return RangeReader(self.job.source, self.job.topic, self._place.next, self._place.end)
+
+    def _as_they_come(self, reader: RangeReader, run: _Run) -> Iterator[list[ConsumerRecord]]:
+        for records in reader.as_it_comes(run.stop, run.pace.piece(_RECORDS)):
+            for piece in _fitting(self._wanted(records)):
+                if not run.wait(piece[0]):
+                    return
+                self._pass(piece)
+                yield piece
+            self._pass(records)
+
+    def _pass(self, records: list[ConsumerRecord]) -> None:
+        self._place.next |= {each.partition: each.offset + 1 for each in records}
+
+    def _wanted(self, records: list[ConsumerRecord]) -> list[ConsumerRecord]:
+        return [each for each in records if self.job.wants(each.timestamp)] if self.job.timed else records
+
+    def _in_order(self, reader: RangeReader, run: _Run) -> Iterator[list[ConsumerRecord]]:
+        """Yield pieces of what is due, each at most half a second's."""
+        piece: list[ConsumerRecord] = []
+        size, since, most = 0, time.monotonic(), run.pace.piece(_RECORDS)
+        for record in reader.by_time(run.stop):
+            if not self.job.wants(record.timestamp):
+                self._place.next[record.partition] = record.offset + 1
+                continue
+            due = run.due(record, len(piece), size)
+            late = time.monotonic() - since >= _SECONDS or due > _SECONDS
+            if piece and (late or len(piece) >= most or size >= _BYTES):
+                yield piece
+                piece, size, since = [], 0, time.monotonic()
+                due = run.due(record, 0, 0)
+            if due > 0 and run.stop.wait(due):
+                break
+            piece.append(record)
+            size += len(record.value or b"")
+            self._place.next[record.partition] = record.offset + 1
+        if piece:
+            yield piece
+
+    def _tell(self, progress: Progress, total: int, began: float) -> None:
+        left = self._place.left()
+        done = total - left
+        spent = time.monotonic() - began
+        progress(done, total, left * spent / done if done else 0.0)
+
+    def _commit(self, batch: list[Output]) -> None:
+        self._place.written += len(batch)
+        metadata = self._place.encode()
+        if len(metadata) > _METADATA:
+            raise CannotReplay(f"{self.job.topic} has too many partitions to keep a replay's place in one commit")
+        place = Place(self._place.written, metadata)
+        self._transactions.commit(batch, {self._where: place}, ConsumerGroupMetadata(self._group))
+
+
+class _Run:
+    """How far this run is, against its pace."""
+
+    def __init__(self, pace: Pace, stop: threading.Event, began: float) -> None:
+        self.pace = pace
+        self.stop = stop
+        self._began = began
+        self._number = self._size = 0
+        self._first: int | None = None
+
+    def count(self, records: list[ConsumerRecord]) -> None:
+        """Take note of what has been written."""
+        self._number += len(records)
+        if self.pace.bytes_rate:
+            self._size += sum(len(each.value or b"") + len(each.key or b"") for each in records)
+
+    def due(self, record: ConsumerRecord, more: int, bytes_more: int) -> float:
+        """Return in how many seconds a record is due, after so many that are not written yet."""
+        self._first = record.timestamp if self._first is None else self._first
+        due = self.pace.due(self._number + more, self._size + bytes_more, record.timestamp, self._first)
+        return self._began + due - time.monotonic()
+
+    def wait(self, record: ConsumerRecord) -> bool:
+        """Wait until a record is due; tell whether the run goes on."""
+        due = self.due(record, 0, 0)
+        return not (self.stop.wait(due) if due > 0 else self.stop.is_set())
+
+
+def _fitting(records: list[ConsumerRecord]) -> Iterator[list[ConsumerRecord]]:
+    """Yield records in pieces that fit into a transaction: few are so large that it is more than one."""
+    begin, size = 0, 0
+    for number, record in enumerate(records):
+        if size >= _BYTES:
+            yield records[begin:number]
+            begin, size = number, 0
+        size += len(record.value or b"")
+    if begin < len(records):
+        yield records[begin:]

@@ -1,0 +1,1 @@
+"""Stream files written from data: what `init` infers from files and topics."""

@@ -1,0 +1,384 @@
+"""What two topics show of a stream: what names an event, when it was, its features, and where its label is."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import product
+from typing import Any, Final
+
+from millstream.scaffold.sample_topic import TopicSample
+from producers.id_guess import numbers_as_ids
+from producers.infer import (
+    LABEL_NAMES,
+    MOST_CLASSES,
+    TIME_NAMES,
+    Inferred,
+    columns_of,
+    likely_positive,
+    task_of,
+)
+from schemas.sources.message_fields import Unmapped, milliseconds
+from schemas.sources.paths import parts
+from schemas.sources.source import Format
+
+_ID: Final = ("event_id", "id", "uuid", "guid")
+_LIKE_ID: Final = re.compile(r".*(_id|-id|[a-z]Id|ID|uuid|guid|_ref|_key|_number)|ref|reference|key")
+_LIKE_TIME: Final = re.compile(r".*(_at|_time|_ts|_date|[a-z](At|Time|Date)|timestamp)")
+_VERDICTS: Final = ("status", "result", "verdict", "decision", "state", "type", "value", "fraud", "clicked")
+_DAY_AND_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d")
+_SIMPLE: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_FIRST_MS: Final = 631_152_000_000  # 1990
+_LAST_MS: Final = 4_102_444_800_000  # 2100
+_NEARLY_ALL: Final = 0.95  # of the messages: one without it, or another producer's, is on every topic
+_NEARLY_UNIQUE: Final = 0.90  # of an id's values: what is sent again comes with the same one
+_CLEAN: Final = 0.99
+_WORDS: Final = 50  # distinct texts; with more, and no blank in any, they are names of things rather than categories
+
+
+class CannotInfer(Exception):  # noqa: N818
+    """A path that was named is not there or not what it is to be, or the messages hold nothing to name an event by."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelTopic:
+    """Where labels come from.
+
+    Attributes
+    ----------
+    value
+        As a `Source` takes it.
+    matched
+        How many of the sample's ids name events of the other sample, and of how many messages.
+    only
+        The one value that there was, if there was but one.
+    """
+
+    topic: str
+    format: Format
+    id: str
+    value: str
+    time: str | None
+    matched: tuple[int, int]
+    only: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundTopics:
+    """What `millstream init --from-topic` writes down.
+
+    Attributes
+    ----------
+    inferred
+        Features, task and classes; its columns are named by their paths.
+    id_lacks
+        How many messages have no id, and how many have one that another has, too.
+    left_out
+        Paths that are no features, and why.
+    """
+
+    topic: str
+    format: Format
+    id: str | None
+    id_lacks: tuple[int, int]
+    time: str | None
+    inferred: Inferred
+    left_out: dict[str, str]
+    unreadable: tuple[int, str]
+    labels: LabelTopic | None
+
+    def doubts(self) -> list[str]:
+        """Return what to look at in the file before anything else: it would run, and learn nothing."""
+        found = []
+        if self.id is None:
+            found.append(
+                f"nothing in the messages of {self.topic} looks like an id of events: without id=, no label finds its "
+                "event but one that names it topic-partition-offset"
+            )
+        if self.labels is not None and not self.labels.matched[0]:
+            of, total = self.labels, self.labels.matched[1]
+            found.append(
+                f"none of the newest {total} labels of {of.topic} ({of.id}) belongs to one of the newest "
+                f"{self.inferred.rows} messages of {self.topic}: check both id=, or look again when labels have come"
+            )
+        return found
+
+
+def infer_topics(
+    events: TopicSample,
+    labels: TopicSample | None = None,
+    *,
+    label: str | None = None,
+    id: str | None = None,  # noqa: A002 - the option's name
+    time: str | None = None,
+) -> FoundTopics:
+    """Guess what stands where; what is named is not guessed.
+
+    Parameters
+    ----------
+    label
+        The path of the label on its own topic.
+    id, time
+        Paths on the topic of events.
+
+    Raises
+    ------
+    CannotInfer
+        See there.
+    """
+    for wanted, where in ((id, events), (time, events), (label, labels)):
+        if wanted is not None and (where is None or wanted not in where.paths):
+            raise CannotInfer(
+                f"no message of {events.topic if where is None else where.topic} has a {wanted!r}; "
+                f"they have: {', '.join((events if where is None else where).paths)}"
+            )
+    if time is not None:
+        _require_times(events, time)
+    ids = [id] if id is not None else _ids(events)
+    found_labels, task = None, task_of([])
+    if labels is not None:
+        id, found_labels, task = _labels(events, labels, ids, label, guess=id is None)  # noqa: A001
+    elif ids:
+        id = ids[0]  # noqa: A001
+    time = time or _time(events, {id})
+    features, left_out = _features(events, {id, time})
+    columns = columns_of(_of_one_kind(events, features))
+    left_out |= {column.name: why for column in columns if (why := numbers_as_ids(column)) is not None}
+    inferred = Inferred(
+        columns=tuple(column for column in columns if column.name not in left_out),
+        label=None,
+        task="binary" if labels is None else task[0],
+        positive=task[1],
+        classes=task[2],
+        id=id,
+        time=time,
+        empty=(),
+        rows=len(events.rows),
+    )
+    return FoundTopics(
+        topic=events.topic,
+        format=events.format,
+        id=id,
+        id_lacks=(0, 0) if id is None else _lacks(events.values(id)),
+        time=time,
+        inferred=inferred,
+        left_out=left_out,
+        unreadable=events.unreadable,
+        labels=found_labels,
+    )
+
+
+def _of_one_kind(sample: TopicSample, features: list[str]) -> list[dict[str, Any]]:
+    """Return the rows with only the values of the kind that most at their path are of.
+
+    A contract has one kind: one text among a thousand numbers makes no texts of them.
+    """
+    kinds = {
+        path: Counter(map(_kind, filter(_is_there, sample.values(path)))).most_common(1)[0][0] for path in features
+    }
+    return [
+        {path: row.get(path) if _kind(row.get(path)) == kind else None for path, kind in kinds.items()}
+        for row in sample.rows
+    ]
+
+
+def _is_there(value: Any) -> bool:
+    return value is not None
+
+
+def _kind(value: Any) -> str:
+    return "number" if type(value) in (int, float) else type(value).__name__
+
+
+def _last(path: str) -> str:
+    return str(parts(path)[-1])
+
+
+def _ids(sample: TopicSample) -> list[str]:
+    """Return the paths that name nearly each message by another value and are called like it, likely ones first."""
+    named = {*_ID, f"{sample.topic.rpartition('.')[2].rstrip('s')}_id"}
+    found: list[tuple[int, bool, int, int, str]] = []
+    for path in sample.paths:
+        if not _is_like_id(path) and _last(path).lower() not in named:
+            continue
+        values = sample.values(path)
+        if _is_nearly_unique(values):
+            flawed = sum(_lacks(values)) > (1 - _CLEAN) * len(values)
+            found.append((_last(path).lower() not in named, flawed, len(parts(path)), len(found), path))
+    return [path for *_, path in sorted(found)]
+
+
+def _is_like_id(path: str) -> bool:
+    return _last(path).lower() in _ID or bool(_LIKE_ID.fullmatch(_last(path)))
+
+
+def _is_nearly_unique(values: Sequence[Any]) -> bool:
+    there = list(filter(_names_something, values))
+    return _may_name(values) and len(set(there)) >= _NEARLY_UNIQUE * len(there)
+
+
+def _may_name(values: Sequence[Any]) -> bool:
+    """Tell whether nearly all messages have a value there that could name an event."""
+    return sum(map(_names_something, values)) >= _NEARLY_ALL * len(values)
+
+
+def _names_something(value: Any) -> bool:
+    return isinstance(value, (str, int)) and not isinstance(value, bool) and value != ""
+
+
+def _lacks(values: Sequence[Any]) -> tuple[int, int]:
+    """Return how many of the values name nothing, and how many name what one before them did."""
+    there = list(filter(_names_something, values))
+    return len(values) - len(there), len(there) - len(set(there))
+
+
+def _time(sample: TopicSample, but: set[str | None]) -> str | None:
+    """Return the path of a time that nearly all messages have: one with a known name, one named like it, any."""
+    likely = [path for path in sample.paths if path not in but and _is_time(sample, path)]
+    likely = [path for path in likely if sum(map(_is_there, sample.values(path))) >= _NEARLY_ALL * len(sample.rows)]
+    exact = [path for name in TIME_NAMES for path in likely if _last(path).lower() == name]
+    named = [path for path in likely if _LIKE_TIME.fullmatch(_last(path))]
+    return next(iter(exact or named or likely), None)
+
+
+def _is_time(sample: TopicSample, path: str) -> bool:
+    """Tell whether a path holds times: a ``date`` may be an age in days, and a number or a day anything by itself."""
+    name = _last(path)
+    named = name.lower() in TIME_NAMES or bool(_LIKE_TIME.fullmatch(name))
+    values = list(filter(_is_there, sample.values(path)))
+    return bool(values) and all(_is_moment(each) and (named or _says_it_is_a_time(each)) for each in values)
+
+
+def _says_it_is_a_time(value: Any) -> bool:
+    return isinstance(value, datetime) or (isinstance(value, str) and bool(_DAY_AND_TIME.match(value)))
+
+
+def _is_moment(value: Any) -> bool:
+    try:
+        return not isinstance(value, (bool, list)) and _FIRST_MS < milliseconds(value, "") < _LAST_MS
+    except Unmapped:
+        return False
+
+
+def _require_times(sample: TopicSample, path: str) -> None:
+    """Insist that what was named as the time is one, but for a few: all other messages would be refused."""
+    there = list(filter(_is_there, sample.values(path)))
+    wrong: list[str] = []
+    for value in there:
+        try:
+            milliseconds(value, path)
+        except Unmapped as error:
+            wrong.append(str(error))
+    if not there or len(wrong) > (1 - _NEARLY_ALL) * len(there):
+        why = wrong[0] if wrong else "it is null everywhere"
+        raise CannotInfer(f"{path!r} holds no times in {len(wrong)} of {len(there)} messages of {sample.topic}: {why}")
+
+
+def _features(sample: TopicSample, but: set[str | None]) -> tuple[list[str], dict[str, str]]:
+    """Return the paths that features are taken from, and those that are none, with the reason."""
+    left_out = dict(sample.left_out)
+    features = []
+    for path in sample.paths:
+        values = [each for each in sample.values(path) if each is not None]
+        if path in but or not values:
+            continue
+        if _is_time(sample, path):
+            left_out[path] = "a time"
+        elif all(isinstance(each, str) for each in values) and _are_names(values):
+            left_out[path] = f"{len(set(values))} different texts, which look like names of things"
+        elif (
+            _LIKE_ID.fullmatch(_last(path)) and all(type(each) is int for each in values) and len(set(values)) > _WORDS
+        ):
+            left_out[path] = f"{len(set(values))} different numbers, which look like names of things"
+        else:
+            features.append(path)
+    return features, left_out
+
+
+def _are_names(values: list[str]) -> bool:
+    different = set(values)
+    few = len(different) <= _WORDS and not (len(different) == len(values) > MOST_CLASSES)
+    return not few and not any(" " in each for each in different)
+
+
+# --- labels ----------------------------------------------------------------------------------------
+
+
+def _labels(
+    events: TopicSample, labels: TopicSample, ids: list[str], label: str | None, *, guess: bool
+) -> tuple[str | None, LabelTopic, Any]:
+    event_id, label_id, matched = _matching(events, labels, ids, label, guess=guess)
+    time = _time(labels, {label_id, label})
+    value = label or _label(labels, {label_id, time})
+    said = [each for each in labels.values(value) if each is not None]
+    task, positive, classes = task_of(said)
+    only = said[0] if len(set(map(repr, said))) == 1 else None
+    if only is not None and not isinstance(only, float):
+        task, positive, classes = "binary", likely_positive([only]), None
+    text = value
+    if task == "binary" and positive is not None and _SIMPLE.fullmatch(value) and not _is_keyword(value):
+        text, positive, classes = f"{value} == {positive!r}", None, None
+    found = LabelTopic(
+        topic=labels.topic,
+        format=labels.format,
+        id=label_id,
+        value=text,
+        time=time,
+        matched=(matched, len(labels.rows)),
+        only=only,
+    )
+    return event_id, found, (task, positive, classes)
+
+
+def _is_keyword(path: str) -> bool:
+    return any(keyword.iskeyword(name) for name in path.split("."))
+
+
+def _matching(
+    events: TopicSample, labels: TopicSample, ids: list[str], label: str | None, *, guess: bool
+) -> tuple[str | None, str, int]:
+    """Return the path of an event's id, that of the same on labels, and how many of the labels' are events' here."""
+    theirs = [path for path in labels.paths if path != label and _may_name(labels.values(path))]
+    if not theirs:
+        raise CannotInfer(f"no value of the messages of {labels.topic} could name an event: {', '.join(labels.paths)}")
+    # What is not called like an id is one where most labels name it: there the values tell.
+    others = [path for path in events.paths if path not in ids and _is_nearly_unique(events.values(path))]
+    best: tuple[bool, bool, bool, int] = (False, False, False, 0)
+    chosen: tuple[str | None, str] = (ids[0] if ids else None, _likely_id(theirs, ids))
+    for mine, other in product((*ids, *(others if guess else ())), theirs):
+        shared = len(_texts(events.values(mine)) & _texts(labels.values(other)))
+        named, most = _is_like_id(other), 2 * shared >= len(labels.rows)
+        if not shared or (mine not in ids and not (named and most)):
+            continue
+        if (rank := (named, most, mine in ids, shared)) > best:
+            best, chosen = rank, (mine, other)
+    return *chosen, best[3]
+
+
+def _likely_id(theirs: list[str], ids: list[str]) -> str:
+    same = [path for path in theirs for mine in ids[:1] if _last(path) == _last(mine)]
+    like = list(filter(_is_like_id, theirs))
+    return (same or like or theirs)[0]
+
+
+def _texts(values: Sequence[Any]) -> set[str]:
+    return {str(each) for each in values if each is not None}
+
+
+def _label(sample: TopicSample, but: set[str | None]) -> str:
+    """Return the path that most looks like a label: by its name, else the last of those with few values."""
+    left = [path for path in sample.paths if path not in but and any(v is not None for v in sample.values(path))]
+    left = [path for path in left if not _is_time(sample, path)]
+    if not left:
+        raise CannotInfer(f"no value of the messages of {sample.topic} could be a label: {', '.join(sample.paths)}")
+    by_name = {_last(path).lower(): path for path in reversed(left)}
+    for name in (*LABEL_NAMES, *_VERDICTS):
+        if name in by_name:
+            return by_name[name]
+    yes_no = [path for path in left if _last(path).startswith("is_") or set(sample.values(path)) <= {True, False, None}]
+    few = [path for path in left if len(_texts(sample.values(path))) <= MOST_CLASSES]
+    return (yes_no or few or left)[-1]

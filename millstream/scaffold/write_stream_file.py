@@ -1,0 +1,306 @@
+"""`millstream init`: a stream file to start from."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from millstream.scaffold.choose_model import PACKAGES, Tried, choose
+from millstream.scaffold.infer_topics import FoundTopics
+from millstream.scaffold.write_sources import topic_lines
+from millstream.stream.errors import LoadError
+from millstream.stream.stream_file import require_module_name
+from producers.infer import Column, Inferred
+from schemas.contract import Contract
+from schemas.target import Task
+from schemas.topics import InvalidName, Names
+
+_WIDTH: Final = 88
+_MOST_CATEGORIES: Final = 50
+
+
+class InitError(Exception):
+    """A stream file cannot be written; the message says why and what to do."""
+
+
+def init(
+    name: str,
+    folder: Path,
+    inferred: Inferred | None = None,
+    source: str | None = None,
+    topics: FoundTopics | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Path:
+    """Write ``NAME.py`` into a folder and return its path; nothing is ever overwritten.
+
+    Parameters
+    ----------
+    inferred
+        What a file showed (`producers.infer.infer`): its features become the contract.
+    source
+        That file, as the user named it; named again in the comment on how to try the stream.
+    topics
+        What topics of somebody else's showed (`millstream.scaffold.infer_topics`), in place of a file.
+    say
+        Is told how the model did on the rows that were looked at.
+
+    Raises
+    ------
+    InitError
+        Where the name is none for a stream, or a file of that name is there.
+    """
+    try:
+        Names(name)
+    except InvalidName as error:
+        raise InitError(str(error)) from error
+    path = folder / f"{name.replace('-', '_')}.py"
+    try:
+        require_module_name(path.stem, path)
+    except LoadError as error:
+        raise InitError(
+            f"no stream can be called {name!r}: {error}".replace("rename the file", "take another name")
+        ) from error
+    there = f"{path} is there already and is left as it is; take another name or remove it"
+    if path.exists():
+        raise InitError(there)
+    lines = list(_lines(name, path, inferred, source, topics, say))
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+    except FileExistsError as error:
+        raise InitError(there) from error
+    except OSError as error:
+        raise InitError(f"{path} cannot be written: {error.strerror}") from error
+    return path
+
+
+def _lines(
+    name: str,
+    path: Path,
+    inferred: Inferred | None,
+    source: str | None,
+    topics: FoundTopics | None,
+    say: Callable[[str], None],
+) -> Iterator[str]:
+    inferred = inferred if topics is None else topics.inferred
+    task: Task = inferred.task if inferred is not None else "binary"
+    columns = inferred.columns if inferred is not None else ()
+    names = {"CATEGORIES": _selected(columns)}
+    chosen = choose(inferred, task, lambda learner: _model(task, columns, learner), names)
+    model, tried = (chosen.lines, chosen) if isinstance(chosen, Tried) else (chosen, None)
+    yield f'"""{name}: say here in a sentence what is predicted, and from what.'
+    yield ""
+    yield f"Check it: millstream check {path.name}"
+    yield f"Run it: millstream run {path.name}"
+    if topics is None:
+        yield f"Send it events: millstream publish {path.name} {_plain(source) if source else 'FILE'}"
+    else:
+        yield f"Look at its events: millstream preview {path.name}"
+    yield '"""'
+    yield ""
+    ours = (*(["Feature"] if _required(columns) else []), *([] if topics is None else ["Source"]), "Stream")
+    yield from _imports(path, model, ours)
+    yield ""
+    if task != "anomaly" and _selected(columns):
+        yield from _sequence("CATEGORIES", _selected(columns))
+        yield ""
+    yield "stream = Stream("
+    yield f"    name={_quoted(name)},"
+    yield f'    task="{task}",  # binary, multiclass, regression or anomaly'
+    yield "    # Called for each new model. Seeds belong inside it: Model(seed=42)."
+    yield from _how_it_did(tried, say)
+    yield from model
+    yield from _target(inferred, files=topics is None)
+    yield from _times(task)
+    if topics is None:
+        yield from _features(columns, inferred.left_out if inferred is not None else {})
+    else:
+        yield from topic_lines(topics, lambda column: _kind(column, _required(columns)), _seen, _quoted)
+    if len(columns) > Contract().max_features:
+        yield "    # An event with more features than this is refused."
+        yield f"    max_features={len(columns)},"
+    yield ")"
+
+
+def _how_it_did(tried: Tried | None, say: Callable[[str], None]) -> Iterator[str]:
+    if tried is None:
+        return
+    if tried.error == math.inf:
+        say("the model takes no row that was looked at: write another one into the file")
+        yield "    # It takes no row that was looked at: write another one."
+        return
+    say(f"the model{', which loses to its baseline' if tried.loses else ''}: {tried.text}")
+    yield f"    # {tried.text[0].upper()}{tried.text[1:]}."
+    if tried.loses:
+        yield "    # It loses: other features, or another model, are needed before it serves."
+
+
+def _target(inferred: Inferred | None, *, files: bool) -> Iterator[str]:
+    if files:
+        yield "    # The label's column in files; the others are features."
+        yield f"    label={_quoted(inferred.label if inferred and inferred.label else 'label')},"
+    if inferred is None:
+        yield "    # id=..., time=...: the columns that name an event and its time."
+        return
+    if inferred.positive is not None:
+        yield f"    positive={_literal(inferred.positive)},  # the label that means True"
+    if inferred.classes is not None:
+        yield "    # Any other label is refused. Without this line all are taken."
+        yield "    classes=("
+        yield from (f"        {_literal(each)}," for each in inferred.classes)
+        yield "    ),"
+    if not files:
+        return
+    if inferred.id is not None:
+        yield f"    id={_quoted(inferred.id)},  # names an event"
+    if inferred.time is not None:
+        yield f"    time={_quoted(inferred.time)},"
+
+
+def _times(task: Task) -> Iterator[str]:
+    if task == "anomaly":
+        yield "    # Each event is learned at once; labels, where there are any, only measure."
+        yield '    learn_from="events",'
+        return
+    yield "    # How long after its prediction a label may come; later ones are not learned."
+    yield '    label_wait="1d",'
+    if task == "binary":
+        yield "    # on_timeout=False,  # no label in that time is learned as False (a click)"
+        yield "    # weight={True: 20.0},  # a rare class counts for more"
+
+
+def _features(columns: Sequence[Column], left_out: Mapping[str, str]) -> Iterator[str]:
+    if not columns:
+        yield "    # What events may carry. Without it, everything finite is taken."
+        yield '    # features={"amount": "number", "country": "string"},'
+        return
+    yield "    # What events may carry; other features are dropped. To refuse what cannot be:"
+    yield "    # Feature(type=..., minimum=..., maximum=..., categories=(...), required=True)"
+    yield "    features={"
+    for column in columns:
+        if column.remark:
+            yield _comment(f"{column.name}: {column.remark}")
+        line = f"        {_quoted(column.name)}: {_kind(column, _required(columns))},"
+        comment = f"  # {_seen(column)}"
+        yield line + comment if _seen(column) and len(line + comment) <= _WIDTH else line
+    yield from (_comment(f"Left out: {name} ({why})") for name, why in left_out.items())
+    yield "    },"
+
+
+def _kind(column: Column, required: set[str]) -> str:
+    return 'Feature(type="string", required=True)' if column.name in required else f'"{column.type}"'
+
+
+def _seen(column: Column) -> str:
+    """Return what the file showed of a column: for whoever decides on the bounds."""
+    text = ""
+    if column.minimum is not None and column.maximum is not None:
+        text = f"seen: {_number(column.minimum)} to {_number(column.maximum)}"
+    elif column.categories:
+        text = f"seen: {', '.join(map(repr, column.categories))}"
+    if column.missing:
+        text += f"{'; ' if text else ''}missing in {column.missing} rows"
+    return text
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.6g}"
+
+
+# --- the model -------------------------------------------------------------------------------------
+
+
+def _is_categorical(column: Column) -> bool:
+    return column.type == "string" and column.distinct is not None and column.distinct <= _MOST_CATEGORIES
+
+
+def _is_text(column: Column) -> bool:
+    """Tell whether a column is text in every row: words are counted only where there is always a text."""
+    return column.type == "string" and not _is_categorical(column) and column.required
+
+
+def _selected(columns: Sequence[Column]) -> list[str]:
+    """Return the columns of categories where they must be told from other strings by name."""
+    strings = [column for column in columns if column.type == "string"]
+    if all(map(_is_categorical, strings)):
+        return []
+    return [column.name for column in strings if _is_categorical(column) and column.required]
+
+
+def _required(columns: Sequence[Column]) -> set[str]:
+    """Return the columns that the model below asks for by name, so that no event may come without."""
+    return {*_selected(columns), *(column.name for column in columns if _is_text(column))}
+
+
+def _model(task: Task, columns: Sequence[Column], learner: str) -> list[str]:
+    scaler = "preprocessing.MinMaxScaler()" if task == "anomaly" else "preprocessing.StandardScaler()"
+    numbers = any(column.type in ("number", "integer", "boolean") for column in columns) or not columns
+    if all(column.type in ("number", "integer", "boolean") for column in columns):
+        inputs = [scaler]
+    else:
+        inputs = [f"(compose.SelectType(int, float) | {scaler})"] if numbers else []
+    if task != "anomaly":
+        strings = [column for column in columns if column.type == "string"]
+        if strings and all(map(_is_categorical, strings)):
+            inputs.append("(compose.SelectType(str) | preprocessing.OneHotEncoder())")
+        elif _selected(columns):
+            inputs.append("(compose.Select(*CATEGORIES) | preprocessing.OneHotEncoder())")
+        inputs += [f"feature_extraction.BagOfWords(on={_quoted(each.name)})" for each in columns if _is_text(each)]
+    inputs = inputs or [f"(compose.SelectType(int, float) | {scaler})"]
+    if len(inputs) == 1:
+        inputs[0] = inputs[0].removeprefix("(").removesuffix(")") if inputs[0].startswith("(") else inputs[0]
+    one_line = f"    model=lambda: {' + '.join(inputs)} | {learner},"
+    if len(one_line) <= _WIDTH and "\n" not in one_line:
+        return [one_line]
+    parts = [inputs[0], *(f"+ {each}" for each in inputs[1:])]
+    if len(inputs) == 1:
+        parts = inputs[0].split(" | ")
+        parts = [parts[0], *(f"| {each}" for each in parts[1:])]
+    return ["    model=lambda: (", *(f"        {each}" for each in parts), f"        | {learner}", "    ),"]
+
+
+def _imports(path: Path, model: Sequence[str], names: Sequence[str]) -> Iterator[str]:
+    """Yield the imports as import sorters want them: within a checkout of ours, ours come last and apart."""
+    ours = f"from millstream import {', '.join(names)}"
+    rivers = f"from river import {', '.join(_imported(model))}"
+    inside = any((parent / "millstream" / "__init__.py").is_file() for parent in path.resolve().parents)
+    yield from [rivers, "", ours] if inside else [ours, rivers]
+
+
+def _imported(model: Sequence[str]) -> list[str]:
+    text = "\n".join(model)
+    return [each for each in PACKAGES if f"{each}." in text]
+
+
+# --- Python ----------------------------------------------------------------------------------------
+
+
+def _sequence(name: str, values: Sequence[str]) -> Iterator[str]:
+    yield f"{name} = ["
+    yield from (f"    {_quoted(value)}," for value in values)
+    yield "]"
+
+
+def _literal(value: object) -> str:
+    return _quoted(value) if isinstance(value, str) else repr(value)
+
+
+def _quoted(text: str) -> str:
+    if '"' in text and "'" not in text:
+        return repr(text)
+    return json.dumps(text, ensure_ascii=not text.isprintable())
+
+
+def _comment(text: str) -> str:
+    """Return a line of comment among the features, whatever a file's names and cells hold."""
+    line = "        # " + "".join(letter if letter.isprintable() else "?" for letter in text)
+    return line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…"
+
+
+def _plain(text: str) -> str:
+    """Return a file's name as it may stand in a docstring."""
+    safe = "".join(letter if letter.isprintable() and letter not in '"\\' else "?" for letter in text)
+    return f"'{safe}'" if " " in safe else safe

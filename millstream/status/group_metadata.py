@@ -1,0 +1,136 @@
+"""What a mere name does not say of a stream, its groups do: topics of others that it reads, and where answers are.
+
+By what the groups committed, so that it is known wherever the command is typed, as soon as the roles have been at work.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from contextlib import closing
+from typing import Any
+
+import msgspec
+from kafka import TopicPartition
+from kafka.admin import KafkaAdminClient
+from kafka.errors import GroupAuthorizationFailedError
+
+from consumers.joiner.offset_metadata import JoinPlace, read_place
+from consumers.loop.log_faults import short_ids
+from millstream.status.snapshot import patiently
+from runtime.kafka_client.cluster import Cluster, TopicInfo
+from schemas.topics import ANSWERS, Names
+
+
+def recalled(cluster: Cluster, names: Names) -> Names:
+    """Return `names` with what the stream's groups tell; as they are where they say it themselves.
+
+    Raises
+    ------
+    KafkaError, NoBroker
+        Where the cluster does not answer.
+    """
+    if names.elsewhere or names.public or names.labels_from:
+        return names
+    with cluster.admin() as admin:
+        read = _newest(_committed(admin, names.group("predictor")))
+        joined = _committed(admin, names.group("joiner"))
+        taken_in = _committed(admin, names.group("intake"))
+    elsewhere = {} if read in (None, names.topic("features")) else {"features": str(read)}
+    public = _joined(names, joined) == names.topic(ANSWERS)
+    labels_from = tuple(sorted({topic for topic, _ in taken_in}))
+    return dataclasses.replace(names, elsewhere=elsewhere, public=public, labels_from=labels_from)
+
+
+def _committed(admin: KafkaAdminClient, group: str) -> Mapping[tuple[str, int], str]:
+    """Return what a group wrote beside its places, by topic and partition; nothing where one may not see the group."""
+    try:
+        found = patiently(lambda: admin.list_group_offsets(group))[group]
+    except GroupAuthorizationFailedError:
+        return {}
+    return {(place.topic, place.partition): data.metadata or "" for place, data in found.items() if data.offset >= 0}
+
+
+def _newest(notes: Mapping[tuple[str, int], str]) -> str | None:
+    """Return the topic that predictors read last: what they served there, they began to serve last."""
+    read = sorted((_since(note), topic) for (topic, _), note in notes.items())
+    return read[-1][1] if read else None
+
+
+def _since(note: str) -> int:
+    try:
+        said: Any = json.loads(note)
+    except ValueError:
+        return 0
+    at = said.get("at") if isinstance(said, dict) else None
+    return at if isinstance(at, int) else 0
+
+
+def joined_from(cluster: Cluster, names: Names) -> str | None:
+    """Return the topic of whole predictions that the joiner read last; `None` where it never did."""
+    with cluster.admin() as admin:
+        return _joined(names, _committed(admin, names.group("joiner")))
+
+
+def _joined(names: Names, notes: Mapping[tuple[str, int], str]) -> str | None:
+    """What the joiner wrote beside its place in predictions, it wrote beside that in labels, too."""
+    labels = names.topic("labels")
+    whole = [names.topic(kind) for kind in (ANSWERS, "predictions")]
+    for (topic, partition), note in sorted(notes.items()):
+        if topic in whole and note == notes.get((labels, partition)):
+            return topic
+    return None
+
+
+# --- over how many partitions event ids are spread ------------------------------------------------
+
+
+def spread_of(cluster: Cluster, names: Names, topics: Mapping[str, TopicInfo]) -> int:
+    """Return over how many partitions of predictions and of labels event ids are spread.
+
+    That is as many as there were when the stream began: partitions that are added change nothing, for an id's
+    prediction may have come before and its label may come after. Joiner and predictors note it beside their places; who
+    may see neither group, and has not begun, goes by how many there are.
+
+    Parameters
+    ----------
+    topics
+        What is on the cluster; predictions and labels are among them.
+    """
+    with cluster.admin() as admin:
+        joined = _committed(admin, names.group("joiner"))
+        answered = _committed(admin, names.group("predictor"))
+    whole = topics[names.whole]
+    count = min(whole.partitions, topics[names.topic("labels")].partitions)
+    places = {number: _place(note) for (topic, number), note in joined.items() if topic == names.whole}
+    same = {number: at for number, at in places.items() if at is not None and at.each[0] == short_ids(whole.id)}
+    noted = max((each.spread for each in same.values()), default=0)
+    if noted == 0:
+        noted = min(max(map(_spread, answered.values()), default=0), count)
+    if noted == 0 and len(same) < count:
+        # From before it was noted: a place in each partition that there was, unless predictions lie beyond those.
+        noted = 0 if _has_more(cluster, names.whole, range(len(same), whole.partitions)) else len(same)
+    return noted or count
+
+
+def _place(note: str) -> JoinPlace | None:
+    try:
+        return read_place(note)
+    except msgspec.DecodeError:
+        return None
+
+
+def _spread(note: str) -> int:
+    try:
+        said: Any = json.loads(note)
+    except ValueError:
+        return 0
+    spread = said.get("spread") if isinstance(said, dict) else None
+    return spread if isinstance(spread, int) and spread > 0 else 0
+
+
+def _has_more(cluster: Cluster, topic: str, numbers: range) -> bool:
+    """Tell whether any of these partitions has records."""
+    with closing(cluster.consumer()) as consumer:
+        return any(consumer.end_offsets([TopicPartition(topic, number) for number in numbers]).values())

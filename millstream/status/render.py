@@ -1,0 +1,203 @@
+"""`millstream status --watch`: a report as a page of a terminal, or as one line where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from millstream.status.report import Model, Report, Stage
+from millstream.status.snapshot import INPUTS
+from millstream.stream.duration import spoken
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.text import Text
+
+_BETWEEN: Final = "──▶ "
+_BESIDE: Final = "  + "  # an intake reads nothing of the stage before it: both feed the joiner
+_WIDEST: Final = 120
+_NARROWEST_BOX: Final = 13  # `predictor` and its frame
+_PART: Final = 40  # columns of a name and its value
+_GOOD, _WAITS, _BAD, _QUIET = "green", "yellow", "bold red", "dim"
+
+
+def line(report: Report) -> str:
+    """Return a report as one line.
+
+    >>> from millstream.status.report import Model, Report, Stage
+    >>> model = Model("1/200", 1000, "1/200", None, False, None, {})
+    >>> line(Report("fraud", "k:1", 0, (Stage("predictor", 2, 5, 9, 3.0),), {}, 0, model, 0, True, 1, 1, ()))
+    'predictor 2 at work, 3/s, lag 5 | served 1/200 | learning on | 0 dead letters | 0 alerts'
+    """
+    stages = [
+        f"{each.role} {each.processes or 'none'} at work, {_rate(each)}, lag {each.lag:,}" for each in report.stages
+    ]
+    model, letters = report.model, _letters(report)
+    facts = [
+        f"served {model.served or 'none yet'}",
+        f"learning {learning(model)}",
+        f"{letters} dead letters",
+        f"{len(report.alerts)} alerts",
+    ]
+    return " | ".join((*stages, *facts))
+
+
+def learning(model: Model) -> str:
+    """Return whether the model learns, in a word or two."""
+    if model.full:
+        return "stopped: the model is as large as it may be"
+    return "paused" if model.paused else "on"
+
+
+class Page:
+    """A report for a terminal: the loop drawn, its numbers where they belong, and what a person should see to.
+
+    Parameters
+    ----------
+    report
+        `None` before the first.
+    note
+        Stands at the top: how often it looks, or why it cannot.
+    """
+
+    def __init__(self, report: Report | None, note: str) -> None:
+        self._report = report
+        self._note = note
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.text import Text
+
+        width = min(options.max_width, _WIDEST)
+        lines = [Text(self._note, style=_QUIET)] if self._report is None else [*self._lines(self._report, width)]
+        height = options.height or console.height
+        for each in lines[: max(1, height - 1)]:
+            each.truncate(width, overflow="ellipsis")
+            yield each
+
+    def _lines(self, report: Report, width: int) -> Iterator[Text]:
+        from rich.text import Text
+
+        at = datetime.fromtimestamp(report.at / 1000).astimezone().strftime("%H:%M:%S")
+        head = f"{report.stream} on {report.bootstrap}"
+        told = f"{at} {self._note}"
+        yield Text.assemble((head, "bold"), " " * max(1, width - len(head) - len(told)), (told, _QUIET))
+        yield Text()
+        yield from _loop(report, width)
+        yield Text()
+        yield from _facts(report, width)
+        yield Text()
+        for alert in report.alerts:
+            yield Text(f"! {' '.join(alert.split())}", style=_BAD)
+        if not report.alerts:
+            yield Text("nothing needs a person", style=_GOOD)
+
+
+# --- the loop -------------------------------------------------------------------------------------
+
+
+def _loop(report: Report, width: int) -> Iterator[Text]:
+    """Draw the stages from left to right, and beneath them how versions come back to the first that predicts."""
+    from rich.text import Text
+
+    stages = report.stages
+    room = width - len(_BETWEEN) * (len(stages) - 1)
+    box = max(_NARROWEST_BOX, min(30, room // max(1, len(stages))))
+    for row, cells in enumerate(zip(*(_box(stage, box) for stage in stages), strict=True)):
+        drawn = Text()
+        for index, each in enumerate(cells):
+            if index:
+                between = _BESIDE if stages[index].role == "intake" else _BETWEEN
+                drawn.append(between if row == 3 else " " * len(between), style=_QUIET)
+            drawn.append_text(each)
+        yield drawn
+    yield from _back(report, box)
+
+
+def _box(stage: Stage, width: int) -> list[Text]:
+    from rich.text import Text
+
+    frame = _GOOD if stage.processes else _BAD
+    inner = width - 4
+    at_work = (f"{stage.processes} at work" if stage.processes else "NONE RUNS", frame)
+    reads = (", ".join(INPUTS.get(stage.role, ())), _QUIET)
+    rows = (reads, at_work, (_rate(stage), ""), (f"lag {stage.lag:,}", _WAITS if stage.lag else _GOOD))
+    title = f"╭ {stage.role} "
+    lines = [Text(title + "─" * (width - len(title) - 1) + "╮", style=frame)]
+    for text, style in rows:
+        lines.append(Text.assemble(("│ ", frame), (f"{text[:inner]:<{inner}}", style), (" │", frame)))
+    return [*lines, Text("╰" + "─" * (width - 2) + "╯", style=frame)]
+
+
+def _back(report: Report, box: int) -> Iterator[Text]:
+    """Draw the way of a version from the learner to the predictors, and say what goes along it."""
+    from rich.text import Text
+
+    roles = [stage.role for stage in report.stages]
+    if not {"predictor", "learner"} <= {*roles}:
+        return
+    first, last = (roles.index(role) * (box + len(_BETWEEN)) + box // 2 for role in ("predictor", "learner"))
+    delay = "" if report.model.delay_ms is None else f", label to served {spoken(report.model.delay_ms)}"
+    said = f" serves {report.model.served or 'nothing yet'}{delay} "
+    style = _GOOD if report.model.served else _WAITS
+    room = last - first - 1
+    yield Text(f"{'':{first}}▲{'':{room}}│", style=style)
+    yield Text(f"{'':{first}}└{said[:room]:─^{room}}┘", style=style)
+
+
+def _rate(stage: Stage) -> str:
+    return "–/s" if stage.per_second is None else f"{stage.per_second:,g}/s"
+
+
+# --- facts ----------------------------------------------------------------------------------------
+
+
+def _facts(report: Report, width: int) -> Iterator[Text]:
+    """Return names and values: two beside each other where there is room, what is long on lines of its own."""
+    from rich.text import Text
+
+    model = report.model
+    served = "none yet" if model.served is None else f"{model.served}, for {spoken(model.age_ms or 0)}"
+    letters = _letters(report)
+    free = f"{report.disk_free_bytes / 1e9:.1f} of {report.disk_total_bytes / 1e9:.1f} GB"
+    size = "–" if model.model_bytes is None else f"{model.model_bytes / 1e6:.3g} MB"
+    facts = [
+        ("served version", served, _GOOD if model.served else _WAITS),
+        ("learning", learning(model), _WAITS if model.paused or model.full else _GOOD),
+        ("newest version", model.newest or "none yet", ""),
+        ("pinned version", model.pinned or "none", _WAITS if model.pinned else ""),
+        ("model", size, ""),
+        ("events waiting", f"{report.events_waiting:,}", ""),
+        ("dead letters", letters, _GOOD if letters == "0" else _BAD),
+        ("free disk", free, ""),
+    ]
+    columns = 2 if width >= 2 * _PART else 1
+    for start in range(0, len(facts), columns):
+        drawn = Text()
+        for name, value, style in facts[start : start + columns]:
+            cell = Text.assemble((f"{name:<16}", _QUIET), (value, style))
+            cell.truncate(_PART - 1 if columns > 1 else width, overflow="ellipsis")
+            drawn.append_text(cell)
+            drawn.append(" " * (_PART - cell.cell_len))
+        drawn.rstrip()
+        yield drawn
+    yield from _folded("labels", [f"{count:,} {state}" for state, count in report.labels.items()], width)
+    yield from _folded("metrics", [f"{name} {value:.4g}" for name, value in model.metrics.items()], width)
+
+
+def _folded(name: str, parts: Sequence[str], width: int) -> Iterator[Text]:
+    """Return a list under its name, on as many lines as it takes; no part is cut in two."""
+    from rich.text import Text
+
+    rows: list[str] = []
+    for part in parts:
+        if rows and len(rows[-1]) + len(part) + 2 <= width - 16:
+            rows[-1] += f", {part}"
+        else:
+            rows.append(part)
+    for index, row in enumerate(rows):
+        yield Text.assemble((f"{'' if index else name:<16}", _QUIET), row)
+
+
+def _letters(report: Report) -> str:
+    return f"{report.dead_letters:,}" if report.dead_letters_exact else f"at least {report.dead_letters:,}"

@@ -1,0 +1,331 @@
+"""How a stream is doing: lag of every stage, labels by state, the served version, delays, throughput, disk."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from consumers.loop.log_faults import LogFault, way
+from millstream.reading.topic_readers import Counted
+from millstream.status.log_fault_states import log_faults
+from millstream.status.snapshot import LABELS_FROM, Observer, Snapshot
+from schemas.events import Alert, Learning, Published, Serving
+from schemas.topics import NOT_OURS
+
+_LOW_DISK: Final = 1 << 30
+_APART_S: Final = 1.0
+_NONE: Final = Counted(0, exact=True)
+
+
+class Typed(NamedTuple):
+    """What is typed for a stream: in any command, and in `topics create`, which needs its file."""
+
+    any: str
+    create: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One role: its processes, what it has not read, and what it does a second (`None`: one sample only)."""
+
+    role: str
+    processes: int
+    lag: int
+    done: int
+    per_second: float | None
+
+
+@dataclass(frozen=True)
+class Model:
+    """Versions as `epoch/examples`; times in ms.
+
+    Attributes
+    ----------
+    served
+        What predictors answer with, by the newest swap; `None` before the first.
+    age_ms
+        Since that swap.
+    newest
+        The newest version that was announced.
+    pinned
+        The version that is to serve where someone chose one.
+    delay_ms
+        From the oldest label learned by the served version to its first answer.
+    model_bytes, full
+        Of the model as the learner last wrote it; and whether it is as large as it may be, and so learns no more.
+    """
+
+    served: str | None
+    age_ms: int | None
+    newest: str | None
+    pinned: str | None
+    paused: bool
+    delay_ms: int | None
+    metrics: Mapping[str, float]
+    model_bytes: int | None = None
+    full: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `millstream status` says. `dead_letters` are all there are only where `dead_letters_exact`.
+
+    Attributes
+    ----------
+    alerts
+        A line for each thing that a person should see to, seen from here or raised by a role.
+    raised
+        What roles have raised and not cleared.
+    log_faults
+        Why roles cannot go on at their places in the log.
+    events_gone
+        Feature events that no predictor answered before they were gone; offsets, of which some may be none.
+    labels_from
+        By topic of others that labels come from: what became of its messages, see `taken_in`.
+    """
+
+    stream: str
+    bootstrap: str
+    at: int
+    stages: tuple[Stage, ...]
+    labels: Mapping[str, int]
+    events_waiting: int
+    model: Model
+    dead_letters: int
+    dead_letters_exact: bool
+    disk_free_bytes: int
+    disk_total_bytes: int
+    alerts: tuple[str, ...]
+    raised: tuple[Alert, ...] = ()
+    log_faults: tuple[LogFault, ...] = ()
+    events_gone: int = 0
+    labels_from: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
+def watch(
+    observer: Observer,
+    stream: str,
+    bootstrap: str,
+    home: Path,
+    apart: float = _APART_S,
+    *,
+    typed: Typed | None = None,
+) -> Report:
+    """Look twice, `apart` seconds from each other, and report; for `typed` see `report`."""
+    first, began = observer.look(), time.monotonic()
+    time.sleep(apart)
+    second = observer.look()
+    seconds = time.monotonic() - began
+    letters = observer.dead_letters() if _span(second, "dead-letters") else _NONE
+    return report(second, stream, bootstrap, _disk(home), first, seconds, letters=letters, typed=typed)
+
+
+def report(
+    now: Snapshot,
+    stream: str,
+    bootstrap: str,
+    disk: tuple[int, int],
+    before: Snapshot | None = None,
+    seconds: float = 0.0,
+    *,
+    letters: Counted = _NONE,
+    typed: Typed | None = None,
+) -> Report:
+    """Return the report on a snapshot; `before`, so many seconds earlier, gives the throughput.
+
+    Parameters
+    ----------
+    letters
+        How many dead letters were counted.
+    typed
+        What commands that alerts advise take for the stream; its name, where nothing else is said.
+    """
+    stages = tuple(_stage(now, role, before, seconds) for role in now.roles)
+    model = served(now)
+    typed = typed or Typed(stream, stream)
+    faults = log_faults(now, stream)
+    return Report(
+        stream=stream,
+        bootstrap=bootstrap,
+        at=now.at_ms,
+        stages=stages,
+        labels=labels(now),
+        labels_from=taken_in(now),
+        events_waiting=sum(_waiting(now, 0)),
+        model=model,
+        dead_letters=letters.records,
+        dead_letters_exact=letters.exact,
+        disk_free_bytes=disk[0],
+        disk_total_bytes=disk[1],
+        alerts=(*_log_alerts(now, faults, typed), *_alerts(now, stages, model, disk, typed, letters)),
+        raised=now.alerts,
+        log_faults=faults,
+        events_gone=sum(int(note.get("gone") or 0) for note in now.notes("predictor")),
+    )
+
+
+def labels(now: Snapshot) -> dict[str, int]:
+    """Return labels by state. The states are disjoint and their sum is what came in.
+
+    `unmatched` are those that came too late or for no event that is known, `refused` those in dead letters.
+    """
+    states = ("joined", "duplicate", "correction", "contradicting", "late", "unknown", "refused")
+    counts: dict[str, int] = dict.fromkeys(states, 0)
+    for note in now.notes("joiner"):
+        for name in counts:
+            counts[name] += int(note.get("counts", {}).get(name, 0))
+    return {
+        "waiting": sum(_waiting(now, 1)),
+        "joined": counts["joined"],
+        "duplicate": counts["duplicate"],
+        "correction": counts["correction"],
+        "contradicting": counts["contradicting"],
+        "unmatched": counts["late"] + counts["unknown"],
+        "refused": counts["refused"],
+    }
+
+
+def taken_in(now: Snapshot) -> dict[str, dict[str, int]]:
+    """Return, by topic that labels come from, its messages by what became of them, and those not read yet.
+
+    `mapped` gave a label, `skipped` say nothing yet, `refused` are dead letters.
+    """
+    commits = now.committed.get("intake", {})
+    found: dict[str, dict[str, int]] = {}
+    for topic in now.labels_from:
+        notes = [commit.note for place, commit in commits.items() if place[0] == LABELS_FROM + topic]
+        counts = {fate: sum(int(note.get(fate) or 0) for note in notes) for fate in ("mapped", "skipped", "refused")}
+        found[topic] = {**counts, "lag": now.lag_of("intake", LABELS_FROM + topic)}
+    return found
+
+
+def served(now: Snapshot) -> Model:
+    """Return which version serves, as the predictors wrote it beside their offsets."""
+    notes = [note for note in now.notes("predictor") if note.get("v")]
+    newest = max(notes, key=lambda note: note.get("at") or 0, default={})
+    published = now.published.state if now.published is not None else None
+    serving = now.serving.state if now.serving is not None else None
+    learning = now.learning.state if now.learning is not None else None
+    learner = next(iter(now.notes("learner")), {})
+    pinned = isinstance(serving, Serving) and serving.epoch is not None
+    return Model(
+        served=newest.get("v"),
+        age_ms=now.at_ms - newest["at"] if newest.get("at") else None,
+        newest=f"{published.epoch}/{published.examples}" if isinstance(published, Published) else None,
+        pinned=f"{serving.epoch}/{serving.examples}" if pinned and isinstance(serving, Serving) else None,
+        paused=isinstance(learning, Learning) and learning.paused,
+        delay_ms=newest.get("delay"),
+        metrics=published.metrics if isinstance(published, Published) else {},
+        model_bytes=learner.get("bytes"),
+        full=bool(learner.get("full")),
+    )
+
+
+def caught_up(now: Snapshot) -> bool:
+    """Tell whether every stage has read all there is and the learner has checkpointed what it learned."""
+    if any(now.lag(role) for role in now.roles):
+        return False
+    notes = now.notes("learner")
+    if not notes or not notes[0].get("v"):
+        return False
+    return int(str(notes[0]["v"]).rpartition("/")[2]) == notes[0].get("learned")
+
+
+def progress(now: Snapshot, role: str) -> int:
+    """Return how much a role has done: events answered, labels taken in, examples written or learned."""
+    if role == "joiner":
+        return sum(int(note.get("seq", 0)) for note in now.notes("joiner"))
+    if role == "intake":
+        return sum(int(note.get("mapped", 0)) for note in now.notes("intake"))
+    if role == "learner":
+        return sum(int(note.get("learned", 0)) for note in now.notes("learner"))
+    commits = now.committed.get(role, {})
+    return sum(max(0, commit.offset - now.begins.get(place, 0)) for place, commit in commits.items())
+
+
+def free_disk(home: Path) -> tuple[int, int]:
+    """Return free and total bytes of the disk that holds `home` (or will)."""
+    there = next(each for each in (home, *home.parents) if each.exists())
+    usage = shutil.disk_usage(there)
+    return usage.free, usage.total
+
+
+_disk = free_disk
+
+
+def _stage(now: Snapshot, role: str, before: Snapshot | None, seconds: float) -> Stage:
+    rate = None
+    if before is not None and seconds > 0:
+        rate = round(max(0, progress(now, role) - progress(before, role)) / seconds, 1)
+    return Stage(role, now.members.get(role, 0), now.lag(role), progress(now, role), rate)
+
+
+def _waiting(now: Snapshot, which: int) -> list[int]:
+    return [int((note.get("waiting") or (0, 0))[which]) for note in now.notes("joiner")]
+
+
+def _span(now: Snapshot, kind: str) -> int:
+    return sum(end - now.begins.get(place, 0) for place, end in now.ends.items() if place[0] == kind)
+
+
+def _missing(now: Snapshot, create: str) -> list[str]:
+    found = [f"no topic {now.elsewhere[kind]}: {NOT_OURS}" for kind in now.missing if kind in now.elsewhere]
+    there = {kind for kind, _ in now.ends}
+    found += [f"no topic {topic}: {NOT_OURS}" for topic in now.labels_from if LABELS_FROM + topic not in there]
+    ours = [kind for kind in now.missing if kind not in now.elsewhere]
+    if ours:
+        kinds = f"topic{'s' if len(ours) > 1 else ''} {', '.join(ours)}"
+        found.append(f"no {kinds}: run `millstream topics create {create}`")
+    return found
+
+
+def _log_alerts(now: Snapshot, faults: Sequence[LogFault], typed: Typed) -> list[str]:
+    """Return a line for each fault that the role itself has not raised."""
+    raised = {alert.name for alert in now.alerts}
+    return [f"{fault.name}: {fault}; {way(fault.role, typed.any)}" for fault in faults if fault.name not in raised]
+
+
+def _alerts(
+    now: Snapshot,
+    stages: Sequence[Stage],
+    model: Model,
+    disk: tuple[int, int],
+    typed: Typed,
+    letters: Counted,
+) -> list[str]:
+    found = _missing(now, typed.create)
+    found += [f"{alert.name}: {alert.message}" for alert in now.alerts]
+    found += [f"no {stage.role} is running" for stage in stages if stage.processes == 0]
+    if model.paused:
+        found.append(f"learning is paused{_reason(now)}: `millstream resume {typed.any}` restarts it")
+    if letters.records:
+        found.append(f"there are dead letters: `millstream dead-letters {typed.any}` shows them")
+    if disk[0] < _LOW_DISK:
+        found.append(f"only {disk[0] / 1e6:.0f} MB of disk are free")
+    return found
+
+
+def _reason(now: Snapshot) -> str:
+    """Return by whom learning was paused, and why if they said it."""
+    decided = now.learning.state if now.learning is not None else None
+    if not isinstance(decided, Learning):
+        return ""
+    return f" by {decided.by}" + (f" ({decided.why})" if decided.why else "")
+
+
+def as_json(found: Report) -> dict[str, Any]:
+    """Return the report as plain values, stages by role."""
+    import dataclasses
+
+    plain = dataclasses.asdict(dataclasses.replace(found, raised=()))
+    for fault, of in zip(plain["log_faults"], found.log_faults, strict=True):
+        fault["gone"] = of.gone
+    plain["raised"] = [msgspec.structs.asdict(alert) for alert in found.raised]
+    plain["stages"] = {stage["role"]: stage for stage in plain["stages"]}
+    return plain

@@ -1,0 +1,328 @@
+"""Looks at a running stream from outside: what Kafka says of its topics and groups, in one snapshot."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Final
+from uuid import UUID
+
+from kafka import TopicPartition
+from kafka.errors import (
+    CoordinatorLoadInProgressError,
+    CoordinatorNotAvailableError,
+    GroupIdNotFoundError,
+    NotCoordinatorError,
+)
+
+from consumers.loop.alerts import raised
+from millstream.reading.topic_readers import Counted, count
+from runtime.kafka_client.cluster import Cluster, require_sight
+from schemas import events
+from schemas.codec import CodecError
+from schemas.events import Alert, Learning, ModelUpdate, Published, Serving
+from schemas.topics import Names
+
+INPUTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "predictor": ("features",),
+    "intake": (),  # topics of others, by the stream file or what the group has read
+    "joiner": ("predictions", "labels"),
+    "learner": ("examples",),
+}
+_COORDINATOR_S: Final = 15.0
+_COUNTED: Final = ("features", "predictions", "labels", "examples", "dead-letters", "alerts")
+
+Place = tuple[str, int]
+"""A topic's kind and a partition of it; of a topic that labels come from, its name behind `LABELS_FROM`."""
+LABELS_FROM: Final = "from "
+
+
+@dataclass(frozen=True)
+class Commit:
+    """How far a group has read a partition, and what it wrote beside that."""
+
+    offset: int
+    note: Mapping[str, Any]
+
+    @property
+    def at(self) -> int:
+        """How far is read: in a learner's replay less than what is committed."""
+        place = self.note.get("at")
+        return min(self.offset, place) if isinstance(place, int) else self.offset
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that status, the end of a run and the demo decide from.
+
+    Attributes
+    ----------
+    at_ms
+        When it was taken, in ms since 1970.
+    begins, ends
+        Of every partition; ends count records of transactions that are still open.
+    committed
+        By role. A role that never ran has none.
+    members
+        By role, how many processes the group has now.
+    published, serving, learning
+        The newest record of each kind on the models topic.
+    missing
+        Kinds of topics that do not exist.
+    alerts
+        Those that were raised and have not cleared, oldest first.
+    topic_ids
+        By kind: another id is another topic, whatever its name.
+    topics, elsewhere
+        Names of topics by kind; those that are somebody else's.
+    labels_from
+        Topics of others that labels come from.
+    """
+
+    at_ms: int
+    begins: Mapping[Place, int]
+    ends: Mapping[Place, int]
+    committed: Mapping[str, Mapping[Place, Commit]]
+    members: Mapping[str, int]
+    published: ModelUpdate | None = None
+    serving: ModelUpdate | None = None
+    learning: ModelUpdate | None = None
+    missing: tuple[str, ...] = field(default=())
+    alerts: tuple[Alert, ...] = field(default=())
+    topic_ids: Mapping[str, str] = field(default_factory=dict)
+    topics: Mapping[str, str] = field(default_factory=dict)
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    labels_from: tuple[str, ...] = ()
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles that the stream has: an intake only where labels come from topics of others."""
+        return tuple(role for role in INPUTS if self.inputs(role))
+
+    def inputs(self, role: str) -> tuple[str, ...]:
+        """Return the kinds of topics that a role reads."""
+        if role != "intake":
+            return INPUTS[role]
+        return tuple(LABELS_FROM + topic for topic in self.labels_from)
+
+    def lag(self, role: str) -> int:
+        """Return how many offsets of its inputs `role` has not read."""
+        return sum(self.lag_of(role, kind) for kind in self.inputs(role))
+
+    def lag_of(self, role: str, kind: str) -> int:
+        """Return how many offsets of one of its inputs `role` has not read."""
+        commits, total = self.committed.get(role, {}), 0
+        for place, end in self.ends.items():
+            # The log is one partition; what stands on others that were added nobody is to read.
+            if place[0] == kind and (kind != "examples" or place[1] == 0):
+                done = commits[place].at if place in commits else self.begins[place]
+                total += max(0, end - max(done, self.begins[place]))
+        return total
+
+    def notes(self, role: str) -> list[Mapping[str, Any]]:
+        """Return what `role` wrote beside its offsets, each note once: a joiner writes one beside both its inputs."""
+        commits, inputs = self.committed.get(role, {}), self.inputs(role)
+        noted = sorted((place, commit.note) for place, commit in commits.items() if place[0] in inputs and commit.note)
+        if role == "intake":
+            return [note for _, note in noted]
+        # One of the inputs may have more partitions than the other.
+        return list({number: note for (_, number), note in noted}.values())
+
+    def moved(self) -> object:
+        """Return what is equal in two snapshots between which no event, label or example moved on.
+
+        The joiner's ticks on labels do not count: they go on for as long as an event waits for its label.
+        """
+        ends = {place: end for place, end in self.ends.items() if place[0] != "labels"}
+        notes = {role: [{**note, "clock": None} for note in self.notes(role)] for role in INPUTS}
+        return ends, self.lag("predictor"), self.lag("intake"), self.lag("learner"), notes
+
+
+class Observer:
+    """Takes snapshots of one stream; holds a reader and an admin client between them.
+
+    Examples
+    --------
+    with Observer(cluster, names) as observer:
+        snapshot = observer.look()
+    """
+
+    def __init__(self, cluster: Cluster, names: Names) -> None:
+        self._cluster = cluster
+        self._names = names
+        self._stack = ExitStack()
+        self._admin = self._stack.enter_context(cluster.admin())
+        self._ends = cluster.consumer(isolation_level="read_uncommitted")
+        self._stack.callback(self._ends.close)
+        self._states = cluster.consumer()
+        self._stack.callback(self._states.close)
+        self._newest: dict[type, ModelUpdate] = {}
+        self._raised: tuple[Alert, ...] = ()
+        self._partitions: list[TopicPartition] = []
+        self._topic_ids: dict[str, str] = {}
+
+    def __enter__(self) -> Observer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of both clients."""
+        self._stack.close()
+
+    def look(self) -> Snapshot:
+        """Return the stream as it is now.
+
+        Raises
+        ------
+        KafkaError
+            Where the cluster does not answer.
+        """
+        kinds = self._find()
+        # Groups before ends: what is written in between then shows as lag, never as none.
+        committed = {role: self._committed(role) for role in INPUTS}
+        if not {place for role in INPUTS if role != "intake" for place in committed[role]} <= {*kinds.values()}:
+            self._partitions = []  # some have been added: look again
+            kinds = self._find()
+        others = self._find_others()
+        found = sorted({*kinds, *others})
+        ends = self._ends.end_offsets(found) if found else {}
+        begins = self._ends.beginning_offsets(found) if found else {}
+        self._read_states()
+        there = {kind for kind, _ in kinds.values()}
+        places = [*kinds.items(), *others.items()]  # one topic may have both features and labels
+        return Snapshot(
+            at_ms=time.time_ns() // 1_000_000,
+            begins={place: begins[each] for each, place in places},
+            ends={place: ends[each] for each, place in places},
+            committed=committed,
+            members={role: self._members(role) for role in INPUTS},
+            published=self._newest.get(Published),
+            serving=self._newest.get(Serving),
+            learning=self._newest.get(Learning),
+            missing=tuple(kind for kind in _COUNTED if kind not in there),
+            alerts=self._raised,
+            topic_ids=self._topic_ids,
+            topics={kind: self._topic(kind) for kind in _COUNTED},
+            elsewhere=self._names.elsewhere,
+            labels_from=self._names.labels_from,
+        )
+
+    def dead_letters(self) -> Counted:
+        """Return how many dead letters there are, or at least are: only the end of the topic is read."""
+        return count(self._cluster, self._names, "dead-letters")
+
+    def _find(self) -> dict[TopicPartition, Place]:
+        """Return the partitions of the topics that exist, looked up until all do."""
+        if not self._partitions:
+            kinds = {self._topic(kind): kind for kind in _COUNTED}
+            described = self._admin.describe_topics(list(kinds))
+            self._topic_ids = {
+                kinds[topic["name"]]: str(UUID(str(topic["topic_id"])))
+                for topic in described
+                if topic["error_code"] == 0
+            }
+            require_sight(described)
+            found = [
+                TopicPartition(topic["name"], part["partition_index"])
+                for topic in described
+                if topic["error_code"] == 0
+                for part in topic["partitions"]
+            ]
+            if {each.topic for each in found} < set(kinds):
+                return {each: (kinds[each.topic], each.partition) for each in found}
+            self._partitions = found
+        return {each: (self._kind(each.topic), each.partition) for each in self._partitions}
+
+    def _find_others(self) -> dict[TopicPartition, Place]:
+        """Return the partitions of the topics that labels come from."""
+        wanted = self._names.labels_from
+        described = self._admin.describe_topics(list(wanted)) if wanted else []
+        require_sight(described)
+        there = [topic for topic in described if topic["error_code"] == 0]
+        self._topic_ids |= {LABELS_FROM + topic["name"]: str(UUID(str(topic["topic_id"]))) for topic in there}
+        numbered = [(topic["name"], part["partition_index"]) for topic in there for part in topic["partitions"]]
+        return {TopicPartition(name, number): (LABELS_FROM + name, number) for name, number in numbered}
+
+    def _topic(self, kind: str) -> str:
+        """Return the topic of a kind; of predictions, that of the whole ones: what others read is nobody's input."""
+        return self._names.whole if kind == "predictions" else self._names.topic(kind)
+
+    def _kind(self, topic: str) -> str:
+        return "predictions" if topic == self._names.whole else self._names.kind(topic)
+
+    def _committed(self, role: str) -> dict[Place, Commit]:
+        kinds = {self._topic(kind): kind for kind in INPUTS[role]}
+        if role == "intake":
+            kinds = {topic: LABELS_FROM + topic for topic in self._names.labels_from}
+        if not kinds:
+            return {}
+        group = self._names.group(role)
+        found = patiently(lambda: self._admin.list_group_offsets(group))[group]
+        return {
+            (kinds[place.topic], place.partition): Commit(data.offset, _note(data.metadata))
+            for place, data in found.items()
+            # A group keeps its places in topics that the stream read before.
+            if data.offset >= 0 and place.topic in kinds
+        }
+
+    def _members(self, role: str) -> int:
+        group = self._names.group(role)
+        try:
+            return len(patiently(lambda: self._admin.describe_groups([group]))[group]["members"])
+        except GroupIdNotFoundError:
+            return 0
+
+    def _read_states(self) -> None:
+        """Read what is new on the topics of decisions on models, and of alerts."""
+        places = {TopicPartition(self._names.topic(kind), 0) for kind in ("models", "alerts")}
+        if self._states.assignment() != places:
+            topics = self._states.topics()
+            places = {place for place in places if place.topic in topics}
+            if not places:
+                return
+            self._states.assign(sorted(places))
+            self._states.seek_to_beginning(*places)
+            self._raised = ()
+        ends = self._states.end_offsets(sorted(places))
+        while any(self._states.position(place) < end for place, end in ends.items()):
+            for place, records in self._states.poll(timeout_ms=200).items():
+                for record in records:
+                    self._take_state(self._kind(place.topic), record.value or b"")
+
+    def _take_state(self, kind: str, value: bytes) -> None:
+        try:
+            if kind == "alerts":
+                self._raised = tuple(raised([*self._raised, events.read_alert(value)]))
+            else:
+                update = events.read_model_update(value)
+                self._newest[type(update.state)] = update
+        except CodecError:
+            pass  # not ours; who follows the topic says so loudly
+
+
+def patiently(ask: Callable[[], Any]) -> Any:
+    """Ask until there is a coordinator: on a new cluster, asking for one is what makes it."""
+    deadline = time.monotonic() + _COORDINATOR_S
+    while True:
+        try:
+            return ask()
+        except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.1)
+
+
+def _note(metadata: str | None) -> Mapping[str, Any]:
+    try:
+        note = json.loads(metadata or "{}")
+    except ValueError:
+        return {}
+    return note if isinstance(note, dict) else {}

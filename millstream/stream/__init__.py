@@ -1,0 +1,1 @@
+"""The stream file: `Stream`, its loading, its definition."""

@@ -1,0 +1,110 @@
+"""What a stream's model is by definition, as text that can be compared and as a hash of it.
+
+Two processes and two days apart give the same text for the same file. A comment or a reformatted line
+changes nothing; any parameter, step, or line of a user's own code does.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from millstream.stream import source_slice
+from millstream.stream.model_parameters import own_names, walk
+from millstream.stream.stream import Stream
+
+_LONG: Final = 60
+
+
+def definition_text(stream: Stream, model: Any, own: Callable[[str], bool], files: Mapping[str, str], main: str) -> str:
+    """Return one line for each part of the definition, `path = what it is`.
+
+    Parameters
+    ----------
+    model
+        A fresh one, as `stream.model` builds it.
+    own
+        Tells of a module's name whether its code is the user's.
+    files, main
+        The user's source by path, and the stream file among it.
+    """
+    return "\n".join(_lines(stream, model, own, files, main)) + "\n"
+
+
+def _lines(
+    stream: Stream, model: Any, own: Callable[[str], bool], files: Mapping[str, str], main: str
+) -> Iterator[str]:
+    for name, value in sorted(msgspec.to_builtins(stream.target).items()):
+        yield f"target.{name} = {value!r}"
+    yield f"learn_from = {stream.learn_from!r}"
+    yield f"on_timeout = {stream.on_timeout!r}"
+    weight = stream.weight
+    if isinstance(weight, Mapping):
+        # Which class is named first means nothing.
+        weight = dict(sorted(weight.items(), key=lambda item: repr(item[0])))
+    for path, value in (("weight", weight), ("model", model)):
+        parts = list(walk(value, path, own))
+        yield from (f"{part.path} = {part.text}" for part in parts)
+        yield from (f"{path}.{line}" for line in source_slice.lines(files, main, own_names(parts, own)))
+
+
+def model_lines(text: str) -> list[str]:
+    """Return the lines of a definition that say how an answer is computed; the others say how it is learned."""
+    return [line for line in text.splitlines() if line.startswith("model")]
+
+
+def definition_hash(text: str) -> str:
+    """Return the hash that a version's manifest carries."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def difference(before: str, after: str) -> str:
+    """Return the lines that differ between two definitions, those of `before` marked with -, of `after` with +.
+
+    >>> difference("l2 = 0.0", "l2 = 0.1").splitlines()
+    ['- l2 = 0.0', '+ l2 = 0.1']
+    """
+    lines = difflib.ndiff(before.splitlines(), after.splitlines())
+    return "\n".join(line for line in lines if line.startswith(("- ", "+ ")))
+
+
+def changes(before: str, after: str) -> list[str]:
+    """Return what differs between two definitions, one short text a part, in the order of its path.
+
+    >>> changes("model.l2 = 0.0", "model.l2 = 0.1")
+    ['model.l2: 0.0 → 0.1']
+    """
+    old, new = (_by_path(text) for text in (before, after))
+    return [
+        f"{path}: {_short(old.get(path))} → {_short(new.get(path))}"
+        for path in dict.fromkeys((*old, *new))
+        if old.get(path) != new.get(path)
+    ]
+
+
+def differing_values(before: str, after: str) -> list[str]:
+    """Return what differs of the parts that both definitions have, as `changes` says it.
+
+    A later release of Millstream may look at more parts of the same code.
+    """
+    old, new = (_by_path(text) for text in (before, after))
+    both = [path for path in old if path in new]
+    return changes(*("\n".join(f"{path} = {each[path]}" for path in both) for each in (old, new)))
+
+
+def _by_path(text: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        path, _, value = line.partition(" = ")
+        found[path] = f"{found[path]}; {value}" if path in found else value
+    return found
+
+
+def _short(value: str | None) -> str:
+    if value is None:
+        return "(nothing)"
+    return value if len(value) <= _LONG else value[: _LONG - 1] + "…"

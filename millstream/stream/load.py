@@ -1,0 +1,166 @@
+"""From what a user names to the stream, its model's definition, and what its versions may hold."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+from millstream.stream.definition_hash import definition_hash, definition_text
+from millstream.stream.errors import LoadError
+from millstream.stream.model_kind import WrongModel, require_fit
+from millstream.stream.stream import Stream
+from millstream.stream.stream_file import StreamFile, explain, find, is_own_module, load_module, ready_made
+from millstream.version_code.code_object import MOST_BYTES, Code, encode
+from millstream.version_code.collect import sources
+from model_store import restricted_pickle
+from model_store.code_names import own_name
+from model_store.errors import CannotPickle
+from model_store.restricted_pickle import Find
+
+__all__ = ["LoadError", "LoadedStream", "WrongModel", "load_stream", "ready_made"]
+
+_IMPORTED: Final = "__millstream_imported__"
+
+
+@dataclass(frozen=True)
+class LoadedStream:
+    """A stream and what was found out about it on loading.
+
+    Attributes
+    ----------
+    path, module
+        The file, and the name its module has: that of the file, or ``streams.NAME`` for a ready-made one.
+    definition, definition_text
+        Of the model, the target, `learn_from`, `weight` and `on_timeout`: a hash, and the text it is of.
+    allowed
+        (module, qualified name) of the user's own classes and functions that a version may name.
+    source
+        The file's ``SOURCE``, a file or ``river:NAME`` to try the stream with, if it has one.
+    code
+        The code object that its versions carry: see `millstream.version_code`.
+    find
+        Looks up the names in `allowed`, where the stream is that of a version and not the process's own.
+    """
+
+    stream: Stream
+    path: Path
+    module: str
+    definition: str
+    definition_text: str
+    allowed: frozenset[tuple[str, str]]
+    source: str | None = None
+    code: bytes = field(default=b"", repr=False)
+    find: Find | None = None
+
+    def fresh_model(self) -> Any:
+        """Return a new model of a kind that fits. LoadError where `model` raises or returns something else."""
+        return _fresh_model(self.stream, self.path)
+
+
+def load_stream(ref: str) -> LoadedStream:
+    """Import a stream file, or a ready-made stream by name, and build its model once.
+
+    A model that cannot be pickled is not refused here: `millstream check` says why, and the way out.
+
+    >>> load_stream("phishing").stream.label
+    'is_phishing'
+
+    Raises
+    ------
+    LoadError
+        Where there is no such file, it does not import, has no `Stream` or several, or its model is none
+        that the task can use.
+    """
+    file = find(ref)
+    before = frozenset(sys.modules)
+    module = load_module(file)
+    own = partial(is_own_module, path=file.path)
+    # What a second load finds imported already is in the code that the first one has collected.
+    known = module.__dict__.setdefault(_IMPORTED, sorted(frozenset(sys.modules) - before))
+    files = sources(file, known)
+    loaded = loaded_from(module, file, own, files)
+    code = Code(
+        module=file.module,
+        files=files,
+        definition=loaded.definition_text,
+        contract=loaded.stream.contract,
+        target=loaded.stream.target,
+    )
+    data = encode(code)
+    if len(data) > MOST_BYTES:
+        raise LoadError(
+            f"{file.path}: the definition of its model has {len(data)} bytes; a version may carry {MOST_BYTES}. Keep "
+            "large tables out of what the model's own code uses"
+        )
+    return replace(loaded, code=data)
+
+
+def loaded_from(
+    module: ModuleType, file: StreamFile, own: Callable[[str], bool], files: Mapping[str, str]
+) -> LoadedStream:
+    """Return the stream in a module that was imported.
+
+    Parameters
+    ----------
+    own
+        Tells of a module's name whether it is the user's.
+    files
+        The user's source, by path below the stream file's folder.
+
+    Raises
+    ------
+    LoadError
+    """
+    stream = _only_stream(module, file)
+    model = _fresh_model(stream, file.path)
+    try:
+        text = definition_text(stream, model, own, files, file.module.replace(".", "/") + ".py")
+    except Exception as error:
+        why = explain(error, file.path)
+        raise LoadError(f"{file.path}: the parts of its model cannot be looked at: {why}") from error
+    source = getattr(module, "SOURCE", None)
+    return LoadedStream(
+        stream=stream,
+        path=file.path,
+        module=file.module,
+        definition=definition_hash(text),
+        definition_text=text,
+        allowed=_own_globals(model, own),
+        source=source if isinstance(source, str) else None,
+    )
+
+
+def _only_stream(module: ModuleType, file: StreamFile) -> Stream:
+    found = {id(value): (name, value) for name, value in vars(module).items() if isinstance(value, Stream)}
+    if not found:
+        raise LoadError(f'{file.path}: there is no Stream in it; write: stream = Stream(name="...", ...)')
+    if len(found) > 1:
+        names = ", ".join(name for name, _ in found.values())
+        raise LoadError(f"{file.path}: several Streams in it ({names}); one file holds one")
+    return next(iter(found.values()))[1]
+
+
+def _fresh_model(stream: Stream, path: Path) -> Any:
+    try:
+        model = stream.model()
+    except Exception as error:
+        raise LoadError(f"model= raised when called: {explain(error, path)}") from error
+    try:
+        require_fit(model, stream.task)
+    except WrongModel as error:
+        raise WrongModel(f"{path}: {error}") from error
+    return model
+
+
+def _own_globals(model: Any, own: Callable[[str], bool]) -> frozenset[restricted_pickle.Global]:
+    """Return what the pickle of a fresh model names in the user's own file and folder, and nothing else."""
+    try:
+        named = restricted_pickle.globals_in(restricted_pickle.dumps(model))
+    except CannotPickle:
+        return frozenset()
+    return frozenset((own_name(module), name) for module, name in named if own(module))

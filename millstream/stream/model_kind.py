@@ -1,0 +1,115 @@
+"""Which of River's kinds a model is, and whether that is one the stream's task can use."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from river import bandit, base, compose, metrics, reco, stats, time_series
+from river.active.base import ActiveLearningClassifier
+from river.neighbors.base import BaseNN
+
+from millstream.stream.errors import LoadError
+from schemas.target import Task
+
+_NEEDS: Final[dict[Task, str]] = {
+    "binary": "a classifier",
+    "multiclass": "a classifier",
+    "regression": "a regressor",
+    "anomaly": "an anomaly detector",
+}
+# In this order: an ISOUPTreeRegressor is a regressor to Python as well.
+_REFUSED: Final[tuple[tuple[tuple[type, ...], str, str], ...]] = (
+    (
+        (base.MultiLabelClassifier, base.MultiTargetRegressor),
+        "a multi-output model",
+        "a stream predicts one output; make one stream for each",
+    ),
+    ((base.Clusterer,), "a clusterer", "no label says whether a cluster was right; an anomaly detector may do"),
+    ((reco.base.Ranker,), "a recommender", "it takes users and items in place of features; use a regressor"),
+    ((bandit.base.Policy,), "a bandit", "it chooses among arms and predicts nothing of an event; use a classifier"),
+    (
+        (time_series.base.Forecaster,),
+        "a forecaster",
+        "it predicts the next values of one series, not an event from its features; use a regressor",
+    ),
+    (
+        (base.SupervisedAnomalyDetector,),
+        "a supervised anomaly detector",
+        "it needs the label to score an event, and the label comes later; "
+        "use HalfSpaceTrees, LODA, LocalOutlierFactor or OneClassSVM",
+    ),
+    (
+        (ActiveLearningClassifier,),
+        "an active learner",
+        "it answers with a question beside the prediction; use the classifier inside it",
+    ),
+    ((BaseNN,), "a search index", "use neighbors.KNNClassifier or KNNRegressor with it as engine"),
+    ((base.Transformer,), "a transformer", "it predicts nothing; put a model after it: transformer | model"),
+    ((base.DriftDetector, base.BinaryDriftDetector), "a drift detector", "it predicts nothing"),
+    ((metrics.base.Metric,), "a metric", "it belongs to metrics="),
+    ((stats.base.Statistic,), "a statistic", "it predicts nothing; dummy.StatisticRegressor makes a model of one"),
+)
+
+
+class WrongModel(LoadError):  # noqa: N818
+    """The model is of a kind that a stream, or this stream's task, has no use for."""
+
+
+def final_step(model: Any) -> Any:
+    """Return what predicts: the last step of a pipeline, or the model itself."""
+    while isinstance(model, compose.Pipeline) and len(model):
+        model = model._last_step
+    return model
+
+
+def require_fit(model: Any, task: Task) -> None:
+    """Insist that `model` is one that a stream of this task can use.
+
+    Raises
+    ------
+    WrongModel
+        Where it is not, with what it is and what to use in its place.
+    """
+    if isinstance(model, type):
+        raise WrongModel(f"model= returned the class {model.__name__}; call it: {model.__name__}()")
+    if isinstance(model, compose.Pipeline) and not len(model):
+        raise WrongModel("model= returned an empty pipeline")
+    last = final_step(model)
+    name = type(last).__name__
+    for kinds, what, way_out in _REFUSED:
+        if isinstance(last, kinds):
+            raise WrongModel(f"{name} is {what}: {way_out}")
+    if not isinstance(last, base.Estimator):
+        said = "None" if model is None else f"{type(model).__module__}.{type(model).__qualname__}"
+        raise WrongModel(
+            f"model= returned {said}, which is no River model: a class of one's own derives from "
+            "base.Classifier, base.Regressor or base.AnomalyDetector"
+        )
+    found = _kind(last)
+    if found is None or found != _NEEDS[task]:
+        raise WrongModel(f"{name} is {found or 'no model that predicts'}, and task={task!r} needs {_NEEDS[task]}")
+    if task == "multiclass" and _is_rivers(last) and not _many_classes(last):
+        raise WrongModel(f"{name} learns two classes only: wrap it, multiclass.OneVsRestClassifier({name}(...))")
+
+
+def _kind(last: Any) -> str | None:
+    if isinstance(last, base.Classifier):
+        return "a classifier"
+    if isinstance(last, base.Regressor):
+        return "a regressor"
+    if isinstance(last, (base.AnomalyDetector, base.AnomalyFilter)):
+        return "a filter that needs the label to score" if last._supervised else "an anomaly detector"
+    return None
+
+
+def _is_rivers(model: Any) -> bool:
+    return type(model).__module__.startswith("river.")
+
+
+def _many_classes(model: Any) -> bool:
+    """Tell whether a River classifier takes more than two classes; a wrapper does where what it wraps does."""
+    inner = final_step(model)
+    # An estimator of scikit-learn learns the classes that it was given, be they two.
+    if not _is_rivers(inner) or inner._multiclass or type(inner).__name__ == "SKL2RiverClassifier":
+        return True
+    return isinstance(inner, base.Wrapper) and _many_classes(inner._wrapped_model)

@@ -1,0 +1,327 @@
+"""The topics of a stream: made as they must be, and judged against that where they exist.
+
+What is wrong is found by a pure function over what the cluster says; the exact command or setting that
+mends it stands beside each finding.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
+
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
+from kafka.errors import InvalidReplicationFactorError, KafkaError, NoError, TopicAlreadyExistsError, for_code
+
+from millstream.stream.duration import spoken
+from runtime.kafka_client.cluster import Cluster, TopicInfo, require_sight
+from schemas.topics import ANSWERS, NOT_OURS, Names, TopicSpec, specs
+
+_WAIT_S: Final = 30.0
+_SETTLED_S: Final = 5.0
+_AGAIN_S: Final = 0.1
+# No broker has told the controller lately that it lives: after a start, or where a machine stood still for seconds.
+_FENCED: Final = "fenced"
+_FIX: Final = "millstream topics create STREAM --fix"
+_PARTITIONS: Final = "partitions"
+_JUDGED: Final = ("cleanup.policy", "message.timestamp.type", "retention.ms", "retention.bytes")
+
+
+class TopicsError(Exception):
+    """Topics are not as the stream needs them; the message names each with its fix."""
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic as the cluster has it."""
+
+    name: str
+    id: str
+    partitions: int
+    config: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it must be (`error`) or is meant to be (`warning`).
+
+    Attributes
+    ----------
+    fix
+        The command that mends it, or what to do.
+    change
+        The setting that does, where altering it loses nothing; `None` where a person must decide.
+    by_hand
+        Kafka's own command for it, for who may not use ours; empty where there is none.
+    """
+
+    topic: str
+    severity: Literal["error", "warning"]
+    message: str
+    fix: str
+    change: tuple[str, str] | None = None
+    by_hand: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `create` did, and what is left to say.
+
+    Attributes
+    ----------
+    elsewhere
+        Those of `topics` that are somebody else's: looked at, and never touched.
+    """
+
+    created: tuple[str, ...]
+    altered: tuple[str, ...]
+    topics: tuple[Topic, ...]
+    findings: tuple[Finding, ...]
+    elsewhere: tuple[str, ...] = ()
+
+    def ours(self) -> Outcome:
+        """Return the same without what somebody else is to see to."""
+        return replace(self, findings=tuple(each for each in self.findings if each.fix != NOT_OURS))
+
+
+def create(
+    cluster: Cluster, names: Names, *, partitions: int, label_wait_ms: int, fix: bool = False, wait: float = _WAIT_S
+) -> Outcome:
+    """Create what is missing, wait until the cluster knows it, and judge what was there before.
+
+    A topic of somebody else's is only looked for.
+
+    Parameters
+    ----------
+    fix
+        Alter the settings of existing topics where that loses nothing.
+    wait
+        Seconds until every partition of a new topic has a leader.
+
+    Raises
+    ------
+    TopicsError
+        Where the cluster refuses to create one, or has not made it ready in time.
+    NoBroker
+        Where none answers.
+    """
+    wanted = specs(names, partitions=partitions, label_wait_ms=label_wait_ms)
+    with cluster.admin() as admin:
+        found = _look(admin, [spec.name for spec in wanted])
+        missing = [spec for spec in wanted if spec.name not in found]
+        _make(admin, missing, wait)
+        _await_leaders(admin, [spec.name for spec in missing], wait)
+        found = _look(admin, [spec.name for spec in wanted])
+        findings = judge(wanted, found, cluster.bootstrap)
+        altered = _alter(admin, findings) if fix else []
+        deadline = time.monotonic() + _SETTLED_S
+        # Brokers show a new setting some milliseconds after they have taken it.
+        while altered and any(each.change for each in findings) and time.monotonic() < deadline:
+            found = _look(admin, [spec.name for spec in wanted])
+            findings = judge(wanted, found, cluster.bootstrap)
+        others, lost = _elsewhere(admin, names)
+    ours = [found[spec.name] for spec in wanted if spec.name in found]
+    made = tuple(spec.name for spec in missing)
+    return Outcome(made, tuple(altered), (*others, *ours), (*lost, *findings), tuple(each.name for each in others))
+
+
+def describe(cluster: Cluster, names: Names, *, partitions: int, label_wait_ms: int) -> Outcome:
+    """Judge the topics and change nothing."""
+    wanted = specs(names, partitions=partitions, label_wait_ms=label_wait_ms)
+    with cluster.admin() as admin:
+        found = _look(admin, [spec.name for spec in wanted])
+        others, lost = _elsewhere(admin, names)
+    ours = [found[spec.name] for spec in wanted if spec.name in found]
+    findings = judge(wanted, found, cluster.bootstrap)
+    return Outcome((), (), (*others, *ours), (*lost, *findings), tuple(each.name for each in others))
+
+
+def _elsewhere(admin: KafkaAdminClient, names: Names) -> tuple[list[Topic], list[Finding]]:
+    """Return the topics of somebody else's that the stream reads, and a finding for each that is not there."""
+    wanted = sorted({*names.elsewhere.values(), *names.labels_from})
+    found = _look(admin, wanted)
+    lost = [Finding(topic, "error", f"{topic} does not exist", NOT_OURS) for topic in wanted if topic not in found]
+    return list(found.values()), lost
+
+
+def make_topic(cluster: Cluster, spec: TopicSpec, wait: float = _WAIT_S) -> TopicInfo:
+    """Create one topic, unless it is there, and wait until the cluster knows it. Raises as `create` does."""
+    with cluster.admin() as admin:
+        _make(admin, [spec], wait)
+        _await_leaders(admin, [spec.name], wait)
+    return cluster.topic_info(spec.name)[spec.name]
+
+
+def stamps(cluster: Cluster, topic: str) -> bool:
+    """Tell whether a topic that is there puts the broker's time on its records."""
+    with cluster.admin() as admin:
+        found = _look(admin, [topic])
+    return found[topic].config.get("message.timestamp.type") == "LogAppendTime"
+
+
+def require(outcome: Outcome) -> None:
+    """Raise TopicsError where any finding is an error, with all of them in its message."""
+    errors = by_fix(each for each in outcome.findings if each.severity == "error")
+    if errors:
+        raise TopicsError(
+            "; ".join(f"{'; '.join(each.message for each in alike)} (fix: {fix})" for fix, alike in errors.items())
+        )
+
+
+def by_fix(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
+    """Return findings by what puts them right, which is said once for all of them.
+
+    >>> wrong = [Finding(topic, "error", f"{topic} is missing", "create them") for topic in ("a", "b")]
+    >>> {fix: len(alike) for fix, alike in by_fix(wrong).items()}
+    {'create them': 2}
+    """
+    found: dict[str, list[Finding]] = {}
+    for each in findings:
+        found.setdefault(each.fix, []).append(each)
+    return found
+
+
+def judge(wanted: Sequence[TopicSpec], found: Mapping[str, Topic], bootstrap: str = "HOST:PORT") -> list[Finding]:
+    """Return what is wrong with the topics of a stream, in the order of `wanted`."""
+    findings: list[Finding] = []
+    stream = wanted[0].name.rpartition(".")[0]
+    answers = f"{stream}.{ANSWERS}"
+    whole = answers if any(spec.name == answers for spec in wanted) else f"{stream}.predictions"
+    counts = {spec.name: found[spec.name].partitions for spec in wanted if spec.name in found}
+    for spec in wanted:
+        topic = found.get(spec.name)
+        if topic is None:
+            findings.append(Finding(spec.name, "error", f"{spec.name} is missing", "millstream topics create STREAM"))
+            continue
+        findings += _judge_count(spec, topic, (whole, counts.get(whole)), bootstrap)
+        findings += _judge_settings(spec, topic, bootstrap)
+    return findings
+
+
+def _judge_count(spec: TopicSpec, topic: Topic, whole: tuple[str, int | None], bootstrap: str) -> list[Finding]:
+    """`whole`: the topic of whole predictions, which are joined with labels partition by partition, and its count."""
+    count = topic.partitions
+    if spec.partitions == 1 and not spec.name.endswith((".features", ".predictions", ".labels", f".{ANSWERS}")):
+        if count == 1:
+            return []
+        text = f"{spec.name} has {count} partitions and is meant to have 1: what is on the others is not read"
+        return [Finding(spec.name, "warning", text, "none is needed: only partition 0 is used, and Kafka removes none")]
+    sibling, predictions = whole
+    if spec.name.endswith(".labels") and predictions is not None and count != predictions:
+        fewer, most = (spec.name, predictions) if count < predictions else (sibling, count)
+        text = (
+            f"{sibling} has {predictions} partitions and {spec.name} has {count}; one joiner works with that, several "
+            "need equally many"
+        )
+        by_hand = f"kafka-topics.sh --bootstrap-server {bootstrap} --alter --topic {fewer} --partitions {most}"
+        return [Finding(fewer, "warning", text, _FIX, (_PARTITIONS, str(most)), by_hand)]
+    return []
+
+
+def _judge_settings(spec: TopicSpec, topic: Topic, bootstrap: str) -> list[Finding]:
+    findings: list[Finding] = []
+
+    def wrong(severity: Literal["error", "warning"], text: str, key: str, value: str) -> None:
+        by_hand = (
+            f"kafka-configs.sh --bootstrap-server {bootstrap} --alter --entity-type topics --entity-name {spec.name} "
+            f"--add-config {key}={value}"
+        )
+        findings.append(Finding(spec.name, severity, f"{spec.name} has {text}", _FIX, (key, value), by_hand))
+
+    policy, policy_wanted = topic.config.get("cleanup.policy", "delete"), spec.config["cleanup.policy"]
+    if set(policy.split(",")) != set(policy_wanted.split(",")):
+        wrong("error", f"cleanup.policy={policy} and must have {policy_wanted}", "cleanup.policy", policy_wanted)
+    clock = spec.config.get("message.timestamp.type")
+    clock_found = topic.config.get("message.timestamp.type", "CreateTime")
+    if clock is not None and clock_found != clock:
+        text = f"message.timestamp.type={clock_found} and must have {clock}: waits are measured by the broker's clock"
+        wrong("error", text, "message.timestamp.type", clock)
+    retention = int(topic.config.get("retention.ms", "-1"))
+    if spec.least_retention_ms is not None and 0 <= retention < spec.least_retention_ms:
+        least = spec.least_retention_ms
+        text = f"retention.ms={retention} ({spoken(retention)}) and must have at least {least}, three times label_wait"
+        wrong("error", text, "retention.ms", spec.config["retention.ms"])
+    if spec.config.get("retention.ms") == "-1":
+        size = int(topic.config.get("retention.bytes", "-1"))
+        if retention != -1:
+            text = f"retention.ms={retention} ({spoken(retention)}): it is not kept for ever, so old versions"
+            wrong("warning", f"{text} cannot be rebuilt", "retention.ms", "-1")
+        if size != -1:
+            text = f"retention.bytes={size}: it is not kept for ever, so old versions cannot be rebuilt"
+            wrong("warning", text, "retention.bytes", "-1")
+    return findings
+
+
+def _look(admin: KafkaAdminClient, wanted: Sequence[str]) -> dict[str, Topic]:
+    """Return those of the wanted topics that exist, with the settings that are judged."""
+    told = admin.describe_topics(list(wanted)) if wanted else []
+    require_sight(told)
+    described = [each for each in told if each["error_code"] == 0]
+    if not described:
+        return {}
+    resources = [ConfigResource(ConfigResourceType.TOPIC, each["name"], dict.fromkeys(_JUDGED)) for each in described]
+    configs: dict[str, Any] = {}
+    for by_name in admin.describe_configs(resources, config_filter="all").values():
+        configs |= by_name
+    return {
+        each["name"]: Topic(
+            each["name"],
+            str(each["topic_id"]),
+            len(each["partitions"]),
+            {key: str(data["value"]) for key, data in configs[each["name"]].items()},
+        )
+        for each in described
+    }
+
+
+def _make(admin: KafkaAdminClient, missing: Sequence[TopicSpec], wait: float) -> None:
+    deadline = time.monotonic() + wait
+    wanted = {spec.name: {"num_partitions": spec.partitions, "configs": dict(spec.config)} for spec in missing}
+    while wanted:
+        try:
+            answer = admin.create_topics(wanted, timeout_ms=10_000, raise_errors=False)
+        except KafkaError as error:
+            raise TopicsError(f"the cluster creates no topics: {type(error).__name__}: {error}") from error
+        for each in answer["topics"]:
+            kind, said = for_code(each["error_code"]), each.get("error_message") or ""
+            if kind is InvalidReplicationFactorError and _FENCED in said and time.monotonic() < deadline:
+                continue
+            # Where another process was quicker, the topic is judged with the rest.
+            if kind not in (NoError, TopicAlreadyExistsError):
+                said = said or kind.description
+                raise TopicsError(f"the cluster does not create {each['name']}: {kind.__name__}: {said}")
+            del wanted[each["name"]]
+        if wanted:
+            time.sleep(_AGAIN_S)
+
+
+def _await_leaders(admin: KafkaAdminClient, topics: Sequence[str], wait: float) -> None:
+    deadline = time.monotonic() + wait
+    waiting = set(topics)
+    while waiting:
+        for each in admin.describe_topics(sorted(waiting)):
+            if each["error_code"] == 0 and all(part["leader_id"] >= 0 for part in each["partitions"]):
+                waiting.discard(each["name"])
+        if waiting and time.monotonic() > deadline:
+            raise TopicsError(f"{', '.join(sorted(waiting))}: no leader after {wait:g} s; is every broker up?")
+        if waiting:
+            time.sleep(0.05)
+
+
+def _alter(admin: KafkaAdminClient, findings: Sequence[Finding]) -> list[str]:
+    """Make the changes that lose nothing; return them as `topic: key=value`."""
+    done: list[str] = []
+    for finding in findings:
+        if finding.change is None:
+            continue
+        key, value = finding.change
+        try:
+            if key == _PARTITIONS:
+                admin.create_partitions({finding.topic: int(value)})
+            else:
+                admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, finding.topic, {key: value})])
+        except KafkaError as error:
+            raise TopicsError(f"the cluster does not set {key}={value} on {finding.topic}: {error}") from error
+        done.append(f"{finding.topic}: {key}={value}")
+    return done

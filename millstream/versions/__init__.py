@@ -1,0 +1,1 @@
+"""Model versions: promote, roll back, rebuild, trace, preview."""

@@ -1,0 +1,129 @@
+"""What can be asked of, and decided about, versions: made again from the log, pinned, rolled back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from typing import TYPE_CHECKING, Final
+
+from kafka import TopicPartition
+
+from consumers.model.checkpoints import EDITS_FILE, Checkpoints
+from consumers.model.log_edits import Editor, Edits, UnusableEdits, editor
+from consumers.model.verify import Verified, verify
+from millstream.processes.roles import learning_rules
+from millstream.reading import topic_readers
+from millstream.version_code.choice import OtherCode, VersionCode, definition_of
+from model_store import Manifest, ModelStore, NotFound, VersionId
+from runtime.kafka_client.records import Record
+
+if TYPE_CHECKING:
+    from runtime.kafka_client.cluster import Cluster
+    from schemas.topics import Names
+
+
+_WAYS: Final = (
+    "For the learner to go on with the file of now, start it once with --new-epoch fresh (a new model, from here on), "
+    "replay (a new model that learns the whole log) or keep (the same model goes on)"
+)
+
+
+class CannotVerify(Exception):  # noqa: N818
+    """A version cannot be made again from what there is; the message says what is missing, and the way on."""
+
+
+def verify_version(
+    code: VersionCode,
+    cluster: Cluster,
+    names: Names,
+    wanted: VersionId | None,
+    base: VersionId | None,
+    progress: Callable[[int, int], None],
+) -> Verified:
+    """Make a version again from an earlier one (its epoch's first, where none is named) and the log.
+
+    A version of another definition than the stream file has now is made again with the code that it carries, where
+    `code` runs that.
+
+    Raises
+    ------
+    CannotVerify
+        Where the log is not that of the version, part of it is gone, or its code is not to be run.
+    NotFound
+        Where there is no such version.
+    """
+    store = code.store
+    target = store.manifest(wanted or _newest(store, names.stream))
+    start = store.manifest(base or _first(store, target.version))
+    try:
+        then = code.as_then(target)
+    except OtherCode as error:
+        raise CannotVerify(f"{error}. {_WAYS}") from error
+    if start.version.epoch != target.version.epoch or start.offset > target.offset:
+        raise CannotVerify(
+            f"version {target.version} was not made from {start.version}: name an earlier one with --from"
+        )
+    topic = names.topic("examples")
+    found = cluster.topic_info(topic).get(topic)
+    if found is None or not store.is_log(target, found.id):
+        raise CannotVerify(f"{topic} is not the log that version {target.version} was made from")
+    checkpoints = Checkpoints(store, definition_of(then), learning_rules(then.stream), then.stream.retention)
+    with closing(cluster.consumer()) as consumer:
+        begins = topic_readers.begin(consumer, topic)
+        if begins > start.offset:
+            raise CannotVerify(
+                f"{topic} begins at offset {begins}, after the {start.offset} of version {start.version}: retention "
+                "has taken what was learned between; name a later version with --from"
+            )
+        span = target.offset - start.offset
+        place = TopicPartition(topic, 0)
+        history = edited(store, target.version, lambda end: topic_readers.between(consumer, place, start.offset, end))
+        records = topic_readers.between(consumer, place, start.offset, target.offset)
+        return verify(
+            checkpoints, target, start, records, lambda offset: progress(offset - start.offset, span), history
+        )
+
+
+def edited(store: ModelStore, version: VersionId, read: Callable[[int], Iterable[Record]]) -> Editor | None:
+    """Return what reads the history of a version's epoch, if that was made anew; `None` where it is the log's own.
+
+    Parameters
+    ----------
+    read
+        Returns the records from where the history is read up to an offset.
+    """
+    first = store.manifest(_first(store, version))
+    if EDITS_FILE not in first.files:
+        return None
+    try:
+        edits = Edits.decode(store.read(first, EDITS_FILE))
+    except UnusableEdits as error:
+        raise CannotVerify(f"version {first.version}: {error}") from error
+    return editor(edits, read(edits.until))
+
+
+def _newest(store: ModelStore, model: str) -> VersionId:
+    there = store.versions(model)
+    if not there:
+        raise NotFound(f"there are no versions of {model}: the learner writes the first")
+    return there[-1]
+
+
+def _first(store: ModelStore, version: VersionId) -> VersionId:
+    """Return the first version of an epoch, which retention keeps."""
+    there = store.versions(version.model, version.epoch)
+    if version not in there:
+        raise NotFound(f"there is no version {version} of {version.model}")
+    return there[0]
+
+
+def usable(store: ModelStore, version: VersionId) -> Manifest:
+    """Return the manifest of a version that is whole; NotFound or Refused where predictors would not serve it."""
+    if version not in store.versions(version.model):
+        raise NotFound(
+            f"there is no version {version} of {version.model}: `millstream models list` shows what there is"
+        )
+    manifest = store.manifest(version)
+    for file in manifest.files:
+        store.check(manifest, file)
+    return manifest

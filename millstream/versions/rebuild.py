@@ -1,0 +1,348 @@
+"""A stream's version made anew: what to begin from, how the result differs from what serves, and its adoption."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from kafka import TopicPartition
+
+from consumers.learner.rebuild import Plan, Rebuilder, Rebuilt
+from consumers.model.checkpoints import (
+    EDITS_FILE,
+    LANES,
+    MODEL_FILE,
+    REBUILD,
+    REBUILD_START,
+    Checkpoints,
+    Definition,
+    Log,
+)
+from consumers.model.lanes import Lanes
+from consumers.model.log_edits import NO_EDITS, Edits
+from consumers.model.river_model import Answer
+from consumers.model.upgrade_report import gap
+from consumers.model.version_files import shown
+from millstream.processes.roles import learning_rules
+from millstream.reading import topic_readers
+from millstream.reading.offset_ranges import Edge, span
+from millstream.version_code.choice import Policy, VersionCode, definition_of
+from millstream.versions.decisions import decide, who
+from model_store import Manifest, ModelStore, NotFound, StoreError, VersionId, WrongLibraries
+from model_store.libraries import check_libraries
+from model_store.offset_runs import Offsets
+from runtime.kafka_client.cluster import MissingTopic
+from runtime.kafka_client.records import Record
+from schemas.codec import CodecError
+from schemas.events import Adopted, Features, ModelUpdate, read_example
+from schemas.fast_examples import EntryReader
+
+if TYPE_CHECKING:
+    from millstream.stream.load import LoadedStream
+    from runtime.kafka_client.cluster import Cluster
+    from schemas.topics import Names
+
+_COMPARED: Final = 500
+
+
+class CannotRebuild(Exception):  # noqa: N818
+    """A version cannot be made anew from what there is; the message says what is missing, and the way on."""
+
+
+class CannotAdopt(Exception):  # noqa: N818
+    """The learner could not go on from this version; nothing was decided."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a user asks for; `edits` without its end, which is that of the log."""
+
+    edits: Edits
+    base: VersionId | None = None
+    most: int | None = None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How a version made anew differs from the one that serves.
+
+    Attributes
+    ----------
+    metrics
+        By name: over all that each had learned, (of what serves, of what was made); `None` where not defined.
+    compared, equal, largest
+        The newest events that both were asked, the share of equal answers, and the largest difference of a
+        probability or value; `None` where the one that serves cannot be asked, and `why`.
+    """
+
+    serving: VersionId
+    metrics: dict[str, tuple[float | None, float | None]]
+    compared: int = 0
+    equal: float | None = None
+    largest: float | None = None
+    why: str = ""
+
+
+class Workshop:
+    """Makes versions of one stream anew. Holds a reader of the log; use it in a `with` block."""
+
+    def __init__(
+        self,
+        loaded: LoadedStream,
+        cluster: Cluster,
+        names: Names,
+        store: ModelStore,
+        say: Callable[[str], None] = print,
+        code: Policy = "version",
+    ) -> None:
+        self._loaded = loaded
+        self._code = VersionCode(loaded, store, code, say)
+        self._store = store
+        self._names = names
+        self._say = say
+        self._definition: Definition = definition_of(loaded)
+        self._topic = names.topic("examples")
+        found = cluster.topic_info(self._topic).get(self._topic)
+        if found is None:
+            raise MissingTopic(
+                f"there is no topic {self._topic}: create the stream's with `millstream topics create STREAM`"
+            )
+        self._consumer = cluster.consumer()
+        begin, end = topic_readers.begin(self._consumer, self._topic), topic_readers.end(self._consumer, self._topic)
+        self._log = Log(found.id, begin, end)
+
+    def __enter__(self) -> Workshop:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._consumer.close()
+
+    # --- making ------------------------------------------------------------------------------------
+
+    def rebuild(self, wish: Wish, progress: Callable[[int, int], None]) -> Rebuilt:
+        """Make a version anew.
+
+        Raises
+        ------
+        CannotRebuild
+            Where the log does not reach back to where it would begin.
+        NotFound
+            Where there is no such version to begin from.
+        Refused, StoreUnavailable
+        """
+        live = self._live()
+        base = self._untrained() if wish.base is None else self._of_this_log(self._store.manifest(wish.base))
+        begin = self._log.beginning if base is None else base.offset
+        if base is not None and base.offset < self._log.beginning:
+            raise CannotRebuild(
+                f"{self._topic} begins at offset {self._log.beginning}, after the {base.offset} of version "
+                f"{base.version}: retention has taken what lies between; name a later version with --from"
+            )
+        if base is None:
+            self._say("no untrained version of this model definition is in the store: a new model begins")
+        edits = msgspec.structs.replace(wish.edits, until=self._log.end)
+        same_log = live is not None and self._store.is_log(live, self._log.topic_id)
+        skipped = Offsets(live.skipped if live is not None and same_log else ())
+        parent = None if live is None else live.version
+        then = self._loaded if base is None else self._code.as_then(base)
+        return self._make(Plan(edits, self._log, base, parent, skipped, wish.most), begin, progress, then)
+
+    def learn(self, begin: Edge, end: Edge, progress: Callable[[int, int], None]) -> Rebuilt:
+        """Have a new model, as the stream file makes it, learn a range of the log, in its order.
+
+        It finds by itself what breaks it: what broke another definition of the model need not.
+
+        Raises
+        ------
+        NoSpan
+            Where the range names what the log has not.
+        Refused
+            Where there is nothing to learn, or a lane of the log is out of order.
+        StoreUnavailable
+        """
+        there = span(self._consumer, self._topic, 1, begin, end)
+        log = replace(self._log, beginning=there.begin[0], end=there.end[0])
+        live = self._live()
+        parent = None if live is None else live.version
+        edits = msgspec.structs.replace(NO_EDITS, until=log.end)
+        lanes = self._lanes(log.beginning)
+        return self._make(Plan(edits, log, None, parent, lanes=lanes), log.beginning, progress, self._loaded)
+
+    def _make(self, plan: Plan, begin: int, progress: Callable[[int, int], None], then: LoadedStream) -> Rebuilt:
+        stream = then.stream
+        checkpoints = Checkpoints(self._store, definition_of(then), learning_rules(stream), stream.retention)
+        size = plan.log.end - begin
+        return Rebuilder(checkpoints, plan, self._read, self._say, lambda offset: progress(offset - begin, size)).run()
+
+    def _lanes(self, offset: int) -> Lanes:
+        """Return how the lanes stand at an offset: as a version before it says, and by what follows that."""
+        before = [
+            each
+            for each in self._manifests()
+            if each.offset <= offset and LANES in each.extra and self._store.is_log(each, self._log.topic_id)
+        ]
+        nearest = max(before, key=lambda each: each.offset, default=None)
+        lanes = Lanes() if nearest is None else Lanes.going_on(nearest.extra[LANES])
+        reader = EntryReader()
+        for record in self._read(self._log.beginning if nearest is None else nearest.offset, offset):
+            try:
+                entry = reader.read(record.value or b"")
+            except CodecError:
+                continue
+            lanes.admit(entry.lane, entry.event_id)
+        return lanes
+
+    def _read(self, begin: int, end: int) -> Iterator[Record]:
+        return topic_readers.between(self._consumer, TopicPartition(self._topic, 0), begin, end)
+
+    def _manifests(self) -> Iterator[Manifest]:
+        for version in self._store.versions(self._names.stream):
+            try:
+                yield self._store.manifest(version)
+            except StoreError:
+                continue
+
+    def _live(self) -> Manifest | None:
+        """Return the newest version that was learned live, or adopted since."""
+        learned = [each for each in self._manifests() if each.reason not in (REBUILD, REBUILD_START)]
+        return learned[-1] if learned else None
+
+    def _untrained(self) -> Manifest | None:
+        """Return the version 0 that has most of the log before it: a model unlike any that is made anew now."""
+        found = [each for each in self._manifests() if each.examples == 0 and not self._misfit(each)]
+        found = [each for each in found if each.offset >= self._log.beginning]
+        return min(found, key=lambda each: each.offset, default=None)
+
+    def _of_this_log(self, base: Manifest) -> Manifest:
+        """Insist that a version can be gone on from with the code that made it. CannotRebuild."""
+        misfit = self._other_log(base)
+        if misfit:
+            raise CannotRebuild(f"version {base.version} cannot be gone on from: {misfit}")
+        return base
+
+    def _misfit(self, manifest: Manifest) -> str:
+        """Return why a version does not go with stream file, log and libraries; empty where it does."""
+        if (manifest.definition, manifest.contract) != (self._definition.hash, self._definition.contract):
+            return (
+                f"it was made from another model definition or contract than {self._loaded.path} has now"
+                f"{shown(self._code.changes(manifest))}"
+            )
+        return self._other_log(manifest)
+
+    def _other_log(self, manifest: Manifest) -> str:
+        """Return why a version does not go with log and libraries; empty where it does."""
+        if not self._store.is_log(manifest, self._log.topic_id):
+            return f"{self._topic} is not the log that it was made from"
+        try:
+            check_libraries(manifest.libraries, str(manifest.version))
+        except WrongLibraries as error:
+            return str(error)
+        return ""
+
+    def _edits(self, version: VersionId) -> Edits | None:
+        """Return how an epoch's history differs from the log, as its first version has it."""
+        first = self._store.manifest(self._store.versions(version.model, version.epoch)[0])
+        return Edits.decode(self._store.read(first, EDITS_FILE)) if EDITS_FILE in first.files else None
+
+    # --- comparing ---------------------------------------------------------------------------------
+
+    def compare(self, made: Manifest, serving: VersionId) -> Difference:
+        """Return how a version differs from another one, on the metrics of both and the newest events."""
+        there = self._store.manifest(serving)
+        before, after = (_progressive(each) for each in (there, made))
+        metrics = {name: (before.get(name), after.get(name)) for name in dict.fromkeys((*before, *after))}
+        try:
+            old, new = self._asked(there), self._asked(made)
+        except StoreError as error:
+            return Difference(serving, metrics, why=str(error))
+        events = self._newest_events()
+        pairs = [(old(features), new(features)) for features in events]
+        equal = sum(_same(a.value, b.value) for a, b in pairs)
+        return Difference(
+            serving,
+            metrics,
+            len(pairs),
+            equal / len(pairs) if pairs else None,
+            max((_apart(a, b) for a, b in pairs), default=None),
+        )
+
+    def _asked(self, manifest: Manifest) -> Callable[[Features], Answer]:
+        run_with = self._code.to_answer(manifest)
+        model = self._store.load(manifest, MODEL_FILE, extra_allowed=run_with.allowed, find=run_with.find)
+        face = run_with.face(model, self._loaded.stream.task)
+
+        def ask(features: Features) -> Answer:
+            try:
+                return face.predict(dict(features))
+            except Exception:  # noqa: BLE001 - what a model cannot answer is no answer, as for a predictor
+                return Answer(None, None)
+
+        return ask
+
+    def _newest_events(self) -> list[Features]:
+        from collections import deque
+
+        newest: deque[Features] = deque(maxlen=_COMPARED)
+        contract = self._loaded.stream.contract
+        for record in self._read(max(self._log.beginning, self._log.end - 2 * _COMPARED), self._log.end):
+            try:
+                newest.append(contract.apply(read_example(record.value or b"").event.features))
+            except (CodecError, ValueError):
+                continue
+        return list(newest)
+
+    # --- adopting ----------------------------------------------------------------------------------
+
+    def insist_on_adoptable(self, version: VersionId) -> None:
+        """Insist that the learner can go on from a version. CannotAdopt, NotFound or Refused where it cannot."""
+        manifest = self._store.manifest(version)
+        if manifest.reason != REBUILD:
+            raise CannotAdopt(
+                f"version {version} was not made anew: `millstream models rebuild STREAM --from {version} --adopt` "
+                "has the learner go on from it, in a new epoch"
+            )
+        later = [each for each in self._manifests() if each.reason not in (REBUILD, REBUILD_START)]
+        if later and later[-1].version.epoch > version.epoch:
+            raise CannotAdopt(
+                f"epoch {later[-1].version.epoch} has begun since version {version} was made: make it anew again"
+            )
+        if misfit := self._misfit(manifest):
+            raise CannotAdopt(f"version {version} cannot be adopted: {misfit}")
+        edits = self._edits(version)
+        if edits is not None and not edits.change_nothing and edits.until > manifest.offset:
+            raise CannotAdopt(
+                f"version {version} stands at offset {manifest.offset}, and what it was to be without goes on until "
+                f"{edits.until}: the learner would learn that from there on. Make it anew without --to"
+            )
+        if not self._log.beginning <= manifest.offset <= self._log.end:
+            raise CannotAdopt(
+                f"version {version} stands at offset {manifest.offset} of {self._topic}, which has "
+                f"{self._log.beginning} to {self._log.end} now: make it anew again"
+            )
+        for file in manifest.files:
+            self._store.read(manifest, file)
+
+
+def adopt(cluster: Cluster, names: Names, version: VersionId, why: str) -> ModelUpdate:
+    """Decide that the learner goes on from a version made anew. NotDecided where the cluster does not take it."""
+    return decide(cluster, names, Adopted(names.stream, 0, version.epoch, version.examples, who(), why))
+
+
+def _progressive(manifest: Manifest) -> dict[str, float | None]:
+    found: dict[str, float | None] = manifest.metrics.get("progressive", {}).get("all", {})
+    return found
+
+
+def _same(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and one == other
+
+
+def _apart(one: Answer, other: Answer) -> float:
+    """Return how far two answers are apart; 1 where they are of no one kind and not the same."""
+    found = gap((one.value, one.wire_probabilities()), (other.value, other.wire_probabilities()))
+    return found if found is not None else float(not _same(one.value, other.value))
+
+
+__all__ = ["CannotAdopt", "CannotRebuild", "Difference", "NotFound", "Wish", "Workshop", "adopt"]

@@ -1,0 +1,262 @@
+"""One event's way through the loop: where it stood, when, and the same answer computed again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.consumer.fetcher import ConsumerRecord
+
+from consumers.model.checkpoints import MODEL_FILE
+from consumers.model.river_model import Answer, wire_value
+from millstream.reading import topic_readers
+from millstream.version_code.choice import Policy, VersionCode
+from millstream.versions.example_history import WHY, History
+from model_store import ModelStore, NotFound, Refused, VersionId
+from schemas.codec import CodecError
+from schemas.events import (
+    Example,
+    Outcome,
+    Prediction,
+    read_dead_letter,
+    read_event,
+    read_example,
+    read_label,
+    read_prediction,
+)
+from schemas.schema_registry import RegistryError
+from schemas.sources.decoding import decoder
+from schemas.sources.event_mapping import EventMapping
+from schemas.sources.message_fields import Unmapped
+from schemas.topics import partition_of
+
+if TYPE_CHECKING:
+    from millstream.stream.load import LoadedStream
+    from runtime.kafka_client.cluster import Cluster
+    from schemas.schema_registry import Registry
+    from schemas.sources.source import Source
+    from schemas.topics import Names
+
+Row = dict[str, Any]
+_WITH_LETTER = ("refused", "broke the model")
+
+
+class NoSuchEvent(Exception):  # noqa: N818
+    """No topic of the stream holds the event."""
+
+
+@dataclass
+class Trace:
+    """What there is of one event; lists are empty, and `None` stands, where there is nothing.
+
+    Attributes
+    ----------
+    learned
+        The first version that has learned it.
+    not_learned
+        By epoch that has read it and did not learn it: the first version there is, and why.
+    again
+        The answer computed anew by the version that gave it from the features that it got: `equal` tells
+        whether all of it is the same to the last bit; where it could not be computed, `why` not. `carried` tells
+        whether the version's own code was run for it.
+    """
+
+    event_id: str
+    features: Row | None = None
+    predictions: list[Row] = field(default_factory=list)
+    labels: list[Row] = field(default_factory=list)
+    examples: list[Row] = field(default_factory=list)
+    learned: Row | None = None
+    not_learned: list[Row] = field(default_factory=list)
+    again: Row | None = None
+
+
+def trace(
+    loaded: LoadedStream,
+    cluster: Cluster,
+    names: Names,
+    store: ModelStore,
+    event_id: str,
+    registry: Registry | None = None,
+    code: Policy = "version",
+) -> Trace:
+    """Follow an event through the topics and the model store; `registry` tells how messages of others are read.
+
+    The answer is computed again with the code that `code` says.
+
+    Raises
+    ------
+    NoSuchEvent
+        Where nothing of it is found.
+    """
+    found = Trace(event_id)
+    with closing(cluster.consumer()) as consumer:
+        search = _Search(consumer, names, event_id)
+        first: Prediction | None = None
+        since = 0
+        for record, prediction in search.find("predictions", read_prediction, lambda each: each.event.event_id):
+            found.predictions.append({**_place(record), **_outcome(prediction.outcome)})
+            if first is None or (first.outcome.error is not None and prediction.outcome.error is None):
+                first, since = prediction, since or record.timestamp  # an error may have been mended since
+        for record, label in search.find("labels", lambda data: read_label(data, default_time=0), lambda e: e.event_id):
+            found.labels.append({**_place(record), "value": label.value, "kind": label.kind, "source": label.source})
+        records: list[ConsumerRecord] = []
+        for record, example in search.find("examples", read_example, lambda each: each.event.event_id, since):
+            found.examples.append(_example(record, example))
+            records.append(record)
+        if first is not None:
+            found.features = _sent(consumer, first.outcome, loaded.stream.features_source, registry)
+        if records:
+            topic_id = cluster.topic_info(records[0].topic)[records[0].topic].id
+            history = History(store, names.stream, topic_id, VersionCode(loaded, store, code).to_read)
+            _tell_fates(found, search, history, records)
+    if not (found.predictions or found.labels or found.examples):
+        raise NoSuchEvent(
+            f"no event {event_id!r} on {names.whole}, {names.topic('labels')} or "
+            f"{names.topic('examples')}: `millstream predictions` shows the ids, and what retention took is gone"
+        )
+    if first is not None:
+        found.again = computed_again(VersionCode(loaded, store, code), first)
+    return found
+
+
+class _Search:
+    def __init__(self, consumer: KafkaConsumer, names: Names, event_id: str) -> None:
+        self._consumer, self._names, self._event_id = consumer, names, event_id
+        self._needle = event_id.encode()
+
+    def find(
+        self, kind: str, read: Callable[[bytes], Any], id_of: Callable[[Any], str], since_ms: int = 0
+    ) -> Iterator[tuple[ConsumerRecord, Any]]:
+        """Yield records of the event with what they hold. An id's records are in one partition, but for strays."""
+        topic = self._names.whole if kind == "predictions" else self._names.topic(kind)
+
+        def means(record: ConsumerRecord) -> bool:
+            try:
+                return bool(id_of(read(record.value)) == self._event_id)
+            except CodecError:
+                return False
+
+        # Partitions that were added since the stream began make the likely one another than where its records are.
+        for record in topic_readers.holding(self._consumer, topic, self._partition, self._needle, since_ms, means):
+            yield record, read(record.value)
+
+    def reason(self, record: ConsumerRecord) -> str | None:
+        """Return what the learner's dead letter says of an example, if it is still there."""
+        place = record.topic, record.partition, record.offset
+        topic = self._names.topic("dead-letters")
+        for each in topic_readers.holding(self._consumer, topic, lambda _: 0, self._needle, record.timestamp):
+            try:
+                letter = read_dead_letter(each.value)
+            except CodecError:
+                continue
+            # A topic that was made again has had other records at the same places.
+            if (letter.topic, letter.partition, letter.offset) == place and record.value.startswith(
+                letter.value or b""
+            ):
+                return letter.reason
+        return None
+
+    def _partition(self, count: int) -> int:
+        return partition_of(self._event_id, count)
+
+
+def _place(record: ConsumerRecord) -> Row:
+    return {"topic": record.topic, **topic_readers.place_of(record)}
+
+
+def _outcome(outcome: Outcome) -> Row:
+    return {
+        "prediction": outcome.prediction,
+        "probabilities": outcome.probabilities,
+        "version": outcome.version if outcome.epoch >= 0 else None,
+        "status": outcome.status,
+        "error": None if outcome.error is None else outcome.error.message,
+    }
+
+
+def _example(record: ConsumerRecord, example: Example) -> Row:
+    label = example.label
+    return {
+        **_place(record),
+        "lane": example.lane.name,
+        "sequence": example.lane.sequence,
+        "label": None if label is None else label.value,
+        "kind": None if label is None else label.kind,
+        "features": example.event.features,
+    }
+
+
+def _sent(consumer: KafkaConsumer, outcome: Outcome, source: Source | None, registry: Registry | None) -> Row | None:
+    """Return the feature event as it was sent, if it is still there; of somebody else's, as it is mapped now."""
+    place = TopicPartition(outcome.source_topic, outcome.source_partition)
+    if place.topic not in consumer.topics():
+        return None
+    begin = consumer.beginning_offsets([place])[place]
+    if outcome.source_offset < begin:
+        return None
+    for record in topic_readers.between(consumer, place, outcome.source_offset, outcome.source_offset + 1):
+        try:
+            if source is not None and source.topic == record.topic:
+                event = EventMapping(source, decoder(source, registry)).event(record)
+            else:
+                event = read_event(record.value or b"", default_time=record.timestamp)
+        except (CodecError, Unmapped, RegistryError):
+            return _place(record)
+        return {**_place(record), "event_time": event.event_time, "features": event.features}
+    return None
+
+
+def _tell_fates(found: Trace, search: _Search, history: History, records: list[ConsumerRecord]) -> None:
+    """Note which version learned the example first, and which epochs did not, and why."""
+    fates = history.fates(records)
+    learned = [each.version for each in fates if each.how == "learned"]
+    if learned:
+        first = min(learned, key=lambda each: each.created_at_ms)
+        found.learned = {"version": str(first.version), "made": first.created_at_ms}
+    not_learned = [each for each in fates if each.how != "learned"]
+    reason = search.reason(records[0]) if any(each.how in _WITH_LETTER for each in not_learned) else None
+    for each in not_learned:
+        found.not_learned.append(
+            {
+                "epoch": each.version.version.epoch,
+                "version": str(each.version.version),
+                "made": each.version.created_at_ms,
+                "how": each.how,
+                "why": (reason if each.how in _WITH_LETTER else None) or WHY[each.how],
+            }
+        )
+
+
+def computed_again(code: VersionCode, said: Prediction) -> Row:
+    """Return whether the version that answered answers the same from the features as used, or why that is not known."""
+    outcome = said.outcome
+    if outcome.epoch < 0 or outcome.error is not None:
+        return {"equal": None, "why": "it was answered with an error"}
+    version = VersionId(outcome.model, outcome.epoch, outcome.examples)
+    try:
+        manifest = code.store.manifest(version)
+        run_with = code.to_answer(manifest)
+        model = code.store.load(manifest, MODEL_FILE, extra_allowed=run_with.allowed, find=run_with.find)
+    except NotFound:
+        return {"equal": None, "why": f"version {version} is gone by retention"}
+    except Refused as error:
+        return {"equal": None, "why": str(error)}
+    try:
+        answer = run_with.face(model, code.loaded.stream.task).predict(dict(said.event.features))
+    except Exception as error:  # noqa: BLE001 - a model may raise anything; that is the finding
+        if outcome.examples > 0:
+            return {"equal": False, "why": f"the model raises now: {type(error).__name__}: {error}"}
+        answer = Answer(None, None)  # untrained, some models raise: no prediction yet
+    prediction, shares = wire_value(answer.value), answer.wire_probabilities()
+    equal = (prediction, shares) == (outcome.prediction, outcome.probabilities)
+    return {
+        "equal": equal,
+        "version": str(version),
+        "prediction": prediction,
+        "probabilities": shares,
+        "carried": run_with.carried,
+    }

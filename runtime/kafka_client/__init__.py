@@ -1,0 +1,1 @@
+"""The Kafka client: the only package that imports a client library."""

@@ -1,0 +1,58 @@
+"""How much of its partitions a consumer has not read, as its fetches have told it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Final
+
+from kafka import TopicPartition
+from kafka.consumer.group import KafkaConsumer
+from kafka.errors import KafkaError
+
+from consumers.loop.processor import Partition, Positions
+
+_EVERY_SECONDS: Final = 1.0
+_ASK_SECONDS: Final = 5.0
+
+
+class LagWatch:
+    """Asks for lag now and then; costs nothing in between.
+
+    Parameters
+    ----------
+    request_ms
+        How long the broker may take to answer for what is paused.
+    """
+
+    def __init__(self, request_ms: int) -> None:
+        self._request_ms = request_ms
+        self._due = self._due_to_ask = 0.0
+        self._told: dict[Partition, int | None] = {}
+
+    def begin(self) -> None:
+        """Look again at the next turn: the partitions are others."""
+        self._due = self._due_to_ask = 0.0
+        self._told = {}
+
+    def look(self, consumer: KafkaConsumer, read: Positions) -> Mapping[Partition, int] | None:
+        """Return how many offsets of each partition are not read; `None` where it is not time to look yet."""
+        if (now := time.monotonic()) < self._due:
+            return None
+        self._due = now + _EVERY_SECONDS
+        ends = {place: consumer.highwater(TopicPartition(*place)) for place in read}
+        # What is paused is not fetched, and so nothing is heard of its end.
+        if still := [TopicPartition(*place) for place in read if TopicPartition(*place) in consumer.paused()]:
+            if now >= self._due_to_ask:
+                self._due_to_ask = now + _ASK_SECONDS
+                self._told = self._ask(consumer, still)
+            ends |= {place: end for place, end in self._told.items() if TopicPartition(*place) in still}
+        return {place: max(0, end - read[place]) for place, end in ends.items() if end is not None}
+
+    def _ask(self, consumer: KafkaConsumer, places: list[TopicPartition]) -> dict[Partition, int | None]:
+        """A broker that does not answer is for the next transaction to find out: here nothing is known then."""
+        try:
+            ends = consumer.end_offsets(places, timeout_ms=self._request_ms)
+        except KafkaError:
+            return dict.fromkeys((Partition(*place) for place in places), None)
+        return {Partition(*place): end for place, end in ends.items()}

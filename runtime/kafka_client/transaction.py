@@ -1,0 +1,215 @@
+"""The one owner of a transactional producer.
+
+kafka-python's commit can return although a record of the transaction is missing, can block for ever,
+and can put records of a dead transaction into the next one. So: every future is looked at before the
+commit, the whole transaction runs in a worker thread against a deadline shorter than the broker's,
+and after any failure the producer is never used again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kafka.errors import (
+    AuthorizationError,
+    FencedInstanceIdError,
+    KafkaError,
+    LogTruncationError,
+    OffsetOutOfRangeError,
+    ProducerFencedError,
+    SaslAuthenticationFailedError,
+)
+from kafka.serializer import Serializer
+from kafka.structs import OffsetAndMetadata, TopicPartition
+
+from consumers.loop.processor import Output, Partition, Place
+from runtime.deadline import Overdue, within
+from runtime.exits import Doubt, Fenced, Refused, RoleFailure
+from runtime.failpoints import failpoint
+from runtime.kafka_client import size_limits
+from runtime.kafka_client.cluster import ASK, Cluster
+
+_BEFORE_SEND = failpoint("transaction.send.before")
+_AFTER_SEND = failpoint("transaction.send.after")
+_BEFORE_OFFSETS = failpoint("transaction.offsets.before")
+_AFTER_OFFSETS = failpoint("transaction.offsets.after")
+_BEFORE_COMMIT = failpoint("transaction.commit.before")
+_AFTER_COMMIT = failpoint("transaction.commit.after")
+
+
+_NOTHING: Final = object()
+
+
+class _Values(Serializer):  # type: ignore[misc]
+    """Bytes as they are. The client refuses what has neither key nor value, which Kafka takes: it never sees that."""
+
+    def serialize(self, topic: str, headers: Any, data: Any) -> Any:
+        return None if data is _NOTHING else data
+
+
+def _writable(headers: Sequence[tuple[str, bytes | None]]) -> list[tuple[str, bytes]]:
+    """Return headers as the client writes them: it knows none without a value, so those get an empty one."""
+    return [(name, b"" if value is None else value) for name, value in headers]
+
+
+@dataclass(frozen=True)
+class TransactionLimits:
+    """Times in ms. Each must be shorter than the next, or a dead transaction outlives its guard."""
+
+    request_ms: int = 5_000
+    delivery_ms: int = 7_000
+    deadline_ms: int = 8_000
+    broker_ms: int = 10_000
+
+    @property
+    def open_ms(self) -> int:
+        """What opening may take. Nothing is at stake yet, and a new broker first makes its own topics."""
+        return 2 * self.broker_ms
+
+    def __post_init__(self) -> None:
+        if not self.request_ms < self.delivery_ms < self.deadline_ms < self.broker_ms:
+            raise ValueError(f"each must be shorter than the next: {self}")
+
+
+class Transactions:
+    """Sends records and commits places, together or not at all.
+
+    Parameters
+    ----------
+    transactional_id
+        Also fences: a second process with the same id stops this one at its next commit.
+    """
+
+    def __init__(self, cluster: Cluster, transactional_id: str, limits: TransactionLimits | None = None) -> None:
+        self._limits = limits or TransactionLimits()
+        self._id = transactional_id
+        self._producer = cluster.producer(
+            transactional_id=transactional_id,
+            transaction_timeout_ms=self._limits.broker_ms,
+            request_timeout_ms=self._limits.request_ms,
+            delivery_timeout_ms=self._limits.delivery_ms,
+            max_block_ms=self._limits.open_ms,
+            bootstrap_timeout_ms=self._limits.broker_ms,
+            linger_ms=5,
+            batch_size=1 << 17,
+            max_request_size=size_limits.RECORD,
+            value_serializer=_Values(),
+        )
+        self._usable = True
+
+    def open(self) -> None:
+        """Fence whoever used this id before and abort what they left open."""
+        self._within_deadline(self._producer.init_transactions, self._limits.open_ms)
+
+    def commit(self, outputs: Sequence[Output], places: Mapping[Partition, Place], group: Any) -> None:
+        """Send `outputs` and commit `places` in one transaction.
+
+        Raises
+        ------
+        Fenced
+            Another process has this id.
+        Doubt
+            Anything else. The transaction may or may not have happened.
+        """
+        self._within_deadline(lambda: self._transact(outputs, places, group), self._limits.deadline_ms)
+
+    def _transact(self, outputs: Sequence[Output], places: Mapping[Partition, Place], group: Any) -> None:
+        producer = self._producer
+        producer.begin_transaction()
+        _BEFORE_SEND()
+        send = producer.send
+        futures = [
+            send(
+                topic,
+                _NOTHING if value is None and key is None else value,
+                key,
+                _writable(headers) if headers else None,
+                partition,
+                timestamp,
+            )
+            for topic, partition, key, value, headers, timestamp in outputs
+        ]
+        if futures:
+            producer.flush(timeout=self._limits.delivery_ms / 1000)
+        for future in futures:
+            # A record can expire, and commit_transaction() would return as if nothing were missing.
+            if not future.is_done or future.exception is not None:
+                raise future.exception or KafkaError("a record was not acknowledged in time")
+        _AFTER_SEND()
+        if places:
+            offsets = {
+                TopicPartition(*partition): OffsetAndMetadata(place.offset, place.metadata, -1)
+                for partition, place in places.items()
+            }
+            _BEFORE_OFFSETS()
+            producer.send_offsets_to_transaction(offsets, group)
+            _AFTER_OFFSETS()
+        _BEFORE_COMMIT()
+        producer.commit_transaction()
+        _AFTER_COMMIT()
+
+    def _within_deadline(self, work: Callable[[], object], limit_ms: int) -> None:
+        if not self._usable:
+            raise Doubt("this producer has failed before and is not used again")
+        try:
+            within(limit_ms / 1000, work, "transaction")
+        except Overdue as error:
+            self._abandon()
+            raise Doubt(f"no answer to a transaction of {self._id} within {limit_ms / 1000:g} s") from error
+        except Exception as error:
+            self._abandon()
+            raise failure_of(error, "a transaction", self._id) from error
+
+    def _abandon(self) -> None:
+        """Forget the producer: nothing it still holds may ever reach a later transaction."""
+        self._usable = False
+        threading.Thread(target=self._force_close, name="abandon-producer", daemon=True).start()
+
+    def _force_close(self) -> None:
+        # close(timeout=0) flushes first, raises over what is unacknowledged, and leaves the sender thread
+        # at work: it goes on sending. So the sender is stopped before anything else is tried.
+        sender = self._producer._sender
+        sender.force_close()
+        sender.join(self._limits.request_ms / 1000)
+        # It is being thrown away: that it could not say goodbye changes nothing.
+        with contextlib.suppress(KafkaError):
+            self._producer.close(timeout=0)
+
+    def close(self) -> None:
+        """Close in order where nothing has failed."""
+        if self._usable:
+            self._usable = False
+            with contextlib.suppress(KafkaError):
+                self._producer.close(timeout=2)
+
+
+def failure_of(error: BaseException, what: str, instance: str) -> RoleFailure:
+    """Return what an error means for the role: stop for good, another process, or start anew."""
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, (OffsetOutOfRangeError, LogTruncationError)):
+        return Refused(
+            f"retention has overtaken this role, or a topic was truncated: {text}. "
+            "Nothing was skipped; `millstream status` shows the lag"
+        )
+    if isinstance(error, (AuthorizationError, SaslAuthenticationFailedError)):
+        return Refused(f"Kafka does not allow {instance} {what}: {text}. {ASK}")
+    if _is_fenced(error):
+        return Fenced(f"another process works as {instance}: give this one its own --instance")
+    return Doubt(f"{what} of {instance} failed: {text}")
+
+
+def _is_fenced(error: BaseException | None) -> bool:
+    """Being fenced often shows as a plain KafkaError: look through the causes and the text."""
+    seen = 0
+    while error is not None and seen < 10:
+        if isinstance(error, (ProducerFencedError, FencedInstanceIdError)):
+            return True
+        if any(name in str(error) for name in ("ProducerFenced", "InvalidProducerEpoch", "FencedInstanceId")):
+            return True
+        error = error.__cause__ or error.__context__
+        seen += 1
+    return False

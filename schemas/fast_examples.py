@@ -1,0 +1,256 @@
+"""What a learner needs of an example, read in half the time that the whole of it takes.
+
+An entry of the log is an event, an outcome, a label, a lane and places. A learner asks for a third of those
+fields. The texts among the rest (model, topic, lane) are the same in every entry of a stream, so the
+first one, read by the Avro library, makes a pattern in which only numbers vary; where the pattern fits,
+what lies between the fields that are wanted is passed over by one match. Where it does not fit, the
+Avro library reads the entry, and the pattern learns the texts that were new.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from struct import Struct
+from typing import Any, Final
+
+import msgspec
+
+from schemas import codec
+from schemas.codec import HEADER_BYTES
+from schemas.events import Event, Example, Features, LabelValue, Lane, Outcome, read_example, read_prediction
+from schemas.fast_features import Shapes
+
+_EXAMPLE_HEADER: Final = codec.EXAMPLE.header
+_PREDICTION_HEADER: Final = codec.PREDICTION.header
+_DOUBLE: Final = Struct("<d")
+_NUMBER: Final = rb"[\x80-\xff]{0,8}[\x00-\x7f]"  # a varint of 63 bits at most
+_PREDICTION: Final = rb"(\x02\x02[\x00\x01]|\x02\x06.{8}|\x02\x00)"
+_NULL_BYTES: Final = 2
+_BOOLEAN: Final = 2
+_ONE_BYTE: Final = 0x7F  # the most that a varint of one byte says
+_ONE: Final = _DOUBLE.pack(1.0)
+_MOST_TEXTS: Final = 64
+_MOST_COMPILATIONS: Final = 500
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """An example as a learner sees it.
+
+    Attributes
+    ----------
+    answered, prediction, probabilities
+        Whether something was served for it, and what.
+    label, weight, correction
+        `None` without a label.
+    times
+        The broker's (ms) of prediction and label, `None` where it did not come by the loop.
+    """
+
+    event_id: str
+    features: Features
+    answered: bool
+    prediction: LabelValue | None
+    probabilities: dict[str, float] | None
+    label: LabelValue | None
+    weight: float
+    correction: bool
+    lane: Lane
+    times: tuple[int, int] | None
+
+
+def entry_of(example: Example) -> Entry:
+    """Return what a learner needs of an example."""
+    outcome, label, joined = example.outcome, example.label, example.joined
+    return Entry(
+        example.event.event_id,
+        example.event.features,
+        outcome is not None,
+        None if outcome is None else outcome.prediction,
+        None if outcome is None else outcome.probabilities,
+        None if label is None else label.value,
+        1.0 if label is None else label.weight,
+        label is not None and label.kind == "correction",
+        example.lane,
+        None if joined is None else (joined.prediction_time, joined.label_time),
+    )
+
+
+class _Patterns:
+    """What predictions of one stream look like: all but the numbers in them is the same."""
+
+    def __init__(self) -> None:
+        self.features = Shapes()
+        self.shares = Shapes(marker=b"")
+        self._outcomes: dict[bytes, None] = {}
+        self._compilations = 0
+
+    def note(self, event: Event, outcome: Outcome, before: re.Pattern[bytes] | None, tail: bytes) -> Any:
+        """Return a pattern that fits what begins after an event's id, up to `tail`: groups as in `_PREDICTION`."""
+        self.features.note(event.features)
+        if len(self._outcomes) >= _MOST_TEXTS:
+            return before
+        self.shares.note(outcome.probabilities or {})
+        texts = re.escape(codec.string(outcome.model)) + _NUMBER * 3 + re.escape(codec.string(outcome.source_topic))
+        self._outcomes[texts] = None
+        # The event's time, and no entity key; two numbers, no error, role and status.
+        head = _NUMBER + rb"\x00(" + _any_of(self.features.sizes()) + rb")"
+        shares = rb"(?:\x00|\x02(" + _any_of(self.shares.sizes()) + rb"))"
+        outcomes = rb"(?:" + rb"|".join(self._outcomes) + rb")"
+        numbers = _NUMBER * 2 + rb"\x00[\x00\x02][\x00\x02]"
+        return self.compiled(head + _PREDICTION + shares + outcomes + numbers + tail, before)
+
+    def compiled(self, pattern: bytes, before: re.Pattern[bytes] | None) -> re.Pattern[bytes] | None:
+        """Compile what is new. It takes a millisecond: a log in which no two entries are alike gets no more of it."""
+        if self._compilations == _MOST_COMPILATIONS or (before is not None and before.pattern == pattern):
+            return before
+        self._compilations += 1
+        return re.compile(pattern, re.DOTALL)
+
+
+class PredictionReader:
+    """Reads the features out of a stream's predictions; one object a process."""
+
+    def __init__(self) -> None:
+        self._patterns = _Patterns()
+        self._rest: re.Pattern[bytes] | None = None
+
+    def features(self, data: bytes) -> Features:
+        """Return the features as used of an encoded Prediction. CodecError where any of it cannot be read."""
+        found = self._read_quickly(data) if data.startswith(_PREDICTION_HEADER) else None
+        if found is not None:
+            return found
+        prediction = read_prediction(data)
+        self._rest = self._patterns.note(prediction.event, prediction.outcome, self._rest, rb"\Z")
+        return prediction.event.features
+
+    def _read_quickly(self, data: bytes) -> Features | None:
+        at = _after_id(data)
+        rest = None if at is None or self._rest is None else self._rest.match(data, at)
+        if rest is None or not _is_utf8(data[HEADER_BYTES + 1 : at]):
+            return None
+        mapped, shared = self._patterns.features.read(data, rest.start(1)), rest.group(3)
+        if mapped is None or mapped[1] != rest.end(1):
+            return None
+        if shared is not None:
+            shares = self._patterns.shares.read(shared, 0)
+            if shares is None or shares[1] != len(shared):
+                return None
+        features: Any = mapped[0]
+        return features  # type: ignore[no-any-return]
+
+
+class EntryReader:
+    """Reads entries of one stream's log; one object a process."""
+
+    def __init__(self) -> None:
+        self._patterns = _Patterns()
+        self._lanes: dict[bytes, tuple[str, str]] = {}
+        self._first: re.Pattern[bytes] | None = None
+        self._rest: re.Pattern[bytes] | None = None
+
+    def read(self, data: bytes) -> Entry:
+        """Read an encoded Example. CodecError where it is none."""
+        entry = self._read_quickly(data) if data.startswith(_EXAMPLE_HEADER) else None
+        if entry is not None:
+            return entry
+        example = read_example(data)
+        self._note(example)
+        return entry_of(example)
+
+    def _note(self, example: Example) -> None:
+        """Have the next entry like this one read quickly."""
+        outcome, lane = example.outcome, example.lane
+        if outcome is not None:
+            self._first = self._patterns.note(example.event, outcome, self._first, rb"\x02")  # and a label
+        if len(self._lanes) < _MOST_TEXTS:
+            self._lanes[codec.string(lane.name) + codec.string(lane.epoch)] = (lane.name, lane.epoch)
+            lanes = rb"|".join(re.escape(text) for text in self._lanes)
+            # Value, weight, time, source and kind; the lane; partition, offsets and times.
+            value = rb"(\x00[\x00\x01]|\x02" + _NUMBER + rb"|\x04.{8})"
+            label = value + rb"(.{8})" + _NUMBER + rb"[\x00\x02\x04\x06]([\x00\x02])"
+            joined = rb"\x02" + _NUMBER * 2 + rb"(" + _NUMBER + rb")" + _NUMBER + rb"(" + _NUMBER + rb")"
+            rest = label + rb"(" + lanes + rb")(" + _NUMBER + rb")" + joined + rb"\Z"
+            self._rest = self._patterns.compiled(rest, self._rest)
+
+    def _read_quickly(self, data: bytes) -> Entry | None:
+        at = _after_id(data)
+        if at is None or self._first is None or self._rest is None:
+            return None
+        own_id = data[HEADER_BYTES:at]
+        first = self._first.match(data, at)
+        if first is None or not data.startswith(own_id, first.end()):
+            return None
+        rest = self._rest.match(data, first.end() + len(own_id))
+        mapped = self._patterns.features.read(data, first.start(1))
+        if rest is None or mapped is None or mapped[1] != first.end(1):
+            return None
+        said, shared = first.group(2, 3)
+        shares: dict[str, float] | None = None
+        if shared is not None:
+            shares_mapped = self._patterns.shares.read(shared, 0)
+            if shares_mapped is None or shares_mapped[1] != len(shared):
+                return None
+            shares = shares_mapped[0]
+        value, weight, kind, lane, sequence, predicted, labelled = rest.groups()
+        name, epoch = self._lanes[lane]
+        features: Any = mapped[0]
+        try:
+            event_id = own_id[1:].decode()
+        except UnicodeDecodeError:
+            return None
+        return Entry(
+            event_id,
+            features,
+            True,
+            _prediction(said),
+            shares,
+            _value(value),
+            1.0 if weight == _ONE else _DOUBLE.unpack(weight)[0],
+            kind != b"\x00",
+            Lane(name, epoch, _long(sequence)),
+            (_long(predicted), _long(labelled)),
+        )
+
+
+def _after_id(data: bytes) -> int | None:
+    """Return where an event's id ends; `None` for one that is long, or none."""
+    length = data[HEADER_BYTES] if len(data) > HEADER_BYTES else _ONE_BYTE + 1
+    # An odd one is a negative length: nothing that the Avro library would read.
+    return None if length > _ONE_BYTE or length & 1 else HEADER_BYTES + 1 + (length >> 1)
+
+
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _any_of(sizes: Iterable[int]) -> bytes:
+    """Return a pattern of that many bytes, whatever they are; of nothing possible where there are no sizes."""
+    return rb"|".join(b".{%d}" % size for size in sizes) or rb"(?!)"
+
+
+def _prediction(encoded: bytes) -> LabelValue | None:
+    """Read the union of an outcome's prediction: nothing, a boolean or a double."""
+    if len(encoded) == _NULL_BYTES:
+        return None
+    value: float = encoded[2] == 1 if encoded[1] == _BOOLEAN else _DOUBLE.unpack_from(encoded, 2)[0]
+    return value
+
+
+def _long(varint: bytes) -> int:
+    number = shift = 0
+    for byte in varint:
+        number |= (byte & 0x7F) << shift
+        shift += 7
+    return (number >> 1) ^ -(number & 1)
+
+
+def _value(encoded: bytes) -> LabelValue:
+    if encoded[0] == 0:
+        return encoded[1] == 1
+    value: float = _DOUBLE.unpack_from(encoded, 1)[0] if encoded[0] == 4 else _long(encoded[1:])
+    return value

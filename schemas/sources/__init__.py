@@ -1,0 +1,1 @@
+"""Topics of other teams: decoding, paths and expressions, and the mapping to events and labels."""
