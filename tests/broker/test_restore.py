@@ -11,8 +11,8 @@ import pytest
 from kafka import TopicPartition
 from unit.store_parts import draft, version
 
+from millstream.backup import restore as work
 from millstream.backup.backup import BackupError, Made, backup
-from millstream.backup.backup import restore as work
 from millstream.reading import topic_readers
 from millstream.topics import admin
 from millstream.versions.decisions import decide

@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 from simulation import oracle
 from simulation.world import GO_ON, MODELS, NUMBERS, PLACES, ROLES, WAIT, Clock, Fate, World
 
-from consumers.learner.learner import learner
+from consumers.learner import learner
 
 STEPS = 30
 _LABELS = ("right", "right", "right", "right", "right", "again", "contradicting", "correction", "misplaced")

@@ -12,12 +12,12 @@ from hypothesis import Phase
 from simulation import machine, oracle
 from simulation.world import NUMBERS, Clock, Fate, WatchedBackend, World
 
+from consumers.joiner import recovery as takeover_module
 from consumers.joiner.join import PartitionJoin
 from consumers.joiner.joiner import Joiner
-from consumers.joiner.joiner import recovery as takeover_module
 from consumers.joiner.recovery import JoinerTakeover
+from consumers.learner import learner as learner_module
 from consumers.learner.learner import Learner
-from consumers.learner.learner import learner as learner_module
 from consumers.loop.processor import Batch, Output, Place, Positions
 from consumers.model.checkpoints import Log
 from consumers.model.lanes import Lanes

@@ -27,7 +27,8 @@ from simulation.log import Crash, SimulatedLoop
 from simulation.seeds import seeds
 
 import consumers.joiner.join as join_module
-from consumers.joiner.joiner import Joiner, JoinerSettings, join
+from consumers.joiner import join
+from consumers.joiner.joiner import Joiner, JoinerSettings
 from consumers.joiner.local_store import MemoryStore
 from consumers.loop.processor import Output
 from schemas import codec

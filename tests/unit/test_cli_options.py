@@ -44,7 +44,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, Where]]:
     def register(parent: cyclopts.App) -> None:
         parent.command(record, name="run")
 
-    monkeypatch.setattr(cli.run_all, "register", register)
+    monkeypatch.setattr(cli.run_command, "register", register)
     return calls
 
 

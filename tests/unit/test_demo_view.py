@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from millstream.demo.demo import render
+from millstream.demo import render
 from millstream.demo.render import Scene
 
 _METRICS: dict[str, Any] = {

@@ -21,7 +21,7 @@ from model_store import FolderBackend
 _WRITER = """
 import sys
 from pathlib import Path
-from consumers.joiner.joiner import snapshots
+from consumers.joiner import snapshots
 from consumers.joiner.local_store import DiskStore
 from model_store import FolderBackend
 
