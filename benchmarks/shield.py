@@ -17,8 +17,8 @@ from consumers.learner.learner import Learner, LearnerSettings
 from consumers.learner.poison_rollback import Shield
 from consumers.loop.processor import Assignment, Partition
 from consumers.model import outlier_influence
-from consumers.model.checkpoints import Checkpoints, Definition, Pace
-from consumers.model.model_state import Learning, LearningRules
+from consumers.model.checkpoints import CheckpointPace, Checkpoints, Definition
+from consumers.model.model_state import LearnerState, LearningRules
 from consumers.model.outlier_bounds import Guard
 from consumers.predictor.model_feed import PauseSwitch
 from model_store import MemoryBackend, ModelStore, Retention, Signer, Trust
@@ -82,7 +82,7 @@ def shares(records: Sequence[_Record]) -> tuple[float, float]:
     learner.assigned(Assignment({place: None}, {place: 0}, {place: len(records)}, {place.topic: "id"}))
     learner.committed({})  # it writes no version before it has a place
     watch = _Stopwatch()
-    ends = [watch.on(Learning, "fingerprint"), watch.on(outlier_influence, "stand")]
+    ends = [watch.on(LearnerState, "fingerprint"), watch.on(outlier_influence, "stand")]
     try:
         began = time.process_time()
         for at in range(0, len(records), _BATCH):
@@ -117,5 +117,5 @@ def _learner() -> Learner:
     store = ModelStore(MemoryBackend(), Trust.of(signer.public), signer)
     rules = LearningRules(Target(task="binary"), Contract(), material.MODELS["lr"], None, window=1000)
     checkpoints = Checkpoints(store, Definition("elec", "d", "c"), rules, Retention())
-    settings = LearnerSettings(Names("elec"), Pace(_EVERY_SECONDS, 50_000))
+    settings = LearnerSettings(Names("elec"), CheckpointPace(_EVERY_SECONDS, 50_000))
     return Learner(settings, checkpoints, PauseSwitch("elec"), lambda line: None)

@@ -9,7 +9,7 @@ from typing import Final
 from benchmarks.figures import Figure, Spread, ratios
 from benchmarks.rig import PARTITIONS, Rig, until
 from benchmarks.throughput import Size, join, load_halves, load_labels, load_predictions
-from consumers.joiner.snapshots import Snapshot, Snapshots
+from consumers.joiner.snapshots import Snapshots, StoreSnapshot
 from millstream.config.settings import Settings
 from model_store import open_backend
 from schemas.topics import Names
@@ -83,10 +83,10 @@ def _fill(rig: Rig, names: Names, count: int, *, whole: bool = False) -> None:
         process.end()
 
 
-def _newest(rig: Rig, names: Names, number: int) -> list[Snapshot]:
+def _newest(rig: Rig, names: Names, number: int) -> list[StoreSnapshot]:
     settings = Settings(rig.folder / names.prefix, rig.cluster.bootstrap, names.prefix)
     found = Snapshots(open_backend(settings.models), "elec").newest_first(number)
-    return [each for each in found if isinstance(each, Snapshot)][:1]
+    return [each for each in found if isinstance(each, StoreSnapshot)][:1]
 
 
 def _seconds_to_first_example(rig: Rig, names: Names) -> float:

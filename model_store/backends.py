@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Final, Protocol
 
-from model_store.errors import AlreadyExists, Damaged, InvalidName, NotFound, StoreUnavailable
+from model_store.errors import AlreadyExists, Damaged, InvalidObjectName, NotFound, StoreUnavailable
 from runtime.failpoints import failpoint
 
 _NAME: Final = re.compile(r"[a-z0-9-]+(/[a-z0-9-]+)*(\.[a-z]+)?")
@@ -60,7 +60,7 @@ class Backend(Protocol):
 def check_name(name: str) -> None:
     """Insist on a name that means the same everywhere and leads nowhere else. InvalidName."""
     if not _is_name(name):
-        raise InvalidName(f"{name[:100]!r} is no name of anything in a model store")
+        raise InvalidObjectName(f"{name[:100]!r} is no name of anything in a model store")
 
 
 def _is_name(name: str) -> bool:

@@ -12,7 +12,15 @@ from typing import Annotated, Final
 import msgspec
 
 from model_store.backends import Backend
-from model_store.errors import AlreadyExists, BadSignature, Damaged, InvalidName, NotFound, Refused, RevokedKey
+from model_store.errors import (
+    AlreadyExists,
+    BadSignature,
+    Damaged,
+    InvalidObjectName,
+    NotFound,
+    RevokedKey,
+    VersionRefused,
+)
 from model_store.manifest import seal, unseal
 from model_store.signing import Signer, Trust
 
@@ -60,7 +68,7 @@ class LogCopies:
             self._body(name)
         except RevokedKey:
             return True
-        except (Refused, NotFound):
+        except (VersionRefused, NotFound):
             return False  # whoever reads it is told
         return False
 
@@ -74,7 +82,7 @@ class LogCopies:
         """Return what a topic is a copy of; `None` where it is none, or only a revoked key has said so. Refused."""
         try:
             copy = _read(self._body(_place(model, topic_id)))
-        except (NotFound, InvalidName, RevokedKey):
+        except (NotFound, InvalidObjectName, RevokedKey):
             return None
         if (copy.model, copy.copy) != (model, topic_id):
             raise BadSignature(f"what stands for log {topic_id} was signed for another")

@@ -38,15 +38,15 @@ class CannotPickle(StoreError):  # noqa: N818
     """The model holds something that cannot be saved; name it in the stream file as a def or a class."""
 
 
-class InvalidName(StoreError, ValueError):  # noqa: N818
+class InvalidObjectName(StoreError, ValueError):  # noqa: N818
     """Not a name that anything in a store can have; the message shows it."""
 
 
-class Refused(StoreError):  # noqa: N818
+class VersionRefused(StoreError):  # noqa: N818
     """A version that must not be loaded. What serves goes on serving."""
 
 
-class BadSignature(Refused):
+class BadSignature(VersionRefused):
     """No trusted key signed it: it is forged, or its key is not in the keys folder."""
 
 
@@ -54,13 +54,13 @@ class RevokedKey(BadSignature):
     """Its key is trusted no more: rebuild it by replay, or serve a version of another key."""
 
 
-class Damaged(Refused):
+class Damaged(VersionRefused):
     """Its bytes are not what its manifest says: restore it from a copy, or rebuild it by replay."""
 
 
-class WrongLibraries(Refused):
+class WrongLibraries(VersionRefused):
     """Other library versions made it: rebuild it by replay, or run it with those."""
 
 
-class NotAllowed(Refused):
+class PickleNotAllowed(VersionRefused):
     """Its pickle names something that no model of this stream needs: nothing was run."""

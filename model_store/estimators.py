@@ -10,7 +10,7 @@ import io
 import zipfile
 from typing import Any, Final
 
-from model_store.errors import CannotPickle, Damaged, NotAllowed, StoreError
+from model_store.errors import CannotPickle, Damaged, PickleNotAllowed, StoreError
 
 # Beside the public estimators and numpy's and scipy's arrays, which skops knows: what those hold inside once they
 # are fitted. Found by saving every classifier and regressor of scikit-learn, and read one by one: none of them
@@ -84,9 +84,9 @@ def loads_estimator(data: bytes, *, cap_bytes: int) -> Any:
     try:
         others = _untrusted(skops, data)
         if others:
-            raise NotAllowed(f"the estimator names {', '.join(others)[:300]}, which none needs")
+            raise PickleNotAllowed(f"the estimator names {', '.join(others)[:300]}, which none needs")
         return skops.loads(data, trusted=list(_PARTS))
-    except (NotAllowed, KeyboardInterrupt, SystemExit):
+    except (PickleNotAllowed, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # compiled parts fed nonsense raise what they like
         raise Damaged(f"an estimator that does not load: {type(error).__name__}: {error}") from error

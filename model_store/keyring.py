@@ -19,7 +19,7 @@ from typing import Final, Literal
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from model_store.errors import InvalidName
+from model_store.errors import InvalidObjectName
 from model_store.signing import (
     PRIVATE_NAME,
     PUBLIC,
@@ -41,7 +41,7 @@ _KEY_ID: Final = re.compile(r"[0-9a-f]{16}")
 KeyState = Literal["signs", "next", "trusted", "revoked"]
 
 
-class InvalidKeyId(InvalidName):
+class InvalidKeyId(InvalidObjectName):
     """Not the id of a key: `millstream keys list` shows those there are."""
 
 

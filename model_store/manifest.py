@@ -87,7 +87,7 @@ class _Format(msgspec.Struct, frozen=True):
     format: int
 
 
-class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _SignedManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key_id: str
     manifest: msgspec.Raw
     signature: str
@@ -97,7 +97,7 @@ _encoder: Final = msgspec.json.Encoder(order="sorted")
 # Made while the module is imported, by one thread, as everywhere here: msgspec 0.22 learns a type at its first use,
 # and a second thread that decodes it meanwhile reads what is half learned, and crashes.
 _read_format: Final = msgspec.json.Decoder(_Format).decode
-_read_envelope: Final = msgspec.json.Decoder(_Envelope).decode
+_read_envelope: Final = msgspec.json.Decoder(_SignedManifest).decode
 _read_manifest: Final = msgspec.json.Decoder(Manifest).decode
 
 
@@ -113,7 +113,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
 
 def seal(manifest: bytes, key_id: str, signature: bytes) -> bytes:
     """Return the file of a version."""
-    return _encoder.encode(_Envelope(key_id, msgspec.Raw(manifest), signature.hex()))
+    return _encoder.encode(_SignedManifest(key_id, msgspec.Raw(manifest), signature.hex()))
 
 
 def unseal(data: bytes) -> tuple[bytes, str, bytes]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from model_store.backends import check_name
-from model_store.errors import AlreadyExists, Damaged, InvalidName, NotFound, StoreError, StoreUnavailable
+from model_store.errors import AlreadyExists, Damaged, InvalidObjectName, NotFound, StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -243,7 +243,7 @@ def checked_url(url: str) -> str:
             "set them in the environment (AWS_ENDPOINT, AWS_REGION, ...)"
         )
     if any(part in (".", "..") for part in parts.path.split("/")) or "//" in parts.path or "\\" in parts.path:
-        raise InvalidName(f"model store {shown!r}: its path leads elsewhere than it says")
+        raise InvalidObjectName(f"model store {shown!r}: its path leads elsewhere than it says")
     return url.rstrip("/")
 
 
@@ -277,6 +277,6 @@ def _reason(error: Exception, environ: Mapping[str, str] = os.environ) -> str:
 def _is_name(name: str) -> bool:
     try:
         check_name(name)
-    except InvalidName:
+    except InvalidObjectName:
         return False
     return True

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickletools
 from typing import Any, Final
 
-from model_store.errors import Damaged, NotAllowed
+from model_store.errors import Damaged, PickleNotAllowed
 
 Global = tuple[str, str]
 
@@ -30,7 +30,7 @@ def globals_in(data: bytes) -> frozenset[Global]:
     Damaged
         Where it cannot be read.
     """
-    reader = _Reader()
+    reader = _StackMachine()
     try:
         for opcode, argument, _ in pickletools.genops(data):
             reader.take(opcode, argument)
@@ -39,7 +39,7 @@ def globals_in(data: bytes) -> frozenset[Global]:
     return frozenset(reader.found)
 
 
-class _Reader:
+class _StackMachine:
     """A stack machine whose values are strings, marks, and None for all else."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class _Reader:
     def take(self, opcode: pickletools.OpcodeInfo, argument: Any) -> None:
         name = opcode.name
         if name in _BY_CODE:
-            raise NotAllowed(f"the pickle names something by {name}")
+            raise PickleNotAllowed(f"the pickle names something by {name}")
         if name == "MEMOIZE":
             self._memo[len(self._memo)] = self._stack[-1]
         elif name in _STORES:
@@ -71,7 +71,7 @@ class _Reader:
         elif opcode.name == "STACK_GLOBAL":
             module, name = self._stack[-2:]
             if not isinstance(module, str) or not isinstance(name, str):
-                raise NotAllowed("the pickle computes the name of something")
+                raise PickleNotAllowed("the pickle computes the name of something")
             self.found.add((module, name))
         self._pop(opcode)
         if opcode.name == "MARK":

@@ -22,7 +22,7 @@ from typing import Any, Final, NoReturn
 
 from model_store.blobs import Blob, Readable
 from model_store.code_names import own_name
-from model_store.errors import CannotPickle, Damaged, NotAllowed, StoreUnavailable
+from model_store.errors import CannotPickle, Damaged, PickleNotAllowed, StoreUnavailable
 from model_store.gil_pause import Breath, no_breath
 from model_store.pickle_globals import Global, globals_in
 from model_store.pickle_opcodes import check_opcodes
@@ -138,7 +138,7 @@ def loads(
     with _no_collection():
         try:
             return loader.load()
-        except (NotAllowed, KeyboardInterrupt, SystemExit):
+        except (PickleNotAllowed, KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # River's compiled parts panic with no `Exception` when fed nonsense
             raise Damaged(f"a pickle that does not load: {type(error).__name__}: {error}") from error
@@ -185,10 +185,10 @@ class _Restricted(pickle.Unpickler):
         module = own_name(module)
         if (module, name) in self._extra:
             return self._find(module, name)
-        raise NotAllowed(f"the pickle names {module}.{name}, which no model of this stream needs")
+        raise PickleNotAllowed(f"the pickle names {module}.{name}, which no model of this stream needs")
 
     def persistent_load(self, pid: Any) -> NoReturn:
-        raise NotAllowed("the pickle refers to an object outside itself")
+        raise PickleNotAllowed("the pickle refers to an object outside itself")
 
 
 def _restricted_getattr(owner: Any, name: str) -> Any:
@@ -197,7 +197,7 @@ def _restricted_getattr(owner: Any, name: str) -> Any:
     key = (kind.__module__, kind.__qualname__, name)
     if key in _allowed_attributes():
         return getattr(owner, name)
-    raise NotAllowed(f"the pickle asks for attribute {name!r} of {key[0]}.{key[1]}")
+    raise PickleNotAllowed(f"the pickle asks for attribute {name!r} of {key[0]}.{key[1]}")
 
 
 def _iterator_of(items: Iterable[Any]) -> Iterator[Any]:
@@ -209,7 +209,7 @@ def _short_range(*bounds: int) -> range:
     """`range` as parameters have it, of n-grams say: a long one, made into a list, would fill the memory."""
     made = range(*bounds)
     if len(made) > _LONGEST_RANGE:
-        raise NotAllowed(f"the pickle has a range of {len(made)} numbers")
+        raise PickleNotAllowed(f"the pickle has a range of {len(made)} numbers")
     return made
 
 

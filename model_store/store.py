@@ -16,7 +16,7 @@ from model_store.address import open_backend
 from model_store.backends import Backend
 from model_store.blobs import Blob
 from model_store.copied_logs import LogCopies, LogCopy
-from model_store.errors import AlreadyExists, BadSignature, Damaged, NotFound, Refused, RevokedKey, StoreError
+from model_store.errors import AlreadyExists, BadSignature, Damaged, NotFound, RevokedKey, StoreError, VersionRefused
 from model_store.estimators import loads_estimator
 from model_store.gil_pause import Breath, no_breath
 from model_store.libraries import check_libraries, libraries
@@ -409,7 +409,7 @@ class ModelStore:
         data = self.sealed(version)
         try:
             return Content.of(self._verified(version, data))
-        except Refused:
+        except VersionRefused:
             return Content.refused(data)
 
 

@@ -6,13 +6,13 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from model_store.errors import InvalidName
+from model_store.errors import InvalidObjectName
 
 MODEL_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _TEXT: Final = re.compile(r"([0-9]{1,6})/([0-9]{1,15})")
 
 
-class InvalidVersion(InvalidName):
+class InvalidVersion(InvalidObjectName):
     """Not the name of a version, or of a model; the message shows the form."""
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from producers.compressed import UNREADABLE, open_unpacked, without_suffix
-from producers.rows import Source, SourceError, SourceSpec
+from producers.rows import RowSource, SourceError, SourceSpec
 
 COUNT_BYTES: Final = 1 << 28
 BOM: Final = b"\xef\xbb\xbf"
@@ -18,7 +18,7 @@ _OBJECT: Final = re.compile(r" (?:from|of) <[^>]*>")  # Python's name of an obje
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
-class FileSource(Source):
+class FileSource(RowSource):
     """Rows from a file."""
 
     def __init__(self, path: Path, spec: SourceSpec) -> None:

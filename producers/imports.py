@@ -13,7 +13,7 @@ from typing import Final
 
 from producers.duplicate_ids import RepeatedIds
 from producers.import_log import ImportLimits, ImportLog, ImportStoppedError, Reached
-from producers.rows import BadRow, Source, SourceError, SourceRow
+from producers.rows import BadRow, RowSource, SourceError, SourceRow
 from producers.stop_signals import stop_on_signals
 from runtime.kafka_client.cluster import Cluster
 from schemas.contract import ContractError
@@ -90,7 +90,7 @@ class ImportReport:
     repeated_ids: int = 0
 
 
-def lane_name(source: Source) -> str:
+def lane_name(source: RowSource) -> str:
     """Return the lane that a source's rows belong to: by its content and the columns that name things.
 
     Contract and target are not part of it: the same history under a changed contract must not be
@@ -104,7 +104,7 @@ def lane_name(source: Source) -> str:
 def import_rows(
     cluster: Cluster,
     names: Names,
-    source: Source,
+    source: RowSource,
     options: ImportOptions | None = None,
     *,
     progress: Callable[[ImportProgress], None] | None = None,
@@ -155,7 +155,7 @@ class _Import:
         self,
         cluster: Cluster,
         names: Names,
-        source: Source,
+        source: RowSource,
         options: ImportOptions,
         progress: Callable[[ImportProgress], None] | None,
         stop: threading.Event | None,

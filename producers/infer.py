@@ -20,7 +20,7 @@ from producers.csv_file import CsvFile
 from producers.id_guess import check_id, guess_id, numbers_as_ids, texts_as_ids
 from producers.open_source import open_source
 from producers.river_data import DEFAULT_LABEL, RiverData
-from producers.rows import BadRow, Source, SourceError, SourceRow, SourceSpec
+from producers.rows import BadRow, RowSource, SourceError, SourceRow, SourceSpec
 from schemas.contract import Contract
 from schemas.events import Features, FeatureValue, LabelValue, Scalar
 from schemas.target import Task
@@ -112,7 +112,7 @@ def infer(place: str, *, label: str | None = None, id: str | None = None, time: 
     return replace(found, notes=(*noted, *found.notes, *_unseen(columns, found, (label, id, found.time))))
 
 
-def _columns(source: Source) -> list[str]:
+def _columns(source: RowSource) -> list[str]:
     columns: list[str] = source.columns()
     if not columns:
         bad: list[BadRow] = []

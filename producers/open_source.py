@@ -11,11 +11,11 @@ from producers.compressed import without_suffix
 from producers.csv_file import CsvFile
 from producers.json_file import JsonFile
 from producers.river_data import PREFIX, RiverData
-from producers.rows import BadRow, Source, SourceError, SourceRow, SourceSpec
+from producers.rows import BadRow, RowSource, SourceError, SourceRow, SourceSpec
 
-__all__ = ["BadRow", "Source", "SourceError", "SourceRow", "SourceSpec", "open_source"]
+__all__ = ["BadRow", "RowSource", "SourceError", "SourceRow", "SourceSpec", "open_source"]
 
-_FORMATS: Final[dict[str, Callable[[Path, SourceSpec], Source]]] = {
+_FORMATS: Final[dict[str, Callable[[Path, SourceSpec], RowSource]]] = {
     ".csv": CsvFile,
     ".tsv": CsvFile,
     ".jsonl": JsonFile,
@@ -25,7 +25,7 @@ _FORMATS: Final[dict[str, Callable[[Path, SourceSpec], Source]]] = {
 }
 
 
-def open_source(place: str | Path, spec: SourceSpec | None = None) -> Source:
+def open_source(place: str | Path, spec: SourceSpec | None = None) -> RowSource:
     """Return the rows of a file, by its name's ending (also compressed, such as ``.csv.gz``), or of ``river:NAME``.
 
     >>> next(open_source("river:Phishing").rows()).label

@@ -14,7 +14,7 @@ from typing import Final
 from producers.duplicate_ids import RepeatedIds
 from producers.outbox import Outbox, OutboxLimits, UndeliverableError
 from producers.required_topics import existing
-from producers.rows import BadRow, Source, SourceError, SourceRow
+from producers.rows import BadRow, RowSource, SourceError, SourceRow
 from producers.stop_signals import stop_on_signals
 from runtime.kafka_client.cluster import Cluster, NoBroker
 from schemas.codec import CodecError
@@ -115,7 +115,7 @@ class PublishError(Exception):
 def publish(
     cluster: Cluster,
     names: Names,
-    source: Source,
+    source: RowSource,
     options: PublishOptions | None = None,
     *,
     progress: Callable[[Progress], None] | None = None,
@@ -152,7 +152,7 @@ def publish(
 
 
 @dataclass(slots=True)
-class _Held:
+class _DueLabel:
     """A label on its way: from `due` on (monotonic seconds), or once record `gate` is acknowledged."""
 
     event_id: str
@@ -179,7 +179,7 @@ class _Publishing:
         self,
         cluster: Cluster,
         names: Names,
-        source: Source,
+        source: RowSource,
         options: PublishOptions,
         progress: Callable[[Progress], None] | None,
         stop: threading.Event | None,
@@ -195,8 +195,8 @@ class _Publishing:
         self._label_partitions = topics[self._labels].partitions
         self._outbox = Outbox(cluster, limits, self._tell_stalled, self._stop)
         self._counts = _Counts()
-        self._held: deque[_Held] = deque()
-        self._ready: deque[_Held] = deque()
+        self._held: deque[_DueLabel] = deque()
+        self._ready: deque[_DueLabel] = deque()
         self._told_at = 0.0
         self._started = time.monotonic()
         self._total: int | None = None
@@ -243,7 +243,7 @@ class _Publishing:
         else:
             # Hashing in Python takes 3 µs: done again only where the counts differ.
             of_label = partition if of_features == of_labels else partition_of(row.event_id, of_labels)
-            held = _Held(row.event_id, key, of_label, row.label, counts.events)
+            held = _DueLabel(row.event_id, key, of_label, row.label, counts.events)
             if options.label_delay_seconds is not None:
                 held.due = time.monotonic() + options.label_delay_seconds
                 held.gate = number

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from producers.cell_types import NotAValue
-from producers.rows import OnBad, RawRow, Source, SourceError, SourceSpec
+from producers.rows import OnBad, RawRow, RowSource, SourceError, SourceSpec
 from producers.typed_rows import RecordReader
 
 PREFIX: Final = "river:"
 DEFAULT_LABEL: Final = "label"
 
 
-class RiverData(Source):
+class RiverData(RowSource):
     """One of River's own data sets, ``river:Phishing`` for one. Its target is the label, whatever its name.
 
     Raises

@@ -125,7 +125,7 @@ class RawRow(msgspec.Struct, frozen=True, gc=False):
 OnBad = Callable[[BadRow], None]
 
 
-class Source(abc.ABC):
+class RowSource(abc.ABC):
     """Rows from one place, the same ones in the same order each time it is asked.
 
     Attributes

@@ -25,7 +25,7 @@ class Fenced(RoleFailure):
     exit_code = 75
 
 
-class Refused(RoleFailure):
+class RoleRefused(RoleFailure):
     """Going on would be wrong until somebody decides; the message holds the ways on."""
 
     exit_code = 1

@@ -34,7 +34,7 @@ _MOST_TEXTS: Final = 64
 _MOST_COMPILATIONS: Final = 500
 
 
-class Entry(msgspec.Struct, frozen=True, gc=False):
+class FastExample(msgspec.Struct, frozen=True, gc=False):
     """An example as a learner sees it.
 
     Attributes
@@ -59,10 +59,10 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     times: tuple[int, int] | None
 
 
-def entry_of(example: Example) -> Entry:
+def entry_of(example: Example) -> FastExample:
     """Return what a learner needs of an example."""
     outcome, label, joined = example.outcome, example.label, example.joined
-    return Entry(
+    return FastExample(
         example.event.event_id,
         example.event.features,
         outcome is not None,
@@ -149,7 +149,7 @@ class EntryReader:
         self._first: re.Pattern[bytes] | None = None
         self._rest: re.Pattern[bytes] | None = None
 
-    def read(self, data: bytes) -> Entry:
+    def read(self, data: bytes) -> FastExample:
         """Read an encoded Example. CodecError where it is none."""
         entry = self._read_quickly(data) if data.startswith(_EXAMPLE_HEADER) else None
         if entry is not None:
@@ -173,7 +173,7 @@ class EntryReader:
             rest = label + rb"(" + lanes + rb")(" + _NUMBER + rb")" + joined + rb"\Z"
             self._rest = self._patterns.compiled(rest, self._rest)
 
-    def _read_quickly(self, data: bytes) -> Entry | None:
+    def _read_quickly(self, data: bytes) -> FastExample | None:
         at = _after_id(data)
         if at is None or self._first is None or self._rest is None:
             return None
@@ -199,7 +199,7 @@ class EntryReader:
             event_id = own_id[1:].decode()
         except UnicodeDecodeError:
             return None
-        return Entry(
+        return FastExample(
             event_id,
             features,
             True,

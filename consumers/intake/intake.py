@@ -16,9 +16,9 @@ import msgspec
 from consumers.loop.dead_letters import dead_letter
 from consumers.loop.last_offsets_file import TopicMemory
 from consumers.loop.log_faults import short_ids
-from consumers.loop.processor import Assignment, Batch, Output, Partition, Place, Positions, Start
+from consumers.loop.processor import Assignment, Batch, CommittedOffset, Output, Partition, Positions, Start
 from consumers.loop.start_offsets import PlaceNote, Starts
-from runtime.exits import Refused
+from runtime.exits import RoleRefused
 from runtime.kafka_client import size_limits
 from runtime.kafka_client.records import Record
 from schemas.codec import CodecError
@@ -103,7 +103,7 @@ class Intake:
         self._notes: dict[Partition, Note] = {}
         own = {settings.names.topic(kind) for kind in KINDS if kind != "features"}
         if looped := own.intersection(self._mappings):
-            raise Refused(
+            raise RoleRefused(
                 f"labels= names {min(looped)}, a topic of the stream itself, whose labels are read without being named"
             )
 
@@ -176,13 +176,13 @@ class Intake:
     def tick(self, now_ms: int) -> list[Output]:
         return []
 
-    def places(self, read: Positions) -> Mapping[Partition, Place]:
+    def places(self, read: Positions) -> Mapping[Partition, CommittedOffset]:
         return {
-            partition: Place(offset, msgspec.json.encode(self._notes[partition]).decode())
+            partition: CommittedOffset(offset, msgspec.json.encode(self._notes[partition]).decode())
             for partition, offset in read.items()
         }
 
-    def committed(self, places: Mapping[Partition, Place]) -> None:
+    def committed(self, places: Mapping[Partition, CommittedOffset]) -> None:
         for topic, topic_id in self._topic_ids.items():
             offsets = {at.partition: place.offset for at, place in places.items() if at.topic == topic}
             if offsets:

@@ -16,7 +16,7 @@ import msgspec
 from consumers.joiner.join_state import (
     QUEUED,
     Emitted,
-    Entry,
+    JoinEntry,
     JoinRules,
     JoinState,
     NotWritten,
@@ -83,7 +83,7 @@ class PartitionJoin:
             entry.behind.append((time, offset))
             self._put(key, entry)
             return
-        fresh = Entry(_WAITING, time, offset)
+        fresh = JoinEntry(_WAITING, time, offset)
         self._meet_all(fresh, self._come_before(key, time + self._rules.remembered))
         self._put(key, fresh)
 
@@ -99,24 +99,24 @@ class PartitionJoin:
         self._meet(entry, label, offset, time)
         self._put(key, entry)
 
-    def _current(self, key: bytes, entry: Entry, time: int) -> Entry | None:
+    def _current(self, key: bytes, entry: JoinEntry, time: int) -> JoinEntry | None:
         """Return the use of an id that labels of `time` may ask for; `None` where all are over.
 
         Whether an entry is forgotten by now depends on how far both topics have been read; what becomes of a
         label must not.
         """
-        now: Entry | None = entry
+        now: JoinEntry | None = entry
         while now is not None and time > now.time + self._rules.remembered:
             if now.state == _WAITING:
                 self._expire(key, now)
             now = self._next_use(key, now)
         return now
 
-    def _next_use(self, key: bytes, entry: Entry) -> Entry | None:
+    def _next_use(self, key: bytes, entry: JoinEntry) -> JoinEntry | None:
         """Put what stands behind an entry in its place and return it; `None` where nothing does."""
         if not entry.behind:
             return None
-        following = Entry(_WAITING, *entry.behind[0], behind=entry.behind[1:])
+        following = JoinEntry(_WAITING, *entry.behind[0], behind=entry.behind[1:])
         self._put(key, following)
         return following
 
@@ -149,7 +149,7 @@ class PartitionJoin:
 
     # --- a label and a prediction meet -------------------------------------------------------------
 
-    def _meet(self, entry: Entry, label: Label, offset: int, time: int) -> None:
+    def _meet(self, entry: JoinEntry, label: Label, offset: int, time: int) -> None:
         rules = self._rules
         if abs(time - entry.time) > rules.label_wait and entry.state != _JOINED:
             self.count("late" if time > entry.time else "unknown")
@@ -163,7 +163,7 @@ class PartitionJoin:
         else:
             self.count("duplicate" if entry.value == _value_key(label.value) else "contradicting")
 
-    def _meet_all(self, entry: Entry, came: list[Waiting]) -> None:
+    def _meet_all(self, entry: JoinEntry, came: list[Waiting]) -> None:
         """Join a prediction that comes after labels: with the first in time, as corrected by those after it."""
         labels = [codec_label(waiting.label) for waiting in came]
         merged: set[int] = set()
@@ -182,7 +182,7 @@ class PartitionJoin:
             else:
                 self._meet(entry, label, waiting.offset, waiting.time)
 
-    def _join(self, entry: Entry, label: Label, offset: int, time: int) -> None:
+    def _join(self, entry: JoinEntry, label: Label, offset: int, time: int) -> None:
         entry.state = _JOINED
         entry.joined_at = max(entry.time, time)
         entry.value = _value_key(label.value)
@@ -191,7 +191,7 @@ class PartitionJoin:
         first = msgspec.structs.replace(label, kind="label") if label.kind != "label" else label
         self.count("joined" if self._emit(entry, first, offset, time) else "refused")
 
-    def _emit(self, entry: Entry, label: Label, offset: int, time: int) -> bool:
+    def _emit(self, entry: JoinEntry, label: Label, offset: int, time: int) -> bool:
         """Add an example; `False` where the user's weight function refuses it."""
         prediction = self._prediction(entry.offset)
         try:
@@ -283,7 +283,7 @@ class PartitionJoin:
             if entry is not None and entry.offset == offset and entry.state == _WAITING:
                 self._expire(key, entry)
 
-    def _expire(self, key: bytes, entry: Entry) -> None:
+    def _expire(self, key: bytes, entry: JoinEntry) -> None:
         rules = self._rules
         entry.state = _EXPIRED
         self.state.waiting_predictions -= 1
@@ -368,11 +368,11 @@ class PartitionJoin:
         assert queued is not None  # noqa: S101 - kept until the id is forgotten
         return queued[QUEUED.size + QUEUED.unpack_from(queued)[1] :]
 
-    def _get(self, key: bytes) -> Entry | None:
+    def _get(self, key: bytes) -> JoinEntry | None:
         raw = self._store.get(key)
         return None if raw is None else unpack_entry(raw)
 
-    def _put(self, key: bytes, entry: Entry) -> None:
+    def _put(self, key: bytes, entry: JoinEntry) -> None:
         self._store.put(key, pack_entry(entry))
 
     def count(self, what: str) -> None:

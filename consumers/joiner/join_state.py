@@ -80,7 +80,7 @@ class Waiting(msgspec.Struct, array_like=True, gc=False):
     label: bytes
 
 
-class Entry(msgspec.Struct, array_like=True, gc=False):
+class JoinEntry(msgspec.Struct, array_like=True, gc=False):
     """What became of the prediction of one id.
 
     `behind` are time and offset of the predictions of later uses of the id, each of which stands behind the one
@@ -119,7 +119,7 @@ class JoinState:
 
 
 pack_entry = msgspec.msgpack.Encoder().encode
-unpack_entry = msgspec.msgpack.Decoder(Entry).decode
+unpack_entry = msgspec.msgpack.Decoder(JoinEntry).decode
 PLACE_BYTES: Final = 8  # of an offset or a time
 QUEUE_KEY_BYTES: Final = 3 + PLACE_BYTES
 QUEUED: Final = struct.Struct(">QH")  # time, and the length of the key that follows; then the prediction

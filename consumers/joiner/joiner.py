@@ -20,7 +20,7 @@ from consumers.joiner.recovery import JoinerTakeover
 from consumers.joiner.snapshot_thread import SnapshotKeeper
 from consumers.loop.dead_letters import dead_letter
 from consumers.loop.instrumentation import Meter
-from consumers.loop.processor import Assignment, Batch, Output, Partition, Place, Positions, Start
+from consumers.loop.processor import Assignment, Batch, CommittedOffset, Output, Partition, Positions, Start
 from runtime.kafka_client import size_limits
 from runtime.kafka_client.records import Record
 from schemas import codec
@@ -309,12 +309,12 @@ class Joiner:
         self._note_full()
         return outputs
 
-    def places(self, read: Positions) -> Mapping[Partition, Place]:
+    def places(self, read: Positions) -> Mapping[Partition, CommittedOffset]:
         metadata = {number: lane.metadata() for number, lane in self._lanes.items()}
         metadata |= {number: msgspec.json.encode(place).decode() for number, place in self._beyond.items()}
-        return {partition: Place(offset, metadata[partition.partition]) for partition, offset in read.items()}
+        return {partition: CommittedOffset(offset, metadata[partition.partition]) for partition, offset in read.items()}
 
-    def committed(self, places: Mapping[Partition, Place]) -> None:
+    def committed(self, places: Mapping[Partition, CommittedOffset]) -> None:
         for number, lane in self._lanes.items():
             offsets = tuple(places[Partition(topic, number)].offset for topic in self.topics)
             local = LocalPlace(self._group, lane.place.epoch, (offsets[0], offsets[1]), lane.join.state, lane.place)

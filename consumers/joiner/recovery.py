@@ -16,11 +16,11 @@ import msgspec
 from consumers.joiner.join import JoinRules, JoinState
 from consumers.joiner.local_store import LocalStore
 from consumers.joiner.offset_metadata import KINDS, JoinPlace, LocalPlace, meta_key, read_local, read_place
-from consumers.joiner.snapshots import Snapshot, Snapshots
+from consumers.joiner.snapshots import Snapshots, StoreSnapshot
 from consumers.loop.log_faults import LogFault, LogRefused, fault_of, short_ids, way
-from consumers.loop.processor import Assignment, Partition, Place, Start
+from consumers.loop.processor import Assignment, CommittedOffset, Partition, Start
 from model_store import Damaged, StoreError
-from runtime.exits import Refused
+from runtime.exits import RoleRefused
 
 _AT_ONCE: Final = 10_000  # entries that are deleted between two breaths
 _Pair = tuple[Partition, Partition]
@@ -76,7 +76,7 @@ class JoinerTakeover:
         """
         pair = Partition(self.topics[0], number), Partition(self.topics[1], number)
         if not all(partition in assignment.committed for partition in pair):
-            raise Refused(
+            raise RoleRefused(
                 f"partition {number} of predictions and of labels came apart: with several joiners, {self.topics[0]} "
                 f"and {self.topics[1]} must have equally many partitions. `millstream topics create STREAM --fix` adds "
                 "those that are missing; or run one joiner"
@@ -143,7 +143,7 @@ class JoinerTakeover:
         for fault in faults:
             self.say(f"{fault}. Going on, as --new-epoch says")
 
-    def _remembered(self, number: int, places: list[Place | None]) -> list[Place | None]:
+    def _remembered(self, number: int, places: list[CommittedOffset | None]) -> list[CommittedOffset | None]:
         """Return the places; the local store's where Kafka has forgotten both.
 
         So it does with a topic that is deleted, and a week after the group ended.
@@ -152,11 +152,11 @@ class JoinerTakeover:
         if places != [None, None] or local is None or local.group != self.group:
             return places
         metadata = msgspec.json.encode(local.place).decode()
-        return [Place(offset, metadata) for offset in local.offsets]
+        return [CommittedOffset(offset, metadata) for offset in local.offsets]
 
     # --- what became of the topics -----------------------------------------------------------------
 
-    def _faults(self, pair: _Pair, places: list[Place | None], assignment: Assignment) -> list[LogFault]:
+    def _faults(self, pair: _Pair, places: list[CommittedOffset | None], assignment: Assignment) -> list[LogFault]:
         known = next((_decoded(place.metadata) for place in places if place is not None), None)
         faults = []
         for which, (partition, place) in enumerate(zip(pair, places, strict=True)):
@@ -169,7 +169,9 @@ class JoinerTakeover:
                 faults += [fault] if fault else []
         return faults
 
-    def _is_another(self, which: int, known: JoinPlace, places: list[Place | None], assignment: Assignment) -> bool:
+    def _is_another(
+        self, which: int, known: JoinPlace, places: list[CommittedOffset | None], assignment: Assignment
+    ) -> bool:
         ids = [assignment.topic_ids[topic] for topic in self.topics]
         if known.ids == short_ids(*ids):
             return False
@@ -178,7 +180,7 @@ class JoinerTakeover:
         # Written before each topic's own id was: one of them is another, and a place that is gone says which.
         return places[which] is None or None not in places
 
-    def _agreed(self, number: int, places: list[Place | None]) -> JoinPlace | None:
+    def _agreed(self, number: int, places: list[CommittedOffset | None]) -> JoinPlace | None:
         """Return what both offsets' metadata say; they were committed together and must be equal."""
         if places == [None, None] or (None in places and self.new_epoch):
             return None
@@ -187,7 +189,9 @@ class JoinerTakeover:
             return place
         if self.new_epoch:
             return None
-        raise Refused(f"the joiner's committed places in partition {number} do not belong together; {way('joiner')}")
+        raise RoleRefused(
+            f"the joiner's committed places in partition {number} do not belong together; {way('joiner')}"
+        )
 
     # --- beginning a lane --------------------------------------------------------------------------
 
@@ -195,7 +199,7 @@ class JoinerTakeover:
         self,
         number: int,
         pair: _Pair,
-        places: list[Place | None],
+        places: list[CommittedOffset | None],
         assignment: Assignment,
         faults: list[LogFault],
     ) -> Taken:
@@ -294,7 +298,7 @@ class JoinerTakeover:
         self.say(f"partition {number} is read from the topics again")
         return None
 
-    def _load(self, number: int, snapshot: Snapshot, assignment: Assignment) -> str:
+    def _load(self, number: int, snapshot: StoreSnapshot, assignment: Assignment) -> str:
         """Return why a snapshot cannot be loaded, or nothing."""
         assert self.snapshots is not None  # noqa: S101
         self._wipe(number, assignment)

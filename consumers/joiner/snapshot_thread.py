@@ -41,7 +41,7 @@ class _Rests:
 
 
 @dataclass(frozen=True)
-class Pace:
+class SnapshotPace:
     """How often.
 
     Attributes
@@ -55,7 +55,8 @@ class Pace:
     def due(self, since_begun: float, last_cost: float) -> bool:
         """Decide, given seconds since the last one began, and what it took.
 
-        >>> Pace(every=300).due(since_begun=301, last_cost=20), Pace(every=300).due(since_begun=301, last_cost=100)
+        >>> pace = SnapshotPace(every=300)
+        >>> pace.due(since_begun=301, last_cost=20), pace.due(since_begun=301, last_cost=100)
         (True, False)
         """
         return since_begun >= max(self.every, 4 * last_cost)
@@ -78,7 +79,7 @@ class SnapshotKeeper:
         self, snapshots: Snapshots, every: float, say: Callable[[str], None] = print, *, beside: bool = True
     ) -> None:
         self.snapshots = snapshots
-        self._pace = Pace(every)
+        self._pace = SnapshotPace(every)
         self._say = say
         self._beside = beside
         self._end = threading.Event()

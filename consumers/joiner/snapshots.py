@@ -47,7 +47,7 @@ class _Chunk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     raw: Annotated[int, msgspec.Meta(ge=0, le=_MOST_BYTES)]
 
 
-class Snapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class StoreSnapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a snapshot says of itself; `local` is what the local store said.
 
     Attributes
@@ -70,13 +70,13 @@ class Snapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return sum(chunk.size for chunk in self.chunks)
 
 
-class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _HashedManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     manifest: msgspec.Raw
     sha256: str
 
 
-_read_envelope: Final = msgspec.json.Decoder(_Envelope).decode
-_read_snapshot: Final = msgspec.json.Decoder(Snapshot).decode
+_read_envelope: Final = msgspec.json.Decoder(_HashedManifest).decode
+_read_snapshot: Final = msgspec.json.Decoder(StoreSnapshot).decode
 
 
 class Snapshots:
@@ -101,7 +101,7 @@ class Snapshots:
         raw = view.get(meta_key(number))
         return None if raw is None else read_local(raw).offsets
 
-    def write(self, view: View, number: int, now_ms: int, rest: Breath) -> Snapshot | None:
+    def write(self, view: View, number: int, now_ms: int, rest: Breath) -> StoreSnapshot | None:
         """Write a snapshot of what `view` has of a partition, `None` where it has nothing; prune the old ones.
 
         Parameters
@@ -129,7 +129,7 @@ class Snapshots:
             entries += pairs
             rest()
         local = read_local(raw_local)
-        snapshot = Snapshot(_FORMAT, snapshot_id, number, taken, local, entries, chunks)
+        snapshot = StoreSnapshot(_FORMAT, snapshot_id, number, taken, local, entries, chunks)
         self._backend.put_new(self._manifest_name(number, snapshot_id), _seal(snapshot))
         self.prune(number)
         return snapshot
@@ -147,7 +147,7 @@ class Snapshots:
 
     # --- reading -----------------------------------------------------------------------------------
 
-    def newest_first(self, number: int) -> Iterator[Snapshot | Damaged]:
+    def newest_first(self, number: int) -> Iterator[StoreSnapshot | Damaged]:
         """Yield the snapshots of a partition, and for each that cannot be read what is wrong with it."""
         for each in reversed(self._ids(number)):
             try:
@@ -155,7 +155,7 @@ class Snapshots:
             except Damaged as error:
                 yield error
 
-    def _read(self, number: int, snapshot_id: str) -> Snapshot:
+    def _read(self, number: int, snapshot_id: str) -> StoreSnapshot:
         name = self._manifest_name(number, snapshot_id)
         data = self._backend.get(name, _MOST_MANIFEST_BYTES)
         try:
@@ -169,7 +169,7 @@ class Snapshots:
             raise Damaged(f"{name} is the manifest of another snapshot, or of format {snapshot.format}")
         return snapshot
 
-    def load(self, snapshot: Snapshot, store: LocalStore, breathe: Breath) -> None:
+    def load(self, snapshot: StoreSnapshot, store: LocalStore, breathe: Breath) -> None:
         """Put a snapshot into a store that has nothing of its partition; the store counts as whole only at the end.
 
         Parameters
@@ -196,7 +196,7 @@ class Snapshots:
         store.put(meta_key(snapshot.partition), msgspec.msgpack.encode(snapshot.local))
         store.commit()
 
-    def _downloaded(self, snapshot: Snapshot, breathe: Breath) -> Iterator[bytes]:
+    def _downloaded(self, snapshot: StoreSnapshot, breathe: Breath) -> Iterator[bytes]:
         """Yield the data, each object fetched while the one before it is put into the store."""
 
         def fetch(at: int) -> bytes:
@@ -243,9 +243,9 @@ def _made(snapshot_id: str) -> int:
     return int(head) if head.isdigit() else 0
 
 
-def _seal(snapshot: Snapshot) -> bytes:
+def _seal(snapshot: StoreSnapshot) -> bytes:
     manifest = msgspec.json.encode(snapshot)
-    return msgspec.json.encode(_Envelope(msgspec.Raw(manifest), hashlib.sha256(manifest).hexdigest()))
+    return msgspec.json.encode(_HashedManifest(msgspec.Raw(manifest), hashlib.sha256(manifest).hexdigest()))
 
 
 def _chunks(view: View, number: int, rest: Breath) -> Iterator[tuple[bytes, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from consumers.loop.dead_letters import dead_letter
 from consumers.loop.processor import Output
-from consumers.model.model_state import Learning
+from consumers.model.model_state import LearnerState
 from runtime.kafka_client.records import Record
 from schemas.codec import CodecError
 from schemas.fast_examples import EntryReader
@@ -54,7 +54,7 @@ class LearnerLetters:
         """Write off what the rules have refused, where by which is not known any more."""
         self.refuse(record, "refused", "it was refused, as others like it say")
 
-    def catch_up(self, record: Record, learning: Learning) -> None:
+    def catch_up(self, record: Record, learning: LearnerState) -> None:
         """Write off, if it is to be, a record that the version resumed from has in it."""
         try:
             self._reader.read(record.value or b"")

@@ -16,15 +16,15 @@ from consumers.learner.alerts import LearnerAlerts
 from consumers.learner.dead_letters import LearnerLetters
 from consumers.learner.decisions import Control
 from consumers.learner.offset_metadata import not_read, note_of, published, read_before
-from consumers.learner.poison_rollback import Found, Shield, unsound
-from consumers.loop.processor import Anew, Assignment, Batch, Output, Partition, Place, Positions, Start
-from consumers.model.checkpoints import Checkpoints, Log, NewEpoch, Pace, Resumed, Standing
+from consumers.learner.poison_rollback import PoisonRecord, Shield, unsound
+from consumers.loop.processor import Anew, Assignment, Batch, CommittedOffset, Output, Partition, Positions, Start
+from consumers.model.checkpoints import CheckpointPace, Checkpoints, Log, NewEpoch, Resumed, Standing
 from consumers.model.lanes import LaneFault
-from consumers.model.model_state import Learning, Poison, Unfit
+from consumers.model.model_state import LearnerState, Poison, Unfit
 from consumers.model.river_model import ModelError
 from consumers.model.upgrade_report import Comparison
 from model_store import Manifest, StoreError, StoreUnavailable, VersionId
-from runtime.exits import Doubt, Refused
+from runtime.exits import Doubt, RoleRefused
 from runtime.failpoints import failpoint
 from runtime.kafka_client.records import Record
 from schemas.codec import CodecError
@@ -46,7 +46,7 @@ class LearnerSettings:
     """What a learner is given."""
 
     names: Names
-    pace: Pace
+    pace: CheckpointPace
     new_epoch: NewEpoch | None = None
     shard: int = 0
 
@@ -85,7 +85,7 @@ class Learner:
         self._letters = LearnerLetters(names.topic("dead-letters"))
         self._read = self._from = 0  # next to be read; what the version resumed from stands at
         self._least_place = 0
-        self._told: tuple[Manifest, Place] | None = None  # the place that was committed last, and its version
+        self._told: tuple[Manifest, CommittedOffset] | None = None  # the place that was committed last, and its version
         self._told_at = self._now_ms = 0
         self._last_began = 0.0
         self._last_cost = 0.0
@@ -99,7 +99,7 @@ class Learner:
         return (self._examples,)
 
     @property
-    def _learning(self) -> Learning:
+    def _learning(self) -> LearnerState:
         assert self._resumed is not None  # noqa: S101 - only asked once the partition is here
         return self._resumed.learning
 
@@ -235,7 +235,7 @@ class Learner:
         self._shield.hold(self._learning)
         self._letters.settle()
 
-    def _take_over(self, learning: Learning, found: list[Found]) -> None:
+    def _take_over(self, learning: LearnerState, found: list[PoisonRecord]) -> None:
         assert self._resumed is not None  # noqa: S101
         self._resumed = replace(self._resumed, learning=learning)
         learning.news, learning.warned = [], None  # has been said
@@ -247,7 +247,7 @@ class Learner:
             if record.offset in learning.refused:
                 self._letters.refuse_again(record)
         if len(learning.skipped) > _MOST_SKIPPED:
-            raise Refused(
+            raise RoleRefused(
                 f"{len(learning.skipped)} examples here and there have broken the model: it does not fit its data. "
                 "Correct it or the contract, and start the learner once with --new-epoch fresh"
             )
@@ -347,7 +347,7 @@ class Learner:
 
     # --- places, the end ---------------------------------------------------------------------------
 
-    def places(self, read: Positions) -> Mapping[Partition, Place]:
+    def places(self, read: Positions) -> Mapping[Partition, CommittedOffset]:
         if self._resumed is None or self._newest is None:
             return {}
         due = self._told_at + _PLACE_EVERY_MS
@@ -355,7 +355,7 @@ class Learner:
             self._told, self._told_at = (self._newest, self._place(read)), self._now_ms
         return {self._partition: self._told[1]}
 
-    def _place(self, read: Positions) -> Place:
+    def _place(self, read: Positions) -> CommittedOffset:
         assert self._newest is not None  # noqa: S101
         learning = self._learning
         # What is read and not yet in a version is not committed: lag then shows what a crash would redo.
@@ -376,9 +376,9 @@ class Learner:
             # end of the log, would seem to have examples waiting.
             "at": read.get(self._partition, self._read) if self._read < self._letters.out_before else place,
         }
-        return Place(place, msgspec.json.encode(metadata).decode())
+        return CommittedOffset(place, msgspec.json.encode(metadata).decode())
 
-    def committed(self, places: Mapping[Partition, Place]) -> None:
+    def committed(self, places: Mapping[Partition, CommittedOffset]) -> None:
         self._placed = True
 
     def paused(self) -> frozenset[Partition]:

@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 
-from consumers.loop.processor import Assignment, Partition, Place, Start
+from consumers.loop.processor import Assignment, CommittedOffset, Partition, Start
 from model_store import Manifest
 from schemas.events import Published
 
 
-def note_of(committed: Place | None) -> dict[str, Any]:
+def note_of(committed: CommittedOffset | None) -> dict[str, Any]:
     """Return what was written beside a place; nothing where it was written by another tool."""
     try:
         told = msgspec.json.decode(committed.metadata) if committed is not None else {}

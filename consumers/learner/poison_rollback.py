@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from consumers.model.log_edits import NO_EDITS, Editor
-from consumers.model.model_state import Learning, Poison, Unfit
+from consumers.model.model_state import LearnerState, Poison, Unfit
 from consumers.model.river_model import ModelError
-from runtime.exits import Refused
+from runtime.exits import RoleRefused
 from runtime.kafka_client.records import Record
 from schemas.codec import CodecError
 
@@ -28,7 +28,7 @@ _MOST_KEPT_BYTES: Final = 256 << 20
 _MOST_FOUND: Final = 100  # at once, by their effect: a model that fails on so many fails by itself
 
 
-class Found(NamedTuple):
+class PoisonRecord(NamedTuple):
     """A record that the model is better off without, and why."""
 
     record: Record
@@ -46,8 +46,8 @@ class _Stuck(NamedTuple):
 class Restored:
     """A model that is sound again, and what was left out for it."""
 
-    learning: Learning
-    found: list[Found] = field(default_factory=list)
+    learning: LearnerState
+    found: list[PoisonRecord] = field(default_factory=list)
 
 
 class Shield:
@@ -73,7 +73,7 @@ class Shield:
     """
 
     def __init__(
-        self, copy: Callable[[Learning], Learning], editor: Editor | None = None, known: Container[int] = ()
+        self, copy: Callable[[LearnerState], LearnerState], editor: Editor | None = None, known: Container[int] = ()
     ) -> None:
         self._copy = copy
         self._editor = editor or Editor(NO_EDITS, {})
@@ -81,9 +81,9 @@ class Shield:
         self._bytes = 0
         self.records: list[Record] = []
         self.guilty: set[int] = set()
-        self.base: Learning | None = None
+        self.base: LearnerState | None = None
 
-    def hold(self, learning: Learning) -> None:
+    def hold(self, learning: LearnerState) -> None:
         """Go back to this state from now on: it is sound, and no version of it can be written."""
         self.begin()
         self.base = self._copy(learning)
@@ -113,14 +113,14 @@ class Shield:
         """Whether a version should be written, or this state held, so that there is a way back."""
         return self._bytes > _MOST_KEPT_BYTES // 2
 
-    def take(self, learning: Learning, record: Record) -> None:
-        """Have a record learned unless it is left out. CodecError, and what `Learning.take` raises."""
+    def take(self, learning: LearnerState, record: Record) -> None:
+        """Have a record learned unless it is left out. CodecError, and what `LearnerState.take` raises."""
         entry, left_out = self._editor.read(record)
         learning.take(entry, record.offset, record.offset in self.guilty or record.offset in self._known, left_out)
 
     # --- what raised, or left the probe without finite answers -------------------------------------
 
-    def restore(self, good: Learning) -> Restored:
+    def restore(self, good: LearnerState) -> Restored:
         """Return a good state with all learned that came since but what breaks it.
 
         Parameters
@@ -154,19 +154,19 @@ class Shield:
                 assert stuck is not None  # noqa: S101 - else it would be sound
                 good, at, reason = whole, stuck.at, stuck.reason
             if by_effect > _MOST_FOUND:
-                raise Refused(
+                raise RoleRefused(
                     f"more than {_MOST_FOUND} examples leave the model without finite answers ({reason}): it fails by "
                     "itself, as with a learning rate that is too high. What was learned before serves on; correct "
                     "the model, and start the learner once with --new-epoch fresh"
                 )
             self.guilty.add(records[at].offset)
-            restored.found.append(Found(records[at], reason))
+            restored.found.append(PoisonRecord(records[at], reason))
             records = records[at:]
 
-    def _bisect(self, good: Learning, records: Sequence[Record], reason: str) -> tuple[Learning, int]:
+    def _bisect(self, good: LearnerState, records: Sequence[Record], reason: str) -> tuple[LearnerState, int]:
         """Return the first record after which the model is unsound, and the state just before it."""
         if unsound(good) is not None or not records:
-            raise Refused(
+            raise RoleRefused(
                 f"the model answers with no number ({reason}) and nothing was learned since its newest version. Start "
                 "the learner once with --new-epoch replay"
             )
@@ -182,7 +182,7 @@ class Shield:
 
     # --- replays -----------------------------------------------------------------------------------
 
-    def _replay(self, good: Learning, records: Sequence[Record]) -> tuple[Learning, _Stuck | None]:
+    def _replay(self, good: LearnerState, records: Sequence[Record]) -> tuple[LearnerState, _Stuck | None]:
         """Apply records to a copy, as a learner does; stop where the model raises."""
         learning = self._copy(good)
         for at, record in enumerate(records):
@@ -195,7 +195,7 @@ class Shield:
         return learning, None
 
 
-def unsound(learning: Learning) -> str | None:
+def unsound(learning: LearnerState) -> str | None:
     """Return why a model's answers on its probe are none; `None` where they are finite."""
     try:
         learning.fingerprint()

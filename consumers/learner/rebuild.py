@@ -15,9 +15,9 @@ from consumers.learner.poison_rollback import Shield, unsound
 from consumers.model.checkpoints import REBUILD, REBUILD_START, Checkpoints, Log, Standing
 from consumers.model.lanes import Lanes
 from consumers.model.log_edits import Edits, editor
-from consumers.model.model_state import Learning, Poison, Unfit
+from consumers.model.model_state import LearnerState, Poison, Unfit
 from model_store import Manifest, VersionId
-from runtime.exits import Refused
+from runtime.exits import RoleRefused
 from runtime.kafka_client.records import Record
 from schemas.codec import CodecError
 
@@ -109,7 +109,7 @@ class Rebuilder:
         base = self._begin() if plan.base is None else self._checkpoints.load(plan.base)
         begin = plan.log.beginning if plan.base is None else plan.base.offset
         if plan.most is not None and plan.most <= base.learned:
-            raise Refused(f"the version to go on from has learned {base.learned} examples already, not {plan.most}")
+            raise RoleRefused(f"the version to go on from has learned {base.learned} examples already, not {plan.most}")
         frozen = self._checkpoints.freeze(base)
         learning, offset = self._learn(base, begin)
         self._insist_on_enough(learning, base)
@@ -126,22 +126,22 @@ class Rebuilder:
         counts = learning.counts - base.counts
         return Rebuilt(written[0], written[1], counts["learned"], counts["left_out"], counts["skipped"])
 
-    def _begin(self) -> Learning:
+    def _begin(self) -> LearnerState:
         base = self._checkpoints.fresh()
         if self._plan.lanes is not None:
             base.lanes = self._plan.lanes
         return base
 
-    def _insist_on_enough(self, learning: Learning, base: Learning) -> None:
+    def _insist_on_enough(self, learning: LearnerState, base: LearnerState) -> None:
         if learning.learned == base.learned:
-            raise Refused("there is nothing to learn: no example of this history is left. Nothing was written")
+            raise RoleRefused("there is nothing to learn: no example of this history is left. Nothing was written")
         if self._plan.most is not None and learning.learned < self._plan.most:
-            raise Refused(
+            raise RoleRefused(
                 f"this history has only {learning.learned} examples to learn, not {self._plan.most}: "
                 "leave --to out to learn them all. Nothing was written"
             )
 
-    def _learn(self, good: Learning, begin: int) -> tuple[Learning, int]:
+    def _learn(self, good: LearnerState, begin: int) -> tuple[LearnerState, int]:
         """Return the model that has learned the history, and the offset where it stands; `good` is left as it is."""
         plan, copy = self._plan, self._checkpoints.copy
         shield = Shield(copy, editor(plan.edits, self._read(begin, plan.edits.until)), plan.skipped)
@@ -166,13 +166,13 @@ class Rebuilder:
                     return learning, offset
         return self._sound(learning, shield, good), plan.log.end
 
-    def _has_all(self, learning: Learning) -> bool:
+    def _has_all(self, learning: LearnerState) -> bool:
         return self._plan.most is not None and learning.learned >= self._plan.most
 
-    def _sound(self, learning: Learning, shield: Shield, good: Learning) -> Learning:
+    def _sound(self, learning: LearnerState, shield: Shield, good: LearnerState) -> LearnerState:
         return learning if unsound(learning) is None else self._restored(shield, good)
 
-    def _restored(self, shield: Shield, good: Learning) -> Learning:
+    def _restored(self, shield: Shield, good: LearnerState) -> LearnerState:
         restored = shield.restore(good)
         for record, reason in restored.found:
             self._say(f"example at offset {record.offset} broke the model and is left out: {reason}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from consumers.loop.processor import Batch, Output, Partition, Place
+from consumers.loop.processor import Batch, CommittedOffset, Output, Partition
 
 if TYPE_CHECKING:
     from consumers.joiner.join import Emitted
@@ -34,7 +34,7 @@ class Meter:
     def processed(self, batch: Batch, seconds: float) -> None:
         """The processor took so long for these records."""
 
-    def committed(self, outputs: Sequence[Output], places: Mapping[Partition, Place], seconds: float) -> None:
+    def committed(self, outputs: Sequence[Output], places: Mapping[Partition, CommittedOffset], seconds: float) -> None:
         """Outputs and places are in the log, with all that was processed since the last time."""
 
     def aborted(self) -> None:
@@ -79,7 +79,7 @@ class Meters(Meter):
         for each in self._meters:
             each.processed(batch, seconds)
 
-    def committed(self, outputs: Sequence[Output], places: Mapping[Partition, Place], seconds: float) -> None:
+    def committed(self, outputs: Sequence[Output], places: Mapping[Partition, CommittedOffset], seconds: float) -> None:
         for each in self._meters:
             each.committed(outputs, places, seconds)
 

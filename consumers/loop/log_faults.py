@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from runtime.exits import Refused
+from runtime.exits import RoleRefused
 
 State = Literal["overtaken", "truncated", "recreated", "forgotten"]
 _WAYS: Final = {
@@ -127,7 +127,7 @@ def fault_of(role: str, at: tuple[str, int], place: int, beginning: int, end: in
     return None
 
 
-class LogRefused(Refused):
+class LogRefused(RoleRefused):
     """The log is not the one that the role left; nothing was read.
 
     Attributes

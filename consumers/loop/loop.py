@@ -22,10 +22,10 @@ from kafka.errors import KafkaError, LogTruncationError, NoOffsetForPartitionErr
 from kafka.structs import MemberState
 
 from consumers.loop.instrumentation import Meter
-from consumers.loop.processor import Anew, Batch, Output, Partition, Place, Positions, Processor
+from consumers.loop.processor import Anew, Batch, CommittedOffset, Output, Partition, Positions, Processor
 from consumers.loop.takeover import Interrupted, Takeover
 from consumers.loop.watchdog import ProgressWatch, TurnWatch
-from runtime.exits import Doubt, Refused, RoleFailure
+from runtime.exits import Doubt, RoleFailure, RoleRefused
 from runtime.kafka_client.cluster import Cluster, NoBroker
 from runtime.kafka_client.lag import LagWatch
 from runtime.kafka_client.membership import Membership, close_consumer
@@ -114,7 +114,7 @@ class Loop:
         self._membership = Membership(cluster, settings.group, settings.instance)
         self._stopping = False  # a plain value: who sets it may be a signal handler, which must wait for no lock
         self._rebalances = _Rebalances()
-        self._last: dict[Partition, Place] = {}
+        self._last: dict[Partition, CommittedOffset] = {}
         self._last_commit = time.monotonic()
         self._seconds_a_record = 0.0
         self._partitions: list[Partition] = []
@@ -149,7 +149,7 @@ class Loop:
                 consumer = self._consumer()
                 stack.callback(close_consumer, consumer)
                 self._work(consumer, transactions)
-        except Refused:
+        except RoleRefused:
             self._depart()  # it does not come back by itself: nobody is to wait for it, or count it as there
             raise
         except NoBroker as error:

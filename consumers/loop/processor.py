@@ -43,7 +43,7 @@ Positions: TypeAlias = Mapping[Partition, int]
 
 
 @dataclass(frozen=True)
-class Place:
+class CommittedOffset:
     """Where a group stands in a partition: the next offset to read, and the string committed with it."""
 
     offset: int
@@ -74,11 +74,11 @@ class Assignment:
         What it raises ends the taking over.
     """
 
-    committed: Mapping[Partition, Place | None]
+    committed: Mapping[Partition, CommittedOffset | None]
     beginnings: Positions
     ends: Positions
     topic_ids: Mapping[str, str]
-    others: Mapping[Partition, Place | None] = field(default_factory=dict)
+    others: Mapping[Partition, CommittedOffset | None] = field(default_factory=dict)
     breathe: Callable[[], None] = field(default=no_breath, compare=False)
 
 
@@ -129,10 +129,10 @@ class Processor(Protocol):
     def tick(self, now_ms: int) -> list[Output]:
         """Return what is to be sent because time has passed; called between batches."""
 
-    def places(self, read: Positions) -> Mapping[Partition, Place]:
+    def places(self, read: Positions) -> Mapping[Partition, CommittedOffset]:
         """Return what to commit, given how far has been read."""
 
-    def committed(self, places: Mapping[Partition, Place]) -> None:
+    def committed(self, places: Mapping[Partition, CommittedOffset]) -> None:
         """Hear that outputs and places are in the log: now local state may be made durable."""
 
     def paused(self) -> frozenset[Partition]:

@@ -13,7 +13,7 @@ import msgspec
 
 from consumers.loop.last_offsets_file import TopicMemory
 from consumers.loop.log_faults import LogFault, LogRefused, fault_of, short_ids, way
-from consumers.loop.processor import Assignment, Partition, Place, Start
+from consumers.loop.processor import Assignment, CommittedOffset, Partition, Start
 
 
 class PlaceNote(msgspec.Struct):
@@ -103,7 +103,7 @@ class Starts(Generic[NoteT]):
         for fault in faults:
             self.say(f"{fault}. Going on, as --new-epoch says")
 
-    def _read(self, place: Place | None) -> NoteT:
+    def _read(self, place: CommittedOffset | None) -> NoteT:
         try:
             return self._decode(place.metadata) if place is not None else self.note()
         except msgspec.DecodeError:
@@ -130,7 +130,7 @@ class Starts(Generic[NoteT]):
         return assignment.beginnings[partition]
 
     def _fault(
-        self, partition: Partition, place: Place | None, wrote: str, topic_id: str, assignment: Assignment
+        self, partition: Partition, place: CommittedOffset | None, wrote: str, topic_id: str, assignment: Assignment
     ) -> LogFault | None:
         beginning, end = assignment.beginnings[partition], assignment.ends[partition]
         knew = wrote if place is not None else self.memory.id_of(partition.topic)

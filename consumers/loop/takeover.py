@@ -11,8 +11,8 @@ from kafka import TopicPartition
 from kafka.consumer.group import KafkaConsumer
 from kafka.errors import KafkaTimeoutError
 
-from consumers.loop.processor import Assignment, Partition, Place, Processor, Start
-from runtime.exits import Doubt, Refused
+from consumers.loop.processor import Assignment, CommittedOffset, Partition, Processor, Start
+from runtime.exits import Doubt, RoleRefused
 from runtime.kafka_client.cluster import Cluster, TopicInfo
 from runtime.kafka_client.pauses import pause, resume
 
@@ -30,11 +30,11 @@ def existing_topics(cluster: Cluster, topics: Sequence[str]) -> dict[str, TopicI
     infos = cluster.topic_info(*topics)
     missing = set(topics) - set(infos)
     if missing:
-        raise Refused(f"topic {min(missing)} does not exist: `millstream topics create STREAM` makes it")
+        raise RoleRefused(f"topic {min(missing)} does not exist: `millstream topics create STREAM` makes it")
     return infos
 
 
-def _others(committed: Mapping[Partition, Place | None], infos: Mapping[str, TopicInfo]) -> list[Partition]:
+def _others(committed: Mapping[Partition, CommittedOffset | None], infos: Mapping[str, TopicInfo]) -> list[Partition]:
     """Return what is not assigned of those topics in which an assigned partition has no place: seldom anything."""
     new = sorted({partition.topic for partition, place in committed.items() if place is None})
     every = [Partition(topic, number) for topic in new for number in range(infos[topic].partitions)]
@@ -66,7 +66,7 @@ class Takeover:
     stall_seconds: float
     goes_on: Callable[[], bool]
 
-    def run(self, assigned: Sequence[Partition]) -> dict[Partition, Place]:
+    def run(self, assigned: Sequence[Partition]) -> dict[Partition, CommittedOffset]:
         """Bring the processor to where the group stands, and leave each partition at its first live record.
 
         Returns the places that no commit may go back behind.
@@ -131,7 +131,7 @@ class Takeover:
             others={partition: self._committed(partition, deadline) for partition in _others(committed, infos)},
         )
 
-    def _committed(self, partition: Partition, deadline: float) -> Place | None:
+    def _committed(self, partition: Partition, deadline: float) -> CommittedOffset | None:
         while True:
             self._check()
             try:
@@ -147,7 +147,7 @@ class Takeover:
                         "reads anew what is so)"
                     ) from error
                 continue
-            return None if found is None else Place(found.offset, found.metadata or "")
+            return None if found is None else CommittedOffset(found.offset, found.metadata or "")
 
     def _recover(self, starts: Mapping[Partition, Start]) -> None:
         """Read again what is behind `live`, through the processor's own door, without sending anything."""

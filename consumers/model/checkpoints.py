@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from consumers.model.fingerprint import fingerprint
 from consumers.model.model_size import Growth, Size
-from consumers.model.model_state import READABLE, Learning, LearningRules
+from consumers.model.model_state import READABLE, LearnerState, LearningRules
 from consumers.model.resume import Resumption
 from consumers.model.version_files import (
     CODE_FILE,
@@ -39,14 +39,12 @@ from model_store import (
     ModelStore,
     Retention,
     VersionId,
+    VersionRefused,
     dump,
     dumps,
     loads,
 )
-from model_store import (
-    Refused as StoreRefused,
-)
-from runtime.exits import Doubt, Refused
+from runtime.exits import Doubt, RoleRefused
 
 __all__ = [
     "CODE_FILE",
@@ -59,11 +57,11 @@ __all__ = [
     "REBUILD",
     "REBUILD_START",
     "STATE_FILE",
+    "CheckpointPace",
     "Checkpoints",
     "Definition",
     "Log",
     "NewEpoch",
-    "Pace",
     "Resumed",
     "Standing",
     "cpu_name",
@@ -75,7 +73,7 @@ _PROBE_BYTES: Final = 16_384
 
 
 @dataclass(frozen=True)
-class Pace:
+class CheckpointPace:
     """When checkpoints are due.
 
     Attributes
@@ -92,9 +90,9 @@ class Pace:
     def due(self, since_last: float, last_cost: float, learned: int) -> bool:
         """Decide, given seconds since the last checkpoint began, its seconds, and what was learned since.
 
-        >>> Pace(every=0.5, examples=1000).due(since_last=0.6, last_cost=0.01, learned=1)
+        >>> CheckpointPace(every=0.5, examples=1000).due(since_last=0.6, last_cost=0.01, learned=1)
         True
-        >>> Pace(every=0.5, examples=1000).due(since_last=0.6, last_cost=0.10, learned=1)
+        >>> CheckpointPace(every=0.5, examples=1000).due(since_last=0.6, last_cost=0.10, learned=1)
         False
         """
         if learned == 0 or not self.affords(since_last, last_cost):
@@ -144,7 +142,7 @@ class Checkpoints:
 
     def write(
         self,
-        learning: Learning,
+        learning: LearnerState,
         stands: Standing,
         reason: str,
         now_ms: int,
@@ -191,7 +189,7 @@ class Checkpoints:
                 # As many examples learned, but more or fewer passed over: the other's place is as good as ours.
                 raise Doubt(f"version {draft.version} was written by another learner of this log meanwhile") from error
             if there is None or not same:
-                raise Refused(
+                raise RoleRefused(
                     f"version {draft.version} is in the store already and is another one: a learner with "
                     "another log or another model writes here too. Nothing was overwritten"
                 ) from error
@@ -199,7 +197,7 @@ class Checkpoints:
         learning.settled()
         return written
 
-    def _probed(self, learning: Learning) -> dict[str, Any]:
+    def _probed(self, learning: LearnerState) -> dict[str, Any]:
         """Return what a predictor tries before it serves the version, and the hash of its answers."""
         # A manifest sorts names, and sums over features in another order differ in the last bit.
         probe = [dict(sorted(each.items())) for each in learning.probes.newest(_PROBE_EVENTS, _PROBE_BYTES)]
@@ -207,7 +205,7 @@ class Checkpoints:
 
     def _draft(
         self,
-        learning: Learning,
+        learning: LearnerState,
         stands: Standing,
         reason: str,
         now_ms: int,
@@ -259,40 +257,40 @@ class Checkpoints:
         """Return where to go on: see `Resumption.resume`."""
         return self._resumption.resume(log, new_epoch, say, adopted)
 
-    def fresh(self) -> Learning:
+    def fresh(self) -> LearnerState:
         """Return a learner that has learned nothing, with a model from the stream file."""
-        return Learning(self._rules)
+        return LearnerState(self._rules)
 
-    def freeze(self, learning: Learning) -> tuple[bytes, bytes]:
+    def freeze(self, learning: LearnerState) -> tuple[bytes, bytes]:
         """Return model and state as the store keeps them."""
         return dumps(learning.model.model), dumps(learning.dump())
 
-    def thaw(self, frozen: tuple[bytes, bytes]) -> Learning:
+    def thaw(self, frozen: tuple[bytes, bytes]) -> LearnerState:
         """Return what `freeze` was given, in this process only: nothing is checked but what may be named."""
         definition = self._definition
         model, state = (loads(each, extra=definition.allowed, find=definition.find) for each in frozen)
-        learning = Learning(self._rules, model)
+        learning = LearnerState(self._rules, model)
         learning.restore(state)
         return learning
 
-    def load(self, manifest: Manifest) -> Learning:
+    def load(self, manifest: Manifest) -> LearnerState:
         """Return a version as the learner that it was, after all checks."""
         allowed, find = self._definition.allowed, self._definition.find
         try:
             model = self._store.load(manifest, MODEL_FILE, extra_allowed=allowed, find=find)
             state: Any = self._store.load(manifest, STATE_FILE, extra_allowed=allowed, find=find)
-        except StoreRefused as error:
-            raise Refused(str(error)) from error
+        except VersionRefused as error:
+            raise RoleRefused(str(error)) from error
         if not isinstance(state, dict) or state.get("format") not in READABLE:
-            raise Refused(f"version {manifest.version} has a learner's state of another format. {_REPLAY}")
-        learning = Learning(self._rules, model)
+            raise RoleRefused(f"version {manifest.version} has a learner's state of another format. {_REPLAY}")
+        learning = LearnerState(self._rules, model)
         learning.restore(state)
         if learning.fingerprint() != manifest.fingerprint and manifest.cpu == cpu_name():
             # Another CPU may differ in the last bit; the same one may not.
-            raise Refused(f"version {manifest.version} does not answer as it did when it was written. {_REPLAY}")
+            raise RoleRefused(f"version {manifest.version} does not answer as it did when it was written. {_REPLAY}")
         return learning
 
-    def copy(self, learning: Learning) -> Learning:
+    def copy(self, learning: LearnerState) -> LearnerState:
         """Return a learner's whole state as an object of its own, as it would be saved and loaded."""
         copied = self.thaw(self.freeze(learning))
         copied.labels_from, copied.labels_to = learning.labels_from, learning.labels_to

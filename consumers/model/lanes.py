@@ -7,7 +7,7 @@ from array import array
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from runtime.exits import Refused
+from runtime.exits import RoleRefused
 from schemas.events import Lane
 
 REMEMBERED: Final = 1024  # how many of the newest ids of a lane are kept, by their hash
@@ -19,7 +19,7 @@ def _digest(event_id: str) -> int:
     return (zlib.crc32(raw) << 32 | zlib.adler32(raw)) or 1  # 0 stands for none
 
 
-class LaneFault(Refused):
+class LaneFault(RoleRefused):
     """An example that is not the next of its lane. Nothing was learned from it.
 
     Attributes

@@ -17,7 +17,7 @@ import msgspec
 from runtime.kafka_client.records import Record
 from schemas.codec import CodecError
 from schemas.events import Example, FeatureValue, Label, read_example
-from schemas.fast_examples import Entry, EntryReader, entry_of
+from schemas.fast_examples import EntryReader, FastExample, entry_of
 
 _DIGEST_BYTES: Final = 16
 
@@ -148,7 +148,7 @@ class Editor:
         self._without = frozenset(edits.without)
         self._reader = EntryReader()
 
-    def read(self, record: Record) -> tuple[Entry, bool]:
+    def read(self, record: Record) -> tuple[FastExample, bool]:
         """Return the entry that a record holds, and whether it is left out. CodecError where it holds none."""
         data = record.value or b""
         if self._edits.change_nothing or record.offset >= self._edits.until:

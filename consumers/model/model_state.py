@@ -20,7 +20,7 @@ from consumers.model.river_model import NO_ANSWER, Answer, ModelError, RiverMode
 from model_store.offset_runs import Offsets
 from schemas.contract import Contract, ContractError
 from schemas.events import Example, Features, LabelValue, Scalar
-from schemas.fast_examples import Entry, entry_of
+from schemas.fast_examples import FastExample, entry_of
 from schemas.label_spelling import Spellings
 from schemas.target import Target, TargetError
 
@@ -74,7 +74,7 @@ class LearningRules:
     window: int
     learn_from_events: bool = False
 
-    def fit(self, entry: Entry) -> tuple[Features, Scalar | None]:
+    def fit(self, entry: FastExample) -> tuple[Features, Scalar | None]:
         """Return features and label as the model is to see them.
 
         Raises
@@ -92,7 +92,7 @@ class LearningRules:
 Applied = Literal["learned", "measured", "correction", "repeat", "skipped", "refused", "left_out"]
 
 
-class Learning:
+class LearnerState:
     """A model, what it has learned, and how well it did.
 
     Attributes
@@ -138,7 +138,7 @@ class Learning:
         """Take in the next example of the log: `take`, for those who have the whole of it."""
         return self.take(entry_of(example), offset, guilty)
 
-    def take(self, entry: Entry, offset: int, guilty: bool = False, left_out: bool = False) -> Applied:
+    def take(self, entry: FastExample, offset: int, guilty: bool = False, left_out: bool = False) -> Applied:
         """Take in the next entry of the log.
 
         Parameters
@@ -215,7 +215,7 @@ class Learning:
                 return NO_ANSWER  # some models raise before they have learned anything
             raise
 
-    def _served(self, entry: Entry) -> tuple[LabelValue | None, dict[str, float] | None] | None:
+    def _served(self, entry: FastExample) -> tuple[LabelValue | None, dict[str, float] | None] | None:
         return (entry.prediction, entry.probabilities) if entry.answered else None
 
     def _pass(self, how: Applied) -> Applied:
@@ -223,7 +223,7 @@ class Learning:
         self._last = how
         return self._count(how)
 
-    def _skip(self, entry: Entry, how: Applied) -> Applied:
+    def _skip(self, entry: FastExample, how: Applied) -> Applied:
         self._link(entry, learned=False)
         self._last = how
         return self._count("skipped")
@@ -265,10 +265,10 @@ class Learning:
         self.news, self.warned = [], None
         self.labels_from = self.labels_to = None
 
-    def _link(self, entry: Entry, learned: bool) -> None:
+    def _link(self, entry: FastExample, learned: bool) -> None:
         self.chain.add(entry.lane, entry.event_id, entry.label, learned)
 
-    def _note_time(self, entry: Entry) -> None:
+    def _note_time(self, entry: FastExample) -> None:
         if entry.times is None:
             return
         time = entry.times[entry.label is not None]

@@ -8,7 +8,7 @@ from typing import Final
 from consumers.loop.log_faults import LogFault, LogRefused, fault_of
 from consumers.model.lanes import Lanes
 from consumers.model.model_size import Growth, Size
-from consumers.model.model_state import Learning, LearningRules
+from consumers.model.model_state import LearnerState, LearningRules
 from consumers.model.version_files import (
     CODE_FILE,
     LANES,
@@ -24,10 +24,9 @@ from consumers.model.version_files import (
     Resumed,
     shown,
 )
-from model_store import Damaged, Manifest, ModelStore, NotFound, StoreError, VersionId, WrongLibraries
-from model_store import Refused as StoreRefused
+from model_store import Damaged, Manifest, ModelStore, NotFound, StoreError, VersionId, VersionRefused, WrongLibraries
 from model_store.libraries import check_libraries
-from runtime.exits import Refused
+from runtime.exits import RoleRefused
 
 
 class Resumption:
@@ -45,7 +44,7 @@ class Resumption:
         definition: Definition,
         rules: LearningRules,
         growth: Growth,
-        load: Callable[[Manifest], Learning],
+        load: Callable[[Manifest], LearnerState],
     ) -> None:
         self._store = store
         self._definition = definition
@@ -77,15 +76,15 @@ class Resumption:
         if newest is None and (there := self._store.versions(self._definition.model)):
             # A new epoch 1 would take names that are taken, by versions that a key put back would make good.
             if new_epoch != "replay":
-                raise Refused(
+                raise RoleRefused(
                     f"none of the {len(there)} versions of {self._definition.model} can be used: put back the key "
                     "that signed them, or start the learner once with --new-epoch replay"
                 )
             epoch = self.next_epoch()
             note = f"epoch {epoch} begins: a new model learns the log from {log.beginning}"
-            return Resumed(Learning(self._rules), epoch, log.beginning, None, None, note)
+            return Resumed(LearnerState(self._rules), epoch, log.beginning, None, None, note)
         if newest is None:
-            return Resumed(Learning(self._rules), 1, log.beginning, None, None, "no version yet: epoch 1 begins")
+            return Resumed(LearnerState(self._rules), 1, log.beginning, None, None, "no version yet: epoch 1 begins")
         changed = self._changes(newest, log)
         if changed and new_epoch is None:
             raise _refusal(changed, self._fault(newest, log), _wrong_libraries(newest))
@@ -96,7 +95,7 @@ class Resumption:
             return self._begin_epoch(newest, log, new_epoch or "keep")
         try:
             learning = self._load(newest)
-        except Refused:
+        except RoleRefused:
             if new_epoch is None or new_epoch == "keep":
                 raise
             return self._begin_epoch(newest, log, new_epoch)
@@ -144,8 +143,8 @@ class Resumption:
         """Tell whether a version learned from this log, or from one that this is a copy of."""
         try:
             return self._store.is_log(manifest, log.topic_id)
-        except StoreRefused as error:
-            raise Refused(f"what is said of the examples topic cannot be believed: {error}") from error
+        except VersionRefused as error:
+            raise RoleRefused(f"what is said of the examples topic cannot be believed: {error}") from error
 
     def _newest_good(self, say: Callable[[str], None], log: Log, adopted: VersionId | None) -> Manifest | None:
         """Return the newest version whose files are what its signature says, of those that were learned live."""
@@ -157,8 +156,8 @@ class Resumption:
                 self._store.check(manifest, STATE_FILE)
                 self._store.check(manifest, MODEL_FILE)
             except WrongLibraries as error:
-                raise Refused(str(error)) from error
-            except (StoreRefused, NotFound, Damaged) as error:
+                raise RoleRefused(str(error)) from error
+            except (VersionRefused, NotFound, Damaged) as error:
                 say(f"version {version} cannot be used and is passed over: {error}")
                 continue
             if version == adopted and (changed := self._changes(manifest, log)):
@@ -204,10 +203,10 @@ class Resumption:
             note = f"epoch {epoch} begins: a new model learns the log from {log.beginning}"
             if behind > log.beginning:
                 note += f"; version {parent} serves until the replay has learned as much, at offset {behind}"
-            return Resumed(Learning(self._rules), epoch, log.beginning, None, parent, note, behind, cut)
+            return Resumed(LearnerState(self._rules), epoch, log.beginning, None, parent, note, behind, cut)
         offset = newest.offset if same_log else log.beginning
         if how == "fresh":
-            learning = Learning(self._rules)
+            learning = LearnerState(self._rules)
             # The lanes go on where they were; the model does not, and is not even looked at.
             learning.lanes = Lanes.going_on(newest.extra.get(LANES, {}))
             return Resumed(learning, epoch, offset, None, parent, f"epoch {epoch} begins untrained at offset {offset}")
@@ -219,11 +218,11 @@ class Resumption:
         return Resumed(before, epoch, offset, None, parent, note, cut=cut)
 
 
-def _refusal(changed: list[str], fault: LogFault | None, wrong: str | None) -> Refused:
+def _refusal(changed: list[str], fault: LogFault | None, wrong: str | None) -> RoleRefused:
     text, ways = "; ".join(changed), f"Start the learner (or `millstream run`) once with {_WAYS}"
     if changed == [wrong]:
-        return Refused(text)  # what other libraries made names its way on, and cannot be kept
-    return Refused(f"{text}. {ways}") if fault is None else LogRefused([fault], ways, text)
+        return RoleRefused(text)  # what other libraries made names its way on, and cannot be kept
+    return RoleRefused(f"{text}. {ways}") if fault is None else LogRefused([fault], ways, text)
 
 
 def _wrong_libraries(manifest: Manifest) -> str | None:

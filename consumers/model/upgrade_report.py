@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from consumers.model.evaluation import Beside
-from consumers.model.model_state import Learning
+from consumers.model.model_state import LearnerState
 from model_store import Manifest, libraries
 
 UPGRADE: Final = "upgrade"  # its name in a manifest's extra
@@ -37,7 +37,7 @@ class Comparison:
         if newest is not None and UPGRADE in newest.extra:
             self.extra = {UPGRADE: newest.extra[UPGRADE]}
 
-    def compare(self, learning: Learning) -> Iterator[str]:
+    def compare(self, learning: LearnerState) -> Iterator[str]:
         """Compare once, at `until`, and yield what people are told of it."""
         assert self._before is not None  # noqa: S101 - or `until` is never reached
         found = compare(self._before, learning)
@@ -45,7 +45,7 @@ class Comparison:
         yield from lines(found)
 
 
-def compare(before: Manifest, learning: Learning) -> dict[str, Any]:
+def compare(before: Manifest, learning: LearnerState) -> dict[str, Any]:
     """Return how the model differs from version `before`, both having read the log up to the same place.
 
     As JSON has it: ``progressive`` is over all examples, by metric the old value and the new one. ``newest`` is

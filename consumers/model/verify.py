@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from consumers.model.checkpoints import Checkpoints, cpu_name
 from consumers.model.log_edits import NO_EDITS, Editor
-from consumers.model.model_state import Learning, Unfit
+from consumers.model.model_state import LearnerState, Unfit
 from model_store import Manifest, VersionId
 from model_store.offset_runs import Offsets
 from runtime.kafka_client.records import Record
@@ -80,7 +80,7 @@ def verify(
 
 
 def replay(
-    learning: Learning,
+    learning: LearnerState,
     records: Iterable[Record],
     skipped: Container[int],
     progress: Callable[[int], None],

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from consumers.model.model_state import Learning
+from consumers.model.model_state import LearnerState
 from model_store import Manifest, VersionId
 
 NewEpoch = Literal["fresh", "replay", "keep"]
@@ -93,7 +93,7 @@ class Resumed:
         The log is another, or ends before where it was read: places in it are taken anew.
     """
 
-    learning: Learning
+    learning: LearnerState
     epoch: int
     offset: int
     manifest: Manifest | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from runtime.exits import Doubt, Refused
+from runtime.exits import Doubt, RoleRefused
 from runtime.kafka_client import size_limits
 from runtime.kafka_client.records import Record
 from schemas import codec
@@ -95,7 +95,7 @@ class Questions:
         try:
             return mapping.event(record)
         except RegistryError as error:
-            raise (Doubt if error.passing else Refused)(str(error)) from error
+            raise (Doubt if error.passing else RoleRefused)(str(error)) from error
 
     def unnamed(self, record: Record) -> Event:
         """Return the event of a record that does not say its own name, without features.

@@ -22,7 +22,7 @@ from consumers.model.version_runtime import RunWith, try_out
 from consumers.predictor.label_freshness import LabelNews
 from consumers.predictor.model_process import LARGE_BYTES
 from consumers.predictor.predictor import ServedVersion
-from model_store import BadSignature, InvalidVersion, Manifest, ModelStore, Refused, StoreError, VersionId
+from model_store import BadSignature, InvalidVersion, Manifest, ModelStore, StoreError, VersionId, VersionRefused
 from model_store.gil_pause import Breather, no_breath
 from runtime.kafka_client.cluster import Cluster
 from schemas.codec import CodecError
@@ -305,7 +305,9 @@ class VersionFeed:
         key = (version, sha256)
         now = "nothing serves yet" if self._serving is None else f"{self._version()} serves on"
         what = str(error) if isinstance(error, (StoreError, ModelError)) else f"{type(error).__name__}: {error}"
-        if not isinstance(error, StoreError) or (isinstance(error, Refused) and not isinstance(error, BadSignature)):
+        if not isinstance(error, StoreError) or (
+            isinstance(error, VersionRefused) and not isinstance(error, BadSignature)
+        ):
             self._refused.add(key)
             self._retries.pop(key, None)
         else:

@@ -22,7 +22,7 @@ from typing import IO, Any, Final
 import msgspec
 
 from consumers.model.river_model import Answer, ModelError, RiverModel, plain_value
-from model_store import Refused, StoreError, StoreUnavailable
+from model_store import StoreError, StoreUnavailable, VersionRefused
 from runtime.exits import Doubt
 from schemas.events import Features, Scalar
 
@@ -143,7 +143,7 @@ class VersionProcess:
 
 
 _REASONS: Final[Mapping[str, type[Exception]]] = {
-    "Refused": Refused,
+    "VersionRefused": VersionRefused,
     "StoreUnavailable": StoreUnavailable,
     "StoreError": StoreError,
 }

@@ -52,7 +52,7 @@ WHOLE: Final = Form()
 """They read what is joined."""
 
 
-class Answers:
+class PredictionRecords:
     """Makes the records of answers.
 
     Parameters

@@ -12,12 +12,12 @@ import msgspec
 from consumers.loop.dead_letters import dead_letter
 from consumers.loop.last_offsets_file import TopicMemory
 from consumers.loop.log_faults import short_ids
-from consumers.loop.processor import Assignment, Batch, Output, Partition, Place, Positions, Start
+from consumers.loop.processor import Assignment, Batch, CommittedOffset, Output, Partition, Positions, Start
 from consumers.loop.start_offsets import PlaceNote, Starts
 from consumers.model.river_model import NO_ANSWER, Answer, RiverModel
 from consumers.predictor.fast_outcomes import OutcomeWriter
 from consumers.predictor.feature_requests import Question, Questions, Unanswerable
-from consumers.predictor.prediction_records import WHOLE, Answers, Form
+from consumers.predictor.prediction_records import WHOLE, Form, PredictionRecords
 from runtime.exits import RoleFailure
 from runtime.kafka_client.records import Record
 from schemas import codec
@@ -123,7 +123,7 @@ class Predictor:
         at_end = (self._features,) if settings.start == "end" else ()
         self._starts = Starts("predictor", PlaceNote, self._memory, at_end, settings.new_epoch, say)
         self._questions = Questions(settings.contract, settings.mapping, self._clock)
-        self._answers = Answers(settings.names, settings.spread, settings.form)
+        self._answers = PredictionRecords(settings.names, settings.spread, settings.form)
         self._dead_letters = settings.names.topic("dead-letters")
         self._notes: dict[Partition, PlaceNote] = {}
         self._topic_id = ""
@@ -180,10 +180,10 @@ class Predictor:
             self._serving = newest
             self._write_metadata()
 
-    def places(self, read: Positions) -> Mapping[Partition, Place]:
-        return {partition: Place(offset, self._metadata[partition]) for partition, offset in read.items()}
+    def places(self, read: Positions) -> Mapping[Partition, CommittedOffset]:
+        return {partition: CommittedOffset(offset, self._metadata[partition]) for partition, offset in read.items()}
 
-    def committed(self, places: Mapping[Partition, Place]) -> None:
+    def committed(self, places: Mapping[Partition, CommittedOffset]) -> None:
         offsets = {partition.partition: place.offset for partition, place in places.items()}
         self._memory.remember(self._features, self._topic_id, offsets)
 

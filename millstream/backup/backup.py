@@ -26,9 +26,9 @@ from model_store import (
     Damaged,
     ModelStore,
     NotFound,
-    Refused,
     Trust,
     VersionId,
+    VersionRefused,
 )
 from runtime.kafka_client.cluster import Cluster
 from schemas.topics import Names
@@ -123,7 +123,7 @@ def _copy_versions(store: ModelStore, copy: ModelStore, stream: str, say: Say) -
             copy_version(store, copy, version)
         except NotFound:
             continue  # retention was quicker
-        except Refused as error:
+        except VersionRefused as error:
             refused.append(str(version))
             say(f"version {version} is left out: {error}")
     store.copy_marks(copy, stream)

@@ -33,7 +33,7 @@ _GONE_S: Final = 20.0
 
 
 @dataclass(frozen=True)
-class Place:
+class RestoreTarget:
     """Where a stream is restored to.
 
     Attributes
@@ -73,7 +73,7 @@ def check(source: Backend, store: ModelStore, stream: str) -> Backup:
     return found
 
 
-def restore(source: Backend, found: Backup, store: ModelStore, place: Place, show: Show) -> LogCopy:
+def restore(source: Backend, found: Backup, store: ModelStore, place: RestoreTarget, show: Show) -> LogCopy:
     """Put all of a backup where it belongs; what an interrupted run has done is not done again.
 
     Raises
@@ -108,19 +108,19 @@ def restore(source: Backend, found: Backup, store: ModelStore, place: Place, sho
     return copy
 
 
-def _topic(place: Place) -> str:
+def _topic(place: RestoreTarget) -> str:
     return place.names.topic("examples")
 
 
-def _writer(place: Place) -> str:
+def _writer(place: RestoreTarget) -> str:
     return place.names.process("restore", "0")
 
 
-def _topic_id(place: Place) -> str:
+def _topic_id(place: RestoreTarget) -> str:
     return place.cluster.topic_info(_topic(place))[_topic(place)].id
 
 
-def _copied(store: ModelStore, place: Place, found: Backup) -> LogCopy | None:
+def _copied(store: ModelStore, place: RestoreTarget, found: Backup) -> LogCopy | None:
     copy = store.log_copy(found.stream, _topic_id(place))
     return copy if copy is not None and copy.original == found.examples.topic_id else None
 
@@ -128,7 +128,7 @@ def _copied(store: ModelStore, place: Place, found: Backup) -> LogCopy | None:
 # --- the log ---------------------------------------------------------------------------------------
 
 
-def _begin_log(place: Place) -> None:
+def _begin_log(place: RestoreTarget) -> None:
     """Have an empty examples topic, and note that it is this restore's; one that an earlier run began is made anew."""
     topic, marker = _topic(place), place.marker
     end_open_transaction(place.cluster, _writer(place))
@@ -164,7 +164,7 @@ def _delete(cluster: Cluster, topic: str) -> None:
             time.sleep(0.05)
 
 
-def _write_log(source: Backend, found: Backup, place: Place, show: Show) -> None:
+def _write_log(source: Backend, found: Backup, place: RestoreTarget, show: Show) -> None:
     topic, log = _topic(place), found.examples
     try:
         all_runs = runs(backup.records(source, found.stream, log), log.end, log.last_hole)
@@ -179,7 +179,7 @@ def _write_log(source: Backend, found: Backup, place: Place, show: Show) -> None
         ) from error
 
 
-def _compare(source: Backend, found: Backup, place: Place, show: Show) -> None:
+def _compare(source: Backend, found: Backup, place: RestoreTarget, show: Show) -> None:
     """Read the log back and insist on each record being what and where it was."""
     topic, log = _topic(place), found.examples
     with closing(place.cluster.consumer()) as consumer:
@@ -208,7 +208,7 @@ def _compare_one(wanted: LogRecord, found: Any) -> None:
 # --- decisions -------------------------------------------------------------------------------------
 
 
-def _decide_again(source: Backend, found: Backup, place: Place) -> None:
+def _decide_again(source: Backend, found: Backup, place: RestoreTarget) -> None:
     """Write the decisions that are not there yet, and what holds of them where predictors and learners read it."""
     topic = place.names.topic("decisions")
     wanted = list(backup.records(source, found.stream, found.decisions))

@@ -17,7 +17,7 @@ from millstream.check.sample_events import Sample, sample
 from millstream.stream.load import LoadedStream
 from millstream.stream.model_parameters import walk
 from model_store import restricted_pickle
-from model_store.errors import CannotPickle, Damaged, NotAllowed
+from model_store.errors import CannotPickle, Damaged, PickleNotAllowed
 from producers.rows import SourceError
 
 __all__ = ["CheckReport", "Finding", "Severity", "check"]
@@ -196,7 +196,7 @@ class _Check:
     def _does_not_load(self, trial: Trial, data: bytes) -> Finding | None:
         try:
             trial.load(data)
-        except NotAllowed as error:
+        except PickleNotAllowed as error:
             way_out = "call it from a def of this file, or keep it out of the model"
             return Finding("error", "saves", f"the saved model is refused on loading: {error}; {way_out}")
         except Damaged as error:

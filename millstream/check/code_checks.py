@@ -13,7 +13,7 @@ from millstream.version_code.choice import run_code
 from millstream.version_code.code_object import decode
 from millstream.version_code.patches import patches
 from millstream.version_code.secret_strings import suspects
-from model_store import Refused
+from model_store import VersionRefused
 
 _SHOWN: Final = 5
 
@@ -42,7 +42,7 @@ def look_at_code(loaded: LoadedStream) -> Iterator[Finding]:
         )
     try:
         again = run_code(code)
-    except Refused as error:
+    except VersionRefused as error:
         yield Finding(
             "warning",
             "code",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from consumers.model.river_model import Answer, ModelError, RiverModel, wrap
-from millstream.check.sample_events import Example
+from millstream.check.sample_events import SampleExample
 from millstream.stream.load import LoadedStream
 from model_store import restricted_pickle
 from schemas.events import Features
@@ -40,7 +40,7 @@ _NONE: Final = "none: "
 class Trial:
     """One stream's model on one set of examples. As in the roles, an event without a finite answer is learned."""
 
-    def __init__(self, loaded: LoadedStream, examples: Sequence[Example]) -> None:
+    def __init__(self, loaded: LoadedStream, examples: Sequence[SampleExample]) -> None:
         self._loaded = loaded
         self._task = loaded.stream.task
         self.examples = list(examples)

@@ -38,7 +38,7 @@ Forms: TypeAlias = Mapping[str, Kind]
 
 
 @dataclass(frozen=True)
-class Example:
+class SampleExample:
     """Features as the model is to see them, and its label."""
 
     features: Features
@@ -61,7 +61,7 @@ class Sample:
         Of a file: how many rows are no events of the stream, and why the first is none.
     """
 
-    examples: list[Example]
+    examples: list[SampleExample]
     unseen: list[Features]
     origin: str
     made_up: bool = False
@@ -129,9 +129,9 @@ def _find_forms(loaded: LoadedStream) -> Forms:
     return {}
 
 
-def _from_contract(contract: Contract, stream: Stream, count: int, forms: Forms) -> list[Example]:
+def _from_contract(contract: Contract, stream: Stream, count: int, forms: Forms) -> list[SampleExample]:
     rng = random.Random(1)  # noqa: S311 - examples, not secrets
-    made: list[Example] = []
+    made: list[SampleExample] = []
     while len(made) < count:
         raw: Features = {}
         for name, feature in contract.features.items():
@@ -145,7 +145,7 @@ def _from_contract(contract: Contract, stream: Stream, count: int, forms: Forms)
             # A contract can forbid what its own features allow one by one; such events never reach the model.
             named = contract.features.items()
             features = contract.apply({name: _value(each, rng, forms.get(name)) for name, each in named})
-        made.append(Example(features, _label(stream, features, rng)))
+        made.append(SampleExample(features, _label(stream, features, rng)))
     return made
 
 
@@ -196,7 +196,7 @@ def _label(stream: Stream, features: Features, rng: random.Random) -> Scalar:
 # --- from a source ---------------------------------------------------------------------------------
 
 
-def _from_source(place: str, stream: Stream, count: int) -> tuple[list[Example], tuple[int, str]]:
+def _from_source(place: str, stream: Stream, count: int) -> tuple[list[SampleExample], tuple[int, str]]:
     """Return examples, and how many of the rows before the last of them are none, with the reason of the first."""
     in_file = not place.startswith("river:")
     spec = SourceSpec(
@@ -208,7 +208,7 @@ def _from_source(place: str, stream: Stream, count: int) -> tuple[list[Example],
         label_required=stream.task != "anomaly",
     )
     rng = random.Random(1)  # noqa: S311 - examples, not secrets
-    found: list[Example] = []
+    found: list[SampleExample] = []
     bad: list[str] = []
     source = open_source(place, spec)
     for row in islice(source.rows(lambda each: bad.append(str(each))), 4 * count):
@@ -218,7 +218,7 @@ def _from_source(place: str, stream: Stream, count: int) -> tuple[list[Example],
             bad.append(str(source.bad(row.line, str(error))))
             continue
         label = _label(stream, features, rng) if row.label is None else stream.target.coerce(row.label)
-        found.append(Example(features, label))
+        found.append(SampleExample(features, label))
         if len(found) == count:
             break
     if not found:
@@ -263,7 +263,7 @@ def _named_by(part: Any) -> Mapping[str, Kind]:
     return {}
 
 
-def _raised(loaded: LoadedStream, examples: list[Example]) -> Exception | None:
+def _raised(loaded: LoadedStream, examples: list[SampleExample]) -> Exception | None:
     model = wrap(loaded.fresh_model(), loaded.stream.task)
     try:
         for example in examples:
@@ -275,7 +275,7 @@ def _raised(loaded: LoadedStream, examples: list[Example]) -> Exception | None:
     return None
 
 
-def _generic(kinds: Mapping[str, Kind], stream: Stream, count: int) -> list[Example]:
+def _generic(kinds: Mapping[str, Kind], stream: Stream, count: int) -> list[SampleExample]:
     rng = random.Random(1)  # noqa: S311 - examples, not secrets
     made = []
     for _ in range(count):
@@ -285,11 +285,11 @@ def _generic(kinds: Mapping[str, Kind], stream: Stream, count: int) -> list[Exam
                 features[name] = rng.random()
             else:
                 features[name] = rng.choice(_CATEGORIES) if kind == "category" else _text(kind, rng)
-        made.append(Example(features, _label(stream, features, rng)))
+        made.append(SampleExample(features, _label(stream, features, rng)))
     return made
 
 
-def _unseen(examples: list[Example], contract: Contract, forms: Forms) -> list[Features]:
+def _unseen(examples: list[SampleExample], contract: Contract, forms: Forms) -> list[Features]:
     """Return events as no example was: other words and other numbers under the same names."""
     rng = random.Random(2)  # noqa: S311 - examples, not secrets
     made: list[Features] = []

@@ -123,9 +123,9 @@ class _Wish:
 def _predict(wish: _Wish, span: Range, manner: Manner, where: Where, as_json: bool) -> int:
     from millstream.cli.version_decisions import parsed
     from millstream.processes import gc_tuning
-    from millstream.replay.backfill import Answers, Reader, insist_on_own
+    from millstream.replay.backfill import BackfillAnswers, Reader, insist_on_own
     from millstream.replay.past_versions import PastVersions
-    from millstream.replay.plan import Target, plan
+    from millstream.replay.plan import ReplayTarget, plan
     from millstream.replay.replay import Replay
     from millstream.stream.load import load_stream
     from model_store import open_store
@@ -138,7 +138,7 @@ def _predict(wish: _Wish, span: Range, manner: Manner, where: Where, as_json: bo
     insist_on_own(names, wish.into)
     cluster, store = settings.cluster(), open_store(settings.models, settings.keys, sign=False)
     there = cluster.topic_info(names.whole).get(names.whole)
-    target = Target(cluster, wish.into, None if there is None else there.partitions, wish.what)
+    target = ReplayTarget(cluster, wish.into, None if there is None else there.partitions, wish.what)
     with filling_in(wish.stream):
         version = _version(wish, settings, loaded, store)
         job = plan(cluster, names.topic("features"), begin, end, target)
@@ -149,7 +149,7 @@ def _predict(wish: _Wish, span: Range, manner: Manner, where: Where, as_json: bo
             announce(work, pace)
             choose = _choose(wish, names, work, versions)
             reader = Reader.of(loaded.stream, settings.schema_registry(say))
-            answers = Answers(reader, names, job, versions, choose)
+            answers = BackfillAnswers(reader, names, job, versions, choose)
             gc_tuning.rest()
             with Bar("events") as bar:
                 done = work.run(

@@ -98,7 +98,7 @@ def restore(
         made = admin.create(cluster, names, partitions=found.partitions, label_wait_ms=found.label_wait_ms)
         admin.require(made.ours())  # a log can be put back before the topics are there that events come from
 
-    place = work.Place(cluster, names, settings.state(names) / "restore", create)
+    place = work.RestoreTarget(cluster, names, settings.state(names) / "restore", create)
     with Bar("offsets") as bar:
         copy = work.restore(source, backed_up, store, place, bar.show)
     said = {

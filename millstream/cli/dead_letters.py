@@ -13,7 +13,7 @@ from millstream.cli.progress import Bar
 from millstream.cli.shared_options import UsageError, Where, filling_in, full_names, print_json, print_table
 
 if TYPE_CHECKING:
-    from millstream.replay.dead_letters import Choice, Found
+    from millstream.replay.dead_letters import Choice, LettersToReplay
 
 _OFFSETS: Final = re.compile(r"\d{1,15}(-\d{1,15})?(,\d{1,15}(-\d{1,15})?)*")
 _MOST_NAMED: Final = 1_000_000
@@ -86,7 +86,7 @@ def send_back(stream: str, back: Back, where: Where, as_json: bool) -> None:
         print(f"{sent:,} letters were sent back" if sent else "no letters are to be sent back")
 
 
-def _tell(found: Found) -> None:
+def _tell(found: LettersToReplay) -> None:
     if found.ready:
         rows = [(topic, stage, code, count) for (topic, stage, code), count in sorted(found.ready.items())]
         print_table(("goes back to", "stage", "code", "letters"), rows, stderr=True)

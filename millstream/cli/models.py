@@ -191,7 +191,7 @@ class _Refused:
 
 def _all(store: ModelStore, model: str) -> Iterator[_Known | _Refused]:
     """Yield the versions, oldest first; one that cannot be believed is said to be that, and hides no other."""
-    from model_store import NotFound, Refused
+    from model_store import NotFound, VersionRefused
 
     pinned = store.pinned(model)
     for version in store.versions(model):
@@ -199,7 +199,7 @@ def _all(store: ModelStore, model: str) -> Iterator[_Known | _Refused]:
             yield _Known(store.manifest(version), version in pinned)
         except NotFound:
             continue  # retention was quicker
-        except Refused as error:
+        except VersionRefused as error:
             yield _Refused(str(version), str(error))
 
 

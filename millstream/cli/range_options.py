@@ -13,7 +13,7 @@ from millstream.cli.shared_options import UsageError
 
 if TYPE_CHECKING:
     from millstream.reading.offset_ranges import Edge
-    from millstream.replay.rate_limit import Pace
+    from millstream.replay.rate_limit import RateLimit
     from millstream.replay.replay import Replay, Replayed
 
 _OFFSET = re.compile(r"\d{1,11}")
@@ -50,7 +50,7 @@ class Manner:
     again: Annotated[bool, Parameter(negative="")] = False
     """Although it was done before."""
 
-    def pace(self) -> Pace:
+    def pace(self) -> RateLimit:
         """Return what is asked for. UsageError where it cannot be."""
         from millstream.replay.rate_limit import InvalidPace, parse
 
@@ -68,7 +68,7 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def announce(work: Replay, pace: Pace) -> None:
+def announce(work: Replay, pace: RateLimit) -> None:
     """Say what is about to be done, and how long it takes at least."""
     say(f"{work.job.topic} into {work.job.into}: up to {work.left:,} records" + before(work.before))
     if work.before and not work.left:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @Parameter(name="*", group="What is as if it had never been")
 @dataclass(frozen=True)
-class History:
+class LogEditOptions:
     """How the history to learn differs from the log. Leaving out one way or another is enough."""
 
     without: Path | None = None
@@ -86,7 +86,7 @@ class Base:
     code: CodePolicy = "version"
 
 
-_AS_IT_WAS, _UNTRAINED = History(), Base()
+_AS_IT_WAS, _UNTRAINED = LogEditOptions(), Base()
 
 
 @app.command
@@ -96,7 +96,7 @@ def rebuild(
     *,
     to: Annotated[int | None, Parameter(help="Examples to have learned [default: all on the log].")] = None,
     base: Base = _UNTRAINED,
-    history: History = _AS_IT_WAS,
+    history: LogEditOptions = _AS_IT_WAS,
     adopt: Annotated[bool, Parameter(negative="", help="Have the learner go on from it at once.")] = False,
     why: Why = "",
     where: Where = HERE,
@@ -110,7 +110,7 @@ def rebuild(
     Example: millstream models rebuild fraud.py --labels-from 6h --source system --adopt --why "inverted labels"
     """
     from millstream.stream.load import load_stream
-    from millstream.versions.rebuild import Wish, Workshop
+    from millstream.versions.rebuild import RebuildRequest, Workshop
     from millstream.versions.rebuild import adopt as decide
     from model_store import open_store
 
@@ -126,7 +126,7 @@ def rebuild(
     store = open_store(settings.models, settings.keys, sign=True)
     with filling_in(stream), Workshop(loaded, cluster, names, store, _say, base.code) as workshop:
         with Bar("offsets") as bar:
-            made = workshop.rebuild(Wish(edits, begin, to), bar.show)
+            made = workshop.rebuild(RebuildRequest(edits, begin, to), bar.show)
         served = now_served(settings, names)
         difference = None if served is None else workshop.compare(made.made, parsed(served, names.stream))
         if adopt:

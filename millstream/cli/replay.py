@@ -41,7 +41,7 @@ def replay(
 
     Example: millstream replay fraud features --from 6h --into fraud-again.features --speed 10x
     """
-    from millstream.replay.plan import Target, plan
+    from millstream.replay.plan import ReplayTarget, plan
     from millstream.replay.replay import Replay
     from schemas.topics import ANSWERS, KINDS
 
@@ -54,7 +54,7 @@ def replay(
     source = names.topic(topic) if topic in (*KINDS, ANSWERS) else topic
     if into in (*names.elsewhere.values(), *names.labels_from) and into_bootstrap is None:
         raise UsageError(f"--into {into}: {names.stream} reads it, and it is somebody else's to write")
-    job = plan(cluster, source, begin, end, Target(target, into))
+    job = plan(cluster, source, begin, end, ReplayTarget(target, into))
     with Replay(job, names, again=manner.again) as work:
         announce(work, pace)
         if job.stamps:

@@ -13,9 +13,9 @@ from millstream.cli.shared_options import HERE, Json, StreamName, UsageError, Wh
 
 if TYPE_CHECKING:
     from millstream.config.settings import Settings
-    from millstream.status.snapshot import Snapshot
+    from millstream.status.snapshot import StreamSnapshot
     from millstream.stream.stream import Stream
-    from millstream.topics.admin import Finding, Outcome
+    from millstream.topics.admin import CreateReport, TopicFinding
     from millstream.topics.export import Form
     from schemas.topics import Names, TopicSpec
 
@@ -138,7 +138,7 @@ def delete(
         print(f"{names.prefix}{names.stream} is deleted" + ("" if versions else "; its versions stay in the store"))
 
 
-def _there(now: Snapshot, names: Names) -> dict[str, int]:
+def _there(now: StreamSnapshot, names: Names) -> dict[str, int]:
     """Return the topics that hold data, and how many offsets each spans."""
     from millstream.status.snapshot import LABELS_FROM
 
@@ -206,7 +206,7 @@ def _dry_run(settings: Settings, found: Stream, stream: str, *, fix: bool, as_js
     return int(any(each.severity == "error" for each in left))
 
 
-def _show(outcome: Outcome, stream: str, as_json: bool) -> int:
+def _show(outcome: CreateReport, stream: str, as_json: bool) -> int:
     findings = _named(outcome.findings, stream)
     wrong = any(each.severity == "error" for each in findings)
     if as_json:
@@ -234,12 +234,12 @@ def _show(outcome: Outcome, stream: str, as_json: bool) -> int:
     return int(wrong)
 
 
-def _named(findings: Iterable[Finding], stream: str) -> list[Finding]:
+def _named(findings: Iterable[TopicFinding], stream: str) -> list[TopicFinding]:
     """Return findings whose fixes name the stream as the user did."""
     return [dataclasses.replace(each, fix=each.fix.replace("create STREAM", f"create {stream}")) for each in findings]
 
 
-def _print_findings(findings: Iterable[Finding]) -> None:
+def _print_findings(findings: Iterable[TopicFinding]) -> None:
     from millstream.topics.admin import by_fix
 
     for fix, alike in by_fix(findings).items():

@@ -19,10 +19,10 @@ from millstream.processes.idle_watch import IdleWatch
 from millstream.processes.supervisor import Supervisor
 from millstream.scaffold.open_data import source_of
 from millstream.status.report import labels, progress, served
-from millstream.status.snapshot import Observer, Snapshot
+from millstream.status.snapshot import Observer, StreamSnapshot
 from millstream.topics.delete_stream import forget
 from model_store import ModelStore, StoreError, open_store
-from producers.open_source import Source
+from producers.open_source import RowSource
 from producers.publisher import PublishOptions, PublishReport, publish
 from runtime.kafka_client.cluster import Cluster
 from schemas.topics import Names
@@ -91,7 +91,7 @@ def run(name: str, settings: Settings, options: DemoOptions) -> int:
     return 0
 
 
-def _subject(name: str, file: str | None) -> tuple[Stream, Source, str]:
+def _subject(name: str, file: str | None) -> tuple[Stream, RowSource, str]:
     from millstream.stream.load import load_stream
     from schemas.topics import NAME
 
@@ -149,7 +149,7 @@ class _Show:
         cluster: Cluster,
         names: Names,
         settings: Settings,
-        source: Source,
+        source: RowSource,
         options: DemoOptions,
         stop: threading.Event,
     ) -> None:
@@ -190,7 +190,9 @@ class _Show:
         except Exception as error:  # noqa: BLE001 - it is raised again where it can be told
             self._failure = error
 
-    def _watch(self, supervisor: Supervisor, observer: Observer, show: Callable[[Scene], None]) -> Snapshot | None:
+    def _watch(
+        self, supervisor: Supervisor, observer: Observer, show: Callable[[Scene], None]
+    ) -> StreamSnapshot | None:
         idle, deadline = IdleWatch(_QUIET_S), float("inf")
         while not self._stop.wait(_LOOK_S):
             supervisor.look()
@@ -210,7 +212,7 @@ class _Show:
                 raise DemoFailed(f"not all is learned {_SETTLE_S:g} s after the last event (lag: {lags})")
         return None
 
-    def _note(self, snapshot: Snapshot) -> None:
+    def _note(self, snapshot: StreamSnapshot) -> None:
         """Keep each swap's delay, and when the first prediction was seen."""
         for note in snapshot.notes("predictor"):
             if note.get("delay") is not None and note.get("at") is not None:
@@ -218,7 +220,7 @@ class _Show:
         if self._first is None and progress(snapshot, "predictor"):
             self._first = time.monotonic() - self._began
 
-    def _scene(self, snapshot: Snapshot) -> Scene:
+    def _scene(self, snapshot: StreamSnapshot) -> Scene:
         model = served(snapshot)
         return Scene(
             stream=self._names.stream,

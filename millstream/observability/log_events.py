@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from consumers.loop.instrumentation import Meter
-from consumers.loop.processor import Output, Partition, Place
+from consumers.loop.processor import CommittedOffset, Output, Partition
 from schemas.codec import CodecError
 from schemas.events import read_dead_letter
 from schemas.topics import Names
@@ -27,7 +27,7 @@ class Say(Protocol):
     def __call__(self, line: str, /, **fields: Any) -> None: ...
 
 
-class _Held:
+class _ThrottledLine:
     """Holds back lines of one sort so that there is one in `_EVERY_SECONDS`: the newest, with how many there were."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -57,7 +57,11 @@ class LogMeter(Meter):
     def __init__(self, names: Names, say: Say, clock: Callable[[], float] = time.monotonic) -> None:
         self._topic = names.topic("dead-letters")
         self._say = say
-        self._swaps, self._checkpoints, self._refusals = _Held(clock), _Held(clock), _Held(clock)
+        self._swaps, self._checkpoints, self._refusals = (
+            _ThrottledLine(clock),
+            _ThrottledLine(clock),
+            _ThrottledLine(clock),
+        )
         self._letters: Counter[str] = Counter()
 
     def turned(self) -> None:
@@ -83,7 +87,7 @@ class LogMeter(Meter):
 
         self._checkpoints.offer(line)
 
-    def committed(self, outputs: Sequence[Output], places: Mapping[Partition, Place], seconds: float) -> None:
+    def committed(self, outputs: Sequence[Output], places: Mapping[Partition, CommittedOffset], seconds: float) -> None:
         letters = [output.value for output in outputs if output.topic == self._topic]
         if letters:
             self._letters.update(map(_code, letters))

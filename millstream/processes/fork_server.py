@@ -62,22 +62,22 @@ class Process(Protocol):
     def kill(self) -> None: ...
 
 
-class Wish(msgspec.Struct):
+class ForkRequest(msgspec.Struct):
     """A role to be forked."""
 
     arguments: list[bytes]
     environment: dict[bytes, bytes]
 
 
-class Told(msgspec.Struct):
+class ChildEvent(msgspec.Struct):
     """A child was born, or has ended with a code, negative for a signal. `pid` 0: none could be forked."""
 
     pid: int
     code: int | None = None
 
 
-_read_wish: Final = msgspec.msgpack.Decoder(Wish).decode
-_read_told: Final = msgspec.msgpack.Decoder(Told).decode
+_read_wish: Final = msgspec.msgpack.Decoder(ForkRequest).decode
+_read_told: Final = msgspec.msgpack.Decoder(ChildEvent).decode
 
 
 def launch(command: Sequence[str], environment: Mapping[str, str]) -> Process:
@@ -132,7 +132,7 @@ class Nursery:
     def fork(self, arguments: Sequence[str], environment: Mapping[str, str], output: int) -> Forked:
         """Fork a role that writes to the file descriptor `output`. OSError where that cannot be done."""
         words = [os.fsencode(each) for each in arguments]
-        wish = Wish(words, {os.fsencode(name): os.fsencode(value) for name, value in environment.items()})
+        wish = ForkRequest(words, {os.fsencode(name): os.fsencode(value) for name, value in environment.items()})
         if self._process is not None and self._process.poll() is not None:
             self.close()  # it has gone, and nobody has asked it for anything since
         sock = self._connected()
@@ -193,7 +193,7 @@ class Nursery:
             self._socket = ours
         return self._socket
 
-    def _next(self, timeout: float | None) -> Told:
+    def _next(self, timeout: float | None) -> ChildEvent:
         """Return the next of what it tells. BlockingIOError where there is none in time; OSError where it is gone."""
         assert self._socket is not None  # noqa: S101 - the callers have looked
         self._socket.settimeout(timeout)
@@ -282,7 +282,7 @@ def serve(supervisor: socket.socket) -> list[str] | None:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
             for output in outputs:
                 os.close(output)
-            supervisor.send(msgspec.msgpack.encode(Told(max(pid, 0))))
+            supervisor.send(msgspec.msgpack.encode(ChildEvent(max(pid, 0))))
 
 
 def _tell_ends(supervisor: socket.socket) -> None:
@@ -293,10 +293,10 @@ def _tell_ends(supervisor: socket.socket) -> None:
             return
         if pid == 0:
             return
-        supervisor.send(msgspec.msgpack.encode(Told(pid, os.waitstatus_to_exitcode(status))))
+        supervisor.send(msgspec.msgpack.encode(ChildEvent(pid, os.waitstatus_to_exitcode(status))))
 
 
-def _become(wish: Wish, output: int, nursery: int) -> None:
+def _become(wish: ForkRequest, output: int, nursery: int) -> None:
     """In the child: have the output, the environment and the name of the role."""
     os.setpgid(0, 0)
     nothing = os.open(os.devnull, os.O_RDONLY)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from millstream.status.report import caught_up, served
-from millstream.status.snapshot import Snapshot
+from millstream.status.snapshot import StreamSnapshot
 
 
 @dataclass
@@ -23,7 +23,7 @@ class IdleWatch:
     _last: object = None
     _since: float = 0.0
 
-    def note(self, snapshot: Snapshot, now: float) -> Literal["busy", "done", "paused", "full"]:
+    def note(self, snapshot: StreamSnapshot, now: float) -> Literal["busy", "done", "paused", "full"]:
         """Take in a snapshot made at `now` (monotonic seconds).
 
         Returns

@@ -21,7 +21,7 @@ from consumers.model.river_model import RiverModel
 from consumers.model.version_files import CODE_FILE
 from consumers.model.version_runtime import RunWith, try_out
 from consumers.predictor.model_process import VersionProcess, read_frame, reason_of, say_raised, say_ready, serve
-from model_store import Manifest, Refused, VersionId, open_store
+from model_store import Manifest, VersionId, VersionRefused, open_store
 from schemas.target import Task
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def load(request: Request) -> RiverModel:
 
         own = load_stream(request.stream)
         if own.definition != request.definition:
-            raise Refused(f"{own.path.name} has changed since this process read it: start it again")
+            raise VersionRefused(f"{own.path.name} has changed since this process read it: start it again")
         run_with = RunWith(own.allowed)
     model = store.load(manifest, MODEL_FILE, extra_allowed=run_with.allowed, find=run_with.find)
     face = run_with.face(model, request.task)

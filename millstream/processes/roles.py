@@ -22,7 +22,7 @@ from consumers.loop.last_offsets_file import TopicMemory
 from consumers.loop.log_faults import LogRefused
 from consumers.loop.loop import Loop, LoopSettings
 from consumers.loop.processor import Partition, Processor
-from consumers.model.checkpoints import NewEpoch, Pace
+from consumers.model.checkpoints import CheckpointPace, NewEpoch
 from consumers.model.model_state import LearningRules
 from consumers.predictor.model_feed import ModelsTopic, PauseSwitch, VersionFeed
 from consumers.predictor.prediction_records import Form
@@ -229,7 +229,7 @@ def run_learner(
         store, definition_of(loaded), learning_rules(stream), stream.retention, max_model_bytes=stream.max_model_bytes
     )
     checkpoints.meter = meter or checkpoints.meter
-    pace = Pace(*stream.checkpoint_pace(remote=is_object_store(settings.models)))
+    pace = CheckpointPace(*stream.checkpoint_pace(remote=is_object_store(settings.models)))
     learner = Learner(LearnerSettings(names, pace, new_epoch), checkpoints, switch, say)
     follower.start()
     try:

@@ -60,7 +60,7 @@ class _Given:
         return self.served
 
 
-class Answers:
+class BackfillAnswers:
     """A `Work`: what the predictor answers to records, by the version that `choose` names for each.
 
     Attributes

@@ -72,7 +72,7 @@ class Choice:
 
 
 @dataclass
-class Found:
+class LettersToReplay:
     """What there is to send back.
 
     Attributes
@@ -157,9 +157,9 @@ class Letters:
             time.sleep(_LOOK_SECONDS)
         return end
 
-    def look(self) -> Found:
+    def look(self) -> LettersToReplay:
         """Say what there is to send back, and what stays."""
-        found = Found()
+        found = LettersToReplay()
         for offset, letter in self._chosen():
             if offset in self._sent and not self._choice.again:
                 found.sent += 1

@@ -16,7 +16,7 @@ from kafka import TopicPartition
 
 from consumers.model.checkpoints import MODEL_FILE, Checkpoints
 from consumers.model.log_edits import Editor
-from consumers.model.model_state import Learning, Poison
+from consumers.model.model_state import LearnerState, Poison
 from consumers.model.river_model import ModelError
 from consumers.model.verify import replay
 from consumers.model.version_runtime import RunWith, try_out
@@ -25,7 +25,7 @@ from millstream.processes.roles import learning_rules
 from millstream.reading import topic_readers
 from millstream.version_code.choice import Policy, VersionCode, definition_of
 from millstream.versions.operations import edited
-from model_store import Manifest, ModelStore, NotFound, Refused, VersionId, dumps, loads
+from model_store import Manifest, ModelStore, NotFound, VersionId, VersionRefused, dumps, loads
 from model_store.offset_runs import Offsets
 from runtime.kafka_client.records import Record
 
@@ -44,12 +44,12 @@ class CannotRemake(Exception):  # noqa: N818
 
 
 @dataclass
-class _Walk:
+class _ModelWalk:
     """A model on its way along the log."""
 
     epoch: int
     base: Manifest
-    learning: Learning
+    learning: LearnerState
     records: Iterator[Record]
     edited: Editor | None
     skipped: Offsets
@@ -84,7 +84,7 @@ class PastVersions:
         self._code = VersionCode(loaded, store, code, say)
         self._topic = names.topic("examples")
         self._consumer: KafkaConsumer | None = None
-        self._walk: _Walk | None = None
+        self._walk: _ModelWalk | None = None
         self._kept: OrderedDict[VersionId, tuple[ServedVersion, int]] = OrderedDict()
 
     def __enter__(self) -> PastVersions:
@@ -140,7 +140,7 @@ class PastVersions:
         try:
             try_out(served.model, manifest)
         except ModelError as error:
-            raise Refused(f"version {manifest.version}: {error}") from error
+            raise VersionRefused(f"version {manifest.version}: {error}") from error
 
     def _served(self, model: object, run_with: RunWith, version: VersionId) -> ServedVersion:
         face = run_with.face(model, self._loaded.stream.task)
@@ -163,7 +163,7 @@ class PastVersions:
         run_with = self._code.to_answer(walk.base)
         return self._served(loads(frozen, extra=run_with.allowed, find=run_with.find), run_with, version), len(frozen)
 
-    def _walk_to(self, version: VersionId) -> _Walk:
+    def _walk_to(self, version: VersionId) -> _ModelWalk:
         """Return a model before a version, or just there: the one under way where none in the store is nearer."""
         base, walk = self._base(version), self._walk
         at = -1 if walk is None or walk.epoch != version.epoch else walk.learning.learned
@@ -177,7 +177,7 @@ class PastVersions:
         then = self._code.as_then(base)
         rules, retention = learning_rules(then.stream), then.stream.retention
         learning = Checkpoints(self._store, definition_of(then), rules, retention).load(base)
-        self._walk = _Walk(version.epoch, base, learning, records, history, Offsets(newest.skipped))
+        self._walk = _ModelWalk(version.epoch, base, learning, records, history, Offsets(newest.skipped))
         return self._walk
 
     def _read(self, begin: int, end: int) -> Iterator[Record]:
@@ -197,7 +197,7 @@ class PastVersions:
         try:
             self._code.as_then(base)
             self._code.to_answer(base)
-        except Refused as error:
+        except VersionRefused as error:
             raise CannotRemake(f"version {version} is gone, and cannot be learned again: {error}") from error
         return base
 

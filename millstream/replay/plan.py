@@ -66,7 +66,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Target:
+class ReplayTarget:
     """Where to write.
 
     Attributes
@@ -83,7 +83,7 @@ class Target:
     what: str = ""
 
 
-def plan(source: Cluster, topic: str, begin: Edge, end: Edge, target: Target) -> Job:
+def plan(source: Cluster, topic: str, begin: Edge, end: Edge, target: ReplayTarget) -> Job:
     """Look at both topics, and return what is to be done; a topic that is not there to be written to is made.
 
     Raises

@@ -17,7 +17,7 @@ class InvalidPace(ValueError):  # noqa: N818
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pace:
+class RateLimit:
     """How fast records go out.
 
     Attributes
@@ -42,8 +42,8 @@ class Pace:
         timestamp, first
             Its time and that of the first, ms.
 
-        >>> pace = Pace(rate=2, bytes_rate=10)
-        >>> Pace(speed=10).due(3, 0, timestamp=25_000, first=5_000), pace.due(3, 5, 0, 0), pace.due(3, 50, 0, 0)
+        >>> pace = RateLimit(rate=2, bytes_rate=10)
+        >>> RateLimit(speed=10).due(3, 0, timestamp=25_000, first=5_000), pace.due(3, 5, 0, 0), pace.due(3, 50, 0, 0)
         (2.0, 1.5, 5.0)
         """
         by_rate = number / self.rate if self.rate else 0.0
@@ -54,7 +54,7 @@ class Pace:
     def piece(self, most: int) -> int:
         """Return how many records go out at once.
 
-        >>> Pace(rate=400).piece(2000), Pace().piece(2000)
+        >>> RateLimit(rate=400).piece(2000), Pace().piece(2000)
         (50, 2000)
         """
         return most if not self.rate else max(1, min(most, int(self.rate / _PIECES)))
@@ -62,22 +62,22 @@ class Pace:
     def seconds(self, records: int) -> float:
         """Return how long so many records take at least, as far as the rate says; 0 where it does not.
 
-        >>> Pace(rate=400).seconds(1200)
+        >>> RateLimit(rate=400).seconds(1200)
         3.0
         """
         return records / self.rate if self.rate else 0.0
 
 
-GENTLE: Final = Pace(rate=2_000, bytes_rate=4_000_000)
+GENTLE: Final = RateLimit(rate=2_000, bytes_rate=4_000_000)
 """What live consumers do not notice: `python -m benchmarks replay-live` measures it."""
 
 
-def parse(speed: str, rate: str | None) -> Pace:
+def parse(speed: str, rate: str | None) -> RateLimit:
     """Return what somebody asks for. InvalidPace.
 
-    >>> parse("10x", None) == Pace(speed=10, rate=GENTLE.rate, bytes_rate=GENTLE.bytes_rate)
+    >>> parse("10x", None) == RateLimit(speed=10, rate=GENTLE.rate, bytes_rate=GENTLE.bytes_rate)
     True
-    >>> parse("max", "500"), parse("max", "2MB").bytes_rate, parse("max", "unlimited") == Pace()
+    >>> parse("max", "500"), parse("max", "2MB").bytes_rate, parse("max", "unlimited") == RateLimit()
     (Pace(speed=None, rate=500.0, bytes_rate=None), 2000000.0, True)
     """
     found = _SPEED.fullmatch(speed.strip())
@@ -87,10 +87,10 @@ def parse(speed: str, rate: str | None) -> Pace:
     if rate is None:
         return replace(GENTLE, speed=times)
     if rate.strip() == "unlimited":
-        return Pace(speed=times)
+        return RateLimit(speed=times)
     given = _RATE.fullmatch(rate.strip())
     if given is None or float(given[1]) <= 0:
         raise InvalidPace(f"--rate {rate[:100]!r}: write 500 (records a second), 2MB (bytes a second) or unlimited")
     if given[2] is None:
-        return Pace(speed=times, rate=float(given[1]))
-    return Pace(speed=times, bytes_rate=float(given[1]) * _BYTES[given[2]])
+        return RateLimit(speed=times, rate=float(given[1]))
+    return RateLimit(speed=times, bytes_rate=float(given[1]) * _BYTES[given[2]])

@@ -21,11 +21,11 @@ from kafka import TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.structs import ConsumerGroupMetadata
 
-from consumers.loop.processor import Output, Partition, Place
+from consumers.loop.processor import CommittedOffset, Output, Partition
 from millstream.reading.offset_ranges import Offsets, taken
 from millstream.reading.range_reader import RangeReader
 from millstream.replay.plan import CannotReplay, Job
-from millstream.replay.rate_limit import Pace
+from millstream.replay.rate_limit import RateLimit
 from producers.stop_signals import stop_on_signals
 from runtime.kafka_client.transaction import Transactions
 from schemas.topics import Names, hashed
@@ -73,7 +73,7 @@ class Replayed:
 
 
 @dataclass
-class _Place:
+class _Progress:
     next: Offsets
     end: Offsets
     since: int | None = None
@@ -94,7 +94,7 @@ class _Place:
         return json.dumps(told, separators=(",", ":"))
 
     @classmethod
-    def decode(cls, metadata: str, written: int) -> _Place:
+    def decode(cls, metadata: str, written: int) -> _Progress:
         told = json.loads(metadata)
         told |= {name: dict(enumerate(told[name])) for name in ("next", "end", "begin") if name in told}
         return cls(**told, written=written)
@@ -169,9 +169,9 @@ class Replay:
         """Where the first run began, if that is kept, or else the next offset; and the ends."""
         return dict(self._place.begin or self._place.next), dict(self._place.end)
 
-    def _found(self, again: bool, note: str, keeps_begin: bool) -> _Place:
+    def _found(self, again: bool, note: str, keeps_begin: bool) -> _Progress:
         job = self.job
-        fresh = _Place(
+        fresh = _Progress(
             dict(job.begin), dict(job.end), job.since, job.until, note, dict(job.begin) if keeps_begin else None
         )
         consumer = job.target.consumer(group_id=self._group)
@@ -181,17 +181,17 @@ class Replay:
             consumer.close()
         if place is None or place.offset < 0:
             return fresh
-        found = _Place.decode(place.metadata, place.offset)
+        found = _Progress.decode(place.metadata, place.offset)
         if again and (not found.left() or self._taken(found)):
             return fresh
         self._insist_on_all(found)
         return found
 
-    def _taken(self, place: _Place) -> Offsets:
+    def _taken(self, place: _Progress) -> Offsets:
         with closing(self.job.source.consumer()) as consumer:
             return taken(consumer, self.job.topic, place.next, place.end)
 
-    def _insist_on_all(self, place: _Place) -> None:
+    def _insist_on_all(self, place: _Progress) -> None:
         """Insist on that what is left is still there. CannotReplay."""
         if not (lows := self._taken(place)):
             return
@@ -207,7 +207,7 @@ class Replay:
 
     def run(
         self,
-        pace: Pace,
+        pace: RateLimit,
         progress: Progress = lambda done, total, left: None,
         stop: threading.Event | None = None,
         work: Work | None = None,
@@ -292,14 +292,14 @@ class Replay:
         metadata = self._place.encode()
         if len(metadata) > _METADATA:
             raise CannotReplay(f"{self.job.topic} has too many partitions to keep a replay's place in one commit")
-        place = Place(self._place.written, metadata)
+        place = CommittedOffset(self._place.written, metadata)
         self._transactions.commit(batch, {self._where: place}, ConsumerGroupMetadata(self._group))
 
 
 class _Run:
     """How far this run is, against its pace."""
 
-    def __init__(self, pace: Pace, stop: threading.Event, began: float) -> None:
+    def __init__(self, pace: RateLimit, stop: threading.Event, began: float) -> None:
         self.pace = pace
         self.stop = stop
         self._began = began

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from millstream.stream.duration import milliseconds
-from producers.open_source import Source, SourceSpec, open_source
+from producers.open_source import RowSource, SourceSpec, open_source
 from schemas.events import Features, Scalar
 from schemas.label_spelling import ByClass
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from millstream.stream.stream import Stream
 
 
-def source_of(stream: Stream, place: str, *, labelled: bool | None = None) -> Source:
+def source_of(stream: Stream, place: str, *, labelled: bool | None = None) -> RowSource:
     """Return the rows of a file or ``river:NAME`` as events of `stream`.
 
     Parameters

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from consumers.loop.log_faults import LogFault, fault_of, short_ids
-from millstream.status.snapshot import INPUTS, LABELS_FROM, Commit, Place, Snapshot
+from millstream.status.snapshot import INPUTS, LABELS_FROM, Commit, Place, StreamSnapshot
 from schemas.events import Published
 
 
-def log_faults(now: Snapshot, stream: str) -> tuple[LogFault, ...]:
+def log_faults(now: StreamSnapshot, stream: str) -> tuple[LogFault, ...]:
     """Return why roles cannot go on at their places, one for each partition.
 
     A place that Kafka forgot when it deleted the topic is not seen from here, but where the other input's tells of it;
@@ -19,7 +19,7 @@ def log_faults(now: Snapshot, stream: str) -> tuple[LogFault, ...]:
     return tuple(fault for fault in found if fault is not None)
 
 
-def _at(now: Snapshot, role: str, stream: str, place: Place, commit: Commit, another: bool) -> LogFault | None:
+def _at(now: StreamSnapshot, role: str, stream: str, place: Place, commit: Commit, another: bool) -> LogFault | None:
     if place not in now.ends or place not in now.begins:
         return None  # no such topic: that is said elsewhere
     topic, beginning, end = _name(now, stream, place[0]), now.begins[place], now.ends[place]
@@ -28,11 +28,11 @@ def _at(now: Snapshot, role: str, stream: str, place: Place, commit: Commit, ano
     return fault_of(role, (topic, place[1]), commit.offset, beginning, end)
 
 
-def _name(now: Snapshot, stream: str, kind: str) -> str:
+def _name(now: StreamSnapshot, stream: str, kind: str) -> str:
     return now.topics.get(kind, f"{stream}.{kind}")
 
 
-def _predictor(now: Snapshot, stream: str) -> Iterator[LogFault | None]:
+def _predictor(now: StreamSnapshot, stream: str) -> Iterator[LogFault | None]:
     known = now.topic_ids.get("features")
     for place, commit in sorted(now.committed.get("predictor", {}).items()):
         wrote = commit.note.get("t")
@@ -40,7 +40,7 @@ def _predictor(now: Snapshot, stream: str) -> Iterator[LogFault | None]:
         yield _at(now, "predictor", stream, place, commit, another)
 
 
-def _intake(now: Snapshot) -> Iterator[LogFault | None]:
+def _intake(now: StreamSnapshot) -> Iterator[LogFault | None]:
     for (kind, number), commit in sorted(now.committed.get("intake", {}).items()):
         place, known, wrote = (kind, number), now.topic_ids.get(kind), commit.note.get("t")
         if place not in now.ends or place not in now.begins:
@@ -52,7 +52,7 @@ def _intake(now: Snapshot) -> Iterator[LogFault | None]:
             yield fault_of("intake", at, commit.offset, beginning, end)
 
 
-def _joiner(now: Snapshot, stream: str) -> Iterator[LogFault | None]:
+def _joiner(now: StreamSnapshot, stream: str) -> Iterator[LogFault | None]:
     commits = now.committed.get("joiner", {})
     for number in sorted({number for _, number in commits}):
         note = next(commit.note for (_, at), commit in commits.items() if at == number)
@@ -68,7 +68,7 @@ def _joiner(now: Snapshot, stream: str) -> Iterator[LogFault | None]:
                 yield LogFault("joiner", "recreated", name, number, None, now.begins[place], now.ends[place])
 
 
-def _learner(now: Snapshot, stream: str) -> Iterator[LogFault | None]:
+def _learner(now: StreamSnapshot, stream: str) -> Iterator[LogFault | None]:
     state = now.published.state if now.published is not None else None
     known = now.topic_ids.get("examples")
     if not isinstance(state, Published) or known is None:

@@ -14,7 +14,7 @@ import msgspec
 from consumers.loop.log_faults import LogFault, way
 from millstream.reading.topic_readers import Counted
 from millstream.status.log_fault_states import log_faults
-from millstream.status.snapshot import LABELS_FROM, Observer, Snapshot
+from millstream.status.snapshot import LABELS_FROM, Observer, StreamSnapshot
 from schemas.events import Alert, Learning, Published, Serving
 from schemas.topics import NOT_OURS
 
@@ -127,11 +127,11 @@ def watch(
 
 
 def report(
-    now: Snapshot,
+    now: StreamSnapshot,
     stream: str,
     bootstrap: str,
     disk: tuple[int, int],
-    before: Snapshot | None = None,
+    before: StreamSnapshot | None = None,
     seconds: float = 0.0,
     *,
     letters: Counted = _NONE,
@@ -170,7 +170,7 @@ def report(
     )
 
 
-def labels(now: Snapshot) -> dict[str, int]:
+def labels(now: StreamSnapshot) -> dict[str, int]:
     """Return labels by state. The states are disjoint and their sum is what came in.
 
     `unmatched` are those that came too late or for no event that is known, `refused` those in dead letters.
@@ -191,7 +191,7 @@ def labels(now: Snapshot) -> dict[str, int]:
     }
 
 
-def taken_in(now: Snapshot) -> dict[str, dict[str, int]]:
+def taken_in(now: StreamSnapshot) -> dict[str, dict[str, int]]:
     """Return, by topic that labels come from, its messages by what became of them, and those not read yet.
 
     `mapped` gave a label, `skipped` say nothing yet, `refused` are dead letters.
@@ -205,7 +205,7 @@ def taken_in(now: Snapshot) -> dict[str, dict[str, int]]:
     return found
 
 
-def served(now: Snapshot) -> Model:
+def served(now: StreamSnapshot) -> Model:
     """Return which version serves, as the predictors wrote it beside their offsets."""
     notes = [note for note in now.notes("predictor") if note.get("v")]
     newest = max(notes, key=lambda note: note.get("at") or 0, default={})
@@ -227,7 +227,7 @@ def served(now: Snapshot) -> Model:
     )
 
 
-def caught_up(now: Snapshot) -> bool:
+def caught_up(now: StreamSnapshot) -> bool:
     """Tell whether every stage has read all there is and the learner has checkpointed what it learned."""
     if any(now.lag(role) for role in now.roles):
         return False
@@ -237,7 +237,7 @@ def caught_up(now: Snapshot) -> bool:
     return int(str(notes[0]["v"]).rpartition("/")[2]) == notes[0].get("learned")
 
 
-def progress(now: Snapshot, role: str) -> int:
+def progress(now: StreamSnapshot, role: str) -> int:
     """Return how much a role has done: events answered, labels taken in, examples written or learned."""
     if role == "joiner":
         return sum(int(note.get("seq", 0)) for note in now.notes("joiner"))
@@ -259,22 +259,22 @@ def free_disk(home: Path) -> tuple[int, int]:
 _disk = free_disk
 
 
-def _stage(now: Snapshot, role: str, before: Snapshot | None, seconds: float) -> Stage:
+def _stage(now: StreamSnapshot, role: str, before: StreamSnapshot | None, seconds: float) -> Stage:
     rate = None
     if before is not None and seconds > 0:
         rate = round(max(0, progress(now, role) - progress(before, role)) / seconds, 1)
     return Stage(role, now.members.get(role, 0), now.lag(role), progress(now, role), rate)
 
 
-def _waiting(now: Snapshot, which: int) -> list[int]:
+def _waiting(now: StreamSnapshot, which: int) -> list[int]:
     return [int((note.get("waiting") or (0, 0))[which]) for note in now.notes("joiner")]
 
 
-def _span(now: Snapshot, kind: str) -> int:
+def _span(now: StreamSnapshot, kind: str) -> int:
     return sum(end - now.begins.get(place, 0) for place, end in now.ends.items() if place[0] == kind)
 
 
-def _missing(now: Snapshot, create: str) -> list[str]:
+def _missing(now: StreamSnapshot, create: str) -> list[str]:
     found = [f"no topic {now.elsewhere[kind]}: {NOT_OURS}" for kind in now.missing if kind in now.elsewhere]
     there = {kind for kind, _ in now.ends}
     found += [f"no topic {topic}: {NOT_OURS}" for topic in now.labels_from if LABELS_FROM + topic not in there]
@@ -285,14 +285,14 @@ def _missing(now: Snapshot, create: str) -> list[str]:
     return found
 
 
-def _log_alerts(now: Snapshot, faults: Sequence[LogFault], typed: Typed) -> list[str]:
+def _log_alerts(now: StreamSnapshot, faults: Sequence[LogFault], typed: Typed) -> list[str]:
     """Return a line for each fault that the role itself has not raised."""
     raised = {alert.name for alert in now.alerts}
     return [f"{fault.name}: {fault}; {way(fault.role, typed.any)}" for fault in faults if fault.name not in raised]
 
 
 def _alerts(
-    now: Snapshot,
+    now: StreamSnapshot,
     stages: Sequence[Stage],
     model: Model,
     disk: tuple[int, int],
@@ -311,7 +311,7 @@ def _alerts(
     return found
 
 
-def _reason(now: Snapshot) -> str:
+def _reason(now: StreamSnapshot) -> str:
     """Return by whom learning was paused, and why if they said it."""
     decided = now.learning.state if now.learning is not None else None
     if not isinstance(decided, Learning):

@@ -56,7 +56,7 @@ class Commit:
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class StreamSnapshot:
     """Everything that status, the end of a run and the demo decide from.
 
     Attributes
@@ -177,7 +177,7 @@ class Observer:
         """Let go of both clients."""
         self._stack.close()
 
-    def look(self) -> Snapshot:
+    def look(self) -> StreamSnapshot:
         """Return the stream as it is now.
 
         Raises
@@ -198,7 +198,7 @@ class Observer:
         self._read_states()
         there = {kind for kind, _ in kinds.values()}
         places = [*kinds.items(), *others.items()]  # one topic may have both features and labels
-        return Snapshot(
+        return StreamSnapshot(
             at_ms=time.time_ns() // 1_000_000,
             begins={place: begins[each] for each, place in places},
             ends={place: ends[each] for each, place in places},

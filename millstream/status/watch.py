@@ -15,7 +15,7 @@ from millstream.reading.topic_readers import Counted
 from millstream.status import report
 from millstream.status.render import Page
 from millstream.status.report import Report, Typed
-from millstream.status.snapshot import Observer, Snapshot
+from millstream.status.snapshot import Observer, StreamSnapshot
 from runtime.kafka_client.cluster import Cluster, NoBroker
 from schemas.topics import Names
 
@@ -31,7 +31,7 @@ class Looks:
     def __init__(self, cluster: Cluster, names: Names, home: Path, typed: Typed) -> None:
         self._cluster, self._names, self._home, self._typed = cluster, names, home, typed
         self._observer: Observer | None = None
-        self._before: tuple[Snapshot, float] | None = None
+        self._before: tuple[StreamSnapshot, float] | None = None
 
     def next(self) -> Report:
         """Look once. KafkaError or NoBroker where the cluster does not answer; the next look begins anew."""

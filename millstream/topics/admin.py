@@ -43,7 +43,7 @@ class Topic:
 
 
 @dataclass(frozen=True)
-class Finding:
+class TopicFinding:
     """One thing that is not as it must be (`error`) or is meant to be (`warning`).
 
     Attributes
@@ -65,7 +65,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CreateReport:
     """What `create` did, and what is left to say.
 
     Attributes
@@ -77,17 +77,17 @@ class Outcome:
     created: tuple[str, ...]
     altered: tuple[str, ...]
     topics: tuple[Topic, ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[TopicFinding, ...]
     elsewhere: tuple[str, ...] = ()
 
-    def ours(self) -> Outcome:
+    def ours(self) -> CreateReport:
         """Return the same without what somebody else is to see to."""
         return replace(self, findings=tuple(each for each in self.findings if each.fix != NOT_OURS))
 
 
 def create(
     cluster: Cluster, names: Names, *, partitions: int, label_wait_ms: int, fix: bool = False, wait: float = _WAIT_S
-) -> Outcome:
+) -> CreateReport:
     """Create what is missing, wait until the cluster knows it, and judge what was there before.
 
     A topic of somebody else's is only looked for.
@@ -123,10 +123,10 @@ def create(
         others, lost = _elsewhere(admin, names)
     ours = [found[spec.name] for spec in wanted if spec.name in found]
     made = tuple(spec.name for spec in missing)
-    return Outcome(made, tuple(altered), (*others, *ours), (*lost, *findings), tuple(each.name for each in others))
+    return CreateReport(made, tuple(altered), (*others, *ours), (*lost, *findings), tuple(each.name for each in others))
 
 
-def describe(cluster: Cluster, names: Names, *, partitions: int, label_wait_ms: int) -> Outcome:
+def describe(cluster: Cluster, names: Names, *, partitions: int, label_wait_ms: int) -> CreateReport:
     """Judge the topics and change nothing."""
     wanted = specs(names, partitions=partitions, label_wait_ms=label_wait_ms)
     with cluster.admin() as admin:
@@ -134,14 +134,14 @@ def describe(cluster: Cluster, names: Names, *, partitions: int, label_wait_ms: 
         others, lost = _elsewhere(admin, names)
     ours = [found[spec.name] for spec in wanted if spec.name in found]
     findings = judge(wanted, found, cluster.bootstrap)
-    return Outcome((), (), (*others, *ours), (*lost, *findings), tuple(each.name for each in others))
+    return CreateReport((), (), (*others, *ours), (*lost, *findings), tuple(each.name for each in others))
 
 
-def _elsewhere(admin: KafkaAdminClient, names: Names) -> tuple[list[Topic], list[Finding]]:
+def _elsewhere(admin: KafkaAdminClient, names: Names) -> tuple[list[Topic], list[TopicFinding]]:
     """Return the topics of somebody else's that the stream reads, and a finding for each that is not there."""
     wanted = sorted({*names.elsewhere.values(), *names.labels_from})
     found = _look(admin, wanted)
-    lost = [Finding(topic, "error", f"{topic} does not exist", NOT_OURS) for topic in wanted if topic not in found]
+    lost = [TopicFinding(topic, "error", f"{topic} does not exist", NOT_OURS) for topic in wanted if topic not in found]
     return list(found.values()), lost
 
 
@@ -160,7 +160,7 @@ def stamps(cluster: Cluster, topic: str) -> bool:
     return found[topic].config.get("message.timestamp.type") == "LogAppendTime"
 
 
-def require(outcome: Outcome) -> None:
+def require(outcome: CreateReport) -> None:
     """Raise TopicsError where any finding is an error, with all of them in its message."""
     errors = by_fix(each for each in outcome.findings if each.severity == "error")
     if errors:
@@ -169,22 +169,22 @@ def require(outcome: Outcome) -> None:
         )
 
 
-def by_fix(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
+def by_fix(findings: Iterable[TopicFinding]) -> dict[str, list[TopicFinding]]:
     """Return findings by what puts them right, which is said once for all of them.
 
-    >>> wrong = [Finding(topic, "error", f"{topic} is missing", "create them") for topic in ("a", "b")]
+    >>> wrong = [TopicFinding(topic, "error", f"{topic} is missing", "create them") for topic in ("a", "b")]
     >>> {fix: len(alike) for fix, alike in by_fix(wrong).items()}
     {'create them': 2}
     """
-    found: dict[str, list[Finding]] = {}
+    found: dict[str, list[TopicFinding]] = {}
     for each in findings:
         found.setdefault(each.fix, []).append(each)
     return found
 
 
-def judge(wanted: Sequence[TopicSpec], found: Mapping[str, Topic], bootstrap: str = "HOST:PORT") -> list[Finding]:
+def judge(wanted: Sequence[TopicSpec], found: Mapping[str, Topic], bootstrap: str = "HOST:PORT") -> list[TopicFinding]:
     """Return what is wrong with the topics of a stream, in the order of `wanted`."""
-    findings: list[Finding] = []
+    findings: list[TopicFinding] = []
     stream = wanted[0].name.rpartition(".")[0]
     answers = f"{stream}.{ANSWERS}"
     whole = answers if any(spec.name == answers for spec in wanted) else f"{stream}.predictions"
@@ -192,21 +192,25 @@ def judge(wanted: Sequence[TopicSpec], found: Mapping[str, Topic], bootstrap: st
     for spec in wanted:
         topic = found.get(spec.name)
         if topic is None:
-            findings.append(Finding(spec.name, "error", f"{spec.name} is missing", "millstream topics create STREAM"))
+            findings.append(
+                TopicFinding(spec.name, "error", f"{spec.name} is missing", "millstream topics create STREAM")
+            )
             continue
         findings += _judge_count(spec, topic, (whole, counts.get(whole)), bootstrap)
         findings += _judge_settings(spec, topic, bootstrap)
     return findings
 
 
-def _judge_count(spec: TopicSpec, topic: Topic, whole: tuple[str, int | None], bootstrap: str) -> list[Finding]:
+def _judge_count(spec: TopicSpec, topic: Topic, whole: tuple[str, int | None], bootstrap: str) -> list[TopicFinding]:
     """`whole`: the topic of whole predictions, which are joined with labels partition by partition, and its count."""
     count = topic.partitions
     if spec.partitions == 1 and not spec.name.endswith((".features", ".predictions", ".labels", f".{ANSWERS}")):
         if count == 1:
             return []
         text = f"{spec.name} has {count} partitions and is meant to have 1: what is on the others is not read"
-        return [Finding(spec.name, "warning", text, "none is needed: only partition 0 is used, and Kafka removes none")]
+        return [
+            TopicFinding(spec.name, "warning", text, "none is needed: only partition 0 is used, and Kafka removes none")
+        ]
     sibling, predictions = whole
     if spec.name.endswith(".labels") and predictions is not None and count != predictions:
         fewer, most = (spec.name, predictions) if count < predictions else (sibling, count)
@@ -215,19 +219,19 @@ def _judge_count(spec: TopicSpec, topic: Topic, whole: tuple[str, int | None], b
             "need equally many"
         )
         by_hand = f"kafka-topics.sh --bootstrap-server {bootstrap} --alter --topic {fewer} --partitions {most}"
-        return [Finding(fewer, "warning", text, _FIX, (_PARTITIONS, str(most)), by_hand)]
+        return [TopicFinding(fewer, "warning", text, _FIX, (_PARTITIONS, str(most)), by_hand)]
     return []
 
 
-def _judge_settings(spec: TopicSpec, topic: Topic, bootstrap: str) -> list[Finding]:
-    findings: list[Finding] = []
+def _judge_settings(spec: TopicSpec, topic: Topic, bootstrap: str) -> list[TopicFinding]:
+    findings: list[TopicFinding] = []
 
     def wrong(severity: Literal["error", "warning"], text: str, key: str, value: str) -> None:
         by_hand = (
             f"kafka-configs.sh --bootstrap-server {bootstrap} --alter --entity-type topics --entity-name {spec.name} "
             f"--add-config {key}={value}"
         )
-        findings.append(Finding(spec.name, severity, f"{spec.name} has {text}", _FIX, (key, value), by_hand))
+        findings.append(TopicFinding(spec.name, severity, f"{spec.name} has {text}", _FIX, (key, value), by_hand))
 
     policy, policy_wanted = topic.config.get("cleanup.policy", "delete"), spec.config["cleanup.policy"]
     if set(policy.split(",")) != set(policy_wanted.split(",")):
@@ -309,7 +313,7 @@ def _await_leaders(admin: KafkaAdminClient, topics: Sequence[str], wait: float) 
             time.sleep(0.05)
 
 
-def _alter(admin: KafkaAdminClient, findings: Sequence[Finding]) -> list[str]:
+def _alter(admin: KafkaAdminClient, findings: Sequence[TopicFinding]) -> list[str]:
     """Make the changes that lose nothing; return them as `topic: key=value`."""
     done: list[str] = []
     for finding in findings:

@@ -20,7 +20,7 @@ from millstream.stream.load import LoadedStream, loaded_from
 from millstream.stream.stream_file import StreamFile, explain
 from millstream.version_code.code_object import MOST_BYTES, Code, decode, encode
 from millstream.version_code.namespace import namespace_of
-from model_store import Damaged, Refused
+from model_store import Damaged, VersionRefused
 from model_store.code_names import PREFIX
 from schemas.contract import misfit, names_seen
 
@@ -31,7 +31,7 @@ Policy = Literal["own", "version"]
 _HALF: Final = 32  # letters of the contract's hash, and as many of the target's
 
 
-class OtherCode(Refused):
+class OtherCode(VersionRefused):
     """A version of other code than this process may run: start it with `--code version`, or with that code."""
 
 
@@ -133,13 +133,13 @@ class VersionCode:
     def _insist_on_fit(self, manifest: Manifest, code: Code) -> None:
         stream = self.loaded.stream
         if code.target != stream.target:
-            raise Refused(
+            raise VersionRefused(
                 f"version {manifest.version} predicts another target ({code.target}) than {self.loaded.path.name} says "
                 f"now ({stream.target}): serve it with the stream file of then, or have a new epoch learned"
             )
         problem = misfit(stream.contract, code.contract)
         if problem:
-            raise Refused(
+            raise VersionRefused(
                 f"version {manifest.version} was made with another feature contract than {self.loaded.path.name} has "
                 f"now: {problem}. Serve it with the contract of then, or have a new epoch learned"
             )
@@ -154,7 +154,7 @@ class VersionCode:
         if ref.sha256 not in self._run:
             ran = run_code(code)
             if differing := differing_values(code.definition, ran.definition_text):
-                raise Refused(
+                raise VersionRefused(
                     f"version {manifest.version}: run here, the code that it carries defines another model"
                     f"{shown(differing)}: it depends on a file, a package or a setting of the environment"
                 )
@@ -202,13 +202,13 @@ def run_code(code: Code) -> LoadedStream:
         module = space.main()
         loaded = loaded_from(module, file, space.owns, code.files)
     except LoadError as error:
-        raise Refused(f"the code that the version carries does not run: {error}") from error
+        raise VersionRefused(f"the code that the version carries does not run: {error}") from error
     except KeyboardInterrupt:
         raise
     except BaseException as error:
         for name in [each for each in sys.modules if space.owns(each)]:
             del sys.modules[name]
-        raise Refused(f"the code that the version carries does not run: {explain(error, file.path)}") from error
+        raise VersionRefused(f"the code that the version carries does not run: {explain(error, file.path)}") from error
     return replace(loaded, code=encode(code), find=space.find)
 
 

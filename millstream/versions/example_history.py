@@ -41,7 +41,7 @@ class Fate:
     how: How
 
 
-class History:
+class ExampleHistory:
     """The versions of a model that read one log.
 
     Parameters

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_store import ModelStore, NotFound, Refused, StoreError, VersionId, folder_of, is_object_store
+from model_store import ModelStore, NotFound, StoreError, VersionId, VersionRefused, folder_of, is_object_store
 from schemas.topics import NAME
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def signed_by_key(store: ModelStore, streams: Iterable[str]) -> dict[str, list[S
         for version in store.versions(stream):
             try:
                 key_id = store.signed_by(version)
-            except (NotFound, Refused):
+            except (NotFound, VersionRefused):
                 continue
             found.setdefault(key_id, {}).setdefault(stream, Signed(stream)).versions.append(version)
     return {key_id: list(signed.values()) for key_id, signed in found.items()}

@@ -56,7 +56,7 @@ class CannotAdopt(Exception):  # noqa: N818
 
 
 @dataclass(frozen=True)
-class Wish:
+class RebuildRequest:
     """What a user asks for; `edits` without its end, which is that of the log."""
 
     edits: Edits
@@ -121,7 +121,7 @@ class Workshop:
 
     # --- making ------------------------------------------------------------------------------------
 
-    def rebuild(self, wish: Wish, progress: Callable[[int, int], None]) -> Rebuilt:
+    def rebuild(self, wish: RebuildRequest, progress: Callable[[int, int], None]) -> Rebuilt:
         """Make a version anew.
 
         Raises
@@ -345,4 +345,4 @@ def _apart(one: Answer, other: Answer) -> float:
     return found if found is not None else float(not _same(one.value, other.value))
 
 
-__all__ = ["CannotAdopt", "CannotRebuild", "Difference", "NotFound", "Wish", "Workshop", "adopt"]
+__all__ = ["CannotAdopt", "CannotRebuild", "Difference", "NotFound", "RebuildRequest", "Workshop", "adopt"]

@@ -14,8 +14,8 @@ from consumers.model.checkpoints import MODEL_FILE
 from consumers.model.river_model import Answer, wire_value
 from millstream.reading import topic_readers
 from millstream.version_code.choice import Policy, VersionCode
-from millstream.versions.example_history import WHY, History
-from model_store import ModelStore, NotFound, Refused, VersionId
+from millstream.versions.example_history import WHY, ExampleHistory
+from model_store import ModelStore, NotFound, VersionId, VersionRefused
 from schemas.codec import CodecError
 from schemas.events import (
     Example,
@@ -111,7 +111,7 @@ def trace(
             found.features = _sent(consumer, first.outcome, loaded.stream.features_source, registry)
         if records:
             topic_id = cluster.topic_info(records[0].topic)[records[0].topic].id
-            history = History(store, names.stream, topic_id, VersionCode(loaded, store, code).to_read)
+            history = ExampleHistory(store, names.stream, topic_id, VersionCode(loaded, store, code).to_read)
             _tell_fates(found, search, history, records)
     if not (found.predictions or found.labels or found.examples):
         raise NoSuchEvent(
@@ -210,7 +210,7 @@ def _sent(consumer: KafkaConsumer, outcome: Outcome, source: Source | None, regi
     return None
 
 
-def _tell_fates(found: Trace, search: _Search, history: History, records: list[ConsumerRecord]) -> None:
+def _tell_fates(found: Trace, search: _Search, history: ExampleHistory, records: list[ConsumerRecord]) -> None:
     """Note which version learned the example first, and which epochs did not, and why."""
     fates = history.fates(records)
     learned = [each.version for each in fates if each.how == "learned"]
@@ -243,7 +243,7 @@ def computed_again(code: VersionCode, said: Prediction) -> Row:
         model = code.store.load(manifest, MODEL_FILE, extra_allowed=run_with.allowed, find=run_with.find)
     except NotFound:
         return {"equal": None, "why": f"version {version} is gone by retention"}
-    except Refused as error:
+    except VersionRefused as error:
         return {"equal": None, "why": str(error)}
     try:
         answer = run_with.face(model, code.loaded.stream.task).predict(dict(said.event.features))

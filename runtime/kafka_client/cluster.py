@@ -59,7 +59,7 @@ class MissingTopic(Exception):  # noqa: N818
     """A topic that is needed is not there; the message says how it is made."""
 
 
-class NotAllowed(Exception):  # noqa: N818
+class KafkaAccessDenied(Exception):  # noqa: N818
     """The cluster does not let this user do what is needed; the message names it, and where all rights are listed."""
 
 
@@ -67,7 +67,7 @@ def require_sight(described: Iterable[Mapping[str, Any]]) -> None:
     """Insist that none of the topics described is one that the user may not know. NotAllowed."""
     hidden = [each["name"] for each in described if each["error_code"] == TopicAuthorizationFailedError.errno]
     if hidden:
-        raise NotAllowed(f"Kafka does not let this user Describe topic {hidden[0]}: {ASK}")
+        raise KafkaAccessDenied(f"Kafka does not let this user Describe topic {hidden[0]}: {ASK}")
 
 
 ASK: Final = "`millstream topics acls STREAM` lists what each role must be allowed"

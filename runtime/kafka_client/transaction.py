@@ -26,9 +26,9 @@ from kafka.errors import (
 from kafka.serializer import Serializer
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
-from consumers.loop.processor import Output, Partition, Place
+from consumers.loop.processor import CommittedOffset, Output, Partition
 from runtime.deadline import Overdue, within
-from runtime.exits import Doubt, Fenced, Refused, RoleFailure
+from runtime.exits import Doubt, Fenced, RoleFailure, RoleRefused
 from runtime.failpoints import failpoint
 from runtime.kafka_client import size_limits
 from runtime.kafka_client.cluster import ASK, Cluster
@@ -105,7 +105,7 @@ class Transactions:
         """Fence whoever used this id before and abort what they left open."""
         self._within_deadline(self._producer.init_transactions, self._limits.open_ms)
 
-    def commit(self, outputs: Sequence[Output], places: Mapping[Partition, Place], group: Any) -> None:
+    def commit(self, outputs: Sequence[Output], places: Mapping[Partition, CommittedOffset], group: Any) -> None:
         """Send `outputs` and commit `places` in one transaction.
 
         Raises
@@ -117,7 +117,7 @@ class Transactions:
         """
         self._within_deadline(lambda: self._transact(outputs, places, group), self._limits.deadline_ms)
 
-    def _transact(self, outputs: Sequence[Output], places: Mapping[Partition, Place], group: Any) -> None:
+    def _transact(self, outputs: Sequence[Output], places: Mapping[Partition, CommittedOffset], group: Any) -> None:
         producer = self._producer
         producer.begin_transaction()
         _BEFORE_SEND()
@@ -191,12 +191,12 @@ def failure_of(error: BaseException, what: str, instance: str) -> RoleFailure:
     """Return what an error means for the role: stop for good, another process, or start anew."""
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, (OffsetOutOfRangeError, LogTruncationError)):
-        return Refused(
+        return RoleRefused(
             f"retention has overtaken this role, or a topic was truncated: {text}. "
             "Nothing was skipped; `millstream status` shows the lag"
         )
     if isinstance(error, (AuthorizationError, SaslAuthenticationFailedError)):
-        return Refused(f"Kafka does not allow {instance} {what}: {text}. {ASK}")
+        return RoleRefused(f"Kafka does not allow {instance} {what}: {text}. {ASK}")
     if _is_fenced(error):
         return Fenced(f"another process works as {instance}: give this one its own --instance")
     return Doubt(f"{what} of {instance} failed: {text}")

@@ -53,10 +53,10 @@ def expression(text: str) -> Read:
     InvalidExpression
         Where the text is none of these.
     """
-    return _Reader(text).read()
+    return _Parser(text).read()
 
 
-class _Reader:
+class _Parser:
     """Turns one text into a function."""
 
     def __init__(self, text: str) -> None:

@@ -23,7 +23,7 @@ from consumers.loop.last_offsets_file import TopicMemory
 from consumers.loop.log_faults import LogRefused
 from consumers.loop.loop import LoopSettings
 from consumers.loop.processor import Processor
-from consumers.model.checkpoints import Checkpoints, Definition, NewEpoch, Pace
+from consumers.model.checkpoints import CheckpointPace, Checkpoints, Definition, NewEpoch
 from consumers.model.river_model import wrap
 from consumers.predictor.model_feed import PauseSwitch
 from consumers.predictor.predictor import Predictor, PredictorSettings, ServedVersion
@@ -97,7 +97,7 @@ class LogRoles:
         definition = Definition("logs", "definition", "contract")
         checkpoints = Checkpoints(store, definition, learning_rules(STREAM), STREAM.retention)
         new_epoch: NewEpoch | None = "keep" if go_on else None
-        settings_ = LearnerSettings(self.names, Pace(0.1, 1000), new_epoch)
+        settings_ = LearnerSettings(self.names, CheckpointPace(0.1, 1000), new_epoch)
         return Learner(settings_, checkpoints, PauseSwitch("logs"), self.said.append)
 
     @contextmanager

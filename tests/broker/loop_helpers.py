@@ -18,7 +18,7 @@ from kafka import KafkaProducer
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
 from consumers.loop.loop import Loop, LoopSettings
-from consumers.loop.processor import Assignment, Batch, Output, Partition, Place, Positions, Start
+from consumers.loop.processor import Assignment, Batch, CommittedOffset, Output, Partition, Positions, Start
 from runtime.exits import RoleFailure
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.transaction import TransactionLimits, Transactions
@@ -50,7 +50,7 @@ class Copier:
         self._in, self._out = prefix + "in", prefix + "out"
         self._take = take or (lambda batch: None)
         self.counts: dict[int, int] = {}
-        self.commits: list[Mapping[Partition, Place]] = []
+        self.commits: list[Mapping[Partition, CommittedOffset]] = []
         self.hold: frozenset[Partition] = frozenset()
         self.assignments: list[list[Partition]] = []
 
@@ -90,10 +90,13 @@ class Copier:
     def tick(self, now_ms: int) -> list[Output]:
         return []
 
-    def places(self, read: Positions) -> Mapping[Partition, Place]:
-        return {partition: Place(offset, str(self.counts[partition.partition])) for partition, offset in read.items()}
+    def places(self, read: Positions) -> Mapping[Partition, CommittedOffset]:
+        return {
+            partition: CommittedOffset(offset, str(self.counts[partition.partition]))
+            for partition, offset in read.items()
+        }
 
-    def committed(self, places: Mapping[Partition, Place]) -> None:
+    def committed(self, places: Mapping[Partition, CommittedOffset]) -> None:
         self.commits.append(places)
 
     def paused(self) -> frozenset[Partition]:
@@ -169,7 +172,9 @@ def warmed(bootstrap: str) -> Cluster:
     transactions.open()
     prefix = f"warm-{uuid.uuid4().hex}-"
     make_topics(cluster, prefix)
-    transactions.commit([], {Partition(prefix + "in", 0): Place(0, "")}, ConsumerGroupMetadata(prefix + "group"))
+    transactions.commit(
+        [], {Partition(prefix + "in", 0): CommittedOffset(0, "")}, ConsumerGroupMetadata(prefix + "group")
+    )
     transactions.close()
     return cluster
 

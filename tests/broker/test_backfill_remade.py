@@ -11,7 +11,7 @@ import pytest
 from millstream.reading.offset_ranges import Edge
 from millstream.replay.backfill import CannotBackfill, as_of
 from millstream.replay.past_versions import PastVersions
-from millstream.replay.plan import Target, plan
+from millstream.replay.plan import ReplayTarget, plan
 from millstream.replay.replay import Replay
 from millstream.stream.load import load_stream
 from millstream.topics import admin
@@ -52,7 +52,7 @@ def cluster(bootstrap: str, names: Names) -> Cluster:
 
 
 def test_answers_to_an_older_topic_of_the_same_name_are_refused(cluster: Cluster, names: Names, tmp_path: Path) -> None:
-    job = plan(cluster, names.topic("features"), Edge(), Edge(), Target(cluster, f"{names.prefix}into"))
+    job = plan(cluster, names.topic("features"), Edge(), Edge(), ReplayTarget(cluster, f"{names.prefix}into"))
     store = open_store(tmp_path / "models", tmp_path / "keys", sign=False)
     with (
         Replay(job, names, role="backfill", keeps_begin=True) as replay,

@@ -25,7 +25,7 @@ from producers.imports import (
     import_rows,
     lane_name,
 )
-from producers.open_source import Source, SourceError, SourceSpec, open_source
+from producers.open_source import RowSource, SourceError, SourceSpec, open_source
 from runtime.kafka_client.cluster import Cluster, MissingTopic
 from schemas.contract import Contract, Feature
 from schemas.events import Example, read_example
@@ -65,7 +65,7 @@ def make_topic(cluster: Cluster, names: Names) -> None:
         )
 
 
-def history(folder: Path, rows: int, spec: SourceSpec | None = None) -> Source:
+def history(folder: Path, rows: int, spec: SourceSpec | None = None) -> RowSource:
     path = folder / "history.csv"
     path.write_text("x,at,label\n" + "".join(f"{n / 4},{1_700_000_000_000 + n},{n % 2}\n" for n in range(rows)))
     return open_source(path, spec or SourceSpec(target=BINARY, time="at"))
@@ -87,7 +87,7 @@ def examples(cluster: Cluster, names: Names) -> list[Example]:
     return found
 
 
-def assert_whole(found: list[Example], source: Source, rows: int) -> None:
+def assert_whole(found: list[Example], source: RowSource, rows: int) -> None:
     """Check that the log has every row once, in order, with the lane's sequence without gaps."""
     assert [example.event.event_id for example in found] == [row.event_id for row in source.rows()]
     assert [example.lane.sequence for example in found] == list(range(rows))
@@ -233,7 +233,7 @@ def test_killed_and_resumed_it_neither_repeats_nor_skips(
     assert_whole(examples(cluster, names), source, 3000)
 
 
-def import_until_done(bootstrap: str, names: Names, source: Source) -> tuple[ImportReport, int]:
+def import_until_done(bootstrap: str, names: Names, source: RowSource) -> tuple[ImportReport, int]:
     """Run the import again for as long as it stops; return the last report and how often it stopped."""
     for stopped in range(10):
         try:

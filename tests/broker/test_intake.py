@@ -24,7 +24,7 @@ from consumers.loop.loop import LoopSettings
 from millstream import Source
 from millstream.status.group_metadata import recalled
 from millstream.status.report import taken_in
-from millstream.status.snapshot import Observer, Snapshot
+from millstream.status.snapshot import Observer, StreamSnapshot
 from millstream.topics import admin
 from runtime.kafka_client.cluster import Cluster
 from schemas.events import read_label
@@ -97,7 +97,7 @@ class Others:
         with running(self.cluster, settings, self.intake(instance)) as run:
             yield run
 
-    def look(self) -> Snapshot:
+    def look(self) -> StreamSnapshot:
         return self.observer.look()
 
     def begun(self) -> bool:

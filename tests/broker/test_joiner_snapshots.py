@@ -8,7 +8,7 @@ from pathlib import Path
 from broker.log_roles import LogRoles
 from broker.loop_helpers import until, warmed
 
-from consumers.joiner.snapshots import Snapshot, Snapshots
+from consumers.joiner.snapshots import Snapshots, StoreSnapshot
 from model_store import FolderBackend
 from schemas.topics import Names
 
@@ -21,7 +21,7 @@ def test_what_no_topic_has_any_more_is_joined_from_a_snapshot(bootstrap: str, pr
     with roles.work("joiner") as run:
 
         def taken() -> bool:
-            found = [each for each in snapshots.newest_first(0) if isinstance(each, Snapshot)]
+            found = [each for each in snapshots.newest_first(0) if isinstance(each, StoreSnapshot)]
             return bool(found) and found[0].local.offsets[0] == 300
 
         until(taken, "a snapshot of all 300")

@@ -10,7 +10,7 @@ from broker.loop_helpers import until, warmed
 
 from consumers.loop.log_faults import LogRefused
 from millstream.status.snapshot import INPUTS
-from runtime.exits import Refused
+from runtime.exits import RoleRefused
 from schemas.topics import Names
 
 ROLES = ("predictor", "joiner", "learner")
@@ -92,7 +92,7 @@ def test_a_topic_made_again_under_a_role_at_work_stops_it(roles: LogRoles, role:
         roles.recreate(*INPUTS[role])
         roles.feed(role, 100, 140)
         # That there was none for a moment, or that there is another: whichever it sees first.
-        assert isinstance(run.wait(40), Refused), run.failure
+        assert isinstance(run.wait(40), RoleRefused), run.failure
     assert {fault.state for fault in roles.refusal(role).faults} == {"recreated"}
     assert roles.done(role) == (["20"] if role == "learner" else ids(0, 20))
 

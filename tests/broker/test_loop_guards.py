@@ -13,7 +13,7 @@ from proxy import Proxy
 from test_loop_transactions import proxy
 
 from consumers.loop.loop import Loop
-from consumers.loop.processor import Assignment, Output, Partition, Place, Start
+from consumers.loop.processor import Assignment, CommittedOffset, Output, Partition, Start
 from runtime.exits import Doubt
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.transaction import Transactions
@@ -89,7 +89,10 @@ def test_without_one_transaction_for_both_places_stay_behind_records(
     transact = Transactions._transact
 
     def apart(
-        self: Transactions, outputs: Sequence[Output], places: Mapping[Partition, Place], group: ConsumerGroupMetadata
+        self: Transactions,
+        outputs: Sequence[Output],
+        places: Mapping[Partition, CommittedOffset],
+        group: ConsumerGroupMetadata,
     ) -> None:
         transact(self, outputs, {}, group)
         transact(self, [], places, group)
@@ -138,8 +141,10 @@ def test_a_place_goes_back_only_where_the_processor_begins_anew(cluster: Cluster
             self.counts = dict.fromkeys(self.counts, 0)
             return {at: Start(assignment.beginnings[at], back=True) for at in assignment.committed}
 
-        def places(self, read: Any) -> Mapping[Partition, Place]:
-            return {at: Place(min(each.offset, 7), each.metadata) for at, each in super().places(read).items()}
+        def places(self, read: Any) -> Mapping[Partition, CommittedOffset]:
+            return {
+                at: CommittedOffset(min(each.offset, 7), each.metadata) for at, each in super().places(read).items()
+            }
 
     with running(cluster, settings(topics), Anew(topics)) as run:
         until(lambda: place_of(cluster, topics) == 7, "the place to go back")

@@ -27,9 +27,9 @@ from loop_helpers import (
 )
 from proxy import Proxy
 
-from consumers.loop.processor import Assignment, Batch, Partition, Place, Start
+from consumers.loop.processor import Assignment, Batch, CommittedOffset, Partition, Start
 from consumers.loop.takeover import Takeover
-from runtime.exits import Doubt, Refused
+from runtime.exits import Doubt, RoleRefused
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.transaction import TransactionLimits
 
@@ -246,7 +246,7 @@ def test_who_takes_over_a_partition_without_a_place_hears_where_the_rest_of_the_
         takeover.run([mine])
         consumer.commit({TopicPartition(*mine): OffsetAndMetadata(0, "8", -1)})
         takeover.run([mine])
-    assert [each.others for each in heard] == [{known: Place(0, "7"), new: None}, {}]
+    assert [each.others for each in heard] == [{known: CommittedOffset(0, "7"), new: None}, {}]
 
 
 def test_k11_who_falls_off_retention_stops_and_never_jumps(cluster: Cluster, topics: str) -> None:
@@ -259,7 +259,7 @@ def test_k11_who_falls_off_retention_stops_and_never_jumps(cluster: Cluster, top
     for _ in range(2):
         with running(cluster, settings(topics), Copier(topics)) as run:
             failure = run.wait()
-        assert isinstance(failure, Refused)
+        assert isinstance(failure, RoleRefused)
         assert "retention has overtaken" in str(failure)
     assert place(cluster, topics) == (50, "50")
     assert len(read(cluster, topics + "out")[0]) == 50
@@ -275,7 +275,7 @@ def test_k11_falling_off_while_paused_is_noticed_too(cluster: Cluster, topics: s
         copier.hold = frozenset()
         failure = run.wait()
     # What the client had fetched before may be read; what it had not is not jumped over.
-    assert isinstance(failure, Refused) or is_exact_prefix(cluster, topics)
+    assert isinstance(failure, RoleRefused) or is_exact_prefix(cluster, topics)
 
 
 def is_exact_prefix(cluster: Cluster, prefix: str) -> bool:
@@ -295,7 +295,7 @@ def test_k12_no_topic_is_made_by_accident(cluster: Cluster, proxy: Proxy, topics
         run.stop()
     with running(Cluster(proxy.bootstrap), settings(topics + "no-"), Copier(topics + "no-")) as run:
         failure = run.wait()
-    assert isinstance(failure, Refused)
+    assert isinstance(failure, RoleRefused)
     assert f"topic {topics}no-in does not exist: `millstream topics create" in str(failure)
     assert proxy.seen("Metadata") > 0
     assert makes.applied == 0

@@ -26,8 +26,8 @@ from loop_helpers import (
 )
 from proxy import Proxy
 
-from consumers.loop.processor import Output, Partition, Place
-from runtime.exits import Doubt, Fenced, Refused, RoleFailure
+from consumers.loop.processor import CommittedOffset, Output, Partition
+from runtime.exits import Doubt, Fenced, RoleFailure, RoleRefused
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.transaction import TransactionLimits, Transactions, failure_of
 
@@ -59,7 +59,7 @@ def outputs(prefix: str, count: int = 3) -> list[Output]:
 
 def commit(transactions: Transactions, prefix: str, count: int = 3) -> None:
     """One transaction: some records, and a place that says so."""
-    place = {Partition(prefix + "in", 0): Place(count, "metadata")}
+    place = {Partition(prefix + "in", 0): CommittedOffset(count, "metadata")}
     transactions.commit(outputs(prefix, count), place, ConsumerGroupMetadata(prefix + "group"))
 
 
@@ -297,7 +297,7 @@ def test_k7_fenced_is_found_behind_other_errors(error: KafkaError) -> None:
     outer.__cause__ = error
     assert isinstance(failure_of(outer, "a transaction", "x"), Fenced)
     assert isinstance(failure_of(KafkaError(repr(error)), "a transaction", "x"), Fenced)
-    assert not isinstance(failure_of(KafkaError("else"), "a transaction", "x"), (Fenced, Refused))
+    assert not isinstance(failure_of(KafkaError("else"), "a transaction", "x"), (Fenced, RoleRefused))
 
 
 # --- K8 --------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from kafka.structs import TopicPartition
 from proxy import Proxy
 
 from producers.label import LabelOptions, send_label
-from producers.open_source import Source, SourceSpec, open_source
+from producers.open_source import RowSource, SourceSpec, open_source
 from producers.outbox import OutboxLimits, UndeliverableError
 from producers.publisher import Progress, PublishError, PublishOptions, PublishReport, publish
 from runtime.kafka_client.cluster import Cluster, MissingTopic
@@ -57,7 +57,7 @@ def proxy(bootstrap: str) -> Iterator[Proxy]:
                 thread.join(10)
 
 
-def clicks(folder: Path, rows: int, name: str = "clicks.csv") -> Source:
+def clicks(folder: Path, rows: int, name: str = "clicks.csv") -> RowSource:
     path = folder / name
     path.write_text("x,y,label\n" + "".join(f"{n},{n / 7},{n % 2}\n" for n in range(rows)))
     return open_source(path, SourceSpec(target=BINARY))
@@ -229,7 +229,7 @@ def test_a_signal_ends_publishing_with_exact_numbers(
     assert signal.getsignal(number) is before
 
 
-def stopped_during_an_outage(names: Names, proxy: Proxy, source: Source) -> PublishReport:
+def stopped_during_an_outage(names: Names, proxy: Proxy, source: RowSource) -> PublishReport:
     stop = threading.Event()
 
     def watch(progress: Progress) -> None:

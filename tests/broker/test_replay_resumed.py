@@ -10,8 +10,8 @@ import pytest
 from kafka import TopicPartition
 
 from millstream.reading.offset_ranges import Edge
-from millstream.replay.plan import CannotReplay, Job, Target, plan
-from millstream.replay.rate_limit import Pace
+from millstream.replay.plan import CannotReplay, Job, ReplayTarget, plan
+from millstream.replay.rate_limit import RateLimit
 from millstream.replay.replay import Replay, Replayed
 from runtime.kafka_client.cluster import Cluster
 from schemas.topics import Names
@@ -41,7 +41,7 @@ def source(cluster: Cluster, names: Names) -> str:
 
 def job(cluster: Cluster, source: str, names: Names, since: int = START) -> Job:
     """Return what is to be done of `--from 6h`, which is another time whenever it is run."""
-    into = Target(cluster, f"{names.prefix}into")
+    into = ReplayTarget(cluster, f"{names.prefix}into")
     return plan(cluster, source, Edge("6h", time_ms=since), Edge(), into)
 
 
@@ -49,7 +49,7 @@ def some(job: Job, names: Names) -> Replayed:
     """Write a part of it."""
     stop = threading.Event()
     with Replay(job, names) as work:
-        return work.run(Pace(rate=80), lambda done, total, left: stop.set(), stop)
+        return work.run(RateLimit(rate=80), lambda done, total, left: stop.set(), stop)
 
 
 def values(cluster: Cluster, topic: str) -> list[bytes]:
@@ -67,7 +67,7 @@ def test_the_time_from_which_on_is_that_of_the_first_run(cluster: Cluster, sourc
     first = some(job(cluster, source, names), names)
     assert 0 < first.written < RECORDS
     with Replay(job(cluster, source, names, START + 500), names) as work:
-        assert work.run(Pace()).written == RECORDS - first.written
+        assert work.run(RateLimit()).written == RECORDS - first.written
     assert values(cluster, f"{names.prefix}into") == [f"v{number}".encode() for number in range(RECORDS)]
 
 
@@ -80,6 +80,6 @@ def test_what_retention_took_before_it_was_written_is_named_with_the_ways_on(
     with pytest.raises(CannotReplay, match=rf"offsets {first.written} to 59 of partition 0 .* --from 0:60 .* --again"):
         Replay(job(cluster, source, names), names)
     with Replay(job(cluster, source, names), names, again=True) as work:
-        assert work.run(Pace()).written == RECORDS - 60
+        assert work.run(RateLimit()).written == RECORDS - 60
     numbers = [*range(first.written), *range(60, RECORDS)]
     assert values(cluster, f"{names.prefix}into") == [f"v{number}".encode() for number in numbers]

@@ -11,8 +11,9 @@ import pytest
 from kafka import TopicPartition
 from unit.store_parts import draft, version
 
+from millstream.backup import backup
 from millstream.backup import restore as work
-from millstream.backup.backup import BackupError, Made, backup
+from millstream.backup.backup import BackupError, Made
 from millstream.reading import topic_readers
 from millstream.topics import admin
 from millstream.versions.decisions import decide
@@ -81,15 +82,18 @@ def make(cluster: Cluster, names: Names, store: ModelStore, target: FolderBacken
     return backup.make(cluster, names, store, target, lambda line: None, lambda at, end: None)
 
 
-def place_of(cluster: Cluster, names: Names, tmp_path: Path) -> work.Place:
+def place_of(cluster: Cluster, names: Names, tmp_path: Path) -> work.RestoreTarget:
     there = Names("m", f"{names.prefix}r-")
-    return work.Place(
+    return work.RestoreTarget(
         cluster, there, tmp_path / "restore", lambda: admin.create(cluster, there, partitions=1, label_wait_ms=1000)
     )
 
 
 def restored(
-    source: FolderBackend, place: work.Place, store: ModelStore, show: Callable[[int, int], None] = lambda at, end: None
+    source: FolderBackend,
+    place: work.RestoreTarget,
+    store: ModelStore,
+    show: Callable[[int, int], None] = lambda at, end: None,
 ) -> LogCopy:
     return work.restore(source, work.check(source, store, "m"), store, place, show)
 

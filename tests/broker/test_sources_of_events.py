@@ -14,7 +14,7 @@ from kafka.structs import ConsumerGroupMetadata
 from river import compose, linear_model, preprocessing
 from unit.user_files import forgetful
 
-from consumers.loop.processor import Partition, Place
+from consumers.loop.processor import CommittedOffset, Partition
 from millstream import Constant, Source, Stream
 from millstream.cli import app as cli
 from millstream.reading import topic_readers
@@ -199,7 +199,7 @@ def _commit(cluster: Cluster, group: str, notes: Mapping[str, str]) -> None:
     """Commit a place in partition 0 of topics, with a note beside each, as a role's group does."""
     transactions = Transactions(cluster, f"{group}-0")
     transactions.open()
-    places = {Partition(topic, 0): Place(0, note) for topic, note in notes.items()}
+    places = {Partition(topic, 0): CommittedOffset(0, note) for topic, note in notes.items()}
     transactions.commit([], places, ConsumerGroupMetadata(group))
     transactions.close()
 

@@ -18,7 +18,7 @@ from consumers.joiner.local_store import DiskStore
 from consumers.learner.learner import Learner, LearnerSettings
 from consumers.loop.loop import Loop, LoopSettings
 from consumers.loop.processor import Processor
-from consumers.model.checkpoints import Checkpoints, Definition, NewEpoch, Pace
+from consumers.model.checkpoints import CheckpointPace, Checkpoints, Definition, NewEpoch
 from consumers.predictor.model_feed import ModelsTopic, PauseSwitch, VersionFeed
 from consumers.predictor.predictor import Predictor
 from millstream import Stream
@@ -131,7 +131,7 @@ def whole_loop(
     feed, switch = VersionFeed(store, definition, stream.task), PauseSwitch(stream.name)
     followers = [ModelsTopic(cluster, names.topic("models"), follow) for follow in (feed.follow, switch.follow)]
     checkpoints = Checkpoints(store, definition, learning_rules(stream), stream.retention)
-    pace = Pace(*stream.checkpoint_pace())
+    pace = CheckpointPace(*stream.checkpoint_pace())
     topics = cluster.topic_info(*(names.topic(kind) for kind in names.kinds))
     spread = spread_of(cluster, names, topics)
     joiner_settings = JoinerSettings(names, join_rules(stream), spread, stream.max_pending)

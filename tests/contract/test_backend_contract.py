@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from object_server import BUCKET, ObjectServer, object_server
 
-from model_store import AlreadyExists, Backend, Damaged, FolderBackend, InvalidName, MemoryBackend, NotFound
+from model_store import AlreadyExists, Backend, Damaged, FolderBackend, InvalidObjectName, MemoryBackend, NotFound
 from model_store.object_store import ObjectBackend
 
 LIMIT = 1 << 20
@@ -144,7 +144,7 @@ def test_only_plain_names_are_taken(backend: Backend, name: str) -> None:
         lambda: backend.delete(name),
     ]
     for call in calls:
-        with pytest.raises(InvalidName, match="is no name of anything in a model store"):
+        with pytest.raises(InvalidObjectName, match="is no name of anything in a model store"):
             call()
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from consumers.loop.processor import Anew, Assignment, Output, Partition, Place, Processor
+from consumers.loop.processor import Anew, Assignment, CommittedOffset, Output, Partition, Processor
 
 
 class LoggedRecord(NamedTuple):
@@ -48,7 +48,7 @@ class MemoryLog:
     partitions: Mapping[str, int]
     now: int = 1_000_000
     records: dict[Partition, list[LoggedRecord]] = field(default_factory=dict)
-    places: dict[tuple[str, Partition], Place] = field(default_factory=dict)
+    places: dict[tuple[str, Partition], CommittedOffset] = field(default_factory=dict)
     ids: dict[str, str] = field(default_factory=dict)
     gone: dict[str, list[LoggedRecord]] = field(default_factory=dict)
     damage: Callable[[Sequence[Output]], Sequence[Output]] | None = None
@@ -89,7 +89,7 @@ class MemoryLog:
         self,
         group: str,
         outputs: Sequence[Output],
-        places: Mapping[Partition, Place],
+        places: Mapping[Partition, CommittedOffset],
         back: Collection[Partition] = (),
     ) -> None:
         """One transaction: all of it, at one moment. Only the places of `back` may go back."""
@@ -192,7 +192,7 @@ class SimulatedLoop:
         self._processor.recovered()
         self._read = {partition: start.live for partition, start in starts.items()}
 
-    def _others(self, committed: Mapping[Partition, Place | None]) -> dict[Partition, Place | None]:
+    def _others(self, committed: Mapping[Partition, CommittedOffset | None]) -> dict[Partition, CommittedOffset | None]:
         log = self._log
         new = {partition.topic for partition, place in committed.items() if place is None}
         rest = [partition for partition in log.records if partition.topic in new and partition not in committed]
@@ -225,7 +225,7 @@ class SimulatedLoop:
         processor.committed(places)
         self._die_if("committed")
 
-    def _commit(self, outputs: Sequence[Output], places: Mapping[Partition, Place]) -> None:
+    def _commit(self, outputs: Sequence[Output], places: Mapping[Partition, CommittedOffset]) -> None:
         if not self._log.owns(self._group, self._read, self):
             raise FencedOff
         self._log.commit(self._group, outputs, places, self._back)

@@ -18,7 +18,7 @@ from consumers.joiner.joiner import Joiner
 from consumers.joiner.recovery import JoinerTakeover
 from consumers.learner import learner as learner_module
 from consumers.learner.learner import Learner
-from consumers.loop.processor import Batch, Output, Place, Positions
+from consumers.loop.processor import Batch, CommittedOffset, Output, Positions
 from consumers.model.checkpoints import Log
 from consumers.model.lanes import Lanes
 from consumers.model.resume import Resumption
@@ -106,7 +106,7 @@ def _what_stands_behind(patch: Patch) -> None:
 def _least_place(patch: Patch) -> None:
     places = Learner.places
 
-    def forgets(self: Learner, read: Positions) -> Mapping[Any, Place]:
+    def forgets(self: Learner, read: Positions) -> Mapping[Any, CommittedOffset]:
         self._least_place = 0
         return places(self, read)
 

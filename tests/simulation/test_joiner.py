@@ -301,14 +301,14 @@ def test_weights_by_class_are_written_into_the_example() -> None:
 
 
 def test_a_topic_made_again_under_the_same_name_is_refused() -> None:
-    from runtime.exits import Refused
+    from runtime.exits import RoleRefused
 
     log, store = make_log(), MemoryStore()
     predict(log, "a")
     label(log, "a")
     drain(log, store)
     log.ids[NAMES.topic("labels")] = "another"
-    with pytest.raises(Refused, match="another topic"):
+    with pytest.raises(RoleRefused, match="another topic"):
         drain(log, store)
 
 

@@ -19,8 +19,8 @@ from consumers.intake.intake import Intake, IntakeSettings, Note
 from consumers.joiner.local_store import MemoryStore
 from consumers.loop.last_offsets_file import TopicMemory
 from consumers.loop.log_faults import LogRefused
-from consumers.loop.processor import Output, Partition, Place
-from runtime.exits import Refused
+from consumers.loop.processor import CommittedOffset, Output, Partition
+from runtime.exits import RoleRefused
 from schemas.events import Label, read_dead_letter, read_label
 from schemas.sources.decoding import decoder
 from schemas.sources.label_mapping import LabelMapping
@@ -230,7 +230,7 @@ def test_places_that_kafka_has_forgotten_stop_it_and_it_goes_on_where_it_was() -
 
 def test_what_was_gone_before_it_was_read_stops_it() -> None:
     log = make_log()
-    log.places[GROUP, Partition("reviews", 0)] = Place(5, "")
+    log.places[GROUP, Partition("reviews", 0)] = CommittedOffset(5, "")
     with pytest.raises(LogRefused, match="was truncated"):
         take_in(log)
 
@@ -238,7 +238,7 @@ def test_what_was_gone_before_it_was_read_stops_it() -> None:
 @pytest.mark.parametrize("kind", ["labels", "dead-letters", "predictions"])
 def test_a_topic_of_the_streams_own_is_no_source(kind: str) -> None:
     """It would read what it writes, for ever."""
-    with pytest.raises(Refused, match="a topic of the stream itself"):
+    with pytest.raises(RoleRefused, match="a topic of the stream itself"):
         make((Source(topic=NAMES.topic(kind), id="event_id", value="value"),))
 
 

@@ -11,7 +11,7 @@ from simulation.test_rebuild import EXAMPLES, Shop, example
 from consumers.model.checkpoints import Checkpoints, Definition
 from consumers.model.log_edits import digest
 from consumers.model.version_runtime import RunWith
-from millstream.versions.example_history import History
+from millstream.versions.example_history import ExampleHistory
 from model_store import Retention
 from schemas.events import Example
 
@@ -27,7 +27,7 @@ def strange(number: int, value: Any) -> Example:
 def fates(shop: Shop, number: int) -> list[tuple[int, str]]:
     """Return epoch and fate of the n-th event, whose first example stands at offset n."""
     records = [each for each in shop.log.read(EXAMPLES) if each.offset == number]
-    history = History(shop.store, "sim", shop.log.ids[EXAMPLES], lambda manifest: RunWith())
+    history = ExampleHistory(shop.store, "sim", shop.log.ids[EXAMPLES], lambda manifest: RunWith())
     found = history.fates(records)
     assert all(each.version.offset > number for each in found)
     return [(each.version.version.epoch, each.how) for each in found]

@@ -18,14 +18,14 @@ from simulation.seeds import seeds
 
 from consumers.learner.dead_letters import LearnerLetters
 from consumers.learner.learner import Learner, LearnerSettings
-from consumers.loop.processor import Output, Partition, Place
-from consumers.model.checkpoints import Checkpoints, Definition, Log, Pace
-from consumers.model.model_state import Learning, LearningRules
+from consumers.loop.processor import CommittedOffset, Output, Partition
+from consumers.model.checkpoints import CheckpointPace, Checkpoints, Definition, Log
+from consumers.model.model_state import LearnerState, LearningRules
 from consumers.predictor.model_feed import PauseSwitch
 from model_store import MemoryBackend, ModelStore, Retention, Signer, StoreUnavailable, Trust, VersionId
 from model_store import store as store_module
 from model_store.offset_runs import Offsets
-from runtime.exits import Refused
+from runtime.exits import RoleRefused
 from schemas.contract import Contract
 from schemas.events import (
     Event,
@@ -77,7 +77,7 @@ RULES = LearningRules(Target(task="binary"), Contract(), make_model, None, windo
 def make_learner(backend: MemoryBackend, definition: str = "d", **settings: Any) -> Learner:
     store = ModelStore(backend, Trust.of(SIGNER.public), SIGNER)
     checkpoints = Checkpoints(store, Definition("sim", definition, "c"), RULES, Retention(last=5))
-    pace = Pace(every=0.0, examples=1)
+    pace = CheckpointPace(every=0.0, examples=1)
     said: list[str] = []
     return Learner(LearnerSettings(NAMES, pace, **settings), checkpoints, PauseSwitch("sim"), said.append)
 
@@ -98,7 +98,7 @@ def write(
     log.append(Output(EXAMPLES, 0, None, example.encode()))
 
 
-def replay(log: MemoryLog, backend: MemoryBackend, until: int, skip: Container[int]) -> Learning:
+def replay(log: MemoryLog, backend: MemoryBackend, until: int, skip: Container[int]) -> LearnerState:
     """The oracle: version 0 as published, and every example up to an offset, in order."""
     store = ModelStore(backend, Trust.of(SIGNER.public))
     checkpoints = Checkpoints(store, Definition("sim", "d", "c"), RULES, Retention())
@@ -229,7 +229,7 @@ def test_a_lane_out_of_order_stops_the_learner(what: str, sequences: list[int], 
     log, backend = make_log(), MemoryBackend()
     for number, sequence in enumerate(sequences):
         write(log, number, sequence)
-    with pytest.raises(Refused, match=message):
+    with pytest.raises(RoleRefused, match=message):
         drain(log, backend, random.Random(1), 0.0)
 
 
@@ -239,7 +239,7 @@ def test_a_changed_definition_is_refused_with_the_ways_on() -> None:
     for number in range(20):
         write(log, number, number)
     drain(log, backend, rng, 0.0)
-    with pytest.raises(Refused, match="--new-epoch fresh"):
+    with pytest.raises(RoleRefused, match="--new-epoch fresh"):
         drain(log, backend, rng, 0.0, definition="another")
 
 
@@ -299,7 +299,7 @@ def test_one_extreme_value_is_found_and_left_out_and_the_rest_is_learned() -> No
     assert [letter.offset for letter in letters] == [23]
 
 
-class EachTurn(Pace):
+class EachTurn(CheckpointPace):
     """Not a matter of how long the one before took."""
 
     def due(self, since_last: float, last_cost: float, learned: int) -> bool:
@@ -355,7 +355,7 @@ def test_what_breaks_the_model_alerts_once_however_often_the_learner_dies_and_cl
     for number in range(1300):
         write(log, number, number, {"a": "a text", "b": 1.0} if number in (20, 31, 130) else None)
     deaths: list[Crash] = []
-    while log.places.get((GROUP, Partition(EXAMPLES, 0)), Place(0, "")).offset < 1300:
+    while log.places.get((GROUP, Partition(EXAMPLES, 0)), CommittedOffset(0, "")).offset < 1300:
         try:
             loop = SimulatedLoop(
                 log, GROUP, make_learner(backend), lambda place: len(deaths) < 8 and rng.random() < 0.2
@@ -408,7 +408,7 @@ def test_a_version_of_another_river_is_refused_and_the_way_on_works(way: Any, mo
     upgraded = {**libraries_module.libraries(), "river": "0.99.0"}
     monkeypatch.setattr(libraries_module, "libraries", lambda: upgraded)
     monkeypatch.setattr(store_module, "libraries", lambda: upgraded)
-    with pytest.raises(Refused, match=r"river 0\.26\.\d+ \(here 0\.99\.0\).*--new-epoch"):
+    with pytest.raises(RoleRefused, match=r"river 0\.26\.\d+ \(here 0\.99\.0\).*--new-epoch"):
         drain(log, backend, rng, 0.0)
     for number in range(20, 23):
         write(log, number, number)
@@ -422,7 +422,7 @@ def test_a_lane_fault_that_somebody_has_seen_is_passed_in_an_epoch_of_its_own() 
     log, backend = make_log(), MemoryBackend()
     for number, sequence in enumerate([0, 1, 2, 7, 8, 9]):
         write(log, number, sequence)
-    with pytest.raises(Refused, match="--new-epoch keep"):
+    with pytest.raises(RoleRefused, match="--new-epoch keep"):
         drain(log, backend, rng, 0.0)
     drain(log, backend, rng, 0.2, new_epoch="keep")
     store = ModelStore(backend, Trust.of(SIGNER.public))
@@ -444,6 +444,6 @@ def test_without_the_key_that_signed_its_versions_the_learner_says_so_and_replay
     other = Signer(Ed25519PrivateKey.generate())
     store = ModelStore(backend, Trust.of(other.public), other)
     checkpoints = Checkpoints(store, Definition("sim", "d", "c"), RULES, Retention())
-    with pytest.raises(Refused, match="put back the key"):
+    with pytest.raises(RoleRefused, match="put back the key"):
         checkpoints.resume(Log("id", 0, 10), None, lambda line: None)
     assert checkpoints.resume(Log("id", 0, 10), "replay", lambda line: None).epoch == 2

@@ -8,7 +8,7 @@ from simulation.log import SimulatedLoop
 from simulation.test_rebuild import COUNT, EXAMPLES, GROUP, NAMES, Shop, example
 
 from consumers.learner.learner import Learner, LearnerSettings
-from consumers.model.checkpoints import Definition, Pace
+from consumers.model.checkpoints import CheckpointPace, Definition
 from consumers.model.log_edits import digest
 from millstream.observability.prometheus.exit_counts import Ends
 from millstream.observability.prometheus.role_metrics import RoleMeter
@@ -29,7 +29,7 @@ def test_after_a_start_and_after_an_adoption_the_newest_version_is_the_one_that_
     def measured() -> tuple[VersionId | None, int]:
         return None if meter.newest is None else meter.newest.version, meter.counts["checkpoints"]
 
-    learner = Learner(LearnerSettings(NAMES, Pace(0.0, 1)), checkpoints, shop.switch, shop.said.append)
+    learner = Learner(LearnerSettings(NAMES, CheckpointPace(0.0, 1)), checkpoints, shop.switch, shop.said.append)
     loop = SimulatedLoop(shop.log, GROUP, learner)
     loop.step({})
     assert measured() == (VersionId("sim", 1, COUNT), 0)

@@ -23,13 +23,13 @@ from consumers.learner import poison_rollback
 from consumers.learner.learner import Learner, LearnerSettings
 from consumers.loop.processor import Output
 from consumers.model import outlier_influence
-from consumers.model.checkpoints import Checkpoints, Definition, Pace
+from consumers.model.checkpoints import CheckpointPace, Checkpoints, Definition
 from consumers.model.model_state import LearningRules
 from consumers.model.verify import verify
 from consumers.predictor.model_feed import PauseSwitch
 from model_store import Manifest, MemoryBackend, ModelStore, Retention, Signer, StoreUnavailable, Trust
 from model_store.offset_runs import Offsets
-from runtime.exits import Refused
+from runtime.exits import RoleRefused
 from schemas.contract import Contract
 from schemas.events import DeadLetter, Event, Example, Joined, Label, Lane, read_alert, read_dead_letter
 from schemas.target import Target, Task
@@ -153,7 +153,9 @@ def learn(case: Case, rows: Iterator[tuple[dict[str, Any], Any]], pace: int = 50
     checkpoints = Checkpoints(
         store, Definition("sim", "d", "c", frozenset({(__name__, "Fragile")})), rules, Retention(last=1000)
     )
-    learner = Learner(LearnerSettings(NAMES, Pace(every=1e9, examples=pace)), checkpoints, PauseSwitch("sim"), _quiet)
+    learner = Learner(
+        LearnerSettings(NAMES, CheckpointPace(every=1e9, examples=pace)), checkpoints, PauseSwitch("sim"), _quiet
+    )
     loop = SimulatedLoop(log, NAMES.group("learner"), learner)
     while not loop.idle():
         loop.step({EXAMPLES: 250})
@@ -335,5 +337,5 @@ def test_a_model_that_fails_by_itself_stops_and_says_so() -> None:
     wild = Case(
         "regression", lambda: linear_model.LinearRegression(optim.SGD(1e6), clip_gradient=math.inf), metrics.MAE
     )
-    with pytest.raises(Refused, match="it fails by itself"):
+    with pytest.raises(RoleRefused, match="it fails by itself"):
         learn(wild, ((dict.fromkeys("ab", 1e6 + number), float(number)) for number in range(150)), pace=125)

@@ -16,13 +16,13 @@ from simulation.log import Crash, LoggedRecord, MemoryLog, SimulatedLoop
 from consumers.learner.learner import Learner, LearnerSettings
 from consumers.learner.rebuild import Plan, Rebuilder, Rebuilt
 from consumers.loop.processor import Output
-from consumers.model.checkpoints import EDITS_FILE, Checkpoints, Definition, Log, Pace
+from consumers.model.checkpoints import EDITS_FILE, CheckpointPace, Checkpoints, Definition, Log
 from consumers.model.log_edits import Edits, digest, editor
-from consumers.model.model_state import Learning, LearningRules
+from consumers.model.model_state import LearnerState, LearningRules
 from consumers.model.verify import verify
 from consumers.predictor.model_feed import Known, PauseSwitch
 from model_store import Manifest, MemoryBackend, ModelStore, Retention, Signer, Trust, VersionId
-from runtime.exits import Refused
+from runtime.exits import RoleRefused
 from schemas.contract import Contract
 from schemas.events import (
     Adopted,
@@ -101,7 +101,7 @@ class Shop:
         """Run a learner, again after each crash, until all is learned."""
         self.switch.follow(self.known)
         while True:
-            settings = LearnerSettings(NAMES, Pace(0.0, 1), new_epoch)
+            settings = LearnerSettings(NAMES, CheckpointPace(0.0, 1), new_epoch)
             learner = Learner(settings, self.checkpoints, self.switch, self.said.append)
             try:
                 loop = SimulatedLoop(self.log, GROUP, learner, crash)
@@ -143,7 +143,7 @@ class Shop:
         return verify(self.checkpoints, target, first, self.read(first.offset, target.offset), edited=edited).holds
 
 
-def answers(learning: Learning) -> str:
+def answers(learning: LearnerState) -> str:
     probe = [dict(example(number, 0).event.features) for number in range(500, 540)]
     return repr([learning.model.predict(dict(features)).probabilities for features in probe])
 
@@ -181,7 +181,7 @@ def test_to_a_count_it_has_learned_so_many(shop: Shop) -> None:
     made = shop.rebuild(most=50)
     assert (made.made.examples, made.made.offset) == (50, 50)
     assert_is(shop, made, log_of(shop)[:50])
-    with pytest.raises(Refused, match="only 120 examples"):
+    with pytest.raises(RoleRefused, match="only 120 examples"):
         shop.rebuild(most=COUNT + 1)
 
 
@@ -231,7 +231,7 @@ def test_a_correction_is_of_its_event_and_not_of_another_at_the_same_place_of_a_
 def test_an_epoch_that_begins_meanwhile_takes_no_name_of_what_was_made_anew(shop: Shop) -> None:
     made = shop.rebuild(where={"customer": "4"})
     shop.write(example(COUNT, COUNT + 7))  # six examples of the lane are gone
-    with pytest.raises(Refused, match="jumps from sequence"):
+    with pytest.raises(RoleRefused, match="jumps from sequence"):
         shop.learn()
     shop.learn(new_epoch="keep")
     newest = shop.store.manifest(shop.store.versions("sim")[-1])
@@ -295,13 +295,13 @@ def test_what_ruins_a_model_without_a_word_is_found_as_by_a_learner() -> None:
 
 
 def test_a_version_that_knows_more_already_is_not_gone_on_from(shop: Shop) -> None:
-    with pytest.raises(Refused, match="has learned 120 examples already, not 100"):
+    with pytest.raises(RoleRefused, match="has learned 120 examples already, not 100"):
         shop.rebuild(most=100, base=shop.store.manifest(shop.store.versions("sim")[-1]))
 
 
 def test_where_nothing_is_left_to_learn_nothing_is_written(shop: Shop) -> None:
     before = shop.store.versions("sim")
-    with pytest.raises(Refused, match="nothing to learn"):
+    with pytest.raises(RoleRefused, match="nothing to learn"):
         shop.rebuild(labels_from=0)
     assert shop.store.versions("sim") == before
 
@@ -341,7 +341,7 @@ def test_a_learner_goes_on_from_an_adopted_version_at_its_own_place(shop: Shop, 
 def test_a_learner_at_work_takes_an_adoption_up_without_an_end(shop: Shop) -> None:
     made = shop.rebuild(without=[digest("e3")])
     shop.switch.follow(shop.known)
-    learner = Learner(LearnerSettings(NAMES, Pace(0.0, 1)), shop.checkpoints, shop.switch, shop.said.append)
+    learner = Learner(LearnerSettings(NAMES, CheckpointPace(0.0, 1)), shop.checkpoints, shop.switch, shop.said.append)
     loop = SimulatedLoop(shop.log, GROUP, learner)
     loop.step({EXAMPLES: 7})
     shop.adopt(made.made.version)

@@ -27,7 +27,7 @@ from consumers.joiner.joiner import Joiner, JoinerSettings
 from consumers.joiner.local_store import LocalStore, MemoryStore
 from consumers.joiner.snapshot_thread import SnapshotKeeper
 from consumers.joiner.snapshots import Snapshots
-from consumers.loop.processor import Output, Partition, Place
+from consumers.loop.processor import CommittedOffset, Output, Partition
 from model_store import MemoryBackend
 from schemas import codec
 
@@ -226,7 +226,7 @@ def test_a_snapshot_of_another_group_is_passed_over() -> None:
     for number in range(PARTITIONS):
         for topic in BOTH:
             place = world.log.places[GROUP, Partition(topic, number)]
-            world.log.places[GROUP + "2", Partition(topic, number)] = Place(place.offset, place.metadata)
+            world.log.places[GROUP + "2", Partition(topic, number)] = CommittedOffset(place.offset, place.metadata)
     joiner = world.joiner()
     joiner._takeover.__dict__["group"] = GROUP + "2"
     world.lose_disk()

@@ -12,8 +12,8 @@ from simulation.test_learner import EXAMPLES, GROUP, NAMES, RULES, SIGNER, drain
 
 from consumers.learner.learner import Learner, LearnerSettings
 from consumers.loop.processor import Output
-from consumers.model.checkpoints import Checkpoints, Definition, Pace
-from consumers.model.model_state import Learning
+from consumers.model.checkpoints import CheckpointPace, Checkpoints, Definition
+from consumers.model.model_state import LearnerState
 from consumers.model.upgrade_report import Comparison, compare, lines
 from consumers.predictor.model_feed import PauseSwitch
 from model_store import Manifest, MemoryBackend, ModelStore, Retention, Trust
@@ -28,7 +28,7 @@ SHIFT = 0.25
 
 def serve(log: MemoryLog, numbers: range, *, answered: bool = True) -> None:
     """Write examples whose answers came from a model that learned each as soon as it was answered."""
-    learning = Learning(RULES)
+    learning = LearnerState(RULES)
     for record in log.read(EXAMPLES):
         learning.apply(read_example(record.value or b""), record.offset)
     rng = random.Random(numbers.start)
@@ -52,7 +52,9 @@ def learner(backend: MemoryBackend, said: list[str], new_epoch: Any = "replay") 
     checkpoints = Checkpoints(
         ModelStore(backend, Trust.of(SIGNER.public), SIGNER), Definition("sim", "d", "c"), RULES, Retention(last=100)
     )
-    return Learner(LearnerSettings(NAMES, Pace(0.0, 1), new_epoch), checkpoints, PauseSwitch("sim"), said.append)
+    return Learner(
+        LearnerSettings(NAMES, CheckpointPace(0.0, 1), new_epoch), checkpoints, PauseSwitch("sim"), said.append
+    )
 
 
 def work(log: MemoryLog, backend: MemoryBackend, said: list[str], steps: int | None = None) -> None:
@@ -135,7 +137,7 @@ def test_where_nothing_was_answered_only_what_was_scored_is_compared() -> None:
     log, backend = make_log(), MemoryBackend()
     serve(log, range(30), answered=False)
     drain(log, backend, random.Random(1), 0.0)
-    learning = Learning(RULES)
+    learning = LearnerState(RULES)
     for record in log.read(EXAMPLES):
         learning.apply(read_example(record.value or b""), record.offset)
     found = compare(newest(backend), learning)

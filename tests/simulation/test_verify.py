@@ -12,10 +12,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from river import forest, linear_model, naive_bayes, neighbors, preprocessing, tree
 
 from consumers.model.checkpoints import Checkpoints, Definition, Log, Standing
-from consumers.model.model_state import Learning, LearningRules
+from consumers.model.model_state import LearnerState, LearningRules
 from consumers.model.verify import Verified, verify
 from model_store import Manifest, MemoryBackend, ModelStore, Retention, Signer, Trust
-from runtime.exits import Refused
+from runtime.exits import RoleRefused
 from schemas.contract import Contract
 from schemas.events import Event, Example, Joined, Label, Lane, read_example
 from schemas.target import Target
@@ -80,7 +80,7 @@ def made(request: pytest.FixtureRequest) -> Made:
     store = ModelStore(MemoryBackend(), Trust.of(signer.public), signer)
     rules = LearningRules(Target(task="binary"), Contract(), MODELS[request.param], None, window=50)
     checkpoints = Checkpoints(store, Definition("sim", "d", "c"), rules, Retention())
-    learning, records = Learning(rules), log()
+    learning, records = LearnerState(rules), log()
     place = Log("id", 0, COUNT)
     first = checkpoints.write(learning, Standing(1, 0, place), "start", 0)
     for record in records:
@@ -125,7 +125,7 @@ def test_a_lane_that_is_not_whole_is_refused(made: Made, fault: str) -> None:
         del records[50]
     else:
         records[50], records[51] = records[51], records[50]
-    with pytest.raises(Refused, match="lane 0"):
+    with pytest.raises(RoleRefused, match="lane 0"):
         made.verified(records)
 
 

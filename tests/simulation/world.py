@@ -21,13 +21,13 @@ from consumers.joiner.joiner import Joiner, JoinerSettings
 from consumers.joiner.local_store import MemoryStore
 from consumers.learner.learner import Learner, LearnerSettings
 from consumers.loop.processor import Output, Processor
-from consumers.model.checkpoints import Checkpoints, Definition, Pace
+from consumers.model.checkpoints import CheckpointPace, Checkpoints, Definition
 from consumers.model.model_state import LearningRules
 from consumers.model.river_model import wrap
 from consumers.predictor.model_feed import PauseSwitch
 from consumers.predictor.predictor import Predictor, PredictorSettings, ServedVersion
 from model_store import MemoryBackend, ModelStore, Retention, Signer, StoreUnavailable, Trust, VersionId
-from runtime.exits import Doubt, Refused
+from runtime.exits import Doubt, RoleRefused
 from schemas import codec
 from schemas.contract import Contract
 from schemas.events import Event, Example, Features, Label, Lane, Published, read_model_update
@@ -277,7 +277,7 @@ class World:
             self.tally["reorderings"] += 0 in take
             paces = dict.fromkeys((TOPIC["features"], TOPIC["predictions"], TOPIC["examples"]), take[0])
             loop.step({**paces, TOPIC["labels"]: take[1]})
-        except (Crash, FencedOff, StoreUnavailable, Doubt, Refused) as error:
+        except (Crash, FencedOff, StoreUnavailable, Doubt, RoleRefused) as error:
             self._died(role, member, error)
         finally:
             self._running.pop()
@@ -286,9 +286,9 @@ class World:
         self.tally["crashes"] += isinstance(error, Crash)
         self.tally["zombies refused"] += isinstance(error, FencedOff)
         self.groups[role].loops[member] = None
-        if isinstance(error, Refused) and role == "learner":
+        if isinstance(error, RoleRefused) and role == "learner":
             self.stopped = str(error)
-        elif isinstance(error, Refused):  # it was given another share meanwhile; the next start says --new-epoch
+        elif isinstance(error, RoleRefused):  # it was given another share meanwhile; the next start says --new-epoch
             assert self._inputs_are_others(), error
 
     def _start(self, role: str, member: int, new_epoch: bool = False) -> SimulatedLoop:
@@ -296,7 +296,7 @@ class World:
         share = self.groups[role].shares[member]
         try:
             return SimulatedLoop(self.log, NAMES.group(role), processor, self._reached, share, self.clock)
-        except Refused as error:
+        except RoleRefused as error:
             if role != "joiner" or new_epoch or not self._inputs_are_others():
                 raise
             self.tally["refused topics"] += "--new-epoch fresh" in str(error)
@@ -311,7 +311,7 @@ class World:
         if role == "joiner":
             settings = JoinerSettings(NAMES, self.rules, PARTITIONS, max_pending=1000, new_epoch=new_epoch)
             return Joiner(settings, self.disks[member])
-        settings_of_learner = LearnerSettings(NAMES, Pace(every=1.0, examples=4))
+        settings_of_learner = LearnerSettings(NAMES, CheckpointPace(every=1.0, examples=4))
         return Learner(settings_of_learner, self.checkpoints, self.control, self.said.append)
 
     def newest(self) -> ServedVersion | None:
@@ -359,7 +359,7 @@ class World:
             self._running.append((role, member, GO_ON))
             try:
                 loop.settle(group.shares[member])
-            except (StoreUnavailable, Doubt, Refused) as error:
+            except (StoreUnavailable, Doubt, RoleRefused) as error:
                 self._died(role, member, error)
             finally:
                 self._running.pop()

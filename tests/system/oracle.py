@@ -13,7 +13,7 @@ from kafka import TopicPartition
 from river import evaluate, metrics
 
 from consumers.model.checkpoints import Checkpoints, Definition
-from consumers.model.model_state import Learning
+from consumers.model.model_state import LearnerState
 from millstream.processes.roles import learning_rules
 from millstream.stream.load import load_stream
 from model_store import Manifest, VersionId, open_store
@@ -109,7 +109,7 @@ def assert_versions_are_functions_of_the_log(stream: Stream, most: int = 200) ->
 
 
 def assert_progressive_metrics_are_rivers(
-    newest: Manifest, model: Any, log: list[tuple[int, Example]], learning: Learning
+    newest: Manifest, model: Any, log: list[tuple[int, Example]], learning: LearnerState
 ) -> None:
     """River's own evaluation over the log, in its order, gives the version's numbers to the last digit."""
     rows = [

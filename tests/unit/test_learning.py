@@ -25,9 +25,9 @@ from river import (
 
 from consumers.model import outlier_influence
 from consumers.model.lanes import Lanes
-from consumers.model.model_state import Learning, LearningRules, Poison, Unfit
+from consumers.model.model_state import LearnerState, LearningRules, Poison, Unfit
 from model_store import dumps
-from runtime.exits import Refused
+from runtime.exits import RoleRefused
 from schemas.contract import Contract
 from schemas.events import Event, Example, Joined, Label, Lane, Outcome
 from schemas.target import Target, Task
@@ -103,7 +103,7 @@ def test_progressive_metrics_equal_rivers(
     name: str, task: Task, dataset: Any, model: Callable[[], Any], make: Callable[[], list[Any]]
 ) -> None:
     data = list(rows(dataset, 900))
-    learning = Learning(rules(task, model, metrics=make))
+    learning = LearnerState(rules(task, model, metrics=make))
     for number, (features, value) in enumerate(data):
         learning.apply(example(number, features, value), number)
     total = metrics.base.Metrics(make())
@@ -115,10 +115,10 @@ def test_progressive_metrics_equal_rivers(
 def test_a_restored_learner_goes_on_as_the_one_that_was_dumped() -> None:
     data = list(rows(datasets.Phishing(), 600))
     its_rules = rules("binary", lambda: preprocessing.StandardScaler() | linear_model.LogisticRegression())
-    learning = Learning(its_rules)
+    learning = LearnerState(its_rules)
     for number, row in enumerate(data[:300]):
         learning.apply(example(number, *row), number)
-    other = Learning(its_rules, learning.model.model.clone(include_attributes=True))
+    other = LearnerState(its_rules, learning.model.model.clone(include_attributes=True))
     other.restore(copy.deepcopy(learning.dump()))
     for number, row in enumerate(data[300:], start=300):
         learning.apply(example(number, *row), number)
@@ -151,9 +151,9 @@ def test_chain_and_fingerprint_tell_what_was_learned_otherwise(fault: str, model
         assert faulty.fingerprint() != plain.fingerprint()
 
 
-def learn_all(model: Callable[[], Any], entries: list[tuple[int, Any]]) -> Learning:
+def learn_all(model: Callable[[], Any], entries: list[tuple[int, Any]]) -> LearnerState:
     """Learn rows under their names, numbered as a lane would number them."""
-    learning = Learning(rules("binary", model))
+    learning = LearnerState(rules("binary", model))
     for sequence, (number, (features, value)) in enumerate(entries):
         made = example(number, features, value)
         lane = Lane("0", "epoch", sequence)
@@ -167,19 +167,19 @@ def test_lanes_skip_a_remembered_repeat_and_stop_at_anything_else() -> None:
         assert lanes.admit(Lane("0", "a", sequence), f"e{sequence}")
     assert not lanes.admit(Lane("0", "a", 2999), "e2999")
     assert not lanes.admit(Lane("0", "a", 2500), "e2500")
-    with pytest.raises(Refused, match="jumps from sequence 3000 to 3002"):
+    with pytest.raises(RoleRefused, match="jumps from sequence 3000 to 3002"):
         lanes.admit(Lane("0", "a", 3002), "e3002")
-    with pytest.raises(Refused, match="again"):
+    with pytest.raises(RoleRefused, match="again"):
         lanes.admit(Lane("0", "a", 0), "e0")  # forgotten: a joiner that begins anew looks like this
-    with pytest.raises(Refused, match="again"):
+    with pytest.raises(RoleRefused, match="again"):
         lanes.admit(Lane("0", "a", 2999), "another")
-    with pytest.raises(Refused, match="not 0"):
+    with pytest.raises(RoleRefused, match="not 0"):
         lanes.admit(Lane("1", "a", 7), "x")
     assert lanes.admit(Lane("0", "b", 0), "e0")
 
 
 def test_an_infinite_feature_or_a_wrong_label_never_reaches_the_model() -> None:
-    learning = Learning(rules("binary", linear_model.LogisticRegression))
+    learning = LearnerState(rules("binary", linear_model.LogisticRegression))
     learning.apply(example(0, {"x": 1.0}, True), 0)
     before = learning.fingerprint()
     with pytest.raises(Unfit, match="inf"):
@@ -193,7 +193,7 @@ def test_an_infinite_feature_or_a_wrong_label_never_reaches_the_model() -> None:
 
 
 def test_a_model_that_raises_is_poison() -> None:
-    learning = Learning(rules("binary", lambda: preprocessing.StandardScaler() | linear_model.LogisticRegression()))
+    learning = LearnerState(rules("binary", lambda: preprocessing.StandardScaler() | linear_model.LogisticRegression()))
     learning.apply(example(0, {"x": 1.0}, True), 0)
     with pytest.raises(Poison, match="TypeError"):
         learning.apply(example(1, {"x": "text where a number was"}, True), 1)
@@ -201,7 +201,7 @@ def test_a_model_that_raises_is_poison() -> None:
 
 def test_anomaly_models_learn_events_and_measure_labels() -> None:
     make = rules("anomaly", lambda: anomaly.HalfSpaceTrees(seed=1, window_size=20), learn_from_events=True)
-    learning = Learning(make)
+    learning = LearnerState(make)
     for number, (features, _) in enumerate(rows(datasets.Phishing(), 100)):
         learning.apply(example(2 * number, features, None), 2 * number)
         outcome = Outcome(number % 10 / 10, None, "m", 1, 0, 0, "t", 0, 0)
@@ -212,7 +212,7 @@ def test_anomaly_models_learn_events_and_measure_labels() -> None:
 
 
 def test_baselines_know_no_more_than_had_come_when_the_prediction_was_made() -> None:
-    learning = Learning(rules("binary", naive_bayes.GaussianNB, window=1000))
+    learning = LearnerState(rules("binary", naive_bayes.GaussianNB, window=1000))
     for number in range(400):
         # Labels alternate and come 50 ms after their predictions, which come 1 ms apart: by then the last
         # label known is of 50 events ago, which is even, and so always right.
@@ -223,7 +223,7 @@ def test_baselines_know_no_more_than_had_come_when_the_prediction_was_made() -> 
 
 
 def test_a_metric_that_raises_measures_nothing_and_stops_no_learning() -> None:
-    learning = Learning(rules("regression", linear_model.LinearRegression, metrics=lambda: [metrics.RMSLE()]))
+    learning = LearnerState(rules("regression", linear_model.LinearRegression, metrics=lambda: [metrics.RMSLE()]))
     for number in range(600):
         learning.apply(example(number, {"x": 0.001 * number}, -2.0 if number == 100 else 1.5), number)
     assert learning.learned == 600
@@ -233,7 +233,7 @@ def test_a_metric_that_raises_measures_nothing_and_stops_no_learning() -> None:
 
 @pytest.mark.parametrize("answer", ["abc", 0.5, 7])
 def test_an_answer_of_another_kind_than_the_tasks_is_not_measured(answer: Any) -> None:
-    learning = Learning(rules("binary", naive_bayes.GaussianNB))
+    learning = LearnerState(rules("binary", naive_bayes.GaussianNB))
     for number in range(300):
         served = Outcome(answer if number == 5 else True, {"true": math.nan}, "m", 1, 0, 0, "t", 0, 0)
         learning.apply(example(number, {"x": float(number)}, number % 2 == 0, served), number)
@@ -246,7 +246,7 @@ def test_an_answer_of_another_kind_than_the_tasks_is_not_measured(answer: Any) -
 
 
 def test_a_model_that_answers_nan_before_its_first_example_learns_all_the_same() -> None:
-    learning = Learning(rules("binary", lambda: preprocessing.MinMaxScaler() | linear_model.LogisticRegression()))
+    learning = LearnerState(rules("binary", lambda: preprocessing.MinMaxScaler() | linear_model.LogisticRegression()))
     for number, row in enumerate(rows(datasets.Phishing(), 50)):
         learning.apply(example(number, *row), number)
     assert learning.learned == 50
@@ -256,7 +256,7 @@ def test_a_model_that_answers_nan_before_its_first_example_learns_all_the_same()
 def test_the_window_is_over_the_newest_examples_alone() -> None:
     data = list(rows(datasets.Phishing(), 600))
     make = rules("binary", lambda: preprocessing.StandardScaler() | linear_model.LogisticRegression(), window=150)
-    learning = Learning(make)
+    learning = LearnerState(make)
     last = metrics.ROCAUC() + metrics.LogLoss() + metrics.F1() + metrics.Accuracy()
     for number, (features, value) in enumerate(data):
         if number >= 450:
@@ -278,7 +278,7 @@ def test_a_level_that_changes_for_good_is_learned_without_a_look_at_every_number
 
     monkeypatch.setattr(outlier_influence, "dumps", count)
     model = compose.Select("x") | preprocessing.StandardScaler() | linear_model.LogisticRegression()
-    learning, rng = Learning(rules("binary", lambda: model)), random.Random(1)
+    learning, rng = LearnerState(rules("binary", lambda: model)), random.Random(1)
     for number in range(3000):
         x, level = rng.gauss(0, 1), rng.gauss(0, 1) + (1e6 if number >= 1500 else 0)
         learning.apply(example(number, {"x": x, "level": level}, x > 0), number)

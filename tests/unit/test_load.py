@@ -93,7 +93,7 @@ def test_the_users_own_classes_and_functions_are_allowed_and_no_others(tmp_path:
     assert loaded.allowed == {("userfile", "Scaler"), ("user_functions", "double")}
     data = restricted_pickle.dumps(loaded.stream.model())
     assert type(restricted_pickle.loads(data, extra=loaded.allowed)).__name__ == "Pipeline"
-    with pytest.raises(restricted_pickle.NotAllowed):
+    with pytest.raises(restricted_pickle.PickleNotAllowed):
         restricted_pickle.loads(data)
 
 

@@ -14,13 +14,13 @@ from consumers.loop.log_faults import short_ids
 from consumers.model.lanes import LaneFault, Lanes
 from millstream.status.log_fault_states import log_faults
 from millstream.status.report import Typed, as_json, report
-from millstream.status.snapshot import Commit, Place, Snapshot
+from millstream.status.snapshot import Commit, Place, StreamSnapshot
 from schemas.events import Alert, Lane, ModelUpdate, Published
 
 IDS = {kind: f"id-of-{kind}" for kind in ("features", "predictions", "labels", "examples")}
 
 
-def healthy() -> Snapshot:
+def healthy() -> StreamSnapshot:
     """Return a stream whose roles know their topics."""
     published = Published("s", 0, 1, 30, IDS["examples"], 36, "00", 1, 2, {})
     each = [short_ids(IDS["predictions"]), short_ids(IDS["labels"])]
@@ -37,7 +37,7 @@ def healthy() -> Snapshot:
     return replace(done, committed=committed, topic_ids=IDS, published=ModelUpdate(1, published))
 
 
-def states(snapshot: Snapshot) -> set[tuple[str, str, str, int]]:
+def states(snapshot: StreamSnapshot) -> set[tuple[str, str, str, int]]:
     return {(each.role, each.state, each.topic, each.gone) for each in log_faults(snapshot, "s")}
 
 

@@ -18,7 +18,7 @@ from scrape import get, scrape
 
 from consumers.joiner.join import Emitted
 from consumers.loop.dead_letters import dead_letter
-from consumers.loop.processor import Output, Partition, Place
+from consumers.loop.processor import CommittedOffset, Output, Partition
 from millstream.observability.prometheus import http
 from millstream.observability.prometheus.catalog import METRICS
 from millstream.observability.prometheus.collector import RoleCollector
@@ -80,7 +80,7 @@ def test_topics_that_labels_come_from_are_told_apart_however_alike_they_end(mete
     meter.names(Names("fraud", prefix="ann-", labels_from=both))
     meter.processed({Partition(topic, 0): [record(1, topic=topic)] for topic in both}, 0.02)
     meter.lag({Partition(topic, 0): number for number, topic in enumerate(both)})
-    meter.committed([], {Partition(topic, 0): Place(1, "{}") for topic in both}, 0.01)
+    meter.committed([], {Partition(topic, 0): CommittedOffset(1, "{}") for topic in both}, 0.01)
     shown = scrape(url)
     for number, topic in enumerate(both):
         assert shown.value("millstream_records_consumed_total", topic=topic) == 1
@@ -94,7 +94,7 @@ def test_a_batch_is_counted_event_by_event_once_it_is_committed(meter: RoleMeter
     latency = "millstream_record_latency_seconds_bucket"
     assert scrape(url).value(latency, topic="features", le="+Inf") is None, "it may never be committed"
     outputs = [Output(NAMES.topic("predictions"), 0, None, b"") for _ in range(3)]
-    meter.committed(outputs, {FEATURES: Place(3, "{}")}, 0.01)
+    meter.committed(outputs, {FEATURES: CommittedOffset(3, "{}")}, 0.01)
     found = scrape(url)
     assert found.value("millstream_records_consumed_total", topic="features") == 3
     assert found.value("millstream_records_produced_total", topic="predictions") == 3
@@ -138,7 +138,7 @@ def test_lag_is_in_records_and_in_seconds_and_nothing_is_late_where_all_is_read(
 def test_labels_by_state_are_what_stands_beside_the_offsets(meter: RoleMeter, url: str) -> None:
     note = '{"seq": 5, "counts": {"joined": 5, "late": 2}, "waiting": [4, 1], "oldest": 1500, "epoch": "e"}'
     meter.assigned([LABELS])
-    meter.committed([], {LABELS: Place(9, note)}, 0.01)
+    meter.committed([], {LABELS: CommittedOffset(9, note)}, 0.01)
     found = scrape(url)
     assert found.value("millstream_labels_total", partition="3", state="joined") == 5
     assert found.value("millstream_labels_total", partition="3", state="late") == 2

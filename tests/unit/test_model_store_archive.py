@@ -18,9 +18,9 @@ from model_store import (
     MemoryBackend,
     ModelStore,
     NotFound,
-    Refused,
     StoreError,
     Trust,
+    VersionRefused,
     dump,
     dumps,
 )
@@ -104,7 +104,7 @@ CHANGES: dict[str, Callable[[str, bytes], tuple[str, bytes] | None]] = {
 def test_a_file_that_was_changed_is_refused_and_nothing_of_it_is_written(file: Path, change: str) -> None:
     rewritten(file, CHANGES[change])
     backend = MemoryBackend()
-    with pytest.raises(Refused):
+    with pytest.raises(VersionRefused):
         import_version(store_on(backend), "m", file)
     assert backend.names("m") == []
 
@@ -113,7 +113,7 @@ def test_every_cut_of_a_file_is_refused(file: Path) -> None:
     data, backend = file.read_bytes(), MemoryBackend()
     for length in [0, 1, 511, 512, 700, 1024, *range(1500, len(data) - 10_240, 997)]:
         file.write_bytes(data[:length])
-        with pytest.raises(Refused):
+        with pytest.raises(VersionRefused):
             import_version(store_on(backend), "m", file)
     assert backend.names("m") == []
     with pytest.raises(StoreError, match="cannot be read: No such file"):

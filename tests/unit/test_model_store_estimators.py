@@ -27,8 +27,8 @@ from model_store import (
     Damaged,
     MemoryBackend,
     NoSkops,
-    NotAllowed,
-    Refused,
+    PickleNotAllowed,
+    VersionRefused,
     dumps_estimator,
     loads_estimator,
 )
@@ -87,7 +87,7 @@ def test_a_pipeline_is_a_file_of_a_version_beside_what_river_learned() -> None:
     manifest = store.publish(draft(version(1, 60)), {"estimator": dumps_estimator(model)})
     loaded = store.load_estimator(manifest, "estimator")
     np.testing.assert_array_equal(loaded.predict_proba(rows), model.predict_proba(rows))
-    with pytest.raises(Refused):
+    with pytest.raises(VersionRefused):
         store.load(manifest, "estimator")  # it is no pickle
 
 
@@ -140,9 +140,14 @@ def _a_method(schema: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("change", "refused"),
-    [(_another_type, NotAllowed), (_a_function, NotAllowed), (_another_loader, Damaged), (_a_method, Damaged)],
+    [
+        (_another_type, PickleNotAllowed),
+        (_a_function, PickleNotAllowed),
+        (_another_loader, Damaged),
+        (_a_method, Damaged),
+    ],
 )
-def test_what_names_anything_else_is_refused(change: Any, refused: type[Refused]) -> None:
+def test_what_names_anything_else_is_refused(change: Any, refused: type[VersionRefused]) -> None:
     with pytest.raises(refused):
         loads_estimator(rewritten(change), cap_bytes=CAP)
     assert loads_estimator(rewritten(lambda schema: None), cap_bytes=CAP).C == 1.0
@@ -162,7 +167,7 @@ def test_a_damaged_file_is_refused(number: int) -> None:
     for data in (whole[: len(whole) * number // 64], whole[: number * 16] + bytes(32) + whole[number * 16 + 32 :]):
         try:
             loads_estimator(data, cap_bytes=CAP)
-        except Refused:
+        except VersionRefused:
             continue
         assert data != whole[: len(data)] or len(data) == len(whole)  # what was hit is not read
 

@@ -27,7 +27,7 @@ from river import (
     tree,
 )
 
-from model_store import CannotPickle, Damaged, NotAllowed, dumps, globals_in, loads
+from model_store import CannotPickle, Damaged, PickleNotAllowed, dumps, globals_in, loads
 from model_store.allow_list import all_classes, instances, teach
 from model_store.restricted_pickle import allowed_globals
 
@@ -174,7 +174,7 @@ def test_a_users_own_class_loads_only_when_it_is_named() -> None:
     pickled = dumps(Mine() | linear_model.LogisticRegression())
     own = (Mine.__module__, "Mine")
     assert own in globals_in(pickled)
-    with pytest.raises(NotAllowed, match=r"Mine, which no model of this stream needs"):
+    with pytest.raises(PickleNotAllowed, match=r"Mine, which no model of this stream needs"):
         loads(pickled)
     assert loads(pickled, extra=frozenset({own})).transform_one({"a": 1.0})
 

@@ -11,16 +11,16 @@ from model_store import (
     Backend,
     FileRef,
     FolderBackend,
-    InvalidName,
+    InvalidObjectName,
     InvalidVersion,
     MemoryBackend,
     ModelStore,
-    Refused,
     Signer,
     StoreError,
     StoreUnavailable,
     Trust,
     VersionId,
+    VersionRefused,
     open_store,
 )
 from model_store.restricted_pickle import dumps
@@ -89,7 +89,7 @@ def test_no_trick_is_an_objects_name(trick: str, backend: Backend, root: Path) -
             lambda name=name: backend.names(name),
             lambda name=name: backend.delete(name),
         ):
-            with pytest.raises(InvalidName):
+            with pytest.raises(InvalidObjectName):
                 ask()
     assert sorted(root.parent.rglob("*")) == before
     assert (root.parent / "secret.json").read_text() == "outside"
@@ -108,7 +108,7 @@ def test_no_trick_is_a_file_of_a_version(trick: str, backend: Backend, signer: S
         **{name: getattr(manifest, name) for name in manifest.__struct_fields__ if name != "files"},
         files={"model": FileRef(trick, 7)},
     )
-    with pytest.raises((Refused, StoreError)):
+    with pytest.raises((VersionRefused, StoreError)):
         store.load(forged, "model")
 
 

@@ -21,11 +21,11 @@ from model_store import (
     Manifest,
     ModelStore,
     NotFound,
-    Refused,
     Signer,
     StoreError,
     Trust,
     VersionId,
+    VersionRefused,
     WrongLibraries,
     dumps,
 )
@@ -211,7 +211,7 @@ def test_what_no_trusted_key_signed_is_refused(
             assert load(store, version) is not None
             assert place(root, version).exists()
             assert store.manifest(version) == manifest
-        except (Refused, NotFound):
+        except (VersionRefused, NotFound):
             refused += 1
     assert refused
     assert len(unpickled) == 2 - refused
@@ -250,12 +250,12 @@ def test_a_signed_manifest_of_nonsense_is_refused(root: Path, store: ModelStore,
             signer.sign(signed_bytes(body, signer.key_id)).hex().encode(),
         )
         place(root, ONE).write_bytes(sealed)
-        with pytest.raises(Refused):
+        with pytest.raises(VersionRefused):
             store.manifest(ONE)
 
 
 def test_an_announcement_names_the_very_bytes(store: ModelStore) -> None:
-    with pytest.raises(Refused, match="announced"):
+    with pytest.raises(VersionRefused, match="announced"):
         store.manifest(ONE, sha256=store.manifest_sha256(TWO))
 
 
@@ -298,9 +298,9 @@ def test_a_damaged_version_is_refused_and_the_one_before_serves(
     for number in range(times):
         path.write_bytes(whole)
         path.write_bytes(_damage(path, kind, number))
-        with pytest.raises(Refused):
+        with pytest.raises(VersionRefused):
             load(store, TWO)
-        with pytest.raises(Refused):
+        with pytest.raises(VersionRefused):
             store.load(manifest, "model")
     assert unpickled == []
     assert load(store, ONE) == MODEL
@@ -311,7 +311,7 @@ def test_a_damaged_version_is_refused_and_the_one_before_serves(
 def test_swapped_and_missing_files_are_refused(root: Path, store: ModelStore, unpickled: list[int]) -> None:
     one, two = store.manifest(ONE), store.manifest(TWO)
     object_of(root, two).write_bytes(object_of(root, one).read_bytes())
-    with pytest.raises(Refused, match="not what its manifest says"):
+    with pytest.raises(VersionRefused, match="not what its manifest says"):
         load(store, TWO)
     object_of(root, two).unlink()
     with pytest.raises(NotFound):
@@ -327,7 +327,7 @@ def test_swapped_and_missing_files_are_refused(root: Path, store: ModelStore, un
 
 def test_a_file_over_the_cap_is_neither_written_nor_read(root: Path, store: ModelStore, signer: Signer) -> None:
     small = ModelStore(FolderBackend(root), Trust.of(signer.public), signer, cap_bytes=10)
-    with pytest.raises(Refused, match="at most 10"):
+    with pytest.raises(VersionRefused, match="at most 10"):
         load(small, ONE)
     with pytest.raises(StoreError, match="at most 10"):
         small.publish(draft(VersionId("m", 1, 300)), {"model": bytes(11)})
@@ -337,9 +337,9 @@ def test_a_file_over_the_cap_is_neither_written_nor_read(root: Path, store: Mode
 def test_the_check_is_asked_last_and_can_refuse(store: ModelStore) -> None:
     def check(model: Any) -> None:
         assert model == MODEL
-        raise Refused("not finite on the probe")
+        raise VersionRefused("not finite on the probe")
 
-    with pytest.raises(Refused, match="probe"):
+    with pytest.raises(VersionRefused, match="probe"):
         store.load(store.manifest(ONE), "model", check=check)
 
 

@@ -15,7 +15,7 @@ import yaml
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import CollectorRegistry
 
-from consumers.loop.processor import Partition, Place
+from consumers.loop.processor import CommittedOffset, Partition
 from millstream.observability.prometheus.catalog import METRICS
 from millstream.observability.prometheus.collector import LABEL_STATES, PREDICTION_STATES, RoleCollector
 from millstream.observability.prometheus.exit_counts import Ends
@@ -112,7 +112,9 @@ def test_promtool_has_nothing_to_say_of_the_metrics(role: str, tmp_path: Path) -
     meter = RoleMeter(Ends(tmp_path / "ends.json"))
     labels = Partition("fraud.labels", 0)
     meter.assigned([labels])
-    meter.committed([], {labels: Place(1, '{"seq": 1, "counts": {"joined": 1}, "waiting": [1, 1], "oldest": 1}')}, 0.1)
+    meter.committed(
+        [], {labels: CommittedOffset(1, '{"seq": 1, "counts": {"joined": 1}, "waiting": [1, 1], "oldest": 1}')}, 0.1
+    )
     meter.lag({labels: 1})
     registry = CollectorRegistry()
     registry.register(RoleCollector(meter, "fraud", role, f"fraud.{role}-0"))

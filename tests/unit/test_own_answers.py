@@ -31,7 +31,7 @@ from sklearn import naive_bayes as sk_bayes
 
 from consumers.loop.processor import Partition
 from consumers.model.argmax_models import decides_by_share
-from consumers.model.model_state import Learning, LearningRules
+from consumers.model.model_state import LearnerState, LearningRules
 from consumers.model.river_model import ModelError, wrap
 from consumers.predictor.fast_outcomes import OutcomeWriter
 from model_store import dumps, loads
@@ -152,9 +152,9 @@ def of_river(model: Any, made: list[Any], data: list[tuple[Any, Any]]) -> dict[s
     return {type(each).__name__: float(each.get()) if each in measured else None for each in made}
 
 
-def learned(task: Task, make: Callable[[], Any], data: list[Any], only: list[Any] | None = None) -> Learning:
+def learned(task: Task, make: Callable[[], Any], data: list[Any], only: list[Any] | None = None) -> LearnerState:
     """Learn what was served on the way just before it; what is served goes over the wire."""
-    learning = Learning(LearningRules(Target(task=task), Contract(), make, lambda: only or made(task), 100))
+    learning = LearnerState(LearningRules(Target(task=task), Contract(), make, lambda: only or made(task), 100))
     writer = OutcomeWriter(("m", 1, 0), 0, Partition("t", 0))
     for number, (x, y) in enumerate(data):
         fields = codec.OUTCOME.decode_body(writer.write(learning.model.predict(dict(x)), number))

@@ -12,13 +12,13 @@ from unit.test_predictor import OneVersion, served
 
 from consumers.loop.last_offsets_file import TopicMemory
 from consumers.loop.log_faults import short_ids
-from consumers.loop.processor import Assignment, Output, Partition, Place
+from consumers.loop.processor import Assignment, CommittedOffset, Output, Partition
 from consumers.predictor.prediction_records import FEATURES_DROPPED, HEADERS_DROPPED, WHOLE, Form, passed_on
 from consumers.predictor.predictor import Predictor, PredictorSettings
 from millstream.embedded_kafka.server_properties import free_port
 from millstream.processes.roles import predictor_settings
 from millstream.stream.stream import Stream
-from runtime.exits import Doubt, Refused
+from runtime.exits import Doubt, RoleRefused
 from runtime.kafka_client.cluster import TopicInfo
 from schemas.codec import CodecError
 from schemas.contract import Contract, Feature
@@ -152,7 +152,7 @@ def test_a_record_without_a_time_is_of_1970_and_one_from_a_clock_of_its_own_is_m
     assert answered(Sent(b'{"id": "p", "x": 1, "t": %d}' % NOW, timestamp=-1), source).outcome.status == "ok"
 
 
-@pytest.mark.parametrize(("passing", "ends"), [(True, Doubt), (False, Refused)])
+@pytest.mark.parametrize(("passing", "ends"), [(True, Doubt), (False, RoleRefused)])
 def test_what_a_registry_does_not_say_ends_the_role_and_no_event(passing: bool, ends: type[Exception]) -> None:
     def decode(data: bytes, headers: Any) -> Any:
         raise RegistryError("the registry is away", passing=passing)
@@ -176,12 +176,12 @@ OTHER = Partition(TOPIC, 1)
     [
         ("beginning", None, False, 2),
         ("end", None, False, 9),
-        ("end", Place(4, "{}"), False, 2),  # the group knows the topic: this partition is new
+        ("end", CommittedOffset(4, "{}"), False, 2),  # the group knows the topic: this partition is new
         ("end", None, True, 2),
     ],
 )
 def test_a_group_that_never_read_the_topic_begins_where_the_source_says(
-    start: Any, other: Place | None, remembered: bool, live: int
+    start: Any, other: CommittedOffset | None, remembered: bool, live: int
 ) -> None:
     memory = TopicMemory()
     if remembered:
@@ -196,7 +196,7 @@ def test_what_other_members_have_committed_counts_too(begun: int, live: int) -> 
     """At the end begins, beside the very first, only who takes a partition that was there when the group began."""
     made = predictor(start="end")
     note = json.dumps({"t": short_ids("id"), "begun": begun})
-    others = {PLACE: Place(4, note)}
+    others = {PLACE: CommittedOffset(4, note)}
     assignment = Assignment({OTHER: None}, {OTHER: 2}, {OTHER: 9}, {TOPIC: "id"}, others=others)
     assert made.assigned(assignment)[OTHER].live == live
 

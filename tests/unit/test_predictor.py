@@ -10,7 +10,7 @@ from river import linear_model, preprocessing
 
 from consumers.loop.last_offsets_file import TopicMemory
 from consumers.loop.log_faults import LogRefused, short_ids
-from consumers.loop.processor import Assignment, Output, Partition, Place
+from consumers.loop.processor import Assignment, CommittedOffset, Output, Partition
 from consumers.model.river_model import wrap
 from consumers.predictor.predictor import Predictor, PredictorSettings, ServedVersion
 from schemas import codec
@@ -206,7 +206,9 @@ def test_an_untrained_model_that_raises_has_no_prediction_yet() -> None:
     assert (len(outputs), outcome.status, outcome.prediction) == (1, "ok", None)
 
 
-def taken_over(memory: TopicMemory, committed: dict[int, Place | None], new_epoch: bool = False) -> dict[int, int]:
+def taken_over(
+    memory: TopicMemory, committed: dict[int, CommittedOffset | None], new_epoch: bool = False
+) -> dict[int, int]:
     """Return where each partition is begun, of a topic that holds 10 to 90."""
     predictor = Predictor(
         PredictorSettings(NAMES, Contract(), 4, new_epoch), OneVersion(served()), memory=memory, say=lambda _: None
@@ -240,4 +242,4 @@ def test_a_partition_nobody_committed_in_and_one_that_kafka_knows_are_begun_as_e
     assert taken_over(TopicMemory(), {0: None, 1: None}) == {0: 10, 1: 10}
     note = f'{{"t": "{short_ids("id")}"}}'
     # Partition 1 was added; in 0 somebody has moved the place on purpose.
-    assert taken_over(remembering({0: 40}), {0: Place(20, note), 1: None}) == {0: 20, 1: 10}
+    assert taken_over(remembering({0: 40}), {0: CommittedOffset(20, note), 1: None}) == {0: 20, 1: 10}

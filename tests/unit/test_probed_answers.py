@@ -11,7 +11,7 @@ from river.base.classifier import Classifier
 from store_parts import SIGNER, store_on
 
 from consumers.model.checkpoints import PROBE, PROBED, Checkpoints, Definition, Log, Standing
-from consumers.model.model_state import Learning, LearningRules
+from consumers.model.model_state import LearnerState, LearningRules
 from consumers.model.river_model import ModelError, wrap
 from consumers.model.version_runtime import try_out
 from model_store import Manifest, MemoryBackend, ModelStore, Retention
@@ -38,7 +38,7 @@ def written(model: Any, task: Task) -> tuple[ModelStore, Manifest]:
     """Learn the examples, and write the version."""
     store = store_on(MemoryBackend(), SIGNER)
     rules = LearningRules(Target(task=task), Contract(), lambda: model, None, 100)
-    learning = Learning(rules, model)
+    learning = LearnerState(rules, model)
     for number, example in enumerate(examples(task)):
         learning.apply(example, number)
     checkpoints = Checkpoints(store, Definition("m", "d", "c"), rules, Retention())

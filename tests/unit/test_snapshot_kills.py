@@ -15,7 +15,7 @@ import msgspec
 from consumers.joiner.join import JoinState
 from consumers.joiner.local_store import DiskStore, MemoryStore
 from consumers.joiner.offset_metadata import JoinPlace, LocalPlace, meta_key
-from consumers.joiner.snapshots import Snapshot, Snapshots
+from consumers.joiner.snapshots import Snapshots, StoreSnapshot
 from model_store import FolderBackend
 
 _WRITER = """
@@ -54,7 +54,7 @@ def loads(snapshots: Snapshots) -> int:
     """Return how many snapshots there are, each loaded and counted."""
     found = list(snapshots.newest_first(0))
     for each in found:
-        assert isinstance(each, Snapshot), each
+        assert isinstance(each, StoreSnapshot), each
         store = MemoryStore()
         snapshots.load(each, store, lambda: None)
         assert sum(1 for _ in store.scan(b"p", b"")) == ENTRIES

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from river import linear_model, naive_bayes
 
-from consumers.model.model_state import Learning, LearningRules
+from consumers.model.model_state import LearnerState, LearningRules
 from millstream import Stream
 from millstream.stream.stream import InvalidStream
 from producers.label import parse_label
@@ -204,8 +204,8 @@ def test_by_every_way_in_a_label_is_its_class_or_refused(tmp_path: Path, way: An
 # --- classes that nobody declared --------------------------------------------------------------------
 
 
-def learned(labels: list[Any], target: Target = OPEN, goes_on: Learning | None = None) -> Learning:
-    learning = goes_on or Learning(LearningRules(target, Contract(), naive_bayes.GaussianNB, None, 100))
+def learned(labels: list[Any], target: Target = OPEN, goes_on: LearnerState | None = None) -> LearnerState:
+    learning = goes_on or LearnerState(LearningRules(target, Contract(), naive_bayes.GaussianNB, None, 100))
     rng, first = random.Random(1), learning.learned
     for number, label in enumerate(labels, start=first):
         features = {"a": rng.gauss(0, 1), "b": rng.gauss(0, 1)}
@@ -242,7 +242,7 @@ def test_the_first_spelling_on_the_log_is_the_class(labels: list[Any], classes: 
 
 def test_a_restored_learner_knows_the_first_spelling() -> None:
     first = learned([1, 2])
-    other = Learning(LearningRules(OPEN, Contract(), naive_bayes.GaussianNB, None, 100), first.model.model)
+    other = LearnerState(LearningRules(OPEN, Contract(), naive_bayes.GaussianNB, None, 100), first.model.model)
     other.restore(first.dump())
     assert list(learned(["1", "2"], goes_on=other).model.model.class_counts) == [1, 2]
 

@@ -9,7 +9,7 @@ from millstream.processes.idle_watch import IdleWatch
 from millstream.reading.topic_readers import Counted
 from millstream.status.render import learning
 from millstream.status.report import Typed, as_json, caught_up, labels, progress, report, served
-from millstream.status.snapshot import Commit, Place, Snapshot
+from millstream.status.snapshot import Commit, Place, StreamSnapshot
 from schemas.events import Alert, Learning, ModelUpdate, Published, Serving
 
 _DISK = (5 << 30, 9 << 30)
@@ -19,7 +19,7 @@ def _joined(sequence: int, waiting: tuple[int, int], **counts: int) -> dict[str,
     return {"seq": sequence, "epoch": "e", "counts": counts, "waiting": waiting, "clock": [1, 2]}
 
 
-def _done(version: str = "1/30", learned: int = 30) -> Snapshot:
+def _done(version: str = "1/30", learned: int = 30) -> StreamSnapshot:
     """Return a stream of two partitions in which everything is read."""
     ends: dict[Place, int] = {("examples", 0): 36, ("dead-letters", 0): 0}
     for partition in (0, 1):
@@ -36,10 +36,10 @@ def _done(version: str = "1/30", learned: int = 30) -> Snapshot:
         },
         "learner": {("examples", 0): Commit(36, {"v": version, "paused": False, "learned": learned})},
     }
-    return Snapshot(10_000, dict.fromkeys(ends, 0), ends, committed, {"predictor": 2, "joiner": 1, "learner": 1})
+    return StreamSnapshot(10_000, dict.fromkeys(ends, 0), ends, committed, {"predictor": 2, "joiner": 1, "learner": 1})
 
 
-def _with_end(snapshot: Snapshot, place: Place, end: int) -> Snapshot:
+def _with_end(snapshot: StreamSnapshot, place: Place, end: int) -> StreamSnapshot:
     return replace(snapshot, ends={**snapshot.ends, place: end})
 
 
@@ -187,7 +187,7 @@ def test_the_joiners_ticks_on_labels_keep_no_run_alive() -> None:
 # --- labels that come from topics of others ----------------------------------------------------------
 
 
-def _taking_in() -> Snapshot:
+def _taking_in() -> StreamSnapshot:
     note = {"t": "x", "mapped": 7, "skipped": 2, "refused": 1, "gone": 0}
     ends = {**_done().ends, ("from team.chargebacks", 0): 10, ("from team.chargebacks", 1): 4}
     return replace(

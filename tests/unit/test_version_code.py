@@ -27,9 +27,9 @@ from model_store import (
     Manifest,
     MemoryBackend,
     ModelStore,
-    NotAllowed,
-    Refused,
+    PickleNotAllowed,
     VersionId,
+    VersionRefused,
     dumps,
     loads,
     open_store,
@@ -248,7 +248,7 @@ def test_a_model_run_with_a_versions_own_code_is_saved_and_loaded_with_it_or_wit
     again = loads(data, extra=ran.allowed, find=ran.find)
     assert type(again["Unit"]) is type(ran.fresh_model()["Unit"])
     assert type(loads(data, extra=loaded.allowed)["Unit"]) is sys.modules["coded"].Unit
-    with pytest.raises(NotAllowed, match=r"coded\.Unit"):
+    with pytest.raises(PickleNotAllowed, match=r"coded\.Unit"):
         loads(data)
 
 
@@ -280,7 +280,7 @@ def test_code_that_does_not_run_by_itself_refuses_the_version(tmp_path: Path) ->
     before = "from pathlib import Path\nSCALE = float((Path(__file__).parent / 'scale.txt').read_text())\n"
     loaded = load(tmp_path / "a", before=before, scale="SCALE")
     for _ in range(2):
-        with pytest.raises(Refused, match=r"does not run: .*FileNotFoundError"):
+        with pytest.raises(VersionRefused, match=r"does not run: .*FileNotFoundError"):
             run_code(decode(loaded.code))
 
 
@@ -382,7 +382,7 @@ def test_what_may_differ_between_a_version_and_the_process_that_serves_it(
     manifest = published(store, made_by, model)
     code = VersionCode(load(tmp_path / "b", more=f", features={now}"), store, policy)
     if becomes == "refused":
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(VersionRefused) as refused:
             code.to_answer(manifest)
         assert not isinstance(refused.value, OtherCode)
         assert "1/20" in str(refused.value)
@@ -403,7 +403,7 @@ def test_another_kind_of_task_is_refused(tmp_path: Path) -> None:
     other = decode(now.code)
     stream = type(now.stream)(name="coded", task="multiclass", label="y", model=now.stream.model)
     changed = LoadedStream(stream, now.path, now.module, "another", other.definition, now.allowed)
-    with pytest.raises(Refused, match="another target"):
+    with pytest.raises(VersionRefused, match="another target"):
         VersionCode(changed, store, "version").to_answer(manifest)
 
 
@@ -470,7 +470,7 @@ def test_a_process_of_its_own_refuses_a_file_that_has_changed_since_it_was_read(
     choose = VersionCode(loaded, store, "own").to_answer
     path = tmp_path / "a" / "coded.py"
     path.write_text(path.read_text().replace("* 2.0", "* 3.0"))
-    with pytest.raises(Refused, match=r"coded\.py has changed since"):
+    with pytest.raises(VersionRefused, match=r"coded\.py has changed since"):
         starter(loaded, settings, choose)(manifest, None)
 
 
@@ -482,7 +482,7 @@ def test_code_that_defines_another_model_here_is_refused(tmp_path: Path, monkeyp
     manifest = published(store, then, learned(then))
     monkeypatch.delenv("CODED_RATE")
     now = load(tmp_path / "b", before=before, scale="rate()")
-    with pytest.raises(Refused, match=r"RATE.*: 5\.0 → 1\.0\).*depends on a file, a package or a setting"):
+    with pytest.raises(VersionRefused, match=r"RATE.*: 5\.0 → 1\.0\).*depends on a file, a package or a setting"):
         VersionCode(now, store, "version").to_answer(manifest)
 
 

@@ -24,7 +24,7 @@ from consumers.predictor.model_process import VersionProcess
 from consumers.predictor.predictor import ServedVersion, ask
 from millstream.config.settings import Settings
 from millstream.processes.model_process_main import starter
-from model_store import Manifest, ModelStore, Refused, StoreUnavailable, dumps, open_store
+from model_store import Manifest, ModelStore, StoreUnavailable, VersionRefused, dumps, open_store
 from runtime.exits import Doubt
 from schemas.events import ModelUpdate, Published
 from schemas.target import Task
@@ -116,7 +116,7 @@ def test_what_the_model_raises_has_its_name_and_words(answering: Callable[..., V
 
 def test_a_version_that_is_refused_there_is_refused_here(settings: Settings, store: ModelStore) -> None:
     manifest = store.publish(draft(version(1, 1)), {"model": dumps(os.path.join)})
-    with pytest.raises(Refused, match="which no model of this stream needs"):
+    with pytest.raises(VersionRefused, match="which no model of this stream needs"):
         start(settings, "binary", manifest)
     broken = store.publish(draft(version(1, 2), extra={"probe": [{"x": 1.0}]}), {"model": dumps({"no": "model"})})
     with pytest.raises(ModelError, match="does not answer"):

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 
-class Told(msgspec.Struct):
+class ExitCounts(msgspec.Struct):
     """What the file holds: ends by exit code, transactions that came to nothing, and whether one runs."""
 
     ends: dict[str, int] = {}
@@ -16,7 +16,7 @@ class Told(msgspec.Struct):
     runs: bool = False
 
 
-_read: Final = msgspec.json.Decoder(Told).decode
+_read: Final = msgspec.json.Decoder(ExitCounts).decode
 
 
 class Ends:
@@ -24,14 +24,14 @@ class Ends:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.told = Told()
+        self.told = ExitCounts()
 
     def begin(self) -> None:
         """Take over what is written, and note that a process runs: who finds that note was not told of the end."""
         try:
             self.told = _read(self._path.read_bytes())
         except (OSError, msgspec.MsgspecError):
-            self.told = Told()
+            self.told = ExitCounts()
         if self.told.runs:
             self._count("killed")
         self.told.runs = True

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from consumers.loop.instrumentation import Meter
-from consumers.loop.processor import Batch, Output, Partition, Place
+from consumers.loop.processor import Batch, CommittedOffset, Output, Partition
 from millstream.observability.prometheus.exit_counts import Ends
 from millstream.observability.prometheus.histogram import DURATION, LATENCY, WAIT, Histogram
 from schemas.codec import CodecError
@@ -121,7 +121,7 @@ class RoleMeter(Meter):
             times.update([record.timestamp for record in records])
             self._newest_read[partition] = records[-1].timestamp
 
-    def committed(self, outputs: Sequence[Output], places: Mapping[Partition, Place], seconds: float) -> None:
+    def committed(self, outputs: Sequence[Output], places: Mapping[Partition, CommittedOffset], seconds: float) -> None:
         now = time.time()
         self.committed_at = now
         self.counts["committed"] += 1

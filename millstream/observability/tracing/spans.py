@@ -36,7 +36,7 @@ class Learned(NamedTuple):
     time: int
 
 
-class _Place(NamedTuple):
+class _SpanIds(NamedTuple):
     """Where a span is: the trace, its own id, and its parent's."""
 
     trace: int
@@ -83,7 +83,7 @@ class Spans:
                 told["error.type"] = outcome.error.code
             yield self._span(
                 "predict",
-                _Place(ids.trace, ids.predict),
+                _SpanIds(ids.trace, ids.predict),
                 (began * _MS, at_ns),
                 told,
                 events=[Event("answered", timestamp=outcome.predicted_at * _MS)],
@@ -105,7 +105,7 @@ class Spans:
                 events.append(Event("labelled", timestamp=each.label_time * _MS))
                 told |= {"millstream.label.source": each.label.source, "millstream.label.kind": each.label.kind}
             yield self._span(
-                "join", _Place(ids.trace, ids.join, ids.predict), (began * _MS, at_ns), told, events=events
+                "join", _SpanIds(ids.trace, ids.join, ids.predict), (began * _MS, at_ns), told, events=events
             )
 
     def read(self, records: Iterable[Record]) -> None:
@@ -134,9 +134,11 @@ class Spans:
                 "messaging.kafka.offset": offset,
             }
             ids = learned.ids
-            yield self._span("learn", _Place(ids.trace, ids.learn, ids.join), (learned.time * _MS, at_ns), told)
+            yield self._span("learn", _SpanIds(ids.trace, ids.learn, ids.join), (learned.time * _MS, at_ns), told)
 
-    def _span(self, name: str, place: _Place, times: tuple[int, int], attributes: Values, **more: Any) -> ReadableSpan:
+    def _span(
+        self, name: str, place: _SpanIds, times: tuple[int, int], attributes: Values, **more: Any
+    ) -> ReadableSpan:
         """Return a span from the first to the second time, or without length where clocks disagree."""
         return ReadableSpan(
             f"millstream {name}",

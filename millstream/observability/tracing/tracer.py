@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from consumers.loop.instrumentation import Meter
-from consumers.loop.processor import Batch, Output, Partition, Place
+from consumers.loop.processor import Batch, CommittedOffset, Output, Partition
 from millstream.observability.tracing.spans import Spans
 from runtime.kafka_client.records import Record
 from schemas.topics import Names
@@ -60,7 +60,7 @@ class TraceMeter(Meter):
     def revoked(self) -> None:
         self._batches, self._emitted = [], []
 
-    def committed(self, outputs: Sequence[Output], places: Mapping[Partition, Place], seconds: float) -> None:
+    def committed(self, outputs: Sequence[Output], places: Mapping[Partition, CommittedOffset], seconds: float) -> None:
         now, batches, emitted = time.time_ns(), self._batches, self._emitted
         self._batches, self._emitted = [], []
         if emitted:
