@@ -15,13 +15,14 @@ from benchmarks.rig import Rig
 from benchmarks.throughput import Size
 from consumers.learner.learner import Learner, LearnerSettings
 from consumers.learner.poison_rollback import Shield
-from consumers.loop.processor import Assignment, Partition
+from consumers.loop.processor import Assignment
 from consumers.model import outlier_influence
 from consumers.model.checkpoints import CheckpointPace, Checkpoints, Definition
 from consumers.model.model_state import LearnerState, LearningRules
 from consumers.model.outlier_bounds import Guard
 from consumers.predictor.model_feed import PauseSwitch
 from model_store import MemoryBackend, ModelStore, Retention, Signer, Trust
+from runtime.kafka_client.records import Partition
 from schemas.contract import Contract
 from schemas.fast_examples import EntryReader
 from schemas.target import Target

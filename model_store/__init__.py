@@ -20,7 +20,7 @@ from model_store.errors import (
 )
 from model_store.estimators import NoSkops, dumps_estimator, loads_estimator
 from model_store.libraries import libraries
-from model_store.manifest import Draft, FileRef, Manifest, as_json
+from model_store.manifest import Draft, FileRef, Manifest, VersionExists, as_json
 from model_store.restricted_pickle import dump, dumps, globals_in, loads
 from model_store.retention import Pruned, Retention
 from model_store.signing import KeyProblem, PublicKeys, Signer, Trust
@@ -55,6 +55,7 @@ __all__ = [
     "StoreError",
     "StoreUnavailable",
     "Trust",
+    "VersionExists",
     "VersionId",
     "VersionRefused",
     "WrongLibraries",

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from model_store.manifest import Manifest
-
 
 class StoreError(Exception):
     """The model store could not do what was asked."""
@@ -17,17 +12,7 @@ class NotFound(StoreError):  # noqa: N818
 
 
 class AlreadyExists(StoreError):  # noqa: N818
-    """The name is taken, and what has it is never overwritten: compare, and adopt it if it is the same.
-
-    Attributes
-    ----------
-    manifest
-        Of the version that is there, where it is one.
-    """
-
-    def __init__(self, message: str, manifest: Manifest | None = None) -> None:
-        super().__init__(message)
-        self.manifest = manifest
+    """The name is taken, and what has it is never overwritten: compare, and adopt it if it is the same."""
 
 
 class StoreUnavailable(StoreError):  # noqa: N818

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from model_store.errors import Damaged
+from model_store.errors import AlreadyExists, Damaged
 from model_store.versions import VersionId
 
 FORMAT: Final = 1
@@ -81,6 +81,14 @@ class Manifest(Draft, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def size_bytes(self) -> int:
         """Of all its files."""
         return sum(file.size for file in self.files.values())
+
+
+class VersionExists(AlreadyExists):
+    """The store has another version of this name, which `manifest` describes; it is never overwritten."""
+
+    def __init__(self, message: str, manifest: Manifest) -> None:
+        super().__init__(message)
+        self.manifest = manifest
 
 
 class _Format(msgspec.Struct, frozen=True):

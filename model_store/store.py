@@ -24,6 +24,7 @@ from model_store.manifest import (
     Draft,
     FileRef,
     Manifest,
+    VersionExists,
     decode_manifest,
     encode_manifest,
     seal,
@@ -123,7 +124,7 @@ class ModelStore:
                 self._backend.delete(name)
                 self._backend.put_new(name, sealed)
                 return
-            raise AlreadyExists(str(error), there) from error
+            raise VersionExists(str(error), there) from error
 
     def _put_object(self, model: str, sha256: str, data: bytes | Blob) -> None:
         name = object_place(model, sha256)

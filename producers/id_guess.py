@@ -6,15 +6,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from producers.columns import Column
 from producers.open_source import open_source
 from producers.river_data import RiverData
 from producers.rows import SourceSpec
 from schemas.exact_integers import EXACT
-
-if TYPE_CHECKING:
-    from producers.infer import Column
 
 _NAMES: Final = ("event_id", "id", "uuid")
 _LEAST_ROWS: Final = 10

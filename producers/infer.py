@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 from producers.cell_spellings import is_missing
 from producers.cell_types import Kind, widest
 from producers.column_guess import ColumnGuess
+from producers.columns import Column
 from producers.csv_file import CsvFile
 from producers.id_guess import check_id, guess_id, numbers_as_ids, texts_as_ids
 from producers.open_source import open_source
@@ -37,26 +38,6 @@ _PLAIN: Final = frozenset({"0", "1", "true", "false", "yes", "no"})
 
 
 Guess: TypeAlias = tuple[Task, Scalar | None, tuple[Scalar, ...] | None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """One feature as the sample shows it.
-
-    `distinct` is None above 1,000 values. `minimum` and `maximum` are what was seen of a number.
-    `categories` are the values of a string with few of them, sorted. `remark` says what was taken as what, for
-    people: spellings of missing values, numbers with a decimal comma.
-    """
-
-    name: str
-    type: Kind
-    required: bool
-    missing: int
-    distinct: int | None
-    minimum: float | None = None
-    maximum: float | None = None
-    categories: tuple[str, ...] | None = None
-    remark: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,11 +16,11 @@ import msgspec
 from consumers.loop.dead_letters import dead_letter
 from consumers.loop.last_offsets_file import TopicMemory
 from consumers.loop.log_faults import short_ids
-from consumers.loop.processor import Assignment, Batch, CommittedOffset, Output, Partition, Positions, Start
+from consumers.loop.processor import Assignment, Start
 from consumers.loop.start_offsets import PlaceNote, Starts
 from runtime.exits import RoleRefused
 from runtime.kafka_client import size_limits
-from runtime.kafka_client.records import Record
+from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions, Record
 from schemas.codec import CodecError
 from schemas.sources.label_mapping import LabelMapping
 from schemas.sources.message_fields import Unmapped

@@ -20,9 +20,9 @@ from consumers.joiner.recovery import JoinerTakeover
 from consumers.joiner.snapshot_thread import SnapshotKeeper
 from consumers.loop.dead_letters import dead_letter
 from consumers.loop.instrumentation import Meter
-from consumers.loop.processor import Assignment, Batch, CommittedOffset, Output, Partition, Positions, Start
+from consumers.loop.processor import Assignment, Start
 from runtime.kafka_client import size_limits
-from runtime.kafka_client.records import Record
+from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions, Record
 from schemas import codec
 from schemas.codec import HEADER_BYTES, CodecError
 from schemas.events import Label, read_label

@@ -18,9 +18,10 @@ from consumers.joiner.local_store import LocalStore
 from consumers.joiner.offset_metadata import KINDS, JoinPlace, LocalPlace, meta_key, read_local, read_place
 from consumers.joiner.snapshots import Snapshots, StoreSnapshot
 from consumers.loop.log_faults import LogFault, LogRefused, fault_of, short_ids, way
-from consumers.loop.processor import Assignment, CommittedOffset, Partition, Start
+from consumers.loop.processor import Assignment, Start
 from model_store import Damaged, StoreError
 from runtime.exits import RoleRefused
+from runtime.kafka_client.records import CommittedOffset, Partition
 
 _AT_ONCE: Final = 10_000  # entries that are deleted between two breaths
 _Pair = tuple[Partition, Partition]

@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from consumers.loop.alerts import Alerts, Severity
-from consumers.loop.processor import Output
 from consumers.model.model_size import Growth
-from runtime.kafka_client.records import Record
+from runtime.kafka_client.records import Output, Record
 from schemas.topics import Names
 
 POISON: Final = "learner.poison"

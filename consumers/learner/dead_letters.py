@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from consumers.loop.dead_letters import dead_letter
-from consumers.loop.processor import Output
 from consumers.model.model_state import LearnerState
-from runtime.kafka_client.records import Record
+from runtime.kafka_client.records import Output, Record
 from schemas.codec import CodecError
 from schemas.fast_examples import EntryReader
 

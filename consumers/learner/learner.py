@@ -17,7 +17,7 @@ from consumers.learner.dead_letters import LearnerLetters
 from consumers.learner.decisions import Control
 from consumers.learner.offset_metadata import not_read, note_of, published, read_before
 from consumers.learner.poison_rollback import PoisonRecord, Shield, unsound
-from consumers.loop.processor import Anew, Assignment, Batch, CommittedOffset, Output, Partition, Positions, Start
+from consumers.loop.processor import Anew, Assignment, Start
 from consumers.model.checkpoints import CheckpointPace, Checkpoints, Log, NewEpoch, Resumed, Standing
 from consumers.model.lanes import LaneFault
 from consumers.model.model_state import LearnerState, Poison, Unfit
@@ -26,7 +26,7 @@ from consumers.model.upgrade_report import Comparison
 from model_store import Manifest, StoreError, StoreUnavailable, VersionId
 from runtime.exits import Doubt, RoleRefused
 from runtime.failpoints import failpoint
-from runtime.kafka_client.records import Record
+from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions, Record
 from schemas.codec import CodecError
 from schemas.events import ModelUpdate
 from schemas.fast_examples import EntryReader

@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
-from consumers.loop.processor import Assignment, CommittedOffset, Partition, Start
+from consumers.loop.processor import Assignment, Start
 from model_store import Manifest
+from runtime.kafka_client.records import CommittedOffset, Partition
 from schemas.events import Published
 
 

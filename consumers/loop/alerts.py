@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final, Literal
 
-from consumers.loop.processor import Output
+from runtime.kafka_client.records import Output
 from schemas.events import Alert
 from schemas.topics import Names
 

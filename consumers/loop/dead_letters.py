@@ -7,9 +7,8 @@ from typing import Final
 
 import msgspec
 
-from consumers.loop.processor import Output
 from runtime.kafka_client import size_limits
-from runtime.kafka_client.records import Record
+from runtime.kafka_client.records import Output, Record
 from schemas.events import DeadLetter
 
 HEADERS_LEFT_OUT: Final = "(its headers are too large to be kept here)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from consumers.loop.processor import Batch, CommittedOffset, Output, Partition
+from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition
 
 if TYPE_CHECKING:
     from consumers.joiner.join import Emitted

@@ -22,7 +22,7 @@ from kafka.errors import KafkaError, LogTruncationError, NoOffsetForPartitionErr
 from kafka.structs import MemberState
 
 from consumers.loop.instrumentation import Meter
-from consumers.loop.processor import Anew, Batch, CommittedOffset, Output, Partition, Positions, Processor
+from consumers.loop.processor import Anew, Processor
 from consumers.loop.takeover import Interrupted, Takeover
 from consumers.loop.watchdog import ProgressWatch, TurnWatch
 from runtime.exits import Doubt, RoleFailure, RoleRefused
@@ -30,6 +30,7 @@ from runtime.kafka_client.cluster import Cluster, NoBroker
 from runtime.kafka_client.lag import LagWatch
 from runtime.kafka_client.membership import Membership, close_consumer
 from runtime.kafka_client.pauses import pause, resume, waiting
+from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions
 from runtime.kafka_client.transaction import TransactionLimits, Transactions, failure_of
 
 _LOG: Final = logging.getLogger("millstream")

@@ -8,46 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Protocol
 
-from runtime.kafka_client.records import Record
+from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions
 
 
 class Anew(Exception):  # noqa: N818
     """Raised by a processor that must take its partitions over anew; nothing of the turn goes out."""
-
-
-class Partition(NamedTuple):
-    """One partition of a topic; equal to, and hashed like, kafka-python's TopicPartition."""
-
-    topic: str
-    partition: int
-
-
-class Output(NamedTuple):
-    """One record to send. `partition` is always named: hashing keys is not the client's business.
-
-    `timestamp` in ms; `None` is now.
-    """
-
-    topic: str
-    partition: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]] = ()
-    timestamp: int | None = None
-
-
-Batch: TypeAlias = Mapping[Partition, Sequence[Record]]
-Positions: TypeAlias = Mapping[Partition, int]
-
-
-@dataclass(frozen=True)
-class CommittedOffset:
-    """Where a group stands in a partition: the next offset to read, and the string committed with it."""
-
-    offset: int
-    metadata: str
 
 
 def no_breath() -> None:

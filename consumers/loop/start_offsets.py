@@ -13,7 +13,8 @@ import msgspec
 
 from consumers.loop.last_offsets_file import TopicMemory
 from consumers.loop.log_faults import LogFault, LogRefused, fault_of, short_ids, way
-from consumers.loop.processor import Assignment, CommittedOffset, Partition, Start
+from consumers.loop.processor import Assignment, Start
+from runtime.kafka_client.records import CommittedOffset, Partition
 
 
 class PlaceNote(msgspec.Struct):

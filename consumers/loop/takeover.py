@@ -11,10 +11,11 @@ from kafka import TopicPartition
 from kafka.consumer.group import KafkaConsumer
 from kafka.errors import KafkaTimeoutError
 
-from consumers.loop.processor import Assignment, CommittedOffset, Partition, Processor, Start
+from consumers.loop.processor import Assignment, Processor, Start
 from runtime.exits import Doubt, RoleRefused
 from runtime.kafka_client.cluster import Cluster, TopicInfo
 from runtime.kafka_client.pauses import pause, resume
+from runtime.kafka_client.records import CommittedOffset, Partition
 
 _POLL_MS: Final = 100
 _MOST_RECORDS: Final = 2000

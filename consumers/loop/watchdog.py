@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from consumers.loop.processor import Partition
+from runtime.kafka_client.records import Partition
 
 EXIT_CODE: Final = 75
 

@@ -32,12 +32,12 @@ from consumers.model.version_files import (
     Standing,
 )
 from model_store import (
-    AlreadyExists,
     Blob,
     Draft,
     Manifest,
     ModelStore,
     Retention,
+    VersionExists,
     VersionId,
     VersionRefused,
     dump,
@@ -178,17 +178,13 @@ class Checkpoints:
         draft = self._draft(learning, stands, reason, now_ms, more)
         try:
             written = self._store.publish(draft, files)
-        except AlreadyExists as error:
+        except VersionExists as error:
             there = error.manifest
-            same = there is not None and (there.chain, there.fingerprint) == (draft.chain, draft.fingerprint)
-            if (
-                there is not None
-                and not same
-                and (there.topic_id, there.definition) == (stands.log.topic_id, draft.definition)
-            ):
+            same = (there.chain, there.fingerprint) == (draft.chain, draft.fingerprint)
+            if not same and (there.topic_id, there.definition) == (stands.log.topic_id, draft.definition):
                 # As many examples learned, but more or fewer passed over: the other's place is as good as ours.
                 raise Doubt(f"version {draft.version} was written by another learner of this log meanwhile") from error
-            if there is None or not same:
+            if not same:
                 raise RoleRefused(
                     f"version {draft.version} is in the store already and is another one: a learner with "
                     "another log or another model writes here too. Nothing was overwritten"

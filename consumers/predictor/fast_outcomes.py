@@ -9,8 +9,8 @@ from functools import lru_cache
 from struct import Struct
 from typing import Any, Final
 
-from consumers.loop.processor import Partition
 from consumers.model.river_model import Answer, wire_value
+from runtime.kafka_client.records import Partition
 from schemas import codec
 from schemas.events import Scalar
 from schemas.target import class_key

@@ -8,9 +8,8 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from consumers.loop.processor import Output
 from runtime.kafka_client import size_limits
-from runtime.kafka_client.records import Record
+from runtime.kafka_client.records import Output, Record
 from schemas.codec import CodecError
 from schemas.events import Prediction, read_prediction
 from schemas.topics import Names, hashed

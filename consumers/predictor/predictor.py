@@ -12,14 +12,14 @@ import msgspec
 from consumers.loop.dead_letters import dead_letter
 from consumers.loop.last_offsets_file import TopicMemory
 from consumers.loop.log_faults import short_ids
-from consumers.loop.processor import Assignment, Batch, CommittedOffset, Output, Partition, Positions, Start
+from consumers.loop.processor import Assignment, Start
 from consumers.loop.start_offsets import PlaceNote, Starts
 from consumers.model.river_model import NO_ANSWER, Answer, RiverModel
 from consumers.predictor.fast_outcomes import OutcomeWriter
 from consumers.predictor.feature_requests import Question, Questions, Unanswerable
 from consumers.predictor.prediction_records import WHOLE, Form, PredictionRecords
 from runtime.exits import RoleFailure
-from runtime.kafka_client.records import Record
+from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions, Record
 from schemas import codec
 from schemas.codec import HEADER_BYTES, CodecError
 from schemas.contract import Contract

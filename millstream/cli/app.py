@@ -36,7 +36,8 @@ from millstream.cli import (
     version_decisions,
 )
 from millstream.cli import run as run_command
-from millstream.config.settings import SettingsError, read_config
+from millstream.config.errors import SettingsError
+from millstream.config.settings import read_config
 from millstream.observability import role_log
 
 _PACKAGES: Final = frozenset({"runtime", "schemas", "model_store", "producers", "consumers", "millstream", "streams"})

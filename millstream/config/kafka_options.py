@@ -10,7 +10,7 @@ from typing import Any, Final
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.net.sasl import SASL_MECHANISMS
 
-from millstream.config.settings import CONFIG_FILE, KAFKA_PREFIX, SettingsError
+from millstream.config.errors import CONFIG_FILE, KAFKA_PREFIX, SettingsError
 from runtime.kafka_client.oauth_tokens import TokenError, load_token_provider
 
 _OURS: Final = frozenset(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from millstream.config.settings import SettingsError
+from millstream.config.errors import SettingsError
 
 if TYPE_CHECKING:
     from schemas.schema_registry import Registry

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from millstream.config.errors import CONFIG_FILE, KAFKA_PREFIX, SettingsError
+
 if TYPE_CHECKING:
     from millstream.stream.stream import Stream
     from runtime.kafka_client.cluster import Cluster
@@ -18,12 +20,6 @@ if TYPE_CHECKING:
     from schemas.topics import Names
 
 DEFAULT_HOME: Final = Path("~/.millstream")
-CONFIG_FILE: Final = "millstream.toml"
-KAFKA_PREFIX: Final = "MILLSTREAM_KAFKA_"
-
-
-class SettingsError(Exception):
-    """A setting cannot be what it is; the message names it, where it came from, and what it may be."""
 
 
 @dataclass(frozen=True)

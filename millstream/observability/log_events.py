@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from consumers.loop.instrumentation import Meter
-from consumers.loop.processor import CommittedOffset, Output, Partition
+from runtime.kafka_client.records import CommittedOffset, Output, Partition
 from schemas.codec import CodecError
 from schemas.events import read_dead_letter
 from schemas.topics import Names

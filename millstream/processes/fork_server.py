@@ -1,6 +1,6 @@
 """A process that has imported all that roles need, and forks them: one is at work in a second rather than in three.
 
-It is `python -m millstream.processes.fork_server`, with a socket to the supervisor as its standard
+It is `python -m millstream.cli.fork_server`, with a socket to the supervisor as its standard
 input. What is asked and told is MessagePack, with the role's output beside a question. It has one thread, as who
 forks must, and ends with its supervisor; its children end with it.
 """
@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
-import importlib
 import os
 import select
 import signal
@@ -24,8 +22,6 @@ from typing import IO, Final, Protocol
 import msgspec
 import psutil
 
-from millstream.__main__ import THREADS
-from millstream.__main__ import main as become
 from millstream.config.settings import interpreter
 from runtime import failpoints
 
@@ -36,17 +32,7 @@ _MOST_BYTES: Final = 1 << 20
 _LOOK_S: Final = 0.02
 _END_S: Final = 10.0
 _BIRTH_S: Final = 60.0  # a crowded machine imports for many seconds
-_ENDING: Final = (signal.SIGINT, signal.SIGTERM)
-# What a role imports once it knows what it is; River and its libraries come with them.
-_IMPORTED: Final = (
-    "millstream.cli.app",
-    "millstream.config.instance_id",
-    "millstream.stream.load",
-    "millstream.observability.log_events",
-    "millstream.observability.prometheus.serve_metrics",
-    "millstream.processes.roles",
-    "millstream.observability.tracing.enable",
-)
+ENDING: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Process(Protocol):
@@ -184,7 +170,7 @@ class Nursery:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "millstream.processes.fork_server"],
+                    [sys.executable, "-P", "-m", "millstream.cli.fork_server"],
                     env={**self._environment, PARENT: str(os.getpid())},
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
@@ -263,7 +249,7 @@ def serve(supervisor: socket.socket) -> list[str] | None:
                 return None
             wish, nursery = _read_wish(data), os.getpid()
             # What is sent to a child before it hears signals waits for it, and is not ignored as it is here.
-            signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+            signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
             try:
                 pid = os.fork()
             except OSError:
@@ -273,13 +259,13 @@ def serve(supervisor: socket.socket) -> list[str] | None:
                 for number in (signal.SIGCHLD, signal.SIGTERM):
                     signal.signal(number, signal.SIG_DFL)
                 signal.signal(signal.SIGINT, signal.default_int_handler)
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
                 os.close(woken)
                 os.close(wake)
                 supervisor.close()
                 _become(wish, outputs[0], nursery)
                 return [os.fsdecode(each) for each in wish.arguments]
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
             for output in outputs:
                 os.close(output)
             supervisor.send(msgspec.msgpack.encode(ChildEvent(max(pid, 0))))
@@ -310,28 +296,3 @@ def _become(wish: ForkRequest, output: int, nursery: int) -> None:
     os.environ.update({PARENT: str(nursery), "PYTHONHASHSEED": "0"})
     failpoints.arm()
     ctypes.CDLL(None).prctl(_PR_SET_NAME, wish.arguments[0], 0, 0, 0)
-
-
-def main() -> None:
-    """Import, and serve; a child goes on as the command line that it was forked for."""
-    # Who ends all processes of a service at once means the supervisor, which ends its children in order, and then this.
-    for number in _ENDING:
-        signal.signal(number, signal.SIG_IGN)
-    os.environ.update(dict.fromkeys(THREADS, "1"))  # more threads, and it could not fork
-    for module in _IMPORTED:
-        importlib.import_module(module)
-    # What is there now stays: looking through it would copy its pages in each child.
-    gc.collect()
-    gc.freeze()
-    with socket.socket(fileno=os.dup(0)) as supervisor:
-        try:
-            arguments = serve(supervisor)
-        except ConnectionError:
-            return  # the supervisor is gone
-    if arguments is not None:
-        sys.argv = ["millstream", *arguments]
-        become()
-
-
-if __name__ == "__main__":
-    main()

@@ -15,8 +15,8 @@ from kafka.errors import KafkaError
 
 from consumers.loop.alerts import Alerts, Severity, raised
 from consumers.loop.log_faults import LogFault, alert_name, way
-from consumers.loop.processor import Output, Partition
 from runtime.kafka_client.cluster import Cluster, NoBroker
+from runtime.kafka_client.records import Output, Partition
 from schemas.codec import CodecError
 from schemas.events import Alert, read_alert
 from schemas.topics import Names

@@ -21,7 +21,7 @@ from consumers.loop.instrumentation import Meter
 from consumers.loop.last_offsets_file import TopicMemory
 from consumers.loop.log_faults import LogRefused
 from consumers.loop.loop import Loop, LoopSettings
-from consumers.loop.processor import Partition, Processor
+from consumers.loop.processor import Processor
 from consumers.model.checkpoints import CheckpointPace, NewEpoch
 from consumers.model.model_state import LearningRules
 from consumers.predictor.model_feed import ModelsTopic, PauseSwitch, VersionFeed
@@ -38,6 +38,7 @@ from millstream.version_code.choice import Policy, VersionCode, definition_of
 from model_store import StoreError, StoreUnavailable, is_object_store, open_backend, open_store
 from runtime.exits import Doubt, RoleFailure
 from runtime.kafka_client.cluster import Cluster, MissingTopic, NoBroker, TopicInfo
+from runtime.kafka_client.records import Partition
 from schemas.label_spelling import ByClass
 from schemas.public_predictions import CONTENT_TYPES, encoder
 from schemas.schema_registry import RegistryError

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Final
 from kafka import TopicPartition
 
 from consumers.loop.dead_letters import HEADERS_LEFT_OUT, note_replayed, replayed
-from consumers.loop.processor import Output
 from millstream.reading import topic_readers
 from runtime.kafka_client import size_limits
 from runtime.kafka_client.cluster import TopicInfo
+from runtime.kafka_client.records import Output
 from runtime.kafka_client.transaction import Transactions
 from schemas.codec import CodecError
 from schemas.events import DeadLetter, read_dead_letter

@@ -21,12 +21,12 @@ from kafka import TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.structs import ConsumerGroupMetadata
 
-from consumers.loop.processor import CommittedOffset, Output, Partition
 from millstream.reading.offset_ranges import Offsets, taken
 from millstream.reading.range_reader import RangeReader
 from millstream.replay.plan import CannotReplay, Job
 from millstream.replay.rate_limit import RateLimit
 from producers.stop_signals import stop_on_signals
+from runtime.kafka_client.records import CommittedOffset, Output, Partition
 from runtime.kafka_client.transaction import Transactions
 from schemas.topics import Names, hashed
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from millstream.scaffold.infer_topics import FoundTopics, LabelTopic
-from producers.infer import Column
+from producers.columns import Column
 
 _WIDTH: Final = 88
 _MOST_LEFT_OUT: Final = 20

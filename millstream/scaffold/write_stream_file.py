@@ -13,7 +13,8 @@ from millstream.scaffold.infer_topics import FoundTopics
 from millstream.scaffold.write_sources import topic_lines
 from millstream.stream.errors import LoadError
 from millstream.stream.stream_file import require_module_name
-from producers.infer import Column, Inferred
+from producers.columns import Column
+from producers.infer import Inferred
 from schemas.contract import Contract
 from schemas.target import Task
 from schemas.topics import InvalidName, Names

@@ -10,7 +10,7 @@ from kafka import TopicPartition
 from kafka.consumer.group import KafkaConsumer
 from kafka.errors import KafkaError
 
-from consumers.loop.processor import Partition, Positions
+from runtime.kafka_client.records import Partition, Positions
 
 _EVERY_SECONDS: Final = 1.0
 _ASK_SECONDS: Final = 5.0

@@ -11,10 +11,10 @@ from kafka.admin import MemberToRemove
 from kafka.consumer.group import KafkaConsumer
 from kafka.errors import GroupIdNotFoundError, KafkaError, UnknownMemberIdError
 
-from consumers.loop.processor import Partition
 from consumers.loop.takeover import existing_topics
 from runtime.exits import Doubt
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.records import Partition
 
 _LOG: Final = logging.getLogger("millstream")
 _LOOK_SECONDS: Final = 0.02

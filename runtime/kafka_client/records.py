@@ -1,9 +1,10 @@
-"""What a record is to whoever reads one, be it of Kafka or of a log in memory."""
+"""Records as read, records to send, partitions and offsets: of Kafka or of a log in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeAlias
 
 
 class Record(Protocol):
@@ -23,3 +24,36 @@ class Record(Protocol):
     def value(self) -> bytes | None: ...
     @property
     def headers(self) -> Sequence[tuple[str, bytes]]: ...
+
+
+class Partition(NamedTuple):
+    """One partition of a topic; equal to, and hashed like, kafka-python's TopicPartition."""
+
+    topic: str
+    partition: int
+
+
+class Output(NamedTuple):
+    """One record to send. `partition` is always named: hashing keys is not the client's business.
+
+    `timestamp` in ms; `None` is now.
+    """
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
+    timestamp: int | None = None
+
+
+Batch: TypeAlias = Mapping[Partition, Sequence[Record]]
+Positions: TypeAlias = Mapping[Partition, int]
+
+
+@dataclass(frozen=True)
+class CommittedOffset:
+    """Where a group stands in a partition: the next offset to read, and the string committed with it."""
+
+    offset: int
+    metadata: str

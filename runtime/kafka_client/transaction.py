@@ -26,12 +26,12 @@ from kafka.errors import (
 from kafka.serializer import Serializer
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
-from consumers.loop.processor import CommittedOffset, Output, Partition
 from runtime.deadline import Overdue, within
 from runtime.exits import Doubt, Fenced, RoleFailure, RoleRefused
 from runtime.failpoints import failpoint
 from runtime.kafka_client import size_limits
 from runtime.kafka_client.cluster import ASK, Cluster
+from runtime.kafka_client.records import CommittedOffset, Output, Partition
 
 _BEFORE_SEND = failpoint("transaction.send.before")
 _AFTER_SEND = failpoint("transaction.send.after")

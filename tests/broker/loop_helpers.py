@@ -18,9 +18,10 @@ from kafka import KafkaProducer
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
 from consumers.loop.loop import Loop, LoopSettings
-from consumers.loop.processor import Assignment, Batch, CommittedOffset, Output, Partition, Positions, Start
+from consumers.loop.processor import Assignment, Start
 from runtime.exits import RoleFailure
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions
 from runtime.kafka_client.transaction import TransactionLimits, Transactions
 
 SECONDS = 60.0

@@ -13,9 +13,10 @@ from proxy import Proxy
 from test_loop_transactions import proxy
 
 from consumers.loop.loop import Loop
-from consumers.loop.processor import Assignment, CommittedOffset, Output, Partition, Start
+from consumers.loop.processor import Assignment, Start
 from runtime.exits import Doubt
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.records import CommittedOffset, Output, Partition
 from runtime.kafka_client.transaction import Transactions
 
 __all__ = ["proxy"]

@@ -27,10 +27,11 @@ from loop_helpers import (
 )
 from proxy import Proxy
 
-from consumers.loop.processor import Assignment, Batch, CommittedOffset, Partition, Start
+from consumers.loop.processor import Assignment, Start
 from consumers.loop.takeover import Takeover
 from runtime.exits import Doubt, RoleRefused
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.records import Batch, CommittedOffset, Partition
 from runtime.kafka_client.transaction import TransactionLimits
 
 UNKNOWN_MEMBER = 25

@@ -22,10 +22,10 @@ from loop_helpers import (
 from proxy import Proxy
 
 from consumers.loop.loop import Loop
-from consumers.loop.processor import Batch, Partition
 from consumers.loop.watchdog import ProgressWatch
 from runtime.exits import Doubt
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.records import Batch, Partition
 
 
 @pytest.fixture

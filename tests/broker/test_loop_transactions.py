@@ -26,9 +26,9 @@ from loop_helpers import (
 )
 from proxy import Proxy
 
-from consumers.loop.processor import CommittedOffset, Output, Partition
 from runtime.exits import Doubt, Fenced, RoleFailure, RoleRefused
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.records import CommittedOffset, Output, Partition
 from runtime.kafka_client.transaction import TransactionLimits, Transactions, failure_of
 
 CORRUPT, NOT_LEADER, TIMED_OUT, TOO_LARGE, STORAGE = 2, 6, 7, 10, 56

@@ -11,8 +11,9 @@ import pytest
 from loop_helpers import Copier, Running, is_exact, make_topics, numbered, put, running, settings, until
 
 from consumers.loop.loop import Loop
-from consumers.loop.processor import Assignment, Partition, Start
+from consumers.loop.processor import Assignment, Start
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.records import Partition
 
 
 class Slow(Copier):

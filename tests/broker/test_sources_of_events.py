@@ -14,13 +14,13 @@ from kafka.structs import ConsumerGroupMetadata
 from river import compose, linear_model, preprocessing
 from unit.user_files import forgetful
 
-from consumers.loop.processor import CommittedOffset, Partition
 from millstream import Constant, Source, Stream
 from millstream.cli import app as cli
 from millstream.reading import topic_readers
 from millstream.status.group_metadata import recalled
 from millstream.topics import admin
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.records import CommittedOffset, Partition
 from runtime.kafka_client.transaction import Transactions
 from schemas.topics import DAY_MS, Names, hashed
 

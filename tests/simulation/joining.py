@@ -11,7 +11,7 @@ from simulation.log import Crash, MemoryLog, SimulatedLoop
 from consumers.joiner.join import JoinRules
 from consumers.joiner.joiner import Joiner, JoinerSettings
 from consumers.joiner.local_store import MemoryStore
-from consumers.loop.processor import Output
+from runtime.kafka_client.records import Output
 from schemas import codec
 from schemas.events import Event, Example, Features, Label, Outcome, read_example
 from schemas.target import Target

@@ -12,7 +12,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from consumers.loop.processor import Anew, Assignment, CommittedOffset, Output, Partition, Processor
+from consumers.loop.processor import Anew, Assignment, Processor
+from runtime.kafka_client.records import CommittedOffset, Output, Partition
 
 
 class LoggedRecord(NamedTuple):

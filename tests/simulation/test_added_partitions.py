@@ -27,7 +27,7 @@ from simulation.seeds import seeds
 from consumers.joiner.joiner import Joiner, JoinerSettings
 from consumers.joiner.local_store import MemoryStore
 from consumers.loop.log_faults import LogRefused
-from consumers.loop.processor import Output
+from runtime.kafka_client.records import Output
 from schemas.events import read_dead_letter
 from schemas.topics import partition_of
 

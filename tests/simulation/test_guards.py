@@ -18,11 +18,11 @@ from consumers.joiner.joiner import Joiner
 from consumers.joiner.recovery import JoinerTakeover
 from consumers.learner import learner as learner_module
 from consumers.learner.learner import Learner
-from consumers.loop.processor import Batch, CommittedOffset, Output, Positions
 from consumers.model.checkpoints import Log
 from consumers.model.lanes import Lanes
 from consumers.model.resume import Resumption
 from model_store import AlreadyExists, Manifest, MemoryBackend
+from runtime.kafka_client.records import Batch, CommittedOffset, Output, Positions
 from schemas.events import Lane
 
 Patch = pytest.MonkeyPatch

@@ -30,7 +30,7 @@ import consumers.joiner.join as join_module
 from consumers.joiner import join
 from consumers.joiner.joiner import Joiner, JoinerSettings
 from consumers.joiner.local_store import MemoryStore
-from consumers.loop.processor import Output
+from runtime.kafka_client.records import Output
 from schemas import codec
 from schemas.events import (
     Features,

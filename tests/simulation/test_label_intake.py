@@ -19,8 +19,8 @@ from consumers.intake.intake import Intake, IntakeSettings, Note
 from consumers.joiner.local_store import MemoryStore
 from consumers.loop.last_offsets_file import TopicMemory
 from consumers.loop.log_faults import LogRefused
-from consumers.loop.processor import CommittedOffset, Output, Partition
 from runtime.exits import RoleRefused
+from runtime.kafka_client.records import CommittedOffset, Output, Partition
 from schemas.events import Label, read_dead_letter, read_label
 from schemas.sources.decoding import decoder
 from schemas.sources.label_mapping import LabelMapping

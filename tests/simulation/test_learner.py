@@ -18,7 +18,6 @@ from simulation.seeds import seeds
 
 from consumers.learner.dead_letters import LearnerLetters
 from consumers.learner.learner import Learner, LearnerSettings
-from consumers.loop.processor import CommittedOffset, Output, Partition
 from consumers.model.checkpoints import CheckpointPace, Checkpoints, Definition, Log
 from consumers.model.model_state import LearnerState, LearningRules
 from consumers.predictor.model_feed import PauseSwitch
@@ -26,6 +25,7 @@ from model_store import MemoryBackend, ModelStore, Retention, Signer, StoreUnava
 from model_store import store as store_module
 from model_store.offset_runs import Offsets
 from runtime.exits import RoleRefused
+from runtime.kafka_client.records import CommittedOffset, Output, Partition
 from schemas.contract import Contract
 from schemas.events import (
     Event,

@@ -21,7 +21,6 @@ from simulation.log import LoggedRecord, MemoryLog, SimulatedLoop
 
 from consumers.learner import poison_rollback
 from consumers.learner.learner import Learner, LearnerSettings
-from consumers.loop.processor import Output
 from consumers.model import outlier_influence
 from consumers.model.checkpoints import CheckpointPace, Checkpoints, Definition
 from consumers.model.model_state import LearningRules
@@ -30,6 +29,7 @@ from consumers.predictor.model_feed import PauseSwitch
 from model_store import Manifest, MemoryBackend, ModelStore, Retention, Signer, StoreUnavailable, Trust
 from model_store.offset_runs import Offsets
 from runtime.exits import RoleRefused
+from runtime.kafka_client.records import Output
 from schemas.contract import Contract
 from schemas.events import DeadLetter, Event, Example, Joined, Label, Lane, read_alert, read_dead_letter
 from schemas.target import Target, Task

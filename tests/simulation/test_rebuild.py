@@ -15,7 +15,6 @@ from simulation.log import Crash, LoggedRecord, MemoryLog, SimulatedLoop
 
 from consumers.learner.learner import Learner, LearnerSettings
 from consumers.learner.rebuild import Plan, Rebuilder, Rebuilt
-from consumers.loop.processor import Output
 from consumers.model.checkpoints import EDITS_FILE, CheckpointPace, Checkpoints, Definition, Log
 from consumers.model.log_edits import Edits, digest, editor
 from consumers.model.model_state import LearnerState, LearningRules
@@ -23,6 +22,7 @@ from consumers.model.verify import verify
 from consumers.predictor.model_feed import Known, PauseSwitch
 from model_store import Manifest, MemoryBackend, ModelStore, Retention, Signer, Trust, VersionId
 from runtime.exits import RoleRefused
+from runtime.kafka_client.records import Output
 from schemas.contract import Contract
 from schemas.events import (
     Adopted,

@@ -27,8 +27,8 @@ from consumers.joiner.joiner import Joiner, JoinerSettings
 from consumers.joiner.local_store import LocalStore, MemoryStore
 from consumers.joiner.snapshot_thread import SnapshotKeeper
 from consumers.joiner.snapshots import Snapshots
-from consumers.loop.processor import CommittedOffset, Output, Partition
 from model_store import MemoryBackend
+from runtime.kafka_client.records import CommittedOffset, Output, Partition
 from schemas import codec
 
 BOTH = {NAMES.topic("predictions"): 3, NAMES.topic("labels"): 3}

@@ -11,13 +11,13 @@ from simulation.log import MemoryLog, SimulatedLoop
 from simulation.test_learner import EXAMPLES, GROUP, NAMES, RULES, SIGNER, drain, make_log
 
 from consumers.learner.learner import Learner, LearnerSettings
-from consumers.loop.processor import Output
 from consumers.model.checkpoints import CheckpointPace, Checkpoints, Definition
 from consumers.model.model_state import LearnerState
 from consumers.model.upgrade_report import Comparison, compare, lines
 from consumers.predictor.model_feed import PauseSwitch
 from model_store import Manifest, MemoryBackend, ModelStore, Retention, Trust
 from model_store import store as store_module
+from runtime.kafka_client.records import Output
 from schemas.events import Event, Example, Joined, Label, Lane, Outcome, read_example
 
 LIBRARIES = importlib.import_module("model_store.libraries")

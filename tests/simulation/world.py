@@ -20,7 +20,7 @@ from consumers.joiner.join import JoinRules
 from consumers.joiner.joiner import Joiner, JoinerSettings
 from consumers.joiner.local_store import MemoryStore
 from consumers.learner.learner import Learner, LearnerSettings
-from consumers.loop.processor import Output, Processor
+from consumers.loop.processor import Processor
 from consumers.model.checkpoints import CheckpointPace, Checkpoints, Definition
 from consumers.model.model_state import LearningRules
 from consumers.model.river_model import wrap
@@ -28,6 +28,7 @@ from consumers.predictor.model_feed import PauseSwitch
 from consumers.predictor.predictor import Predictor, PredictorSettings, ServedVersion
 from model_store import MemoryBackend, ModelStore, Retention, Signer, StoreUnavailable, Trust, VersionId
 from runtime.exits import Doubt, RoleRefused
+from runtime.kafka_client.records import Output
 from schemas import codec
 from schemas.contract import Contract
 from schemas.events import Event, Example, Features, Label, Lane, Published, read_model_update

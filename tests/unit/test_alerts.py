@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from consumers.loop.alerts import MOST, Alerts, raised
-from consumers.loop.processor import Output
+from runtime.kafka_client.records import Output
 from schemas.events import Alert, read_alert
 from schemas.topics import Names
 

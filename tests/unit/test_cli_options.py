@@ -184,7 +184,7 @@ def test_errors_become_a_line_and_a_code(
 
 
 def test_a_process_without_fixed_hashes_starts_over_with_them(tmp_path: Path) -> None:
-    script = "import os, sys; from millstream.__main__ import main; sys.argv = ['millstream', '--version']; main()"
+    script = "import os, sys; from millstream.cli.main import main; sys.argv = ['millstream', '--version']; main()"
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONHASHSEED": "random"}
     ran = subprocess.run(
         [sys.executable, "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from producers.infer import Column, infer
+from producers.columns import Column
+from producers.infer import infer
 from producers.open_source import SourceError, SourceSpec, open_source
 from schemas.contract import Contract, Feature
 from schemas.target import Target

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from consumers.loop.dead_letters import dead_letter
-from consumers.loop.processor import Output
 from millstream.cli import app
 from millstream.observability import role_log
 from millstream.observability.log_events import LogMeter
+from runtime.kafka_client.records import Output
 from schemas.topics import Names
 
 NAMES = Names("fraud")

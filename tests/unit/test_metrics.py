@@ -18,7 +18,6 @@ from scrape import get, scrape
 
 from consumers.joiner.join import Emitted
 from consumers.loop.dead_letters import dead_letter
-from consumers.loop.processor import CommittedOffset, Output, Partition
 from millstream.observability.prometheus import http
 from millstream.observability.prometheus.catalog import METRICS
 from millstream.observability.prometheus.collector import RoleCollector
@@ -26,6 +25,7 @@ from millstream.observability.prometheus.exit_counts import Ends
 from millstream.observability.prometheus.histogram import Histogram
 from millstream.observability.prometheus.http import MetricsServer, PortTaken
 from millstream.observability.prometheus.role_metrics import RoleMeter
+from runtime.kafka_client.records import CommittedOffset, Output, Partition
 from schemas.events import Label
 from schemas.topics import Names
 

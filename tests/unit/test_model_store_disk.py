@@ -15,13 +15,12 @@ import pytest
 from store_parts import draft, store_on, version
 
 from model_store import (
-    AlreadyExists,
     FolderBackend,
     KeyProblem,
-    Manifest,
     ModelStore,
     Retention,
     StoreUnavailable,
+    VersionExists,
     VersionId,
     dumps,
     libraries,
@@ -164,13 +163,11 @@ def test_a_version_is_there_whole_or_not_at_all(tmp_path: Path, error: int, stay
 
 def goes_on(store: ModelStore, root: Path) -> None:
     """The same learner, the disk being well again, writes the version once more and the next."""
-    there: Manifest | None
     try:
         publish(store, version(1, 1))
         there = store.manifest(version(1, 1))
-    except AlreadyExists as error:
+    except VersionExists as error:
         there = error.manifest
-    assert there is not None
     assert there.chain == draft(version(1, 1)).chain
     publish(store, version(1, 2))
     assert all_are_whole(root)[-2:] == [version(1, 1), version(1, 2)]

@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from faults_table import Tally
 
 from model_store import (
-    AlreadyExists,
     Draft,
     FolderBackend,
     ModelStore,
@@ -22,6 +21,7 @@ from model_store import (
     Signer,
     StoreUnavailable,
     Trust,
+    VersionExists,
     VersionId,
     dumps,
 )
@@ -154,7 +154,7 @@ def publish_second(store: ModelStore) -> str | None:
     wanted = draft(2)
     try:
         there = store.publish(wanted, {"model": dumps({"examples": 2}), "state": b"s"})
-    except AlreadyExists as error:
+    except VersionExists as error:
         there = error.manifest or pytest.fail("the version that is there should be shown")
     except StoreUnavailable as error:
         return str(error)

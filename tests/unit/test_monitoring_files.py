@@ -15,11 +15,11 @@ import yaml
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import CollectorRegistry
 
-from consumers.loop.processor import CommittedOffset, Partition
 from millstream.observability.prometheus.catalog import METRICS
 from millstream.observability.prometheus.collector import LABEL_STATES, PREDICTION_STATES, RoleCollector
 from millstream.observability.prometheus.exit_counts import Ends
 from millstream.observability.prometheus.role_metrics import RoleMeter
+from runtime.kafka_client.records import CommittedOffset, Partition
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / "deploy" / "monitoring"
 ALWAYS: Final = {"stream", "role", "job", "instance", "le"}

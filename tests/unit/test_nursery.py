@@ -195,7 +195,7 @@ def test_it_and_its_children_end_with_who_asked_however_that_ends(waiting: list[
 
 def test_idle_threads_of_a_blas_are_not_started() -> None:
     code = (
-        "import os; from millstream.__main__ import THREADS; os.environ.update(dict.fromkeys(THREADS, '1'))\n"
+        "import os; from millstream.cli.main import THREADS; os.environ.update(dict.fromkeys(THREADS, '1'))\n"
         "import numpy, scipy.linalg; print(len(os.listdir('/proc/self/task')))"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "1\n"

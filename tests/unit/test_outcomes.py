@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.loop.processor import Partition
 from consumers.model.river_model import Answer
 from consumers.predictor.fast_outcomes import OutcomeWriter
+from runtime.kafka_client.records import Partition
 from schemas import codec
 
 longs = st.integers(-(2**63), 2**63 - 1)

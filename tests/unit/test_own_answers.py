@@ -29,13 +29,13 @@ from river.active.base import ActiveLearningClassifier
 from sklearn import linear_model as sk_linear
 from sklearn import naive_bayes as sk_bayes
 
-from consumers.loop.processor import Partition
 from consumers.model.argmax_models import decides_by_share
 from consumers.model.model_state import LearnerState, LearningRules
 from consumers.model.river_model import ModelError, wrap
 from consumers.predictor.fast_outcomes import OutcomeWriter
 from model_store import dumps, loads
 from model_store.allow_list import all_classes, estimators, instances, teach
+from runtime.kafka_client.records import Partition
 from schemas import codec
 from schemas.contract import Contract
 from schemas.events import Event, Example, Joined, Label, Lane, Outcome

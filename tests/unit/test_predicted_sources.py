@@ -12,7 +12,7 @@ from unit.test_predictor import OneVersion, served
 
 from consumers.loop.last_offsets_file import TopicMemory
 from consumers.loop.log_faults import short_ids
-from consumers.loop.processor import Assignment, CommittedOffset, Output, Partition
+from consumers.loop.processor import Assignment
 from consumers.predictor.prediction_records import FEATURES_DROPPED, HEADERS_DROPPED, WHOLE, Form, passed_on
 from consumers.predictor.predictor import Predictor, PredictorSettings
 from millstream.embedded_kafka.server_properties import free_port
@@ -20,6 +20,7 @@ from millstream.processes.roles import predictor_settings
 from millstream.stream.stream import Stream
 from runtime.exits import Doubt, RoleRefused
 from runtime.kafka_client.cluster import TopicInfo
+from runtime.kafka_client.records import CommittedOffset, Output, Partition
 from schemas.codec import CodecError
 from schemas.contract import Contract, Feature
 from schemas.events import Event, Prediction, read_dead_letter, read_prediction

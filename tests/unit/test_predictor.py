@@ -10,9 +10,10 @@ from river import linear_model, preprocessing
 
 from consumers.loop.last_offsets_file import TopicMemory
 from consumers.loop.log_faults import LogRefused, short_ids
-from consumers.loop.processor import Assignment, CommittedOffset, Output, Partition
+from consumers.loop.processor import Assignment
 from consumers.model.river_model import wrap
 from consumers.predictor.predictor import Predictor, PredictorSettings, ServedVersion
+from runtime.kafka_client.records import CommittedOffset, Output, Partition
 from schemas import codec
 from schemas.contract import Contract, Feature
 from schemas.events import Event, Label, Prediction, read_dead_letter, read_prediction

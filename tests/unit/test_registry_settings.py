@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from registry_server import registry_server
 
+from millstream.config.errors import SettingsError
 from millstream.config.schema_registry_options import open_registry, registry_environment, registry_options
-from millstream.config.settings import Settings, SettingsError
+from millstream.config.settings import Settings
 
 SECRET = "canary-secret"  # noqa: S105 - looked for where it must not be
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from millstream.config.errors import SettingsError
 from millstream.config.kafka_options import client_options
-from millstream.config.settings import Settings, SettingsError, kafka_options, read_config
+from millstream.config.settings import Settings, kafka_options, read_config
 
 
 def test_environment_is_over_the_file_for_kafka_options() -> None:

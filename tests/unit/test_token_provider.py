@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from millstream.config.errors import SettingsError
 from millstream.config.kafka_options import client_options
-from millstream.config.settings import SettingsError
 from runtime.kafka_client.diagnosis import explain
 from runtime.kafka_client.oauth_tokens import TokenError, TokenProvider, load_token_provider
 

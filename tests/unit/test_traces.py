@@ -19,13 +19,13 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from consumers.joiner.join import Emitted
 from consumers.loop.instrumentation import Meter
-from consumers.loop.processor import Output, Partition
 from millstream.cli import app
 from millstream.observability.prometheus.serve_metrics import Scraped
 from millstream.observability.tracing.enable import NoTracing, traced
 from millstream.observability.tracing.spans import Spans
 from millstream.observability.tracing.trace_ids import Sampler, id_of, traceparent
 from millstream.observability.tracing.tracer import TraceMeter
+from runtime.kafka_client.records import Output, Partition
 from schemas import codec
 from schemas.events import Label, read_prediction
 from schemas.topics import Names

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.loop.processor import Partition
 from consumers.model.log_edits import Editor, Edits
 from consumers.model.river_model import Answer
 from consumers.predictor.fast_outcomes import OutcomeWriter
 from producers.cell_types import NotAValue, reader
 from producers.open_source import BadRow, SourceError, SourceSpec, open_source
+from runtime.kafka_client.records import Partition
 from schemas import codec
 from schemas.codec import CodecError
 from schemas.contract import Contract, Feature

@@ -17,10 +17,10 @@ from prometheus_client.core import (
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
-from consumers.loop.processor import Partition
 from millstream.observability.prometheus.catalog import METRICS
 from millstream.observability.prometheus.histogram import Histogram
 from millstream.observability.prometheus.role_metrics import RoleMeter
+from runtime.kafka_client.records import Partition
 
 LABEL_STATES: Final = (
     "joined", "duplicate", "correction", "contradicting", "late", "unknown", "refused", "forwarded",

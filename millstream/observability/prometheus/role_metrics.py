@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from consumers.loop.instrumentation import Meter
-from consumers.loop.processor import Batch, CommittedOffset, Output, Partition
 from millstream.observability.prometheus.exit_counts import Ends
 from millstream.observability.prometheus.histogram import DURATION, LATENCY, WAIT, Histogram
+from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition
 from schemas.codec import CodecError
 from schemas.events import read_dead_letter
 

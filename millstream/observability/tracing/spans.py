@@ -12,9 +12,8 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags
 from opentelemetry.trace.status import Status, StatusCode
 
-from consumers.loop.processor import Batch, Output, Partition
 from millstream.observability.tracing.trace_ids import Ids, Sampler, id_of, traceparent
-from runtime.kafka_client.records import Record
+from runtime.kafka_client.records import Batch, Output, Partition, Record
 from schemas.codec import CodecError
 from schemas.events import read_prediction
 

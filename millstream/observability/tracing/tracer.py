@@ -15,9 +15,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from consumers.loop.instrumentation import Meter
-from consumers.loop.processor import Batch, CommittedOffset, Output, Partition
 from millstream.observability.tracing.spans import Spans
-from runtime.kafka_client.records import Record
+from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Record
 from schemas.topics import Names
 
 if TYPE_CHECKING:

@@ -1,0 +1,36 @@
+"""Start of the `millstream` command: hash seed, threads, exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+_ROLES: Final = frozenset({"predictor", "intake", "joiner", "learner"})
+_INTERRUPTED: Final = 130  # by Ctrl-C, as shells say it
+THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def main() -> None:
+    """Run the command line of this process and end it with 0, 1, 2 or 75."""
+    _reexecute(sys.argv[1:])
+    if _ROLES.intersection(sys.argv[1:2]):
+        for name in THREADS:
+            # One event at a time leaves nothing to share out; idle threads of a BLAS cost memory and wake-ups.
+            os.environ.setdefault(name, "1")
+    try:
+        from millstream.cli.app import run
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+    sys.exit(run(sys.argv[1:]))
+
+
+def _reexecute(arguments: Sequence[str]) -> None:
+    """Start over where hashes of strings are random: with them some models differ in the last bit."""
+    if os.environ.get("PYTHONHASHSEED") == "0":
+        return
+    from millstream.config.settings import interpreter
+
+    command = [*interpreter(), *arguments]
+    os.execve(command[0], command, {**os.environ, "PYTHONHASHSEED": "0"})  # noqa: S606 - this program again
