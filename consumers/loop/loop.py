@@ -29,12 +29,15 @@ from runtime.exits import Doubt, RoleFailure, RoleRefused
 from runtime.kafka_client.cluster import Cluster, NoBroker
 from runtime.kafka_client.lag import LagWatch
 from runtime.kafka_client.membership import Membership, close_consumer
-from runtime.kafka_client.pauses import pause, resume, waiting
+from runtime.kafka_client.pauses import fetch, pause, resume, waiting
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions
 from runtime.kafka_client.transaction import TransactionLimits, Transactions, failure_of
 
 _LOG: Final = logging.getLogger("millstream")
-_IDLE_POLL_MS: Final = 100
+_POLL_MS: Final = 100
+# Nothing has come for a while: each poll costs 3 ms of processor time, and a record ends its wait at once anyway.
+_QUIET_POLL_MS: Final = 500
+_QUIET_SECONDS: Final = 2.0
 _MOST_RECORDS: Final = 2000
 _LEAST_RECORDS: Final = 20
 # A member learns by a heartbeat that others wait for it to rejoin: the default of 3 s is their delay.
@@ -56,8 +59,8 @@ class LoopSettings:
     stall_ms
         A partition that does not move for so long, or a group that is not joined, has stalled.
     fetch_bytes
-        The broker waits for so much, 100 ms at most, before it answers. A transaction costs the same with one record as
-        with a hundred: where nobody waits for what comes out, fewer and larger ones leave the machine to others.
+        ``fetch.min.bytes`` while records come, for 100 ms at most. A transaction costs the same with one record as with
+        a hundred: larger batches cost less processor time where latency does not matter.
     """
 
     group: str
@@ -126,6 +129,7 @@ class Loop:
         self._watch: TurnWatch | None = None
         self._progress = ProgressWatch(settings.stall_ms / 1000)
         self._unsettled_since = time.monotonic()
+        self._active = time.monotonic()  # when something last came or went
 
     def stop(self) -> None:
         """Ask for an orderly end: the turn under way is finished first. Safe in a signal handler."""
@@ -193,7 +197,7 @@ class Loop:
             request_timeout_ms=settings.limits.request_ms,
             max_poll_records=_MOST_RECORDS,
             bootstrap_timeout_ms=settings.limits.broker_ms,
-            fetch_max_wait_ms=_IDLE_POLL_MS,
+            fetch_max_wait_ms=_POLL_MS,
             fetch_min_bytes=settings.fetch_bytes,
             max_partition_fetch_bytes=4 << 20,
         )
@@ -235,7 +239,7 @@ class Loop:
     def _poll(self, consumer: KafkaConsumer) -> Batch:
         polled: Batch = {}
         try:
-            polled = consumer.poll(timeout_ms=_IDLE_POLL_MS, max_records=self._batch_size())
+            polled = consumer.poll(timeout_ms=self._wait_for_records(consumer), max_records=self._batch_size())
         except (NoOffsetForPartitionError, OffsetOutOfRangeError, LogTruncationError):
             # A group that never committed, or whose place is gone, be it while it was read: settling names the place
             # to start, or says why there is none and what the ways on are. Once: nothing is gained by more.
@@ -250,6 +254,15 @@ class Loop:
             # Thrown out. The broker does not fence a commit that says so: none is made, the next poll rejoins.
             self._rebalances.happened.set()
         return polled
+
+    def _wait_for_records(self, consumer: KafkaConsumer) -> int:
+        """Return for how many ms to poll, and have the broker wait as long: longer where the stream is quiet."""
+        if time.monotonic() - self._active < _QUIET_SECONDS or self._rebalances.happened.is_set():
+            fetch(consumer, wait_ms=_POLL_MS, least_bytes=self._settings.fetch_bytes)
+            return _POLL_MS
+        # The first record after the silence is handed over by itself, and nothing waits for company.
+        fetch(consumer, wait_ms=_QUIET_POLL_MS, least_bytes=1)
+        return _QUIET_POLL_MS
 
     def _check_topics(self, consumer: KafkaConsumer) -> None:
         """Settle anew where a topic has been deleted and made again under us: its offsets are another topic's."""
@@ -288,7 +301,9 @@ class Loop:
         places = self._processor.places(self._read)
         due = (time.monotonic() - self._last_commit) * 1000 >= self._settings.commit_idle_ms
         moved = any(self._last.get(partition) != place for partition, place in places.items())
-        if not outputs and not moved and not due:
+        if outputs or moved:
+            self._active = time.monotonic()
+        elif not due:
             return
         if self._rebalances.happened.is_set():
             # Nothing of this turn has gone out: it is forgotten when the new assignment is settled.

@@ -29,7 +29,7 @@ from schemas.codec import CodecError
 from schemas.events import Adopted, Learning, Published, Serving, read_model_update
 from schemas.target import Task
 
-_POLL_MS: Final = 200
+_POLL_MS: Final = 1000  # an announcement ends the wait at once
 _RETRY_SECONDS: Final = 1.0
 _LONGEST_RETRY_SECONDS: Final = 60.0
 _SAID_IN_FULL: Final = 20  # records that are ignored; after that every thousandth is told

@@ -26,6 +26,11 @@ def resume(consumer: KafkaConsumer, partitions: Iterable[tuple[str, int]]) -> No
         consumer._fetcher._paused_partition_records.pop(partition, None)
 
 
+def fetch(consumer: KafkaConsumer, *, wait_ms: int, least_bytes: int) -> None:
+    """Have the broker wait for so many bytes, and so long, before it answers the fetches that are yet to be sent."""
+    consumer._fetcher.config.update(fetch_max_wait_ms=wait_ms, fetch_min_bytes=least_bytes)
+
+
 def waiting(consumer: KafkaConsumer) -> set[TopicPartition]:
     """Return the partitions of which the client has something in hand, behind what it hands out just now."""
     return {fetched.topic_partition for fetched in consumer._fetcher._completed_fetches.copy()}
