@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 from kafka.errors import KafkaError
 from kafka.serializer import Serializer
-from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
+from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from runtime.deadline import Overdue, within
 from runtime.exits import Doubt
@@ -194,8 +194,7 @@ class Transactions:
                 for partition, place in places.items()
             }
             _BEFORE_OFFSETS()
-            whose = ConsumerGroupMetadata(group) if isinstance(group, str) else group
-            producer.send_offsets_to_transaction(offsets, whose)
+            producer.send_offsets_to_transaction(offsets, group)
             _AFTER_OFFSETS()
         _BEFORE_COMMIT()
         producer.commit_transaction()
