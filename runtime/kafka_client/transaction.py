@@ -100,11 +100,11 @@ class Transactions:
     Raises
     ------
     Fenced
-        By every call but `close`: another process has this id.
+        Another process has this id. Every call but `close` raises these.
     RoleRefused
-        So, too: Kafka does not allow it.
+        Kafka does not allow it.
     Doubt
-        So, too, for anything else. The transaction may or may not have happened.
+        Anything else. The transaction may or may not have happened.
     """
 
     def __init__(
