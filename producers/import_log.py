@@ -5,56 +5,40 @@ file are dealt with. Its metadata is JSON, ``{"seq": examples written, "refused"
 Kafka forgets the offsets of groups without members (after a week by default), so every record also names
 its row in the header ``row``: where the place is forgotten, it is read off the log itself.
 
-Guards against kafka-python: every record's acknowledgement is looked at before the commit (a commit can
-return although a record expired), the transaction runs in a thread against a deadline (a commit can block
-for ever), and after any failure the producer is not used again (records of a dead transaction can end up in the
-next one). What is unknown then is settled by the next run: the same transactional id ends the old
-transaction one way or the other before the place is read.
+What became of a transaction that failed is settled by the next run: the same transactional id ends it one way or
+the other before the place is read.
 """
 
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kafka.errors import KafkaError, ProducerFencedError
-from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
+from kafka.errors import KafkaError
+from kafka.structs import TopicPartition
 
 from producers.required_topics import existing
-from runtime.deadline import Overdue, within
+from runtime.deadline import Overdue
+from runtime.exits import Fenced, RoleFailure
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.failures import cause_of
+from runtime.kafka_client.records import CommittedOffset, Output, Partition
+from runtime.kafka_client.transaction import TransactionLimits, Transactions
 from schemas.codec import CodecError
 from schemas.events import Example, read_example
 from schemas.topics import Names
 
 ROW_HEADER: Final = "row"
-_MAX_RECORD_BYTES: Final = 8 << 20
-_OPEN_SECONDS: Final = 45.0
+_LIMITS: Final = TransactionLimits(open_ms=45_000, connect_ms=15_000)
 _POLL_MS: Final = 500
 _SILENT_SECONDS: Final = 60.0
 
 
 class ImportStoppedError(Exception):
     """The outcome of a transaction is not known, or the broker went away; the same command goes on from there."""
-
-
-@dataclass(frozen=True)
-class ImportLimits:
-    """Times in ms. Each must be shorter than the next, or a dead transaction outlives its guard."""
-
-    request_ms: int = 5_000
-    delivery_ms: int = 7_000
-    deadline_ms: int = 8_000
-    broker_ms: int = 10_000
-
-    def __post_init__(self) -> None:
-        if not self.request_ms < self.delivery_ms < self.deadline_ms < self.broker_ms:
-            raise ValueError(f"each must be shorter than the next: {self}")
 
 
 @dataclass(frozen=True)
@@ -69,33 +53,21 @@ class Reached:
 class ImportLog:
     """The examples log as one import writes it."""
 
-    def __init__(self, cluster: Cluster, names: Names, lane: str, limits: ImportLimits | None = None) -> None:
+    def __init__(self, cluster: Cluster, names: Names, lane: str, limits: TransactionLimits | None = None) -> None:
         self._cluster = cluster
         self._lane = lane
-        self._limits = limits or ImportLimits()
         self._topic = names.topic("examples")
         self._partition = TopicPartition(self._topic, 0)
         self._group = f"{names.group('import')}.{lane}"
         self._topic_id = existing(cluster, self._topic)[self._topic].id
-        self._producer: Any = cluster.producer(
-            transactional_id=names.process("import", lane),
-            transaction_timeout_ms=self._limits.broker_ms,
-            request_timeout_ms=self._limits.request_ms,
-            delivery_timeout_ms=self._limits.delivery_ms,
-            max_block_ms=int(_OPEN_SECONDS * 1000),
-            linger_ms=5,
-            batch_size=1 << 17,
-            max_request_size=_MAX_RECORD_BYTES,
-            compression_type="lz4",
-        )
-        self._usable = True
+        self._transactions = Transactions(cluster, names.process("import", lane), limits or _LIMITS, compression="lz4")
 
     def open(self, on_scan: Callable[[int], None]) -> Reached:
         """End whatever an earlier run left open, and return how far it came.
 
         `on_scan` is called with the records read so far where the log itself has to be read for it.
         """
-        self._within(_OPEN_SECONDS, self._producer.init_transactions)
+        self._transacted(self._transactions.open)
         try:
             return self._committed() or self._scanned(on_scan)
         except KafkaError as error:
@@ -110,28 +82,16 @@ class ImportLog:
             Where it is not certain that exactly this happened.
         """
         records = [
-            (example.event.event_id.encode(), example.encode(), [(ROW_HEADER, str(row).encode())])
+            Output(self._topic, 0, example.event.event_id.encode(), example.encode(), [(ROW_HEADER, str(row).encode())])
             for row, example in examples
         ]
-        self._within(self._limits.deadline_ms / 1000, lambda: self._transact(records, reached))
+        state = {"seq": reached.sequence, "refused": reached.refused, "topic": self._topic_id}
+        places = {Partition(self._topic, 0): CommittedOffset(reached.rows, json.dumps(state))}
+        self._transacted(lambda: self._transactions.commit(records, places, self._group))
 
     def close(self) -> None:
         """Let go of the producer."""
-        if self._usable:
-            self._usable = False
-            self._producer.close(timeout=2)
-
-    def _transact(self, records: Sequence[tuple[bytes, bytes, list[tuple[str, bytes]]]], reached: Reached) -> None:
-        producer = self._producer
-        deadline = time.monotonic() + self._limits.delivery_ms / 1000
-        producer.begin_transaction()
-        futures = [producer.send(self._topic, value, key, headers, 0) for key, value, headers in records]
-        for future in futures:
-            future.get(timeout=max(0.0, deadline - time.monotonic()))
-        state = {"seq": reached.sequence, "refused": reached.refused, "topic": self._topic_id}
-        place = OffsetAndMetadata(reached.rows, json.dumps(state), -1)
-        producer.send_offsets_to_transaction({self._partition: place}, ConsumerGroupMetadata(self._group))
-        producer.commit_transaction()
+        self._transactions.close()
 
     def _committed(self) -> Reached | None:
         consumer = self._cluster.consumer(group_id=self._group)
@@ -182,36 +142,17 @@ class ImportLog:
         row = next((int(value) for name, value in record.headers if name == ROW_HEADER), lane.sequence + 1)
         return Reached(row, lane.sequence + 1, row - lane.sequence - 1)
 
-    def _within(self, seconds: float, work: Callable[[], object]) -> None:
-        """Do `work` in a thread, and give the producer up unless it is done in time and without an error."""
+    def _transacted(self, work: Callable[[], None]) -> None:
+        """Do a part of a transaction. ImportStoppedError."""
         try:
-            within(seconds, work, "import-transaction")
-        except Overdue as error:
-            self._abandon()
-            raise self._stopped(f"no answer from Kafka within {seconds:g} s") from error
-        except Exception as error:
-            self._abandon()
-            raise self._explained(error) from error
-
-    def _explained(self, error: BaseException) -> ImportStoppedError:
-        text = f"{type(error).__name__} {error}"
-        if isinstance(error, ProducerFencedError) or "Fenced" in text or "InvalidProducerEpoch" in text:
-            return ImportStoppedError("another import of the same file took over: let that one finish")
-        return self._stopped(text)
+            work()
+        except Fenced as failure:
+            raise ImportStoppedError("another import of the same file took over: let that one finish") from failure
+        except RoleFailure as failure:
+            cause = cause_of(failure)
+            if isinstance(cause, Overdue):
+                raise self._stopped(f"no answer from Kafka within {cause.seconds:g} s") from failure
+            raise self._stopped(f"{type(cause).__name__} {cause}") from failure
 
     def _stopped(self, why: str) -> ImportStoppedError:
         return ImportStoppedError(f"{why}; run the same command again: it goes on where it stopped")
-
-    def _abandon(self) -> None:
-        """Forget the producer: nothing it still holds may reach a later transaction."""
-        self._usable = False
-        producer = self._producer
-
-        def close() -> None:
-            with suppress(KafkaError):
-                # close(timeout=0) alone raises over the batches it cannot flush, and its thread runs on.
-                producer._sender.force_close()
-                producer._sender.join(5)
-                producer.close(timeout=1)
-
-        threading.Thread(target=close, name="abandon-producer", daemon=True).start()

@@ -12,16 +12,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from producers.duplicate_ids import RepeatedIds
-from producers.import_log import ImportLimits, ImportLog, ImportStoppedError, Reached
+from producers.import_log import ImportLog, ImportStoppedError, Reached
 from producers.rows import BadRow, RowSource, SourceError, SourceRow
 from producers.stop_signals import stop_on_signals
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.transaction import TransactionLimits
 from schemas.contract import ContractError
 from schemas.events import Event, Example, Features, Label, Lane, Scalar
 from schemas.target import Target, TargetError
 from schemas.topics import Names
 
-__all__ = ["ImportLimits", "ImportOptions", "ImportProgress", "ImportRefusedError", "ImportReport"]
+__all__ = ["ImportOptions", "ImportProgress", "ImportRefusedError", "ImportReport"]
 __all__ += ["ImportStoppedError", "import_rows", "lane_name"]
 
 EPOCH: Final = "0"
@@ -109,7 +110,7 @@ def import_rows(
     *,
     progress: Callable[[ImportProgress], None] | None = None,
     stop: threading.Event | None = None,
-    limits: ImportLimits | None = None,
+    limits: TransactionLimits | None = None,
 ) -> ImportReport:
     """Write the rows of `source` onto the examples log, from where an earlier run of the same stopped.
 
@@ -159,7 +160,7 @@ class _Import:
         options: ImportOptions,
         progress: Callable[[ImportProgress], None] | None,
         stop: threading.Event | None,
-        limits: ImportLimits | None,
+        limits: TransactionLimits | None,
     ) -> None:
         self._source = source
         self._options = options

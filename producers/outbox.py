@@ -33,6 +33,7 @@ from kafka.errors import (
 )
 
 from runtime.kafka_client.cluster import Cluster, NoBroker
+from runtime.kafka_client.transaction import abandon
 
 # Sending these again gives the same answer.
 _FATAL: Final = (
@@ -49,6 +50,7 @@ _FATAL: Final = (
 )
 _LOOK_SECONDS: Final = 0.05
 _RETRY_SECONDS: Final = 0.2
+_ABANDON_SECONDS: Final = 5.0
 
 
 class UndeliverableError(Exception):
@@ -207,7 +209,7 @@ class Outbox:
     def close(self) -> None:
         """Let go of the producer; what is not acknowledged by now is given up."""
         if self._waiting:
-            _abandon(self._producer)
+            abandon(self._producer, _ABANDON_SECONDS)
         else:
             self._producer.close(timeout=5)
 
@@ -227,7 +229,8 @@ class Outbox:
     def _start_over(self) -> None:
         """Throw the producer away and send what is not acknowledged through a new one, in order."""
         while True:
-            _abandon(self._producer)
+            # What it still holds is sent by its successor.
+            abandon(self._producer, _ABANDON_SECONDS)
             try:
                 self._producer = self._new_producer()
             except NoBroker:
@@ -286,18 +289,3 @@ class Outbox:
 def _is_delivered(record: _Record) -> bool:
     future = record.future
     return future is not None and future.is_done and future.exception is None
-
-
-def _abandon(producer: Any) -> None:
-    """Throw a producer away without waiting for it: what it still holds is resent by its successor."""
-
-    def close() -> None:
-        try:
-            # close(timeout=0) alone raises over the batches it cannot flush, and its thread runs on.
-            producer._sender.force_close()
-            producer._sender.join(5)
-            producer.close(timeout=1)
-        except KafkaError:
-            pass  # it is being thrown away; that it could not say goodbye changes nothing
-
-    threading.Thread(target=close, name="abandon-producer", daemon=True).start()

@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class Overdue(Exception):  # noqa: N818
     """The work has not returned in time, and may go on in its thread: let go of what it works with."""
 
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"no answer within {seconds:g} s")
+        self.seconds = seconds
 
-def within(seconds: float, work: Callable[[], object], name: str) -> None:
-    """Do `work` in a thread called `name`; what it raises is raised here.
+
+def within(seconds: float, work: Callable[[], T], name: str) -> T:
+    """Do `work` in a thread called `name`; what it returns or raises is returned or raised here.
 
     >>> within(5, lambda: 1, "quick")
+    1
 
     Raises
     ------
     Overdue
         Where it has not returned after `seconds`.
     """
+    results: list[T] = []
     errors: list[Exception] = []
 
     def run() -> None:
         try:
-            work()
+            results.append(work())
         except Exception as error:  # noqa: BLE001 - raised again in the thread that waits
             errors.append(error)
 
@@ -33,6 +42,7 @@ def within(seconds: float, work: Callable[[], object], name: str) -> None:
     thread.start()
     thread.join(seconds)
     if thread.is_alive():
-        raise Overdue(f"no answer within {seconds:g} s")
+        raise Overdue(seconds)
     if errors:
         raise errors[0]
+    return results[0]

@@ -27,11 +27,12 @@ from consumers.loop.takeover import Interrupted, Takeover
 from consumers.loop.watchdog import ProgressWatch, TurnWatch
 from runtime.exits import Doubt, RoleFailure, RoleRefused
 from runtime.kafka_client.cluster import Cluster, NoBroker
+from runtime.kafka_client.failures import failure_of
 from runtime.kafka_client.lag import LagWatch
 from runtime.kafka_client.membership import Membership, close_consumer
 from runtime.kafka_client.pauses import fetch, pause, resume, waiting
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions
-from runtime.kafka_client.transaction import TransactionLimits, Transactions, failure_of
+from runtime.kafka_client.transaction import TransactionLimits, Transactions
 
 _LOG: Final = logging.getLogger("millstream")
 _POLL_MS: Final = 100

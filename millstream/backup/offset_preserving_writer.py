@@ -8,20 +8,34 @@ the last place of a hole, too. Offsets are dense, so where each record lands is 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from kafka.errors import KafkaError
 
-from runtime.deadline import Overdue, within
+from runtime.deadline import Overdue
+from runtime.exits import RoleFailure
+from runtime.kafka_client import size_limits
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.failures import cause_of
+from runtime.kafka_client.records import Output
+from runtime.kafka_client.transaction import TransactionLimits, Transactions
 
-_ACKNOWLEDGED_S: Final = 60.0
+T = TypeVar("T")
+
 _OPEN_S: Final = 120.0  # a transaction of fillers is ended at the first hole after so long
-_BROKER_MS: Final = 900_000  # the longest that brokers allow by default
-_MOST_RECORD_BYTES: Final = 8 << 20
+_ACKNOWLEDGED_S: Final = 60.0
+_LIMITS: Final = TransactionLimits(
+    request_ms=10_000,
+    delivery_ms=59_000,  # so that a record that expires is named before the deadline
+    deadline_ms=60_000,
+    broker_ms=900_000,  # the longest that brokers allow by default
+    open_ms=60_000,
+    connect_ms=15_000,
+    close_ms=5_000,
+)
 _MOST_UNACKNOWLEDGED: Final = 5_000
 
 
@@ -79,18 +93,18 @@ class LayoutWriter:
     """Writes one partition from offset 0 on, each record at its own offset. It must be empty."""
 
     def __init__(self, cluster: Cluster, topic: str, transactional_id: str) -> None:
-        limits: dict[str, Any] = {
-            "acks": "all",
-            "linger_ms": 5,
-            "batch_size": 1 << 17,
-            "max_request_size": _MOST_RECORD_BYTES,
-            "compression_type": "lz4",
-            "request_timeout_ms": 10_000,
-            "delivery_timeout_ms": int(_ACKNOWLEDGED_S * 1000),
-        }
         self._topic = topic
-        self._plain = cluster.producer(enable_idempotence=True, **limits)
-        self._fill = cluster.producer(transactional_id=transactional_id, transaction_timeout_ms=_BROKER_MS, **limits)
+        self._plain = cluster.producer(
+            enable_idempotence=True,
+            acks="all",
+            linger_ms=5,
+            batch_size=1 << 17,
+            max_request_size=size_limits.RECORD,
+            compression_type="lz4",
+            request_timeout_ms=_LIMITS.request_ms,
+            delivery_timeout_ms=int(_ACKNOWLEDGED_S * 1000),
+        )
+        self._fill = Transactions(cluster, transactional_id, _LIMITS, compression="lz4")
         self._open_since: float | None = None
         self._at = 0
 
@@ -103,7 +117,7 @@ class LayoutWriter:
             Where a record has not come to its place: the topic must be made anew.
         """
         try:
-            _within(self._fill.init_transactions)
+            _transacted(self._fill.open)
             for run in all_runs:
                 self._one(run)
                 progress(self._at)
@@ -112,21 +126,21 @@ class LayoutWriter:
 
     def close(self) -> None:
         """Let go of the producers."""
-        for producer in (self._plain, self._fill):
-            with suppress(KafkaError, LayoutError):
-                _within(lambda each=producer: each.close(timeout=5))  # type: ignore[misc]
+        with suppress(KafkaError):
+            self._plain.close(timeout=_LIMITS.close_ms / 1000)
+        self._fill.close()
 
     def _one(self, run: Run) -> None:
         records = run.records
         if run.last and run.hole == 1 and self._open_since is None and records:
             # Nothing to abort: the one place left is the marker of a transaction that commits the last record.
-            self._send(self._plain, records[:-1])
-            _within(self._fill.begin_transaction)
-            self._send(self._fill, records[-1:])
-            _within(self._fill.commit_transaction)
+            self._send_plain(records[:-1])
+            _transacted(self._fill.begin)
+            self._send_transacted(records[-1:])
+            _transacted(self._fill.commit)
             self._at += 1
             return
-        self._send(self._plain, records)
+        self._send_plain(records)
         self._leave(run.hole, must_end=run.last)
 
     def _leave(self, hole: int, *, must_end: bool) -> None:
@@ -138,28 +152,30 @@ class LayoutWriter:
         if opened is None:
             if must_end and hole == 1:
                 # The log began at offset 1, and will again: what is before it is deleted.
-                self._send(self._plain, [_filler(self._at)])
+                self._send_plain([_filler(self._at)])
                 return
-            _within(self._fill.begin_transaction)
+            _transacted(self._fill.begin)
             self._open_since = time.monotonic()
         fillers = hole - 1 if ends else hole
         while fillers > 0:
             now = min(fillers, _MOST_UNACKNOWLEDGED)
-            self._send(self._fill, [_filler(self._at + n) for n in range(now)])
+            self._send_transacted([_filler(self._at + n) for n in range(now)])
             fillers -= now
         if ends:
-            _within(self._fill.abort_transaction)
+            _transacted(self._fill.abort)
             self._open_since = None
             self._at += 1
 
-    def _send(self, producer: Any, records: Iterable[LogRecord]) -> None:
-        futures = [
-            # The client sends no record without key and value; whoever reads takes one without bytes for the same.
-            (each, producer.send(self._topic, each.value if each.key else each.value or b"", each.key, each.headers, 0))
-            for each in records
-        ]
-        for record, future in futures:
-            found = future.get(timeout=_ACKNOWLEDGED_S).offset
+    def _send_plain(self, records: Sequence[LogRecord]) -> None:
+        futures = [self._plain.send(self._topic, _value(each), each.key, each.headers, 0) for each in records]
+        self._check(records, (future.get(timeout=_ACKNOWLEDGED_S).offset for future in futures))
+
+    def _send_transacted(self, records: Sequence[LogRecord]) -> None:
+        outputs = [Output(self._topic, 0, each.key, _value(each), each.headers) for each in records]
+        self._check(records, _transacted(lambda: self._fill.send(outputs)))
+
+    def _check(self, records: Sequence[LogRecord], offsets: Iterable[int]) -> None:
+        for record, found in zip(records, offsets, strict=True):
             if found != record.offset or found != self._at:
                 raise LayoutError(f"a record went to offset {found} of {self._topic}, and not to {record.offset}")
             self._at += 1
@@ -169,12 +185,20 @@ def _filler(offset: int) -> LogRecord:
     return LogRecord(offset, 0, None, b"", [])
 
 
-def _within(work: Callable[[], object]) -> None:
-    """Do `work`, held to a time: ending a transaction can block for ever."""
+def _value(record: LogRecord) -> bytes | None:
+    """Return what is sent: the client sends no record without key and value; who reads takes b"" for the same."""
+    return record.value if record.key else record.value or b""
+
+
+def _transacted(work: Callable[[], T]) -> T:
+    """Do a part of a transaction; what the client raises is raised, and LayoutError where it does not answer."""
     try:
-        within(_ACKNOWLEDGED_S, work, "restore")
-    except Overdue as error:
-        raise LayoutError(f"no answer from Kafka within {_ACKNOWLEDGED_S:g} s") from error
+        return work()
+    except RoleFailure as failure:
+        cause = cause_of(failure)
+    if isinstance(cause, Overdue):
+        raise LayoutError(f"no answer from Kafka within {cause.seconds:g} s") from cause
+    raise cause
 
 
 def end_open_transaction(cluster: Cluster, transactional_id: str) -> None:
@@ -183,8 +207,8 @@ def end_open_transaction(cluster: Cluster, transactional_id: str) -> None:
     Its marker is written to whatever topic has the name by then: on one that was made anew meanwhile, it would take
     the first record's place.
     """
-    with closing(cluster.producer(transactional_id=transactional_id)) as producer:
-        _within(producer.init_transactions)
+    with closing(Transactions(cluster, transactional_id, _LIMITS)) as transactions:
+        _transacted(transactions.open)
 
 
 def write_log(

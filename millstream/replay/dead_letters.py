@@ -187,7 +187,7 @@ class Letters:
     def _commit(self, batch: list[tuple[int, Output]]) -> int:
         if batch:
             note = note_replayed(self._topic, [offset for offset, _ in batch])
-            self._transactions.commit([*(output for _, output in batch), note], {}, None)
+            self._transactions.commit([*(output for _, output in batch), note])
         return len(batch)
 
     def _chosen(self) -> Iterator[tuple[int, DeadLetter]]:

@@ -19,7 +19,6 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from kafka import TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
-from kafka.structs import ConsumerGroupMetadata
 
 from millstream.reading.offset_ranges import Offsets, taken
 from millstream.reading.range_reader import RangeReader
@@ -293,7 +292,7 @@ class Replay:
         if len(metadata) > _METADATA:
             raise CannotReplay(f"{self.job.topic} has too many partitions to keep a replay's place in one commit")
         place = CommittedOffset(self._place.written, metadata)
-        self._transactions.commit(batch, {self._where: place}, ConsumerGroupMetadata(self._group))
+        self._transactions.commit(batch, {self._where: place}, self._group)
 
 
 class _Run:

@@ -1,36 +1,31 @@
-"""The one owner of a transactional producer.
+"""Transactional producers: of roles, imports, replays, backfills and restores.
 
 kafka-python's commit can return although a record of the transaction is missing, can block for ever,
 and can put records of a dead transaction into the next one. So: every future is looked at before the
-commit, the whole transaction runs in a worker thread against a deadline shorter than the broker's,
-and after any failure the producer is never used again.
+commit, each call runs in a worker thread against a deadline shorter than the broker's, and after any
+failure the producer is never used again. What is unknown then is settled by the next process: the same
+transactional id ends the old transaction one way or the other.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from kafka.errors import (
-    AuthorizationError,
-    FencedInstanceIdError,
-    KafkaError,
-    LogTruncationError,
-    OffsetOutOfRangeError,
-    ProducerFencedError,
-    SaslAuthenticationFailedError,
-)
+from kafka.errors import KafkaError
 from kafka.serializer import Serializer
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from runtime.deadline import Overdue, within
-from runtime.exits import Doubt, Fenced, RoleFailure, RoleRefused
+from runtime.exits import Doubt
 from runtime.failpoints import failpoint
 from runtime.kafka_client import size_limits
-from runtime.kafka_client.cluster import ASK, Cluster
+from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.failures import failure_of
 from runtime.kafka_client.records import CommittedOffset, Output, Partition
 
 _BEFORE_SEND = failpoint("transaction.send.before")
@@ -40,6 +35,7 @@ _AFTER_OFFSETS = failpoint("transaction.offsets.after")
 _BEFORE_COMMIT = failpoint("transaction.commit.before")
 _AFTER_COMMIT = failpoint("transaction.commit.after")
 
+T = TypeVar("T")
 
 _NOTHING: Final = object()
 
@@ -58,17 +54,31 @@ def _writable(headers: Sequence[tuple[str, bytes | None]]) -> list[tuple[str, by
 
 @dataclass(frozen=True)
 class TransactionLimits:
-    """Times in ms. Each must be shorter than the next, or a dead transaction outlives its guard."""
+    """Times in ms. Each of the first four must be shorter than the next, or a dead transaction outlives its guard.
+
+    Attributes
+    ----------
+    request_ms, delivery_ms
+        After which the client gives up a request, and a record.
+    deadline_ms
+        What one call may take; opening has its own limit.
+    broker_ms
+        After which the broker aborts a transaction that is still open.
+    open_ms
+        What opening may take. Nothing is at stake yet, and a new broker first makes its own topics.
+    connect_ms
+        What the first answer of a broker may take.
+    close_ms
+        What an orderly end may take.
+    """
 
     request_ms: int = 5_000
     delivery_ms: int = 7_000
     deadline_ms: int = 8_000
     broker_ms: int = 10_000
-
-    @property
-    def open_ms(self) -> int:
-        """What opening may take. Nothing is at stake yet, and a new broker first makes its own topics."""
-        return 2 * self.broker_ms
+    open_ms: int = 20_000
+    connect_ms: int = 10_000
+    close_ms: int = 2_000
 
     def __post_init__(self) -> None:
         if not self.request_ms < self.delivery_ms < self.deadline_ms < self.broker_ms:
@@ -78,13 +88,33 @@ class TransactionLimits:
 class Transactions:
     """Sends records and commits places, together or not at all.
 
+    `commit` is a whole transaction. One that spans calls is begun with `begin`, and ended with `commit` or `abort`.
+
     Parameters
     ----------
     transactional_id
         Also fences: a second process with the same id stops this one at its next commit.
+    compression
+        As kafka-python names it.
+
+    Raises
+    ------
+    Fenced
+        Another process has this id. Every call but `close` raises these.
+    RoleRefused
+        Kafka does not allow it.
+    Doubt
+        Anything else. The transaction may or may not have happened.
     """
 
-    def __init__(self, cluster: Cluster, transactional_id: str, limits: TransactionLimits | None = None) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        transactional_id: str,
+        limits: TransactionLimits | None = None,
+        *,
+        compression: str | None = None,
+    ) -> None:
         self._limits = limits or TransactionLimits()
         self._id = transactional_id
         self._producer = cluster.producer(
@@ -93,34 +123,87 @@ class Transactions:
             request_timeout_ms=self._limits.request_ms,
             delivery_timeout_ms=self._limits.delivery_ms,
             max_block_ms=self._limits.open_ms,
-            bootstrap_timeout_ms=self._limits.broker_ms,
+            bootstrap_timeout_ms=self._limits.connect_ms,
             linger_ms=5,
             batch_size=1 << 17,
             max_request_size=size_limits.RECORD,
+            compression_type=compression,
             value_serializer=_Values(),
         )
+        self._begun = False
         self._usable = True
 
     def open(self) -> None:
         """Fence whoever used this id before and abort what they left open."""
         self._within_deadline(self._producer.init_transactions, self._limits.open_ms)
 
-    def commit(self, outputs: Sequence[Output], places: Mapping[Partition, CommittedOffset], group: Any) -> None:
-        """Send `outputs` and commit `places` in one transaction.
+    def begin(self) -> None:
+        """Begin a transaction that spans calls."""
+        self._within_deadline(self._begin, self._limits.deadline_ms)
 
-        Raises
-        ------
-        Fenced
-            Another process has this id.
-        Doubt
-            Anything else. The transaction may or may not have happened.
+    def send(self, outputs: Sequence[Output]) -> list[int]:
+        """Send `outputs` in the transaction that is open; return the offset of each, all of them acknowledged."""
+        return self._within_deadline(
+            lambda: [future.value.offset for future in self._acknowledged(outputs)], self._limits.deadline_ms
+        )
+
+    def commit(
+        self,
+        outputs: Sequence[Output] = (),
+        places: Mapping[Partition, CommittedOffset] | None = None,
+        group: Any = None,
+    ) -> None:
+        """Send `outputs` and commit `places` in one transaction: in the one that is open, or one of their own.
+
+        Parameters
+        ----------
+        group
+            Whose places they are: its name, or what a member's consumer says of it, which fences that member, too.
         """
-        self._within_deadline(lambda: self._transact(outputs, places, group), self._limits.deadline_ms)
+        self._within_deadline(lambda: self._transact(outputs, places or {}, group), self._limits.deadline_ms)
+
+    def abort(self) -> None:
+        """Abort the transaction that is open: no reader of committed records sees what was sent."""
+        self._within_deadline(self._abort, self._limits.deadline_ms)
+
+    def close(self) -> None:
+        """Close in order where nothing has failed. A transaction that is open stays so, for the next `open` to end."""
+        if self._usable:
+            self._usable = False
+            with contextlib.suppress(KafkaError):
+                self._producer.close(timeout=self._limits.close_ms / 1000)
+
+    def _begin(self) -> None:
+        self._producer.begin_transaction()
+        self._begun = True
+
+    def _abort(self) -> None:
+        self._producer.abort_transaction()
+        self._begun = False
 
     def _transact(self, outputs: Sequence[Output], places: Mapping[Partition, CommittedOffset], group: Any) -> None:
         producer = self._producer
-        producer.begin_transaction()
+        if not self._begun:
+            self._begin()
         _BEFORE_SEND()
+        self._acknowledged(outputs)
+        _AFTER_SEND()
+        if places:
+            offsets = {
+                TopicPartition(*partition): OffsetAndMetadata(place.offset, place.metadata, -1)
+                for partition, place in places.items()
+            }
+            _BEFORE_OFFSETS()
+            producer.send_offsets_to_transaction(offsets, group)
+            _AFTER_OFFSETS()
+        _BEFORE_COMMIT()
+        producer.commit_transaction()
+        self._begun = False
+        _AFTER_COMMIT()
+
+    def _acknowledged(self, outputs: Sequence[Output]) -> list[Any]:
+        """Send records and return their futures once all are acknowledged."""
+        producer = self._producer
         send = producer.send
         futures = [
             send(
@@ -133,30 +216,27 @@ class Transactions:
             )
             for topic, partition, key, value, headers, timestamp in outputs
         ]
-        if futures:
-            producer.flush(timeout=self._limits.delivery_ms / 1000)
+        if not futures:
+            return futures
+        seconds = self._limits.delivery_ms / 1000
+        until = time.monotonic() + seconds
+        # Sends at once what would linger. It fails where a batch was too large for the topic and went out
+        # again in two: each record is waited for below.
+        with contextlib.suppress(KafkaError):
+            producer.flush(timeout=seconds)
         for future in futures:
+            if not future.is_done:
+                future.get(timeout=max(0.0, until - time.monotonic()))
             # A record can expire, and commit_transaction() would return as if nothing were missing.
-            if not future.is_done or future.exception is not None:
-                raise future.exception or KafkaError("a record was not acknowledged in time")
-        _AFTER_SEND()
-        if places:
-            offsets = {
-                TopicPartition(*partition): OffsetAndMetadata(place.offset, place.metadata, -1)
-                for partition, place in places.items()
-            }
-            _BEFORE_OFFSETS()
-            producer.send_offsets_to_transaction(offsets, group)
-            _AFTER_OFFSETS()
-        _BEFORE_COMMIT()
-        producer.commit_transaction()
-        _AFTER_COMMIT()
+            if future.exception is not None:
+                raise future.exception
+        return futures
 
-    def _within_deadline(self, work: Callable[[], object], limit_ms: int) -> None:
+    def _within_deadline(self, work: Callable[[], T], limit_ms: int) -> T:
         if not self._usable:
             raise Doubt("this producer has failed before and is not used again")
         try:
-            within(limit_ms / 1000, work, "transaction")
+            return within(limit_ms / 1000, work, "transaction")
         except Overdue as error:
             self._abandon()
             raise Doubt(f"no answer to a transaction of {self._id} within {limit_ms / 1000:g} s") from error
@@ -165,51 +245,21 @@ class Transactions:
             raise failure_of(error, "a transaction", self._id) from error
 
     def _abandon(self) -> None:
-        """Forget the producer: nothing it still holds may ever reach a later transaction."""
         self._usable = False
-        threading.Thread(target=self._force_close, name="abandon-producer", daemon=True).start()
+        abandon(self._producer, self._limits.request_ms / 1000)
 
-    def _force_close(self) -> None:
-        # close(timeout=0) flushes first, raises over what is unacknowledged, and leaves the sender thread
-        # at work: it goes on sending. So the sender is stopped before anything else is tried.
-        sender = self._producer._sender
-        sender.force_close()
-        sender.join(self._limits.request_ms / 1000)
-        # It is being thrown away: that it could not say goodbye changes nothing.
+
+def abandon(producer: Any, seconds: float) -> None:
+    """Forget a producer: nothing it still holds may ever go out. It takes up to `seconds`, in a thread."""
+
+    def force_close() -> None:
+        # That it could not say goodbye changes nothing.
         with contextlib.suppress(KafkaError):
-            self._producer.close(timeout=0)
+            # close(timeout=0) flushes first, raises over what is unacknowledged, and leaves the sender thread
+            # at work: it goes on sending. So the sender is stopped before anything else is tried.
+            sender = producer._sender
+            sender.force_close()
+            sender.join(seconds)
+            producer.close(timeout=0)
 
-    def close(self) -> None:
-        """Close in order where nothing has failed."""
-        if self._usable:
-            self._usable = False
-            with contextlib.suppress(KafkaError):
-                self._producer.close(timeout=2)
-
-
-def failure_of(error: BaseException, what: str, instance: str) -> RoleFailure:
-    """Return what an error means for the role: stop for good, another process, or start anew."""
-    text = f"{type(error).__name__}: {error}"
-    if isinstance(error, (OffsetOutOfRangeError, LogTruncationError)):
-        return RoleRefused(
-            f"retention has overtaken this role, or a topic was truncated: {text}. "
-            "Nothing was skipped; `millstream status` shows the lag"
-        )
-    if isinstance(error, (AuthorizationError, SaslAuthenticationFailedError)):
-        return RoleRefused(f"Kafka does not allow {instance} {what}: {text}. {ASK}")
-    if _is_fenced(error):
-        return Fenced(f"another process works as {instance}: give this one its own --instance")
-    return Doubt(f"{what} of {instance} failed: {text}")
-
-
-def _is_fenced(error: BaseException | None) -> bool:
-    """Being fenced often shows as a plain KafkaError: look through the causes and the text."""
-    seen = 0
-    while error is not None and seen < 10:
-        if isinstance(error, (ProducerFencedError, FencedInstanceIdError)):
-            return True
-        if any(name in str(error) for name in ("ProducerFenced", "InvalidProducerEpoch", "FencedInstanceId")):
-            return True
-        error = error.__cause__ or error.__context__
-        seen += 1
-    return False
+    threading.Thread(target=force_close, name="abandon-producer", daemon=True).start()

@@ -26,7 +26,9 @@ from runtime.kafka_client.transaction import TransactionLimits, Transactions
 
 SECONDS = 60.0
 # A third of the real ones, so that what takes 8 s in the field takes 3 s here.
-LIMITS = TransactionLimits(request_ms=1_500, delivery_ms=2_000, deadline_ms=3_000, broker_ms=4_000)
+LIMITS = TransactionLimits(
+    request_ms=1_500, delivery_ms=2_000, deadline_ms=3_000, broker_ms=4_000, open_ms=8_000, connect_ms=4_000
+)
 
 
 def settings(prefix: str, instance: str = "0", **changes: Any) -> LoopSettings:
@@ -168,7 +170,7 @@ def until(true: Callable[[], Any], what: str, seconds: float = SECONDS) -> None:
 def warmed(bootstrap: str) -> Cluster:
     """Return the cluster once it has its own topics for groups and transactions, which it makes at the first use."""
     cluster = Cluster(bootstrap)
-    patient = TransactionLimits(20_000, 25_000, 28_000, 30_000)
+    patient = TransactionLimits(20_000, 25_000, 28_000, 30_000, open_ms=60_000, connect_ms=30_000)
     transactions = Transactions(cluster, f"warm-{uuid.uuid4().hex}", patient)
     transactions.open()
     prefix = f"warm-{uuid.uuid4().hex}-"

@@ -16,7 +16,6 @@ from kafka.structs import TopicPartition
 from proxy import Proxy
 
 from producers.imports import (
-    ImportLimits,
     ImportOptions,
     ImportProgress,
     ImportRefusedError,
@@ -27,6 +26,7 @@ from producers.imports import (
 )
 from producers.open_source import RowSource, SourceError, SourceSpec, open_source
 from runtime.kafka_client.cluster import Cluster, MissingTopic
+from runtime.kafka_client.transaction import TransactionLimits
 from schemas.contract import Contract, Feature
 from schemas.events import Example, read_example
 from schemas.target import Target
@@ -34,7 +34,9 @@ from schemas.topics import Names
 
 ROOT = Path(__file__).parents[2]
 BINARY = Target(task="binary")
-HASTY = ImportLimits(request_ms=400, delivery_ms=800, deadline_ms=1_000, broker_ms=2_000)
+HASTY = TransactionLimits(
+    request_ms=400, delivery_ms=800, deadline_ms=1_000, broker_ms=2_000, open_ms=45_000, connect_ms=15_000
+)
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ def proxy(bootstrap: str) -> Iterator[Proxy]:
     with Proxy(bootstrap) as proxy:
         yield proxy
         for thread in threading.enumerate():
-            if thread.name in {"abandon-producer", "import-transaction"}:
+            if thread.name in {"abandon-producer", "transaction"}:
                 thread.join(10)
 
 

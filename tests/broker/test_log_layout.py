@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 
 import pytest
-from kafka import TopicPartition
+from kafka import KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
+from proxy import Proxy, Rule
 
-from millstream.backup.offset_preserving_writer import LayoutError, LogRecord, Run, runs, write_log
+from millstream.backup import offset_preserving_writer
+from millstream.backup.offset_preserving_writer import (
+    LayoutError,
+    LogRecord,
+    Run,
+    end_open_transaction,
+    runs,
+    write_log,
+)
 from millstream.reading import topic_readers
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.transaction import TransactionLimits
 
 # What writes a log: plain records, transactions that commit, transactions that abort; how many of each.
 LOGS = {
@@ -112,3 +123,73 @@ def test_a_topic_that_is_not_empty_is_seen_at_the_first_record(cluster: Cluster,
     copy = original(cluster, topic(cluster, f"{prefix}copy"), [("plain", 1)])
     with pytest.raises(LayoutError, match=r"went to offset 1 .* and not to 0"):
         write_log(cluster, copy, f"{prefix}restore", laid_out([LogRecord(0, 0, None, b"x", [])], 1), lambda at: None)
+
+
+HOLES = [LogRecord(offset, 0, b"key", b"value", []) for offset in (0, 3, 6)]
+HASTY = TransactionLimits(request_ms=800, delivery_ms=1_000, deadline_ms=2_000, broker_ms=4_000)
+NOT_LEADER = 6
+
+
+@pytest.mark.parametrize(
+    ("records", "said"),
+    [(0, r"^ProducerFencedError: |^InvalidProducerEpochError: "), (1, r"went to offset 4 .* and not to 3")],
+    ids=["fillers are next", "a record is next"],
+)
+def test_a_second_writer_of_the_same_name_stops_the_first(
+    cluster: Cluster, prefix: str, records: int, said: str
+) -> None:
+    copy = topic(cluster, f"{prefix}copy")
+
+    def overtaken() -> Iterator[Run]:
+        yield Run(tuple(HOLES[:1]), 2, last=False)
+        end_open_transaction(cluster, f"{prefix}restore")
+        yield Run(tuple(HOLES[1 : 1 + records]), 3, last=True)
+
+    with pytest.raises(LayoutError, match=said):
+        write_log(cluster, copy, f"{prefix}restore", overtaken(), lambda at: None)
+    assert [record.offset for record in look(cluster, copy)[2]] == [0, 4][: 1 + records]
+
+
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        lambda proxy: proxy.drop_requests("EndTxn", times=None),
+        lambda proxy: proxy.fail("Produce", NOT_LEADER, times=None, when=is_transactional),
+    ],
+    ids=["the end of a transaction", "a filler"],
+)
+def test_a_writer_that_the_broker_does_not_serve_says_so(
+    cluster: Cluster, prefix: str, monkeypatch: pytest.MonkeyPatch, break_it: Callable[[Proxy], Rule]
+) -> None:
+    monkeypatch.setattr(offset_preserving_writer, "_LIMITS", HASTY)
+    copy = topic(cluster, f"{prefix}copy")
+    with Proxy(cluster.bootstrap) as proxy:
+        broken = break_it(proxy)
+        with pytest.raises(LayoutError, match=r"^Kafka\w*Error: "):
+            write_log(Cluster(proxy.bootstrap), copy, f"{prefix}restore", laid_out(HOLES, 8), lambda at: None)
+        assert broken.applied > 0
+        proxy.clear()
+        wait_for_abandoned()
+
+
+def is_transactional(request: Any) -> bool:
+    return bool(request.transactional_id)
+
+
+def test_an_end_of_a_transaction_that_never_returns_is_given_up(
+    cluster: Cluster, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+    monkeypatch.setattr(offset_preserving_writer, "_LIMITS", HASTY)
+    monkeypatch.setattr(KafkaProducer, "abort_transaction", lambda self: released.wait())
+    with pytest.raises(LayoutError, match=r"^no answer from Kafka within 2 s$"):
+        write_log(cluster, topic(cluster, f"{prefix}copy"), f"{prefix}restore", laid_out(HOLES, 8), lambda at: None)
+    released.set()
+    wait_for_abandoned()
+
+
+def wait_for_abandoned() -> None:
+    for thread in threading.enumerate():
+        if thread.name in {"abandon-producer", "transaction"}:
+            thread.join(10)
+            assert not thread.is_alive()

@@ -28,8 +28,9 @@ from proxy import Proxy
 
 from runtime.exits import Doubt, Fenced, RoleFailure, RoleRefused
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.failures import failure_of
 from runtime.kafka_client.records import CommittedOffset, Output, Partition
-from runtime.kafka_client.transaction import TransactionLimits, Transactions, failure_of
+from runtime.kafka_client.transaction import TransactionLimits, Transactions
 
 CORRUPT, NOT_LEADER, TIMED_OUT, TOO_LARGE, STORAGE = 2, 6, 7, 10, 56
 OUT_OF_ORDER, OLD_EPOCH, BAD_STATE, NO_MAPPING, UNKNOWN_PRODUCER = 45, 47, 48, 49, 59

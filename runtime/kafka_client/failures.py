@@ -1,0 +1,49 @@
+"""Meaning of a client's error for a role: stop for good, another process, or start anew."""
+
+from __future__ import annotations
+
+from kafka.errors import (
+    AuthorizationError,
+    FencedInstanceIdError,
+    LogTruncationError,
+    OffsetOutOfRangeError,
+    ProducerFencedError,
+    SaslAuthenticationFailedError,
+)
+
+from runtime.exits import Doubt, Fenced, RoleFailure, RoleRefused
+from runtime.kafka_client.cluster import ASK
+
+
+def failure_of(error: BaseException, what: str, instance: str) -> RoleFailure:
+    """Return what an error means for the role: stop for good, another process, or start anew."""
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, (OffsetOutOfRangeError, LogTruncationError)):
+        return RoleRefused(
+            f"retention has overtaken this role, or a topic was truncated: {text}. "
+            "Nothing was skipped; `millstream status` shows the lag"
+        )
+    if isinstance(error, (AuthorizationError, SaslAuthenticationFailedError)):
+        return RoleRefused(f"Kafka does not allow {instance} {what}: {text}. {ASK}")
+    if _is_fenced(error):
+        return Fenced(f"another process works as {instance}: give this one its own --instance")
+    return Doubt(f"{what} of {instance} failed: {text}")
+
+
+def _is_fenced(error: BaseException | None) -> bool:
+    """Being fenced often shows as a plain KafkaError: look through the causes and the text."""
+    seen = 0
+    while error is not None and seen < 10:
+        if isinstance(error, (ProducerFencedError, FencedInstanceIdError)):
+            return True
+        text = f"{type(error).__name__}: {error}"
+        if any(name in text for name in ("ProducerFenced", "InvalidProducerEpoch", "FencedInstanceId")):
+            return True
+        error = error.__cause__ or error.__context__
+        seen += 1
+    return False
+
+
+def cause_of(failure: RoleFailure) -> BaseException:
+    """Return what the client raised, or `Overdue`: for a caller with errors and messages of its own."""
+    return failure.__cause__ or failure
