@@ -144,7 +144,7 @@ def swap(rig: Rig, size: Size) -> list[Figure]:
     return [
         Figure(
             "swap",
-            "swap: 500 events/s, a new 3 MB version each second: longest features-to-prediction minus p99 without swaps",
+            "swap: 500 events/s, a new 3 MB version a second: longest features-to-prediction minus p99 without swaps",
             Spread(tuple(more)),
             "ms",
             "at most",
