@@ -48,10 +48,10 @@ class LogEditOptions:
     """Leave out examples whose labels came at this time or later: 2026-05-01T12:00, 06:00, 6h (ago), or ms."""
 
     labels_to: str | None = None
-    """... and before this time [default: now]."""
+    """Leave out examples whose labels came before this time; with --labels-from, those between [default: now]."""
 
     source: Literal["system", "human", "import", "timeout"] | None = None
-    """... and only labels of this source."""
+    """Leave out examples with labels of this source; with the two options above, those that match all."""
 
     with_corrections: Annotated[bool, Parameter(negative="")] = False
     """Learn corrected examples with their corrections."""

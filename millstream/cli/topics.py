@@ -34,7 +34,7 @@ def create(
     *,
     fix: Annotated[
         bool,
-        Parameter(negative="", help="Correct settings and add partitions, where that loses nothing."),
+        Parameter(negative="", help="Correct settings and add partitions, if that loses nothing."),
     ] = False,
     dry_run: Annotated[bool, Parameter(negative="", help="Show the changes without making them.")] = False,
     print_: Annotated[
