@@ -1,13 +1,13 @@
-# Everything a checkout needs, from Python 3.11 or later, make and git alone. `make help` lists it.
+# All tasks of a checkout. They need only Python 3.11 or later, make and git. `make help` lists them.
 
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 BIN := .venv/bin
-# What follows a command: make demo ARGS="bananas --json", make test ARGS="tests/unit -k joiner".
+# Arguments of a command: make demo ARGS="bananas --json", make test ARGS="tests/unit -k joiner".
 ARGS ?=
 # Tests at a time.
 JOBS ?= 4
-# Processes are started by the hundred: what they import is compiled once, also where the environment would not have it.
+# Tests start processes by the hundred. Compile their imports once, even if the environment forbids bytecode.
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help install demo test lint docs faults bench lock clean
@@ -15,7 +15,7 @@ export PYTHONDONTWRITEBYTECODE :=
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*  ## /\1\t/p' Makefile | expand -t 10
 
-install: .venv/kafka.stamp  ## set up .venv, and fetch Kafka's jars
+install: .venv/kafka.stamp  ## set up .venv, and download Kafka's jars
 
 .venv/python.stamp:
 	@python=; for candidate in python3.11 python3.12 python3 python; do \
@@ -37,17 +37,17 @@ install: .venv/kafka.stamp  ## set up .venv, and fetch Kafka's jars
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# Who has a Kafka of their own needs no jars: without a network this says so and is tried again next time.
+# Your own Kafka needs no jars. Without a network, this step says so, and the next make tries again.
 .venv/kafka.stamp: .venv/millstream.stamp millstream/embedded_kafka/kafka.lock
 	@if $(BIN)/python -m millstream.embedded_kafka.prefetch; then touch $@; fi
 
-demo: install  ## a real model learning from a real stream through a real Kafka; ARGS="bananas --json"
+demo: install  ## show a model learning from a data stream on a real Kafka; ARGS="bananas --json"
 	@$(BIN)/millstream demo $(ARGS)
 
-test: install  ## all tests; ARGS="tests/unit -k joiner", JOBS=1
+test: install  ## run all tests; ARGS="tests/unit -k joiner", JOBS=1
 	@$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS) || test $$? -eq 5
 
-lint: install  ## ruff, mypy and the direction of imports
+lint: install  ## run ruff, mypy and import-linter
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
@@ -56,24 +56,24 @@ lint: install  ## ruff, mypy and the direction of imports
 docs: install  ## write docs/reference from the code
 	@$(BIN)/python docs/generate.py
 
-# Two on two cores: each keeps one busy, and beside three of them Kafka does not answer in time.
+# Two tests on two cores: each keeps one core busy, and beside three of them Kafka does not answer in time.
 faults: JOBS = 2
-faults: install  ## the fault tests in their full size; about 3 hours, on a machine that does nothing else
+faults: install  ## fault tests in full size; about 3 hours, on an otherwise idle machine
 	@$(BIN)/pytest --faults -n $(JOBS) --dist worksteal $(ARGS) || test $$? -eq 5
 
-bench: install  ## measure; the table is in docs/benchmarks.md
+bench: install  ## run the benchmarks; the table is in docs/benchmarks.md
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-# The lock files name no addresses: a mirror, where there is one, is set up for pip.
+# The lock files name no addresses: configure a mirror in pip, if you use one.
 LOCK = $(BIN)/python -m uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
     --no-emit-index-url --no-emit-find-links --no-header pyproject.toml requirements/build.in
 
-lock: install  ## choose all versions anew: requirements/*.lock and Kafka's jars
+lock: install  ## update requirements/*.lock and the list of Kafka's jars
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(LOCK) --all-extras --output-file requirements/install.lock
 	@$(LOCK) --output-file requirements/runtime.lock
 	@$(BIN)/python -m millstream.embedded_kafka.jars
 
-clean:  ## remove all that was made here
+clean:  ## remove everything that make created
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

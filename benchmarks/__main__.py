@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME ...]`: measures, prints the table, and puts it into docs/benchmarks.md."""
+"""`python -m benchmarks [NAME ...]`: measure, print the table, and write it to docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ _PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 
 def _arguments(given: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which to run: {', '.join(BENCHMARKS)} [all]")
-    parser.add_argument("--quick", action="store_true", help="small and once, to see that everything runs; no figures")
-    parser.add_argument("--rounds", type=int, help="of ours and the bare loop, one after the other [3]")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"benchmarks to run: {', '.join(BENCHMARKS)} [all]")
+    parser.add_argument("--quick", action="store_true", help="run everything small and once, without figures")
+    parser.add_argument("--rounds", type=int, help="rounds of Millstream and the bare loop in turn [3]")
     parser.add_argument("--json", action="store_true", help="print JSON, every round unrounded")
     parsed = parser.parse_args(given)
     unknown = [name for name in parsed.names if name not in BENCHMARKS]

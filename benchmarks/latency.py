@@ -144,7 +144,7 @@ def swap(rig: Rig, size: Size) -> list[Figure]:
     return [
         Figure(
             "swap",
-            "swap: 500 events/s, 3 MB versions roll over each second: longest features-to-prediction minus p99 without",
+            "swap: 500 events/s, a new 3 MB version a second: longest features-to-prediction minus p99 without swaps",
             Spread(tuple(more)),
             "ms",
             "at most",
@@ -187,8 +187,8 @@ def swap_large(rig: Rig, size: Size) -> list[Figure]:
     finally:
         process.end()
     what = (
-        f"swap of a {megabytes} MB version: 500 events/s, longest features-to-prediction while it is loaded and takes "
-        "over, minus p99 without"
+        f"swap of a {megabytes} MB version: 500 events/s, longest features-to-prediction during loading and swap, "
+        "minus p99 without a swap"
     )
     absolute = {
         "longest meanwhile, ms": Spread(tuple(rolling)),

@@ -86,7 +86,7 @@ def _grown(rig: Rig, size: Size, role: str, load: Callable[[Rig, Names, int, int
     }
     return Figure(
         f"memory-{role}",
-        f"memory of the {role} (LR) after {size.last:,} events against {size.first:,}; threads, file handles flat",
+        f"memory of the {role} (LR): growth from {size.first:,} to {size.last:,} events; threads, files constant",
         Spread((grown,)),
         "MB",
         "at most",

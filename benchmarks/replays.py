@@ -110,5 +110,5 @@ def replay_live(rig: Rig, size: Size) -> list[Figure]:
         "before, p99 ms": Spread(tuple(before)),
         "replayed, offsets/s": Spread(tuple(written)),
     }
-    what = "live predictions, 500 events/s, while a replay goes on at its own pace: p99 against before"
+    what = "live predictions, 500 events/s, during a replay at its default rate: p99 against before"
     return [Figure("replay-live", what, ratios(during, before), "", "at most", 1.5, absolute)]

@@ -69,8 +69,8 @@ def shield(rig: Rig, size: Size) -> list[Figure]:
     records = [_Record(number, value) for number, value in enumerate(material.examples(size.examples))]
     found = [shares(records) for _ in range(size.rounds)]
     after, before = [each[0] for each in found], [each[1] for each in found]
-    what = "poison shield: share of the learner's time (logistic regression) that checks after learning take"
-    note = "what is looked at before learning is apart: contract, types and bounds"
+    what = "poison checks after learning: share of the learner's time (logistic regression)"
+    note = "checks before learning (contract, types, bounds) are not included"
     return [Figure("shield", what, Spread(tuple(after)), "", "at most", 0.03, {"before": Spread(tuple(before))}, note)]
 
 

@@ -29,7 +29,7 @@ def snapshots(rig: Rig, size: Size) -> list[Figure]:
             load_halves(rig, names, count, (2 * number + len(often)) * count)
             rates.append(join(rig, names, count // 8, every))
     absolute = {"with, examples/s": Spread(tuple(often)), "without, examples/s": Spread(tuple(never))}
-    what = f"joiner: examples/s with snapshots of {size.pending:,} pending, as often as ever, against none"
+    what = f"joiner: examples/s with snapshots of {size.pending:,} pending, as often as possible, against none"
     return [Figure("snapshots", what, ratios(often, never), "", "at least", 0.8, absolute)]
 
 

@@ -1,6 +1,6 @@
-"""Writes docs/reference/ from the code: commands, environment, stream-file keys, topics and metrics.
+"""Write docs/reference/ from the code: commands, environment, stream-file keys, topics and metrics.
 
-``python docs/generate.py`` writes the pages; `tests/unit/test_reference.py` fails where they differ from the code.
+``python docs/generate.py`` writes the pages; `tests/unit/test_reference.py` fails if they differ from the code.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ ENVIRONMENT: Final[Mapping[str, str]] = types.MappingProxyType(
     {
         "MILLSTREAM_CONFIG": "Path of the configuration file [default: `millstream.toml` in the current folder].",
         "MILLSTREAM_KAFKA_<OPTION>": "An option of the Kafka client, as `MILLSTREAM_KAFKA_SECURITY_PROTOCOL=SASL_SSL`; "
-        "also a key in `[kafka]` of the file. See [a Kafka of your own](../kafka.md).",
+        "also a key in `[kafka]` of the file. See [your own Kafka](../kafka.md).",
         "MILLSTREAM_REGISTRY_<OPTION>": "An option of the schema registry: `URL`, `USER`, `PASSWORD`, `PASSWORD_FILE`, "
         "`CA`, `TIMEOUT`, `AUTO_REGISTER`; also a key in `[registry]` of the file. See [clients](../clients.md).",
-        "MILLSTREAM_CACHE": "Folder for Kafka's jars and what prepares it for quick starts [default: "
-        "`~/.cache/millstream`].",
-        "MILLSTREAM_MAVEN_REPOSITORY": "Address of a Maven repository to take Kafka's jars from.",
-        "MILLSTREAM_FAILPOINTS": "For tests: points at which a process ends itself.",
-        "MILLSTREAM_SUPERVISOR": "Set by `millstream run` for its children: the process that they end with.",
+        "MILLSTREAM_CACHE": "Folder for Kafka's jars and its start-up cache [default: `~/.cache/millstream`].",
+        "MILLSTREAM_MAVEN_REPOSITORY": "Address of the Maven repository with Kafka's jars.",
+        "MILLSTREAM_FAILPOINTS": "For tests: points at which a process fails; see "
+        "[reliability](../reliability.md#failpoints).",
+        "MILLSTREAM_SUPERVISOR": "Set by `millstream run` for its children: the process whose end also ends them.",
     }
 )
 
@@ -63,8 +63,8 @@ def environment() -> str:
             "",
             _NOTE,
             "Every option of every command is also an environment variable, `MILLSTREAM_<OPTION>`, and a key in",
-            "`millstream.toml`: at the top for all commands, or in a table named after one command. A flag is over the",
-            "environment, and the environment over the file.",
+            "`millstream.toml`: at the top for all commands, or in a table named after one command. A flag overrides",
+            "the environment, and the environment overrides the file.",
             "",
             "## Options",
             "",
@@ -83,8 +83,8 @@ def stream_file() -> str:
     sections: list[str] = []
     for kind in (Stream, Source, Feature, Retention):
         sections += [f"## {kind.__name__}", "", *_keys(kind), ""]
-    intro = "A stream file is Python: one file, one `Stream`. `millstream check FILE.py` says whether it is fit to run."
-    return "\n".join(("# What a stream file may say", "", _NOTE, intro, "", *sections))
+    intro = "A stream file is Python: one file, one `Stream`. `millstream check FILE.py` checks it."
+    return "\n".join(("# Stream file", "", _NOTE, intro, "", *sections))
 
 
 def topics() -> str:
@@ -109,9 +109,9 @@ def topics() -> str:
             "",
             _NOTE,
             "The topics of a stream, as `millstream topics create` makes them. With a `label_wait` of more than two",
-            "days, predictions and labels are kept for three times the wait and a day. Where predictions have a form",
-            "for others (`predictions_format`, `predictions_features=False`), `STREAM.answers` holds them whole, with",
-            "the settings of `STREAM.predictions`. `millstream topics acls` prints the rights of each role.",
+            "days, predictions and labels are kept for three times the wait plus a day. If public predictions are not",
+            "complete (`predictions_format`, `predictions_features=False`), `STREAM.answers` holds the complete ones,",
+            "with the settings of `STREAM.predictions`. `millstream topics acls` prints the rights of each role.",
             "",
             *_table(("topic", "partitions", "cleanup", "kept for", "written by", "read by"), rows),
             "",
@@ -130,8 +130,8 @@ def metrics() -> str:
             "# Metrics",
             "",
             _NOTE,
-            "For Prometheus, at `--metrics-port`. Each has the labels `stream` and `role` beside those named here.",
-            "[Monitoring](../monitoring.md) says what to watch.",
+            "Roles serve these to Prometheus at `--metrics-port`. Each also has the labels `stream` and `role`.",
+            "[Monitoring](../monitoring.md) explains them.",
             "",
             *_table(("metric", "kind", "labels", "meaning"), rows),
             "",

@@ -26,7 +26,7 @@ FAULTS: Final = {
     "F4": "kill -9 of the broker, outages of 1 to 45 s",
     "F5": "zombies: stopped past their session, replaced, woken up",
     "F6": "processes join and leave",
-    "F7": "records, places or their commit refused or their answer lost in a transaction",
+    "F7": "records, offsets or their commit refused, or their answer lost, in a transaction",
     "F8": "epoch bumped in mid-transaction",
     "F9": "poison events of 14 classes",
     "F10": "damaged checkpoints",

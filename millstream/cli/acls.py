@@ -1,4 +1,4 @@
-"""`millstream topics acls`: what each role may do on a cluster with access control."""
+"""`millstream topics acls`: the rights of each role on a cluster with access control."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ def acls(
     stream: StreamName,
     /,
     *,
-    role: Annotated[str | None, Parameter(help="Of this role only.")] = None,
+    role: Annotated[str | None, Parameter(help="Only this role.")] = None,
     print_: Annotated[
-        Literal["kafka-acls"] | None, Parameter(name="--print", help="Print the commands that grant them.")
+        Literal["kafka-acls"] | None, Parameter(name="--print", help="Print the commands that grant the rights.")
     ] = None,
-    principal: Annotated[str, Parameter(help="Who is granted it; {role} is the role.")] = "User:{role}",
+    principal: Annotated[
+        str, Parameter(help="Principal that gets the rights; {role} is replaced by the role.")
+    ] = "User:{role}",
     where: Where = HERE,
     json: Json = False,
 ) -> None:
-    """Show what each role must be allowed, and no more, on a cluster with access control. Asks nothing of it.
+    """Show the rights that each role needs on a cluster with access control. Does not contact the cluster.
 
     No role writes both labels and model updates.
 

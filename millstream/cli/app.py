@@ -1,4 +1,4 @@
-"""The command line put together, and what its errors look like."""
+"""The command line: builds the app from all commands, and turns errors into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ from millstream.observability import role_log
 _PACKAGES: Final = frozenset({"runtime", "schemas", "model_store", "producers", "consumers", "millstream", "streams"})
 _LONGEST_LINE: Final = 2000
 _HELP: Final = (
-    "An online learner on an event stream: Kafka in the middle, River models. Begin with `millstream demo`.\n\n"
-    "Every option is also MILLSTREAM_<OPTION> in the environment and a key in millstream.toml (at the top for all "
-    "commands, or in a table named after one). A flag is over the environment, the environment over the file."
+    "An online learner on Kafka, with River models. Start with `millstream demo`.\n\n"
+    "Every option is also an environment variable, MILLSTREAM_<OPTION>, and a key in millstream.toml (at the top for "
+    "all commands, or in a table named after one). A flag overrides the environment; that overrides the file."
 )
 
 

@@ -1,4 +1,4 @@
-"""`millstream backfill`: predictions for a range of the past, or a model that has learned one."""
+"""`millstream backfill`: predictions for past events, or a model trained on a range of the log."""
 
 from __future__ import annotations
 
@@ -38,33 +38,33 @@ def register(parent: cyclopts.App) -> None:
     parent.command(backfill)
 
 
-@Parameter(name="*", group="What answers")
+@Parameter(name="*", group="Predicting")
 @dataclasses.dataclass(frozen=True)
 class Answering:
-    """Which version answers, and where to."""
+    """The version that answers, and the topic for its answers."""
 
     into: str | None = None
-    """The full name of the topic for the answers; made, to be kept for ever, where it is not there."""
+    """Full name of the topic for the answers; created with unlimited retention if it is missing."""
 
     model: str | None = None
-    """The version that answers, EPOCH/EXAMPLES [default: what serves now]."""
+    """Version that answers, EPOCH/EXAMPLES [default: the served one]."""
 
     as_of: Annotated[bool, Parameter(negative="")] = False
-    """Each event by the version that answered it then."""
+    """Answer each event with the version that answered it originally."""
 
     code: CodePolicy = "version"
 
 
-@Parameter(name="*", group="Learning instead")
+@Parameter(name="*", group="Training")
 @dataclasses.dataclass(frozen=True)
 class LearnOptions:
-    """Whether the range is learned."""
+    """Options of `--learn`."""
 
     learn: Annotated[bool, Parameter(negative="")] = False
-    """Have a new model learn that range of the examples log, and the learner go on from there."""
+    """Train a new model on the range of the examples log; the learner continues from it."""
 
     why: str = ""
-    """With --learn: the reason, for the record."""
+    """Reason, kept with the decision (with --learn)."""
 
 
 _SERVING, _NO_LEARNING = Answering(), LearnOptions()
@@ -81,10 +81,10 @@ def backfill(
     where: Where = HERE,
     json: Json = False,
 ) -> int:
-    """Predict a range of the features topic anew, into a topic of its own; those who serve are left alone.
+    """Predict a range of past events again, into a separate topic; or train a new model on past examples (--learn).
 
-    The same command goes on where it was ended, however it was, without a repeat or a hole. With --learn, a new model
-    learns a range of the examples log, in an epoch of its own, and the learner goes on from it at its exact place.
+    Running roles are not disturbed. After an interruption, the same command continues without a repeat or a gap. With
+    --learn, a new model learns a range of the log in a new epoch, and the learner continues from its exact offset.
 
     Example: millstream backfill fraud.py --from 2026-05-01T00:00 --as-of --into fraud-may.predictions
     """

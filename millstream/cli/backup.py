@@ -1,4 +1,4 @@
-"""`millstream backup` and `restore`."""
+"""`millstream backup` and `restore`: a whole stream, without its keys."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def register(parent: cyclopts.App) -> None:
 
 def backup(
     stream: StreamName,
-    to: Annotated[str, Parameter(name="TO", help="An empty folder, or an object store's address, such as s3://….")],
+    to: Annotated[str, Parameter(name="TO", help="Empty folder, or address in an object store, such as s3://….")],
     /,
     *,
     where: Where = HERE,
     json: Json = False,
 ) -> None:
-    """Copy the versions, the decisions and the examples log of a stream; what runs may go on running.
+    """Copy the versions, the decisions and the examples log of a stream. Its roles may keep running.
 
-    The keys are not in it: keep a copy of MILLSTREAM_HOME/keys elsewhere. Nor are events and labels that still wait
-    for each other. Interrupted, the same command goes on.
+    A backup contains neither the keys (keep a copy of MILLSTREAM_HOME/keys elsewhere) nor events and labels that are
+    not joined yet. After an interruption, the same command continues.
 
     Example: millstream backup phishing /backups/phishing-today
     """
@@ -69,16 +69,16 @@ def backup(
 
 def restore(
     stream: StreamName,
-    from_: Annotated[str, Parameter(name="FROM", help="What `millstream backup` was given.")],
+    from_: Annotated[str, Parameter(name="FROM", help="Folder or address that `millstream backup` wrote.")],
     /,
     *,
     where: Where = HERE,
     json: Json = False,
 ) -> None:
-    """Put a backup into an empty store and an empty cluster (or prefix), so that the stream goes on.
+    """Restore a backup into an empty store and an empty cluster (or prefix), so that the stream continues.
 
-    First copy the keys into MILLSTREAM_HOME/keys: versions are believed by their signatures alone. Interrupted, the
-    same command begins the log anew.
+    First copy the keys to MILLSTREAM_HOME/keys: only versions with a trusted signature are restored. After an
+    interruption, the same command writes the log again from scratch.
 
     Example: millstream restore phishing /backups/phishing-today
     """

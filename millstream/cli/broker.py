@@ -14,7 +14,7 @@ from millstream.cli.shared_options import HERE, Json, UsageError, Where, print_f
 if TYPE_CHECKING:
     from millstream.embedded_kafka.broker import EmbeddedBroker
 
-app = cyclopts.App(name="broker", help="Start, stop and look at the embedded Kafka.")
+app = cyclopts.App(name="broker", help="Start, stop and show the embedded Kafka.")
 
 
 def register(parent: cyclopts.App) -> None:
@@ -23,7 +23,7 @@ def register(parent: cyclopts.App) -> None:
 
 
 def say(line: str) -> None:
-    """Tell what goes on, beside the result."""
+    """Print progress to standard error, beside the result."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -47,11 +47,13 @@ def _show(status: Any, as_json: bool) -> None:
 @app.command
 def start(
     *,
-    port: Annotated[int | None, Parameter(help="Listen here [default: the one of last time, else a free one].")] = None,
+    port: Annotated[
+        int | None, Parameter(help="Port to listen on [default: the previous one, else a free one].")
+    ] = None,
     where: Where = HERE,
     json: Json = False,
 ) -> None:
-    """Start the embedded Kafka, or say where it runs already. What it holds survives stops and crashes.
+    """Start the embedded Kafka, or show the address of a running one. Its data survives stops and crashes.
 
     Example: millstream broker start
     """
@@ -62,7 +64,7 @@ def start(
 
 @app.command
 def stop(*, where: Where = HERE, json: Json = False) -> None:
-    """Stop the embedded Kafka in order; what it holds stays.
+    """Stop the embedded Kafka cleanly; its data stays.
 
     Example: millstream broker stop
     """
@@ -76,7 +78,7 @@ def stop(*, where: Where = HERE, json: Json = False) -> None:
 
 @app.command
 def status(*, where: Where = HERE, json: Json = False) -> int:
-    """Say whether the embedded Kafka runs, and where. The exit code is 1 where it does not.
+    """Show whether the embedded Kafka runs, and its address. The exit code is 1 if it does not run.
 
     Example: millstream broker status --json
     """
@@ -88,11 +90,11 @@ def status(*, where: Where = HERE, json: Json = False) -> int:
 @app.command
 def reset(
     *,
-    yes: Annotated[bool, Parameter(negative="", help="Do not ask.")] = False,
+    yes: Annotated[bool, Parameter(negative="", help="Do not ask for confirmation.")] = False,
     where: Where = HERE,
     json: Json = False,
 ) -> None:
-    """Stop the embedded Kafka and delete all it holds: every topic of every stream. Models stay.
+    """Stop the embedded Kafka and delete its data: every topic of every stream. Versions stay.
 
     Example: millstream broker reset --yes
     """

@@ -1,4 +1,4 @@
-"""`millstream init`, `check` and `schema`: a stream file begun and tried, and what its events look like to others."""
+"""`millstream init`, `check` and `schema`: write a stream file, try it, and print the Avro schemas of its records."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def register(parent: cyclopts.App) -> None:
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Live:
-    """Topics of somebody else's that `init` looks at."""
+    """External topics that `init` reads."""
 
     from_topic: str | None = None
-    """A topic of somebody else's that events come from."""
+    """External topic with events."""
 
     labels_from_topic: str | None = None
-    """A topic that labels come from, beside it."""
+    """External topic with labels; needs --from-topic."""
 
 
 NOWHERE: Final = Live()
 
 
 def init(
-    name: Annotated[str, Parameter(name="NAME", help="The stream's name: a-z, 0-9 and '-'.")],
+    name: Annotated[str, Parameter(name="NAME", help="Name of the stream: a-z, 0-9 and '-'.")],
     /,
     *,
     from_: Annotated[
@@ -50,15 +50,15 @@ def init(
         Parameter(name="--from", help="A .csv, .tsv, .jsonl or .avro file (also .gz, .bz2, .xz, .zst), or river:NAME."),
     ] = None,
     live: Live = NOWHERE,
-    label: Annotated[str | None, Parameter(help="The label's column, or path there [default: guessed].")] = None,
-    id: Annotated[str | None, Parameter(help="What names an event there [default: guessed].")] = None,  # noqa: A002
-    time: Annotated[str | None, Parameter(help="Where an event's time is there [default: guessed].")] = None,
+    label: Annotated[str | None, Parameter(help="Column or path of the label [default: guessed].")] = None,
+    id: Annotated[str | None, Parameter(help="Column or path of the event id [default: guessed].")] = None,  # noqa: A002
+    time: Annotated[str | None, Parameter(help="Column or path of the event time [default: guessed].")] = None,
     where: Where = HERE,
     json: Json = False,
 ) -> None:
-    """Write NAME.py here: a stream file to start from, its contract inferred from a file or from topics, where named.
+    """Write a first stream file, NAME.py, to the current folder. Infers its contract from a file or from topics.
 
-    Of topics the newest 1,000 messages are looked at, without joining a group.
+    Reads the newest 1,000 messages of each topic, without joining a group.
 
     Example: millstream init fraud --from-topic payments --labels-from-topic chargebacks
     """
@@ -114,14 +114,14 @@ def check(
     *,
     from_: Annotated[
         str | None,
-        Parameter(name="--from", help="Try the model on this: a .csv, .tsv, .jsonl or .avro file, or river:NAME."),
+        Parameter(name="--from", help="Data to try the model on: a .csv, .tsv, .jsonl or .avro file, or river:NAME."),
     ] = None,
     json: Json = False,
 ) -> int:
-    """Try a stream's model out: does it build, learn, save and load, and answer the same each time?
+    """Check a stream file: does its model build, learn, save, load, and answer the same each time?
 
-    Names lambdas that cannot be pickled, parts without a seed, and more. The exit code is 1 where the
-    stream must not run like this. `millstream run` does it first. Without --from the events are made up.
+    Finds lambdas that cannot be pickled, steps without a seed, and more. The exit code is 1 if the stream must not run
+    like this. `millstream run` checks first. Without --from the events are generated.
 
     Example: millstream check my_stream.py --from my_data.csv
     """
@@ -140,10 +140,10 @@ def check(
 
 
 def schema(
-    kind: Annotated[Literal["Event", "Label", "Prediction"], Parameter(name="KIND", help="Which schema.")],
+    kind: Annotated[Literal["Event", "Label", "Prediction"], Parameter(name="KIND", help="Kind of record.")],
     /,
 ) -> None:
-    """Print the Avro schema of events, labels or predictions, complete in itself, for another service's Avro library.
+    """Print the complete Avro schema of events, labels or predictions, for the Avro library of another service.
 
     Example: millstream schema Prediction > prediction.avsc
     """

@@ -1,4 +1,4 @@
-"""`millstream dead-letters STREAM --replay`: letters whose cause is mended go back to where they came from."""
+"""`millstream dead-letters STREAM --replay`: sends dead letters back after their cause is fixed."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ _MOST_NAMED: Final = 1_000_000
 @Parameter(name="*", group="Sending back")
 @dataclass(frozen=True)
 class Back:
-    """Which letters go back, and how."""
+    """The dead letters to send back."""
 
     replay: Annotated[bool, Parameter(negative="")] = False
-    """Send letters back to the topics that they came from, once each."""
+    """Send dead letters back to the topics that they came from, once each."""
 
     reason: Annotated[tuple[str, ...], Parameter(negative="")] = ()
-    """Only those with this reason code, such as type or model; of several, any."""
+    """Only those with this reason code, such as type or model; may be repeated."""
 
     stage: Annotated[tuple[str, ...], Parameter(negative="")] = ()
-    """Only those of this stage, such as predictor or joiner."""
+    """Only those of this stage, such as predictor or joiner; may be repeated."""
 
     key: Annotated[tuple[str, ...], Parameter(negative="")] = ()
-    """Only those with this key."""
+    """Only those with this key; may be repeated."""
 
     offsets: str | None = None
-    """Only those at these offsets of the dead letters: 5,9-12."""
+    """Only those at these offsets of the dead-letters topic: 5,9-12."""
 
     again: Annotated[bool, Parameter(negative="")] = False
-    """Also those that were sent back before."""
+    """Also dead letters that were sent back before."""
 
     elsewhere: Annotated[bool, Parameter(negative="")] = False
-    """Also to somebody else's topics, all of whose readers see them twice."""
+    """Also to external topics; all of their readers then see the records twice."""
 
     yes: Annotated[bool, Parameter(negative="")] = False
-    """Do not ask."""
+    """Do not ask for confirmation."""
 
     def choice(self) -> Choice:
         """Return what is asked for. UsageError where it cannot be."""

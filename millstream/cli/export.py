@@ -1,4 +1,4 @@
-"""`millstream models export` and `import`."""
+"""`millstream models export` and `import`: one version as a file."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def export(
     version: VersionName,
     /,
     *,
-    to: Annotated[Path, Parameter(help="A new file.")],
+    to: Annotated[Path, Parameter(help="Path of the new file.")],
     where: Where = HERE,
     json: Json = False,
 ) -> None:
-    """Write one version, with its signature, into a file.
+    """Write one version, with its signature, to a file.
 
     Example: millstream models export phishing 1/1250 --to phishing-1-1250.tar
     """
@@ -46,15 +46,15 @@ def export(
 @app.command(name="import")
 def import_(
     stream: StreamName,
-    file: Annotated[Path, Parameter(name="FILE", help="What `millstream models export` wrote.")],
+    file: Annotated[Path, Parameter(name="FILE", help="File that `millstream models export` wrote.")],
     /,
     *,
     where: Where = HERE,
     json: Json = False,
 ) -> None:
-    """Take over one version from a file, if a trusted key signed it; nothing is ever overwritten.
+    """Add one version from a file to the store, if a trusted key signed it. Never overwrites a version.
 
-    A learner that starts goes on from the newest version, also where that came from elsewhere.
+    A learner that starts continues from the newest version in the store, also from an imported one.
 
     Example: millstream models import phishing phishing-1-1250.tar
     """

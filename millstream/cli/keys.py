@@ -1,4 +1,4 @@
-"""`millstream keys …`."""
+"""`millstream keys …`: create, list, rotate and revoke the keys that sign versions."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from millstream.versions.key_usage import Loss
     from model_store.keyring import Key
 
-app = cyclopts.App(name="keys", help="The keys that sign versions, and those whose versions are loaded.")
+app = cyclopts.App(name="keys", help="Manage the keys that sign versions, and the trusted keys.")
 
-KeyId = Annotated[str, Parameter(name="KEY_ID", help="16 of 0-9 and a-f, as `millstream keys list` shows it.")]
+KeyId = Annotated[str, Parameter(name="KEY_ID", help="Id of the key, as `millstream keys list` shows it.")]
 _STATES = {"signs": "signs", "next": "trusted, signs next", "trusted": "trusted", "revoked": "revoked"}
 _UNKNOWN = "unknown"
 
@@ -29,7 +29,7 @@ def register(parent: cyclopts.App) -> None:
 
 @app.command
 def init(*, where: Where = HERE, json: Json = False) -> None:
-    """Make the key pair that a learner signs with; a learner without one makes it at its first start.
+    """Create the key pair that a learner signs with. A learner without one creates it at its first start.
 
     Example: millstream keys init
     """
@@ -46,9 +46,9 @@ def init(*, where: Where = HERE, json: Json = False) -> None:
 
 @app.command(name="list")
 def list_(*, where: Where = HERE, json: Json = False) -> None:
-    """List the keys: which signs, since when, which are revoked, and which versions each has signed.
+    """List the keys: the signing key and its date, revoked keys, and the versions that each key has signed.
 
-    Works without a broker. Looks through the versions of every stream that has left anything here, under one prefix.
+    Works without a broker. Covers the versions of every stream in this home and store, under one prefix.
 
     Example: millstream keys list --json
     """
@@ -81,12 +81,12 @@ def rotate(
     *,
     prepare: Annotated[
         bool,
-        Parameter(negative="", help="Only make the new key, so that it can be copied to where predictors run."),
+        Parameter(negative="", help="Only create the new key, to copy it to the machines of the predictors first."),
     ] = False,
     where: Where = HERE,
     json: Json = False,
 ) -> None:
-    """Sign with a new key from the next version on; the old one's versions stay trusted. Nothing need be restarted.
+    """Sign with a new key from the next version on. Versions of the old key stay trusted; no restart is needed.
 
     Example: millstream keys rotate --prepare
     """
@@ -113,12 +113,12 @@ def revoke(
     key_id: KeyId,
     /,
     *,
-    why: Annotated[str, Parameter(help="Kept with the revocation.")] = "",
-    yes: Annotated[bool, Parameter(negative="", help="Do not ask.")] = False,
+    why: Annotated[str, Parameter(help="Reason, kept with the revocation.")] = "",
+    yes: Annotated[bool, Parameter(negative="", help="Do not ask for confirmation.")] = False,
     where: Where = HERE,
     json: Json = False,
 ) -> None:
-    """Trust a key no more: nothing loads its versions from now on. What is loaded already serves until the next.
+    """Revoke a key: its versions are no longer loaded. A version that is loaded already serves until the next one.
 
     Example: millstream keys revoke 0123456789abcdef --why "its machine was broken into" --yes
     """

@@ -1,4 +1,4 @@
-"""Start of the `millstream` command: hash seed, threads, exit code."""
+"""Entry point of the `millstream` command: hash seed, threads, exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`millstream models …`, `pause` and `resume`."""
+"""`millstream models list` and `show`, `pause` and `resume`."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from model_store import Manifest, ModelStore
     from schemas.topics import Names
 
-app = cyclopts.App(name="models", help="The versions of a stream's model.")
+app = cyclopts.App(name="models", help="List, verify, pin, rebuild and move the versions of a stream's model.")
 
-Why = Annotated[str, Parameter(help="Kept with the decision.")]
+Why = Annotated[str, Parameter(help="Reason, kept with the decision.")]
 
 
 def register(parent: cyclopts.App) -> None:
@@ -44,9 +44,9 @@ def register(parent: cyclopts.App) -> None:
 
 @app.command(name="list")
 def list_(stream: StreamName, /, *, where: Where = HERE, json: Json = False) -> None:
-    """List the versions in the store: examples learned, metrics, size of its files, library versions, which one serves.
+    """List the versions in the store: examples learned, metrics, size, library versions, and the served one.
 
-    Works without a broker; which version serves is then not known.
+    Works without a broker, but then does not show which version is served.
 
     Example: millstream models list phishing --json
     """
@@ -69,13 +69,15 @@ def list_(stream: StreamName, /, *, where: Where = HERE, json: Json = False) -> 
 @app.command
 def show(
     stream: StreamName,
-    version: Annotated[str | None, Parameter(name="VERSION", help="EPOCH/EXAMPLES [default: the newest].")] = None,
+    version: Annotated[
+        str | None, Parameter(name="VERSION", help="Version, EPOCH/EXAMPLES [default: the newest].")
+    ] = None,
     /,
     *,
     where: Where = HERE,
     json: Json = False,
 ) -> None:
-    """Show one version with everything its manifest says; numbers unrounded.
+    """Show one version with everything in its manifest; numbers unrounded.
 
     Example: millstream models show phishing 1/1250
     """
@@ -102,7 +104,7 @@ def show(
 
 
 def pause(stream: StreamName, /, *, why: Why = "", where: Where = HERE, json: Json = False) -> None:
-    """Stop learning; serving goes on, and examples are kept for later.
+    """Pause learning. Predictors keep answering, and examples are kept for later.
 
     Example: millstream pause phishing --why "labels look wrong"
     """
@@ -110,7 +112,7 @@ def pause(stream: StreamName, /, *, why: Why = "", where: Where = HERE, json: Js
 
 
 def resume(stream: StreamName, /, *, why: Why = "", where: Where = HERE, json: Json = False) -> None:
-    """Go on learning, from the example after the last one learned.
+    """Resume learning, at the example after the last one learned.
 
     Example: millstream resume phishing
     """

@@ -1,4 +1,4 @@
-"""The options with which a role can be watched."""
+"""Options for metrics, log format and traces of a role."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class Monitoring:
     """The options of every command that runs roles."""
 
     metrics_port: int | None = None
-    """Serve /metrics, /livez and /readyz here [default: not at all; 0: a free port]. `run` takes one for each role."""
+    """Port for /metrics, /livez and /readyz [default: none; 0: a free port]. `run` uses this port and the next ones."""
 
     metrics_host: str = "127.0.0.1"
-    """The address to serve them at."""
+    """Address to serve these pages at."""
 
     log_format: Format = "auto"
-    """Of what roles say: auto is text on a terminal (and of `run`, always) and JSON lines elsewhere."""
+    """Format of log lines: auto is text on a terminal (for `run`, always) and JSON elsewhere."""
 
     trace_ratio: float = 0.0
-    """The share of events to trace, 0 to 1, with OpenTelemetry (extra `otel`; see OTEL_EXPORTER_OTLP_ENDPOINT)."""
+    """Share of events to trace with OpenTelemetry, 0 to 1 (extra `otel`; see OTEL_EXPORTER_OTLP_ENDPOINT)."""
 
     def ratio(self) -> float:
         """Return the share of events that are traced. UsageError."""

@@ -1,4 +1,4 @@
-"""`millstream preview`: what a stream makes of the events that are on its topic."""
+"""`millstream preview`: events of the topic as sent, as mapped, and as answered."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def preview(
     stream: StreamName,
     /,
     *,
-    count: Annotated[int, Parameter(help="How many events.")] = 10,
-    newest: Annotated[bool, Parameter(negative="", help="The newest in place of the first.")] = False,
+    count: Annotated[int, Parameter(help="Number of events.")] = 10,
+    newest: Annotated[bool, Parameter(negative="", help="Show the newest events instead of the first.")] = False,
     code: CodePolicy = "version",
     where: Where = HERE,
     json: Json = False,
 ) -> None:
-    """Show events as they were sent, as they are mapped, and as the version that serves would answer them.
+    """Show events as sent, as mapped, and as the served version would answer them.
 
-    Nothing is written, and no group is joined: roles at work do not notice. Where an event would be answered with an
-    error, the error stands in the place of the prediction.
+    Writes nothing and joins no group, so running roles are not affected. If the answer would be an error, the error is
+    shown instead of the prediction.
 
     Example: millstream preview fraud.py --count 5 --newest
     """

@@ -1,4 +1,4 @@
-"""Progress: a bar on a terminal, a line now and then elsewhere; always on standard error."""
+"""Progress on standard error: a bar on a terminal, elsewhere a line every few seconds."""
 
 from __future__ import annotations
 

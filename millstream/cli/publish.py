@@ -1,4 +1,4 @@
-"""`millstream publish`, `import` and `label`: what puts events, history and labels on Kafka."""
+"""`millstream publish`, `import` and `label`: send events, history and labels to Kafka."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ def publish(
     source: SourceName,
     /,
     *,
-    rate: Annotated[float | None, Parameter(help="Events a second [default: as fast as it goes].")] = None,
+    rate: Annotated[float | None, Parameter(help="Events per second [default: no limit].")] = None,
     label_delay: Annotated[
-        str, Parameter(help="Labels come so many events (50) or so much time (30m) after their features.")
+        str, Parameter(help="Delay of labels after their features: a number of events (50) or a time (30m).")
     ] = "0",
-    limit: Annotated[int | None, Parameter(help="At most so many events.")] = None,
-    skip_bad_rows: Annotated[bool, Parameter(negative="", help="Count rows that cannot be events, and go on.")] = False,
+    limit: Annotated[int | None, Parameter(help="Largest number of events.")] = None,
+    skip_bad_rows: Annotated[bool, Parameter(negative="", help="Count invalid rows, and continue.")] = False,
     where: Where = HERE,
     json: Json = False,
 ) -> int:
-    """Publish features and labels from a file or a data set. Never to a topic of somebody else's.
+    """Publish features and labels from a file or a data set. Never writes to an external topic.
 
-    The same source gives the same event ids: publish twice, and the second time is seen as duplicates.
+    The same source gives the same event ids: if you publish it twice, the second time counts as duplicates.
 
     Example: millstream publish phishing river:Phishing --rate 200 --label-delay 50
     """
@@ -112,9 +112,9 @@ def import_(
     where: Where = HERE,
     json: Json = False,
 ) -> int:
-    """Put labelled history straight onto the examples log, as a lane of its own. Again goes on where it stopped.
+    """Write labelled history to the examples log, as a separate lane. The same command continues after a stop.
 
-    The exit code is 1 where no row of the file is an example.
+    The exit code is 1 if no row of the file is an example.
 
     Example: millstream import phishing history.csv
     """
@@ -143,14 +143,14 @@ def import_(
 
 def label(
     stream: StreamName,
-    event_id: Annotated[str, Parameter(name="EVENT_ID", help="As `millstream predictions` shows it.")],
+    event_id: Annotated[str, Parameter(name="EVENT_ID", help="Id of the event, as `millstream predictions` shows it.")],
     value: Annotated[
-        str, Parameter(name="VALUE", help="The label, such as true, 3.5 or a class.", allow_leading_hyphen=True)
+        str, Parameter(name="VALUE", help="Label, such as true, 3.5 or a class.", allow_leading_hyphen=True)
     ],
     /,
     *,
-    correction: Annotated[bool, Parameter(negative="", help="It replaces an earlier label of the event.")] = False,
-    weight: Annotated[float, Parameter(help="What it counts where it is learned.")] = 1.0,
+    correction: Annotated[bool, Parameter(negative="", help="Replace an earlier label of the event.")] = False,
+    weight: Annotated[float, Parameter(help="Weight of the example.")] = 1.0,
     where: Where = HERE,
     json: Json = False,
 ) -> None:

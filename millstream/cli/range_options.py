@@ -1,4 +1,4 @@
-"""What `replay` and `backfill` share: a range of a topic, how fast, and what is told of it."""
+"""Options that `replay` and `backfill` share: the range of a topic, the rate, and messages on progress."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ _OFFSET = re.compile(r"\d{1,11}")
 _OFFSETS = re.compile(r"\d{1,6}:\d{1,15}(,\d{1,6}:\d{1,15})*")
 
 
-@Parameter(name="*", group="What of it")
+@Parameter(name="*", group="Range")
 @dataclass(frozen=True)
 class Range:
-    """Times as 2026-05-01T12:00, 06:00 (today) or 6h (ago); an offset; or offsets by partition, 0:100,1:90."""
+    """Range of a topic: times as 2026-05-01T12:00, 06:00 (today) or 6h (ago); an offset; or offsets by partition."""
 
     from_: Annotated[str, Parameter(name="--from")] = ""
-    """2026-05-01T12:00, 06:00 (today), 6h (ago), an offset, or 0:100,1:90 by partition [default: the beginning]."""
+    """Begin at 2026-05-01T12:00, 06:00 (today), 6h (ago), an offset, or 0:100,1:90 [default: the beginning]."""
 
     to: str = ""
-    """Up to there; it is not in the range [default: the end as it is now]."""
+    """End before this time or offset [default: the current end]."""
 
     def edges(self) -> tuple[Edge, Edge]:
         """Return where it begins and ends. UsageError where that is neither a time nor an offset."""
         return _edge("--from", self.from_), _edge("--to", self.to)
 
 
-@Parameter(name="*", group="How fast")
+@Parameter(name="*", group="Rate")
 @dataclass(frozen=True)
 class Manner:
-    """How fast, and whether again."""
+    """Rate of a replay, and whether to repeat a finished one."""
 
     speed: str = "max"
-    """1x is as fast as the records came, 10x ten times that; `--rate` is the most in any case."""
+    """1x is as fast as the records came, 10x ten times as fast; `--rate` limits it further."""
 
     rate: str | None = None
-    """At most 500 (records a second), 2MB (bytes a second) or unlimited [default: 2000 and 4MB]."""
+    """Limit: 500 (records per second), 2MB (bytes per second) or unlimited [default: 2000 and 4MB]."""
 
     again: Annotated[bool, Parameter(negative="")] = False
-    """Although it was done before."""
+    """Repeat a range that is finished."""
 
     def pace(self) -> RateLimit:
         """Return what is asked for. UsageError where it cannot be."""

@@ -1,4 +1,4 @@
-"""`millstream predictions`, `examples`, `dead-letters` and `alerts`: what is on those topics."""
+"""`millstream predictions`, `examples`, `dead-letters` and `alerts`: show the records of those topics."""
 
 from __future__ import annotations
 
@@ -24,11 +24,15 @@ from millstream.cli.shared_options import (
 
 _SHOWN: Final = 20
 
-Limit = Annotated[int | None, Parameter(help="Stop after so many. In a table: all from the first on, 0 for no end.")]
-Last = Annotated[int | None, Parameter(help="Only the newest so many [default in a table, and with --follow: 20].")]
+Limit = Annotated[
+    int | None, Parameter(help="Stop after this many records; 0 is no limit. A table begins with the first record.")
+]
+Last = Annotated[
+    int | None, Parameter(help="Show this many newest records [default in a table and with --follow: 20].")
+]
 Follow = Annotated[
     bool,
-    Parameter(negative="", help="Begin with the newest 20, or --last, and go on with those to come, until Ctrl-C."),
+    Parameter(negative="", help="Start with the newest 20, or --last, and continue with new records until Ctrl-C."),
 ]
 
 
@@ -50,9 +54,9 @@ def predictions(
     where: Where = HERE,
     json: Json = False,
 ) -> None:
-    """Show what was answered: each event's features as used, prediction, probabilities and version.
+    """Show the answers: each event's features as used, prediction, probabilities and version.
 
-    JSON lines come partition by partition in the order of offsets, a table in that of the broker's time.
+    JSON lines are sorted by partition and offset, a table by the broker's time.
 
     Example: millstream predictions phishing --follow
     """
@@ -69,7 +73,7 @@ def examples(
     where: Where = HERE,
     json: Json = False,
 ) -> None:
-    """Show the training log in its order: features, label, prediction, version, lane and sequence.
+    """Show the examples log in its order: features, label, prediction, version, lane and sequence.
 
     Example: millstream examples phishing --json --limit 3
     """
@@ -87,10 +91,10 @@ def dead_letters(
     where: Where = HERE,
     json: Json = False,
 ) -> None:
-    """Show what could not be taken: its bytes, the place it came from and the reason. Or send it back there.
+    """Show rejected records with their bytes, topic, offset and reason. With --replay, send them back.
 
-    With --replay, letters whose cause is mended go back to the topics they came from, once each, with key, value and
-    headers as they were. It says first what and how many, and asks.
+    Fix the cause first. --replay sends dead letters back to the topics that they came from, once each, with the same
+    key, value and headers. It first shows how many, and asks for confirmation.
 
     Example: millstream dead-letters phishing --replay --reason type
     """
@@ -114,7 +118,7 @@ def alerts(
     where: Where = HERE,
     json: Json = False,
 ) -> None:
-    """Show what was raised and what has cleared since; `millstream status` has those that stand.
+    """Show raised and cleared alerts. `millstream status` shows the standing ones.
 
     Example: millstream alerts phishing --follow
     """

@@ -1,4 +1,4 @@
-"""`millstream models rebuild` and `adopt`."""
+"""`millstream models rebuild` and `adopt`: a version made again from the log, for the learner to continue from."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ if TYPE_CHECKING:
     from model_store import VersionId
 
 
-@Parameter(name="*", group="What is as if it had never been")
+@Parameter(name="*", group="Excluding and correcting examples")
 @dataclass(frozen=True)
 class LogEditOptions:
-    """How the history to learn differs from the log. Leaving out one way or another is enough."""
+    """Differences between the history to learn and the log. An example is left out if any option excludes it."""
 
     without: Path | None = None
-    """Leave out these events: a file of ids, one a line."""
+    """Leave out these events: a file with one id per line."""
 
     where: Annotated[tuple[str, ...], Parameter(name="--where", negative="")] = ()
-    """Leave out events with FEATURE=VALUE; of several, those with all."""
+    """Leave out events with FEATURE=VALUE; if repeated, events that match all."""
 
     labels_from: str | None = None
-    """Leave out what labels taught that came from then on: 2026-05-01T12:00, 06:00, 6h (ago), or ms."""
+    """Leave out examples whose labels came at this time or later: 2026-05-01T12:00, 06:00, 6h (ago), or ms."""
 
     labels_to: str | None = None
-    """... and before then [default: now]."""
+    """Leave out examples whose labels came before this time; with --labels-from, those between [default: now]."""
 
     source: Literal["system", "human", "import", "timeout"] | None = None
-    """... and only those of this source."""
+    """Leave out examples with labels of this source; with the two options above, those that match all."""
 
     with_corrections: Annotated[bool, Parameter(negative="")] = False
-    """Learn what was corrected as it was corrected."""
+    """Learn corrected examples with their corrections."""
 
     def edits(self) -> Edits:
         """Return what is asked for. UsageError where it cannot be."""
@@ -75,13 +75,13 @@ class LogEditOptions:
         )
 
 
-@Parameter(name="*", group="What it goes on from")
+@Parameter(name="*", group="Starting point")
 @dataclass(frozen=True)
 class Base:
-    """The version that a rebuild goes on from."""
+    """Version that a rebuild starts from."""
 
     from_: Annotated[str | None, Parameter(name="--from")] = None
-    """The version to go on from, with the code that made it [default: one that has learned nothing]."""
+    """Version to start from, with the code that made it [default: an untrained model]."""
 
     code: CodePolicy = "version"
 
@@ -94,18 +94,18 @@ def rebuild(
     stream: StreamName,
     /,
     *,
-    to: Annotated[int | None, Parameter(help="Examples to have learned [default: all on the log].")] = None,
+    to: Annotated[int | None, Parameter(help="Number of examples to learn [default: all on the log].")] = None,
     base: Base = _UNTRAINED,
     history: LogEditOptions = _AS_IT_WAS,
-    adopt: Annotated[bool, Parameter(negative="", help="Have the learner go on from it at once.")] = False,
+    adopt: Annotated[bool, Parameter(negative="", help="Make the learner continue from it at once.")] = False,
     why: Why = "",
     where: Where = HERE,
     json: Json = False,
 ) -> None:
-    """Make a version anew from the log, in an epoch of its own, and show how it differs from what serves.
+    """Rebuild a version from the log, in a new epoch, and compare it with the served version.
 
-    The log stays as it is; the learner goes on undisturbed; nothing serves the new version before it is adopted
-    or pinned. The times of labels are those at which the broker took them.
+    The log does not change, and the learner continues undisturbed. Predictors serve the new version only after you
+    adopt or pin it. Times of labels are those at which the broker received them.
 
     Example: millstream models rebuild fraud.py --labels-from 6h --source system --adopt --why "inverted labels"
     """
@@ -142,7 +142,7 @@ def rebuild(
 def adopt_(
     stream: StreamName, version: VersionName, /, *, why: Why = "", where: Where = HERE, json: Json = False
 ) -> None:
-    """Have the learner go on from a version made anew, at its place in the log; predictors follow it.
+    """Make the learner continue from a rebuilt version, at its offset in the log. Predictors follow it.
 
     Example: millstream models adopt fraud.py 2/81200 --why "without the inverted labels"
     """

@@ -1,4 +1,4 @@
-"""`millstream replay`: a range of a topic written again into another one."""
+"""`millstream replay`: copies a range of a topic to another topic."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ def register(parent: cyclopts.App) -> None:
 def replay(
     stream: StreamName,
     topic: Annotated[
-        str, Parameter(name="TOPIC", help="A topic of the stream (features, labels, ...) or any topic's full name.")
+        str, Parameter(name="TOPIC", help="Topic of the stream (features, labels, ...) or full name of any topic.")
     ],
     /,
     *,
     into: Annotated[
-        str, Parameter(help="The full name of the topic to write to; made, to be kept for ever, where it is not there.")
+        str, Parameter(help="Full name of the target topic; created with unlimited retention if it is missing.")
     ],
-    into_bootstrap: Annotated[str | None, Parameter(help="host:port of another Kafka to write to.")] = None,
+    into_bootstrap: Annotated[str | None, Parameter(help="host:port of another Kafka with the target topic.")] = None,
     span: Range = ALL,
     manner: Manner = AT_ONCE,
     where: Where = HERE,
     json: Json = False,
 ) -> int:
-    """Write a range of a topic again into another one: keys, values, headers, times, and each partition's order.
+    """Copy a range of a topic to another topic, with keys, values, headers, times, and the order of each partition.
 
-    The same command goes on where it was ended, however it was, without a repeat or a hole. Where the topics have
-    unequal numbers of partitions, records go by their keys.
+    After an interruption, the same command continues without a repeat or a gap. If the topics have different numbers
+    of partitions, records are partitioned by their keys.
 
     Example: millstream replay fraud features --from 6h --into fraud-again.features --speed 10x
     """

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from millstream.stream.load import LoadedStream
 
 Instance = Annotated[
-    str | None, Parameter(help="This process's name [default: the hostname's -NUMBER, else one kept in the home].")
+    str | None, Parameter(help="Name of this process [default: the hostname's -NUMBER, else one kept in the home].")
 ]
 FromHere = Annotated[
     Literal["fresh"] | None,
-    Parameter(help="Where a topic it reads was cut short or made again: go on at what the topics hold now."),
+    Parameter(help="Continue with the current content of the topics, after one was truncated or recreated."),
 ]
 _AGAIN = 75
 
@@ -45,7 +45,7 @@ def predictor(
     where: Where = HERE,
     monitoring: Monitoring = UNWATCHED,
 ) -> int:
-    """Answer feature events with predictions until told to end. Any number may run.
+    """Answer feature events with predictions, until stopped. Any number may run.
 
     Example: millstream predictor phishing --instance 0
     """
@@ -67,7 +67,7 @@ def intake(
     where: Where = HERE,
     monitoring: Monitoring = UNWATCHED,
 ) -> int:
-    """Put labels of other topics (labels= in the stream file) on the stream's own until told to end.
+    """Copy labels of external topics (labels= in the stream file) to the stream's labels topic, until stopped.
 
     Any number may run.
 
@@ -91,7 +91,7 @@ def joiner(
     where: Where = HERE,
     monitoring: Monitoring = UNWATCHED,
 ) -> int:
-    """Join predictions with their labels into the examples log until told to end.
+    """Join predictions with their labels and write examples to the log, until stopped.
 
     Example: millstream joiner phishing
     """
@@ -112,14 +112,14 @@ def learner(
     new_epoch: Annotated[
         Literal["fresh", "replay", "keep"] | None,
         Parameter(
-            help="Where the model, contract or log has changed: fresh (a new model from here on), replay (a new "
-            "model learns the whole log), keep (the old model's state goes on)."
+            help="Begin a new epoch after a change of model, contract or log: fresh (a new model learns from here on), "
+            "replay (a new model learns the whole log), keep (the old model continues)."
         ),
     ] = None,
     where: Where = HERE,
     monitoring: Monitoring = UNWATCHED,
 ) -> int:
-    """Learn the examples log and write versions until told to end.
+    """Learn the examples log and write versions, until stopped.
 
     Example: millstream learner phishing
     """

@@ -1,4 +1,4 @@
-"""`millstream demo` and `run`: everything on this machine."""
+"""`millstream demo` and `run`: all roles on this machine."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ def register(parent: cyclopts.App) -> None:
 
 def demo(
     stream: Annotated[
-        str, Parameter(name="STREAM", help="phishing, bananas, elec2, or another ready-made stream.")
+        str, Parameter(name="STREAM", help="Name of a ready-made stream, such as phishing, bananas or elec2.")
     ] = "phishing",
     /,
     *,
     file: Annotated[
-        str | None, Parameter(help="The data, where it does not come with River (elec2: elec.csv).")
+        str | None, Parameter(help="Data file, if River does not include the data (elec2: elec.csv).")
     ] = None,
-    rate: Annotated[float | None, Parameter(help="Events a second [default: what takes about 20 s].")] = None,
+    rate: Annotated[float | None, Parameter(help="Events per second [default: such that it takes about 20 s].")] = None,
     where: Where = HERE,
     json: Json = False,
 ) -> int:
-    """Show a real model learning from a real stream through a real Kafka, in under a minute.
+    """Show a model learning from a data stream on a real Kafka, in under a minute.
 
-    What it made stays, for the other commands to look at; a second demo begins anew.
+    The topics and versions stay, so that you can use the other commands on them. A second demo starts from scratch.
 
     Example: millstream demo bananas
     """
@@ -48,22 +48,22 @@ def run(
     stream: StreamName,
     /,
     *,
-    predictors: Annotated[int, Parameter(help="How many predictors.")] = 1,
+    predictors: Annotated[int, Parameter(help="Number of predictors.")] = 1,
     until_idle: Annotated[
         str | None,
-        Parameter(help="End once all is read, learned and checkpointed and nothing moved for so long, as 5s."),
+        Parameter(help="End when all is read, learned and checkpointed, after this time without progress (5s)."),
     ] = None,
     new_epoch: Annotated[
         Literal["fresh", "replay", "keep"] | None,
-        Parameter(help="What the learner does where model, contract or log have changed; see `learner --help`."),
+        Parameter(help="Begin a new epoch after a change of model, contract or log; see `learner --help`."),
     ] = None,
     code: CodePolicy = "version",
     where: Where = HERE,
     monitoring: Monitoring = UNWATCHED,
 ) -> int:
-    """Run all roles of a stream here, each a supervised process. Ctrl-C ends them in order.
+    """Run all roles of a stream on this machine, each a supervised process. Ctrl-C stops them cleanly.
 
-    Starts the embedded Kafka unless another is named, creates the topics, and checks the stream first.
+    Checks the stream first, starts the embedded Kafka unless --bootstrap names another, and creates the topics.
 
     Example: millstream run my_stream.py --predictors 2
     """

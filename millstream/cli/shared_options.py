@@ -1,4 +1,4 @@
-"""What the commands share: the options every one takes, and how results are shown."""
+"""Options that several commands share, and the printing of results: JSON, tables, fields."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from runtime.kafka_client.cluster import Cluster
     from schemas.topics import Names
 
-STREAM_HELP = "A stream file's path, or the name of a ready-made stream."
+STREAM_HELP = "Path of a stream file, or name of a ready-made stream."
 StreamName: TypeAlias = Annotated[str, Parameter(name="STREAM", help=STREAM_HELP)]
 _BETWEEN: Final = 3  # letters a table puts between two columns
 
@@ -29,8 +29,8 @@ CodePolicy: TypeAlias = Annotated[
     Literal["own", "version"],
     Parameter(
         name="--code",
-        help="The code that runs a version of another definition than the stream file has: version (what the version "
-        "carries, signed) or own (none: such a version is refused).",
+        help="Code for a version whose definition differs from the stream file: version (run the signed code that the "
+        "version carries) or own (refuse the version).",
     ),
 ]
 
@@ -41,22 +41,22 @@ class UsageError(Exception):
     """An argument cannot be what it is; the message says what it may be. Exit code 2."""
 
 
-@Parameter(name="*", group="Where things are")
+@Parameter(name="*", group="Connection and storage")
 @dataclass(frozen=True)
 class Where:
     """The options of every command that touches a cluster or the home folder."""
 
     home: Path = DEFAULT_HOME
-    """Holds keys, models, local state and the embedded broker."""
+    """Folder for keys, models, local state and the embedded broker."""
 
     bootstrap: str | None = None
-    """host:port of a Kafka to use in place of the embedded broker."""
+    """host:port of a Kafka to use instead of the embedded broker."""
 
     prefix: str = ""
-    """Goes before every topic, group and transactional id, so that a cluster can be shared."""
+    """Text before every topic, group and transactional id, so that streams can share a cluster."""
 
     store: str | None = None
-    """The model store's address [default: models/ in the home folder]."""
+    """Address of the model store [default: models/ in the home folder]."""
 
     def settings(self) -> Settings:
         """Return these with the client's own options from the environment and the file."""

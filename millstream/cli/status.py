@@ -1,4 +1,4 @@
-"""`millstream status`."""
+"""`millstream status`: lag, labels, served version and alerts of a stream, once or live."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ def status(
     /,
     *,
     watch: Annotated[
-        bool, Parameter(negative="", help="Show it again and again, until Ctrl-C; lines where there is no terminal.")
+        bool, Parameter(negative="", help="Update until Ctrl-C; without a terminal, print one line per update.")
     ] = False,
-    interval: Annotated[str, Parameter(help="How often to look, with --watch, as 500ms.")] = "2s",
+    interval: Annotated[str, Parameter(help="Time between updates with --watch, such as 500ms.")] = "2s",
     where: Where = HERE,
     json: Json = False,
 ) -> None:
     """Show lag of every stage, labels by state, the served version, delays, throughput and free disk.
 
-    Looks twice, a second apart, for the throughput. Works while roles are down, and says so.
+    Takes a second, to measure the throughput. Also works while roles are down, and says so.
 
     Example: millstream status phishing
     """

@@ -1,4 +1,4 @@
-"""`millstream topics …`: a stream's topics."""
+"""`millstream topics …`: create, check and delete the topics of a stream."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from millstream.topics.export import Form
     from schemas.topics import Names, TopicSpec
 
-app = cyclopts.App(name="topics", help="Create a stream's topics, judge those that exist, and delete them.")
+app = cyclopts.App(name="topics", help="Create, check and delete the topics of a stream.")
 
 
 def register(parent: cyclopts.App) -> None:
@@ -34,21 +34,23 @@ def create(
     *,
     fix: Annotated[
         bool,
-        Parameter(negative="", help="Alter settings, and add partitions, where that loses nothing."),
+        Parameter(negative="", help="Correct settings and add partitions, if that loses nothing."),
     ] = False,
-    dry_run: Annotated[bool, Parameter(negative="", help="Say what would be done, and do nothing.")] = False,
+    dry_run: Annotated[bool, Parameter(negative="", help="Show the changes without making them.")] = False,
     print_: Annotated[
         Literal["kafka-topics", "strimzi", "terraform"] | None,
-        Parameter(name="--print", help="Print what creates all of them, for who may; ask nothing of the cluster."),
+        Parameter(
+            name="--print", help="Print what creates the topics, for an administrator; do not contact the cluster."
+        ),
     ] = None,
     where: Where = HERE,
     json: Json = False,
 ) -> int:
-    """Create what is missing and name what is wrong, each with its fix. Again does nothing.
+    """Create missing topics, and report wrong settings, each with its fix. A second run changes nothing.
 
-    A topic of somebody else's, which a Source names, is looked for and never touched.
+    An external topic (Source) is looked for and never changed.
 
-    How many copies of a partition are kept is the broker's default. The exit code is 1 where something wrong is left.
+    The replication factor is the broker's default. The exit code is 1 if something wrong is left.
 
     Example: millstream topics create phishing
     """
@@ -72,9 +74,9 @@ def create(
 
 @app.command
 def describe(stream: StreamName, /, *, where: Where = HERE, json: Json = False) -> int:
-    """Show the topics as they are and name what is wrong, each with its fix. Changes nothing.
+    """Show the existing topics, and report wrong settings, each with its fix. Changes nothing.
 
-    The exit code is 1 where something is wrong.
+    The exit code is 1 if something is wrong.
 
     Example: millstream topics describe phishing --json
     """
@@ -97,17 +99,17 @@ def delete(
     /,
     *,
     versions: Annotated[
-        bool, Parameter(negative="", help="Delete the versions in the model store, too [default: they stay].")
+        bool, Parameter(negative="", help="Also delete the versions in the model store [default: they stay].")
     ] = False,
-    yes: Annotated[bool, Parameter(negative="", help="Do not ask.")] = False,
+    yes: Annotated[bool, Parameter(negative="", help="Do not ask for confirmation.")] = False,
     where: Where = HERE,
     json: Json = False,
 ) -> None:
-    """Delete a stream: its topics with all that is on them, its groups, and its state in the home folder.
+    """Delete a stream: its topics with all their records, its groups, and its state in the home folder.
 
-    A topic of somebody else's, which a Source names, stays as it is.
+    An external topic (Source) is not touched.
 
-    Asks first. None of its roles may be running.
+    Asks for confirmation. Stop all roles of the stream first.
 
     Example: millstream topics delete phishing
     """

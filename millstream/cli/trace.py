@@ -1,4 +1,4 @@
-"""`millstream trace`: one event's way through the loop."""
+"""`millstream trace`: the history of one event, and its answer computed again."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def register(parent: cyclopts.App) -> None:
 
 def trace(
     stream: StreamName,
-    event_id: Annotated[str, Parameter(name="EVENT_ID", help="As `millstream predictions` shows it.")],
+    event_id: Annotated[str, Parameter(name="EVENT_ID", help="Id of the event, as `millstream predictions` shows it.")],
     /,
     *,
     code: CodePolicy = "version",
     where: Where = HERE,
     json: Json = False,
 ) -> int:
-    """Show where one event stood and when, which version learned it, and the same answer computed again.
+    """Show the history of one event: its records, the version that learned it, and its answer computed again.
 
-    Exit code 1 where the answer computed again is not the one that was given, to the last bit.
+    The exit code is 1 if the answer computed again differs from the original in any bit.
 
     Example: millstream trace phishing Phishing-7-9d2c11aa
     """

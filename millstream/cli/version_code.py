@@ -1,4 +1,4 @@
-"""`millstream models code`: the code that a version carries, and how it differs from other code."""
+"""`millstream models code`: the code that a version carries, and its difference from other code."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def code(
     /,
     *,
     diff: Annotated[
-        str | None, Parameter(help="Show what differs from there to VERSION: EPOCH/EXAMPLES, or a stream file.")
+        str | None, Parameter(help="Show the changes from this version (EPOCH/EXAMPLES) or stream file to VERSION.")
     ] = None,
     where: Where = HERE,
     json: Json = False,
 ) -> int:
-    """Print the code that a version carries: its stream file, and the modules beside it that this imports.
+    """Print the code that a version carries: its stream file, and the modules beside it that the file imports.
 
-    Nothing of it is run. With --diff, the exit code is 0 whether the code differs or not; with --json, `differs` tells.
-    The stream files are compared with each other, also where their names are not the same.
+    Does not run the code. With --diff, the exit code is 0 whether the code differs or not; --json has `differs`.
+    The stream files are compared with each other, also if their names differ.
 
     Example: millstream models code fraud 2/81200 --diff 1/40000
     """

@@ -1,4 +1,4 @@
-"""`millstream models verify`, `pin`, `unpin` and `rollback`."""
+"""`millstream models verify`, `pin`, `unpin` and `rollback`: check a version, and choose the served one."""
 
 from __future__ import annotations
 
@@ -31,19 +31,21 @@ VersionName = Annotated[str, Parameter(name="VERSION", help="EPOCH/EXAMPLES, as 
 @app.command
 def verify(
     stream: StreamName,
-    version: Annotated[str | None, Parameter(name="VERSION", help="EPOCH/EXAMPLES [default: the newest].")] = None,
+    version: Annotated[
+        str | None, Parameter(name="VERSION", help="Version, EPOCH/EXAMPLES [default: the newest].")
+    ] = None,
     /,
     *,
     from_: Annotated[
-        str | None, Parameter(name="--from", help="The version to begin with [default: the first of its epoch].")
+        str | None, Parameter(name="--from", help="Version to start from [default: the first of the epoch].")
     ] = None,
     code: CodePolicy = "version",
     where: Where = HERE,
     json: Json = False,
 ) -> int:
-    """Make a version again from the log and compare: as many examples, the same hash chain, the same answers.
+    """Rebuild a version from the log, and compare the number of examples, the hash chain and the answers.
 
-    Exit code 0 where all agree, 1 where one does not.
+    The exit code is 0 if all agree, else 1.
 
     Example: millstream models verify phishing 1/1250
     """
@@ -85,7 +87,7 @@ _COMPARED = ("examples", "chain", "answers")
 
 @app.command
 def pin(stream: StreamName, version: VersionName, /, *, why: Why = "", where: Where = HERE, json: Json = False) -> None:
-    """Have every predictor serve one version until `unpin`, and keep it whatever retention says.
+    """Make every predictor serve one version until `unpin`. Retention does not delete a pinned version.
 
     Example: millstream models pin phishing 1/1000 --why "labels look wrong since"
     """
@@ -94,7 +96,7 @@ def pin(stream: StreamName, version: VersionName, /, *, why: Why = "", where: Wh
 
 @app.command
 def unpin(stream: StreamName, /, *, why: Why = "", where: Where = HERE, json: Json = False) -> None:
-    """Have predictors follow the newest version again.
+    """Make predictors follow the newest version again.
 
     Example: millstream models unpin phishing
     """
@@ -105,7 +107,7 @@ def unpin(stream: StreamName, /, *, why: Why = "", where: Where = HERE, json: Js
 def rollback(
     stream: StreamName,
     version: Annotated[
-        str | None, Parameter(name="VERSION", help="EPOCH/EXAMPLES [default: what served before].")
+        str | None, Parameter(name="VERSION", help="Version, EPOCH/EXAMPLES [default: the one served before].")
     ] = None,
     /,
     *,
@@ -113,7 +115,7 @@ def rollback(
     where: Where = HERE,
     json: Json = False,
 ) -> None:
-    """Have predictors serve what served before, and go on serving it until `unpin`. Learning goes on.
+    """Make predictors serve the previous version until `unpin`. Learning continues.
 
     Example: millstream models rollback phishing --why "answers got worse at noon"
     """
