@@ -67,7 +67,7 @@ def intake(
     where: Where = HERE,
     monitoring: Monitoring = UNWATCHED,
 ) -> int:
-    """Put labels of other topics (labels= in the stream file) on the stream's own until told to end.
+    """Put labels of other topics (Labels(sources=...) in the stream file) on the stream's own until told to end.
 
     Any number may run.
 
