@@ -119,7 +119,7 @@ def topics() -> str:
             "The topics of a stream, as `millstream topics create` makes them. With a `Labels(wait=…)` of more than",
             "two days, predictions and labels are kept for three times the wait and a day. Where predictions have a",
             "form for others (`Predictions(format=…)`, `Predictions(features=False)`), `STREAM.answers` holds them",
-            "whole, with the settings of `STREAM.predictions`. `millstream topics acls` prints the rights of each role.",
+            "whole, with the settings of `STREAM.predictions`. `millstream topics acls` prints each role's rights.",
             "",
             *_table(("topic", "partitions", "cleanup", "kept for", "written by", "read by"), rows),
             "",
