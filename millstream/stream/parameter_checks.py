@@ -45,8 +45,7 @@ def known_parameters(respell: Respell = dict) -> Callable[[type[T]], type[T]]:
 
 
 def _nearest(name: str, names: Sequence[str]) -> str:
-    within = [each for each in names if each in name.split("_") or name.endswith(f"_{each}")]
-    near = within or difflib.get_close_matches(name, names, n=1)
+    near = difflib.get_close_matches(name, names, n=1) or [each for each in names if each in name.split("_")]
     return f"did you mean {near[0]}=?" if near else f"there are {', '.join(f'{each}=' for each in names)}"
 
 

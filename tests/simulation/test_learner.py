@@ -348,7 +348,7 @@ def test_at_the_largest_size_learning_stops_across_a_start_and_goes_on_where_it_
         ("memory-ahead", "cleared"),
     ]
     assert "is full in about" in alerts[0].message
-    assert "Raise max_model_bytes" in alerts[1].message
+    assert "Raise Checkpoints(max_bytes=…)" in alerts[1].message
 
 
 def test_what_breaks_the_model_alerts_once_however_often_the_learner_dies_and_clears_when_it_is_past() -> None:
