@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.material import MODELS
-from millstream import Stream
+from millstream import Join, Stream
 from millstream.config.settings import Settings
 from millstream.processes.roles import run_joiner, run_learner, run_predictor
 from millstream.stream.load import LoadedStream
@@ -16,7 +16,9 @@ STREAM = "elec"
 
 def loaded(model: str, snapshot_every: str = "1d") -> LoadedStream:
     """Return the benchmark's stream as a stream file that was imported."""
-    stream = Stream(name=STREAM, task="binary", model=MODELS[model], label="class", snapshot_every=snapshot_every)
+    stream = Stream(
+        name=STREAM, task="binary", model=MODELS[model], label="class", join=Join(snapshot_every=snapshot_every)
+    )
     return LoadedStream(
         stream=stream,
         path=Path("benchmarks"),

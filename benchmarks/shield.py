@@ -17,7 +17,7 @@ from consumers.learner.learner import Learner, LearnerSettings
 from consumers.learner.poison_rollback import Shield
 from consumers.loop.processor import Assignment
 from consumers.model import outlier_influence
-from consumers.model.checkpoints import CheckpointPace, Checkpoints, Definition
+from consumers.model.checkpoints import CheckpointPace, Definition, LearnerCheckpoints
 from consumers.model.model_state import LearnerState, LearningRules
 from consumers.model.outlier_bounds import Guard
 from consumers.predictor.model_feed import PauseSwitch
@@ -117,6 +117,6 @@ def _learner() -> Learner:
     signer = Signer(Ed25519PrivateKey.generate())
     store = ModelStore(MemoryBackend(), Trust.of(signer.public), signer)
     rules = LearningRules(Target(task="binary"), Contract(), material.MODELS["lr"], None, window=1000)
-    checkpoints = Checkpoints(store, Definition("elec", "d", "c"), rules, Retention())
+    checkpoints = LearnerCheckpoints(store, Definition("elec", "d", "c"), rules, Retention())
     settings = LearnerSettings(Names("elec"), CheckpointPace(_EVERY_SECONDS, 50_000))
     return Learner(settings, checkpoints, PauseSwitch("elec"), lambda line: None)

@@ -18,6 +18,7 @@ import msgspec
 from millstream import Feature, Retention, Source, Stream
 from millstream.cli import app as cli
 from millstream.observability.prometheus.catalog import METRICS
+from millstream.stream.parameter_groups import GROUPS
 from millstream.topics.acls import READS, WRITES
 from schemas.topics import KINDS, Names, specs
 
@@ -81,10 +82,17 @@ def environment() -> str:
 def stream_file() -> str:
     """Return the page of all that a stream file may say."""
     sections: list[str] = []
-    for kind in (Stream, Source, Feature, Retention):
+    for kind in (Stream, *GROUPS.values(), Source, Feature, Retention):
         sections += [f"## {kind.__name__}", "", *_keys(kind), ""]
-    intro = "A stream file is Python: one file, one `Stream`. `millstream check FILE.py` checks it."
-    return "\n".join(("# Stream file", "", _NOTE, intro, "", *sections))
+    intro = (
+        "A stream file is Python: one file, one `Stream`. `millstream check FILE.py` checks it.",
+        "Everything that a first stream does not need is in groups, which are imported from `millstream`:",
+        "",
+        "```python",
+        'Stream(..., labels=Labels(wait="7d", on_timeout=False), checkpoints=Checkpoints(every="30s"))',
+        "```",
+    )
+    return "\n".join(("# Stream file", "", _NOTE, *intro, "", *sections))
 
 
 def topics() -> str:
@@ -108,10 +116,10 @@ def topics() -> str:
             "# Topics",
             "",
             _NOTE,
-            "The topics of a stream, as `millstream topics create` makes them. With a `label_wait` of more than two",
-            "days, predictions and labels are kept for three times the wait plus a day. If public predictions are not",
-            "complete (`predictions_format`, `predictions_features=False`), `STREAM.answers` holds the complete ones,",
-            "with the settings of `STREAM.predictions`. `millstream topics acls` prints the rights of each role.",
+            "The topics of a stream, as `millstream topics create` makes them. With a `Labels(wait=…)` of more than",
+            "two days, predictions and labels are kept for three times the wait plus a day. If public predictions are",
+            "not complete (`Predictions(format=…)`, `Predictions(features=False)`), `STREAM.answers` holds the",
+            "complete ones, with the settings of `STREAM.predictions`. `millstream topics acls` prints the rights of each role.",
             "",
             *_table(("topic", "partitions", "cleanup", "kept for", "written by", "read by"), rows),
             "",
@@ -185,6 +193,8 @@ def _defaults(kind: type) -> Iterator[tuple[str, str]]:
         for field in dataclasses.fields(kind):
             if field.default is not dataclasses.MISSING:
                 yield field.name, f"`{field.default!r}`"
+            elif field.default_factory in GROUPS.values():
+                yield field.name, f"`{field.default_factory.__name__}()`"
             elif field.default_factory is not dataclasses.MISSING:
                 yield field.name, f"`{field.default_factory()!r}`"
             else:

@@ -1,7 +1,8 @@
 """Millstream: an online learner on an event stream.
 
-A stream file holds one `Stream`; `Feature` says what a feature may be, `Retention` which versions stay,
-`Source` which topics of somebody else's it reads.
+A stream file holds one `Stream`; `Feature` says what a feature may be, `Source` which topics of somebody else's it
+reads. What a first stream can do without is in groups: `Labels`, `Validation`, `Evaluation`, `Checkpoints` (which has
+`Retention`), `Predictions` and `Join`.
 """
 
 from __future__ import annotations
@@ -10,20 +11,42 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from millstream.stream.stream import InvalidStream, Stream
+    from millstream.stream.errors import InvalidStream
+    from millstream.stream.parameter_groups import Checkpoints, Evaluation, Join, Labels, Predictions, Validation
+    from millstream.stream.stream import Stream
     from model_store.retention import Retention
     from schemas.contract import Feature
     from schemas.sources.source import Constant, Source
 
-__all__ = ["Constant", "Feature", "InvalidStream", "Retention", "Source", "Stream"]
+__all__ = [
+    "Checkpoints",
+    "Constant",
+    "Evaluation",
+    "Feature",
+    "InvalidStream",
+    "Join",
+    "Labels",
+    "Predictions",
+    "Retention",
+    "Source",
+    "Stream",
+    "Validation",
+]
 
+_GROUPS: Final = "millstream.stream.parameter_groups"
 _HOMES: Final = {
+    "Checkpoints": _GROUPS,
     "Constant": "schemas.sources.source",
+    "Evaluation": _GROUPS,
     "Feature": "schemas.contract",
-    "InvalidStream": "millstream.stream.stream",
+    "InvalidStream": "millstream.stream.errors",
+    "Join": _GROUPS,
+    "Labels": _GROUPS,
+    "Predictions": _GROUPS,
     "Retention": "model_store.retention",
     "Source": "schemas.sources.source",
     "Stream": "millstream.stream.stream",
+    "Validation": _GROUPS,
 }
 
 

@@ -185,7 +185,8 @@ def _notes(
         shown = ", ".join(empty[:_SHOWN]) + (f" and {len(empty) - _SHOWN:,} more" if len(empty) > _SHOWN else "")
         yield f"{shown}: left out, as no row has a value there"
     if len(columns) > (most := Contract().max_features):
-        yield f"{len(columns):,} features, where {most:,} are the most of one event: max_features={len(columns)} is set"
+        set_to = f"Validation(max_features={len(columns)})"
+        yield f"{len(columns):,} features, where {most:,} are the most of one event: {set_to} is set"
     if bad:
         lost = sum(each.rows for each in bad)
         yield f"{lost:,} of {rows + lost:,} rows cannot be read and were left out; the first is {bad[0]}"

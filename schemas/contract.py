@@ -54,9 +54,9 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     required
         Whether an event without the feature is refused.
     missing
-        As `missing` of the stream, for this feature.
+        As `missing` of `Validation`, for this feature.
     bounds
-        As `bounds` of the stream, for this feature.
+        As `bounds` of `Validation`, for this feature.
 
     >>> Feature(type="number", minimum=0, maximum=1)
     Feature(type='number', minimum=0, maximum=1, categories=None, required=False, missing=None, bounds=None)
@@ -134,7 +134,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             raise ContractError(
                 "size",
                 f"{len(kept)} features; at most {self.max_features} are taken: name in features= those that the model "
-                "needs, or set max_features=",
+                "needs, or set Validation(max_features=…)",
             )
 
     def _take(self, name: str, value: FeatureValue, used: Features) -> None:

@@ -111,7 +111,7 @@ def predictions_schema() -> str:
 def _id_of_predictions(registry: Registry | None, subject: str) -> int:
     if registry is None:
         raise NoSchema(
-            'predictions_format="registry" needs a schema registry: set MILLSTREAM_REGISTRY_URL, or url under '
+            'Predictions(format="registry") needs a schema registry: set MILLSTREAM_REGISTRY_URL, or url under '
             "[registry] in millstream.toml"
         )
     found = registry.id_of(subject, predictions_schema())

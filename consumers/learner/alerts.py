@@ -65,7 +65,8 @@ class LearnerAlerts:
 
     def outlier(self, record: Record, reason: str, learned: int) -> list[Output]:
         """An outlier was learned."""
-        text = f"{reason}; it is learned, for the model bears it; bounds= in the stream file says what is done"
+        decided = "Validation(bounds=…) in the stream file says what is done"
+        text = f"{reason}; it is learned, for the model bears it; {decided}"
         return self._seen(OUTLIERS, "warning", text, learned, record)
 
     def _seen(self, name: str, severity: Severity, text: str, learned: int, record: Record) -> list[Output]:

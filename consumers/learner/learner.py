@@ -18,7 +18,7 @@ from consumers.learner.decisions import Control
 from consumers.learner.offset_metadata import not_read, note_of, published, read_before
 from consumers.learner.poison_rollback import PoisonRecord, Shield, unsound
 from consumers.loop.processor import Anew, Assignment, Start
-from consumers.model.checkpoints import CheckpointPace, Checkpoints, Log, NewEpoch, Resumed, Standing
+from consumers.model.checkpoints import CheckpointPace, LearnerCheckpoints, Log, NewEpoch, Resumed, Standing
 from consumers.model.lanes import LaneFault
 from consumers.model.model_state import LearnerState, Poison, Unfit
 from consumers.model.river_model import ModelError
@@ -63,7 +63,7 @@ class Learner:
     def __init__(
         self,
         settings: LearnerSettings,
-        checkpoints: Checkpoints,
+        checkpoints: LearnerCheckpoints,
         control: Control,
         say: Callable[[str], None] = print,
     ) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from consumers.learner.poison_rollback import Shield, unsound
-from consumers.model.checkpoints import REBUILD, REBUILD_START, Checkpoints, Log, Standing
+from consumers.model.checkpoints import REBUILD, REBUILD_START, LearnerCheckpoints, Log, Standing
 from consumers.model.lanes import Lanes
 from consumers.model.log_edits import Edits, editor
 from consumers.model.model_state import LearnerState, Poison, Unfit
@@ -84,7 +84,7 @@ class Rebuilder:
 
     def __init__(
         self,
-        checkpoints: Checkpoints,
+        checkpoints: LearnerCheckpoints,
         plan: Plan,
         read: Reading,
         say: Callable[[str], None] = print,

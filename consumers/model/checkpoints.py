@@ -58,8 +58,8 @@ __all__ = [
     "REBUILD_START",
     "STATE_FILE",
     "CheckpointPace",
-    "Checkpoints",
     "Definition",
+    "LearnerCheckpoints",
     "Log",
     "NewEpoch",
     "Resumed",
@@ -116,7 +116,7 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-class Checkpoints:
+class LearnerCheckpoints:
     """A learner's side of the model store."""
 
     def __init__(

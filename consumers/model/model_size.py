@@ -86,12 +86,13 @@ class Growth:
     def reached(self) -> str:
         """Return what is to be said at the limit."""
         return (
-            f"{self._sizes_said()}: nothing more is learned, what serves goes on. Raise max_model_bytes in the stream "
-            "file, or choose a smaller model (--new-epoch), and start the learner again; it goes on where it stopped"
+            f"{self._sizes_said()}: nothing more is learned, what serves goes on. Raise Checkpoints(max_bytes=…) in "
+            "the stream file, or choose a smaller model (--new-epoch), and start the learner again; it goes on "
+            "where it stopped"
         )
 
     def _sizes_said(self) -> str:
-        return f"the model has {self.model_bytes} bytes of {self.limit} (max_model_bytes)"
+        return f"the model has {self.model_bytes} bytes of {self.limit} (Checkpoints(max_bytes=…))"
 
     def _when(self) -> str:
         grown, examples, _ = self._grown()

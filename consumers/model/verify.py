@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 
-from consumers.model.checkpoints import Checkpoints, cpu_name
+from consumers.model.checkpoints import LearnerCheckpoints, cpu_name
 from consumers.model.log_edits import NO_EDITS, Editor
 from consumers.model.model_state import LearnerState, Unfit
 from model_store import Manifest, VersionId
@@ -43,7 +43,7 @@ class Verified:
 
 
 def verify(
-    checkpoints: Checkpoints,
+    checkpoints: LearnerCheckpoints,
     target: Manifest,
     base: Manifest,
     records: Iterable[Record],

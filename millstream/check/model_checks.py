@@ -125,7 +125,7 @@ def look_at_shares(stream: Stream, answer: Answer) -> Iterator[Finding]:
     """Yield the metrics that a model without shares gives no value."""
     if stream.task not in ("binary", "multiclass") or answer.value is None or answer.probabilities is not None:
         return
-    made = default_metrics(stream.task) if stream.metrics is None else stream.metrics()
+    made = default_metrics(stream.task) if stream.evaluation.metrics is None else stream.evaluation.metrics()
     each_of = list(made) if isinstance(made, (metrics.base.Metrics, list, tuple)) else [made]
     names = [type(each).__name__ for each in each_of if not getattr(each, "requires_labels", True)]
     if names:
@@ -134,7 +134,7 @@ def look_at_shares(stream: Stream, answer: Answer) -> Iterator[Finding]:
             "warning",
             "metrics",
             f"{', '.join(names)} {verb} no value here: the model has no shares of classes (predict_proba_one), and is "
-            "served without; metrics= names others, such as metrics.F1()",
+            "served without; Evaluation(metrics=…) names others, such as metrics.F1()",
         )
 
 
@@ -208,11 +208,11 @@ def _wrong_weight(stream: Stream, examples: list[tuple[Any, Scalar]]) -> str | N
 
 
 def look_at_metrics(stream: Stream) -> Iterator[Finding]:
-    """Yield whether `metrics` builds metrics that fit the task."""
-    if stream.metrics is None:
+    """Yield whether `Evaluation(metrics=…)` builds metrics that fit the task."""
+    if stream.evaluation.metrics is None:
         return
     try:
-        made = stream.metrics()
+        made = stream.evaluation.metrics()
     except Exception as error:  # noqa: BLE001 - the user's own function
         yield Finding("error", "metrics", f"metrics= raised {type(error).__name__}: {error}")
         return

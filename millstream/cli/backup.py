@@ -95,7 +95,7 @@ def restore(
     store, cluster = open_store(settings.models, settings.keys, sign=True), settings.cluster()
 
     def create() -> None:
-        made = admin.create(cluster, names, partitions=found.partitions, label_wait_ms=found.label_wait_ms)
+        made = admin.create(cluster, names, partitions=found.partitions, label_wait_ms=found.labels.wait_ms)
         admin.require(made.ours())  # a log can be put back before the topics are there that events come from
 
     place = work.RestoreTarget(cluster, names, settings.state(names) / "restore", create)

@@ -67,7 +67,7 @@ def intake(
     where: Where = HERE,
     monitoring: Monitoring = UNWATCHED,
 ) -> int:
-    """Copy labels of external topics (labels= in the stream file) to the stream's labels topic, until stopped.
+    """Copy labels of external topics (`Labels(sources=...)`) to the stream's labels topic, until stopped.
 
     Any number may run.
 

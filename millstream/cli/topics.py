@@ -66,7 +66,7 @@ def create(
         settings.cluster(),
         settings.names(found),
         partitions=found.partitions,
-        label_wait_ms=found.label_wait_ms,
+        label_wait_ms=found.labels.wait_ms,
         fix=fix,
     )
     return _show(outcome, stream, json)
@@ -88,7 +88,7 @@ def describe(stream: StreamName, /, *, where: Where = HERE, json: Json = False) 
         settings.cluster(),
         settings.names(found),
         partitions=found.partitions,
-        label_wait_ms=found.label_wait_ms,
+        label_wait_ms=found.labels.wait_ms,
     )
     return _show(outcome, stream, json)
 
@@ -168,7 +168,7 @@ def _agreed(names: Names, what: Mapping[str, int], *, versions: bool) -> bool:
 def _specs(settings: Settings, found: Stream) -> list[TopicSpec]:
     from schemas.topics import specs
 
-    return specs(settings.names(found), partitions=found.partitions, label_wait_ms=found.label_wait_ms)
+    return specs(settings.names(found), partitions=found.partitions, label_wait_ms=found.labels.wait_ms)
 
 
 def _print(form: Form, settings: Settings, found: Stream) -> int:
@@ -182,7 +182,7 @@ def _dry_run(settings: Settings, found: Stream, stream: str, *, fix: bool, as_js
     from millstream.topics.admin import describe as look
 
     names = settings.names(found)
-    outcome = look(settings.cluster(), names, partitions=found.partitions, label_wait_ms=found.label_wait_ms)
+    outcome = look(settings.cluster(), names, partitions=found.partitions, label_wait_ms=found.labels.wait_ms)
     there = {topic.name for topic in outcome.topics}
     missing = [spec for spec in _specs(settings, found) if spec.name not in there]
     changes = [each for each in outcome.findings if fix and each.change is not None]

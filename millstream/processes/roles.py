@@ -115,16 +115,16 @@ def predictor_settings(
         _say_unmapped(source, registry)
     public = names.topic("predictions")
     encode = encoder(
-        stream.predictions_format,
-        features=stream.predictions_features,
+        stream.predictions.format,
+        features=stream.predictions.features,
         registry=registry,
         subject=f"{public}-value",
     )
     form = Form(
         partitions=topics[public].partitions,
         encode=encode if names.public else None,
-        content_type=CONTENT_TYPES[stream.predictions_format],
-        cloudevents=stream.predictions_cloudevents,
+        content_type=CONTENT_TYPES[stream.predictions.format],
+        cloudevents=stream.predictions.cloudevents,
     )
     return PredictorSettings(
         names,
@@ -156,9 +156,9 @@ def run_intake(
     loaded: LoadedStream, settings: Settings, instance: str, new_epoch: bool = False, *, meter: Meter | None = None
 ) -> int:
     """Put labels of others on the stream's topic until told to stop; returns the exit code."""
-    sources = loaded.stream.label_sources
+    sources = loaded.stream.labels.each_source
     if not sources:
-        say(f"{loaded.path.name}: labels come from no other topic; labels=Source(topic=...) names one")
+        say(f"{loaded.path.name}: labels come from no other topic; Labels(sources=Source(topic=...)) names one")
         return 1
     cluster, names, topics = _meet(loaded, settings)
     _require_sources(cluster, names)
@@ -188,11 +188,13 @@ def run_joiner(
     if before not in (None, names.whole) and not new_epoch:
         say(
             f"predictions were joined from {before} and are on {names.whole} now, for their form was changed "
-            "(predictions_format, predictions_features): what waits for its label there would never be joined. "
+            "(Predictions(format=…, features=…)): what waits for its label there would never be joined. "
             f"Change the form back, or `millstream joiner {loaded.path} --new-epoch fresh` goes on without what waits"
         )
         return 1
-    joiner_settings = JoinerSettings(names, join_rules(loaded.stream), spread, loaded.stream.max_pending, new_epoch)
+    joiner_settings = JoinerSettings(
+        names, join_rules(loaded.stream), spread, loaded.stream.join.max_pending, new_epoch
+    )
     kept = _state_alerts(cluster, names, "joiner", instance)
     try:
         store = DiskStore(settings.state(names) / f"joiner-{instance}", say)
@@ -209,7 +211,7 @@ def _keeper(loaded: LoadedStream, settings: Settings) -> SnapshotKeeper | None:
     except StoreError as error:
         say(f"no snapshots of the local store: {error}")
         return None
-    return SnapshotKeeper(snapshots, loaded.stream.snapshot_every_ms / 1000, say)
+    return SnapshotKeeper(snapshots, loaded.stream.join.snapshot_every_ms / 1000, say)
 
 
 def run_learner(
@@ -227,10 +229,14 @@ def run_learner(
     switch = PauseSwitch(stream.name, say=say)
     follower = ModelsTopic(cluster, names.topic("models"), switch.follow, say)
     checkpoints = MeasuredCheckpoints(
-        store, definition_of(loaded), learning_rules(stream), stream.retention, max_model_bytes=stream.max_model_bytes
+        store,
+        definition_of(loaded),
+        learning_rules(stream),
+        stream.checkpoints.keep,
+        max_model_bytes=stream.checkpoints.max_bytes,
     )
     checkpoints.meter = meter or checkpoints.meter
-    pace = CheckpointPace(*stream.checkpoint_pace(remote=is_object_store(settings.models)))
+    pace = CheckpointPace(*stream.checkpoints.pace(remote=is_object_store(settings.models)))
     learner = Learner(LearnerSettings(names, pace, new_epoch), checkpoints, switch, say)
     follower.start()
     try:
@@ -248,8 +254,8 @@ def learning_rules(stream: Stream) -> LearningRules:
         target=stream.target,
         contract=stream.contract,
         make_model=stream.model,
-        make_metrics=None if stream.metrics is None else lambda: _as_list(stream.metrics),
-        window=stream.window,
+        make_metrics=None if stream.evaluation.metrics is None else lambda: _as_list(stream.evaluation.metrics),
+        window=stream.evaluation.window,
         learn_from_events=stream.learn_from == "events",
     )
 
@@ -263,10 +269,10 @@ def _as_list(make: Callable[[], Any] | None) -> Iterable[Any]:
 def join_rules(stream: Stream) -> JoinRules:
     """Return how a stream's labels are matched."""
     weight = stream.weight
-    on_timeout = None if stream.on_timeout is None else stream.target.coerce(stream.on_timeout)
+    on_timeout = None if stream.labels.on_timeout is None else stream.target.coerce(stream.labels.on_timeout)
     return JoinRules(
         target=stream.target,
-        label_wait=stream.label_wait_ms,
+        label_wait=stream.labels.wait_ms,
         dedup_window=stream.dedup_window_ms,
         on_timeout=on_timeout,
         learn_from_events=stream.learn_from == "events",

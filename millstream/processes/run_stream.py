@@ -90,7 +90,7 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
         cluster = meet(settings, say)
         prepare(cluster, names, stream, say)
         roles = children(
-            given, options.predictors, options.new_epoch, intake=bool(stream.label_sources), code=options.code
+            given, options.predictors, options.new_epoch, intake=bool(stream.labels.each_source), code=options.code
         )
         roles = with_ports(roles, options.metrics)
         outage = Outage(cluster, say)
@@ -164,7 +164,7 @@ def meet(settings: Settings, say: Say) -> Cluster:
 
 def prepare(cluster: Cluster, names: Names, stream: Stream, say: Say) -> None:
     """Create the topics that are missing, and insist that all are as they must be."""
-    outcome = admin.create(cluster, names, partitions=stream.partitions, label_wait_ms=stream.label_wait_ms)
+    outcome = admin.create(cluster, names, partitions=stream.partitions, label_wait_ms=stream.labels.wait_ms)
     if outcome.created:
         say(f"created {len(outcome.created)} topics of {names.prefix}{names.stream}")
     for fix, alike in admin.by_fix(each for each in outcome.findings if each.severity == "warning").items():
@@ -252,7 +252,7 @@ def _work(
                 if state == "full":
                     raise NotDone(
                         f"the model of {names.stream} is as large as it may be and examples wait: raise "
-                        "max_model_bytes in the stream file"
+                        "Checkpoints(max_bytes=…) in the stream file"
                     )
                 if state == "done" and supervisor.ready():
                     say("all is read, learned and checkpointed")

@@ -6,11 +6,11 @@ import time
 from typing import Any
 
 from consumers.loop.instrumentation import Meter
-from consumers.model.checkpoints import Checkpoints, Resumed
+from consumers.model.checkpoints import LearnerCheckpoints, Resumed
 from model_store import Manifest
 
 
-class MeasuredCheckpoints(Checkpoints):
+class MeasuredCheckpoints(LearnerCheckpoints):
     """Checkpoints with a `meter`, which hears of each version written and of the one that learning goes on from."""
 
     meter = Meter()

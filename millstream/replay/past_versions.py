@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from kafka import TopicPartition
 
-from consumers.model.checkpoints import MODEL_FILE, Checkpoints
+from consumers.model.checkpoints import MODEL_FILE, LearnerCheckpoints
 from consumers.model.log_edits import Editor
 from consumers.model.model_state import LearnerState, Poison
 from consumers.model.river_model import ModelError
@@ -175,8 +175,8 @@ class PastVersions:
         newest = self._store.manifest(self._store.versions(version.model, version.epoch)[-1])
         records = topic_readers.between(consumer, place, base.offset, end)
         then = self._code.as_then(base)
-        rules, retention = learning_rules(then.stream), then.stream.retention
-        learning = Checkpoints(self._store, definition_of(then), rules, retention).load(base)
+        rules, retention = learning_rules(then.stream), then.stream.checkpoints.keep
+        learning = LearnerCheckpoints(self._store, definition_of(then), rules, retention).load(base)
         self._walk = _ModelWalk(version.epoch, base, learning, records, history, Offsets(newest.skipped))
         return self._walk
 

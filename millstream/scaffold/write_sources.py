@@ -19,10 +19,10 @@ _FORMS: Final = {
 Quote = Callable[[str], str]
 
 
-def topic_lines(
+def events_lines(
     found: FoundTopics, kind_of: Callable[[Column], str], seen: Callable[[Column], str], quoted: Quote
 ) -> Iterator[str]:
-    """Yield ``features=Source(...)`` and ``labels=Source(...)``.
+    """Yield ``features=Source(...)``.
 
     Parameters
     ----------
@@ -55,8 +55,6 @@ def topic_lines(
         yield line + comment if seen(column) and len(line + comment) <= _WIDTH else line
     yield "        },"
     yield "    ),"
-    if found.labels is not None:
-        yield from _labels(found.labels, quoted)
 
 
 def _fields(found: FoundTopics, quoted: Quote) -> Iterator[str]:
@@ -71,20 +69,21 @@ def _fields(found: FoundTopics, quoted: Quote) -> Iterator[str]:
     yield "        },"
 
 
-def _labels(labels: LabelTopic, quoted: Quote) -> Iterator[str]:
-    yield "    labels=Source("
-    yield f"        topic={quoted(labels.topic)},"
-    yield f"        format={quoted(labels.format)},"
+def label_source_lines(labels: LabelTopic, quoted: Quote) -> Iterator[str]:
+    """Yield ``sources=Source(...)``, as it stands in ``labels=Labels(...)``."""
+    yield "        sources=Source("
+    yield f"            topic={quoted(labels.topic)},"
+    yield f"            format={quoted(labels.format)},"
     shared, total = labels.matched
     if shared:
-        yield f"        # {shared} of the newest {total} labels are of events that were looked at."
+        yield f"            # {shared} of the newest {total} labels are of events that were looked at."
     else:
-        yield "        # Check this: none of the newest labels is of an event that was looked at."
-    yield f"        id={quoted(labels.id)},"
+        yield "            # Check this: none of the newest labels is of an event that was looked at."
+    yield f"            id={quoted(labels.id)},"
     if labels.only is not None:
-        yield "        # Nothing else was seen there. If an event without a label is the other case:"
-        yield "        # Stream(on_timeout=False) learns it so once label_wait has passed."
-    yield f"        value={quoted(labels.value)},"
+        yield "            # Nothing else was seen there. If an event without a label is the other"
+        yield "            # case: on_timeout=False above learns it so once the wait is over."
+    yield f"            value={quoted(labels.value)},"
     if labels.time is not None:
-        yield f"        time={quoted(labels.time)},"
-    yield "    ),"
+        yield f"            time={quoted(labels.time)},"
+    yield "        ),"

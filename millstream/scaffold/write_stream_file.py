@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from millstream.scaffold.choose_model import PACKAGES, Tried, choose
-from millstream.scaffold.infer_topics import FoundTopics
-from millstream.scaffold.write_sources import topic_lines
+from millstream.scaffold.infer_topics import FoundTopics, LabelTopic
+from millstream.scaffold.write_sources import events_lines, label_source_lines
 from millstream.stream.errors import LoadError
 from millstream.stream.stream_file import require_module_name
 from producers.columns import Column
@@ -102,8 +102,7 @@ def _lines(
         yield f"Look at its events: millstream preview {path.name}"
     yield '"""'
     yield ""
-    ours = (*(["Feature"] if _required(columns) else []), *([] if topics is None else ["Source"]), "Stream")
-    yield from _imports(path, model, ours)
+    yield from _imports(path, model, _ours(task, columns, topics))
     yield ""
     if task != "anomaly" and _selected(columns):
         yield from _sequence("CATEGORIES", _selected(columns))
@@ -115,15 +114,28 @@ def _lines(
     yield from _how_it_did(tried, say)
     yield from model
     yield from _target(inferred, files=topics is None)
-    yield from _times(task)
+    yield from _learning(task)
     if topics is None:
         yield from _features(columns, inferred.left_out if inferred is not None else {})
     else:
-        yield from topic_lines(topics, lambda column: _kind(column, _required(columns)), _seen, _quoted)
+        yield from events_lines(topics, lambda column: _kind(column, _required(columns)), _seen, _quoted)
+    yield from _labels(task, None if topics is None else topics.labels)
     if len(columns) > Contract().max_features:
         yield "    # An event with more features than this is refused."
-        yield f"    max_features={len(columns)},"
+        yield f"    validation=Validation(max_features={len(columns)}),"
     yield ")"
+
+
+def _ours(task: Task, columns: Sequence[Column], topics: FoundTopics | None) -> list[str]:
+    """Return the names of Millstream's that the file uses, as import sorters want them."""
+    used = {
+        "Feature": bool(_required(columns)),
+        "Labels": task != "anomaly" or (topics is not None and topics.labels is not None),
+        "Source": topics is not None,
+        "Stream": True,
+        "Validation": len(columns) > Contract().max_features,
+    }
+    return [name for name, is_used in used.items() if is_used]
 
 
 def _how_it_did(tried: Tried | None, say: Callable[[str], None]) -> Iterator[str]:
@@ -161,16 +173,26 @@ def _target(inferred: Inferred | None, *, files: bool) -> Iterator[str]:
         yield f"    time={_quoted(inferred.time)},"
 
 
-def _times(task: Task) -> Iterator[str]:
+def _learning(task: Task) -> Iterator[str]:
     if task == "anomaly":
         yield "    # Each event is learned at once; labels, where there are any, only measure."
         yield '    learn_from="events",'
-        return
-    yield "    # How long after its prediction a label may come; later ones are not learned."
-    yield '    label_wait="1d",'
-    if task == "binary":
-        yield "    # on_timeout=False,  # no label in that time is learned as False (a click)"
+    elif task == "binary":
         yield "    # weight={True: 20.0},  # a rare class counts for more"
+
+
+def _labels(task: Task, topic: LabelTopic | None) -> Iterator[str]:
+    if task == "anomaly" and topic is None:
+        return
+    yield "    labels=Labels("
+    if task != "anomaly":
+        yield "        # How long after its prediction a label may come; later ones are not learned."
+        yield '        wait="1d",'
+    if task == "binary":
+        yield "        # on_timeout=False,  # no label in that time is learned as False (a click)"
+    if topic is not None:
+        yield from label_source_lines(topic, _quoted)
+    yield "    ),"
 
 
 def _features(columns: Sequence[Column], left_out: Mapping[str, str]) -> Iterator[str]:

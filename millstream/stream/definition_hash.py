@@ -41,7 +41,7 @@ def _lines(
     for name, value in sorted(msgspec.to_builtins(stream.target).items()):
         yield f"target.{name} = {value!r}"
     yield f"learn_from = {stream.learn_from!r}"
-    yield f"on_timeout = {stream.on_timeout!r}"
+    yield f"on_timeout = {stream.labels.on_timeout!r}"
     weight = stream.weight
     if isinstance(weight, Mapping):
         # Which class is named first means nothing.

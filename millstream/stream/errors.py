@@ -5,3 +5,7 @@ from __future__ import annotations
 
 class LoadError(Exception):
     """A stream cannot be had from its file; the message names the file, the place in it, and the way out."""
+
+
+class InvalidStream(ValueError):  # noqa: N818
+    """The stream's own definition cannot work; the message names the argument and what it may be."""

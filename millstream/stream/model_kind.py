@@ -46,7 +46,7 @@ _REFUSED: Final[tuple[tuple[tuple[type, ...], str, str], ...]] = (
     ((BaseNN,), "a search index", "use neighbors.KNNClassifier or KNNRegressor with it as engine"),
     ((base.Transformer,), "a transformer", "it predicts nothing; put a model after it: transformer | model"),
     ((base.DriftDetector, base.BinaryDriftDetector), "a drift detector", "it predicts nothing"),
-    ((metrics.base.Metric,), "a metric", "it belongs to metrics="),
+    ((metrics.base.Metric,), "a metric", "it belongs to Evaluation(metrics=…)"),
     ((stats.base.Statistic,), "a statistic", "it predicts nothing; dummy.StatisticRegressor makes a model of one"),
 )
 

@@ -16,9 +16,13 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
+from millstream.stream.parameter_groups import GROUPS
+
 _FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
 _DEFINITIONS: Final = (*_FUNCTIONS, ast.ClassDef)
 _BLOCKS: Final = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
+# They only spell what a `Stream` is made with: the same stream is of one definition with and without them.
+_GROUPS: Final = frozenset(f"millstream.{each.__name__}" for each in GROUPS.values())
 
 
 class Name(NamedTuple):
@@ -90,6 +94,8 @@ class _Slices:
         base = f"{'.' * node.level}{node.module or ''}." if isinstance(node, ast.ImportFrom) else ""
         for each in node.names:
             name = each.asname or each.name.partition(".")[0]
+            if f"{base}{each.name}" in _GROUPS:
+                continue
             if name in need or each.name == "*":
                 yield f"<source of {name} in {path}> = import {base}{each.name}"
 

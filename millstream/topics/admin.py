@@ -244,7 +244,7 @@ def _judge_settings(spec: TopicSpec, topic: Topic, bootstrap: str) -> list[Topic
     retention = int(topic.config.get("retention.ms", "-1"))
     if spec.least_retention_ms is not None and 0 <= retention < spec.least_retention_ms:
         least = spec.least_retention_ms
-        text = f"retention.ms={retention} ({spoken(retention)}) and must have at least {least}, three times label_wait"
+        text = f"retention.ms={retention} ({spoken(retention)}) and must have at least {least}: 3 times Labels(wait=…)"
         wrong("error", text, "retention.ms", spec.config["retention.ms"])
     if spec.config.get("retention.ms") == "-1":
         size = int(topic.config.get("retention.bytes", "-1"))

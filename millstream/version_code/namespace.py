@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any, Final
 
+from millstream.stream.flat_names import flat_names_accepted
 from millstream.stream.stream_file import CARRIED
 from millstream.version_code.code_object import Code, encode
 from model_store.code_names import PREFIX
@@ -147,7 +148,8 @@ class _Loader(importlib.abc.InspectLoader):
         if self._path:
             source, name = self.get_source(module.__name__), self.get_filename(module.__name__)
             code = compile(source, name, "exec", dont_inherit=True)
-            exec(code, module.__dict__)  # noqa: S102 - code of a signed version, by the operator's choice
+            with flat_names_accepted():
+                exec(code, module.__dict__)  # noqa: S102 - code of a signed version, by the operator's choice
 
 
 _finder: Final = _Finder()

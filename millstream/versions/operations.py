@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from kafka import TopicPartition
 
-from consumers.model.checkpoints import EDITS_FILE, Checkpoints
+from consumers.model.checkpoints import EDITS_FILE, LearnerCheckpoints
 from consumers.model.log_edits import Editor, Edits, UnusableEdits, editor
 from consumers.model.verify import Verified, verify
 from millstream.processes.roles import learning_rules
@@ -67,7 +67,9 @@ def verify_version(
     found = cluster.topic_info(topic).get(topic)
     if found is None or not store.is_log(target, found.id):
         raise CannotVerify(f"{topic} is not the log that version {target.version} was made from")
-    checkpoints = Checkpoints(store, definition_of(then), learning_rules(then.stream), then.stream.retention)
+    checkpoints = LearnerCheckpoints(
+        store, definition_of(then), learning_rules(then.stream), then.stream.checkpoints.keep
+    )
     with closing(cluster.consumer()) as consumer:
         begins = topic_readers.begin(consumer, topic)
         if begins > start.offset:

@@ -16,8 +16,8 @@ from consumers.model.checkpoints import (
     MODEL_FILE,
     REBUILD,
     REBUILD_START,
-    Checkpoints,
     Definition,
+    LearnerCheckpoints,
     Log,
 )
 from consumers.model.lanes import Lanes
@@ -172,7 +172,9 @@ class Workshop:
 
     def _make(self, plan: Plan, begin: int, progress: Callable[[int, int], None], then: LoadedStream) -> Rebuilt:
         stream = then.stream
-        checkpoints = Checkpoints(self._store, definition_of(then), learning_rules(stream), stream.retention)
+        checkpoints = LearnerCheckpoints(
+            self._store, definition_of(then), learning_rules(stream), stream.checkpoints.keep
+        )
         size = plan.log.end - begin
         return Rebuilder(checkpoints, plan, self._read, self._say, lambda offset: progress(offset - begin, size)).run()
 

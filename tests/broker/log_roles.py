@@ -23,11 +23,11 @@ from consumers.loop.last_offsets_file import TopicMemory
 from consumers.loop.log_faults import LogRefused
 from consumers.loop.loop import LoopSettings
 from consumers.loop.processor import Processor
-from consumers.model.checkpoints import CheckpointPace, Checkpoints, Definition, NewEpoch
+from consumers.model.checkpoints import CheckpointPace, Definition, LearnerCheckpoints, NewEpoch
 from consumers.model.river_model import wrap
 from consumers.predictor.model_feed import PauseSwitch
 from consumers.predictor.predictor import Predictor, PredictorSettings, ServedVersion
-from millstream import Stream
+from millstream import Checkpoints, Stream
 from millstream.processes.roles import join_rules, learning_rules
 from millstream.status.report import Report, report
 from millstream.status.snapshot import INPUTS, Observer
@@ -43,7 +43,7 @@ STREAM: Final = Stream(
     name="logs",
     task="binary",
     model=lambda: preprocessing.StandardScaler() | linear_model.LogisticRegression(),
-    checkpoint_every="100ms",
+    checkpoints=Checkpoints(every="100ms"),
 )
 
 
@@ -71,7 +71,7 @@ class LogRoles:
     snapshots: Snapshots | None = None
 
     def create(self) -> None:
-        admin.create(self.cluster, self.names, partitions=1, label_wait_ms=STREAM.label_wait_ms)
+        admin.create(self.cluster, self.names, partitions=1, label_wait_ms=STREAM.labels.wait_ms)
 
     def recreate(self, *kinds: str) -> None:
         """Delete topics and make them again."""
@@ -90,12 +90,12 @@ class LogRoles:
             memory = TopicMemory(self.home / "predictor.json")
             return Predictor(settings, _Served(), say=self.said.append, memory=memory)
         if role == "joiner":
-            joining = JoinerSettings(self.names, join_rules(STREAM), 1, STREAM.max_pending, go_on)
+            joining = JoinerSettings(self.names, join_rules(STREAM), 1, STREAM.join.max_pending, go_on)
             keeper = None if self.snapshots is None else SnapshotKeeper(self.snapshots, 0.0, self.said.append)
             return Joiner(joining, DiskStore(self.home / "joiner", self.said.append), keeper, self.said.append)
         store = open_store(self.home / "models", self.home / "keys", sign=True)
         definition = Definition("logs", "definition", "contract")
-        checkpoints = Checkpoints(store, definition, learning_rules(STREAM), STREAM.retention)
+        checkpoints = LearnerCheckpoints(store, definition, learning_rules(STREAM), STREAM.checkpoints.keep)
         new_epoch: NewEpoch | None = "keep" if go_on else None
         settings_ = LearnerSettings(self.names, CheckpointPace(0.1, 1000), new_epoch)
         return Learner(settings_, checkpoints, PauseSwitch("logs"), self.said.append)

@@ -111,10 +111,10 @@ def test_the_whole_loop_works_with_each_roles_own_rights(
 
 LABELS_OF_OTHERS = """
 from river import linear_model
-from millstream import Source, Stream
+from millstream import Labels, Source, Stream
 
 labels = Source(topic="chargebacks", id="ref", value="True")
-stream = Stream(name="phishing", task="binary", model=linear_model.LogisticRegression, labels=labels)
+stream = Stream(name="phishing", task="binary", model=linear_model.LogisticRegression, labels=Labels(sources=labels))
 """
 
 

@@ -19,14 +19,14 @@ from schemas.events import read_prediction
 PARTITIONS, WAVE = 3, 30
 FILE = """
 from river import linear_model, preprocessing
-from millstream import Source, Stream
+from millstream import Predictions, Source, Stream
 
 stream = Stream(
     name="shop",
     task="binary",
     model=lambda: preprocessing.StandardScaler() | linear_model.LogisticRegression(),
     features=Source(topic="{topic}", id="payment.id", fields={{"amount": "payment.amount", "new": "payment.new"}}),
-    predictions_format="json",
+    predictions=Predictions(format="json"),
 )
 """
 

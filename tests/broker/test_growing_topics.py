@@ -12,7 +12,7 @@ from kafka.structs import OffsetAndMetadata, TopicPartition
 from river import linear_model, preprocessing
 from whole_loop import PARTITIONS, WholeLoop, whole_loop
 
-from millstream import Stream
+from millstream import Checkpoints, Stream
 from millstream.reading.topic_readers import holding
 from millstream.status.group_metadata import spread_of
 from millstream.topics import admin
@@ -24,7 +24,7 @@ STREAM = Stream(
     name="grown",
     task="binary",
     model=lambda: preprocessing.StandardScaler() | linear_model.LogisticRegression(),
-    checkpoint_every="1s",
+    checkpoints=Checkpoints(every="1s"),
 )
 SINGLE = ("examples", "models", "alerts", "dead-letters")
 
@@ -69,7 +69,7 @@ def test_every_label_finds_its_prediction_and_no_role_ends(bootstrap: str, prefi
         place = {each.event.event_id: each.outcome.source_offset for each in again.predictions()}
         found = holding(consumer, loop.names.whole, lambda count: partition_of("e5", count), b"e5", 0, _is_e5)
         assert [read_prediction(record.value).outcome.source_offset for record in found] == [place["e5"]]
-    found = admin.describe(loop.cluster, loop.names, partitions=PARTITIONS, label_wait_ms=STREAM.label_wait_ms)
+    found = admin.describe(loop.cluster, loop.names, partitions=PARTITIONS, label_wait_ms=STREAM.labels.wait_ms)
     assert {each.topic: each.severity for each in found.findings if "partitions" in each.message} == {
         loop.names.topic(kind): "warning" for kind in ("predictions", *SINGLE)
     }

@@ -36,16 +36,18 @@ from schemas.topics import Names, partition_of
 PARTITIONS = 2
 FILE = """
 from river import linear_model
-from millstream import Source, Stream
+from millstream import Labels, Source, Stream
 
 stream = Stream(
     name="taken-in",
     task="binary",
     model=linear_model.LogisticRegression,
-    labels=[
-        Source(topic="{chargebacks}", id="ref", value="status == 'fraud'"),
-        Source(topic="{reviews}", id="case.id", value="verdict", source="human", wins=True),
-    ],
+    labels=Labels(
+        sources=[
+            Source(topic="{chargebacks}", id="ref", value="status == 'fraud'"),
+            Source(topic="{reviews}", id="case.id", value="verdict", source="human", wins=True),
+        ]
+    ),
 )
 """
 

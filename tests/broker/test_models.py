@@ -24,7 +24,7 @@ from river import (
 )
 from whole_loop import WholeLoop, whole_loop
 
-from millstream import Stream
+from millstream import Labels, Stream
 
 EVENTS = 300
 
@@ -131,8 +131,7 @@ def test_no_click_in_time_is_learned_as_none(bootstrap: str, prefix: str, tmp_pa
         name="clicks",
         task="binary",
         model=lambda: scaled(linear_model.LogisticRegression()),
-        label_wait="3s",
-        on_timeout=False,
+        labels=Labels(wait="3s", on_timeout=False),
     )
     rng = random.Random(2)
     clicked = {f"e{number}" for number in range(200) if rng.random() < 0.05}

@@ -11,7 +11,7 @@ from kafka import TopicPartition
 from river import linear_model, preprocessing
 from whole_loop import WholeLoop, whole_loop
 
-from consumers.model.checkpoints import Checkpoints, Definition
+from consumers.model.checkpoints import Definition, LearnerCheckpoints
 from consumers.model.verify import verify
 from millstream import Stream
 from millstream.processes.roles import learning_rules
@@ -62,7 +62,7 @@ def test_poison_alerts_is_left_out_and_what_comes_after_is_learned(bootstrap: st
 def assert_verified(loop: WholeLoop) -> None:
     """The newest version is what the log says: without what it was better without."""
     definition = Definition(loop.stream.name, "definition", "contract")
-    checkpoints = Checkpoints(loop.store, definition, learning_rules(loop.stream), loop.stream.retention)
+    checkpoints = LearnerCheckpoints(loop.store, definition, learning_rules(loop.stream), loop.stream.checkpoints.keep)
     versions = loop.store.versions(loop.stream.name)
     first, newest = loop.store.manifest(versions[0]), loop.store.manifest(versions[-1])
     assert len(newest.skipped) == 1

@@ -9,7 +9,7 @@ import pytest
 from river import linear_model, preprocessing
 from whole_loop import WholeLoop, whole_loop
 
-from millstream import Stream
+from millstream import Checkpoints, Stream
 from millstream.config.settings import Settings
 from millstream.status.snapshot import Observer
 from millstream.versions.decisions import decide
@@ -21,7 +21,7 @@ STREAM = Stream(
     name="shared",
     task="binary",
     model=lambda: preprocessing.StandardScaler() | linear_model.LogisticRegression(),
-    checkpoint_every="100ms",
+    checkpoints=Checkpoints(every="100ms"),
 )
 
 

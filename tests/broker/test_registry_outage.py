@@ -91,11 +91,11 @@ def test_a_registry_that_is_away_holds_labels_up_and_spoils_none(bootstrap: str,
 
 
 _LABELLED = """
-from millstream import Source, Stream
+from millstream import Labels, Source, Stream
 from river import linear_model
 
 stream = Stream(name="fraud", task="binary", model=linear_model.LogisticRegression,
-    labels=Source(topic="TOPIC", format="registry", id="ref", value="status == 'fraud'"))
+    labels=Labels(sources=Source(topic="TOPIC", format="registry", id="ref", value="status == 'fraud'")))
 """
 
 
@@ -122,10 +122,11 @@ def test_an_intake_that_may_not_ask_ends_with_a_line_of_its_log(bootstrap: str, 
 
 
 _FRAMED = """
-from millstream import Stream
+from millstream import Predictions, Stream
 from river import linear_model
 
-stream = Stream(name="fraud", task="binary", model=linear_model.LogisticRegression, predictions_format="registry")
+stream = Stream(name="fraud", task="binary", model=linear_model.LogisticRegression,
+                predictions=Predictions(format="registry"))
 """
 
 
@@ -145,7 +146,7 @@ def test_a_predictor_that_may_not_write_ends_with_a_line_that_says_what_to_do(
     with registry_server("me", "right") as server:
         registry = {"URL": server.url, "USER": "me", "PASSWORD": "right"}
         for given, said in (
-            ({}, 'predictions_format="registry" needs a schema registry: set MILLSTREAM_REGISTRY_URL'),
+            ({}, 'Predictions(format="registry") needs a schema registry: set MILLSTREAM_REGISTRY_URL'),
             ({**registry, "PASSWORD": "wrong"}, "lets nobody in (401)"),
             (registry, f"as {prefix}fraud.predictions-value: register what `millstream schema Prediction` prints"),
         ):

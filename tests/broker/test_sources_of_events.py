@@ -14,7 +14,7 @@ from kafka.structs import ConsumerGroupMetadata
 from river import compose, linear_model, preprocessing
 from unit.user_files import forgetful
 
-from millstream import Constant, Source, Stream
+from millstream import Constant, Predictions, Source, Stream
 from millstream.cli import app as cli
 from millstream.reading import topic_readers
 from millstream.status.group_metadata import recalled
@@ -94,9 +94,7 @@ def test_others_read_predictions_by_customer_in_json_while_the_loop_joins_whole_
         task="binary",
         model=model,
         features=source,
-        predictions_format="json",
-        predictions_features=False,
-        predictions_cloudevents="/shop/fraud",
+        predictions=Predictions(format="json", features=False, cloudevents="/shop/fraud"),
     )
     producer = cluster.producer()
     for number in range(FOREIGN_PARTITIONS):
@@ -137,13 +135,13 @@ def test_others_read_predictions_by_customer_in_json_while_the_loop_joins_whole_
 
 Run = Callable[..., tuple[int, Any, str]]
 FILE = """
-from millstream import Source, Stream
+from millstream import Labels, Predictions, Source, Stream
 from river import linear_model
 
 stream = Stream(
     name="own", task="binary", model=linear_model.LogisticRegression, partitions=2,
-    features=Source(topic="{topic}"), labels=Source(topic="{topic}", id="id", value="label"),
-    predictions_features=False,
+    features=Source(topic="{topic}"), labels=Labels(sources=Source(topic="{topic}", id="id", value="label")),
+    predictions=Predictions(features=False),
 )
 """
 

@@ -18,7 +18,7 @@ from consumers.joiner.local_store import DiskStore
 from consumers.learner.learner import Learner, LearnerSettings
 from consumers.loop.loop import Loop, LoopSettings
 from consumers.loop.processor import Processor
-from consumers.model.checkpoints import CheckpointPace, Checkpoints, Definition, NewEpoch
+from consumers.model.checkpoints import CheckpointPace, Definition, LearnerCheckpoints, NewEpoch
 from consumers.predictor.model_feed import ModelsTopic, PauseSwitch, VersionFeed
 from consumers.predictor.predictor import Predictor
 from millstream import Stream
@@ -125,23 +125,23 @@ def whole_loop(
     """
     cluster = Cluster(bootstrap)
     names = Settings(home=home, bootstrap=bootstrap, prefix=prefix).names(stream)
-    admin.create(cluster, names, partitions=PARTITIONS, label_wait_ms=stream.label_wait_ms)
+    admin.create(cluster, names, partitions=PARTITIONS, label_wait_ms=stream.labels.wait_ms)
     store = open_store(models or str(home / "models"), home / "keys", sign=True)
     definition = definition or Definition(stream.name, "definition", "contract")
     feed, switch = VersionFeed(store, definition, stream.task), PauseSwitch(stream.name)
     followers = [ModelsTopic(cluster, names.topic("models"), follow) for follow in (feed.follow, switch.follow)]
-    checkpoints = Checkpoints(store, definition, learning_rules(stream), stream.retention)
-    pace = CheckpointPace(*stream.checkpoint_pace())
+    checkpoints = LearnerCheckpoints(store, definition, learning_rules(stream), stream.checkpoints.keep)
+    pace = CheckpointPace(*stream.checkpoints.pace())
     topics = cluster.topic_info(*(names.topic(kind) for kind in names.kinds))
     spread = spread_of(cluster, names, topics)
-    joiner_settings = JoinerSettings(names, join_rules(stream), spread, stream.max_pending)
+    joiner_settings = JoinerSettings(names, join_rules(stream), spread, stream.join.max_pending)
     processors: dict[str, Processor] = {
         "predictor": Predictor(predictor_settings(stream, names, topics, spread=spread), feed),
         "joiner": Joiner(joiner_settings, DiskStore(home / "joiner")),
         "learner": Learner(LearnerSettings(names, pace, new_epoch), checkpoints, switch),
     }
-    if stream.label_sources:
-        mappings = [LabelMapping(source, decoder(source)) for source in stream.label_sources]
+    if stream.labels.each_source:
+        mappings = [LabelMapping(source, decoder(source)) for source in stream.labels.each_source]
         processors["intake"] = Intake(IntakeSettings(names, stream.target, spread), mappings)
     for follower in followers:
         follower.start()

@@ -2,9 +2,7 @@
 
 from river import compose, linear_model, preprocessing
 
-from millstream import Stream
-from model_store import Retention
-from schemas.contract import Feature
+from millstream import Checkpoints, Feature, Join, Labels, Retention, Stream, Validation
 
 stream = Stream(
     name="flow",
@@ -13,10 +11,9 @@ stream = Stream(
     label="label",
     id="id",
     features={"x": Feature(type="number", minimum=-100, maximum=100), "y": "number"},
-    unknown="keep",
-    missing="refuse",
-    label_wait="1h",
-    checkpoint_every="300ms",
-    retention=Retention(last=100_000),
+    validation=Validation(unknown="keep", missing="refuse"),
+    labels=Labels(wait="1h"),
+    checkpoints=Checkpoints(every="300ms", keep=Retention(last=100_000)),
     partitions=3,
+    join=Join(),
 )

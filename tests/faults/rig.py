@@ -82,7 +82,7 @@ class Rig:
     def __enter__(self) -> Self:
         found = load_stream(self.stream.ref).stream
         outcome = admin.create(
-            self.cluster, self.names, partitions=found.partitions, label_wait_ms=found.label_wait_ms, wait=60
+            self.cluster, self.names, partitions=found.partitions, label_wait_ms=found.labels.wait_ms, wait=60
         )
         assert not outcome.findings, outcome.findings
         # Answers that wait a little for more: what watches takes less from what is watched.

@@ -28,7 +28,9 @@ def capped(
     """Lend a stream of one partition, and the cap on what may wait there."""
     cap = rounds(2_000, 200_000)
     ref = tmp_path / "capped.py"
-    ref.write_text(FLOW.read_text().replace("partitions=3", f"partitions=1, max_pending={cap}"))
+    ref.write_text(
+        FLOW.read_text().replace("partitions=3", "partitions=1").replace("Join()", f"Join(max_pending={cap})")
+    )
     with Rig(bootstrap, prefix, tmp_path, nursery, ref=ref) as rig:
         yield rig, cap
 

@@ -115,7 +115,7 @@ def remake(rig: Rig, topics: list[str]) -> None:
         client.delete_topics(topics)
     rig.until(lambda: not rig.cluster.topic_info(*topics), "the topics to be gone")
     found = load_stream(rig.stream.ref).stream
-    admin.create(rig.cluster, rig.names, partitions=found.partitions, label_wait_ms=found.label_wait_ms, wait=60)
+    admin.create(rig.cluster, rig.names, partitions=found.partitions, label_wait_ms=found.labels.wait_ms, wait=60)
     assert all(info.id != old[name].id for name, info in rig.cluster.topic_info(*topics).items())
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from simulation.test_rebuild import EXAMPLES, Shop, example
 
-from consumers.model.checkpoints import Checkpoints, Definition
+from consumers.model.checkpoints import Definition, LearnerCheckpoints
 from consumers.model.log_edits import digest
 from consumers.model.version_runtime import RunWith
 from millstream.versions.example_history import ExampleHistory
@@ -64,7 +64,7 @@ def test_what_a_version_was_made_anew_without_is_told_for_its_epoch() -> None:
 
 def test_an_epoch_that_began_behind_it_with_nothing_learned_says_nothing_of_it() -> None:
     shop = learned()
-    shop.checkpoints = Checkpoints(shop.store, Definition("sim", "another", "c"), shop.rules, Retention(last=50))
+    shop.checkpoints = LearnerCheckpoints(shop.store, Definition("sim", "another", "c"), shop.rules, Retention(last=50))
     shop.learn(new_epoch="fresh")
     shop.write(*(example(n, n) for n in range(60, 70)))
     shop.learn()

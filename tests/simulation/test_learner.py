@@ -18,7 +18,7 @@ from simulation.seeds import seeds
 
 from consumers.learner.dead_letters import LearnerLetters
 from consumers.learner.learner import Learner, LearnerSettings
-from consumers.model.checkpoints import CheckpointPace, Checkpoints, Definition, Log
+from consumers.model.checkpoints import CheckpointPace, Definition, LearnerCheckpoints, Log
 from consumers.model.model_state import LearnerState, LearningRules
 from consumers.predictor.model_feed import PauseSwitch
 from model_store import MemoryBackend, ModelStore, Retention, Signer, StoreUnavailable, Trust, VersionId
@@ -76,7 +76,7 @@ RULES = LearningRules(Target(task="binary"), Contract(), make_model, None, windo
 
 def make_learner(backend: MemoryBackend, definition: str = "d", **settings: Any) -> Learner:
     store = ModelStore(backend, Trust.of(SIGNER.public), SIGNER)
-    checkpoints = Checkpoints(store, Definition("sim", definition, "c"), RULES, Retention(last=5))
+    checkpoints = LearnerCheckpoints(store, Definition("sim", definition, "c"), RULES, Retention(last=5))
     pace = CheckpointPace(every=0.0, examples=1)
     said: list[str] = []
     return Learner(LearnerSettings(NAMES, pace, **settings), checkpoints, PauseSwitch("sim"), said.append)
@@ -101,7 +101,7 @@ def write(
 def replay(log: MemoryLog, backend: MemoryBackend, until: int, skip: Container[int]) -> LearnerState:
     """The oracle: version 0 as published, and every example up to an offset, in order."""
     store = ModelStore(backend, Trust.of(SIGNER.public))
-    checkpoints = Checkpoints(store, Definition("sim", "d", "c"), RULES, Retention())
+    checkpoints = LearnerCheckpoints(store, Definition("sim", "d", "c"), RULES, Retention())
     learning = checkpoints.load(store.manifest(VersionId("sim", 1, 0)))
     for record in log.read(EXAMPLES)[:until]:
         learning.apply(read_example(record.value or b""), record.offset, record.offset in skip)
@@ -310,7 +310,9 @@ def growing(backend: MemoryBackend, limit: int | None) -> Learner:
     """Return a learner of a model that grows with each example."""
     store = ModelStore(backend, Trust.of(SIGNER.public), SIGNER)
     rules = LearningRules(Target(task="binary"), Contract(), neighbors.KNNClassifier, None, window=50)
-    checkpoints = Checkpoints(store, Definition("sim", "d", "c"), rules, Retention(last=5), max_model_bytes=limit)
+    checkpoints = LearnerCheckpoints(
+        store, Definition("sim", "d", "c"), rules, Retention(last=5), max_model_bytes=limit
+    )
     return Learner(LearnerSettings(NAMES, EachTurn(0.0, 1)), checkpoints, PauseSwitch("sim"), lambda line: None)
 
 
@@ -346,7 +348,7 @@ def test_at_the_largest_size_learning_stops_across_a_start_and_goes_on_where_it_
         ("memory-ahead", "cleared"),
     ]
     assert "is full in about" in alerts[0].message
-    assert "Raise max_model_bytes" in alerts[1].message
+    assert "Raise Checkpoints(max_bytes=…)" in alerts[1].message
 
 
 def test_what_breaks_the_model_alerts_once_however_often_the_learner_dies_and_clears_when_it_is_past() -> None:
@@ -443,7 +445,7 @@ def test_without_the_key_that_signed_its_versions_the_learner_says_so_and_replay
     drain(log, backend, rng, 0.0)
     other = Signer(Ed25519PrivateKey.generate())
     store = ModelStore(backend, Trust.of(other.public), other)
-    checkpoints = Checkpoints(store, Definition("sim", "d", "c"), RULES, Retention())
+    checkpoints = LearnerCheckpoints(store, Definition("sim", "d", "c"), RULES, Retention())
     with pytest.raises(RoleRefused, match="put back the key"):
         checkpoints.resume(Log("id", 0, 10), None, lambda line: None)
     assert checkpoints.resume(Log("id", 0, 10), "replay", lambda line: None).epoch == 2

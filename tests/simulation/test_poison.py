@@ -22,7 +22,7 @@ from simulation.log import LoggedRecord, MemoryLog, SimulatedLoop
 from consumers.learner import poison_rollback
 from consumers.learner.learner import Learner, LearnerSettings
 from consumers.model import outlier_influence
-from consumers.model.checkpoints import CheckpointPace, Checkpoints, Definition
+from consumers.model.checkpoints import CheckpointPace, Definition, LearnerCheckpoints
 from consumers.model.model_state import LearningRules
 from consumers.model.verify import verify
 from consumers.predictor.model_feed import PauseSwitch
@@ -131,7 +131,7 @@ class Outcome:
     letters: list[DeadLetter]
     alerts: list[str]
     records: list[LoggedRecord]
-    checkpoints: Checkpoints
+    checkpoints: LearnerCheckpoints
     store: ModelStore
 
 
@@ -150,7 +150,7 @@ def learn(case: Case, rows: Iterator[tuple[dict[str, Any], Any]], pace: int = 50
     rules = LearningRules(
         Target(task=case.task), Contract(**contract), case.model, lambda: [case.metric()], window=AFTER
     )
-    checkpoints = Checkpoints(
+    checkpoints = LearnerCheckpoints(
         store, Definition("sim", "d", "c", frozenset({(__name__, "Fragile")})), rules, Retention(last=1000)
     )
     learner = Learner(

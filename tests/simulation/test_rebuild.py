@@ -15,7 +15,7 @@ from simulation.log import Crash, LoggedRecord, MemoryLog, SimulatedLoop
 
 from consumers.learner.learner import Learner, LearnerSettings
 from consumers.learner.rebuild import Plan, Rebuilder, Rebuilt
-from consumers.model.checkpoints import EDITS_FILE, CheckpointPace, Checkpoints, Definition, Log
+from consumers.model.checkpoints import EDITS_FILE, CheckpointPace, Definition, LearnerCheckpoints, Log
 from consumers.model.log_edits import Edits, digest, editor
 from consumers.model.model_state import LearnerState, LearningRules
 from consumers.model.verify import verify
@@ -84,7 +84,7 @@ class Shop:
     def __post_init__(self) -> None:
         self.store = ModelStore(self.backend, Trust.of(self.signer.public), self.signer)
         rules = LearningRules(Target(task="binary"), Contract(), self.model, None, window=50)
-        self.checkpoints = Checkpoints(
+        self.checkpoints = LearnerCheckpoints(
             self.store,
             Definition("sim", "d", "c", frozenset({(_Touchy.__module__, "_Touchy")})),
             rules,

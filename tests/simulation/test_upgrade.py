@@ -11,7 +11,7 @@ from simulation.log import MemoryLog, SimulatedLoop
 from simulation.test_learner import EXAMPLES, GROUP, NAMES, RULES, SIGNER, drain, make_log
 
 from consumers.learner.learner import Learner, LearnerSettings
-from consumers.model.checkpoints import CheckpointPace, Checkpoints, Definition
+from consumers.model.checkpoints import CheckpointPace, Definition, LearnerCheckpoints
 from consumers.model.model_state import LearnerState
 from consumers.model.upgrade_report import Comparison, compare, lines
 from consumers.predictor.model_feed import PauseSwitch
@@ -49,7 +49,7 @@ def serve(log: MemoryLog, numbers: range, *, answered: bool = True) -> None:
 
 
 def learner(backend: MemoryBackend, said: list[str], new_epoch: Any = "replay") -> Learner:
-    checkpoints = Checkpoints(
+    checkpoints = LearnerCheckpoints(
         ModelStore(backend, Trust.of(SIGNER.public), SIGNER), Definition("sim", "d", "c"), RULES, Retention(last=100)
     )
     return Learner(

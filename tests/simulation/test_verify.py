@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from river import forest, linear_model, naive_bayes, neighbors, preprocessing, tree
 
-from consumers.model.checkpoints import Checkpoints, Definition, Log, Standing
+from consumers.model.checkpoints import Definition, LearnerCheckpoints, Log, Standing
 from consumers.model.model_state import LearnerState, LearningRules
 from consumers.model.verify import Verified, verify
 from model_store import Manifest, MemoryBackend, ModelStore, Retention, Signer, Trust
@@ -65,7 +65,7 @@ def log() -> list[Written]:
 class Made:
     """Two versions of a model, and what the second was made from."""
 
-    checkpoints: Checkpoints
+    checkpoints: LearnerCheckpoints
     first: Manifest
     second: Manifest
     records: list[Written]
@@ -79,7 +79,7 @@ def made(request: pytest.FixtureRequest) -> Made:
     signer = Signer(Ed25519PrivateKey.generate())
     store = ModelStore(MemoryBackend(), Trust.of(signer.public), signer)
     rules = LearningRules(Target(task="binary"), Contract(), MODELS[request.param], None, window=50)
-    checkpoints = Checkpoints(store, Definition("sim", "d", "c"), rules, Retention())
+    checkpoints = LearnerCheckpoints(store, Definition("sim", "d", "c"), rules, Retention())
     learning, records = LearnerState(rules), log()
     place = Log("id", 0, COUNT)
     first = checkpoints.write(learning, Standing(1, 0, place), "start", 0)

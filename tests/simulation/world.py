@@ -21,7 +21,7 @@ from consumers.joiner.joiner import Joiner, JoinerSettings
 from consumers.joiner.local_store import MemoryStore
 from consumers.learner.learner import Learner, LearnerSettings
 from consumers.loop.processor import Processor
-from consumers.model.checkpoints import CheckpointPace, Checkpoints, Definition
+from consumers.model.checkpoints import CheckpointPace, Definition, LearnerCheckpoints
 from consumers.model.model_state import LearningRules
 from consumers.model.river_model import wrap
 from consumers.predictor.model_feed import PauseSwitch
@@ -162,7 +162,9 @@ class World:
         self.learning = LearningRules(TARGET, Contract(), MODELS[model], None, window=50)
         self.backend = WatchedBackend(self._reached)
         self.store = ModelStore(self.backend, Trust.of(_SIGNER.public), _SIGNER)
-        self.checkpoints = Checkpoints(self.store, Definition("sim", "d", "c"), self.learning, Retention(last=10_000))
+        self.checkpoints = LearnerCheckpoints(
+            self.store, Definition("sim", "d", "c"), self.learning, Retention(last=10_000)
+        )
         self.disks = [MemoryStore(), MemoryStore()]
         self.groups = {role: Group(role) for role in ROLES}
         self.control = Switch("sim")

@@ -12,7 +12,7 @@ from typing import Any
 from kafka import TopicPartition
 from river import evaluate, metrics
 
-from consumers.model.checkpoints import Checkpoints, Definition
+from consumers.model.checkpoints import Definition, LearnerCheckpoints
 from consumers.model.model_state import LearnerState
 from millstream.processes.roles import learning_rules
 from millstream.stream.load import load_stream
@@ -89,7 +89,7 @@ def assert_versions_are_functions_of_the_log(stream: Stream, most: int = 200) ->
     store = open_store(stream.models, stream.home / "keys", sign=False)
     rules = learning_rules(loaded.stream)
     definition = Definition(loaded.stream.name, loaded.definition, "", loaded.allowed)
-    checkpoints = Checkpoints(store, definition, rules, loaded.stream.retention)
+    checkpoints = LearnerCheckpoints(store, definition, rules, loaded.stream.checkpoints.keep)
     versions = store.versions(loaded.stream.name)[-most:]
     learning = checkpoints.load(store.manifest(VersionId(loaded.stream.name, 1, 0)))
     log = examples(stream)

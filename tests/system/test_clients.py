@@ -20,7 +20,7 @@ from system.oracle import Stream
 _DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "clients.md"
 _SECONDS = 120
 _FILE = """
-from millstream import Stream
+from millstream import Predictions, Stream
 from river import compose, linear_model, preprocessing
 
 stream = Stream(
@@ -31,7 +31,7 @@ stream = Stream(
         + (compose.SelectType(str) | preprocessing.OneHotEncoder())
         | linear_model.LogisticRegression()
     ),
-    predictions_format="FORMAT",
+    predictions=Predictions(format="FORMAT"),
 )
 """
 

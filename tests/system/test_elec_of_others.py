@@ -63,7 +63,7 @@ READING: Final = {
 
 FILE: Final = """
 from river import linear_model, optim, preprocessing
-from millstream import Source, Stream
+from millstream import Labels, Source, Stream, Validation
 
 stream = Stream(
     name="elec2-of-others",
@@ -85,15 +85,18 @@ stream = Stream(
         }},
         contract={{name: "number" for name in {numbers}}},
     ),
-    labels=Source(
-        topic="{settlements}",
-        format="json",
-        id=["of.customer", "of.reading"],
-        value="outcome == 'UP'",
-        time="settled_at",
+    labels=Labels(
+        sources=Source(
+            topic="{settlements}",
+            format="json",
+            id=["of.customer", "of.reading"],
+            value="outcome == 'UP'",
+            time="settled_at",
+        )
     ),
     partitions=3,
-    bounds="off",  # River leaves out nothing; between partitions this log jumps by days, and prices with it
+    # River leaves out nothing; between partitions this log jumps by days, and prices with it.
+    validation=Validation(bounds="off"),
 )
 """
 

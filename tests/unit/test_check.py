@@ -298,7 +298,10 @@ SKLEARN = "from river import compat\nfrom sklearn.linear_model import SGDClassif
 
 @pytest.mark.parametrize(
     ("more", "says"),
-    [("", "ROCAUC, LogLoss have no value here"), ("metrics=lambda: metrics.F1() + metrics.Accuracy(),", "")],
+    [
+        ("", "ROCAUC, LogLoss have no value here"),
+        ("evaluation=Evaluation(metrics=lambda: metrics.F1() + metrics.Accuracy()),", ""),
+    ],
 )
 def test_a_model_without_shares_is_fit_and_the_metrics_over_them_are_named(
     tmp_path: Path, more: str, says: str
@@ -404,9 +407,9 @@ def test_a_weight_that_does_nothing_or_is_none_is_an_error(
 @pytest.mark.parametrize(
     ("more", "severity", "text"),
     [
-        ("metrics=lambda: metrics.Accuracy() + metrics.F1()", "ok", "Accuracy, F1"),
-        ("metrics=lambda: metrics.MAE()", "error", "MAE, which is no metric over classes"),
-        ("metrics=lambda: 1 / 0", "error", "ZeroDivisionError"),
+        ("evaluation=Evaluation(metrics=lambda: metrics.Accuracy() + metrics.F1())", "ok", "Accuracy, F1"),
+        ("evaluation=Evaluation(metrics=lambda: metrics.MAE())", "error", "MAE, which is no metric over classes"),
+        ("evaluation=Evaluation(metrics=lambda: 1 / 0)", "error", "ZeroDivisionError"),
     ],
 )
 def test_metrics_must_fit_the_task(tmp_path: Path, more: str, severity: str, text: str) -> None:

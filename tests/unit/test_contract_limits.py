@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from river import linear_model
 
-from millstream import Stream
-from millstream.stream.stream import InvalidStream
+from millstream import Stream, Validation
+from millstream.stream.errors import InvalidStream
 from schemas.contract import Contract, ContractError, Feature
 from schemas.events import Features
 
@@ -31,11 +31,13 @@ def test_values_that_are_no_numbers_count_the_same() -> None:
 
 
 def test_a_stream_sets_the_limit() -> None:
-    stream = Stream(name="wide", task="binary", model=linear_model.LogisticRegression, max_features=1_500)
+    stream = Stream(
+        name="wide", task="binary", model=linear_model.LogisticRegression, validation=Validation(max_features=1_500)
+    )
     assert stream.contract.apply(WIDE) == WIDE
     assert Stream(name="wide", task="binary", model=linear_model.LogisticRegression).contract == Contract()
     with pytest.raises(InvalidStream, match="max_features=0 must be a whole number, at least 1"):
-        Stream(name="wide", task="binary", model=linear_model.LogisticRegression, max_features=0)
+        Stream(name="wide", task="binary", model=linear_model.LogisticRegression, validation=Validation(max_features=0))
 
 
 def test_a_contract_has_the_hash_that_stored_versions_have() -> None:

@@ -226,7 +226,13 @@ LR = "preprocessing.StandardScaler() | linear_model.LogisticRegression()"
 
 @pytest.mark.parametrize(
     "more",
-    ["on_timeout=False", "weight={True: 2.0}", "weight=lambda x, y: 2.0", "positive='yes'", "classes=(True, False)"],
+    [
+        "labels=Labels(on_timeout=False)",
+        "weight={True: 2.0}",
+        "weight=lambda x, y: 2.0",
+        "positive='yes'",
+        "classes=(True, False)",
+    ],
 )
 def test_what_changes_learning_belongs_to_it(tmp_path: Path, more: str) -> None:
     plain, changed = loaded(tmp_path, "plain", LR), loaded(tmp_path, "changed", LR, more)
@@ -243,7 +249,9 @@ def test_another_weight_is_another_definition_and_another_order_of_classes_is_no
     assert len({each.definition for each in (first, other, by_two, by_three)}) == 4
 
 
-@pytest.mark.parametrize("more", ["label_wait='2d'", "partitions=8", "window=7", "features={'x': 'number'}"])
+@pytest.mark.parametrize(
+    "more", ["labels=Labels(wait='2d')", "partitions=8", "evaluation=Evaluation(window=7)", "features={'x': 'number'}"]
+)
 def test_what_does_not_change_the_model_is_no_part_of_it(tmp_path: Path, more: str) -> None:
     assert loaded(tmp_path, "plain", LR).definition == loaded(tmp_path, "changed", LR, more).definition
 

@@ -20,7 +20,7 @@ from millstream.version_code.code_object import decode
 
 HEAD = """
 from river import base, compose, linear_model, preprocessing
-from millstream import Stream
+from millstream import Evaluation, Labels, Stream
 """
 TAIL = """
 def make():
@@ -246,7 +246,10 @@ def test_what_the_model_does_not_use_does_not_change_it(tmp_path: Path, added: s
     assert load(tmp_path, PLAIN).definition_text == load(tmp_path, PLAIN + added).definition_text
 
 
-@pytest.mark.parametrize("more", [', label_wait="2h"', ", window=5", ', features={"a": "number"}', ", partitions=3"])
+@pytest.mark.parametrize(
+    "more",
+    [', labels=Labels(wait="2h")', ", evaluation=Evaluation(window=5)", ', features={"a": "number"}', ", partitions=3"],
+)
 def test_other_arguments_of_the_stream_do_not_change_it(tmp_path: Path, more: str) -> None:
     assert load(tmp_path, PLAIN).definition == load(tmp_path, PLAIN, more=more).definition
 

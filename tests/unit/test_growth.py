@@ -41,7 +41,7 @@ def test_the_limit_is_told_ahead_by_size_and_by_time_and_then_it_is_full() -> No
     full = grown(10_000, 18, 500)
     assert full.full
     assert full.warning() is None
-    assert "Raise max_model_bytes" in full.reached()
+    assert "Raise Checkpoints(max_bytes=…)" in full.reached()
 
 
 def test_a_model_that_stands_near_the_limit_is_said_not_to_grow() -> None:

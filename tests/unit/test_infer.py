@@ -165,7 +165,9 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     assert found.notes[0] == "nothing: left out, as no row has a value there"
     assert found.notes[1].startswith("1 of 41 rows cannot be read and were left out; the first is ")
     wide = infer(write(tmp_path, json.dumps({f"s{n}": n for n in range(1200)} | {"label": 1}), "wide.jsonl"))
-    assert wide.notes == ("1,200 features, where 1,000 are the most of one event: max_features=1200 is set",)
+    assert wide.notes == (
+        "1,200 features, where 1,000 are the most of one event: Validation(max_features=1200) is set",
+    )
 
 
 def test_times_as_numbers_are_left_out_where_they_are_called_so(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_two_topics_become_a_stream_that_reads_them(tmp_path: Path) -> None:
     event = EventMapping(source, decoder(source)).event(messages(payments())[7])
     assert event.event_id == "p-7"
     assert stream.contract.apply(event.features) == event.features
-    (labels,) = stream.label_sources
+    (labels,) = stream.labels.each_source
     assert (labels.topic, labels.id, labels.value, labels.time) == (
         "chargebacks",
         "ref",
@@ -122,15 +122,15 @@ def test_two_topics_become_a_stream_that_reads_them(tmp_path: Path) -> None:
 
 def test_labels_of_one_kind_only_are_said_to_be_that(tmp_path: Path) -> None:
     loaded = written(tmp_path, looked(payments(), chargebacks(status=("charged",))))
-    (labels,) = loaded.stream.label_sources
+    (labels,) = loaded.stream.labels.each_source
     assert labels.value == "status == 'charged'"
-    assert "on_timeout=False" in loaded.path.read_text()
+    assert "case: on_timeout=False above learns it so" in loaded.path.read_text()
 
 
 def test_labels_of_other_events_are_guessed_by_name_and_marked(tmp_path: Path) -> None:
     later = [{**row, "ref": f"q{number}"} for number, row in enumerate(chargebacks())]
     loaded = written(tmp_path, looked(payments(), later))
-    assert loaded.stream.label_sources[0].id == "ref"
+    assert loaded.stream.labels.each_source[0].id == "ref"
     assert "# Check this: none of the newest labels" in loaded.path.read_text()
 
 
@@ -196,7 +196,7 @@ def test_the_task_is_what_the_labels_look_like(tmp_path: Path, label: str, value
     rows = [{"id": f"p-{number}", label: values[number % len(values)]} for number in range(40)]
     loaded = written(tmp_path, looked(payments(), rows))
     assert loaded.stream.task == task
-    (source,) = loaded.stream.label_sources
+    (source,) = loaded.stream.labels.each_source
     found = LabelMapping(source, decoder(source)).label(messages(rows)[0])
     assert found is not None
     assert loaded.stream.target.coerce(found.value) is not None  # type: ignore[arg-type]

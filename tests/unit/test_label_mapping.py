@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from millstream import Source, Stream
-from millstream.stream.errors import LoadError
+from millstream import Labels, Source, Stream
+from millstream.stream.errors import InvalidStream, LoadError
 from millstream.stream.load import load_stream
-from millstream.stream.stream import InvalidStream
 from schemas.events import Label
 from schemas.sources.decoding import decoder
 from schemas.sources.label_mapping import LabelMapping
@@ -139,14 +138,14 @@ WRONG = {
 def test_a_comparison_that_does_not_parse_is_refused_when_the_file_loads(value: str, tmp_path: Path) -> None:
     path = tmp_path / f"bad_labels_{list(WRONG).index(value)}.py"
     path.write_text(
-        "from river import linear_model\nfrom millstream import Source, Stream\n"
+        "from river import linear_model\nfrom millstream import Labels, Source, Stream\n"
         'stream = Stream(name="bad", task="binary", model=linear_model.LogisticRegression,\n'
-        f'    labels=Source(topic="chargebacks", id="ref", value={value!r}))\n'
+        f'    labels=Labels(sources=Source(topic="chargebacks", id="ref", value={value!r})))\n'
     )
     with pytest.raises(LoadError) as refused:
         load_stream(str(path))
     said = str(refused.value)
-    assert f"{path}:3: InvalidSource: Source of labels on chargebacks: " in said
+    assert f"{path}:4: InvalidSource: Source of labels on chargebacks: " in said
     assert WRONG[value] in said
     assert "\n" not in said
 
@@ -167,12 +166,15 @@ def test_a_comparison_that_does_not_parse_is_refused_when_the_file_loads(value: 
 )
 def test_sources_that_cannot_work_are_refused(labels: Callable[[], Any], said: str) -> None:
     with pytest.raises((InvalidSource, InvalidStream)) as refused:
-        Stream(name="s", task="binary", model=dict, labels=labels())
+        Labels(sources=labels())
     assert said in str(refused.value)
 
 
 def test_a_stream_knows_the_topics_that_labels_come_from() -> None:
-    made = Stream(name="s", task="binary", model=dict, labels=[chargebacks(), chargebacks(value="True")])
-    assert made.labels_from == ("chargebacks",)
-    assert Stream(name="s", task="binary", model=dict, labels=chargebacks()).labels_from == ("chargebacks",)
-    assert Stream(name="s", task="binary", model=dict).labels_from == ()
+    def labels_from(*sources: Source) -> tuple[str, ...]:
+        return Stream(name="s", task="binary", model=dict, labels=Labels(sources=sources)).labels_from
+
+    assert labels_from(chargebacks(), chargebacks(value="True")) == ("chargebacks",)
+    assert labels_from() == ()
+    alone = Stream(name="s", task="binary", model=dict, labels=Labels(sources=chargebacks()))
+    assert alone.labels_from == ("chargebacks",)

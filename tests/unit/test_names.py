@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from river import linear_model
 
-from millstream import Source, Stream
-from millstream.stream.stream import InvalidStream
+from millstream import Predictions, Source, Stream
+from millstream.stream.errors import InvalidStream
 from millstream.topics.acls import ROLES, rights
 from millstream.topics.admin import Topic, judge
 from schemas.topics import KINDS, InvalidName, Names, TopicSpec, specs
@@ -78,19 +78,19 @@ def test_a_stream_does_not_read_its_own_topics_as_somebody_elses(kind: str) -> N
 
 def test_a_stream_says_whose_topic_it_reads_and_in_which_form_it_answers() -> None:
     assert stream(features=Source(topic="payments")).elsewhere == {"features": "payments"}
-    assert not stream().public
-    assert stream(predictions_format="json").public
-    assert stream(predictions_features=False).public
-    assert not stream(predictions_cloudevents="/fraud").public
+    assert not stream().predictions.public
+    assert stream(predictions=Predictions(format="json")).predictions.public
+    assert stream(predictions=Predictions(features=False)).predictions.public
+    assert not stream(predictions=Predictions(cloudevents="/fraud")).predictions.public
 
 
 @pytest.mark.parametrize(
     ("given", "says"),
-    [({"predictions_format": "xml"}, "must be one of avro, json, registry"), ({"predictions_cloudevents": " "}, "who")],
+    [({"format": "xml"}, "must be one of avro, json, registry"), ({"cloudevents": " "}, "who")],
 )
 def test_forms_that_there_are_not_are_refused(given: dict[str, Any], says: str) -> None:
     with pytest.raises(InvalidStream, match=says):
-        stream(**given)
+        Predictions(**given)
 
 
 def test_a_topic_that_events_and_labels_come_from_is_of_the_kind_of_the_events() -> None:

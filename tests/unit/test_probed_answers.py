@@ -10,7 +10,7 @@ from river import base
 from river.base.classifier import Classifier
 from store_parts import SIGNER, store_on
 
-from consumers.model.checkpoints import PROBE, PROBED, Checkpoints, Definition, Log, Standing
+from consumers.model.checkpoints import PROBE, PROBED, Definition, LearnerCheckpoints, Log, Standing
 from consumers.model.model_state import LearnerState, LearningRules
 from consumers.model.river_model import ModelError, wrap
 from consumers.model.version_runtime import try_out
@@ -41,7 +41,7 @@ def written(model: Any, task: Task) -> tuple[ModelStore, Manifest]:
     learning = LearnerState(rules, model)
     for number, example in enumerate(examples(task)):
         learning.apply(example, number)
-    checkpoints = Checkpoints(store, Definition("m", "d", "c"), rules, Retention())
+    checkpoints = LearnerCheckpoints(store, Definition("m", "d", "c"), rules, Retention())
     return store, checkpoints.write(learning, Standing(1, 40, Log("t", 0, 40)), "stop", 0)
 
 

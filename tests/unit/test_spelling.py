@@ -15,8 +15,8 @@ import pytest
 from river import linear_model, naive_bayes
 
 from consumers.model.model_state import LearnerState, LearningRules
-from millstream import Stream
-from millstream.stream.stream import InvalidStream
+from millstream import Labels, Stream
+from millstream.stream.errors import InvalidStream
 from producers.label import parse_label
 from producers.open_source import open_source
 from producers.rows import BadRow, SourceSpec
@@ -280,7 +280,11 @@ def test_of_two_texts_each_finds_itself() -> None:
         ("multiclass", {"classes": (1, "1")}, "has 1 and '1', which are one class"),
         ("multiclass", {"classes": ("a", " a")}, "which are one class"),
         ("multiclass", {"classes": (0.5, 1)}, "a class is a string"),
-        ("binary", {"positive": "a", "classes": ("a", "b"), "on_timeout": "c"}, "on_timeout='c' is no label"),
+        (
+            "binary",
+            {"positive": "a", "classes": ("a", "b"), "labels": Labels(on_timeout="c")},
+            "on_timeout='c' is no label",
+        ),
     ],
 )
 def test_a_definition_that_no_label_fits_is_refused(task: Any, more: dict[str, Any], why: str) -> None:
@@ -296,6 +300,6 @@ def test_on_timeout_is_a_label_like_any_other() -> None:
             model=linear_model.LogisticRegression,
             positive=">50K",
             classes=(">50K", "<=50K"),
-            on_timeout=given,
+            labels=Labels(on_timeout=given),
         )
         assert stream.target.coerce(given) is False

@@ -39,7 +39,7 @@ from schemas.target import Target
 
 HEAD = """
 from river import base, compose, linear_model
-from millstream import Stream
+from millstream import Evaluation, Labels, Stream, Validation
 """
 UNIT = """
 class Unit(base.Transformer):
@@ -344,28 +344,36 @@ MAY_DIFFER = {
     # what differs in the process: (features= and more of then, of now, what becomes of the version)
     "nothing": ('{"a": "number"}', '{"a": "number"}', "own"),
     "weight": ('{"a": "number"}', '{"a": "number"}, weight={True: 2.0}', "own"),
-    "on_timeout": ('{"a": "number"}', '{"a": "number"}, on_timeout=False', "own"),
-    "label wait": ('{"a": "number"}', '{"a": "number"}, label_wait="1h"', "own"),
-    "metrics": ('{"a": "number"}', '{"a": "number"}, window=10', "own"),
+    "on_timeout": ('{"a": "number"}', '{"a": "number"}, labels=Labels(on_timeout=False)', "own"),
+    "label wait": ('{"a": "number"}', '{"a": "number"}, labels=Labels(wait="1h")', "own"),
+    "metrics": ('{"a": "number"}', '{"a": "number"}, evaluation=Evaluation(window=10)', "own"),
     "a feature added": ('{"a": "number"}', '{"a": "number", "b": "number"}', "narrowed"),
     "a feature added, unnamed ones refused": (
-        '{"a": "number"}, unknown="refuse"',
-        '{"a": "number", "b": "number"}, unknown="refuse"',
+        '{"a": "number"}, validation=Validation(unknown="refuse")',
+        '{"a": "number", "b": "number"}, validation=Validation(unknown="refuse")',
         "narrowed",
     ),
     "a feature named that came unnamed before": (
-        '{"a": "number"}, unknown="keep"',
-        '{"a": "number", "b": "number"}, unknown="keep"',
+        '{"a": "number"}, validation=Validation(unknown="keep")',
+        '{"a": "number", "b": "number"}, validation=Validation(unknown="keep")',
         "own",
     ),
-    "bounds": ('{"a": "number"}', '{"a": "number"}, bounds="off"', "narrowed"),
-    "unnamed features kept from now on": ('{"a": "number"}', '{"a": "number"}, unknown="keep"', "narrowed"),
+    "bounds": ('{"a": "number"}', '{"a": "number"}, validation=Validation(bounds="off")', "narrowed"),
+    "unnamed features kept from now on": (
+        '{"a": "number"}',
+        '{"a": "number"}, validation=Validation(unknown="keep")',
+        "narrowed",
+    ),
     "a feature gone": ('{"a": "number", "b": "number"}', '{"a": "number"}', "refused"),
     "another type": ('{"a": "number"}', '{"a": "string"}', "refused"),
     "no contract any more": ('{"a": "number"}', "{}", "refused"),
     "a contract where there was none": ("{}", '{"a": "number"}', "refused"),
-    "unnamed features dropped from now on": ('{"a": "number"}, unknown="keep"', '{"a": "number"}', "refused"),
-    "what missing means": ('{"a": "number"}', '{"a": "number"}, missing="none"', "refused"),
+    "unnamed features dropped from now on": (
+        '{"a": "number"}, validation=Validation(unknown="keep")',
+        '{"a": "number"}',
+        "refused",
+    ),
+    "what missing means": ('{"a": "number"}', '{"a": "number"}, validation=Validation(missing="none")', "refused"),
     "the positive label": ('{"a": "number"}', '{"a": "number"}, positive="yes"', "refused"),
 }
 

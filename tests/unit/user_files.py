@@ -14,7 +14,7 @@ from river import (
     anomaly, compose, dummy, ensemble, facto, feature_extraction, forest, linear_model, metrics, multiclass,
     naive_bayes, neighbors, optim, preprocessing, stats, tree, utils,
 )
-from millstream import Feature, Source, Stream
+from millstream import Evaluation, Feature, Labels, Source, Stream, Validation
 """
 
 

@@ -1,0 +1,99 @@
+"""Checks of what `Stream` and its groups are made with. Each raises `InvalidStream`, which names the parameter."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from millstream.stream.duration import InvalidDuration, milliseconds
+from millstream.stream.errors import InvalidStream
+
+T = TypeVar("T")
+Respell = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+def known_parameters(respell: Respell = dict) -> Callable[[type[T]], type[T]]:
+    """Return a decorator that has a dataclass refuse other names than its own, and say the nearest one.
+
+    Parameters
+    ----------
+    respell
+        Puts what is given under the names of today, before it is looked at.
+    """
+
+    def decorate(kind: type[T]) -> type[T]:
+        made = kind.__init__
+        names = [each.name for each in dataclasses.fields(kind)]  # type: ignore[arg-type]
+
+        @functools.wraps(made)
+        def init(self: T, *unnamed: object, **given: Any) -> None:
+            if unnamed:
+                raise InvalidStream(f"{kind.__name__}: name what it is given, such as {kind.__name__}({names[0]}=...)")
+            respelled = respell(given)
+            for name in respelled:
+                if name not in names:
+                    raise InvalidStream(f"{kind.__name__}: there is no {name}=; {_nearest(name, names)}")
+            made(self, **respelled)
+
+        kind.__init__ = init  # type: ignore[assignment]
+        return kind
+
+    return decorate
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=1) or [each for each in names if each in name.split("_")]
+    return f"did you mean {near[0]}=?" if near else f"there are {', '.join(f'{each}=' for each in names)}"
+
+
+def check_spans(given: object, *names: str) -> None:
+    """Insist on spans of time; `None`, where it is the default, is none."""
+    for name in names:
+        value = getattr(given, name)
+        if value is None and _may_be_none(given, name):
+            continue
+        try:
+            milliseconds(value)
+        except InvalidDuration as error:
+            raise InvalidStream(f"{_kind(given)}: {name}={error}") from error
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InvalidStream(
+                f"{_kind(given)}: {name}={value!r:.60} must be a span of time, such as '30m'"
+            ) from error
+
+
+def check_counts(given: object, *names: str) -> None:
+    """Insist on whole numbers from 1; `None`, where it is the default, is none."""
+    for name in names:
+        value = getattr(given, name)
+        if value is None and _may_be_none(given, name):
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise InvalidStream(f"{_kind(given)}: {name}={value!r:.60} must be a whole number, at least 1")
+
+
+def check_choices(given: object, choices: Mapping[str, Sequence[object]]) -> None:
+    """Insist on one of the values that there are, by name of the parameter."""
+    for name, allowed in choices.items():
+        if getattr(given, name) not in allowed:
+            raise InvalidStream(
+                f"{_kind(given)}: {name}={getattr(given, name)!r:.60} must be one of {', '.join(map(str, allowed))}"
+            )
+
+
+def check_kind(given: object, name: str, kind: type, example: str) -> None:
+    """Insist on an object of a class."""
+    value = getattr(given, name)
+    if not isinstance(value, kind):
+        raise InvalidStream(f"{_kind(given)}: {name}={value!r:.60} must be {kind.__name__}(...), such as {example}")
+
+
+def _kind(given: object) -> str:
+    return type(given).__name__
+
+
+def _may_be_none(given: object, name: str) -> bool:
+    return any(each.name == name and each.default is None for each in dataclasses.fields(given))  # type: ignore[arg-type]
