@@ -119,7 +119,7 @@ def topics() -> str:
             "The topics of a stream, as `millstream topics create` makes them. With a `Labels(wait=…)` of more than",
             "two days, predictions and labels are kept for three times the wait plus a day. If public predictions are",
             "not complete (`Predictions(format=…)`, `Predictions(features=False)`), `STREAM.answers` holds the",
-            "complete ones, with the settings of `STREAM.predictions`. `millstream topics acls` prints the rights of each role.",
+            "complete ones, with the settings of `STREAM.predictions`. `topics acls` prints the rights of each role.",
             "",
             *_table(("topic", "partitions", "cleanup", "kept for", "written by", "read by"), rows),
             "",

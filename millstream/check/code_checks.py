@@ -7,10 +7,10 @@ from typing import Final
 
 from consumers.model.version_files import shown
 from millstream.check.findings import Finding
+from millstream.stream.code_object import decode
 from millstream.stream.definition_hash import changes
 from millstream.stream.load import LoadedStream
 from millstream.version_code.choice import run_code
-from millstream.version_code.code_object import decode
 from millstream.version_code.patches import patches
 from millstream.version_code.secret_strings import suspects
 from model_store import VersionRefused

@@ -8,7 +8,7 @@ import cyclopts
 from cyclopts import Parameter
 
 from millstream.cli.monitoring import UNWATCHED, Monitoring
-from millstream.cli.shared_options import HERE, CodePolicy, Json, StreamName, UsageError, Where
+from millstream.cli.shared_options import HERE, CodePolicy, Json, StreamName, UsageError, Where, print_json
 
 
 def register(parent: cyclopts.App) -> None:
@@ -41,7 +41,8 @@ def demo(
     from millstream.demo.demo import DemoOptions
     from millstream.demo.demo import run as show
 
-    return show(stream, where.settings(), DemoOptions(file=file, rate=rate, json=json))
+    options = DemoOptions(file=file, rate=rate, print_json=print_json if json else None)
+    return show(stream, where.settings(), options)
 
 
 def run(

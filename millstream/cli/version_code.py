@@ -15,7 +15,7 @@ from millstream.cli.shared_options import HERE, Json, StreamName, Where, cell, n
 from millstream.cli.version_decisions import VersionName, parsed
 
 if TYPE_CHECKING:
-    from millstream.version_code.code_object import Code
+    from millstream.stream.code_object import Code
     from model_store import ModelStore, VersionId
 
 
@@ -68,7 +68,7 @@ class _Side(NamedTuple):
 
 def _carried(store: ModelStore, version: VersionId) -> Code:
     from consumers.model.version_files import CODE_FILE
-    from millstream.version_code.code_object import decode
+    from millstream.stream.code_object import decode
     from model_store import NotFound
 
     manifest = store.manifest(version)
@@ -85,9 +85,9 @@ def _other(store: ModelStore, given: str, model: str) -> _Side:
     LoadError
         Where a file is no Python source: the line, and what is wrong with it.
     """
+    from millstream.stream.collect_sources import sources
     from millstream.stream.errors import LoadError
     from millstream.stream.stream_file import READY_MADE, explain, find
-    from millstream.version_code.collect import sources
     from model_store import InvalidVersion, VersionId
 
     try:

@@ -46,11 +46,19 @@ class DemoFailed(Exception):  # noqa: N818
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """`rate` in events a second; `None` is what takes about 20 s."""
+    """Options of one demo.
+
+    Attributes
+    ----------
+    rate
+        Events a second; `None` is what takes about 20 s.
+    print_json
+        Takes the result, in place of text for people.
+    """
 
     file: str | None = None
     rate: float | None = None
-    json: bool = False
+    print_json: Callable[[Any], None] | None = None
 
 
 def run(name: str, settings: Settings, options: DemoOptions) -> int:
@@ -63,7 +71,9 @@ def run(name: str, settings: Settings, options: DemoOptions) -> int:
     """
     stream, source, place = _subject(name, options.file)
     say = _Log(settings.home / "logs" / f"demo-{name}.log")
-    tell: Callable[[str], None] = (lambda line: print(line, file=sys.stderr, flush=True)) if options.json else print
+    tell: Callable[[str], None] = (
+        (lambda line: print(line, file=sys.stderr, flush=True)) if options.print_json else print
+    )
     names = settings.names(stream)
     with say, run_stream.alone(settings.state(names)), run_stream.stopping() as stop:
         cluster = run_stream.meet(settings, tell)
@@ -81,14 +91,16 @@ def run(name: str, settings: Settings, options: DemoOptions) -> int:
             supervisor.stop()
     if found is None:
         return 130
-    if options.json:
-        from millstream.cli.shared_options import print_json
-
-        print_json(found)
+    if options.print_json is not None:
+        options.print_json(found)
     else:
         end = "millstream broker stop" if settings.bootstrap is None else None
         print(render.closing_words(found, name, place, end))
     return 0
+
+
+def _on_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _subject(name: str, file: str | None) -> tuple[Stream, RowSource, str]:
@@ -154,7 +166,7 @@ class _Show:
         stop: threading.Event,
     ) -> None:
         self._cluster, self._names, self._stop = cluster, names, stop
-        self._source, self._json = source, options.json
+        self._source, self._json = source, options.print_json is not None
         self._store: ModelStore = open_store(settings.models, settings.keys, sign=False)
         self._total = source.count() or 0
         self._rate = options.rate or max(1.0, self._total / _SECONDS)

@@ -98,8 +98,8 @@ def load(request: Request) -> RiverModel:
     manifest = store.manifest(VersionId(request.model, request.epoch, request.examples), sha256=request.sha256)
     run_with = RunWith()
     if request.carried:
+        from millstream.stream.code_object import decode
         from millstream.version_code.choice import run_code
-        from millstream.version_code.code_object import decode
 
         ran = run_code(decode(store.read(manifest, CODE_FILE)))
         run_with = RunWith(ran.allowed, ran.find)

@@ -10,13 +10,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+from millstream.stream.code_object import MOST_BYTES, Code, encode
+from millstream.stream.collect_sources import sources
 from millstream.stream.definition_hash import definition_hash, definition_text
 from millstream.stream.errors import LoadError
 from millstream.stream.model_kind import WrongModel, require_fit
 from millstream.stream.stream import Stream
 from millstream.stream.stream_file import StreamFile, explain, find, is_own_module, load_module, ready_made
-from millstream.version_code.code_object import MOST_BYTES, Code, encode
-from millstream.version_code.collect import sources
 from model_store import restricted_pickle
 from model_store.code_names import own_name
 from model_store.errors import CannotPickle

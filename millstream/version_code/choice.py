@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from consumers.model.version_files import CODE_FILE, Definition, shown
 from consumers.model.version_runtime import RunWith
+from millstream.stream.code_object import MOST_BYTES, Code, decode, encode
 from millstream.stream.definition_hash import changes, differing_values, model_lines
 from millstream.stream.errors import LoadError
 from millstream.stream.load import LoadedStream, loaded_from
 from millstream.stream.stream_file import StreamFile, explain
-from millstream.version_code.code_object import MOST_BYTES, Code, decode, encode
 from millstream.version_code.namespace import namespace_of
 from model_store import Damaged, VersionRefused
 from model_store.code_names import PREFIX

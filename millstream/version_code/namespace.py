@@ -19,9 +19,9 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any, Final
 
+from millstream.stream.code_object import Code, encode
 from millstream.stream.flat_names import flat_names_accepted
 from millstream.stream.stream_file import CARRIED
-from millstream.version_code.code_object import Code, encode
 from model_store.code_names import PREFIX
 
 _BUILTIN_IMPORT: Final = builtins.__import__

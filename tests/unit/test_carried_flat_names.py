@@ -13,9 +13,9 @@ from user_files import forgetful, write
 from consumers.model.version_files import CODE_FILE
 from millstream.config.settings import Settings
 from millstream.processes.model_process_main import starter
+from millstream.stream.code_object import Code, decode, encode
 from millstream.stream.load import LoadedStream, load_stream
 from millstream.version_code.choice import OtherCode, VersionCode, definition_of, run_code
-from millstream.version_code.code_object import Code, decode, encode
 from model_store import Manifest, ModelStore, VersionId, VersionRefused, dumps, open_store
 from schemas.contract import Contract
 from schemas.target import Target

@@ -13,10 +13,10 @@ from typing import Final
 import pytest
 from river import preprocessing
 
+from millstream.stream.code_object import decode
 from millstream.stream.errors import LoadError
 from millstream.stream.load import LoadedStream, load_stream
 from millstream.version_code.choice import run_code
-from millstream.version_code.code_object import decode
 
 HEAD = """
 from river import base, compose, linear_model, preprocessing

@@ -13,7 +13,7 @@ from store_parts import draft
 from consumers.model.version_files import CODE_FILE
 from millstream.cli import app
 from millstream.config.settings import Settings
-from millstream.version_code.code_object import Code, encode
+from millstream.stream.code_object import Code, encode
 from model_store import VersionId, dumps, open_store
 from schemas.contract import Contract
 from schemas.target import Target

@@ -17,12 +17,12 @@ from user_files import forgetful, write
 import millstream
 from millstream import Checkpoints, Evaluation, Join, Labels, Predictions, Source, Stream, Validation
 from millstream.cli.app import run
+from millstream.stream.code_object import Code
 from millstream.stream.errors import InvalidStream, LoadError
 from millstream.stream.flat_names import FLAT
 from millstream.stream.load import LoadedStream, load_stream, ready_made
 from millstream.stream.parameter_groups import GROUPS
 from millstream.version_code.choice import definition_of, run_code
-from millstream.version_code.code_object import Code
 from schemas.contract import Contract
 from schemas.target import Target
 

@@ -17,11 +17,11 @@ from consumers.model.version_runtime import RunWith
 from millstream.check.code_checks import look_at_code
 from millstream.config.settings import Settings
 from millstream.processes.model_process_main import starter
+from millstream.stream.code_object import Code, decode, encode
 from millstream.stream.errors import LoadError
 from millstream.stream.load import LoadedStream, load_stream
 from millstream.stream.stream_file import explain
 from millstream.version_code.choice import OtherCode, VersionCode, definition_of, run_code
-from millstream.version_code.code_object import Code, decode, encode
 from model_store import (
     Damaged,
     Manifest,

@@ -9,9 +9,9 @@ from importlib.util import decode_source
 from pathlib import Path
 from typing import Final
 
+from millstream.stream.code_object import MOST_BYTES
 from millstream.stream.errors import LoadError
 from millstream.stream.stream_file import READY_MADE, StreamFile, hidden_by, is_own_module
-from millstream.version_code.code_object import MOST_BYTES
 
 _INIT: Final = "__init__.py"
 
