@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from millstream.cli.monitoring import UNWATCHED, Monitoring
 from millstream.cli.shared_options import HERE, CodePolicy, StreamName, UsageError, Where
+from runtime.exits import TRY_AGAIN
 
 if TYPE_CHECKING:
     from consumers.loop.instrumentation import Meter
@@ -24,7 +25,6 @@ FromHere = Annotated[
     Literal["fresh"] | None,
     Parameter(help="Where a topic it reads was cut short or made again: go on at what the topics hold now."),
 ]
-_AGAIN = 75
 
 
 def register(parent: cyclopts.App) -> None:
@@ -179,5 +179,5 @@ def _run(
     except KafkaError as error:
         # What Kafka answers today it may not answer in a second: whoever runs the role decides how often.
         role_log.fail(f"{role}: Kafka: {type(error).__name__}: {error}", event="failed")
-        role_log.ended(role, _AGAIN)
-        return _AGAIN
+        role_log.ended(role, TRY_AGAIN)
+        return TRY_AGAIN

@@ -24,6 +24,7 @@ from millstream.topics.delete_stream import forget
 from model_store import ModelStore, StoreError, open_store
 from producers.open_source import RowSource
 from producers.publisher import PublishOptions, PublishReport, publish
+from runtime.exits import INTERRUPTED, OK
 from runtime.kafka_client.cluster import Cluster
 from schemas.topics import Names
 
@@ -80,7 +81,7 @@ def run(name: str, settings: Settings, options: DemoOptions) -> int:
         finally:
             supervisor.stop()
     if found is None:
-        return 130
+        return INTERRUPTED
     if options.json:
         from millstream.cli.shared_options import print_json
 
@@ -88,7 +89,7 @@ def run(name: str, settings: Settings, options: DemoOptions) -> int:
     else:
         end = "millstream broker stop" if settings.bootstrap is None else None
         print(render.closing_words(found, name, place, end))
-    return 0
+    return OK
 
 
 def _subject(name: str, file: str | None) -> tuple[Stream, RowSource, str]:

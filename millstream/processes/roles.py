@@ -36,7 +36,7 @@ from millstream.processes.timed_checkpoints import MeasuredCheckpoints
 from millstream.status.group_metadata import joined_from, spread_of
 from millstream.version_code.choice import Policy, VersionCode, definition_of
 from model_store import StoreError, StoreUnavailable, is_object_store, open_backend, open_store
-from runtime.exits import Doubt, RoleFailure
+from runtime.exits import FAILED, OK, TRY_AGAIN, RoleFailure
 from runtime.kafka_client.cluster import Cluster, MissingTopic, NoBroker, TopicInfo
 from runtime.kafka_client.records import Partition
 from schemas.label_spelling import ByClass
@@ -159,7 +159,7 @@ def run_intake(
     sources = loaded.stream.label_sources
     if not sources:
         say(f"{loaded.path.name}: labels come from no other topic; labels=Source(topic=...) names one")
-        return 1
+        return FAILED
     cluster, names, topics = _meet(loaded, settings)
     _require_sources(cluster, names)
     kept = _state_alerts(cluster, names, "intake", instance)
@@ -183,7 +183,7 @@ def run_joiner(
             f"{fewest} has {topics[fewest].partitions} partitions, and event ids of {names.stream} are spread over "
             f"{spread}: `millstream topics create {loaded.path} --fix` adds those that are missing"
         )
-        return 1
+        return FAILED
     before = joined_from(cluster, names)
     if before not in (None, names.whole) and not new_epoch:
         say(
@@ -191,7 +191,7 @@ def run_joiner(
             "(predictions_format, predictions_features): what waits for its label there would never be joined. "
             f"Change the form back, or `millstream joiner {loaded.path} --new-epoch fresh` goes on without what waits"
         )
-        return 1
+        return FAILED
     joiner_settings = JoinerSettings(names, join_rules(loaded.stream), spread, loaded.stream.max_pending, new_epoch)
     kept = _state_alerts(cluster, names, "joiner", instance)
     try:
@@ -236,7 +236,7 @@ def run_learner(
     try:
         if not follower.wait_until_current(_CURRENT_WAIT_SECONDS):
             say(f"{names.topic('models')} could not be read to its end; starting anew")
-            return 75
+            return TRY_AGAIN
         return _drive(cluster, names, "learner", instance, learner, meter)
     finally:
         follower.close()
@@ -319,7 +319,7 @@ def _no_disk(role: str, error: LocalStoreError, kept: StateAlerts) -> int:
     """Say what the local store cannot do, and return the exit code: that of doubt where its disk can be mended."""
     fail(f"{role}: {error}", event="failed")
     kept.unwritable(str(error))
-    return Doubt.exit_code if error.passes else 1
+    return TRY_AGAIN if error.passes else FAILED
 
 
 def _drive(
@@ -369,8 +369,8 @@ def _drive(
         said = f"{error}; the {role} is started again until it can: free space there, or make it writable"
         fail(f"{role}: {said}", event="failed")
         kept.unwritable(said)
-        return Doubt.exit_code
+        return TRY_AGAIN
     finally:
         kept.stop()
     say(f"{role} has ended in order")
-    return 0
+    return OK

@@ -24,6 +24,7 @@ from millstream.status.snapshot import Observer
 from millstream.stream.stream import Stream
 from millstream.topics import admin
 from producers.stop_signals import stop_on_signals
+from runtime.exits import FAILED, OK
 from runtime.kafka_client.cluster import Cluster, NoBroker
 from schemas.topics import Names
 
@@ -106,7 +107,7 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
             finally:
                 say(f"ending: {', '.join(dict.fromkeys(child.role for child in roles))}")
                 supervisor.stop()
-    return 1 if supervisor.given_up() else 0
+    return FAILED if supervisor.given_up() else OK
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from typing import Final
 
 from millstream.observability import role_log
 from millstream.processes.fork_server import PARENT, Nursery, Process
+from runtime.exits import FAILED, TRY_AGAIN, USAGE
 
 FIRST_WAIT_S: Final = 0.2
 LONGEST_WAIT_S: Final = 10.0
@@ -33,7 +34,6 @@ GIVEN_UP_S: Final = 60.0
 _TERM_S: Final = 10.0
 _READY: Final = "ready: "  # how a role says that it has its partitions
 _FOLLOWING: Final = "following "  # how its thread that reads decisions says that it cannot
-_AGAIN: Final = 75
 _ORDER: Final = ("predictor", "intake", "joiner", "learner")
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -79,10 +79,10 @@ def decide(code: int, ran: float, last_wait: float) -> Restart | GiveUp:
     last_wait
         How long its last restart was put off, 0.0 before the first.
 
-    >>> decide(75, ran=1.0, last_wait=0.2), decide(1, ran=1.0, last_wait=0.0)
+    >>> decide(TRY_AGAIN, ran=1.0, last_wait=0.2), decide(1, ran=1.0, last_wait=0.0)
     (Restart(after=0.4), GiveUp())
     """
-    if code in (1, 2):
+    if code in (FAILED, USAGE):
         return GiveUp()
     if ran >= RAN_WELL_S or last_wait == 0.0:
         return Restart(FIRST_WAIT_S)
@@ -255,7 +255,7 @@ class Supervisor:
         each.last_wait = step.after
         each.due = now + step.after
         self.restarts += 1
-        if code == _AGAIN and self._away():
+        if code == TRY_AGAIN and self._away():
             return
         self._say(f"{each.child.name} {ended(code)}; starting it again in {step.after:g} s")
         if (times := self._count(each, code, said, now)) > ENDS_IN_A_ROW:
