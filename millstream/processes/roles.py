@@ -6,12 +6,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from consumers.intake.intake import Intake, IntakeSettings
-from consumers.joiner.join import JoinRules
 from consumers.joiner.joiner import Joiner, JoinerSettings
 from consumers.joiner.local_store import DiskStore, LocalStoreError
 from consumers.joiner.snapshot_thread import SnapshotKeeper
@@ -23,10 +22,8 @@ from consumers.loop.log_faults import LogRefused
 from consumers.loop.loop import Loop, LoopSettings
 from consumers.loop.processor import Processor
 from consumers.model.checkpoints import CheckpointPace, NewEpoch
-from consumers.model.model_state import LearningRules
 from consumers.predictor.model_feed import ModelsTopic, PauseSwitch, VersionFeed
-from consumers.predictor.prediction_records import Form
-from consumers.predictor.predictor import Predictor, PredictorSettings
+from consumers.predictor.predictor import Predictor
 from millstream.observability.role_log import fail, say
 from millstream.processes import gc_tuning
 from millstream.processes.log_fault_alerts import LogAlerts
@@ -34,16 +31,14 @@ from millstream.processes.model_process_main import starter
 from millstream.processes.role_failure_alerts import StateAlerts
 from millstream.processes.timed_checkpoints import MeasuredCheckpoints
 from millstream.status.group_metadata import joined_from, spread_of
-from millstream.version_code.choice import Policy, VersionCode, definition_of
+from millstream.stream.processor_rules import definition_of, join_rules, learning_rules, predictor_settings
+from millstream.version_code.choice import Policy, VersionCode
 from model_store import StoreError, StoreUnavailable, is_object_store, open_backend, open_store
 from runtime.exits import FAILED, OK, TRY_AGAIN, RoleFailure
 from runtime.kafka_client.cluster import Cluster, MissingTopic, NoBroker, TopicInfo
 from runtime.kafka_client.records import Partition
-from schemas.label_spelling import ByClass
-from schemas.public_predictions import CONTENT_TYPES, encoder
 from schemas.schema_registry import RegistryError
 from schemas.sources.decoding import decoder
-from schemas.sources.event_mapping import EventMapping
 from schemas.sources.label_mapping import LabelMapping
 from schemas.sources.unsupported_fields import unmapped
 from schemas.topics import NOT_OURS, Names
@@ -51,7 +46,6 @@ from schemas.topics import NOT_OURS, Names
 if TYPE_CHECKING:
     from millstream.config.settings import Settings
     from millstream.stream.load import LoadedStream
-    from millstream.stream.stream import Stream
     from schemas.schema_registry import Registry
     from schemas.sources.source import Source
 
@@ -85,6 +79,8 @@ def run_predictor(
     memory = TopicMemory(settings.state(names) / f"predictor-{instance}.json", written=kept.written)
     registry = settings.schema_registry(say)
     spread = spread_of(cluster, names, topics)
+    if loaded.stream.features_source is not None:
+        say_unmapped(loaded.stream.features_source, registry)
     answering = predictor_settings(loaded.stream, names, topics, new_epoch, registry, spread=spread)
     predictor = Predictor(answering, feed, say=say, memory=memory)
     # A version is looked through and loaded in the follower's thread; at Python's 5 ms a switch, each of the
@@ -97,59 +93,13 @@ def run_predictor(
         follower.close()
 
 
-def predictor_settings(
-    stream: Stream,
-    names: Names,
-    topics: dict[str, TopicInfo],
-    new_epoch: bool = False,
-    registry: Registry | None = None,
-    *,
-    spread: int | None = None,
-) -> PredictorSettings:
-    """Return how a stream's events are read and answered.
-
-    `topics` are those on the cluster; event ids are spread over `spread` partitions, all where it is not given.
-    """
-    source = stream.features_source
-    if source is not None:
-        _say_unmapped(source, registry)
-    public = names.topic("predictions")
-    encode = encoder(
-        stream.predictions_format,
-        features=stream.predictions_features,
-        registry=registry,
-        subject=f"{public}-value",
-    )
-    form = Form(
-        partitions=topics[public].partitions,
-        encode=encode if names.public else None,
-        content_type=CONTENT_TYPES[stream.predictions_format],
-        cloudevents=stream.predictions_cloudevents,
-    )
-    return PredictorSettings(
-        names,
-        stream.contract,
-        spread or topics[names.whole].partitions,
-        new_epoch,
-        mapping=event_mapping(stream, registry),
-        start="beginning" if source is None else source.start,
-        form=form,
-    )
-
-
-def _say_unmapped(source: Source, registry: Registry | None) -> None:
+def say_unmapped(source: Source, registry: Registry | None) -> None:
     """Name what can be no feature. It is advice: a registry that tells nothing of it keeps nobody from beginning."""
     try:
         for finding in unmapped(source, registry):
             say(f"{source.topic}: can be no feature: {finding}")
     except RegistryError as error:
         say(f"{source.topic}: what can be no feature is not known: {error}")
-
-
-def event_mapping(stream: Stream, registry: Registry | None) -> EventMapping | None:
-    """Return what reads a stream's events, where they are on somebody else's topic."""
-    source = stream.features_source
-    return None if source is None else EventMapping(source, decoder(source, registry))
 
 
 def run_intake(
@@ -240,39 +190,6 @@ def run_learner(
         return _drive(cluster, names, "learner", instance, learner, meter)
     finally:
         follower.close()
-
-
-def learning_rules(stream: Stream) -> LearningRules:
-    """Return how a stream's model learns."""
-    return LearningRules(
-        target=stream.target,
-        contract=stream.contract,
-        make_model=stream.model,
-        make_metrics=None if stream.metrics is None else lambda: _as_list(stream.metrics),
-        window=stream.window,
-        learn_from_events=stream.learn_from == "events",
-    )
-
-
-def _as_list(make: Callable[[], Any] | None) -> Iterable[Any]:
-    """River's sum of metrics is a list of them; a single one is none."""
-    made = make() if make is not None else []
-    return list(made) if isinstance(made, Iterable) else [made]
-
-
-def join_rules(stream: Stream) -> JoinRules:
-    """Return how a stream's labels are matched."""
-    weight = stream.weight
-    on_timeout = None if stream.on_timeout is None else stream.target.coerce(stream.on_timeout)
-    return JoinRules(
-        target=stream.target,
-        label_wait=stream.label_wait_ms,
-        dedup_window=stream.dedup_window_ms,
-        on_timeout=on_timeout,
-        learn_from_events=stream.learn_from == "events",
-        weights=None if weight is None or callable(weight) else ByClass(weight),
-        weight_of=weight if callable(weight) else None,
-    )
 
 
 def _meet(loaded: LoadedStream, settings: Settings) -> tuple[Cluster, Names, dict[str, TopicInfo]]:

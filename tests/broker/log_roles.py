@@ -28,9 +28,9 @@ from consumers.model.river_model import wrap
 from consumers.predictor.model_feed import PauseSwitch
 from consumers.predictor.predictor import Predictor, PredictorSettings, ServedVersion
 from millstream import Stream
-from millstream.processes.roles import join_rules, learning_rules
 from millstream.status.report import Report, report
 from millstream.status.snapshot import INPUTS, Observer
+from millstream.stream.processor_rules import join_rules, learning_rules
 from millstream.topics import admin
 from model_store import open_store
 from runtime.kafka_client.cluster import Cluster
