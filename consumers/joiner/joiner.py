@@ -13,13 +13,13 @@ from typing import Final
 
 import msgspec
 
+from consumers.joiner.instrumentation import JoinerMeter
 from consumers.joiner.join import Emitted, JoinRules, NotWritten, PartitionJoin
 from consumers.joiner.local_store import LocalStore
 from consumers.joiner.offset_metadata import JoinPlace, LocalPlace, meta_key
 from consumers.joiner.recovery import JoinerTakeover
 from consumers.joiner.snapshot_thread import SnapshotKeeper
 from consumers.loop.dead_letters import dead_letter
-from consumers.loop.instrumentation import Meter
 from consumers.loop.processor import Assignment, Start
 from runtime.kafka_client import size_limits
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions, Record
@@ -111,12 +111,12 @@ class Joiner:
         store: LocalStore,
         keeper: SnapshotKeeper | None = None,
         say: Callable[[str], None] = print,
-        meter: Meter | None = None,
+        meter: JoinerMeter | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
         self._keeper = keeper
-        self._meter = meter or Meter()
+        self._meter = meter or JoinerMeter()
         self._predictions = settings.names.whole
         self._labels = settings.names.topic("labels")
         self._examples = settings.names.topic("examples")

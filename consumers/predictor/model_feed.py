@@ -15,10 +15,10 @@ from typing import Any, Final
 
 from kafka import TopicPartition
 
-from consumers.loop.instrumentation import Meter
 from consumers.model.checkpoints import MODEL_FILE, Definition
 from consumers.model.river_model import ModelError, RiverModel
 from consumers.model.version_runtime import RunWith, try_out
+from consumers.predictor.instrumentation import PredictorMeter
 from consumers.predictor.label_freshness import LabelNews
 from consumers.predictor.model_process import LARGE_BYTES
 from consumers.predictor.predictor import ServedVersion
@@ -238,7 +238,7 @@ class VersionFeed:
         say: Callable[[str], None] = print,
         clock: Callable[[], float] = time.monotonic,
         start_process: Callable[[Manifest, str | None], RiverModel] | None = None,
-        meter: Meter | None = None,
+        meter: PredictorMeter | None = None,
         choose: Callable[[Manifest], RunWith] | None = None,
     ) -> None:
         self._store = store
@@ -249,7 +249,7 @@ class VersionFeed:
         self._say = say
         self._clock = clock
         self._start_process = start_process
-        self._meter = meter or Meter()
+        self._meter = meter or PredictorMeter()
         self._serving: ServedVersion | None = None
         self._news = LabelNews()
         self._by_decision = False  # whether what serves was named, and so need not be the newest

@@ -14,8 +14,8 @@ from millstream.cli.shared_options import HERE, CodePolicy, StreamName, UsageErr
 from runtime.exits import TRY_AGAIN
 
 if TYPE_CHECKING:
-    from consumers.loop.instrumentation import Meter
     from millstream.config.settings import Settings
+    from millstream.observability.instrumentation import RoleInstrumentation
     from millstream.stream.load import LoadedStream
 
 Instance = Annotated[
@@ -50,7 +50,7 @@ def predictor(
     Example: millstream predictor phishing --instance 0
     """
 
-    def work(loaded: LoadedStream, settings: Settings, name: str, meter: Meter) -> int:
+    def work(loaded: LoadedStream, settings: Settings, name: str, meter: RoleInstrumentation) -> int:
         from millstream.processes.roles import run_predictor
 
         return run_predictor(loaded, settings, name, new_epoch is not None, meter=meter, code=code)
@@ -74,7 +74,7 @@ def intake(
     Example: millstream intake my_stream.py
     """
 
-    def work(loaded: LoadedStream, settings: Settings, name: str, meter: Meter) -> int:
+    def work(loaded: LoadedStream, settings: Settings, name: str, meter: RoleInstrumentation) -> int:
         from millstream.processes.roles import run_intake
 
         return run_intake(loaded, settings, name, new_epoch is not None, meter=meter)
@@ -96,7 +96,7 @@ def joiner(
     Example: millstream joiner phishing
     """
 
-    def work(loaded: LoadedStream, settings: Settings, name: str, meter: Meter) -> int:
+    def work(loaded: LoadedStream, settings: Settings, name: str, meter: RoleInstrumentation) -> int:
         from millstream.processes.roles import run_joiner
 
         return run_joiner(loaded, settings, name, new_epoch is not None, meter=meter)
@@ -124,7 +124,7 @@ def learner(
     Example: millstream learner phishing
     """
 
-    def work(loaded: LoadedStream, settings: Settings, name: str, meter: Meter) -> int:
+    def work(loaded: LoadedStream, settings: Settings, name: str, meter: RoleInstrumentation) -> int:
         from millstream.processes.roles import run_learner
 
         return run_learner(loaded, settings, name, new_epoch, meter=meter)
@@ -138,13 +138,13 @@ def _run(
     instance: str | None,
     where: Where,
     monitoring: Monitoring,
-    work: Callable[[LoadedStream, Settings, str, Meter], int],
+    work: Callable[[LoadedStream, Settings, str, RoleInstrumentation], int],
 ) -> int:
     from kafka.errors import KafkaError
 
-    from consumers.loop.instrumentation import Meters
     from millstream.config.instance_id import InvalidInstance, claim
     from millstream.observability import role_log
+    from millstream.observability.instrumentation import FanOut
     from millstream.observability.log_events import LogMeter
     from millstream.observability.prometheus.serve_metrics import Scraped, measured
     from millstream.observability.tracing.enable import traced
@@ -169,7 +169,7 @@ def _run(
                 code = measured(
                     address,
                     scraped,
-                    lambda meter: work(loaded, settings, name, Meters(told, traces, meter)),
+                    lambda meter: work(loaded, settings, name, FanOut(told, traces, meter)),
                     role_log.say,
                 )
             role_log.ended(role, code)

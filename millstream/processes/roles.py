@@ -24,6 +24,7 @@ from consumers.loop.processor import Processor
 from consumers.model.checkpoints import CheckpointPace, NewEpoch
 from consumers.predictor.model_feed import ModelsTopic, PauseSwitch, VersionFeed
 from consumers.predictor.predictor import Predictor
+from millstream.observability.instrumentation import RoleInstrumentation
 from millstream.observability.role_log import fail, say
 from millstream.processes import gc_tuning
 from millstream.processes.log_fault_alerts import LogAlerts
@@ -62,7 +63,7 @@ def run_predictor(
     instance: str,
     new_epoch: bool = False,
     *,
-    meter: Meter | None = None,
+    meter: RoleInstrumentation | None = None,
     code: Policy = "own",
 ) -> int:
     """Predict until told to stop; returns the exit code. `code` says which code versions are run with."""
@@ -72,7 +73,7 @@ def run_predictor(
     choose = VersionCode(loaded, store, code, say).to_answer
     start = starter(loaded, settings, choose)
     feed = VersionFeed(store, definition, loaded.stream.task, say=say, start_process=start, meter=meter, choose=choose)
-    meter = meter or Meter()
+    meter = meter or RoleInstrumentation()
     meter.needs(lambda: "no version to answer with yet" if feed.newest() is None else None)
     follower = ModelsTopic(cluster, names.topic("models"), feed.follow, say)
     kept = _state_alerts(cluster, names, "predictor", instance)
@@ -103,7 +104,12 @@ def say_unmapped(source: Source, registry: Registry | None) -> None:
 
 
 def run_intake(
-    loaded: LoadedStream, settings: Settings, instance: str, new_epoch: bool = False, *, meter: Meter | None = None
+    loaded: LoadedStream,
+    settings: Settings,
+    instance: str,
+    new_epoch: bool = False,
+    *,
+    meter: RoleInstrumentation | None = None,
 ) -> int:
     """Put labels of others on the stream's topic until told to stop; returns the exit code."""
     sources = loaded.stream.label_sources
@@ -122,7 +128,12 @@ def run_intake(
 
 
 def run_joiner(
-    loaded: LoadedStream, settings: Settings, instance: str, new_epoch: bool = False, *, meter: Meter | None = None
+    loaded: LoadedStream,
+    settings: Settings,
+    instance: str,
+    new_epoch: bool = False,
+    *,
+    meter: RoleInstrumentation | None = None,
 ) -> int:
     """Join until told to stop; returns the exit code."""
     cluster, names, topics = _meet(loaded, settings)
@@ -168,7 +179,7 @@ def run_learner(
     instance: str,
     new_epoch: NewEpoch | None = None,
     *,
-    meter: Meter | None = None,
+    meter: RoleInstrumentation | None = None,
 ) -> int:
     """Learn until told to stop; returns the exit code."""
     cluster, names, _ = _meet(loaded, settings)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from consumers.loop.instrumentation import Meter
+from millstream.observability.instrumentation import RoleInstrumentation
 from millstream.observability.prometheus.exit_counts import Ends
 from millstream.observability.prometheus.histogram import DURATION, LATENCY, WAIT, Histogram
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 _STILL_SECONDS: Final = 60.0  # as long as the loop's own watch waits before it ends the process
 
 
-class RoleMeter(Meter):
-    """A `Meter` that keeps what it is told.
+class RoleMeter(RoleInstrumentation):
+    """A meter that keeps what it is told.
 
     Counters are whole numbers that one thread changes; who reads them meanwhile gets the number before or after.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from consumers.loop.instrumentation import Meter
+from millstream.observability.instrumentation import RoleInstrumentation
 from runtime.exits import FAILED, TRY_AGAIN
 
 if TYPE_CHECKING:
@@ -36,7 +36,10 @@ class Scraped:
 
 
 def measured(
-    address: Address | None, scraped: Scraped, work: Callable[[Meter], int], say: Callable[[str], None] = print
+    address: Address | None,
+    scraped: Scraped,
+    work: Callable[[RoleInstrumentation], int],
+    say: Callable[[str], None] = print,
 ) -> int:
     """Do the work with a meter that is served at `address`, or one that does nothing; return its exit code.
 
@@ -46,7 +49,7 @@ def measured(
         Where nothing can be served there; nothing was begun.
     """
     if address is None:
-        return work(Meter())
+        return work(RoleInstrumentation())
     from millstream.observability.prometheus.exit_counts import Ends
     from millstream.observability.prometheus.http import MetricsServer
     from millstream.observability.prometheus.role_metrics import RoleMeter
