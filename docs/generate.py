@@ -18,7 +18,7 @@ import msgspec
 from millstream import Feature, Retention, Source, Stream
 from millstream.cli import app as cli
 from millstream.observability.prometheus.catalog import METRICS
-from millstream.topics.acls import READS, WRITES
+from millstream.topics.acls import reads, writes
 from schemas.topics import KINDS, Names, specs
 
 HERE: Final = Path(__file__).resolve().parent / "reference"
@@ -99,8 +99,8 @@ def topics() -> str:
                 "as `partitions`" if spec.partitions > 1 else "1",
                 spec.config["cleanup.policy"],
                 _retention(spec.config.get("retention.ms")),
-                _roles(WRITES, kind),
-                _roles(READS, kind),
+                _roles(writes(), kind),
+                _roles(reads(), kind),
             )
         )
     return "\n".join(

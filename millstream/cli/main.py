@@ -7,16 +7,16 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
+from consumers import roles
 from runtime.exits import INTERRUPTED
 
-_ROLES: Final = frozenset({"predictor", "intake", "joiner", "learner"})
 THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def main() -> None:
     """Run the command line of this process and end it with one of `runtime.exits`."""
     _reexecute(sys.argv[1:])
-    if _ROLES.intersection(sys.argv[1:2]):
+    if {*roles.names_of_all()}.intersection(sys.argv[1:2]):
         for name in THREADS:
             # One event at a time leaves nothing to share out; idle threads of a BLAS cost memory and wake-ups.
             os.environ.setdefault(name, "1")

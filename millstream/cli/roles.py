@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import cyclopts
 from cyclopts import Parameter
 
+from consumers.roles import INTAKE, JOINER, LEARNER, PREDICTOR
 from millstream.cli.monitoring import UNWATCHED, Monitoring
 from millstream.cli.shared_options import HERE, CodePolicy, StreamName, UsageError, Where
 from runtime.exits import TRY_AGAIN
@@ -55,7 +56,7 @@ def predictor(
 
         return run_predictor(loaded, settings, name, new_epoch is not None, meter=meter, code=code)
 
-    return _run("predictor", stream, instance, where, monitoring, work)
+    return _run(PREDICTOR, stream, instance, where, monitoring, work)
 
 
 def intake(
@@ -79,7 +80,7 @@ def intake(
 
         return run_intake(loaded, settings, name, new_epoch is not None, meter=meter)
 
-    return _run("intake", stream, instance, where, monitoring, work)
+    return _run(INTAKE, stream, instance, where, monitoring, work)
 
 
 def joiner(
@@ -101,7 +102,7 @@ def joiner(
 
         return run_joiner(loaded, settings, name, new_epoch is not None, meter=meter)
 
-    return _run("joiner", stream, instance, where, monitoring, work)
+    return _run(JOINER, stream, instance, where, monitoring, work)
 
 
 def learner(
@@ -129,7 +130,7 @@ def learner(
 
         return run_learner(loaded, settings, name, new_epoch, meter=meter)
 
-    return _run("learner", stream, instance, where, monitoring, work)
+    return _run(LEARNER, stream, instance, where, monitoring, work)
 
 
 def _run(

@@ -24,6 +24,7 @@ from consumers.loop.processor import Processor
 from consumers.model.checkpoints import CheckpointPace, NewEpoch
 from consumers.predictor.model_feed import ModelsTopic, PauseSwitch, VersionFeed
 from consumers.predictor.predictor import Predictor
+from consumers.roles import INTAKE, JOINER, LEARNER, PREDICTOR
 from millstream.observability.instrumentation import RoleInstrumentation
 from millstream.observability.role_log import fail, say
 from millstream.processes import gc_tuning
@@ -54,7 +55,7 @@ _BROKER_WAIT_SECONDS: Final = 60.0
 _CURRENT_WAIT_SECONDS: Final = 30.0
 _SWITCH_SECONDS: Final = 0.0005
 # Labels are waited for by nobody for a tenth of a second; features are.
-_FETCH_BYTES: Final = {"intake": 1 << 16, "joiner": 1 << 16}
+_FETCH_BYTES: Final = {INTAKE: 1 << 16, JOINER: 1 << 16}
 
 
 def run_predictor(
@@ -76,8 +77,8 @@ def run_predictor(
     meter = meter or RoleInstrumentation()
     meter.needs(lambda: "no version to answer with yet" if feed.newest() is None else None)
     follower = ModelsTopic(cluster, names.topic("models"), feed.follow, say)
-    kept = _state_alerts(cluster, names, "predictor", instance)
-    memory = TopicMemory(settings.state(names) / f"predictor-{instance}.json", written=kept.written)
+    kept = _state_alerts(cluster, names, PREDICTOR, instance)
+    memory = TopicMemory(settings.state(names) / f"{PREDICTOR}-{instance}.json", written=kept.written)
     registry = settings.schema_registry(say)
     spread = spread_of(cluster, names, topics)
     if loaded.stream.features_source is not None:
@@ -89,7 +90,7 @@ def run_predictor(
     sys.setswitchinterval(_SWITCH_SECONDS)
     follower.start()
     try:
-        return _drive(cluster, names, "predictor", instance, predictor, meter, kept)
+        return _drive(cluster, names, PREDICTOR, instance, predictor, meter, kept)
     finally:
         follower.close()
 
@@ -118,13 +119,13 @@ def run_intake(
         return FAILED
     cluster, names, topics = _meet(loaded, settings)
     _require_sources(cluster, names)
-    kept = _state_alerts(cluster, names, "intake", instance)
-    memory = TopicMemory(settings.state(names) / f"intake-{instance}.json", written=kept.written)
+    kept = _state_alerts(cluster, names, INTAKE, instance)
+    memory = TopicMemory(settings.state(names) / f"{INTAKE}-{instance}.json", written=kept.written)
     intake_settings = IntakeSettings(names, loaded.stream.target, spread_of(cluster, names, topics), new_epoch)
     registry = settings.schema_registry(say)
     mappings = [LabelMapping(source, decoder(source, registry)) for source in sources]
     intake = Intake(intake_settings, mappings, say=say, memory=memory)
-    return _drive(cluster, names, "intake", instance, intake, meter, kept)
+    return _drive(cluster, names, INTAKE, instance, intake, meter, kept)
 
 
 def run_joiner(
@@ -154,13 +155,13 @@ def run_joiner(
         )
         return FAILED
     joiner_settings = JoinerSettings(names, join_rules(loaded.stream), spread, loaded.stream.max_pending, new_epoch)
-    kept = _state_alerts(cluster, names, "joiner", instance)
+    kept = _state_alerts(cluster, names, JOINER, instance)
     try:
-        store = DiskStore(settings.state(names) / f"joiner-{instance}", say)
+        store = DiskStore(settings.state(names) / f"{JOINER}-{instance}", say)
     except LocalStoreError as error:
-        return _no_disk("joiner", error, kept)
+        return _no_disk(JOINER, error, kept)
     joiner = Joiner(joiner_settings, store, _keeper(loaded, settings), say, meter)
-    return _drive(cluster, names, "joiner", instance, joiner, meter, kept)
+    return _drive(cluster, names, JOINER, instance, joiner, meter, kept)
 
 
 def _keeper(loaded: LoadedStream, settings: Settings) -> SnapshotKeeper | None:
@@ -198,7 +199,7 @@ def run_learner(
         if not follower.wait_until_current(_CURRENT_WAIT_SECONDS):
             say(f"{names.topic('models')} could not be read to its end; starting anew")
             return TRY_AGAIN
-        return _drive(cluster, names, "learner", instance, learner, meter)
+        return _drive(cluster, names, LEARNER, instance, learner, meter)
     finally:
         follower.close()
 

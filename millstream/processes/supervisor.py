@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from consumers import roles
 from millstream.observability import role_log
 from millstream.processes.fork_server import PARENT, Nursery, Process
 from runtime.exits import FAILED, TRY_AGAIN, USAGE
@@ -34,7 +35,6 @@ GIVEN_UP_S: Final = 60.0
 _TERM_S: Final = 10.0
 _READY: Final = "ready: "  # how a role says that it has its partitions
 _FOLLOWING: Final = "following "  # how its thread that reads decisions says that it cannot
-_ORDER: Final = ("predictor", "intake", "joiner", "learner")
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -194,7 +194,7 @@ class Supervisor:
 
     def stop(self) -> None:
         """End all in order, predictors and intake first: what is under way goes on to the learner's last checkpoint."""
-        for role in _ORDER:
+        for role in roles.stopping_order():
             group = [each for each in self._running if each.child.role == role and each.process is not None]
             for each in group:
                 _signal(each.process, signal.SIGTERM)

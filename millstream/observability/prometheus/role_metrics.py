@@ -6,9 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
-
-import msgspec
+from typing import TYPE_CHECKING, Final
 
 from millstream.observability.instrumentation import RoleInstrumentation
 from millstream.observability.prometheus.exit_counts import Ends
@@ -35,8 +33,6 @@ class RoleMeter(RoleInstrumentation):
     ----------
     consumed, produced
         Records by topic.
-    notes
-        By partition, what the role wrote beside its offset last.
     """
 
     def __init__(self, ends: Ends) -> None:
@@ -48,7 +44,7 @@ class RoleMeter(RoleInstrumentation):
         self.counts: Counter[str] = Counter()
         self.partitions: Sequence[Partition] | None = None
         self.lags: dict[Partition, tuple[int, int]] = {}  # offsets, and the time of the newest that is read
-        self.notes: dict[Partition, str] = {}
+        self._beside: dict[Partition, str] = {}
         self.turned_at = self.committed_at = 0.0
         self.latency: dict[str, Histogram] = {}
         self.batches, self.commits, self.checkpoints = Histogram(DURATION), Histogram(DURATION), Histogram()
@@ -83,11 +79,10 @@ class RoleMeter(RoleInstrumentation):
             return "it has no assignment yet" if self.turned_at else "it is starting"
         return next((why for lacks in self._needs if (why := lacks())), None) or self.stands()
 
-    def now(self) -> dict[Partition, Mapping[str, Any]]:
+    def beside(self) -> dict[Partition, str]:
         """Return what was last written beside the offsets of the partitions that are held now."""
         with self._lock:
-            notes = dict(self.notes)
-        return {partition: _decoded(note) for partition, note in notes.items()}
+            return dict(self._beside)
 
     # --- what the role tells -----------------------------------------------------------------------
 
@@ -102,7 +97,7 @@ class RoleMeter(RoleInstrumentation):
         # What is read of them is not known yet: as if it were of now, which is the least there is to say.
         self._newest_read = dict.fromkeys(partitions, now)
         with self._lock:
-            self.notes, self.lags = {}, {}
+            self._beside, self.lags = {}, {}
         self.counts["rebalances"] += 1
         self.partitions = partitions
 
@@ -134,7 +129,7 @@ class RoleMeter(RoleInstrumentation):
         self.produced.update([output.topic for output in outputs])
         self._count_letters(outputs)
         with self._lock:
-            self.notes.update({partition: place.metadata for partition, place in places.items()})
+            self._beside.update({partition: place.metadata for partition, place in places.items()})
 
     def _count_letters(self, outputs: Sequence[Output]) -> None:
         letters = "" if self._names is None else self._names.topic("dead-letters")
@@ -177,11 +172,3 @@ class RoleMeter(RoleInstrumentation):
 def _since(times: Mapping[int, int], now: float) -> list[tuple[float, int]]:
     """Return seconds since each of these times (ms), with how often it was seen."""
     return [(now - at / 1000, often) for at, often in times.items()]
-
-
-def _decoded(note: str) -> Mapping[str, Any]:
-    try:
-        found = msgspec.json.decode(note or "{}")
-    except msgspec.DecodeError:
-        return {}
-    return found if isinstance(found, dict) else {}
