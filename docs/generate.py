@@ -35,6 +35,7 @@ ENVIRONMENT: Final[Mapping[str, str]] = types.MappingProxyType(
         "`~/.cache/millstream`].",
         "MILLSTREAM_MAVEN_REPOSITORY": "Address of a Maven repository to take Kafka's jars from.",
         "MILLSTREAM_FAILPOINTS": "For tests: points at which a process ends itself.",
+        "MILLSTREAM_ROLE_EVENTS": "Set by `millstream run` for its children: the descriptor that they tell events on.",
         "MILLSTREAM_SUPERVISOR": "Set by `millstream run` for its children: the process that they end with.",
     }
 )

@@ -149,10 +149,12 @@ def _run(
     from millstream.observability.log_events import LogMeter
     from millstream.observability.prometheus.serve_metrics import Scraped, measured
     from millstream.observability.tracing.enable import traced
+    from millstream.processes import role_events
     from millstream.processes.supervisor import die_with_parent
     from millstream.stream.load import load_stream
 
     die_with_parent()
+    role_events.begin()
     role_log.begin(monitoring.log_format, role=role)
     address, ratio = monitoring.address(), monitoring.ratio()
     settings = where.settings()
@@ -179,6 +181,6 @@ def _run(
         raise UsageError(str(error)) from error
     except KafkaError as error:
         # What Kafka answers today it may not answer in a second: whoever runs the role decides how often.
-        role_log.fail(f"{role}: Kafka: {type(error).__name__}: {error}", event="failed")
+        role_events.failed(role, f"Kafka: {type(error).__name__}: {error}")
         role_log.ended(role, TRY_AGAIN)
         return TRY_AGAIN

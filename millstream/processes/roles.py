@@ -26,8 +26,8 @@ from consumers.predictor.model_feed import ModelsTopic, PauseSwitch, VersionFeed
 from consumers.predictor.predictor import Predictor
 from consumers.roles import INTAKE, JOINER, LEARNER, PREDICTOR
 from millstream.observability.instrumentation import RoleInstrumentation
-from millstream.observability.role_log import fail, say
-from millstream.processes import gc_tuning
+from millstream.observability.role_log import say
+from millstream.processes import gc_tuning, role_events
 from millstream.processes.log_fault_alerts import LogAlerts
 from millstream.processes.model_process_main import starter
 from millstream.processes.role_failure_alerts import StateAlerts
@@ -76,7 +76,7 @@ def run_predictor(
     feed = VersionFeed(store, definition, loaded.stream.task, say=say, start_process=start, meter=meter, choose=choose)
     meter = meter or RoleInstrumentation()
     meter.needs(lambda: "no version to answer with yet" if feed.newest() is None else None)
-    follower = ModelsTopic(cluster, names.topic("models"), feed.follow, say)
+    follower = ModelsTopic(cluster, names.topic("models"), feed.follow, say, role_events.cannot_follow)
     kept = _state_alerts(cluster, names, PREDICTOR, instance)
     memory = TopicMemory(settings.state(names) / f"{PREDICTOR}-{instance}.json", written=kept.written)
     registry = settings.schema_registry(say)
@@ -187,7 +187,7 @@ def run_learner(
     stream = loaded.stream
     store = open_store(settings.models, settings.keys, sign=True)
     switch = PauseSwitch(stream.name, say=say)
-    follower = ModelsTopic(cluster, names.topic("models"), switch.follow, say)
+    follower = ModelsTopic(cluster, names.topic("models"), switch.follow, say, role_events.cannot_follow)
     checkpoints = MeasuredCheckpoints(
         store, definition_of(loaded), learning_rules(stream), stream.retention, max_model_bytes=stream.max_model_bytes
     )
@@ -246,7 +246,7 @@ def _state_alerts(cluster: Cluster, names: Names, role: str, instance: str) -> S
 
 def _no_disk(role: str, error: LocalStoreError, kept: StateAlerts) -> int:
     """Say what the local store cannot do, and return the exit code: that of doubt where its disk can be mended."""
-    fail(f"{role}: {error}", event="failed")
+    role_events.failed(role, str(error))
     kept.unwritable(str(error))
     return TRY_AGAIN if error.passes else FAILED
 
@@ -268,7 +268,8 @@ def _drive(
 
     def settled(partitions: Sequence[Partition]) -> None:
         told = [f"{topic}-{number}" for topic, number in partitions]
-        say(f"ready: {len(partitions)} partitions of {', '.join(processor.topics)}", event="assigned", partitions=told)
+        line = f"ready: {len(partitions)} partitions of {', '.join(processor.topics)}"
+        role_events.ready(line, event="assigned", partitions=told)
         # Beside the loop, which must not wait for another client.
         threading.Thread(target=alerts.settled, args=(partitions,), name="log-alerts", daemon=True).start()
         kept.works_soon()
@@ -284,7 +285,7 @@ def _drive(
     try:
         loop.run()
     except RoleFailure as failure:
-        fail(f"{role}: {failure}", event="failed")
+        role_events.failed(role, str(failure))
         if isinstance(failure, LogRefused):
             alerts.refused(failure.faults)
         return failure.exit_code
@@ -292,11 +293,11 @@ def _drive(
         return _no_disk(role, error, kept)
     except RegistryError as error:
         # What could not be decoded meanwhile is no bad message: nothing of this turn goes out, and it is read again.
-        fail(f"{role}: {error}", event="failed")
+        role_events.failed(role, str(error))
         return error.exit_code
     except StoreUnavailable as error:
         said = f"{error}; the {role} is started again until it can: free space there, or make it writable"
-        fail(f"{role}: {said}", event="failed")
+        role_events.failed(role, said)
         kept.unwritable(said)
         return TRY_AGAIN
     finally:

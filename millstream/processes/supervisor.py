@@ -20,7 +20,9 @@ from typing import Final
 
 from consumers import roles
 from millstream.observability import role_log
+from millstream.processes import role_events
 from millstream.processes.fork_server import PARENT, Nursery, Process
+from millstream.processes.role_events import RoleEvent
 from runtime.exits import FAILED, TRY_AGAIN, USAGE
 
 FIRST_WAIT_S: Final = 0.2
@@ -33,8 +35,6 @@ STAYED_S: Final = 120.0
 GIVEN_UP_S: Final = 60.0
 """Seconds after which a role that gave up is started again: somebody may have put right what it complained about."""
 _TERM_S: Final = 10.0
-_READY: Final = "ready: "  # how a role says that it has its partitions
-_FOLLOWING: Final = "following "  # how its thread that reads decisions says that it cannot
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -107,6 +107,7 @@ class _Running:
     last_wait: float = 0.0
     due: float | None = None
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=5))
+    explained: set[str] = field(default_factory=set)  # lines that need not be said while what all need is away
     ready: bool = False
     reader: threading.Thread | None = None
     ready_at: float | None = None  # since it was started last
@@ -216,26 +217,49 @@ class Supervisor:
 
     def _start(self, each: _Running) -> None:
         each.tail.clear()
+        each.explained.clear()
         each.began, each.due, each.ready, each.ready_at = time.monotonic(), None, False, None
-        each.process = self._nursery.launch(each.child.command, self._environment)
-        each.reader = threading.Thread(target=self._read, args=(each, each.process), daemon=True)
+        events, told_on = os.pipe()
+        try:
+            each.process = self._nursery.launch(each.child.command, self._environment, told_on)
+        except OSError:
+            os.close(events)
+            raise
+        finally:
+            os.close(told_on)
+        each.reader = threading.Thread(target=self._read, args=(each, each.process, events), daemon=True)
         each.reader.start()
 
-    def _read(self, each: _Running, process: Process) -> None:
+    def _read(self, each: _Running, process: Process, events: int) -> None:
         assert process.stdout is not None  # noqa: S101 - asked for above
-        with process.stdout as output:
-            for raw in output:
-                line = raw.decode(errors="replace").rstrip()
-                told = role_log.read(line)
-                if told.event != "ended":
-                    each.tail.append(told.message)  # why it ended is in the line before
-                begins = told.message.startswith(_READY)
-                each.ready = each.ready or (begins and each.process is process)
-                if begins:
-                    each.ready_at, each.worked, each.gave_up = time.monotonic(), True, ""
-                    self._away()  # if it was, it is back, which is said first
-                if not (told.message.startswith((f"{each.child.role}: ", _FOLLOWING)) and self._away()):
-                    self._relay(each.child.name, line)
+        try:
+            with process.stdout as output:
+                for told in role_events.follow(output.fileno(), events):
+                    if isinstance(told, RoleEvent):
+                        self._hear(each, process, told)
+                    else:
+                        self._pass_on(each, told)
+        finally:
+            os.close(events)
+
+    def _hear(self, each: _Running, process: Process, event: RoleEvent) -> None:
+        if event.kind == "ready":
+            each.ready = each.ready or each.process is process
+            each.ready_at, each.worked, each.gave_up = time.monotonic(), True, ""
+            self._away()  # if it was, it is back, which is said first
+        else:
+            each.explained.add(_first_line(event.line))
+
+    def _pass_on(self, each: _Running, line: str) -> None:
+        said = role_log.read(line)
+        if said.event != "ended":
+            each.tail.append(said.message)  # why it ended is in the line before
+        first = _first_line(said.message)
+        if first in each.explained:
+            each.explained.discard(first)
+            if self._away():
+                return
+        self._relay(each.child.name, line)
 
     def _drain(self, each: _Running) -> None:
         """Wait until what it had printed has been read; a grandchild that holds the pipe is not waited for."""
@@ -274,6 +298,10 @@ class Supervisor:
         each.ends = 1 if stayed or reason != each.reason else each.ends + 1
         each.reason = reason
         return each.ends
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0].rstrip()
 
 
 def _signal(process: Process | None, number: signal.Signals) -> None:
