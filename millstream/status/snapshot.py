@@ -35,7 +35,7 @@ _COUNTED: Final = ("features", "predictions", "labels", "examples", "dead-letter
 Place = tuple[str, int]
 """A topic's kind and a partition of it; of a topic that labels come from, its name behind `LABELS_FROM`."""
 LABELS_FROM: Final = "from "
-M = TypeVar("M", bound=OffsetMetadata)
+MetadataT = TypeVar("MetadataT", bound=OffsetMetadata)
 
 
 def kinds_read(role: str) -> tuple[str, ...]:
@@ -127,7 +127,7 @@ class StreamSnapshot:
                 total += max(0, end - max(done, self.begins[place]))
         return total
 
-    def beside(self, kind: type[M]) -> list[M]:
+    def beside(self, kind: type[MetadataT]) -> list[MetadataT]:
         """Return what the role of this kind of metadata wrote beside its offsets."""
         return [each for each in self.metadata(kind.role) if isinstance(each, kind)]
 

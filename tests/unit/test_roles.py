@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -158,6 +159,14 @@ def test_the_composed_services_run_every_role_that_each_stream_has() -> None:
     run = {service["command"][0] for service in composed["services"].values() if "command" in service}
     assert {role.name for role in roles.TABLE if not role.optional} <= run
     assert run <= {*roles.names_of_all(), "topics"}
+
+
+def test_rules_and_dashboard_ask_for_roles_that_there_are() -> None:
+    folder = ROOT / "deploy" / "monitoring"
+    text = "".join((folder / name).read_text() for name in ("alerts.yml", "dashboard.json"))
+    named = {role for found in re.findall(r'role=~?\\?"([^"\\]+)', text) for role in found.split("|")}
+    assert named
+    assert named <= {*roles.names_of_all()}
 
 
 def _literals(path: Path) -> Iterator[str]:

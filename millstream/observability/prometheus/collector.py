@@ -33,7 +33,7 @@ LABEL_STATES: Final = (
 PREDICTION_STATES: Final = ("unlabelled", "timeout", "timeout_refused", "errors", "again")
 _MOST_METRICS: Final = 100  # of a model: names come from the user's own metrics
 Sample = tuple[tuple[str, ...], float]
-M = TypeVar("M", bound=OffsetMetadata)
+MetadataT = TypeVar("MetadataT", bound=OffsetMetadata)
 
 
 class RoleCollector(Collector):
@@ -96,7 +96,7 @@ class RoleCollector(Collector):
         if found := more.get(self._of[1]):
             yield from found()
 
-    def _beside(self, kind: type[M]) -> dict[Partition, M]:
+    def _beside(self, kind: type[MetadataT]) -> dict[Partition, MetadataT]:
         """Return what the role wrote beside its offsets last."""
         told = {place: kind.decode(text) for place, text in self._meter.beside().items()}
         return {place: metadata for place, metadata in told.items() if metadata is not None}
