@@ -19,7 +19,7 @@ from millstream import Feature, Retention, Source, Stream
 from millstream.cli import app as cli
 from millstream.observability.prometheus.catalog import METRICS
 from millstream.stream.parameter_groups import GROUPS
-from millstream.topics.acls import READS, WRITES
+from millstream.topics.acls import reads, writes
 from schemas.topics import KINDS, Names, specs
 
 HERE: Final = Path(__file__).resolve().parent / "reference"
@@ -36,6 +36,7 @@ ENVIRONMENT: Final[Mapping[str, str]] = types.MappingProxyType(
         "MILLSTREAM_MAVEN_REPOSITORY": "Address of the Maven repository with Kafka's jars.",
         "MILLSTREAM_FAILPOINTS": "For tests: points at which a process fails; see "
         "[reliability](../reliability.md#failpoints).",
+        "MILLSTREAM_ROLE_EVENTS": "Set by `millstream run` for its children: the descriptor for their events.",
         "MILLSTREAM_SUPERVISOR": "Set by `millstream run` for its children: the process whose end also ends them.",
     }
 )
@@ -107,8 +108,8 @@ def topics() -> str:
                 "as `partitions`" if spec.partitions > 1 else "1",
                 spec.config["cleanup.policy"],
                 _retention(spec.config.get("retention.ms")),
-                _roles(WRITES, kind),
-                _roles(READS, kind),
+                _roles(writes(), kind),
+                _roles(reads(), kind),
             )
         )
     return "\n".join(

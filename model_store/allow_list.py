@@ -35,6 +35,7 @@ from sklearn import linear_model
 from sklearn import naive_bayes as sk_bayes
 
 from model_store.restricted_pickle import PROTOCOL
+from runtime.exits import OK
 
 # What a learner's own state is made of, beside River's objects.
 _ALWAYS: Final = {
@@ -240,7 +241,7 @@ def main() -> int:
     listed = {"river": version("river"), "globals": grouped, "getattr": attributes}
     target.write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
     print(f"{target.name}: {sum(map(len, grouped.values()))} names, {len(attributes)} attributes")
-    return 0
+    return OK
 
 
 _KEEP = (drift, utils)  # imported for their classes to be known by name

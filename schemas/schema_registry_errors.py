@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from runtime.exits import FAILED, TRY_AGAIN
 from schemas.codec import CodecError
 
 LARGEST: Final = 4 << 20
@@ -35,8 +36,8 @@ class RegistryError(Exception):
 
     @property
     def exit_code(self) -> int:
-        """What a process that cannot go on without an answer ends with: 75 is "start me again"."""
-        return 75 if self.passing else 1
+        """What a process that cannot go on without an answer ends with."""
+        return TRY_AGAIN if self.passing else FAILED
 
 
 class UnknownSchema(CodecError):  # noqa: N818

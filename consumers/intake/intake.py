@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-import msgspec
-
+from consumers.intake.offset_metadata import IntakeMetadata
 from consumers.loop.dead_letters import dead_letter
 from consumers.loop.last_offsets_file import TopicMemory
 from consumers.loop.log_faults import short_ids
 from consumers.loop.processor import Assignment, Start
-from consumers.loop.start_offsets import PlaceNote, Starts
+from consumers.loop.start_offsets import Starts
+from consumers.roles import INTAKE
 from runtime.exits import RoleRefused
 from runtime.kafka_client import size_limits
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions, Record
@@ -47,20 +47,6 @@ class IntakeSettings:
     target: Target
     spread: int
     new_epoch: bool = False
-
-
-class Note(PlaceNote):
-    """What an intake writes beside an offset: what became of the messages of its partition, too.
-
-    Attributes
-    ----------
-    mapped, skipped, refused
-        Messages that gave a label, that say nothing yet, and that are dead letters. Their sum is what was read.
-    """
-
-    mapped: int = 0
-    skipped: int = 0
-    refused: int = 0
 
 
 class Intake:
@@ -98,9 +84,9 @@ class Intake:
         for mapping in mappings:
             self._mappings.setdefault(mapping.source.topic, []).append(mapping)
         at_end = {topic for topic, read_by in self._mappings.items() if read_by[0].source.start == "end"}
-        self._starts = Starts("intake", Note, self._memory, at_end, settings.new_epoch, say)
+        self._starts = Starts(INTAKE, IntakeMetadata, self._memory, at_end, settings.new_epoch, say)
         self._topic_ids: dict[str, str] = {}
-        self._notes: dict[Partition, Note] = {}
+        self._notes: dict[Partition, IntakeMetadata] = {}
         own = {settings.names.topic(kind) for kind in KINDS if kind != "features"}
         if looped := own.intersection(self._mappings):
             raise RoleRefused(
@@ -148,7 +134,7 @@ class Intake:
             except Unmapped as error:
                 failure = failure or error
         if failure is not None:
-            outputs.append(dead_letter(self._dead_letters, record, "intake", failure.code, str(failure), now))
+            outputs.append(dead_letter(self._dead_letters, record, INTAKE, failure.code, str(failure), now))
             return "refused"
         return "mapped" if len(outputs) > before else "skipped"
 
@@ -179,8 +165,7 @@ class Intake:
 
     def places(self, read: Positions) -> Mapping[Partition, CommittedOffset]:
         return {
-            partition: CommittedOffset(offset, msgspec.json.encode(self._notes[partition]).decode())
-            for partition, offset in read.items()
+            partition: CommittedOffset(offset, self._notes[partition].encode()) for partition, offset in read.items()
         }
 
     def committed(self, places: Mapping[Partition, CommittedOffset]) -> None:

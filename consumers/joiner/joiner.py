@@ -13,14 +13,15 @@ from typing import Final
 
 import msgspec
 
+from consumers.joiner.instrumentation import JoinerMeter
 from consumers.joiner.join import Emitted, JoinRules, NotWritten, PartitionJoin
 from consumers.joiner.local_store import LocalStore
-from consumers.joiner.offset_metadata import JoinPlace, LocalPlace, meta_key
+from consumers.joiner.offset_metadata import JoinerMetadata, LocalPlace, meta_key
 from consumers.joiner.recovery import JoinerTakeover
 from consumers.joiner.snapshot_thread import SnapshotKeeper
 from consumers.loop.dead_letters import dead_letter
-from consumers.loop.instrumentation import Meter
 from consumers.loop.processor import Assignment, Start
+from consumers.roles import JOINER
 from runtime.kafka_client import size_limits
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions, Record
 from schemas import codec
@@ -29,7 +30,7 @@ from schemas.events import Label, read_label
 from schemas.target import TargetError
 from schemas.topics import Names, partition_of
 
-_TICK: Final = codec.TICK.encode({"written_by": "joiner"})
+_TICK: Final = codec.TICK.encode({"written_by": JOINER})
 _TICK_HEADER: Final = codec.TICK.header
 _TICK_EVERY_MS: Final = 1000
 # The store is committed less often than the transactions are: behind them it catches up, and a page that many
@@ -77,7 +78,7 @@ class _LabelRecord:
 class _Lane:
     """One partition's join, its place and its sequence."""
 
-    def __init__(self, join: PartitionJoin, place: JoinPlace) -> None:
+    def __init__(self, join: PartitionJoin, place: JoinerMetadata) -> None:
         self.join = join
         self.place = place
         self.last_tick_ms = 0
@@ -89,7 +90,7 @@ class _Lane:
         self.place.clock = (state.predictions_clock, state.labels_clock)
         self.place.examined = state.examined
         self.place.oldest = self.join.oldest_wait() or 0
-        return msgspec.json.encode(self.place).decode()
+        return self.place.encode()
 
 
 class Joiner:
@@ -111,19 +112,19 @@ class Joiner:
         store: LocalStore,
         keeper: SnapshotKeeper | None = None,
         say: Callable[[str], None] = print,
-        meter: Meter | None = None,
+        meter: JoinerMeter | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
         self._keeper = keeper
-        self._meter = meter or Meter()
+        self._meter = meter or JoinerMeter()
         self._predictions = settings.names.whole
         self._labels = settings.names.topic("labels")
         self._examples = settings.names.topic("examples")
         self._dead_letters = settings.names.topic("dead-letters")
-        self._group = settings.names.group("joiner")
+        self._group = settings.names.group(JOINER)
         self._lanes: dict[int, _Lane] = {}
-        self._beyond: dict[int, JoinPlace] = {}  # places in partitions that no event id belongs to
+        self._beyond: dict[int, JoinerMetadata] = {}  # places in partitions that no event id belongs to
         self._spread = settings.spread
         self._paused: frozenset[Partition] = frozenset()
         self._agrees = False  # the store, with what is committed
@@ -270,7 +271,7 @@ class Joiner:
 
     def _refuse(self, record: Record, code: str, reason: str, outputs: list[Output] | None) -> None:
         if outputs is not None:
-            outputs.append(dead_letter(self._dead_letters, record, "joiner", code, reason, record.timestamp))
+            outputs.append(dead_letter(self._dead_letters, record, JOINER, code, reason, record.timestamp))
 
     def _write(self, number: int) -> list[Output]:
         """Number what was joined and encode it: the prediction's bytes, then label, lane and places."""
@@ -285,9 +286,7 @@ class Joiner:
         lane.join.emitted.clear()
         for refused in lane.join.refused:
             record = _LabelRecord(self._labels, number, refused)
-            outputs.append(
-                dead_letter(self._dead_letters, record, "joiner", refused.code, refused.reason, refused.time)
-            )
+            outputs.append(dead_letter(self._dead_letters, record, JOINER, refused.code, refused.reason, refused.time))
         lane.join.refused.clear()
         return outputs
 
@@ -311,7 +310,7 @@ class Joiner:
 
     def places(self, read: Positions) -> Mapping[Partition, CommittedOffset]:
         metadata = {number: lane.metadata() for number, lane in self._lanes.items()}
-        metadata |= {number: msgspec.json.encode(place).decode() for number, place in self._beyond.items()}
+        metadata |= {number: place.encode() for number, place in self._beyond.items()}
         return {partition: CommittedOffset(offset, metadata[partition.partition]) for partition, offset in read.items()}
 
     def committed(self, places: Mapping[Partition, CommittedOffset]) -> None:

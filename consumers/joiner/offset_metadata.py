@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import ClassVar, Final, Self
 
 import msgspec
 
 from consumers.joiner.join_state import JoinState
+from consumers.loop.offset_metadata import OffsetMetadata
+from consumers.roles import JOINER
 
 KINDS: Final = (b"e", b"l", b"p", b"w")
 """What the keys of a partition's entries begin with, in their order; its number follows in two bytes."""
 
 
-class JoinPlace(msgspec.Struct):
+class JoinerMetadata(OffsetMetadata):
     """What rides in the offsets' metadata. `waiting` and `clock`: predictions, labels.
 
     `oldest` is the time of the oldest prediction whose wait has not been ended; 0 where none waits. `ids` stands for
     the ids of both topics, `each` for either's. `begin`: where the lane begins; what stands before is none of its own.
     `spread`: over so many partitions the stream's event ids are spread; 0 in what was written before that was noted.
     """
+
+    role: ClassVar[str] = JOINER
+    counted: ClassVar[bool] = True
 
     seq: int
     epoch: str
@@ -32,6 +37,14 @@ class JoinPlace(msgspec.Struct):
     begin: tuple[int, int] = (0, 0)
     spread: int = 0
 
+    def done(self) -> int:
+        """Return how many examples were written."""
+        return self.seq
+
+    def but_for_clocks(self) -> Self:
+        """Return it without the clocks: ticks move them for as long as an event waits for its label."""
+        return msgspec.structs.replace(self, clock=(0, 0))
+
 
 class LocalPlace(msgspec.Struct):
     """What the local store says of itself, for one partition. `offsets`: of predictions, of labels."""
@@ -40,10 +53,9 @@ class LocalPlace(msgspec.Struct):
     epoch: str
     offsets: tuple[int, int]
     state: JoinState
-    place: JoinPlace
+    place: JoinerMetadata
 
 
-read_place: Final = msgspec.json.Decoder(JoinPlace).decode
 read_local: Final = msgspec.msgpack.Decoder(LocalPlace).decode
 
 

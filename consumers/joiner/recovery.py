@@ -11,14 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-import msgspec
-
 from consumers.joiner.join import JoinRules, JoinState
 from consumers.joiner.local_store import LocalStore
-from consumers.joiner.offset_metadata import KINDS, JoinPlace, LocalPlace, meta_key, read_local, read_place
+from consumers.joiner.offset_metadata import KINDS, JoinerMetadata, LocalPlace, meta_key, read_local
 from consumers.joiner.snapshots import Snapshots, StoreSnapshot
 from consumers.loop.log_faults import LogFault, LogRefused, fault_of, short_ids, way
 from consumers.loop.processor import Assignment, Start
+from consumers.roles import JOINER
 from model_store import Damaged, StoreError
 from runtime.exits import RoleRefused
 from runtime.kafka_client.records import CommittedOffset, Partition
@@ -31,7 +30,7 @@ _Pair = tuple[Partition, Partition]
 class Taken:
     """A partition taken over: its place and its state, and where to read from."""
 
-    place: JoinPlace
+    place: JoinerMetadata
     state: JoinState
     starts: Mapping[Partition, Start]
 
@@ -99,7 +98,7 @@ class JoinerTakeover:
         and one after it.
         """
         places = {**assignment.others, **assignment.committed}.values()
-        noted = [_decoded(place.metadata) for place in places if place is not None]
+        noted = [JoinerMetadata.decode(place.metadata) for place in places if place is not None]
         if not any(noted):
             found = (self._local(number) for number in sorted({each.partition for each in assignment.committed}))
             noted = [local.place for local in found if local is not None and local.group == self.group]
@@ -108,7 +107,7 @@ class JoinerTakeover:
 
     def take_beyond(
         self, number: int, spread: int, assignment: Assignment
-    ) -> tuple[JoinPlace, Mapping[Partition, Start]]:
+    ) -> tuple[JoinerMetadata, Mapping[Partition, Start]]:
         """Take a partition that no event id belongs to, of those topics that have it; nothing waits there.
 
         Raises
@@ -119,16 +118,16 @@ class JoinerTakeover:
         ids = [assignment.topic_ids[topic] for topic in self.topics]
         each, both = (short_ids(ids[0]), short_ids(ids[1])), short_ids(*ids)
         mine = {at: place for at, place in sorted(assignment.committed.items()) if at.partition == number}
-        place = JoinPlace(0, both, both, {}, each=each, spread=spread)
+        place = JoinerMetadata(0, both, both, {}, each=each, spread=spread)
         starts, faults = {}, []
         for at, stood in mine.items():
-            known = None if stood is None else _decoded(stood.metadata)
+            known = None if stood is None else JoinerMetadata.decode(stood.metadata)
             beginning, end = assignment.beginnings[at], assignment.ends[at]
             starts[at] = Start(beginning if stood is None else stood.offset)
-            fault = None if stood is None else fault_of("joiner", at, stood.offset, beginning, end)
+            fault = None if stood is None else fault_of(JOINER, at, stood.offset, beginning, end)
             which = self.topics.index(at.topic)
             if known is not None and known.each[which] != each[which]:
-                fault = LogFault("joiner", "recreated", *at, None if stood is None else stood.offset, beginning, end)
+                fault = LogFault(JOINER, "recreated", *at, None if stood is None else stood.offset, beginning, end)
             if fault is not None:
                 faults.append(fault)
                 starts[at] = Start(fault.onward, back=True)
@@ -140,7 +139,7 @@ class JoinerTakeover:
     def _judge(self, faults: list[LogFault]) -> None:
         """Insist that the log is as it was left, unless somebody has decided to go on."""
         if faults and not self.new_epoch:
-            raise LogRefused(faults, way("joiner"))
+            raise LogRefused(faults, way(JOINER))
         for fault in faults:
             self.say(f"{fault}. Going on, as --new-epoch says")
 
@@ -152,26 +151,26 @@ class JoinerTakeover:
         local = self._local(number)
         if places != [None, None] or local is None or local.group != self.group:
             return places
-        metadata = msgspec.json.encode(local.place).decode()
+        metadata = local.place.encode()
         return [CommittedOffset(offset, metadata) for offset in local.offsets]
 
     # --- what became of the topics -----------------------------------------------------------------
 
     def _faults(self, pair: _Pair, places: list[CommittedOffset | None], assignment: Assignment) -> list[LogFault]:
-        known = next((_decoded(place.metadata) for place in places if place is not None), None)
+        known = next((JoinerMetadata.decode(place.metadata) for place in places if place is not None), None)
         faults = []
         for which, (partition, place) in enumerate(zip(pair, places, strict=True)):
             beginning, end = assignment.beginnings[partition], assignment.ends[partition]
             if known is not None and self._is_another(which, known, places, assignment):
                 offset = None if place is None else place.offset
-                faults.append(LogFault("joiner", "recreated", *partition, offset, beginning, end))
+                faults.append(LogFault(JOINER, "recreated", *partition, offset, beginning, end))
             elif place is not None:
-                fault = fault_of("joiner", partition, place.offset, beginning, end)
+                fault = fault_of(JOINER, partition, place.offset, beginning, end)
                 faults += [fault] if fault else []
         return faults
 
     def _is_another(
-        self, which: int, known: JoinPlace, places: list[CommittedOffset | None], assignment: Assignment
+        self, which: int, known: JoinerMetadata, places: list[CommittedOffset | None], assignment: Assignment
     ) -> bool:
         ids = [assignment.topic_ids[topic] for topic in self.topics]
         if known.ids == short_ids(*ids):
@@ -181,18 +180,16 @@ class JoinerTakeover:
         # Written before each topic's own id was: one of them is another, and a place that is gone says which.
         return places[which] is None or None not in places
 
-    def _agreed(self, number: int, places: list[CommittedOffset | None]) -> JoinPlace | None:
+    def _agreed(self, number: int, places: list[CommittedOffset | None]) -> JoinerMetadata | None:
         """Return what both offsets' metadata say; they were committed together and must be equal."""
         if places == [None, None] or (None in places and self.new_epoch):
             return None
         texts = {"" if place is None else place.metadata for place in places}
-        if len(texts) == 1 and texts != {""} and (place := _decoded(texts.pop())) is not None:
+        if len(texts) == 1 and texts != {""} and (place := JoinerMetadata.decode(texts.pop())) is not None:
             return place
         if self.new_epoch:
             return None
-        raise RoleRefused(
-            f"the joiner's committed places in partition {number} do not belong together; {way('joiner')}"
-        )
+        raise RoleRefused(f"the joiner's committed places in partition {number} do not belong together; {way(JOINER)}")
 
     # --- beginning a lane --------------------------------------------------------------------------
 
@@ -222,13 +219,13 @@ class JoinerTakeover:
         if self.new_epoch:
             epoch += "-" + hashlib.sha256(repr((both, list(live.values()))).encode()).hexdigest()[:8]
         each = short_ids(ids[0]), short_ids(ids[1])
-        place = JoinPlace(0, epoch, both, {}, each=each, begin=(live[pair[0]], live[pair[1]]))
+        place = JoinerMetadata(0, epoch, both, {}, each=each, begin=(live[pair[0]], live[pair[1]]))
         starts = {partition: Start(live=offset, back=self.new_epoch) for partition, offset in live.items()}
         return Taken(place, JoinState(), starts)
 
     # --- going on ----------------------------------------------------------------------------------
 
-    def _resume(self, place: JoinPlace, target: _Target, assignment: Assignment) -> Taken:
+    def _resume(self, place: JoinerMetadata, target: _Target, assignment: Assignment) -> Taken:
         ids = [short_ids(assignment.topic_ids[topic]) for topic in self.topics]
         place.each = (ids[0], ids[1])
         # Of a topic that was cut short, what comes now stands where something else was examined.
@@ -261,7 +258,7 @@ class JoinerTakeover:
         }
         return Taken(place, JoinState(counts=dict(place.counts)), starts)
 
-    def _unfit(self, local: LocalPlace, place: JoinPlace, target: _Target, assignment: Assignment) -> str:
+    def _unfit(self, local: LocalPlace, place: JoinerMetadata, target: _Target, assignment: Assignment) -> str:
         """Return why a state cannot be caught up from, or nothing."""
         if local.group != self.group:
             return f"it is of group {local.group}"
@@ -279,7 +276,9 @@ class JoinerTakeover:
                 return f"it is at {mine} in {where}, before what is kept"
         return "" if local.place.seq <= place.seq else "it has emitted more than is on the log"
 
-    def _restored(self, number: int, place: JoinPlace, target: _Target, assignment: Assignment) -> LocalPlace | None:
+    def _restored(
+        self, number: int, place: JoinerMetadata, target: _Target, assignment: Assignment
+    ) -> LocalPlace | None:
         """Load the newest snapshot that fits; what is wrong with any is said, and the next one tried."""
         if self.snapshots is None:
             return None
@@ -325,13 +324,6 @@ class JoinerTakeover:
                 for key in keys:
                     self.store.delete(key)
                 assignment.breathe()
-
-
-def _decoded(metadata: str) -> JoinPlace | None:
-    try:
-        return read_place(metadata)
-    except msgspec.DecodeError:
-        return None
 
 
 def _within(assignment: Assignment, partition: Partition, offset: int) -> int:

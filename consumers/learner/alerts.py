@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from consumers.loop.alerts import Alerts, Severity
 from consumers.model.model_size import Growth
@@ -30,9 +30,9 @@ class LearnerAlerts:
         self._stream = names.stream
         self._last: dict[str, int] = {}  # by alert, what was learned when it was last seen
 
-    def restore(self, note: Mapping[str, Any], learned: int) -> None:
+    def restore(self, remembered: Sequence[str], learned: int) -> None:
         """Take over what was written beside the offsets."""
-        self._alerts.restore(note.get("alerts"))
+        self._alerts.restore(remembered)
         self._last = {name: learned for name in (POISON, REFUSED, OUTLIERS) if name in self._alerts}
 
     def remembered(self) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from consumers.loop.dead_letters import dead_letter
 from consumers.model.model_state import LearnerState
+from consumers.roles import LEARNER
 from runtime.kafka_client.records import Output, Record
 from schemas.codec import CodecError
 from schemas.fast_examples import EntryReader
@@ -47,7 +48,7 @@ class LearnerLetters:
             return
         self._sent.add(record.offset)
         if record.offset >= self.out_before:
-            self.waiting.append(dead_letter(self._topic, record, "learner", code, reason, record.timestamp))
+            self.waiting.append(dead_letter(self._topic, record, LEARNER, code, reason, record.timestamp))
 
     def refuse_again(self, record: Record) -> None:
         """Write off what the rules have refused, where by which is not known any more."""

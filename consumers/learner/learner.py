@@ -10,12 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-import msgspec
-
 from consumers.learner.alerts import LearnerAlerts
 from consumers.learner.dead_letters import LearnerLetters
 from consumers.learner.decisions import Control
-from consumers.learner.offset_metadata import not_read, note_of, published, read_before
+from consumers.learner.offset_metadata import LearnerMetadata, not_read, published
 from consumers.learner.poison_rollback import PoisonRecord, Shield, unsound
 from consumers.loop.processor import Anew, Assignment, Start
 from consumers.model.checkpoints import CheckpointPace, LearnerCheckpoints, Log, NewEpoch, Resumed, Standing
@@ -134,8 +132,9 @@ class Learner:
         self._least_place = 0 if committed is None else committed.offset
         # Before there is a place, a version would be all there is to say which dead letters are out: none is written.
         self._placed = committed is not None
-        self._letters.out_before = read_before(note_of(committed))
-        self._alerts.restore(note_of(assignment.committed[self._partition]), resumed.learning.learned)
+        self._letters.out_before = LearnerMetadata.beside(committed).read
+        standing = LearnerMetadata.beside(assignment.committed[self._partition]).alerts
+        self._alerts.restore(standing, resumed.learning.learned)
         self._newest = resumed.manifest or self._write("start")
         # A version can be written and its process die before the dead letters of what it passed over went out.
         again = self._letters.out_before if committed is not None and resumed.manifest is not None else resumed.offset
@@ -362,21 +361,21 @@ class Learner:
         unsaved = learning.learned != self._newest.examples
         place = self._newest.offset if unsaved else read.get(self._partition, self._read)
         self._least_place = place = max(place, self._least_place)
-        metadata = {
-            "v": str(self._newest.version),
-            "paused": self._control.is_paused(),
-            "learned": learning.learned,
-            "skipped": learning.counts["skipped"],
-            "bytes": self._checkpoints.growth.model_bytes,
-            "full": self._checkpoints.growth.full,
-            "alerts": self._alerts.remembered(),
+        metadata = LearnerMetadata(
+            version=str(self._newest.version),
+            paused=self._control.is_paused(),
+            learned=learning.learned,
+            skipped=learning.counts["skipped"],
+            model_bytes=self._checkpoints.growth.model_bytes,
+            full=self._checkpoints.growth.full,
+            alerts=self._alerts.remembered(),
             # While what lies before the version is read once more for its dead letters, no further than that is.
-            "read": max(min(self._read, read.get(self._partition, self._read)), self._letters.out_before),
+            read=max(min(self._read, read.get(self._partition, self._read)), self._letters.out_before),
             # In a replay that is far behind the committed place; else a paused learner, which reads no marker at the
             # end of the log, would seem to have examples waiting.
-            "at": read.get(self._partition, self._read) if self._read < self._letters.out_before else place,
-        }
-        return CommittedOffset(place, msgspec.json.encode(metadata).decode())
+            at=read.get(self._partition, self._read) if self._read < self._letters.out_before else place,
+        )
+        return CommittedOffset(place, metadata.encode())
 
     def committed(self, places: Mapping[Partition, CommittedOffset]) -> None:
         self._placed = True

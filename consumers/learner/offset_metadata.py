@@ -2,30 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import ClassVar
 
 import msgspec
 
+from consumers.loop.offset_metadata import OffsetMetadata
 from consumers.loop.processor import Assignment, Start
+from consumers.roles import LEARNER
 from model_store import Manifest
 from runtime.kafka_client.records import CommittedOffset, Partition
 from schemas.events import Published
 
 
-def note_of(committed: CommittedOffset | None) -> dict[str, Any]:
-    """Return what was written beside a place; nothing where it was written by another tool."""
-    try:
-        told = msgspec.json.decode(committed.metadata) if committed is not None else {}
-    except msgspec.DecodeError:
-        return {}
-    return told if isinstance(told, dict) else {}
+class LearnerMetadata(OffsetMetadata):
+    """What a learner writes beside its offset.
 
+    Attributes
+    ----------
+    version
+        The newest one, `epoch/examples`.
+    learned, skipped
+        Examples, in this epoch.
+    model_bytes, full
+        Of the newest version; and whether it is as large as it may be, so that no more is learned. `None` where it was
+        written before that was noted.
+    alerts
+        Names of those that are raised.
+    read
+        How far the log was read, whatever is in a version since.
+    at
+        How far it is read now: less than the offset in a replay. `None` where that was not noted.
+    """
 
-def read_before(note: Mapping[str, Any]) -> int:
-    """Return how far the log was read when its place was last committed, whatever is in a version since."""
-    read = note.get("read", 0)
-    return read if isinstance(read, int) else 0
+    role: ClassVar[str] = LEARNER
+    counted: ClassVar[bool] = True
+
+    version: str = msgspec.field(default="", name="v")
+    paused: bool = False
+    learned: int = 0
+    skipped: int = 0
+    model_bytes: int | None = msgspec.field(default=None, name="bytes")
+    full: bool = False
+    alerts: list[str] = msgspec.field(default_factory=list)
+    read: int = 0
+    at: int | None = None
+
+    def done(self) -> int:
+        """Return how many examples were learned."""
+        return self.learned
+
+    @classmethod
+    def beside(cls, committed: CommittedOffset | None) -> LearnerMetadata:
+        """Return what was written beside an offset; one that says nothing where there is none of a learner's."""
+        return (None if committed is None else cls.decode(committed.metadata)) or cls()
 
 
 def published(manifest: Manifest, sha256: str) -> Published:

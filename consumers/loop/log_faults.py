@@ -10,23 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from consumers import roles
 from runtime.exits import RoleRefused
 
 State = Literal["overtaken", "truncated", "recreated", "forgotten"]
-_WAYS: Final = {
-    "predictor": (
-        "`millstream predictor {stream} --new-epoch fresh` goes on at its last place that is known, "
-        "else at what the topic holds now"
-    ),
-    "intake": (
-        "`millstream intake {stream} --new-epoch fresh` goes on at its last places that are known, "
-        "else at what the topics hold now"
-    ),
-    "joiner": "`millstream joiner {stream} --new-epoch fresh` goes on at what the topics hold now",
-    "learner": "`millstream learner {stream} --new-epoch keep` goes on without what is gone",
-}
-
-_DONE: Final = {"predictor": "answered", "intake": "taken in"}
 _LONGEST_TOPIC: Final = 30  # of an alert's name, which has 64
 
 
@@ -81,7 +68,7 @@ class LogFault:
             return (
                 f"Kafka has forgotten the place of the {self.role} in {where}; by what is written down here it was "
                 f"{self.place}. A group that has had no members for offsets.retention.minutes (7 days) loses its "
-                f"places; from the beginning everything would be {_DONE.get(self.role, 'done')} once more"
+                f"places; from the beginning everything would be {roles.named(self.role).done} once more"
             )
         if self.state == "overtaken":
             return (
@@ -103,7 +90,7 @@ def alert_name(role: str, topic: str, partition: int) -> str:
     >>> alert_name("joiner", "fraud.labels", 3), alert_name("intake", "team.chargebacks", 0)
     ('joiner.labels-3.log', 'intake.team.chargebacks-0.log')
     """
-    short = topic if role == "intake" else topic.rpartition(".")[2]
+    short = topic if roles.named(role).reads_label_topics else topic.rpartition(".")[2]
     if len(short) > _LONGEST_TOPIC:
         short = f"{short[:_LONGEST_TOPIC]}~{hashlib.sha256(topic.encode()).hexdigest()[:8]}"
     return f"{role}.{short}-{partition}.log"
@@ -111,7 +98,7 @@ def alert_name(role: str, topic: str, partition: int) -> str:
 
 def way(role: str, stream: str = "STREAM") -> str:
     """Return the command that goes on."""
-    return _WAYS[role].format(stream=stream)
+    return roles.named(role).onward.format(stream=stream)
 
 
 def fault_of(role: str, at: tuple[str, int], place: int, beginning: int, end: int) -> LogFault | None:

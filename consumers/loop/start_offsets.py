@@ -1,15 +1,13 @@
 """Where a role that keeps nothing takes its partitions up: at the place it committed, or where a new reader begins.
 
-Beside each offset such a role writes a note, by which it knows the topic again.
+Beside each offset such a role writes metadata by which it knows the topic again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
-from typing import Generic, TypeVar
-
-import msgspec
+from dataclasses import dataclass
+from typing import Generic, Protocol, Self, TypeVar
 
 from consumers.loop.last_offsets_file import TopicMemory
 from consumers.loop.log_faults import LogFault, LogRefused, fault_of, short_ids, way
@@ -17,12 +15,12 @@ from consumers.loop.processor import Assignment, Start
 from runtime.kafka_client.records import CommittedOffset, Partition
 
 
-class PlaceNote(msgspec.Struct):
-    """What is written beside an offset; roles add to it.
+class TopicNote(Protocol):
+    """What the metadata of such a role has for this.
 
     Attributes
     ----------
-    t
+    topic_id
         Stands for the topic's id.
     gone
         Offsets of the partition that were gone before they were read.
@@ -30,12 +28,15 @@ class PlaceNote(msgspec.Struct):
         So many partitions the topic had when the group began at its end; 0 where it did not.
     """
 
-    t: str = ""
-    gone: int = 0
-    begun: int = 0
+    topic_id: str
+    gone: int
+    begun: int
+
+    @classmethod
+    def decode(cls, text: str) -> Self | None: ...
 
 
-NoteT = TypeVar("NoteT", bound=PlaceNote)
+NoteT = TypeVar("NoteT", bound=TopicNote)
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Starts(Generic[NoteT]):
     Attributes
     ----------
     note
-        The role's kind of note.
+        The role's kind of metadata.
     memory
         Knows which topics were read last, and how far.
     at_end
@@ -62,10 +63,6 @@ class Starts(Generic[NoteT]):
     at_end: Collection[str]
     new_epoch: bool
     say: Callable[[str], None]
-    _decode: Callable[[str], NoteT] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_decode", msgspec.json.Decoder(self.note).decode)
 
     def take(self, assignment: Assignment) -> tuple[dict[Partition, Start], dict[Partition, NoteT]]:
         """Return where to begin in each partition, and what is known of it so far.
@@ -85,15 +82,15 @@ class Starts(Generic[NoteT]):
             note = self._read(place)
             if place is None:
                 note.begun = begun[partition.topic]
-            elif note.t != topic_id:
+            elif note.topic_id != topic_id:
                 note.begun = 0
             starts[partition] = Start(self._first(partition, note, assignment) if place is None else place.offset)
-            fault = self._fault(partition, place, note.t, topic_id, assignment)
+            fault = self._fault(partition, place, note.topic_id, topic_id, assignment)
             if fault is not None:
                 faults.append(fault)
                 note.gone += 0 if fault.state == "truncated" else fault.gone
                 starts[partition] = Start(fault.onward, back=True)
-            note.t = topic_id
+            note.topic_id = topic_id
             notes[partition] = note
         self._judge(faults)
         return starts, notes
@@ -105,10 +102,8 @@ class Starts(Generic[NoteT]):
             self.say(f"{fault}. Going on, as --new-epoch says")
 
     def _read(self, place: CommittedOffset | None) -> NoteT:
-        try:
-            return self._decode(place.metadata) if place is not None else self.note()
-        except msgspec.DecodeError:
-            return self.note()  # written by another tool, which moved the place on purpose
+        # What another tool wrote, which moved the place on purpose, says nothing.
+        return (None if place is None else self.note.decode(place.metadata)) or self.note()
 
     def _begun(self, topic: str, topic_id: str, assignment: Assignment) -> int:
         """Return how many partitions the topic had when the group, whichever member it was, began at its end."""
@@ -116,7 +111,7 @@ class Starts(Generic[NoteT]):
         places = [place for partition, place in everybodys.items() if partition.topic == topic]
         notes = [self._read(place) for place in places if place is not None]
         if notes:
-            return min(note.begun if note.t == topic_id else 0 for note in notes)
+            return min(note.begun if note.topic_id == topic_id else 0 for note in notes)
         return len(places) if topic in self.at_end and not self.memory.id_of(topic) else 0
 
     def _first(self, partition: Partition, note: NoteT, assignment: Assignment) -> int:

@@ -8,11 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
 
+from runtime.exits import TRY_AGAIN
 from runtime.kafka_client.records import Partition
-
-EXIT_CODE: Final = 75
 
 
 class TurnWatch:
@@ -48,7 +46,7 @@ class TurnWatch:
 
 def _exit(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
-    os._exit(EXIT_CODE)
+    os._exit(TRY_AGAIN)
 
 
 @dataclass

@@ -24,6 +24,7 @@ from consumers.model.version_files import (
     Resumed,
     shown,
 )
+from consumers.roles import LEARNER
 from model_store import Damaged, Manifest, ModelStore, NotFound, StoreError, VersionId, VersionRefused, WrongLibraries
 from model_store.libraries import check_libraries
 from runtime.exits import RoleRefused
@@ -191,8 +192,8 @@ class Resumption:
     def _fault(self, newest: Manifest, log: Log) -> LogFault | None:
         at = log.topic, newest.shard
         if not self._same_log(newest, log):
-            return LogFault("learner", "recreated", *at, newest.offset, log.beginning, log.end)
-        return fault_of("learner", at, newest.offset, log.beginning, log.end)
+            return LogFault(LEARNER, "recreated", *at, newest.offset, log.beginning, log.end)
+        return fault_of(LEARNER, at, newest.offset, log.beginning, log.end)
 
     def _begin_epoch(self, newest: Manifest, log: Log, how: NewEpoch) -> Resumed:
         epoch, parent = self.next_epoch(), newest.version

@@ -15,10 +15,10 @@ from typing import Any, Final
 
 from kafka import TopicPartition
 
-from consumers.loop.instrumentation import Meter
 from consumers.model.checkpoints import MODEL_FILE, Definition
 from consumers.model.river_model import ModelError, RiverModel
 from consumers.model.version_runtime import RunWith, try_out
+from consumers.predictor.instrumentation import PredictorMeter
 from consumers.predictor.label_freshness import LabelNews
 from consumers.predictor.model_process import LARGE_BYTES
 from consumers.predictor.predictor import ServedVersion
@@ -133,6 +133,8 @@ class ModelsTopic:
         Called in that thread, with all that is known, whenever something new has been read and nothing
         more is waiting (of a row of versions only the last is loaded), and every second besides: what
         could not be done may be possible now.
+    cannot_follow
+        Takes one line each time that the topic cannot be read, which is then tried again; by default as `say` does.
     """
 
     def __init__(
@@ -141,7 +143,9 @@ class ModelsTopic:
         topic: str,
         changed: Callable[[Known], None],
         say: Callable[[str], None] = print,
+        cannot_follow: Callable[[str], None] | None = None,
     ) -> None:
+        self._cannot_follow = cannot_follow or say
         self._cluster = cluster
         self._topic = TopicPartition(topic, 0)
         self._changed = changed
@@ -169,7 +173,7 @@ class ModelsTopic:
             try:
                 self._read()
             except Exception as error:  # noqa: BLE001 - whatever it is: a thread that ended would follow nothing, unseen
-                self._say(f"following {self._topic.topic}: {type(error).__name__}: {error}; trying again")
+                self._cannot_follow(f"following {self._topic.topic}: {type(error).__name__}: {error}; trying again")
                 self._stop.wait(_RETRY_SECONDS)
 
     def _read(self) -> None:
@@ -238,7 +242,7 @@ class VersionFeed:
         say: Callable[[str], None] = print,
         clock: Callable[[], float] = time.monotonic,
         start_process: Callable[[Manifest, str | None], RiverModel] | None = None,
-        meter: Meter | None = None,
+        meter: PredictorMeter | None = None,
         choose: Callable[[Manifest], RunWith] | None = None,
     ) -> None:
         self._store = store
@@ -249,7 +253,7 @@ class VersionFeed:
         self._say = say
         self._clock = clock
         self._start_process = start_process
-        self._meter = meter or Meter()
+        self._meter = meter or PredictorMeter()
         self._serving: ServedVersion | None = None
         self._news = LabelNews()
         self._by_decision = False  # whether what serves was named, and so need not be the newest

@@ -7,17 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
-import msgspec
+from msgspec import UNSET
 
 from consumers.loop.dead_letters import dead_letter
 from consumers.loop.last_offsets_file import TopicMemory
 from consumers.loop.log_faults import short_ids
 from consumers.loop.processor import Assignment, Start
-from consumers.loop.start_offsets import PlaceNote, Starts
+from consumers.loop.start_offsets import Starts
 from consumers.model.river_model import NO_ANSWER, Answer, RiverModel
 from consumers.predictor.fast_outcomes import OutcomeWriter
 from consumers.predictor.feature_requests import Question, Questions, Unanswerable
+from consumers.predictor.offset_metadata import PredictorMetadata
 from consumers.predictor.prediction_records import WHOLE, Form, PredictionRecords
+from consumers.roles import PREDICTOR
 from runtime.exits import RoleFailure
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions, Record
 from schemas import codec
@@ -79,15 +81,6 @@ class ServedVersion:
     since_ms: int
     delay_ms: int | None
 
-    def note(self) -> dict[str, str | int | None]:
-        """Return what is written of it beside the offsets."""
-        return {
-            "v": f"{self.epoch}/{self.examples}",
-            "at": self.since_ms,
-            "delay": self.delay_ms,
-            "m": self.name,
-        }
-
 
 class VersionSource(Protocol):
     """Where a predictor finds what to serve."""
@@ -121,11 +114,11 @@ class Predictor:
         self._clock = clock or (lambda: time.time_ns() // 1_000_000)
         self._features = settings.names.topic("features")
         at_end = (self._features,) if settings.start == "end" else ()
-        self._starts = Starts("predictor", PlaceNote, self._memory, at_end, settings.new_epoch, say)
+        self._starts = Starts(PREDICTOR, PredictorMetadata, self._memory, at_end, settings.new_epoch, say)
         self._questions = Questions(settings.contract, settings.mapping, self._clock)
         self._answers = PredictionRecords(settings.names, settings.spread, settings.form)
         self._dead_letters = settings.names.topic("dead-letters")
-        self._notes: dict[Partition, PlaceNote] = {}
+        self._notes: dict[Partition, PredictorMetadata] = {}
         self._topic_id = ""
         self._serving: ServedVersion | None = None
         self._now = 0  # of this batch, ms
@@ -142,12 +135,15 @@ class Predictor:
         return starts
 
     def _write_metadata(self) -> None:
-        spread = {"spread": self._settings.spread}  # that joiners and later predictors go by it, too
-        serving = {"v": None} if self._serving is None else self._serving.note()
-        self._metadata = {
-            partition: msgspec.json.encode({**serving, **msgspec.structs.asdict(note), **spread}).decode()
-            for partition, note in self._notes.items()
-        }
+        serving = self._serving
+        for note in self._notes.values():
+            note.spread = self._settings.spread
+            if serving is None:
+                note.version, note.since_ms, note.delay_ms, note.model = None, UNSET, UNSET, UNSET
+            else:
+                note.version, note.model = f"{serving.epoch}/{serving.examples}", serving.name
+                note.since_ms, note.delay_ms = serving.since_ms, serving.delay_ms
+        self._metadata = {partition: note.encode() for partition, note in self._notes.items()}
 
     def recover(self, batch: Batch) -> None:
         """Never called: there is nothing to recover."""
@@ -219,7 +215,7 @@ class Predictor:
         value = _PREDICTION_HEADER + body + _HAS_OUTCOME + write(answer, record.offset, failure)
         outputs = self._answers.outputs(record, event.event_id, value)
         if failure is not None:
-            outputs.append(dead_letter(self._dead_letters, record, "predictor", *failure, self._now))
+            outputs.append(dead_letter(self._dead_letters, record, PREDICTOR, *failure, self._now))
         return outputs
 
 

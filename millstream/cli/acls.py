@@ -38,13 +38,14 @@ def acls(
     """
     from millstream.cli.shared_options import UsageError
     from millstream.stream.load import load_stream
-    from millstream.topics.acls import ROLES, rights
+    from millstream.topics.acls import principals, rights
 
-    if role is not None and role not in ROLES:
-        raise UsageError(f"--role {role}: it is one of {', '.join(ROLES)}")
+    every = principals()
+    if role is not None and role not in every:
+        raise UsageError(f"--role {role}: it is one of {', '.join(every)}")
     settings = where.settings()
     names = settings.names(load_stream(stream).stream)
-    found = {each: rights(names, each) for each in ROLES if role in (None, each)}
+    found = {each: rights(names, each) for each in every if role in (None, each)}
     if print_ is not None:
         for each, wanted in found.items():
             for right in wanted:

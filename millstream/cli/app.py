@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 import traceback
 import warnings
@@ -39,6 +38,7 @@ from millstream.cli import run as run_command
 from millstream.config.errors import SettingsError
 from millstream.config.settings import read_config
 from millstream.observability import role_log
+from runtime.exits import FAILED, INTERRUPTED, OK, USAGE
 
 _PACKAGES: Final = frozenset({"runtime", "schemas", "model_store", "producers", "consumers", "millstream", "streams"})
 _LONGEST_LINE: Final = 2000
@@ -76,7 +76,7 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit code: 0, 1 (failed), 2 (usage), 75 (try again) or 130 (Ctrl-C)."""
+    """Run one command line and return its exit code, one of `runtime.exits`."""
     role_log.begin("text")
     # What the client logs about a broker that is away would be told once more, in its own words.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
@@ -91,15 +91,15 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         return _reader_gone()
     except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+        return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the one place where an error becomes a line and a code
         return _explain(error)
-    return code if isinstance(code, int) else 0
+    return code if isinstance(code, int) else OK
 
 
 def _explain(error: Exception) -> int:
     if isinstance(error, cyclopts.CycloptsError):
-        return _say(f"{error} (see `{_command(error)} --help`)", 2)
+        return _say(f"{error} (see `{_command(error)} --help`)", USAGE)
     # Imported only now: --help needs none of it.
     from kafka.errors import KafkaError
 
@@ -108,17 +108,17 @@ def _explain(error: Exception) -> int:
     from schemas.topics import InvalidName
 
     if isinstance(error, (UsageError, SettingsError, InvalidDuration, InvalidName)):
-        return _say(str(error), 2)
+        return _say(str(error), USAGE)
     if isinstance(error, KafkaError):
         # The client's errors begin with their own names, most of them.
         name, text = type(error).__name__, str(error)
-        return _say(f"Kafka: {text}" if text.startswith(name) else f"Kafka: {name}: {text}", 1)
+        return _say(f"Kafka: {text}" if text.startswith(name) else f"Kafka: {name}: {text}", FAILED)
     if isinstance(error, OSError) or _is_ours(error):
-        return _say(str(error) or type(error).__name__, getattr(error, "exit_code", 1))
+        return _say(str(error) or type(error).__name__, getattr(error, "exit_code", FAILED))
     if not role_log.structured():
         traceback.print_exception(error)
     said = f"{type(error).__name__}: {error} - this is a defect in Millstream; please report it"
-    return _say(said, 1, **role_log.defect(error))
+    return _say(said, FAILED, **role_log.defect(error))
 
 
 def _is_ours(error: Exception) -> bool:
@@ -149,7 +149,7 @@ def _command(error: cyclopts.CycloptsError) -> str:
 def _reader_gone() -> int:
     """End quietly: whoever read our output (`head`, say) has seen enough."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    return OK
 
 
 def _refuse_unknown_keys(app: cyclopts.App, file: Mapping[str, Any], path: str) -> None:

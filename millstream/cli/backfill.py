@@ -21,6 +21,7 @@ from millstream.cli.shared_options import (
     print_fields,
     print_json,
 )
+from runtime.exits import OK
 
 if TYPE_CHECKING:
     from millstream.config.settings import Settings
@@ -226,4 +227,4 @@ def _learn(stream: str, span: Range, why: str, where: Where, as_json: bool) -> i
     else:
         print_fields(told)
         print(f"learning goes on from version {version}, at offset {made.made.offset} of {names.topic('examples')}")
-    return 0
+    return OK

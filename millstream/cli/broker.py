@@ -10,6 +10,7 @@ import cyclopts
 from cyclopts import Parameter
 
 from millstream.cli.shared_options import HERE, Json, UsageError, Where, print_fields, print_json
+from runtime.exits import FAILED, OK
 
 if TYPE_CHECKING:
     from millstream.embedded_kafka.broker import EmbeddedBroker
@@ -84,7 +85,7 @@ def status(*, where: Where = HERE, json: Json = False) -> int:
     """
     found = _broker(where).status()
     _show(found, json)
-    return 0 if found.running else 1
+    return OK if found.running else FAILED
 
 
 @app.command

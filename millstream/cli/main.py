@@ -7,22 +7,23 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-_ROLES: Final = frozenset({"predictor", "intake", "joiner", "learner"})
-_INTERRUPTED: Final = 130  # by Ctrl-C, as shells say it
+from consumers import roles
+from runtime.exits import INTERRUPTED
+
 THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def main() -> None:
-    """Run the command line of this process and end it with 0, 1, 2 or 75."""
+    """Run the command line of this process and end it with one of `runtime.exits`."""
     _reexecute(sys.argv[1:])
-    if _ROLES.intersection(sys.argv[1:2]):
+    if {*roles.names_of_all()}.intersection(sys.argv[1:2]):
         for name in THREADS:
             # One event at a time leaves nothing to share out; idle threads of a BLAS cost memory and wake-ups.
             os.environ.setdefault(name, "1")
     try:
         from millstream.cli.app import run
     except KeyboardInterrupt:
-        sys.exit(_INTERRUPTED)
+        sys.exit(INTERRUPTED)
     sys.exit(run(sys.argv[1:]))
 
 

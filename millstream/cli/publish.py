@@ -21,6 +21,7 @@ from millstream.cli.shared_options import (
     print_fields,
     print_json,
 )
+from runtime.exits import FAILED, INTERRUPTED, OK
 
 if TYPE_CHECKING:
     from producers.imports import ImportReport
@@ -205,8 +206,8 @@ def _of_published(report: PublishReport, source: str) -> Iterator[str]:
 
 def _code(report: ImportReport | PublishReport, *, taken: bool) -> int:
     if report.interrupted:
-        return 130
-    return 0 if taken else 1
+        return INTERRUPTED
+    return OK if taken else FAILED
 
 
 def _finish(report: Any, as_json: bool, done: str) -> None:

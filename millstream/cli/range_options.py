@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from millstream.cli.shared_options import UsageError
+from runtime.exits import INTERRUPTED, OK
 
 if TYPE_CHECKING:
     from millstream.reading.offset_ranges import Edge
@@ -81,7 +82,7 @@ def finish(done: Replayed) -> int:
     """Return the exit code of a replay that was ended, or came to its end."""
     if done.interrupted:
         say("ended before the end; the same command goes on from there")
-    return 130 if done.interrupted else 0
+    return INTERRUPTED if done.interrupted else OK
 
 
 def before(count: int) -> str:

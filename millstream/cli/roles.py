@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import cyclopts
 from cyclopts import Parameter
 
+from consumers.roles import INTAKE, JOINER, LEARNER, PREDICTOR
 from millstream.cli.monitoring import UNWATCHED, Monitoring
 from millstream.cli.shared_options import HERE, CodePolicy, StreamName, UsageError, Where
+from runtime.exits import TRY_AGAIN
 
 if TYPE_CHECKING:
-    from consumers.loop.instrumentation import Meter
     from millstream.config.settings import Settings
+    from millstream.observability.instrumentation import RoleInstrumentation
     from millstream.stream.load import LoadedStream
 
 Instance = Annotated[
@@ -24,7 +26,6 @@ FromHere = Annotated[
     Literal["fresh"] | None,
     Parameter(help="Continue with the current content of the topics, after one was truncated or recreated."),
 ]
-_AGAIN = 75
 
 
 def register(parent: cyclopts.App) -> None:
@@ -50,12 +51,12 @@ def predictor(
     Example: millstream predictor phishing --instance 0
     """
 
-    def work(loaded: LoadedStream, settings: Settings, name: str, meter: Meter) -> int:
+    def work(loaded: LoadedStream, settings: Settings, name: str, meter: RoleInstrumentation) -> int:
         from millstream.processes.roles import run_predictor
 
         return run_predictor(loaded, settings, name, new_epoch is not None, meter=meter, code=code)
 
-    return _run("predictor", stream, instance, where, monitoring, work)
+    return _run(PREDICTOR, stream, instance, where, monitoring, work)
 
 
 def intake(
@@ -74,12 +75,12 @@ def intake(
     Example: millstream intake my_stream.py
     """
 
-    def work(loaded: LoadedStream, settings: Settings, name: str, meter: Meter) -> int:
+    def work(loaded: LoadedStream, settings: Settings, name: str, meter: RoleInstrumentation) -> int:
         from millstream.processes.roles import run_intake
 
         return run_intake(loaded, settings, name, new_epoch is not None, meter=meter)
 
-    return _run("intake", stream, instance, where, monitoring, work)
+    return _run(INTAKE, stream, instance, where, monitoring, work)
 
 
 def joiner(
@@ -96,12 +97,12 @@ def joiner(
     Example: millstream joiner phishing
     """
 
-    def work(loaded: LoadedStream, settings: Settings, name: str, meter: Meter) -> int:
+    def work(loaded: LoadedStream, settings: Settings, name: str, meter: RoleInstrumentation) -> int:
         from millstream.processes.roles import run_joiner
 
         return run_joiner(loaded, settings, name, new_epoch is not None, meter=meter)
 
-    return _run("joiner", stream, instance, where, monitoring, work)
+    return _run(JOINER, stream, instance, where, monitoring, work)
 
 
 def learner(
@@ -124,12 +125,12 @@ def learner(
     Example: millstream learner phishing
     """
 
-    def work(loaded: LoadedStream, settings: Settings, name: str, meter: Meter) -> int:
+    def work(loaded: LoadedStream, settings: Settings, name: str, meter: RoleInstrumentation) -> int:
         from millstream.processes.roles import run_learner
 
         return run_learner(loaded, settings, name, new_epoch, meter=meter)
 
-    return _run("learner", stream, instance, where, monitoring, work)
+    return _run(LEARNER, stream, instance, where, monitoring, work)
 
 
 def _run(
@@ -138,20 +139,22 @@ def _run(
     instance: str | None,
     where: Where,
     monitoring: Monitoring,
-    work: Callable[[LoadedStream, Settings, str, Meter], int],
+    work: Callable[[LoadedStream, Settings, str, RoleInstrumentation], int],
 ) -> int:
     from kafka.errors import KafkaError
 
-    from consumers.loop.instrumentation import Meters
     from millstream.config.instance_id import InvalidInstance, claim
     from millstream.observability import role_log
+    from millstream.observability.instrumentation import FanOut
     from millstream.observability.log_events import LogMeter
     from millstream.observability.prometheus.serve_metrics import Scraped, measured
     from millstream.observability.tracing.enable import traced
+    from millstream.processes import role_events
     from millstream.processes.supervisor import die_with_parent
     from millstream.stream.load import load_stream
 
     die_with_parent()
+    role_events.begin()
     role_log.begin(monitoring.log_format, role=role)
     address, ratio = monitoring.address(), monitoring.ratio()
     settings = where.settings()
@@ -169,7 +172,7 @@ def _run(
                 code = measured(
                     address,
                     scraped,
-                    lambda meter: work(loaded, settings, name, Meters(told, traces, meter)),
+                    lambda meter: work(loaded, settings, name, FanOut(told, traces, meter)),
                     role_log.say,
                 )
             role_log.ended(role, code)
@@ -178,6 +181,6 @@ def _run(
         raise UsageError(str(error)) from error
     except KafkaError as error:
         # What Kafka answers today it may not answer in a second: whoever runs the role decides how often.
-        role_log.fail(f"{role}: Kafka: {type(error).__name__}: {error}", event="failed")
-        role_log.ended(role, _AGAIN)
-        return _AGAIN
+        role_events.failed(role, f"Kafka: {type(error).__name__}: {error}")
+        role_log.ended(role, TRY_AGAIN)
+        return TRY_AGAIN

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import cyclopts
 from cyclopts import Parameter
 
+from consumers import roles
 from millstream.cli.monitoring import UNWATCHED, Monitoring
 from millstream.cli.shared_options import HERE, CodePolicy, Json, StreamName, UsageError, Where, print_json
 
@@ -72,7 +73,8 @@ def run(
 
     if predictors < 1:
         raise UsageError(f"--predictors {predictors} must be at least 1")
-    metrics, ratio = monitoring.address(ports=predictors + 3), monitoring.ratio()
+    most = predictors + len(roles.TABLE) - 1
+    metrics, ratio = monitoring.address(ports=most), monitoring.ratio()
     span = None if until_idle is None else milliseconds(until_idle) / 1000
     from millstream.observability import role_log
     from millstream.processes.run_stream import RunOptions

@@ -10,6 +10,7 @@ import cyclopts
 from cyclopts import Parameter
 
 from millstream.cli.shared_options import HERE, Json, StreamName, UsageError, Where, print_json, print_table
+from runtime.exits import OK
 
 if TYPE_CHECKING:
     from millstream.config.settings import Settings
@@ -175,7 +176,7 @@ def _print(form: Form, settings: Settings, found: Stream) -> int:
     from millstream.topics.export import script
 
     print(script(form, _specs(settings, found), settings.bootstrap or "HOST:PORT"))
-    return 0
+    return OK
 
 
 def _dry_run(settings: Settings, found: Stream, stream: str, *, fix: bool, as_json: bool) -> int:

@@ -21,6 +21,7 @@ from millstream.cli.shared_options import (
     print_json,
     print_table,
 )
+from runtime.exits import FAILED, OK
 
 
 def register(parent: cyclopts.App) -> None:
@@ -56,7 +57,7 @@ def trace(
         print_json(dataclasses.asdict(found))
     else:
         print_table(("step", "time", "where", "what"), list(_rows(found)))
-    return 1 if found.again is not None and found.again["equal"] is False else 0
+    return FAILED if found.again is not None and found.again["equal"] is False else OK
 
 
 def _rows(found: Any) -> Iterator[tuple[object, ...]]:

@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from millstream.cli.models import app, known, store_of
 from millstream.cli.shared_options import HERE, Json, StreamName, Where, cell, names_of, print_json
 from millstream.cli.version_decisions import VersionName, parsed
+from runtime.exits import OK
 
 if TYPE_CHECKING:
     from millstream.stream.code_object import Code
@@ -47,7 +48,7 @@ def code(
             print_json(found)
         else:
             print("\n".join(_listing(found.files)), end="")
-        return 0
+        return OK
     other = _other(store, diff, name)
     text = "".join(_differing(other, _Side(version, found.main, found.files)))
     if json:
@@ -55,7 +56,7 @@ def code(
     else:
         same = f"version {version} and {_one_line(other.label)} carry the same code\n"
         print(_printable(text) or same, end="")
-    return 0
+    return OK
 
 
 class _Side(NamedTuple):

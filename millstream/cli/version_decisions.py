@@ -20,6 +20,7 @@ from millstream.cli.shared_options import (
     print_fields,
     print_json,
 )
+from runtime.exits import FAILED, OK
 
 if TYPE_CHECKING:
     from model_store import VersionId
@@ -79,7 +80,7 @@ def verify(
             if found.holds
             else f"version {found.version} is NOT what the log says: it learned something else, or was changed since"
         )
-    return 0 if found.holds else 1
+    return OK if found.holds else FAILED
 
 
 _COMPARED = ("examples", "chain", "answers")

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+from runtime.exits import TRY_AGAIN
+
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 # A dash before the number, as StatefulSets name their pods: the hex names of containers end in digits too.
 _ORDINAL: Final = re.compile(r".*-(\d{1,9})", re.DOTALL)
@@ -26,7 +28,7 @@ class InvalidInstance(ValueError):  # noqa: N818
 class StateUnwritable(Exception):  # noqa: N818
     """The state folder cannot be written; the message names the path and the way out. Starting again may help."""
 
-    exit_code = 75
+    exit_code = TRY_AGAIN
 
 
 @contextmanager
@@ -47,7 +49,7 @@ def writing(folder: Path) -> Iterator[None]:
 class InstanceTaken(Exception):  # noqa: N818
     """Another process on this machine works under this name; the message has its process id."""
 
-    exit_code = 75
+    exit_code = TRY_AGAIN
 
 
 def resolve(role: str, given: str | None, state: Path, hostname: str | None = None) -> str:

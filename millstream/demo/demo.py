@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from consumers.predictor.offset_metadata import PredictorMetadata
+from consumers.roles import JOINER, LEARNER, PREDICTOR
 from millstream.config.settings import Settings
 from millstream.demo import render
 from millstream.demo.render import Scene
@@ -24,6 +26,7 @@ from millstream.topics.delete_stream import forget
 from model_store import ModelStore, StoreError, open_store
 from producers.open_source import RowSource
 from producers.publisher import PublishOptions, PublishReport, publish
+from runtime.exits import INTERRUPTED, OK
 from runtime.kafka_client.cluster import Cluster
 from schemas.topics import Names
 
@@ -77,7 +80,7 @@ def run(name: str, settings: Settings, options: DemoOptions) -> int:
     names = settings.names(stream)
     with say, run_stream.alone(settings.state(names)), run_stream.stopping() as stop:
         cluster = run_stream.meet(settings, tell)
-        children = run_stream.children(name, _PREDICTORS)
+        children = run_stream.children(name, names, _PREDICTORS)
         forget(cluster, settings, names, [(child.role, child.instance) for child in children])
         run_stream.prepare(cluster, names, stream, tell)
         tell(f"starting {_PREDICTORS} predictors, a joiner and a learner; what they say is in {say.path}")
@@ -90,13 +93,13 @@ def run(name: str, settings: Settings, options: DemoOptions) -> int:
         finally:
             supervisor.stop()
     if found is None:
-        return 130
+        return INTERRUPTED
     if options.print_json is not None:
         options.print_json(found)
     else:
         end = "millstream broker stop" if settings.bootstrap is None else None
         print(render.closing_words(found, name, place, end))
-    return 0
+    return OK
 
 
 def _on_stderr(line: str) -> None:
@@ -220,16 +223,16 @@ class _Show:
                 return snapshot
             deadline = min(deadline, time.monotonic() + _SETTLE_S)
             if time.monotonic() > deadline:
-                lags = ", ".join(f"{role} {snapshot.lag(role)}" for role in ("predictor", "joiner", "learner"))
+                lags = ", ".join(f"{role} {snapshot.lag(role)}" for role in (PREDICTOR, JOINER, LEARNER))
                 raise DemoFailed(f"not all is learned {_SETTLE_S:g} s after the last event (lag: {lags})")
         return None
 
     def _note(self, snapshot: StreamSnapshot) -> None:
         """Keep each swap's delay, and when the first prediction was seen."""
-        for note in snapshot.notes("predictor"):
-            if note.get("delay") is not None and note.get("at") is not None:
-                self._delays[int(note["at"])] = int(note["delay"])
-        if self._first is None and progress(snapshot, "predictor"):
+        for each in snapshot.beside(PredictorMetadata):
+            if isinstance(each.delay_ms, int) and isinstance(each.since_ms, int):
+                self._delays[each.since_ms] = each.delay_ms
+        if self._first is None and progress(snapshot, PREDICTOR):
             self._first = time.monotonic() - self._began
 
     def _scene(self, snapshot: StreamSnapshot) -> Scene:
@@ -239,13 +242,13 @@ class _Show:
             seconds=time.monotonic() - self._began,
             total=self._total,
             events=sum(end for place, end in snapshot.ends.items() if place[0] == "features"),
-            predictions=progress(snapshot, "predictor"),
-            joined=progress(snapshot, "joiner"),
-            learned=progress(snapshot, "learner"),
+            predictions=progress(snapshot, PREDICTOR),
+            joined=progress(snapshot, JOINER),
+            learned=progress(snapshot, LEARNER),
             version=model.served,
             versions=len(self._store.versions(self._names.stream)),
             delay_ms=model.delay_ms,
-            lag={role: snapshot.lag(role) for role in ("predictor", "joiner", "learner")},
+            lag={role: snapshot.lag(role) for role in (PREDICTOR, JOINER, LEARNER)},
             metrics=self._newest_metrics(model.newest),
         )
 

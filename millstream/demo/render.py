@@ -8,6 +8,7 @@ from math import isnan
 from statistics import quantiles
 from typing import TYPE_CHECKING, Any, Final
 
+from consumers.roles import JOINER, LEARNER, PREDICTOR
 from millstream.stream.duration import spoken
 
 if TYPE_CHECKING:
@@ -82,13 +83,13 @@ def line(scene: Scene) -> str:
     for index, name in enumerate(names[:1]):
         values = [f"{label.removeprefix('baseline: ')} {_number(found[index])}" for label, found in rows]
         parts.append(f"{name}: {', '.join(value for value in values if not value.startswith('progressive'))}")
-    parts.append("lag " + "/".join(str(scene.lag.get(role, 0)) for role in ("predictor", "joiner", "learner")))
+    parts.append("lag " + "/".join(str(scene.lag.get(role, 0)) for role in (PREDICTOR, JOINER, LEARNER)))
     return " | ".join(parts)
 
 
 def picture(scene: Scene) -> str:
     """Return the loop with the numbers where they belong."""
-    predictor, joiner, learner = (f"lag {scene.lag.get(role, 0):,}" for role in ("predictor", "joiner", "learner"))
+    predictor, joiner, learner = (f"lag {scene.lag.get(role, 0):,}" for role in (PREDICTOR, JOINER, LEARNER))
     version = f" version {scene.version or 'none yet'} "
     back = f"└{version:─^50}◀┘"
     return "\n".join(

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from consumers.loop.instrumentation import Meter
+from millstream.observability.instrumentation import RoleInstrumentation
 from runtime.kafka_client.records import CommittedOffset, Output, Partition
 from schemas.codec import CodecError
 from schemas.events import read_dead_letter
@@ -51,8 +51,8 @@ class _ThrottledLine:
         line(count)
 
 
-class LogMeter(Meter):
-    """A `Meter` that says what matters, each sort of thing at most once a minute."""
+class LogMeter(RoleInstrumentation):
+    """A meter that says what matters, each sort of thing at most once a minute."""
 
     def __init__(self, names: Names, say: Say, clock: Callable[[], float] = time.monotonic) -> None:
         self._topic = names.topic("dead-letters")

@@ -23,6 +23,7 @@ import msgspec
 import psutil
 
 from millstream.config.settings import interpreter
+from millstream.processes import role_events
 from runtime import failpoints
 
 PARENT: Final = "MILLSTREAM_SUPERVISOR"
@@ -66,11 +67,12 @@ _read_wish: Final = msgspec.msgpack.Decoder(ForkRequest).decode
 _read_told: Final = msgspec.msgpack.Decoder(ChildEvent).decode
 
 
-def launch(command: Sequence[str], environment: Mapping[str, str]) -> Process:
-    """Start a process of its own, in a process group of its own, with its output in a pipe."""
+def launch(command: Sequence[str], environment: Mapping[str, str], events: int | None = None) -> Process:
+    """Start a process, in a process group of its own, with its output in a pipe; `events` as in `Nursery.launch`."""
     return subprocess.Popen(
         command,
-        env=dict(environment),
+        env={**environment, **({} if events is None else role_events.variables(events))},
+        pass_fds=() if events is None else (events,),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -99,23 +101,31 @@ class Nursery:
         self._children: set[int] = set()  # of the nursery that there is now
         self._codes: dict[int, int] = {}
 
-    def launch(self, command: Sequence[str], environment: Mapping[str, str]) -> Process:
-        """Start one; as `launch` does where it cannot be forked."""
+    def launch(self, command: Sequence[str], environment: Mapping[str, str], events: int | None = None) -> Process:
+        """Start one; as `launch` does where it cannot be forked.
+
+        Parameters
+        ----------
+        events
+            The file descriptor on which it is to tell its events, see `role_events`. It stays the caller's to close.
+        """
         own = interpreter()
         if sys.platform != "linux" or list(command[: len(own)]) != own:
-            return launch(command, environment)
+            return launch(command, environment, events)
         reading, writing = os.pipe()
         try:
-            forked = self.fork(command[len(own) :], environment, writing)
+            forked = self.fork(command[len(own) :], environment, writing, events)
         except OSError:
             os.close(reading)
-            return launch(command, environment)
+            return launch(command, environment, events)
         finally:
             os.close(writing)
         forked.stdout = os.fdopen(reading, "rb")
         return forked
 
-    def fork(self, arguments: Sequence[str], environment: Mapping[str, str], output: int) -> Forked:
+    def fork(
+        self, arguments: Sequence[str], environment: Mapping[str, str], output: int, events: int | None = None
+    ) -> Forked:
         """Fork a role that writes to the file descriptor `output`. OSError where that cannot be done."""
         words = [os.fsencode(each) for each in arguments]
         wish = ForkRequest(words, {os.fsencode(name): os.fsencode(value) for name, value in environment.items()})
@@ -123,7 +133,7 @@ class Nursery:
             self.close()  # it has gone, and nobody has asked it for anything since
         sock = self._connected()
         try:
-            socket.send_fds(sock, [msgspec.msgpack.encode(wish)], [output])
+            socket.send_fds(sock, [msgspec.msgpack.encode(wish)], [output] if events is None else [output, events])
             while (told := self._next(_BIRTH_S)).code is not None:
                 self._codes[told.pid] = told.code
         except OSError:
@@ -244,7 +254,7 @@ def serve(supervisor: socket.socket) -> list[str] | None:
             os.read(woken, 4096)
             _tell_ends(supervisor)
         if supervisor.fileno() in ready:
-            data, outputs, _, _ = socket.recv_fds(supervisor, _MOST_BYTES, 1)
+            data, descriptors, _, _ = socket.recv_fds(supervisor, _MOST_BYTES, 2)
             if not data:
                 return None
             wish, nursery = _read_wish(data), os.getpid()
@@ -263,11 +273,11 @@ def serve(supervisor: socket.socket) -> list[str] | None:
                 os.close(woken)
                 os.close(wake)
                 supervisor.close()
-                _become(wish, outputs[0], nursery)
+                _become(wish, descriptors, nursery)
                 return [os.fsdecode(each) for each in wish.arguments]
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
-            for output in outputs:
-                os.close(output)
+            for descriptor in descriptors:
+                os.close(descriptor)
             supervisor.send(msgspec.msgpack.encode(ChildEvent(max(pid, 0))))
 
 
@@ -282,9 +292,10 @@ def _tell_ends(supervisor: socket.socket) -> None:
         supervisor.send(msgspec.msgpack.encode(ChildEvent(pid, os.waitstatus_to_exitcode(status))))
 
 
-def _become(wish: ForkRequest, output: int, nursery: int) -> None:
-    """In the child: have the output, the environment and the name of the role."""
+def _become(wish: ForkRequest, descriptors: Sequence[int], nursery: int) -> None:
+    """In the child: have the output, the environment and the name of the role, and a descriptor for its events."""
     os.setpgid(0, 0)
+    output, *events = descriptors
     nothing = os.open(os.devnull, os.O_RDONLY)
     for number, descriptor in ((0, nothing), (1, output), (2, output)):
         os.dup2(descriptor, number)
@@ -294,5 +305,7 @@ def _become(wish: ForkRequest, output: int, nursery: int) -> None:
     # Hashes are what they were when the nursery began, whatever is asked for.
     os.environb.update(wish.environment)
     os.environ.update({PARENT: str(nursery), "PYTHONHASHSEED": "0"})
+    for descriptor in events:
+        os.environ.update(role_events.variables(descriptor))
     failpoints.arm()
     ctypes.CDLL(None).prctl(_PR_SET_NAME, wish.arguments[0], 0, 0, 0)

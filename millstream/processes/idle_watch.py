@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from consumers.roles import LEARNER
 from millstream.status.report import caught_up, served
 from millstream.status.snapshot import StreamSnapshot
 
@@ -39,8 +40,8 @@ class IdleWatch:
             return "busy"
         if caught_up(snapshot):
             return "done"
-        waits_alone = snapshot.lag("learner") > 0 and not any(
-            snapshot.lag(role) for role in snapshot.roles if role != "learner"
+        waits_alone = snapshot.lag(LEARNER) > 0 and not any(
+            snapshot.lag(role) for role in snapshot.roles if role != LEARNER
         )
         model = served(snapshot)
         if waits_alone and model.full:

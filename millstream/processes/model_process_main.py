@@ -22,6 +22,7 @@ from consumers.model.version_files import CODE_FILE
 from consumers.model.version_runtime import RunWith, try_out
 from consumers.predictor.model_process import VersionProcess, read_frame, reason_of, say_raised, say_ready, serve
 from model_store import Manifest, VersionId, VersionRefused, open_store
+from runtime.exits import FAILED, OK
 from schemas.target import Task
 
 if TYPE_CHECKING:
@@ -129,11 +130,11 @@ def main() -> int:
     if isinstance(loaded, BaseException):
         kind = reason_of(loaded)
         say_raised(sink, kind, str(loaded) if kind != "ModelError" else f"{type(loaded).__name__}: {loaded}")
-        return 1
+        return FAILED
     gc.freeze()  # it stays as it is until the end: no collection need ever look at it
     say_ready(sink)
     serve(loaded, source, sink)
-    os._exit(0)  # without giving millions of objects back one by one
+    os._exit(OK)  # without giving millions of objects back one by one
 
 
 def _load_into(request: Request, done: list[RiverModel | BaseException]) -> None:

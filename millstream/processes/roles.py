@@ -6,12 +6,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from consumers.intake.intake import Intake, IntakeSettings
-from consumers.joiner.join import JoinRules
 from consumers.joiner.joiner import Joiner, JoinerSettings
 from consumers.joiner.local_store import DiskStore, LocalStoreError
 from consumers.joiner.snapshot_thread import SnapshotKeeper
@@ -23,27 +22,25 @@ from consumers.loop.log_faults import LogRefused
 from consumers.loop.loop import Loop, LoopSettings
 from consumers.loop.processor import Processor
 from consumers.model.checkpoints import CheckpointPace, NewEpoch
-from consumers.model.model_state import LearningRules
 from consumers.predictor.model_feed import ModelsTopic, PauseSwitch, VersionFeed
-from consumers.predictor.prediction_records import Form
-from consumers.predictor.predictor import Predictor, PredictorSettings
-from millstream.observability.role_log import fail, say
-from millstream.processes import gc_tuning
+from consumers.predictor.predictor import Predictor
+from consumers.roles import INTAKE, JOINER, LEARNER, PREDICTOR
+from millstream.observability.instrumentation import RoleInstrumentation
+from millstream.observability.role_log import say
+from millstream.processes import gc_tuning, role_events
 from millstream.processes.log_fault_alerts import LogAlerts
 from millstream.processes.model_process_main import starter
 from millstream.processes.role_failure_alerts import StateAlerts
 from millstream.processes.timed_checkpoints import MeasuredCheckpoints
 from millstream.status.group_metadata import joined_from, spread_of
-from millstream.version_code.choice import Policy, VersionCode, definition_of
+from millstream.stream.processor_rules import definition_of, join_rules, learning_rules, predictor_settings
+from millstream.version_code.choice import Policy, VersionCode
 from model_store import StoreError, StoreUnavailable, is_object_store, open_backend, open_store
-from runtime.exits import Doubt, RoleFailure
+from runtime.exits import FAILED, OK, TRY_AGAIN, RoleFailure
 from runtime.kafka_client.cluster import Cluster, MissingTopic, NoBroker, TopicInfo
 from runtime.kafka_client.records import Partition
-from schemas.label_spelling import ByClass
-from schemas.public_predictions import CONTENT_TYPES, encoder
 from schemas.schema_registry import RegistryError
 from schemas.sources.decoding import decoder
-from schemas.sources.event_mapping import EventMapping
 from schemas.sources.label_mapping import LabelMapping
 from schemas.sources.unsupported_fields import unmapped
 from schemas.topics import NOT_OURS, Names
@@ -51,7 +48,6 @@ from schemas.topics import NOT_OURS, Names
 if TYPE_CHECKING:
     from millstream.config.settings import Settings
     from millstream.stream.load import LoadedStream
-    from millstream.stream.stream import Stream
     from schemas.schema_registry import Registry
     from schemas.sources.source import Source
 
@@ -59,7 +55,7 @@ _BROKER_WAIT_SECONDS: Final = 60.0
 _CURRENT_WAIT_SECONDS: Final = 30.0
 _SWITCH_SECONDS: Final = 0.0005
 # Labels are waited for by nobody for a tenth of a second; features are.
-_FETCH_BYTES: Final = {"intake": 1 << 16, "joiner": 1 << 16}
+_FETCH_BYTES: Final = {INTAKE: 1 << 16, JOINER: 1 << 16}
 
 
 def run_predictor(
@@ -68,7 +64,7 @@ def run_predictor(
     instance: str,
     new_epoch: bool = False,
     *,
-    meter: Meter | None = None,
+    meter: RoleInstrumentation | None = None,
     code: Policy = "own",
 ) -> int:
     """Predict until told to stop; returns the exit code. `code` says which code versions are run with."""
@@ -78,13 +74,15 @@ def run_predictor(
     choose = VersionCode(loaded, store, code, say).to_answer
     start = starter(loaded, settings, choose)
     feed = VersionFeed(store, definition, loaded.stream.task, say=say, start_process=start, meter=meter, choose=choose)
-    meter = meter or Meter()
+    meter = meter or RoleInstrumentation()
     meter.needs(lambda: "no version to answer with yet" if feed.newest() is None else None)
-    follower = ModelsTopic(cluster, names.topic("models"), feed.follow, say)
-    kept = _state_alerts(cluster, names, "predictor", instance)
-    memory = TopicMemory(settings.state(names) / f"predictor-{instance}.json", written=kept.written)
+    follower = ModelsTopic(cluster, names.topic("models"), feed.follow, say, role_events.cannot_follow)
+    kept = _state_alerts(cluster, names, PREDICTOR, instance)
+    memory = TopicMemory(settings.state(names) / f"{PREDICTOR}-{instance}.json", written=kept.written)
     registry = settings.schema_registry(say)
     spread = spread_of(cluster, names, topics)
+    if loaded.stream.features_source is not None:
+        say_unmapped(loaded.stream.features_source, registry)
     answering = predictor_settings(loaded.stream, names, topics, new_epoch, registry, spread=spread)
     predictor = Predictor(answering, feed, say=say, memory=memory)
     # A version is looked through and loaded in the follower's thread; at Python's 5 ms a switch, each of the
@@ -92,52 +90,12 @@ def run_predictor(
     sys.setswitchinterval(_SWITCH_SECONDS)
     follower.start()
     try:
-        return _drive(cluster, names, "predictor", instance, predictor, meter, kept)
+        return _drive(cluster, names, PREDICTOR, instance, predictor, meter, kept)
     finally:
         follower.close()
 
 
-def predictor_settings(
-    stream: Stream,
-    names: Names,
-    topics: dict[str, TopicInfo],
-    new_epoch: bool = False,
-    registry: Registry | None = None,
-    *,
-    spread: int | None = None,
-) -> PredictorSettings:
-    """Return how a stream's events are read and answered.
-
-    `topics` are those on the cluster; event ids are spread over `spread` partitions, all where it is not given.
-    """
-    source = stream.features_source
-    if source is not None:
-        _say_unmapped(source, registry)
-    public = names.topic("predictions")
-    encode = encoder(
-        stream.predictions.format,
-        features=stream.predictions.features,
-        registry=registry,
-        subject=f"{public}-value",
-    )
-    form = Form(
-        partitions=topics[public].partitions,
-        encode=encode if names.public else None,
-        content_type=CONTENT_TYPES[stream.predictions.format],
-        cloudevents=stream.predictions.cloudevents,
-    )
-    return PredictorSettings(
-        names,
-        stream.contract,
-        spread or topics[names.whole].partitions,
-        new_epoch,
-        mapping=event_mapping(stream, registry),
-        start="beginning" if source is None else source.start,
-        form=form,
-    )
-
-
-def _say_unmapped(source: Source, registry: Registry | None) -> None:
+def say_unmapped(source: Source, registry: Registry | None) -> None:
     """Name what can be no feature. It is advice: a registry that tells nothing of it keeps nobody from beginning."""
     try:
         for finding in unmapped(source, registry):
@@ -146,33 +104,37 @@ def _say_unmapped(source: Source, registry: Registry | None) -> None:
         say(f"{source.topic}: what can be no feature is not known: {error}")
 
 
-def event_mapping(stream: Stream, registry: Registry | None) -> EventMapping | None:
-    """Return what reads a stream's events, where they are on somebody else's topic."""
-    source = stream.features_source
-    return None if source is None else EventMapping(source, decoder(source, registry))
-
-
 def run_intake(
-    loaded: LoadedStream, settings: Settings, instance: str, new_epoch: bool = False, *, meter: Meter | None = None
+    loaded: LoadedStream,
+    settings: Settings,
+    instance: str,
+    new_epoch: bool = False,
+    *,
+    meter: RoleInstrumentation | None = None,
 ) -> int:
     """Put labels of others on the stream's topic until told to stop; returns the exit code."""
     sources = loaded.stream.labels.each_source
     if not sources:
         say(f"{loaded.path.name}: labels come from no other topic; Labels(sources=Source(topic=...)) names one")
-        return 1
+        return FAILED
     cluster, names, topics = _meet(loaded, settings)
     _require_sources(cluster, names)
-    kept = _state_alerts(cluster, names, "intake", instance)
-    memory = TopicMemory(settings.state(names) / f"intake-{instance}.json", written=kept.written)
+    kept = _state_alerts(cluster, names, INTAKE, instance)
+    memory = TopicMemory(settings.state(names) / f"{INTAKE}-{instance}.json", written=kept.written)
     intake_settings = IntakeSettings(names, loaded.stream.target, spread_of(cluster, names, topics), new_epoch)
     registry = settings.schema_registry(say)
     mappings = [LabelMapping(source, decoder(source, registry)) for source in sources]
     intake = Intake(intake_settings, mappings, say=say, memory=memory)
-    return _drive(cluster, names, "intake", instance, intake, meter, kept)
+    return _drive(cluster, names, INTAKE, instance, intake, meter, kept)
 
 
 def run_joiner(
-    loaded: LoadedStream, settings: Settings, instance: str, new_epoch: bool = False, *, meter: Meter | None = None
+    loaded: LoadedStream,
+    settings: Settings,
+    instance: str,
+    new_epoch: bool = False,
+    *,
+    meter: RoleInstrumentation | None = None,
 ) -> int:
     """Join until told to stop; returns the exit code."""
     cluster, names, topics = _meet(loaded, settings)
@@ -183,7 +145,7 @@ def run_joiner(
             f"{fewest} has {topics[fewest].partitions} partitions, and event ids of {names.stream} are spread over "
             f"{spread}: `millstream topics create {loaded.path} --fix` adds those that are missing"
         )
-        return 1
+        return FAILED
     before = joined_from(cluster, names)
     if before not in (None, names.whole) and not new_epoch:
         say(
@@ -191,17 +153,17 @@ def run_joiner(
             "(Predictions(format=…, features=…)): what waits for its label there would never be joined. "
             f"Change the form back, or `millstream joiner {loaded.path} --new-epoch fresh` goes on without what waits"
         )
-        return 1
+        return FAILED
     joiner_settings = JoinerSettings(
         names, join_rules(loaded.stream), spread, loaded.stream.join.max_pending, new_epoch
     )
-    kept = _state_alerts(cluster, names, "joiner", instance)
+    kept = _state_alerts(cluster, names, JOINER, instance)
     try:
-        store = DiskStore(settings.state(names) / f"joiner-{instance}", say)
+        store = DiskStore(settings.state(names) / f"{JOINER}-{instance}", say)
     except LocalStoreError as error:
-        return _no_disk("joiner", error, kept)
+        return _no_disk(JOINER, error, kept)
     joiner = Joiner(joiner_settings, store, _keeper(loaded, settings), say, meter)
-    return _drive(cluster, names, "joiner", instance, joiner, meter, kept)
+    return _drive(cluster, names, JOINER, instance, joiner, meter, kept)
 
 
 def _keeper(loaded: LoadedStream, settings: Settings) -> SnapshotKeeper | None:
@@ -220,14 +182,14 @@ def run_learner(
     instance: str,
     new_epoch: NewEpoch | None = None,
     *,
-    meter: Meter | None = None,
+    meter: RoleInstrumentation | None = None,
 ) -> int:
     """Learn until told to stop; returns the exit code."""
     cluster, names, _ = _meet(loaded, settings)
     stream = loaded.stream
     store = open_store(settings.models, settings.keys, sign=True)
     switch = PauseSwitch(stream.name, say=say)
-    follower = ModelsTopic(cluster, names.topic("models"), switch.follow, say)
+    follower = ModelsTopic(cluster, names.topic("models"), switch.follow, say, role_events.cannot_follow)
     checkpoints = MeasuredCheckpoints(
         store,
         definition_of(loaded),
@@ -242,43 +204,10 @@ def run_learner(
     try:
         if not follower.wait_until_current(_CURRENT_WAIT_SECONDS):
             say(f"{names.topic('models')} could not be read to its end; starting anew")
-            return 75
-        return _drive(cluster, names, "learner", instance, learner, meter)
+            return TRY_AGAIN
+        return _drive(cluster, names, LEARNER, instance, learner, meter)
     finally:
         follower.close()
-
-
-def learning_rules(stream: Stream) -> LearningRules:
-    """Return how a stream's model learns."""
-    return LearningRules(
-        target=stream.target,
-        contract=stream.contract,
-        make_model=stream.model,
-        make_metrics=None if stream.evaluation.metrics is None else lambda: _as_list(stream.evaluation.metrics),
-        window=stream.evaluation.window,
-        learn_from_events=stream.learn_from == "events",
-    )
-
-
-def _as_list(make: Callable[[], Any] | None) -> Iterable[Any]:
-    """River's sum of metrics is a list of them; a single one is none."""
-    made = make() if make is not None else []
-    return list(made) if isinstance(made, Iterable) else [made]
-
-
-def join_rules(stream: Stream) -> JoinRules:
-    """Return how a stream's labels are matched."""
-    weight = stream.weight
-    on_timeout = None if stream.labels.on_timeout is None else stream.target.coerce(stream.labels.on_timeout)
-    return JoinRules(
-        target=stream.target,
-        label_wait=stream.labels.wait_ms,
-        dedup_window=stream.dedup_window_ms,
-        on_timeout=on_timeout,
-        learn_from_events=stream.learn_from == "events",
-        weights=None if weight is None or callable(weight) else ByClass(weight),
-        weight_of=weight if callable(weight) else None,
-    )
 
 
 def _meet(loaded: LoadedStream, settings: Settings) -> tuple[Cluster, Names, dict[str, TopicInfo]]:
@@ -323,9 +252,9 @@ def _state_alerts(cluster: Cluster, names: Names, role: str, instance: str) -> S
 
 def _no_disk(role: str, error: LocalStoreError, kept: StateAlerts) -> int:
     """Say what the local store cannot do, and return the exit code: that of doubt where its disk can be mended."""
-    fail(f"{role}: {error}", event="failed")
+    role_events.failed(role, str(error))
     kept.unwritable(str(error))
-    return Doubt.exit_code if error.passes else 1
+    return TRY_AGAIN if error.passes else FAILED
 
 
 def _drive(
@@ -345,7 +274,8 @@ def _drive(
 
     def settled(partitions: Sequence[Partition]) -> None:
         told = [f"{topic}-{number}" for topic, number in partitions]
-        say(f"ready: {len(partitions)} partitions of {', '.join(processor.topics)}", event="assigned", partitions=told)
+        line = f"ready: {len(partitions)} partitions of {', '.join(processor.topics)}"
+        role_events.ready(line, event="assigned", partitions=told)
         # Beside the loop, which must not wait for another client.
         threading.Thread(target=alerts.settled, args=(partitions,), name="log-alerts", daemon=True).start()
         kept.works_soon()
@@ -361,7 +291,7 @@ def _drive(
     try:
         loop.run()
     except RoleFailure as failure:
-        fail(f"{role}: {failure}", event="failed")
+        role_events.failed(role, str(failure))
         if isinstance(failure, LogRefused):
             alerts.refused(failure.faults)
         return failure.exit_code
@@ -369,14 +299,14 @@ def _drive(
         return _no_disk(role, error, kept)
     except RegistryError as error:
         # What could not be decoded meanwhile is no bad message: nothing of this turn goes out, and it is read again.
-        fail(f"{role}: {error}", event="failed")
+        role_events.failed(role, str(error))
         return error.exit_code
     except StoreUnavailable as error:
         said = f"{error}; the {role} is started again until it can: free space there, or make it writable"
-        fail(f"{role}: {said}", event="failed")
+        role_events.failed(role, said)
         kept.unwritable(said)
-        return Doubt.exit_code
+        return TRY_AGAIN
     finally:
         kept.stop()
     say(f"{role} has ended in order")
-    return 0
+    return OK

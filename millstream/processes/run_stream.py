@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from kafka.errors import KafkaError
 
+from consumers import roles
+from consumers.roles import LEARNER, PREDICTOR
 from millstream.config.instance_id import Held, hold, writing
 from millstream.config.settings import Settings, interpreter
 from millstream.observability import role_log
@@ -24,6 +26,7 @@ from millstream.status.snapshot import Observer
 from millstream.stream.stream import Stream
 from millstream.topics import admin
 from producers.stop_signals import stop_on_signals
+from runtime.exits import FAILED, OK
 from runtime.kafka_client.cluster import Cluster, NoBroker
 from schemas.topics import Names
 
@@ -89,24 +92,22 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
         examine(loaded, given, say)
         cluster = meet(settings, say)
         prepare(cluster, names, stream, say)
-        roles = children(
-            given, options.predictors, options.new_epoch, intake=bool(stream.labels.each_source), code=options.code
-        )
-        roles = with_ports(roles, options.metrics)
+        started = children(given, names, options.predictors, options.new_epoch, code=options.code)
+        started = with_ports(started, options.metrics)
         outage = Outage(cluster, say)
         relay = role_log.relay if options.log_format == "json" else None
         told = {**environment(settings, options.log_format), "MILLSTREAM_TRACE_RATIO": str(options.trace_ratio)}
         alerts = EndingAlerts(cluster, names, say)
         ends = options.until_idle is not None
-        supervisor = Supervisor(roles, told, say, outage.lasts, relay, alerts.keeps_ending, needs_all=ends)
+        supervisor = Supervisor(started, told, say, outage.lasts, relay, alerts.keeps_ending, needs_all=ends)
         with stopping() as stop:
             try:
                 supervisor.start()
                 _work(supervisor, stop, cluster, names, options.until_idle, outage, say)
             finally:
-                say(f"ending: {', '.join(dict.fromkeys(child.role for child in roles))}")
+                say(f"ending: {', '.join(dict.fromkeys(child.role for child in started))}")
                 supervisor.stop()
-    return 1 if supervisor.given_up() else 0
+    return FAILED if supervisor.given_up() else OK
 
 
 @contextmanager
@@ -174,22 +175,22 @@ def prepare(cluster: Cluster, names: Names, stream: Stream, say: Say) -> None:
 
 def children(
     given: str,
+    names: Names,
     predictors: int,
     new_epoch: str | None = None,
     *,
-    intake: bool = False,
     code: Policy = "version",
 ) -> list[Child]:
-    """Return the processes of a stream; `intake` where labels come from topics of others."""
-
-    def child(role: str, number: int, *more: str) -> Child:
-        return Child(role, str(number), (*interpreter(), role, given, "--instance", str(number), *more))
-
+    """Return the processes of a stream, in the order in which they are started."""
     # A learner that is started again with the flag finds nothing changed any more, and goes on.
     epoch = () if new_epoch is None else ("--new-epoch", new_epoch)
-    predicting = [child("predictor", number, "--code", code) for number in range(predictors)]
-    taking_in = [child("intake", 0)] if intake else []
-    return [*predicting, *taking_in, child("joiner", 0), child("learner", 0, *epoch)]
+    more = {PREDICTOR: ("--code", code), LEARNER: epoch}
+    many = {PREDICTOR: predictors}
+    return [
+        Child(role.name, number, (*interpreter(), *role.command(given, number), *more.get(role.name, ())))
+        for role in roles.of_stream(names)
+        for number in map(str, range(many.get(role.name, 1)))
+    ]
 
 
 def with_ports(children: Sequence[Child], first: Address | None) -> list[Child]:

@@ -18,8 +18,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from consumers import roles
 from millstream.observability import role_log
+from millstream.processes import role_events
 from millstream.processes.fork_server import PARENT, Nursery, Process
+from millstream.processes.role_events import RoleEvent
+from runtime.exits import FAILED, TRY_AGAIN, USAGE
 
 FIRST_WAIT_S: Final = 0.2
 LONGEST_WAIT_S: Final = 10.0
@@ -31,10 +35,6 @@ STAYED_S: Final = 120.0
 GIVEN_UP_S: Final = 60.0
 """Seconds after which a role that gave up is started again: somebody may have put right what it complained about."""
 _TERM_S: Final = 10.0
-_READY: Final = "ready: "  # how a role says that it has its partitions
-_FOLLOWING: Final = "following "  # how its thread that reads decisions says that it cannot
-_AGAIN: Final = 75
-_ORDER: Final = ("predictor", "intake", "joiner", "learner")
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -79,10 +79,10 @@ def decide(code: int, ran: float, last_wait: float) -> Restart | GiveUp:
     last_wait
         How long its last restart was put off, 0.0 before the first.
 
-    >>> decide(75, ran=1.0, last_wait=0.2), decide(1, ran=1.0, last_wait=0.0)
+    >>> decide(TRY_AGAIN, ran=1.0, last_wait=0.2), decide(1, ran=1.0, last_wait=0.0)
     (Restart(after=0.4), GiveUp())
     """
-    if code in (1, 2):
+    if code in (FAILED, USAGE):
         return GiveUp()
     if ran >= RAN_WELL_S or last_wait == 0.0:
         return Restart(FIRST_WAIT_S)
@@ -107,6 +107,7 @@ class _Running:
     last_wait: float = 0.0
     due: float | None = None
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=5))
+    explained: set[str] = field(default_factory=set)  # lines that need not be said while what all need is away
     ready: bool = False
     reader: threading.Thread | None = None
     ready_at: float | None = None  # since it was started last
@@ -194,7 +195,7 @@ class Supervisor:
 
     def stop(self) -> None:
         """End all in order, predictors and intake first: what is under way goes on to the learner's last checkpoint."""
-        for role in _ORDER:
+        for role in roles.stopping_order():
             group = [each for each in self._running if each.child.role == role and each.process is not None]
             for each in group:
                 _signal(each.process, signal.SIGTERM)
@@ -216,26 +217,49 @@ class Supervisor:
 
     def _start(self, each: _Running) -> None:
         each.tail.clear()
+        each.explained.clear()
         each.began, each.due, each.ready, each.ready_at = time.monotonic(), None, False, None
-        each.process = self._nursery.launch(each.child.command, self._environment)
-        each.reader = threading.Thread(target=self._read, args=(each, each.process), daemon=True)
+        events, told_on = os.pipe()
+        try:
+            each.process = self._nursery.launch(each.child.command, self._environment, told_on)
+        except OSError:
+            os.close(events)
+            raise
+        finally:
+            os.close(told_on)
+        each.reader = threading.Thread(target=self._read, args=(each, each.process, events), daemon=True)
         each.reader.start()
 
-    def _read(self, each: _Running, process: Process) -> None:
+    def _read(self, each: _Running, process: Process, events: int) -> None:
         assert process.stdout is not None  # noqa: S101 - asked for above
-        with process.stdout as output:
-            for raw in output:
-                line = raw.decode(errors="replace").rstrip()
-                told = role_log.read(line)
-                if told.event != "ended":
-                    each.tail.append(told.message)  # why it ended is in the line before
-                begins = told.message.startswith(_READY)
-                each.ready = each.ready or (begins and each.process is process)
-                if begins:
-                    each.ready_at, each.worked, each.gave_up = time.monotonic(), True, ""
-                    self._away()  # if it was, it is back, which is said first
-                if not (told.message.startswith((f"{each.child.role}: ", _FOLLOWING)) and self._away()):
-                    self._relay(each.child.name, line)
+        try:
+            with process.stdout as output:
+                for told in role_events.follow(output.fileno(), events):
+                    if isinstance(told, RoleEvent):
+                        self._hear(each, process, told)
+                    else:
+                        self._pass_on(each, told)
+        finally:
+            os.close(events)
+
+    def _hear(self, each: _Running, process: Process, event: RoleEvent) -> None:
+        if event.kind == "ready":
+            each.ready = each.ready or each.process is process
+            each.ready_at, each.worked, each.gave_up = time.monotonic(), True, ""
+            self._away()  # if it was, it is back, which is said first
+        else:
+            each.explained.add(_first_line(event.line))
+
+    def _pass_on(self, each: _Running, line: str) -> None:
+        said = role_log.read(line)
+        if said.event != "ended":
+            each.tail.append(said.message)  # why it ended is in the line before
+        first = _first_line(said.message)
+        if first in each.explained:
+            each.explained.discard(first)
+            if self._away():
+                return
+        self._relay(each.child.name, line)
 
     def _drain(self, each: _Running) -> None:
         """Wait until what it had printed has been read; a grandchild that holds the pipe is not waited for."""
@@ -255,7 +279,7 @@ class Supervisor:
         each.last_wait = step.after
         each.due = now + step.after
         self.restarts += 1
-        if code == _AGAIN and self._away():
+        if code == TRY_AGAIN and self._away():
             return
         self._say(f"{each.child.name} {ended(code)}; starting it again in {step.after:g} s")
         if (times := self._count(each, code, said, now)) > ENDS_IN_A_ROW:
@@ -274,6 +298,10 @@ class Supervisor:
         each.ends = 1 if stayed or reason != each.reason else each.ends + 1
         each.reason = reason
         return each.ends
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0].rstrip()
 
 
 def _signal(process: Process | None, number: signal.Signals) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from consumers.loop.instrumentation import Meter
+from consumers.learner.instrumentation import LearnerMeter
 from consumers.model.checkpoints import LearnerCheckpoints, Resumed
 from model_store import Manifest
 
@@ -13,7 +13,7 @@ from model_store import Manifest
 class MeasuredCheckpoints(LearnerCheckpoints):
     """Checkpoints with a `meter`, which hears of each version written and of the one that learning goes on from."""
 
-    meter = Meter()
+    meter = LearnerMeter()
 
     def write(self, *given: Any, **named: Any) -> Manifest:
         began = time.monotonic()

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from kafka.consumer.fetcher import ConsumerRecord
 
 from consumers.predictor.predictor import Predictor, PredictorSettings, ServedVersion
-from millstream.processes.roles import event_mapping
 from millstream.replay.past_versions import PastVersions
 from millstream.replay.served_versions import ServedIndex, ends_of, first_time, read_index
+from millstream.stream.processor_rules import event_mapping
 from model_store import VersionId
 from runtime.kafka_client.records import Output, Partition
 from schemas.topics import Names

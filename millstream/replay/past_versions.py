@@ -21,9 +21,9 @@ from consumers.model.river_model import ModelError
 from consumers.model.verify import replay
 from consumers.model.version_runtime import RunWith, try_out
 from consumers.predictor.predictor import ServedVersion
-from millstream.processes.roles import learning_rules
 from millstream.reading import topic_readers
-from millstream.version_code.choice import Policy, VersionCode, definition_of
+from millstream.stream.processor_rules import definition_of, learning_rules
+from millstream.version_code.choice import Policy, VersionCode
 from millstream.versions.operations import edited
 from model_store import Manifest, ModelStore, NotFound, VersionId, VersionRefused, dumps, loads
 from model_store.offset_runs import Offsets

@@ -25,6 +25,7 @@ from millstream.reading.range_reader import RangeReader
 from millstream.replay.plan import CannotReplay, Job
 from millstream.replay.rate_limit import RateLimit
 from producers.stop_signals import stop_on_signals
+from runtime.kafka_client import size_limits
 from runtime.kafka_client.records import CommittedOffset, Output, Partition
 from runtime.kafka_client.transaction import Transactions
 from schemas.topics import Names, hashed
@@ -32,7 +33,6 @@ from schemas.topics import Names, hashed
 _RECORDS: Final = 5000  # a transaction
 _BYTES: Final = 4 << 20
 _SECONDS: Final = 0.5
-_METADATA: Final = 4000  # Kafka takes 4,096 letters
 
 Progress: TypeAlias = Callable[[int, int, float], None]
 
@@ -289,7 +289,7 @@ class Replay:
     def _commit(self, batch: list[Output]) -> None:
         self._place.written += len(batch)
         metadata = self._place.encode()
-        if len(metadata) > _METADATA:
+        if len(metadata) > size_limits.OFFSET_METADATA:
             raise CannotReplay(f"{self.job.topic} has too many partitions to keep a replay's place in one commit")
         place = CommittedOffset(self._place.written, metadata)
         self._transactions.commit(batch, {self._where: place}, self._group)

@@ -6,18 +6,17 @@ By what the groups committed, so that it is known wherever the command is typed,
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from contextlib import closing
-from typing import Any
 
-import msgspec
 from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient
 from kafka.errors import GroupAuthorizationFailedError
 
-from consumers.joiner.offset_metadata import JoinPlace, read_place
+from consumers.joiner.offset_metadata import JoinerMetadata
 from consumers.loop.log_faults import short_ids
+from consumers.predictor.offset_metadata import PredictorMetadata
+from consumers.roles import INTAKE, JOINER, PREDICTOR
 from millstream.status.snapshot import patiently
 from runtime.kafka_client.cluster import Cluster, TopicInfo
 from schemas.topics import ANSWERS, Names
@@ -34,9 +33,9 @@ def recalled(cluster: Cluster, names: Names) -> Names:
     if names.elsewhere or names.public or names.labels_from:
         return names
     with cluster.admin() as admin:
-        read = _newest(_committed(admin, names.group("predictor")))
-        joined = _committed(admin, names.group("joiner"))
-        taken_in = _committed(admin, names.group("intake"))
+        read = _newest(_committed(admin, names.group(PREDICTOR)))
+        joined = _committed(admin, names.group(JOINER))
+        taken_in = _committed(admin, names.group(INTAKE))
     elsewhere = {} if read in (None, names.topic("features")) else {"features": str(read)}
     public = _joined(names, joined) == names.topic(ANSWERS)
     labels_from = tuple(sorted({topic for topic, _ in taken_in}))
@@ -58,19 +57,15 @@ def _newest(notes: Mapping[tuple[str, int], str]) -> str | None:
     return read[-1][1] if read else None
 
 
-def _since(note: str) -> int:
-    try:
-        said: Any = json.loads(note)
-    except ValueError:
-        return 0
-    at = said.get("at") if isinstance(said, dict) else None
-    return at if isinstance(at, int) else 0
+def _since(text: str) -> int:
+    told = PredictorMetadata.decode(text)
+    return (told.since_ms or 0) if told is not None else 0
 
 
 def joined_from(cluster: Cluster, names: Names) -> str | None:
     """Return the topic of whole predictions that the joiner read last; `None` where it never did."""
     with cluster.admin() as admin:
-        return _joined(names, _committed(admin, names.group("joiner")))
+        return _joined(names, _committed(admin, names.group(JOINER)))
 
 
 def _joined(names: Names, notes: Mapping[tuple[str, int], str]) -> str | None:
@@ -99,11 +94,11 @@ def spread_of(cluster: Cluster, names: Names, topics: Mapping[str, TopicInfo]) -
         What is on the cluster; predictions and labels are among them.
     """
     with cluster.admin() as admin:
-        joined = _committed(admin, names.group("joiner"))
-        answered = _committed(admin, names.group("predictor"))
+        joined = _committed(admin, names.group(JOINER))
+        answered = _committed(admin, names.group(PREDICTOR))
     whole = topics[names.whole]
     count = min(whole.partitions, topics[names.topic("labels")].partitions)
-    places = {number: _place(note) for (topic, number), note in joined.items() if topic == names.whole}
+    places = {number: JoinerMetadata.decode(note) for (topic, number), note in joined.items() if topic == names.whole}
     same = {number: at for number, at in places.items() if at is not None and at.each[0] == short_ids(whole.id)}
     noted = max((each.spread for each in same.values()), default=0)
     if noted == 0:
@@ -114,20 +109,9 @@ def spread_of(cluster: Cluster, names: Names, topics: Mapping[str, TopicInfo]) -
     return noted or count
 
 
-def _place(note: str) -> JoinPlace | None:
-    try:
-        return read_place(note)
-    except msgspec.DecodeError:
-        return None
-
-
-def _spread(note: str) -> int:
-    try:
-        said: Any = json.loads(note)
-    except ValueError:
-        return 0
-    spread = said.get("spread") if isinstance(said, dict) else None
-    return spread if isinstance(spread, int) and spread > 0 else 0
+def _spread(text: str) -> int:
+    told = PredictorMetadata.decode(text)
+    return max(0, told.spread) if told is not None else 0
 
 
 def _has_more(cluster: Cluster, topic: str, numbers: range) -> bool:

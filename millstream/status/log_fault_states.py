@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import itemgetter
 
+from consumers.intake.offset_metadata import IntakeMetadata
+from consumers.joiner.offset_metadata import JoinerMetadata
 from consumers.loop.log_faults import LogFault, fault_of, short_ids
-from millstream.status.snapshot import INPUTS, LABELS_FROM, Commit, Place, StreamSnapshot
+from consumers.predictor.offset_metadata import PredictorMetadata
+from consumers.roles import INTAKE, JOINER, LEARNER, PREDICTOR
+from millstream.status.snapshot import LABELS_FROM, Commit, Place, StreamSnapshot, kinds_read
 from schemas.events import Published
 
 
@@ -32,40 +37,45 @@ def _name(now: StreamSnapshot, stream: str, kind: str) -> str:
     return now.topics.get(kind, f"{stream}.{kind}")
 
 
+def _is_another(wrote: str, known: str | None) -> bool:
+    """Tell whether the topic that a role noted is another than the one that there is; not where either is unknown."""
+    return bool(wrote) and known is not None and wrote != short_ids(known)
+
+
 def _predictor(now: StreamSnapshot, stream: str) -> Iterator[LogFault | None]:
-    known = now.topic_ids.get("features")
-    for place, commit in sorted(now.committed.get("predictor", {}).items()):
-        wrote = commit.note.get("t")
-        another = bool(wrote) and known is not None and wrote != short_ids(known)
-        yield _at(now, "predictor", stream, place, commit, another)
+    for place, commit in sorted(now.committed.get(PREDICTOR, {}).items(), key=itemgetter(0)):
+        wrote = commit.metadata.topic_id if isinstance(commit.metadata, PredictorMetadata) else ""
+        another = _is_another(wrote, now.topic_ids.get("features"))
+        yield _at(now, PREDICTOR, stream, place, commit, another)
 
 
 def _intake(now: StreamSnapshot) -> Iterator[LogFault | None]:
-    for (kind, number), commit in sorted(now.committed.get("intake", {}).items()):
-        place, known, wrote = (kind, number), now.topic_ids.get(kind), commit.note.get("t")
+    for place, commit in sorted(now.committed.get(INTAKE, {}).items(), key=itemgetter(0)):
         if place not in now.ends or place not in now.begins:
             continue  # a source that the stream has no more, or a topic that is gone: that is said elsewhere
+        kind, number = place
+        wrote = commit.metadata.topic_id if isinstance(commit.metadata, IntakeMetadata) else ""
         at, beginning, end = (kind.removeprefix(LABELS_FROM), number), now.begins[place], now.ends[place]
-        if wrote and known is not None and wrote != short_ids(known):
-            yield LogFault("intake", "recreated", *at, commit.offset, beginning, end)
+        if _is_another(wrote, now.topic_ids.get(kind)):
+            yield LogFault(INTAKE, "recreated", *at, commit.offset, beginning, end)
         else:
-            yield fault_of("intake", at, commit.offset, beginning, end)
+            yield fault_of(INTAKE, at, commit.offset, beginning, end)
 
 
 def _joiner(now: StreamSnapshot, stream: str) -> Iterator[LogFault | None]:
-    commits = now.committed.get("joiner", {})
+    commits = now.committed.get(JOINER, {})
     for number in sorted({number for _, number in commits}):
-        note = next(commit.note for (_, at), commit in commits.items() if at == number)
-        each = note.get("each")
-        for kind, wrote in zip(INPUTS["joiner"], each if isinstance(each, list) else (), strict=False):
-            place, known = (kind, number), now.topic_ids.get(kind)
-            another = bool(wrote) and known is not None and wrote != short_ids(known)
+        metadata = next(commit.metadata for (_, at), commit in commits.items() if at == number)
+        if not isinstance(metadata, JoinerMetadata):
+            continue
+        for kind, wrote in zip(kinds_read(JOINER), metadata.each, strict=True):
+            place, another = (kind, number), _is_another(wrote, now.topic_ids.get(kind))
             commit = commits.get(place)
             if commit is not None:
-                yield _at(now, "joiner", stream, place, commit, another)
+                yield _at(now, JOINER, stream, place, commit, another)
             elif another and place in now.ends:
                 name = _name(now, stream, kind)
-                yield LogFault("joiner", "recreated", name, number, None, now.begins[place], now.ends[place])
+                yield LogFault(JOINER, "recreated", name, number, None, now.begins[place], now.ends[place])
 
 
 def _learner(now: StreamSnapshot, stream: str) -> Iterator[LogFault | None]:
@@ -74,6 +84,6 @@ def _learner(now: StreamSnapshot, stream: str) -> Iterator[LogFault | None]:
     if not isinstance(state, Published) or known is None:
         return
     # Its place is in its newest version; while it works it has read on from there.
-    commit = Commit(state.offset, {})
-    fault = _at(now, "learner", stream, ("examples", state.shard), commit, state.topic_id != known)
-    yield None if fault is not None and fault.state == "overtaken" and now.members.get("learner") else fault
+    commit = Commit(state.offset)
+    fault = _at(now, LEARNER, stream, ("examples", state.shard), commit, state.topic_id != known)
+    yield None if fault is not None and fault.state == "overtaken" and now.members.get(LEARNER) else fault

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from consumers.roles import INTAKE, LEARNER, PREDICTOR
 from millstream.status.report import Model, Report, Stage
-from millstream.status.snapshot import INPUTS
+from millstream.status.snapshot import kinds_read
 from millstream.stream.duration import spoken
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def line(report: Report) -> str:
 
     >>> from millstream.status.report import Model, Report, Stage
     >>> model = Model("1/200", 1000, "1/200", None, False, None, {})
-    >>> line(Report("fraud", "k:1", 0, (Stage("predictor", 2, 5, 9, 3.0),), {}, 0, model, 0, True, 1, 1, ()))
+    >>> line(Report("fraud", "k:1", 0, (Stage(PREDICTOR, 2, 5, 9, 3.0),), {}, 0, model, 0, True, 1, 1, ()))
     'predictor 2 at work, 3/s, lag 5 | served 1/200 | learning on | 0 dead letters | 0 alerts'
     """
     stages = [
@@ -107,7 +108,7 @@ def _loop(report: Report, width: int) -> Iterator[Text]:
         drawn = Text()
         for index, each in enumerate(cells):
             if index:
-                between = _BESIDE if stages[index].role == "intake" else _BETWEEN
+                between = _BESIDE if stages[index].role == INTAKE else _BETWEEN
                 drawn.append(between if row == 3 else " " * len(between), style=_QUIET)
             drawn.append_text(each)
         yield drawn
@@ -120,7 +121,7 @@ def _box(stage: Stage, width: int) -> list[Text]:
     frame = _GOOD if stage.processes else _BAD
     inner = width - 4
     at_work = (f"{stage.processes} at work" if stage.processes else "NONE RUNS", frame)
-    reads = (", ".join(INPUTS.get(stage.role, ())), _QUIET)
+    reads = (", ".join(kinds_read(stage.role)), _QUIET)
     rows = (reads, at_work, (_rate(stage), ""), (f"lag {stage.lag:,}", _WAITS if stage.lag else _GOOD))
     title = f"╭ {stage.role} "
     lines = [Text(title + "─" * (width - len(title) - 1) + "╮", style=frame)]
@@ -134,9 +135,9 @@ def _back(report: Report, box: int) -> Iterator[Text]:
     from rich.text import Text
 
     roles = [stage.role for stage in report.stages]
-    if not {"predictor", "learner"} <= {*roles}:
+    if not {PREDICTOR, LEARNER} <= {*roles}:
         return
-    first, last = (roles.index(role) * (box + len(_BETWEEN)) + box // 2 for role in ("predictor", "learner"))
+    first, last = (roles.index(role) * (box + len(_BETWEEN)) + box // 2 for role in (PREDICTOR, LEARNER))
     delay = "" if report.model.delay_ms is None else f", label to served {spoken(report.model.delay_ms)}"
     said = f" serves {report.model.served or 'nothing yet'}{delay} "
     style = _GOOD if report.model.served else _WAITS

@@ -10,8 +10,15 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from msgspec import UNSET
 
+from consumers.intake.offset_metadata import IntakeMetadata
+from consumers.joiner.offset_metadata import JoinerMetadata
+from consumers.learner.offset_metadata import LearnerMetadata
 from consumers.loop.log_faults import LogFault, way
+from consumers.offset_metadata import kind_of
+from consumers.predictor.offset_metadata import PredictorMetadata
+from consumers.roles import INTAKE
 from millstream.reading.topic_readers import Counted
 from millstream.status.log_fault_states import log_faults
 from millstream.status.snapshot import LABELS_FROM, Observer, StreamSnapshot
@@ -166,7 +173,7 @@ def report(
         alerts=(*_log_alerts(now, faults, typed), *_alerts(now, stages, model, disk, typed, letters)),
         raised=now.alerts,
         log_faults=faults,
-        events_gone=sum(int(note.get("gone") or 0) for note in now.notes("predictor")),
+        events_gone=sum(each.gone for each in now.beside(PredictorMetadata)),
     )
 
 
@@ -177,9 +184,9 @@ def labels(now: StreamSnapshot) -> dict[str, int]:
     """
     states = ("joined", "duplicate", "correction", "contradicting", "late", "unknown", "refused")
     counts: dict[str, int] = dict.fromkeys(states, 0)
-    for note in now.notes("joiner"):
+    for each in now.beside(JoinerMetadata):
         for name in counts:
-            counts[name] += int(note.get("counts", {}).get(name, 0))
+            counts[name] += each.counts.get(name, 0)
     return {
         "waiting": sum(_waiting(now, 1)),
         "joined": counts["joined"],
@@ -196,34 +203,39 @@ def taken_in(now: StreamSnapshot) -> dict[str, dict[str, int]]:
 
     `mapped` gave a label, `skipped` say nothing yet, `refused` are dead letters.
     """
-    commits = now.committed.get("intake", {})
+    commits = now.committed.get(INTAKE, {})
     found: dict[str, dict[str, int]] = {}
     for topic in now.labels_from:
-        notes = [commit.note for place, commit in commits.items() if place[0] == LABELS_FROM + topic]
-        counts = {fate: sum(int(note.get(fate) or 0) for note in notes) for fate in ("mapped", "skipped", "refused")}
-        found[topic] = {**counts, "lag": now.lag_of("intake", LABELS_FROM + topic)}
+        beside = [commit.metadata for place, commit in commits.items() if place[0] == LABELS_FROM + topic]
+        told = [each for each in beside if isinstance(each, IntakeMetadata)]
+        found[topic] = {
+            "mapped": sum(each.mapped for each in told),
+            "skipped": sum(each.skipped for each in told),
+            "refused": sum(each.refused for each in told),
+            "lag": now.lag_of(INTAKE, LABELS_FROM + topic),
+        }
     return found
 
 
 def served(now: StreamSnapshot) -> Model:
     """Return which version serves, as the predictors wrote it beside their offsets."""
-    notes = [note for note in now.notes("predictor") if note.get("v")]
-    newest = max(notes, key=lambda note: note.get("at") or 0, default={})
+    answering = [each for each in now.beside(PredictorMetadata) if each.version]
+    newest = max(answering, key=lambda each: each.since_ms or 0, default=PredictorMetadata())
     published = now.published.state if now.published is not None else None
     serving = now.serving.state if now.serving is not None else None
     learning = now.learning.state if now.learning is not None else None
-    learner = next(iter(now.notes("learner")), {})
+    learner = next(iter(now.beside(LearnerMetadata)), LearnerMetadata())
     pinned = isinstance(serving, Serving) and serving.epoch is not None
     return Model(
-        served=newest.get("v"),
-        age_ms=now.at_ms - newest["at"] if newest.get("at") else None,
+        served=newest.version,
+        age_ms=now.at_ms - newest.since_ms if newest.since_ms else None,
         newest=f"{published.epoch}/{published.examples}" if isinstance(published, Published) else None,
         pinned=f"{serving.epoch}/{serving.examples}" if pinned and isinstance(serving, Serving) else None,
         paused=isinstance(learning, Learning) and learning.paused,
-        delay_ms=newest.get("delay"),
+        delay_ms=None if newest.delay_ms is UNSET else newest.delay_ms,
         metrics=published.metrics if isinstance(published, Published) else {},
-        model_bytes=learner.get("bytes"),
-        full=bool(learner.get("full")),
+        model_bytes=learner.model_bytes,
+        full=learner.full,
     )
 
 
@@ -231,20 +243,16 @@ def caught_up(now: StreamSnapshot) -> bool:
     """Tell whether every stage has read all there is and the learner has checkpointed what it learned."""
     if any(now.lag(role) for role in now.roles):
         return False
-    notes = now.notes("learner")
-    if not notes or not notes[0].get("v"):
+    learner = next(iter(now.beside(LearnerMetadata)), None)
+    if learner is None or not learner.version:
         return False
-    return int(str(notes[0]["v"]).rpartition("/")[2]) == notes[0].get("learned")
+    return int(learner.version.rpartition("/")[2]) == learner.learned
 
 
 def progress(now: StreamSnapshot, role: str) -> int:
     """Return how much a role has done: events answered, labels taken in, examples written or learned."""
-    if role == "joiner":
-        return sum(int(note.get("seq", 0)) for note in now.notes("joiner"))
-    if role == "intake":
-        return sum(int(note.get("mapped", 0)) for note in now.notes("intake"))
-    if role == "learner":
-        return sum(int(note.get("learned", 0)) for note in now.notes("learner"))
+    if kind_of(role).counted:
+        return sum(each.done() for each in now.metadata(role))
     commits = now.committed.get(role, {})
     return sum(max(0, commit.offset - now.begins.get(place, 0)) for place, commit in commits.items())
 
@@ -267,7 +275,7 @@ def _stage(now: StreamSnapshot, role: str, before: StreamSnapshot | None, second
 
 
 def _waiting(now: StreamSnapshot, which: int) -> list[int]:
-    return [int((note.get("waiting") or (0, 0))[which]) for note in now.notes("joiner")]
+    return [each.waiting[which] for each in now.beside(JoinerMetadata)]
 
 
 def _span(now: StreamSnapshot, kind: str) -> int:

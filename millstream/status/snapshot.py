@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from kafka import TopicPartition
@@ -19,7 +18,10 @@ from kafka.errors import (
     NotCoordinatorError,
 )
 
+from consumers import offset_metadata, roles
+from consumers.learner.offset_metadata import LearnerMetadata
 from consumers.loop.alerts import raised
+from consumers.loop.offset_metadata import OffsetMetadata
 from millstream.reading.topic_readers import Counted, count
 from runtime.kafka_client.cluster import Cluster, require_sight
 from schemas import events
@@ -27,32 +29,32 @@ from schemas.codec import CodecError
 from schemas.events import Alert, Learning, ModelUpdate, Published, Serving
 from schemas.topics import Names
 
-INPUTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "predictor": ("features",),
-    "intake": (),  # topics of others, by the stream file or what the group has read
-    "joiner": ("predictions", "labels"),
-    "learner": ("examples",),
-}
 _COORDINATOR_S: Final = 15.0
 _COUNTED: Final = ("features", "predictions", "labels", "examples", "dead-letters", "alerts")
 
 Place = tuple[str, int]
 """A topic's kind and a partition of it; of a topic that labels come from, its name behind `LABELS_FROM`."""
 LABELS_FROM: Final = "from "
+MetadataT = TypeVar("MetadataT", bound=OffsetMetadata)
+
+
+def kinds_read(role: str) -> tuple[str, ...]:
+    """Return the kinds of topics that a role's group reads; whole predictions are `predictions`, wherever they are."""
+    return tuple("predictions" if kind == roles.WHOLE else kind for kind in roles.named(role).reads)
 
 
 @dataclass(frozen=True)
 class Commit:
-    """How far a group has read a partition, and what it wrote beside that."""
+    """How far a group has read a partition, and what it wrote beside that; `None` where that is none of the role's."""
 
     offset: int
-    note: Mapping[str, Any]
+    metadata: OffsetMetadata | None = None
 
     @property
     def at(self) -> int:
         """How far is read: in a learner's replay less than what is committed."""
-        place = self.note.get("at")
-        return min(self.offset, place) if isinstance(place, int) else self.offset
+        place = self.metadata.at if isinstance(self.metadata, LearnerMetadata) else None
+        return self.offset if place is None else min(self.offset, place)
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ class StreamSnapshot:
         Names of topics by kind; those that are somebody else's.
     labels_from
         Topics of others that labels come from.
+    asked_for
+        The optional roles that the stream has.
     """
 
     at_ms: int
@@ -97,17 +101,17 @@ class StreamSnapshot:
     topics: Mapping[str, str] = field(default_factory=dict)
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     labels_from: tuple[str, ...] = ()
+    asked_for: tuple[str, ...] = ()
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """The roles that the stream has: an intake only where labels come from topics of others."""
-        return tuple(role for role in INPUTS if self.inputs(role))
+        """The roles that the stream has."""
+        return tuple(role.name for role in roles.TABLE if not role.optional or role.name in self.asked_for)
 
     def inputs(self, role: str) -> tuple[str, ...]:
-        """Return the kinds of topics that a role reads."""
-        if role != "intake":
-            return INPUTS[role]
-        return tuple(LABELS_FROM + topic for topic in self.labels_from)
+        """Return the kinds of topics that a role's group reads."""
+        others = self.labels_from if roles.named(role).reads_label_topics else ()
+        return (*kinds_read(role), *(LABELS_FROM + topic for topic in others))
 
     def lag(self, role: str) -> int:
         """Return how many offsets of its inputs `role` has not read."""
@@ -123,14 +127,19 @@ class StreamSnapshot:
                 total += max(0, end - max(done, self.begins[place]))
         return total
 
-    def notes(self, role: str) -> list[Mapping[str, Any]]:
-        """Return what `role` wrote beside its offsets, each note once: a joiner writes one beside both its inputs."""
+    def beside(self, kind: type[MetadataT]) -> list[MetadataT]:
+        """Return what the role of this kind of metadata wrote beside its offsets."""
+        return [each for each in self.metadata(kind.role) if isinstance(each, kind)]
+
+    def metadata(self, role: str) -> list[OffsetMetadata]:
+        """Return what `role` wrote beside its offsets, each once: a joiner writes the same beside both its inputs."""
         commits, inputs = self.committed.get(role, {}), self.inputs(role)
-        noted = sorted((place, commit.note) for place, commit in commits.items() if place[0] in inputs and commit.note)
-        if role == "intake":
-            return [note for _, note in noted]
+        places = sorted(place for place, commit in commits.items() if place[0] in inputs)
+        found = [(place, metadata) for place in places if (metadata := commits[place].metadata) is not None]
+        if roles.named(role).reads_label_topics:
+            return [metadata for _, metadata in found]
         # One of the inputs may have more partitions than the other.
-        return list({number: note for (_, number), note in noted}.values())
+        return list({number: metadata for (_, number), metadata in found}.values())
 
     def moved(self) -> object:
         """Return what is equal in two snapshots between which no event, label or example moved on.
@@ -138,8 +147,9 @@ class StreamSnapshot:
         The joiner's ticks on labels do not count: they go on for as long as an event waits for its label.
         """
         ends = {place: end for place, end in self.ends.items() if place[0] != "labels"}
-        notes = {role: [{**note, "clock": None} for note in self.notes(role)] for role in INPUTS}
-        return ends, self.lag("predictor"), self.lag("intake"), self.lag("learner"), notes
+        every = roles.names_of_all()
+        lags = [self.lag(role) for role in every if "labels" not in kinds_read(role)]
+        return ends, lags, {role: [each.but_for_clocks() for each in self.metadata(role)] for role in every}
 
 
 class Observer:
@@ -187,8 +197,10 @@ class Observer:
         """
         kinds = self._find()
         # Groups before ends: what is written in between then shows as lag, never as none.
-        committed = {role: self._committed(role) for role in INPUTS}
-        if not {place for role in INPUTS if role != "intake" for place in committed[role]} <= {*kinds.values()}:
+        every = roles.names_of_all()
+        committed = {role: self._committed(role) for role in every}
+        read = {place for places in committed.values() for place in places if not place[0].startswith(LABELS_FROM)}
+        if not read <= {*kinds.values()}:
             self._partitions = []  # some have been added: look again
             kinds = self._find()
         others = self._find_others()
@@ -203,16 +215,17 @@ class Observer:
             begins={place: begins[each] for each, place in places},
             ends={place: ends[each] for each, place in places},
             committed=committed,
-            members={role: self._members(role) for role in INPUTS},
+            members={role: self._members(role) for role in every},
             published=self._newest.get(Published),
             serving=self._newest.get(Serving),
             learning=self._newest.get(Learning),
-            missing=tuple(kind for kind in _COUNTED if kind not in there),
+            missing=tuple(kind for kind in _counted() if kind not in there),
             alerts=self._raised,
             topic_ids=self._topic_ids,
-            topics={kind: self._topic(kind) for kind in _COUNTED},
+            topics={kind: self._topic(kind) for kind in _counted()},
             elsewhere=self._names.elsewhere,
             labels_from=self._names.labels_from,
+            asked_for=tuple(role.name for role in roles.of_stream(self._names) if role.optional),
         )
 
     def dead_letters(self) -> Counted:
@@ -222,7 +235,7 @@ class Observer:
     def _find(self) -> dict[TopicPartition, Place]:
         """Return the partitions of the topics that exist, looked up until all do."""
         if not self._partitions:
-            kinds = {self._topic(kind): kind for kind in _COUNTED}
+            kinds = {self._topic(kind): kind for kind in _counted()}
             described = self._admin.describe_topics(list(kinds))
             self._topic_ids = {
                 kinds[topic["name"]]: str(UUID(str(topic["topic_id"])))
@@ -259,15 +272,15 @@ class Observer:
         return "predictions" if topic == self._names.whole else self._names.kind(topic)
 
     def _committed(self, role: str) -> dict[Place, Commit]:
-        kinds = {self._topic(kind): kind for kind in INPUTS[role]}
-        if role == "intake":
-            kinds = {topic: LABELS_FROM + topic for topic in self._names.labels_from}
+        kinds = {self._topic(kind): kind for kind in kinds_read(role)}
+        if roles.named(role).reads_label_topics:
+            kinds |= {topic: LABELS_FROM + topic for topic in self._names.labels_from}
         if not kinds:
             return {}
         group = self._names.group(role)
         found = patiently(lambda: self._admin.list_group_offsets(group))[group]
         return {
-            (kinds[place.topic], place.partition): Commit(data.offset, _note(data.metadata))
+            (kinds[place.topic], place.partition): Commit(data.offset, offset_metadata.read(role, data.metadata or ""))
             for place, data in found.items()
             # A group keeps its places in topics that the stream read before.
             if data.offset >= 0 and place.topic in kinds
@@ -320,9 +333,7 @@ def patiently(ask: Callable[[], Any]) -> Any:
             time.sleep(0.1)
 
 
-def _note(metadata: str | None) -> Mapping[str, Any]:
-    try:
-        note = json.loads(metadata or "{}")
-    except ValueError:
-        return {}
-    return note if isinstance(note, dict) else {}
+def _counted() -> tuple[str, ...]:
+    """Return the kinds of topics whose ends are looked at: those that are counted, and whatever roles read."""
+    read = (kind for role in roles.names_of_all() for kind in kinds_read(role))
+    return tuple(dict.fromkeys((*_COUNTED, *read)))

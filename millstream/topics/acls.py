@@ -1,4 +1,4 @@
-"""What each role may do on a cluster with access control, and no more.
+"""What each role, and who works beside them, may do on a cluster with access control, and no more.
 
 No role may write both labels and model updates: who could, could teach a model anything and then serve it.
 """
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal
 
+from consumers import roles
+from consumers.roles import Role
 from schemas.topics import KINDS, Names
 
 Resource = Literal["topic", "group", "transactional-id"]
@@ -32,67 +34,73 @@ class Right:
     prefixed: bool = False
 
 
-READS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {
-        # Of alerts, what stands: a role raises none twice.
-        "predictor": ("features", "models", "alerts"),
-        "intake": ("alerts",),  # and the topics that labels come from
-        "joiner": ("whole", "labels", "alerts"),
-        "learner": ("examples", "models", "alerts"),
-        "publisher": (),
-        "importer": ("examples",),
-        "operator": (*KINDS, "whole"),
-    }
+PUBLISHER: Final = "publisher"
+IMPORTER: Final = "importer"
+OPERATOR: Final = "operator"
+# Who else has rights than the roles: a sender of events and labels, `millstream import`, a person with the commands.
+_READS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {PUBLISHER: (), IMPORTER: ("examples",), OPERATOR: (*KINDS, roles.WHOLE)}
 )
-WRITES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {
-        "predictor": ("predictions", "whole", "dead-letters", "alerts"),
-        "intake": ("labels", "dead-letters", "alerts"),
-        # Labels that stand on the wrong partition are put on the right one, and ticks end waits.
-        "joiner": ("examples", "labels", "dead-letters", "alerts"),
-        "learner": ("models", "dead-letters", "alerts"),
-        "publisher": ("features", "labels"),
-        "importer": ("examples",),
-        "operator": ("models", "decisions"),
-    }
+_WRITES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {PUBLISHER: ("features", "labels"), IMPORTER: ("examples",), OPERATOR: ("models", "decisions")}
 )
-ROLES: Final = tuple(READS)
-_OBSERVED: Final = ("predictor", "intake", "joiner", "learner")
-_WITH_GROUP: Final = ("predictor", "intake", "joiner", "learner", "importer")
+
+
+def principals() -> tuple[str, ...]:
+    """Return who has rights: the roles, and those beside them."""
+    return (*roles.names_of_all(), *_READS)
+
+
+def reads() -> dict[str, tuple[str, ...]]:
+    """Return the kinds of topics that each principal reads; an intake also those that labels come from."""
+    return {**{role.name: (*role.reads, *role.follows) for role in roles.TABLE}, **_READS}
+
+
+def writes() -> dict[str, tuple[str, ...]]:
+    """Return the kinds of topics that each principal writes."""
+    return {**{role.name: role.writes for role in roles.TABLE}, **_WRITES}
 
 
 def _topics(names: Names, kinds: Iterable[str]) -> list[str]:
     """Return topics of these kinds; ``whole`` is the one that has whole predictions."""
-    return [names.whole if kind == "whole" else names.topic(kind) for kind in kinds]
+    return [names.whole if kind == roles.WHOLE else names.topic(kind) for kind in kinds]
 
 
-def rights(names: Names, role: str) -> list[Right]:
-    """Return what a role needs: an intake nothing, where labels come from no topic of others.
-
-    `operator` is a person with the commands, `importer` is `millstream import`.
-    """
-    if role == "intake" and not names.labels_from:
+def rights(names: Names, principal: str) -> list[Right]:
+    """Return what a principal needs: an optional role nothing, where the stream does not ask for it."""
+    role = next((each for each in roles.TABLE if each.name == principal), None)
+    if role is not None and not role.runs_for(names):
         return []
     # A role tells a topic that is missing from one that it may not know only where it may know all.
     found = [Right("topic", topic, "Describe") for topic in _topics(names, names.kinds)]
-    found += [Right("topic", topic, "Read") for topic in _topics(names, READS[role])]
+    found += [Right("topic", topic, "Read") for topic in _topics(names, reads()[principal])]
     # Nobody writes to a topic of somebody else's.
-    written = [kind for kind in WRITES[role] if kind not in names.elsewhere]
+    written = [kind for kind in writes()[principal] if kind not in names.elsewhere]
     found += [Right("topic", topic, "Write") for topic in _topics(names, written)]
-    if role in ("intake", "operator"):
+    if role is not None:
+        found += _of_a_role(names, role)
+    elif principal == IMPORTER:
+        found += _in_group(names, "import", prefixed=True)
+    elif principal == OPERATOR:
         found += [Right("topic", topic, "Describe") for topic in names.labels_from]
-    if role == "intake":
-        found += [Right("topic", topic, "Read") for topic in names.labels_from]
-    if role in _WITH_GROUP:
-        ours = "import" if role == "importer" else role
-        found.append(Right("group", names.group(ours), "Read", prefixed=role == "importer"))
-        # One id a process of the role.
-        ids = names.process(ours, "")
-        found += [Right("transactional-id", ids, each, prefixed=True) for each in ("Write", "Describe")]
-    if role in ("predictor", "intake", "joiner"):
-        # Over how many partitions event ids are spread is noted beside the places of these two.
-        found += [Right("group", names.group(each), "Describe") for each in ("joiner", "predictor") if each != role]
-    if role == "operator":
-        found += [Right("group", names.group(each), "Describe") for each in _OBSERVED]
+        found += [Right("group", names.group(each), "Describe") for each in roles.names_of_all()]
         found += [Right("topic", names.topic(kind), "DescribeConfigs") for kind in names.kinds]
     return sorted(set(found))
+
+
+def _of_a_role(names: Names, role: Role) -> list[Right]:
+    found = _in_group(names, role.name)
+    found += [Right("group", names.group(each), "Describe") for each in role.sees]
+    if role.reads_label_topics:
+        found += [Right("topic", topic, each) for topic in names.labels_from for each in ("Describe", "Read")]
+    return found
+
+
+def _in_group(names: Names, name: str, *, prefixed: bool = False) -> list[Right]:
+    """Return the rights to a group, and to the transactional ids of its processes: one id a process."""
+    ids = names.process(name, "")
+    return [
+        Right("group", names.group(name), "Read", prefixed=prefixed),
+        Right("transactional-id", ids, "Write", prefixed=True),
+        Right("transactional-id", ids, "Describe", prefixed=True),
+    ]

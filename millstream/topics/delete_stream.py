@@ -11,9 +11,9 @@ from typing import Any, Final
 from kafka.admin import KafkaAdminClient, MemberToRemove
 from kafka.errors import BrokerResponseError, GroupIdNotFoundError, KafkaError
 
+from consumers import roles
 from millstream.config.instance_id import claim
 from millstream.config.settings import Settings
-from millstream.status.snapshot import INPUTS
 from model_store import StoreError, forget_model
 from runtime.kafka_client.cluster import Cluster
 from schemas.topics import ANSWERS, KINDS, Names
@@ -65,7 +65,7 @@ def forget(
 def instances_here(settings: Settings, names: Names) -> list[tuple[str, str]]:
     """Return (role, instance) of every process that has ever worked on a stream from this home folder."""
     found = (path.stem.partition("-") for path in settings.state(names).glob("*-*.lock"))
-    return sorted((role, instance) for role, _, instance in found if role in INPUTS)
+    return sorted((role, instance) for role, _, instance in found if role in roles.names_of_all())
 
 
 def _delete_topics(admin: KafkaAdminClient, names: Names) -> None:
@@ -81,7 +81,7 @@ def _delete_topics(admin: KafkaAdminClient, names: Names) -> None:
 
 
 def _delete_groups(admin: KafkaAdminClient, names: Names) -> None:
-    for role in INPUTS:
+    for role in roles.names_of_all():
         group = names.group(role)
         try:
             # Static members stay in their group for a session after their end, and a group with members stays.

@@ -10,14 +10,15 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
-from consumers.model.version_files import CODE_FILE, Definition, shown
+from consumers.model.version_files import CODE_FILE, shown
 from consumers.model.version_runtime import RunWith
 from millstream.stream.code_object import MOST_BYTES, Code, decode, encode
 from millstream.stream.definition_hash import changes, differing_values, model_lines
 from millstream.stream.errors import LoadError
 from millstream.stream.load import LoadedStream, loaded_from
+from millstream.stream.processor_rules import HALF, definition_of
 from millstream.stream.stream_file import StreamFile, explain
 from millstream.version_code.namespace import namespace_of
 from model_store import Damaged, VersionRefused
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from model_store import Manifest, ModelStore
 
 Policy = Literal["own", "version"]
-_HALF: Final = 32  # letters of the contract's hash, and as many of the target's
 
 
 class OtherCode(VersionRefused):
@@ -177,8 +177,8 @@ class VersionCode:
         mine = self._definition
         what, then, now = "definition", manifest.definition, mine.hash
         if then == now:
-            same = manifest.contract[:_HALF] == mine.contract[:_HALF]
-            what, start = ("target", _HALF) if same else ("feature contract", 0)
+            same = manifest.contract[:HALF] == mine.contract[:HALF]
+            what, start = ("target", HALF) if same else ("feature contract", 0)
             then, now = manifest.contract[start:], mine.contract[start:]
         return (
             f"version {manifest.version} is of another {what} than {self.loaded.path.name} has now ({then[:12]}; here "
@@ -210,14 +210,3 @@ def run_code(code: Code) -> LoadedStream:
             del sys.modules[name]
         raise VersionRefused(f"the code that the version carries does not run: {explain(error, file.path)}") from error
     return replace(loaded, code=encode(code), find=space.find)
-
-
-def definition_of(loaded: LoadedStream) -> Definition:
-    """Return what a version of this stream is made from."""
-    stream = loaded.stream
-    contract = f"{stream.contract.fingerprint()[:_HALF]}{stream.target.fingerprint()[:_HALF]}"
-
-    def differs(code: bytes) -> list[str]:
-        return changes(decode(code).definition, loaded.definition_text)
-
-    return Definition(stream.name, loaded.definition, contract, loaded.allowed, loaded.find, loaded.code, differs)

@@ -11,9 +11,9 @@ from kafka import TopicPartition
 from consumers.model.checkpoints import EDITS_FILE, LearnerCheckpoints
 from consumers.model.log_edits import Editor, Edits, UnusableEdits, editor
 from consumers.model.verify import Verified, verify
-from millstream.processes.roles import learning_rules
 from millstream.reading import topic_readers
-from millstream.version_code.choice import OtherCode, VersionCode, definition_of
+from millstream.stream.processor_rules import definition_of, learning_rules
+from millstream.version_code.choice import OtherCode, VersionCode
 from model_store import Manifest, ModelStore, NotFound, VersionId
 from runtime.kafka_client.records import Record
 

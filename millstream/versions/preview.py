@@ -16,7 +16,8 @@ from consumers.predictor.model_feed import ModelsTopic, VersionFeed
 from consumers.predictor.predictor import ask
 from millstream.processes.model_process_main import starter
 from millstream.reading import topic_readers
-from millstream.version_code.choice import Policy, VersionCode, definition_of
+from millstream.stream.processor_rules import definition_of
+from millstream.version_code.choice import Policy, VersionCode
 from model_store import open_store
 from runtime.kafka_client.cluster import MissingTopic
 from schemas.codec import CodecError

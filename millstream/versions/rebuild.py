@@ -25,10 +25,10 @@ from consumers.model.log_edits import NO_EDITS, Edits
 from consumers.model.river_model import Answer
 from consumers.model.upgrade_report import gap
 from consumers.model.version_files import shown
-from millstream.processes.roles import learning_rules
 from millstream.reading import topic_readers
 from millstream.reading.offset_ranges import Edge, span
-from millstream.version_code.choice import Policy, VersionCode, definition_of
+from millstream.stream.processor_rules import definition_of, learning_rules
+from millstream.version_code.choice import Policy, VersionCode
 from millstream.versions.decisions import decide, who
 from model_store import Manifest, ModelStore, NotFound, StoreError, VersionId, WrongLibraries
 from model_store.libraries import check_libraries

@@ -28,9 +28,9 @@ from consumers.model.river_model import wrap
 from consumers.predictor.model_feed import PauseSwitch
 from consumers.predictor.predictor import Predictor, PredictorSettings, ServedVersion
 from millstream import Checkpoints, Stream
-from millstream.processes.roles import join_rules, learning_rules
 from millstream.status.report import Report, report
-from millstream.status.snapshot import INPUTS, Observer
+from millstream.status.snapshot import Observer, kinds_read
+from millstream.stream.processor_rules import join_rules, learning_rules
 from millstream.topics import admin
 from model_store import open_store
 from runtime.kafka_client.cluster import Cluster
@@ -194,6 +194,6 @@ class LogRoles:
         with self.cluster.admin() as client:
             group = self.names.group(role)
             found = client.list_group_offsets(group)[group]
-        place = TopicPartition(self.names.topic(INPUTS[role][0]), 0)
+        place = TopicPartition(self.names.topic(kinds_read(role)[0]), 0)
         told: dict[str, Any] = msgspec.json.decode(found[place].metadata)
         return told

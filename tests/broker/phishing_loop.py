@@ -15,7 +15,7 @@ from millstream.config.settings import Settings
 from millstream.status.report import served
 from millstream.status.snapshot import Observer
 from millstream.stream.load import load_stream
-from millstream.version_code.choice import definition_of
+from millstream.stream.processor_rules import definition_of
 
 EVENTS: Final = 40  # a wave
 

@@ -18,11 +18,12 @@ from kafka.admin import NewTopic
 from kafka.errors import TopicAuthorizationFailedError
 from secure_kafka import SecureKafka, secure_kafka
 
+from consumers.learner.offset_metadata import LearnerMetadata
 from millstream.processes.fork_server import Nursery, Process
 from millstream.status.report import taken_in
 from millstream.status.snapshot import Observer
 from millstream.topics import admin
-from millstream.topics.acls import ROLES, rights
+from millstream.topics.acls import principals, rights
 from runtime.kafka_client.cluster import Cluster
 from schemas.topics import KINDS, Names
 
@@ -36,8 +37,8 @@ SOON = {"MILLSTREAM_KAFKA_BOOTSTRAP_TIMEOUT_MS": "2000"}  # of 15 s, where it is
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
     with secure_kafka(tmp_path_factory.mktemp("secure")) as kafka:
         admin.create(Cluster(kafka.plain), NAMES, partitions=2, label_wait_ms=600_000)
-        kafka.add(*ROLES)
-        for role in ROLES:
+        kafka.add(*principals())
+        for role in principals():
             kafka.grant(role, rights(NAMES, role))
         yield kafka
 
@@ -98,7 +99,7 @@ def test_the_whole_loop_works_with_each_roles_own_rights(
     operator = environment(kafka, "operator", tmp_path / "home", kafka.by_certificate("operator"))
     with Observer(Cluster(kafka.plain), NAMES) as observer:
         deadline = time.monotonic() + _SECONDS
-        while [note.get("learned") for note in observer.look().notes("learner")] != [EVENTS]:
+        while [each.learned for each in observer.look().beside(LearnerMetadata)] != [EVENTS]:
             assert time.monotonic() < deadline
             assert {role: process.poll() for role, process in roles.items()} == dict.fromkeys(roles)
             time.sleep(0.1)
@@ -152,7 +153,7 @@ def write(kafka: SecureKafka, role: str, kind: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", principals())
 def test_a_role_is_refused_beyond_its_own(kafka: SecureKafka, role: str) -> None:
     may = {right.name for right in rights(NAMES, role) if right.operation == "Write" and right.resource == "topic"}
     assert {NAMES.topic(kind) for kind in KINDS if write(kafka, role, kind)} == may
@@ -208,7 +209,7 @@ def test_a_token_that_is_none_is_said_in_a_line(by_token: dict[str, str], change
 
 
 def test_no_role_writes_both_labels_and_model_updates() -> None:
-    for role in ROLES:
+    for role in principals():
         writes = {right.name for right in rights(NAMES, role) if right.operation == "Write"}
         assert not {NAMES.topic("labels"), NAMES.topic("models")} <= writes, role
 

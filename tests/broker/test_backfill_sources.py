@@ -12,7 +12,7 @@ from whole_loop import WholeLoop, whole_loop
 
 from millstream.config.settings import Settings
 from millstream.stream.load import load_stream
-from millstream.version_code.choice import definition_of
+from millstream.stream.processor_rules import definition_of
 from runtime.kafka_client.cluster import Cluster
 from schemas.events import read_prediction
 

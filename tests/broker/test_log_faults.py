@@ -9,7 +9,7 @@ from broker.log_roles import LogRoles
 from broker.loop_helpers import until, warmed
 
 from consumers.loop.log_faults import LogRefused
-from millstream.status.snapshot import INPUTS
+from millstream.status.snapshot import kinds_read
 from runtime.exits import RoleRefused
 from schemas.topics import Names
 
@@ -33,12 +33,12 @@ def test_who_is_overtaken_by_retention_stops_and_goes_on_when_told(roles: LogRol
     roles.work_off(role)
     assert roles.status().log_faults == ()
     roles.feed(role, 20, 60)
-    for kind in INPUTS[role]:
+    for kind in kinds_read(role):
         roles.delete_before(kind, 50)
 
     faults = roles.refusal(role).faults
     assert {fault.state for fault in faults} == {"overtaken"}
-    assert len(faults) == len(INPUTS[role])
+    assert len(faults) == len(kinds_read(role))
     assert all((fault.gone, fault.beginning, fault.end) == (30, 50, 60) for fault in faults)
     seen = roles.status()
     assert {(each.state, each.gone) for each in seen.log_faults} == {("overtaken", 30)}
@@ -89,7 +89,7 @@ def test_a_topic_made_again_under_a_role_at_work_stops_it(roles: LogRoles, role:
     roles.feed(role, 0, 20)
     with roles.work(role) as run:
         until(lambda: len(roles.done(role)) == 20 or roles.done(role) == ["20"], "20 records to be done")
-        roles.recreate(*INPUTS[role])
+        roles.recreate(*kinds_read(role))
         roles.feed(role, 100, 140)
         # That there was none for a moment, or that there is another: whichever it sees first.
         assert isinstance(run.wait(40), RoleRefused), run.failure
@@ -108,7 +108,7 @@ def test_records_deleted_under_a_role_that_is_held_stop_it_when_it_goes_on(roles
         processor.paused = lambda: everything
         until(lambda: not run.loop._progress.standing({}, 0.0) and run.loop._last, "the pause")
         roles.feed(role, 20, 60)
-        for kind in INPUTS[role]:
+        for kind in kinds_read(role):
             roles.delete_before(kind, 50)
         del processor.paused
         failure = run.wait(40)

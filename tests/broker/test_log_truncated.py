@@ -10,7 +10,7 @@ from broker.log_roles import LogRoles
 from broker.loop_helpers import warmed
 
 from millstream.embedded_kafka.broker import EmbeddedBroker
-from millstream.status.snapshot import INPUTS
+from millstream.status.snapshot import kinds_read
 from schemas.topics import Names
 
 ROLES = ("predictor", "joiner", "learner")
@@ -42,10 +42,10 @@ def test_who_stands_beyond_the_end_of_its_log_stops_and_goes_on_when_told(
         roles.feed(role, 0, 20)
         roles.work_off(role)
     broker.stop()
-    lose_logs(tmp_path / "broker", [roles.names.topic(kind) for role in ROLES for kind in INPUTS[role]])
+    lose_logs(tmp_path / "broker", [roles.names.topic(kind) for role in ROLES for kind in kinds_read(role)])
     broker.start()
     seen = {(each.role, each.state, each.topic) for each in roles.status().log_faults}
-    assert seen == {(role, "truncated", f"logs.{kind}") for role in ROLES for kind in INPUTS[role]}
+    assert seen == {(role, "truncated", f"logs.{kind}") for role in ROLES for kind in kinds_read(role)}
 
     for role in ("predictor", "joiner"):
         assert {fault.state for fault in roles.refusal(role).faults} == {"truncated"}

@@ -14,9 +14,9 @@ from whole_loop import WholeLoop, whole_loop
 from consumers.model.checkpoints import Definition, LearnerCheckpoints
 from consumers.model.verify import verify
 from millstream import Stream
-from millstream.processes.roles import learning_rules
 from millstream.reading import topic_readers
 from millstream.status.snapshot import Observer
+from millstream.stream.processor_rules import learning_rules
 
 POISON: dict[str, Any] = {"far": 1e12, "infinite": float("inf"), "text": "n/a"}
 

@@ -23,8 +23,8 @@ from consumers.predictor.model_feed import ModelsTopic, PauseSwitch, VersionFeed
 from consumers.predictor.predictor import Predictor
 from millstream import Stream
 from millstream.config.settings import Settings
-from millstream.processes.roles import join_rules, learning_rules, predictor_settings
 from millstream.status.group_metadata import spread_of
+from millstream.stream.processor_rules import join_rules, learning_rules, predictor_settings
 from millstream.topics import admin
 from model_store import ModelStore, open_store
 from runtime.kafka_client.cluster import Cluster

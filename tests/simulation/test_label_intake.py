@@ -15,7 +15,8 @@ from simulation.joining import NAMES, PARTITIONS, drain, examples, predict
 from simulation.log import Crash, MemoryLog, SimulatedLoop
 from simulation.seeds import seeds
 
-from consumers.intake.intake import Intake, IntakeSettings, Note
+from consumers.intake.intake import Intake, IntakeSettings
+from consumers.intake.offset_metadata import IntakeMetadata
 from consumers.joiner.local_store import MemoryStore
 from consumers.loop.last_offsets_file import TopicMemory
 from consumers.loop.log_faults import LogRefused
@@ -75,7 +76,7 @@ def labels(log: MemoryLog) -> list[Label]:
 
 def counts(log: MemoryLog, topic: str) -> tuple[int, int, int]:
     notes = [
-        msgspec.json.decode(place.metadata, type=Note)
+        msgspec.json.decode(place.metadata, type=IntakeMetadata)
         for (group, at), place in log.places.items()
         if group == GROUP and at.topic == topic
     ]

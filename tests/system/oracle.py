@@ -14,8 +14,8 @@ from river import evaluate, metrics
 
 from consumers.model.checkpoints import Definition, LearnerCheckpoints
 from consumers.model.model_state import LearnerState
-from millstream.processes.roles import learning_rules
 from millstream.stream.load import load_stream
+from millstream.stream.processor_rules import learning_rules
 from model_store import Manifest, VersionId, open_store
 from model_store.offset_runs import Offsets
 from runtime.kafka_client.cluster import Cluster

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from unit.test_status import _DISK, _done, _with_end
 
@@ -23,15 +24,19 @@ IDS = {kind: f"id-of-{kind}" for kind in ("features", "predictions", "labels", "
 def healthy() -> StreamSnapshot:
     """Return a stream whose roles know their topics."""
     published = Published("s", 0, 1, 30, IDS["examples"], 36, "00", 1, 2, {})
-    each = [short_ids(IDS["predictions"]), short_ids(IDS["labels"])]
-    notes: dict[str, dict[str, Any]] = {
-        "predictor": {"t": short_ids(IDS["features"]), "gone": 3},
+    each = (short_ids(IDS["predictions"]), short_ids(IDS["labels"]))
+    knows: dict[str, dict[str, Any]] = {
+        "predictor": {"topic_id": short_ids(IDS["features"]), "gone": 3},
         "joiner": {"each": each},
         "learner": {},
     }
     done = _done()
     committed = {
-        role: {place: Commit(commit.offset, {**commit.note, **notes[role]}) for place, commit in commits.items()}
+        role: {
+            place: Commit(commit.offset, msgspec.structs.replace(commit.metadata, **knows[role]))
+            for place, commit in commits.items()
+            if commit.metadata is not None
+        }
         for role, commits in done.committed.items()
     }
     return replace(done, committed=committed, topic_ids=IDS, published=ModelUpdate(1, published))

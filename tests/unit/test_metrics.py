@@ -136,7 +136,7 @@ def test_lag_is_in_records_and_in_seconds_and_nothing_is_late_where_all_is_read(
 
 
 def test_labels_by_state_are_what_stands_beside_the_offsets(meter: RoleMeter, url: str) -> None:
-    note = '{"seq": 5, "counts": {"joined": 5, "late": 2}, "waiting": [4, 1], "oldest": 1500, "epoch": "e"}'
+    note = '{"seq": 5, "counts": {"joined": 5, "late": 2}, "waiting": [4, 1], "oldest": 1500, "epoch": "e", "ids": "i"}'
     meter.assigned([LABELS])
     meter.committed([], {LABELS: CommittedOffset(9, note)}, 0.01)
     found = scrape(url)

@@ -15,6 +15,7 @@ import yaml
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import CollectorRegistry
 
+from consumers.joiner.offset_metadata import JoinerMetadata
 from millstream.observability.prometheus.catalog import METRICS
 from millstream.observability.prometheus.collector import LABEL_STATES, PREDICTION_STATES, RoleCollector
 from millstream.observability.prometheus.exit_counts import Ends
@@ -113,7 +114,9 @@ def test_promtool_has_nothing_to_say_of_the_metrics(role: str, tmp_path: Path) -
     labels = Partition("fraud.labels", 0)
     meter.assigned([labels])
     meter.committed(
-        [], {labels: CommittedOffset(1, '{"seq": 1, "counts": {"joined": 1}, "waiting": [1, 1], "oldest": 1}')}, 0.1
+        [],
+        {labels: CommittedOffset(1, JoinerMetadata(1, "e", "i", {"joined": 1}, waiting=(1, 1), oldest=1).encode())},
+        0.1,
     )
     meter.lag({labels: 1})
     registry = CollectorRegistry()

@@ -9,7 +9,7 @@ from river import linear_model
 
 from millstream import Predictions, Source, Stream
 from millstream.stream.errors import InvalidStream
-from millstream.topics.acls import ROLES, rights
+from millstream.topics.acls import principals, rights
 from millstream.topics.admin import Topic, judge
 from schemas.topics import KINDS, InvalidName, Names, TopicSpec, specs
 
@@ -59,9 +59,9 @@ def test_labels_must_have_as_many_partitions_as_what_they_are_joined_with(kind: 
 
 def test_the_predictor_reads_somebody_elses_topic_and_nobody_writes_it() -> None:
     assert "payments" in allowed("predictor", "Read")
-    assert [role for role in ROLES if "payments" in allowed(role, "Read")] == ["predictor", "operator"]
-    assert not any("payments" in allowed(role, "Write") for role in ROLES)
-    assert "ann-fraud.features" not in {each.name for role in ROLES for each in rights(FOREIGN, role)}
+    assert [role for role in principals() if "payments" in allowed(role, "Read")] == ["predictor", "operator"]
+    assert not any("payments" in allowed(role, "Write") for role in principals())
+    assert "ann-fraud.features" not in {each.name for role in principals() for each in rights(FOREIGN, role)}
 
 
 def test_both_forms_of_predictions_are_the_predictors_to_write_and_whole_ones_the_joiners_to_read() -> None:

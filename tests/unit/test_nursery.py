@@ -16,6 +16,7 @@ import pytest
 
 from millstream.config.settings import interpreter
 from millstream.processes.fork_server import Forked, Nursery, Process
+from millstream.processes.role_events import RoleEvent, follow
 from runtime.failpoints import VARIABLE
 
 # Only where Linux has it; elsewhere roles are started one by one.
@@ -209,6 +210,26 @@ def test_a_failpoint_of_a_child_is_its_own(start: Start, tmp_path: Path) -> None
     assert armed.wait(60) == -signal.SIGKILL
     assert list(lines(armed)) == ["failpoint store.write.before: kill at call 1"]
     assert start(command).wait(60) == 1, "it goes on, and finds no stream in the file"
+
+
+def test_a_child_tells_its_events_and_one_that_is_not_asked_to_tells_none(nursery: Nursery, tmp_path: Path) -> None:
+    stream = tmp_path / "tells.py"
+    stream.write_text("from millstream.processes import role_events\nrole_events.ready('ready: 1')\n")
+    command = [*interpreter(), "joiner", str(stream), "--home", str(tmp_path / "home")]
+    environment = {**os.environ, "MILLSTREAM_LOG_FORMAT": "text"}
+    events, tell_on = os.pipe()
+    quiet, asked = nursery.launch(command, environment), nursery.launch(command, environment, tell_on)
+    os.close(tell_on)
+    assert isinstance(asked, Forked)
+    assert asked.stdout is not None
+    with asked.stdout as output:
+        first, second, *_ = follow(output.fileno(), events)
+    os.close(events)
+    assert [first, second] == [RoleEvent("ready", "ready: 1"), "ready: 1"]
+    assert next(lines(quiet)) == "ready: 1"
+    assert (asked.wait(60), quiet.wait(60)) == (1, 1)
+    assert quiet.stdout is not None
+    quiet.stdout.close()
 
 
 def test_another_program_is_started_by_itself(start: Start) -> None:

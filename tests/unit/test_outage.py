@@ -12,7 +12,17 @@ from millstream.processes.supervisor import Child, Supervisor
 from runtime.kafka_client.cluster import Cluster
 
 ROLES = ("predictor", "joiner", "learner")
-_SCRIPT = "import sys; print('the disk is slow'); print('{0}: reading failed: refused'); sys.exit(75)"
+_SCRIPT = """
+import sys
+from millstream.processes import role_events
+
+role_events.begin()
+print("the disk is slow", flush=True)
+print("{0}: so a model begins its lines", flush=True)
+role_events.cannot_follow("following {0}.models: refused")
+role_events.failed("{0}", "reading failed: refused")
+sys.exit(75)
+"""
 
 
 def _listening(port: int = 0) -> socket.socket:
@@ -39,9 +49,10 @@ def test_three_roles_that_end_because_kafka_is_away_are_one_line() -> None:
     listener.close()
     said: list[str] = []
     _worked(Outage(Cluster(address), said.append), said, ends=3)
-    rest = [line for line in said if "the disk is slow" not in line]
+    rest = [line for line in said if "the disk is slow" not in line and "a model" not in line]
     assert rest == [f"no Kafka answers at {address}: all roles start again, and go on when it does"]
-    assert len(said) > len(rest), "other lines are not kept back"
+    for role in ROLES:
+        assert f"{role + '-0':<11} | {role}: so a model begins its lines" in said, "other lines are not kept back"
 
 
 def test_while_kafka_answers_each_says_why_it_ends() -> None:
@@ -50,6 +61,7 @@ def test_while_kafka_answers_each_says_why_it_ends() -> None:
         _worked(Outage(Cluster(f"127.0.0.1:{listener.getsockname()[1]}"), said.append), said, ends=3)
     for role in ROLES:
         assert any(line.startswith(role) and "reading failed" in line for line in said)
+        assert any(line.startswith(role) and f"following {role}.models" in line for line in said)
         assert any(line.startswith(f"{role}-0 ended with 75") for line in said)
 
 

@@ -16,7 +16,8 @@ from consumers.loop.processor import Assignment
 from consumers.predictor.prediction_records import FEATURES_DROPPED, HEADERS_DROPPED, WHOLE, Form, passed_on
 from consumers.predictor.predictor import Predictor, PredictorSettings
 from millstream.embedded_kafka.server_properties import free_port
-from millstream.processes.roles import predictor_settings
+from millstream.processes.roles import say_unmapped
+from millstream.stream.processor_rules import predictor_settings
 from millstream.stream.stream import Stream
 from runtime.exits import Doubt, RoleRefused
 from runtime.kafka_client.cluster import TopicInfo
@@ -82,6 +83,7 @@ def test_what_can_be_no_feature_is_advice_and_a_registry_without_an_answer_keeps
     nowhere = Registry(RegistrySettings((f"http://127.0.0.1:{free_port()}",), patience_s=0))
     with caplog.at_level("INFO"):
         assert predictor_settings(stream, names, topics, registry=nowhere).mapping is not None
+        say_unmapped(Source(topic=TOPIC, id="id"), nowhere)
     (line,) = caplog.messages
     assert line.startswith(f"{TOPIC}: what can be no feature is not known: the schema registry at http://127.0.0.1:")
 

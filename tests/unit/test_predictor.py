@@ -184,6 +184,8 @@ def test_without_a_version_nothing_is_read_and_the_swap_is_between_two_events() 
     predictor.assigned(Assignment({place: None}, {place: 0}, {place: 9}, {FEATURES: "id"}))
     predictor.tick(NOW)
     assert predictor.paused() == {place}
+    topic = f'"t":"{short_ids("id")}","gone":0,"begun":0,"spread":4'
+    assert predictor.places({place: 5})[place].metadata == f'{{"v":null,{topic}}}'
     told = []
     for examples in (7, 8):
         versions.served = served(examples)
@@ -192,7 +194,8 @@ def test_without_a_version_nothing_is_read_and_the_swap_is_between_two_events() 
         for output in predictor.process({place: [Sent(event(x=1.0))]}):
             told.append(read_prediction(output.value or b"").outcome.version)
     assert told == ["1/7", "1/8"]
-    assert '"1/8"' in predictor.places({place: 6})[place].metadata
+    serving = f'"v":"1/8","at":{NOW},"delay":null,"m":"unit"'
+    assert predictor.places({place: 6})[place].metadata == f"{{{serving},{topic}}}"
 
 
 def test_an_untrained_model_that_raises_has_no_prediction_yet() -> None:

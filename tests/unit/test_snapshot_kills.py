@@ -14,7 +14,7 @@ import msgspec
 
 from consumers.joiner.join import JoinState
 from consumers.joiner.local_store import DiskStore, MemoryStore
-from consumers.joiner.offset_metadata import JoinPlace, LocalPlace, meta_key
+from consumers.joiner.offset_metadata import JoinerMetadata, LocalPlace, meta_key
 from consumers.joiner.snapshots import Snapshots, StoreSnapshot
 from model_store import FolderBackend
 
@@ -44,7 +44,7 @@ def fill(folder: Path) -> None:
     for number in range(ENTRIES):
         queued = (7).to_bytes(8, "big") + (5).to_bytes(2, "big") + b"e\0\0%02d" % (number % 100) + bytes(100)
         store.put(b"p" + place + number.to_bytes(8, "big"), queued)
-    local = LocalPlace("g", "e", (ENTRIES, 0), JoinState(waiting_predictions=ENTRIES), JoinPlace(0, "e", "i", {}))
+    local = LocalPlace("g", "e", (ENTRIES, 0), JoinState(waiting_predictions=ENTRIES), JoinerMetadata(0, "e", "i", {}))
     store.put(meta_key(0), msgspec.msgpack.encode(local))
     store.commit()
     store.close()

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
+import msgspec
+
+from consumers.intake.offset_metadata import IntakeMetadata
+from consumers.joiner.offset_metadata import JoinerMetadata
+from consumers.learner.offset_metadata import LearnerMetadata
+from consumers.predictor.offset_metadata import PredictorMetadata
 from millstream.processes.idle_watch import IdleWatch
 from millstream.reading.topic_readers import Counted
 from millstream.status.render import learning
@@ -15,8 +20,8 @@ from schemas.events import Alert, Learning, ModelUpdate, Published, Serving
 _DISK = (5 << 30, 9 << 30)
 
 
-def _joined(sequence: int, waiting: tuple[int, int], **counts: int) -> dict[str, Any]:
-    return {"seq": sequence, "epoch": "e", "counts": counts, "waiting": waiting, "clock": [1, 2]}
+def _joined(sequence: int, waiting: tuple[int, int], **counts: int) -> JoinerMetadata:
+    return JoinerMetadata(sequence, "e", "ids", counts, waiting, clock=(1, 2))
 
 
 def _done(version: str = "1/30", learned: int = 30) -> StreamSnapshot:
@@ -26,15 +31,15 @@ def _done(version: str = "1/30", learned: int = 30) -> StreamSnapshot:
         ends |= {("features", partition): 20, ("predictions", partition): 24, ("labels", partition): 15}
     committed = {
         "predictor": {
-            ("features", 0): Commit(20, {"v": "1/20", "at": 9_000, "delay": 400}),
-            ("features", 1): Commit(20, {"v": "1/30", "at": 9_500, "delay": 300}),
+            ("features", 0): Commit(20, PredictorMetadata("1/20", 9_000, 400)),
+            ("features", 1): Commit(20, PredictorMetadata("1/30", 9_500, 300)),
         },
         "joiner": {
             (kind, partition): Commit(ends[kind, partition], note)
             for partition, note in enumerate((_joined(14, (6, 0), joined=14, late=1), _joined(16, (4, 2), joined=12)))
             for kind in ("predictions", "labels")
         },
-        "learner": {("examples", 0): Commit(36, {"v": version, "paused": False, "learned": learned})},
+        "learner": {("examples", 0): Commit(36, LearnerMetadata(version, learned=learned))},
     }
     return StreamSnapshot(10_000, dict.fromkeys(ends, 0), ends, committed, {"predictor": 2, "joiner": 1, "learner": 1})
 
@@ -80,7 +85,7 @@ def test_what_serves_is_the_newest_swap() -> None:
 
 
 def test_a_model_that_is_full_is_seen_with_its_size_and_keeps_no_run_waiting() -> None:
-    note = {"v": "1/30", "learned": 30, "bytes": 12_000_000, "full": True}
+    note = LearnerMetadata("1/30", learned=30, model_bytes=12_000_000, full=True)
     snapshot = replace(_done(), committed={**_done().committed, "learner": {("examples", 0): Commit(30, note)}})
     model = served(snapshot)
     assert (model.full, model.model_bytes) == (True, 12_000_000)
@@ -160,12 +165,15 @@ def test_a_pause_with_examples_waiting_is_no_end_and_is_told_from_work() -> None
 
 def test_a_replay_is_behind_whatever_is_committed() -> None:
     done = _done()
-    learner = {
-        place: Commit(commit.offset, {**commit.note, "at": 3}) for place, commit in done.committed["learner"].items()
-    }
+    learner = {("examples", 0): Commit(36, LearnerMetadata("1/30", learned=30, at=3))}
     replaying = replace(done, committed={**done.committed, "learner": learner})
     assert replaying.lag("learner") > 0
     assert not caught_up(replaying)
+
+
+def _with_clock(commit: Commit, labels: int) -> JoinerMetadata:
+    assert isinstance(commit.metadata, JoinerMetadata)
+    return msgspec.structs.replace(commit.metadata, clock=(1, labels))
 
 
 def test_the_joiners_ticks_on_labels_keep_no_run_alive() -> None:
@@ -176,7 +184,7 @@ def test_the_joiners_ticks_on_labels_keep_no_run_alive() -> None:
         committed = {
             **ticked.committed,
             "joiner": {
-                place: Commit(end if place == ("labels", 0) else commit.offset, {**commit.note, "clock": [1, end]})
+                place: Commit(end if place == ("labels", 0) else commit.offset, _with_clock(commit, end))
                 for place, commit in ticked.committed["joiner"].items()
             },
         }
@@ -188,7 +196,7 @@ def test_the_joiners_ticks_on_labels_keep_no_run_alive() -> None:
 
 
 def _taking_in() -> StreamSnapshot:
-    note = {"t": "x", "mapped": 7, "skipped": 2, "refused": 1, "gone": 0}
+    note = IntakeMetadata("x", mapped=7, skipped=2, refused=1)
     ends = {**_done().ends, ("from team.chargebacks", 0): 10, ("from team.chargebacks", 1): 4}
     return replace(
         _done(),
@@ -197,6 +205,7 @@ def _taking_in() -> StreamSnapshot:
         committed={**_done().committed, "intake": {("from team.chargebacks", 0): Commit(10, note)}},
         members={**_done().members, "intake": 1},
         labels_from=("team.chargebacks", "reviews"),
+        asked_for=("intake",),
     )
 
 
@@ -216,7 +225,7 @@ def test_an_intake_is_a_stage_where_labels_come_from_topics_of_others() -> None:
 def test_a_stream_is_not_caught_up_before_the_labels_of_others_are_taken_in() -> None:
     behind = _taking_in()
     assert not caught_up(behind)
-    read = {("from team.chargebacks", number): Commit(end, {}) for number, end in ((0, 10), (1, 4))}
+    read = {("from team.chargebacks", number): Commit(end) for number, end in ((0, 10), (1, 4))}
     assert caught_up(replace(behind, committed={**behind.committed, "intake": read}))
 
 

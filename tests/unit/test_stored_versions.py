@@ -16,8 +16,8 @@ from user_files import forgetful
 
 from consumers.model.checkpoints import LearnerCheckpoints
 from millstream.config.settings import Settings
-from millstream.processes.roles import learning_rules
 from millstream.stream.load import LoadedStream, load_stream
+from millstream.stream.processor_rules import learning_rules
 from millstream.version_code.choice import OtherCode, VersionCode, definition_of
 from model_store import ModelStore, VersionId, open_store
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from millstream.processes.supervisor import ENDS_IN_A_ROW, Child, GiveUp, Restart, RoleFailed, Supervisor, decide, ended
@@ -145,6 +146,59 @@ def test_children_that_speak_json_are_understood_and_passed_on_as_they_are() -> 
     assert passed == [("learner-0", line) for line in lines]
 
 
+_TELLS = "from millstream.processes import role_events; role_events.begin()"
+
+
+def test_ready_is_what_a_role_tells_and_not_what_is_printed() -> None:
+    prints = "print('ready: 1 partitions of s.features', flush=True)"
+    prints += """; print('{"message": "ready: 1 partitions", "event": "assigned"}', flush=True)"""
+    said: list[str] = []
+    model = _python("predictor", f"import time; {prints}; time.sleep(60)")
+    role = _python("joiner", f"import time; {_TELLS}; role_events.ready('ready: 2 partitions'); time.sleep(60)")
+    printing = Supervisor([model], os.environ, said.append)
+    telling = Supervisor([role], os.environ, said.append)
+    printing.start()
+    telling.start()
+    try:
+        _until(lambda: any("assigned" in line for line in said), printing)
+        _until(telling.ready, telling)
+        _until(lambda: "joiner-0 | ready: 2 partitions" in said, telling)
+        assert "predictor-0 | ready: 1 partitions of s.features" in said, "it is passed on all the same"
+        assert not printing.ready()
+    finally:
+        printing.stop()
+        telling.stop()
+
+
+def test_a_role_is_ready_anew_each_time_that_it_is_started(tmp_path: Path) -> None:
+    script = _times(
+        tmp_path / "n", f"{_TELLS}; role_events.ready('ready: 1'); time.sleep(60)", "print('up'); time.sleep(60)"
+    )
+    said: list[str] = []
+    supervisor = Supervisor([_python("joiner", script)], os.environ, said.append)
+    supervisor.start()
+    try:
+        _until(supervisor.ready, supervisor)
+        os.kill(supervisor.pids()["joiner-0"], signal.SIGKILL)
+        _until(lambda: "joiner-0 | up" in said, supervisor)
+        assert not supervisor.ready()
+    finally:
+        supervisor.stop()
+
+
+def test_descriptors_are_not_left_behind_by_children_that_end() -> None:
+    supervisor = Supervisor([_python("joiner", "import sys; sys.exit(75)")], os.environ, lambda _: None)
+    before = _open_files()
+    supervisor.start()
+    _until(lambda: supervisor.restarts >= 3, supervisor)
+    supervisor.stop()
+    _wait(lambda: _open_files() == before)
+
+
+def _open_files() -> int:
+    return psutil.Process().num_fds()
+
+
 def _times(count_file: Path, first: str, then: str) -> str:
     """Return a script that does `first` when it is run the first time, and `then` from the second on."""
     return (
@@ -160,7 +214,9 @@ def test_a_role_that_gives_up_after_it_worked_does_not_end_the_others_and_is_tri
     said: list[str] = []
     told: list[tuple[str, int, str]] = []
     script = _times(
-        tmp_path / "n", "print('ready: 1'); print('joiner: no'); sys.exit(1)", "print('ready: 1'); time.sleep(60)"
+        tmp_path / "n",
+        f"{_TELLS}; role_events.ready('ready: 1'); role_events.failed('joiner', 'no'); sys.exit(1)",
+        f"{_TELLS}; role_events.ready('ready: 1'); time.sleep(60)",
     )
     children = [_python("predictor", _WORK), _python("joiner", script)]
     supervisor = Supervisor(

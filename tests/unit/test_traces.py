@@ -18,8 +18,8 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from consumers.joiner.join import Emitted
-from consumers.loop.instrumentation import Meter
 from millstream.cli import app
+from millstream.observability.instrumentation import RoleInstrumentation
 from millstream.observability.prometheus.serve_metrics import Scraped
 from millstream.observability.tracing.enable import NoTracing, traced
 from millstream.observability.tracing.spans import Spans
@@ -188,4 +188,4 @@ def test_without_the_extra_it_is_a_line_that_names_it(monkeypatch: pytest.Monkey
 
 def test_switched_off_it_is_a_meter_that_does_nothing() -> None:
     with traced(0.0, Scraped(NAMES, "joiner", "0", Path())) as meter:
-        assert type(meter) is Meter
+        assert type(meter) is RoleInstrumentation

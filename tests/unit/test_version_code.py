@@ -20,8 +20,9 @@ from millstream.processes.model_process_main import starter
 from millstream.stream.code_object import Code, decode, encode
 from millstream.stream.errors import LoadError
 from millstream.stream.load import LoadedStream, load_stream
+from millstream.stream.processor_rules import definition_of
 from millstream.stream.stream_file import explain
-from millstream.version_code.choice import OtherCode, VersionCode, definition_of, run_code
+from millstream.version_code.choice import OtherCode, VersionCode, run_code
 from model_store import (
     Damaged,
     Manifest,

@@ -6,7 +6,7 @@ import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
-from typing import Final
+from typing import Final, TypeVar
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -17,6 +17,11 @@ from prometheus_client.core import (
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
+from consumers.joiner.offset_metadata import JoinerMetadata
+from consumers.learner.offset_metadata import LearnerMetadata
+from consumers.loop.offset_metadata import OffsetMetadata
+from consumers.predictor.offset_metadata import PredictorMetadata
+from consumers.roles import JOINER, LEARNER, PREDICTOR
 from millstream.observability.prometheus.catalog import METRICS
 from millstream.observability.prometheus.histogram import Histogram
 from millstream.observability.prometheus.role_metrics import RoleMeter
@@ -28,6 +33,7 @@ LABEL_STATES: Final = (
 PREDICTION_STATES: Final = ("unlabelled", "timeout", "timeout_refused", "errors", "again")
 _MOST_METRICS: Final = 100  # of a model: names come from the user's own metrics
 Sample = tuple[tuple[str, ...], float]
+MetadataT = TypeVar("MetadataT", bound=OffsetMetadata)
 
 
 class RoleCollector(Collector):
@@ -79,17 +85,21 @@ class RoleCollector(Collector):
             [((meter.kind(topic),), histogram) for topic, histogram in list(meter.latency.items())],
         )
         role = self._of[1]
-        yield "millstream_label_to_served_seconds", [((), meter.label_to_served)] if role == "predictor" else []
-        yield "millstream_join_wait_seconds", [((), meter.join_wait)] if role == "joiner" else []
-        yield "millstream_label_to_example_seconds", [((), meter.label_to_example)] if role == "joiner" else []
-        yield "millstream_checkpoint_duration_seconds", [((), meter.checkpoints)] if role == "learner" else []
+        yield "millstream_label_to_served_seconds", [((), meter.label_to_served)] if role == PREDICTOR else []
+        yield "millstream_join_wait_seconds", [((), meter.join_wait)] if role == JOINER else []
+        yield "millstream_label_to_example_seconds", [((), meter.label_to_example)] if role == JOINER else []
+        yield "millstream_checkpoint_duration_seconds", [((), meter.checkpoints)] if role == LEARNER else []
 
     def _samples(self) -> Iterator[tuple[str, list[Sample]]]:
         yield from self._of_the_loop()
-        notes = self._meter.now()
-        more = {"predictor": self._of_a_predictor, "joiner": self._of_a_joiner, "learner": self._of_a_learner}
+        more = {PREDICTOR: self._of_a_predictor, JOINER: self._of_a_joiner, LEARNER: self._of_a_learner}
         if found := more.get(self._of[1]):
-            yield from found(notes)
+            yield from found()
+
+    def _beside(self, kind: type[MetadataT]) -> dict[Partition, MetadataT]:
+        """Return what the role wrote beside its offsets last."""
+        told = {place: kind.decode(text) for place, text in self._meter.beside().items()}
+        return {place: metadata for place, metadata in told.items() if metadata is not None}
 
     def _of_the_loop(self) -> Iterator[tuple[str, list[Sample]]]:
         meter = self._meter
@@ -113,40 +123,42 @@ class RoleCollector(Collector):
     def _by_topic(self, counts: Mapping[str, int]) -> list[Sample]:
         return [((self._meter.kind(topic),), count) for topic, count in list(counts.items())]
 
-    def _of_a_predictor(self, notes: Mapping[Partition, Mapping[str, object]]) -> Iterator[tuple[str, list[Sample]]]:
+    def _of_a_predictor(self) -> Iterator[tuple[str, list[Sample]]]:
         served = self._meter.served
         yield "millstream_version_swaps_total", _one(self._meter.counts["swaps"])
-        yield "millstream_events_gone_total", _numbers(notes, "gone")
+        yield (
+            "millstream_events_gone_total",
+            _numbers({place: each.gone for place, each in self._beside(PredictorMetadata).items()}),
+        )
         if served is not None:
             yield "millstream_served_version_epoch", _one(served.epoch)
             yield "millstream_served_version_examples", _one(served.examples)
             yield "millstream_served_version_timestamp_seconds", _one(served.since_ms / 1000)
 
-    def _of_a_joiner(self, notes: Mapping[Partition, Mapping[str, object]]) -> Iterator[tuple[str, list[Sample]]]:
-        # Both topics' offsets carry the same note.
-        notes = {place: note for place, note in notes.items() if self._meter.kind(place.topic) == "labels"}
-        yield "millstream_labels_total", _counts(notes, LABEL_STATES)
-        yield "millstream_predictions_left_total", _counts(notes, PREDICTION_STATES)
-        yield "millstream_examples_joined_total", _numbers(notes, "seq")
+    def _of_a_joiner(self) -> Iterator[tuple[str, list[Sample]]]:
+        beside = self._beside(JoinerMetadata)
+        # Both topics' offsets carry the same.
+        told = {place: each for place, each in beside.items() if self._meter.kind(place.topic) == "labels"}
+        counts = {place: each.counts for place, each in told.items()}
+        yield "millstream_labels_total", _counts(counts, LABEL_STATES)
+        yield "millstream_predictions_left_total", _counts(counts, PREDICTION_STATES)
+        yield "millstream_examples_joined_total", _numbers({place: each.seq for place, each in told.items()})
         waiting: list[Sample] = []
-        for place, note in notes.items():
-            both = note.get("waiting")
-            for kind, count in zip(("prediction", "label"), both if isinstance(both, list) else (), strict=False):
+        for place, each in told.items():
+            for kind, count in zip(("prediction", "label"), each.waiting, strict=True):
                 waiting.append(((str(place.partition), kind), float(count)))
         yield "millstream_join_waiting", waiting
-        oldest = _numbers(notes, "oldest")
-        yield "millstream_join_oldest_timestamp_seconds", [(of, at / 1000) for of, at in oldest if at]
+        oldest = {place: each.oldest / 1000 for place, each in told.items() if each.oldest}
+        yield "millstream_join_oldest_timestamp_seconds", _numbers(oldest)
 
-    def _of_a_learner(self, notes: Mapping[Partition, Mapping[str, object]]) -> Iterator[tuple[str, list[Sample]]]:
+    def _of_a_learner(self) -> Iterator[tuple[str, list[Sample]]]:
         yield "millstream_checkpoints_total", _one(self._meter.counts["checkpoints"])
-        for name, key in (
-            ("millstream_examples_learned", "learned"),
-            ("millstream_examples_skipped", "skipped"),
-            ("millstream_learning_paused", "paused"),
-            ("millstream_model_full", "full"),
-        ):
-            found = [value for _, value in _numbers(notes, key)]
-            yield name, _one(found[0] if found else None)
+        told = next(iter(self._beside(LearnerMetadata).values()), None)
+        if told is not None:
+            yield "millstream_examples_learned", _one(told.learned)
+            yield "millstream_examples_skipped", _one(told.skipped)
+            yield "millstream_learning_paused", _one(told.paused)
+            yield "millstream_model_full", _one(told.full)
         newest = self._meter.newest
         if newest is None:
             return
@@ -161,17 +173,14 @@ def _one(value: float | None) -> list[Sample]:
     return [] if value is None else [((), float(value))]
 
 
-def _numbers(notes: Mapping[Partition, Mapping[str, object]], key: str) -> list[Sample]:
-    found = {place: note.get(key) for place, note in notes.items()}
-    return [((str(place.partition),), float(value)) for place, value in found.items() if isinstance(value, int)]
+def _numbers(values: Mapping[Partition, float]) -> list[Sample]:
+    return [((str(place.partition),), float(value)) for place, value in values.items()]
 
 
-def _counts(notes: Mapping[Partition, Mapping[str, object]], states: Iterable[str]) -> list[Sample]:
+def _counts(counts: Mapping[Partition, Mapping[str, int]], states: Iterable[str]) -> list[Sample]:
     """Return counts by partition and state; what was never counted is 0, so that a rate sees its first."""
     samples: list[Sample] = []
-    for place, note in notes.items():
-        counts = note.get("counts")
-        known = counts if isinstance(counts, dict) else {}
+    for place, known in counts.items():
         samples += [((str(place.partition), state), float(known.get(state, 0))) for state in states]
     return samples
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import CollectorRegistry
 
+from runtime.exits import FAILED
+
 _REQUEST_SECONDS: Final = 5.0  # from its beginning to the answer's end
 _MOST_AT_ONCE: Final = 16
 _ROOM_SECONDS: Final = 0.2
@@ -27,7 +29,7 @@ Probe = Callable[[], str | None]
 class PortTaken(OSError):  # noqa: N818
     """Nothing can be served there; the message says why and names the way out."""
 
-    exit_code = 1
+    exit_code = FAILED
 
 
 class MetricsServer:

@@ -6,11 +6,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import msgspec
-
-from consumers.loop.instrumentation import Meter
+from millstream.observability.instrumentation import RoleInstrumentation
 from millstream.observability.prometheus.exit_counts import Ends
 from millstream.observability.prometheus.histogram import DURATION, LATENCY, WAIT, Histogram
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition
@@ -26,8 +24,8 @@ if TYPE_CHECKING:
 _STILL_SECONDS: Final = 60.0  # as long as the loop's own watch waits before it ends the process
 
 
-class RoleMeter(Meter):
-    """A `Meter` that keeps what it is told.
+class RoleMeter(RoleInstrumentation):
+    """A meter that keeps what it is told.
 
     Counters are whole numbers that one thread changes; who reads them meanwhile gets the number before or after.
 
@@ -35,8 +33,6 @@ class RoleMeter(Meter):
     ----------
     consumed, produced
         Records by topic.
-    notes
-        By partition, what the role wrote beside its offset last.
     """
 
     def __init__(self, ends: Ends) -> None:
@@ -48,7 +44,7 @@ class RoleMeter(Meter):
         self.counts: Counter[str] = Counter()
         self.partitions: Sequence[Partition] | None = None
         self.lags: dict[Partition, tuple[int, int]] = {}  # offsets, and the time of the newest that is read
-        self.notes: dict[Partition, str] = {}
+        self._beside: dict[Partition, str] = {}
         self.turned_at = self.committed_at = 0.0
         self.latency: dict[str, Histogram] = {}
         self.batches, self.commits, self.checkpoints = Histogram(DURATION), Histogram(DURATION), Histogram()
@@ -83,11 +79,10 @@ class RoleMeter(Meter):
             return "it has no assignment yet" if self.turned_at else "it is starting"
         return next((why for lacks in self._needs if (why := lacks())), None) or self.stands()
 
-    def now(self) -> dict[Partition, Mapping[str, Any]]:
+    def beside(self) -> dict[Partition, str]:
         """Return what was last written beside the offsets of the partitions that are held now."""
         with self._lock:
-            notes = dict(self.notes)
-        return {partition: _decoded(note) for partition, note in notes.items()}
+            return dict(self._beside)
 
     # --- what the role tells -----------------------------------------------------------------------
 
@@ -102,7 +97,7 @@ class RoleMeter(Meter):
         # What is read of them is not known yet: as if it were of now, which is the least there is to say.
         self._newest_read = dict.fromkeys(partitions, now)
         with self._lock:
-            self.notes, self.lags = {}, {}
+            self._beside, self.lags = {}, {}
         self.counts["rebalances"] += 1
         self.partitions = partitions
 
@@ -134,7 +129,7 @@ class RoleMeter(Meter):
         self.produced.update([output.topic for output in outputs])
         self._count_letters(outputs)
         with self._lock:
-            self.notes.update({partition: place.metadata for partition, place in places.items()})
+            self._beside.update({partition: place.metadata for partition, place in places.items()})
 
     def _count_letters(self, outputs: Sequence[Output]) -> None:
         letters = "" if self._names is None else self._names.topic("dead-letters")
@@ -177,11 +172,3 @@ class RoleMeter(Meter):
 def _since(times: Mapping[int, int], now: float) -> list[tuple[float, int]]:
     """Return seconds since each of these times (ms), with how often it was seen."""
     return [(now - at / 1000, often) for at, often in times.items()]
-
-
-def _decoded(note: str) -> Mapping[str, Any]:
-    try:
-        found = msgspec.json.decode(note or "{}")
-    except msgspec.DecodeError:
-        return {}
-    return found if isinstance(found, dict) else {}

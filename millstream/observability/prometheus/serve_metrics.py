@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from consumers.loop.instrumentation import Meter
+from millstream.observability.instrumentation import RoleInstrumentation
+from runtime.exits import FAILED, TRY_AGAIN
 
 if TYPE_CHECKING:
     from prometheus_client.registry import CollectorRegistry
 
     from millstream.observability.prometheus.role_metrics import RoleMeter
     from schemas.topics import Names
-
-_AGAIN: Final = 75
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,10 @@ class Scraped:
 
 
 def measured(
-    address: Address | None, scraped: Scraped, work: Callable[[Meter], int], say: Callable[[str], None] = print
+    address: Address | None,
+    scraped: Scraped,
+    work: Callable[[RoleInstrumentation], int],
+    say: Callable[[str], None] = print,
 ) -> int:
     """Do the work with a meter that is served at `address`, or one that does nothing; return its exit code.
 
@@ -47,7 +49,7 @@ def measured(
         Where nothing can be served there; nothing was begun.
     """
     if address is None:
-        return work(Meter())
+        return work(RoleInstrumentation())
     from millstream.observability.prometheus.exit_counts import Ends
     from millstream.observability.prometheus.http import MetricsServer
     from millstream.observability.prometheus.role_metrics import RoleMeter
@@ -58,12 +60,12 @@ def measured(
     server = MetricsServer(address.host, address.port, _registry(meter, scraped), meter.stands, meter.unready)
     ends.begin()
     say(f"metrics: {server.url}/metrics, /livez and /readyz")
-    code = _AGAIN
+    code = TRY_AGAIN
     try:
         code = work(meter)
         return code
     except Exception as error:
-        code = getattr(error, "exit_code", code if _is_kafkas(error) else 1)
+        code = getattr(error, "exit_code", code if _is_kafkas(error) else FAILED)
         raise
     finally:
         ends.end(code)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from importlib import metadata
 from typing import TYPE_CHECKING, Final
 
-from consumers.loop.instrumentation import Meter
+from millstream.observability.instrumentation import RoleInstrumentation
 
 if TYPE_CHECKING:
     from millstream.observability.prometheus.serve_metrics import Scraped
@@ -20,7 +20,7 @@ class NoTracing(Exception):  # noqa: N818
 
 
 @contextmanager
-def traced(ratio: float, whose: Scraped, say: Callable[[str], None] = print) -> Iterator[Meter]:
+def traced(ratio: float, whose: Scraped, say: Callable[[str], None] = print) -> Iterator[RoleInstrumentation]:
     """Lend a meter that traces so large a share of all events; one that does nothing where it is 0.
 
     Where spans go is told by OpenTelemetry's own variables (OTEL_EXPORTER_OTLP_ENDPOINT, ..._HEADERS, ...).
@@ -31,7 +31,7 @@ def traced(ratio: float, whose: Scraped, say: Callable[[str], None] = print) -> 
         Where the extra `otel` is not installed.
     """
     if not ratio:
-        yield Meter()
+        yield RoleInstrumentation()
         return
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from consumers.loop.instrumentation import Meter
+from millstream.observability.instrumentation import RoleInstrumentation
 from millstream.observability.tracing.spans import Spans
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Record
 from schemas.topics import Names
@@ -31,7 +31,7 @@ _SAY_SECONDS: Final = 60.0
 Task = Callable[[], Iterable[ReadableSpan]]
 
 
-class TraceMeter(Meter):
+class TraceMeter(RoleInstrumentation):
     """Traces one role's work until it is closed."""
 
     def __init__(self, names: Names, spans: Spans, exporter: SpanExporter, say: Callable[[str], None]) -> None:

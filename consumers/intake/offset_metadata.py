@@ -1,0 +1,34 @@
+"""What an intake writes beside its offsets: the topic that it reads, and what became of its messages."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from msgspec import field
+
+from consumers.loop.offset_metadata import OffsetMetadata
+from consumers.roles import INTAKE
+
+
+class IntakeMetadata(OffsetMetadata):
+    """See the module's text; `topic_id`, `gone` and `begun` as in `consumers.loop.start_offsets`.
+
+    Attributes
+    ----------
+    mapped, skipped, refused
+        Messages that gave a label, that say nothing yet, and that are dead letters. Their sum is what was read.
+    """
+
+    role: ClassVar[str] = INTAKE
+    counted: ClassVar[bool] = True
+
+    topic_id: str = field(default="", name="t")
+    gone: int = 0
+    begun: int = 0
+    mapped: int = 0
+    skipped: int = 0
+    refused: int = 0
+
+    def done(self) -> int:
+        """Return how many messages gave a label."""
+        return self.mapped

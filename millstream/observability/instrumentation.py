@@ -1,0 +1,72 @@
+"""What logs, metrics and traces hear: what every loop tells, and what each role tells beside that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from consumers.joiner.instrumentation import JoinerMeter
+from consumers.learner.instrumentation import LearnerMeter
+from consumers.loop.instrumentation import Meter
+from consumers.predictor.instrumentation import PredictorMeter
+from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition
+
+if TYPE_CHECKING:
+    from consumers.joiner.join import Emitted
+    from consumers.predictor.predictor import ServedVersion
+    from model_store import Manifest
+
+
+class RoleInstrumentation(Meter, PredictorMeter, JoinerMeter, LearnerMeter):
+    """Hears whatever any role tells, and does nothing with it."""
+
+
+class FanOut(RoleInstrumentation):
+    """Tells several meters."""
+
+    def __init__(self, *meters: RoleInstrumentation) -> None:
+        self._meters = meters
+
+    def needs(self, lacks: Callable[[], str | None]) -> None:
+        for each in self._meters:
+            each.needs(lacks)
+
+    def turned(self) -> None:
+        for each in self._meters:
+            each.turned()
+
+    def assigned(self, partitions: Sequence[Partition]) -> None:
+        for each in self._meters:
+            each.assigned(partitions)
+
+    def revoked(self) -> None:
+        for each in self._meters:
+            each.revoked()
+
+    def processed(self, batch: Batch, seconds: float) -> None:
+        for each in self._meters:
+            each.processed(batch, seconds)
+
+    def committed(self, outputs: Sequence[Output], places: Mapping[Partition, CommittedOffset], seconds: float) -> None:
+        for each in self._meters:
+            each.committed(outputs, places, seconds)
+
+    def aborted(self) -> None:
+        for each in self._meters:
+            each.aborted()
+
+    def lag(self, lags: Mapping[Partition, int]) -> None:
+        for each in self._meters:
+            each.lag(lags)
+
+    def joined(self, emitted: Sequence[Emitted]) -> None:
+        for each in self._meters:
+            each.joined(emitted)
+
+    def checkpoint(self, version: Manifest, seconds: float | None) -> None:
+        for each in self._meters:
+            each.checkpoint(version, seconds)
+
+    def swapped(self, version: ServedVersion) -> None:
+        for each in self._meters:
+            each.swapped(version)
