@@ -164,7 +164,7 @@ def test_a_store_that_takes_no_version_is_an_alert_once_and_clears_when_it_does(
     for number in range(12):
         write(log, number, number)
         backend.share = 1.0 if 3 <= number < 9 else 0.0
-        learner._last_cost = 0.0  # a version is due again at once
+        learner._timer.last_cost = 0.0  # a version is due again at once
         loop.step({EXAMPLES: 1})
     told = [read_alert(record.value or b"") for record in log.read(NAMES.topic("alerts"))]
     assert [(alert.name, alert.state) for alert in told] == [("learner.store", "raised"), ("learner.store", "cleared")]
