@@ -25,8 +25,8 @@ from runtime.exits import Doubt, RoleRefused
 from runtime.failpoints import failpoint
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions, Record
 from schemas.codec import CodecError
-from schemas.events import ModelUpdate
 from schemas.fast_examples import EntryReader
+from schemas.model_updates import ModelUpdate
 
 _PRUNE_EVERY: Final = 20  # checkpoints
 _LONG: Final = 500  # examples after which going back for the next one too would take longer than a version

@@ -10,7 +10,7 @@ import msgspec
 from consumers.loop.processor import Assignment, Start
 from model_store import Manifest
 from runtime.kafka_client.records import CommittedOffset, Partition
-from schemas.events import Published
+from schemas.model_updates import Published
 
 
 def note_of(committed: CommittedOffset | None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from consumers.loop.log_faults import LogFault, fault_of, short_ids
 from millstream.status.snapshot import INPUTS, LABELS_FROM, Commit, Place, StreamSnapshot
-from schemas.events import Published
+from schemas.model_updates import Published
 
 
 def log_faults(now: StreamSnapshot, stream: str) -> tuple[LogFault, ...]:

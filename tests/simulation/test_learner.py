@@ -26,19 +26,11 @@ from model_store import store as store_module
 from model_store.offset_runs import Offsets
 from runtime.exits import RoleRefused
 from runtime.kafka_client.records import CommittedOffset, Output, Partition
+from schemas.alerts import read_alert
 from schemas.contract import Contract
-from schemas.events import (
-    Event,
-    Example,
-    Joined,
-    Label,
-    Lane,
-    Published,
-    read_alert,
-    read_dead_letter,
-    read_example,
-    read_model_update,
-)
+from schemas.dead_letters import read_dead_letter
+from schemas.events import Event, Example, Joined, Label, Lane, read_example
+from schemas.model_updates import Published, read_model_update
 from schemas.target import Target
 from schemas.topics import Names
 
