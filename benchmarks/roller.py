@@ -16,7 +16,7 @@ from consumers.model.checkpoints import MODEL_FILE
 from millstream.config.settings import Settings
 from model_store import Draft, VersionId, dump, open_store
 from runtime.kafka_client.cluster import Cluster
-from schemas.events import ModelUpdate, Published
+from schemas.model_updates import ModelUpdate, Published
 
 _FEATURES_A_MEGABYTE = 17_000
 _AT_ONCE = 500

@@ -7,10 +7,12 @@ again and compares, so there is one spelling of a manifest and no key can stand 
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated, Any, Final
 
 import msgspec
 
+from model_store.blobs import Blob
 from model_store.errors import AlreadyExists, Damaged
 from model_store.versions import VersionId
 
@@ -23,6 +25,13 @@ class FileRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     sha256: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
     size: Annotated[int, msgspec.Meta(ge=0)]
+
+    @classmethod
+    def of(cls, data: bytes | Blob) -> FileRef:
+        """Return the reference to a file with this content."""
+        if isinstance(data, Blob):
+            return cls(data.sha256, data.size)
+        return cls(hashlib.sha256(data).hexdigest(), len(data))
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):

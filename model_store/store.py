@@ -35,7 +35,7 @@ from model_store.object_keys import object_place, pin_place, pinned_at, version_
 from model_store.restricted_pickle import Find, Global, loads
 from model_store.retention import Pruned, Retention, to_delete
 from model_store.signing import Signer, Trust, open_signer, open_trust
-from model_store.version_index import Content, Leftovers, objects_of
+from model_store.version_index import Content, VersionIndex
 from model_store.versions import VersionId, check_model
 from runtime.failpoints import failpoint
 
@@ -65,9 +65,8 @@ class ModelStore:
         self._trust = trust
         self._signer = signer
         self._cap = cap_bytes
-        self._known: dict[VersionId, Content] = {}
+        self._index = VersionIndex(backend, self._content)
         self._put_last: frozenset[str] = frozenset()  # places of the objects of the version published last
-        self._leftovers = Leftovers()
         self._copies = LogCopies(backend, trust)
 
     @property
@@ -91,7 +90,7 @@ class ModelStore:
         """
         if self._signer is None:
             raise StoreError("this process has no signing key and publishes nothing")
-        refs = {name: _ref(data) for name, data in files.items()}
+        refs = {name: FileRef.of(data) for name, data in files.items()}
         manifest = Manifest(
             **{name: getattr(draft, name) for name in Draft.__struct_fields__}, libraries=libraries(), files=refs
         )
@@ -109,7 +108,7 @@ class ModelStore:
         _AFTER_MANIFEST()
         # The version keeps its objects: one that comes again, as code does, need not be read to see that it is there.
         self._put_last = frozenset(object_place(draft.version.model, ref.sha256) for ref in refs.values())
-        self._known[manifest.version] = Content.of(manifest)
+        self._index.add(manifest)
         return manifest
 
     def _put_sealed(self, version: VersionId, sealed: bytes) -> None:
@@ -380,31 +379,10 @@ class ModelStore:
         StoreUnavailable
             Where the store cannot be read or written now: nothing that stays has lost anything.
         """
-        contents = self._contents(model)
+        contents = self._index.contents(self.versions(model))
         made = [(version, content.made_ms) for version, content in contents.items() if content.made_ms is not None]
         going = to_delete(made, retention, {*keep, *self.pinned(model)})
-        gone = set(going)
-        used = objects_of(content for version, content in contents.items() if version not in gone)
-        orphans = set(objects_of(contents[version] for version in going) - used)
-        for version in going:
-            self._backend.delete(version_place(version))
-            self._known.pop(version, None)
-        if self._leftovers.due(model):
-            there = [name.rpartition("/")[2] for name in self._backend.names(f"{model}/objects")]
-            orphans |= self._leftovers.look(model, there, used | orphans)
-        for sha256 in orphans:
-            self._backend.delete(object_place(model, sha256))
-        return Pruned(tuple(going), len(orphans))
-
-    def _contents(self, model: str) -> dict[VersionId, Content]:
-        contents = {}
-        for version in self.versions(model):
-            if version not in self._known:
-                with contextlib.suppress(NotFound):  # deleted since it was listed
-                    self._known[version] = self._content(version)
-            if version in self._known:
-                contents[version] = self._known[version]
-        return contents
+        return self._index.delete(model, going, contents)
 
     def _content(self, version: VersionId) -> Content:
         data = self.sealed(version)
@@ -412,12 +390,6 @@ class ModelStore:
             return Content.of(self._verified(version, data))
         except VersionRefused:
             return Content.refused(data)
-
-
-def _ref(data: bytes | Blob) -> FileRef:
-    if isinstance(data, Blob):
-        return FileRef(data.sha256, data.size)
-    return FileRef(hashlib.sha256(data).hexdigest(), len(data))
 
 
 def open_store(address: str | Path, keys: Path, *, sign: bool) -> ModelStore:

@@ -1,4 +1,4 @@
-"""The events as typed values, and how each is read off the wire and put on it."""
+"""Events, predictions, labels and examples as typed values, and how each is read off the wire and put on it."""
 
 from __future__ import annotations
 
@@ -121,119 +121,6 @@ class Example(msgspec.Struct, frozen=True, gc=False):
         return codec.EXAMPLE.encode(msgspec.to_builtins(self, builtin_types=(bytes,)))
 
 
-class Published(msgspec.Struct, frozen=True, gc=False):
-    """A version is completely there. Key `published/<model>/<shard>`."""
-
-    model: str
-    shard: int
-    epoch: int
-    examples: int
-    topic_id: str
-    offset: int
-    manifest_sha256: str
-    labels_from: int
-    labels_to: int
-    metrics: dict[str, float]
-
-    @property
-    def key(self) -> str:
-        return f"published/{self.model}/{self.shard}"
-
-
-class Serving(msgspec.Struct, frozen=True, gc=False):
-    """Which version is to serve; `None` means the newest. Key `serving/<shard>`."""
-
-    model: str
-    shard: int
-    epoch: int | None
-    examples: int | None
-    by: str
-    why: str
-
-    @property
-    def key(self) -> str:
-        return f"serving/{self.shard}"
-
-
-class Learning(msgspec.Struct, frozen=True, gc=False):
-    """Whether the learner learns. Key `learning/<shard>`."""
-
-    shard: int
-    paused: bool
-    by: str
-    why: str
-
-    @property
-    def key(self) -> str:
-        return f"learning/{self.shard}"
-
-
-class Adopted(msgspec.Struct, frozen=True, gc=False):
-    """The version made anew from the log that the learner is to go on from. Key `adopted/<shard>`."""
-
-    model: str
-    shard: int
-    epoch: int
-    examples: int
-    by: str
-    why: str
-
-    @property
-    def key(self) -> str:
-        return f"adopted/{self.shard}"
-
-
-Decision: TypeAlias = Published | Serving | Learning | Adopted
-
-
-class ModelUpdate(msgspec.Struct, frozen=True, gc=False):
-    """One record of the models topic: a whole state, so that compaction loses nothing."""
-
-    at: int
-    state: Decision
-
-    def encode(self) -> bytes:
-        if isinstance(self.state, Adopted):  # a schema of its own: those of before stay as they were shipped
-            return codec.ADOPTION.encode({"at": self.at, **msgspec.structs.asdict(self.state)})
-        name = f"millstream.{type(self.state).__name__}"
-        return codec.MODEL_UPDATE.encode({"at": self.at, "state": (name, msgspec.structs.asdict(self.state))})
-
-
-class DeadLetter(msgspec.Struct, frozen=True, gc=False):
-    """What could not be taken, as it was, with its place and the reason."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, bytes | None]]
-    stage: str
-    code: str
-    reason: str
-    at: int
-
-    def encode(self) -> bytes:
-        fields = msgspec.structs.asdict(self)
-        fields["headers"] = [{"name": name, "value": value} for name, value in self.headers]
-        return codec.DEAD_LETTER.encode(fields)
-
-
-class Alert(msgspec.Struct, frozen=True, gc=False):
-    """Something a person should know; raised once and cleared once."""
-
-    name: str
-    severity: Literal["info", "warning", "critical"]
-    state: Literal["raised", "cleared"]
-    message: str
-    at: int
-    details: dict[str, str]
-
-    def encode(self) -> bytes:
-        return codec.ALERT.encode(msgspec.structs.asdict(self))
-
-
 # --- reading ---------------------------------------------------------------------------------------
 
 
@@ -264,7 +151,6 @@ _JSON_BEGINS = (b"{", b"[", b'"')
 _EVENT_HEADER = codec.EVENT.header
 _LABEL_HEADER = codec.LABEL.header
 _EXAMPLE_HEADER = codec.EXAMPLE.header
-_ADOPTION_HEADER = codec.ADOPTION.header
 _event_shapes = Shapes()
 _example_shapes = Shapes()
 _decode_event = codec.EVENT.decode_body
@@ -378,33 +264,6 @@ def _read_quickly(data: bytes, shapes: Shapes) -> tuple[Event, int] | None:
         return None
     features: Any = found[0]
     return Event(event_id, event_time, features), found[1]
-
-
-def read_model_update(data: bytes) -> ModelUpdate:
-    """Read a record of the models topic. CodecError where it is none."""
-    if data.startswith(_ADOPTION_HEADER):
-        fields = codec.ADOPTION.decode(data)
-        return ModelUpdate(fields.pop("at"), Adopted(**fields))
-    fields = codec.MODEL_UPDATE.decode(data)
-    state = fields["state"]
-    # The three records of the union have no set of field names in common.
-    if "manifest_sha256" in state:
-        return ModelUpdate(fields["at"], Published(**state))
-    if "paused" in state:
-        return ModelUpdate(fields["at"], Learning(**state))
-    return ModelUpdate(fields["at"], Serving(**state))
-
-
-def read_dead_letter(data: bytes) -> DeadLetter:
-    """Read a DeadLetter. CodecError where it is none."""
-    fields = codec.DEAD_LETTER.decode(data)
-    fields["headers"] = [(header["name"], header["value"]) for header in fields["headers"]]
-    return DeadLetter(**fields)
-
-
-def read_alert(data: bytes) -> Alert:
-    """Read an Alert. CodecError where it is none."""
-    return Alert(**codec.ALERT.decode(data))
 
 
 # --- peeking ---------------------------------------------------------------------------------------

@@ -33,11 +33,6 @@ class LearnerLetters:
         self.out_before = 0
         self.waiting: list[Output] = []
 
-    def begin(self) -> None:
-        """Nothing is known yet of what has been sent."""
-        self.waiting = []
-        self._sent.clear()
-
     def settle(self) -> None:
         """There is a way back that no earlier record is learned by again."""
         self._sent.clear()

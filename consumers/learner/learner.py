@@ -1,42 +1,27 @@
 """The learner: examples in the log's order in, versions out.
 
-Its place in the log is in the version it wrote, not in Kafka: model and offset are one object.
+Its place in the log is in the version it wrote, not in Kafka: model and offset are one object. Of all members one is
+active, the one that has the log's partition; any other is on standby.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import dataclass
 
+from consumers.learner.active import ActiveLearner, Handover
 from consumers.learner.alerts import LearnerAlerts
+from consumers.learner.checkpoint_timer import CheckpointTimer, wall_ms
 from consumers.learner.dead_letters import LearnerLetters
 from consumers.learner.decisions import Control
-from consumers.learner.offset_metadata import LearnerMetadata, not_read, published
-from consumers.learner.poison_rollback import PoisonRecord, Shield, unsound
-from consumers.loop.processor import Anew, Assignment, Start
-from consumers.model.checkpoints import CheckpointPace, LearnerCheckpoints, Log, NewEpoch, Resumed, Standing
-from consumers.model.lanes import LaneFault
-from consumers.model.model_state import LearnerState, Poison, Unfit
-from consumers.model.river_model import ModelError
+from consumers.learner.offset_metadata import LearnerMetadata, not_read
+from consumers.learner.standby import StandbyLearner
+from consumers.loop.processor import Assignment, Start
+from consumers.model.checkpoints import CheckpointPace, LearnerCheckpoints, Log, NewEpoch, Standing
 from consumers.model.upgrade_report import Comparison
-from model_store import Manifest, StoreError, StoreUnavailable, VersionId
-from runtime.exits import Doubt, RoleRefused
-from runtime.failpoints import failpoint
-from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions, Record
-from schemas.codec import CodecError
-from schemas.events import ModelUpdate
-from schemas.fast_examples import EntryReader
+from model_store import VersionId
+from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions
 from schemas.topics import Names
-
-_PRUNE_EVERY: Final = 20  # checkpoints
-_LONG: Final = 500  # examples after which going back for the next one too would take longer than a version
-_MOST_SKIPPED: Final = 10_000  # runs: every later manifest lists them
-# A place is only for people to see how far it is, the version has the one that counts: a transaction for
-# each batch would take a tenth of the time there is for learning.
-_PLACE_EVERY_MS: Final = 500
-_BEFORE_ANNOUNCING: Final = failpoint("learner.announce.before")
 
 
 @dataclass(frozen=True)
@@ -69,77 +54,72 @@ class Learner:
         self._checkpoints = checkpoints
         self._control = control
         self._say = say
-        names = settings.names
-        self._examples = names.topic("examples")
-        self._models = names.topic("models")
+        self._examples = settings.names.topic("examples")
         self._partition = Partition(self._examples, settings.shard)
-        self._reader = EntryReader()
-        self._resumed: Resumed | None = None
-        self._log = Log("", 0, 0)
-        self._newest: Manifest | None = None
-        self._announced: Manifest | None = None
-        self._shield = Shield(checkpoints.copy)
-        self._alerts = LearnerAlerts(names, say)
-        self._letters = LearnerLetters(names.topic("dead-letters"))
-        self._read = self._from = 0  # next to be read; what the version resumed from stands at
-        self._least_place = 0
-        self._told: tuple[Manifest, CommittedOffset] | None = None  # the place that was committed last, and its version
-        self._told_at = self._now_ms = 0
-        self._last_began = 0.0
-        self._last_cost = 0.0
-        self._written = 0
-        self._placed = False
-        self._comparison = Comparison()
+        # These live as long as the process, whatever is assigned to it.
+        self._alerts = LearnerAlerts(settings.names, say)
+        self._timer = CheckpointTimer(settings.pace)
         self._unadoptable: VersionId | None = None
+        self._state: StandbyLearner | ActiveLearner = StandbyLearner()
 
     @property
     def topics(self) -> Sequence[str]:
         return (self._examples,)
 
-    @property
-    def _learning(self) -> LearnerState:
-        assert self._resumed is not None  # noqa: S101 - only asked once the partition is here
-        return self._resumed.learning
-
     # --- taking over -------------------------------------------------------------------------------
 
     def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:
-        self._resumed = None
-        self._newest = self._announced = self._told = None
-        self._letters.begin()
-        self._shield.begin()
+        self._state = StandbyLearner()
         if self._partition not in assignment.committed:
             self._say("waiting: another learner works")
             return {partition: Start(live=assignment.ends[partition]) for partition in assignment.committed}
-        self._log = Log(
+        self._state, mine = self._activate(assignment)
+        return {**not_read(assignment, self._partition, self._say), self._partition: mine}
+
+    def _activate(self, assignment: Assignment) -> tuple[ActiveLearner, Start]:
+        """Go on from the newest good version; return who learns, and where it begins to read."""
+        log = Log(
             assignment.topic_ids[self._examples],
             assignment.beginnings[self._partition],
             assignment.ends[self._partition],
             self._examples,
         )
         adopted = self._control.adopted()
-        resumed = self._checkpoints.resume(self._log, self._settings.new_epoch, self._say, adopted)
-        self._resumed = resumed
+        resumed = self._checkpoints.resume(log, self._settings.new_epoch, self._say, adopted)
         if adopted is not None and adopted.epoch > resumed.epoch:
             self._unadoptable = adopted  # why was said; asked for again, it would be the same
         if resumed.note:
             self._say(resumed.note)
-        self._comparison = Comparison(self._checkpoints.overtaken(resumed), resumed.manifest)
-        self._read = self._from = resumed.offset
         # In a log that is another, or was cut short, offsets are taken anew: the place committed says nothing there.
         committed = None if resumed.cut else assignment.committed[self._partition]
-        # A replay reads again what is committed; the committed place stays where it is meanwhile.
-        self._least_place = 0 if committed is None else committed.offset
-        # Before there is a place, a version would be all there is to say which dead letters are out: none is written.
-        self._placed = committed is not None
-        self._letters.out_before = LearnerMetadata.beside(committed).read
-        standing = LearnerMetadata.beside(assignment.committed[self._partition]).alerts
-        self._alerts.restore(standing, resumed.learning.learned)
-        self._newest = resumed.manifest or self._write("start")
+        letters = LearnerLetters(self._settings.names.topic("dead-letters"))
+        letters.out_before = LearnerMetadata.beside(committed).read
+        raised = LearnerMetadata.beside(assignment.committed[self._partition]).alerts
+        self._alerts.restore(raised, resumed.learning.learned)
+        standing = Standing(resumed.epoch, resumed.offset, log, resumed.parent, resumed.overtakes)
+        handover = Handover(
+            self._partition,
+            resumed.learning,
+            standing,
+            newest=resumed.manifest or self._checkpoints.write(resumed.learning, standing, "start", wall_ms()),
+            comparison=Comparison(self._checkpoints.overtaken(resumed), resumed.manifest),
+            committed=committed,
+            new_epoch=self._settings.new_epoch,
+            unadoptable=self._unadoptable,
+        )
+        active = ActiveLearner(
+            handover,
+            self._checkpoints,
+            self._control,
+            models=self._settings.names.topic("models"),
+            alerts=self._alerts,
+            letters=letters,
+            timer=self._timer,
+            say=self._say,
+        )
         # A version can be written and its process die before the dead letters of what it passed over went out.
-        again = self._letters.out_before if committed is not None and resumed.manifest is not None else resumed.offset
-        mine = Start(live=max(min(resumed.offset, again), self._log.beginning), back=resumed.cut)
-        return {**not_read(assignment, self._partition, self._say), self._partition: mine}
+        again = letters.out_before if committed is not None and resumed.manifest is not None else resumed.offset
+        return active, Start(live=max(min(resumed.offset, again), log.beginning), back=resumed.cut)
 
     def recover(self, batch: Batch) -> None:
         """Never called: the version holds the place."""
@@ -147,254 +127,25 @@ class Learner:
     def recovered(self) -> None:
         """Nothing to recover."""
 
-    # --- learning ----------------------------------------------------------------------------------
+    # --- what is active or on standby does ---------------------------------------------------------
 
     def process(self, batch: Batch) -> list[Output]:
-        for record in batch.get(self._partition, ()):
-            if record.offset < self._from:
-                self._letters.catch_up(record, self._learning)
-                continue
-            self._shield.keep(record)
-            self._read = record.offset + 1
-            try:
-                self._apply(record)
-            except Poison as poison:
-                self._restore(poison.reason)
-            self._tell(record)
-            if self._read >= self._comparison.until:
-                for line in self._comparison.compare(self._learning):
-                    self._say(line)
-        return self._posted()
-
-    def _tell(self, record: Record) -> None:
-        """Say what is new since the record before."""
-        learning = self._learning
-        for line in learning.news:
-            self._say(line)
-        if learning.warned is not None:
-            self._letters.waiting += self._alerts.outlier(record, learning.warned, learning.learned)
-        learning.news, learning.warned = [], None
-
-    def _posted(self) -> list[Output]:
-        """Return the dead letters and alerts that have come together, each once."""
-        letters = self._letters.take()
-        if letters:
-            self._told = None  # the place that goes with them says that they are out, and which alerts stand
-        return letters
-
-    def _apply(self, record: Record) -> None:
-        """Take one record in."""
-        try:
-            entry = self._reader.read(record.value or b"")
-        except CodecError as error:
-            self._letters.refuse(record, "codec", str(error))
-            return
-        try:
-            try:
-                self._learning.take(entry, record.offset)
-            except LaneFault as fault:
-                if self._settings.new_epoch != "keep":
-                    raise
-                self._take_lane_as_it_stands(fault, record)
-                self._learning.take(entry, record.offset)
-        except Unfit as error:
-            self._letters.refuse(record, error.code, str(error))
-            self._letters.waiting += self._alerts.refused(record, str(error), self._learning.learned)
-
-    def _take_lane_as_it_stands(self, fault: LaneFault, record: Record) -> None:
-        """Somebody has seen the fault and decided to go on: with this model, in an epoch that says so."""
-        assert self._resumed is not None  # noqa: S101
-        assert self._newest is not None  # noqa: S101
-        epoch = self._checkpoints.next_epoch()
-        self._say(f"{fault} As --new-epoch keep says, epoch {epoch} begins here")
-        self._learning.lanes.stand_at(fault.lane)
-        self._resumed = replace(self._resumed, epoch=epoch, parent=self._newest.version, overtakes=0)
-        self._read = record.offset
-        self._comparison = Comparison()
-        self._newest = self._write("lane")
-        self._read = record.offset + 1
-        self._shield.begin(record)
-
-    def _restore(self, reason: str) -> None:
-        """The model is broken, or may have learned half an example: make it anew, without what breaks it."""
-        if self._shield.overfull:
-            raise Doubt(f"the model is broken ({reason}), and too much was learned since to go back")
-        assert self._newest is not None  # noqa: S101 - written before anything was read
-        restored = self._shield.restore(self._shield.base or self._checkpoints.load(self._newest))
-        self._take_over(restored.learning, restored.found)
-        self._write_if_long()
-
-    def _hold(self) -> None:
-        """Have a way back where no version can be written: nothing was learned since the newest, or the store is away.
-
-        A start reads all of it once more; what it finds guilty is the same.
-        """
-        if (reason := unsound(self._learning)) is not None:
-            self._restore(reason)
-        self._shield.hold(self._learning)
-        self._letters.settle()
-
-    def _take_over(self, learning: LearnerState, found: list[PoisonRecord]) -> None:
-        assert self._resumed is not None  # noqa: S101
-        self._resumed = replace(self._resumed, learning=learning)
-        learning.news, learning.warned = [], None  # has been said
-        for each in found:
-            self._letters.refuse(each.record, "model", each.reason)
-            self._letters.waiting += self._alerts.poison(each.record, each.reason, learning.learned)
-        for record in self._shield.records:
-            # Judged by other examples than the first time.
-            if record.offset in learning.refused:
-                self._letters.refuse_again(record)
-        if len(learning.skipped) > _MOST_SKIPPED:
-            raise RoleRefused(
-                f"{len(learning.skipped)} examples here and there have broken the model: it does not fit its data. "
-                "Correct it or the contract, and start the learner once with --new-epoch fresh"
-            )
-
-    def _write_if_long(self) -> None:
-        """The next one that breaks the model is not to cost a replay of all this again."""
-        assert self._newest is not None  # noqa: S101
-        if self._placed and len(self._shield.records) > _LONG and self._learning.learned > self._newest.examples:
-            self._checkpoint("restored", self._now_ms or None)
-
-    # --- versions ----------------------------------------------------------------------------------
+        return self._state.process(batch)
 
     def tick(self, now_ms: int) -> list[Output]:
-        if self._resumed is None or self._newest is None:
-            return []
-        self._now_ms = now_ms
-        self._look_for_another_model()
-        began = time.monotonic()
-        new = self._learning.learned - self._newest.examples
-        due = self._settings.pace.due(began - self._last_began, self._last_cost, new)
-        # A store that does not answer is not to take all the time there is for learning.
-        affords = self._settings.pace.affords(began - self._last_began, self._last_cost)
-        filling = new > 0 and affords and self._shield.filling
-        if self._placed and (due or filling):
-            self._checkpoint("interval", now_ms)
-            self._last_began, self._last_cost = began, time.monotonic() - began
-        if self._shield.filling:
-            self._hold()
-        self._letters.waiting += self._alerts.passed(self._learning.learned, now_ms)
-        self._letters.waiting += self._alerts.size(self._checkpoints.growth, now_ms)
-        return [*self._posted(), *self._announcement(now_ms)]
-
-    def _look_for_another_model(self) -> None:
-        """Go on from a version made anew once somebody has decided so: from its own place in the log.
-
-        What was learned since the last version of this epoch is given up; the log has it.
-        """
-        assert self._resumed is not None  # noqa: S101
-        adopted = self._control.adopted()
-        if adopted is None or adopted.epoch <= self._resumed.epoch or adopted == self._unadoptable:
-            return
-        self._say(f"version {adopted} is adopted: learning goes on from it")
-        raise Anew
-
-    def _checkpoint(self, reason: str, now_ms: int | None) -> None:
-        try:
-            self._newest = self._write(reason, now_ms)
-        except StoreUnavailable as error:
-            # Learning goes on; the next one that is due tries again, and the predictors serve on.
-            self._say(f"no checkpoint: {error}")
-            self._letters.waiting += self._alerts.not_written(str(error), self._now_ms)
-            return
-        self._letters.waiting += self._alerts.written(self._now_ms)
-        self._written += 1
-        if self._written % _PRUNE_EVERY == 0:
-            try:
-                self._checkpoints.prune({self._newest.version, *self._control.protected()})
-            except StoreError as error:
-                self._say(f"old versions stay for now: {error}")
-
-    def _write(self, reason: str, now_ms: int | None = None) -> Manifest:
-        assert self._resumed is not None  # noqa: S101
-        resumed = self._resumed
-        now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
-        while True:
-            try:
-                manifest = self._checkpoints.write(
-                    self._learning,
-                    Standing(resumed.epoch, self._read, self._log, resumed.parent),
-                    reason,
-                    now_ms,
-                    extra=self._comparison.extra | resumed.extra,
-                )
-                break
-            except ModelError as error:
-                self._restore(str(error))
-        self._shield.begin()
-        self._letters.settle()
-        return manifest
-
-    def _announcement(self, now_ms: int) -> list[Output]:
-        manifest, resumed = self._newest, self._resumed
-        if manifest is None or resumed is None or manifest is self._announced:
-            return []
-        if manifest.offset < resumed.overtakes:
-            return []  # a replay under way: what it goes on from knows more, and serves on
-        try:
-            sha256 = self._checkpoints.sha256(manifest)
-        except StoreUnavailable as error:
-            self._say(f"version {manifest.version} is not announced yet: {error}")
-            return []
-        _BEFORE_ANNOUNCING()
-        self._announced = manifest
-        state = published(manifest, sha256)
-        update = ModelUpdate(now_ms, state)
-        return [Output(self._models, 0, state.key.encode(), update.encode())]
-
-    # --- places, the end ---------------------------------------------------------------------------
+        return self._state.tick(now_ms)
 
     def places(self, read: Positions) -> Mapping[Partition, CommittedOffset]:
-        if self._resumed is None or self._newest is None:
-            return {}
-        due = self._told_at + _PLACE_EVERY_MS
-        if self._told is None or self._told[0] is not self._newest or self._now_ms >= due:
-            self._told, self._told_at = (self._newest, self._place(read)), self._now_ms
-        return {self._partition: self._told[1]}
-
-    def _place(self, read: Positions) -> CommittedOffset:
-        assert self._newest is not None  # noqa: S101
-        learning = self._learning
-        # What is read and not yet in a version is not committed: lag then shows what a crash would redo.
-        unsaved = learning.learned != self._newest.examples
-        place = self._newest.offset if unsaved else read.get(self._partition, self._read)
-        self._least_place = place = max(place, self._least_place)
-        metadata = LearnerMetadata(
-            version=str(self._newest.version),
-            paused=self._control.is_paused(),
-            learned=learning.learned,
-            skipped=learning.counts["skipped"],
-            model_bytes=self._checkpoints.growth.model_bytes,
-            full=self._checkpoints.growth.full,
-            alerts=self._alerts.remembered(),
-            # While what lies before the version is read once more for its dead letters, no further than that is.
-            read=max(min(self._read, read.get(self._partition, self._read)), self._letters.out_before),
-            # In a replay that is far behind the committed place; else a paused learner, which reads no marker at the
-            # end of the log, would seem to have examples waiting.
-            at=read.get(self._partition, self._read) if self._read < self._letters.out_before else place,
-        )
-        return CommittedOffset(place, metadata.encode())
+        return self._state.places(read)
 
     def committed(self, places: Mapping[Partition, CommittedOffset]) -> None:
-        self._placed = True
+        self._state.committed(places)
 
     def paused(self) -> frozenset[Partition]:
-        return frozenset({self._partition}) if self._stands() else frozenset()
-
-    def _stands(self) -> bool:
-        """Learning stands still: somebody has paused it, or the model is as large as it may be."""
-        return self._control.is_paused() or (self._resumed is not None and self._checkpoints.growth.full)
+        return self._state.paused()
 
     def stopping(self) -> list[Output]:
-        if self._resumed is None or self._newest is None:
-            return []
-        now_ms = time.time_ns() // 1_000_000
-        self._told = None
-        if self._learning.learned != self._newest.examples:
-            self._checkpoint("stop", now_ms)
-        return [*self._posted(), *self._announcement(now_ms)]
+        return self._state.stopping()
 
     def close(self) -> None:
         """Nothing to let go of."""

@@ -12,7 +12,7 @@ from consumers.loop.processor import Assignment, Start
 from consumers.roles import LEARNER
 from model_store import Manifest
 from runtime.kafka_client.records import CommittedOffset, Partition
-from schemas.events import Published
+from schemas.model_updates import Published
 
 
 class LearnerMetadata(OffsetMetadata):

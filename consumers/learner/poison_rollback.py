@@ -138,21 +138,19 @@ class Shield:
         by_effect = 0
         while True:
             whole, stuck = self._replay(good, records)
-            reason = unsound(whole) if stuck is None else None
-            if stuck is None and reason is None:
-                restored.learning = whole
-                return restored
             before = records
             if stuck is not None:
                 before = records[: stuck.at]
                 whole, _ = self._replay(good, before)
-                reason = unsound(whole)
+            reason = unsound(whole)
             if reason is not None:
                 good, at = self._bisect(good, before, reason)
                 by_effect += 1
-            else:
-                assert stuck is not None  # noqa: S101 - else it would be sound
+            elif stuck is not None:
                 good, at, reason = whole, stuck.at, stuck.reason
+            else:
+                restored.learning = whole
+                return restored
             if by_effect > _MOST_FOUND:
                 raise RoleRefused(
                     f"more than {_MOST_FOUND} examples leave the model without finite answers ({reason}): it fails by "

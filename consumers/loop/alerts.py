@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final, Literal
 
 from runtime.kafka_client.records import Output
-from schemas.events import Alert
+from schemas.alerts import Alert
 from schemas.topics import Names
 
 Severity = Literal["info", "warning", "critical"]

@@ -9,7 +9,7 @@ import msgspec
 
 from runtime.kafka_client import size_limits
 from runtime.kafka_client.records import Output, Record
-from schemas.events import DeadLetter
+from schemas.dead_letters import DeadLetter
 
 HEADERS_LEFT_OUT: Final = "(its headers are too large to be kept here)"
 """How the reason of a letter ends that has not the headers of its record."""

@@ -169,7 +169,7 @@ class LearnerCheckpoints:
         model, state = dump(learning.model.model), dump(learning.dump())
         self.growth.note(Size(learning.learned, now_ms, model.size))
         sizes = {MODEL_BYTES: model.size, "state_bytes": state.size, "growth": self.growth.report()}
-        more = {**sizes, **extra}
+        more = {**sizes, **stands.extra, **extra}
         files: dict[str, bytes | Blob] = {MODEL_FILE: model, STATE_FILE: state}
         if self._definition.code:
             files[CODE_FILE] = self._definition.code

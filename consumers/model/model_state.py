@@ -160,24 +160,15 @@ class LearnerState:
         """
         if not self.lanes.admit(entry.lane, entry.event_id):
             return self._pass("repeat")
-        if entry.correction:
-            self._link(entry, learned=False)
-            return self._pass("correction")
-        if left_out:
-            self._link(entry, learned=False)
-            return self._pass("left_out")
-        if guilty:
-            self.skipped.add(offset, goes_on=self._last == "skipped")
-            return self._skip(entry, "skipped")
+        if entry.correction or left_out or guilty:
+            return self._leave_alone(entry, offset, left_out)
         rules = self._rules
         try:
             features, truth = rules.fit(entry)
             truth = self._as_met(truth)
             far = self.guard.look(features, truth if rules.target.task in ("regression", "multiclass") else None)
         except (ContractError, TargetError, Unusual) as error:
-            self.refused.add(offset, goes_on=self._last == "refused", most=_MOST_REFUSED)
-            self._skip(entry, "refused")
-            raise Unfit(getattr(error, "code", "label"), str(error)) from error
+            raise self._refuse(entry, offset, error) from error
         only_measure = rules.learn_from_events and truth is not None
         before = (
             None if far is None or only_measure else outlier_influence.stand(self.model, self.probes, far.overflows)
@@ -222,6 +213,20 @@ class LearnerState:
         """Take note of what is neither learned nor bad: the places before and after it are no run."""
         self._last = how
         return self._count(how)
+
+    def _leave_alone(self, entry: FastExample, offset: int, left_out: bool) -> Applied:
+        """Take note of an entry that the model is not to see: a correction, one left out, else a guilty one."""
+        if entry.correction or left_out:
+            self._link(entry, learned=False)
+            return self._pass("correction" if entry.correction else "left_out")
+        self.skipped.add(offset, goes_on=self._last == "skipped")
+        return self._skip(entry, "skipped")
+
+    def _refuse(self, entry: FastExample, offset: int, error: Exception) -> Unfit:
+        """Take note of an entry that the rules or the guard forbid, and return what says so."""
+        self.refused.add(offset, goes_on=self._last == "refused", most=_MOST_REFUSED)
+        self._skip(entry, "refused")
+        return Unfit(getattr(error, "code", "label"), str(error))
 
     def _skip(self, entry: FastExample, how: Applied) -> Applied:
         self._link(entry, learned=False)

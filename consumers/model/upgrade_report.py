@@ -38,8 +38,9 @@ class Comparison:
             self.extra = {UPGRADE: newest.extra[UPGRADE]}
 
     def compare(self, learning: LearnerState) -> Iterator[str]:
-        """Compare once, at `until`, and yield what people are told of it."""
-        assert self._before is not None  # noqa: S101 - or `until` is never reached
+        """Compare once, at `until`, and yield what people are told of it; nothing without a version `before`."""
+        if self._before is None:
+            return
         found = compare(self._before, learning)
         self.until, self.extra = _NEVER, {UPGRADE: found}
         yield from lines(found)

@@ -65,12 +65,24 @@ class Log:
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a version stands: its epoch and what that goes on from, the log, and the next offset to read."""
+    """Where a version stands: its epoch and what that goes on from, the log, and the next offset to read.
+
+    Attributes
+    ----------
+    overtakes
+        From this offset on the epoch's versions are newer than the one it goes on from; before, that one serves.
+    """
 
     epoch: int
     offset: int
     log: Log
     parent: VersionId | None = None
+    overtakes: int = 0
+
+    @property
+    def extra(self) -> dict[str, Any]:
+        """What every version of the epoch keeps of it in its manifest."""
+        return {OVERTAKES: self.overtakes} if self.overtakes else {}
 
 
 @dataclass(frozen=True)
@@ -88,7 +100,7 @@ class Resumed:
     note
         A line for people, or empty.
     overtakes
-        From this offset on its versions are newer than the one the epoch goes on from; before, that one serves.
+        See `Standing`.
     cut
         The log is another, or ends before where it was read: places in it are taken anew.
     """
@@ -101,11 +113,6 @@ class Resumed:
     note: str = ""
     overtakes: int = 0
     cut: bool = False
-
-    @property
-    def extra(self) -> dict[str, Any]:
-        """What every version of the epoch keeps of it in its manifest."""
-        return {OVERTAKES: self.overtakes} if self.overtakes else {}
 
 
 def shown(differing: list[str]) -> str:

@@ -26,7 +26,7 @@ from model_store import BadSignature, InvalidVersion, Manifest, ModelStore, Stor
 from model_store.gil_pause import Breather, no_breath
 from runtime.kafka_client.cluster import Cluster
 from schemas.codec import CodecError
-from schemas.events import Adopted, Learning, Published, Serving, read_model_update
+from schemas.model_updates import Adopted, Learning, Published, Serving, read_model_update
 from schemas.target import Task
 
 _POLL_MS: Final = 1000  # an announcement ends the wait at once

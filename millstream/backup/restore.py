@@ -25,7 +25,7 @@ from model_store import AlreadyExists, Backend, LogCopy, ModelStore
 from model_store.version_archive import trusted
 from runtime.kafka_client.cluster import Cluster
 from schemas.codec import CodecError
-from schemas.events import Published, read_model_update
+from schemas.model_updates import Published, read_model_update
 from schemas.topics import Names
 
 _ACKNOWLEDGED_S: Final = 30.0

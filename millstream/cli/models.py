@@ -123,7 +123,7 @@ def _decide(stream: str, paused: bool, why: str, where: Where, as_json: bool) ->
     import msgspec
 
     from millstream.versions.decisions import decide, who
-    from schemas.events import Learning
+    from schemas.model_updates import Learning
 
     settings = where.settings()
     cluster = settings.cluster()

@@ -24,7 +24,7 @@ from runtime.exits import FAILED, OK
 
 if TYPE_CHECKING:
     from model_store import VersionId
-    from schemas.events import ModelUpdate
+    from schemas.model_updates import ModelUpdate
 
 VersionName = Annotated[str, Parameter(name="VERSION", help="EPOCH/EXAMPLES, as `millstream models list` shows it.")]
 
@@ -154,7 +154,7 @@ def _serve(stream: str, version: VersionId | None, why: str, where: Where, as_js
 
     from millstream.versions.decisions import decide, who
     from millstream.versions.operations import usable
-    from schemas.events import Serving
+    from schemas.model_updates import Serving
 
     settings = where.settings()
     name, other = stream_name(stream, where), False

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from millstream.observability.instrumentation import RoleInstrumentation
 from runtime.kafka_client.records import CommittedOffset, Output, Partition
 from schemas.codec import CodecError
-from schemas.events import read_dead_letter
+from schemas.dead_letters import read_dead_letter
 from schemas.topics import Names
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from consumers.loop.alerts import Alerts, Severity, raised
 from consumers.loop.log_faults import LogFault, alert_name, way
 from runtime.kafka_client.cluster import Cluster, NoBroker
 from runtime.kafka_client.records import Output, Partition
+from schemas.alerts import Alert, read_alert
 from schemas.codec import CodecError
-from schemas.events import Alert, read_alert
 from schemas.topics import Names
 
 _SECONDS: Final = 10.0

@@ -16,7 +16,9 @@ from kafka.consumer.fetcher import ConsumerRecord
 from consumers.loop.dead_letters import replayed
 from runtime.kafka_client.cluster import Cluster, MissingTopic
 from schemas import events
+from schemas.alerts import read_alert
 from schemas.codec import CodecError
+from schemas.dead_letters import read_dead_letter
 from schemas.events import Event, Outcome
 from schemas.topics import Names
 
@@ -329,7 +331,7 @@ def example_row(record: ConsumerRecord) -> Row:
 def dead_letter_row(record: ConsumerRecord) -> Row:
     """Return a DeadLetter with its place; `from` is where the record it holds stood, key and value as text."""
     try:
-        found = events.read_dead_letter(record.value or b"")
+        found = read_dead_letter(record.value or b"")
     except CodecError as error:
         return _unreadable(record, error)
     return {
@@ -354,7 +356,7 @@ def dead_letter_row(record: ConsumerRecord) -> Row:
 def alert_row(record: ConsumerRecord) -> Row:
     """Return an Alert with its place."""
     try:
-        found = events.read_alert(record.value or b"")
+        found = read_alert(record.value or b"")
     except CodecError as error:
         return _unreadable(record, error)
     return {**place_of(record), **msgspec.structs.asdict(found)}

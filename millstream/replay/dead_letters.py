@@ -23,7 +23,7 @@ from runtime.kafka_client.cluster import TopicInfo
 from runtime.kafka_client.records import Output
 from runtime.kafka_client.transaction import Transactions
 from schemas.codec import CodecError
-from schemas.events import DeadLetter, read_dead_letter
+from schemas.dead_letters import DeadLetter, read_dead_letter
 from schemas.topics import Names, hashed
 
 if TYPE_CHECKING:

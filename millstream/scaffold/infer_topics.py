@@ -130,12 +130,9 @@ def infer_topics(
     CannotInfer
         See there.
     """
-    for wanted, where in ((id, events), (time, events), (label, labels)):
-        if wanted is not None and (where is None or wanted not in where.paths):
-            raise CannotInfer(
-                f"no message of {events.topic if where is None else where.topic} has a {wanted!r}; "
-                f"they have: {', '.join((events if where is None else where).paths)}"
-            )
+    _require_path(id, events, events)
+    _require_path(time, events, events)
+    _require_path(label, labels, events)
     if time is not None:
         _require_times(events, time)
     ids = [id] if id is not None else _ids(events)
@@ -262,6 +259,13 @@ def _is_moment(value: Any) -> bool:
         return not isinstance(value, (bool, list)) and _FIRST_MS < milliseconds(value, "") < _LAST_MS
     except Unmapped:
         return False
+
+
+def _require_path(path: str | None, where: TopicSample | None, events: TopicSample) -> None:
+    """Insist that a path, where one was named, is in its sample; where there is no such sample, it is nowhere."""
+    if path is not None and (where is None or path not in where.paths):
+        read = where or events
+        raise CannotInfer(f"no message of {read.topic} has a {path!r}; they have: {', '.join(read.paths)}")
 
 
 def _require_times(sample: TopicSample, path: str) -> None:

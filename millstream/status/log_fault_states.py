@@ -11,7 +11,7 @@ from consumers.loop.log_faults import LogFault, fault_of, short_ids
 from consumers.predictor.offset_metadata import PredictorMetadata
 from consumers.roles import INTAKE, JOINER, LEARNER, PREDICTOR
 from millstream.status.snapshot import LABELS_FROM, Commit, Place, StreamSnapshot, kinds_read
-from schemas.events import Published
+from schemas.model_updates import Published
 
 
 def log_faults(now: StreamSnapshot, stream: str) -> tuple[LogFault, ...]:

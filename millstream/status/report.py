@@ -22,7 +22,8 @@ from consumers.roles import INTAKE
 from millstream.reading.topic_readers import Counted
 from millstream.status.log_fault_states import log_faults
 from millstream.status.snapshot import LABELS_FROM, Observer, StreamSnapshot
-from schemas.events import Alert, Learning, Published, Serving
+from schemas.alerts import Alert
+from schemas.model_updates import Learning, Published, Serving
 from schemas.topics import NOT_OURS
 
 _LOW_DISK: Final = 1 << 30

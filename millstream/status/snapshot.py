@@ -24,9 +24,9 @@ from consumers.loop.alerts import raised
 from consumers.loop.offset_metadata import OffsetMetadata
 from millstream.reading.topic_readers import Counted, count
 from runtime.kafka_client.cluster import Cluster, require_sight
-from schemas import events
+from schemas.alerts import Alert, read_alert
 from schemas.codec import CodecError
-from schemas.events import Alert, Learning, ModelUpdate, Published, Serving
+from schemas.model_updates import Learning, ModelUpdate, Published, Serving, read_model_update
 from schemas.topics import Names
 
 _COORDINATOR_S: Final = 15.0
@@ -313,9 +313,9 @@ class Observer:
     def _take_state(self, kind: str, value: bytes) -> None:
         try:
             if kind == "alerts":
-                self._raised = tuple(raised([*self._raised, events.read_alert(value)]))
+                self._raised = tuple(raised([*self._raised, read_alert(value)]))
             else:
-                update = events.read_model_update(value)
+                update = read_model_update(value)
                 self._newest[type(update.state)] = update
         except CodecError:
             pass  # not ours; who follows the topic says so loudly

@@ -10,7 +10,7 @@ from typing import Final
 from kafka.errors import KafkaError
 
 from runtime.kafka_client.cluster import Cluster
-from schemas.events import Decision, ModelUpdate
+from schemas.model_updates import Decision, ModelUpdate
 from schemas.topics import Names
 
 _ACKNOWLEDGED_S: Final = 15.0

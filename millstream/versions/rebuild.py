@@ -36,8 +36,9 @@ from model_store.offset_runs import Offsets
 from runtime.kafka_client.cluster import MissingTopic
 from runtime.kafka_client.records import Record
 from schemas.codec import CodecError
-from schemas.events import Adopted, Features, ModelUpdate, read_example
+from schemas.events import Features, read_example
 from schemas.fast_examples import EntryReader
+from schemas.model_updates import Adopted, ModelUpdate
 
 if TYPE_CHECKING:
     from millstream.stream.load import LoadedStream

@@ -14,7 +14,7 @@ from consumers.model.version_files import OVERTAKES
 from millstream.reading import topic_readers
 from model_store import Manifest, ModelStore, StoreError, VersionId
 from schemas.codec import CodecError
-from schemas.events import Adopted, ModelUpdate, Serving, read_model_update
+from schemas.model_updates import Adopted, ModelUpdate, Serving, read_model_update
 
 if TYPE_CHECKING:
     from runtime.kafka_client.cluster import Cluster

@@ -17,16 +17,8 @@ from millstream.version_code.choice import Policy, VersionCode
 from millstream.versions.example_history import WHY, ExampleHistory
 from model_store import ModelStore, NotFound, VersionId, VersionRefused
 from schemas.codec import CodecError
-from schemas.events import (
-    Example,
-    Outcome,
-    Prediction,
-    read_dead_letter,
-    read_event,
-    read_example,
-    read_label,
-    read_prediction,
-)
+from schemas.dead_letters import read_dead_letter
+from schemas.events import Example, Outcome, Prediction, read_event, read_example, read_label, read_prediction
 from schemas.schema_registry import RegistryError
 from schemas.sources.decoding import decoder
 from schemas.sources.event_mapping import EventMapping

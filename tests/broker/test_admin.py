@@ -13,7 +13,7 @@ from millstream.status.snapshot import Observer
 from millstream.topics import admin
 from millstream.versions.decisions import NotDecided, decide
 from runtime.kafka_client.cluster import Cluster
-from schemas.events import Learning, Serving
+from schemas.model_updates import Learning, Serving
 from schemas.topics import DAY_MS, KINDS, Names
 
 _WAIT: dict[str, int] = {"partitions": 3, "label_wait_ms": DAY_MS}

@@ -19,7 +19,7 @@ from consumers.loop.dead_letters import HEADERS_LEFT_OUT
 from millstream.replay.dead_letters import Choice, Letters
 from millstream.topics import admin
 from runtime.kafka_client.cluster import Cluster
-from schemas.events import DeadLetter
+from schemas.dead_letters import DeadLetter
 from schemas.topics import Names
 
 PARTITIONS = 2

@@ -14,7 +14,7 @@ from millstream.config.settings import Settings
 from millstream.status.snapshot import Observer
 from millstream.versions.decisions import decide
 from runtime.kafka_client.cluster import Cluster
-from schemas.events import Serving
+from schemas.model_updates import Serving
 from schemas.topics import KINDS
 
 STREAM = Stream(

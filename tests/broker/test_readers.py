@@ -16,7 +16,8 @@ from millstream.cli.app import run
 from millstream.reading import topic_readers
 from millstream.topics import admin
 from runtime.kafka_client.cluster import Cluster, MissingTopic
-from schemas.events import DeadLetter, Event, Example, Failure, Joined, Label, Lane, Outcome, Prediction
+from schemas.dead_letters import DeadLetter
+from schemas.events import Event, Example, Failure, Joined, Label, Lane, Outcome, Prediction
 from schemas.topics import DAY_MS, Names
 
 _OUTCOME = Outcome(True, {"false": 0.25, "true": 0.75}, "clicks", 1, 20, 5, "clicks.features", 0, 7)

@@ -27,7 +27,7 @@ from model_store import (
     open_store,
 )
 from runtime.kafka_client.cluster import Cluster
-from schemas.events import Learning
+from schemas.model_updates import Learning
 from schemas.topics import Names
 
 RECORDS = 30

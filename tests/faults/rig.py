@@ -31,7 +31,7 @@ from millstream.processes.fork_server import Nursery
 from millstream.stream.load import load_stream
 from millstream.topics import admin
 from runtime.kafka_client.cluster import Cluster
-from schemas.events import Published, read_model_update
+from schemas.model_updates import Published, read_model_update
 
 FLOW = Path(__file__).with_name("flow.py")
 SECONDS = 180.0  # for what takes 5 where the machine does nothing else

@@ -14,7 +14,8 @@ from kafka.errors import MessageSizeTooLargeError
 from system.oracle import predictions, read_all
 
 from schemas import codec
-from schemas.events import Event, Label, read_dead_letter
+from schemas.dead_letters import read_dead_letter
+from schemas.events import Event, Label
 
 NOW = 1_700_000_000_000
 MB = 1 << 20

@@ -15,7 +15,8 @@ from system.oracle import Stream, assert_versions_are_functions_of_the_log, read
 from model_store import StoreError, open_store
 from runtime.kafka_client.cluster import Cluster
 from schemas.codec import TICK
-from schemas.events import Published, is_joinable, peek_event_id, read_example, read_model_update, read_prediction
+from schemas.events import is_joinable, peek_event_id, read_example, read_prediction
+from schemas.model_updates import Published, read_model_update
 
 ROLES = ("predictor", "joiner", "learner")
 _OTHERS_SECONDS = 150.0  # Kafka ends a transaction whose owner is gone after 60, and looks every 10

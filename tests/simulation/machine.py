@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 from simulation import oracle
 from simulation.world import GO_ON, MODELS, NUMBERS, PLACES, ROLES, WAIT, Clock, Fate, World
 
-from consumers.learner import learner
+from consumers.learner import checkpoint_timer
 
 STEPS = 30
 _LABELS = ("right", "right", "right", "right", "right", "again", "contradicting", "correction", "misplaced")
@@ -51,7 +51,7 @@ class Schedule(RuleBasedStateMachine):
         super().__init__()
         self.steps = 0
         self.world = World()
-        self._patched = mock.patch.object(learner, "time", Clock(self._now))
+        self._patched = mock.patch.object(checkpoint_timer, "time", Clock(self._now))
         self._patched.start()
 
     def _now(self) -> int:

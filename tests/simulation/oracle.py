@@ -14,7 +14,8 @@ from simulation.world import NAMES, PARTITIONS, TOPIC, World
 from consumers.model.model_state import Unfit
 from model_store import Manifest, VersionId
 from model_store.offset_runs import Offsets
-from schemas.events import Example, Published, read_example, read_model_update, read_prediction
+from schemas.events import Example, read_example, read_prediction
+from schemas.model_updates import Published, read_model_update
 
 _LABELS = ("joined", "duplicate", "correction", "contradicting", "late", "unknown", "refused", "forwarded", "waiting")
 _WAITS = ("timeout", "unlabelled")

@@ -28,7 +28,7 @@ from consumers.joiner.joiner import Joiner, JoinerSettings
 from consumers.joiner.local_store import MemoryStore
 from consumers.loop.log_faults import LogRefused
 from runtime.kafka_client.records import Output
-from schemas.events import read_dead_letter
+from schemas.dead_letters import read_dead_letter
 from schemas.topics import partition_of
 
 PREDICTIONS, LABELS = NAMES.topic("predictions"), NAMES.topic("labels")

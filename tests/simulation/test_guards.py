@@ -16,8 +16,8 @@ from consumers.joiner import recovery as takeover_module
 from consumers.joiner.join import PartitionJoin
 from consumers.joiner.joiner import Joiner
 from consumers.joiner.recovery import JoinerTakeover
-from consumers.learner import learner as learner_module
-from consumers.learner.learner import Learner
+from consumers.learner import checkpoint_timer
+from consumers.learner.active import ActiveLearner
 from consumers.model.checkpoints import Log
 from consumers.model.lanes import Lanes
 from consumers.model.resume import Resumption
@@ -104,13 +104,13 @@ def _what_stands_behind(patch: Patch) -> None:
 
 
 def _least_place(patch: Patch) -> None:
-    places = Learner.places
+    places = ActiveLearner.places
 
-    def forgets(self: Learner, read: Positions) -> Mapping[Any, CommittedOffset]:
+    def forgets(self: ActiveLearner, read: Positions) -> Mapping[Any, CommittedOffset]:
         self._least_place = 0
         return places(self, read)
 
-    patch.setattr(Learner, "places", forgets)
+    patch.setattr(ActiveLearner, "places", forgets)
 
 
 def _create_only(patch: Patch) -> None:
@@ -241,7 +241,7 @@ def test_without_a_guard_its_own_schedule_goes_red(guard: str, monkeypatch: pyte
         if out:
             take_out(monkeypatch)
         world = World()
-        monkeypatch.setattr(learner_module, "time", Clock(world.clock))
+        monkeypatch.setattr(checkpoint_timer, "time", Clock(world.clock))
         said = ""
         try:
             script(world)

@@ -32,12 +32,8 @@ from consumers.joiner.joiner import Joiner, JoinerSettings
 from consumers.joiner.local_store import MemoryStore
 from runtime.kafka_client.records import Output
 from schemas import codec
-from schemas.events import (
-    Features,
-    Label,
-    Scalar,
-    read_dead_letter,
-)
+from schemas.dead_letters import read_dead_letter
+from schemas.events import Features, Label, Scalar
 from schemas.label_spelling import ByClass
 from schemas.target import Target
 from schemas.topics import partition_of

@@ -22,7 +22,8 @@ from consumers.loop.last_offsets_file import TopicMemory
 from consumers.loop.log_faults import LogRefused
 from runtime.exits import RoleRefused
 from runtime.kafka_client.records import CommittedOffset, Output, Partition
-from schemas.events import Label, read_dead_letter, read_label
+from schemas.dead_letters import read_dead_letter
+from schemas.events import Label, read_label
 from schemas.sources.decoding import decoder
 from schemas.sources.label_mapping import LabelMapping
 from schemas.sources.source import Source

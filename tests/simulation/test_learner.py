@@ -26,19 +26,11 @@ from model_store import store as store_module
 from model_store.offset_runs import Offsets
 from runtime.exits import RoleRefused
 from runtime.kafka_client.records import CommittedOffset, Output, Partition
+from schemas.alerts import read_alert
 from schemas.contract import Contract
-from schemas.events import (
-    Event,
-    Example,
-    Joined,
-    Label,
-    Lane,
-    Published,
-    read_alert,
-    read_dead_letter,
-    read_example,
-    read_model_update,
-)
+from schemas.dead_letters import read_dead_letter
+from schemas.events import Event, Example, Joined, Label, Lane, read_example
+from schemas.model_updates import Published, read_model_update
 from schemas.target import Target
 from schemas.topics import Names
 
@@ -164,7 +156,7 @@ def test_a_store_that_takes_no_version_is_an_alert_once_and_clears_when_it_does(
     for number in range(12):
         write(log, number, number)
         backend.share = 1.0 if 3 <= number < 9 else 0.0
-        learner._last_cost = 0.0  # a version is due again at once
+        learner._timer.last_cost = 0.0  # a version is due again at once
         loop.step({EXAMPLES: 1})
     told = [read_alert(record.value or b"") for record in log.read(NAMES.topic("alerts"))]
     assert [(alert.name, alert.state) for alert in told] == [("learner.store", "raised"), ("learner.store", "cleared")]

@@ -30,8 +30,10 @@ from model_store import Manifest, MemoryBackend, ModelStore, Retention, Signer, 
 from model_store.offset_runs import Offsets
 from runtime.exits import RoleRefused
 from runtime.kafka_client.records import Output
+from schemas.alerts import read_alert
 from schemas.contract import Contract
-from schemas.events import DeadLetter, Event, Example, Joined, Label, Lane, read_alert, read_dead_letter
+from schemas.dead_letters import DeadLetter, read_dead_letter
+from schemas.events import Event, Example, Joined, Label, Lane
 from schemas.target import Target, Task
 from schemas.topics import Names
 

@@ -24,18 +24,8 @@ from model_store import Manifest, MemoryBackend, ModelStore, Retention, Signer, 
 from runtime.exits import RoleRefused
 from runtime.kafka_client.records import Output
 from schemas.contract import Contract
-from schemas.events import (
-    Adopted,
-    Event,
-    Example,
-    Joined,
-    Label,
-    Lane,
-    ModelUpdate,
-    Published,
-    read_example,
-    read_model_update,
-)
+from schemas.events import Event, Example, Joined, Label, Lane, read_example
+from schemas.model_updates import Adopted, ModelUpdate, Published, read_model_update
 from schemas.target import Target
 from schemas.topics import Names
 

@@ -19,7 +19,7 @@ from simulation.log import LoggedRecord
 from simulation.world import ROLES, TOPIC, Clock, World
 
 from consumers.joiner.local_store import DiskStore
-from consumers.learner import learner as learner_module
+from consumers.learner import checkpoint_timer
 from model_store import Signer
 from runtime.kafka_client.records import CommittedOffset, Output, Partition
 
@@ -53,7 +53,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     made.disks = [DiskStore(folder / f"disk-{number}", said.append) for number in range(2)]
     assert said == [], "a disk was thrown away"
     made.share("joiner", {0: frozenset({0}), 1: frozenset({1})})
-    monkeypatch.setattr(learner_module, "time", Clock(made.clock))
+    monkeypatch.setattr(checkpoint_timer, "time", Clock(made.clock))
     return made
 
 

@@ -31,7 +31,8 @@ from runtime.exits import Doubt, RoleRefused
 from runtime.kafka_client.records import Output
 from schemas import codec
 from schemas.contract import Contract
-from schemas.events import Event, Example, Features, Label, Lane, Published, read_model_update
+from schemas.events import Event, Example, Features, Label, Lane
+from schemas.model_updates import Published, read_model_update
 from schemas.target import Target
 from schemas.topics import Names, partition_of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from consumers.loop.alerts import MOST, Alerts, raised
 from runtime.kafka_client.records import Output
-from schemas.events import Alert, read_alert
+from schemas.alerts import Alert, read_alert
 from schemas.topics import Names
 
 NAMES = Names("s")

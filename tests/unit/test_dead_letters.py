@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from consumers.loop.dead_letters import HEADERS_LEFT_OUT, dead_letter
 from runtime.kafka_client import size_limits
-from schemas.events import DeadLetter, read_dead_letter
+from schemas.dead_letters import DeadLetter, read_dead_letter
 
 
 class Sent(NamedTuple):

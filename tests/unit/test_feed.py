@@ -20,7 +20,8 @@ from consumers.model.fingerprint import fingerprint
 from consumers.model.river_model import wrap
 from consumers.predictor.model_feed import Known, ModelsTopic, PauseSwitch, VersionFeed
 from model_store import MemoryBackend, PublicKeys, StoreUnavailable, Trust, VersionId, dumps
-from schemas.events import Adopted, Decision, Label, Learning, ModelUpdate, Published, Serving
+from schemas.events import Label
+from schemas.model_updates import Adopted, Decision, Learning, ModelUpdate, Published, Serving
 
 GOOD = [version(1, 0), version(1, 10), version(1, 20), version(2, 0), version(2, 10)]
 

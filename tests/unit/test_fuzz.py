@@ -25,24 +25,21 @@ from model_store.manifest import decode_manifest, encode_manifest, seal, signed_
 from producers.label import parse_label
 from schemas import codec
 from schemas.codec import HEADER_BYTES, CodecError
+from schemas.dead_letters import read_dead_letter
 from schemas.events import (
     Event,
     Example,
     Joined,
     Label,
     Lane,
-    ModelUpdate,
     Outcome,
-    Published,
-    Serving,
-    read_dead_letter,
     read_event,
     read_example,
     read_label,
-    read_model_update,
     read_prediction,
 )
 from schemas.fast_examples import EntryReader, PredictionReader, entry_of
+from schemas.model_updates import ModelUpdate, Published, Serving, read_model_update
 from schemas.target import Target, TargetError
 
 FEATURES: Final[dict[str, Any]] = {

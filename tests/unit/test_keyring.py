@@ -17,7 +17,7 @@ from millstream.cli import keys as cli_keys
 from model_store import AlreadyExists, BadSignature, KeyProblem, LogCopy, ModelStore, RevokedKey, keyring, open_store
 from model_store.keyring import Revocation
 from model_store.signing import open_signer, open_trust
-from schemas.events import Published, Serving
+from schemas.model_updates import Published, Serving
 
 Run = Callable[..., tuple[int, str, str]]
 WHY = Revocation(1_700_000_000_000, "ann", "its machine was broken into")

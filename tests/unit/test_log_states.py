@@ -16,7 +16,9 @@ from consumers.model.lanes import LaneFault, Lanes
 from millstream.status.log_fault_states import log_faults
 from millstream.status.report import Typed, as_json, report
 from millstream.status.snapshot import Commit, Place, StreamSnapshot
-from schemas.events import Alert, Lane, ModelUpdate, Published
+from schemas.alerts import Alert
+from schemas.events import Lane
+from schemas.model_updates import ModelUpdate, Published
 
 IDS = {kind: f"id-of-{kind}" for kind in ("features", "predictions", "labels", "examples")}
 

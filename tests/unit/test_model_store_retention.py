@@ -179,7 +179,7 @@ def test_what_a_crash_left_goes_an_hour_later_and_what_is_being_written_stays(
     store: ModelStore, backend: Flaky
 ) -> None:
     now = [0.0]
-    store._leftovers = Leftovers(clock=lambda: now[0])
+    store._index.leftovers = Leftovers(clock=lambda: now[0])
     publish(store, 0, b"zero")
     crashed, arriving = "m/objects/" + "c" * 64, "m/objects/" + "a" * 64
     backend.put_new(crashed, b"of a learner that was killed")

@@ -24,7 +24,8 @@ from runtime.kafka_client.cluster import TopicInfo
 from runtime.kafka_client.records import CommittedOffset, Output, Partition
 from schemas.codec import CodecError
 from schemas.contract import Contract, Feature
-from schemas.events import Event, Prediction, read_dead_letter, read_prediction
+from schemas.dead_letters import read_dead_letter
+from schemas.events import Event, Prediction, read_prediction
 from schemas.public_predictions import encoder
 from schemas.schema_registry import Registry, RegistryError, RegistrySettings
 from schemas.sources.decoding import decoder

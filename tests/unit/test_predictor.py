@@ -16,7 +16,8 @@ from consumers.predictor.predictor import Predictor, PredictorSettings, ServedVe
 from runtime.kafka_client.records import CommittedOffset, Output, Partition
 from schemas import codec
 from schemas.contract import Contract, Feature
-from schemas.events import Event, Label, Prediction, read_dead_letter, read_prediction
+from schemas.dead_letters import read_dead_letter
+from schemas.events import Event, Label, Prediction, read_prediction
 from schemas.topics import Names, partition_of
 
 NAMES = Names("unit")

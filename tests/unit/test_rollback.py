@@ -8,7 +8,7 @@ from store_parts import MADE_MS, publish, store_on, version
 from consumers.model.checkpoints import REBUILD, REBUILD_START
 from millstream.versions.rollback import LEAST_MS, NothingBefore, before
 from model_store import MemoryBackend, ModelStore, VersionId
-from schemas.events import Adopted, ModelUpdate, Serving
+from schemas.model_updates import Adopted, ModelUpdate, Serving
 
 LATER = MADE_MS + 10_000
 

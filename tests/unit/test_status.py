@@ -15,7 +15,8 @@ from millstream.reading.topic_readers import Counted
 from millstream.status.render import learning
 from millstream.status.report import Typed, as_json, caught_up, labels, progress, report, served
 from millstream.status.snapshot import Commit, Place, StreamSnapshot
-from schemas.events import Alert, Learning, ModelUpdate, Published, Serving
+from schemas.alerts import Alert
+from schemas.model_updates import Learning, ModelUpdate, Published, Serving
 
 _DISK = (5 << 30, 9 << 30)
 

@@ -26,7 +26,7 @@ from millstream.config.settings import Settings
 from millstream.processes.model_process_main import starter
 from model_store import Manifest, ModelStore, StoreUnavailable, VersionRefused, dumps, open_store
 from runtime.exits import Doubt
-from schemas.events import ModelUpdate, Published
+from schemas.model_updates import ModelUpdate, Published
 from schemas.target import Task
 
 EVENTS: list[dict[str, Any]] = [{"x": float(n % 7), "y": 1.0 / (n + 1)} for n in range(40)]

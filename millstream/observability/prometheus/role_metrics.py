@@ -13,7 +13,7 @@ from millstream.observability.prometheus.exit_counts import Ends
 from millstream.observability.prometheus.histogram import DURATION, LATENCY, WAIT, Histogram
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition
 from schemas.codec import CodecError
-from schemas.events import read_dead_letter
+from schemas.dead_letters import read_dead_letter
 
 if TYPE_CHECKING:
     from consumers.joiner.join import Emitted

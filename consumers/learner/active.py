@@ -1,0 +1,337 @@
+"""A learner that has the log's partition: examples in, versions, dead letters and alerts out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from consumers.learner.alerts import LearnerAlerts
+from consumers.learner.checkpoint_timer import CheckpointTimer, wall_ms
+from consumers.learner.dead_letters import LearnerLetters
+from consumers.learner.decisions import Control
+from consumers.learner.offset_metadata import LearnerMetadata, published
+from consumers.learner.poison_rollback import PoisonRecord, Shield, unsound
+from consumers.loop.processor import Anew
+from consumers.model.checkpoints import LearnerCheckpoints, NewEpoch, Standing
+from consumers.model.lanes import LaneFault
+from consumers.model.model_state import LearnerState, Poison, Unfit
+from consumers.model.river_model import ModelError
+from consumers.model.upgrade_report import Comparison
+from model_store import Manifest, StoreError, StoreUnavailable, VersionId
+from runtime.exits import Doubt, RoleRefused
+from runtime.failpoints import failpoint
+from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions, Record
+from schemas.codec import CodecError
+from schemas.fast_examples import EntryReader
+from schemas.model_updates import ModelUpdate
+
+_PRUNE_EVERY: Final = 20  # checkpoints
+_LONG: Final = 500  # examples after which going back for the next one too would take longer than a version
+_MOST_SKIPPED: Final = 10_000  # runs: every later manifest lists them
+# A place is only for people to see how far it is, the version has the one that counts: a transaction for
+# each batch would take a tenth of the time there is for learning.
+_PLACE_EVERY_MS: Final = 500
+_BEFORE_ANNOUNCING: Final = failpoint("learner.announce.before")
+
+
+@dataclass(frozen=True)
+class Handover:
+    """What a learner begins with.
+
+    Attributes
+    ----------
+    standing
+        Where it goes on: its offset is the next to be read.
+    newest
+        The newest version.
+    comparison
+        With the version that this epoch is learned in place of.
+    committed
+        The group's place in this log, `None` where there is none yet.
+    unadoptable
+        The version that somebody has adopted, and that cannot be gone on from.
+    """
+
+    partition: Partition
+    learning: LearnerState
+    standing: Standing
+    newest: Manifest
+    comparison: Comparison
+    committed: CommittedOffset | None
+    new_epoch: NewEpoch | None
+    unadoptable: VersionId | None
+
+
+class ActiveLearner:
+    """Learns one partition, for as long as it is assigned.
+
+    Parameters
+    ----------
+    models
+        The models topic.
+    alerts, timer
+        Those of the process: what they know outlives an assignment.
+    say
+        Takes one line for people.
+    """
+
+    def __init__(
+        self,
+        handover: Handover,
+        checkpoints: LearnerCheckpoints,
+        control: Control,
+        *,
+        models: str,
+        alerts: LearnerAlerts,
+        letters: LearnerLetters,
+        timer: CheckpointTimer,
+        say: Callable[[str], None],
+    ) -> None:
+        self._checkpoints = checkpoints
+        self._control = control
+        self._models = models
+        self._alerts = alerts
+        self._letters = letters
+        self._timer = timer
+        self._say = say
+        self._partition = handover.partition
+        self._keeps_lanes = handover.new_epoch == "keep"
+        self._unadoptable = handover.unadoptable
+        self._reader = EntryReader()
+        self._shield = Shield(checkpoints.copy)
+        self._learning = handover.learning
+        self._standing = handover.standing
+        self._comparison = handover.comparison
+        self._newest = handover.newest
+        self._announced: Manifest | None = None
+        self._read = self._from = handover.standing.offset  # next to be read; what the version resumed from stands at
+        # A replay reads again what is committed; the committed place stays where it is meanwhile.
+        self._least_place = 0 if handover.committed is None else handover.committed.offset
+        # Before there is a place, a version would be all there is to say which dead letters are out: none is written.
+        self._placed = handover.committed is not None
+        self._told: tuple[Manifest, CommittedOffset] | None = None  # the place that was committed last, and its version
+        self._told_at = 0
+
+    # --- learning ----------------------------------------------------------------------------------
+
+    def process(self, batch: Batch) -> list[Output]:
+        for record in batch.get(self._partition, ()):
+            if record.offset < self._from:
+                self._letters.catch_up(record, self._learning)
+                continue
+            self._shield.keep(record)
+            self._read = record.offset + 1
+            try:
+                self._apply(record)
+            except Poison as poison:
+                self._restore(poison.reason)
+            self._tell(record)
+            if self._read >= self._comparison.until:
+                for line in self._comparison.compare(self._learning):
+                    self._say(line)
+        return self._posted()
+
+    def _tell(self, record: Record) -> None:
+        """Say what is new since the record before."""
+        learning = self._learning
+        for line in learning.news:
+            self._say(line)
+        if learning.warned is not None:
+            self._letters.waiting += self._alerts.outlier(record, learning.warned, learning.learned)
+        learning.news, learning.warned = [], None
+
+    def _posted(self) -> list[Output]:
+        """Return the dead letters and alerts that have come together, each once."""
+        letters = self._letters.take()
+        if letters:
+            self._told = None  # the place that goes with them says that they are out, and which alerts stand
+        return letters
+
+    def _apply(self, record: Record) -> None:
+        """Take one record in."""
+        try:
+            entry = self._reader.read(record.value or b"")
+        except CodecError as error:
+            self._letters.refuse(record, "codec", str(error))
+            return
+        try:
+            try:
+                self._learning.take(entry, record.offset)
+            except LaneFault as fault:
+                if not self._keeps_lanes:
+                    raise
+                self._take_lane_as_it_stands(fault, record)
+                self._learning.take(entry, record.offset)
+        except Unfit as error:
+            self._letters.refuse(record, error.code, str(error))
+            self._letters.waiting += self._alerts.refused(record, str(error), self._learning.learned)
+
+    def _take_lane_as_it_stands(self, fault: LaneFault, record: Record) -> None:
+        """Somebody has seen the fault and decided to go on: with this model, in an epoch that says so."""
+        epoch = self._checkpoints.next_epoch()
+        self._say(f"{fault} As --new-epoch keep says, epoch {epoch} begins here")
+        self._learning.lanes.stand_at(fault.lane)
+        self._standing = replace(self._standing, epoch=epoch, parent=self._newest.version, overtakes=0)
+        self._read = record.offset
+        self._comparison = Comparison()
+        self._newest = self._write("lane", wall_ms())
+        self._read = record.offset + 1
+        self._shield.begin(record)
+
+    def _restore(self, reason: str) -> None:
+        """The model is broken, or may have learned half an example: make it anew, without what breaks it."""
+        if self._shield.overfull:
+            raise Doubt(f"the model is broken ({reason}), and too much was learned since to go back")
+        restored = self._shield.restore(self._shield.base or self._checkpoints.load(self._newest))
+        self._take_over(restored.learning, restored.found)
+        self._write_if_long()
+
+    def _hold(self) -> None:
+        """Have a way back where no version can be written: nothing was learned since the newest, or the store is away.
+
+        A start reads all of it once more; what it finds guilty is the same.
+        """
+        if (reason := unsound(self._learning)) is not None:
+            self._restore(reason)
+        self._shield.hold(self._learning)
+        self._letters.settle()
+
+    def _take_over(self, learning: LearnerState, found: list[PoisonRecord]) -> None:
+        self._learning = learning
+        learning.news, learning.warned = [], None  # has been said
+        for each in found:
+            self._letters.refuse(each.record, "model", each.reason)
+            self._letters.waiting += self._alerts.poison(each.record, each.reason, learning.learned)
+        for record in self._shield.records:
+            # Judged by other examples than the first time.
+            if record.offset in learning.refused:
+                self._letters.refuse_again(record)
+        if len(learning.skipped) > _MOST_SKIPPED:
+            raise RoleRefused(
+                f"{len(learning.skipped)} examples here and there have broken the model: it does not fit its data. "
+                "Correct it or the contract, and start the learner once with --new-epoch fresh"
+            )
+
+    def _write_if_long(self) -> None:
+        """The next one that breaks the model is not to cost a replay of all this again."""
+        if self._placed and len(self._shield.records) > _LONG and self._learning.learned > self._newest.examples:
+            self._checkpoint("restored", self._timer.now_ms or wall_ms())
+
+    # --- versions ----------------------------------------------------------------------------------
+
+    def tick(self, now_ms: int) -> list[Output]:
+        self._timer.now_ms = now_ms
+        self._look_for_another_model()
+        new = self._learning.learned - self._newest.examples
+        if self._placed and self._timer.due(new, filling=self._shield.filling):
+            self._checkpoint("interval", now_ms)
+            self._timer.wrote()
+        if self._shield.filling:
+            self._hold()
+        self._letters.waiting += self._alerts.passed(self._learning.learned, now_ms)
+        self._letters.waiting += self._alerts.size(self._checkpoints.growth, now_ms)
+        return [*self._posted(), *self._announcement(now_ms)]
+
+    def _look_for_another_model(self) -> None:
+        """Go on from a version made anew once somebody has decided so: from its own place in the log.
+
+        What was learned since the last version of this epoch is given up; the log has it.
+        """
+        adopted = self._control.adopted()
+        if adopted is None or adopted.epoch <= self._standing.epoch or adopted == self._unadoptable:
+            return
+        self._say(f"version {adopted} is adopted: learning goes on from it")
+        raise Anew
+
+    def _checkpoint(self, reason: str, now_ms: int) -> None:
+        try:
+            self._newest = self._write(reason, now_ms)
+        except StoreUnavailable as error:
+            # Learning goes on; the next one that is due tries again, and the predictors serve on.
+            self._say(f"no checkpoint: {error}")
+            self._letters.waiting += self._alerts.not_written(str(error), self._timer.now_ms)
+            return
+        self._letters.waiting += self._alerts.written(self._timer.now_ms)
+        self._timer.written += 1
+        if self._timer.written % _PRUNE_EVERY == 0:
+            try:
+                self._checkpoints.prune({self._newest.version, *self._control.protected()})
+            except StoreError as error:
+                self._say(f"old versions stay for now: {error}")
+
+    def _write(self, reason: str, now_ms: int) -> Manifest:
+        standing = replace(self._standing, offset=self._read)
+        while True:
+            try:
+                manifest = self._checkpoints.write(
+                    self._learning, standing, reason, now_ms, extra=self._comparison.extra
+                )
+                break
+            except ModelError as error:
+                self._restore(str(error))
+        self._shield.begin()
+        self._letters.settle()
+        return manifest
+
+    def _announcement(self, now_ms: int) -> list[Output]:
+        manifest = self._newest
+        if manifest is self._announced:
+            return []
+        if manifest.offset < self._standing.overtakes:
+            return []  # a replay under way: what it goes on from knows more, and serves on
+        try:
+            sha256 = self._checkpoints.sha256(manifest)
+        except StoreUnavailable as error:
+            self._say(f"version {manifest.version} is not announced yet: {error}")
+            return []
+        _BEFORE_ANNOUNCING()
+        self._announced = manifest
+        state = published(manifest, sha256)
+        update = ModelUpdate(now_ms, state)
+        return [Output(self._models, 0, state.key.encode(), update.encode())]
+
+    # --- places, the end ---------------------------------------------------------------------------
+
+    def places(self, read: Positions) -> Mapping[Partition, CommittedOffset]:
+        due = self._told_at + _PLACE_EVERY_MS
+        if self._told is None or self._told[0] is not self._newest or self._timer.now_ms >= due:
+            self._told, self._told_at = (self._newest, self._place(read)), self._timer.now_ms
+        return {self._partition: self._told[1]}
+
+    def _place(self, read: Positions) -> CommittedOffset:
+        learning = self._learning
+        # What is read and not yet in a version is not committed: lag then shows what a crash would redo.
+        unsaved = learning.learned != self._newest.examples
+        place = self._newest.offset if unsaved else read.get(self._partition, self._read)
+        self._least_place = place = max(place, self._least_place)
+        metadata = LearnerMetadata(
+            version=str(self._newest.version),
+            paused=self._control.is_paused(),
+            learned=learning.learned,
+            skipped=learning.counts["skipped"],
+            model_bytes=self._checkpoints.growth.model_bytes,
+            full=self._checkpoints.growth.full,
+            alerts=self._alerts.remembered(),
+            # While what lies before the version is read once more for its dead letters, no further than that is.
+            read=max(min(self._read, read.get(self._partition, self._read)), self._letters.out_before),
+            # In a replay that is far behind the committed place; else a paused learner, which reads no marker at the
+            # end of the log, would seem to have examples waiting.
+            at=read.get(self._partition, self._read) if self._read < self._letters.out_before else place,
+        )
+        return CommittedOffset(place, metadata.encode())
+
+    def committed(self, places: Mapping[Partition, CommittedOffset]) -> None:
+        self._placed = True
+
+    def paused(self) -> frozenset[Partition]:
+        # Somebody has paused it, or the model is as large as it may be.
+        still = self._control.is_paused() or self._checkpoints.growth.full
+        return frozenset({self._partition}) if still else frozenset()
+
+    def stopping(self) -> list[Output]:
+        now_ms = wall_ms()
+        self._told = None
+        if self._learning.learned != self._newest.examples:
+            self._checkpoint("stop", now_ms)
+        return [*self._posted(), *self._announcement(now_ms)]

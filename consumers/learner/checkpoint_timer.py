@@ -1,0 +1,46 @@
+"""Time of a learner: when a version is due, by its own clock and by what the last one took."""
+
+from __future__ import annotations
+
+import time
+
+from consumers.model.checkpoints import CheckpointPace
+
+
+class CheckpointTimer:
+    """Decides when versions are due. It lives as long as the process: taking the partition over makes none due.
+
+    Attributes
+    ----------
+    last_cost
+        Seconds that the newest version took to write.
+    now_ms
+        Time of the last tick; 0 before the first.
+    written
+        How many versions this process has written, without the first ones of epochs.
+    """
+
+    def __init__(self, pace: CheckpointPace) -> None:
+        self._pace = pace
+        self._asked = self._last_began = 0.0
+        self.last_cost = 0.0
+        self.now_ms = 0
+        self.written = 0
+
+    def due(self, learned: int, *, filling: bool) -> bool:
+        """Decide, given what was learned since the newest version, and whether the way back to it grows too long."""
+        self._asked = time.monotonic()
+        since_last = self._asked - self._last_began
+        # A store that does not answer is not to take all the time there is for learning.
+        return self._pace.due(since_last, self.last_cost, learned) or (
+            filling and learned > 0 and self._pace.affords(since_last, self.last_cost)
+        )
+
+    def wrote(self) -> None:
+        """Take note that the version that was due has been written, or could not be."""
+        self._last_began, self.last_cost = self._asked, time.monotonic() - self._asked
+
+
+def wall_ms() -> int:
+    """Return the machine's clock in ms since 1970, UTC."""
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,28 @@
+"""Alerts, as they are on their topic."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from schemas import codec
+
+
+class Alert(msgspec.Struct, frozen=True, gc=False):
+    """Something a person should know; raised once and cleared once."""
+
+    name: str
+    severity: Literal["info", "warning", "critical"]
+    state: Literal["raised", "cleared"]
+    message: str
+    at: int
+    details: dict[str, str]
+
+    def encode(self) -> bytes:
+        return codec.ALERT.encode(msgspec.structs.asdict(self))
+
+
+def read_alert(data: bytes) -> Alert:
+    """Read an Alert. CodecError where it is none."""
+    return Alert(**codec.ALERT.decode(data))

@@ -1,0 +1,35 @@
+"""Dead letters: records that a role could not take, with the reason."""
+
+from __future__ import annotations
+
+import msgspec
+
+from schemas import codec
+
+
+class DeadLetter(msgspec.Struct, frozen=True, gc=False):
+    """What could not be taken, as it was, with its place and the reason."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+    stage: str
+    code: str
+    reason: str
+    at: int
+
+    def encode(self) -> bytes:
+        fields = msgspec.structs.asdict(self)
+        fields["headers"] = [{"name": name, "value": value} for name, value in self.headers]
+        return codec.DEAD_LETTER.encode(fields)
+
+
+def read_dead_letter(data: bytes) -> DeadLetter:
+    """Read a DeadLetter. CodecError where it is none."""
+    fields = codec.DEAD_LETTER.decode(data)
+    fields["headers"] = [(header["name"], header["value"]) for header in fields["headers"]]
+    return DeadLetter(**fields)
