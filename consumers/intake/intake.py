@@ -1,7 +1,7 @@
-"""The intake: labels from topics of somebody else's, mapped, keyed by event, and put on the stream's own labels topic.
+"""The intake role: maps labels of external topics onto the stream's own labels topic.
 
-What it wrote is decided by the same transaction as how far it has read, so each message is a label exactly once. It
-keeps nothing: its counts ride in the metadata of the committed offsets.
+One transaction commits the labels it wrote and the offsets it has read, so each message becomes a label exactly once.
+The intake keeps no state of its own: its counts are stored in the metadata of the committed offsets.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ from schemas.sources.message_fields import Unmapped
 from schemas.target import Target, TargetError
 from schemas.topics import KINDS, Names, partition_of
 
-_MOST_TO_READ: Final = 4 * size_limits.EVENT  # what is read of others may be as large as what predictors read
+_MOST_TO_READ: Final = 4 * size_limits.EVENT  # an external message may be as large as one that predictors read
 Fate = Literal["mapped", "skipped", "refused"]
 
 
 @dataclass(frozen=True)
 class IntakeSettings:
-    """What an intake is given.
+    """Settings of an intake.
 
     Attributes
     ----------
     spread
-        Event ids are spread over so many partitions of the stream's labels: how many there were when it began.
+        The number of label partitions that event ids are spread over: the topic's partition count when the stream
+        began.
     new_epoch
-        Go on where a topic is not what it was when the intake left it, instead of refusing.
+        Continue although a topic is no longer the one that the intake left, instead of refusing.
     """
 
     names: Names
@@ -50,12 +51,13 @@ class IntakeSettings:
 
 
 class Note(PlaceNote):
-    """What an intake writes beside an offset: what became of the messages of its partition, too.
+    """The metadata that an intake commits with an offset, including the counts of its partition's messages.
 
     Attributes
     ----------
     mapped, skipped, refused
-        Messages that gave a label, that say nothing yet, and that are dead letters. Their sum is what was read.
+        Number of messages that gave a label, that hold no label yet, and that are dead letters. Their sum is the number
+        of messages read.
     """
 
     mapped: int = 0
@@ -64,21 +66,21 @@ class Note(PlaceNote):
 
 
 class Intake:
-    """A `Processor`. It holds no state but its counts.
+    """The `Processor` of the intake. Its counts are its only state.
 
     Parameters
     ----------
     mappings
-        Of one topic there may be several: a message is read by each.
+        One topic may have several mappings: each of them reads every message.
     say
-        Takes one line for people.
+        Prints one line for the operator.
     memory
-        Knows which topics were read last, and how far.
+        Remembers which topics were read last, and up to which offset.
 
     Raises
     ------
     Refused
-        Where a source is one of the stream's own topics: it would read what it writes.
+        If a source is one of the stream's own topics: the intake would read its own output.
     """
 
     def __init__(
@@ -138,7 +140,7 @@ class Intake:
         return outputs
 
     def _take(self, record: Record, now: int, outputs: list[Output]) -> Fate:
-        """Add a message's labels to what is sent, or its dead letter; say what became of it."""
+        """Add a message's labels, or its dead letter, to `outputs`; return which of these happened."""
         failure: Unmapped | None = None
         before = len(outputs)
         for mapping in self._mappings[record.topic]:
@@ -159,7 +161,7 @@ class Intake:
         if label is None:
             return []
         try:
-            # Told here, beside the message that it came from, and not by the joiner.
+            # Checked here and not by the joiner, because the dead letter must hold the original message.
             self._settings.target.coerce(label.value)
             value = label.encode()
         except TargetError as error:
@@ -195,5 +197,5 @@ class Intake:
         return []
 
     def close(self) -> None:
-        """Write down where it stands."""
+        """Save the topics and offsets read so far."""
         self._memory.write()
