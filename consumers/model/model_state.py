@@ -260,7 +260,7 @@ class LearnerState:
                 self.news.append(f"a new class is learned: {label!r}, the {len(self._classes)}. so far")
 
     def settled(self) -> None:
-        """Clear what a version now holds."""
+        """Clear news, warning and label times after a version was written that holds them."""
         self.news, self.warned = [], None
         self.labels_from = self.labels_to = None
 

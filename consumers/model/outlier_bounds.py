@@ -75,7 +75,7 @@ class _Fence(NamedTuple):
 
 
 class _Feature:
-    """One feature's newest values. `kind` is `None` before the first value, and empty if the feature has had several."""
+    """One feature's newest values. `kind` is `None` before the first value, empty if the feature had several kinds."""
 
     def __init__(self, kind: str | None = None, count: int = 0, sample: Iterable[float] = ()) -> None:
         self.kind = kind

@@ -1,4 +1,4 @@
-"""The code that a stream's versions will carry: whether it stands by itself, and whether it holds a secret."""
+"""Checks of the code that a stream's versions will carry: it must run by itself and hold no secret."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHOWN: Final = 5
 
 
 def look_at_code(loaded: LoadedStream) -> Iterator[Finding]:
-    """Yield what is to be known of the code that travels with every version."""
+    """Yield findings on the code that travels with every version."""
     if not loaded.code:
         return
     code = decode(loaded.code)
