@@ -218,7 +218,7 @@ class _Check:
         return Finding("ok", "saves", f"saved ({len(data):,} bytes) {text}")
 
     def _predicts(self, trial: Trial, data: bytes, half: int) -> Iterator[Finding]:
-        """Check that predicting does not change the model: a version would otherwise depend on the events it answered."""
+        """Check that predicting does not change the model; else a version would depend on the events it answered."""
         others, error = trial.predictable(trial.load(data), self._sample.unseen)
         new_feature = {**trial.examples[-1].features, "never_seen": 0.5}
         what = "values"

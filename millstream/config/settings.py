@@ -114,7 +114,7 @@ class Settings:
         return open_registry(self.registry, say)
 
     def environment(self) -> dict[str, str]:
-        """Return the environment variables that give a child process the same settings, whatever its flags' defaults."""
+        """Return environment variables that give a child process the same settings, whatever its flags' defaults."""
         from millstream.config.schema_registry_options import registry_environment
 
         given = {

@@ -1,4 +1,4 @@
-"""Says in the log what a role decided: which version answers, which was written, what was refused; not every time."""
+"""Throttled log lines about a role's decisions: version served, version written, records refused."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _EVERY_SECONDS: Final = 60.0
 
 
 class Say(Protocol):
-    """Takes one line, with what it says for machines."""
+    """Writes one log line, with its fields for JSON."""
 
     def __call__(self, line: str, /, **fields: Any) -> None: ...
 
 
 class _ThrottledLine:
-    """Holds back lines of one sort so that there is one in `_EVERY_SECONDS`: the newest, with how many there were."""
+    """Limits lines of one kind to one in `_EVERY_SECONDS`: the newest, with the number of lines it stands for."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -52,7 +52,7 @@ class _ThrottledLine:
 
 
 class LogMeter(Meter):
-    """A `Meter` that says what matters, each sort of thing at most once a minute."""
+    """A `Meter` that logs important events, each kind at most once a minute."""
 
     def __init__(self, names: Names, say: Say, clock: Callable[[], float] = time.monotonic) -> None:
         self._topic = names.topic("dead-letters")

@@ -1,4 +1,4 @@
-"""A role's meter as Prometheus reads it: every metric of `names.METRICS` at each scrape, with or without samples."""
+"""Collector for Prometheus: turns a role's meter into all metrics of `catalog.METRICS` at each scrape."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ LABEL_STATES: Final = (
     "joined", "duplicate", "correction", "contradicting", "late", "unknown", "refused", "forwarded",
 )  # fmt: skip
 PREDICTION_STATES: Final = ("unlabelled", "timeout", "timeout_refused", "errors", "again")
-_MOST_METRICS: Final = 100  # of a model: names come from the user's own metrics
+_MOST_METRICS: Final = 100  # limit for one model, because the user's own metrics choose the names
 Sample = tuple[tuple[str, ...], float]
 
 
 class RoleCollector(Collector):
-    """Turns what the meter knows into samples.
+    """Turns the meter's state into samples.
 
     Parameters
     ----------
     stream, role, process
-        Whose they are; `process` is the name that Kafka's groups know.
+        Labels of the samples; `process` is the name in Kafka's groups.
     """
 
     def __init__(self, meter: RoleMeter, stream: str, role: str, process: str) -> None:
@@ -123,7 +123,7 @@ class RoleCollector(Collector):
             yield "millstream_served_version_timestamp_seconds", _one(served.since_ms / 1000)
 
     def _of_a_joiner(self, notes: Mapping[Partition, Mapping[str, object]]) -> Iterator[tuple[str, list[Sample]]]:
-        # Both topics' offsets carry the same note.
+        # The offsets of both topics carry the same metadata.
         notes = {place: note for place, note in notes.items() if self._meter.kind(place.topic) == "labels"}
         yield "millstream_labels_total", _counts(notes, LABEL_STATES)
         yield "millstream_predictions_left_total", _counts(notes, PREDICTION_STATES)
@@ -167,7 +167,7 @@ def _numbers(notes: Mapping[Partition, Mapping[str, object]], key: str) -> list[
 
 
 def _counts(notes: Mapping[Partition, Mapping[str, object]], states: Iterable[str]) -> list[Sample]:
-    """Return counts by partition and state; what was never counted is 0, so that a rate sees its first."""
+    """Return counts by partition and state; missing counts are 0, so that a rate includes the first increase."""
     samples: list[Sample] = []
     for place, note in notes.items():
         counts = note.get("counts")

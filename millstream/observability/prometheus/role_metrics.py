@@ -1,4 +1,4 @@
-"""What a role has done so far, as its parts told of it; read by another thread when somebody scrapes."""
+"""Meter of a role: collects counts and times from its parts; the HTTP thread reads them at each scrape."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
     from model_store import Manifest
     from schemas.topics import Names
 
-_STILL_SECONDS: Final = 60.0  # as long as the loop's own watch waits before it ends the process
+_STILL_SECONDS: Final = 60.0  # the time after which the loop's watchdog ends the process
 
 
 class RoleMeter(Meter):
-    """A `Meter` that keeps what it is told.
+    """A `Meter` that stores what the role reports.
 
-    Counters are whole numbers that one thread changes; who reads them meanwhile gets the number before or after.
+    Only one thread changes the counters; another thread reads either the old or the new number.
 
     Attributes
     ----------
     consumed, produced
         Records by topic.
     notes
-        By partition, what the role wrote beside its offset last.
+        The last metadata that the role committed with its offset, by partition.
     """
 
     def __init__(self, ends: Ends) -> None:
@@ -47,7 +47,7 @@ class RoleMeter(Meter):
         self.letters: Counter[str] = Counter()  # by code
         self.counts: Counter[str] = Counter()
         self.partitions: Sequence[Partition] | None = None
-        self.lags: dict[Partition, tuple[int, int]] = {}  # offsets, and the time of the newest that is read
+        self.lags: dict[Partition, tuple[int, int]] = {}  # offsets, and the time of the newest record read
         self.notes: dict[Partition, str] = {}
         self.turned_at = self.committed_at = 0.0
         self.latency: dict[str, Histogram] = {}
@@ -60,31 +60,31 @@ class RoleMeter(Meter):
         self._read: dict[str, Counter[int]] = {}  # since the last commit: times of records, by topic
         self._joined: Counter[int] = Counter()  # since the last commit: times of labels
         self._turned = time.monotonic()
-        self._lock = threading.Lock()  # over what is replaced as a whole
+        self._lock = threading.Lock()  # guards objects that are replaced as a whole
 
     def names(self, names: Names) -> None:
-        """Say whose topics they are."""
+        """Set the stream's topic names."""
         self._names = names
 
     def kind(self, topic: str) -> str:
-        """Return a topic's kind: with a prefix, or a name of somebody else's, a query would fit one stream only."""
+        """Return a topic's kind, so that one query fits all streams, whatever their prefix or external topic names."""
         return topic if self._names is None else self._names.kind(topic)
 
     # --- what others ask ---------------------------------------------------------------------------
 
     def stands(self) -> str | None:
-        """Return why the role does not live, `None` while its loop comes round."""
+        """Return why the role is not alive, `None` while its loop turns."""
         still = time.monotonic() - self._turned
         return f"the loop has not turned for {still:.0f} s" if self.turned_at and still > _STILL_SECONDS else None
 
     def unready(self) -> str | None:
-        """Return why the role is not ready, `None` where it is."""
+        """Return why the role is not ready, `None` if it is."""
         if self.partitions is None:
             return "it has no assignment yet" if self.turned_at else "it is starting"
         return next((why for lacks in self._needs if (why := lacks())), None) or self.stands()
 
     def now(self) -> dict[Partition, Mapping[str, Any]]:
-        """Return what was last written beside the offsets of the partitions that are held now."""
+        """Return the last committed metadata of the currently assigned partitions."""
         with self._lock:
             notes = dict(self.notes)
         return {partition: _decoded(note) for partition, note in notes.items()}
@@ -99,7 +99,7 @@ class RoleMeter(Meter):
 
     def assigned(self, partitions: Sequence[Partition]) -> None:
         now = time.time_ns() // 1_000_000
-        # What is read of them is not known yet: as if it were of now, which is the least there is to say.
+        # The newest record read is not known yet; the current time gives the smallest lag.
         self._newest_read = dict.fromkeys(partitions, now)
         with self._lock:
             self.notes, self.lags = {}, {}
@@ -139,7 +139,7 @@ class RoleMeter(Meter):
     def _count_letters(self, outputs: Sequence[Output]) -> None:
         letters = "" if self._names is None else self._names.topic("dead-letters")
         if letters not in self.produced:
-            return  # there never was one
+            return  # there is no dead-letters topic in the batch
         for output in outputs:
             if output.topic == letters and output.value is not None:
                 try:
@@ -175,7 +175,7 @@ class RoleMeter(Meter):
 
 
 def _since(times: Mapping[int, int], now: float) -> list[tuple[float, int]]:
-    """Return seconds since each of these times (ms), with how often it was seen."""
+    """Return the seconds since each of these times (ms), with its count."""
     return [(now - at / 1000, often) for at, often in times.items()]
 
 

@@ -1,1 +1,1 @@
-"""One trace from a feature event to its prediction, its label and the version that first has it learned."""
+"""Traces: one for each event, through its prediction and label to the first version that has learned it."""
