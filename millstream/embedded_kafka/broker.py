@@ -180,7 +180,7 @@ class EmbeddedBroker:
             raise BrokerError(f"process {process.pid}, the broker, does not end; the disk may be stuck") from error
 
     def address(self) -> str | None:
-        """Return ``host:port`` if the broker is running, else `None`; faster than `status`, as it does not measure data."""
+        """Return ``host:port`` if the broker is running, else `None`; unlike `status` it does not measure the data."""
         return f"127.0.0.1:{self._port()}" if self._process() is not None else None
 
     def status(self) -> BrokerStatus:

@@ -99,7 +99,7 @@ class ServedIndex:
         return tuple(each for each, slots in self._slots.items() if slots)
 
     def beyond(self, ends: Mapping[int, int]) -> bool:
-        """Return whether an answer is to an offset after the topic's end, and so belongs to an older topic of the name."""
+        """Return whether an answer is to an offset after the topic's end, so that it belongs to an older topic."""
         return any(after > ends.get(partition, 0) for partition, after in self._after.items())
 
     def passed(self, outcome: Outcome) -> int | None:

@@ -1,4 +1,4 @@
-"""The part of a stream file that says which topics of somebody else's it reads."""
+"""Writer of the part of a stream file that names its external topics."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def topic_lines(
     Parameters
     ----------
     kind_of
-        Says what the contract has of a column, as Python.
+        Returns a column's entry in the contract, as Python.
     seen
-        Says what was seen of it, for people.
+        Returns the values that were seen in the column, as text.
     """
     yield "    features=Source("
     yield f"        topic={quoted(found.topic)},"

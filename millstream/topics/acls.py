@@ -1,6 +1,6 @@
-"""What each role may do on a cluster with access control, and no more.
+"""Access rights of each role on a cluster with access control: the fewest that it needs.
 
-No role may write both labels and model updates: who could, could teach a model anything and then serve it.
+No role may write both labels and model updates: with both rights one could teach a model anything and serve it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ Operation = Literal["Read", "Write", "Describe", "Create", "Delete", "Alter", "D
 
 @dataclass(frozen=True, order=True)
 class Right:
-    """One thing that a principal may do.
+    """One right of a principal.
 
     Attributes
     ----------
     prefixed
-        `name` is the beginning of the names that are meant.
+        `name` is a prefix of the resources' names.
     """
 
     resource: Resource
@@ -34,9 +34,9 @@ class Right:
 
 READS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
-        # Of alerts, what stands: a role raises none twice.
+        # Roles read the alerts in force, so that none is raised twice.
         "predictor": ("features", "models", "alerts"),
-        "intake": ("alerts",),  # and the topics that labels come from
+        "intake": ("alerts",),  # and the external topics of labels
         "joiner": ("whole", "labels", "alerts"),
         "learner": ("examples", "models", "alerts"),
         "publisher": (),
@@ -48,7 +48,7 @@ WRITES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "predictor": ("predictions", "whole", "dead-letters", "alerts"),
         "intake": ("labels", "dead-letters", "alerts"),
-        # Labels that stand on the wrong partition are put on the right one, and ticks end waits.
+        # The joiner forwards labels from a wrong partition, and writes ticks to end waits.
         "joiner": ("examples", "labels", "dead-letters", "alerts"),
         "learner": ("models", "dead-letters", "alerts"),
         "publisher": ("features", "labels"),
@@ -62,21 +62,21 @@ _WITH_GROUP: Final = ("predictor", "intake", "joiner", "learner", "importer")
 
 
 def _topics(names: Names, kinds: Iterable[str]) -> list[str]:
-    """Return topics of these kinds; ``whole`` is the one that has whole predictions."""
+    """Return topics of these kinds; ``whole`` is the topic of whole predictions."""
     return [names.whole if kind == "whole" else names.topic(kind) for kind in kinds]
 
 
 def rights(names: Names, role: str) -> list[Right]:
-    """Return what a role needs: an intake nothing, where labels come from no topic of others.
+    """Return the rights that a role needs; an intake needs none if no labels come from external topics.
 
     `operator` is a person with the commands, `importer` is `millstream import`.
     """
     if role == "intake" and not names.labels_from:
         return []
-    # A role tells a topic that is missing from one that it may not know only where it may know all.
+    # Without this right on all topics, a role cannot distinguish a missing topic from a forbidden one.
     found = [Right("topic", topic, "Describe") for topic in _topics(names, names.kinds)]
     found += [Right("topic", topic, "Read") for topic in _topics(names, READS[role])]
-    # Nobody writes to a topic of somebody else's.
+    # No role writes to an external topic.
     written = [kind for kind in WRITES[role] if kind not in names.elsewhere]
     found += [Right("topic", topic, "Write") for topic in _topics(names, written)]
     if role in ("intake", "operator"):
@@ -86,11 +86,11 @@ def rights(names: Names, role: str) -> list[Right]:
     if role in _WITH_GROUP:
         ours = "import" if role == "importer" else role
         found.append(Right("group", names.group(ours), "Read", prefixed=role == "importer"))
-        # One id a process of the role.
+        # Each process of the role has its own id.
         ids = names.process(ours, "")
         found += [Right("transactional-id", ids, each, prefixed=True) for each in ("Write", "Describe")]
     if role in ("predictor", "intake", "joiner"):
-        # Over how many partitions event ids are spread is noted beside the places of these two.
+        # The metadata of these groups' offsets holds the number of partitions that event ids are spread over.
         found += [Right("group", names.group(each), "Describe") for each in ("joiner", "predictor") if each != role]
     if role == "operator":
         found += [Right("group", names.group(each), "Describe") for each in _OBSERVED]

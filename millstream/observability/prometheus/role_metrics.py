@@ -139,7 +139,7 @@ class RoleMeter(Meter):
     def _count_letters(self, outputs: Sequence[Output]) -> None:
         letters = "" if self._names is None else self._names.topic("dead-letters")
         if letters not in self.produced:
-            return  # there is no dead-letters topic in the batch
+            return  # no dead letter has been written yet
         for output in outputs:
             if output.topic == letters and output.value is not None:
                 try:
