@@ -13,7 +13,7 @@ from model_store.versions import check_model
 
 
 def is_object_store(address: str | Path) -> bool:
-    """Return whether an address is an object store's, so that every call uses the network.
+    """Return whether an address belongs to an object store, so that every call uses the network.
 
     >>> is_object_store("s3://bucket/models"), is_object_store("/var/lib/models")
     (True, False)
@@ -71,10 +71,10 @@ def _shown(address: str) -> str:
 
 
 def forget_model(address: str | Path, model: str) -> None:
-    """Delete a model's versions and everything else of it in a store. Raises StoreError, StoreUnavailable."""
+    """Delete everything of a model in a store. Raises StoreError, StoreUnavailable."""
     check_model(model)
     backend = open_backend(address)
     for name in backend.names(model):
         backend.delete(name)
     if not is_object_store(address):
-        shutil.rmtree(folder_of(str(address)) / model, ignore_errors=True)  # also deletes the folders, which are empty now
+        shutil.rmtree(folder_of(str(address)) / model, ignore_errors=True)  # with the empty folders

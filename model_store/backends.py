@@ -45,7 +45,7 @@ class Backend(Protocol):
         """
 
     def put_file(self, name: str, path: Path) -> None:
-        """Store a file's bytes under a name derived from their hash, without reading them into memory, like `put_new`."""
+        """Store a file, named by its hash, like `put_new` but without reading it into memory."""
 
     def get(self, name: str, limit_bytes: int) -> bytes:
         """Return the blob. Raises NotFound, Damaged (larger than `limit_bytes`, or not a blob), StoreUnavailable."""

@@ -30,7 +30,7 @@ _DOMAIN: Final = b"millstream log copy v1\n"
 
 
 class LogCopy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Topic `copy` holds the records of `original`, at the same offsets, from `begin` up to `end`. Both are topic ids."""
+    """Topic `copy` holds the records of `original`, at the same offsets, from `begin` up to `end`. Both are ids."""
 
     model: str
     copy: str

@@ -1,4 +1,4 @@
-"""The events as typed values, and how each is read off the wire and put on it."""
+"""Typed records of all topics (event, prediction, label, example, ...), with their encoding and decoding."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ FeatureValue: TypeAlias = bool | int | float | str | bytes | list[float] | None
 Features: TypeAlias = dict[str, FeatureValue]
 LabelValue: TypeAlias = bool | int | float | str | dict[str, float | str]
 Scalar: TypeAlias = bool | int | float | str
-_LONG = 2**63  # Avro's long holds whole numbers below it, down to its negative
+_LONG = 2**63  # Avro's long holds whole numbers from -_LONG to _LONG - 1
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """What a sender knows about one thing to predict. `event_time` in ms since 1970, UTC."""
+    """Features of one thing to predict, from the sender. `event_time` is in ms since 1970, UTC."""
 
     event_id: str
     event_time: int
@@ -29,23 +29,23 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     entity_key: str | None = None
 
     def encode(self) -> bytes:
-        """Return header and body. CodecError where a value does not fit the schema."""
+        """Return header and body. Raises CodecError if a value does not fit the schema."""
         for name, value in self.features.items():
             if value.__class__ is int and not -_LONG <= value < _LONG:
-                # The union has a double, too, and the Avro library would round to that.
+                # The union also has a double, to which the Avro library would round.
                 raise CodecError(f"feature {name!r} is a whole number beyond 64 bits: keep it as text")
         return codec.EVENT.encode(msgspec.structs.asdict(self))
 
 
 class Failure(msgspec.Struct, frozen=True, gc=False):
-    """Why there is no prediction: a code for counting, a sentence for reading."""
+    """Reason for a missing prediction: a code for counting, a sentence for reading."""
 
     code: str
     message: str
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
-    """The answer to one event. `epoch` and `examples` are -1 where no model was asked."""
+    """The answer to one event. `epoch` and `examples` are -1 if no model answered."""
 
     prediction: LabelValue | None
     probabilities: dict[str, float] | None
@@ -62,7 +62,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def version(self) -> str:
-        """`epoch/examples`, as on the command line."""
+        """Return ``epoch/examples``, as on the command line."""
         return f"{self.epoch}/{self.examples}"
 
 
@@ -74,7 +74,7 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
 
 
 class Label(msgspec.Struct, frozen=True, gc=False):
-    """What turned out to be true of an event. `label_time` in ms since 1970, UTC."""
+    """The truth about an event. `label_time` is in ms since 1970, UTC."""
 
     event_id: str
     value: LabelValue
@@ -84,14 +84,14 @@ class Label(msgspec.Struct, frozen=True, gc=False):
     kind: Literal["label", "correction"] = "label"
 
     def encode(self) -> bytes:
-        """Return header and body. CodecError where a value does not fit the schema."""
+        """Return header and body. Raises CodecError if a value does not fit the schema."""
         if self.value.__class__ is int and not -_LONG <= self.value < _LONG:
             raise CodecError("the label is a whole number beyond 64 bits: keep it as text")
         return codec.LABEL.encode(msgspec.structs.asdict(self))
 
 
 class Lane(msgspec.Struct, frozen=True, gc=False):
-    """Whose example, and which of theirs: sequences run from 0 without gaps within name and epoch."""
+    """Lane and sequence number of an example: sequences run from 0 without gaps within name and epoch."""
 
     name: str
     epoch: str
@@ -99,7 +99,7 @@ class Lane(msgspec.Struct, frozen=True, gc=False):
 
 
 class Joined(msgspec.Struct, frozen=True, gc=False):
-    """Where the two halves stood and when the broker took them; -1 where there was no label record."""
+    """Offsets and broker times of an example's prediction and label; -1 if there was no label record."""
 
     partition: int
     prediction_offset: int
@@ -122,7 +122,7 @@ class Example(msgspec.Struct, frozen=True, gc=False):
 
 
 class Published(msgspec.Struct, frozen=True, gc=False):
-    """A version is completely there. Key `published/<model>/<shard>`."""
+    """Announcement of a complete version. Key `published/<model>/<shard>`."""
 
     model: str
     shard: int
@@ -141,7 +141,7 @@ class Published(msgspec.Struct, frozen=True, gc=False):
 
 
 class Serving(msgspec.Struct, frozen=True, gc=False):
-    """Which version is to serve; `None` means the newest. Key `serving/<shard>`."""
+    """Decision on the version to serve; `None` means the newest. Key `serving/<shard>`."""
 
     model: str
     shard: int
@@ -156,7 +156,7 @@ class Serving(msgspec.Struct, frozen=True, gc=False):
 
 
 class Learning(msgspec.Struct, frozen=True, gc=False):
-    """Whether the learner learns. Key `learning/<shard>`."""
+    """Decision on whether the learner learns. Key `learning/<shard>`."""
 
     shard: int
     paused: bool
@@ -169,7 +169,7 @@ class Learning(msgspec.Struct, frozen=True, gc=False):
 
 
 class Adopted(msgspec.Struct, frozen=True, gc=False):
-    """The version made anew from the log that the learner is to go on from. Key `adopted/<shard>`."""
+    """Decision on the rebuilt version from which the learner continues. Key `adopted/<shard>`."""
 
     model: str
     shard: int
@@ -187,20 +187,20 @@ Decision: TypeAlias = Published | Serving | Learning | Adopted
 
 
 class ModelUpdate(msgspec.Struct, frozen=True, gc=False):
-    """One record of the models topic: a whole state, so that compaction loses nothing."""
+    """One record of the models topic: a complete state, so that compaction loses nothing."""
 
     at: int
     state: Decision
 
     def encode(self) -> bytes:
-        if isinstance(self.state, Adopted):  # a schema of its own: those of before stay as they were shipped
+        if isinstance(self.state, Adopted):  # it has its own schema, because released schemas must not change
             return codec.ADOPTION.encode({"at": self.at, **msgspec.structs.asdict(self.state)})
         name = f"millstream.{type(self.state).__name__}"
         return codec.MODEL_UPDATE.encode({"at": self.at, "state": (name, msgspec.structs.asdict(self.state))})
 
 
 class DeadLetter(msgspec.Struct, frozen=True, gc=False):
-    """What could not be taken, as it was, with its place and the reason."""
+    """A record that could not be used, unchanged, with its topic, partition and offset and the reason."""
 
     topic: str
     partition: int
@@ -221,7 +221,7 @@ class DeadLetter(msgspec.Struct, frozen=True, gc=False):
 
 
 class Alert(msgspec.Struct, frozen=True, gc=False):
-    """Something a person should know; raised once and cleared once."""
+    """A condition that an operator should know; raised once and cleared once."""
 
     name: str
     severity: Literal["info", "warning", "critical"]
@@ -237,7 +237,7 @@ class Alert(msgspec.Struct, frozen=True, gc=False):
 # --- reading ---------------------------------------------------------------------------------------
 
 
-# What Avro's long can hold: anything beyond could be read here and not be written on.
+# The range of Avro's long: a larger number could be read here but not be written again.
 _Long = Annotated[int, msgspec.Meta(ge=-_LONG, le=_LONG - 1)]
 
 
@@ -272,7 +272,7 @@ _decode_label = codec.LABEL.decode_body
 
 
 def read_event(data: bytes, default_time: int = 0) -> Event:
-    """Read an Event in Avro or in JSON; `default_time` (ms) stands in where JSON names none.
+    """Read an Event in Avro or JSON; `default_time` (ms) is used if the JSON has no time.
 
     >>> read_event(b'{"event_id": "a", "features": {"x": 1.5}}').features
     {'x': 1.5}
@@ -305,7 +305,7 @@ def read_event(data: bytes, default_time: int = 0) -> Event:
 
 
 def read_label(data: bytes, default_time: int = 0) -> Label:
-    """Read a Label in Avro or in JSON; `default_time` (ms) stands in where JSON names none.
+    """Read a Label in Avro or JSON; `default_time` (ms) is used if the JSON has no time.
 
     Raises
     ------
@@ -326,7 +326,7 @@ def read_label(data: bytes, default_time: int = 0) -> Label:
 
 
 def _weighed(label: Label) -> Label:
-    """Insist on a weight that a model can learn with: NaN would ruin it without a word."""
+    """Raise CodecError unless the weight is valid: NaN would silently ruin a model."""
     if not 0.0 <= label.weight < math.inf:
         raise CodecError(f"a label's weight is {label.weight}; it must be finite and not negative")
     return label
@@ -340,7 +340,7 @@ def _outcome(fields: dict[str, Any]) -> Outcome:
 
 
 def read_prediction(data: bytes) -> Prediction:
-    """Read a Prediction. CodecError where it is none."""
+    """Read a Prediction. Raises CodecError if it is not one."""
     fields = codec.PREDICTION.decode(data)
     if fields["outcome"] is None:
         raise CodecError("damaged Prediction: it has no outcome")
@@ -348,7 +348,7 @@ def read_prediction(data: bytes) -> Prediction:
 
 
 def read_example(data: bytes) -> Example:
-    """Read an Example. CodecError where it is none."""
+    """Read an Example. Raises CodecError if it is not one."""
     quick = _read_quickly(data, _example_shapes) if data.startswith(_EXAMPLE_HEADER) else None
     if quick is not None:
         event, at = quick
@@ -368,7 +368,7 @@ def read_example(data: bytes) -> Example:
 
 
 def _read_quickly(data: bytes, shapes: Shapes) -> tuple[Event, int] | None:
-    """Read the Event that an encoded event begins with, if it looks like one before; and where it ends."""
+    """Read the Event at the beginning of an encoded record, and its end; `None` if its shape is unknown."""
     head = skip_to_features(data, HEADER_BYTES)
     if head is None:
         return None
@@ -381,13 +381,13 @@ def _read_quickly(data: bytes, shapes: Shapes) -> tuple[Event, int] | None:
 
 
 def read_model_update(data: bytes) -> ModelUpdate:
-    """Read a record of the models topic. CodecError where it is none."""
+    """Read a record of the models topic. Raises CodecError if it is not one."""
     if data.startswith(_ADOPTION_HEADER):
         fields = codec.ADOPTION.decode(data)
         return ModelUpdate(fields.pop("at"), Adopted(**fields))
     fields = codec.MODEL_UPDATE.decode(data)
     state = fields["state"]
-    # The three records of the union have no set of field names in common.
+    # The three records of the union differ in their field names.
     if "manifest_sha256" in state:
         return ModelUpdate(fields["at"], Published(**state))
     if "paused" in state:
@@ -396,14 +396,14 @@ def read_model_update(data: bytes) -> ModelUpdate:
 
 
 def read_dead_letter(data: bytes) -> DeadLetter:
-    """Read a DeadLetter. CodecError where it is none."""
+    """Read a DeadLetter. Raises CodecError if it is not one."""
     fields = codec.DEAD_LETTER.decode(data)
     fields["headers"] = [(header["name"], header["value"]) for header in fields["headers"]]
     return DeadLetter(**fields)
 
 
 def read_alert(data: bytes) -> Alert:
-    """Read an Alert. CodecError where it is none."""
+    """Read an Alert. Raises CodecError if it is not one."""
     return Alert(**codec.ALERT.decode(data))
 
 
@@ -418,7 +418,7 @@ def peek_event_id(data: bytes) -> str:
     Raises
     ------
     CodecError
-        Where the bytes end before the id does, or the id is not UTF-8.
+        If the bytes end before the id, or the id is not UTF-8.
     """
     length = shift = 0
     position = HEADER_BYTES
@@ -444,5 +444,5 @@ _OK = 0  # index of "ok" in Status and of "serving" in Role; an enum of one byte
 
 
 def is_joinable(prediction: bytes) -> bool:
-    """Tell whether an encoded Prediction is a served answer without error, by its last two bytes."""
+    """Return whether an encoded Prediction is a served answer without error, by its last two bytes."""
     return prediction[-1] == _OK and prediction[-2] == _OK

@@ -1,4 +1,4 @@
-"""Two banana-shaped heaps of points, 5,300 of them: no straight line parts them, a curve of degree 4 does.
+"""Classify points of two banana-shaped clusters: 5,300 points that a curve of degree 4 can separate, but no line.
 
 The data comes with River. The ROC AUC is 0.922; without the polynomial it would be 0.538.
 """
