@@ -1,4 +1,4 @@
-"""Addresses of model stores: opens the backend of a folder (path or ``file://``) or an object store (scheme)."""
+"""Addresses of model stores: opens the backend of a folder (path, ``file://``) or an object store."""
 
 from __future__ import annotations
 

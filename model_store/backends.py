@@ -1,4 +1,4 @@
-"""Backends of the model store, in a folder and in memory: named blobs that are created once and never change.
+"""Backends of the model store, in a folder and in memory: named blobs, created once, never changed.
 
 `ModelStore` holds all policy.
 """

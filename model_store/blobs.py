@@ -1,4 +1,4 @@
-"""Blob of a model's bytes: in memory while it is small, in a temporary file when it is large, hashed on the way.
+"""Blob of a model's bytes: in memory if small, in a temporary file if large, hashed on the way.
 
 A pickle of 300 MB in memory would need that much in addition to its model.
 """

@@ -1,4 +1,4 @@
-"""Files of scikit-learn estimators in a version, in skops' format: no pickle, and only types on an exact list.
+"""Files of scikit-learn estimators in skops' format: no pickle, and only types on an exact list.
 
 skops cannot store River's models (104 of 240 fail, and some are silently wrong): see `model_store.restricted_pickle`.
 skops is in the extra `batch`, and is imported only when it is needed.
@@ -49,7 +49,7 @@ def dumps_estimator(estimator: object) -> bytes:
     CannotPickle
         If skops cannot write it, or it could not be loaded again.
     NoSkops
-        Where skops is not installed.
+        If skops is not installed.
     """
     skops = _skops()
     try:
@@ -77,7 +77,7 @@ def loads_estimator(data: bytes, *, cap_bytes: int) -> Any:
     Damaged
         If the file is not an estimator, or exceeds the limit.
     NoSkops
-        Where skops is not installed.
+        If skops is not installed.
     """
     skops = _skops()
     _insist_on_size(data, cap_bytes)

@@ -1,4 +1,4 @@
-"""Ed25519 keys: a learner signs with a private key, every reader checks with the public keys it trusts."""
+"""Ed25519 keys: a learner signs with a private key, readers verify with the public keys they trust."""
 
 from __future__ import annotations
 

@@ -332,10 +332,7 @@ class ModelStore:
     # --- logs --------------------------------------------------------------------------------------
 
     def note_copy(self, copy: LogCopy) -> None:
-        """Write a signed record that a topic is a copy of another; repeating it is harmless.
-
-        Raises StoreError, StoreUnavailable.
-        """
+        """Write a signed record that a topic is a copy of another. Raises StoreError, StoreUnavailable."""
         if self._signer is None:
             raise StoreError("this process has no signing key and says nothing about logs")
         self._copies.note(copy, self._signer.current())
@@ -356,7 +353,7 @@ class ModelStore:
                 with contextlib.suppress(AlreadyExists, NotFound):
                     target._backend.put_new(name, self._backend.get(name, _MOST_MANIFEST_BYTES))
 
-    # --- keeping and forgetting --------------------------------------------------------------------
+    # --- pins and pruning --------------------------------------------------------------------------
 
     def pin(self, version: VersionId) -> None:
         """Protect a version from retention. Raises NotFound if it does not exist."""

@@ -1,4 +1,4 @@
-"""Index of a store's versions, read once because versions never change and a learner prunes them for weeks."""
+"""Index of a store's versions, read once: versions never change, and a learner prunes them for weeks."""
 
 from __future__ import annotations
 

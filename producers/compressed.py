@@ -1,4 +1,4 @@
-"""Decompression of files while reading: gzip, bzip2, xz and Zstandard, recognised by their first bytes."""
+"""Decompression of files while reading: gzip, bzip2, xz, Zstandard, recognised by their first bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Import of labelled history directly into the examples log, in its own lane: exactly once and resumable."""
+"""Import of labelled history into the examples log, in its own lane: exactly once and resumable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Avro single-object encoding of Millstream's events: ``C3 01``, 8-byte schema fingerprint, then the fields.
+"""Avro single-object encoding of events: ``C3 01``, 8-byte schema fingerprint, then the fields.
 
 An Avro record is encoded as its fields one after the other. `Example` begins with the fields of `Prediction`, which
 begins with `Event`, so a stage can append bytes and decode only the fields it needs.

@@ -1,4 +1,4 @@
-"""Typed records of all topics (event, prediction, label, example, ...), with their encoding and decoding."""
+"""Typed records of all topics (event, prediction, label, example, ...), and their encoding."""
 
 from __future__ import annotations
 
@@ -280,7 +280,7 @@ def read_event(data: bytes, default_time: int = 0) -> Event:
     Raises
     ------
     CodecError
-        Where it is neither, with what it is instead.
+        If the bytes are neither; the message describes them.
     """
     if data.startswith(_EVENT_HEADER):
         quick = _read_quickly(data, _event_shapes)
@@ -310,7 +310,7 @@ def read_label(data: bytes, default_time: int = 0) -> Label:
     Raises
     ------
     CodecError
-        Where it is neither, with what it is instead.
+        If the bytes are neither; the message describes them.
     """
     if data.startswith(_LABEL_HEADER):
         return _weighed(Label(**_decode_label(data, HEADER_BYTES)))

@@ -1,8 +1,8 @@
-"""Fast decoding of feature maps: most events of a stream have the same features, in the same order, as doubles.
+"""Fast decoding of feature maps that have the same names in the same order, with doubles as values.
 
-Such a map differs from the previous one only in its doubles; the bytes between them (lengths, names, types) are the
-same. A shape is these bytes and the positions of the doubles, so one `struct.unpack` reads the map: 1 µs instead of 7
-for seven features. The Avro library reads all other maps.
+Most events of a stream have such a map. It differs from the previous one only in its doubles; the bytes between them
+(lengths, names, types) are the same. A shape is these bytes and the positions of the doubles, so one `struct.unpack`
+reads the map: 1 µs instead of 7 for seven features. The Avro library reads all other maps.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Client of a schema registry with Confluent's REST interface: schemas by id or GUID, and ids of own schemas.
+"""Client of a schema registry (Confluent's REST interface): schemas by id or GUID, ids of own schemas.
 
 Each schema is requested once and cached for ever, because an id's schema never changes. So the standard library's HTTP
 client is enough: a persistent connection would not help, and nothing more must be installed.
@@ -204,7 +204,7 @@ class Registry:
             self._gather(found, parts, left)
             parts[subject, version] = _text(found, "schema")
 
-    # --- one question ------------------------------------------------------------------------------
+    # --- requests ----------------------------------------------------------------------------------
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
         """Return the answer, `None` for "not found"; repeat the request for up to `patience_s`."""

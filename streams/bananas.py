@@ -1,6 +1,6 @@
-"""Classify points of two banana-shaped clusters: 5,300 points that a curve of degree 4 can separate, but no line.
+"""Classify points of two banana-shaped clusters: 5,300 points, no line separates them.
 
-The data comes with River. The ROC AUC is 0.922; without the polynomial it would be 0.538.
+The data comes with River. The ROC AUC is 0.922; without the polynomial of degree 4 it would be 0.538.
 """
 
 from river import feature_extraction, linear_model, optim, preprocessing

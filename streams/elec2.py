@@ -1,4 +1,4 @@
-"""Predict whether the price of electricity in New South Wales goes up: 45,312 half hours from 1996 to 1998.
+"""Predict whether the price of electricity rises in New South Wales: 45,312 half hours, 1996 to 1998.
 
 The data is the well-known Elec2 file with a header (period, nswprice, nswdemand, vicprice, vicdemand,
 transfer, class), which does not come with River: name it with ``--file``. The ROC AUC is 0.916 and the

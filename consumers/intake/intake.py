@@ -113,7 +113,7 @@ class Intake:
     def topics(self) -> Sequence[str]:
         return tuple(self._mappings)
 
-    # --- taking partitions over --------------------------------------------------------------------
+    # --- assignment --------------------------------------------------------------------------------
 
     def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:
         self._topic_ids = {topic: short_ids(assignment.topic_ids[topic]) for topic in self._mappings}
@@ -173,7 +173,7 @@ class Intake:
         right = partition_of(label.event_id, self._settings.spread)
         return [Output(self._labels, right, label.event_id.encode(), value)]
 
-    # --- time, places, the end ---------------------------------------------------------------------
+    # --- ticks, offsets, shutdown ------------------------------------------------------------------
 
     def tick(self, now_ms: int) -> list[Output]:
         return []

@@ -58,7 +58,7 @@ class PartitionJoin:
         self._next_label_expiry: int | None = 0
         self._next_forget = 0
 
-    # --- the door ----------------------------------------------------------------------------------
+    # --- records -----------------------------------------------------------------------------------
 
     def prediction(self, value: bytes, offset: int, time: int) -> None:
         """Apply one record of predictions. Raises CodecError if its id cannot be read."""
@@ -147,7 +147,7 @@ class PartitionJoin:
         self._expire_labels()
         self._forget()
 
-    # --- a label and a prediction meet -------------------------------------------------------------
+    # --- joining -----------------------------------------------------------------------------------
 
     def _meet(self, entry: JoinEntry, label: Label, offset: int, time: int) -> None:
         rules = self._rules
@@ -342,7 +342,7 @@ class PartitionJoin:
             if entry is not None and entry.offset == offset and self._next_use(key, entry) is None:
                 self._store.delete(key)
 
-    # --- small parts -------------------------------------------------------------------------------
+    # --- helpers -----------------------------------------------------------------------------------
 
     def _tick_predictions(self, time: int) -> None:
         self.state.predictions_clock = max(self.state.predictions_clock, time)

@@ -143,7 +143,7 @@ class Joiner:
     def topics(self) -> Sequence[str]:
         return (self._predictions, self._labels)
 
-    # --- taking partitions over --------------------------------------------------------------------
+    # --- assignment --------------------------------------------------------------------------------
 
     def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:
         self._store.rollback()
@@ -292,7 +292,7 @@ class Joiner:
         lane.join.refused.clear()
         return outputs
 
-    # --- time, places, the end ---------------------------------------------------------------------
+    # --- ticks, offsets, shutdown ------------------------------------------------------------------
 
     def tick(self, now_ms: int) -> list[Output]:
         """Write a tick if no label comes and a wait should end; the tick carries the broker's time."""

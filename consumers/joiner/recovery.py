@@ -156,7 +156,7 @@ class JoinerTakeover:
         metadata = msgspec.json.encode(local.place).decode()
         return [CommittedOffset(offset, metadata) for offset in local.offsets]
 
-    # --- what became of the topics -----------------------------------------------------------------
+    # --- changes of the topics ---------------------------------------------------------------------
 
     def _faults(self, pair: _Pair, places: list[CommittedOffset | None], assignment: Assignment) -> list[LogFault]:
         known = next((_decoded(place.metadata) for place in places if place is not None), None)
@@ -228,7 +228,7 @@ class JoinerTakeover:
         starts = {partition: Start(live=offset, back=self.new_epoch) for partition, offset in live.items()}
         return Taken(place, JoinState(), starts)
 
-    # --- going on ----------------------------------------------------------------------------------
+    # --- resuming a lane ---------------------------------------------------------------------------
 
     def _resume(self, place: JoinPlace, target: _Target, assignment: Assignment) -> Taken:
         ids = [short_ids(assignment.topic_ids[topic]) for topic in self.topics]

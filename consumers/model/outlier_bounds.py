@@ -158,7 +158,7 @@ class Guard:
             return far
         return f"{_named(name)} is {value!r}, far outside {fence.low:.4g} to {fence.high:.4g}", fence
 
-    # --- taking note -------------------------------------------------------------------------------
+    # --- adding to the sample ----------------------------------------------------------------------
 
     def _note(self, features: Features, label: Scalar | None) -> None:
         for name, value in features.items():

@@ -169,7 +169,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-# --- in the process --------------------------------------------------------------------------------
+# --- in the separate process -----------------------------------------------------------------------
 
 
 def serve(model: RiverModel, source: IO[bytes], sink: IO[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""Records written for one answer: the whole prediction for the joiner, and the public one for other teams."""
+"""Records written for an answer: the whole prediction for the joiner, the public one for other teams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backup of a stream's versions, decisions and examples log to a folder or object store: `millstream backup`.
+"""Backup of a stream (versions, decisions, examples log) to a folder or object store.
 
 A backup has the layout of a model store, so its versions are read and checked like any others. Beside them are pieces
 of the two topics, each named by its hash. A file that names the pieces is written last and create-only; without it the

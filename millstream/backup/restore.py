@@ -1,4 +1,4 @@
-"""Restore of a backup into an empty store and cluster, so that the stream continues: `millstream restore`.
+"""Restore of a backup into an empty store and cluster: `millstream restore`.
 
 The order is: versions; the examples log, every record at its original offset, read back and compared; a signed record
 that the new topic is a copy of the old one; decisions. A learner refuses the topic until that record exists, so after

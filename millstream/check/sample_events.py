@@ -1,4 +1,4 @@
-"""Sample events to try a stream's model: from a file, its contract or its source, or found by trial and error.
+"""Sample events to try a model: from a file, the contract or the source, or found by trial and error.
 
 A transformer may expect texts in one form, such as dates. If it raises on generated words, other forms are tried.
 """
@@ -226,7 +226,7 @@ def _from_source(place: str, stream: Stream, count: int) -> tuple[list[SampleExa
     return found, (len(bad), bad[0] if bad else "")
 
 
-# --- by trying -------------------------------------------------------------------------------------
+# --- by trial and error ----------------------------------------------------------------------------
 
 
 def _find_kinds(loaded: LoadedStream) -> dict[str, Kind]:

@@ -1,4 +1,4 @@
-"""Instance id of a process: its name in Kafka's groups and transactions, unique among the role's processes."""
+"""Instance id of a process: its unique name in Kafka's groups and transactions."""
 
 from __future__ import annotations
 

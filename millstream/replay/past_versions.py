@@ -1,4 +1,4 @@
-"""Past versions, ready to answer: loaded from the store, or learned again if retention has deleted them.
+"""Past versions, ready to answer: loaded from the store, or learned again if they were deleted.
 
 A version is a function of the log: the newest earlier version of its epoch that still exists, and the following
 examples, until it has learned as many.
@@ -146,7 +146,7 @@ class PastVersions:
         face = run_with.face(model, self._loaded.stream.task)
         return ServedVersion(face, version.model, version.epoch, version.examples, 0, None)
 
-    # --- what is gone ------------------------------------------------------------------------------
+    # --- deleted versions --------------------------------------------------------------------------
 
     def _remade(self, version: VersionId) -> tuple[ServedVersion, int]:
         walk = self._walk_to(version)

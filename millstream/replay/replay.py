@@ -203,7 +203,7 @@ class Replay:
             f"--from {rest} writes what is left, and --again all that is there, once more"
         )
 
-    # --- the work ----------------------------------------------------------------------------------
+    # --- running -----------------------------------------------------------------------------------
 
     def run(
         self,

@@ -1,4 +1,4 @@
-"""Choice of the model that `init` writes: tries a few on the sample rows and compares each with a baseline.
+"""Choice of the model that `init` writes: tries a few on sample rows against a baseline.
 
 Each row is predicted before it is learned. For numbers the error is the mean absolute error, and the baseline is the
 mean of the labels so far; for classes the log loss and the class frequencies so far.

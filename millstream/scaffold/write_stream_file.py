@@ -276,7 +276,7 @@ def _imported(model: Sequence[str]) -> list[str]:
     return [each for each in PACKAGES if f"{each}." in text]
 
 
-# --- Python ----------------------------------------------------------------------------------------
+# --- Python literals -------------------------------------------------------------------------------
 
 
 def _sequence(name: str, values: Sequence[str]) -> Iterator[str]:

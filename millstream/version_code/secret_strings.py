@@ -1,4 +1,4 @@
-"""Detection of strings in source code that look like secrets, because the code travels with every version.
+"""Detection of strings that look like secrets in source code, which travels with every version.
 
 A string is suspicious by the name it is assigned to, or by its own form. Stream files hold many harmless look-alikes
 (tokens of texts, contracts, names of columns, topics and files). They are left out, because users ignore warnings that

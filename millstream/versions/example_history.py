@@ -1,4 +1,4 @@
-"""History of an example in each epoch: learned, refused by the rules, left out as poison, or edited out.
+"""History of an example in each epoch: learned, refused, left out as poison, or edited out.
 
 A version's offset in the log shows what it has read. Its state lists the examples that the rules refused, its manifest
 those that broke the model, and its epoch's edits those that were left out on purpose; it has learned all others.

@@ -1,4 +1,4 @@
-"""Preview of events as sent, as mapped and as answered, without writing anything: `millstream preview`."""
+"""Preview of events as sent, as mapped and as answered; it writes nothing: `millstream preview`."""
 
 from __future__ import annotations
 

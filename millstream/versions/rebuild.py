@@ -119,7 +119,7 @@ class Workshop:
     def __exit__(self, *raised: object) -> None:
         self._consumer.close()
 
-    # --- making ------------------------------------------------------------------------------------
+    # --- rebuilding --------------------------------------------------------------------------------
 
     def rebuild(self, wish: RebuildRequest, progress: Callable[[int, int], None]) -> Rebuilt:
         """Rebuild a version.

@@ -1,4 +1,4 @@
-"""Trace of one event through the loop: its records with offsets and times, and its answer computed again."""
+"""Trace of one event: its records with offsets and times, and its answer computed again."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ class _Parser:
             raise self._wrong(at, str(error)) from error
         return lambda message: None if (found := find(message)) is MISSING else found
 
-    # --- what is said ----------------------------------------------------------------------------------
+    # --- error messages --------------------------------------------------------------------------------
 
     def _place(self, node: ast.expr) -> int:
         return len(self._python.encode()[: node.col_offset].decode())

@@ -1,4 +1,4 @@
-"""Paths into a decoded message: ``payment.card.country``, ``items[0].price``, ``labels.`http.method` ``."""
+"""Paths into a message: ``payment.card.country``, ``items[0].price``, ``labels.`http.method` ``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Source of events or labels: an external topic, and the paths of id, time, features or label in its messages."""
+"""Source of events or labels: an external topic, and the paths of the values in its messages."""
 
 from __future__ import annotations
 

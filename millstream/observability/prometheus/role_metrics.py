@@ -1,4 +1,4 @@
-"""Meter of a role: collects counts and times from its parts; the HTTP thread reads them at each scrape."""
+"""Meter of a role: collects its counts and times, which the HTTP thread reads at each scrape."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class RoleMeter(Meter):
         """Return a topic's kind, so that one query fits all streams, whatever their prefix or external topic names."""
         return topic if self._names is None else self._names.kind(topic)
 
-    # --- what others ask ---------------------------------------------------------------------------
+    # --- queries -----------------------------------------------------------------------------------
 
     def stands(self) -> str | None:
         """Return why the role is not alive, `None` while its loop turns."""
@@ -89,7 +89,7 @@ class RoleMeter(Meter):
             notes = dict(self.notes)
         return {partition: _decoded(note) for partition, note in notes.items()}
 
-    # --- what the role tells -----------------------------------------------------------------------
+    # --- reports of the role -----------------------------------------------------------------------
 
     def needs(self, lacks: Callable[[], str | None]) -> None:
         self._needs.append(lacks)

@@ -1,1 +1,1 @@
-"""Traces: one for each event, through its prediction and label to the first version that has learned it."""
+"""Traces of events: from the event through prediction and label to the version that learned it."""
