@@ -85,7 +85,7 @@ class LogCopies:
         except (NotFound, InvalidObjectName, RevokedKey):
             return None
         if (copy.model, copy.copy) != (model, topic_id):
-            raise BadSignature(f"what stands for log {topic_id} was signed for another")
+            raise BadSignature(f"the record of log {topic_id} was signed for another log")
         return copy
 
     def has(self, model: str, topic_id: str, original: str, offset: int) -> bool:

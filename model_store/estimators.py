@@ -37,7 +37,7 @@ class NoSkops(StoreError):  # noqa: N818
 
     def __init__(self) -> None:
         super().__init__(
-            "scikit-learn's estimators are kept by skops, which is not here: pip install 'millstream[batch]'"
+            "scikit-learn's estimators are stored by skops, which is not installed: pip install 'millstream[batch]'"
         )
 
 

@@ -160,7 +160,7 @@ def revocable(folder: Path, key_id: str) -> None:
         )
     if _private_id(folder / PRIVATE_NAME) == key_id:
         raise KeyProblem(
-            f"key {key_id} signs here, and nobody would load what it signs next: run `millstream keys rotate` first"
+            f"key {key_id} signs here, and its next versions could not be loaded: run `millstream keys rotate` first"
         )
 
 

@@ -235,7 +235,7 @@ class ModelStore:
         manifest = self.opened(data)
         if manifest.version != version:
             signed = f"{manifest.version} of model {manifest.version.model}"
-            raise BadSignature(f"what stands at version {version} of model {version.model} was signed as {signed}")
+            raise BadSignature(f"the file of version {version} of model {version.model} was signed as {signed}")
         return manifest
 
     def signed_by(self, version: VersionId) -> str:
@@ -334,7 +334,7 @@ class ModelStore:
     def note_copy(self, copy: LogCopy) -> None:
         """Write a signed record that a topic is a copy of another. Raises StoreError, StoreUnavailable."""
         if self._signer is None:
-            raise StoreError("this process has no signing key and says nothing about logs")
+            raise StoreError("this process has no signing key and cannot write records of logs")
         self._copies.note(copy, self._signer.current())
 
     def log_copy(self, model: str, topic_id: str) -> LogCopy | None:

@@ -41,7 +41,7 @@ def parse_label(text: str, target: Target) -> Scalar:
     except NotAValue as error:
         raise TargetError(f"the label is {text!r}: {error}") from error
     if value is None or isinstance(value, (bytes, list)):
-        raise TargetError(f"the label is {text!r}, which is none")
+        raise TargetError(f"the label is {text!r}, which means no label")
     target.coerce(value)
     return value
 

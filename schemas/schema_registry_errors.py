@@ -86,7 +86,7 @@ def _refusal(url: str, path: str, status: int, answer: Mapping[str, Any] | None,
     of_one = path.startswith((_IDS, _GUIDS)) and status not in (401, 407)
     if status == 401 or (status == 403 and not of_one):
         return RegistryError(
-            f"the schema registry at {url} lets nobody in ({status}): see MILLSTREAM_REGISTRY_USER and "
+            f"the schema registry at {url} denies access ({status}): see MILLSTREAM_REGISTRY_USER and "
             "MILLSTREAM_REGISTRY_PASSWORD",
             passing=False,
         )

@@ -182,7 +182,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict
 
     def _of_another_kind(self, value: Scalar) -> TargetError:
         kind = "a text" if isinstance(value, str) else "a number"
-        return TargetError(f"the label is {shown(value)}, {kind}: positive={shown(self.positive)} is none")
+        return TargetError(f"the label is {shown(value)}, {kind}, and positive={shown(self.positive)} is not")
 
 
 def _scalar(value: LabelValue) -> Scalar:

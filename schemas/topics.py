@@ -27,7 +27,9 @@ KINDS: Final = (
 ANSWERS: Final = "answers"
 """Kind of the topic of whole predictions; only streams with public predictions have it."""
 
-NOT_OURS: Final = "Source(topic=...) names it, and it is somebody else's to create; correct the name, or create it"
+NOT_OURS: Final = (
+    "Source(topic=...) names it, so it is external and Millstream does not create it; correct the name, or create it"
+)
 """Advice about a missing external topic."""
 
 

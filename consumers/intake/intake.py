@@ -106,7 +106,7 @@ class Intake:
         own = {settings.names.topic(kind) for kind in KINDS if kind != "features"}
         if looped := own.intersection(self._mappings):
             raise RoleRefused(
-                f"labels= names {min(looped)}, a topic of the stream itself, whose labels are read without being named"
+                f"labels= names {min(looped)}, the stream's own topic: its labels are read anyway, so leave it out"
             )
 
     @property

@@ -86,7 +86,7 @@ def _failed(folder: Path, error: Exception) -> LocalStoreError:
     found = LocalStoreError(f"local store {folder}: {said}")
     way = "delete the folder to have it rebuilt"
     if found.passes:
-        way = "free space on that disk, or make it writable: the joiner goes on by itself when it can write there"
+        way = "free space on that disk, or make it writable: the joiner then continues by itself"
     return LocalStoreError(f"{found}; {way}")
 
 
@@ -133,7 +133,7 @@ class DiskStore:
                 raise LocalStoreError(f"local store {folder} has been cut short; delete the folder to have it rebuilt")
             # The process was killed, perhaps between a commit and `_fill`.
             self._throw_away()
-            say(f"local store {folder} is shorter than it says: it is rebuilt from the topics")
+            say(f"local store {folder} is shorter than it should be: it is rebuilt from the topics")
             self._env = self._opened()
         self._env.reader_check()  # a killed process's view would keep its pages for ever
         self._mark(_OPEN + str(self._now))

@@ -79,9 +79,9 @@ class JoinerTakeover:
         pair = Partition(self.topics[0], number), Partition(self.topics[1], number)
         if not all(partition in assignment.committed for partition in pair):
             raise RoleRefused(
-                f"partition {number} of predictions and of labels came apart: with several joiners, {self.topics[0]} "
-                f"and {self.topics[1]} must have equally many partitions. `millstream topics create STREAM --fix` adds "
-                "those that are missing; or run one joiner"
+                f"partition {number} of predictions and of labels went to different joiners: {self.topics[0]} and "
+                f"{self.topics[1]} must have equally many partitions for several joiners. `millstream topics create "
+                "STREAM --fix` adds those that are missing; or run one joiner"
             )
         places = self._remembered(number, [assignment.committed[partition] for partition in pair])
         faults = self._faults(pair, places, assignment)
@@ -278,7 +278,7 @@ class JoinerTakeover:
             if mine > theirs:
                 return f"it is at {mine} in {where}, ahead of the committed {theirs}"
             if mine < assignment.beginnings[partition] and mine != stood:
-                return f"it is at {mine} in {where}, before what is kept"
+                return f"it is at {mine} in {where}, before the first kept offset"
         return "" if local.place.seq <= place.seq else "it has emitted more than is on the log"
 
     def _restored(self, number: int, place: JoinPlace, target: _Target, assignment: Assignment) -> LocalPlace | None:

@@ -284,7 +284,7 @@ def _pairs(raw: bytes, number: int, after: bytes, name: str) -> list[tuple[bytes
             found.append((key, value))
             after = key
     except (struct.error, ValueError, msgspec.DecodeError) as error:
-        raise Damaged(f"{name} has an entry that is none: {error}") from error
+        raise Damaged(f"{name} has an invalid entry: {error}") from error
     return found
 
 

@@ -82,7 +82,7 @@ class Lanes:
             raise LaneFault(
                 lane,
                 f"lane {lane.name} has sequence {lane.sequence} again, as event {event_id!r}, where "
-                f"{state.next} was to come: its joiner has begun anew. {_WAYS}",
+                f"{state.next} was expected: its joiner has started from 0 again. {_WAYS}",
             )
         raise LaneFault(
             lane,
@@ -141,5 +141,5 @@ class Lanes:
 
 _WAYS: Final = (
     "Nothing was learned from it; `millstream examples STREAM` shows the log. "
-    "Start the learner once with --new-epoch keep to take the lane as it stands"
+    "Start the learner once with --new-epoch keep to continue the lane where it is now"
 )

@@ -86,7 +86,7 @@ class Growth:
     def reached(self) -> str:
         """Return the message for reaching the limit."""
         return (
-            f"{self._sizes_said()}: nothing more is learned, what serves goes on. Raise max_model_bytes in the stream "
+            f"{self._sizes_said()}: learning stops, serving continues. Raise max_model_bytes in the stream "
             "file, or choose a smaller model (--new-epoch), and start the learner again; it goes on where it stopped"
         )
 

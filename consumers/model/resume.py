@@ -144,7 +144,9 @@ class Resumption:
         try:
             return self._store.is_log(manifest, log.topic_id)
         except VersionRefused as error:
-            raise RoleRefused(f"what is said of the examples topic cannot be believed: {error}") from error
+            raise RoleRefused(
+                f"the record of what the examples topic is a copy of cannot be trusted: {error}"
+            ) from error
 
     def _newest_good(self, say: Callable[[str], None], log: Log, adopted: VersionId | None) -> Manifest | None:
         """Return the newest version, learned live or adopted, whose files match its signature."""

@@ -104,21 +104,21 @@ def _is_number(value: Any) -> bool:
 def lines(found: dict[str, Any]) -> Iterator[str]:
     """Yield the lines of a comparison's report: a small table."""
     changed = ", ".join(f"{name} {old} → {new}" for name, (old, new) in found["libraries"].items())
-    yield f"the replay knows as much as version {found['from']} now" + (f" ({changed})" if changed else "")
+    yield f"the replay has learned as much as version {found['from']}" + (f" ({changed})" if changed else "")
     old, new = found["examples"]
     yield _row("progressive, all", ("before", "now", "change"))
     yield _row("examples", (str(old), str(new), f"{new - old:+d}"))
     yield from _table(found["progressive"])
     newest = found["newest"]
     if not newest["answers"]:
-        yield "of the newest examples none was answered when it came: served answers are not compared"
+        yield "none of the newest examples was answered when it came, so served answers are not compared"
         return
     yield _row(f"newest {newest['answers']} answers", ("served", "now", "change"))
     yield from _table(newest["metrics"])
     apart = "" if newest["apart_mean"] is None else (
-        f"; apart by {newest['apart_mean']:.3g} in the mean, {newest['apart_most']:.3g} at most"
+        f"; the difference is {newest['apart_mean']:.3g} on average, {newest['apart_most']:.3g} at most"
     )  # fmt: skip
-    yield f"{newest['same']} of {newest['answers']} are the same{apart} (served before labels since were known)"
+    yield f"{newest['same']} of {newest['answers']} are the same{apart} (the served ones did not know later labels)"
 
 
 def _table(metrics: dict[str, Sequence[float | None]]) -> Iterator[str]:

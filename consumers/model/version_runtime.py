@@ -98,7 +98,7 @@ def try_out(face: RiverModel, manifest: Manifest) -> None:
         if fingerprint(face, probe) != manifest.extra[PROBED]:
             raise ModelError(
                 "it does not answer as it did when it was written: its code depends on a file, a package or a setting "
-                "of the environment that is another one here"
+                "of the environment that differs here"
             )
         return
     tolerated = () if probe else (KeyError, ValueError, IndexError, ZeroDivisionError, TypeError)

@@ -197,7 +197,7 @@ def read(source: Backend, stream: str) -> Backup:
         data = source.get(_place(stream), _MOST_BYTES)
     except NotFound:
         raise BackupError(
-            f"there is no whole backup of {stream} there: `millstream backup` ends by saying so"
+            f"there is no complete backup of {stream} there: run `millstream backup` to its end"
         ) from None
     try:
         backup = _read_backup(data)

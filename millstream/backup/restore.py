@@ -176,7 +176,7 @@ def _write_log(source: Backend, found: Backup, place: RestoreTarget, show: Show)
         _compare(source, found, place, show)
     except (LayoutError, KafkaError) as error:
         raise BackupError(
-            f"{topic} has not been restored ({error}): run the same command again, it begins the log anew"
+            f"{topic} has not been restored ({error}): run the same command again; it writes the log from its beginning"
         ) from error
 
 

@@ -212,9 +212,9 @@ class _Check:
         except TrialError as error:
             return Finding("error", "saves", f"saved and loaded, the model raises where the original does not: {error}")
         if place is not None:
-            text = "saved and loaded it does not go on as the original does: answers differ"
-            return Finding("error", "saves", f"{text} from event {place + 1} after loading on")
-        text = "and loaded by the restricted loader, it predicts and goes on learning the same"
+            text = "saved and loaded, the model does not continue like the original: answers differ"
+            return Finding("error", "saves", f"{text} from event {place + 1} after loading")
+        text = "and loaded by the restricted loader, it predicts and continues to learn the same"
         return Finding("ok", "saves", f"saved ({len(data):,} bytes) {text}")
 
     def _predicts(self, trial: Trial, data: bytes, half: int) -> Iterator[Finding]:

@@ -46,8 +46,8 @@ def look_at_code(loaded: LoadedStream) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "code",
-            f"{error}. Its versions carry {', '.join(code.files)} and nothing else: where the stream file has "
-            "changed, they could not be served, traced or rebuilt. Keep in Python modules what it reads",
+            f"{error}. Its versions carry only {', '.join(code.files)}: after a change of the stream file they "
+            "could not be served, traced or rebuilt. Move what it reads into Python modules",
         )
         return
     if again.definition != loaded.definition:

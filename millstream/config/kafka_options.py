@@ -110,7 +110,7 @@ def _typed(name: str, value: Any, known: Mapping[str, Any]) -> Any:
     if name == "bootstrap_servers":
         raise SettingsError(f"{where}: name the cluster with MILLSTREAM_BOOTSTRAP instead")
     if name in _OURS:
-        raise SettingsError(f"{where}: exactly-once rests on it; leave it out")
+        raise SettingsError(f"{where}: exactly-once depends on it; leave it out")
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""

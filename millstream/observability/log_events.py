@@ -100,7 +100,7 @@ class LogMeter(Meter):
 
 
 def _last_of(count: int) -> str:
-    return "" if count == 1 else f", the last of {count} since this was said"
+    return "" if count == 1 else f", the last of {count} since the previous line"
 
 
 def _code(value: bytes | None) -> str:

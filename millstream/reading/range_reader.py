@@ -74,7 +74,7 @@ class RangeReader:
             found = self._consumer.poll(timeout_ms=_POLL_MS, max_records=most)
         except OffsetOutOfRangeError as error:
             raise Overtaken(
-                "retention has taken what comes next; the same command once more says the ways on"
+                "retention has taken what comes next; run the same command again to see the choices"
             ) from error
         # Only the time of polls counts, because a rate limit may wait for hours between two polls.
         self._silent = 0.0 if found else self._silent + time.monotonic() - asked

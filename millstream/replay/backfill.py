@@ -120,8 +120,8 @@ def insist_on_own(names: Names, into: str) -> None:
     """Raise CannotBackfill if one of the stream's roles reads the topic."""
     if into in {*map(names.topic, names.kinds), *names.labels_from}:
         raise CannotBackfill(
-            f"{into} is a topic that {names.stream} lives off, and its roles would take the answers for what was "
-            "sent or served: name another with --into"
+            f"{into} is a topic of {names.stream}, whose roles would read the answers as events or predictions: "
+            "name another with --into"
         )
 
 
@@ -159,8 +159,8 @@ def as_of(
     # No event after the topic's end can have been answered, because predictors read committed events.
     if index.beyond(ends_of(job.source, job.topic, len(job.end))):
         raise CannotBackfill(
-            f"{topic} has answers to events that {job.topic} does not have: it was made again, and answers to the old "
-            "one cannot be told apart; name one version with --model"
+            f"{topic} has answers to events that {job.topic} does not have: it was created again, and answers to the "
+            "old one cannot be distinguished; name one version with --model"
         )
     index.settle(otherwise)
     wanted = index.versions(replay.next)

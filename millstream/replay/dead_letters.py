@@ -152,7 +152,7 @@ class Letters:
                 raise HeldBack(
                     f"a transaction has been open on {self._topic} for {_OPEN_SECONDS:g} s, at offset {end}; which "
                     "letters were sent before cannot be known until it ends: the broker ends it after its "
-                    "transaction.timeout.ms, then say the same again"
+                    "transaction.timeout.ms, then run the same command again"
                 )
             time.sleep(_LOOK_SECONDS)
         return end
@@ -205,13 +205,15 @@ class Letters:
         """Return why a letter cannot be sent back, with the solution; empty if it can."""
         names = self._names
         if letter.topic == names.topic("examples"):
-            return "examples are history, which is learned once: `millstream models rebuild` makes a model of it anew"
+            return "examples are history, which is learned once: `millstream models rebuild` rebuilds a model from it"
         cut = len(letter.value or b"") >= size_limits.LETTER or len(letter.key or b"") >= size_limits.BESIDE
         if cut or letter.reason.endswith(HEADERS_LEFT_OUT):
-            return "too large to be whole in their letters: `millstream replay` takes them from their own topic"
+            return "too large to be complete in their letters: `millstream replay` takes them from their own topic"
         own = set(map(names.topic, names.own))
         if letter.topic not in own and not self._choice.elsewhere:
-            return f"{letter.topic} is somebody else's, whose other readers would see them twice: say --elsewhere to"
+            return (
+                f"{letter.topic} is an external topic whose other readers would see them twice: --elsewhere sends them"
+            )
         if self._info(letter.topic) is None:
             return f"there is no topic {letter.topic} any more"
         return ""

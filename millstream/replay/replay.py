@@ -200,7 +200,7 @@ class Replay:
         rest = ",".join(f"{each}:{max(place.next[each], lows.get(each, 0))}" for each in sorted(place.end))
         raise CannotReplay(
             f"retention has taken {gap} of {self.job.topic} before they were written: "
-            f"--from {rest} writes what is left, and --again all that is there, once more"
+            f"--from {rest} writes what is left, and --again writes everything that is left on it again"
         )
 
     # --- running -----------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ def topic_lines(
     else:
         yield f"        time={quoted(found.time)},"
     yield from _fields(found, quoted)
-    yield "        # What features may be; what is none of them never reaches the model. Also:"
+    yield "        # The features; other values never reach the model. To refuse invalid ones:"
     yield "        # Feature(type=..., minimum=..., maximum=..., categories=(...))"
     yield "        contract={"
     for column in found.inferred.columns:

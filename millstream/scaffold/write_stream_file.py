@@ -175,10 +175,10 @@ def _times(task: Task) -> Iterator[str]:
 
 def _features(columns: Sequence[Column], left_out: Mapping[str, str]) -> Iterator[str]:
     if not columns:
-        yield "    # What events may carry. Without it, everything finite is taken."
+        yield "    # The features of events. Without it, every finite value is accepted."
         yield '    # features={"amount": "number", "country": "string"},'
         return
-    yield "    # What events may carry; other features are dropped. To refuse what cannot be:"
+    yield "    # The features of events; others are dropped. To refuse invalid values:"
     yield "    # Feature(type=..., minimum=..., maximum=..., categories=(...), required=True)"
     yield "    features={"
     for column in columns:

@@ -136,13 +136,13 @@ class VersionCode:
         if code.target != stream.target:
             raise VersionRefused(
                 f"version {manifest.version} predicts another target ({code.target}) than {self.loaded.path.name} says "
-                f"now ({stream.target}): serve it with the stream file of then, or have a new epoch learned"
+                f"now ({stream.target}): serve it with the old stream file, or start a new epoch"
             )
         problem = misfit(stream.contract, code.contract)
         if problem:
             raise VersionRefused(
                 f"version {manifest.version} was made with another feature contract than {self.loaded.path.name} has "
-                f"now: {problem}. Serve it with the contract of then, or have a new epoch learned"
+                f"now: {problem}. Serve it with the old contract, or start a new epoch"
             )
 
     def _sees(self, code: Code) -> frozenset[str] | None:
@@ -171,7 +171,7 @@ class VersionCode:
         return (
             f"version {manifest.version} is of definition {manifest.definition[:12]}, and {self.loaded.path.name} has "
             f"{self._definition.hash[:12]}{shown(differing)}: start this with --code version to run the code that the "
-            "version carries, or with the stream file of then"
+            "version carries, or with the old stream file"
         )
 
     def _without_code(self, manifest: Manifest) -> str:
@@ -183,7 +183,7 @@ class VersionCode:
             then, now = manifest.contract[start:], mine.contract[start:]
         return (
             f"version {manifest.version} is of another {what} than {self.loaded.path.name} has now ({then[:12]}; here "
-            f"{now[:12]}) and carries no code, because an older Millstream made it: use the stream file of then"
+            f"{now[:12]}) and carries no code, because an older Millstream made it: use the old stream file"
         )
 
 

@@ -44,7 +44,8 @@ def decide(cluster: Cluster, names: Names, state: Decision) -> ModelUpdate:
                 producer.send(names.topic(kind), key=key, value=value, partition=0).get(_ACKNOWLEDGED_S)
             except KafkaError as error:
                 raise NotDecided(
-                    f"{names.topic(kind)} did not take it ({type(error).__name__}: {error}): say it again"
+                    f"{names.topic(kind)} did not accept the decision ({type(error).__name__}: {error}): "
+                    "run the command again"
                 ) from error
     return update
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 
 _WAYS: Final = (
-    "For the learner to go on with the file of now, start it once with --new-epoch fresh (a new model, from here on), "
-    "replay (a new model that learns the whole log) or keep (the same model goes on)"
+    "To continue with the current stream file, start the learner once with --new-epoch fresh (a new model, from "
+    "here on), replay (a new model that learns the whole log) or keep (the same model goes on)"
 )
 
 

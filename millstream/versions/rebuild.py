@@ -219,7 +219,7 @@ class Workshop:
         """Raise CannotRebuild unless learning can continue from a version with the code that made it."""
         misfit = self._other_log(base)
         if misfit:
-            raise CannotRebuild(f"version {base.version} cannot be gone on from: {misfit}")
+            raise CannotRebuild(f"version {base.version} cannot be continued: {misfit}")
         return base
 
     def _misfit(self, manifest: Manifest) -> str:
@@ -300,26 +300,26 @@ class Workshop:
         manifest = self._store.manifest(version)
         if manifest.reason != REBUILD:
             raise CannotAdopt(
-                f"version {version} was not made anew: `millstream models rebuild STREAM --from {version} --adopt` "
-                "has the learner go on from it, in a new epoch"
+                f"version {version} is not a rebuilt version: `millstream models rebuild STREAM --from {version} "
+                "--adopt` makes the learner continue from it, in a new epoch"
             )
         later = [each for each in self._manifests() if each.reason not in (REBUILD, REBUILD_START)]
         if later and later[-1].version.epoch > version.epoch:
             raise CannotAdopt(
-                f"epoch {later[-1].version.epoch} has begun since version {version} was made: make it anew again"
+                f"epoch {later[-1].version.epoch} has begun since version {version} was made: rebuild it again"
             )
         if misfit := self._misfit(manifest):
             raise CannotAdopt(f"version {version} cannot be adopted: {misfit}")
         edits = self._edits(version)
         if edits is not None and not edits.change_nothing and edits.until > manifest.offset:
             raise CannotAdopt(
-                f"version {version} stands at offset {manifest.offset}, and what it was to be without goes on until "
-                f"{edits.until}: the learner would learn that from there on. Make it anew without --to"
+                f"version {version} ends at offset {manifest.offset}, but the examples to leave out continue until "
+                f"{edits.until}, so the learner would learn them: rebuild it without --to"
             )
         if not self._log.beginning <= manifest.offset <= self._log.end:
             raise CannotAdopt(
                 f"version {version} stands at offset {manifest.offset} of {self._topic}, which has "
-                f"{self._log.beginning} to {self._log.end} now: make it anew again"
+                f"{self._log.beginning} to {self._log.end} now: rebuild it again"
             )
         for file in manifest.files:
             self._store.read(manifest, file)

@@ -108,7 +108,8 @@ def test_the_comparison_is_made_where_both_have_learned_as_much(upgraded: Upgrad
     assert found["newest"]["apart_most"] == pytest.approx(SHIFT)
     assert 0 < found["newest"]["same"] < WINDOW
     assert (
-        said.count("the replay knows as much as version 1/130 now (river " + old.libraries["river"] + " → 0.99.0)") == 1
+        said.count("the replay has learned as much as version 1/130 (river " + old.libraries["river"] + " → 0.99.0)")
+        == 1
     )
     assert any(line.startswith("  LogLoss") for line in said)
 
@@ -143,7 +144,7 @@ def test_where_nothing_was_answered_only_what_was_scored_is_compared() -> None:
     found = compare(newest(backend), learning)
     assert (found["libraries"], found["newest"]["answers"], found["newest"]["apart_mean"]) == ({}, 0, None)
     assert list(lines(found))[-1] == (
-        "of the newest examples none was answered when it came: served answers are not compared"
+        "none of the newest examples was answered when it came, so served answers are not compared"
     )
 
 

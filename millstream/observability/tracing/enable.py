@@ -38,7 +38,7 @@ def traced(ratio: float, whose: Scraped, say: Callable[[str], None] = print) -> 
         from opentelemetry.sdk.resources import Resource
     except ImportError as error:
         raise NoTracing(
-            f"--trace-ratio needs OpenTelemetry, which is not here ({error}): pip install 'millstream[otel]'"
+            f"--trace-ratio needs OpenTelemetry, which is not installed ({error}): pip install 'millstream[otel]'"
         ) from error
     import logging
 
