@@ -79,7 +79,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     features
         The declared features, by name.
     unknown
-        Treatment of undeclared features, if some are declared: ``drop`` it, ``keep`` it, or ``refuse`` the event.
+        Treatment of undeclared features, if some are declared: ``drop`` them, ``keep`` them, or ``refuse`` the event.
     missing
         Treatment of null and NaN, unless the feature declares its own: ``drop`` the feature from the event, pass
         ``none`` to the model, or ``refuse`` the event.

@@ -73,7 +73,7 @@ _MENDED: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACC
 
 
 class LocalStoreError(OSError):
-    """The local store cannot be written or read: the message names its folder and the way out."""
+    """The local store cannot be written or read: the message names its folder and the solution."""
 
     @property
     def passes(self) -> bool:

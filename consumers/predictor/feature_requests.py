@@ -100,7 +100,8 @@ class Questions:
     def unnamed(self, record: Record) -> Event:
         """Return an event without features for a record whose id cannot be read.
 
-        The id is the record's key, which holds the event's id on Millstream's own topics; else its offset.
+        The id is the record's key, which holds the event's id on Millstream's own topics; else topic, partition and
+        offset.
         """
         key = record.key if self._mapping is None else None
         text = ""

@@ -210,7 +210,10 @@ class Workshop:
         return learned[-1] if learned else None
 
     def _untrained(self) -> Manifest | None:
-        """Return the version 0 with the highest offset: its untrained model may differ from a newly built one."""
+        """Return the version 0 with the lowest offset, which leaves most of the log to learn.
+
+        Its untrained model may differ from a newly built one.
+        """
         found = [each for each in self._manifests() if each.examples == 0 and not self._misfit(each)]
         found = [each for each in found if each.offset >= self._log.beginning]
         return min(found, key=lambda each: each.offset, default=None)

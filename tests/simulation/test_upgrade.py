@@ -124,14 +124,14 @@ def test_a_learner_that_starts_again_in_mid_replay_compares_at_the_same_place(up
     assert "upgrade" not in newest(parts).extra
     work(log, parts, said)
     assert newest(parts).extra["upgrade"] == newest(whole).extra["upgrade"]
-    assert sum(line.startswith("the replay knows") for line in said) == 1
+    assert sum(line.startswith("the replay has learned") for line in said) == 1
     # And once it is made, it stays with every later version and is not made again.
     work(log, parts, said)
     serve(log, range(150, 155))
     work(log, parts, said)
     assert newest(parts).examples == 155
     assert newest(parts).extra["upgrade"] == newest(whole).extra["upgrade"]
-    assert sum(line.startswith("the replay knows") for line in said) == 1
+    assert sum(line.startswith("the replay has learned") for line in said) == 1
 
 
 def test_where_nothing_was_answered_only_what_was_scored_is_compared() -> None:

@@ -28,7 +28,7 @@ Values = dict[str, str | int | float | bool]
 
 
 class Learned(NamedTuple):
-    """A learned example that no version holds yet: its offset, and the time it was learned (ms)."""
+    """A learned example that no version is known to hold yet: its offset, and its record's time (ms)."""
 
     ids: Ids
     offset: int
