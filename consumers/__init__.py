@@ -1,1 +1,1 @@
-"""What reads events: the exactly-once loop and the roles that run in it."""
+"""Consumers of events: the exactly-once loop and the roles that run in it."""

@@ -1,4 +1,4 @@
-"""Where a model version lives: signed manifests, data objects, restricted loading, retention."""
+"""Model store: versions as signed manifests and data objects, restricted loading, retention."""
 
 from model_store.address import below, folder_of, forget_model, is_object_store, open_backend
 from model_store.backends import Backend, FolderBackend, MemoryBackend

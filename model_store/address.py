@@ -1,4 +1,4 @@
-"""Which backend an address means: a folder as a path or ``file://``, an object store by its own scheme."""
+"""Addresses of model stores: opens the backend of a folder (path, ``file://``) or an object store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from model_store.versions import check_model
 
 
 def is_object_store(address: str | Path) -> bool:
-    """Tell whether an address is none of a folder: every call goes over a network.
+    """Return whether an address belongs to an object store, so that every call uses the network.
 
     >>> is_object_store("s3://bucket/models"), is_object_store("/var/lib/models")
     (True, False)
@@ -22,7 +22,7 @@ def is_object_store(address: str | Path) -> bool:
 
 
 def below(address: str, folder: str) -> str:
-    """Return the address of a folder in the place that an address names.
+    """Return the address of a folder below an address.
 
     >>> below("s3://bucket/models/", "test-"), below("file:///models", "test-"), below("/models", "")
     ('s3://bucket/models/test-', 'file:///models/test-', '/models')
@@ -36,9 +36,9 @@ def open_backend(address: str | Path) -> Backend:
     Raises
     ------
     StoreError
-        Where it is of a kind that is not supported, or its library is missing.
+        If its kind is not supported, or its library is missing.
     StoreUnavailable
-        Where a folder cannot be made.
+        If a folder cannot be created.
     """
     text = str(address)
     if is_object_store(text):
@@ -53,7 +53,7 @@ def open_backend(address: str | Path) -> Backend:
 
 
 def folder_of(address: str) -> Path:
-    """Return the folder that an address means, as a path or ``file://``. StoreError where it means none."""
+    """Return the folder of an address (a path or ``file://``). Raises StoreError if it is not a folder."""
     folder = address
     if "://" in address:
         parts = urlsplit(address)
@@ -71,10 +71,10 @@ def _shown(address: str) -> str:
 
 
 def forget_model(address: str | Path, model: str) -> None:
-    """Delete a model's versions, and all else that a store has of it. StoreError, StoreUnavailable."""
+    """Delete everything of a model in a store. Raises StoreError, StoreUnavailable."""
     check_model(model)
     backend = open_backend(address)
     for name in backend.names(model):
         backend.delete(name)
     if not is_object_store(address):
-        shutil.rmtree(folder_of(str(address)) / model, ignore_errors=True)  # and the folders, empty now
+        shutil.rmtree(folder_of(str(address)) / model, ignore_errors=True)  # with the empty folders

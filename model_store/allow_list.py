@@ -1,12 +1,12 @@
-"""Makes `allowed.json`: what the pickles of River's own models name.
+"""Generator of `allowed.json`, the list of names that pickles of River's own models use.
 
     python -m model_store.allow_list
 
-Two sources, for neither is enough. River's classes are read: every one that a model can be made of (a leaf
-of a tree appears only when the tree grows, so pickling a few models would miss most), and every method that
-a class keeps as a value (`self.calc_tau = self._calc_tau_2`). And every estimator, metric, detector and
-statistic is built as River's own tests build it, taught, pickled, and read back with a loader that notes
-what else it is asked for: pieces of numpy, of the standard library, functions.
+It uses two sources, because neither is enough. First, the source of River's classes: every class that a model can
+consist of (a tree's leaf appears only when the tree grows, so pickling a few models would miss most), and every method
+that a class keeps as a value (`self.calc_tau = self._calc_tau_2`). Second, every estimator, metric, detector and
+statistic is built as in River's own tests, trained, pickled, and read with a loader that notes all other names: parts
+of numpy, of the standard library, functions.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from sklearn import naive_bayes as sk_bayes
 from model_store.restricted_pickle import PROTOCOL
 from runtime.exits import OK
 
-# What a learner's own state is made of, beside River's objects.
+# A learner's own state consists of these types, beside River's objects.
 _ALWAYS: Final = {
     ("array", "array"),
     ("array", "_array_reconstructor"),
@@ -50,26 +50,26 @@ _ALWAYS: Final = {
     ("builtins", "set"),
     ("numpy", "ndarray"),
     ("numpy._core.multiarray", "_reconstruct"),
-    # What parameters are made of that River's own tests leave at their defaults: `on=` of a text pipeline,
-    # patterns, n-grams, and the times of a rolling window.
+    # Types of parameters that River's own tests leave at their defaults: `on=` of a text pipeline, patterns, n-grams,
+    # and the times of a rolling window.
     ("datetime", "datetime"),
     ("datetime", "timedelta"),
     ("river.feature_extraction.vectorize", "find_all_ngrams"),
     ("operator", "itemgetter"),
     ("re", "_compile"),
 }
-# Names that would let a pickle call what it likes, should a model ever need them: not by this list. `iter`,
-# `range` and `getattr` are there in a form of the loader's own.
+# Names that would let a pickle call anything. They are never listed, even if a model needs them. The loader has its own
+# safe forms of `iter`, `range` and `getattr`.
 _NEVER: Final = {
     "eval", "exec", "compile", "open", "__import__", "getattr", "setattr", "delattr", "globals", "input", "iter",
     "range",
 }  # fmt: skip
-# Parts of River that no model is made of: they read files, open sockets, or run evaluations.
+# Parts of River that models do not contain: they read files, open sockets, or run evaluations.
 _NOT_MODELS: Final = {"checks", "datasets", "envs", "evaluate", "stream", "test_estimators", "conftest", "api"}
 
 
 class _Noting(pickle.Unpickler):
-    """Loads what this very process has pickled, and notes what it names."""
+    """Unpickler that notes all names; it loads only pickles that this process has made."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(io.BytesIO(data))
@@ -97,14 +97,14 @@ def _modules() -> Iterator[Any]:
     for found in pkgutil.walk_packages(river.__path__, "river."):
         if not _of_models(found.name):
             continue
-        with contextlib.suppress(ImportError):  # of a library that is optional to River
+        with contextlib.suppress(ImportError):  # an optional dependency of River is missing
             yield importlib.import_module(found.name)
-    # The compiled parts hold modules that are no files.
+    # The compiled parts contain modules without files.
     yield from [sys.modules[name] for name in sorted(sys.modules) if name.startswith("river._river_rust")]
 
 
 def all_classes() -> Iterator[type]:
-    """Yield every class of River that a model can be made of, once."""
+    """Yield every class of River that a model can consist of, once."""
     seen: set[type] = set()
     for module in _modules():
         waiting = [kind for _, kind in inspect.getmembers(module, inspect.isclass)]
@@ -119,7 +119,7 @@ def all_classes() -> Iterator[type]:
 
 
 def _methods_kept(kind: type) -> Iterator[str]:
-    """Yield the names of methods that the code of a class uses as values, without calling them."""
+    """Yield the names of methods that a class uses as values, without calling them."""
     for owner in kind.__mro__:
         if not owner.__module__.startswith("river."):
             continue
@@ -141,10 +141,10 @@ def _methods_kept(kind: type) -> Iterator[str]:
 
 
 def _note_methods(kind: type, names: set[tuple[str, str]], attributes: set[tuple[str, str, str]]) -> None:
-    """Note how the methods that a class keeps as values are pickled."""
+    """Note the names in pickles of the methods that a class keeps as values."""
     kept = set(_methods_kept(kind))
     if issubclass(kind, (metrics.base.Metric, stats.base.Statistic)):
-        kept.add("clone")  # kept by others, as what makes a new one
+        kept.add("clone")  # other objects keep it to create new ones
     for name in kept:
         value = inspect.getattr_static(kind, name, None)
         if isinstance(value, staticmethod):
@@ -154,9 +154,9 @@ def _note_methods(kind: type, names: set[tuple[str, str]], attributes: set[tuple
 
 
 def instances(kind: type) -> Iterator[Any]:
-    """Yield objects of a River class, built as its own tests build them."""
+    """Yield objects of a River class, built as in River's own tests."""
     parameters: Any = getattr(kind, "_unit_test_params", lambda: ({},))
-    # A class that needs arguments its tests do not name, or an optional library, is only read.
+    # For a class that cannot be built (unknown arguments, an optional library), only its source is used.
     with contextlib.suppress(Exception):
         for given in parameters():
             with contextlib.suppress(Exception):
@@ -164,7 +164,7 @@ def instances(kind: type) -> Iterator[Any]:
 
 
 def estimators() -> Iterator[Any]:
-    """Yield scikit-learn's classifiers and regressors that learn example by example, as River takes them in."""
+    """Yield scikit-learn's incremental classifiers and regressors, in River's wrappers."""
     losses = ("hinge", "log_loss", "modified_huber", "squared_hinge", "perceptron")
     numeric = ("squared_error", "huber", "epsilon_insensitive", "squared_epsilon_insensitive")
     deciding = [linear_model.SGDClassifier(loss=loss) for loss in (*losses, *numeric)]
@@ -176,7 +176,7 @@ def estimators() -> Iterator[Any]:
 
 
 def teach(model: Any, examples: int = 120) -> None:
-    """Teach whatever it is some examples, so that it holds what it comes to hold."""
+    """Train a model on some examples, so that it contains the objects that training creates."""
     rng = random.Random(1)  # noqa: S311 - examples, not secrets
     for number in range(examples):
         features = {"a": rng.random(), "b": rng.gauss(0, 1), "c": float(number % 3)}
@@ -199,7 +199,7 @@ def _takes(model: Any, features: dict[str, float], label: Any) -> bool:
             model.learn_one(features)
         else:
             return True
-    except Exception:  # noqa: BLE001 - another kind of label is tried, or it stays as it was built
+    except Exception:  # noqa: BLE001 - another kind of label is tried, else the object stays untrained
         return False
     return True
 
@@ -218,11 +218,11 @@ def collect() -> tuple[dict[str, list[str]], list[tuple[str, str, str]]]:
         names.add((kind.__module__, kind.__qualname__))
         _note_methods(kind, names, attributes)
         for model in _built(kind):
-            for _ in range(2):  # as built, and as taught
+            for _ in range(2):  # untrained, then trained
                 try:
                     noting = _Noting(pickle.dumps(model, protocol=PROTOCOL))
                     noting.load()
-                except Exception:  # noqa: BLE001 - what cannot be pickled cannot be a version
+                except Exception:  # noqa: BLE001 - an object that cannot be pickled cannot be in a version
                     break
                 names |= noting.names
                 attributes |= noting.attributes
@@ -244,7 +244,7 @@ def main() -> int:
     return OK
 
 
-_KEEP = (drift, utils)  # imported for their classes to be known by name
+_KEEP = (drift, utils)  # imported so that their classes are found by name
 
 if __name__ == "__main__":
     sys.exit(main())

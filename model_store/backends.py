@@ -1,4 +1,7 @@
-"""Where the bytes are: names to blobs, created once and never changed. All policy is in `ModelStore`."""
+"""Backends of the model store, in a folder and in memory: named blobs, created once, never changed.
+
+`ModelStore` holds all policy.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from runtime.failpoints import failpoint
 
 _NAME: Final = re.compile(r"[a-z0-9-]+(/[a-z0-9-]+)*(\.[a-z]+)?")
 _LONGEST_NAME: Final = 300
-_SCRATCH: Final = ".tmp"  # no name can be in it
+_SCRATCH: Final = ".tmp"  # no blob's name can begin with it
 _LEFT_OVER_SECONDS: Final = 3600
 _PIECE: Final = 8 << 20
 _BEFORE_WRITE: Final = failpoint("store.write.before")
@@ -28,37 +31,37 @@ _AFTER_RENAME: Final = failpoint("store.rename.after")
 
 
 class Backend(Protocol):
-    """Names are made by `ModelStore`: parts of a-z, 0-9 and '-', separated by '/'."""
+    """Interface of a backend. Names come from `ModelStore`: parts of a-z, 0-9 and '-', separated by '/'."""
 
     def put_new(self, name: str, data: bytes) -> None:
-        """Store durably, visible whole or not at all.
+        """Store a blob durably; it becomes visible completely or not at all.
 
         Raises
         ------
         AlreadyExists
-            Where the name is taken, by whatever bytes.
+            If the name is taken, even by the same bytes.
         StoreUnavailable
-            Where it could not be stored for certain. The name is free or has all of it: put it again.
+            If the result is uncertain: the name is free, or holds the whole blob. Put it again.
         """
 
     def put_file(self, name: str, path: Path) -> None:
-        """Store a file's bytes under a name made of their hash, without reading it into memory; else as `put_new`."""
+        """Store a file, named by its hash, like `put_new` but without reading it into memory."""
 
     def get(self, name: str, limit_bytes: int) -> bytes:
-        """Return the blob. NotFound; Damaged where it is larger than `limit_bytes` or no blob; StoreUnavailable."""
+        """Return the blob. Raises NotFound, Damaged (larger than `limit_bytes`, or not a blob), StoreUnavailable."""
 
     def fetch(self, name: str, limit_bytes: int, into: Callable[[bytes], object]) -> None:
-        """Hand the blob over piece by piece, in order, none larger than 8 MB; else as `get`."""
+        """Pass the blob to `into` in ordered pieces of at most 8 MB; raises the same as `get`."""
 
     def names(self, prefix: str) -> list[str]:
-        """Return the names under a folder-like prefix, sorted; none where there is no such folder."""
+        """Return the names below a folder-like prefix, sorted; empty if there is no such folder."""
 
     def delete(self, name: str) -> None:
-        """Remove the name; one that is not there is fine."""
+        """Delete the blob; a missing one is not an error."""
 
 
 def check_name(name: str) -> None:
-    """Insist on a name that means the same everywhere and leads nowhere else. InvalidName."""
+    """Raise InvalidName unless the name is portable and cannot leave the store."""
     if not _is_name(name):
         raise InvalidObjectName(f"{name[:100]!r} is no name of anything in a model store")
 
@@ -68,7 +71,7 @@ def _is_name(name: str) -> bool:
 
 
 class MemoryBackend:
-    """In memory, for tests and simulation."""
+    """Backend in memory, for tests and simulation."""
 
     def __init__(self) -> None:
         self._blobs: dict[str, bytes] = {}
@@ -111,10 +114,10 @@ class MemoryBackend:
 
 
 class FolderBackend:
-    """In a folder: written to a temporary file, synced, linked to its name, and the folder synced.
+    """Backend in a folder: writes a temporary file, syncs it, links it to its name, and syncs the folder.
 
-    A link fails where the name exists, so two writers cannot both win. What a crash leaves behind is a
-    temporary file that no name leads to; it is removed when the store is opened an hour later.
+    A link fails if the name exists, so two writers cannot both succeed. A crash leaves only a temporary file without a
+    name, which is deleted when the store is opened an hour later or more.
     """
 
     def __init__(self, root: Path) -> None:
@@ -124,11 +127,11 @@ class FolderBackend:
             root.mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError) as error:
             raise StoreUnavailable(f"model store {str(root)!r} cannot be opened: {_reason(error)}") from error
-        with contextlib.suppress(OSError):  # of a store that this process may only read, others sweep
+        with contextlib.suppress(OSError):  # a process that can only read the store leaves sweeping to others
             self._sweep()
 
     def _sweep(self) -> None:
-        # By age, on the clock of the file system: a process id says nothing about another container's.
+        # Decided by age, on the file system's clock: a process id has no meaning in another container.
         with os.scandir(self._scratch) as entries:
             left = [(entry.path, entry.stat(follow_symlinks=False).st_mtime) for entry in entries]
         if not left:
@@ -137,7 +140,7 @@ class FolderBackend:
             now = os.fstat(probe.fileno()).st_mtime
         for path, modified in left:
             if now - modified > _LEFT_OVER_SECONDS:
-                with contextlib.suppress(OSError):  # one that stays keeps no other
+                with contextlib.suppress(OSError):  # a failure must not keep the others from being deleted
                     os.unlink(path)
 
     def put_new(self, name: str, data: bytes) -> None:
@@ -156,7 +159,7 @@ class FolderBackend:
             if not path.exists():
                 self._write(path, write)
                 return
-            # Whoever put it may have died before its folder was synced.
+            # The writer may have been killed before it synced the folder.
             _sync_folder(path.parent)
         except FileExistsError:
             pass
@@ -174,7 +177,7 @@ class FolderBackend:
                 write(file)
                 file.flush()
                 _AFTER_WRITE()
-                os.fchmod(file.fileno(), 0o644)  # signed and not secret: other users' predictors read it
+                os.fchmod(file.fileno(), 0o644)  # signed but not secret: predictors of other users must read it
                 os.fsync(file.fileno())
             _AFTER_FSYNC()
             os.link(scratch, path)
@@ -185,7 +188,7 @@ class FolderBackend:
         _sync_folder(path.parent)
 
     def _make_folder(self, folder: Path) -> None:
-        """Make a folder and what leads to it, each entry synced: a version must not vanish with its folder."""
+        """Create a folder and its parents and sync each entry: a version must not vanish with its folder."""
         if folder.is_dir():
             return
         if folder != self._root:
@@ -195,7 +198,7 @@ class FolderBackend:
 
     def get(self, name: str, limit_bytes: int) -> bytes:
         with self._reading(name, limit_bytes) as (file, size):
-            return file.read(size)  # not the limit: so much memory would be asked for
+            return file.read(size)  # not the limit, because read() allocates as much memory as it is given
 
     def fetch(self, name: str, limit_bytes: int, into: Callable[[bytes], object]) -> None:
         with self._reading(name, limit_bytes) as (file, size):
@@ -208,7 +211,7 @@ class FolderBackend:
     def _reading(self, name: str, limit_bytes: int) -> Iterator[tuple[IO[bytes], int]]:
         path = self._path(name)
         try:
-            # Non-blocking, so that a pipe in a file's place cannot hold the reader for ever.
+            # Non-blocking, so that a pipe instead of a file cannot block the reader for ever.
             with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
                 status = os.fstat(file.fileno())
                 if not stat.S_ISREG(status.st_mode):
@@ -241,7 +244,7 @@ class FolderBackend:
         except OSError as error:
             raise self._unavailable(name, "deleted", error) from error
         if path.parent != self._root:
-            with contextlib.suppress(OSError):  # it holds others; a snapshot has a folder of its own
+            with contextlib.suppress(OSError):  # it holds other files; only a snapshot has its own folder
                 path.parent.rmdir()
 
     def _path(self, name: str) -> Path:
@@ -257,7 +260,7 @@ def _reason(error: Exception) -> str:
 
 
 def _unless_gone(error: OSError) -> None:
-    # A folder that cannot be read is not an empty one: a learner would take it for a store without versions.
+    # An unreadable folder must not look empty: a learner would believe that the store has no versions.
     if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
         raise error
 

@@ -1,6 +1,6 @@
-"""A model's bytes: in memory while they are few, in a file of their own when they are many, hashed on the way.
+"""Blob of a model's bytes: in memory if small, in a temporary file if large, hashed on the way.
 
-A pickle of 300 MB held as one object would be so much memory on top of the model it is of.
+A pickle of 300 MB in memory would need that much in addition to its model.
 """
 
 from __future__ import annotations
@@ -24,13 +24,12 @@ _PROC: Final = Path("/proc/self/fd")
 
 
 class Blob:
-    """Bytes that are written once, front to back, and then read.
+    """Bytes that are written once, in order, and then read.
 
     Parameters
     ----------
     large
-        From so many bytes on they are in a file, in the folder that TMPDIR names; it has no other users, and is
-        gone with this object.
+        From this size on the bytes are in a file in the folder TMPDIR. Only this object uses the file, and deletes it.
     """
 
     def __init__(self, large: int = LARGE) -> None:
@@ -42,7 +41,7 @@ class Blob:
         self.size = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Append. StoreUnavailable where the disk does not take it."""
+        """Append bytes. Raises StoreUnavailable if the disk does not accept them."""
         piece = bytes(data)
         self._hash.update(piece)
         self.size += len(piece)
@@ -56,7 +55,7 @@ class Blob:
 
     def _to_disk(self) -> None:
         try:
-            # Without a name, where a name can be had from the process: one that is killed leaves nothing behind.
+            # On systems with /proc the file needs no name of its own, so a killed process leaves nothing behind.
             make = tempfile.TemporaryFile if _PROC.is_dir() else tempfile.NamedTemporaryFile
             self._file = make(prefix="millstream-", suffix=".version")
         except OSError as error:
@@ -74,12 +73,12 @@ class Blob:
 
     @property
     def sha256(self) -> str:
-        """Of all that was written."""
+        """Return the hash of all bytes written."""
         return self._hash.hexdigest()
 
     @property
     def path(self) -> Path | None:
-        """The file where there is one; all of it is there."""
+        """Return the path of the file, flushed; `None` if the bytes are in memory."""
         if self._file is None:
             return None
         try:
@@ -90,7 +89,7 @@ class Blob:
         return Path(name) if isinstance(name, str) else Path(f"/proc/{os.getpid()}/fd/{self._file.fileno()}")
 
     def contents(self) -> Readable:
-        """Return the bytes; of a large one, the file mapped into memory, which takes none."""
+        """Return the bytes; a large blob as a memory-mapped file, which uses no memory of its own."""
         if self._file is None:
             if len(self._pieces) > 1:
                 self._pieces = [b"".join(self._pieces)]
@@ -101,12 +100,12 @@ class Blob:
         return self._map
 
     def reader(self) -> IO[bytes]:
-        """Return a file over the bytes, from their beginning."""
+        """Return a file object over the bytes, from their beginning."""
         path = self.path
         return io.BytesIO(bytes(self.contents())) if path is None else path.open("rb")
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close and delete the file."""
         if self._map is not None:
             self._map.close()
         if self._file is not None:

@@ -6,12 +6,12 @@ import re
 from typing import Final
 
 PREFIX: Final = "millstream_code_"
-"""Begins the package that holds the modules of one version's code; 16 hex digits of the code's hash follow."""
+"""Prefix of the package with the modules of one version's code; 16 hex digits of the code's hash follow."""
 _PACKAGE: Final = re.compile(rf"\A{PREFIX}[0-9a-f]{{16}}\.")
 
 
 def own_name(module: str) -> str:
-    """Return the name that a module has in its own source, whichever version's code it belongs to.
+    """Return a module's original name, without the package of a version's code.
 
     >>> own_name("millstream_code_0123456789abcdef.fraud"), own_name("river.stats")
     ('fraud', 'river.stats')

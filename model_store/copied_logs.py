@@ -1,7 +1,7 @@
-"""That one topic is a copy of another, record for record at the same offsets: said and signed by who made the copy.
+"""Signed records that one topic is a copy of another, with the same records at the same offsets.
 
-Versions name the log they learned from by its topic id, which is another in another cluster. With this said, what
-was learned from the one is known to be learned from the other.
+A version names its log by the topic id, which differs in another cluster. With this record, versions that learned from
+the original are accepted for the copy.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from model_store.manifest import seal, unseal
 from model_store.signing import Signer, Trust
 
 _MOST_BYTES: Final = 1 << 20
-_MOST_COPIES: Final = 100  # of copies
+_MOST_COPIES: Final = 100  # in a chain of copies of copies
 _DOMAIN: Final = b"millstream log copy v1\n"
 
 
 class LogCopy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Topic `copy` has what `original` had, at the same offsets, from `begin` up to `end`. Ids, not names."""
+    """Topic `copy` holds the records of `original`, at the same offsets, from `begin` up to `end`. Both are ids."""
 
     model: str
     copy: str
@@ -44,14 +44,14 @@ _decode: Final = msgspec.json.Decoder(LogCopy).decode
 
 
 class LogCopies:
-    """What a store says of logs: ``<model>/logs/<topic id>.json``, sealed as a version's file is."""
+    """The records of copied logs in a store: ``<model>/logs/<topic id>.json``, signed like a version's file."""
 
     def __init__(self, backend: Backend, trust: Trust) -> None:
         self._backend = backend
         self._trust = trust
 
     def note(self, copy: LogCopy, signer: Signer) -> None:
-        """Write that a topic is a copy of another; what was said of it before stays, but for what counts no more."""
+        """Write the record of a copy; an existing record of the topic stays, unless its key was revoked."""
         body = msgspec.json.encode(copy, order="sorted")
         sealed = seal(body, signer.key_id, signer.sign(_signed_bytes(body, signer.key_id)))
         name = _place(copy.model, copy.copy)
@@ -63,33 +63,36 @@ class LogCopies:
             self._backend.put_new(name, sealed)
 
     def _is_revoked(self, name: str) -> bool:
-        """Tell whether what stands there was signed by a key that is revoked since."""
+        """Return whether the existing record was signed by a key that was revoked later."""
         try:
             self._body(name)
         except RevokedKey:
             return True
         except (VersionRefused, NotFound):
-            return False  # whoever reads it is told
+            return False  # reading it raises the error
         return False
 
     def _body(self, name: str) -> bytes:
-        """Return what is said there. NotFound, InvalidName, Refused."""
+        """Return the record's body. Raises NotFound, InvalidName, Refused."""
         body, key_id, signature = unseal(self._backend.get(name, _MOST_BYTES))
         self._trust.verify(key_id, signature, _signed_bytes(body, key_id))
         return body
 
     def get(self, model: str, topic_id: str) -> LogCopy | None:
-        """Return what a topic is a copy of; `None` where it is none, or only a revoked key has said so. Refused."""
+        """Return the record of a copy; `None` if there is none or its key was revoked. Raises Refused."""
         try:
             copy = _read(self._body(_place(model, topic_id)))
         except (NotFound, InvalidObjectName, RevokedKey):
             return None
         if (copy.model, copy.copy) != (model, topic_id):
-            raise BadSignature(f"what stands for log {topic_id} was signed for another")
+            raise BadSignature(f"the record of log {topic_id} was signed for another log")
         return copy
 
     def has(self, model: str, topic_id: str, original: str, offset: int) -> bool:
-        """Tell whether a topic has what `original` had before `offset`, itself or as a copy of a copy. Refused."""
+        """Return whether a topic holds the records of `original` before `offset`, as a direct or indirect copy.
+
+        Raises Refused.
+        """
         for _ in range(_MOST_COPIES):
             if topic_id == original:
                 return True
@@ -105,7 +108,7 @@ def _place(model: str, topic_id: str) -> str:
 
 
 def _signed_bytes(body: bytes, key_id: str) -> bytes:
-    """Return what a signature is over: a domain of its own, so that no manifest can pass for this."""
+    """Return the signed bytes; they begin with their own domain, so that a manifest's signature is not valid here."""
     return _DOMAIN + key_id.encode() + b"\n" + body
 
 

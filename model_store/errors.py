@@ -1,10 +1,10 @@
-"""What can go wrong between a model and its store. Each says what the caller must do."""
+"""Errors of the model store; each docstring says what the caller must do."""
 
 from __future__ import annotations
 
 
 class StoreError(Exception):
-    """The model store could not do what was asked."""
+    """The model store could not carry out a request."""
 
 
 class NotFound(StoreError):  # noqa: N818
@@ -12,11 +12,11 @@ class NotFound(StoreError):  # noqa: N818
 
 
 class AlreadyExists(StoreError):  # noqa: N818
-    """The name is taken, and what has it is never overwritten: compare, and adopt it if it is the same."""
+    """The name is taken and is never overwritten: compare the contents, and adopt them if they are equal."""
 
 
 class StoreUnavailable(StoreError):  # noqa: N818
-    """The place of the store cannot be written or read now (full, read-only, broken): try again later."""
+    """The store cannot be written or read now (full, read-only, broken): try again later."""
 
 
 class CannotPickle(StoreError):  # noqa: N818
@@ -24,28 +24,28 @@ class CannotPickle(StoreError):  # noqa: N818
 
 
 class InvalidObjectName(StoreError, ValueError):  # noqa: N818
-    """Not a name that anything in a store can have; the message shows it."""
+    """The name is invalid in a store; the message shows it."""
 
 
 class VersionRefused(StoreError):  # noqa: N818
-    """A version that must not be loaded. What serves goes on serving."""
+    """A version that must not be loaded. The serving version continues to serve."""
 
 
 class BadSignature(VersionRefused):
-    """No trusted key signed it: it is forged, or its key is not in the keys folder."""
+    """No trusted key signed the version: it is forged, or its key is not in the keys folder."""
 
 
 class RevokedKey(BadSignature):
-    """Its key is trusted no more: rebuild it by replay, or serve a version of another key."""
+    """The version's key was revoked: rebuild it by replay, or serve a version of another key."""
 
 
 class Damaged(VersionRefused):
-    """Its bytes are not what its manifest says: restore it from a copy, or rebuild it by replay."""
+    """The version's bytes differ from its manifest: restore it from a copy, or rebuild it by replay."""
 
 
 class WrongLibraries(VersionRefused):
-    """Other library versions made it: rebuild it by replay, or run it with those."""
+    """The version was made with other libraries: rebuild it by replay, or run it with those."""
 
 
 class PickleNotAllowed(VersionRefused):
-    """Its pickle names something that no model of this stream needs: nothing was run."""
+    """The version's pickle names something that no model of this stream needs; nothing was run."""

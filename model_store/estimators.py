@@ -1,7 +1,7 @@
-"""scikit-learn estimators as files of a version, in skops' format: no pickle, and types by an exact list.
+"""Files of scikit-learn estimators in skops' format: no pickle, and only types on an exact list.
 
-River's models are not for it (104 of 240 fail, and some come back silently wrong): see `model_store.restricted_pickle`.
-skops is in the extra `batch`; nothing of it is imported before it is needed.
+skops cannot store River's models (104 of 240 fail, and some are silently wrong): see `model_store.restricted_pickle`.
+skops is in the extra `batch`, and is imported only when it is needed.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from model_store.errors import CannotPickle, Damaged, PickleNotAllowed, StoreError
 
-# Beside the public estimators and numpy's and scipy's arrays, which skops knows: what those hold inside once they
-# are fitted. Found by saving every classifier and regressor of scikit-learn, and read one by one: none of them
-# opens files, imports or calls by name.
+# skops knows the public estimators and the arrays of numpy and scipy. These are the other types inside fitted
+# estimators, found by saving every classifier and regressor of scikit-learn. Each was reviewed: none of them opens
+# files, imports or calls by name.
 _PARTS: Final = (
     "sklearn._loss.loss.HalfTweedieLossIdentity",
     "sklearn.calibration._CalibratedClassifier",
@@ -37,7 +37,7 @@ class NoSkops(StoreError):  # noqa: N818
 
     def __init__(self) -> None:
         super().__init__(
-            "scikit-learn's estimators are kept by skops, which is not here: pip install 'millstream[batch]'"
+            "scikit-learn's estimators are stored by skops, which is not installed: pip install 'millstream[batch]'"
         )
 
 
@@ -47,15 +47,15 @@ def dumps_estimator(estimator: object) -> bytes:
     Raises
     ------
     CannotPickle
-        Where skops cannot write it, or nobody would load it.
+        If skops cannot write it, or it could not be loaded again.
     NoSkops
-        Where skops is not installed.
+        If skops is not installed.
     """
     skops = _skops()
     try:
         data: bytes = skops.dumps(estimator, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
         others = _untrusted(skops, data)
-    except Exception as error:  # of whatever the object holds
+    except Exception as error:  # any object inside may raise
         raise CannotPickle(f"the estimator cannot be saved: {error}") from error
     if others:
         raise CannotPickle(f"the estimator cannot be saved: it holds {', '.join(others)}, which is not loaded again")
@@ -63,21 +63,21 @@ def dumps_estimator(estimator: object) -> bytes:
 
 
 def loads_estimator(data: bytes, *, cap_bytes: int) -> Any:
-    """Return the estimator in a file, its types all on the list.
+    """Load an estimator from a file; all its types must be on the list.
 
     Parameters
     ----------
     cap_bytes
-        What it may be once it is unpacked.
+        Size limit of the unpacked estimator.
 
     Raises
     ------
     NotAllowed
-        Where it names another type; nothing of it was made.
+        If it names another type; no object was created.
     Damaged
-        Where it is none, or larger.
+        If the file is not an estimator, or exceeds the limit.
     NoSkops
-        Where skops is not installed.
+        If skops is not installed.
     """
     skops = _skops()
     _insist_on_size(data, cap_bytes)
@@ -88,7 +88,7 @@ def loads_estimator(data: bytes, *, cap_bytes: int) -> Any:
         return skops.loads(data, trusted=list(_PARTS))
     except (PickleNotAllowed, KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # compiled parts fed nonsense raise what they like
+    except BaseException as error:  # compiled parts may raise anything on invalid data
         raise Damaged(f"an estimator that does not load: {type(error).__name__}: {error}") from error
 
 
@@ -105,7 +105,7 @@ def _untrusted(skops: Any, data: bytes) -> list[str]:
 
 
 def _insist_on_size(data: bytes, cap_bytes: int) -> None:
-    """Nothing is unpacked before it is known how large it will be; a zip cannot state less than it unpacks to."""
+    """Check the size before anything is unpacked; a zip file cannot unpack to more than it states."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as packed:
             files = packed.infolist()

@@ -1,4 +1,4 @@
-"""Work that holds the interpreter, beside threads that must not wait for it."""
+"""Pauses in work that holds the interpreter lock, so that other threads can answer in time."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ _LONGEST_SECONDS: Final = 0.005
 
 
 def no_breath() -> None:
-    """Work on: nobody waits."""
+    """Do nothing: no other thread is waiting."""
 
 
 class Breather:
-    """Rests for as long as was worked since the last rest, so that half of the time is the others'.
+    """Pauses for as long as the work since the last pause took, so that other threads get half of the time.
 
-    A thread that answers needs the interpreter some twenty times for one answer, and each time waits for
-    whoever has it: with a 3 MB version loading beside it, for the whole of a hold of 1.6 ms.
+    A thread needs the interpreter lock about twenty times for one answer, and waits each time until it is free: while a
+    3 MB version loads, for 1.6 ms each time.
     """
 
     def __init__(self) -> None:
         self._since = time.perf_counter()
 
     def __call__(self) -> None:
-        """Rest, if it was worked for a while."""
+        """Pause, if the work since the last pause was long enough."""
         worked = time.perf_counter() - self._since
         if worked > 0.0005:
             time.sleep(min(worked, _LONGEST_SECONDS))

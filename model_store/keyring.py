@@ -1,8 +1,8 @@
-"""What can be done with the keys of a folder: made, made ready, rotated, revoked, listed.
+"""Operations on the keys of a folder: create, prepare, rotate, revoke and list.
 
-``signing.pem`` signs. ``next.pem`` will, after the next rotation; its public key is trusted beforehand, so that
-it can be copied to other machines before anything is signed with it. ``trusted/<id>.pem`` is trusted unless
-``trusted/<id>.revoked`` stands beside it.
+``signing.pem`` is the signing key. ``next.pem`` will be after the next rotation; its public key is trusted already, so
+that it can be copied to other machines before anything is signed with it. ``trusted/<id>.pem`` is trusted unless
+``trusted/<id>.revoked`` exists.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ KeyState = Literal["signs", "next", "trusted", "revoked"]
 
 
 class InvalidKeyId(InvalidObjectName):
-    """Not the id of a key: `millstream keys list` shows those there are."""
+    """The text is not a key's id: `millstream keys list` shows the existing ones."""
 
 
 class Revocation(msgspec.Struct, frozen=True):
-    """When a key was revoked (ms), by whom and why; what a file that cannot be read does not say is empty."""
+    """Time (ms), user and reason of a key's revocation; empty if the file cannot be read."""
 
     at: int = 0
     by: str = ""
@@ -63,7 +63,7 @@ class Key:
     Attributes
     ----------
     since_ms
-        When its file was written.
+        Time at which its file was written.
     """
 
     key_id: str
@@ -73,14 +73,14 @@ class Key:
 
 
 def check_key_id(text: str) -> str:
-    """Return the text where it is the id of a key. InvalidKeyId."""
+    """Return the text if it is a key's id; raise InvalidKeyId otherwise."""
     if not _KEY_ID.fullmatch(text):
         raise InvalidKeyId(f"{text[:100]!r} is no key's id: those are 16 of 0-9 and a-f; see `millstream keys list`")
     return text
 
 
 def listed(folder: Path) -> list[Key]:
-    """Return the keys of a folder, oldest first. KeyProblem where one of them cannot be read."""
+    """Return the keys of a folder, oldest first. Raises KeyProblem if one of them cannot be read."""
     public = public_keys(folder)
     private = {_private_id(folder / NEXT_NAME): "next", _private_id(folder / PRIVATE_NAME): "signs"}
     found = []
@@ -92,7 +92,7 @@ def listed(folder: Path) -> list[Key]:
 
 
 def init(folder: Path) -> str:
-    """Make a key pair and return its id. KeyProblem where there is one, or the folder cannot be written."""
+    """Create a key pair and return its id. Raises KeyProblem if one exists, or the folder cannot be written."""
     with _changing(folder):
         path = folder / PRIVATE_NAME
         if path.exists():
@@ -104,9 +104,9 @@ def init(folder: Path) -> str:
 
 
 def prepare(folder: Path) -> str:
-    """Make the key that the next rotation will sign with, trusted from now on, and return its id.
+    """Create the key for the next rotation, trusted from now on, and return its id.
 
-    Where one is ready, it is that one.
+    If one is already prepared, return its id.
     """
     with _changing(folder):
         _insist_on_private(folder)
@@ -117,9 +117,9 @@ def prepare(folder: Path) -> str:
 
 
 def rotate(folder: Path) -> tuple[str, str]:
-    """Sign with a new key, the one made ready or one made now; return the old one's id and the new one's.
+    """Make a new key the signing key, the prepared one or one created now; return the old and the new id.
 
-    The old one's private part is gone then; its public part stays trusted.
+    The old private key is deleted; the old public key stays trusted.
     """
     with _changing(folder):
         old = _insist_on_private(folder)
@@ -135,12 +135,12 @@ def rotate(folder: Path) -> tuple[str, str]:
 
 
 def revoke(folder: Path, key_id: str, revocation: Revocation) -> None:
-    """Take trust from a key, for whoever reads this folder from now on; again, it changes nothing.
+    """Revoke a key for every later reader of this folder; a second call changes nothing.
 
     Raises
     ------
     KeyProblem
-        Where there is no such key, or it signs here.
+        If there is no such key, or it is the signing key here.
     """
     revocable(folder, key_id)
     with _changing(folder):
@@ -152,7 +152,7 @@ def revoke(folder: Path, key_id: str, revocation: Revocation) -> None:
 
 
 def revocable(folder: Path, key_id: str) -> None:
-    """Insist on a key that can be revoked. KeyProblem as in `revoke`."""
+    """Raise KeyProblem unless the key can be revoked, as in `revoke`."""
     public = public_keys(folder)
     if check_key_id(key_id) not in public.keys and key_id not in public.revoked:
         raise KeyProblem(
@@ -160,7 +160,7 @@ def revocable(folder: Path, key_id: str) -> None:
         )
     if _private_id(folder / PRIVATE_NAME) == key_id:
         raise KeyProblem(
-            f"key {key_id} signs here, and nobody would load what it signs next: run `millstream keys rotate` first"
+            f"key {key_id} signs here, and its next versions could not be loaded: run `millstream keys rotate` first"
         )
 
 
@@ -188,7 +188,7 @@ def _since(folder: Path, key_id: str) -> int:
         try:
             return (folder / TRUSTED / f"{key_id}{ending}").stat().st_mtime_ns // 1_000_000
         except OSError:
-            continue  # a public key may be under another name than ours
+            continue  # a user may have given the public key's file another name
     return 0
 
 
@@ -196,12 +196,12 @@ def _revocation(folder: Path, key_id: str) -> Revocation:
     try:
         return _read_revocation((folder / TRUSTED / f"{key_id}{REVOKED}").read_bytes())
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-        return Revocation()  # that it is there is enough
+        return Revocation()  # the file's existence is enough
 
 
 @contextmanager
 def _changing(folder: Path) -> Iterator[None]:
-    """One change at a time."""
+    """Allow one change at a time."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / _LOCK).open("a") as lock:

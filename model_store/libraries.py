@@ -1,4 +1,4 @@
-"""Which library versions a model was made with, and whether this process may load it."""
+"""Library versions that a model was made with, and the check whether this process may load it."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ def _find() -> dict[str, str]:
     return found
 
 
-# At the start, for a disk that fails or handles that run out later make every package look missing, and a
-# learner would sign versions that nobody loads.
+# Read at the start: if the disk fails or file handles run out later, every package looks missing, and a learner would
+# sign versions that cannot be loaded.
 _HERE: Final = _find()
 
 
 def libraries() -> dict[str, str]:
-    """Return the versions in this process."""
+    """Return the library versions in this process."""
     return dict(_HERE)
 
 
 def check_libraries(made_with: Mapping[str, str], version_text: str) -> None:
-    """Insist on equal minor versions.
+    """Raise WrongLibraries unless the minor versions are equal.
 
     Raises
     ------
     WrongLibraries
-        With the ones that differ, and the way out.
+        Its message names the differing libraries and the solution.
     """
     mine = libraries()
     differ = [

@@ -1,8 +1,8 @@
-"""What a version says of itself, and the exact bytes that are signed.
+"""Manifest of a version, and the exact bytes that are signed.
 
-The file of a version is one line of JSON: ``{"key_id", "manifest", "signature"}``. What is signed is a
-domain prefix and the canonical JSON of the manifest: sorted keys, no white space, no NaN. Reading encodes
-again and compares, so there is one spelling of a manifest and no key can stand in it twice.
+A version's file is one line of JSON: ``{"key_id", "manifest", "signature"}``. The signature covers a domain prefix and
+the canonical JSON of the manifest: sorted keys, no white space, no NaN. The reader encodes the manifest again and
+compares, so it has only one valid spelling and no duplicate keys.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _DOMAIN: Final = b"millstream manifest v1\n"
 
 
 class FileRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One file of a version; it is stored under its sha256."""
+    """One file of a version, stored under its sha256."""
 
     sha256: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
     size: Annotated[int, msgspec.Meta(ge=0)]
@@ -35,28 +35,28 @@ class FileRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
-    """What the maker of a version knows of it.
+    """The part of a manifest that the maker of a version provides.
 
     Attributes
     ----------
     version, parent
-        Its name, and the version it goes on from where it began an epoch.
+        Its name; for the first version of an epoch also the version that it continues from.
     shard, topic_id, offset
-        Of the examples log: the next offset to read.
+        Partition, topic id and next offset to read of the examples log.
     examples
-        How many it has learned.
+        Number of examples it has learned.
     chain, fingerprint
-        Hex. Versions are the same where both are.
+        Hashes in hex. Two versions are the same if both are equal.
     definition, contract
-        Hashes of what it was made from.
+        Hashes of its definition and contract.
     metrics
-        As the learner reports them; numbers unrounded, null where not defined.
+        As the learner reports them, unrounded; null if undefined.
     skipped
-        Offsets that were left out because they break the model; as first and last where they are a run.
+        Offsets of examples left out because they break the model; a run is its first and last offset.
     labels_from_ms, labels_to_ms
-        Broker times of the labels newly learned since the version before.
+        Broker times of the labels learned since the previous version.
     reason
-        Why it was made: ``start``, ``interval``, ``stop``.
+        Reason for writing it: ``start``, ``interval``, ``stop``.
     """
 
     version: VersionId
@@ -80,7 +80,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Manifest(Draft, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A draft with what the store adds: the libraries it was made with, and its files."""
+    """A complete manifest: a draft with the libraries and files, which the store adds."""
 
     format: int = FORMAT
     libraries: dict[str, str]
@@ -88,12 +88,12 @@ class Manifest(Draft, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def size_bytes(self) -> int:
-        """Of all its files."""
+        """Return the total size of its files."""
         return sum(file.size for file in self.files.values())
 
 
 class VersionExists(AlreadyExists):
-    """The store has another version of this name, which `manifest` describes; it is never overwritten."""
+    """The store has another version of this name, described by `manifest`; it is never overwritten."""
 
     def __init__(self, message: str, manifest: Manifest) -> None:
         super().__init__(message)
@@ -111,35 +111,35 @@ class _SignedManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _encoder: Final = msgspec.json.Encoder(order="sorted")
-# Made while the module is imported, by one thread, as everywhere here: msgspec 0.22 learns a type at its first use,
-# and a second thread that decodes it meanwhile reads what is half learned, and crashes.
+# Decoders are created at import time, in one thread: msgspec 0.22 analyses a type at its first use, and crashes if a
+# second thread decodes the type meanwhile.
 _read_format: Final = msgspec.json.Decoder(_Format).decode
 _read_envelope: Final = msgspec.json.Decoder(_SignedManifest).decode
 _read_manifest: Final = msgspec.json.Decoder(Manifest).decode
 
 
 def signed_bytes(manifest: bytes, key_id: str) -> bytes:
-    """Return what a signature is over: the domain, the key's id, and the canonical manifest."""
+    """Return the bytes to sign: the domain, the key's id, and the canonical manifest."""
     return _DOMAIN + key_id.encode() + b"\n" + manifest
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """Return the canonical JSON. NaN and infinity become null."""
+    """Return a manifest's canonical JSON. NaN and infinity become null."""
     return _encoder.encode(manifest)
 
 
 def seal(manifest: bytes, key_id: str, signature: bytes) -> bytes:
-    """Return the file of a version."""
+    """Return the content of a version's file."""
     return _encoder.encode(_SignedManifest(key_id, msgspec.Raw(manifest), signature.hex()))
 
 
 def unseal(data: bytes) -> tuple[bytes, str, bytes]:
-    """Return manifest, key id and signature of a version's file, none of it believed yet.
+    """Return manifest, key id and signature of a version's file, all of them unverified.
 
     Raises
     ------
     Damaged
-        Where it is not exactly what `seal` writes.
+        If the file is not exactly in the form that `seal` writes.
     """
     try:
         envelope = _read_envelope(data)
@@ -153,12 +153,12 @@ def unseal(data: bytes) -> tuple[bytes, str, bytes]:
 
 
 def decode_manifest(data: bytes) -> Manifest:
-    """Read the canonical JSON, after its signature has been checked.
+    """Read a manifest's canonical JSON after its signature was checked.
 
     Raises
     ------
     Damaged
-        Where it is of another format, or not canonical.
+        If it has another format, or is not canonical.
     """
     try:
         found = _read_format(data).format
@@ -173,6 +173,6 @@ def decode_manifest(data: bytes) -> Manifest:
 
 
 def as_json(manifest: Manifest) -> dict[str, Any]:
-    """Return a manifest as plain values."""
+    """Return a manifest as plain values for JSON."""
     plain: dict[str, Any] = msgspec.to_builtins(manifest)
     return plain

@@ -1,4 +1,4 @@
-"""Where things stand in a store, and what stands at a place."""
+"""Object keys in a store: names of versions, pins and files, and the reverse."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PIN: Final = re.compile(r"([a-z0-9-]+)/pins/([0-9]{6})-([0-9]{15})")
 
 
 def version_place(version: VersionId) -> str:
-    """Return where a version's manifest is, which is the version.
+    """Return the key of a version's manifest, which is the version.
 
     >>> version_place(VersionId("m", 1, 30)), version_at(version_place(VersionId("m", 1, 30))).examples
     ('m/versions/000001/000000000000030.json', 30)
@@ -21,22 +21,22 @@ def version_place(version: VersionId) -> str:
 
 
 def pin_place(version: VersionId) -> str:
-    """Return what is there where a version is pinned."""
+    """Return the key of a version's pin, which exists if the version is pinned."""
     return f"{version.model}/pins/{version.epoch:06d}-{version.examples:015d}"
 
 
 def object_place(model: str, sha256: str) -> str:
-    """Return where a file of a model's versions is."""
+    """Return the key of a file of a model's versions."""
     return f"{model}/objects/{sha256}"
 
 
 def version_at(name: str) -> VersionId | None:
-    """Return the version whose place this is."""
+    """Return the version with this key, `None` if it is not a version's."""
     return _matched(_VERSION, name)
 
 
 def pinned_at(name: str) -> VersionId | None:
-    """Return the version whose pin this is."""
+    """Return the version whose pin has this key, `None` if it is not a pin's."""
     return _matched(_PIN, name)
 
 

@@ -1,7 +1,7 @@
-"""Versions in an object store: S3, Google Cloud Storage or Azure, through one library (obstore).
+"""Backend in an object store: S3, Google Cloud Storage or Azure, through one library (obstore).
 
-Every call is bounded: a store that hangs is one that is away. What an attempt has done whose answer was lost is
-found out by reading: a name that is taken by the very bytes that were being put was put by this process.
+Every call has a time limit: a store that hangs counts as unavailable. If the answer to a write was lost, the backend
+reads the name: if it holds exactly the written bytes, the write succeeded.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ _LONGEST_REASON: Final = 240
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a store is waited for, in seconds.
+    """Time limits for calls to a store, in seconds.
 
-    A learner waits for its checkpoint, and its loop counts as stuck after 60 s: a version is one file put and a
-    few small calls.
+    A learner waits for its checkpoint, which is one large file and a few small calls, and its loop counts as stuck
+    after 60 s.
 
     Attributes
     ----------
     connect, request
-        One connection; one request, which carries at most 8 MB.
+        Limit of one connection attempt, and of one request, which carries at most 8 MB.
     call
-        One call with all its attempts.
+        Limit of one call with all its attempts.
     file
-        Putting a large file.
+        Limit of writing a large file.
     attempts
-        Of one call.
+        Number of attempts of one call.
     """
 
     connect: float = 2.0
@@ -65,7 +65,7 @@ PATIENCE: Final = Patience()
 
 
 class ObjectBackend:
-    """Under a prefix in a bucket. Credentials come from the environment, as the library's documentation names them.
+    """Backend under a prefix in a bucket. Credentials come from the environment variables that obstore documents.
 
     Parameters
     ----------
@@ -75,14 +75,14 @@ class ObjectBackend:
     Raises
     ------
     StoreError
-        Where the library is not installed, or the address or its options cannot be used.
+        If the library is not installed, or the address or its options are invalid.
     """
 
     def __init__(self, url: str, patience: Patience = PATIENCE) -> None:
         self._url = checked_url(url)
         self._patience = patience
         self._store = _open(self._url, patience, retries=0)
-        # Parts of an upload can be put again by the library itself: nobody sees them before the last one.
+        # The library may retry parts of an upload, because they are invisible until the last one is written.
         self._uploads = _open(self._url, patience, retries=patience.attempts - 1)
 
     def put_new(self, name: str, data: bytes) -> None:
@@ -98,9 +98,9 @@ class ObjectBackend:
             try:
                 obstore.put(self._store, name, body, mode="create", use_multipart=False)
             except AlreadyExistsError as error:
-                # Some stores say so of a name that another is just creating, too: look whether it is there.
+                # Some stores report the same for a name that is just being created: read it to find out.
                 if self._whole(name) == body and unsure:
-                    return  # the attempt before had arrived, and its answer had not
+                    return  # the previous attempt succeeded, only its answer was lost
                 raise AlreadyExists(f"{name} is there already") from error
             except Exception:
                 unsure = True
@@ -116,7 +116,7 @@ class ObjectBackend:
         if self._there(name):
             raise AlreadyExists(f"{name} is there already")
         try:
-            # The name is made of the content: who puts it at the same time puts the same bytes.
+            # The name is the content's hash, so a concurrent writer writes the same bytes.
             asyncio.run(asyncio.wait_for(self._upload(name, path), self._patience.file))
         except TimeoutError as error:
             raise self._unavailable(name, "written", f"not done within {self._patience.file:g} s") from error
@@ -194,7 +194,7 @@ class ObjectBackend:
         return True
 
     def _tried(self, name: str, what: str, call: Callable[[], Result]) -> Result:
-        """Call until it works, within bounds. NotFound, AlreadyExists and StoreUnavailable come out."""
+        """Repeat a call until it succeeds, within the limits. Raises NotFound, AlreadyExists, StoreUnavailable."""
         deadline = time.monotonic() + self._patience.call - self._patience.request
         for attempt in range(1, self._patience.attempts + 1):
             try:
@@ -204,12 +204,12 @@ class ObjectBackend:
             except FileNotFoundError as error:
                 if what != "written":
                     raise NotFound(f"{name} is not in the store at {self._url}") from error
-                failed: Exception = error  # it was there a moment ago, or is just being made
+                failed: Exception = error  # it existed a moment ago, or is just being created
             except Exception as error:
                 failed = error
                 if type(error).__name__ in _HOPELESS:
                     raise self._explained(name, what, error) from error
-            pause = random.uniform(0.5, 1.0) * 0.1 * 4**attempt  # noqa: S311 - not to meet again
+            pause = random.uniform(0.5, 1.0) * 0.1 * 4**attempt  # noqa: S311 - so that clients do not retry together
             if attempt == self._patience.attempts or time.monotonic() + pause > deadline:
                 break
             time.sleep(pause)
@@ -226,7 +226,7 @@ _HOPELESS: Final = frozenset({"PermissionDeniedError", "UnauthenticatedError", "
 
 
 def checked_url(url: str) -> str:
-    """Return the address of an object store as it can be used and shown. StoreError.
+    """Return the address of an object store in a form without secrets. Raises StoreError.
 
     >>> checked_url("s3://bucket/models/")
     's3://bucket/models'
@@ -255,7 +255,7 @@ def _open(url: str, patience: Patience, retries: int) -> ObjectStore:
     client: Any = {
         "connect_timeout": timedelta(seconds=patience.connect),
         "timeout": timedelta(seconds=patience.request),
-        # Given options displace the library's own reading of this one.
+        # The library ignores this environment variable if options are given.
         "allow_http": any(os.environ.get(name, "").lower() in ("1", "true", "yes") for name in _ALLOW_HTTP),
     }
     retry: Any = {"max_retries": retries, "retry_timeout": timedelta(seconds=patience.call)}
@@ -266,7 +266,7 @@ def _open(url: str, patience: Patience, retries: int) -> ObjectStore:
 
 
 def _reason(error: Exception, environ: Mapping[str, str] = os.environ) -> str:
-    """Return the first line of what the library says, without what a server quotes of credentials."""
+    """Return the first line of a library's error message, without quoted credentials."""
     text = _QUOTED.sub(r"\1", str(error).split("\n", 1)[0])
     for name, value in environ.items():
         if _SECRETS.match(name) and len(value) >= 8 and ("KEY" in name or "TOKEN" in name or "SECRET" in name):

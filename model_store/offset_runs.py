@@ -1,4 +1,4 @@
-"""Places of a log, kept as runs: a thousand in a row take no more room than two."""
+"""Offsets of a log stored as runs: a thousand consecutive ones take no more space than two."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ Runs: TypeAlias = list[int | tuple[int, int]]
 
 
 class Offsets:
-    """Offsets in ascending order, those that follow each other as runs, first and last.
+    """Offsets in ascending order; consecutive ones are stored as runs, by first and last offset.
 
-    A run is everything from its first to its last offset: what lies between is nothing (transaction markers), or
-    nothing that can be read.
+    A run covers every offset from its first to its last; between its members are only transaction markers or unreadable
+    records.
 
     >>> found = Offsets()
     >>> for offset, goes_on in ((4, False), (9, False), (11, True), (12, True)):
@@ -46,14 +46,14 @@ class Offsets:
         return len(self._first)
 
     def add(self, offset: int, goes_on: bool, most: int | None = None) -> None:
-        """Take in the next offset.
+        """Add the next offset.
 
         Parameters
         ----------
         goes_on
-            Between the last one and this was nothing that has a fate of its own.
+            True if no record with another result lies between the last offset and this one.
         most
-            Runs to keep, the newest.
+            Number of newest runs to keep.
         """
         if goes_on and self._last:
             self._last[-1] = offset
@@ -64,7 +64,7 @@ class Offsets:
             del self._first[0], self._last[0]
 
     def runs(self) -> Runs:
-        """Return plain values: an offset, or the first and the last of a run that is longer than two."""
+        """Return plain values: an offset, or first and last offset of a run of more than two."""
         found: Runs = []
         for first, last in zip(self._first, self._last, strict=True):
             if last - first > 1:

@@ -1,7 +1,7 @@
-"""What a pickle names, found by reading it as the unpickler would and without running any of it.
+"""Global names in a pickle, found by simulating the unpickler without running anything.
 
-Tools that only look at the last strings before a name are led astray by a pickle that pushes and pops:
-here the stack and the memo are followed.
+A pickle that pushes and pops values can mislead tools that only look at the last strings before a name. So this module
+simulates the stack and the memo.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def globals_in(data: bytes) -> frozenset[Global]:
     Raises
     ------
     NotAllowed
-        Where it names something in a way that cannot be read off: by a number, or by a computed string.
+        If it names something by a number or a computed string, so that the name is unknown.
     Damaged
-        Where it cannot be read.
+        If the pickle is malformed.
     """
     reader = _StackMachine()
     try:
@@ -40,7 +40,7 @@ def globals_in(data: bytes) -> frozenset[Global]:
 
 
 class _StackMachine:
-    """A stack machine whose values are strings, marks, and None for all else."""
+    """Simulated stack machine whose values are strings, marks, and `None` for all else."""
 
     def __init__(self) -> None:
         self.found: set[Global] = set()
@@ -59,7 +59,7 @@ class _StackMachine:
             self._stack.append(self._memo[argument])
         elif name == "DUP":
             self._stack.append(self._stack[-1])
-        elif name == "POP":  # of a mark, too
+        elif name == "POP":  # also removes a mark
             self._stack.pop()
         else:
             self._apply(opcode, argument)

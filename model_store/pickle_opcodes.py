@@ -1,8 +1,8 @@
-"""What a pickle may be made of, looked at before anything in it is run.
+"""Check of a pickle's opcodes before anything in it runs.
 
-Python's own unpickler believes the lengths and memo numbers that a pickle states: five bytes make it clear
-32 GB of memory. A pickle of protocol 5 never needs the opcodes that allow it (nor those of persistent ids,
-extension codes, or classes by text), so they are refused, and every length is held against what is there.
+Python's own unpickler trusts the lengths and memo numbers in a pickle: five bytes can make it allocate 32 GB of memory.
+A pickle of protocol 5 never needs the opcodes that allow this (nor persistent ids, extension codes, or classes by
+text), so they are refused, and every length is compared with the bytes that are there.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from model_store.blobs import Readable
 from model_store.errors import Damaged
 from model_store.gil_pause import Breath, no_breath
 
-# Runs of opcodes of fixed length, taken in C: a model of 3 MB has half a million. The counts bound how long
-# one match holds the interpreter, for a predictor loads while it answers. No possessive groups: before 3.11.4,
-# Python's matcher forgets on their failure where they began.
+# This matches runs of fixed-length opcodes in C: a model of 3 MB has half a million. The counts limit how long one
+# match holds the interpreter lock, because a predictor answers while it loads. Possessive groups are avoided: before
+# 3.11.4, Python's matcher loses their start position when they fail.
 _PLAIN: Final = rb"N\x88\x89)\]}(\x8f\x90\x91\x94aesuRb\x81\x92\x9301"
 _RUN: Final = re.compile(
     rb"(?:[" + _PLAIN + rb"]+|J.{4}|[hK].|M..|j.{4}|\x8a(?:\x04.{4}|\x05.{5})|G.{8}"
-    rb"|[t\x85-\x87](?!\x94?[t\x85-\x87])"  # a tuple that no other is made of
+    rb"|[t\x85-\x87](?!\x94?[t\x85-\x87])"  # a tuple that is not part of another one
     rb"){1,2000}",
     re.DOTALL,
 )
-# How deep tuples nest is bounded: hashing one of a million levels overruns the stack of the process.
+# The nesting of tuples is limited, because hashing one of a million levels overflows the process's stack.
 _NESTED: Final = re.compile(rb"(?:[t\x85-\x87]\x94?){1,101}")
 _DEEPEST: Final = 100
 # Opcode: bytes of its length field. SHORT_BINBYTES, SHORT_BINUNICODE, LONG1; BINBYTES, BINUNICODE, LONG4;
@@ -37,12 +37,12 @@ _HEAD: Final = (b"\x80\x05", b"\x80\x04")
 
 
 def check_opcodes(data: Readable, breath: Breath = no_breath) -> None:
-    """Insist on a whole pickle of protocol 4 or 5, of the opcodes that Python's own pickler writes.
+    """Raise Damaged unless the data is a complete pickle of protocol 4 or 5 with only the opcodes that Python writes.
 
     Raises
     ------
     Damaged
-        With the place of the first thing that is wrong.
+        Its message has the position of the first error.
     """
     if data[:2] not in _HEAD:
         raise Damaged("not a pickle of protocol 4 or 5")
@@ -66,9 +66,9 @@ def check_opcodes(data: Readable, breath: Breath = no_breath) -> None:
 
 
 def _skip_tuples(data: Readable, at: int) -> int:
-    """Return the place after tuples that were made of each other."""
+    """Return the position after nested tuples."""
     found = _NESTED.match(data, at)
-    assert found is not None  # noqa: S101 - it begins with one
+    assert found is not None  # noqa: S101 - the data begins with a tuple
     nested = found[0]
     if len(nested) > _DEEPEST and len(nested.replace(b"\x94", b"")) > _DEEPEST:
         raise Damaged(f"a pickle nested too deeply, at byte {at}")
@@ -76,7 +76,7 @@ def _skip_tuples(data: Readable, at: int) -> int:
 
 
 def _skip(data: Readable, at: int, opcode: int) -> int:
-    """Return the place after an opcode that states a length."""
+    """Return the position after an opcode with a length."""
     width = _COUNTED.get(opcode)
     if width is None:
         raise Damaged(f"a pickle with opcode 0x{opcode:02x} at byte {at}, which no model's pickle has")

@@ -1,10 +1,10 @@
-"""Pickle, with an exact list of what a pickle may name.
+"""Pickle with an exact list of the names that a pickle may use.
 
-A prefix list is no protection: `river.datasets.base` with a dotted name reaches `os`. The list in
-`allowed.json` is made from River itself by `python -m model_store.allow_list`.
+A list of prefixes does not protect: `river.datasets.base` with a dotted name reaches `os`. `python -m
+model_store.allow_list` generates the list in `allowed.json` from River itself.
 
-It is the second wall, behind the signature. It keeps a pickle from running anything but what River's models
-are made of; it does not keep who holds a signing key from signing a model that takes all memory or time.
+It is the second line of defence, after the signature. It prevents a pickle from running anything except the parts of
+River's models. It does not prevent the holder of a signing key from signing a model that uses all memory or time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["PROTOCOL", "Find", "Global", "allowed_globals", "dump", "dumps", "gl
 
 PROTOCOL: Final = 5
 Find = Callable[[str, str], Any]
-"""Returns what a module's name and a qualified name in it mean."""
+"""Function that returns the object with a module's name and a qualified name."""
 
 
 @cache
@@ -59,14 +59,14 @@ def dumps(model: object) -> bytes:
     Raises
     ------
     CannotPickle
-        Where it holds a lambda, a local class or an open file; the message names it.
+        If the model holds a lambda, a local class or an open file; the message names it.
     """
     with dump(model) as blob:
         return bytes(blob.contents())
 
 
 def dump(model: object) -> Blob:
-    """Return the pickle of a model, a large one in a file: it never is in memory whole. CannotPickle, as `dumps`."""
+    """Return the pickle of a model; a large one goes to a file, never completely to memory. Raises like `dumps`."""
     blob = Blob()
     try:
         pickle.Pickler(blob, protocol=PROTOCOL).dump(model)
@@ -75,7 +75,7 @@ def dump(model: object) -> Blob:
         raise
     except RecursionError as error:
         raise CannotPickle("the model cannot be saved: it is nested too deeply; bound its depth") from error
-    except Exception as error:  # a __reduce__ or __getstate__ may raise anything
+    except Exception as error:  # __reduce__ and __getstate__ may raise anything
         culprit = _Culprit().find(model)
         if culprit is None:
             raise CannotPickle(
@@ -87,7 +87,7 @@ def dump(model: object) -> Blob:
 
 
 class _Culprit:
-    """Pickles once more, slowly, to name what has no name that a loader could find."""
+    """Pickles again, slowly, to find the object that a loader could not find by name."""
 
     def find(self, model: object) -> str | None:
         found: list[str] = []
@@ -100,7 +100,7 @@ class _Culprit:
 
         try:
             Naming(io.BytesIO(), protocol=PROTOCOL).dump(model)
-        except Exception:  # noqa: BLE001 - it fails as it did before; what it came by is known now
+        except Exception:  # noqa: BLE001 - it fails again as expected; the culprit is now recorded
             return found[-1] if found else None
         return None
 
@@ -119,19 +119,19 @@ def loads(
     find: Find | None = None,
     breath: Breath = no_breath,
 ) -> Any:
-    """Return what was pickled, naming nothing but what is allowed.
+    """Return the unpickled object; only allowed names can be used.
 
-    `find` looks up the names in `extra`; without it they are imported.
+    `find` looks up the names in `extra`; if it is missing they are imported.
 
-    Garbage collection is off meanwhile: it would walk the half-made model again and again (33 MB: 128 ms
-    with, 54 ms without).
+    Garbage collection is off meanwhile, because it would scan the incomplete model repeatedly (a model of 33 MB loads
+    in 128 ms with it, in 54 ms without).
 
     Raises
     ------
     NotAllowed
-        Where the pickle names anything else; nothing of that was called.
+        If the pickle uses any other name; nothing of it was called.
     Damaged
-        Where it is cut short or malformed.
+        If the pickle is truncated or malformed.
     """
     check_opcodes(data, breath)
     loader = _Restricted(_Frames(data, breath), extra, find)
@@ -140,15 +140,15 @@ def loads(
             return loader.load()
         except (PickleNotAllowed, KeyboardInterrupt, SystemExit):
             raise
-        except BaseException as error:  # River's compiled parts panic with no `Exception` when fed nonsense
+        except BaseException as error:  # River's compiled parts panic with a BaseException on invalid data
             raise Damaged(f"a pickle that does not load: {type(error).__name__}: {error}") from error
 
 
 class _Frames:
-    """Hands a pickle to the unpickler piece by piece.
+    """Passes a pickle to the unpickler in pieces.
 
-    The calls are Python's, so between two frames (64 kB) other threads run: a predictor answers while the
-    next version loads.
+    The unpickler calls Python code for each frame (64 kB), so other threads can run between frames: a predictor answers
+    while the next version loads.
     """
 
     def __init__(self, data: Readable, breath: Breath) -> None:
@@ -161,7 +161,7 @@ class _Frames:
 
     def readinto(self, into: Any) -> int:
         self._breath()
-        # What is mapped from a file has no `readinto`.
+        # A memory-mapped file has no `readinto`.
         piece = self._file.read(len(into))
         into[: len(piece)] = piece
         return len(piece)
@@ -181,7 +181,8 @@ class _Restricted(pickle.Unpickler):
             return _REPLACED[module, name]
         if (module, name) in allowed_globals():
             return super().find_class(module, name)
-        # A model that was run with a version's own code is saved with that code's names: the loader says whose it is.
+        # A model that ran with a version's own code is saved with that namespace's names; the loader chooses the
+        # namespace.
         module = own_name(module)
         if (module, name) in self._extra:
             return self._find(module, name)
@@ -192,7 +193,7 @@ class _Restricted(pickle.Unpickler):
 
 
 def _restricted_getattr(owner: Any, name: str) -> Any:
-    """`getattr` for the bound methods that River's models hold, and no other."""
+    """Return an attribute, but only for the bound methods that River's models hold."""
     kind = owner if isinstance(owner, type) else type(owner)
     key = (kind.__module__, kind.__qualname__, name)
     if key in _allowed_attributes():
@@ -201,12 +202,12 @@ def _restricted_getattr(owner: Any, name: str) -> Any:
 
 
 def _iterator_of(items: Iterable[Any]) -> Iterator[Any]:
-    """`iter` of what is there; its form with a function and a sentinel need never end."""
+    """Return an iterator over existing items; `iter` with a function and a sentinel could run for ever."""
     return iter(items)
 
 
 def _short_range(*bounds: int) -> range:
-    """`range` as parameters have it, of n-grams say: a long one, made into a list, would fill the memory."""
+    """Return a short range, as in parameters of n-grams; a long one, turned into a list, would fill the memory."""
     made = range(*bounds)
     if len(made) > _LONGEST_RANGE:
         raise PickleNotAllowed(f"the pickle has a range of {len(made)} numbers")

@@ -1,4 +1,4 @@
-"""Which versions stay. A pure decision; `ModelStore.prune` carries it out."""
+"""Retention rule: a pure decision about the versions to keep; `ModelStore.prune` carries it out."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _DAY_MS: Final = 24 * _HOUR_MS
 
 @dataclass(frozen=True)
 class Retention:
-    """How many versions of a model stay, beside the first and the last of each epoch.
+    """Numbers of versions to keep, beside the first and the last of each epoch.
 
     Attributes
     ----------
     last
-        The newest so many.
+        Number of newest versions.
     hourly, daily
-        The newest of each hour, and of each day, for so many of them.
+        Number of hours and of days of which the newest version stays.
     latest_only
-        Only the newest, what serves, what is pinned, and the first of each epoch.
+        Keep only the newest, the serving and the pinned versions, and the first of each epoch.
     """
 
     last: int = 20
@@ -38,7 +38,7 @@ class Retention:
 
 @dataclass(frozen=True)
 class Pruned:
-    """What a pruning removed."""
+    """The versions and objects that a pruning deleted."""
 
     versions: tuple[VersionId, ...]
     objects: int
@@ -47,17 +47,17 @@ class Pruned:
 def to_delete(
     versions: Sequence[tuple[VersionId, int]], retention: Retention, keep: Collection[VersionId]
 ) -> list[VersionId]:
-    """Return the versions that may go.
+    """Return the versions to delete.
 
     Parameters
     ----------
     versions
-        With the time each was made, in ms; in order, oldest first.
+        Versions with their creation times (ms), oldest first.
     keep
-        What serves or is pinned.
+        Versions that serve or are pinned.
 
-    An epoch's first version is never among them: a replay starts from it. Nor is its last one: a deploy that went wrong
-    goes back to it.
+    An epoch's first version always stays, because a rebuild begins with it. So does its last one, because a failed
+    deployment goes back to it.
     """
     stays = {version for version, _ in versions if version.examples == 0} | set(keep)
     firsts: dict[int, VersionId] = {}

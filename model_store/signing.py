@@ -1,4 +1,4 @@
-"""Ed25519 keys: a learner signs with a private one, everybody checks against the public ones they trust."""
+"""Ed25519 keys: a learner signs with a private key, readers verify with the public keys they trust."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from model_store.errors import BadSignature, RevokedKey, StoreError, StoreUnavai
 PRIVATE_NAME: Final = "signing.pem"
 TRUSTED: Final = "trusted"
 PUBLIC: Final = ".pem"
-REVOKED: Final = ".revoked"  # beside the public key, so that who copies the folder has both
+REVOKED: Final = ".revoked"  # beside the public key, so that a copy of the folder has both
 
 
 class KeyProblem(StoreError):  # noqa: N818
-    """A key file cannot be used; the message names it and what to do."""
+    """A key file cannot be used; the message names the file and the solution."""
 
 
 def key_id_of(public: Ed25519PublicKey) -> str:
@@ -35,12 +35,12 @@ def key_id_of(public: Ed25519PublicKey) -> str:
 
 
 class Signer:
-    """Holds a private key.
+    """Signs data with a private key.
 
     Parameters
     ----------
     read_again
-        Returns the key that signs now: one that was rotated is taken up without a restart.
+        Returns the current signing key, so that a rotated key is used without a restart.
     """
 
     def __init__(self, private: Ed25519PrivateKey, read_again: Callable[[], Signer] | None = None) -> None:
@@ -50,41 +50,40 @@ class Signer:
 
     @property
     def public(self) -> Ed25519PublicKey:
-        """The key that checks what this one signs."""
+        """Return the public key that verifies this key's signatures."""
         return self._private.public_key()
 
     def sign(self, data: bytes) -> bytes:
         return self._private.sign(data)
 
     def current(self) -> Signer:
-        """Return what is to sign now.
+        """Return the current signer.
 
         Raises
         ------
         KeyProblem
-            Where that key has gone, or is not trusted any more: nobody would load what it signs.
+            If the key is missing or no longer trusted, so that no reader would accept its signature.
         StoreUnavailable
-            Where it cannot be read now.
+            If the key cannot be read now.
         """
         return self if self._read_again is None else self._read_again()
 
 
 @dataclass(frozen=True)
 class PublicKeys:
-    """Public keys by their ids, and the ids of those that are trusted no more, whatever else says so."""
+    """Public keys by their ids, and the ids of revoked keys, which take precedence."""
 
     keys: Mapping[str, Ed25519PublicKey]
     revoked: frozenset[str] = frozenset()
 
 
 class Trust:
-    """The public keys whose signatures count.
+    """The public keys whose signatures are trusted.
 
     Parameters
     ----------
     read_again
-        Asked before every check: a learner may make or rotate its key, and somebody may revoke one, while a
-        predictor runs.
+        Called before every check, because keys may be created, rotated or revoked while a predictor runs.
     """
 
     def __init__(self, keys: PublicKeys, read_again: Callable[[], PublicKeys] | None = None) -> None:
@@ -93,16 +92,16 @@ class Trust:
 
     @classmethod
     def of(cls, *keys: Ed25519PublicKey) -> Trust:
-        """Return trust in these keys."""
+        """Return a `Trust` with these keys."""
         return cls(PublicKeys({key_id_of(key): key for key in keys}))
 
     def verify(self, key_id: str, signature: bytes, data: bytes) -> None:
-        """Insist on a good signature by the trusted key of that id.
+        """Raise BadSignature unless the trusted key of that id made the signature.
 
         Raises
         ------
         BadSignature
-            Where the key is not trusted or the signature is not its; RevokedKey where it was trusted once.
+            If the key is not trusted or the signature is invalid; RevokedKey if the key was revoked.
         """
         if not self.is_of(key_id, signature, data):
             raise BadSignature(f"signed by key {key_id[:32]!r}, which is not trusted here")
@@ -110,7 +109,7 @@ class Trust:
             raise RevokedKey(f"signed by key {key_id}, which is revoked: `millstream keys list` says since when")
 
     def is_of(self, key_id: str, signature: bytes, data: bytes) -> bool:
-        """Tell whether the key is known here, revoked or not. BadSignature where it is and did not sign this."""
+        """Return whether the key is known here, revoked or not. Raises BadSignature if a known key did not sign."""
         if self._read_again is not None:
             self._keys = self._read_again()
         key = self._keys.keys.get(key_id)
@@ -124,18 +123,18 @@ class Trust:
 
 
 def open_trust(folder: Path) -> Trust:
-    """Return trust in every public key under ``folder/trusted``, as keys are added and revoked there.
+    """Return a `Trust` in the public keys under ``folder/trusted``; it follows additions and revocations.
 
     Raises
     ------
     KeyProblem
-        Where a file there is no Ed25519 public key, or the folder cannot be read or could be written by anyone.
+        If a file there is not an Ed25519 public key, or the folder is unreadable or writable by everybody.
     """
     return Trust(public_keys(folder), lambda: public_keys(folder))
 
 
 def public_keys(folder: Path) -> PublicKeys:
-    """Return what is under ``folder/trusted`` now. KeyProblem as in `open_trust`."""
+    """Return the current keys under ``folder/trusted``. Raises KeyProblem like `open_trust`."""
     trusted = folder / TRUSTED
     try:
         names = sorted(name for name in os.listdir(trusted) if not name.startswith("."))
@@ -154,7 +153,7 @@ def _public(path: Path) -> Ed25519PublicKey | None:
         _insist_on_owner(path)
         key = serialization.load_pem_public_key(path.read_bytes())
     except FileNotFoundError:
-        return None  # of a learner that started beside another and lets its own key go
+        return None  # another learner that started at the same time has deleted its own key
     except (ValueError, UnsupportedAlgorithm, OSError) as error:
         raise KeyProblem(f"{path} is no public key in PEM ({error}); remove it or put the right one there") from error
     if not isinstance(key, Ed25519PublicKey):
@@ -163,19 +162,19 @@ def _public(path: Path) -> Ed25519PublicKey | None:
 
 
 def _insist_on_owner(path: Path) -> None:
-    """Refuse trust that any user of the machine could have put there; where the mount is read-only, none could."""
+    """Raise KeyProblem if any user of the machine could add keys; a read-only mount prevents that."""
     if path.stat().st_mode & stat.S_IWOTH and not os.statvfs(path).f_flag & os.ST_RDONLY:
         raise KeyProblem(f"{path} can be written by everybody, so nothing in it is to be trusted: chmod o-w {path}")
 
 
 def open_signer(folder: Path) -> Signer:
-    """Return the private key in `folder`, made at the first call together with trust in it.
+    """Return the private key in `folder`; the first call creates it, and trusts its public key.
 
     Raises
     ------
     KeyProblem
-        Where it cannot be made or read, is no Ed25519 key, others may read it, or its public key is not
-        trusted: nobody would load what it signs.
+        If the key cannot be created or read, is not an Ed25519 key, is readable by others, or its public key is not
+        trusted, so that no reader would accept its signatures.
     """
     path = folder / PRIVATE_NAME
     try:
@@ -213,7 +212,7 @@ def _signer_again(folder: Path) -> Signer:
 
 
 def read_private(path: Path) -> Ed25519PrivateKey:
-    """Return the private key in a file. OSError; KeyProblem where it is none, or others may read it."""
+    """Return the private key in a file. Raises OSError, and KeyProblem if it is invalid or readable by others."""
     if path.stat().st_mode & 0o077:
         raise KeyProblem(f"{path} can be read by others: chmod 600 {path}")
     try:
@@ -226,25 +225,25 @@ def read_private(path: Path) -> Ed25519PrivateKey:
 
 
 def make_pair(folder: Path, path: Path) -> None:
-    """Make a key pair, its private part at `path`, unless that is there already: then the one there counts."""
+    """Create a key pair with its private part at `path`; if that file exists, its key is used."""
     key = Ed25519PrivateKey.generate()
-    # The public key first: a private key that nobody trusts would sign versions that nobody loads.
+    # The public key comes first: a private key that is not trusted would sign versions that cannot be loaded.
     public_path = write_public(folder, key.public_key())
     try:
         write_new(path, private_pem(key), 0o600)
     except FileExistsError:
-        public_path.unlink()  # two learners that start at once agree on the first one's key
+        public_path.unlink()  # two learners that start at the same time agree on the first one's key
 
 
 def private_pem(key: Ed25519PrivateKey) -> bytes:
-    """Return a private key as its file holds it."""
+    """Return a private key in the format of its file."""
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
 
 
 def write_public(folder: Path, key: Ed25519PublicKey) -> Path:
-    """Have a public key trusted, and return its file."""
+    """Write a public key to the trusted ones, and return its file."""
     trusted = folder / TRUSTED
     trusted.mkdir(parents=True, exist_ok=True, mode=0o755)
     path = trusted / f"{key_id_of(key)}{PUBLIC}"
@@ -256,12 +255,12 @@ def write_public(folder: Path, key: Ed25519PublicKey) -> Path:
 
 
 def write_new(path: Path, data: bytes, mode: int, *, over: bool = False) -> None:
-    """Write a file whole or not at all: whoever looks meanwhile sees no half a key.
+    """Write a file atomically, so that no reader sees half a key.
 
     Raises
     ------
     FileExistsError
-        Where it is there and is not to be written `over`.
+        If the file exists and `over` is false.
     """
     scratch = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:

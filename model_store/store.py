@@ -1,7 +1,7 @@
-"""Versions: written whole or not at all, never changed, and loaded only after every check.
+"""The model store: versions are written atomically, never changed, and loaded only after every check.
 
-Places: ``<model>/versions/<epoch>/<examples>.json``, ``<model>/objects/<sha256>``, ``<model>/pins/…``.
-A version's file is put last and create-only: it *is* the version.
+Keys: ``<model>/versions/<epoch>/<examples>.json``, ``<model>/objects/<sha256>``, ``<model>/pins/…``. A version's file
+is written last and create-only: it *is* the version.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ _AFTER_MANIFEST: Final = failpoint("store.manifest.after")
 
 
 class ModelStore:
-    """Signed versions on a backend.
+    """Signed versions in a backend.
 
     Parameters
     ----------
     trust
-        Whose signatures count.
+        The keys whose signatures are trusted.
     signer
-        Needed to publish; predictors have none.
+        Needed for publishing; predictors have none.
     cap_bytes
-        No file of a version larger than this is read.
+        Larger files of a version are not read.
     """
 
     def __init__(
@@ -66,27 +66,27 @@ class ModelStore:
         self._signer = signer
         self._cap = cap_bytes
         self._index = VersionIndex(backend, self._content)
-        self._put_last: frozenset[str] = frozenset()  # places of the objects of the version published last
+        self._put_last: frozenset[str] = frozenset()  # keys of the objects of the last published version
         self._copies = LogCopies(backend, trust)
 
     @property
     def trust(self) -> Trust:
-        """Whose signatures count."""
+        """Return the keys whose signatures are trusted."""
         return self._trust
 
     # --- writing -----------------------------------------------------------------------------------
 
     def publish(self, draft: Draft, files: Mapping[str, bytes | Blob]) -> Manifest:
-        """Store a version and return its manifest. Its files come as they are, or as `dump` has written them.
+        """Store a version and return its manifest. Files are bytes, or blobs that `dump` has written.
 
         Raises
         ------
         AlreadyExists
-            Where the version is there, with its manifest: compare it, nothing was changed.
+            If the version exists; the error has its manifest for a comparison. Nothing was changed.
         StoreUnavailable
-            Where it could not be written for certain: nothing of it is visible, or all. Publish it again.
+            If the result is uncertain: all of it is visible, or nothing. Publish it again.
         Refused
-            Where the name is taken by what no trusted key signed.
+            If the name is taken by a file that no trusted key signed.
         """
         if self._signer is None:
             raise StoreError("this process has no signing key and publishes nothing")
@@ -95,7 +95,7 @@ class ModelStore:
             **{name: getattr(draft, name) for name in Draft.__struct_fields__}, libraries=libraries(), files=refs
         )
         body = encode_manifest(manifest)
-        manifest = decode_manifest(body)  # as everyone will read it, before anything is written
+        manifest = decode_manifest(body)  # checked as readers will read it, before anything is written
         for name, data in files.items():
             size = refs[name].size
             if size > self._cap:
@@ -106,7 +106,7 @@ class ModelStore:
         _BEFORE_MANIFEST()
         self._put_sealed(draft.version, seal(body, signer.key_id, signer.sign(signed_bytes(body, signer.key_id))))
         _AFTER_MANIFEST()
-        # The version keeps its objects: one that comes again, as code does, need not be read to see that it is there.
+        # These objects are kept with the version, so one that is used again, such as the code, need not be checked.
         self._put_last = frozenset(object_place(draft.version.model, ref.sha256) for ref in refs.values())
         self._index.add(manifest)
         return manifest
@@ -119,7 +119,7 @@ class ModelStore:
             try:
                 there = self.manifest(version)
             except RevokedKey:
-                # Somebody has said that it is no version: what was learned again in its place is one.
+                # The existing version's key was revoked, so the newly learned version may replace it.
                 self._backend.delete(name)
                 self._backend.put_new(name, sealed)
                 return
@@ -130,7 +130,7 @@ class ModelStore:
         try:
             self._put(name, data)
         except AlreadyExists:
-            # Named by its content: the same bytes, unless the disk changed them since.
+            # The name is the content's hash, so the bytes are equal, unless the disk has damaged them.
             if not self._is_whole(name, sha256):
                 self._backend.delete(name)
                 self._put(name, data)
@@ -150,16 +150,16 @@ class ModelStore:
         return found.hexdigest() == sha256
 
     def adopt(self, sealed: bytes, blobs: Callable[[FileRef], Blob]) -> bool:
-        """Take over a version that another store has, as it was signed; tell whether it was not here before.
+        """Copy a version from another store with its signature; return whether it is new here.
 
-        Its signature, and size and hash of all its files, are checked before anything is written.
+        The signature, and size and hash of all files, are checked before anything is written.
 
         Raises
         ------
         Refused
-            Where one of them is not right.
+            If one of these checks fails.
         AlreadyExists
-            Where another version has this name; nothing was changed.
+            If another version has this name; nothing was changed.
         """
         manifest = self.opened(sealed)
         place = version_place(manifest.version)
@@ -191,20 +191,20 @@ class ModelStore:
     # --- reading -----------------------------------------------------------------------------------
 
     def versions(self, model: str, epoch: int | None = None) -> list[VersionId]:
-        """Return the versions of a model, oldest first; only those that are completely there."""
+        """Return the complete versions of a model, oldest first."""
         check_model(model)
         prefix = f"{model}/versions" if epoch is None else f"{model}/versions/{epoch:06d}"
         return [each for name in self._backend.names(prefix) if (each := version_at(name))]
 
     def manifest(self, version: VersionId, sha256: str | None = None) -> Manifest:
-        """Return what a version says of itself, its signature checked.
+        """Return a version's manifest after checking its signature.
 
         Parameters
         ----------
         version
-            Its name; the manifest must carry the same.
+            Its name; the manifest must have the same.
         sha256
-            What an announcement said the file hashes to.
+            The hash of the file in an announcement.
 
         Raises
         ------
@@ -216,7 +216,7 @@ class ModelStore:
         return self._verified(version, data)
 
     def sealed(self, version: VersionId) -> bytes:
-        """Return the file of a version as it is, nothing of it checked. NotFound."""
+        """Return a version's file without any check. Raises NotFound."""
         try:
             return self._backend.get(version_place(version), _MOST_MANIFEST_BYTES)
         except NotFound:
@@ -225,7 +225,7 @@ class ModelStore:
             ) from None
 
     def opened(self, data: bytes) -> Manifest:
-        """Return the manifest in a version's file that came from elsewhere, its signature checked. Refused."""
+        """Return the manifest in an external version file after checking its signature. Raises Refused."""
         body, key_id, signature = unseal(data)
         self._trust.verify(key_id, signature, signed_bytes(body, key_id))
         return decode_manifest(body)
@@ -234,38 +234,38 @@ class ModelStore:
         manifest = self.opened(data)
         if manifest.version != version:
             signed = f"{manifest.version} of model {manifest.version.model}"
-            raise BadSignature(f"what stands at version {version} of model {version.model} was signed as {signed}")
+            raise BadSignature(f"the file of version {version} of model {version.model} was signed as {signed}")
         return manifest
 
     def signed_by(self, version: VersionId) -> str:
-        """Return the id of the key that a version is signed by, trusted here or not.
+        """Return the id of the key that signed a version, trusted here or not.
 
         Raises
         ------
         NotFound, Refused
-            Refused where the key is known here and did not sign it.
+            Refused if the key is known here and did not sign it.
         """
         body, key_id, signature = unseal(self.sealed(version))
         self._trust.is_of(key_id, signature, signed_bytes(body, key_id))
         return key_id
 
     def manifest_sha256(self, version: VersionId) -> str:
-        """Return the hash of a version's file, as announcements carry it."""
+        """Return the hash of a version's file, as in announcements."""
         return hashlib.sha256(self.sealed(version)).hexdigest()
 
     def read(self, manifest: Manifest, file: str) -> bytes:
-        """Return the bytes of a file of a version, size and hash checked. NotFound; Damaged."""
+        """Return the bytes of a version's file after checking size and hash. Raises NotFound, Damaged."""
         with self.blob(manifest, file) as blob:
             return bytes(blob.contents())
 
     def blob(self, manifest: Manifest, file: str) -> Blob:
-        """Return a file of a version, size and hash checked; a large one is not in memory. NotFound; Damaged."""
+        """Return a version's file as a blob after checking size and hash. Raises NotFound, Damaged."""
         blob = Blob()
         self._fetch(manifest, file, blob.write)
         return blob
 
     def check(self, manifest: Manifest, file: str) -> None:
-        """Insist on a file of a version being what its manifest says; nothing of it is kept. NotFound; Damaged."""
+        """Raise NotFound or Damaged unless a version's file matches its manifest; the content is not kept."""
         self._fetch(manifest, file, lambda piece: None)
 
     def _fetch(self, manifest: Manifest, file: str, into: Callable[[bytes], object]) -> None:
@@ -298,15 +298,15 @@ class ModelStore:
     ) -> Any:
         """Return the object in a file of a version. `breath` is called often meanwhile: see `model_store.gil_pause`.
 
-        `find` looks up the names in `extra_allowed`; without it they are imported.
+        `find` looks up the names in `extra_allowed`; if it is missing they are imported.
 
-        In this order: size cap, hash and size, signature (again: a manifest made by hand is none), library
-        versions, and only then the restricted unpickling, and `check`.
+        The checks come in this order: size limit, hash and size, signature (again, because a caller could have made the
+        manifest), library versions, and only then the restricted unpickling, and `check`.
 
         Raises
         ------
         Refused
-            With the first thing that is wrong.
+            With the first check that fails.
         """
         with self._believed(manifest, file) as blob:
             loaded = loads(blob.contents(), extra=extra_allowed, find=find, breath=breath)
@@ -315,13 +315,13 @@ class ModelStore:
         return loaded
 
     def load_estimator(self, manifest: Manifest, file: str) -> Any:
-        """Return the scikit-learn estimator in a file of a version, after the same checks as `load`. Refused."""
+        """Return the scikit-learn estimator in a version's file after the same checks as `load`. Raises Refused."""
         with self._believed(manifest, file) as blob:
             return loads_estimator(bytes(blob.contents()), cap_bytes=self._cap)
 
     @contextlib.contextmanager
     def _believed(self, manifest: Manifest, file: str) -> Iterator[Blob]:
-        """Lend a file once all is checked that can be without looking into it."""
+        """Yield a file after all checks that do not read its content."""
         with self.blob(manifest, file) as blob:
             if self.manifest(manifest.version) != manifest:
                 raise BadSignature(f"the manifest of version {manifest.version} is not the one in the store")
@@ -331,37 +331,37 @@ class ModelStore:
     # --- logs --------------------------------------------------------------------------------------
 
     def note_copy(self, copy: LogCopy) -> None:
-        """Write, signed, that a topic is a copy of another. Again is fine. StoreError; StoreUnavailable."""
+        """Write a signed record that a topic is a copy of another. Raises StoreError, StoreUnavailable."""
         if self._signer is None:
-            raise StoreError("this process has no signing key and says nothing about logs")
+            raise StoreError("this process has no signing key and cannot write records of logs")
         self._copies.note(copy, self._signer.current())
 
     def log_copy(self, model: str, topic_id: str) -> LogCopy | None:
-        """Return what a topic is a copy of, its signature checked; `None` where it is none. Refused."""
+        """Return the verified record of a topic that is a copy; `None` if it is not one. Raises Refused."""
         check_model(model)
         return self._copies.get(model, topic_id)
 
     def is_log(self, manifest: Manifest, topic_id: str) -> bool:
-        """Tell whether a topic has, at the same offsets, all that a version had learned. Refused."""
+        """Return whether a topic holds, at the same offsets, all that a version learned. Raises Refused."""
         return self._copies.has(manifest.version.model, topic_id, manifest.topic_id, manifest.offset)
 
     def copy_marks(self, target: ModelStore, model: str) -> None:
-        """Copy what is said of a model beside its versions: pins, and what logs are copies of."""
+        """Copy a model's pins and its records of copied logs."""
         for folder in ("pins", "logs"):
             for name in self._backend.names(f"{model}/{folder}"):
                 with contextlib.suppress(AlreadyExists, NotFound):
                     target._backend.put_new(name, self._backend.get(name, _MOST_MANIFEST_BYTES))
 
-    # --- keeping and forgetting --------------------------------------------------------------------
+    # --- pins and pruning --------------------------------------------------------------------------
 
     def pin(self, version: VersionId) -> None:
-        """Keep a version whatever the retention says. NotFound where there is none."""
+        """Protect a version from retention. Raises NotFound if it does not exist."""
         self.manifest(version)
         with contextlib.suppress(AlreadyExists):
             self._backend.put_new(pin_place(version), b"")
 
     def unpin(self, version: VersionId) -> None:
-        """Leave a version to the retention again."""
+        """End the protection of a version from retention."""
         self._backend.delete(pin_place(version))
 
     def pinned(self, model: str) -> set[VersionId]:
@@ -370,14 +370,14 @@ class ModelStore:
         return {each for name in self._backend.names(f"{model}/pins") if (each := pinned_at(name))}
 
     def prune(self, model: str, retention: Retention, keep: Collection[VersionId]) -> Pruned:
-        """Delete what the retention lets go of: versions first, then objects that no version has.
+        """Delete versions by the retention rule, then objects that no version has.
 
-        Only the learner of the model calls this. What cannot be verified is left where it is.
+        Only the model's learner calls this. Versions that cannot be verified stay.
 
         Raises
         ------
         StoreUnavailable
-            Where the store cannot be read or written now: nothing that stays has lost anything.
+            If the store cannot be read or written now; the remaining versions are complete.
         """
         contents = self._index.contents(self.versions(model))
         made = [(version, content.made_ms) for version, content in contents.items() if content.made_ms is not None]
@@ -393,7 +393,7 @@ class ModelStore:
 
 
 def open_store(address: str | Path, keys: Path, *, sign: bool) -> ModelStore:
-    """Return the store at an address, with the keys in folder `keys`. StoreError; KeyProblem."""
+    """Return the store at an address, with the keys in folder `keys`. Raises StoreError, KeyProblem."""
     backend = open_backend(address)
     signer = open_signer(keys) if sign else None
     return ModelStore(backend, open_trust(keys), signer)

@@ -1,4 +1,4 @@
-"""One version as one file: a plain tar of the version's file and its data objects, to move it between stores."""
+"""Archive of one version, to move it between stores: a tar of the version's file and its data objects."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _PIECE: Final = 1 << 20
 
 
 def export_version(store: ModelStore, version: VersionId, file: Path) -> Manifest:
-    """Write a version into a new file, each of its parts checked on the way.
+    """Write a version into a new archive, checking each of its parts.
 
     Raises
     ------
     NotFound, Refused
-        Where the version is not there, or is not what it says.
+        If the version does not exist, or does not match its manifest.
     StoreError
-        Where the file is there already or cannot be written; half a file is left by no failure.
+        If the archive exists or cannot be written; a failure never leaves half a file.
     """
     sealed = store.sealed(version)
     manifest = store.opened(sealed)
@@ -42,7 +42,7 @@ def export_version(store: ModelStore, version: VersionId, file: Path) -> Manifes
             out.flush()
             os.fchmod(out.fileno(), 0o644)  # signed and not secret
             os.fsync(out.fileno())
-            os.link(out.name, file)  # fails where the name is taken
+            os.link(out.name, file)  # fails if the name is taken
     except FileExistsError as error:
         raise StoreError(f"{file} is there already: nothing is overwritten") from error
     except OSError as error:
@@ -65,18 +65,18 @@ def _member(name: str, size: int) -> tarfile.TarInfo:
 
 
 def import_version(store: ModelStore, model: str, file: Path) -> tuple[Manifest, bool]:
-    """Take a version over from a file; return it, and whether it was not in the store before.
+    """Copy a version from an archive into the store; return it, and whether it is new there.
 
     Signature, sizes and hashes are checked before anything is written.
 
     Raises
     ------
     Refused
-        Where the file is none that `export_version` writes, or was signed by no trusted key.
+        If `export_version` did not write the file, or no trusted key signed the version.
     StoreError
-        Where it is a version of another model, or the file cannot be read.
+        If it is a version of another model, or the file cannot be read.
     AlreadyExists
-        Where another version has its name.
+        If another version has its name.
     """
     with _opened(file) as (sealed, blobs):
         manifest = trusted(store, sealed)
@@ -92,7 +92,7 @@ def import_version(store: ModelStore, model: str, file: Path) -> tuple[Manifest,
 
 
 def trusted(store: ModelStore, sealed: bytes) -> Manifest:
-    """Return the manifest in a version's file from elsewhere; where no trusted key signed it, the way out is said."""
+    """Return the manifest in an external version file; if no trusted key signed it, the error gives the solution."""
     try:
         return store.opened(sealed)
     except BadSignature as error:
@@ -108,7 +108,7 @@ def _opened(file: Path) -> Iterator[tuple[bytes, dict[str, Blob]]]:
     sealed = b""
     try:
         opened = file.open("rb")
-    except (OSError, ValueError) as error:  # not there, or a name that no file can have
+    except (OSError, ValueError) as error:  # missing, or an invalid file name
         raise StoreError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     try:
         with opened, tarfile.open(fileobj=opened, mode="r:") as tar:

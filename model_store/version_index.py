@@ -1,4 +1,4 @@
-"""What is known of the versions of a store, read once: a learner thins them for weeks, and none ever changes."""
+"""Index of a store's versions, read once: versions never change, and a learner prunes them for weeks."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _SHA256: Final = re.compile(rb"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Content:
-    """Of one version.
+    """Creation time and objects of one version.
 
     Attributes
     ----------
     made_ms
-        When; `None` where its manifest is refused: then it is neither counted nor deleted, and whatever in
-        it looks like the name of an object keeps that object.
+        Creation time; `None` if the manifest is refused. Such a version is neither counted nor deleted, and every text
+        in it that looks like an object's name keeps that object.
     objects
-        The sha256 of each.
+        The sha256 of each object.
     """
 
     made_ms: int | None
@@ -38,26 +38,26 @@ class Content:
 
     @classmethod
     def of(cls, manifest: Manifest) -> Content:
-        """Return the content of a version that was verified."""
+        """Return the content of a verified version."""
         return cls(manifest.created_at_ms, frozenset(ref.sha256 for ref in manifest.files.values()))
 
     @classmethod
     def refused(cls, data: bytes) -> Content:
-        """Return what the bytes of a version that was refused may refer to."""
+        """Return the objects to which the bytes of a refused version may refer."""
         return cls(None, frozenset(name.decode() for name in _SHA256.findall(data)))
 
 
 def objects_of(contents: Iterable[Content]) -> frozenset[str]:
-    """Return all their objects."""
+    """Return the objects of all contents."""
     return frozenset().union(*(content.objects for content in contents))
 
 
 @dataclass
 class Leftovers:
-    """Finds the objects of versions that were never finished, as after a crash between object and manifest.
+    """Finds objects of versions that were never completed, for example after a crash before the manifest.
 
-    An object without a version may belong to one that is being written at this moment. So it goes only if
-    it had none an hour ago either.
+    An object without a version may belong to one that is being written, so it is deleted only if it had no version an
+    hour ago either.
     """
 
     clock: Callable[[], float] = time.monotonic
@@ -65,11 +65,11 @@ class Leftovers:
     _looked: dict[str, float] = field(default_factory=dict)
 
     def due(self, model: str) -> bool:
-        """Tell whether it is time to look again."""
+        """Return whether it is time for the next search."""
         return model not in self._looked or self.clock() - self._looked[model] >= _SWEEP_SECONDS
 
     def look(self, model: str, there: Iterable[str], used: frozenset[str]) -> frozenset[str]:
-        """Return the objects to delete, given those that are there and those that versions have."""
+        """Return the objects to delete, given the existing and the used ones."""
         unused = frozenset(there) - used
         going = unused & self._suspects.get(model, frozenset())
         self._suspects[model] = unused - going

@@ -1,4 +1,4 @@
-"""What a version is called."""
+"""Names of versions and models."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _TEXT: Final = re.compile(r"([0-9]{1,6})/([0-9]{1,15})")
 
 
 class InvalidVersion(InvalidObjectName):
-    """Not the name of a version, or of a model; the message shows the form."""
+    """The text is not a valid name of a version or a model; the message shows the form."""
 
 
 def check_model(name: str) -> None:
-    """Insist on a model's name. InvalidVersion."""
+    """Raise InvalidVersion unless the name is valid for a model."""
     if not MODEL_NAME.fullmatch(name):
         raise InvalidVersion(f"model name {name[:100]!r} must be 1 to 63 of a-z, 0-9 and '-', not '-' first")
 
 
 @dataclass(frozen=True, order=True)
 class VersionId:
-    """A model, an epoch of it, and how many examples the version had learned.
+    """Name of a version: its model, its epoch, and the number of examples it has learned.
 
     >>> str(VersionId("fraud", 1, 1250)), VersionId.parse("1/1250", "fraud").examples
     ('1/1250', 1250)
@@ -44,12 +44,12 @@ class VersionId:
 
     @classmethod
     def parse(cls, text: str, model: str) -> VersionId:
-        """Read ``epoch/examples``.
+        """Parse ``epoch/examples``.
 
         Raises
         ------
         InvalidVersion
-            Where it is anything else.
+            If the text has another form.
         """
         match = _TEXT.fullmatch(text)
         if match is None:

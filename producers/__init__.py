@@ -1,1 +1,1 @@
-"""What puts events on Kafka: the publisher, data sources, imports."""
+"""Producers of events on Kafka: the publisher, data sources, imports."""

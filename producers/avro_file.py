@@ -21,9 +21,9 @@ _MAGIC: Final = b"Obj\x01"
 
 
 def _zstandard_block(file: Any) -> BytesIO:
-    """Read a block of codec zstandard with the library that is here; fastavro looks for another one."""
+    """Read a block of codec zstandard with the installed library; fastavro expects another one."""
     packed = fastavro.schemaless_reader(file, "bytes", None)
-    assert isinstance(packed, bytes)  # noqa: S101 - the schema says so
+    assert isinstance(packed, bytes)  # noqa: S101 - the schema guarantees it
     unpacked = zstandard.ZstdDecompressor().decompressobj()
     data = unpacked.decompress(packed)
     if not unpacked.eof:
@@ -50,12 +50,12 @@ class AvroFile(FileSource):
             return [field["name"] for field in self._fields(self._reader(file))]
 
     def count(self) -> int | None:
-        """Return the exact number; for a file too big to read just for that, as the headers of its blocks have it.
+        """Return the number of records: counted, or for a large file taken from the headers of its blocks.
 
         Raises
         ------
         SourceError
-            Where the file is damaged: codecs without a checksum give records that nobody wrote.
+            If the file is damaged: codecs without a checksum would give invalid records.
         """
         if self._count is None and self.path.stat().st_size <= COUNT_BYTES:
             self.require_whole()
@@ -64,7 +64,7 @@ class AvroFile(FileSource):
         with self.open() as file:
             try:
                 return sum(block.num_records for block in fastavro.block_reader(file))
-            except Exception:  # noqa: BLE001 - as in `records`, which says it
+            except Exception:  # noqa: BLE001 - `records` will report the error
                 return None
 
     def raw_rows(self, on_bad: OnBad) -> Iterator[RawRow]:
@@ -84,7 +84,7 @@ class AvroFile(FileSource):
         Raises
         ------
         SourceError
-            Where the file is cut short or damaged: what comes after that place cannot be found.
+            If the file is truncated or damaged: records after that position cannot be found.
         """
         with self.open() as file:
             reader = self._reader(file)
@@ -95,7 +95,7 @@ class AvroFile(FileSource):
                     record = next(reader)
                 except StopIteration:
                     return
-                except Exception as error:  # each codec's library raises errors of its own
+                except Exception as error:  # each codec's library has its own errors
                     raise self.unreadable(f"at record {number}", error) from error
                 yield number, record
 

@@ -1,7 +1,7 @@
-"""Spellings of cells that are no plain values: missing ones, numbers as people write them, and dates.
+"""Spellings of missing values, of numbers with separators or units, and of dates in cells.
 
-A spelling of a missing value counts only among numbers: in a column of text ``NA`` may be Namibia. A number with a
-decimal comma, or with separators between thousands, is told by its whole column: ``1,234`` alone may be either.
+A spelling of a missing value counts only in a column of numbers: in text ``NA`` may be Namibia. The whole column
+decides whether numbers have a decimal comma or thousands separators: ``1,234`` alone may be either.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from typing import Final, Literal
 
 Style = Literal["point", "comma", "grouped"]
-"""``point``: 1234.5; ``comma``: 1.234,5; ``grouped``: 1,234.5. Spaces and apostrophes may part thousands in both."""
+"""``point``: 1234.5; ``comma``: 1.234,5; ``grouped``: 1,234.5. All allow spaces and apostrophes between thousands."""
 
 _MISSING: Final = frozenset(
     (
@@ -18,7 +18,7 @@ _MISSING: Final = frozenset(
         *("nan", "-nan", "+nan", "1.#qnan", "-1.#ind"),
     )
 )
-_BETWEEN: Final = r"'’ \u00a0\u2009\u202f"  # what parts thousands beside the dot and the comma
+_BETWEEN: Final = r"'’ \u00a0\u2009\u202f"  # thousands separators beside the dot and the comma
 
 
 def _grouped_by(separator: str, mark: str) -> re.Pattern[str]:
@@ -42,7 +42,7 @@ _DATE: Final = re.compile(rf"(?:(?:{_DAY})(?:(?:t|,? ){_CLOCK})?|{_CLOCK})", re.
 
 
 def is_missing(cell: str) -> bool:
-    """Tell whether a cell among numbers says that there is none.
+    """Return whether a cell in a column of numbers means a missing value.
 
     >>> [is_missing(cell) for cell in ("", "NA", "-", " ? ", "0")]
     [True, True, True, True, False]
@@ -51,7 +51,7 @@ def is_missing(cell: str) -> bool:
 
 
 def is_date(cell: str) -> bool:
-    """Tell whether a cell is a date, a time of day, or both.
+    """Return whether a cell is a date, a time of day, or both.
 
     >>> [is_date(cell) for cell in ("2026-01-31", "31.1.2026 12:30", "Jan 31, 2026", "1.5", "2026")]
     [True, True, True, False, False]
@@ -60,7 +60,7 @@ def is_date(cell: str) -> bool:
 
 
 def has_unit(cell: str) -> bool:
-    """Tell whether a cell is a number with a currency or a percent sign.
+    """Return whether a cell is a number with a currency or a percent sign.
 
     >>> [has_unit(cell) for cell in ("$1,234.50", "12 %", "3,5 €", "12", "a%")]
     [True, True, True, False, False]
@@ -69,7 +69,7 @@ def has_unit(cell: str) -> bool:
 
 
 def pointed(text: str, style: Style) -> str | None:
-    """Return a number of a style as Python reads it; None where the text is no number of that style.
+    """Return a number of a style in Python's spelling; `None` if the text is not a number of that style.
 
     >>> pointed("1.234,50", "comma"), pointed("1,234.50", "grouped"), pointed("12.5", "comma")
     ('1234.50', '1234.50', None)

@@ -1,11 +1,11 @@
-"""Reading values out of text: of which type a column is, and what one cell of it means.
+"""Types of columns of text, and conversion of their cells to values.
 
-A column is of a type only if every cell looked at is (`producers.column_guess`); the same cells give the same type.
-Empty means missing, and so do ``NA``, ``null``, ``-`` and the like in a column of numbers (`producers.cell_spellings`).
-``007`` is a string: as a number it would lose its zeros.
+A column has a type only if every examined cell has it (`producers.column_guess`); the same cells give the same type. An
+empty cell means missing, and so do ``NA``, ``null``, ``-`` and similar ones in a column of numbers
+(`producers.cell_spellings`). ``007`` is a string: as a number it would lose its zeros.
 
-Whole numbers are exact. Of up to 64 bits they are integers, also in a column of numbers where a double would round them
-(beyond 2^53). A column of longer ones is text; one among shorter ones is refused.
+Whole numbers are exact. Up to 64 bits they are integers, even in a column of numbers where a double would round them
+(beyond 2^53). A column of longer ones is text; a single longer one among shorter ones is refused.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Kind = Literal["number", "integer", "boolean", "string", "bytes", "vector"]
 Read = Callable[[str], FeatureValue]
 
 WHOLE: Final = re.compile(r"[+-]?(?:0|[1-9]\d*)", re.ASCII)
-_LONG_DIGITS: Final = 19  # the most that a number of 64 bits has
+_LONG_DIGITS: Final = 19  # the maximum of a 64-bit number
 _NUMBER: Final = re.compile(
     r"[+-]?(?:(?:0|[1-9]\d*)(?:\.\d*)?(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?|inf(?:inity)?|nan)", re.ASCII | re.IGNORECASE
 )
@@ -36,11 +36,11 @@ _LOOSE_BOOLEANS: Final = {**_BOOLEANS, "1": True, "0": False, "yes": True, "no":
 
 
 class NotAValue(ValueError):  # noqa: N818
-    """A cell does not hold what its column is of."""
+    """A cell's value does not have the type of its column."""
 
 
 def kind_of(cell: str) -> Kind | None:
-    """Return the narrowest type a cell is of; None where it says nothing (empty, NaN, NA, -).
+    """Return the narrowest type of a cell; `None` if it gives no information (empty, NaN, NA, -).
 
     >>> [kind_of(cell) for cell in ("3", "2.5", "true", "007", "[1, 2]", "", "nan")]
     ['integer', 'number', 'boolean', 'string', 'vector', None, None]
@@ -58,7 +58,7 @@ def kind_of(cell: str) -> Kind | None:
 
 
 def widest(one: Kind, other: Kind) -> Kind:
-    """Return the type that takes both: a string, unless both are numbers."""
+    """Return the type that includes both: a string, unless both are numbers."""
     if one == other:
         return one
     return "number" if {one, other} == {"integer", "number"} else "string"
@@ -70,11 +70,11 @@ def reader(kind: Kind | None, *, exact: bool = False, style: Style = "point") ->
     Parameters
     ----------
     kind
-        The column's type. None, for a column without a value so far: each cell goes by what it looks like.
+        The column's type; `None` for a column without a value so far, where each cell's own form decides.
     exact
-        The type was asked for, not guessed: an integer is nothing but one, and 0 and 1 do as booleans.
+        True if the user gave the type: only whole numbers are integers, and 0 and 1 are valid booleans.
     style
-        How the column writes its numbers; a cell of another style is refused.
+        The column's style of numbers; a cell of another style is refused.
     """
     if style != "point" and kind in {"number", "integer"}:
         return _styled(reader(kind, exact=exact), style)
@@ -152,7 +152,7 @@ def _exact_integer(cell: str) -> FeatureValue:
     if isinstance(value, float):
         if abs(value) >= EXACT:
             raise NotAValue(f"{_short(cell)} is written as a double, and one so large is rounded: write all its digits")
-        # As text says it: 0.99999999999999999 is 1 only to a double.
+        # Compared as a decimal, because 0.99999999999999999 equals 1 as a double.
         if not value.is_integer() or Decimal(cell.strip()) != int(value):
             raise NotAValue(f"{_short(cell)} is not a whole number")
         return int(value)
@@ -187,7 +187,7 @@ def _bytes(cell: str) -> FeatureValue:
 
 
 def base64_bytes(text: str) -> bytes:
-    """Return the bytes that base64 text stands for. NotAValue where it is none."""
+    """Decode base64 text; raise NotAValue if it is invalid."""
     try:
         return base64.b64decode(text.strip(), validate=True)
     except (binascii.Error, ValueError):

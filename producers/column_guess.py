@@ -1,4 +1,4 @@
-"""Guessing of which type a column of text is, how it writes its numbers, and what in it means missing."""
+"""Inference of a text column's type, its style of numbers, and its spellings of missing values."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from producers.cell_types import WHOLE, Kind, kind_of, widest
 
 _STYLES: Final[tuple[Style, ...]] = ("point", "grouped", "comma")
 _SHOWN: Final = 3
-_LEAST_NUMBERS: Final = 0.5  # of the cells, below which a text column is not said to look like numbers
+_LEAST_NUMBERS: Final = 0.5  # share of cells; with fewer numbers, a text column gets no remark about them
 
 
 class ColumnGuess:
-    """Of which type all cells of a column are, told cell by cell.
+    """Infers the common type of a column's cells, given one by one.
 
     Attributes
     ----------
     style
-        How the column writes numbers; `settle` decides it for the columns of a file together.
+        The column's style of numbers; `settle` decides it for all columns of a file together.
     words
-        Spellings of a missing value (``NA``, ``-``), with their counts; they mean it only among numbers.
+        Spellings of a missing value (``NA``, ``-``), with their counts; they count as missing only among numbers.
 
     >>> guess = ColumnGuess()
     >>> for cell in ("1", "2.5", "", "NA"):
@@ -35,13 +35,13 @@ class ColumnGuess:
         self.style: Style = "point"
         self.words: Counter[str] = Counter()
         self._found: Kind | None = None
-        self._cells = 0  # that are not missing
+        self._cells = 0  # cells that are not missing
         self._whole = 0
         self._pointed = 0  # numbers such as 12.5
-        self._longer = 0  # and such as 12345678901234567890: whole, and beyond 64 bits
-        self._dotted = 0  # of those, such as 1.234: one thousand and more, where commas are decimal
+        self._longer = 0  # whole numbers beyond 64 bits, such as 12345678901234567890
+        self._dotted = 0  # numbers such as 1.234, which is over a thousand if commas are decimal
         self._comma = 0  # numbers in no style but "comma"
-        self._grouped = 0  # and in no style but "grouped"
+        self._grouped = 0  # numbers in no style but "grouped"
         self._either = 0  # such as 1,234
         self._fractions: set[Style] = set()
         self._dates = 0
@@ -51,7 +51,7 @@ class ColumnGuess:
         self._examples: dict[Style, str] = {}
 
     def add(self, cell: str) -> None:
-        """Take one more cell into account."""
+        """Add one cell."""
         text = cell.strip()
         if is_missing(text):
             if text:
@@ -59,7 +59,7 @@ class ColumnGuess:
             return
         self._cells += 1
         kind = kind_of(text)
-        assert kind is not None  # noqa: S101 - what is missing was dealt with
+        assert kind is not None  # noqa: S101 - missing cells were handled above
         self._found = kind if self._found is None else widest(self._found, kind)
         if kind == "integer":
             self._whole += 1
@@ -75,7 +75,7 @@ class ColumnGuess:
                 self._others[text] = None
 
     def _add_styled(self, text: str) -> bool:
-        """Count a text that is a number of another style, if it is one."""
+        """Count a text if it is a number of another style."""
         if not text[-1].isdigit() or len(text) > 40:
             return False
         comma, grouped = COMMA.fullmatch(text) is not None, GROUPED.fullmatch(text) is not None
@@ -95,7 +95,7 @@ class ColumnGuess:
         return True
 
     def fits(self, style: Style) -> int:
-        """Return how many cells are numbers of a style."""
+        """Return the number of cells that are numbers of a style."""
         if style == "point":
             return self._whole + self._pointed
         if style == "comma":
@@ -104,20 +104,20 @@ class ColumnGuess:
 
     @property
     def surely(self) -> Style | None:
-        """The style that a cell of the column shows beyond doubt, and no cell contradicts."""
+        """Return the style that some cell proves and no cell contradicts."""
         if self._comma and self.fits("comma") == self._cells:
             return "comma"
         return "grouped" if self._grouped and self.fits("grouped") == self._cells else None
 
     def choose(self, delimiter: str, others: Style | None) -> None:
-        """Decide on the style.
+        """Choose the style.
 
         Parameters
         ----------
         delimiter
-            Of the file. Between commas a decimal comma is not looked for: there ``"1,2"`` may be a list.
+            The file's delimiter. If it is a comma, decimal commas are not considered, because ``"1,2"`` may be a list.
         others
-            What other columns of the file show, for cells such as ``1,234`` and ``1.234``.
+            The style of the file's other columns, for ambiguous cells such as ``1,234`` and ``1.234``.
         """
         may_be_comma = delimiter != ","
         if not (self._comma or self._grouped or self._either):
@@ -139,39 +139,39 @@ class ColumnGuess:
 
     @property
     def _only_spaced(self) -> bool:
-        """Whether the numbers are like telephone numbers: all of groups, none with a fraction."""
+        """Return whether the numbers look like telephone numbers: all in groups, none with a fraction."""
         groups = self._comma + self._grouped + self._either
         spaced = any(mark in text for text in self._examples.values() for mark in " '")
         return spaced and groups == self._cells and not self._fractions
 
     @property
     def long_ids(self) -> bool:
-        """Whether all numbers are whole and some beyond 64 bits: as doubles, several ids would be one."""
+        """Return whether all numbers are whole and some exceed 64 bits: as doubles, different ids would be equal."""
         return self._found == "number" and self.style == "point" and 0 < self._longer == self._pointed
 
     @property
     def kind(self) -> Kind | None:
-        """The narrowest type that fits all; None where every cell was missing."""
+        """Return the narrowest type that fits all cells; `None` if every cell is missing."""
         if self.style != "point" and self.fits(self.style) == self._cells:
             return "number" if self.style in self._fractions else "integer"
         if self.long_ids:
             return "string"
-        # "NA" is missing among numbers and a word among texts and booleans.
+        # "NA" means missing among numbers, but is a word among texts and booleans.
         return "string" if self.words and self._found in {"boolean", "vector"} else self._found
 
     @property
     def missing(self) -> dict[str, int]:
-        """Spellings that mean missing in this column, with their counts."""
+        """Return the spellings of missing values in this column, with their counts."""
         return dict(self.words) if self.kind in {"number", "integer"} else {}
 
     @property
     def dates(self) -> bool:
-        """Whether all cells are dates or times."""
+        """Return whether all cells are dates or times."""
         return 0 < self._cells == self._dates
 
     @property
     def remark(self) -> str | None:
-        """A sentence on a column that another reader could read otherwise; None where there is nothing to say."""
+        """Return a sentence on a column that could be understood differently; `None` if it is clear."""
         if self.kind in {"number", "integer"}:
             return self._of_numbers()
         return self._of_texts() if self.kind == "string" else None
@@ -191,7 +191,7 @@ class ColumnGuess:
             example = next(iter(self._others))
             return f"text such as {example!r}: write the numbers alone, without a unit, if they are to count as numbers"
         numbers = max(map(self.fits, _STYLES))
-        # Texts of digits alone are codes, such as 00123.
+        # Texts of only digits are codes, such as 00123.
         if numbers < _LEAST_NUMBERS * self._cells or (self._others and all(map(str.isdigit, self._others))):
             return None
         if numbers == self._cells:
@@ -213,7 +213,7 @@ class ColumnGuess:
 
 
 def settle(guesses: Iterable[ColumnGuess], delimiter: str) -> None:
-    """Decide together how the columns of a file write their numbers."""
+    """Choose the styles of numbers for all columns of a file together."""
     columns = list(guesses)
     sure = {style for guess in columns if (style := guess.surely) is not None}
     others = next(iter(sure)) if len(sure) == 1 else None

@@ -1,4 +1,4 @@
-"""Columns of a source, as a sample of its rows shows them."""
+"""Columns of a source, described from a sample of its rows."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from producers.cell_types import Kind
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One feature as the sample shows it.
+    """Description of one feature from the sample.
 
-    `distinct` is None above 1,000 values. `minimum` and `maximum` are what was seen of a number.
-    `categories` are the values of a string with few of them, sorted. `remark` says what was taken as what, for
-    people: spellings of missing values, numbers with a decimal comma.
+    `distinct` is `None` above 1,000 values. `minimum` and `maximum` are the extremes of a number. `categories` are the
+    values of a string that has few of them, sorted. `remark` is a text on interpretations: spellings of missing values,
+    numbers with a decimal comma.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Compressed files, read as what is in them: gzip, bzip2, xz and Zstandard, told by their first bytes."""
+"""Decompression of files while reading: gzip, bzip2, xz, Zstandard, recognised by their first bytes."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from typing import BinaryIO, Final
 import zstandard
 
 SUFFIXES: Final = (".gz", ".bz2", ".xz", ".zst")
-# What reading bytes can raise: the disk, and each library where its bytes are damaged or cut short.
+# Errors while reading: of the disk, and of each library if the data is damaged or truncated.
 UNREADABLE: Final = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 _CHUNK: Final = 1 << 18
 
 
 class _Zstandard(io.RawIOBase):
-    """Zstandard frames, one after the other. EOFError where the last one is cut short.
+    """Stream over Zstandard frames. Raises EOFError if the last one is truncated.
 
-    The library's own reader takes the end of a file for the end of a frame, and what was cut off for nothing.
+    The library's own reader accepts a truncated last frame without an error.
     """
 
     def __init__(self, path: Path) -> None:
@@ -75,7 +75,7 @@ _OPENERS: Final[dict[bytes, Callable[[Path], object]]] = {
 
 
 def open_unpacked(path: Path) -> BinaryIO:
-    """Open a file, unpacked where it is compressed. OSError where it cannot be opened."""
+    """Open a file, decompressed if it is compressed. Raises OSError if it cannot be opened."""
     with path.open("rb") as file:
         begins = file.read(8)
     for magic, opener in _OPENERS.items():
@@ -85,7 +85,7 @@ def open_unpacked(path: Path) -> BinaryIO:
 
 
 def without_suffix(name: str) -> str:
-    """Return a file's name without the ending that says how it is compressed.
+    """Return a file's name without the suffix of its compression.
 
     >>> without_suffix("clicks.csv.gz")
     'clicks.csv'

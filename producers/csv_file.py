@@ -22,7 +22,7 @@ OnBadLines = Callable[[BadLines], None]
 
 
 class CsvFile(FileSource):
-    """A CSV file: a header line, then a row a line; commas, semicolons, tabs or bars, whichever fit the rows."""
+    """A CSV file with a header line; its delimiter is a comma, semicolon, tab or bar, by what fits the rows."""
 
     def __init__(self, path: Path, spec: SourceSpec) -> None:
         super().__init__(path, spec)
@@ -35,12 +35,12 @@ class CsvFile(FileSource):
         Raises
         ------
         SourceError
-            Where there is no header, or a name is missing or twice there.
+            If the header is missing, or a name in it is missing or repeated.
         """
         return self._layout().names
 
     def guesses(self) -> dict[str, ColumnGuess]:
-        """Return what the first `SAMPLE_ROWS` rows show of each column."""
+        """Return the inference of each column from the first `SAMPLE_ROWS` rows."""
         if self._guesses is None:
             guesses = {name: ColumnGuess() for name in self.columns()}
             columns = list(guesses.values())
@@ -54,11 +54,11 @@ class CsvFile(FileSource):
         return self._guesses
 
     def kinds(self) -> dict[str, Kind | None]:
-        """Return of which type each column is, by its first `SAMPLE_ROWS` rows; None where all are missing."""
+        """Return each column's type by its first `SAMPLE_ROWS` rows; `None` if all its cells are missing."""
         return {name: guess.kind for name, guess in self.guesses().items()}
 
     def count(self) -> int | None:
-        """Return the number of lines below the header: more than there are rows where cells hold line breaks."""
+        """Return the number of lines below the header; it exceeds the number of rows if cells hold line breaks."""
         lines = self.count_lines()
         return lines and max(0, lines - self._layout().head_lines)
 
@@ -81,7 +81,7 @@ class CsvFile(FileSource):
             yield RawRow(line, features, meaning, "\x1f".join(cells).encode())
 
     def cells(self, on_bad: OnBadLines) -> Iterator[Cells]:
-        """Yield each row's cells, with the number of its first line; blank lines are passed over."""
+        """Yield each row's cells, with the number of its first line; blank lines are skipped."""
         layout = self._layout()
         undecodable: list[int] = []
         lines = islice(self._text(undecodable), layout.head_lines, None)
@@ -122,7 +122,7 @@ class CsvFile(FileSource):
         return self._layout_read
 
     def _plan(self, names: list[str]) -> tuple[list[tuple[int, str, Read]], list[tuple[int, str, Read | None]]]:
-        """Say for each column how its cells are read: the features', and those the spec names."""
+        """Return the readers of the feature columns and of the columns that the spec names."""
         spec = self.spec
         contract = spec.contract
         features: list[tuple[int, str, Read]] = []
@@ -131,7 +131,7 @@ class CsvFile(FileSource):
         for position, name in enumerate(names):
             guess = guesses[name]
             if name == spec.label:
-                # A label that is "-" in every row is a class, and no missing value.
+                # A label that is "-" in every row is a class, not a missing value.
                 kind = spec.label_type() or guess.kind or ("string" if guess.words else None)
                 named.append((position, name, reader(kind, style=guess.style)))
             elif name in spec.named:

@@ -1,4 +1,4 @@
-"""Layout of a CSV file: its delimiter, the names of its columns, and the line that they stand in."""
+"""Layout of a CSV file: its delimiter, its column names, and the line of its header."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SEP: Final = re.compile(r"sep=(.)\s*", re.IGNORECASE)  # Excel's own first line
 
 @dataclass(frozen=True)
 class Layout:
-    """Names of the columns, the delimiter, and how many lines stand before the first row."""
+    """Column names, delimiter, and number of lines before the first row."""
 
     names: list[str]
     delimiter: str
@@ -26,19 +26,19 @@ class Layout:
 
 
 def layout_of(name: str, lines: Sequence[str], *, tabs: bool) -> Layout:
-    """Return the layout that the first lines of a file show.
+    """Infer the layout from the first lines of a file.
 
     Parameters
     ----------
     name
-        The file's, for messages.
+        The file's name, for messages.
     tabs
-        The file's name says that tabs part its cells.
+        True if the file's name implies tabs as delimiter.
 
     Raises
     ------
     SourceError
-        Where there is no header, or a name is missing or twice there.
+        If the header is missing, or a name in it is missing or repeated.
     """
     said = _SEP.fullmatch(lines[0]) if lines else None
     head_lines = 1 if said is None else 2
@@ -65,7 +65,7 @@ def layout_of(name: str, lines: Sequence[str], *, tabs: bool) -> Layout:
 
 
 def _delimiter(header: str, rows: Sequence[str]) -> str:
-    """Return the delimiter that parts the rows like the header; of several, the one that makes the most columns."""
+    """Return the delimiter that splits the rows like the header; of several, the one with the most columns."""
     best, most = ",", (0.0, 1)
     for delimiter in _DELIMITERS:
         columns = next(iter(_widths([header], delimiter)), 1)
@@ -79,7 +79,7 @@ def _delimiter(header: str, rows: Sequence[str]) -> str:
 
 
 def _widths(lines: Sequence[str], delimiter: str) -> list[int]:
-    """Return how many cells each row has; where quotes do not fit, no more are counted."""
+    """Return the number of cells of each row, up to the first row with invalid quotes."""
     widths: list[int] = []
     with suppress(csv.Error):
         widths.extend(len(row) for row in csv.reader(lines, delimiter=delimiter, strict=True) if row)

@@ -1,4 +1,4 @@
-"""Rows of a CSV text, with their lines; quotes that swallow rows are found and said."""
+"""Parser of CSV rows with line numbers; it detects and reports quotes that swallow rows."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 _CELL_CHARS: Final = 16 << 20
-_LEAST_MARKS: Final = 6  # delimiters within one cell, all where rows would have them
+_LEAST_MARKS: Final = 6  # delimiters within one cell, at the positions they have in rows
 _CLOSES: Final = re.compile(r'[^"]*(?:""[^"]*)*"(?!")')
 
 
 class BadLines(NamedTuple):
-    """Lines that are no rows: where they begin, why, and how many rows they would have been."""
+    """Lines that are not valid rows: first line, reason, and the number of rows lost."""
 
     line: int
     reason: str
@@ -21,30 +21,30 @@ class BadLines(NamedTuple):
 
 
 class CsvRows:
-    """Cells of each row.
+    """Splits lines into rows of cells.
 
     Parameters
     ----------
     delimiter, columns
-        What parts cells, and how many the header has.
+        The delimiter of cells, and the header's number of columns.
     """
 
     def __init__(self, delimiter: str, columns: int) -> None:
         self._delimiter = delimiter
         self._columns = columns
-        self._taken: list[str] = []  # lines of the row under way
+        self._taken: list[str] = []  # lines of the current row
 
     def read(
         self, lines: Iterator[str], first: int, on_bad: Callable[[BadLines], None]
     ) -> Iterator[tuple[int, list[str]]]:
-        """Yield each row's cells, with the number of its first line; blank lines are passed over.
+        """Yield each row's cells, with the number of its first line; blank lines are skipped.
 
         Parameters
         ----------
         first
-            Number of the first of the lines.
+            Number of the first line.
         """
-        # The default of 128 KiB is a setting of the process; a document in a cell is longer.
+        # The process-wide default of 128 KiB is too small for a document in a cell.
         csv.field_size_limit(max(csv.field_size_limit(), _CELL_CHARS))
         rows = csv.reader(self._noting(lines), delimiter=self._delimiter, strict=True)
         while True:
@@ -83,7 +83,7 @@ class CsvRows:
         return self._swallowed(line)
 
     def _swallows(self) -> bool:
-        """Tell whether the lines within a row are rows themselves: a quote that was meant as a letter took them."""
+        """Return whether the lines in a row look like rows, so that a stray quote has swallowed them."""
         within, marks = [each for each in self._taken[1:-1] if each.strip()], self._columns - 1
         if len(within) * marks < _LEAST_MARKS:
             return False
@@ -101,7 +101,7 @@ class CsvRows:
 
 
 def _opening(lines: list[str], delimiter: str) -> int:
-    """Return the index of the line in which the last quoted cell opens that runs on to another line."""
+    """Return the index of the line where the last quoted cell opens that continues on the next line."""
     opens = re.compile(rf'(?:^|{re.escape(delimiter)})"')
     found, inside = 0, False
     for index, line in enumerate(lines):

@@ -1,4 +1,4 @@
-"""Counting event ids that come again in one source."""
+"""Count of repeated event ids in one source."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from array import array
 
 
 class RepeatedIds:
-    """Counts rows with the id of a row before them, in 8 bytes a row.
+    """Counts rows that repeat an earlier id; it needs 8 bytes for each row.
 
     >>> ids = RepeatedIds()
     >>> for event_id in ("a", "b", "a"):
@@ -19,11 +19,11 @@ class RepeatedIds:
         self._hashes = array("q")
 
     def add(self, event_id: str) -> None:
-        """Take one more row into account."""
+        """Add the id of one row."""
         self._hashes.append(hash(event_id))
 
     def count(self) -> int:
-        """Return how many rows repeat an id."""
+        """Return the number of rows that repeat an id."""
         import numpy as np
 
         return len(self._hashes) - len(np.unique(np.array(self._hashes)))

@@ -1,4 +1,4 @@
-"""Parts that every kind of file has in common: finding it, opening it (compressed too), hashing it, its lines."""
+"""Base of all file sources: opens a file (also compressed), reads its lines and hashes it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from producers.rows import RowSource, SourceError, SourceSpec
 COUNT_BYTES: Final = 1 << 28
 BOM: Final = b"\xef\xbb\xbf"
 NOT_UTF8: Final = "not UTF-8 (Latin-1, perhaps): save the file as UTF-8"
-_OBJECT: Final = re.compile(r" (?:from|of) <[^>]*>")  # Python's name of an object that a library reads from
+_OBJECT: Final = re.compile(r" (?:from|of) <[^>]*>")  # Python's representation of a file object in a library's message
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -31,7 +31,7 @@ class FileSource(RowSource):
         Raises
         ------
         SourceError
-            Where it cannot be.
+            If that fails.
         """
         try:
             return open_unpacked(self.path)
@@ -44,7 +44,7 @@ class FileSource(RowSource):
         Raises
         ------
         SourceError
-            Where the file cannot be read to its end: what comes after that place is lost.
+            If the file cannot be read to its end; the lines after that position are lost.
         """
         with self.open() as file:
             number = 0
@@ -60,12 +60,12 @@ class FileSource(RowSource):
                 raise self.unreadable(f"after line {number}", error) from error
 
     def unreadable(self, place: str, error: BaseException) -> SourceError:
-        """Return the error for a file that is damaged, cut short or on a bad disk."""
+        """Return the error for a file that is damaged, truncated or on a bad disk."""
         said = _OBJECT.sub("", str(error)) or type(error).__name__
         return SourceError(f"{self.name} cannot be read {place}: {said} (damaged or cut short? copy it again)")
 
     def count_lines(self) -> int | None:
-        """Return the number of lines that hold anything; None for a file too big to read just for that."""
+        """Return the number of non-empty lines; `None` for a file too large to read only for that."""
         if self.path.stat().st_size > COUNT_BYTES:
             return None
         return sum(1 for _, line in self.lines() if line.strip())

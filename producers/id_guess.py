@@ -1,4 +1,4 @@
-"""Guessing of the column that names an event, and of columns that name other things: ids are no quantities."""
+"""Inference of the event's id column, and of columns with other ids, which are not quantities."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _LIKE_ID: Final = re.compile(r".*(_id|-id|[a-z]Id|ID|uuid|guid|_ref|_key)|id")
 
 @dataclass(frozen=True)
 class IdGuess:
-    """The column that names events, if there is one, and a note where another reader could decide otherwise."""
+    """The column of event ids, if there is one, and a note if the decision is uncertain."""
 
     column: str | None
     note: str | None = None
 
 
 def guess_id(place: str, label: str, columns: Sequence[str], most_rows: int) -> IdGuess:
-    """Return the column with another value in each of the first rows, those with a name of their own first."""
+    """Return the column with unique values in the first rows; columns with a name like an id's come first."""
     exact = [column for name in _NAMES for column in columns if column.lower() == name]
     like = [column for column in columns if column.lower().endswith(("_id", "-id", "uuid")) or column.endswith("Id")]
     candidates = list(dict.fromkeys((*exact, *like)))
@@ -48,7 +48,7 @@ def guess_id(place: str, label: str, columns: Sequence[str], most_rows: int) -> 
 
 
 def check_id(place: str, label: str, column: str, most_rows: int) -> IdGuess:
-    """Return the column that was named, with a note where it repeats."""
+    """Return the given column, with a note if its values repeat."""
     rows, repeated, _ = _compare(place, label, [column], most_rows)
     if not repeated[column]:
         return IdGuess(column)
@@ -58,7 +58,7 @@ def check_id(place: str, label: str, column: str, most_rows: int) -> IdGuess:
 def _compare(
     place: str, label: str, columns: Sequence[str], most_rows: int
 ) -> tuple[int, dict[str, int], dict[str, int]]:
-    """Return how many rows there are, and by column how many of them repeat a value and how many have none."""
+    """Return the number of rows, and for each column the numbers of repeated and of missing values."""
     if not columns or isinstance(source := open_source(place, SourceSpec(label=label, id=columns)), RiverData):
         return 0, dict.fromkeys(columns, 0), dict.fromkeys(columns, 1)
     rows = [raw.named for raw in islice(source.raw_rows(lambda _bad: None), most_rows)]
@@ -71,9 +71,9 @@ def _compare(
 
 
 def numbers_as_ids(column: Column) -> str | None:
-    """Return what is said of a column of whole numbers that name things; None for quantities.
+    """Return a text about a column of whole numbers that look like ids; `None` for quantities.
 
-    They are too large for a double, of which a model is made; or many, and named like an id.
+    Such numbers are too large for a model's doubles; or there are many, and the column is named like an id.
     """
     if column.type != "integer" or column.minimum is None or column.maximum is None:
         return None
@@ -85,9 +85,9 @@ def numbers_as_ids(column: Column) -> str | None:
 
 
 def texts_as_ids(distinct: int, rows: int, example: str) -> str | None:
-    """Return what is said of texts of one word each, `distinct` different ones in `rows`; None where they repeat.
+    """Return a text about single words that look like ids, `distinct` of them in `rows`; `None` if they repeat.
 
-    Counted as words they would make a model larger with each row, and say nothing of the next one.
+    As words they would enlarge the model with each row, and would not help to predict the next one.
     """
     if distinct <= _FEW or distinct < _NEARLY_ALL * rows:
         return None

@@ -1,4 +1,4 @@
-"""Labelled history straight onto the examples log, as a lane of its own: exactly once, and resumable."""
+"""Import of labelled history into the examples log, in its own lane: exactly once and resumable."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ _SHOWN: Final = 10
 
 
 class ImportRefusedError(Exception):
-    """With `strict`, a file has rows that cannot be examples; nothing of it was imported."""
+    """A file has rows that cannot be examples, with `strict`; nothing of it was imported."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportOptions:
-    """How to import.
+    """Options of an import.
 
     Parameters
     ----------
     weigh
-        Gives an example's weight from its features and its label (as the target has it); 1 without.
+        Returns an example's weight from its features and its coerced label; without it the weight is 1.
     strict
-        Look through the whole file first, and import nothing if a row of it is refused.
+        Check the whole file first, and import nothing if a row is refused.
     transaction_rows
-        How many rows commit together, at most.
+        Maximum number of rows in one transaction.
     transaction_bytes
-        And how many bytes, about.
+        Approximate maximum size of one transaction, in bytes.
     """
 
     weigh: Callable[[Features, Scalar], float] | None = None
@@ -61,7 +61,7 @@ class ImportOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ImportProgress:
-    """Where an import stands. `scanned` counts records of the log read to find an earlier run's place."""
+    """Progress of an import. `scanned` counts log records read to find an earlier run's position."""
 
     rows: int
     imported: int
@@ -72,11 +72,11 @@ class ImportProgress:
 
 @dataclass(frozen=True, kw_only=True)
 class ImportReport:
-    """What an import did.
+    """Result of an import.
 
-    `imported` and `refused` are this run's; `already` is how many rows earlier runs had dealt with, and
-    `lane_examples` and `lane_refused` count all runs. `first_refused` names file, line and reason.
-    `repeated_ids` is how many of the rows read so far have the id of a row before them.
+    `imported` and `refused` count this run; `already` is the number of rows that earlier runs handled, and
+    `lane_examples` and `lane_refused` count all runs. `first_refused` names file, line and reason. `repeated_ids` is
+    the number of rows read so far that repeat an earlier id.
     """
 
     lane: str
@@ -92,10 +92,10 @@ class ImportReport:
 
 
 def lane_name(source: RowSource) -> str:
-    """Return the lane that a source's rows belong to: by its content and the columns that name things.
+    """Return the lane of a source's rows, derived from its content and the names of its id, time and label columns.
 
-    Contract and target are not part of it: the same history under a changed contract must not be
-    learned a second time behind the first.
+    Contract and target are not part of it, because the same history must not be learned again after a change of the
+    contract.
     """
     spec = source.spec
     identity = [source.sha256(), spec.label, list(spec.id_columns), spec.time]
@@ -112,34 +112,34 @@ def import_rows(
     stop: threading.Event | None = None,
     limits: TransactionLimits | None = None,
 ) -> ImportReport:
-    """Write the rows of `source` onto the examples log, from where an earlier run of the same stopped.
+    """Write the rows of `source` to the examples log; continue an earlier run of the same import.
 
     Parameters
     ----------
     cluster, names
-        Where the stream's log is, and how it is called.
+        The cluster of the stream's log, and the stream's names.
     source
-        What to import. Its spec's contract and target decide which rows are examples.
+        The rows to import. Its spec's contract and target decide which rows are examples.
     options, limits
-        How, and how long to wait for the broker.
+        Options of the import, and time limits for the broker.
     progress
         Called after every transaction.
     stop
-        Ends the import after the transaction under way when set; Ctrl-C and SIGTERM set it.
+        If set, the import ends after the current transaction; Ctrl-C and SIGTERM set it.
 
     Raises
     ------
     ImportRefusedError
-        With `strict`, where a row cannot be an example.
+        If a row cannot be an example, with `strict`.
     ImportStoppedError
-        Where it is not certain what arrived; running the same again settles it and goes on.
+        If the result of a commit is unknown; a second run finds out and continues.
     SourceError
-        Where the source as a whole cannot be read.
+        If the whole source cannot be read.
     MissingTopic, NoBroker
-        Where there is no log to write to.
+        If the log does not exist or the broker is not there.
     """
     try:
-        # A mended file is another lane: what a damaged one gave already would be learned a second time.
+        # A repaired file has another lane, so rows imported from the damaged file would be learned twice.
         source.require_whole()
         importing = _Import(cluster, names, source, options or ImportOptions(), progress, stop, limits)
     except SourceError as error:
@@ -200,7 +200,7 @@ class _Import:
         )
 
     def _write_from(self, reached: Reached) -> Reached:
-        """Write what comes after `reached`, a transaction at a time, and return where that ended."""
+        """Write the rows after `reached`, one transaction at a time, and return the position reached."""
         batch: list[tuple[int, Example]] = []
         size = 0
         rows, sequence, refused = reached.rows, reached.sequence, reached.refused
@@ -238,7 +238,7 @@ class _Import:
         return reached
 
     def _numbered(self) -> Iterator[tuple[int, SourceRow | BadRow]]:
-        """Yield every row with its number, those that cannot be read among them, until the import is to end."""
+        """Yield every row with its number, including unreadable ones, until the import must end."""
         bad: list[BadRow] = []
         number = 0
         for row in self._source.rows(bad.append):
@@ -255,7 +255,7 @@ class _Import:
             yield number, each
 
     def _example(self, row: SourceRow, sequence: int) -> Example:
-        """Return the row as an example. _RefusedError where it cannot be one."""
+        """Return the row as an example. Raises _RefusedError if it cannot be one."""
         if row.label is None:
             raise _RefusedError("it has no label")
         try:
@@ -267,7 +267,7 @@ class _Import:
         return Example(
             event=Event(row.event_id, row.event_time_ms, features),
             outcome=None,
-            # As the target has it, like the labels that the joiner writes.
+            # The coerced label, like the labels that the joiner writes.
             label=Label(row.event_id, scalar, row.event_time_ms, weight=weight, source="import"),
             lane=Lane(self._lane, EPOCH, sequence),
             joined=None,
@@ -278,7 +278,7 @@ class _Import:
             return 1.0
         try:
             weight = float(self._options.weigh(features, label))
-        except Exception as error:  # the user's function: whatever it raises is about this row
+        except Exception as error:  # user code may raise anything, and it concerns this row
             raise _RefusedError(f"its weight cannot be had: {type(error).__name__}: {error}") from error
         if not (math.isfinite(weight) and weight >= 0):
             raise _RefusedError(f"its weight is {weight}")
@@ -317,6 +317,6 @@ class _Import:
 
 
 def _size(example: Example) -> int:
-    """About how many bytes an example takes: only long values matter for where a transaction ends."""
+    """Estimate an example's size in bytes; only long values matter for the size of a transaction."""
     long = (value for value in example.event.features.values() if isinstance(value, (str, bytes, list)))
     return 200 + 16 * len(example.event.features) + sum(map(len, long))

@@ -1,7 +1,7 @@
-"""What a file shows of its columns: enough to write a stream's first contract from.
+"""Inference of a file's columns, label and task, for a stream's first contract.
 
-Only what the data shows is said. A range is what was seen, not what may come; whoever writes the stream
-file decides.
+The result only describes the data. A range is the observed one, not the allowed one; the author of the stream file
+decides that.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from schemas.target import Task
 SAMPLE_ROWS: Final = 10_000
 EXAMPLES: Final = 2_000
 MOST_CLASSES: Final = 20
-_MOST_ROWS: Final = 1_000_000  # in which a first label is looked for
+_MOST_ROWS: Final = 1_000_000  # rows that are searched for a first label
 _SHOWN: Final = 5
 LABEL_NAMES: Final = ("label", "target", "class", "y", "outcome")
 TIME_NAMES: Final = ("event_time", "timestamp", "time", "datetime", "at", "date", "ts")
@@ -42,13 +42,12 @@ Guess: TypeAlias = tuple[Task, Scalar | None, tuple[Scalar, ...] | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Inferred:
-    """What a source shows: its features, and guesses of what the other columns are.
+    """Result of the inference: features, and guesses about the other columns.
 
-    `positive` and `classes` are set where the label is text or has more than two values, as `Target`
-    takes them. `empty` names columns without a single value. `rows` is how many were looked at. `left_out` names
-    columns that are no features, with the reason; `notes` are sentences on what whoever reads the stream file is to
-    know: each guess that another reader could make otherwise. `examples` are the first rows with a
-    label, to try models on.
+    `positive` and `classes` are set, in the form of `Target`, if the label is text or has more than two values. `empty`
+    names columns without any value. `rows` is the number of examined rows. `left_out` names columns that are not
+    features, with the reason. `notes` are sentences for the reader of the stream file, one for each uncertain guess.
+    `examples` are the first rows with a label, to try models on.
     """
 
     columns: tuple[Column, ...]
@@ -66,14 +65,14 @@ class Inferred:
 
 
 def infer(place: str, *, label: str | None = None, id: str | None = None, time: str | None = None) -> Inferred:  # noqa: A002 - the option's name
-    """Look at the first `SAMPLE_ROWS` rows of a file or of ``river:NAME``.
+    """Examine the first `SAMPLE_ROWS` rows of a file or of ``river:NAME``.
 
-    Columns that are not named are guessed by their names; the label is, failing that, the last column.
+    Columns that are not given are guessed by their names; if no name fits, the label is the last column.
 
     Raises
     ------
     SourceError
-        Where the source cannot be read, has no rows, or lacks a column that was named.
+        If the source cannot be read, has no rows, or lacks a given column.
     """
     columns = _columns(open_source(place, SourceSpec(label=label or DEFAULT_LABEL, label_required=False)))
     for wanted in filter(None, (label, id, time)):
@@ -111,7 +110,7 @@ def _guess(columns: Iterable[str], names: Iterable[str], prefix: str | None = No
 
 
 def _unseen(columns: Iterable[str], found: Inferred, named: Iterable[str | None]) -> Iterator[str]:
-    """Yield a note on columns that come too late in the file to be looked at."""
+    """Yield a note on columns that first appear after the examined rows."""
     seen = {*(column.name for column in found.columns), *found.empty, *found.left_out, *named}
     late = [column for column in columns if column not in seen]
     if late:
@@ -165,7 +164,7 @@ def _look(place: str, label: str, id_: str | None, time: str | None) -> Inferred
 
 
 def _sample(rows: Iterator[SourceRow]) -> Iterator[SourceRow]:
-    """Yield the first `SAMPLE_ROWS` rows, and as many with a label where those have none."""
+    """Yield the first `SAMPLE_ROWS` rows; if they have no label, also as many rows with one."""
     labelled = False
     for row in islice(rows, SAMPLE_ROWS):
         labelled = labelled or row.label is not None
@@ -193,7 +192,7 @@ def _notes(
 
 
 def columns_of(rows: Iterable[Mapping[str, FeatureValue]]) -> tuple[Column, ...]:
-    """Return what rows that are read already show of their columns; of those without a value, nothing."""
+    """Return the columns of decoded rows, without those that have no value."""
     seen: dict[str, _Seen] = {}
     count = 0
     for row in rows:
@@ -206,7 +205,7 @@ def columns_of(rows: Iterable[Mapping[str, FeatureValue]]) -> tuple[Column, ...]
 
 
 def task_of(labels: Iterable[Scalar]) -> Guess:
-    """Return task, positive label and classes that labels look like; without any it is anomaly."""
+    """Guess task, positive label and classes from labels; without labels the task is anomaly."""
     seen = _Seen()
     for label in labels:
         seen.add(label)
@@ -214,7 +213,7 @@ def task_of(labels: Iterable[Scalar]) -> Guess:
 
 
 def likely_positive(values: Iterable[Scalar]) -> Scalar | None:
-    """Return which of one or two labels means True; none where they say so themselves."""
+    """Guess which of one or two labels means True; `None` if they are booleans by themselves."""
     found = set(values)
     if all(isinstance(value, bool) for value in found):
         return None
@@ -222,7 +221,7 @@ def likely_positive(values: Iterable[Scalar]) -> Scalar | None:
 
 
 def _why_no_time(place: str, label: str, time: str) -> str | None:
-    """Return why a column holds no times, None where it does: ``time`` may as well be an age in days."""
+    """Return why a column does not hold times, `None` if it does: ``time`` may also be an age in days."""
     source = open_source(place, SourceSpec(label=label, time=time))
     if isinstance(source, RiverData):
         return f"{place} has no times"
@@ -237,7 +236,7 @@ def _why_no_time(place: str, label: str, time: str) -> str | None:
 
 
 def _is_ms(column: Column) -> bool:
-    """Tell whether a column of whole numbers is called like a time and holds those of 1990 to 2100."""
+    """Return whether a column of whole numbers has a time's name and values from 1990 to 2100."""
     if column.minimum is None or column.maximum is None or not _LIKE_TIME.fullmatch(column.name):
         return False
     return column.type == "integer" and _YEAR_1990_MS <= column.minimum <= column.maximum <= _YEAR_2100_MS
@@ -249,7 +248,7 @@ _YEAR_2100_MS: Final = 4_102_444_800_000
 
 
 class _Seen:
-    """What one column has shown so far."""
+    """Statistics of one column."""
 
     def __init__(self) -> None:
         self.kind: Kind | None = None
@@ -261,7 +260,7 @@ class _Seen:
         self.texts = ColumnGuess()
         self.example = ""
         self._spaced = False
-        self._distinct = 0  # texts among the first that were counted, up to so many values
+        self._distinct = 0  # distinct texts among the first values
         self._counted = 0
 
     def add(self, value: FeatureValue) -> None:
@@ -278,7 +277,7 @@ class _Seen:
         kind = _kind(value)
         self.kind = kind if self.kind is None else widest(self.kind, kind)
         if kind in {"number", "integer"}:
-            assert isinstance(value, (int, float))  # noqa: S101 - what these two kinds are
+            assert isinstance(value, (int, float))  # noqa: S101 - these two kinds are numbers
             self.minimum = value if self.minimum is None else min(self.minimum, value)
             self.maximum = value if self.maximum is None else max(self.maximum, value)
         if self.values is not None and not isinstance(value, (list, bytes)):
@@ -288,7 +287,7 @@ class _Seen:
                 self.values = None
 
     def settle(self, *, always: bool = False) -> None:
-        """Count words such as "NA" as texts, unless the others are numbers; of words alone, only if `always`."""
+        """Count words such as "NA" as texts unless other values are numbers; if all are words, only if `always`."""
         if self.kind in {"number", "integer"} or not self.words or (self.kind is None and not always):
             return
         self.kind = "string"
@@ -298,19 +297,19 @@ class _Seen:
 
     @property
     def ids(self) -> str | None:
-        """What is said of texts that are ids; None for others."""
+        """Return a text about values that look like ids; `None` for others."""
         if self.kind != "string" or self._spaced:
             return None
         return texts_as_ids(self._distinct, self._counted, self.example)
 
     @property
     def all_dates(self) -> bool:
-        """Whether all texts are dates or times; asked after `settle`."""
+        """Return whether all texts are dates or times; call it after `settle`."""
         return self.kind == "string" and self.minimum is None and self.texts.dates
 
     def column(self, name: str, rows: int, guess: ColumnGuess | None) -> Column:
         kind = (guess and guess.kind) or self.kind
-        assert kind is not None  # noqa: S101 - the caller leaves out columns without a value
+        assert kind is not None  # noqa: S101 - the caller omits columns without a value
         numeric = kind in {"number", "integer"}
         values = self.values
         few = kind == "string" and values is not None and len(values) <= MOST_CLASSES and len(values) * 10 <= rows
@@ -327,7 +326,7 @@ class _Seen:
         )
 
     def _remark(self, kind: Kind) -> str | None:
-        """Return a remark on a column whose values have types already."""
+        """Return a remark on a column whose values are already typed."""
         if kind == "string" and self.texts.kind in {"number", "integer"}:
             return f"text that holds numbers, such as {self.example!r}: write them without quotes if they are to count"
         return _remark(self.words if kind in {"number", "integer"} else {}, None)
@@ -360,7 +359,7 @@ def _task(labels: _Seen) -> Guess:
 
 def _by_words(values: set[Scalar]) -> Guess:
     if len(values) == 2:
-        # Named, so that a third spelling is refused and not taken for the negative one.
+        # Both classes are listed, so that a third spelling is refused and not taken for the negative one.
         return "binary", _positive(values), tuple(sorted(map(str, values)))
     return "multiclass", None, tuple(sorted(map(str, values))) if len(values) <= MOST_CLASSES else None
 
@@ -369,13 +368,13 @@ def _by_numbers(labels: _Seen, values: set[Scalar]) -> Guess:
     whole = [value for value in values if isinstance(value, int)]
     if labels.kind == "integer" and len(whole) == 2:
         return "binary", max(whole), tuple(sorted(whole))
-    # Twenty labels a class, or the whole numbers are rather counts than names.
+    # With fewer than twenty labels for each class, whole numbers are probably counts and not classes.
     if labels.kind == "integer" and len(whole) <= MOST_CLASSES and len(whole) * 20 <= labels.present:
         return "multiclass", None, tuple(sorted(whole))
     return "regression", None, None
 
 
 def _positive(values: set[Scalar]) -> Scalar:
-    """Guess which of two words means True: a known one, else the later in the alphabet."""
+    """Guess which of two words means True: a known word, else the later one in the alphabet."""
     words = sorted(map(str, values))
     return next((word for word in words if word.lower() in _POSITIVE), words[-1])

@@ -1,4 +1,4 @@
-"""Rows from a file of JSON lines: one object a line."""
+"""Rows from a file of JSON lines, with one object on each line."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class JsonFile(FileSource):
-    """A file of JSON lines. Values keep their types; null, like a name that is not there, means missing."""
+    """A file of JSON lines. Values keep their types; null means missing, as does an absent name."""
 
     def __init__(self, path: Path, spec: SourceSpec) -> None:
         super().__init__(path, spec)
         self._read = RecordReader(spec)
 
     def columns(self) -> list[str]:
-        """Return the names in all objects, in order of appearance: a column may begin anywhere in the file."""
+        """Return the names in all objects, in order of appearance; a column may first appear anywhere in the file."""
         return self._names(until=None)
 
     def _names(self, until: Collection[str] | None) -> list[str]:
-        """Return the names in the objects up to the one where all that are wanted have been seen."""
+        """Return the names in the objects, stopping when all wanted ones have been seen."""
         names: dict[str, None] = {}
         for _, record in self.records(None):
             if record.keys() - names.keys():
@@ -52,7 +52,7 @@ class JsonFile(FileSource):
                 on_bad(self.bad(line, str(error)))
 
     def records(self, on_bad: OnBad | None) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yield the objects with their line numbers; blank lines are passed over."""
+        """Yield the objects with their line numbers; blank lines are skipped."""
         for line, text in self.lines():
             if not text.strip():
                 continue

@@ -1,4 +1,4 @@
-"""One label by hand."""
+"""Sending of a single label by hand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from schemas.topics import Names, partition_of
 
 @dataclass(frozen=True, kw_only=True)
 class LabelOptions:
-    """`correction` replaces an earlier label of the event; `weight` counts where the label is learned."""
+    """Options of a label. `correction` replaces the event's earlier label; `weight` applies when it is learned."""
 
     correction: bool = False
     weight: float = 1.0
@@ -25,7 +25,7 @@ class LabelOptions:
 
 
 def parse_label(text: str, target: Target) -> Scalar:
-    """Return the label that a user typed, as the target compares it.
+    """Parse a label that a user typed, in the target's form.
 
     >>> parse_label("1", Target(task="binary")), parse_label("1", Target(task="multiclass", classes=("1", "2")))
     (1, '1')
@@ -33,7 +33,7 @@ def parse_label(text: str, target: Target) -> Scalar:
     Raises
     ------
     TargetError
-        Where it is no label of this task.
+        If it is not a valid label of this task.
     """
     kind = SourceSpec(target=target).label_type()
     try:
@@ -41,7 +41,7 @@ def parse_label(text: str, target: Target) -> Scalar:
     except NotAValue as error:
         raise TargetError(f"the label is {text!r}: {error}") from error
     if value is None or isinstance(value, (bytes, list)):
-        raise TargetError(f"the label is {text!r}, which is none")
+        raise TargetError(f"the label is {text!r}, which means no label")
     target.coerce(value)
     return value
 
@@ -55,14 +55,14 @@ def send_label(
     target: Target,
     options: LabelOptions | None = None,
 ) -> int:
-    """Put one label of source ``human`` on the labels topic; return its partition once it is acknowledged.
+    """Send one label of source ``human`` to the labels topic; return its partition after the acknowledgement.
 
     Raises
     ------
     TargetError
-        Where `value` is no label of the stream's task.
+        If `value` is not a valid label of the stream's task.
     MissingTopic, NoBroker, UndeliverableError
-        Where it could not be delivered.
+        If it could not be delivered.
     """
     options = options or LabelOptions()
     if not event_id:

@@ -1,4 +1,4 @@
-"""Where events come from: CSV, JSON lines, Avro container files, and River's own data sets."""
+"""Opening of data sources: CSV, JSON lines, Avro container files, and River's own data sets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FORMATS: Final[dict[str, Callable[[Path, SourceSpec], RowSource]]] = {
 
 
 def open_source(place: str | Path, spec: SourceSpec | None = None) -> RowSource:
-    """Return the rows of a file, by its name's ending (also compressed, such as ``.csv.gz``), or of ``river:NAME``.
+    """Return the rows of a file, by its suffix (also compressed, such as ``.csv.gz``), or of ``river:NAME``.
 
     >>> next(open_source("river:Phishing").rows()).label
     True
@@ -34,7 +34,7 @@ def open_source(place: str | Path, spec: SourceSpec | None = None) -> RowSource:
     Raises
     ------
     SourceError
-        Where there is no such file, or it is none of these.
+        If the file is missing or has another format.
     """
     spec = spec or SourceSpec()
     if str(place).startswith(PREFIX):

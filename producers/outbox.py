@@ -1,10 +1,9 @@
-"""Sending records so that each is acknowledged, in order, through outages: at least once.
+"""Outbox of a producer: delivers records at least once and in order, across outages.
 
-An idempotent producer of kafka-python that once let a batch expire never sends again: futures stay
-open for ever and memory grows. So every record is kept here until the broker has acknowledged it. When one
-fails or its acknowledgement is overdue, the producer is thrown away and all that is kept goes out again, in
-order, through a new one. What the old one had delivered without our knowing is then there twice, under
-the same event id.
+After a batch has expired, an idempotent producer of kafka-python never sends again: its futures stay open for ever and
+memory grows. So the outbox keeps every record until the broker has acknowledged it. If one fails or its acknowledgement
+is overdue, the outbox discards the producer and sends all kept records again, in order, through a new one. Records that
+the old producer had delivered without an acknowledgement then exist twice, under the same event id.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from kafka.errors import (
 from runtime.kafka_client.cluster import Cluster, NoBroker
 from runtime.kafka_client.transaction import abandon
 
-# Sending these again gives the same answer.
+# A retry after one of these errors would fail again.
 _FATAL: Final = (
     AuthorizationError,
     ClusterAuthorizationFailedError,
@@ -54,23 +53,23 @@ _ABANDON_SECONDS: Final = 5.0
 
 
 class UndeliverableError(Exception):
-    """A record that the broker will never take, or a broker silent for too long; the message says which."""
+    """The broker will never accept a record, or has been silent for too long; the message says which."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutboxLimits:
-    """How long and how much to wait for.
+    """Limits of time and memory for unacknowledged records.
 
     Parameters
     ----------
     request_ms, delivery_ms
         The client's time-outs. `delivery_ms` is also the age at which an acknowledgement is overdue.
     unacknowledged_bytes
-        At most so much is under way: kafka-python itself has no bound.
+        Maximum size of unacknowledged records; kafka-python itself has no limit.
     give_up_seconds
-        Without any acknowledgement for so long, sending ends with an error.
+        Time without any acknowledgement after which sending ends with an error.
     stop_seconds
-        For so long after being told to stop, acknowledgements are still waited for.
+        Time to wait for acknowledgements after a request to stop.
     """
 
     request_ms: int = 30_000
@@ -95,24 +94,23 @@ class _Record:
 
 
 class Outbox:
-    """A producer with what it has not yet delivered.
+    """A producer and its undelivered records.
 
     Parameters
     ----------
     on_wait
-        Called every so often (10 s apart at most) while something is waited for, with the seconds since
-        the broker last acknowledged anything.
+        Called at least every 10 s while waiting, with the seconds since the broker's last acknowledgement.
     stop
-        Set when the user has had enough: waiting then ends `stop_seconds` later.
+        Set when the user stops the program: waiting then ends `stop_seconds` later.
 
     Attributes
     ----------
     acknowledged
-        By kind, how many records the broker has acknowledged.
+        Number of acknowledged records by kind.
     settled
-        How many of the first records are acknowledged without a gap.
+        Number of records acknowledged from the first one without a gap.
     resent
-        How many went out a second time.
+        Number of records that were sent a second time.
     """
 
     def __init__(
@@ -137,12 +135,12 @@ class Outbox:
         self._producer: Any = self._new_producer()
 
     def send(self, topic: str, partition: int, key: bytes, value: bytes, kind: str) -> int:
-        """Hand a record over and return its number, from 0; wait while too much is under way.
+        """Send a record and return its number, from 0; wait while too many bytes are unacknowledged.
 
         Raises
         ------
         UndeliverableError
-            Where this record, or one before it, can never be delivered.
+            If this record, or one before it, can never be delivered.
         """
         while self._bytes > self._limits.unacknowledged_bytes:
             self.wait()
@@ -158,7 +156,7 @@ class Outbox:
         return number
 
     def settle(self) -> None:
-        """Take note of what was acknowledged; start over with a new producer where one failed or is overdue."""
+        """Process acknowledgements; start again with a new producer if a record failed or is overdue."""
         waiting = self._waiting
         settled = 0
         while waiting:
@@ -182,23 +180,23 @@ class Outbox:
             self._start_over()
 
     def wait(self) -> None:
-        """Wait for the oldest acknowledgement, for a moment, and take note of what came."""
+        """Wait briefly for the oldest acknowledgement, and process those that came."""
         if self._waiting:
-            # A time-out of ours or a failure of the record's: settle() tells them apart.
+            # This is our own time-out or the record's failure: settle() distinguishes them.
             with suppress(KafkaError):
                 self._waiting[0].future.get(timeout=_LOOK_SECONDS)
         self.settle()
         self.check_patience()
 
     def drain(self, seconds: float | None = None) -> bool:
-        """Wait until everything is acknowledged, for at most `seconds`; tell whether it is."""
+        """Wait until everything is acknowledged, for at most `seconds`; return whether it is."""
         deadline = None if seconds is None else time.monotonic() + seconds
         while self._waiting and (deadline is None or time.monotonic() < deadline):
             self.wait()
         return not self._waiting
 
     def counted(self) -> Counter[str]:
-        """Return by kind how many records are acknowledged, also those behind one that is not."""
+        """Return the number of acknowledged records by kind, including those after an unacknowledged one."""
         behind = Counter(
             record.kind
             for record in self._waiting
@@ -207,14 +205,14 @@ class Outbox:
         return self.acknowledged + behind
 
     def close(self) -> None:
-        """Let go of the producer; what is not acknowledged by now is given up."""
+        """Close the producer and give up unacknowledged records."""
         if self._waiting:
             abandon(self._producer, _ABANDON_SECONDS)
         else:
             self._producer.close(timeout=5)
 
     def _hand_over(self, record: _Record) -> bool:
-        """Give a record to the producer; tell whether it took it."""
+        """Pass a record to the producer; return whether it accepted it."""
         record.future = None
         record.since = time.monotonic()
         try:
@@ -227,7 +225,7 @@ class Outbox:
         return True
 
     def _start_over(self) -> None:
-        """Throw the producer away and send what is not acknowledged through a new one, in order."""
+        """Discard the producer and send unacknowledged records through a new one, in order."""
         while True:
             # What it still holds is sent by its successor.
             abandon(self._producer, _ABANDON_SECONDS)
@@ -236,7 +234,7 @@ class Outbox:
             except NoBroker:
                 self._pause()
                 continue
-            # What was acknowledged behind a gap stays in its place, as delivered.
+            # Records acknowledged after a gap stay in the queue, marked as delivered.
             kept = [record for record in self._waiting if not _is_delivered(record)]
             self.resent += len(kept)
             if all(self._hand_over(record) for record in kept):
@@ -245,7 +243,7 @@ class Outbox:
 
     def _pause(self) -> None:
         self.check_patience()
-        # There is nothing to await here: a port that listens may belong to a broker that does not answer yet.
+        # No condition could replace this pause: a port may be open before its broker answers.
         time.sleep(_RETRY_SECONDS)
 
     def check_patience(self) -> None:

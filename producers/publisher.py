@@ -1,4 +1,4 @@
-"""Publishing a source: features at a rate, each label some events or some time behind its features."""
+"""Publisher of a source: sends features at a rate, and each label after a delay in events or time."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ LABELS: Final = "labels"
 _PROGRESS_SECONDS: Final = 0.1
 _LOOK_SECONDS: Final = 0.02
 _LOOK_EVENTS: Final = 128
-# After a hiccup the rate is caught up with; after more than this the lost time stays lost.
+# A short delay is caught up, a longer one than this is not.
 _CATCH_UP_SECONDS: Final = 1.0
 _BAD_ROWS_KEPT: Final = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class PublishOptions:
-    """How to publish.
+    """Options of publishing.
 
     Parameters
     ----------
     rate
-        Events a second; as fast as it goes unless given. Labels come on top.
+        Events a second, without counting labels; unlimited if it is not given.
     label_delay_events
-        The label of event i goes out when the features of event i + this are acknowledged. At the end
-        of the source the remaining labels follow at once.
+        The label of event i is sent when the features of event i + this number are acknowledged. At the end of the
+        source the remaining labels follow at once.
     label_delay_seconds
-        Instead: a label goes out this long after its features. At the end of the source the remaining
-        labels are waited for.
+        Alternative to `label_delay_events`: a label is sent this long after its features. At the end of the source
+        publishing waits until the remaining labels are due.
     limit
-        At most so many events.
+        Maximum number of events.
     skip_bad_rows
-        Count rows that cannot be events and go on; otherwise the first one ends publishing.
+        Count rows that cannot be events and continue; otherwise the first one ends publishing.
     """
 
     rate: float | None = None
@@ -70,8 +70,10 @@ class PublishOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Where publishing stands. `total` is None where the source cannot tell; `stalled_seconds` is how long
-    the broker has acknowledged nothing while something was under way.
+    """Progress of publishing.
+
+    `total` is `None` if the source does not know it. `stalled_seconds` is the time for which the broker
+    has acknowledged nothing although records are unacknowledged.
     """
 
     sent: int
@@ -84,10 +86,10 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishReport:
-    """What was published. Acknowledged is on the broker for good; the rest may be or may not.
+    """Result of publishing. Acknowledged records are stored by the broker; the state of the others is unknown.
 
-    `bad_rows` counts the rows of the file that were refused, those within a quote that is not closed among them.
-    `repeated_ids` is how many of the events have the id of an event before them.
+    `bad_rows` counts the refused rows of the file, including those within an unclosed quote. `repeated_ids` is the
+    number of events that repeat an earlier id.
     """
 
     sent: int
@@ -105,7 +107,7 @@ class PublishReport:
 
 
 class PublishError(Exception):
-    """Publishing could not go on; the message says why and what arrived, `report` has the numbers."""
+    """Publishing failed; the message gives the reason and what arrived, `report` has the numbers."""
 
     def __init__(self, message: str, report: PublishReport | None = None) -> None:
         super().__init__(message)
@@ -122,38 +124,38 @@ def publish(
     stop: threading.Event | None = None,
     limits: OutboxLimits | None = None,
 ) -> PublishReport:
-    """Publish the events of `source` and their labels; return when all is acknowledged, or at Ctrl-C.
+    """Publish the events of `source` and their labels; return when all are acknowledged, or at Ctrl-C.
 
-    At least once: after an outage some records may be there twice, under the same event ids.
+    Delivery is at least once: after an outage some records may exist twice, under the same event ids.
 
     Parameters
     ----------
     cluster, names
-        Where the stream's topics are, and how they are called.
+        The cluster of the stream's topics, and the stream's names.
     source
-        What to publish.
+        The rows to publish.
     options, limits
-        How, and how long to wait for the broker.
+        Options of publishing, and time limits for the broker.
     progress
         Called about ten times a second.
     stop
-        Ends publishing in order when set; Ctrl-C and SIGTERM set it.
+        If set, publishing shuts down cleanly; Ctrl-C and SIGTERM set it.
 
     Raises
     ------
     PublishError
-        Where a row is bad, or the broker is silent for good.
+        If a row is bad, or the broker does not answer in time.
     MissingTopic
-        Where the stream has no topics yet.
+        If the stream has no topics yet.
     NoBroker
-        Where no Kafka answers at the start.
+        If no Kafka answers at the start.
     """
     return _Publishing(cluster, names, source, options or PublishOptions(), progress, stop, limits).run()
 
 
 @dataclass(slots=True)
 class _DueLabel:
-    """A label on its way: from `due` on (monotonic seconds), or once record `gate` is acknowledged."""
+    """A label to send: from `due` on (monotonic seconds), or after record `gate` is acknowledged."""
 
     event_id: str
     key: bytes
@@ -241,7 +243,7 @@ class _Publishing:
         if row.label is None:
             counts.without_label += 1
         else:
-            # Hashing in Python takes 3 µs: done again only where the counts differ.
+            # Hashing in Python takes 3 µs, so it is repeated only if the partition counts differ.
             of_label = partition if of_features == of_labels else partition_of(row.event_id, of_labels)
             held = _DueLabel(row.event_id, key, of_label, row.label, counts.events)
             if options.label_delay_seconds is not None:
@@ -266,7 +268,7 @@ class _Publishing:
             self._look(_LOOK_SECONDS)
 
     def _send_due_labels(self) -> None:
-        """Send the labels whose time has come and whose features are acknowledged."""
+        """Send the labels that are due and whose features are acknowledged."""
         now = time.monotonic()
         if self._options.label_delay_seconds is not None:
             while self._held and self._held[0].due <= now:
@@ -279,7 +281,7 @@ class _Publishing:
             self._counts.labels += 1
 
     def _look(self, seconds: float) -> None:
-        """Take note of acknowledgements, send the labels that are due, and wait no longer than `seconds`."""
+        """Process acknowledgements and send due labels; wait for at most `seconds`."""
         self._outbox.settle()
         self._send_due_labels()
         self._tell(0.0)
@@ -345,9 +347,9 @@ class _Publishing:
         )
 
     def _failed(self, error: Exception) -> PublishError:
-        """Wait for what is under way, then say what had arrived when `error` came."""
+        """Wait for unacknowledged records, then return `error` with the numbers of what arrived."""
         if not isinstance(error, UndeliverableError):
-            # The first error is the one to report; the numbers say what did not arrive.
+            # The first error is reported; the numbers show which records did not arrive.
             with suppress(UndeliverableError, NoBroker):
                 self._outbox.drain()
         report = self._report()
@@ -359,10 +361,9 @@ class _Publishing:
 
 @contextmanager
 def _fewer_collections() -> Iterator[None]:
-    """Let many more objects live between two runs of the collector, for a while.
+    """Make garbage collection less frequent for a while.
 
-    What is under way is tens of thousands of futures, none of them garbage: looking through them again
-    and again took a tenth of the time.
+    Tens of thousands of futures are open, none of them garbage: scanning them repeatedly took a tenth of the time.
     """
     before = gc.get_threshold()
     gc.set_threshold(100_000, *before[1:])
@@ -373,7 +374,7 @@ def _fewer_collections() -> Iterator[None]:
 
 
 class _Pace:
-    """When the next event is due: by the start and the count, so that small delays do not add up."""
+    """Time at which the next event is due, computed from the start and the count, so that delays do not add up."""
 
     def __init__(self, rate: float | None) -> None:
         self._rate = rate
@@ -381,7 +382,7 @@ class _Pace:
         self._count = 0
 
     def seconds_to_wait(self) -> float:
-        """Return how long until the next event is due, 0 where it is."""
+        """Return the seconds until the next event is due, 0 if it is due now."""
         if self._rate is None:
             return 0.0
         wait = self._start + self._count / self._rate - time.monotonic()

@@ -1,4 +1,4 @@
-"""The topics that a producer needs, asked for before anything is sent."""
+"""Check that the topics of a producer exist before it sends anything."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from runtime.kafka_client.cluster import Cluster, MissingTopic, NoBroker, TopicI
 
 
 def existing(cluster: Cluster, *topics: str) -> dict[str, TopicInfo]:
-    """Return what is known of `topics`.
+    """Return the cluster's description of `topics`.
 
     Raises
     ------
     MissingTopic
-        Where one does not exist.
+        If one does not exist.
     NoBroker
-        Where nobody answers.
+        If no broker answers.
     """
     try:
         found = cluster.topic_info(*topics)

@@ -17,12 +17,12 @@ DEFAULT_LABEL: Final = "label"
 
 
 class RiverData(RowSource):
-    """One of River's own data sets, ``river:Phishing`` for one. Its target is the label, whatever its name.
+    """One of River's own data sets, such as ``river:Phishing``. Its target is the label, whatever its name.
 
     Raises
     ------
     SourceError
-        Where there is none of that name, it would have to be downloaded, or it has several outputs.
+        If there is no set of that name, it must be downloaded, or it has several outputs.
     """
 
     unit = "row"
@@ -45,7 +45,7 @@ class RiverData(RowSource):
         return hashlib.sha256(Path(self._set.path).read_bytes()).hexdigest()
 
     def _rows(self) -> list[tuple[dict[str, Any], Any]]:
-        # River closes the file only when all of it is read, and the largest set is 49,097 rows.
+        # River closes the file only after all of it is read; the largest set has 49,097 rows.
         return list(self._set)
 
     def raw_rows(self, on_bad: OnBad) -> Iterator[RawRow]:

@@ -1,4 +1,4 @@
-"""What a source yields, and how the columns of a row become an event and its label."""
+"""Rows of a data source, and their conversion to events and labels."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _YEAR_9999_MS: Final = 253_402_300_800_000
 
 
 class SourceError(ValueError):
-    """A file or data set cannot be read as events; the message names it and what to do."""
+    """A file or data set cannot be read as events; the message names it and the solution."""
 
 
-class BadRow(SourceError):  # noqa: N818 - a row, and not an error of the program
+class BadRow(SourceError):  # noqa: N818 - it describes a row, not an error of the program
     """One row cannot be an event.
 
     Attributes
     ----------
     source, line, reason
-        The message's parts. `line` is the line of a text file (1 is its first), else the record's number.
+        Parts of the message. `line` is the line of a text file, from 1, else the record's number.
     rows
-        How many rows of the file it stands for: a quote that is not closed takes others with it.
+        Number of rows of the file that are lost: an unclosed quote swallows other rows.
     """
 
     def __init__(self, source: str, line: int, reason: str, unit: str = "line", rows: int = 1) -> None:
@@ -47,25 +47,25 @@ class BadRow(SourceError):  # noqa: N818 - a row, and not an error of the progra
 
 @dataclass(frozen=True, kw_only=True)
 class SourceSpec:
-    """Which columns mean what.
+    """Meaning of a source's columns.
 
     Parameters
     ----------
     target
-        What a label has to be; a row with another label is a bad row. None takes any.
+        The target; a row whose label does not fit it is a bad row. `None` accepts any label.
     label
-        The label's column. None: there is no label, every column is a feature.
+        The label's column. `None` means that there is no label and every column is a feature.
     id
-        The column or columns that name an event. Several are joined with ``/``. Without, an event is
-        ``<file's stem>-<row>-<8 hex of its content>``: the same file gives the same ids each time.
+        The column or columns of the event's id. Several are joined with ``/``. Without any, an event's id is ``<file's
+        stem>-<row>-<8 hex of its content>``, so that the same file gives the same ids each time.
     time
-        The column of the event's time: ISO 8601 (UTC unless it says otherwise) or ms since 1970.
-        Without, an event's time is when its row was read.
+        The column of the event's time: ISO 8601 (UTC by default) or ms since 1970. Without it, an event's time is the
+        time at which its row was read.
     contract
-        Its types decide how text is read; without one, a CSV's columns are looked at.
+        Its types decide how text is converted; without it, types are inferred from a CSV file's columns.
     label_required
-        Whether a source without the label's column is refused. One row without a value in it never is:
-        that event has no label yet.
+        True if a source without the label's column is refused. A row without a value in that column is always accepted:
+        its event has no label yet.
     """
 
     target: Target | None = None
@@ -77,14 +77,14 @@ class SourceSpec:
 
     @property
     def id_columns(self) -> tuple[str, ...]:
-        """`id` as a tuple, empty where there is none."""
+        """Return `id` as a tuple, empty if there is none."""
         if self.id is None:
             return ()
         return (self.id,) if isinstance(self.id, str) else tuple(self.id)
 
     @property
     def named(self) -> dict[str, str]:
-        """The columns that are no features, with what each is."""
+        """Return the columns that are not features, with their meanings."""
         named = dict.fromkeys(self.id_columns, "the id")
         if self.time is not None:
             named[self.time] = "the time"
@@ -93,7 +93,7 @@ class SourceSpec:
         return named
 
     def label_type(self) -> Kind | None:
-        """How a label that is text is to be read: ``number``, ``string``, or None to go by the column."""
+        """Return the type for labels that are text: ``number``, ``string``, or `None` to use the column's type."""
         if self.target is None:
             return None
         if self.target.task == "regression":
@@ -103,7 +103,7 @@ class SourceSpec:
 
 
 class SourceRow(msgspec.Struct, frozen=True, gc=False):
-    """One event of a source. `row_number` counts from 1; `line` is where to find it in the file."""
+    """One event of a source. `row_number` counts from 1; `line` is its position in the file."""
 
     event_id: str
     event_time_ms: int
@@ -114,7 +114,7 @@ class SourceRow(msgspec.Struct, frozen=True, gc=False):
 
 
 class RawRow(msgspec.Struct, frozen=True, gc=False):
-    """One row as its format gives it: features ready, the named columns as they stand there."""
+    """One row from a file format: features are converted, the other columns are raw."""
 
     line: int
     features: Features
@@ -126,14 +126,14 @@ OnBad = Callable[[BadRow], None]
 
 
 class RowSource(abc.ABC):
-    """Rows from one place, the same ones in the same order each time it is asked.
+    """Source of rows that returns the same rows in the same order each time.
 
     Attributes
     ----------
     name
-        As the user wrote it, for messages.
+        The user's spelling, for messages.
     stem
-        What event ids begin with where the source names none.
+        Beginning of event ids if the source has no id column.
     """
 
     unit = "line"
@@ -145,40 +145,40 @@ class RowSource(abc.ABC):
 
     @abc.abstractmethod
     def raw_rows(self, on_bad: OnBad) -> Iterator[RawRow]:
-        """Yield the rows; hand those that cannot be read to `on_bad` and go on."""
+        """Yield the rows; pass unreadable ones to `on_bad` and continue."""
 
     @abc.abstractmethod
     def columns(self) -> list[str]:
-        """Return the names of all columns, the label's among them."""
+        """Return the names of all columns, including the label's."""
 
     @abc.abstractmethod
     def count(self) -> int | None:
-        """Return about how many rows there are, None where finding out would cost too much."""
+        """Return the approximate number of rows, `None` if counting would cost too much."""
 
     @abc.abstractmethod
     def sha256(self) -> str:
         """Return the hash of the content, as 64 hex digits."""
 
     def require_whole(self) -> None:
-        """Read all there is, for a source that can be damaged in places that `sha256` does not notice.
+        """Read the whole source, to find damage that `sha256` does not notice.
 
         Raises
         ------
         SourceError
-            Where it is damaged or cut short.
+            If the source is damaged or truncated.
         """
         return
 
     def stamp(self) -> object:
-        """Return something cheap that differs once the content has changed."""
+        """Return a cheap value that changes with the content."""
         return None
 
     def bad(self, line: int, reason: str, rows: int = 1) -> BadRow:
-        """Return the error for a row, or for several that one place in the file spoils."""
+        """Return the error for a row, or for several rows with the same cause."""
         return BadRow(self.name, line, reason, self.unit, rows)
 
     def require_columns(self, columns: Sequence[str]) -> None:
-        """Refuse a source that lacks a column the spec names, or needs one for two things."""
+        """Raise SourceError if a named column is missing, or one column has two meanings."""
         for column, meaning in self.spec.named.items():
             feature = self.spec.contract.features.get(column)
             if feature is not None and feature.required:
@@ -198,15 +198,15 @@ class RowSource(abc.ABC):
         Parameters
         ----------
         on_bad
-            Called with each row that cannot be an event; such rows keep their number. Without it, the
-            first one is raised.
+            Called with each row that cannot be an event; such rows keep their number. Without it, the first such row is
+            raised.
 
         Raises
         ------
         SourceError
-            Where the source as a whole cannot be read, or lacks a column.
+            If the whole source cannot be read, or lacks a column.
         BadRow
-            Where a row is bad and there is no `on_bad`.
+            If a row is bad and there is no `on_bad`.
         """
         number = 0
         make = self._row
@@ -255,12 +255,12 @@ class RowSource(abc.ABC):
 
 
 def feature(name: str, value: object) -> FeatureValue:
-    """Return a decoded value as one that an event can carry.
+    """Return a decoded value as a feature value.
 
     Raises
     ------
     NotAValue
-        Where no feature can hold it.
+        If it cannot be a feature.
     """
     if value is None or isinstance(value, (bool, str, bytes)):
         return value
@@ -269,7 +269,7 @@ def feature(name: str, value: object) -> FeatureValue:
     if isinstance(value, float):
         if math.isinf(value):
             raise NotAValue(f"feature {name!r} is {value}: numbers must be finite")
-        # NaN means missing everywhere in Millstream, and missing is written one way only.
+        # NaN means missing everywhere in Millstream, and a missing value is always None.
         return None if math.isnan(value) else value
     if isinstance(value, list):
         return _vector(name, value)
@@ -312,7 +312,7 @@ def _event_id(columns: tuple[str, ...], named: dict[str, object]) -> str:
         parts.append(str(value))
     if len(parts) == 1:
         return parts[0]
-    # Escaped, so that ("a/b", "c") and ("a", "b/c") stay two ids.
+    # Escaped, so that ("a/b", "c") and ("a", "b/c") give different ids.
     return "/".join(part.replace("%", "%25").replace("/", "%2F") for part in parts)
 
 
@@ -325,7 +325,7 @@ def _time_ms(column: str, value: object) -> int:
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             ms = int(value)
         else:
-            raise ValueError("no time")  # noqa: TRY004 - said in one sentence below
+            raise ValueError("no time")  # noqa: TRY004 - the handler below writes the message
         if not -_YEAR_9999_MS < ms < _YEAR_9999_MS:
             raise ValueError("too far away")
     except (ValueError, OverflowError) as error:
@@ -337,7 +337,7 @@ def _time_ms(column: str, value: object) -> int:
 
 def _text_ms(text: str) -> int:
     try:
-        # "20260131" is a basic ISO date and "1769860800000" is not: whole numbers are ms, always.
+        # A text of digits always means ms, although "20260131" would also be a basic ISO date.
         return int(text)
     except ValueError:
         return _datetime_ms(datetime.fromisoformat(text))

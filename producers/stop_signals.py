@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request that is honoured between two records."""
+"""Handling of Ctrl-C and SIGTERM as a request to stop between two records."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 
 @contextmanager
 def stop_on_signals(stop: threading.Event) -> Iterator[None]:
-    """Set `stop` at the first SIGINT or SIGTERM; a second Ctrl-C is a KeyboardInterrupt, as ever.
+    """Set `stop` at the first SIGINT or SIGTERM; a second Ctrl-C raises KeyboardInterrupt as usual.
 
-    Outside the main thread, where Python takes no handlers, nothing is changed.
+    Outside the main thread, where Python allows no handlers, this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -27,8 +27,8 @@ def stop_on_signals(stop: threading.Event) -> Iterator[None]:
         if asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         asked = True
-        # A handler runs between two instructions of the main thread, which may be in `stop.wait` and hold its lock:
-        # `stop.set` here would wait for that thread, which is this one, for ever. So would what `threading` starts.
+        # A handler runs in the main thread, which may be in `stop.wait` and hold its lock: `stop.set` here would
+        # deadlock. So would a thread started by `threading`.
         _thread.start_new_thread(stop.set, ())
 
     before: dict[signal.Signals, Any] = {

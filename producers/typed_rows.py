@@ -1,4 +1,4 @@
-"""Records whose values have types already (JSON, Avro, River) as raw rows."""
+"""Conversion of records with typed values (JSON, Avro, River) to raw rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _encode = msgspec.json.Encoder(enc_hook=repr, order="deterministic").encode
 
 
 class RecordReader:
-    """Parts a record into features and the columns that the spec names."""
+    """Splits a record into features and the columns that the spec names."""
 
     def __init__(self, spec: SourceSpec) -> None:
         self._named: Final = frozenset(spec.named)
@@ -32,12 +32,12 @@ class RecordReader:
         self._numbers: Final = frozenset(numbers)
 
     def __call__(self, line: int, record: dict[str, Any]) -> RawRow:
-        """Return the raw row. NotAValue where a value is none that a feature can be."""
+        """Return the raw row. Raises NotAValue if a value cannot be a feature."""
         features: Features = {}
         named: dict[str, object] = {}
         for name, value in record.items():
             if isinstance(value, str) and name in self._numbers and is_missing(value):
-                value = None  # noqa: PLW2901 - "NA", as R writes it, means the same in every kind of file
+                value = None  # noqa: PLW2901 - "NA", as written by R, means missing in every kind of file
             if name in self._named:
                 named[name] = _scalar(value)
             elif name in self._bytes and isinstance(value, str):
@@ -48,7 +48,7 @@ class RecordReader:
 
 
 def _scalar(value: Any) -> Any:
-    """Give Avro's logical types and NumPy's scalars the type that carries them."""
+    """Convert Avro's logical types and NumPy's scalars to the types of features."""
     if isinstance(value, (Decimal, UUID)):
         return plain_decimal(value) if isinstance(value, Decimal) else str(value)
     if value is None or isinstance(value, (bool, int, float, str, bytes, list, dict, datetime, date)):

@@ -1,1 +1,1 @@
-"""What flows: the events, their Avro schemas and encoding, topic names, and the feature contract."""
+"""Schemas of the data: events, their Avro schemas and encoding, topic names, and the feature contract."""

@@ -10,7 +10,7 @@ from schemas import codec
 
 
 class Alert(msgspec.Struct, frozen=True, gc=False):
-    """Something a person should know; raised once and cleared once."""
+    """A condition that an operator should know; raised once and cleared once."""
 
     name: str
     severity: Literal["info", "warning", "critical"]
@@ -24,5 +24,5 @@ class Alert(msgspec.Struct, frozen=True, gc=False):
 
 
 def read_alert(data: bytes) -> Alert:
-    """Read an Alert. CodecError where it is none."""
+    """Read an Alert. Raises CodecError if it is not one."""
     return Alert(**codec.ALERT.decode(data))

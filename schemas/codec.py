@@ -1,8 +1,7 @@
-"""Avro single-object encoding of our events: ``C3 01``, 8-byte schema fingerprint, then the fields.
+"""Avro single-object encoding of events: ``C3 01``, 8-byte schema fingerprint, then the fields.
 
-The encoding of an Avro record is the encodings of its fields one after the other. `Example` begins
-with the fields of `Prediction`, which begins with `Event`: a stage appends bytes and decodes nothing
-that it does not need.
+An Avro record is encoded as its fields one after the other. `Example` begins with the fields of `Prediction`, which
+begins with `Event`, so a stage can append bytes and decode only the fields it needs.
 
 Source: Apache Avro 1.12 specification, "Single-object encoding" and "Schema fingerprints".
 """
@@ -35,13 +34,13 @@ _FILES: Final = {
 
 
 class CodecError(ValueError):
-    """The bytes are not an event that Millstream can read; the message says what they are instead."""
+    """The bytes are not an event that Millstream can read; the message describes what they are."""
 
 
 def full_schema(name: str) -> dict[str, Any]:
-    """Return the schema of `name` (``"Event"``, ``"Prediction"``, …), complete in itself.
+    """Return the self-contained schema of `name` (``"Event"``, ``"Prediction"``, …).
 
-    Another service hands this to its own Avro library.
+    Another service can pass it to its own Avro library.
     """
     expanded = _expand(_read(name), defined=set())
     assert isinstance(expanded, dict)  # noqa: S101 - every file holds a record
@@ -55,7 +54,7 @@ def _read(name: str) -> dict[str, Any]:
 
 
 def _expand(node: Any, defined: set[str]) -> Any:
-    """Put a referred schema where it is first named; after that its name is enough."""
+    """Insert a referenced schema at its first use; later uses refer to it by name."""
     if isinstance(node, list):
         return [_expand(part, defined) for part in node]
     if isinstance(node, dict):
@@ -72,7 +71,7 @@ _TYPE_KEYS: Final = frozenset({"type", "fields", "items", "values"})
 
 
 def _without_logical_types(node: Any) -> Any:
-    """Times stay the integers they are on the wire: a datetime apiece would double the cost of decoding."""
+    """Remove logical types, so that times stay integers: datetime objects would double the cost of decoding."""
     if isinstance(node, list):
         return [_without_logical_types(part) for part in node]
     if isinstance(node, dict):
@@ -81,7 +80,7 @@ def _without_logical_types(node: Any) -> Any:
 
 
 def long(value: int) -> bytes:
-    r"""Return an Avro int or long: zigzag, seven bits a byte.
+    r"""Return an Avro int or long: zigzag, seven bits in each byte.
 
     >>> long(-1), long(64)
     (b'\x01', b'\x80\x01')
@@ -107,13 +106,13 @@ class Codec:
     Attributes
     ----------
     header
-        The ten bytes every encoded event of this kind begins with.
+        The ten bytes at the beginning of every encoded event of this kind.
     """
 
     def __init__(self, name: str, schema: dict[str, Any] | None = None) -> None:
         self.name = name
         schema = schema or full_schema(name)
-        # The canonical form has no logical types and no docs, so this is any client's fingerprint.
+        # The canonical form has no logical types and no docs, so every client computes the same fingerprint.
         canonical = to_parsing_canonical_form(schema)
         self.fingerprint = bytes.fromhex(fingerprint(canonical, "CRC-64-AVRO"))
         self.header = MAGIC + self.fingerprint
@@ -124,12 +123,12 @@ class Codec:
         return self.header + self.encode_body(fields)
 
     def encode_body(self, fields: dict[str, Any]) -> bytes:
-        """Return the fields alone, to be put behind other bytes.
+        """Return only the fields, to be appended to other bytes.
 
         Raises
         ------
         CodecError
-            Where a value does not fit the schema.
+            If a value does not fit the schema.
         """
         out = BytesIO()
         try:
@@ -144,14 +143,14 @@ class Codec:
         Raises
         ------
         CodecError
-            Where the header is another's, or the body is cut short or malformed.
+            If the header is of another kind, or the body is truncated or malformed.
         """
         if not data.startswith(self.header):
             raise CodecError(_what_instead(self.name, data))
         return self.decode_body(data, HEADER_BYTES)
 
     def decode_body(self, data: bytes, start: int = 0) -> dict[str, Any]:
-        """Decode `data` from `start` on, without a header, and insist that nothing is left over."""
+        """Decode `data` from `start` to its end, without a header; raise CodecError if bytes are left over."""
         source = BytesIO(data)
         source.seek(start)
         try:
@@ -167,13 +166,13 @@ class Codec:
             MemoryError,
         ) as error:
             raise CodecError(f"damaged {self.name}: {type(error).__name__} while decoding {len(data)} bytes") from error
-        assert isinstance(fields, dict)  # noqa: S101 - every schema of ours is a record
+        assert isinstance(fields, dict)  # noqa: S101 - every schema of Millstream is a record
         if source.tell() != len(data):
             raise CodecError(f"damaged {self.name}: {len(data) - source.tell()} bytes too many")
         return fields
 
 
-_ALSO_JSON: Final = ("Event", "Label")  # what others write may be
+_ALSO_JSON: Final = ("Event", "Label")  # external senders may write these in JSON
 
 
 def _what_instead(name: str, data: bytes) -> str:
@@ -197,7 +196,7 @@ EXAMPLE: Final = Codec("Example")
 
 
 def _example_tail() -> dict[str, Any]:
-    """Return the schema of what an Example has behind the fields of its Prediction."""
+    """Return the schema of an Example's fields after those of its Prediction."""
     schema = full_schema("Example")
     tail = [field for field in schema["fields"] if field["name"] not in ("event", "outcome")]
     return {**schema, "name": "ExampleTail", "fields": tail}
@@ -207,7 +206,7 @@ EXAMPLE_TAIL: Final = Codec("ExampleTail", _example_tail())
 
 
 def _without_event(name: str) -> dict[str, Any]:
-    """Return the schema of what an event of this kind has behind its Event."""
+    """Return the schema of the fields after the Event."""
     schema = full_schema(name)
     return {**schema, "name": f"{name}Rest", "fields": [f for f in schema["fields"] if f["name"] != "event"]}
 

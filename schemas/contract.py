@@ -1,4 +1,4 @@
-"""The feature contract: which features an event may carry, of which type and range."""
+"""The feature contract: names, types and ranges of the features that an event may have."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Missing = Literal["drop", "none", "refuse"]
 Bounds = Literal["off", "warn", "dead-letter"]
 
 _TYPES: Final[dict[str, tuple[type, ...]]] = {
-    # bool is an int to Python and a boolean to Avro: where numbers are asked for, it is refused.
+    # bool is an int in Python but a boolean in Avro, so it is refused as a number.
     "number": (int, float),
     "integer": (int,),
     "boolean": (bool,),
@@ -41,18 +41,18 @@ class ContractError(ValueError):
 
 
 class Feature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What one feature may be.
+    """Declaration of one feature.
 
     Parameters
     ----------
     type
         ``number``, ``integer``, ``boolean``, ``string``, ``bytes`` or ``vector`` (a list of numbers).
     minimum, maximum
-        Of a number; an event with one beyond them is refused.
+        Limits of a number; an event with a number outside is refused.
     categories
-        All values that there are; an event with another is refused.
+        All allowed values; an event with another value is refused.
     required
-        Whether an event without the feature is refused.
+        True if an event without the feature is refused.
     missing
         As `missing` of `Validation`, for this feature.
     bounds
@@ -72,23 +72,22 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a stream's events may carry. Without any features named, everything finite and typed is taken.
+    """Declaration of a stream's features. Without any named features, every finite typed value is accepted.
 
     Parameters
     ----------
     features
-        By name.
+        The declared features, by name.
     unknown
-        What to do with a feature that is not named, once some are: ``drop`` it, ``keep`` it, or
-        ``refuse`` the event.
+        Treatment of undeclared features, if some are declared: ``drop`` them, ``keep`` them, or ``refuse`` the event.
     missing
-        What null and NaN mean unless the feature says otherwise: ``drop`` the feature from the event,
-        pass ``none`` to the model, or ``refuse`` the event.
+        Treatment of null and NaN, unless the feature declares its own: ``drop`` the feature from the event, pass
+        ``none`` to the model, or ``refuse`` the event.
     bounds
-        What the learner does about a number far outside what its feature has been so far, unless the feature says
-        otherwise: nothing (``off``), ``warn`` and learn it if the model bears it, or ``dead-letter``.
+        The learner's treatment of a number far outside the earlier values of its feature, unless the feature declares
+        its own: nothing (``off``), ``warn`` and learn it if that does not ruin the model, or ``dead-letter``.
     max_features, max_name_chars, max_value_bytes
-        Bounds on what one event may carry; features that are dropped do not count.
+        Limits of one event; dropped features do not count.
     """
 
     features: dict[str, Feature] = {}
@@ -100,8 +99,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_value_bytes: int = 1 << 20
 
     def fingerprint(self) -> str:
-        """Return a hash that differs where the contract does."""
-        # msgspec leaves a default out by identity, and one 1000 is not the same object as another.
+        """Return a hash that is equal only for equal contracts."""
+        # msgspec omits a default by identity, and two objects 1000 need not be identical.
         said = {
             name: value
             for name, value in msgspec.to_builtins(self).items()
@@ -110,12 +109,12 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return hashlib.sha256(msgspec.json.encode(said, order="sorted")).hexdigest()
 
     def apply(self, features: Features) -> Features:
-        """Return the features as the model is to see them: the same object where nothing had to change.
+        """Return the features for the model; the same object if nothing had to change.
 
         Raises
         ------
         ContractError
-            Where the event is to be refused.
+            If the event must be refused.
         """
         if not self.features and _is_plain(features, self.max_name_chars):
             self._check_count(features)
@@ -184,10 +183,10 @@ _DEFAULT: Final = Contract()
 
 
 def misfit(now: Contract, then: Contract) -> str:
-    """Return why events that hold to `now` cannot be handed to a model made with `then`; empty where they can.
+    """Return why events under contract `now` do not fit a model made under contract `then`; empty if they fit.
 
-    Features may have been added, for such a model is not handed them (see `names_seen`). What a model has been given
-    so far must stay as it was.
+    Features may have been added, because such a model is not given them (see `names_seen`). The features that a model
+    has been given must stay unchanged.
 
     >>> misfit(Contract(features={"a": Feature(), "b": Feature()}), Contract(features={"a": Feature()}))
     ''
@@ -213,20 +212,20 @@ def _otherwise(now: Contract, then: Contract) -> str:
 
 
 def _meaning(feature: Feature) -> Feature:
-    """Return a feature without what only the learner looks at."""
+    """Return a feature without the settings that only the learner uses."""
     return msgspec.structs.replace(feature, bounds=None)
 
 
 def names_seen(contract: Contract) -> frozenset[str] | None:
-    """Return the features that a model made with this contract has ever been handed; `None` where it may be any."""
+    """Return the features that a model under this contract was given; `None` if it may be any."""
     return None if not contract.features or contract.unknown == "keep" else frozenset(contract.features)
 
 
 def _is_plain(features: Features, max_name_chars: int) -> bool:
-    """Tell whether every value is a finite number or a boolean: what most events are, told quickly."""
+    """Return whether every value is a finite number or a boolean: a quick check that fits most events."""
     for name, value in features.items():
         kind = value.__class__
-        # x - x is 0 for finite x only: one operation tells NaN and both infinities.
+        # x - x is 0 only for finite x, so one operation detects NaN and both infinities.
         if not (kind is int or kind is bool or (kind is float and value - value == 0.0)):  # type: ignore[operator]
             return False
         if len(name) > max_name_chars:

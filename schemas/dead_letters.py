@@ -8,7 +8,7 @@ from schemas import codec
 
 
 class DeadLetter(msgspec.Struct, frozen=True, gc=False):
-    """What could not be taken, as it was, with its place and the reason."""
+    """A record that could not be used, unchanged, with its topic, partition and offset and the reason."""
 
     topic: str
     partition: int
@@ -29,7 +29,7 @@ class DeadLetter(msgspec.Struct, frozen=True, gc=False):
 
 
 def read_dead_letter(data: bytes) -> DeadLetter:
-    """Read a DeadLetter. CodecError where it is none."""
+    """Read a DeadLetter. Raises CodecError if it is not one."""
     fields = codec.DEAD_LETTER.decode(data)
     fields["headers"] = [(header["name"], header["value"]) for header in fields["headers"]]
     return DeadLetter(**fields)

@@ -17,11 +17,11 @@ FeatureValue: TypeAlias = bool | int | float | str | bytes | list[float] | None
 Features: TypeAlias = dict[str, FeatureValue]
 LabelValue: TypeAlias = bool | int | float | str | dict[str, float | str]
 Scalar: TypeAlias = bool | int | float | str
-_LONG = 2**63  # Avro's long holds whole numbers below it, down to its negative
+_LONG = 2**63  # Avro's long holds whole numbers from -_LONG to _LONG - 1
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """What a sender knows about one thing to predict. `event_time` in ms since 1970, UTC."""
+    """Features of one thing to predict, from the sender. `event_time` is in ms since 1970, UTC."""
 
     event_id: str
     event_time: int
@@ -29,23 +29,23 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     entity_key: str | None = None
 
     def encode(self) -> bytes:
-        """Return header and body. CodecError where a value does not fit the schema."""
+        """Return header and body. Raises CodecError if a value does not fit the schema."""
         for name, value in self.features.items():
             if value.__class__ is int and not -_LONG <= value < _LONG:
-                # The union has a double, too, and the Avro library would round to that.
+                # The union also has a double, to which the Avro library would round.
                 raise CodecError(f"feature {name!r} is a whole number beyond 64 bits: keep it as text")
         return codec.EVENT.encode(msgspec.structs.asdict(self))
 
 
 class Failure(msgspec.Struct, frozen=True, gc=False):
-    """Why there is no prediction: a code for counting, a sentence for reading."""
+    """Reason for a missing prediction: a code for counting, a sentence for reading."""
 
     code: str
     message: str
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
-    """The answer to one event. `epoch` and `examples` are -1 where no model was asked."""
+    """The answer to one event. `epoch` and `examples` are -1 if no model answered."""
 
     prediction: LabelValue | None
     probabilities: dict[str, float] | None
@@ -62,7 +62,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def version(self) -> str:
-        """`epoch/examples`, as on the command line."""
+        """Return ``epoch/examples``, as on the command line."""
         return f"{self.epoch}/{self.examples}"
 
 
@@ -74,7 +74,7 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
 
 
 class Label(msgspec.Struct, frozen=True, gc=False):
-    """What turned out to be true of an event. `label_time` in ms since 1970, UTC."""
+    """The truth about an event. `label_time` is in ms since 1970, UTC."""
 
     event_id: str
     value: LabelValue
@@ -84,14 +84,14 @@ class Label(msgspec.Struct, frozen=True, gc=False):
     kind: Literal["label", "correction"] = "label"
 
     def encode(self) -> bytes:
-        """Return header and body. CodecError where a value does not fit the schema."""
+        """Return header and body. Raises CodecError if a value does not fit the schema."""
         if self.value.__class__ is int and not -_LONG <= self.value < _LONG:
             raise CodecError("the label is a whole number beyond 64 bits: keep it as text")
         return codec.LABEL.encode(msgspec.structs.asdict(self))
 
 
 class Lane(msgspec.Struct, frozen=True, gc=False):
-    """Whose example, and which of theirs: sequences run from 0 without gaps within name and epoch."""
+    """Lane and sequence number of an example: sequences run from 0 without gaps within name and epoch."""
 
     name: str
     epoch: str
@@ -99,7 +99,7 @@ class Lane(msgspec.Struct, frozen=True, gc=False):
 
 
 class Joined(msgspec.Struct, frozen=True, gc=False):
-    """Where the two halves stood and when the broker took them; -1 where there was no label record."""
+    """Offsets and broker times of an example's prediction and label; -1 if there was no label record."""
 
     partition: int
     prediction_offset: int
@@ -124,7 +124,7 @@ class Example(msgspec.Struct, frozen=True, gc=False):
 # --- reading ---------------------------------------------------------------------------------------
 
 
-# What Avro's long can hold: anything beyond could be read here and not be written on.
+# The range of Avro's long: a larger number could be read here but not be written again.
 _Long = Annotated[int, msgspec.Meta(ge=-_LONG, le=_LONG - 1)]
 
 
@@ -158,7 +158,7 @@ _decode_label = codec.LABEL.decode_body
 
 
 def read_event(data: bytes, default_time: int = 0) -> Event:
-    """Read an Event in Avro or in JSON; `default_time` (ms) stands in where JSON names none.
+    """Read an Event in Avro or JSON; `default_time` (ms) is used if the JSON has no time.
 
     >>> read_event(b'{"event_id": "a", "features": {"x": 1.5}}').features
     {'x': 1.5}
@@ -166,7 +166,7 @@ def read_event(data: bytes, default_time: int = 0) -> Event:
     Raises
     ------
     CodecError
-        Where it is neither, with what it is instead.
+        If the bytes are neither; the message describes them.
     """
     if data.startswith(_EVENT_HEADER):
         quick = _read_quickly(data, _event_shapes)
@@ -191,12 +191,12 @@ def read_event(data: bytes, default_time: int = 0) -> Event:
 
 
 def read_label(data: bytes, default_time: int = 0) -> Label:
-    """Read a Label in Avro or in JSON; `default_time` (ms) stands in where JSON names none.
+    """Read a Label in Avro or JSON; `default_time` (ms) is used if the JSON has no time.
 
     Raises
     ------
     CodecError
-        Where it is neither, with what it is instead.
+        If the bytes are neither; the message describes them.
     """
     if data.startswith(_LABEL_HEADER):
         return _weighed(Label(**_decode_label(data, HEADER_BYTES)))
@@ -212,7 +212,7 @@ def read_label(data: bytes, default_time: int = 0) -> Label:
 
 
 def _weighed(label: Label) -> Label:
-    """Insist on a weight that a model can learn with: NaN would ruin it without a word."""
+    """Raise CodecError unless the weight is valid: NaN would silently ruin a model."""
     if not 0.0 <= label.weight < math.inf:
         raise CodecError(f"a label's weight is {label.weight}; it must be finite and not negative")
     return label
@@ -226,7 +226,7 @@ def _outcome(fields: dict[str, Any]) -> Outcome:
 
 
 def read_prediction(data: bytes) -> Prediction:
-    """Read a Prediction. CodecError where it is none."""
+    """Read a Prediction. Raises CodecError if it is not one."""
     fields = codec.PREDICTION.decode(data)
     if fields["outcome"] is None:
         raise CodecError("damaged Prediction: it has no outcome")
@@ -234,7 +234,7 @@ def read_prediction(data: bytes) -> Prediction:
 
 
 def read_example(data: bytes) -> Example:
-    """Read an Example. CodecError where it is none."""
+    """Read an Example. Raises CodecError if it is not one."""
     quick = _read_quickly(data, _example_shapes) if data.startswith(_EXAMPLE_HEADER) else None
     if quick is not None:
         event, at = quick
@@ -254,7 +254,7 @@ def read_example(data: bytes) -> Example:
 
 
 def _read_quickly(data: bytes, shapes: Shapes) -> tuple[Event, int] | None:
-    """Read the Event that an encoded event begins with, if it looks like one before; and where it ends."""
+    """Read the Event at the beginning of an encoded record, and its end; `None` if its shape is unknown."""
     head = skip_to_features(data, HEADER_BYTES)
     if head is None:
         return None
@@ -277,7 +277,7 @@ def peek_event_id(data: bytes) -> str:
     Raises
     ------
     CodecError
-        Where the bytes end before the id does, or the id is not UTF-8.
+        If the bytes end before the id, or the id is not UTF-8.
     """
     length = shift = 0
     position = HEADER_BYTES
@@ -303,5 +303,5 @@ _OK = 0  # index of "ok" in Status and of "serving" in Role; an enum of one byte
 
 
 def is_joinable(prediction: bytes) -> bool:
-    """Tell whether an encoded Prediction is a served answer without error, by its last two bytes."""
+    """Return whether an encoded Prediction is a served answer without error, by its last two bytes."""
     return prediction[-1] == _OK and prediction[-2] == _OK

@@ -1,7 +1,7 @@
-"""Whole numbers: which of them a long and a double hold as they are.
+"""Exact whole numbers: checks that a long or a double can hold a number without rounding.
 
-A long holds 64 bits. A double holds each whole number up to 2^53; beyond that it holds some and rounds the others, so
-that two ids become one. What neither holds is refused and never rounded: as text it is kept.
+A long holds 64 bits. A double holds each whole number up to 2^53; beyond that it rounds some numbers, so that two ids
+become one. A number that neither can hold is refused and never rounded: senders can keep it as text.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Final
 
 import msgspec
 
-EXACT: Final = 1 << 53  # up to here each whole number has a double of its own
+EXACT: Final = 1 << 53  # up to here each whole number has its own double
 _LONG: Final = 1 << 63
 
 
 class NotExact(ValueError):  # noqa: N818
-    """A whole number would be rounded; the message says why, and how it is kept."""
+    """A whole number would be rounded; the message gives the reason and the solution."""
 
 
 def long_of(value: int, what: str) -> int:
-    """Return a whole number that 64 bits hold.
+    """Return a whole number if it fits into 64 bits.
 
     >>> long_of(1234567890123456001, "feature 'user'")
     1234567890123456001
@@ -29,7 +29,7 @@ def long_of(value: int, what: str) -> int:
     Raises
     ------
     NotExact
-        Where it has more; the message begins with `what`.
+        If it does not fit; the message begins with `what`.
     """
     if -_LONG <= value < _LONG:
         return value
@@ -37,12 +37,12 @@ def long_of(value: int, what: str) -> int:
 
 
 def vector_of(values: Sequence[float], what: str) -> list[float]:
-    """Return numbers as the doubles that a vector holds.
+    """Return numbers as the doubles of a vector.
 
     Raises
     ------
     NotExact
-        Where a whole number among them has no double of its own.
+        If a double cannot hold one of the whole numbers exactly.
     """
     for place, value in enumerate(values):
         if isinstance(value, int) and abs(value) > EXACT and not _has_double(value):
@@ -52,12 +52,12 @@ def vector_of(values: Sequence[float], what: str) -> list[float]:
 
 
 def may_be_rounded(values: Sequence[float]) -> bool:
-    """Tell whether doubles are so large that a whole number may have been rounded to one of them."""
+    """Return whether some doubles are so large that they may be rounded whole numbers."""
     return bool(values) and (max(values) >= EXACT or min(values) <= -EXACT)
 
 
 def plain_decimal(value: Decimal) -> int | float:
-    """Return the nearest double; of one without decimal places, as ids in databases are, itself beyond 2^53.
+    """Return the nearest double, or, for a decimal without places beyond 2^53 (such as an id), the exact integer.
 
     >>> plain_decimal(Decimal("19.99")), plain_decimal(Decimal("12")), plain_decimal(Decimal("1234567890123456001"))
     (19.99, 12.0, 1234567890123456001)
@@ -69,7 +69,7 @@ def plain_decimal(value: Decimal) -> int | float:
 
 
 def rounded(data: bytes) -> str | None:
-    """Return which whole number of an event or a label in JSON would be rounded, and why; `None` for none.
+    """Return a message about a whole number in a JSON event or label that would be rounded; `None` if none would.
 
     >>> rounded(b'{"event_id": "a", "value": 123456789012345678901}')
     'the label is 123456789012345678901, beyond 64 bits: a double would round it; keep it as text'
@@ -84,7 +84,7 @@ def rounded(data: bytes) -> str | None:
                 long_of(value, what)
     except NotExact as error:
         return str(error)
-    except Exception:  # noqa: BLE001 - whatever else it is, its reader says so
+    except Exception:  # noqa: BLE001 - the decoder will report any other error
         return None
     return None
 
@@ -97,5 +97,5 @@ def _has_double(value: int) -> bool:
 
 
 def _shown(value: int) -> str:
-    # Python writes none of over 4,300 digits.
+    # Python refuses to print more than 4,300 digits.
     return str(value) if value.bit_length() <= 256 else f"a whole number of {value.bit_length()} bits"

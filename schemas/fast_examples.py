@@ -1,10 +1,10 @@
-"""What a learner needs of an example, read in half the time that the whole of it takes.
+"""Fast decoding of examples: reads only the fields that a learner needs, in half the time.
 
-An entry of the log is an event, an outcome, a label, a lane and places. A learner asks for a third of those
-fields. The texts among the rest (model, topic, lane) are the same in every entry of a stream, so the
-first one, read by the Avro library, makes a pattern in which only numbers vary; where the pattern fits,
-what lies between the fields that are wanted is passed over by one match. Where it does not fit, the
-Avro library reads the entry, and the pattern learns the texts that were new.
+An example has an event, an outcome, a label, a lane and offsets. A learner needs a third of these fields. The texts
+among the others (model, topic, lane) are the same in every example of a stream. So the first example, decoded by the
+Avro library, gives a pattern in which only numbers vary. If the pattern matches the next example, one match skips the
+fields between the needed ones. If not, the Avro library decodes the example, and the pattern is extended by the new
+texts.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ _NUMBER: Final = rb"[\x80-\xff]{0,8}[\x00-\x7f]"  # a varint of 63 bits at most
 _PREDICTION: Final = rb"(\x02\x02[\x00\x01]|\x02\x06.{8}|\x02\x00)"
 _NULL_BYTES: Final = 2
 _BOOLEAN: Final = 2
-_ONE_BYTE: Final = 0x7F  # the most that a varint of one byte says
+_ONE_BYTE: Final = 0x7F  # the largest varint of one byte
 _ONE: Final = _DOUBLE.pack(1.0)
 _MOST_TEXTS: Final = 64
 _MOST_COMPILATIONS: Final = 500
 
 
 class FastExample(msgspec.Struct, frozen=True, gc=False):
-    """An example as a learner sees it.
+    """The fields of an example that a learner needs.
 
     Attributes
     ----------
     answered, prediction, probabilities
-        Whether something was served for it, and what.
+        True if an answer was served for it, and that answer.
     label, weight, correction
         `None` without a label.
     times
-        The broker's (ms) of prediction and label, `None` where it did not come by the loop.
+        Broker times (ms) of prediction and label, `None` if it was imported.
     """
 
     event_id: str
@@ -60,7 +60,7 @@ class FastExample(msgspec.Struct, frozen=True, gc=False):
 
 
 def entry_of(example: Example) -> FastExample:
-    """Return what a learner needs of an example."""
+    """Return the fields of a decoded example that a learner needs."""
     outcome, label, joined = example.outcome, example.label, example.joined
     return FastExample(
         example.event.event_id,
@@ -77,7 +77,7 @@ def entry_of(example: Example) -> FastExample:
 
 
 class _Patterns:
-    """What predictions of one stream look like: all but the numbers in them is the same."""
+    """Patterns of one stream's predictions, in which only numbers vary."""
 
     def __init__(self) -> None:
         self.features = Shapes()
@@ -86,14 +86,14 @@ class _Patterns:
         self._compilations = 0
 
     def note(self, event: Event, outcome: Outcome, before: re.Pattern[bytes] | None, tail: bytes) -> Any:
-        """Return a pattern that fits what begins after an event's id, up to `tail`: groups as in `_PREDICTION`."""
+        """Return a pattern for the bytes after an event's id, up to `tail`; it has the groups of `_PREDICTION`."""
         self.features.note(event.features)
         if len(self._outcomes) >= _MOST_TEXTS:
             return before
         self.shares.note(outcome.probabilities or {})
         texts = re.escape(codec.string(outcome.model)) + _NUMBER * 3 + re.escape(codec.string(outcome.source_topic))
         self._outcomes[texts] = None
-        # The event's time, and no entity key; two numbers, no error, role and status.
+        # The event's time, no entity key; then two numbers, no error, role and status.
         head = _NUMBER + rb"\x00(" + _any_of(self.features.sizes()) + rb")"
         shares = rb"(?:\x00|\x02(" + _any_of(self.shares.sizes()) + rb"))"
         outcomes = rb"(?:" + rb"|".join(self._outcomes) + rb")"
@@ -101,7 +101,7 @@ class _Patterns:
         return self.compiled(head + _PREDICTION + shares + outcomes + numbers + tail, before)
 
     def compiled(self, pattern: bytes, before: re.Pattern[bytes] | None) -> re.Pattern[bytes] | None:
-        """Compile what is new. It takes a millisecond: a log in which no two entries are alike gets no more of it."""
+        """Compile a new pattern, up to a limit: a millisecond each would not pay off if all examples differ."""
         if self._compilations == _MOST_COMPILATIONS or (before is not None and before.pattern == pattern):
             return before
         self._compilations += 1
@@ -109,14 +109,14 @@ class _Patterns:
 
 
 class PredictionReader:
-    """Reads the features out of a stream's predictions; one object a process."""
+    """Reads the features of a stream's predictions; each process has one object."""
 
     def __init__(self) -> None:
         self._patterns = _Patterns()
         self._rest: re.Pattern[bytes] | None = None
 
     def features(self, data: bytes) -> Features:
-        """Return the features as used of an encoded Prediction. CodecError where any of it cannot be read."""
+        """Return the features used by an encoded Prediction. Raises CodecError if it cannot be read."""
         found = self._read_quickly(data) if data.startswith(_PREDICTION_HEADER) else None
         if found is not None:
             return found
@@ -141,7 +141,7 @@ class PredictionReader:
 
 
 class EntryReader:
-    """Reads entries of one stream's log; one object a process."""
+    """Reads the examples of one stream's log; each process has one object."""
 
     def __init__(self) -> None:
         self._patterns = _Patterns()
@@ -150,7 +150,7 @@ class EntryReader:
         self._rest: re.Pattern[bytes] | None = None
 
     def read(self, data: bytes) -> FastExample:
-        """Read an encoded Example. CodecError where it is none."""
+        """Read an encoded Example. Raises CodecError if it is not one."""
         entry = self._read_quickly(data) if data.startswith(_EXAMPLE_HEADER) else None
         if entry is not None:
             return entry
@@ -159,7 +159,7 @@ class EntryReader:
         return entry_of(example)
 
     def _note(self, example: Example) -> None:
-        """Have the next entry like this one read quickly."""
+        """Extend the patterns so that the next example like this one is read quickly."""
         outcome, lane = example.outcome, example.lane
         if outcome is not None:
             self._first = self._patterns.note(example.event, outcome, self._first, rb"\x02")  # and a label
@@ -214,9 +214,9 @@ class EntryReader:
 
 
 def _after_id(data: bytes) -> int | None:
-    """Return where an event's id ends; `None` for one that is long, or none."""
+    """Return the end of an event's id; `None` if it is long or invalid."""
     length = data[HEADER_BYTES] if len(data) > HEADER_BYTES else _ONE_BYTE + 1
-    # An odd one is a negative length: nothing that the Avro library would read.
+    # An odd number is a negative length, which the Avro library refuses too.
     return None if length > _ONE_BYTE or length & 1 else HEADER_BYTES + 1 + (length >> 1)
 
 
@@ -229,12 +229,12 @@ def _is_utf8(raw: bytes) -> bool:
 
 
 def _any_of(sizes: Iterable[int]) -> bytes:
-    """Return a pattern of that many bytes, whatever they are; of nothing possible where there are no sizes."""
+    """Return a pattern of any bytes with one of these lengths; without lengths it matches nothing."""
     return rb"|".join(b".{%d}" % size for size in sizes) or rb"(?!)"
 
 
 def _prediction(encoded: bytes) -> LabelValue | None:
-    """Read the union of an outcome's prediction: nothing, a boolean or a double."""
+    """Decode the union of an outcome's prediction: null, a boolean or a double."""
     if len(encoded) == _NULL_BYTES:
         return None
     value: float = encoded[2] == 1 if encoded[1] == _BOOLEAN else _DOUBLE.unpack_from(encoded, 2)[0]

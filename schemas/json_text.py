@@ -1,4 +1,4 @@
-"""JSON as others send it: white space and a byte order mark before it, and reasons why a text is not JSON."""
+"""JSON from external senders: removes a byte order mark and white space, and explains invalid JSON."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Final
 
 import msgspec
 
-# Bytes that are no UTF-8, brackets without end and numbers without end, msgspec does not take for its own affair.
+# msgspec raises other errors than its own for invalid UTF-8, endless brackets and endless numbers.
 NO_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
 _BOM: Final = b"\xef\xbb\xbf"
 _NO_NUMBER: Final = re.compile(rb"(?:^|[:\[,])\s*([+-]?(?:NaN|Infinity))\s*(?:$|[,\]}])")
 
 
 def json_text(data: bytes) -> bytes:
-    r"""Return the bytes without what may stand before JSON.
+    r"""Return the bytes without a byte order mark and white space before the JSON.
 
     >>> json_text(b'\xef\xbb\xbf {"x": 1}')
     b'{"x": 1}'
@@ -23,7 +23,7 @@ def json_text(data: bytes) -> bytes:
 
 
 def why_no_json(error: Exception, data: bytes) -> str:
-    """Return the reason why a text was refused, with the way out where it is a usual one.
+    """Return the reason why a text was refused, with the solution for common cases.
 
     >>> why_no_json(ValueError("invalid character"), b'{"x": NaN}')
     'invalid character (JSON has no NaN: write null)'

@@ -1,4 +1,4 @@
-"""Spellings of a class: the number 2, the number 2.0 and the text "2" are one class, and " a" is "a"."""
+"""Spellings of a class: the numbers 2 and 2.0 and the text "2" are one class, and " a" is "a"."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Final
 
 from schemas.events import Scalar
 
-# Digits are bounded: Python refuses to read whole numbers of thousands of them.
+# The number of digits is limited, because Python refuses to parse thousands of them.
 _WHOLE: Final = re.compile(r"(-?(?:0|[1-9][0-9]{0,308}))(?:\.0*)?")
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,308})(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,3})?")
 
 
 def class_key(label: Scalar) -> str:
-    """Return how a class is spelled as a key of `Outcome.probabilities`: as in JSON, strings as they are."""
+    """Return a class's spelling as a key of `Outcome.probabilities`: as in JSON, but strings unquoted."""
     if isinstance(label, str):
         return label
     if isinstance(label, bool):
@@ -23,7 +23,7 @@ def class_key(label: Scalar) -> str:
 
 
 def whole_number(text: str) -> int | None:
-    """Return the whole number that a text is, `None` where it is none; 007 is a text, for its zeros mean something.
+    """Return a text as a whole number, `None` if it is not one; 007 is a text, because its zeros have a meaning.
 
     >>> whole_number("2"), whole_number(" 2.0 "), whole_number("007"), whole_number("2.5")
     (2, 2, None, None)
@@ -33,7 +33,7 @@ def whole_number(text: str) -> int | None:
 
 
 def number(text: str) -> int | float | None:
-    """Return the number that a text is, `None` where it is none.
+    """Return a text as a number, `None` if it is not one.
 
     >>> number("2.50"), number("1e3"), number("two"), number("nan")
     (2.5, 1000.0, None, None)
@@ -45,17 +45,17 @@ def number(text: str) -> int | float | None:
 
 
 def shown(label: object) -> str:
-    """Return a label as messages have it: a long one in part."""
+    """Return a label as text for messages; a long one is cut."""
     text = repr(label)
     return text if len(text) <= 80 else f"{text[:79]}…"
 
 
 class Spellings:
-    """A set of classes, found by any spelling of each.
+    """A set of classes that can be found by any of their spellings.
 
-    A text is found by the same text but for white space at its ends; a number also by the text that reads as it; a
-    boolean also by `true` and `false` in letters of any case. Two texts that differ stay two classes, be they "1.1" and
-    "1.10". Python takes True for 1 and False for 0, and so does a model, so each finds the other.
+    A text is found by the same text, ignoring white space at its ends; a number also by a text that spells it; a
+    boolean also by `true` and `false` in any case. Two different texts stay two classes, even "1.1" and "1.10". Python
+    and the models treat True as 1 and False as 0, so each of them finds the other.
 
     >>> classes = Spellings(["a", 1, "2"])
     >>> [classes.find(label) for label in (" a", "1", 1.0, True, 2, "b")]
@@ -71,7 +71,7 @@ class Spellings:
             self.add(label)
 
     def add(self, label: Scalar) -> None:
-        """Take a class in. Of several with one spelling, the first counts."""
+        """Add a class. If several share a spelling, the first one is found."""
         if isinstance(label, bool):
             self._booleans.setdefault(label, label)
         elif isinstance(label, str):
@@ -83,7 +83,7 @@ class Spellings:
             self._numbers.setdefault(label, label)
 
     def find(self, label: Scalar) -> Scalar | None:
-        """Return the class that `label` is a spelling of, `None` where there is none."""
+        """Return the class that `label` spells, `None` if there is none."""
         if isinstance(label, str):
             return self._of_text(label.strip())
         found = self._booleans.get(label) if isinstance(label, bool) else self._numbers.get(label)
@@ -109,13 +109,13 @@ class Spellings:
 
 
 class ByClass:
-    """Numbers by class, such as weights: 1.0 for a class without one."""
+    """Numbers by class, such as weights; a class without a number has 1.0."""
 
     def __init__(self, given: Mapping[Scalar, float]) -> None:
         self._given = dict(given)
         self._spelled = Spellings(self._given)
 
     def of(self, label: Scalar) -> float:
-        """Return the number of a class, however it is spelled."""
+        """Return the number of a class, in any spelling."""
         found = self._spelled.find(label)
         return 1.0 if found is None else float(self._given[found])

@@ -10,7 +10,7 @@ from schemas import codec
 
 
 class Published(msgspec.Struct, frozen=True, gc=False):
-    """A version is completely there. Key `published/<model>/<shard>`."""
+    """Announcement of a complete version. Key `published/<model>/<shard>`."""
 
     model: str
     shard: int
@@ -29,7 +29,7 @@ class Published(msgspec.Struct, frozen=True, gc=False):
 
 
 class Serving(msgspec.Struct, frozen=True, gc=False):
-    """Which version is to serve; `None` means the newest. Key `serving/<shard>`."""
+    """Decision on the version to serve; `None` means the newest. Key `serving/<shard>`."""
 
     model: str
     shard: int
@@ -44,7 +44,7 @@ class Serving(msgspec.Struct, frozen=True, gc=False):
 
 
 class Learning(msgspec.Struct, frozen=True, gc=False):
-    """Whether the learner learns. Key `learning/<shard>`."""
+    """Decision on whether the learner learns. Key `learning/<shard>`."""
 
     shard: int
     paused: bool
@@ -57,7 +57,7 @@ class Learning(msgspec.Struct, frozen=True, gc=False):
 
 
 class Adopted(msgspec.Struct, frozen=True, gc=False):
-    """The version made anew from the log that the learner is to go on from. Key `adopted/<shard>`."""
+    """Decision on the rebuilt version from which the learner continues. Key `adopted/<shard>`."""
 
     model: str
     shard: int
@@ -75,26 +75,26 @@ Decision: TypeAlias = Published | Serving | Learning | Adopted
 
 
 class ModelUpdate(msgspec.Struct, frozen=True, gc=False):
-    """One record of the models topic: a whole state, so that compaction loses nothing."""
+    """One record of the models topic: a complete state, so that compaction loses nothing."""
 
     at: int
     state: Decision
 
     def encode(self) -> bytes:
-        if isinstance(self.state, Adopted):  # a schema of its own: those of before stay as they were shipped
+        if isinstance(self.state, Adopted):  # it has its own schema, because released schemas must not change
             return codec.ADOPTION.encode({"at": self.at, **msgspec.structs.asdict(self.state)})
         name = f"millstream.{type(self.state).__name__}"
         return codec.MODEL_UPDATE.encode({"at": self.at, "state": (name, msgspec.structs.asdict(self.state))})
 
 
 def read_model_update(data: bytes) -> ModelUpdate:
-    """Read a record of the models topic. CodecError where it is none."""
+    """Read a record of the models topic. Raises CodecError if it is not one."""
     if data.startswith(codec.ADOPTION.header):
         fields = codec.ADOPTION.decode(data)
         return ModelUpdate(fields.pop("at"), Adopted(**fields))
     fields = codec.MODEL_UPDATE.decode(data)
     state = fields["state"]
-    # The three records of the union have no set of field names in common.
+    # The three records of the union differ in their field names.
     if "manifest_sha256" in state:
         return ModelUpdate(fields["at"], Published(**state))
     if "paused" in state:

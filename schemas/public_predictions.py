@@ -1,4 +1,4 @@
-"""Predictions for others: in Avro, in JSON, or framed by a schema registry."""
+"""Public predictions for other teams: in Avro, in JSON, or framed by a schema registry."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _json: Final = msgspec.json.Encoder()
 
 
 class NoSchema(Exception):  # noqa: N818
-    """The registry does not have the schema that predictions are written with; the message says how it comes there."""
+    """The registry lacks the schema of predictions; the message says how to register it."""
 
 
 def encoder(
@@ -36,28 +36,28 @@ def encoder(
     registry: Registry | None = None,
     subject: str = "",
 ) -> Encode:
-    """Return what makes a message of a prediction.
+    """Return the function that encodes a prediction as a message.
 
-    - ``avro``: a single object, as Millstream writes for itself.
+    - ``avro``: a single object, as on Millstream's own topics.
     - ``json``: one object with the names that the event and the outcome have in the Avro schema. Numbers are not
       rounded, NaN and infinity are null, bytes are base64.
     - ``registry``: byte 0, the schema's id in four bytes, and the same Avro without a header.
 
-    The function returned raises `CodecError` where the prediction cannot be written.
+    The returned function raises `CodecError` if the prediction cannot be encoded.
 
     Parameters
     ----------
     features
-        Whether the features as used go along; otherwise their map is empty, and JSON has none.
+        True to include the features used; otherwise their map is empty, and JSON has none.
     subject
-        Under which the registry has the schema: the topic's name and ``-value``.
+        The schema's subject in the registry: the topic's name and ``-value``.
 
     Raises
     ------
     NoSchema
-        Where the registry does not have the schema, and it may not be registered.
+        If the registry does not have the schema, and registering it is not allowed.
     RegistryError
-        Where the registry cannot be asked, or refuses the schema.
+        If the registry does not answer, or refuses the schema.
     """
     if format == "json":
         return _to_json if features else _to_json_without_features
@@ -104,7 +104,7 @@ def _fields(prediction: Prediction) -> dict[str, Any]:
 
 
 def predictions_schema() -> str:
-    """Return the Avro schema of predictions, as a registry is given it."""
+    """Return the Avro schema of predictions in the form for a registry."""
     return json.dumps(codec.full_schema("Prediction"))
 
 

@@ -1,10 +1,10 @@
-"""A schema registry, as Confluent's REST interface describes it: schemas by id and GUID, ids of schemas of ours.
+"""Client of a schema registry (Confluent's REST interface): schemas by id or GUID, ids of own schemas.
 
-It is asked for each schema once and what it says of an id is kept for ever, for it never changes. So this is
-the standard library's client: there is no connection worth holding, and nothing more to install.
+Each schema is requested once and cached for ever, because an id's schema never changes. So the standard library's HTTP
+client is enough: a persistent connection would not help, and nothing more must be installed.
 
-What is wrong with a message is a `CodecError`; that the registry does not answer is no message's fault, and a
-`RegistryError`: whoever reads waits, or ends and is started again.
+A fault of a message is a `CodecError`. If the registry does not answer, that is not the message's fault but a
+`RegistryError`: the reader waits, or ends and is started again.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _MOST_FAILED: Final = 10_000
 
 @dataclass(frozen=True)
 class Registered:
-    """A schema as the registry has it.
+    """A schema from the registry.
 
     Attributes
     ----------
     kind
         ``AVRO``, ``JSON`` or ``PROTOBUF``.
     parts
-        The texts of schemas it refers to, each after those that it refers to itself.
+        The texts of referenced schemas, each after the schemas that it references itself.
     """
 
     kind: str
@@ -55,20 +55,20 @@ class Registered:
 
 @dataclass(frozen=True)
 class RegistrySettings:
-    """How a registry is reached.
+    """Settings of a registry.
 
     Attributes
     ----------
     urls
-        Tried in turn; any may answer.
+        Addresses, tried one after the other.
     ca
         A file of certificates to trust instead of the system's.
     timeout_s
-        For one request, from beginning to end.
+        Time limit of a complete request.
     patience_s
-        How long one question is asked again while nothing answers.
+        Time for which a request is repeated while no address answers.
     auto_register
-        Whether a schema of ours may be registered where a subject does not have it.
+        True if Millstream may register its schema when a subject does not have it.
     """
 
     urls: tuple[str, ...]
@@ -76,22 +76,22 @@ class RegistrySettings:
     password: str | None = field(default=None, repr=False)
     ca: str | None = None
     timeout_s: float = 5.0
-    patience_s: float = 10.0  # well within the time that a group waits for a member
+    patience_s: float = 10.0  # much shorter than the time after which a group gives up a member
     auto_register: bool = False
 
 
 class Registry:
-    """A client of a schema registry; one for a process.
+    """Client of a schema registry; each process has one.
 
     Parameters
     ----------
     say
-        Takes one line for people: that the registry does not answer, once for each time that it does not.
+        Prints one line for the operator, once for each outage of the registry.
 
     Raises
     ------
     RegistryError
-        From every question: where nothing answers in time, lets nobody in, or answers what cannot be understood.
+        By every request, if no address answers in time, access is denied, or the answer is invalid.
     """
 
     def __init__(
@@ -121,8 +121,8 @@ class Registry:
         Raises
         ------
         CodecError
-            Where there is none (`UnknownSchema`), or it is of no use; asked again after a few seconds, for a registry
-            may be behind its own writers.
+            If there is none (`UnknownSchema`), or it is unusable. Later calls repeat the request after a few seconds,
+            because a registry may lag behind its writers.
         """
         found = self._schemas.get(key)
         if found is not None:
@@ -133,7 +133,7 @@ class Registry:
         try:
             self._schemas[key] = self._looked_up(key)
         except CodecError as error:
-            # One that refers to a hundred others costs as many questions, and a topic may be full of its messages.
+            # A schema with a hundred references costs as many requests, and a topic may be full of its messages.
             if len(self._failed) >= _MOST_FAILED:
                 self._failed.clear()
             self._failed[key] = self._clock() + _FAILED_S, type(error)(str(error))
@@ -143,19 +143,19 @@ class Registry:
     def _looked_up(self, key: SchemaKey) -> Registered:
         missing = UnknownSchema(f"the registry at {self._settings.urls[0]} knows no schema {key}")
         if isinstance(key, int) and key >= _MOST_IDS:
-            raise missing  # an id is a Java int: registries take offence at such a question
+            raise missing  # an id is a Java int, so registries refuse such a request
         answer = self._ask("GET", f"/schemas/ids/{key}" if isinstance(key, int) else f"/schemas/guids/{key}")
         if answer is None:
             raise missing
         return self._with_parts(answer)
 
     def latest(self, subject: str) -> Registered | None:
-        """Return the newest schema of a subject; none where there is no such subject."""
+        """Return the newest schema of a subject, `None` if there is no such subject."""
         answer = self._ask("GET", f"/subjects/{_quoted(subject)}/versions/latest")
         return None if answer is None else self._with_parts(answer)
 
     def id_of(self, subject: str, text: str) -> int | None:
-        """Return the id that a subject has an Avro schema under; none where it does not have it."""
+        """Return the id of an Avro schema in a subject, `None` if the subject does not have it."""
         return self._id(f"/subjects/{_quoted(subject)}", subject, text)
 
     def register(self, subject: str, text: str) -> int:
@@ -164,7 +164,7 @@ class Registry:
         Raises
         ------
         RegistryError
-            Where the registry finds it incompatible with those of before, or the settings do not allow it.
+            If the registry finds it incompatible with earlier schemas, or the settings do not allow it.
         """
         if not self.auto_register:
             raise RegistryError(f"registering {subject} is not allowed (auto_register is off)", passing=False)
@@ -175,7 +175,7 @@ class Registry:
 
     def _id(self, path: str, subject: str, text: str) -> int | None:
         if (subject, text) not in self._ids:
-            answer = self._ask("POST", path, {"schema": text})  # Avro is what no type stands for
+            answer = self._ask("POST", path, {"schema": text})  # a missing type means Avro
             if answer is None:
                 return None
             self._ids[subject, text] = _id_in(answer, self._settings.urls[0])
@@ -187,7 +187,7 @@ class Registry:
         return Registered(_text(answer, "schemaType", "AVRO"), _text(answer, "schema"), tuple(parts.values()))
 
     def _gather(self, answer: Mapping[str, Any], parts: dict[tuple[str, int], str], left: list[int]) -> None:
-        """Add the schemas that one refers to, innermost first."""
+        """Add the referenced schemas, innermost first."""
         for each in answer.get("references") or ():
             left[0] -= 1
             if left[0] < 0:
@@ -204,10 +204,10 @@ class Registry:
             self._gather(found, parts, left)
             parts[subject, version] = _text(found, "schema")
 
-    # --- one question ------------------------------------------------------------------------------
+    # --- requests ----------------------------------------------------------------------------------
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
-        """Return what is answered, `None` for "not found"; ask again for as long as `patience_s`."""
+        """Return the answer, `None` for "not found"; repeat the request for up to `patience_s`."""
         until = self._clock() + self._settings.patience_s
         pause, said = 0.1, False
         while True:
@@ -223,10 +223,10 @@ class Registry:
             pause = min(2 * pause, 2.0)
 
     def _ask_all(self, method: str, path: str, body: Mapping[str, Any] | None) -> dict[str, Any] | None:
-        """Ask one address after the other until one knows, and begin with that one the next time.
+        """Try the addresses until one has the answer, and begin with that one the next time.
 
-        One that knows nothing may only be behind another; where others cannot be asked, its word stands, or
-        messages without a schema would hold everything up for as long as one of several is away.
+        An address that answers "not found" may only lag behind another. If the others do not answer, "not found"
+        counts; otherwise messages without a schema would block everything while one of several addresses is down.
         """
         urls = self._settings.urls
         absent, trouble = False, None
@@ -259,7 +259,7 @@ class Registry:
             answered.append(self._answer(request))
 
         try:
-            # A server that sends a byte now and then keeps every timeout of a socket's from running out.
+            # A server that sends single bytes slowly never triggers a socket's time-out.
             within(self._settings.timeout_s + 0.5, ask, "schema-registry")
         except (OSError, http.client.HTTPException, Overdue) as error:
             raise _unreachable(url, error) from error
@@ -276,7 +276,7 @@ class Registry:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Follows nobody: the password would go along."""
+    """Follows no redirects, because they would pass on the password."""
 
     def redirect_request(
         self,
@@ -337,7 +337,7 @@ def _quoted(subject: str) -> str:
 
 
 def check_url(url: str) -> str | None:
-    """Return what is wrong with a registry's address, if anything is; never the address, it may hold a password."""
+    """Return the error in a registry's address, `None` if it is valid. It does not show the address or its password."""
     try:
         parts = urlsplit(url)
         _ = parts.port

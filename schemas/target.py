@@ -1,4 +1,4 @@
-"""The target: what kind of thing is predicted, and which labels count as such."""
+"""The target of a stream: its task and the labels that are valid for it."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ __all__ = ["Target", "TargetError", "Task", "class_key"]
 
 Task = Literal["binary", "multiclass", "regression", "anomaly"]
 
-_MOST_BITS: Final = 1023  # any number of so many is a finite double
+_MOST_BITS: Final = 1023  # any whole number of so many bits fits into a finite double
 _TRUE: Final = frozenset({"true", "1", "yes"})
 _FALSE: Final = frozenset({"false", "0", "no"})
-# As programs write down that there is no value. "none" may be a class.
+# Programs write these for a missing value. "none" is not among them, because it may be a class.
 _MISSING: Final = frozenset({"NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "<NA>", "?"})
 
 
 class TargetError(ValueError):
-    """A label is not of the kind this stream predicts; the message says what it is instead."""
+    """A label is invalid for the stream's target; the message describes it."""
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
-    """What a stream predicts.
+    """The target of a stream.
 
     Parameters
     ----------
     task
         binary, multiclass, regression, or anomaly (a score, labels optional).
     positive
-        For binary: the label that means True, where labels are neither booleans nor 0 and 1.
+        For binary: the label that means True, if labels are neither booleans nor 0 and 1.
     classes
-        The class set, where it is known; any other label is refused.
+        The class set, if it is known; any other label is refused.
     """
 
     task: Task
@@ -45,16 +45,16 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict
     classes: tuple[Scalar, ...] | None = None
 
     def fingerprint(self) -> str:
-        """Return a hash that differs where the target does."""
+        """Return a hash that is equal only for equal targets."""
         return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
 
     def check(self) -> None:
-        """Insist on a target that labels can be of.
+        """Raise TargetError unless the target is consistent.
 
         Raises
         ------
         TargetError
-            Where no label could be, or two classes are one by their spelling.
+            If no label could be valid, or two classes have the same spelling.
         """
         if self.positive is False:
             raise TargetError("positive=False: leave it out, labels that are booleans mean what they say")
@@ -82,10 +82,10 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict
             raise TargetError(f"positive= must say which of classes={shown(self.classes)} is True") from error
 
     def coerce(self, value: LabelValue) -> Scalar:
-        """Return the label as it goes onto the examples log, from any spelling of it.
+        """Return the label as it is written to the examples log, from any of its spellings.
 
-        A label is its class or it is refused. Where `classes` are not known, any label of the kind of `positive` that
-        is not it is negative, but for one that differs from it in nothing but how it is written.
+        A label that is not a known class is refused. If `classes` is not given, any other label of the same kind as
+        `positive` is negative, unless it differs from `positive` only in its spelling.
 
         >>> Target(task="binary").coerce(1), Target(task="regression").coerce(3)
         (True, 3.0)
@@ -95,7 +95,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict
         Raises
         ------
         TargetError
-            Where it is no label of this task.
+            If it is not a valid label of this task.
         """
         scalar = _scalar(value)
         if self.task == "regression":
@@ -103,15 +103,15 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict
         return self._class(scalar) if self.task == "multiclass" else self._boolean(scalar)
 
     def of_log(self, value: LabelValue) -> Scalar:
-        """Return a label of the examples log as the model is to see it.
+        """Return a label of the examples log in the form for the model.
 
-        Labels were coerced before they came there, perhaps long ago and by other rules. A class that was taken then
-        stays as it was spelled then, so that a replay gives the same model.
+        Labels were coerced before they were written, perhaps long ago and by other rules. A class that was accepted
+        then keeps its spelling, so that a replay gives the same model.
 
         Raises
         ------
         TargetError
-            As `coerce`.
+            Like `coerce`.
         """
         scalar = _scalar(value)
         if self.task != "multiclass":
@@ -135,7 +135,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict
         return _text(label) if isinstance(label, str) else label
 
     def _known(self, label: Scalar) -> Scalar:
-        """Return the class of the set that a label is."""
+        """Return the class of the set that a label spells."""
         found = self._spelled.find(label)
         if found is None and isinstance(label, str) and (whole := whole_number(label)) is not None:
             found = self._spelled.find(whole)
@@ -155,14 +155,14 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict
         return self._is_text(value, self.positive) if isinstance(self.positive, str) else self._is_number(value)
 
     def _is_number(self, value: Scalar) -> bool:
-        """Tell whether a label is `positive`, which is a number."""
+        """Return whether a label equals `positive`, which is a number."""
         found = number(value) if isinstance(value, str) else value
         if found is None:
             raise self._of_another_kind(value)
         return found == self.positive
 
     def _is_text(self, value: Scalar, positive: str) -> bool:
-        """Tell whether a label is `positive`, which is a text."""
+        """Return whether a label equals `positive`, which is a text."""
         whole = whole_number(positive)
         if not isinstance(value, str):
             if whole is None:
@@ -182,11 +182,11 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict
 
     def _of_another_kind(self, value: Scalar) -> TargetError:
         kind = "a text" if isinstance(value, str) else "a number"
-        return TargetError(f"the label is {shown(value)}, {kind}: positive={shown(self.positive)} is none")
+        return TargetError(f"the label is {shown(value)}, {kind}, and positive={shown(self.positive)} is not")
 
 
 def _scalar(value: LabelValue) -> Scalar:
-    """Return a label that a model can learn. TargetError where it is several, null, not finite or too large."""
+    """Return a label that a model can learn. Raises TargetError if it is a list, null, not finite or too large."""
     if isinstance(value, dict):
         raise TargetError("a label with several outputs: models with one output only")
     if isinstance(value, float) and not math.isfinite(value):
@@ -199,7 +199,7 @@ def _scalar(value: LabelValue) -> Scalar:
 
 
 def _whole(value: Scalar) -> Scalar:
-    """Return a class; a double is one only where it is a whole number."""
+    """Return a label as a class; a double is a class only if it is a whole number."""
     if not isinstance(value, float):
         return value
     if not value.is_integer():
@@ -208,7 +208,7 @@ def _whole(value: Scalar) -> Scalar:
 
 
 def _text(value: str) -> str:
-    """Return a text without white space at its ends. TargetError where nothing is left."""
+    """Return a text without white space at its ends. Raises TargetError if nothing is left."""
     text = value.strip()
     if not text:
         raise TargetError(f"the label is {shown(value)}, an empty text")
@@ -216,7 +216,7 @@ def _text(value: str) -> str:
 
 
 def _word(value: Scalar) -> bool:
-    """Return the boolean that a label is without `positive`."""
+    """Return a label as a boolean, for a target without `positive`."""
     if isinstance(value, str):
         whole = whole_number(value)
         lower = value.strip().lower() if whole is None else str(whole)
@@ -230,5 +230,5 @@ def _word(value: Scalar) -> bool:
 
 
 def _folded(text: str) -> str:
-    """Return a text without what the writing of a label adds to it: case, quotes, and dots at its ends."""
+    """Normalise the spelling of a label: ignore case, quotes, and dots at its ends."""
     return text.strip().strip("'\"`.,; \t").casefold()

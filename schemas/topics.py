@@ -1,4 +1,4 @@
-"""Topic names of a stream, how each is to be set up, and which partition an event id belongs to."""
+"""Topics of a stream: names, required settings, and the partition of an event id."""
 
 from __future__ import annotations
 
@@ -25,10 +25,12 @@ KINDS: Final = (
     "dead-letters",
 )
 ANSWERS: Final = "answers"
-"""Whole predictions, where those on `predictions` are in a form for others: a kind that only such streams have."""
+"""Kind of the topic of whole predictions; only streams with public predictions have it."""
 
-NOT_OURS: Final = "Source(topic=...) names it, and it is somebody else's to create; correct the name, or create it"
-"""What is said of a topic that is missing where a stream reads somebody else's."""
+NOT_OURS: Final = (
+    "Source(topic=...) names it, so it is external and Millstream does not create it; correct the name, or create it"
+)
+"""Advice about a missing external topic."""
 
 
 class InvalidName(ValueError):  # noqa: N818
@@ -36,7 +38,7 @@ class InvalidName(ValueError):  # noqa: N818
 
 
 def check_prefix(prefix: str) -> None:
-    """Insist on a prefix that topics and folders can have, or none. InvalidName."""
+    """Raise InvalidName unless the prefix is empty or valid for topics and folders."""
     if prefix and not PREFIX.fullmatch(prefix):
         raise InvalidName(
             f"prefix {prefix[:100]!r} must be at most 64 of a-z, 0-9, '-' and '.', beginning with a letter or digit"
@@ -45,7 +47,7 @@ def check_prefix(prefix: str) -> None:
 
 @dataclass(frozen=True)
 class TopicSpec:
-    """How one topic is to be: its partitions, its settings, and the least retention it needs (ms)."""
+    """Requirements of one topic: its partitions, its settings, and its least retention (ms)."""
 
     name: str
     partitions: int
@@ -60,12 +62,11 @@ class Names:
     Parameters
     ----------
     elsewhere
-        By kind: the full name of a topic of somebody else's that takes its place.
+        Full names of external topics that replace the stream's own, by kind.
     labels_from
-        Full names of topics of somebody else's that labels come from beside the stream's own; empty also where only
-        the stream's name is known.
+        Full names of external topics of labels, beside the stream's own; also empty if only the stream's name is known.
     public
-        Predictions are written in a form for others; whole ones, with the features as used, have a topic of their own.
+        True if predictions are written in a public form; whole ones, with the features used, then have their own topic.
 
     >>> Names("fraud", prefix="ann-").topic("features")
     'ann-fraud.features'
@@ -94,11 +95,11 @@ class Names:
 
     def topic(self, kind: str) -> str:
         """Return the topic's name; `kind` is one of `KINDS`, or `ANSWERS`."""
-        assert kind in KINDS or kind == ANSWERS, kind  # noqa: S101 - a caller's slip, not a user's
+        assert kind in KINDS or kind == ANSWERS, kind  # noqa: S101 - an error of the caller, not of a user
         return self.elsewhere.get(kind) or f"{self.prefix}{self.stream}.{kind}"
 
     def kind(self, topic: str) -> str:
-        """Return the kind of a topic of this stream; of one that labels come from its name, as two may end alike."""
+        """Return the kind of a topic; for an external label topic its full name, as two may have the same ending."""
         for kind, name in self.elsewhere.items():
             if name == topic:
                 return kind
@@ -106,17 +107,17 @@ class Names:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kinds of topics that this stream has, its own and others'."""
+        """Return the kinds of topics that this stream has, own and external ones."""
         return (*KINDS, ANSWERS) if self.public else KINDS
 
     @property
     def own(self) -> tuple[str, ...]:
-        """The kinds of topics that are the stream's: to be made, judged and deleted."""
+        """Return the kinds of the stream's own topics, which Millstream creates, checks and deletes."""
         return tuple(kind for kind in self.kinds if kind not in self.elsewhere)
 
     @property
     def whole(self) -> str:
-        """The topic that has whole predictions, as they are joined."""
+        """Return the topic of whole predictions, which the joiner reads."""
         return self.topic(ANSWERS if self.public else "predictions")
 
     def group(self, role: str) -> str:
@@ -129,21 +130,21 @@ class Names:
 
 
 def specs(names: Names, *, partitions: int, label_wait_ms: int) -> list[TopicSpec]:
-    """Return how the stream's own topics are to be, for `partitions` of features, predictions and labels."""
+    """Return the requirements of the stream's own topics, for `partitions` of features, predictions and labels."""
     waits = max(7 * DAY_MS, 3 * label_wait_ms + DAY_MS)
-    # What wraps an event is larger than it: a sender's limit of 1 MB must not become a stage's dead end.
+    # A record that wraps an event is larger than the event: an event of 1 MB must pass every stage.
     wide = {"max.message.bytes": str(8 << 20)}
     log_time = {"message.timestamp.type": "LogAppendTime"}
     keep = {"retention.ms": "-1", "cleanup.policy": "delete"}
     joined = {**log_time, **wide, "cleanup.policy": "delete", "retention.ms": str(waits)}
-    least = 3 * label_wait_ms  # so far back a joiner reads that has lost its store
+    least = 3 * label_wait_ms  # a joiner that has lost its store reads so far back
     per_kind: dict[str, tuple[int, dict[str, str], int | None]] = {
         "features": (
             partitions,
             {**log_time, "cleanup.policy": "delete", "retention.ms": str(7 * DAY_MS)},
             None,
         ),
-        # What others read is kept for as long as what is joined, but nothing rests on it.
+        # Public predictions are kept as long as whole ones, but Millstream does not need them.
         "predictions": (partitions, joined, None if names.public else least),
         ANSWERS: (partitions, joined, least),
         "labels": (partitions, joined, least),
@@ -158,14 +159,14 @@ def specs(names: Names, *, partitions: int, label_wait_ms: int) -> list[TopicSpe
 
 
 def partition_of(event_id: str, partitions: int) -> int:
-    """Return the partition of predictions and labels that an event id belongs to.
+    """Return the partition of predictions and labels for an event id.
 
-    Kafka's own default: murmur2 of the key's bytes. Clients on librdkafka hash with CRC-32 by default
-    and put labels elsewhere; the joiner forwards those.
+    It uses Kafka's own default: murmur2 of the key's bytes. Clients based on librdkafka hash with CRC-32 by default and
+    write labels to other partitions; the joiner forwards those.
     """
     return hashed(event_id.encode(), partitions)
 
 
 def hashed(key: bytes, partitions: int) -> int:
-    """Return the partition of a key by Kafka's own default hash."""
+    """Return the partition of a key by Kafka's default hash."""
     return int((murmur2(key) & 0x7FFFFFFF) % partitions)

@@ -1,6 +1,6 @@
-"""Two banana-shaped heaps of points, 5,300 of them: no straight line parts them, a curve of degree 4 does.
+"""Classify points of two banana-shaped clusters: 5,300 points, no line separates them.
 
-The data comes with River. The ROC AUC is 0.922; without the polynomial it would be 0.538.
+The data comes with River. The ROC AUC is 0.922; without the polynomial of degree 4 it would be 0.538.
 """
 
 from river import feature_extraction, linear_model, optim, preprocessing

@@ -1,6 +1,6 @@
-"""What does this piece of an outdoor photograph show? 2,310 pieces, 18 features each, seven classes.
+"""Classify pieces of outdoor photographs: 2,310 pieces, 18 features each, seven classes.
 
-The data comes with River. A forest of five Mondrian trees names 92 % of them rightly.
+The data comes with River. A forest of five Mondrian trees classifies 92 % of them correctly.
 """
 
 from river import forest

@@ -1,4 +1,4 @@
-"""Does this web page try to steal passwords? 1,250 pages, 9 features each; 44 % do.
+"""Detect web pages that try to steal passwords: 1,250 pages, 9 features each; 44 % are phishing.
 
 The data comes with River. Logistic regression reaches a ROC AUC of 0.951.
 """

@@ -1,7 +1,7 @@
-"""Which readings of a space shuttle's sensors are out of the ordinary? 49,097 readings, 7 % of them are.
+"""Detect abnormal sensor readings of a space shuttle: 49,097 readings, 7 % of them abnormal.
 
-The data comes with River. The model learns from every event and needs no label; the labels only say how
-good the scores are: a ROC AUC of 0.958.
+The data comes with River. The model learns from every event and needs no label; the labels only measure the scores: a
+ROC AUC of 0.958.
 """
 
 from river import anomaly, preprocessing

@@ -1,4 +1,4 @@
-"""What share of Americans approves of the president? 1,001 days, predicted from five polls.
+"""Predict the share of Americans who approve of the president: 1,001 days, five polls.
 
 The data comes with River. The mean absolute error is 0.29 percentage points.
 """

@@ -1,7 +1,7 @@
-"""The intake: labels from topics of somebody else's, mapped, keyed by event, and put on the stream's own labels topic.
+"""The intake role: maps labels of external topics onto the stream's own labels topic.
 
-What it wrote is decided by the same transaction as how far it has read, so each message is a label exactly once. It
-keeps nothing: its counts ride in the metadata of the committed offsets.
+One transaction commits the labels it wrote and the offsets it has read, so each message becomes a label exactly once.
+The intake keeps no state of its own: its counts are stored in the metadata of the committed offsets.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ from schemas.sources.message_fields import Unmapped
 from schemas.target import Target, TargetError
 from schemas.topics import KINDS, Names, partition_of
 
-_MOST_TO_READ: Final = 4 * size_limits.EVENT  # what is read of others may be as large as what predictors read
+_MOST_TO_READ: Final = 4 * size_limits.EVENT  # an external message may be as large as one that predictors read
 Fate = Literal["mapped", "skipped", "refused"]
 
 
 @dataclass(frozen=True)
 class IntakeSettings:
-    """What an intake is given.
+    """Settings of an intake.
 
     Attributes
     ----------
     spread
-        Event ids are spread over so many partitions of the stream's labels: how many there were when it began.
+        The number of label partitions that event ids are spread over: the topic's partition count when the stream
+        began.
     new_epoch
-        Go on where a topic is not what it was when the intake left it, instead of refusing.
+        Continue although a topic is no longer the one that the intake left, instead of refusing.
     """
 
     names: Names
@@ -50,21 +51,21 @@ class IntakeSettings:
 
 
 class Intake:
-    """A `Processor`. It holds no state but its counts.
+    """The `Processor` of the intake. Its counts are its only state.
 
     Parameters
     ----------
     mappings
-        Of one topic there may be several: a message is read by each.
+        One topic may have several mappings: each of them reads every message.
     say
-        Takes one line for people.
+        Prints one line for the operator.
     memory
-        Knows which topics were read last, and how far.
+        Remembers which topics were read last, and up to which offset.
 
     Raises
     ------
     Refused
-        Where a source is one of the stream's own topics: it would read what it writes.
+        If a source is one of the stream's own topics: the intake would read its own output.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class Intake:
     def topics(self) -> Sequence[str]:
         return tuple(self._mappings)
 
-    # --- taking partitions over --------------------------------------------------------------------
+    # --- assignment --------------------------------------------------------------------------------
 
     def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:
         self._topic_ids = {topic: short_ids(assignment.topic_ids[topic]) for topic in self._mappings}
@@ -125,7 +126,7 @@ class Intake:
         return outputs
 
     def _take(self, record: Record, now: int, outputs: list[Output]) -> Fate:
-        """Add a message's labels to what is sent, or its dead letter; say what became of it."""
+        """Add a message's labels, or its dead letter, to `outputs`; return which of these happened."""
         failure: Unmapped | None = None
         before = len(outputs)
         for mapping in self._mappings[record.topic]:
@@ -146,7 +147,7 @@ class Intake:
         if label is None:
             return []
         try:
-            # Told here, beside the message that it came from, and not by the joiner.
+            # Checked here and not by the joiner, because the dead letter must hold the original message.
             self._settings.target.coerce(label.value)
             value = label.encode()
         except TargetError as error:
@@ -158,7 +159,7 @@ class Intake:
         right = partition_of(label.event_id, self._settings.spread)
         return [Output(self._labels, right, label.event_id.encode(), value)]
 
-    # --- time, places, the end ---------------------------------------------------------------------
+    # --- ticks, offsets, shutdown ------------------------------------------------------------------
 
     def tick(self, now_ms: int) -> list[Output]:
         return []
@@ -181,5 +182,5 @@ class Intake:
         return []
 
     def close(self) -> None:
-        """Write down where it stands."""
+        """Save the topics and offsets read so far."""
         self._memory.write()

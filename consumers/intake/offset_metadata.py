@@ -16,7 +16,8 @@ class IntakeMetadata(OffsetMetadata):
     Attributes
     ----------
     mapped, skipped, refused
-        Messages that gave a label, that say nothing yet, and that are dead letters. Their sum is what was read.
+        Number of messages that gave a label, that hold no label yet, and that are dead letters. Their sum is the number
+        of messages read.
     """
 
     role: ClassVar[str] = INTAKE

@@ -1,8 +1,8 @@
-"""The join of one partition: a prediction and its label, whichever comes first.
+"""The join of one partition: matches predictions with labels, in either order of arrival.
 
-Every decision compares the broker times of the records concerned, never a clock of ours, so the pairs
-that are joined do not depend on how the two topics were read against each other. When what is remembered
-is thrown away is not observable either: only after no record still to come could ask for it.
+Every decision compares the broker times of the records concerned, never a local clock, so the joined pairs do not
+depend on how the reads of the two topics were interleaved. Eviction timing never changes results: an entry goes only
+when no later record can match it.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ __all__ = ["Emitted", "JoinRules", "JoinState", "NotWritten", "PartitionJoin"]
 _WAITING, _JOINED, _EXPIRED = 1, 2, 3
 _LONGEST_PLAIN_ID: Final = 400  # the local store's keys are bounded; longer ids are kept by their hash
 _WITHOUT_PREDICTION: Final = b"w"
-_MOST_AT_ONCE: Final = 5000  # waits that end in one turn: its transaction has a deadline
-_MOST_LABELS_AN_ID: Final = 16  # waiting, within one wait: a sender stuck in a loop must not fill the store
+_MOST_AT_ONCE: Final = 5000  # waits that end in one turn, because a transaction has a deadline
+_MOST_LABELS_AN_ID: Final = 16  # waiting, within one label wait: a sender stuck in a loop must not fill the store
 
 
 class PartitionJoin:
@@ -54,14 +54,14 @@ class PartitionJoin:
         self._predictions = b"p" + place
         self._labels = b"l" + place
         self._reader = PredictionReader()
-        self._next_expiry: int | None = 0  # unknown: look
+        self._next_expiry: int | None = 0  # unknown: it must be looked up
         self._next_label_expiry: int | None = 0
         self._next_forget = 0
 
-    # --- the door ----------------------------------------------------------------------------------
+    # --- records -----------------------------------------------------------------------------------
 
     def prediction(self, value: bytes, offset: int, time: int) -> None:
-        """Apply one record of predictions. CodecError where its id cannot be read."""
+        """Apply one record of predictions. Raises CodecError if its id cannot be read."""
         self._tick_predictions(time)
         if not is_joinable(value):
             self.count("errors")
@@ -79,7 +79,8 @@ class PartitionJoin:
             self.emitted.append(Emitted(value, None, offset, time, -1, -1))
         entry = None if entry is None else self._current(key, entry, self.state.labels_clock)
         if entry is not None:
-            # The id is used again, and labels of an earlier use may be on their way: this one stands behind it.
+            # The id is used again while labels of its earlier use may still arrive, so this use is queued behind that
+            # one.
             entry.behind.append((time, offset))
             self._put(key, entry)
             return
@@ -88,7 +89,7 @@ class PartitionJoin:
         self._put(key, fresh)
 
     def label(self, label: Label, offset: int, time: int) -> None:
-        """Apply one label, its value coerced already."""
+        """Apply one label whose value is already coerced."""
         self._tick_labels(time)
         key = self._key(label.event_id)
         entry = self._get(key)
@@ -100,10 +101,9 @@ class PartitionJoin:
         self._put(key, entry)
 
     def _current(self, key: bytes, entry: JoinEntry, time: int) -> JoinEntry | None:
-        """Return the use of an id that labels of `time` may ask for; `None` where all are over.
+        """Return the use of an id that a label of `time` can match; `None` if all uses are over.
 
-        Whether an entry is forgotten by now depends on how far both topics have been read; what becomes of a
-        label must not.
+        An entry's eviction depends on how far both topics have been read; the fate of a label must not.
         """
         now: JoinEntry | None = entry
         while now is not None and time > now.time + self._rules.remembered:
@@ -113,7 +113,7 @@ class PartitionJoin:
         return now
 
     def _next_use(self, key: bytes, entry: JoinEntry) -> JoinEntry | None:
-        """Put what stands behind an entry in its place and return it; `None` where nothing does."""
+        """Replace an entry by the next use of its id and return it; `None` if there is no next use."""
         if not entry.behind:
             return None
         following = JoinEntry(_WAITING, *entry.behind[0], behind=entry.behind[1:])
@@ -121,33 +121,33 @@ class PartitionJoin:
         return following
 
     def tick(self, time: int) -> None:
-        """Apply a record of labels that only says how late it is."""
+        """Apply a tick: a record of labels that only carries the time."""
         self._tick_labels(time)
 
     def advance(self) -> None:
-        """End the waits that the clocks have passed, and forget what nothing can ask for any more."""
+        """End the waits that the clocks have passed, and evict entries that no later record can match."""
         self._expire_predictions()
         self._expire_labels()
         self._forget()
 
     def oldest_wait_ends(self) -> int | None:
-        """Return when the labels clock would end the oldest wait, `None` where nothing waits."""
+        """Return the time of the labels clock that ends the oldest wait, `None` if nothing waits."""
         return self._next_expiry if self.state.waiting_predictions else None
 
     def oldest_wait(self) -> int | None:
-        """Return the time of the oldest prediction whose wait has not been ended, `None` where nothing waits."""
+        """Return the time of the oldest prediction whose wait has not ended, `None` if nothing waits."""
         ends = self.oldest_wait_ends()
         return ends - self._rules.label_wait if ends else None
 
     def end_waits_until(self, examined: int) -> None:
-        """End, in recovery, the waits that were ended before: of labels, and of predictions below `examined`."""
+        """In recovery, end the waits that had ended before: of labels, and of predictions below `examined`."""
         self._expire_predictions(below=examined)
-        # Also of those that were not read again: another store that still has them must hear that they were ended.
+        # Also for predictions that were not read again: another store that still holds them must learn that they ended.
         self.state.examined = max(self.state.examined, examined)
         self._expire_labels()
         self._forget()
 
-    # --- a label and a prediction meet -------------------------------------------------------------
+    # --- joining -----------------------------------------------------------------------------------
 
     def _meet(self, entry: JoinEntry, label: Label, offset: int, time: int) -> None:
         rules = self._rules
@@ -164,7 +164,7 @@ class PartitionJoin:
             self.count("duplicate" if entry.value == _value_key(label.value) else "contradicting")
 
     def _meet_all(self, entry: JoinEntry, came: list[Waiting]) -> None:
-        """Join a prediction that comes after labels: with the first in time, as corrected by those after it."""
+        """Join a prediction that comes after its labels: take the first label in time, then apply later corrections."""
         labels = [codec_label(waiting.label) for waiting in came]
         merged: set[int] = set()
         for number, (waiting, label) in enumerate(zip(came, labels, strict=True)):
@@ -192,17 +192,18 @@ class PartitionJoin:
         self.count("joined" if self._emit(entry, first, offset, time) else "refused")
 
     def _emit(self, entry: JoinEntry, label: Label, offset: int, time: int) -> bool:
-        """Add an example; `False` where the user's weight function refuses it."""
+        """Add an example; return `False` if the user's weight function refuses it."""
         prediction = self._prediction(entry.offset)
         try:
             features = self._reader.features(prediction)
         except CodecError as error:
-            # Anyone can write on a topic. A learner could not read the example, and would miss it in its lane.
+            # Any client can write to a topic. The learner could not read this example, and would find a gap in its
+            # lane.
             self.refused.append(NotWritten(label, offset, time, "codec", f"its prediction: {error}"))
             return False
         try:
             weighted = self._weighted(features, label)
-        except Exception as error:  # noqa: BLE001 - it is the user's code: whatever it raises is about this label
+        except Exception as error:  # noqa: BLE001 - user code may raise anything, and it concerns this label
             reason = f"the weight of this label: {type(error).__name__}: {error}"
             self.refused.append(NotWritten(label, offset, time, "weight", reason))
             return False
@@ -225,8 +226,8 @@ class PartitionJoin:
             self.count("unknown")  # no prediction still to come can match it
             return
         waiting = self._waiting(key)
-        # By the labels' own times: in a rebuild old ones, over in fact, wait until the predictions have been read too,
-        # and a timely one must not be dropped for them.
+        # Count by the labels' own times. In a rebuild, labels whose wait is long over stay until the predictions have
+        # been read too; a timely label must not be dropped because of them.
         if sum(each.time > time - self._rules.label_wait for each in waiting) >= _MOST_LABELS_AN_ID:
             self.count("duplicate")
             return
@@ -238,7 +239,7 @@ class PartitionJoin:
         self._keep_waiting(key, waiting)
 
     def _come_before(self, key: bytes, until: int) -> list[Waiting]:
-        """Take the labels of an id that came before its prediction. Later ones are none of that prediction's."""
+        """Remove and return the labels of an id up to `until`. Later labels belong to another prediction."""
         waiting = self._waiting(key)
         taken = [each for each in waiting if each.time <= until]
         if taken:
@@ -267,10 +268,10 @@ class PartitionJoin:
         for queued, value in self._store.scan(self._predictions, self._queue_key(self._predictions, state.examined)):
             (time, _), offset = QUEUED.unpack_from(value), int.from_bytes(queued[3:], "big")
             if below is not None and offset >= below:
-                self._next_expiry = 0  # not looked at
+                self._next_expiry = 0  # the rest was not examined
                 break
             if state.labels_clock <= time + wait or (below is None and len(due) == _MOST_AT_ONCE):
-                # After an outage thousands of waits end at once: the rest in the turns to come.
+                # After an outage thousands of waits end at once: later turns handle the rest.
                 self._next_expiry = time + wait
                 break
             due.append((offset, _queued_key(value)))
@@ -278,7 +279,7 @@ class PartitionJoin:
             state.examined = offset + 1
             entry = self._get(key)
             if entry is not None and entry.offset != offset and entry.behind:
-                # Where the wait of a later use is over, labels of earlier ones have passed as well.
+                # If the wait of a later use is over, the labels of earlier uses have passed as well.
                 entry = self._current(key, entry, state.labels_clock)
             if entry is not None and entry.offset == offset and entry.state == _WAITING:
                 self._expire(key, entry)
@@ -293,7 +294,7 @@ class PartitionJoin:
             self.count("timeout" if self._emit(entry, label, -1, end) else "timeout_refused")
         else:
             self.count("unlabelled")
-        # Nothing asks for the prediction any more; its place is kept for when the id is forgotten.
+        # No label can match the prediction any more; its queue entry stays until the id is evicted.
         bare = QUEUED.pack(entry.time, len(key)) + key
         self._store.put(self._queue_key(self._predictions, entry.offset), bare)
         self._put(key, entry)
@@ -341,7 +342,7 @@ class PartitionJoin:
             if entry is not None and entry.offset == offset and self._next_use(key, entry) is None:
                 self._store.delete(key)
 
-    # --- small parts -------------------------------------------------------------------------------
+    # --- helpers -----------------------------------------------------------------------------------
 
     def _tick_predictions(self, time: int) -> None:
         self.state.predictions_clock = max(self.state.predictions_clock, time)
@@ -376,12 +377,12 @@ class PartitionJoin:
         self._store.put(key, pack_entry(entry))
 
     def count(self, what: str) -> None:
-        """Count one more of the labels, or predictions, that came to this."""
+        """Add one to the count of labels or predictions with this result."""
         self.state.counts[what] = self.state.counts.get(what, 0) + 1
 
 
 def codec_label(data: bytes) -> Label:
-    """Decode a label that was encoded here."""
+    """Decode a label that this module encoded."""
     return Label(**codec.LABEL.decode(data))
 
 
@@ -390,5 +391,5 @@ def _queued_key(queued: bytes) -> bytes:
 
 
 def _value_key(value: LabelValue) -> bytes:
-    """Values are the same label where type and value are: True is not 1."""
+    """Return a key that is equal only for labels of equal type and value: True is not 1."""
     return f"{type(value).__name__}:{value!r}".encode()

@@ -1,4 +1,4 @@
-"""What a join goes by, what it keeps of each id, as bytes, and what it gives."""
+"""Rules, stored entries and results of a join, with the byte format of the entries."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Weight = Callable[[Features, Scalar], float]
 
 @dataclass(frozen=True)
 class JoinRules:
-    """How labels are matched. Spans in ms.
+    """Rules for matching labels with predictions. Durations are in ms.
 
     Attributes
     ----------
     on_timeout
-        The label value learned where none came in time; `None` drops the event.
+        The label value to learn if no label came in time; `None` drops the event.
     weight_of, weights
-        A function of features and label, or a factor by class.
+        A weight function of features and label, or a weight for each class.
     """
 
     target: Target
@@ -38,21 +38,21 @@ class JoinRules:
 
     @property
     def remembered(self) -> int:
-        """How long after its prediction an id may still be asked for."""
+        """Return for how long after its prediction a label can still match an id."""
         return self.label_wait + max(self.label_wait, self.dedup_window)
 
     @property
     def read_again(self) -> int:
-        """How far before the older of its clocks a rebuild begins.
+        """Return how far before the older of its clocks a rebuild begins to read.
 
-        A label that may still be waiting for its prediction is up to a wait older than that clock, and what tells it
-        from one that was counted long ago is the prediction that it came too late for.
+        A label that still waits for its prediction can be one label wait older than that clock. To tell it from a label
+        that was counted long ago, the rebuild also needs the prediction for which that one came too late.
         """
         return self.label_wait + self.remembered
 
 
 class Emitted(msgspec.Struct, frozen=True, gc=False):
-    """One example to write: the prediction's bytes, the label if any, and where both stood."""
+    """One example to write: the prediction's bytes, the label if any, and the offsets and times of both."""
 
     prediction: bytes
     label: Label | None
@@ -73,7 +73,7 @@ class NotWritten(msgspec.Struct, frozen=True, gc=False):
 
 
 class Waiting(msgspec.Struct, array_like=True, gc=False):
-    """A label whose prediction has not come."""
+    """A label whose prediction has not arrived."""
 
     offset: int
     time: int
@@ -81,13 +81,13 @@ class Waiting(msgspec.Struct, array_like=True, gc=False):
 
 
 class JoinEntry(msgspec.Struct, array_like=True, gc=False):
-    """What became of the prediction of one id.
+    """The state of one id's prediction: waiting, joined or expired.
 
-    `behind` are time and offset of the predictions of later uses of the id, each of which stands behind the one
-    before until labels have passed the time in which they may ask for that one.
+    `behind` holds time and offset of the predictions of later uses of the id. Each use stays behind the one before it
+    until no label can match that one any more.
 
-    Small, for these lie in the order of ids, which is random: the prediction itself waits in the order of
-    offsets, and labels without a prediction are kept apart.
+    Entries are small because the store keeps them in the order of ids, which is random. The prediction itself is stored
+    in the order of offsets, and labels without a prediction are stored separately.
     """
 
     state: int
@@ -98,13 +98,13 @@ class JoinEntry(msgspec.Struct, array_like=True, gc=False):
     behind: list[tuple[int, int]] = []
 
     def last_time(self) -> int:
-        """Return when the id was used last."""
+        """Return the time of the id's last use."""
         return self.behind[-1][0] if self.behind else self.time
 
 
 @dataclass
 class JoinState:
-    """What one partition's join stands at, beside the entries.
+    """The position of one partition's join: its clocks, its counts and how far it has examined.
 
     `predictions_clock` and `labels_clock` are the newest broker times seen (ms); `examined` is the offset
     up to which predictions have been looked at for expiry.
@@ -127,7 +127,7 @@ unpack_waiting = msgspec.msgpack.Decoder(list[Waiting]).decode
 
 
 def check_entry(key: bytes, value: bytes) -> None:
-    """Insist that a pair is one of those that a join keeps. ValueError where it is not."""
+    """Raise ValueError unless the pair is a valid entry of a join."""
     kind = key[:1]
     if kind == b"p":
         size = len(value) - QUEUED.size

@@ -1,8 +1,8 @@
-"""The joiner: predictions and labels in, examples out. It learns nothing.
+"""The joiner role: reads predictions and labels, and writes examples. It learns nothing.
 
-Its next sequence, its epoch and its counts ride in the metadata of both inputs' committed offsets, so
-they are decided by the same transaction as the examples. What waits is in a local store that is committed
-a while after those transactions (see `consumers.joiner.recovery` for what that means for a start).
+Its next sequence number, its epoch and its counts are stored in the metadata of both inputs' committed offsets, so the
+transaction that writes the examples commits them too. Predictions and labels that wait are in a local store, which is
+committed later than those transactions (`consumers.joiner.recovery` says what that means for a start).
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from schemas.topics import Names, partition_of
 _TICK: Final = codec.TICK.encode({"written_by": JOINER})
 _TICK_HEADER: Final = codec.TICK.header
 _TICK_EVERY_MS: Final = 1000
-# The store is committed less often than the transactions are: behind them it catches up, and a page that many
-# entries share is written once. What it holds meanwhile is in memory, so not for too long either.
+# The store is committed less often than the transactions, so a page that many entries share is written once. A store
+# that is behind catches up at the next start. Uncommitted entries use memory, so the interval is short.
 _KEEP_EVERY_MS: Final = 1000
 _KEEP_EVERY_RECORDS: Final = 4000
 _EXAMPLE_HEADER: Final = codec.EXAMPLE.header
@@ -43,17 +43,18 @@ _PREDICTION_HEADER: Final = codec.PREDICTION.header
 
 @dataclass(frozen=True)
 class JoinerSettings:
-    """What a joiner is given.
+    """Settings of a joiner.
 
     Attributes
     ----------
     spread
-        Event ids are spread over so many partitions of predictions and of labels, unless the group's places say
-        otherwise: how many there were when the stream began. Those that were added since hold labels on their way.
+        The number of partitions of predictions and of labels that event ids are spread over: the partition count when
+        the stream began. A number in the group's committed metadata takes precedence. Labels in partitions that were
+        added later are forwarded.
     max_pending
         Predictions and labels that may wait in one partition before the faster topic is paused.
     new_epoch
-        Go on where the topics are not what they were when the joiner left them, instead of refusing.
+        Continue although the topics are no longer the ones that the joiner left, instead of refusing.
     """
 
     names: Names
@@ -64,7 +65,7 @@ class JoinerSettings:
 
 
 class _LabelRecord:
-    """A label as the record that it was, for its dead letter."""
+    """A label with its original record, for the dead letter."""
 
     headers: Sequence[tuple[str, bytes]] = ()
 
@@ -76,7 +77,7 @@ class _LabelRecord:
 
 
 class _Lane:
-    """One partition's join, its place and its sequence."""
+    """One partition's join, its committed metadata and its sequence number."""
 
     def __init__(self, join: PartitionJoin, place: JoinerMetadata) -> None:
         self.join = join
@@ -94,16 +95,16 @@ class _Lane:
 
 
 class Joiner:
-    """A `Processor`. See the module's text.
+    """The `Processor` of the joiner; the module docstring describes it.
 
     Parameters
     ----------
     keeper
-        Has snapshots of the store made, and lends them; `None` for none.
+        Makes snapshots of the store and gives access to them; `None` turns snapshots off.
     say
-        Takes one line for people.
+        Prints one line for the operator.
     meter
-        Hears of what was joined.
+        Counts what was joined.
     """
 
     def __init__(
@@ -127,7 +128,7 @@ class Joiner:
         self._beyond: dict[int, JoinerMetadata] = {}  # places in partitions that no event id belongs to
         self._spread = settings.spread
         self._paused: frozenset[Partition] = frozenset()
-        self._agrees = False  # the store, with what is committed
+        self._agrees = False  # the store agrees with the committed offsets
         self._now_ms = self._kept_at = self._unkept = 0
         self._takeover = JoinerTakeover(
             self._group,
@@ -143,7 +144,7 @@ class Joiner:
     def topics(self) -> Sequence[str]:
         return (self._predictions, self._labels)
 
-    # --- taking partitions over --------------------------------------------------------------------
+    # --- assignment --------------------------------------------------------------------------------
 
     def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:
         self._store.rollback()
@@ -174,13 +175,13 @@ class Joiner:
     def recovered(self) -> None:
         for lane in self._lanes.values():
             state = lane.join.state
-            # Waits that the committed clocks have ended were ended, and emitted, before.
+            # The waits that the committed clocks have passed were ended and emitted before.
             state.predictions_clock = max(state.predictions_clock, lane.place.clock[0])
             state.labels_clock = max(state.labels_clock, lane.place.clock[1])
             lane.join.end_waits_until(lane.place.examined)
             lane.join.emitted.clear()
             lane.join.refused.clear()
-            # What was counted the first time is in the committed metadata already.
+            # The committed metadata already includes the counts of the first reading.
             state.counts = dict(lane.place.counts)
 
     def process(self, batch: Batch) -> list[Output]:
@@ -197,7 +198,7 @@ class Joiner:
         return outputs
 
     def _apply(self, number: int, batch: Batch, outputs: list[Output] | None) -> None:
-        """The one door for records; `outputs` is `None` in recovery."""
+        """Apply records, live and in recovery alike; `outputs` is `None` in recovery."""
         join = self._lanes[number].join
         for record in batch.get(Partition(self._predictions, number), ()):
             value = record.value or b""
@@ -212,7 +213,7 @@ class Joiner:
         for record in batch.get(Partition(self._labels, number), ()):
             self._apply_label(number, join, record, outputs)
         if outputs is not None:
-            # In recovery only the waits that were ended before are ended, and that when all has been read.
+            # Recovery ends only the waits that had ended before, and only after it has read all records.
             join.advance()
 
     def _apply_label(self, number: int, join: PartitionJoin, record: Record, outputs: list[Output] | None) -> None:
@@ -234,7 +235,7 @@ class Joiner:
         join.label(label, record.offset, record.timestamp)
 
     def _pass_on(self, number: int, batch: Batch, outputs: list[Output]) -> None:
-        """Send labels from a partition that no event id belongs to on to their own; a prediction there is refused."""
+        """Forward labels from a partition without event ids to their own partition; refuse predictions there."""
         counts = self._beyond[number].counts
         reason = f"event ids are spread over the first {self._spread} partitions, and this prediction is on {number}"
         for record in batch.get(Partition(self._predictions, number), ()):
@@ -254,7 +255,7 @@ class Joiner:
         return Output(self._labels, right, label.event_id.encode(), value)
 
     def _read(self, record: Record, outputs: list[Output] | None) -> Label | None:
-        """Return a record's label; `None`, and a dead letter, where it holds none."""
+        """Return a record's label; if it holds none, return `None` and write a dead letter."""
         value = record.value or b""
         try:
             if len(value) > size_limits.LABEL:
@@ -274,7 +275,7 @@ class Joiner:
             outputs.append(dead_letter(self._dead_letters, record, JOINER, code, reason, record.timestamp))
 
     def _write(self, number: int) -> list[Output]:
-        """Number what was joined and encode it: the prediction's bytes, then label, lane and places."""
+        """Number the joined examples and encode them: the prediction's bytes, then label, lane and offsets."""
         lane = self._lanes[number]
         place, name = lane.place, str(number)
         outputs = []
@@ -290,17 +291,17 @@ class Joiner:
         lane.join.refused.clear()
         return outputs
 
-    # --- time, places, the end ---------------------------------------------------------------------
+    # --- ticks, offsets, shutdown ------------------------------------------------------------------
 
     def tick(self, now_ms: int) -> list[Output]:
-        """Where labels stand still and a wait should end, have the broker put its time there as data."""
+        """Write a tick if no label comes and a wait should end; the tick carries the broker's time."""
         outputs = []
         self._now_ms, self._agrees = now_ms, False
         for number, lane in self._lanes.items():
             lane.join.advance()
             outputs += self._write(number)
             if 0 <= now_ms - lane.last_tick_ms < _TICK_EVERY_MS:
-                continue  # a clock that was set back is no reason not to
+                continue  # a local clock that was set back does not delay the tick
             lane.last_tick_ms = now_ms
             ends = lane.join.oldest_wait_ends()
             if ends is not None and lane.join.state.labels_clock <= ends < now_ms:
@@ -330,7 +331,7 @@ class Joiner:
         return self._paused
 
     def _note_full(self) -> None:
-        """At the cap, hold the topic of which more waits until the other has caught up: nothing is thrown away."""
+        """At the cap, pause the topic with more waiting records until the other catches up; nothing is dropped."""
         full = set()
         for number, lane in self._lanes.items():
             state = lane.join.state
@@ -344,7 +345,7 @@ class Joiner:
 
     def close(self) -> None:
         if self._keeper is not None:
-            self._keeper.close()  # before the store that it reads
+            self._keeper.close()  # closed before the store that it reads
         if self._agrees:
             self._store.commit()
         self._store.close()

@@ -1,6 +1,6 @@
-"""A joiner's memory: an ordered map of bytes with one open transaction, on disk or in memory.
+"""The joiner's local store: an ordered map of bytes with one open transaction, on disk or in memory.
 
-The two behave alike and stand behind one contract suite; the one in memory is for simulation.
+Both behave alike and pass the same contract tests; the one in memory is for simulation.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _DATA: Final = "data.mdb"
 _LOCK: Final = "lock.mdb"
 _LOCK_BYTES: Final = 8192  # of LMDB's 126 readers
 _MARK: Final = "mark"
-_OPEN: Final = "open "  # and since which boot
+_OPEN: Final = "open "  # followed by the boot id
 _CLOSED: Final = "closed"
 _BEFORE_COMMIT: Final = failpoint("local-store.commit.before")
 _AFTER_COMMIT: Final = failpoint("local-store.commit.after")
@@ -30,7 +30,7 @@ _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 def _boot() -> str | None:
-    """Name the time since the machine came up, where the system does."""
+    """Return the machine's boot id, `None` if the system has none."""
     try:
         return _BOOT_ID.read_text().strip()
     except OSError:
@@ -38,14 +38,14 @@ def _boot() -> str | None:
 
 
 class View(Protocol):
-    """What was committed when the view was taken; nothing that is put meanwhile."""
+    """The state that was committed when the view was opened, without any later change."""
 
     def get(self, key: bytes) -> bytes | None: ...
     def scan(self, prefix: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]: ...
 
 
 class LocalStore(Protocol):
-    """Reads see what was put since the last commit; a rollback forgets it."""
+    """An ordered map of bytes. Reads see uncommitted changes; a rollback discards them."""
 
     def get(self, key: bytes) -> bytes | None: ...
     def put(self, key: bytes, value: bytes) -> None: ...
@@ -58,26 +58,26 @@ class LocalStore(Protocol):
         """
 
     def put_many(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
-        """Put all of them; quickest in the order of their keys."""
+        """Put all pairs; fastest in the order of their keys."""
 
     def view(self) -> AbstractContextManager[View]:
-        """Lend a view, in any thread: the store is read and written on meanwhile."""
+        """Open a view, in any thread; the store can be read and written meanwhile."""
 
     def commit(self) -> None: ...
     def rollback(self) -> None: ...
     def close(self) -> None: ...
 
 
-# The disk is full, read-only, broken or not this user's: a person mends that, and nothing in the store is wrong.
+# The disk is full, read-only or broken, or belongs to another user. An operator must fix that; the store is intact.
 _MENDED: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM)
 
 
 class LocalStoreError(OSError):
-    """The local store cannot be written or read: the message names its folder and the way out."""
+    """The local store cannot be written or read: the message names its folder and the solution."""
 
     @property
     def passes(self) -> bool:
-        """Whether it is the disk's fault: a process that starts again goes on where this one stood once it can."""
+        """Return whether the disk is at fault: a restarted process continues from here once the disk works."""
         return any(os.strerror(code) in str(self) for code in _MENDED)
 
 
@@ -86,26 +86,26 @@ def _failed(folder: Path, error: Exception) -> LocalStoreError:
     found = LocalStoreError(f"local store {folder}: {said}")
     way = "delete the folder to have it rebuilt"
     if found.passes:
-        way = "free space on that disk, or make it writable: the joiner goes on by itself when it can write there"
+        way = "free space on that disk, or make it writable: the joiner then continues by itself"
     return LocalStoreError(f"{found}; {way}")
 
 
 class DiskStore:
     """On disk, by LMDB.
 
-    A commit is handed to the operating system, not to the disk: it survives the end of the process however
-    it comes, and not the end of the machine. After that one the file may be torn, so it is thrown away and
-    the store begins empty, as one whose disk was lost (with a sync a commit, joining with a million
-    predictions pending took 70 % longer than with none).
+    A commit is handed to the operating system and not synced to the disk: it survives any end of the process, but not a
+    crash of the machine. After such a crash the file may be torn, so it is deleted and the store begins empty, as after
+    the loss of a disk. (With one sync a commit, joining with a million pending predictions took 70 % longer than
+    without.)
 
     Parameters
     ----------
     folder
-        Made where it is missing; nobody else's.
+        Created if missing; no other process may use it.
     say
-        Takes one line for people.
+        Prints one line for the operator.
     boot
-        Names the time since the machine came up.
+        Returns the machine's boot id.
     """
 
     def __init__(
@@ -127,26 +127,26 @@ class DiskStore:
             say(f"local store {folder} was open when the machine went down: it is rebuilt from the topics")
         self._env = self._opened()
         if self._lacks():
-            # Mapped pages that are not there end the process with SIGBUS, and nobody is told why.
+            # Reading a mapped page beyond the file's end would kill the process with SIGBUS, without a message.
             self._env.close()
             if not said.startswith(_OPEN):
                 raise LocalStoreError(f"local store {folder} has been cut short; delete the folder to have it rebuilt")
-            # Its process was killed, perhaps between a commit and `_fill`.
+            # The process was killed, perhaps between a commit and `_fill`.
             self._throw_away()
-            say(f"local store {folder} is shorter than it says: it is rebuilt from the topics")
+            say(f"local store {folder} is shorter than it should be: it is rebuilt from the topics")
             self._env = self._opened()
-        self._env.reader_check()  # a view of a process that was killed would keep pages for ever
+        self._env.reader_check()  # a killed process's view would keep its pages for ever
         self._mark(_OPEN + str(self._now))
 
     def _opened(self) -> lmdb.Environment:
-        # Where the system does not say which boot this is, each commit goes to the disk.
+        # Without a boot id, a crash of the machine cannot be noticed, so each commit is synced.
         lasting = self._now is None
         folder = str(self._folder)
         self._allocate_lock()
         return lmdb.open(folder, map_size=_MAP_BYTES, metasync=False, sync=lasting, max_dbs=0, readahead=False)
 
     def _allocate_lock(self) -> None:
-        """Have the disk hold all of LMDB's file of locks, which is mapped: on a full disk a hole in it is a SIGBUS."""
+        """Allocate all of LMDB's lock file, which is mapped: a hole in it causes SIGBUS on a full disk."""
         if hasattr(os, "posix_fallocate"):
             descriptor = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
@@ -159,21 +159,21 @@ class DiskStore:
             (self._folder / name).unlink(missing_ok=True)
 
     def _lacks(self) -> int:
-        """Return how many bytes of its last pages the file does not have."""
+        """Return how many bytes the file lacks of its last pages."""
         needed = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
         return max(0, int(needed) - (self._folder / _DATA).stat().st_size)
 
     def _fill(self) -> None:
-        """Have the file be as long as its pages say, so that one which is shorter is known to be damaged.
+        """Extend the file to the length that its pages need, so that a shorter file is known to be damaged.
 
-        LMDB leaves a last page that is not in use unwritten now and then.
+        LMDB sometimes leaves an unused last page unwritten.
         """
         if lacking := self._lacks():
             data = self._folder / _DATA
             os.truncate(data, data.stat().st_size + lacking)
 
     def _mark(self, text: str) -> None:
-        """Write the mark so that it is on the disk before anything that it speaks of changes."""
+        """Write the mark and sync it, so that it is on the disk before the store changes."""
         new = self._folder / f"{_MARK}.new"
         with new.open("w") as file:
             file.write(text)
@@ -258,14 +258,14 @@ class DiskStore:
             self._env.sync(True)
         except lmdb.Error:
             self._env.close()
-            return  # not marked as closed: after the machine's end it is not trusted
+            return  # not marked as closed, so that it is not trusted after a crash of the machine
         self._env.close()
-        with suppress(OSError):  # a full disk: it stays marked as open, which costs a rebuild after the machine's end
+        with suppress(OSError):  # a full disk: a store marked as open costs a rebuild after a crash
             self._mark(_CLOSED)
 
 
 class _DiskView:
-    """A reading transaction. While one lasts, pages that are let go of are not used again: the file grows."""
+    """A read transaction. While it is open, LMDB cannot reuse freed pages, so the file grows."""
 
     def __init__(self, txn: lmdb.Transaction) -> None:
         self._txn = txn
@@ -290,7 +290,7 @@ def _scan(txn: lmdb.Transaction, prefix: bytes, start: bytes) -> Iterator[tuple[
 
 
 class MemoryStore:
-    """In memory. What was committed survives `close` and a crash of the processor that used it."""
+    """A store in memory. Commits survive `close` and a crash of the processor that used it."""
 
     def __init__(self) -> None:
         self._values: dict[bytes, bytes] = {}

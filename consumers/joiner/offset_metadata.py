@@ -1,4 +1,4 @@
-"""What a joiner writes down of where one partition's join stands: beside the offsets, and in its local store."""
+"""State of one partition's join as stored with the committed offsets and in the local store."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from consumers.loop.offset_metadata import OffsetMetadata
 from consumers.roles import JOINER
 
 KINDS: Final = (b"e", b"l", b"p", b"w")
-"""What the keys of a partition's entries begin with, in their order; its number follows in two bytes."""
+"""Key prefixes of a partition's entries, in their order; the partition number follows in two bytes."""
 
 
 class JoinerMetadata(OffsetMetadata):
-    """What rides in the offsets' metadata. `waiting` and `clock`: predictions, labels.
+    """The metadata of the committed offsets. `waiting` and `clock` are pairs: of predictions, of labels.
 
-    `oldest` is the time of the oldest prediction whose wait has not been ended; 0 where none waits. `ids` stands for
-    the ids of both topics, `each` for either's. `begin`: where the lane begins; what stands before is none of its own.
-    `spread`: over so many partitions the stream's event ids are spread; 0 in what was written before that was noted.
+    `oldest` is the time of the oldest prediction whose wait has not ended; 0 if none waits. `ids` stands for the ids of
+    both topics together, `each` for those of each topic. `begin` holds the offsets at which the lane begins; earlier
+    records do not belong to it. `spread` is the number of partitions that event ids are spread over; 0 in metadata
+    older than this field.
     """
 
     role: ClassVar[str] = JOINER
@@ -47,7 +48,7 @@ class JoinerMetadata(OffsetMetadata):
 
 
 class LocalPlace(msgspec.Struct):
-    """What the local store says of itself, for one partition. `offsets`: of predictions, of labels."""
+    """The local store's own record of one partition. `offsets` is a pair: of predictions, of labels."""
 
     group: str
     epoch: str
@@ -60,5 +61,5 @@ read_local: Final = msgspec.msgpack.Decoder(LocalPlace).decode
 
 
 def meta_key(number: int) -> bytes:
-    """Return where the local store has a partition's `LocalPlace`."""
+    """Return the local store's key of a partition's `LocalPlace`."""
     return b"o" + number.to_bytes(2, "big")

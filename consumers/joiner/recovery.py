@@ -1,7 +1,8 @@
-"""Where a joiner goes on in a partition: at its place, with the state that belongs to it, or not at all.
+"""Recovery of a joiner's partition: the offsets to continue from and the state that belongs to them.
 
-What waits is in the local store. Where that is behind the place it catches up without emitting; where it is gone, or of
-another history, a snapshot takes its part; and where there is none that fits, the state is read from the topics again.
+The local store holds what waits. If it is behind the committed offsets, the joiner reads the difference without
+emitting. If it is gone, or belongs to another history, a snapshot replaces it. If no snapshot fits, the state is
+rebuilt from the topics. If continuing would lose or repeat records, the joiner refuses.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from model_store import Damaged, StoreError
 from runtime.exits import RoleRefused
 from runtime.kafka_client.records import CommittedOffset, Partition
 
-_AT_ONCE: Final = 10_000  # entries that are deleted between two breaths
+_AT_ONCE: Final = 10_000  # entries that are deleted between two pauses
 _Pair = tuple[Partition, Partition]
 
 
 @dataclass(frozen=True)
 class Taken:
-    """A partition taken over: its place and its state, and where to read from."""
+    """A partition taken over: its metadata, its state, and the offsets to read from."""
 
     place: JoinerMetadata
     state: JoinState
@@ -37,7 +38,7 @@ class Taken:
 
 @dataclass(frozen=True)
 class _Target:
-    """Where reading is to go on, and where it stood: the same, unless the log has changed."""
+    """The offsets to continue from and the committed ones: equal unless the log has changed."""
 
     pair: _Pair
     offsets: tuple[int, int]
@@ -53,9 +54,9 @@ class JoinerTakeover:
     topics
         Predictions and labels.
     new_epoch
-        Somebody has decided to go on although the log is not what it was.
+        The operator has decided to continue although the log has changed.
     snapshots
-        `None` where there are none.
+        `None` if snapshots are off.
     """
 
     group: str
@@ -72,14 +73,14 @@ class JoinerTakeover:
         Raises
         ------
         Refused
-            Where going on would lose or repeat something; the message holds the ways on.
+            If continuing would lose or repeat something; the message names the choices.
         """
         pair = Partition(self.topics[0], number), Partition(self.topics[1], number)
         if not all(partition in assignment.committed for partition in pair):
             raise RoleRefused(
-                f"partition {number} of predictions and of labels came apart: with several joiners, {self.topics[0]} "
-                f"and {self.topics[1]} must have equally many partitions. `millstream topics create STREAM --fix` adds "
-                "those that are missing; or run one joiner"
+                f"partition {number} of predictions and of labels went to different joiners: {self.topics[0]} and "
+                f"{self.topics[1]} must have equally many partitions for several joiners. `millstream topics create "
+                "STREAM --fix` adds those that are missing; or run one joiner"
             )
         places = self._remembered(number, [assignment.committed[partition] for partition in pair])
         faults = self._faults(pair, places, assignment)
@@ -92,10 +93,10 @@ class JoinerTakeover:
         return self._resume(committed, _Target(pair, (live[0], live[1]), (stood[0], stood[1])), assignment)
 
     def spread(self, assignment: Assignment) -> int:
-        """Return over how many partitions event ids are spread, by what was noted; 0 where nothing was.
+        """Return the number of partitions that event ids are spread over, from the metadata; 0 if it has none.
 
-        It must stay what it was: an id's prediction and label would be on two partitions if one came before a change
-        and one after it.
+        The number must never change: an id's prediction and label would be on two partitions if one came before the
+        change and the other after it.
         """
         places = {**assignment.others, **assignment.committed}.values()
         noted = [JoinerMetadata.decode(place.metadata) for place in places if place is not None]
@@ -108,12 +109,12 @@ class JoinerTakeover:
     def take_beyond(
         self, number: int, spread: int, assignment: Assignment
     ) -> tuple[JoinerMetadata, Mapping[Partition, Start]]:
-        """Take a partition that no event id belongs to, of those topics that have it; nothing waits there.
+        """Take a partition without event ids, of the topics that have it; nothing waits there.
 
         Raises
         ------
         LogRefused
-            Where labels would be lost.
+            If labels would be lost.
         """
         ids = [assignment.topic_ids[topic] for topic in self.topics]
         each, both = (short_ids(ids[0]), short_ids(ids[1])), short_ids(*ids)
@@ -137,16 +138,16 @@ class JoinerTakeover:
         return place, starts
 
     def _judge(self, faults: list[LogFault]) -> None:
-        """Insist that the log is as it was left, unless somebody has decided to go on."""
+        """Raise LogRefused if the log has changed, unless the operator has decided to continue."""
         if faults and not self.new_epoch:
             raise LogRefused(faults, way(JOINER))
         for fault in faults:
             self.say(f"{fault}. Going on, as --new-epoch says")
 
     def _remembered(self, number: int, places: list[CommittedOffset | None]) -> list[CommittedOffset | None]:
-        """Return the places; the local store's where Kafka has forgotten both.
+        """Return the committed places, or the local store's if Kafka has forgotten both.
 
-        So it does with a topic that is deleted, and a week after the group ended.
+        Kafka forgets them when a topic is deleted, and a week after the group ended.
         """
         local = self._local(number)
         if places != [None, None] or local is None or local.group != self.group:
@@ -154,7 +155,7 @@ class JoinerTakeover:
         metadata = local.place.encode()
         return [CommittedOffset(offset, metadata) for offset in local.offsets]
 
-    # --- what became of the topics -----------------------------------------------------------------
+    # --- changes of the topics ---------------------------------------------------------------------
 
     def _faults(self, pair: _Pair, places: list[CommittedOffset | None], assignment: Assignment) -> list[LogFault]:
         known = next((JoinerMetadata.decode(place.metadata) for place in places if place is not None), None)
@@ -177,11 +178,12 @@ class JoinerTakeover:
             return False
         if known.each[which]:
             return known.each[which] != short_ids(ids[which])
-        # Written before each topic's own id was: one of them is another, and a place that is gone says which.
+        # Metadata older than the field `each` has only the joint id: the topic without a committed place is the changed
+        # one.
         return places[which] is None or None not in places
 
     def _agreed(self, number: int, places: list[CommittedOffset | None]) -> JoinerMetadata | None:
-        """Return what both offsets' metadata say; they were committed together and must be equal."""
+        """Return the metadata of both offsets, which were committed together and must be equal."""
         if places == [None, None] or (None in places and self.new_epoch):
             return None
         texts = {"" if place is None else place.metadata for place in places}
@@ -201,9 +203,9 @@ class JoinerTakeover:
         assignment: Assignment,
         faults: list[LogFault],
     ) -> Taken:
-        """Begin a lane. Its epoch is made of the topics' ids, so that the same lane begun twice is noticed.
+        """Begin a lane. Its epoch is derived from the topics' ids, so that beginning the same lane twice is noticed.
 
-        What was read before is not read again: what was joined of it is on the log, and would be learned twice.
+        Records that were read before are not read again: their examples are on the log and would be learned twice.
         """
         ids = [assignment.topic_ids[topic] for topic in self.topics]
         both = short_ids(*ids)
@@ -223,12 +225,12 @@ class JoinerTakeover:
         starts = {partition: Start(live=offset, back=self.new_epoch) for partition, offset in live.items()}
         return Taken(place, JoinState(), starts)
 
-    # --- going on ----------------------------------------------------------------------------------
+    # --- resuming a lane ---------------------------------------------------------------------------
 
     def _resume(self, place: JoinerMetadata, target: _Target, assignment: Assignment) -> Taken:
         ids = [short_ids(assignment.topic_ids[topic]) for topic in self.topics]
         place.each = (ids[0], ids[1])
-        # Of a topic that was cut short, what comes now stands where something else was examined.
+        # In a topic that was cut short, new records take offsets that were already examined.
         place.examined = min(place.examined, target.offsets[0])
         number = target.pair[0].partition
         local = self._local(number)
@@ -248,9 +250,9 @@ class JoinerTakeover:
         self._wipe(number, assignment)
         since = max(0, min(place.clock) - self.rules.read_again)
         if place.oldest:
-            since = min(since, place.oldest)  # after an outage many waits that are over have not been ended yet
+            since = min(since, place.oldest)  # after an outage many expired waits have not been ended yet
         starts = {
-            # A lane begun anew does not know what stands before: it may have been joined in the one of before.
+            # A new lane does not read records before its beginning: the previous lane may have joined them.
             partition: Start(live, recover_since=since, least=least, back=live < stood)
             for partition, live, least, stood in zip(
                 target.pair, target.offsets, place.begin, target.stood, strict=True
@@ -259,7 +261,7 @@ class JoinerTakeover:
         return Taken(place, JoinState(counts=dict(place.counts)), starts)
 
     def _unfit(self, local: LocalPlace, place: JoinerMetadata, target: _Target, assignment: Assignment) -> str:
-        """Return why a state cannot be caught up from, or nothing."""
+        """Return the reason why a local state cannot catch up; empty if it can."""
         if local.group != self.group:
             return f"it is of group {local.group}"
         if local.place.ids != place.ids:
@@ -273,13 +275,13 @@ class JoinerTakeover:
             if mine > theirs:
                 return f"it is at {mine} in {where}, ahead of the committed {theirs}"
             if mine < assignment.beginnings[partition] and mine != stood:
-                return f"it is at {mine} in {where}, before what is kept"
+                return f"it is at {mine} in {where}, before the first kept offset"
         return "" if local.place.seq <= place.seq else "it has emitted more than is on the log"
 
     def _restored(
         self, number: int, place: JoinerMetadata, target: _Target, assignment: Assignment
     ) -> LocalPlace | None:
-        """Load the newest snapshot that fits; what is wrong with any is said, and the next one tried."""
+        """Load the newest snapshot that fits; report each unusable one and try the next."""
         if self.snapshots is None:
             return None
         try:
@@ -299,7 +301,7 @@ class JoinerTakeover:
         return None
 
     def _load(self, number: int, snapshot: StoreSnapshot, assignment: Assignment) -> str:
-        """Return why a snapshot cannot be loaded, or nothing."""
+        """Load a snapshot; return the reason if that fails, else an empty text."""
         assert self.snapshots is not None  # noqa: S101
         self._wipe(number, assignment)
         try:

@@ -1,4 +1,4 @@
-"""Has a snapshot of the joiner's local store made every so often, in a thread beside the joiner."""
+"""Thread that makes a snapshot of the joiner's local store at regular intervals."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from model_store import StoreError
 
 _FIRST_SECONDS: Final = 30.0
 _WORK_SECONDS: Final = 0.001
-# Of the time: more, and the joiner waits for the interpreter too often.
+# Share of the time: with more, the joiner waits too often for the interpreter lock.
 _SHARE: Final = 0.2
 _LONGEST_REST_SECONDS: Final = 0.05
 _END_SECONDS: Final = 5.0
 
 
 class _Ended(Exception):  # noqa: N818
-    """The joiner ends."""
+    """The joiner is closing, so the snapshot is abandoned."""
 
 
 class _Rests:
-    """Rests so that it works for a share of the time only, and ends where it is told to."""
+    """Pauses the snapshot thread so that it works only a share of the time; raises when the joiner closes."""
 
     def __init__(self, end: threading.Event) -> None:
         self._end = end
@@ -42,18 +42,18 @@ class _Rests:
 
 @dataclass(frozen=True)
 class SnapshotPace:
-    """How often.
+    """The interval between snapshots.
 
     Attributes
     ----------
     every
-        Seconds from one to the next, at least: those that take long are made more rarely.
+        Seconds between two snapshots, at least; snapshots that take long are made less often.
     """
 
     every: float
 
     def due(self, since_begun: float, last_cost: float) -> bool:
-        """Decide, given seconds since the last one began, and what it took.
+        """Return whether a snapshot is due, given the seconds since the last one began and the seconds it took.
 
         >>> pace = SnapshotPace(every=300)
         >>> pace.due(since_begun=301, last_cost=20), pace.due(since_begun=301, last_cost=100)
@@ -63,16 +63,16 @@ class SnapshotPace:
 
 
 class SnapshotKeeper:
-    """Makes snapshots when they are due; what goes wrong with one is said, and the next is tried.
+    """Makes snapshots when they are due; reports a failed one and tries again at the next interval.
 
     Parameters
     ----------
     every
         Seconds.
     say
-        Takes one line for people.
+        Prints one line for the operator.
     beside
-        In a thread; else at once, as a simulation wants it.
+        Work in a thread; `False` makes the snapshot at once, for simulation.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class SnapshotKeeper:
         self._beside = beside
         self._end = threading.Event()
         self._thread: threading.Thread | None = None
-        # A process that is started again and again must come to one, too.
+        # A process that restarts often must also get to make a snapshot.
         self._begun = time.monotonic() - every + min(every, _FIRST_SECONDS)
         self._cost = 0.0
         self._written: dict[int, tuple[int, int]] = {}
@@ -130,7 +130,7 @@ class SnapshotKeeper:
             )
 
     def close(self) -> None:
-        """End a snapshot that is under way; it leaves none."""
+        """Abandon a snapshot that is under way; nothing of it is visible."""
         self._end.set()
         if self._thread is not None:
             self._thread.join(_END_SECONDS)

@@ -1,13 +1,13 @@
-"""Copies of a joiner's local store at a place that outlives its disk, one partition each.
+"""Snapshots of a joiner's local store in the model store, one for each partition.
 
-A snapshot is data objects and, put last, a manifest of them; without its manifest it is none:
+A snapshot is a set of data objects and a manifest, which is written last; without its manifest it does not count:
 
     <stream>/joiner/<partition>/<id>/<number>   pairs: length of the key (2 bytes) and of the value (4), both; zstd
     <stream>/joiner/<partition>/<id>.json       {"manifest": {...}, "sha256": of the manifest's bytes}
 
-Keys ascend through a snapshot, and all are its partition's. An id begins with the time of its making, so that the
-newest comes last. What a joiner reads here it does not unpickle. Nor is it signed, for only learners have a key:
-the hashes find what was damaged, not what was forged.
+Keys ascend through a snapshot and all belong to its partition. An id begins with its creation time, so that the newest
+sorts last. The joiner unpickles nothing of a snapshot. Snapshots are not signed, because only learners have a key: the
+hashes detect damage, not forgery.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from consumers.joiner.offset_metadata import KINDS, LocalPlace, meta_key, read_l
 from model_store import Backend, Damaged
 
 _FORMAT: Final = 1
-_RAW_BYTES: Final = 4 << 20  # of pairs in one object, before it is compressed: so much is in memory a few times
+_RAW_BYTES: Final = 4 << 20  # pairs in one object before compression; memory holds a few times as much
 _MOST_BYTES: Final = 64 << 20  # of one object, compressed or not: the largest record is 8 MB
 _MOST_MANIFEST_BYTES: Final = 8 << 20
 _KEPT: Final = 2
@@ -40,7 +40,7 @@ Breath = Callable[[], None]
 
 
 class _Chunk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One data object: of its bytes as stored, and how many they are when decompressed."""
+    """One data object: hash and size of its stored bytes, and its decompressed size."""
 
     sha256: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
     size: Annotated[int, msgspec.Meta(ge=0, le=_MOST_BYTES)]
@@ -48,12 +48,12 @@ class _Chunk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StoreSnapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a snapshot says of itself; `local` is what the local store said.
+    """The manifest of a snapshot; `local` is the local store's own record.
 
     Attributes
     ----------
     entries
-        How many pairs there are.
+        The number of pairs.
     """
 
     format: int
@@ -66,7 +66,7 @@ class StoreSnapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def size_bytes(self) -> int:
-        """What is to be downloaded."""
+        """Return the number of bytes to download."""
         return sum(chunk.size for chunk in self.chunks)
 
 
@@ -85,7 +85,7 @@ class Snapshots:
     Parameters
     ----------
     backend
-        Where they are.
+        The storage that holds them.
     stream
         The first part of their names.
     """
@@ -97,28 +97,28 @@ class Snapshots:
     # --- writing -----------------------------------------------------------------------------------
 
     def standing(self, view: View, number: int) -> tuple[int, int] | None:
-        """Return how far a partition had been read, `None` where the view has nothing of it."""
+        """Return the offsets up to which a partition had been read, `None` if the view does not have it."""
         raw = view.get(meta_key(number))
         return None if raw is None else read_local(raw).offsets
 
     def write(self, view: View, number: int, now_ms: int, rest: Breath) -> StoreSnapshot | None:
-        """Write a snapshot of what `view` has of a partition, `None` where it has nothing; prune the old ones.
+        """Write a snapshot of a partition as `view` has it, then prune old ones; `None` if the view does not have it.
 
         Parameters
         ----------
         rest
-            Called after every few pairs; what it raises ends the writing, and leaves no snapshot.
+            Called after every few pairs; an exception that it raises ends the writing and leaves no snapshot.
 
         Raises
         ------
         StoreUnavailable
-            There is no new snapshot then.
+            No new snapshot exists then.
         """
         raw_local = view.get(meta_key(number))
         if raw_local is None:
             return None
         ids = self._ids(number)
-        taken = max(now_ms, 1 + max((_made(each) for each in ids), default=0))  # however the clock was set
+        taken = max(now_ms, 1 + max((_made(each) for each in ids), default=0))  # newest even if the clock was set back
         snapshot_id = f"{taken:015d}-{secrets.token_hex(4)}"
         chunks: list[_Chunk] = []
         entries = 0
@@ -135,7 +135,7 @@ class Snapshots:
         return snapshot
 
     def prune(self, number: int) -> None:
-        """Delete all but the newest, and what older ones that never came to a manifest have left."""
+        """Delete all but the newest snapshots, and the data of older ones without a manifest."""
         ids = self._ids(number)
         for each in ids[:-_KEPT]:
             self._backend.delete(self._manifest_name(number, each))
@@ -148,7 +148,7 @@ class Snapshots:
     # --- reading -----------------------------------------------------------------------------------
 
     def newest_first(self, number: int) -> Iterator[StoreSnapshot | Damaged]:
-        """Yield the snapshots of a partition, and for each that cannot be read what is wrong with it."""
+        """Yield the snapshots of a partition, and for each unreadable one its error."""
         for each in reversed(self._ids(number)):
             try:
                 yield self._read(number, each)
@@ -170,17 +170,17 @@ class Snapshots:
         return snapshot
 
     def load(self, snapshot: StoreSnapshot, store: LocalStore, breathe: Breath) -> None:
-        """Put a snapshot into a store that has nothing of its partition; the store counts as whole only at the end.
+        """Load a snapshot into a store without data of its partition; the store is complete only at the end.
 
         Parameters
         ----------
         breathe
-            Called several times a second; what it raises ends the loading.
+            Called several times a second; an exception that it raises ends the loading.
 
         Raises
         ------
         Damaged, NotFound, StoreUnavailable
-            The store has a part of it then, which must be wiped.
+            The store then holds a part of the snapshot, which must be wiped.
         """
         entries, after = 0, b""
         for number, raw in enumerate(self._downloaded(snapshot, breathe)):
@@ -197,7 +197,7 @@ class Snapshots:
         store.commit()
 
     def _downloaded(self, snapshot: StoreSnapshot, breathe: Breath) -> Iterator[bytes]:
-        """Yield the data, each object fetched while the one before it is put into the store."""
+        """Yield the data; each object is fetched while the one before it goes into the store."""
 
         def fetch(at: int) -> bytes:
             return self._fetch(self._chunk_name(snapshot.partition, snapshot.id, at), snapshot.chunks[at])
@@ -215,7 +215,7 @@ class Snapshots:
         if len(data) != chunk.size or hashlib.sha256(data).hexdigest() != chunk.sha256:
             raise Damaged(f"{name} is not what was written")
         try:
-            # What it says of its size is believed only where the manifest says the same: memory is asked for by it.
+            # The size in the frame decides how much memory is allocated, so it must equal the manifest's.
             if zstandard.get_frame_parameters(data).content_size != chunk.raw:
                 raise Damaged(f"{name} has another size than its manifest says")
             return zstandard.ZstdDecompressor().decompress(data)
@@ -249,7 +249,7 @@ def _seal(snapshot: StoreSnapshot) -> bytes:
 
 
 def _chunks(view: View, number: int, rest: Breath) -> Iterator[tuple[bytes, int]]:
-    """Yield the pairs of a partition as data objects, each with how many there are in it."""
+    """Yield the pairs of a partition as data objects, each with its number of pairs."""
     parts: list[bytes] = []
     size = pairs = 0
     for kind in KINDS:
@@ -268,7 +268,7 @@ def _chunks(view: View, number: int, rest: Breath) -> Iterator[tuple[bytes, int]
 
 
 def _pairs(raw: bytes, number: int, after: bytes, name: str) -> list[tuple[bytes, bytes]]:
-    """Return the pairs in a data object. Damaged where they are not as they must be, key `after` being the last one."""
+    """Return the pairs in a data object; raise Damaged if one is invalid or not after key `after`."""
     found: list[tuple[bytes, bytes]] = []
     place, at, end = number.to_bytes(2, "big"), 0, len(raw)
     unpack, head, check = _HEAD.unpack_from, _HEAD.size, check_entry
@@ -284,7 +284,7 @@ def _pairs(raw: bytes, number: int, after: bytes, name: str) -> list[tuple[bytes
             found.append((key, value))
             after = key
     except (struct.error, ValueError, msgspec.DecodeError) as error:
-        raise Damaged(f"{name} has an entry that is none: {error}") from error
+        raise Damaged(f"{name} has an invalid entry: {error}") from error
     return found
 
 

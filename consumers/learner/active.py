@@ -73,7 +73,7 @@ class ActiveLearner:
     alerts, timer
         Those of the process: what they know outlives an assignment.
     say
-        Takes one line for people.
+        Prints one line for the operator.
     """
 
     def __init__(

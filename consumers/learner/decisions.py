@@ -11,10 +11,10 @@ class Control(Protocol):
     """Where a learner asks."""
 
     def is_paused(self) -> bool:
-        """Tell whether learning is paused."""
+        """Return whether learning is paused."""
 
     def adopted(self) -> VersionId | None:
-        """Return the version made anew that learning is to go on from, if somebody has decided so."""
+        """Return the rebuilt version that learning must continue from, if an operator has decided so."""
 
     def protected(self) -> set[VersionId]:
-        """Return the versions that serve: retention keeps them."""
+        """Return the versions that serve, which retention must keep."""

@@ -35,12 +35,12 @@ class LearnerSettings:
 
 
 class Learner:
-    """A `Processor`. See the module's text.
+    """The `Processor` of the joiner; the module docstring describes it.
 
     Parameters
     ----------
     say
-        Takes one line for people.
+        Prints one line for the operator.
     """
 
     def __init__(

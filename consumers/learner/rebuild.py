@@ -79,7 +79,7 @@ class Rebuilder:
     read
         Returns the committed records of the examples log between two offsets.
     progress
-        Told the offset that has been read, now and then.
+        Called with the current offset from time to time.
     """
 
     def __init__(

@@ -32,7 +32,7 @@ class Alerts:
     Parameters
     ----------
     say
-        Takes one line for people.
+        Prints one line for the operator.
 
     Examples
     --------

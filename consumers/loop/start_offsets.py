@@ -48,13 +48,13 @@ class Starts(Generic[NoteT]):
     note
         The role's kind of metadata.
     memory
-        Knows which topics were read last, and how far.
+        Remembers which topics were read last, and up to which offset.
     at_end
         Topics that a group that has never read them begins at their end.
     new_epoch
         Go on where a topic is not what it was when the role left it, instead of refusing.
     say
-        Takes one line for people.
+        Prints one line for the operator.
     """
 
     role: str

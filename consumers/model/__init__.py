@@ -1,1 +1,1 @@
-"""A model and what it has learned: state, versions in files, checkpoints, evaluation, baselines, fingerprint."""
+"""Learning state of a model: checkpoints, evaluation, baselines, fingerprint, edits of its history."""

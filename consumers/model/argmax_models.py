@@ -1,4 +1,4 @@
-"""Models whose decision is provably the class of the largest share, so that one question answers both."""
+"""Models whose decision is provably the class with the largest share: one call answers both."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from river.imblearn.random import ClassificationSampler
 
 
 def decides_by_share(model: Any) -> bool:
-    """Tell whether `predict_one` is nothing but the first largest of `predict_proba_one`.
+    """Return whether `predict_one` always returns the first class with the largest share of `predict_proba_one`.
 
-    River's own `Classifier.predict_one` is, whoever inherits it: it calls the object's `predict_proba_one`. A pipeline
-    leaves both to its last step, and a sampler to the classifier inside it. Of all others both are asked: a threshold,
-    a vote or an estimator of scikit-learn decides for itself.
+    That holds for River's own `Classifier.predict_one` and classes that inherit it, because it calls the object's
+    `predict_proba_one`. A pipeline delegates both calls to its last step, and a sampler to the classifier inside it.
+    For all other models both methods are called: a threshold, a vote or a scikit-learn estimator decides by its own
+    rule.
     """
     while True:
         kind = type(model)

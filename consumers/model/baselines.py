@@ -1,6 +1,6 @@
-"""What was known when: the two baselines a model has to beat, under the delay that it had itself.
+"""The two baselines a model has to beat, computed under the same label delay as the model.
 
-On Elec2 "the last label" scores 85.3 % where labels come at once, and 63.6 % where they come a day late.
+On Elec2 "the last label" scores 85.3 % if labels come at once, and 63.6 % if they come a day late.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from schemas.events import Scalar
 
 Wants: TypeAlias = Literal["value", "share", "shares"]
 Graded: TypeAlias = tuple[Scalar | None, Any]
-"""An answer's value, and what metrics ask beside it: nothing, the share of True, or every class's share."""
+"""An answer's value, and what metrics need beside it: nothing, the share of True, or every class's share."""
 
 _MOST: Final = 512
 _KEPT_WHOLE: Final = 256
@@ -21,11 +21,11 @@ _NONE_YET: Final = ((None, None), (None, None))
 
 
 class KnownLabels:
-    """What "the last label" and "as often as so far" (or the mean so far) would have answered at a moment.
+    """Answers of "the last label" and "class frequencies so far" (or the mean so far) at any past time.
 
-    The newest 256 moments are kept one by one; older ones ever more coarsely, never later than they were,
-    so a baseline may know a little less than it could, and never more. Of more than 256 classes no shares
-    are kept.
+    The newest 256 times are kept one by one, older ones more and more coarsely. Rounding never moves a label to an
+    earlier time, so a baseline may know a little less than it could, and never more. With more than 256 classes no
+    shares are kept.
     """
 
     def __init__(self, numeric: bool, wants: Wants) -> None:
@@ -37,7 +37,7 @@ class KnownLabels:
         self._count, self._total = 0, 0.0
 
     def add(self, time: int, label: Scalar) -> None:
-        """Take in a label that came at `time` (ms); one that comes out of order counts as coming now."""
+        """Add a label that came at `time` (ms); a label out of order counts as coming now."""
         self._count += 1
         answers = self._mean(float(label)) if self._numeric else self._frequencies(label)
         if self._times and time <= self._times[-1]:
@@ -68,7 +68,7 @@ class KnownLabels:
         return (label, {label: 1.0}), (likely, {each: number / count for each, number in counts.items()})
 
     def graded_at(self, time: int) -> tuple[Graded, Graded]:
-        """Return the two answers of `time` (ms)."""
+        """Return the two baseline answers at `time` (ms)."""
         at = bisect_right(self._times, time) - 1
         return _NONE_YET if at < 0 else self._answers[at]
 
@@ -78,7 +78,7 @@ class KnownLabels:
 
     @classmethod
     def load(cls, dumped: tuple[Any, ...]) -> KnownLabels:
-        """Return labels as they were dumped."""
+        """Return the object that `dump` describes."""
         known = cls(*dumped[:2])
         known._times, known._answers, known._counts = list(dumped[2]), list(dumped[3]), dict(dumped[4])
         known._count, known._total = dumped[5:]

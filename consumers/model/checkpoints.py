@@ -1,4 +1,4 @@
-"""When a checkpoint is due, and how a version is written and read."""
+"""Checkpoints: the rule when one is due, and writing and reading a version."""
 
 from __future__ import annotations
 
@@ -74,21 +74,23 @@ _PROBE_BYTES: Final = 16_384
 
 @dataclass(frozen=True)
 class CheckpointPace:
-    """When checkpoints are due.
+    """The rule when checkpoints are due.
 
     Attributes
     ----------
     every
         Seconds.
     examples
-        Newly learned.
+        Number of examples learned since the last checkpoint.
     """
 
     every: float
     examples: int
 
     def due(self, since_last: float, last_cost: float, learned: int) -> bool:
-        """Decide, given seconds since the last checkpoint began, its seconds, and what was learned since.
+        """Return whether a checkpoint is due.
+
+        Given are the seconds since the last checkpoint began, the seconds it took, and the examples learned since.
 
         >>> CheckpointPace(every=0.5, examples=1000).due(since_last=0.6, last_cost=0.01, learned=1)
         True
@@ -100,13 +102,13 @@ class CheckpointPace:
         return learned >= self.examples or since_last >= self.every
 
     def affords(self, since_last: float, last_cost: float) -> bool:
-        """Tell whether another one now leaves the learner its time."""
+        """Return whether a checkpoint now keeps checkpoints within their share of the learner's time."""
         return since_last >= last_cost / _LARGEST_SHARE
 
 
 @cache
 def cpu_name() -> str:
-    """Return what this machine computes with: full-precision answers are equal only on the same."""
+    """Return the CPU's name: full-precision answers are equal only on the same CPU."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
@@ -117,7 +119,7 @@ def cpu_name() -> str:
 
 
 class LearnerCheckpoints:
-    """A learner's side of the model store."""
+    """Writes and reads a learner's versions in the model store."""
 
     def __init__(
         self,
@@ -150,21 +152,21 @@ class LearnerCheckpoints:
         *,
         extra: Mapping[str, Any] = MappingProxyType({}),
     ) -> Manifest:
-        """Publish the model as it is now, or adopt the version if exactly this one is there.
+        """Publish the current model as a version, or take the existing version if it is exactly this one.
 
         Parameters
         ----------
         edits
-            Only with the first version of an epoch that was made anew: see `consumers.model.log_edits`.
+            Given only with the first version of a rebuilt epoch: see `consumers.model.log_edits`.
         extra
-            Goes into the manifest beside what is always there.
+            Additional entries of the manifest.
 
         Raises
         ------
         Refused
-            Where another version has this name.
+            If another version has this name.
         StoreUnavailable
-            Where the store cannot take it; nothing half-written is visible.
+            If the store cannot take it; nothing half-written is visible.
         """
         model, state = dump(learning.model.model), dump(learning.dump())
         self.growth.note(Size(learning.learned, now_ms, model.size))
@@ -182,7 +184,8 @@ class LearnerCheckpoints:
             there = error.manifest
             same = (there.chain, there.fingerprint) == (draft.chain, draft.fingerprint)
             if not same and (there.topic_id, there.definition) == (stands.log.topic_id, draft.definition):
-                # As many examples learned, but more or fewer passed over: the other's place is as good as ours.
+                # The other learner has learned as many examples and only passed over more or fewer: its version is as
+                # good.
                 raise Doubt(f"version {draft.version} was written by another learner of this log meanwhile") from error
             if not same:
                 raise RoleRefused(
@@ -194,8 +197,8 @@ class LearnerCheckpoints:
         return written
 
     def _probed(self, learning: LearnerState) -> dict[str, Any]:
-        """Return what a predictor tries before it serves the version, and the hash of its answers."""
-        # A manifest sorts names, and sums over features in another order differ in the last bit.
+        """Return the probe events that a predictor tries before it serves the version, and the hash of the answers."""
+        # A manifest sorts names, and a sum over features in another order differs in the last bit.
         probe = [dict(sorted(each.items())) for each in learning.probes.newest(_PROBE_EVENTS, _PROBE_BYTES)]
         return {PROBE: probe, PROBED: fingerprint(learning.model, probe)}
 
@@ -234,11 +237,11 @@ class LearnerCheckpoints:
         )
 
     def prune(self, keep: set[VersionId]) -> None:
-        """Delete old versions as the retention says; never what is pinned or in `keep`."""
+        """Delete old versions by the retention rule, but never a pinned one or one in `keep`."""
         self._store.prune(self._definition.model, self._retention, keep)
 
     def sha256(self, manifest: Manifest) -> str:
-        """Return the hash an announcement carries."""
+        """Return the hash of a manifest for its announcement."""
         return self._store.manifest_sha256(manifest.version)
 
     # --- reading -----------------------------------------------------------------------------------
@@ -250,7 +253,7 @@ class LearnerCheckpoints:
         say: Callable[[str], None],
         adopted: VersionId | None = None,
     ) -> Resumed:
-        """Return where to go on: see `Resumption.resume`."""
+        """Return the version and offset to continue from: see `Resumption.resume`."""
         return self._resumption.resume(log, new_epoch, say, adopted)
 
     def fresh(self) -> LearnerState:
@@ -258,11 +261,11 @@ class LearnerCheckpoints:
         return LearnerState(self._rules)
 
     def freeze(self, learning: LearnerState) -> tuple[bytes, bytes]:
-        """Return model and state as the store keeps them."""
+        """Return model and state in the store's byte format."""
         return dumps(learning.model.model), dumps(learning.dump())
 
     def thaw(self, frozen: tuple[bytes, bytes]) -> LearnerState:
-        """Return what `freeze` was given, in this process only: nothing is checked but what may be named."""
+        """Return the learner that `freeze` was given. For this process only: just the allow list is checked."""
         definition = self._definition
         model, state = (loads(each, extra=definition.allowed, find=definition.find) for each in frozen)
         learning = LearnerState(self._rules, model)
@@ -270,7 +273,7 @@ class LearnerCheckpoints:
         return learning
 
     def load(self, manifest: Manifest) -> LearnerState:
-        """Return a version as the learner that it was, after all checks."""
+        """Return the learner that a version holds, after all checks."""
         allowed, find = self._definition.allowed, self._definition.find
         try:
             model = self._store.load(manifest, MODEL_FILE, extra_allowed=allowed, find=find)
@@ -282,12 +285,12 @@ class LearnerCheckpoints:
         learning = LearnerState(self._rules, model)
         learning.restore(state)
         if learning.fingerprint() != manifest.fingerprint and manifest.cpu == cpu_name():
-            # Another CPU may differ in the last bit; the same one may not.
+            # Answers may differ in the last bit on another CPU, but not on the same one.
             raise RoleRefused(f"version {manifest.version} does not answer as it did when it was written. {_REPLAY}")
         return learning
 
     def copy(self, learning: LearnerState) -> LearnerState:
-        """Return a learner's whole state as an object of its own, as it would be saved and loaded."""
+        """Return a copy of a learner's whole state, made by saving and loading it."""
         copied = self.thaw(self.freeze(learning))
         copied.labels_from, copied.labels_to = learning.labels_from, learning.labels_to
         return copied

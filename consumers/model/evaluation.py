@@ -1,8 +1,8 @@
-"""Metrics over the examples log: progressive, as served, and two baselines that know no more than was known.
+"""Metrics over the examples log: progressive, served, and two baselines under the same label delay.
 
-Progressive validation predicts each example with the model as it is before it learns it. The values
-equal `river.evaluate.progressive_val_score` over the log in its order; what cannot depend on the order
-(confusion matrices) is counted first and handed to River in one update a cell.
+Progressive validation predicts each example just before the model learns it. The values equal
+`river.evaluate.progressive_val_score` over the log in its order. Confusion matrices do not depend on the order, so they
+are counted first and handed to River in one update for each cell.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from schemas.events import LabelValue, Scalar
 from schemas.target import Task, class_key
 
 _LEAST: Final = 1e-15  # as River clamps probabilities
-_BATCH: Final = 256  # examples that are measured together
+_BATCH: Final = 256  # examples measured together
 SOURCES: Final = ("progressive", "served", "last_label", "frequencies", "running_mean")
 
 
@@ -34,7 +34,7 @@ _Said = tuple[Any, Any, Any]  # truth, value and grade
 def default_metrics(task: Task) -> list[Any]:
     """Return the River metrics that fit a task when the user names none."""
     if task == "binary":
-        # Accuracy alone says 99.9 % where one event in a thousand is a fraud.
+        # If one event in a thousand is a fraud, a model that never says fraud has an accuracy of 99.9 %.
         return [river_metrics.ROCAUC(), river_metrics.LogLoss(), river_metrics.F1(), river_metrics.Accuracy()]
     if task == "multiclass":
         return [river_metrics.Accuracy(), river_metrics.MacroF1(), river_metrics.CrossEntropy()]
@@ -44,19 +44,19 @@ def default_metrics(task: Task) -> list[Any]:
 
 
 class _Tallies:
-    """River's metrics over one source's answers, fed by the batch: as one by one, in a fraction of the time.
+    """River's metrics over one source's answers, updated in batches: same values as one by one, in less time.
 
     Parameters
     ----------
     metrics
-        River's.
+        Metrics of River.
     takes_scores
-        Answers are anomaly scores.
+        True if answers are anomaly scores.
 
     Attributes
     ----------
     decided, shared
-        How many answers had a value, and how many had shares. Of none, a metric over these has no value.
+        Number of answers that had a value, and that had shares. If it is 0, metrics over these have no value.
     """
 
     def __init__(self, metrics: Iterable[Any], takes_scores: bool) -> None:
@@ -73,13 +73,13 @@ class _Tallies:
         self._others = [metric for metric in self.metrics if id(metric) not in counted]
 
     def wants(self) -> Wants:
-        """Return what is asked of an answer beside its value: nothing, the share of True, or every class's."""
+        """Return what metrics need beside an answer's value: nothing, the share of True, or every class's share."""
         if self._takes_scores or all(getattr(metric, "requires_labels", True) for metric in self.metrics):
             return "value"
         return "shares" if any(not getattr(metric, "requires_labels", True) for metric in self._others) else "share"
 
     def add_all(self, said: Sequence[_Said]) -> None:
-        """Measure answers that are predictions, in their order."""
+        """Add answers that are predictions to the metrics, in their order."""
         self.decided += sum(value is not None for _, value, _ in said)
         self.shared += sum(graded is not None for _, _, graded in said)
         if self._matrices:
@@ -90,8 +90,8 @@ class _Tallies:
             by_value = getattr(metric, "requires_labels", True) or self._takes_scores
             for truth, value, graded in said:
                 if (value if by_value else graded) is not None:
-                    # The square of 1e308 has no double, the logarithm of -2 none either, and a user's metric may
-                    # raise anything: such a pair measures nothing, and the model learns it all the same.
+                    # The square of 1e308 overflows, the logarithm of -2 is undefined, and a user's metric may raise
+                    # anything. Such a pair is not measured, but the model still learns it.
                     with contextlib.suppress(Exception):
                         metric.update(truth, value if by_value else graded)
 
@@ -106,7 +106,7 @@ class _Tallies:
                 if graded is not None
             ]
         for number in self._curves:
-            # ROCAUC asks only which thresholds are below the share.
+            # ROCAUC uses only which thresholds are below the share.
             thresholds, below = self.metrics[number].thresholds, bisect.bisect_left
             self._bins.setdefault(number, Counter()).update(
                 [(truth, below(thresholds, share)) for truth, share in shares]
@@ -115,7 +115,7 @@ class _Tallies:
             _add_losses(metric._mean, shares)
 
     def settle(self) -> list[Any]:
-        """Hand over what was counted and return the metrics."""
+        """Pass the counts on to River's metrics and return them."""
         for (truth, said), count in self._cells.items():
             for metric in self._matrices:
                 with contextlib.suppress(Exception):
@@ -129,20 +129,20 @@ class _Tallies:
         return self.metrics
 
     def values(self) -> dict[str, float | None]:
-        """Return each metric's value. Where nothing was measured River says 0, which would read as a result."""
+        """Return each metric's value; `None` if nothing was measured, where River's 0 would look like a result."""
         values: dict[str, float | None] = {}
         for metric in self.settle():
             try:
                 by_value = getattr(metric, "requires_labels", True) or self._takes_scores
                 value = float(metric.get()) if (self.decided if by_value else self.shared) else math.nan
-            except Exception:  # noqa: BLE001 - a metric that has no value (yet), however it says so
+            except Exception:  # noqa: BLE001 - a metric without a value (yet) may raise anything
                 value = math.nan
             values[type(metric).__name__] = value if math.isfinite(value) else None
         return values
 
 
 def _add_losses(mean: Any, shares: Iterable[tuple[Any, float]]) -> None:
-    """What `LogLoss.update` does to its running mean, in its order and to the last bit, without its calls."""
+    """Update a running mean as `LogLoss.update` does, in the same order and to the last bit, but faster."""
     count, value, log = mean.n, mean._mean, math.log
     for truth, share in shares:
         share = min(max(share, _LEAST), 1.0 - _LEAST)  # noqa: PLW2901 - clamped
@@ -152,7 +152,7 @@ def _add_losses(mean: Any, shares: Iterable[tuple[Any, float]]) -> None:
 
 
 def _is_plain_matrix(metric: Any) -> bool:
-    """Tell whether the metric only counts cells of a confusion matrix: then order and grouping are nothing."""
+    """Return whether the metric only counts cells of a confusion matrix, so that order does not matter."""
     if not isinstance(metric, ClassificationMetric):
         return False
     plain = (ClassificationMetric.update, BinaryMetric.update, MultiClassMetric.update)
@@ -165,8 +165,8 @@ def _share_in_bin(thresholds: list[float], below: int) -> float:
 
 
 Served = tuple[LabelValue | None, dict[str, float] | None]
-# A truth, then value and grade of every source: without a value there was no prediction yet, or nothing was
-# asked. Flat and of plain numbers: a thousand of them are kept, and what is kept must not fill a cache.
+# A truth, then value and grade of every source. An empty value means that there was no prediction yet, or that the
+# model was not asked. Rows are flat tuples of plain values because a thousand of them are kept in memory.
 _Row = tuple[Any, ...]
 _NOT_ASKED: Final = -1.0
 _NOTHING_ASKED: Final = (None, _NOT_ASKED)
@@ -181,7 +181,7 @@ _ANSWERS: Final[dict[Task, tuple[type, ...]]] = {
 
 
 def _said(rows: Iterable[_Row], index: int) -> list[_Said]:
-    """Return truth, value and grade where source `index` answered: a model that abstains has shares and no value."""
+    """Return truth, value and grade of the rows that source `index` answered; an abstaining model has only shares."""
     value, graded = 1 + 2 * index, 2 + 2 * index
     return [
         (row[0], row[value], row[graded])
@@ -192,12 +192,12 @@ def _said(rows: Iterable[_Row], index: int) -> list[_Said]:
 
 @dataclass(frozen=True)
 class Beside:
-    """The newest examples that were answered when they came: what the model says now, and what was served.
+    """Progressive and served answers on the newest examples that were answered when they came.
 
     Attributes
     ----------
     now, served
-        Value and grade of each.
+        Value and grade of each answer.
     """
 
     now: list[Graded]
@@ -212,9 +212,9 @@ class Board:
     Parameters
     ----------
     make
-        Returns fresh River metrics.
+        Creates the River metrics.
     window
-        How many of the newest examples the "last" values are over.
+        Number of newest examples that the "last" values cover.
     """
 
     def __init__(self, task: Task, make: Callable[[], Iterable[Any]], window: int) -> None:
@@ -238,7 +238,7 @@ class Board:
         return _Tallies(self._make(), self._task == "anomaly")
 
     def add(self, truth: Scalar, progressive: Answer, served: Served | None, times: tuple[int, int] | None) -> None:
-        """Measure one example.
+        """Add one example to the metrics.
 
         Parameters
         ----------
@@ -247,9 +247,9 @@ class Board:
         progressive
             The model's answer just before it learned the example.
         served
-            Prediction and probabilities as they went out, `None` where nothing was served.
+            Prediction and probabilities as they were sent, `None` if nothing was served.
         times
-            The broker's times (ms) of the prediction and of the label, if both came by the loop.
+            The broker's times (ms) of the prediction and of the label, if both came through the stream's own topics.
         """
         if self._task == "multiclass":
             self._classes.setdefault(class_key(truth), truth)
@@ -269,9 +269,9 @@ class Board:
         return value, (shares.get(True, 0.0) if self._wants == "share" else shares)
 
     def _graded_as_sent(self, prediction: Any, shares: dict[str, float] | None) -> Graded:
-        # Anyone can write on a topic: an answer of another kind than this task's is none.
+        # Any client can write to a topic: an answer of the wrong kind for this task counts as none.
         kind_fits = prediction is None or isinstance(prediction, self._answers)
-        if not kind_fits or prediction != prediction:  # noqa: PLR0124 - NaN is none
+        if not kind_fits or prediction != prediction:  # noqa: PLR0124 - NaN counts as none
             return _NO_VALUE
         value: Any = prediction
         if value in _INFINITE:
@@ -287,21 +287,21 @@ class Board:
         return value, {classes.get(key, key): share for key, share in shares.items()}
 
     def _take_in(self) -> None:
-        """Measure what has come since, a source at a time."""
+        """Measure the collected rows, one source at a time."""
         new, self._new = self._new, []
         if self._task != "anomaly":
             new = self._with_baselines(new)
         for index, source in enumerate(self._sources):
             said = _said(new, index)
             self._counted[source] += len(said)
-            # An answer without value and shares is none yet; where nothing was asked there is no answer either.
+            # An answer without value and shares does not count; neither does a row for which the model was not asked.
             value, graded = 1 + 2 * index, 2 + 2 * index
             self._left_out[source] += sum(row[value] is None and row[graded] is None for row in new)
             self._all[source].add_all(said)
         self._window.extend(new)
 
     def _with_baselines(self, new: Sequence[_Row]) -> list[_Row]:
-        """Add what the baselines would have answered; then they get to know the label."""
+        """Add the baselines' answers to the rows, then give the baselines the labels."""
         times, self._times = self._times, []
         answers_at, add = self._known.graded_at, self._known.add
         rows = []
@@ -315,7 +315,7 @@ class Board:
         return rows
 
     def report(self) -> dict[str, Any]:
-        """Return every value, unrounded; `None` where a metric is not defined (yet)."""
+        """Return every value, unrounded; `None` if a metric is not defined (yet)."""
         self._take_in()
         report: dict[str, Any] = {}
         for index, source in enumerate(self._sources):
@@ -332,9 +332,9 @@ class Board:
         return report
 
     def beside_served(self) -> Beside:
-        """Return progressive and served answers on the very same examples, of the newest `window` of them."""
+        """Return progressive and served answers on the same examples, the newest `window` of them."""
         self._take_in()
-        # Of anomalies nothing is asked but what was served.
+        # For anomaly detection only the served answers are kept.
         rows = (
             []
             if self._task == "anomaly"
@@ -361,8 +361,8 @@ class Board:
         }
 
     def restore(self, dumped: dict[str, Any]) -> None:
-        """Take a dumped state over."""
-        # Older states did not count the two apart.
+        """Restore a dumped state."""
+        # Older states did not count answers with a value and answers with shares separately.
         told = dumped.get("told") or {source: (count, count) for source, count in dumped["counted"].items()}
         for source, metrics in dumped["all"].items():
             self._all[source] = _Tallies(metrics, self._task == "anomaly")

@@ -1,4 +1,4 @@
-"""What "the same model" means: a hash chain over what was learned, and a fingerprint of what is answered."""
+"""Identity of a model: a hash chain over all learned examples, and a fingerprint of exact answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Chain:
         self.value = value
 
     def add(self, lane: Lane, event_id: str, label: LabelValue | None, learned: bool) -> None:
-        """Take one example in. `repr` of a float has all its digits."""
+        """Add one example to the hash. `repr` of a float has all its digits."""
         text = f"{lane.name}\0{lane.epoch}\0{event_id}\0{type(label).__name__}:{label!r}".encode()
         head = _PACK.pack(lane.sequence, len(text))
         self.value = hashlib.blake2b(self.value + head + text + (b"\1" if learned else b"\0"), digest_size=32).digest()
@@ -35,14 +35,14 @@ class Chain:
 
 
 class Probes:
-    """The events that a fingerprint is taken on: the first and the last that were learned."""
+    """Probe events of a fingerprint: the first and the last that were learned."""
 
     def __init__(self) -> None:
         self._first: list[Features] = []
         self._last: deque[Features] = deque(maxlen=_LAST_PROBES)
 
     def add(self, features: Features) -> None:
-        """Consider one event's features as used."""
+        """Offer one event's features as a probe."""
         if len(self._first) < _FIRST_PROBES:
             self._first.append(features)
         else:
@@ -53,7 +53,7 @@ class Probes:
         yield from self._last
 
     def newest(self, most: int, most_bytes: int) -> list[Features]:
-        """Return up to `most` of the last, those that JSON can spell exactly and in so many bytes."""
+        """Return up to `most` of the last events that JSON can spell exactly and in at most `most_bytes`."""
         taken: list[Features] = []
         for features in reversed(list(self)):
             if any(isinstance(value, bytes) for value in features.values()):
@@ -70,7 +70,7 @@ class Probes:
 
     @classmethod
     def load(cls, dumped: tuple[list[Features], list[Features]]) -> Probes:
-        """Return probes as they were dumped."""
+        """Return the object that `dump` describes."""
         probes = cls()
         probes._first = list(dumped[0])
         probes._last.extend(dumped[1])
@@ -80,12 +80,12 @@ class Probes:
 def fingerprint(model: RiverModel, probes: Iterable[Features]) -> str:
     """Return a hash of full-precision answers on the probes.
 
-    Classes would not do: after one lost example they were equal on 100 probes for four of four models.
+    Predicted classes are not enough: after one lost example they were equal on 100 probes for four of four models.
 
     Raises
     ------
     ModelError
-        Where the model answers one of them with no finite number, or raises on what it could once take.
+        If the model answers a probe with a number that is not finite, or raises on a probe it could once take.
     """
     digest = hashlib.blake2b(digest_size=32)
     for features in probes:
@@ -105,5 +105,5 @@ def fingerprint(model: RiverModel, probes: Iterable[Features]) -> str:
 
 
 def _unboxed(value: Any) -> Any:
-    """Return a value as the fingerprints of all versions have it: numpy's own texts and floats stay what they are."""
+    """Return numpy's numbers as plain ones; numpy's texts and floats stay, as in the fingerprints of all versions."""
     return value if value is None or isinstance(value, (bool, int, float, str)) else value.item()

@@ -1,4 +1,4 @@
-"""Which example of a lane is next, and whether one that comes again is the very same."""
+"""Order of each lane: accepts the next example, skips a remembered repeat, refuses anything else."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Any, Final
 from runtime.exits import RoleRefused
 from schemas.events import Lane
 
-REMEMBERED: Final = 1024  # how many of the newest ids of a lane are kept, by their hash
+REMEMBERED: Final = 1024  # number of newest ids kept for each lane, as hashes
 
 
 def _digest(event_id: str) -> int:
-    """Tell ids apart that stand where another was expected by accident: two checksums, a tenth of a hash's time."""
+    """Return a 64-bit digest of an id: two checksums detect accidental mix-ups in a tenth of a hash's time."""
     raw = event_id.encode()
     return (zlib.crc32(raw) << 32 | zlib.adler32(raw)) or 1  # 0 stands for none
 
 
 class LaneFault(RoleRefused):
-    """An example that is not the next of its lane. Nothing was learned from it.
+    """An example out of its lane's order. Nothing was learned from it.
 
     Attributes
     ----------
     lane
-        As the example has it.
+        The lane of the example.
     """
 
     def __init__(self, lane: Lane, message: str) -> None:
@@ -38,27 +38,27 @@ class _LaneState:
     epoch: str
     next: int = 0
     ids: array[int] = field(default_factory=lambda: array("Q"))
-    again: bool = False  # what was admitted long ago may come again, until the next new one
+    again: bool = False  # older examples may be repeated, until the next new one comes
 
 
 class Lanes:
     """Admits each example of each lane once, in order.
 
-    A repeat is skipped only if it is remembered as the same sequence of the same event; anything else out
-    of order stops the learner. A learner that merely skipped "repeats" once swallowed 600 new examples of
-    a joiner that had begun again at 0.
+    A repeat is skipped only if it is remembered as the same sequence number of the same event; anything else out of
+    order stops the learner. A learner that skipped every apparent repeat once lost 600 new examples of a joiner that
+    had started again at 0.
     """
 
     def __init__(self) -> None:
         self._lanes: dict[str, _LaneState] = {}
 
     def admit(self, lane: Lane, event_id: str) -> bool:
-        """Return whether the example is new; `False` for a repeat of what is remembered.
+        """Return whether the example is new; `False` for a remembered repeat.
 
         Raises
         ------
         LaneFault
-            Where a sequence is missing, or comes again as another event.
+            If a sequence number is missing, or is repeated with another event.
         """
         state = self._lanes.get(lane.name)
         if state is None or state.epoch != lane.epoch:
@@ -82,7 +82,7 @@ class Lanes:
             raise LaneFault(
                 lane,
                 f"lane {lane.name} has sequence {lane.sequence} again, as event {event_id!r}, where "
-                f"{state.next} was to come: its joiner has begun anew. {_WAYS}",
+                f"{state.next} was expected: its joiner has started from 0 again. {_WAYS}",
             )
         raise LaneFault(
             lane,
@@ -100,22 +100,22 @@ class Lanes:
         state.again = False
 
     def read_again(self) -> None:
-        """Take all that was admitted before for a repeat: a log that was cut short is read from its beginning."""
+        """Accept all earlier examples as repeats, because a log that was cut short is read from its beginning."""
         for state in self._lanes.values():
             state.again = True
 
     def stand_at(self, lane: Lane) -> None:
-        """Take a lane as it stands: the next example of it is `lane`."""
+        """Continue a lane at the given example: `lane` is its next one."""
         nothing = array("Q", bytes(8 * min(lane.sequence, REMEMBERED)))  # no id's digest is 0
         self._lanes[lane.name] = _LaneState(lane.epoch, lane.sequence, nothing)
 
     def places(self) -> dict[str, list[Any]]:
-        """Return epoch and next sequence of each lane, without the remembered ids."""
+        """Return epoch and next sequence number of each lane, without the remembered ids."""
         return {name: [state.epoch, state.next] for name, state in self._lanes.items()}
 
     @classmethod
     def going_on(cls, places: dict[str, list[Any]]) -> Lanes:
-        """Return lanes that stand at `places` and remember no ids."""
+        """Return lanes that continue at `places` and remember no ids."""
         lanes = cls()
         for name, (epoch, following) in places.items():
             lanes.stand_at(Lane(name, epoch, following))
@@ -130,7 +130,7 @@ class Lanes:
 
     @classmethod
     def load(cls, dumped: dict[str, Any]) -> Lanes:
-        """Return lanes as they were dumped."""
+        """Return the object that `dump` describes."""
         lanes = cls()
         for name, (epoch, following, ids, *again) in dumped.items():
             remembered = array("Q")
@@ -141,5 +141,5 @@ class Lanes:
 
 _WAYS: Final = (
     "Nothing was learned from it; `millstream examples STREAM` shows the log. "
-    "Start the learner once with --new-epoch keep to take the lane as it stands"
+    "Start the learner once with --new-epoch keep to continue the lane where it is now"
 )

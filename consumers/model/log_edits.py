@@ -1,7 +1,7 @@
-"""How the history of a version made anew differs from the log: what is to be as if it had never been.
+"""Edits of a rebuilt version's history: examples left out of the log and labels corrected in it.
 
-The log stays as it is. An epoch that was made anew keeps its edits beside its first version, signed with it,
-so that every version of the epoch can be made again by who has the log.
+The log itself does not change. A rebuilt epoch keeps its edits beside its first version, signed with it, so that every
+version of the epoch can be rebuilt from the log.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ class UnusableEdits(ValueError):  # noqa: N818
 
 
 def digest(event_id: str) -> str:
-    """Return what stands for an id among edits: who is to be forgotten is not to be listed by name for that."""
+    """Return the hash that replaces an id in edits, so that a forgotten person's id is not listed there."""
     return hashlib.blake2b(event_id.encode(), digest_size=_DIGEST_BYTES).hexdigest()
 
 
 class Edits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What to leave out of a history, and what to put right in it. Leaving out one way or another is enough.
+    """Events and labels to leave out of a history, and corrections to apply. One matching rule leaves an example out.
 
     Attributes
     ----------
     until
-        Offset of the examples log from which on it is learned as it stands.
+        Offset of the examples log from which on the log is learned unchanged.
     without
-        `digest` of the ids of events that are left out, sorted.
+        `digest` of the ids of left-out events, sorted.
     where
-        Left out are events whose features are all as said, values spelt as text.
+        Feature values, spelt as text: events that have all of them are left out.
     labels_from, labels_to, source
-        Left out are examples whose label came in this time (broker's, ms; the end is not in it) from this
-        source; `None` is any. Where all three are `None`, labels leave nothing out.
+        Examples whose label came in this period (broker time in ms, end excluded) from this source are left out; `None`
+        means any. If all three are `None`, no example is left out by its label.
     corrections
-        Whether a corrected example is learned with the last correction that the log holds before `until`.
+        True if a corrected example is learned with the last correction before `until` on the log.
     """
 
     until: int
@@ -59,12 +59,12 @@ class Edits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     @property
     def by_label(self) -> bool:
-        """Whether labels leave anything out."""
+        """Return whether examples are left out by their label."""
         return (self.labels_from, self.labels_to, self.source) != (None, None, None)
 
     @property
     def change_nothing(self) -> bool:
-        """Whether the history is the log's own."""
+        """Return whether the history equals the log."""
         return not (self.without or self.where or self.by_label or self.corrections)
 
     def encode(self) -> bytes:
@@ -72,14 +72,14 @@ class Edits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     @classmethod
     def decode(cls, data: bytes) -> Edits:
-        """Read what `encode` wrote. UnusableEdits where it is something else."""
+        """Read what `encode` wrote; raise UnusableEdits on anything else."""
         try:
             return _read(data)
         except (msgspec.DecodeError, RecursionError) as error:
             raise UnusableEdits(f"the version's edits are of another format: {error}") from error
 
     def has_bad_label(self, example: Example) -> bool:
-        """Tell whether an example's label is among those that are to be as if they had never come."""
+        """Return whether an example's label is one that the edits leave out."""
         label = example.label
         if not self.by_label or label is None or (self.source is not None and label.source != self.source):
             return False
@@ -93,13 +93,13 @@ NO_EDITS: Final = Edits(until=0)
 
 
 def _came(example: Example, label: Label) -> int:
-    """Return when a label came, by the broker; of what was imported, or timed out, as the label says."""
+    """Return a label's broker time; for an imported or timed-out label, the time written in it."""
     joined = example.joined
     return joined.label_time if joined is not None and joined.label_time >= 0 else label.label_time
 
 
 def _is(value: FeatureValue, text: str) -> bool:
-    """Tell whether a feature has the value that somebody typed.
+    """Return whether a feature has the value that a user typed.
 
     >>> _is(17, "17"), _is("17", "17"), _is(True, "true"), _is(1.5, "1.50"), _is(None, "")
     (True, True, True, True, False)
@@ -114,7 +114,7 @@ def _is(value: FeatureValue, text: str) -> bool:
 
 
 def _is_number(value: float, text: str) -> bool:
-    """Tell whether a text stands for a number, to the last digit: a double would make several ids one.
+    """Return whether a text spells a number exactly: compared as doubles, several large ids would be equal.
 
     >>> _is_number(1234567890123456000, "1234567890123456001"), _is_number(17, "17.0"), _is_number(0.1, "0.1")
     (False, True, True)
@@ -134,12 +134,12 @@ Place = tuple[str, int, int]
 
 
 class Editor:
-    """Reads the log as it is to have been.
+    """Reads the log with its edits applied.
 
     Parameters
     ----------
     right
-        The labels that put others right, by id, partition and offset of the prediction that they belong to.
+        Corrected labels, by id, partition and offset of the prediction that they belong to.
     """
 
     def __init__(self, edits: Edits, right: Mapping[Place, Label]) -> None:
@@ -149,13 +149,13 @@ class Editor:
         self._reader = EntryReader()
 
     def read(self, record: Record) -> tuple[FastExample, bool]:
-        """Return the entry that a record holds, and whether it is left out. CodecError where it holds none."""
+        """Return the example that a record holds, and whether it is left out. Raises CodecError if it holds none."""
         data = record.value or b""
         if self._edits.change_nothing or record.offset >= self._edits.until:
             return self._reader.read(data), False
         example = read_example(data)
         if _is_correction(example):
-            return entry_of(example), False  # it teaches nothing by itself
+            return entry_of(example), False  # a correction is not learned by itself
         place = _place(example) if self._right else None
         right = None if place is None else self._right.get(place)
         if right is not None and example.label is not None:
@@ -172,9 +172,9 @@ class Editor:
 
 
 def editor(edits: Edits, records: Iterable[Record]) -> Editor:
-    """Return what reads the log as `edits` say; `records` are those from where the history begins up to its end.
+    """Return an `Editor`; `records` are all records of the history, from its beginning to its end.
 
-    They are read where corrections are wanted: what puts a label right stands behind it on the log.
+    They are read only if corrections are wanted: a correction stands after its label on the log.
     """
     right: dict[Place, Label] = {}
     for record in records if edits.corrections else ():
@@ -196,9 +196,9 @@ def _is_correction(example: Example) -> bool:
 
 
 def _place(example: Example) -> Place | None:
-    """Return whose example it is: id and where its prediction stood; `None` for what did not come by the loop.
+    """Return an example's id, and partition and offset of its prediction; `None` if it was imported.
 
-    Places alone would not do: those of a topic that was made again begin again.
+    Offsets alone are not unique: in a topic that was created again they start again.
     """
     joined = example.joined
     return None if joined is None else (example.event.event_id, joined.partition, joined.prediction_offset)

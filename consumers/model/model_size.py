@@ -1,6 +1,6 @@
-"""How large a model is and becomes: recorded with each version, and compared with what it may be.
+"""Model size and its growth, recorded with each version and compared with the limit.
 
-The size is that of the model as it is written; in memory it is a small multiple of that, the same for one model.
+The size is that of the written file. In memory a model takes a small multiple of it, constant for one model.
 """
 
 from __future__ import annotations
@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, Final, NamedTuple
 
-_BACK_MS: Final = 3_600_000  # growth is that of the last hour
+_BACK_MS: Final = 3_600_000  # growth is measured over the last hour
 _APART_MS: Final = 60_000
 _HOUR_MS: Final = 3_600_000
 _NEAR: Final = 0.8  # of the limit
 _HALF: Final = 0.5
 _SOON_HOURS: Final = 24.0
-_LEAST_MS: Final = 300_000  # before that, growth by the hour says nothing
+_LEAST_MS: Final = 300_000  # a shorter time gives no useful growth per hour
 
 
 class Size(NamedTuple):
-    """A model's size as a version has it. `at_ms`: when it was written."""
+    """A version's model size. `at_ms` is the time of writing."""
 
     examples: int
     at_ms: int
@@ -26,12 +26,12 @@ class Size(NamedTuple):
 
 
 class Growth:
-    """Sizes of the newest versions of one learner.
+    """Growth of one learner's model, from the sizes of its newest versions.
 
     Parameters
     ----------
     limit
-        In bytes; `None` where a model may be of any size.
+        In bytes; `None` for no limit.
     """
 
     def __init__(self, limit: int | None = None) -> None:
@@ -40,14 +40,14 @@ class Growth:
         self._newest: Size | None = None
 
     def begin(self, size: Size | None = None) -> None:
-        """Forget what was, and go on from a version, if there is one."""
+        """Forget all sizes and continue from a version, if there is one."""
         self._sizes.clear()
         self._newest = None
         if size is not None:
             self.note(size)
 
     def note(self, size: Size) -> None:
-        """Take in the size of the next version."""
+        """Add the size of the next version."""
         while len(self._sizes) > 1 and self._sizes[1].at_ms <= size.at_ms - _BACK_MS:
             self._sizes.popleft()
         if not self._sizes or size.at_ms - self._sizes[-1].at_ms >= _APART_MS:
@@ -56,16 +56,16 @@ class Growth:
 
     @property
     def full(self) -> bool:
-        """Whether the newest version is as large as a model may be: no more is to be learned."""
+        """Return whether the newest version has reached the limit, so that learning must stop."""
         return self.limit is not None and self._newest is not None and self._newest.model_bytes >= self.limit
 
     @property
     def model_bytes(self) -> int:
-        """Of the newest version."""
+        """Return the size of the newest version."""
         return 0 if self._newest is None else self._newest.model_bytes
 
     def report(self) -> dict[str, Any]:
-        """Return what a manifest says: bytes per example and per hour of late, `None` where that is not known."""
+        """Return the manifest's entry: recent growth in bytes per example and per hour, `None` if unknown."""
         grown, examples, passed = self._grown()
         return {
             "bytes_per_example": grown / examples if examples > 0 else None,
@@ -73,7 +73,7 @@ class Growth:
         }
 
     def warning(self) -> str | None:
-        """Return what is to be said ahead of the limit; `None` where it is far."""
+        """Return the warning shortly before the limit; `None` while the limit is far."""
         if self.limit is None or self._newest is None or self.full:
             return None
         hours = self._hours_left()
@@ -84,7 +84,7 @@ class Growth:
         return f"{self._sizes_said()}{self._when()}; at that size it learns no more"
 
     def reached(self) -> str:
-        """Return what is to be said at the limit."""
+        """Return the message for reaching the limit."""
         return (
             f"{self._sizes_said()}: nothing more is learned, what serves goes on. Raise Checkpoints(max_bytes=…) in "
             "the stream file, or choose a smaller model (--new-epoch), and start the learner again; it goes on "
@@ -109,7 +109,7 @@ class Growth:
         return (self.limit - self.model_bytes) * passed / grown / _HOUR_MS
 
     def _grown(self) -> tuple[int, int, int]:
-        """Return bytes, examples and ms since the oldest size there is."""
+        """Return the growth in bytes, examples and ms since the oldest kept size."""
         if self._newest is None or not self._sizes:
             return 0, 0, 0
         first = self._sizes[0]

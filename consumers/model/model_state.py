@@ -1,7 +1,7 @@
-"""What a learner knows, and the one door by which an example changes it.
+"""State of a learner, and the only method by which an example changes it.
 
-Live, after a rollback and in a replay it is the same call in the same order, so the model is a function
-of the log alone.
+Live, after a rollback and in a replay the same calls come in the same order, so the model is a function of the log
+alone.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from schemas.label_spelling import Spellings
 from schemas.target import Target, TargetError
 
 STATE_FORMAT: Final = 3
-READABLE: Final = (2, 3)  # before 3, a state had no guard
-_MOST_REFUSED: Final = 4096  # runs: what two batches can hold
+READABLE: Final = (2, 3)  # a state of version 2 had no guard
+_MOST_REFUSED: Final = 4096  # runs of offsets; two batches can hold so many
 _MOST_CLASSES: Final = 1000
 
 
 class Poison(Exception):  # noqa: N818
-    """The model raised on an example, and may have learned half of it: go back and skip it."""
+    """The model raised on an example and may have learned half of it: restore the state and skip the example."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -39,7 +39,7 @@ class Poison(Exception):  # noqa: N818
 
 
 class Unfit(Exception):  # noqa: N818
-    """An example that must not reach the model; nothing has changed but that it was skipped."""
+    """An example that must not reach the model; it was noted as skipped, nothing else has changed."""
 
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(reason)
@@ -47,7 +47,7 @@ class Unfit(Exception):  # noqa: N818
 
 
 def _texts_among(error: Exception, features: Features) -> str:
-    """Name the texts that a model for numbers may have stumbled over."""
+    """Name the text features on which a model for numbers may have failed."""
     texts = [name for name, value in features.items() if isinstance(value, str)]
     if not texts or not isinstance(error, TypeError):
         return ""
@@ -57,14 +57,14 @@ def _texts_among(error: Exception, features: Features) -> str:
 
 @dataclass(frozen=True)
 class LearningRules:
-    """How a stream learns.
+    """Rules by which a stream learns.
 
     Attributes
     ----------
     make_model, make_metrics
-        Return fresh ones; `None` takes the metrics that fit the task.
+        Create the model and the metrics; `None` means the default metrics of the task.
     window
-        Of the "last" metrics, in examples.
+        Number of newest examples that the "last" metrics cover.
     """
 
     target: Target
@@ -75,12 +75,12 @@ class LearningRules:
     learn_from_events: bool = False
 
     def fit(self, entry: FastExample) -> tuple[Features, Scalar | None]:
-        """Return features and label as the model is to see them.
+        """Return features and label in the form in which the model learns them.
 
         Raises
         ------
         ContractError, TargetError
-            Where the rules refuse them.
+            If the rules refuse them.
         """
         features = self.contract.apply(entry.features)
         truth = None if entry.label is None else self.target.of_log(entry.label)
@@ -93,19 +93,19 @@ Applied = Literal["learned", "measured", "correction", "repeat", "skipped", "ref
 
 
 class LearnerState:
-    """A model, what it has learned, and how well it did.
+    """A model with its learning state and its metrics.
 
     Attributes
     ----------
     skipped
-        What broke the model, and was left out of it since. What the rules and the guard refuse is not among it: a
-        replay refuses it again.
+        Examples that broke the model and were left out since. Examples that the rules and the guard refuse are not
+        among them, because a replay refuses them again.
     refused
-        The newest of those.
+        The newest examples that the rules and the guard refused.
     warned
-        What is to be said of the newest outlier that was learned.
+        The warning about the newest outlier that was learned.
     news
-        Lines for people.
+        Lines to print for the operator.
     """
 
     def __init__(self, rules: LearningRules, model: Any | None = None) -> None:
@@ -125,38 +125,37 @@ class LearnerState:
         self.news: list[str] = []
         self._classes: dict[Scalar, None] = {}
         self._spelled = Spellings()
-        self._last: Applied = "learned"  # what became of the example before: places in a row are a run
+        self._last: Applied = "learned"  # result of the previous example: consecutive offsets form a run
         self.labels_from: int | None = None
         self.labels_to: int | None = None
 
     @property
     def learned(self) -> int:
-        """How many examples the model has learned."""
+        """Return the number of examples that the model has learned."""
         return self.counts["learned"]
 
     def apply(self, example: Example, offset: int, guilty: bool = False) -> Applied:
-        """Take in the next example of the log: `take`, for those who have the whole of it."""
+        """Apply the next example of the log: `take` for callers that have a decoded `Example`."""
         return self.take(entry_of(example), offset, guilty)
 
     def take(self, entry: FastExample, offset: int, guilty: bool = False, left_out: bool = False) -> Applied:
-        """Take in the next entry of the log.
+        """Apply the next example of the log.
 
         Parameters
         ----------
         guilty
-            The example is known to break the model: take note of it and leave the model alone.
+            The example is known to break the model: it is noted and the model does not learn it.
         left_out
-            A version made anew is to be as if this example had never been. Where it stood is known by the epoch's
-            edits, so its place is not noted.
+            A rebuilt version leaves this example out. Its offset is not noted, because the epoch's edits tell it.
 
         Raises
         ------
         Refused
-            Where the lane is out of order.
+            If the lane is out of order.
         Unfit
-            Where contract, target or guard forbid it: it has been noted as skipped.
+            If contract, target or guard forbid the example; it has been noted as skipped.
         Poison
-            Where the model raised, or was ruined by an outlier: this object is spoilt and must be restored.
+            If the model raised, or was ruined by an outlier; this object is then unusable and must be restored.
         """
         if not self.lanes.admit(entry.lane, entry.event_id):
             return self._pass("repeat")
@@ -197,10 +196,10 @@ class LearnerState:
         try:
             if self.board.wants_probabilities or self._rules.target.task not in ("binary", "multiclass"):
                 return self.model.predict(features)
-            # Where every metric is over labels, River's own evaluation asks predict_one.
+            # If every metric is over labels, River's own evaluation calls predict_one.
             return self.model.decide(features)
         except ModelError:
-            return NO_ANSWER  # a NaN measures nothing; whether the model is sound is not asked here
+            return NO_ANSWER  # a NaN is not measured; the model's soundness is checked elsewhere
         except Exception:
             if self.learned == 0:
                 return NO_ANSWER  # some models raise before they have learned anything
@@ -210,7 +209,7 @@ class LearnerState:
         return (entry.prediction, entry.probabilities) if entry.answered else None
 
     def _pass(self, how: Applied) -> Applied:
-        """Take note of what is neither learned nor bad: the places before and after it are no run."""
+        """Count an example that is neither learned nor bad; it ends a run of offsets."""
         self._last = how
         return self._count(how)
 
@@ -234,7 +233,7 @@ class LearnerState:
         return self._count("skipped")
 
     def _take_far(self, far: Far, before: outlier_influence.Stand | None, offset: int) -> None:
-        """Insist that an outlier has not ruined the model. Poison where it has."""
+        """Raise Poison if an outlier has ruined the model."""
         ruin = (
             None
             if before is None
@@ -247,9 +246,9 @@ class LearnerState:
             self.warned = f"example at offset {offset}: {far.reason}"
 
     def _as_met(self, label: Scalar | None) -> Scalar | None:
-        """Return a label in the spelling that the log had first: 1 and "1" are no two classes.
+        """Return a label in the spelling that came first on the log, so that 1 and "1" are one class.
 
-        Where classes are declared, the target has seen to that.
+        If classes are declared, the target has done that already.
         """
         target = self._rules.target
         if label is None or target.task != "multiclass" or target.classes is not None:
@@ -258,7 +257,7 @@ class LearnerState:
         return label if met is None else met
 
     def _meet(self, label: Scalar) -> None:
-        """Take note of a class that no example had before."""
+        """Note a class that no example had before."""
         if len(self._classes) < _MOST_CLASSES:
             self._classes[label] = None
             self._spelled.add(label)
@@ -266,7 +265,7 @@ class LearnerState:
                 self.news.append(f"a new class is learned: {label!r}, the {len(self._classes)}. so far")
 
     def settled(self) -> None:
-        """A version holds all of this."""
+        """Clear news, warning and label times after a version was written that holds them."""
         self.news, self.warned = [], None
         self.labels_from = self.labels_to = None
 
@@ -311,7 +310,7 @@ class LearnerState:
         }
 
     def restore(self, dumped: dict[str, Any]) -> None:
-        """Take a dumped state over; the model is given to the constructor."""
+        """Restore a dumped state; the model is given to the constructor."""
         self.board.restore(dumped["board"])
         self.lanes = Lanes.load(dumped["lanes"])
         self.chain = Chain(dumped["chain"])

@@ -1,13 +1,13 @@
-"""What each feature has been so far, and what is so far from that that something must be wrong.
+"""Type and robust bounds of each feature, learned from the log, to detect impossible values.
 
-The first values of a feature fix its type. The newest of those that are looked at give robust bounds: the median,
-and the median absolute deviation from it (MAD) times 1.4826, which estimates a normal distribution's standard
-deviation and stands up to a sample of which nearly half is wrong; where the MAD is 0, the mean absolute deviation
-times 1.2533 (Iglewicz and Hoaglin, "How to Detect and Handle Outliers", ASQC, 1993). Their limit of 3.5 such
-deviations finds outliers; this one is meant to find values that no source of the kind produces: a thousand of them,
-and ten times the median. What lies outside is taken into the sample as the bound that it crossed (winsorized).
+The first values of a feature fix its type. The newest sampled values give robust bounds: the median, and the median
+absolute deviation from it (MAD) times 1.4826, which estimates a normal distribution's standard deviation and tolerates
+a sample of which nearly half is wrong. If the MAD is 0, it is the mean absolute deviation times 1.2533 (Iglewicz and
+Hoaglin, "How to Detect and Handle Outliers", ASQC, 1993). Their limit of 3.5 such deviations finds outliers. The limit
+here, a thousand deviations and ten times the median, is meant to find values that no source of that kind produces. A
+value outside enters the sample as the bound that it crossed (winsorized).
 
-All of it is a function of the log alone and a part of the learner's state, so that a replay decides the same.
+The bounds are a function of the log alone and a part of the learner's state, so a replay decides the same.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import Any, Final, NamedTuple
 from schemas.contract import Bounds, Contract
 from schemas.events import Features, Scalar
 
-_SAMPLE: Final = 64  # values a feature that bounds are made from
-_EVERY: Final = 16  # once there are so many, one example in so many is looked at
-_LEAST: Final = 16  # values before there are bounds, and between two estimates
+_SAMPLE: Final = 64  # values of each feature that bounds are computed from
+_EVERY: Final = 16  # with a full sample, one example in so many is sampled
+_LEAST: Final = 16  # values before the first estimate of bounds, and between two estimates
 _FIXED: Final = 32  # values that fix a feature's type
 _DEVIATIONS: Final = 1000.0
 _MEDIANS: Final = 10.0
-# Of a number beyond, neither the square nor a sum of a few squares has a double, whatever the feature has been so far.
+# For a larger number the square, or a sum of a few squares, may overflow a double, whatever the feature was so far.
 _LARGEST: Final = 1e100
 _OVERFLOWING: Final = 1e30
 _MOST_FEATURES: Final = 1000
@@ -40,12 +40,12 @@ _ANY: Final = frozenset(_KINDS)
 
 
 class Far(NamedTuple):
-    """A value far outside what its feature has been.
+    """A value far outside its feature's bounds.
 
     Attributes
     ----------
     overflows
-        Whether what a model makes of it may have no double: its tenth power has none.
+        True if the value's tenth power overflows a double: a model's computation with it may overflow too.
     """
 
     reason: str
@@ -54,7 +54,7 @@ class Far(NamedTuple):
 
 
 class Unusual(Exception):  # noqa: N818
-    """An example that must not be learned, judged by those before it.
+    """An example that must not be learned, judged by the examples before it.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class _Fence(NamedTuple):
 
 
 class _Feature:
-    """One feature's newest values. `kind` is `None` before there are any, and empty for one that has had several."""
+    """One feature's newest values. `kind` is `None` before the first value, empty if the feature had several kinds."""
 
     def __init__(self, kind: str | None = None, count: int = 0, sample: Iterable[float] = ()) -> None:
         self.kind = kind
@@ -83,7 +83,7 @@ class _Feature:
         self.sample = list(sample)
 
     def add(self, value: Any, low: float, high: float) -> None:
-        """Take a value in, a number as the nearest between `low` and `high`: one alone must not move them far."""
+        """Add a value; a number is clipped to `low` and `high`, so that a single one cannot move the bounds far."""
         kind = _KINDS[value.__class__][0]
         if self.count < _FIXED:
             self.kind = kind if self.kind in (None, kind) else ""
@@ -97,12 +97,12 @@ class _Feature:
 
 
 class Guard:
-    """Judges examples by those before them, and takes note of them.
+    """Checks each example against the examples before it, then adds it to the bounds.
 
     Parameters
     ----------
     contract
-        Says what is done about a feature's outliers. Types that it names have been checked by then.
+        Defines how each feature's outliers are handled. The types that it names have already been checked.
     """
 
     def __init__(self, contract: Contract) -> None:
@@ -113,12 +113,12 @@ class Guard:
         self._seen = 0
 
     def look(self, features: Features, label: Scalar | None) -> Far | None:
-        """Judge an example, `None` where nothing is unusual. `label` only where it is a number or a class.
+        """Check an example; return `None` if nothing is unusual. Give `label` only if it is a number or a class.
 
         Raises
         ------
         Unusual
-            Where it is of another type than those before, or an outlier that is to be refused.
+            If a value has another type than the ones before, or is an outlier that must be refused.
         """
         far = wrong = None
         overflows = False
@@ -139,7 +139,7 @@ class Guard:
                 overflows |= abs(label) > _OVERFLOWING
         if wrong is not None:
             raise wrong
-        # An outlier is taken note of even where it is refused: what lasts is what the feature is from now on.
+        # A refused outlier is noted too: if the values stay there, that is the feature's new range.
         if self._seen < _SAMPLE or self._seen % _EVERY == 0:
             self._note(features, label)
         self._seen += 1
@@ -149,7 +149,7 @@ class Guard:
 
     def _wrong(self, name: str, value: object) -> Unusual | None:
         if value is None:
-            return None  # the contract has let it pass
+            return None  # the contract has accepted it
         kind = self._features[name].kind
         return Unusual("type", f"{_named(name)} is {type(value).__name__} {value!r:.40}, and was {kind} before")
 
@@ -158,7 +158,7 @@ class Guard:
             return far
         return f"{_named(name)} is {value!r}, far outside {fence.low:.4g} to {fence.high:.4g}", fence
 
-    # --- taking note -------------------------------------------------------------------------------
+    # --- adding to the sample ----------------------------------------------------------------------
 
     def _note(self, features: Features, label: Scalar | None) -> None:
         for name, value in features.items():
@@ -201,7 +201,7 @@ class Guard:
         return {"seen": self._seen, "features": features, "fences": fences}
 
     def restore(self, dumped: dict[str, Any]) -> None:
-        """Take a dumped state over."""
+        """Restore a dumped state."""
         self._seen = dumped["seen"]
         self._features = {name: _Feature(*held) for name, held in dumped["features"].items()}
         for name, (low, high) in dumped["fences"].items():
@@ -210,7 +210,7 @@ class Guard:
 
 
 def _bounds(sample: Iterable[float]) -> tuple[float, float]:
-    """Return what no source produces that has produced the sample."""
+    """Return the bounds outside of which no source that produced the sample has values."""
     ordered = sorted(sample)
     median = ordered[len(ordered) // 2]
     apart = sorted(abs(value - median) for value in ordered)

@@ -1,14 +1,15 @@
-"""Whether one example has ruined a model whose every answer is finite.
+"""Check after an outlier: has one example ruined a model whose answers are still finite?
 
-The influence of an observation is what the answers change by if it is left out (Cook, "Detection of Influential
-Observation in Linear Regression", Technometrics 19, 1977). An ordinary example moves the answers of a model that has
-learned some by a fraction of a point. One 1e12 makes a scaler's variance so large that its feature is nothing ever
-after, or a Gaussian so wide that it tells no classes apart: that shows at once in answers on other events. One 1e200
-makes a variance infinite, which may show in answers only when it has become NaN, an example later: so after a number
-of which a tenth power has no double, the numbers that a model is made of are looked at, too. That takes as long as the
-model is large; where a source's level changes for good, thousands of ordinary numbers are far from what was before.
+The influence of an observation is the change in the answers if it is left out (Cook, "Detection of Influential
+Observation in Linear Regression", Technometrics 19, 1977). An ordinary example moves the answers of a trained model by
+a fraction of a point. A single 1e12 makes a scaler's variance so large that the feature has no effect any more, or a
+Gaussian so wide that it cannot separate classes: that shows at once in answers on other events. A single 1e200 makes a
+variance infinite, which may show in answers only one example later, when it has become NaN. So after a number whose
+tenth power overflows a double, the numbers inside the model are checked too. The time for that grows with the model's
+size, so it is not done after every outlier: if a source's level changes for good, thousands of ordinary numbers are
+outliers.
 
-All of it is a function of the model before and the example, so that a replay decides the same.
+The result is a function of the previous model and the example, so a replay decides the same.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ from consumers.model.fingerprint import Probes
 from consumers.model.river_model import Answer, RiverModel
 from model_store import dumps
 
-MOST: Final = 0.01  # a point of probability; for numbers, a hundredth of how far answers are apart
-_MOST_OF_SPREAD: Final = 0.25  # of how far probabilities are apart: a young model's are within a few points
+MOST: Final = 0.01  # a point of probability; for numbers, a hundredth of the answers' spread
+_MOST_OF_SPREAD: Final = 0.25  # share of the probabilities' spread: a young model's are within a few points
 # A float in a pickle: its opcode, and eight bytes of which the exponent is all ones.
 _NOT_FINITE: Final = re.compile(rb"G[\x7f\xff][\xf0-\xff].{6}", re.DOTALL)
 
 
 class Stand(NamedTuple):
-    """A model as it stands: its answers on its probes, `None` where it has none to one of them, and its numbers.
+    """A model's answers on its probes, `None` if it fails on one of them, and its count of non-finite numbers.
 
     Attributes
     ----------
     not_finite
-        How many there are in it, 0 where they were not looked at.
+        Number of non-finite numbers inside the model, 0 if they were not counted.
     """
 
     answers: Sequence[Answer] | None
@@ -42,7 +43,7 @@ class Stand(NamedTuple):
 
 
 def stand(model: RiverModel, probes: Probes, numbers: bool = True) -> Stand:
-    """Look at a model; at the `numbers` that it is made of only where asked."""
+    """Return a model's `Stand`; count the numbers inside it only if `numbers` is true."""
     found = len(_NOT_FINITE.findall(dumps(model.model))) if numbers else 0
     try:
         return Stand([model.predict(features) for features in probes], found)
@@ -51,7 +52,7 @@ def stand(model: RiverModel, probes: Probes, numbers: bool = True) -> Stand:
 
 
 def ruin(before: Stand, after: Stand) -> str | None:
-    """Return what has become of a model; `None` where it is much as it was, or had no answers before."""
+    """Return how a model was ruined; `None` if it hardly changed, or had no answers before."""
     if before.answers is None:
         return None
     if after.answers is None:
@@ -64,13 +65,13 @@ def ruin(before: Stand, after: Stand) -> str | None:
 
 
 def moved(before: Sequence[Answer], after: Sequence[Answer]) -> float:
-    """Return how far answers on the same probes are apart.
+    """Return the distance between two models' answers on the same probes.
 
     Returns
     -------
     float
-        Of probabilities the mean total variation distance, of classes the share that differs, of numbers the mean
-        distance as a share of how far those before are apart from each other.
+        For probabilities the mean total variation distance, for classes the share that differs, for numbers the mean
+        distance relative to the spread of the answers before.
 
     >>> moved([Answer(1.0, None), Answer(3.0, None)], [Answer(1.0, None), Answer(3.5, None)])
     0.25
@@ -85,7 +86,7 @@ def moved(before: Sequence[Answer], after: Sequence[Answer]) -> float:
 
 
 def _spread(answers: Sequence[Answer]) -> float:
-    """Return how far probabilities are apart: the mean distance from the first."""
+    """Return the spread of probabilities: the mean distance from the first."""
     return sum(_distance(answers[0], each) for each in answers) / len(answers)
 
 

@@ -1,4 +1,4 @@
-"""Which version a learner goes on from, or which epoch it begins."""
+"""Choice of the version that a learner continues from, or of the epoch that it begins."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from runtime.exits import RoleRefused
 
 
 class Resumption:
-    """Looks through the versions that there are.
+    """Searches the stored versions for the one to continue from.
 
     Parameters
     ----------
     load
-        Returns a version as the learner that it was. Refused.
+        Returns the learner that a version holds; raises Refused.
     """
 
     def __init__(
@@ -60,22 +60,22 @@ class Resumption:
         say: Callable[[str], None],
         adopted: VersionId | None = None,
     ) -> Resumed:
-        """Return where to go on: the newest good version, or the beginning of an epoch.
+        """Return the point to continue from: the newest good version, or the beginning of an epoch.
 
         Parameters
         ----------
         adopted
-            The version made anew that somebody has decided to go on from; any other of those is passed over.
+            The rebuilt version that the operator has adopted; other rebuilt versions are passed over.
 
         Raises
         ------
         Refused
-            Where definition, contract or log have changed and no `new_epoch` says what to do about it.
+            If definition, contract or log have changed and no `new_epoch` says how to continue.
         """
         self._growth.begin()
         newest = self._newest_good(say, log, adopted)
         if newest is None and (there := self._store.versions(self._definition.model)):
-            # A new epoch 1 would take names that are taken, by versions that a key put back would make good.
+            # A new epoch 1 would reuse names of versions that become valid when their key is put back.
             if new_epoch != "replay":
                 raise RoleRefused(
                     f"none of the {len(there)} versions of {self._definition.model} can be used: put back the key "
@@ -92,7 +92,7 @@ class Resumption:
         if changed and new_epoch is not None:
             return self._begin_epoch(newest, log, new_epoch)
         if newest.topic_id != log.topic_id:
-            # A restored copy, the same records at the same offsets: the model goes on, in an epoch that says so.
+            # The log is a restored copy with the same records at the same offsets: the model continues in a new epoch.
             return self._begin_epoch(newest, log, new_epoch or "keep")
         try:
             learning = self._load(newest)
@@ -108,23 +108,23 @@ class Resumption:
         )
 
     def overtaken(self, resumed: Resumed) -> Manifest | None:
-        """Return the version that a replay is to overtake, `None` where it has, or there is none."""
+        """Return the version that a replay has yet to overtake, `None` if it already has or there is none."""
         if resumed.parent is None or resumed.offset >= resumed.overtakes:
             return None
         try:
             return self._store.manifest(resumed.parent)
         except StoreError:
-            return None  # it has gone meanwhile; the replay goes on without
+            return None  # deleted meanwhile; the replay continues without it
 
     def next_epoch(self) -> int:
-        """Return the number of the next epoch: no version of it is there, good or bad, adopted or not."""
+        """Return the number of the next epoch, of which no version exists, good or bad, adopted or not."""
         there = self._store.versions(self._definition.model)
         return there[-1].epoch + 1 if there else 1
 
     def _overtakes(self, version: Manifest, log: Log) -> int:
-        """Return the offset from which a version is newer than the one its epoch goes on from.
+        """Return the offset from which a version is newer than the one that its epoch continues from.
 
-        One made anew is to serve at once, however far it is: what it was made from is known to be worse.
+        A rebuilt version serves at once, at any offset, because the version that it replaces is known to be worse.
         """
         if version.parent is None:
             return 0
@@ -137,18 +137,20 @@ class Resumption:
                 return 0
             before = self._store.manifest(version.parent)
         except StoreError:
-            return 0  # it is gone, and so cannot be what serves
+            return 0  # it is gone, so it cannot be serving
         return before.offset if self._same_log(before, log) else 0
 
     def _same_log(self, manifest: Manifest, log: Log) -> bool:
-        """Tell whether a version learned from this log, or from one that this is a copy of."""
+        """Return whether a version learned from this log, or from a log that this one is a copy of."""
         try:
             return self._store.is_log(manifest, log.topic_id)
         except VersionRefused as error:
-            raise RoleRefused(f"what is said of the examples topic cannot be believed: {error}") from error
+            raise RoleRefused(
+                f"the record of what the examples topic is a copy of cannot be trusted: {error}"
+            ) from error
 
     def _newest_good(self, say: Callable[[str], None], log: Log, adopted: VersionId | None) -> Manifest | None:
-        """Return the newest version whose files are what its signature says, of those that were learned live."""
+        """Return the newest version, learned live or adopted, whose files match its signature."""
         for version in reversed(self._store.versions(self._definition.model)):
             try:
                 manifest = self._store.manifest(version)
@@ -181,7 +183,7 @@ class Resumption:
         return changed
 
     def _differing(self, newest: Manifest) -> list[str]:
-        """Return what differs in the definition of a version; nothing where that is not known."""
+        """Return the differences to the definition of a version; empty if they are unknown."""
         if CODE_FILE not in newest.files or self._definition.differs is None:
             return []
         try:
@@ -208,12 +210,12 @@ class Resumption:
         offset = newest.offset if same_log else log.beginning
         if how == "fresh":
             learning = LearnerState(self._rules)
-            # The lanes go on where they were; the model does not, and is not even looked at.
+            # The lanes continue; the old model does not, and is not even loaded.
             learning.lanes = Lanes.going_on(newest.extra.get(LANES, {}))
             return Resumed(learning, epoch, offset, None, parent, f"epoch {epoch} begins untrained at offset {offset}")
         before = self._load(newest)
         if fault is not None and fault.state == "truncated":
-            # What it still has was learned; what came since it was cut short was not. The lanes tell them apart.
+            # Examples still on the log were learned, those written after the cut were not. The lanes distinguish them.
             before.lanes.read_again()
         note = f"epoch {epoch} begins: version {parent} goes on at offset {offset}"
         return Resumed(before, epoch, offset, None, parent, note, cut=cut)
@@ -222,7 +224,7 @@ class Resumption:
 def _refusal(changed: list[str], fault: LogFault | None, wrong: str | None) -> RoleRefused:
     text, ways = "; ".join(changed), f"Start the learner (or `millstream run`) once with {_WAYS}"
     if changed == [wrong]:
-        return RoleRefused(text)  # what other libraries made names its way on, and cannot be kept
+        return RoleRefused(text)  # a version made with other libraries cannot be kept; its message names the solution
     return RoleRefused(f"{text}. {ways}") if fault is None else LogRefused([fault], ways, text)
 
 

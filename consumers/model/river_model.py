@@ -1,4 +1,4 @@
-"""One face over River's kinds of models, by task: predict, learn, and nothing that guesses."""
+"""Uniform interface to River's models for each task: predict and learn, without guessing."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _NOTHING_YET: Final = None
 
 
 class ModelError(ValueError):
-    """The model could not take this event, or answered with something that is no prediction."""
+    """The model could not process this event, or its answer is not a prediction."""
 
 
 class Answer(NamedTuple):
     """Answer of a model to one event.
 
-    `value` is the model's own decision, its `predict_one`. It is `None` where the model decides nothing: before it has
-    learned enough, or because it abstains. `probabilities` are its `predict_proba_one`, `None` where it has none.
+    `value` is the model's own decision, from `predict_one`. It is `None` if the model does not decide: before it has
+    learned enough, or because it abstains. `probabilities` come from `predict_proba_one`, `None` if it has none.
     Classes are plain Python values: booleans for binary, else text, whole numbers and booleans.
     """
 
@@ -31,7 +31,7 @@ class Answer(NamedTuple):
     probabilities: dict[Scalar, float] | None
 
     def wire_probabilities(self) -> dict[str, float] | None:
-        """Return the probabilities as they go into an Outcome."""
+        """Return the probabilities as an Outcome holds them."""
         if self.probabilities is None:
             return None
         return {class_key(label): float(share) for label, share in self.probabilities.items()}
@@ -41,31 +41,31 @@ NO_ANSWER: Final = Answer(_NOTHING_YET, None)
 
 
 class RiverModel(Protocol):
-    """A River model behind one face."""
+    """The uniform interface to a River model."""
 
     model: Any
 
     def ahead(self, several: Sequence[Features]) -> None:
-        """Take note of what will be asked next, in this order: for those to whom each question is a journey."""
+        """Announce the next events in their order, so that a model in another process can answer them in one batch."""
 
     def predict(self, features: Features) -> Answer:
-        """Return the model's answer. Whatever the model raises comes out as it is."""
+        """Return the model's answer. Exceptions of the model pass through unchanged."""
 
     def decide(self, features: Features) -> Answer:
-        """Return the model's decision alone: what metrics over labels are given."""
+        """Return only the model's decision, for metrics over labels."""
 
     def as_said(self, features: Features) -> Answer:
         """Return the answer with classes as the model spells them.
 
-        Fingerprints are taken of this, so that those of versions written long ago stay true.
+        Fingerprints use this form, so that the fingerprints of old versions stay valid.
         """
 
     def learn(self, features: Features, label: Scalar | None, weight: float) -> None:
-        """Learn one example. Not atomic: after an exception the model must be thrown away."""
+        """Learn one example. Not atomic: after an exception the model must be discarded."""
 
 
 def wrap(model: Any, task: Task) -> RiverModel:
-    """Return `model` behind the face that fits `task`."""
+    """Return `model` behind the interface for `task`."""
     if task == "anomaly":
         return _Anomaly(model)
     if task == "regression":
@@ -75,11 +75,11 @@ def wrap(model: Any, task: Task) -> RiverModel:
 
 class _Here:
     def ahead(self, several: Sequence[Features]) -> None:
-        """Each is answered when it is asked."""
+        """Do nothing: a model in this process answers each event when it is asked."""
 
 
 class _OneValue(_Here):
-    """The answer is a number, and no class: there is nothing to spell."""
+    """Base of models whose answer is a number, which has only one spelling."""
 
     def predict(self, features: Features) -> Answer:
         raise NotImplementedError
@@ -119,13 +119,14 @@ class _Classification(_Here):
         return max(shares, key=shares.get)  # type: ignore[arg-type]
 
     def _shares(self, features: Features) -> dict[Any, float] | None:
-        """Return the shares of the classes, `None` where there are none."""
+        """Return the shares of the classes, `None` if there are none."""
         try:
             shares: dict[Any, float] = self.model.predict_proba_one(features)
         except NotImplementedError:
             return None
         except AttributeError as error:
-            # An estimator of scikit-learn that only decides, as with loss="hinge". Not each such error has a name.
+            # A scikit-learn estimator without probabilities, as with loss="hinge". Such an error does not always have a
+            # name.
             if _NO_SHARES_THERE not in str(error):
                 raise
             return None
@@ -163,7 +164,7 @@ class _Regression(_OneValue):
 
 
 class _Anomaly(_OneValue):
-    """`value` is the score; a label is for measuring, never for learning."""
+    """An anomaly detector: `value` is the score; labels serve for metrics, never for learning."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -176,10 +177,10 @@ class _Anomaly(_OneValue):
 
 
 def _knows_too_little(model: Any) -> bool:
-    """Tell whether a naive Bayes of scikit-learn has yet to see one of its classes, or a second value of a feature.
+    """Return whether a scikit-learn naive Bayes has yet to see one of its classes, or a second value of a feature.
 
-    Until then its shares may be NaN by its own arithmetic, and it decides all the same. As an error, such an answer
-    would keep the event from being joined, and so the class from ever being seen.
+    Until then its shares may be NaN although it decides. If that were an error, the event would never be joined, so the
+    model would never see the class.
     """
     while isinstance(model, compose.Pipeline) and len(model):
         model = model._last_step
@@ -196,7 +197,7 @@ def _finite(value: Any) -> float:
 
 
 def plain_value(value: Any) -> Scalar | None:
-    """Return a numpy scalar as the Python value it stands for."""
+    """Return a numpy scalar as a plain Python value."""
     plain: Any = value
     if value is not None and value.__class__ not in _SCALARS and hasattr(value, "item"):
         plain = value.item()
@@ -206,7 +207,7 @@ def plain_value(value: Any) -> Scalar | None:
 
 
 def _plain_boolean(value: Any) -> bool | None:
-    """Return the class of a binary model as a boolean: 0, 1.0 and numpy's stand for one."""
+    """Return the class of a binary model as a boolean; 0, 1.0 and numpy's booleans are accepted."""
     plain = plain_value(value)
     if plain is None or isinstance(plain, bool):
         return plain
@@ -219,7 +220,7 @@ def _plain_boolean(value: Any) -> bool | None:
 
 
 def _plain_class(value: Any) -> Scalar | None:
-    """Return a class as labels spell it: whole numbers are no floats."""
+    """Return a class in the spelling of labels: whole numbers are integers, not floats."""
     plain = plain_value(value)
     return int(plain) if isinstance(plain, float) and plain.is_integer() else plain
 
@@ -233,5 +234,5 @@ _NO_SHARES_THERE: Final = "has no attribute 'predict_proba'"
 
 
 def wire_value(value: Scalar | None) -> LabelValue | None:
-    """Return a prediction as it goes into an Outcome."""
+    """Return a prediction as an Outcome holds it."""
     return plain_value(value)

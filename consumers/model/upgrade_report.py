@@ -1,7 +1,7 @@
-"""How a model that learned the log anew differs from the one it was made in place of.
+"""Report on the differences between a replayed model and the version that it replaces.
 
-After an upgrade of River the old model cannot be loaded any more, so it is asked nothing: what it scored is in
-its manifest, and what it answered is on the log, in the outcomes of the examples.
+After an upgrade of River the old model cannot be loaded any more. Its metrics come from its manifest, and its answers
+from the outcomes of the examples on the log.
 """
 
 from __future__ import annotations
@@ -14,20 +14,22 @@ from consumers.model.evaluation import Beside
 from consumers.model.model_state import LearnerState
 from model_store import Manifest, libraries
 
-UPGRADE: Final = "upgrade"  # its name in a manifest's extra
+UPGRADE: Final = "upgrade"  # the report's key in a manifest's extra
 _WIDTH: Final = 12
 _NEVER: Final = sys.maxsize
 
 
 class Comparison:
-    """A replay in place of version `before` is compared with it, going on from version `newest`; both may be none.
+    """Comparison of a replay, which continues from version `newest`, with the version `before` that it replaces.
+
+    Both may be `None`.
 
     Attributes
     ----------
     until
-        The offset of the examples log where it knows as much.
+        The offset of the examples log up to which `before` had learned.
     extra
-        What its versions keep of the comparison, from then on.
+        Manifest entries that later versions keep of the comparison.
     """
 
     def __init__(self, before: Manifest | None = None, newest: Manifest | None = None) -> None:
@@ -47,11 +49,12 @@ class Comparison:
 
 
 def compare(before: Manifest, learning: LearnerState) -> dict[str, Any]:
-    """Return how the model differs from version `before`, both having read the log up to the same place.
+    """Return how the model differs from version `before`; both have read the log up to the same offset.
 
-    As JSON has it: ``progressive`` is over all examples, by metric the old value and the new one. ``newest`` is
-    over those of the last `Stream.window` examples that were answered when they came, by metric what was served
-    and what the new model answered just before it learned the example; and how far these answers are apart.
+    The result is ready for JSON. ``progressive`` covers all examples: for each metric the old and the new value.
+    ``newest`` covers the last `Stream.window` examples, if they were answered when they came: for each metric the value
+    of the served answers and of the new model's answers just before it learned the example, and the distance between
+    the answers.
     """
     now = learning.board.report().get("progressive", {}).get("all", {})
     then = before.metrics.get("progressive", {}).get("all", {})
@@ -82,7 +85,7 @@ def _newest(beside: Beside) -> dict[str, Any]:
 
 
 def gap(now: tuple[Any, Any], served: tuple[Any, Any]) -> float | None:
-    """Return how far two answers (value, shares) are apart: by their shares, the furthest of several, else by value."""
+    """Return the distance of two answers (value, shares): the largest difference of shares, else that of values."""
     (value, shares), (value_served, shares_served) = now, served
     if isinstance(shares, dict) and isinstance(shares_served, dict):
         return max(
@@ -100,23 +103,23 @@ def _is_number(value: Any) -> bool:
 
 
 def lines(found: dict[str, Any]) -> Iterator[str]:
-    """Yield what people are told of a comparison, line by line: a small table."""
+    """Yield the lines of a comparison's report: a small table."""
     changed = ", ".join(f"{name} {old} → {new}" for name, (old, new) in found["libraries"].items())
-    yield f"the replay knows as much as version {found['from']} now" + (f" ({changed})" if changed else "")
+    yield f"the replay has learned as much as version {found['from']}" + (f" ({changed})" if changed else "")
     old, new = found["examples"]
     yield _row("progressive, all", ("before", "now", "change"))
     yield _row("examples", (str(old), str(new), f"{new - old:+d}"))
     yield from _table(found["progressive"])
     newest = found["newest"]
     if not newest["answers"]:
-        yield "of the newest examples none was answered when it came: served answers are not compared"
+        yield "none of the newest examples was answered when it came, so served answers are not compared"
         return
     yield _row(f"newest {newest['answers']} answers", ("served", "now", "change"))
     yield from _table(newest["metrics"])
     apart = "" if newest["apart_mean"] is None else (
-        f"; apart by {newest['apart_mean']:.3g} in the mean, {newest['apart_most']:.3g} at most"
+        f"; the difference is {newest['apart_mean']:.3g} on average, {newest['apart_most']:.3g} at most"
     )  # fmt: skip
-    yield f"{newest['same']} of {newest['answers']} are the same{apart} (served before labels since were known)"
+    yield f"{newest['same']} of {newest['answers']} are the same{apart} (the served ones did not know later labels)"
 
 
 def _table(metrics: dict[str, Sequence[float | None]]) -> Iterator[str]:

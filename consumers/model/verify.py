@@ -1,4 +1,4 @@
-"""Making a version again from the log, to see that it is what the log says and nothing else."""
+"""Verification of a version: rebuilds it from the log and compares the result."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from schemas.codec import CodecError
 
 @dataclass(frozen=True)
 class Verified:
-    """What making a version again has shown.
+    """Result of rebuilding a version.
 
     Attributes
     ----------
     base
-        The version that it was made again from.
+        The version that the rebuild began with.
     replayed
-        Entries of the log that were applied to that.
+        Number of examples that were applied to it.
     learned, chain, fingerprint
-        Whether the number of examples, the hash chain and the answers are those of the manifest; of answers
-        `None` where the version was written on another kind of CPU, which may differ in the last bit.
+        True if the number of examples, the hash chain and the answers equal the manifest's. `fingerprint` is `None` if
+        the version was written on another kind of CPU, where answers may differ in the last bit.
     """
 
     version: VersionId
@@ -38,7 +38,7 @@ class Verified:
 
     @property
     def holds(self) -> bool:
-        """Whether the version is what the log says."""
+        """Return whether the version matches the log."""
         return self.learned and self.chain and self.fingerprint is not False
 
 
@@ -50,21 +50,21 @@ def verify(
     progress: Callable[[int], None] = lambda offset: None,
     edited: Editor | None = None,
 ) -> Verified:
-    """Load `base`, apply to it what the log has between the two, and compare with `target`.
+    """Load `base`, apply the examples between the two versions, and compare the result with `target`.
 
     Parameters
     ----------
     records
-        Of the examples log, from `base.offset` up to `target.offset`, committed ones only.
+        Committed records of the examples log, from `base.offset` up to `target.offset`.
     edited
-        What reads them, where the epoch's history is not the log's own.
+        The reader that applies the epoch's edits, if it has any.
     progress
-        Told the offset that has been read, now and then.
+        Called with the current offset from time to time.
 
     Raises
     ------
     Refused
-        Where the base cannot be loaded, or a lane of the log is out of order.
+        If the base cannot be loaded, or a lane of the log is out of order.
     """
     learning = checkpoints.load(base)
     replayed = replay(learning, records, Offsets(target.skipped), progress, edited)
@@ -87,12 +87,12 @@ def replay(
     edited: Editor | None = None,
     most: int | None = None,
 ) -> int:
-    """Apply entries of the log as a learner does, but those at `skipped` offsets; return how many there were.
+    """Apply examples of the log as a learner does, without those at `skipped` offsets; return their number.
 
     Parameters
     ----------
     most
-        Stop where the model has learned so many examples: what is left of `records` can be gone on with.
+        Stop when the model has learned so many examples; a later call can continue with the rest of `records`.
     """
     reader = edited or Editor(NO_EDITS, {})
     count = 0
@@ -106,7 +106,7 @@ def replay(
             entry, left_out = reader.read(record)
             learning.take(entry, record.offset, record.offset in skipped, left_out)
         except (CodecError, Unfit):
-            continue  # as the learner passed over it: nothing of it reached the model
+            continue  # the learner passed over it too: it never reached the model
         if learning.learned == most:
             break
     return count

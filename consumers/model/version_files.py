@@ -1,4 +1,4 @@
-"""What a version is made from and where it stands, and what its files are called."""
+"""Definition, position and file names of a version."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ NewEpoch = Literal["fresh", "replay", "keep"]
 MODEL_FILE: Final = "model"
 STATE_FILE: Final = "state"
 EDITS_FILE: Final = "edits"
-CODE_FILE: Final = "code"  # of the stream file and the modules beside it, as they were
-REBUILD: Final = "rebuild"  # the reason of a version made anew
-REBUILD_START: Final = "rebuild-start"  # of the first one of its epoch
+CODE_FILE: Final = "code"  # the stream file and the modules beside it, at that time
+REBUILD: Final = "rebuild"  # the reason of a rebuilt version
+REBUILD_START: Final = "rebuild-start"  # the reason of the first version of a rebuilt epoch
 PROBE: Final = "probe"
 PROBED: Final = "probed"  # the hash of the exact answers to those events
-OVERTAKES: Final = "overtakes"  # of a replay: the offset from which its versions are announced
+OVERTAKES: Final = "overtakes"  # in a replay, the offset from which its versions are announced
 LANES: Final = "lanes"
 MODEL_BYTES: Final = "model_bytes"
 _SHOWN: Final = 3
@@ -26,22 +26,22 @@ _SHOWN: Final = 3
 
 @dataclass(frozen=True)
 class Definition:
-    """What a version must have been made from, for a learner to go on with it.
+    """The definition that a version must have for a learner to continue with it.
 
     Attributes
     ----------
     model
         The model id; the stream's name.
     hash
-        Of the model's definition; `contract`, of the contract and target.
+        Hash of the model's definition; `contract` is the hash of the contract and target.
     allowed
-        What a pickle may name beside River: the user's own classes.
+        Names that a pickle may use beside River's: the user's own classes.
     find
-        Looks up the names in `allowed`; without it they are imported.
+        Looks up the names in `allowed`; if it is missing they are imported.
     code
-        The code object that versions carry; empty where they carry none.
+        The code object that versions carry; empty if they carry none.
     differs
-        Returns, from the code object of another version, what differs in its definition: a short text a part.
+        Compares the definition with another version's code object; returns a short text for each difference.
     """
 
     model: str
@@ -55,7 +55,7 @@ class Definition:
 
 @dataclass(frozen=True)
 class Log:
-    """The examples log as it is now."""
+    """The current examples log."""
 
     topic_id: str
     beginning: int
@@ -81,28 +81,28 @@ class Standing:
 
     @property
     def extra(self) -> dict[str, Any]:
-        """What every version of the epoch keeps of it in its manifest."""
+        """Return the entries that every version of the epoch keeps in its manifest."""
         return {OVERTAKES: self.overtakes} if self.overtakes else {}
 
 
 @dataclass(frozen=True)
 class Resumed:
-    """Where a learner goes on.
+    """The point from which a learner continues.
 
     Attributes
     ----------
     offset
-        The next one to read.
+        The next offset to read.
     manifest
-        Of the version it is, `None` where there is none yet.
+        The manifest of the version, `None` if there is none yet.
     parent
-        Of a new epoch.
+        The version that a new epoch continues from.
     note
-        A line for people, or empty.
+        A line to print for the operator, or empty.
     overtakes
         See `Standing`.
     cut
-        The log is another, or ends before where it was read: places in it are taken anew.
+        The log is another one, or ends before the offset that was read, so offsets are determined again.
     """
 
     learning: LearnerState
@@ -116,7 +116,7 @@ class Resumed:
 
 
 def shown(differing: list[str]) -> str:
-    """Return what differs for the end of a sentence: the first few parts in brackets; empty where nothing does."""
+    """Return the first few differences in brackets, for the end of a sentence; empty if there are none."""
     if not differing:
         return ""
     more = f"; and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""

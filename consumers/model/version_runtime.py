@@ -1,4 +1,4 @@
-"""How a version is run: with whose classes, handed which features, and tried before it answers anybody."""
+"""Running a version: its classes, the features that it is given, and the test before it serves."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from schemas.target import Task
 
 @dataclass(frozen=True)
 class RunWith:
-    """How a version is loaded and asked.
+    """Settings for loading and querying a version.
 
     Attributes
     ----------
     allowed, find
-        As in `Definition`: of this process's code, or of the code that the version carries.
+        As in `Definition`, from this process's code or from the code that the version carries.
     carried
-        Whether it is the version's own.
+        True if the code is the version's own.
     sees
-        Names of the features that are handed to the model; `None` hands it all of them.
+        Names of the features that the model is given; `None` means all.
     """
 
     allowed: frozenset[tuple[str, str]] = frozenset()
@@ -35,20 +35,20 @@ class RunWith:
 
     @classmethod
     def own(cls, definition: Definition) -> RunWith:
-        """Return this process's own code, for a version of its own definition."""
+        """Return settings with this process's own code, for a version of the same definition."""
         return cls(definition.allowed, definition.find)
 
     def face(self, model: object, task: Task) -> RiverModel:
-        """Return a model that was loaded, ready to answer."""
+        """Return a loaded model behind its interface, ready to answer."""
         return self.narrowed(wrap(model, task))
 
     def narrowed(self, face: RiverModel) -> RiverModel:
-        """Return a face that hands its model no other feature than those it is to see."""
+        """Return a model interface that passes on only the features in `sees`."""
         return face if self.sees is None else Narrowed(face, self.sees)
 
 
 class Narrowed:
-    """A `RiverModel` whose model sees no feature that was added to the contract after it was made."""
+    """A `RiverModel` that hides features added to the contract after the model was made."""
 
     def __init__(self, face: RiverModel, sees: frozenset[str]) -> None:
         self.model: Any = face.model
@@ -57,18 +57,18 @@ class Narrowed:
         self._ahead: dict[int, Features] = {}
 
     def ahead(self, several: Sequence[Features]) -> None:
-        """Take note of what will be asked next; those objects must live until it was."""
+        """Announce the next events; the objects must stay alive until they were answered."""
         narrowed = [self._narrow(features) for features in several]
         self._ahead = {id(features): few for features, few in zip(several, narrowed, strict=True)}
         self._face.ahead(narrowed)
 
     def predict(self, features: Features) -> Answer:
-        """Return the model's answer. Whatever the model raises comes out as it is."""
+        """Return the model's answer. Exceptions of the model pass through unchanged."""
         few = self._ahead.pop(id(features), None)
         return self._face.predict(self._narrow(features) if few is None else few)
 
     def decide(self, features: Features) -> Answer:
-        """Return the model's decision alone."""
+        """Return only the model's decision."""
         return self._face.decide(self._narrow(features))
 
     def as_said(self, features: Features) -> Answer:
@@ -83,22 +83,22 @@ class Narrowed:
 
 
 def try_out(face: RiverModel, manifest: Manifest) -> None:
-    """Insist on the answers that the version gave when it was written to the newest events that it had learned.
+    """Raise ModelError unless the version repeats the answers to its probe events that it gave when it was written.
 
-    On another kind of CPU they may differ in the last bit, and must only be finite. Without such events, it is asked of
-    an event without features, which a model may refuse as real events are not.
+    On another kind of CPU answers may differ in the last bit, so they must only be finite. A version without probe
+    events is tried on an event without features, which a model is allowed to refuse.
 
     Raises
     ------
     ModelError
-        Where an answer is another one or not finite, or the model raises.
+        If an answer differs or is not finite, or the model raises.
     """
     probe: Sequence[Features] = manifest.extra.get(PROBE, ())
     if probe and PROBED in manifest.extra and manifest.cpu == cpu_name():
         if fingerprint(face, probe) != manifest.extra[PROBED]:
             raise ModelError(
                 "it does not answer as it did when it was written: its code depends on a file, a package or a setting "
-                "of the environment that is another one here"
+                "of the environment that differs here"
             )
         return
     tolerated = () if probe else (KeyError, ValueError, IndexError, ZeroDivisionError, TypeError)

@@ -1,6 +1,6 @@
-"""Outcomes as bytes: what a batch's have in common is encoded once, and the rest without a dict in between.
+"""Fast encoding of outcomes: fields shared by a batch are encoded once, the others without a dict.
 
-The bytes are those of the Avro codec, at a quarter of its cost; whatever is not plain goes through the codec.
+The bytes equal the Avro codec's, at a quarter of its cost; values that are not plain go through the codec.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class OutcomeWriter:
     Parameters
     ----------
     version
-        Model, epoch and number of examples of what answers.
+        Model, epoch and number of examples of the answering version.
     now
         Wall clock, ms.
     source
-        Where the feature events stand.
+        Partition of the feature events.
     """
 
     def __init__(self, version: tuple[str, int, int], now: int, source: Partition) -> None:
@@ -50,7 +50,7 @@ class OutcomeWriter:
         self._common = codec.string(model) + numbers + codec.string(source.topic) + codec.long(source.partition)
 
     def write(self, answer: Answer, offset: int, failure: tuple[str, str] | None = None) -> bytes:
-        """Return an Outcome's fields; `failure` is a code and a sentence, and leaves the answer out."""
+        """Return the bytes of an Outcome's fields. `failure` is a code and a sentence that replace the answer."""
         if failure is None:
             value = _scalar(answer.value)
             if value is not None:
@@ -78,7 +78,7 @@ class OutcomeWriter:
 
 
 def _scalar(value: Any) -> bytes | None:
-    """Return a prediction's bytes, `None` where the codec has to decide what it is."""
+    """Return a prediction's bytes, `None` if the codec must encode it."""
     kind = value.__class__
     if kind is bool:
         return _BOOLEANS[value]

@@ -1,4 +1,4 @@
-"""What a record of the features topic asks, and how its event goes on into the answer."""
+"""Requests on the features topic: decodes and checks each event, and writes it into the answer."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from schemas.sources.message_fields import Unmapped, place_id
 
 _FAR_FUTURE_MS: Final = 24 * 3600 * 1000
 _LONGEST_ID: Final = 1024
-_MOST_TO_READ: Final = 4 * size_limits.EVENT  # JSON may be larger than the Avro that is made of it
+_MOST_TO_READ: Final = 4 * size_limits.EVENT  # JSON may be larger than the Avro made from it
 _EVENT_HEADER: Final = codec.EVENT.header
 
 
 class Unanswerable(Exception):  # noqa: N818
-    """The event gets an error for an answer."""
+    """The event is answered with an error."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -31,7 +31,7 @@ class Unanswerable(Exception):  # noqa: N818
 
 
 class Question(NamedTuple):
-    """What a record asks: `used` are the features that go to the model, `None` where it gets an error instead."""
+    """A decoded request: `used` are the features for the model, `None` if the event gets an error instead."""
 
     event: Event | None
     used: Features | None
@@ -39,12 +39,12 @@ class Question(NamedTuple):
 
 
 class Questions:
-    """Reads records as events that hold to the contract.
+    """Decodes records into events that satisfy the contract.
 
     Parameters
     ----------
     mapping
-        Reads messages of somebody else's topic; `None` where events are Millstream's own.
+        Maps messages of an external topic; `None` for Millstream's own events.
     clock
         Wall clock, ms.
     """
@@ -55,14 +55,14 @@ class Questions:
         self._clock = clock
 
     def ask(self, record: Record) -> Question:
-        """Return what the record asks; whatever is in it, there is a question."""
+        """Return a record's request; every record gives one, whatever its content."""
         event: Event | None = None
         try:
             event = self._read(record)
             if self._mapping is None:
                 _check_time(event, record.timestamp)
             else:
-                # Records of others need not bear the broker's time, nor any.
+                # Records of external topics may have a time that the broker did not set, or none.
                 _check_time(event, self._clock())
             return Question(event, self._contract.apply(event.features), None)
         except (Unanswerable, ContractError) as error:
@@ -91,16 +91,17 @@ class Questions:
         return event
 
     def _mapped(self, mapping: EventMapping, record: Record) -> Event:
-        """Read a message of others. What a registry does not say now is no fault of the message: it is read again."""
+        """Map an external message; if the registry does not answer, the message is read again later."""
         try:
             return mapping.event(record)
         except RegistryError as error:
             raise (Doubt if error.passing else RoleRefused)(str(error)) from error
 
     def unnamed(self, record: Record) -> Event:
-        """Return the event of a record that does not say its own name, without features.
+        """Return an event without features for a record whose id cannot be read.
 
-        By its key, which is an event's id on a topic of Millstream's; else by its place.
+        The id is the record's key, which holds the event's id on Millstream's own topics; else topic, partition and
+        offset.
         """
         key = record.key if self._mapping is None else None
         text = ""
@@ -113,12 +114,12 @@ class Questions:
         return Event(event_id, max(record.timestamp, 0), {})
 
     def body(self, record: Record, event: Event, used: Features) -> bytes:
-        """Return the event's fields: the sender's own bytes where nothing in them had to change.
+        """Return the bytes of the event's fields: the sender's own bytes if nothing in them had to change.
 
         Raises
         ------
         CodecError, Unanswerable
-            Where they cannot be written, or are too many.
+            If the fields cannot be encoded, or are too large.
         """
         value = record.value
         if self._mapping is None and used is event.features and value is not None and value.startswith(_EVENT_HEADER):
@@ -126,7 +127,7 @@ class Questions:
         return _fitting(Event(event.event_id, event.event_time, used, event.entity_key).encode()[HEADER_BYTES:])
 
     def failed_body(self, record: Record, event: Event) -> bytes:
-        """Return the event of an error answer, whatever is in it: without its features, if they cannot be written."""
+        """Return the event of an error answer; without its features if they cannot be encoded."""
         try:
             return self.body(record, event, event.features)
         except (CodecError, Unanswerable):
@@ -143,7 +144,7 @@ def _check_time(event: Event, now: int) -> None:
 
 
 def _fitting(body: bytes) -> bytes:
-    """Insist on an event that fits into what is made of it."""
+    """Return the body, or raise Unanswerable if it is too large for the later records that contain it."""
     if len(body) > size_limits.EVENT:
         raise Unanswerable("size", f"the event has {len(body)} bytes; at most {size_limits.EVENT} are taken")
     return body

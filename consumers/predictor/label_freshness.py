@@ -1,4 +1,4 @@
-"""Which labels of a version that is about to serve are news: no version that served before had learned them."""
+"""Freshness of a version's labels: finds the labels that no version served before had learned."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from model_store import Manifest, VersionId
 
 
 class LabelNews:
-    """Follows the versions that come to serve, by the times of the labels that each newly learned.
+    """Tracks served versions by the times of the labels that each of them newly learned.
 
-    An epoch learns once more what the one before had learned: its first version all of it, and the next ones what came
-    while that was made. Only labels newer than all of the epoch before are news then.
+    A new epoch learns again what the previous epoch had learned: its first version all of it, and the next versions the
+    labels that came meanwhile. So only labels newer than all of the previous epoch's are news.
     """
 
     def __init__(self) -> None:
         self._newest = 0  # label of any version, ms
-        self._learned_before = 0  # as it was when this epoch began to serve
+        self._learned_before = 0  # value of `_newest` when this epoch began to serve
 
     def oldest(self, serving: VersionId | None, manifest: Manifest) -> int | None:
-        """Return the time (ms) of the oldest label that is news, `None` without any, and where that is unknown.
+        """Return the time (ms) of the oldest label that is news, `None` if there is none or it is unknown.
 
         Parameters
         ----------
         serving
-            What the version follows; after nothing it is old news: its labels served before, from another process.
+            The version served before; with `None` nothing is news, because another process has served these labels.
         """
         self._newest = max(self._newest, manifest.labels_to_ms or 0)
         version, oldest = manifest.version, manifest.labels_from_ms

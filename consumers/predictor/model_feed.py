@@ -1,8 +1,7 @@
-"""Following the models topic: one thread reads it, keeps what it says, and has versions loaded.
+"""Model feed: a thread that follows the models topic, keeps its state and loads versions.
 
-The topic is public and compacted: records may be repeated, reordered, forged, or older than what is known.
-Nothing from it is trusted but through the model store's signatures, and a version is only ever replaced by
-a newer one, or by what a serving decision names.
+The topic is public and compacted: records may be repeated, reordered, forged or outdated. Only the model store's
+signatures are trusted. A version is only replaced by a newer one, or by the version that a serving decision names.
 """
 
 from __future__ import annotations
@@ -32,27 +31,27 @@ from schemas.target import Task
 _POLL_MS: Final = 1000  # an announcement ends the wait at once
 _RETRY_SECONDS: Final = 1.0
 _LONGEST_RETRY_SECONDS: Final = 60.0
-_SAID_IN_FULL: Final = 20  # records that are ignored; after that every thousandth is told
+_SAID_IN_FULL: Final = 20  # ignored records reported one by one; after that every thousandth
 _CANDIDATES: Final = 32
 
 
 class UnusableRecord(ValueError):  # noqa: N818
-    """A record of the models topic that says nothing; the message says why."""
+    """A record of the models topic that cannot be used; the message says why."""
 
 
 @dataclass(frozen=True)
 class Announced:
-    """A version that is said to be there, and what its manifest is said to hash to."""
+    """An announced version and the announced hash of its manifest."""
 
     version: VersionId
     sha256: str
 
 
 class Known:
-    """What a models topic has said so far.
+    """State of a models topic as read so far.
 
-    Of decisions the last one counts. Of announcements the newest and the last few are kept, for any of them
-    may be forged or repeated: which is true is only seen in the store.
+    The last decision counts. The newest and the last few announcements are kept, because any of them may be forged or
+    repeated: only the store shows which is valid.
     """
 
     def __init__(self) -> None:
@@ -62,15 +61,15 @@ class Known:
         self._announced: dict[tuple[str, int], dict[Announced, None]] = {}
 
     def take(self, key: bytes | None, value: bytes | None) -> bool:
-        """Take one record in, and tell whether it said anything.
+        """Apply one record; return whether it held any information.
 
         Raises
         ------
         UnusableRecord
-            Where it is none of ours, or stands under another's key.
+            If it is not a record of Millstream, or has the wrong key.
         """
         if value is None:
-            return False  # a tombstone says nothing: states are replaced, never withdrawn
+            return False  # a tombstone is ignored: states are replaced, never withdrawn
         try:
             state = read_model_update(value).state
             if key != state.key.encode():
@@ -92,7 +91,7 @@ class Known:
         said = Announced(VersionId(state.model, state.epoch, state.examples), state.manifest_sha256)
         before = self._announced.setdefault((state.model, state.shard), {})
         before.pop(said, None)
-        before[said] = None  # now the last
+        before[said] = None  # moved to the end
         if len(before) > 4 * _CANDIDATES:
             last = [*before]
             stay = {*sorted(last, key=lambda one: one.version)[-_CANDIDATES:], *last[-_CANDIDATES:]}
@@ -103,16 +102,16 @@ class Known:
         return self._learning.get(shard)
 
     def adopted(self, shard: int) -> VersionId | None:
-        """Return the version made anew that the learner was last told to go on from."""
+        """Return the rebuilt version that the learner must continue from, by the last decision."""
         return self._adopted.get(shard)
 
     def decided(self, shard: int) -> VersionId | None:
-        """Return the version that is to serve by decision, `None` where it is to be the newest."""
+        """Return the version that must serve by decision, `None` if the newest must serve."""
         decision = self._serving.get(shard)
         return None if decision is None else _named(decision)
 
     def announced(self, model: str, shard: int) -> list[Announced]:
-        """Return what is announced of the model that is to serve, `model` where none is named; newest first."""
+        """Return the announced versions of the model to serve (`model`, unless a decision names one), newest first."""
         decision = self._serving.get(shard)
         wanted = model if decision is None else decision.model
         last_first = reversed(self._announced.get((wanted, shard), {}))
@@ -125,14 +124,13 @@ def _named(decision: Serving) -> VersionId | None:
 
 
 class ModelsTopic:
-    """All that a models topic says, kept current by a thread.
+    """The state of a models topic, kept current by a thread.
 
     Parameters
     ----------
     changed
-        Called in that thread, with all that is known, whenever something new has been read and nothing
-        more is waiting (of a row of versions only the last is loaded), and every second besides: what
-        could not be done may be possible now.
+        Called in that thread with the whole state, when new records have been read and no more are waiting (so only the
+        last of several versions is loaded). It is also called every second, because an earlier failure may be over.
     cannot_follow
         Takes one line each time that the topic cannot be read, which is then tried again; by default as `say` does.
     """
@@ -157,7 +155,7 @@ class ModelsTopic:
         self._thread = threading.Thread(target=self._follow, name="models-topic", daemon=True)
 
     def start(self) -> None:
-        """Begin to follow."""
+        """Start the thread."""
         self._thread.start()
 
     def wait_until_current(self, timeout: float) -> bool:
@@ -172,7 +170,7 @@ class ModelsTopic:
         while not self._stop.is_set():
             try:
                 self._read()
-            except Exception as error:  # noqa: BLE001 - whatever it is: a thread that ended would follow nothing, unseen
+            except Exception as error:  # noqa: BLE001 - if the thread ended, nobody would notice
                 self._cannot_follow(f"following {self._topic.topic}: {type(error).__name__}: {error}; trying again")
                 self._stop.wait(_RETRY_SECONDS)
 
@@ -189,7 +187,7 @@ class ModelsTopic:
                     if self._take(record):
                         due = 0.0
                 if consumer.position(self._topic) < end:
-                    continue  # still history
+                    continue  # still reading old records
                 if time.monotonic() >= due:
                     self._changed(self._known)
                     due = time.monotonic() + _RETRY_SECONDS
@@ -216,22 +214,22 @@ class _Retry:
 
 
 class VersionFeed:
-    """Loads what is to serve, in the background; what serves stays until the next one is proven.
+    """Loads the version to serve in the background; the old version serves until the new one is verified.
 
     Parameters
     ----------
     task
-        Of the stream.
+        Task of the stream.
     definition
-        The stream's own model id, and what its pickles may name.
+        The stream's own model id, and the names that its pickles may use.
     clock
         Seconds, monotonic.
     start_process
-        Has a large version answer from a process of its own; without it all are loaded here.
+        Starts a separate process for a large version; without it all versions are loaded here.
     choose
-        Says what a version is run with, or refuses it; without it that is the process's own code.
+        Chooses the code that runs a version, or refuses it; without it the process's own code is used.
     meter
-        Hears of every version that is to serve, in the thread that loaded it.
+        Counts every version that is about to serve, in the thread that loaded it.
     """
 
     def __init__(
@@ -249,24 +247,24 @@ class VersionFeed:
         self._definition = definition
         self._choose = choose or (lambda manifest: RunWith.own(self._definition))
         self._task: Task = task
-        self._shard = 0  # a stream's model has one so far
+        self._shard = 0  # every model has a single shard so far
         self._say = say
         self._clock = clock
         self._start_process = start_process
         self._meter = meter or PredictorMeter()
         self._serving: ServedVersion | None = None
         self._news = LabelNews()
-        self._by_decision = False  # whether what serves was named, and so need not be the newest
+        self._by_decision = False  # true if a decision named the served version, which then need not be the newest
         self._refused: set[tuple[VersionId, str | None]] = set()
-        self._said = ""  # why the last one was refused, without its name
+        self._said = ""  # reason of the last refusal, without the version's name
         self._retries: dict[tuple[VersionId, str | None], _Retry] = {}
 
     def newest(self) -> ServedVersion | None:
-        """Return what is to serve now."""
+        """Return the version to serve now."""
         return self._serving
 
     def follow(self, known: Known) -> None:
-        """Take what the models topic says: load, verify and try what it asks for, best first. Never raises."""
+        """Load, verify and try the versions that the models topic asks for, best first. Never raises."""
         for version, sha256 in self._wanted(known):
             retry = self._retries.get((version, sha256))
             if (version, sha256) in self._refused or (retry is not None and self._clock() < retry.at):
@@ -274,7 +272,7 @@ class VersionFeed:
             began = self._clock()
             try:
                 self._serving = loaded = self._load(version, sha256)
-            except BaseException as error:  # noqa: BLE001 - River's compiled parts panic with no `Exception`
+            except BaseException as error:  # noqa: BLE001 - River's compiled parts panic with a BaseException
                 self._failed(version, sha256, error, self._clock() - began)
             else:
                 self._by_decision, self._said = sha256 is None, ""
@@ -283,7 +281,7 @@ class VersionFeed:
                 return
 
     def _wanted(self, known: Known) -> Iterator[tuple[VersionId, str | None]]:
-        """Yield what should serve rather than what does."""
+        """Yield the versions that should serve instead of the current one."""
         serving = self._version()
         decided = known.decided(self._shard)
         if decided is not None:
@@ -302,9 +300,10 @@ class VersionFeed:
         return None if serving is None else VersionId(serving.name, serving.epoch, serving.examples)
 
     def _failed(self, version: VersionId, sha256: str | None, error: BaseException, took: float) -> None:
-        """Say it once. What is missing, unreachable or of an unknown key may come; what is bad stays bad.
+        """Report a failure once. A missing, unreachable or unknown-key version is tried again, a bad one is not.
 
-        What took long is left alone for as long: meanwhile nothing that is announced or decided was followed.
+        A version that took long to fail is next tried after as long a pause, because no announcement or decision was
+        followed during the attempt.
         """
         key = (version, sha256)
         now = "nothing serves yet" if self._serving is None else f"{self._version()} serves on"
@@ -320,7 +319,7 @@ class VersionFeed:
             self._retries[key] = _Retry(self._clock() + max(wait, took), wait)
             if before is not None:
                 return
-        # Of a row of versions that are refused for one reason, as for their code, the first is enough.
+        # If several versions in a row are refused for the same reason, such as their code, only the first is reported.
         reason = what.replace(str(version), "")
         if reason != self._said:
             self._said = reason
@@ -336,12 +335,12 @@ class VersionFeed:
             face = self._load_here(manifest, run_with)
         now = time.time_ns() // 1_000_000
         oldest = self._news.oldest(self._version(), manifest)
-        # Only what was announced now has news; and the time is from the signed manifest.
+        # Only a version announced now has news. The time comes from the signed manifest.
         delay = now - oldest if oldest is not None and sha256 is not None else None
         return ServedVersion(face, version.model, version.epoch, version.examples, now, delay)
 
     def _load_here(self, manifest: Manifest, run_with: RunWith) -> RiverModel:
-        # Before the first version nobody waits for an answer that could be late.
+        # Before the first version no answers are due, so loading need not pause.
         breath = no_breath if self._serving is None else Breather()
         allowed, find = run_with.allowed, run_with.find
         model = self._store.load(manifest, MODEL_FILE, extra_allowed=allowed, find=find, breath=breath)
@@ -351,7 +350,7 @@ class VersionFeed:
 
 
 class PauseSwitch:
-    """The learner's view of the models topic: whether learning is paused, and which version serves."""
+    """The learner's view of the models topic: pauses of learning, and the version that serves."""
 
     def __init__(self, model: str, shard: int = 0, say: Callable[[str], None] = print) -> None:
         self._model = model
@@ -362,7 +361,7 @@ class PauseSwitch:
         self._protected: frozenset[VersionId] = frozenset()
 
     def follow(self, known: Known) -> None:
-        """Take what the models topic says."""
+        """Apply the state of the models topic."""
         decision = known.learning(self._shard)
         paused = decision is not None and decision.paused
         if paused != self._paused:
@@ -375,13 +374,13 @@ class PauseSwitch:
         self._protected = frozenset({decided} if decided else (one.version for one in announced[:1]))
 
     def is_paused(self) -> bool:
-        """Tell whether learning is paused."""
+        """Return whether learning is paused."""
         return self._paused
 
     def adopted(self) -> VersionId | None:
-        """Return the version made anew that learning is to go on from, if somebody has decided so."""
+        """Return the rebuilt version that learning must continue from, if an operator has decided so."""
         return self._adopted
 
     def protected(self) -> set[VersionId]:
-        """Return the versions that serve: retention keeps them."""
+        """Return the versions that serve, which retention must keep."""
         return set(self._protected)

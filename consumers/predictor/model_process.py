@@ -1,11 +1,11 @@
-"""A large version answers from a process of its own, so that loading it, and letting it go, keeps nobody waiting.
+"""Separate process for a large version, so that loading and freeing the model never delays answers.
 
-Unpickling 300 MB holds the interpreter for moments that no rest between pieces shortens: a dictionary of millions
-that grows, a collection over what is new, and the old version's millions of objects given back. A process has an
-interpreter of its own, and its end frees everything at once. What passes between the two is features one way and
-plain values the other, as MessagePack: never a pickle.
+Unpickling 300 MB blocks the interpreter for periods that pauses between pieces cannot shorten: a dictionary of millions
+of keys grows, the garbage collector scans new objects, and the old version's millions of objects are freed. A process
+has its own interpreter, and its end frees everything at once. The two exchange features and plain values as
+MessagePack, never as a pickle.
 
-A frame is its length, 4 bytes big-endian, and so many bytes.
+A frame is its length in 4 bytes, big-endian, followed by that many bytes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LENGTH: Final = Struct(">I")
 
 
 class _Said(msgspec.Struct, frozen=True, array_like=True):
-    """What the process answers: a value with probabilities in their order, or what was raised, with its kind."""
+    """Answer of the process: a value with probabilities in their order, or an exception's kind and message."""
 
     value: bool | int | float | str | None = None
     probabilities: list[tuple[bool | int | float | str, float]] | None = None
@@ -44,23 +44,23 @@ _answers: Final = msgspec.msgpack.Decoder(list[_Said])
 
 
 class RaisedThere(Exception):  # noqa: N818
-    """What a model raised in its process; its class there has the name of the class of this."""
+    """An exception that a model raised in its process; the subclass has the name of the original class."""
 
 
 class VersionProcess:
-    """A `RiverModel` whose model is in a process of its own, which ends with this object.
+    """A `RiverModel` whose model runs in a separate process, which ends with this object.
 
     Parameters
     ----------
     command, environment
-        Start a process that reads `request` as its first frame, and ends up in `serve`.
+        Start a process that reads `request` as its first frame and then calls `serve`.
     seconds
-        For loading; past them the process is ended.
+        Time limit for loading; after it the process is ended.
 
     Raises
     ------
     Refused, StoreUnavailable, ModelError
-        As loading there has ended; StoreUnavailable where it took too long.
+        Raised by loading in the process; StoreUnavailable also if loading took too long.
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], request: bytes, seconds: float) -> None:
@@ -76,14 +76,14 @@ class VersionProcess:
             raise _REASONS.get(said.raised, ModelError)(said.message)
 
     def _loaded(self, request: bytes, seconds: float) -> _Said:
-        """Have the version loaded, and return how that went. StoreUnavailable where nothing is said."""
+        """Load the version in the process and return the result. Raises StoreUnavailable if no answer comes."""
         late = threading.Event()
 
         def end() -> None:
             late.set()
             self._process.kill()
 
-        # A read from a pipe has no time limit; the end of who writes to it is one.
+        # A read from a pipe has no time limit, so the writer is ended when the time is up.
         overdue = threading.Timer(seconds, end)
         overdue.daemon = True
         overdue.start()
@@ -100,13 +100,13 @@ class VersionProcess:
         return said
 
     def ahead(self, several: Sequence[Features]) -> None:
-        """Ask for several at once: on a busy machine the way there and back costs more than the answers."""
+        """Send several events at once: on a busy machine the round trip costs more than the answers."""
         self._ahead.clear()
         if several:
             self._ahead.extend(zip(several, self._answered(several), strict=True))
 
     def predict(self, features: Features) -> Answer:
-        """Return the model's answer. Doubt where its process is gone."""
+        """Return the model's answer. Raises Doubt if its process is gone."""
         if not self._ahead or self._ahead[0][0] is not features:
             self.ahead([features])
         said = self._ahead.popleft()[1]
@@ -155,7 +155,7 @@ def _raised(name: str) -> type[Exception]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process, and do not wait for the system to take its memory back."""
+    """End a process without waiting until the system has reclaimed its memory."""
     process.kill()
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
@@ -165,15 +165,15 @@ def _end(process: subprocess.Popen[bytes]) -> None:
                 continue
     try:
         threading.Thread(target=process.wait, name="version-process", daemon=True).start()
-    except RuntimeError:  # at the interpreter's own end
+    except RuntimeError:  # no thread can start while the interpreter shuts down
         process.wait()
 
 
-# --- in the process --------------------------------------------------------------------------------
+# --- in the separate process -----------------------------------------------------------------------
 
 
 def serve(model: RiverModel, source: IO[bytes], sink: IO[bytes]) -> None:
-    """Answer each frame of several features with one of as many answers, until there are no more."""
+    """Answer each frame of events with a frame of as many answers, until the input ends."""
     decoder = msgspec.msgpack.Decoder()
     while True:
         try:
@@ -186,7 +186,7 @@ def serve(model: RiverModel, source: IO[bytes], sink: IO[bytes]) -> None:
 def _answer(model: RiverModel, features: Features) -> _Said:
     try:
         answer = model.predict(features)
-    except Exception as error:  # noqa: BLE001 - it is raised again where it was asked
+    except Exception as error:  # noqa: BLE001 - the asking process raises it again
         return _Said(raised=type(error).__name__, message=str(error))
     shares = answer.probabilities
     pairs: Any = None if shares is None else [(plain_value(key), float(share)) for key, share in shares.items()]
@@ -194,17 +194,17 @@ def _answer(model: RiverModel, features: Features) -> _Said:
 
 
 def say_ready(sink: IO[bytes]) -> None:
-    """Answer the request: frames of features may come."""
+    """Report that the version is loaded and events may be sent."""
     write_frame(sink, _encoder.encode([_Said()]))
 
 
 def say_raised(sink: IO[bytes], kind: str, message: str) -> None:
-    """Answer that something was raised."""
+    """Report an exception to the asking process."""
     write_frame(sink, _encoder.encode([_Said(raised=kind, message=message)]))
 
 
 def reason_of(error: BaseException) -> str:
-    """Return which of the errors of loading this is, for the asking side to raise the like."""
+    """Return the kind of a loading error, so that the asking process can raise the same kind."""
     for name, kind in _REASONS.items():
         if isinstance(error, kind):
             return name
@@ -215,13 +215,13 @@ def reason_of(error: BaseException) -> str:
 
 
 def write_frame(sink: IO[bytes], frame: bytes) -> None:
-    """Write one frame and have it go out."""
+    """Write one frame and flush it."""
     sink.write(_LENGTH.pack(len(frame)) + frame)
     sink.flush()
 
 
 def read_frame(source: IO[bytes]) -> bytes:
-    """Read one frame. EOFError where there is none, or not all of it."""
+    """Read one frame. Raises EOFError if it is missing or incomplete."""
     head = source.read(_LENGTH.size)
     if len(head) < _LENGTH.size:
         raise EOFError("the other side is gone")

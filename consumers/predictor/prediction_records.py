@@ -1,4 +1,4 @@
-"""What goes out for one answer: the whole prediction that is joined, and what others read of it."""
+"""Records written for an answer: the whole prediction for the joiner, the public one for other teams."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ MOST_HEADERS: Final = 8 << 10  # bytes of names and values
 HEADERS_DROPPED: Final = "millstream-headers-dropped"
 FEATURES_DROPPED: Final = "millstream-features-dropped"
 _OURS: Final = "millstream-"
-# These say what the features' own bytes are; of a prediction they would be untrue.
+# These headers describe the bytes of the features message; for a prediction they would be wrong.
 _OF_THE_VALUE: Final = frozenset({"content-type", "__value_schema_id"})
 _OF_THE_KEY: Final = "__key_schema_id"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """How others read predictions.
+    """Format of the public predictions.
 
     Attributes
     ----------
     partitions
-        Of the topic that they read.
+        Number of partitions of the public topic.
     encode
-        Makes a message of a prediction; CodecError where it cannot. `None`: they read whole ones, in Millstream's Avro.
+        Makes a message of a prediction, or raises CodecError. `None`: readers get whole predictions in Millstream's
+        Avro.
     content_type
-        Of what is written.
+        Content type of the message.
     cloudevents
-        The ``ce_source`` to write; `None` for predictions that are no CloudEvents.
+        The ``ce_source`` header; `None` for predictions that are not CloudEvents.
     """
 
     partitions: int = 0
@@ -48,30 +49,30 @@ class Form:
 
 
 WHOLE: Final = Form()
-"""They read what is joined."""
+"""The form in which other teams read the same records as the joiner."""
 
 
 class PredictionRecords:
-    """Makes the records of answers.
+    """Builds the records of answers.
 
     Parameters
     ----------
     partitions
-        Of the topic of whole predictions.
+        Number of partitions of the topic of whole predictions.
     """
 
     def __init__(self, names: Names, partitions: int, form: Form) -> None:
-        assert names.public is (form.encode is not None)  # noqa: S101 - a caller's slip
+        assert names.public is (form.encode is not None)  # noqa: S101 - an error of the caller
         self._whole = names.whole
         self._public = names.topic("predictions")
         self._partitions = partitions
         self._form = form
 
     def outputs(self, record: Record, event_id: str, value: bytes) -> list[Output]:
-        """Return what to send for the answer to `record`; `value` is the whole Prediction.
+        """Return the records to send for the answer to `record`; `value` is the whole Prediction.
 
-        Whole predictions are keyed by the event's id and stand where its label will. Those for others are keyed as
-        their event was, so that what belongs together stays in order.
+        Whole predictions are keyed by the event's id, so they share a partition with its label. Public predictions keep
+        the key of their event, so that records with one key stay in order.
         """
         form, key = self._form, event_id.encode()
         right = hashed(key, self._partitions)
@@ -96,10 +97,10 @@ class PredictionRecords:
 
 
 def passed_on(headers: Sequence[tuple[str, bytes | None]], *, same_key: bool) -> Headers:
-    """Return those headers of an event that its prediction bears, too: tracing, tenants, whatever a sender wrote.
+    """Return the headers that a prediction copies from its event: tracing, tenants, anything a sender wrote.
 
-    None that say what the event's own bytes are (CloudEvents, schema ids, content type), and none of Millstream's.
-    Where they are over 8 KiB, a header that says how many there were takes the place of all.
+    Headers that describe the event's own bytes (CloudEvents, schema ids, content type) and Millstream's own are not
+    copied. If the headers exceed 8 KiB, a single header with their number replaces them.
     """
     found = [(name, value or b"") for name, value in headers if _is_passed(name, same_key=same_key)]
     if sum(len(name.encode()) + len(value) for name, value in found) > MOST_HEADERS:
@@ -115,7 +116,7 @@ def _is_passed(name: str, *, same_key: bool) -> bool:
 
 
 def _cloudevent(source: str, event_id: str, content_type: str) -> Headers:
-    """Return the headers of a CloudEvent in binary mode, as the Kafka binding of CloudEvents 1.0 has them."""
+    """Return the headers of a CloudEvent in binary mode, by the Kafka binding of CloudEvents 1.0."""
     return [
         ("ce_specversion", b"1.0"),
         ("ce_id", event_id.encode()),
@@ -126,7 +127,7 @@ def _cloudevent(source: str, event_id: str, content_type: str) -> Headers:
 
 
 def _encoded(encode: Encode, value: bytes) -> tuple[bytes, Headers]:
-    """Return a prediction for others; without its features, and a header that says so, where they do not fit."""
+    """Return a public prediction; if its features do not fit, leave them out and say so in a header."""
     prediction = read_prediction(value)
     try:
         public = encode(prediction)

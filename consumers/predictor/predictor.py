@@ -1,4 +1,4 @@
-"""The predictor: features in, exactly one answer for each out, by whichever version is newest."""
+"""The predictor role: answers each event exactly once, with the newest version."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ WriteOutcome = Callable[[Answer, int, tuple[str, str] | None], bytes]
 
 @dataclass(frozen=True)
 class PredictorSettings:
-    """What a predictor is given.
+    """Settings of a predictor.
 
     Attributes
     ----------
     spread
-        Event ids are spread over so many partitions of whole predictions: how many there were when the stream began.
+        The number of partitions of whole predictions that event ids are spread over: the count when the stream began.
     new_epoch
-        Go on where the features topic is not what it was when the predictors left it, instead of refusing.
+        Continue although the features topic is no longer the one that the predictors left, instead of refusing.
     mapping
-        Reads the features topic where it is somebody else's.
+        Maps the messages of an external features topic.
     start
-        Where a group begins that has never read it.
+        Start position of a group that has never read the topic.
     form
-        How others read predictions.
+        Format of the public predictions.
     """
 
     names: Names
@@ -63,15 +63,15 @@ class PredictorSettings:
 
 @dataclass(frozen=True)
 class ServedVersion:
-    """A version ready to answer.
+    """A loaded version, ready to answer.
 
     Attributes
     ----------
     since_ms
-        When it was ready here, wall clock.
+        Wall clock time at which it was ready here, ms.
     delay_ms
-        From the broker's time of the oldest label it newly learned to `since_ms`; `None` without labels,
-        and where others had served with them before.
+        Time from the broker's time of the oldest label it newly learned to `since_ms`; `None` without labels, and if
+        other versions with them had served before.
     """
 
     model: RiverModel
@@ -83,21 +83,21 @@ class ServedVersion:
 
 
 class VersionSource(Protocol):
-    """Where a predictor finds what to serve."""
+    """Source of the version that a predictor serves."""
 
     def newest(self) -> ServedVersion | None:
-        """Return what is to serve now. Quick: asked before every batch."""
+        """Return the version to serve now. Must be quick: called before every batch."""
 
 
 class Predictor:
-    """A `Processor`. It holds no state but the version it serves.
+    """The `Processor` of the predictor. The version it serves is its only state.
 
     Parameters
     ----------
     say
-        Takes one line for people.
+        Prints one line for the operator.
     memory
-        Knows which features topic was read last, and how far.
+        Remembers which features topic was read last, and up to which offset.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class Predictor:
         return []
 
     def _look(self) -> None:
-        """Swap, between two events, to the newest version there is."""
+        """Switch, between two batches, to the newest available version."""
         newest = self._versions.newest()
         if newest is not self._serving and newest is not None:
             self._serving = newest
@@ -190,7 +190,7 @@ class Predictor:
         return []
 
     def close(self) -> None:
-        """Write down where it stands."""
+        """Save the topic and offsets read so far."""
         self._memory.write()
 
     # --- one event ---------------------------------------------------------------------------------
@@ -220,14 +220,14 @@ class Predictor:
 
 
 def ask(serving: ServedVersion, features: Features) -> Answer:
-    """Return a version's answer. Unanswerable where it refuses, but for one that has not learned anything."""
+    """Return a version's answer. Raises Unanswerable if it refuses, unless it has not learned anything yet."""
     try:
         return serving.model.predict(features)
     except RoleFailure:
-        raise  # of a version in a process of its own that is gone: no answer is known to this event
+        raise  # the version's separate process is gone, so the event has no answer yet
     except Exception as error:
         if serving.examples == 0:
-            # Untrained, some models raise or answer NaN: no prediction yet. As an error the event would
-            # never be joined, and the model never learn.
+            # Some untrained models raise or answer NaN: that means no prediction yet. With an error as its answer the
+            # event would never be joined, so the model would never learn.
             return NO_ANSWER
         raise Unanswerable("model", f"the model refused the event: {type(error).__name__}: {error}") from error

@@ -1,8 +1,8 @@
-"""Versions, decisions and the examples log of a stream, in a folder or an object store: `millstream backup`.
+"""Backup of a stream (versions, decisions, examples log) to a folder or object store.
 
-A backup is laid out as a model store is, so that its versions are read and checked as any others. Beside them are
-pieces of the two topics, each named by its hash, and last of all, create-only, a file that names them. Without that
-file there is no backup.
+A backup has the layout of a model store, so its versions are read and checked like any others. Beside them are pieces
+of the two topics, each named by its hash. A file that names the pieces is written last and create-only; without it the
+backup does not count.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ Show = Callable[[int, int], None]
 
 
 class BackupError(Exception):
-    """There is no such backup, or it cannot be made or restored here; the message says why and the way on."""
+    """The backup is missing, or cannot be made or restored here; the message gives reason and solution."""
 
 
 class Piece(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """So many records of a topic, stored under the hash of its bytes."""
+    """A number of records of a topic, stored under the hash of their bytes."""
 
     sha256: str
     records: int
 
 
 class LoggedTopic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A topic's partition 0 as it was: its id, its first offset and the one after its last, and where its last hole is.
+    """Partition 0 of a backed-up topic: its id, first offset, end offset and last hole.
 
-    A hole is where a transaction's marker or an aborted record was; `last_hole` is -1 where there is none.
+    A hole is the offset of a transaction marker or an aborted record; `last_hole` is -1 if there is none.
     """
 
     topic_id: str
@@ -67,12 +67,12 @@ class LoggedTopic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def records(self) -> int:
-        """How many there are."""
+        """Return the number of records."""
         return sum(piece.records for piece in self.pieces)
 
 
 class Backup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a backup holds."""
+    """Contents of a backup."""
 
     format: int
     stream: str
@@ -87,21 +87,21 @@ _read_backup: Final = msgspec.json.Decoder(Backup).decode
 
 @dataclass(frozen=True)
 class Made:
-    """What `make` did. `refused`: versions that no trusted key signed, or that are damaged; they are left out."""
+    """Result of `make`. `refused` holds left-out versions: damaged, or not signed by a trusted key."""
 
     backup: Backup
     refused: tuple[str, ...]
 
 
 def make(cluster: Cluster, names: Names, store: ModelStore, target: Backend, say: Say, show: Show) -> Made:
-    """Copy a stream's versions, decisions and examples log; a backup that was interrupted is gone on with.
+    """Copy a stream's versions, decisions and examples log; continue an interrupted backup.
 
-    Versions first: the log, read after them, has all that they learned.
+    Versions come first, so that the log, read after them, holds all that they learned.
 
     Raises
     ------
     BackupError
-        Where the target has a backup of this stream already, or there is nothing to back up.
+        If the target already has a backup of this stream, or there is nothing to back up.
     """
     stream = names.stream
     if target.names(f"{stream}/backup"):
@@ -122,7 +122,7 @@ def _copy_versions(store: ModelStore, copy: ModelStore, stream: str, say: Say) -
         try:
             copy_version(store, copy, version)
         except NotFound:
-            continue  # retention was quicker
+            continue  # retention deleted it meanwhile
         except VersionRefused as error:
             refused.append(str(version))
             say(f"version {version} is left out: {error}")
@@ -131,7 +131,7 @@ def _copy_versions(store: ModelStore, copy: ModelStore, stream: str, say: Say) -
 
 
 def copy_version(source: ModelStore, target: ModelStore, version: VersionId) -> bool:
-    """Copy a version as it was signed; tell whether it was not there. NotFound; Refused; AlreadyExists."""
+    """Copy a version with its signature; return whether it was new. Raises NotFound, Refused, AlreadyExists."""
     sealed = source.sealed(version)
     manifest = source.manifest(version)
     named = {ref.sha256: name for name, ref in manifest.files.items()}
@@ -177,7 +177,7 @@ def _put_piece(target: Backend, stream: str, records: list[LogRecord]) -> Piece:
     try:
         target.put_new(_piece(stream, piece), data)
     except AlreadyExists:
-        _read_piece(target, stream, piece)  # of a run that was interrupted: whole, or said to be damaged
+        _read_piece(target, stream, piece)  # left by an interrupted run: it must be whole, else this raises
     return piece
 
 
@@ -192,12 +192,12 @@ def _read_piece(source: Backend, stream: str, piece: Piece) -> bytes:
 
 
 def read(source: Backend, stream: str) -> Backup:
-    """Return what a backup holds. BackupError where there is none; Damaged."""
+    """Return the contents of a backup. Raises BackupError if there is none, Damaged if it is unreadable."""
     try:
         data = source.get(_place(stream), _MOST_BYTES)
     except NotFound:
         raise BackupError(
-            f"there is no whole backup of {stream} there: `millstream backup` ends by saying so"
+            f"there is no complete backup of {stream} there: run `millstream backup` to its end"
         ) from None
     try:
         backup = _read_backup(data)
@@ -209,7 +209,7 @@ def read(source: Backend, stream: str) -> Backup:
 
 
 def records(source: Backend, stream: str, topic: LoggedTopic) -> Iterator[LogRecord]:
-    """Yield a topic's records, each piece checked before. Damaged; NotFound."""
+    """Yield a topic's records; each piece is checked first. Raises Damaged, NotFound."""
     for piece in topic.pieces:
         data = _read_piece(source, stream, piece)
         try:
@@ -230,7 +230,7 @@ def _inflated(data: bytes) -> bytes:
 
 
 def trusting(source: Backend, trust: Trust) -> ModelStore:
-    """Return a backup's versions as a store that is only read."""
+    """Return a backup's versions as a read-only store."""
     return ModelStore(source, trust)
 
 

@@ -1,8 +1,9 @@
-"""A backup into an empty store and cluster, so that the stream goes on: `millstream restore`.
+"""Restore of a backup into an empty store and cluster: `millstream restore`.
 
-In this order: versions; the examples log, every record at its own offset, read back and compared; a signed record
-that the new topic is a copy of the old one; decisions. Until that record is there, a learner refuses the topic, so
-whatever interrupts a restore, nothing is learned from half a log; the same command then begins the log anew.
+The order is: versions; the examples log, every record at its original offset, read back and compared; a signed record
+that the new topic is a copy of the old one; decisions. A learner refuses the topic until that record exists, so after
+an interrupted restore nothing is learned from half a log. The same command then writes the log again from the
+beginning.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ _GONE_S: Final = 20.0
 
 @dataclass(frozen=True)
 class RestoreTarget:
-    """Where a stream is restored to.
+    """Destination of a restore.
 
     Attributes
     ----------
     marker
-        A file of this machine that says which topic an unfinished restore has begun.
+        A file on this machine that names the topic an unfinished restore has begun.
     create
-        Creates the stream's topics where they are missing.
+        Creates the stream's missing topics.
     """
 
     cluster: Cluster
@@ -51,14 +52,14 @@ class RestoreTarget:
 
 
 def check(source: Backend, store: ModelStore, stream: str) -> Backup:
-    """Return the backup, if it can be restored to a store: its versions trusted, and no others there.
+    """Return the backup if it can be restored: its versions are trusted, and the store has no others.
 
     Raises
     ------
     BackupError
-        Where there is no backup, or the store has versions that are none of it.
+        If there is no backup, or the store has versions that are not in it.
     Refused
-        Where no key that is trusted here signed its versions.
+        If no key that is trusted here signed its versions.
     """
     found = backup.read(source, stream)
     versions = backup.trusting(source, store.trust)
@@ -74,12 +75,12 @@ def check(source: Backend, store: ModelStore, stream: str) -> Backup:
 
 
 def restore(source: Backend, found: Backup, store: ModelStore, place: RestoreTarget, show: Show) -> LogCopy:
-    """Put all of a backup where it belongs; what an interrupted run has done is not done again.
+    """Restore all parts of a backup; parts that an interrupted run has finished are not repeated.
 
     Raises
     ------
     BackupError
-        Where the examples topic holds something else, or does not take the log.
+        If the examples topic holds other records, or does not accept the log.
     """
     stream = found.stream
     versions = backup.trusting(source, store.trust)
@@ -129,12 +130,12 @@ def _copied(store: ModelStore, place: RestoreTarget, found: Backup) -> LogCopy |
 
 
 def _begin_log(place: RestoreTarget) -> None:
-    """Have an empty examples topic, and note that it is this restore's; one that an earlier run began is made anew."""
+    """Create an empty examples topic and mark it as this restore's; recreate one that an earlier run began."""
     topic, marker = _topic(place), place.marker
     end_open_transaction(place.cluster, _writer(place))
     with closing(place.cluster.consumer()) as consumer:
         partition = TopicPartition(topic, 0)
-        # Also what was deleted or aborted took offsets.
+        # The end offset also counts deleted and aborted records.
         used = int(consumer.end_offsets([partition])[partition])
     if used and _marked(marker) == _topic_id(place):
         _delete(place.cluster, topic)
@@ -175,12 +176,12 @@ def _write_log(source: Backend, found: Backup, place: RestoreTarget, show: Show)
         _compare(source, found, place, show)
     except (LayoutError, KafkaError) as error:
         raise BackupError(
-            f"{topic} has not been restored ({error}): run the same command again, it begins the log anew"
+            f"{topic} has not been restored ({error}): run the same command again; it writes the log from its beginning"
         ) from error
 
 
 def _compare(source: Backend, found: Backup, place: RestoreTarget, show: Show) -> None:
-    """Read the log back and insist on each record being what and where it was."""
+    """Read the log back and raise LayoutError unless each record has its original content and offset."""
     topic, log = _topic(place), found.examples
     with closing(place.cluster.consumer()) as consumer:
         begin, end = topic_readers.begin(consumer, topic), topic_readers.end(consumer, topic)
@@ -209,7 +210,7 @@ def _compare_one(wanted: LogRecord, found: Any) -> None:
 
 
 def _decide_again(source: Backend, found: Backup, place: RestoreTarget) -> None:
-    """Write the decisions that are not there yet, and what holds of them where predictors and learners read it."""
+    """Write missing decisions, and those in force to the models topic for predictors and learners."""
     topic = place.names.topic("decisions")
     wanted = list(backup.records(source, found.stream, found.decisions))
     with closing(place.cluster.consumer()) as consumer:
@@ -221,7 +222,7 @@ def _decide_again(source: Backend, found: Backup, place: RestoreTarget) -> None:
         )
     if [record.value for record in there[: len(wanted)]] != [record.value for record in wanted[: len(there)]]:
         raise BackupError(f"{topic} holds decisions that are not of the backup: delete that topic, then restore again")
-    # Where something was decided since, that holds.
+    # A decision made since the restore takes precedence.
     holds = {record.key: record for record in wanted if _is_decision(record)} if len(there) <= len(wanted) else {}
     with closing(place.cluster.producer(acks="all", request_timeout_ms=5_000, delivery_timeout_ms=20_000)) as producer:
         for name, records in ((topic, wanted[len(there) :]), (place.names.topic("models"), list(holds.values()))):

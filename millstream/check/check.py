@@ -1,4 +1,4 @@
-"""`millstream check`: is this stream's model one that can be saved, rebuilt and trusted?"""
+"""Check that a stream's model can be saved, rebuilt and trusted: `millstream check`."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _PASS_SECONDS: Final = 0.5
 
 
 def check(loaded: LoadedStream, examples: int = _EXAMPLES, place: str | None = None) -> CheckReport:
-    """Try the stream's model out and return what was found.
+    """Try the stream's model and return the findings.
 
-    It is built twice, learns and predicts up to `examples` events (fewer where it is slow), and is saved
-    and loaded through the restricted loader; the answers must agree to the last bit.
+    The model is built twice, learns and predicts up to `examples` events (fewer if it is slow), and is saved and loaded
+    through the restricted loader; the answers must agree to the last bit.
 
     Parameters
     ----------
     place
-        A file, or ``river:NAME``, whose first rows the model is tried on; without it, events are made up.
+        A file, or ``river:NAME``, whose first rows the model is tried on; without it, events are generated.
 
     >>> from millstream.stream.load import load_stream
     >>> check(load_stream("phishing")).errors
@@ -44,7 +44,7 @@ def check(loaded: LoadedStream, examples: int = _EXAMPLES, place: str | None = N
     Raises
     ------
     LoadError
-        Where `model` raises when it is called again, or returns something else.
+        If `model` raises when it is called again, or returns something else.
     """
     return _Check(loaded, examples, place).report()
 
@@ -105,7 +105,7 @@ class _Check:
         )
 
     def _with_gaps(self) -> Iterator[Finding]:
-        """Try the model out; where only events with a feature missing break it, once more without those."""
+        """Try the model; if only events with a missing feature break it, try it again without those."""
         found = self._sample
         named = self._stream.contract.features
         whole = [example for example in found.examples if named.keys() <= example.features.keys()]
@@ -148,7 +148,7 @@ class _Check:
         half = len(trial.examples) // 2
         model = trial.build()
         trial.run(model, 0, half)
-        with contextlib.suppress(ModelError):  # no answer is said above
+        with contextlib.suppress(ModelError):  # a missing answer was reported above
             yield from look_at_shares(self._stream, model.predict(dict(trial.examples[0].features)))
         try:
             data = restricted_pickle.dumps(model.model)
@@ -204,7 +204,7 @@ class _Check:
         return None
 
     def _goes_on(self, trial: Trial, model: RiverModel, data: bytes, half: int) -> Finding:
-        """Compare the model with what was saved of it and loaded, while both predict and learn on."""
+        """Compare the model with its saved and loaded copy while both continue to predict and learn."""
         loaded = trial.load(data)
         answers = trial.run(model, half)
         try:
@@ -212,17 +212,17 @@ class _Check:
         except TrialError as error:
             return Finding("error", "saves", f"saved and loaded, the model raises where the original does not: {error}")
         if place is not None:
-            text = "saved and loaded it does not go on as the original does: answers differ"
-            return Finding("error", "saves", f"{text} from event {place + 1} after loading on")
-        text = "and loaded by the restricted loader, it predicts and goes on learning the same"
+            text = "saved and loaded, the model does not continue like the original: answers differ"
+            return Finding("error", "saves", f"{text} from event {place + 1} after loading")
+        text = "and loaded by the restricted loader, it predicts and continues to learn the same"
         return Finding("ok", "saves", f"saved ({len(data):,} bytes) {text}")
 
     def _predicts(self, trial: Trial, data: bytes, half: int) -> Iterator[Finding]:
-        """Find out whether predicting changes the model: a version would then depend on who asked it what."""
+        """Check that predicting does not change the model; else a version would depend on the events it answered."""
         others, error = trial.predictable(trial.load(data), self._sample.unseen)
         new_feature = {**trial.examples[-1].features, "never_seen": 0.5}
         what = "values"
-        if error is None and not self._stream.contract.features:  # whatever is sent is taken
+        if error is None and not self._stream.contract.features:  # without a contract every event is accepted
             error, what = trial.predictable(trial.load(data), [new_feature])[1], "a feature that"
         if error is not None:
             text = f"it raises on {what} it has not learned ({error})"
@@ -251,7 +251,7 @@ class _Check:
 
 
 def _unanswered(answers: list[str]) -> Iterator[Finding]:
-    """Yield what becomes of events to which the model's answer is no finite number."""
+    """Yield findings on events for which the model has no finite answer."""
     none = unanswered(answers)
     if not none:
         return

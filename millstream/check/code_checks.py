@@ -1,4 +1,4 @@
-"""The code that a stream's versions will carry: whether it stands by itself, and whether it holds a secret."""
+"""Checks of the code that a stream's versions will carry: it must run by itself and hold no secret."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHOWN: Final = 5
 
 
 def look_at_code(loaded: LoadedStream) -> Iterator[Finding]:
-    """Yield what is to be known of the code that travels with every version."""
+    """Yield findings on the code that travels with every version."""
     if not loaded.code:
         return
     code = decode(loaded.code)
@@ -46,8 +46,8 @@ def look_at_code(loaded: LoadedStream) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "code",
-            f"{error}. Its versions carry {', '.join(code.files)} and nothing else: where the stream file has "
-            "changed, they could not be served, traced or rebuilt. Keep in Python modules what it reads",
+            f"{error}. Its versions carry only {', '.join(code.files)}: after a change of the stream file they "
+            "could not be served, traced or rebuilt. Move what it reads into Python modules",
         )
         return
     if again.definition != loaded.definition:

@@ -1,4 +1,4 @@
-"""Contradictions in a stream file: features that the contract wants and that no event can have."""
+"""Checks for contradictions in a stream file: features of the contract that no event can have."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from schemas.sources.source import Source
 
 
 def look_at_contract(stream: Stream) -> Iterator[Finding]:
-    """Yield the features of the contract that something else in the file takes away, or never gives.
+    """Yield the features of the contract that another setting removes from events, or never provides.
 
-    An error where the feature is required: every event would be refused.
+    It is an error if the feature is required, because every event would be refused.
     """
     source = stream.features_source
     taken = _taken_by_columns(stream) if source is None else _taken_by_paths(source)
@@ -35,7 +35,7 @@ _WAY_OUT = "Take it out of features=, or give the feature a name or a column of 
 
 
 def _taken_by_columns(stream: Stream) -> dict[str, str]:
-    """Return what rows of files do not have as features: columns that say something else."""
+    """Return the columns of files that are not features because they have another meaning."""
     named = SourceSpec(label=stream.label, id=stream.id, time=stream.time).named
     arguments = {"the id": "id", "the time": "time", "the label": "label"}
     return {
@@ -45,7 +45,7 @@ def _taken_by_columns(stream: Stream) -> dict[str, str]:
 
 
 def _taken_by_paths(source: Source) -> dict[str, str]:
-    """Return what messages do not have as features: paths of id and time, where all others are features."""
+    """Return the paths of id and time, which are not features if all other fields are."""
     if source.fields or source.prepare is not None:
         return {}
     taken = {".".join(map(str, parts(text))): f"id={text!r}" for text in source.ids}

@@ -1,4 +1,4 @@
-"""What `millstream check` finds."""
+"""Findings and report of `millstream check`."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ Severity = Literal["error", "warning", "ok"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """Result of one check.
 
     Attributes
     ----------
     severity
-        ``error``: the stream must not run like this. ``warning``: it works, with a consequence one should
-        know. ``ok``.
+        ``error``: the stream must not run like this. ``warning``: it works, with a consequence to know of. ``ok``: no
+        problem.
     about
-        A word for what was looked at, the same for the same matter: ``builds``, ``events``, ``saves``,
-        ``predicts``, ``seeds``, ``time``, ``transformers``, ``weight``, ``metrics``, ``contract``.
+        A fixed word for the subject of the check: ``builds``, ``events``, ``saves``, ``predicts``, ``seeds``, ``time``,
+        ``transformers``, ``weight``, ``metrics``, ``contract``.
     """
 
     severity: Severity
@@ -34,9 +34,9 @@ class CheckReport:
     Attributes
     ----------
     events
-        How many events the model was tried on; `origin` says where they were from.
+        Number of events that the model was tried on; `origin` names their source.
     predict_on_copy
-        Predicting changes the model: whoever predicts must do so on a copy.
+        True if predicting changes the model, so that it must be done on a copy.
     """
 
     stream: str
@@ -47,7 +47,7 @@ class CheckReport:
 
     @property
     def errors(self) -> tuple[Finding, ...]:
-        """Those that forbid running; with any, `millstream check` exits with 1."""
+        """Return the findings that forbid running; with any, `millstream check` exits with 1."""
         return tuple(each for each in self.findings if each.severity == "error")
 
     @property

@@ -1,4 +1,4 @@
-"""What can be said of a model by looking at its parts, before anything is learned."""
+"""Checks of a model's parts, before it learns anything."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from schemas.events import Scalar
 from schemas.label_spelling import Spellings
 
 _OVER_TIME: Final = (feature_extraction.Agg, preprocessing.PreviousImputer, stats.Shift, utils.Rolling)
-# What River's wrappers pass on to the model inside them is seen in its own signature.
+# River's wrappers pass these arguments on, so the inner model's own signature shows them.
 _ANY: Final = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 
 
 def look_at_parts(model: Any) -> Iterator[Finding]:
-    """Yield what the parts show."""
+    """Yield findings on the parts of a model."""
     parts = list(walk(model))
     yield from _seeds(parts)
     yield from _over_time(parts)
@@ -69,7 +69,7 @@ def _over_time(parts: list[Part]) -> Iterator[Finding]:
                 each for each in parts if each.path.startswith(part.path) and isinstance(each.value, utils.TimeRolling)
             ]
             if held:
-                continue  # named on its own, as an error
+                continue  # already reported as an error
             yield Finding(
                 "warning",
                 "time",
@@ -103,10 +103,10 @@ def _transformers(parts: list[Part]) -> Iterator[Finding]:
 
 
 def _classes(parts: list[Part]) -> Iterator[Finding]:
-    """Yield the estimators of scikit-learn whose classes are out of order: their shares would be exchanged."""
+    """Yield scikit-learn estimators whose classes are not sorted: their shares would be swapped."""
     for part in parts:
         kind, classes = type(part.value), getattr(part.value, "classes", None)
-        # By its name: River's module would bring all of scikit-learn along.
+        # Compared by name, because importing River's module would import all of scikit-learn.
         if kind.__name__ != "SKL2RiverClassifier" or not kind.__module__.startswith("river.") or classes is None:
             continue
         ordered = sorted(classes, key=lambda each: (isinstance(each, str), each))
@@ -122,7 +122,7 @@ def _classes(parts: list[Part]) -> Iterator[Finding]:
 
 
 def look_at_shares(stream: Stream, answer: Answer) -> Iterator[Finding]:
-    """Yield the metrics that a model without shares gives no value."""
+    """Yield the metrics that have no value for a model without shares."""
     if stream.task not in ("binary", "multiclass") or answer.value is None or answer.probabilities is not None:
         return
     made = default_metrics(stream.task) if stream.evaluation.metrics is None else stream.evaluation.metrics()
@@ -139,7 +139,7 @@ def look_at_shares(stream: Stream, answer: Answer) -> Iterator[Finding]:
 
 
 def unpicklable(model: Any, path: Path) -> list[str]:
-    """Return the lambdas and local functions or classes in a model, each with the way out."""
+    """Return the lambdas and local functions or classes in a model, each with the solution."""
     found = []
     for part in walk(model):
         value = part.value
@@ -153,7 +153,7 @@ def unpicklable(model: Any, path: Path) -> list[str]:
 
 
 def look_at_weight(stream: Stream, model: Any, examples: list[tuple[Any, Scalar]]) -> Iterator[Finding]:
-    """Yield whether `weight` makes sense and the model takes it."""
+    """Yield findings on `weight`: it must be valid and the model must accept it."""
     if stream.weight is None:
         return
     last = final_step(model)
@@ -175,7 +175,7 @@ def look_at_weight(stream: Stream, model: Any, examples: list[tuple[Any, Scalar]
 
 
 def takes_weight(model: Any) -> bool:
-    """Tell whether a model's `learn_one` takes `w`; a wrapper that passes everything on, whether the inner one does."""
+    """Return whether a model's `learn_one` takes `w`; for a wrapper, whether the inner model's does."""
     last = final_step(model)
     parameters = inspect.signature(type(last).learn_one).parameters
     if "w" in parameters:

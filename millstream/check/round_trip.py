@@ -1,4 +1,4 @@
-"""A model tried out: built twice, taught, saved and loaded, and compared to the last bit."""
+"""Trial of a model: it is built twice, trained, saved and loaded, and compared to the last bit."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class TrialError(Exception):
     Attributes
     ----------
     number
-        Of the event, from 0.
+        Number of the event, from 0.
     doing
-        What it was asked for.
+        The operation that raised.
     """
 
     def __init__(self, number: int, doing: Literal["predict", "learn"], cause: Exception) -> None:
@@ -38,7 +38,7 @@ _NONE: Final = "none: "
 
 
 class Trial:
-    """One stream's model on one set of examples. As in the roles, an event without a finite answer is learned."""
+    """Trial of a stream's model on a set of examples. As in the roles, an event without a finite answer is learned."""
 
     def __init__(self, loaded: LoadedStream, examples: Sequence[SampleExample]) -> None:
         self._loaded = loaded
@@ -50,11 +50,11 @@ class Trial:
         return wrap(self._loaded.fresh_model(), self._task)
 
     def load(self, data: bytes) -> RiverModel:
-        """Return a saved model, through the restricted loader."""
+        """Load a saved model through the restricted loader."""
         return wrap(restricted_pickle.loads(data, extra=self._loaded.allowed), self._task)
 
     def limit(self, seconds: float) -> None:
-        """Shorten the examples to what a new model goes through in about `seconds`; some models slow down."""
+        """Keep only the examples that a new model handles in about `seconds`; some models slow down."""
         model = self.build()
         begun = time.monotonic()
         for number in range(0, len(self.examples), _STEP):
@@ -71,12 +71,12 @@ class Trial:
         Parameters
         ----------
         between
-            Events to predict, one before each example, whose answers nobody reads.
+            Events to predict, one before each example; their answers are ignored.
 
         Raises
         ------
         TrialError
-            Where the model raises.
+            If the model raises.
         """
         answers = []
         doing: Literal["predict", "learn"] = "predict"
@@ -93,22 +93,22 @@ class Trial:
         return answers
 
     def predictable(self, model: RiverModel, events: Sequence[Features]) -> tuple[list[Features], str | None]:
-        """Return those events on which predicting does not raise, and what the first other one raised."""
+        """Return the events on which predicting does not raise, and the first exception of the others."""
         taken: list[Features] = []
         raised: str | None = None
         for features in events:
             try:
                 model.predict(dict(features))
-            except Exception as error:  # noqa: BLE001 - the model's own
+            except Exception as error:  # noqa: BLE001 - the model may raise anything
                 raised = raised or f"{type(error).__name__}: {error}"
             else:
                 taken.append(features)
         return taken, raised
 
     def growth(self, data: bytes, events: Sequence[Features]) -> int:
-        """Return by how many bytes a saved model grows when it predicts events."""
+        """Return the number of bytes by which a saved model grows when it predicts events."""
         model = self.load(data)
-        # A pipeline plans its steps on the first call; that is not what is looked for.
+        # A pipeline plans its steps on the first call; that growth must not count.
         _ask(model, events[-1])
         before = len(restricted_pickle.dumps(model.model))
         for features in events:
@@ -117,7 +117,7 @@ class Trial:
 
 
 def _ask(model: RiverModel, features: Features, *, untrained: bool = False) -> str:
-    """Return an answer; where it is no finite number, or an untrained model raises, the reason why there is none."""
+    """Return an answer, or the reason for a missing one: not finite, or an untrained model raised."""
     try:
         return exact(model.predict(dict(features)))
     except ModelError as error:
@@ -129,13 +129,13 @@ def _ask(model: RiverModel, features: Features, *, untrained: bool = False) -> s
 
 
 def refuses_text(cause: Exception, texts: Sequence[str]) -> bool:
-    """Tell whether an exception may be about what is in a text, and so say nothing of other texts.
+    """Return whether an exception may concern a text's content, so that other texts may succeed.
 
-    Not where any text, or an event of any content, would raise the same.
+    False if any text, or an event of any content, would raise the same.
     """
     if not texts:
         return False
-    if isinstance(cause, KeyError):  # a table of known words, or a feature that is not there
+    if isinstance(cause, KeyError):  # a table of known words, or a missing feature
         return any(str(key) and str(key) in text for key in cause.args for text in texts)
     if isinstance(cause, (AttributeError, TypeError)):
         return "NoneType" in str(cause)  # as of a pattern that did not match
@@ -144,17 +144,17 @@ def refuses_text(cause: Exception, texts: Sequence[str]) -> bool:
 
 
 def unanswered(answers: Sequence[str]) -> dict[int, str]:
-    """Return the places of events without an answer, each with the reason."""
+    """Return the positions of events without an answer, each with the reason."""
     return {place: each.removeprefix(_NONE) for place, each in enumerate(answers) if each.startswith(_NONE)}
 
 
 def exact(answer: Answer) -> str:
-    """Return an answer as text that differs where any bit of it does."""
+    """Return an answer as text that is equal only if every bit of the answer is equal."""
     if answer.probabilities is None:
         return repr(answer.value)
     return repr((answer.value, sorted((repr(label), float(share)) for label, share in answer.probabilities.items())))
 
 
 def differing(first: Sequence[Any], second: Sequence[Any]) -> int | None:
-    """Return the first place where two rows of answers differ, `None` where there is none."""
+    """Return the first position at which two lists of answers differ, `None` if they are equal."""
     return next((number for number, pair in enumerate(zip(first, second, strict=True)) if pair[0] != pair[1]), None)

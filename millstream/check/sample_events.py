@@ -1,6 +1,6 @@
-"""Events to try a stream's model with: from a file, from its contract, from its source, or found out by trying.
+"""Sample events to try a model: from a file, the contract or the source, or found by trial and error.
 
-A transformer may want texts of one form, such as dates. Where it raises on made-up words, other forms are tried.
+A transformer may expect texts in one form, such as dates. If it raises on generated words, other forms are tried.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Forms: TypeAlias = Mapping[str, Kind]
 
 @dataclass(frozen=True)
 class SampleExample:
-    """Features as the model is to see them, and its label."""
+    """Features in the form that the model receives, and their label."""
 
     features: Features
     label: Scalar
@@ -47,18 +47,18 @@ class SampleExample:
 
 @dataclass(frozen=True)
 class Sample:
-    """What to try a model with.
+    """Sample examples and events for trying a model.
 
     Attributes
     ----------
     unseen
-        Events with words and numbers that no example has.
+        Events with words and numbers that occur in no example.
     origin
-        Where they are from, for people.
+        Source of the events, as text for the report.
     made_up
-        Whether they are nobody's: a model may refuse them and take real ones.
+        True if the events are generated: a model may refuse them and accept real ones.
     refused
-        Of a file: how many rows are no events of the stream, and why the first is none.
+        For a file: the number of rows that are not valid events of the stream, and the reason for the first.
     """
 
     examples: list[SampleExample]
@@ -74,12 +74,12 @@ def sample(loaded: LoadedStream, count: int, place: str | None = None) -> Sample
     Parameters
     ----------
     place
-        A file, or ``river:NAME``, whose rows are taken.
+        A file, or ``river:NAME``, whose rows are used.
 
     Raises
     ------
     SourceError
-        Where `place`, or the stream file's SOURCE, cannot be read.
+        If `place`, or the stream file's SOURCE, cannot be read.
     """
     stream = loaded.stream
     if place is not None:
@@ -105,9 +105,9 @@ def sample(loaded: LoadedStream, count: int, place: str | None = None) -> Sample
 
 
 def _find_forms(loaded: LoadedStream) -> Forms:
-    """Return the texts of the contract that the model takes in some form only, such as dates; nothing where words do.
+    """Return the contract's text features that need a special form, such as dates; not those that accept any words.
 
-    Of texts that no form helps with, nothing is said: what the model raises on them is.
+    Texts for which no form works are not returned; the model's exception is reported instead.
     """
     stream = loaded.stream
     named = stream.contract.features.items()
@@ -135,14 +135,14 @@ def _from_contract(contract: Contract, stream: Stream, count: int, forms: Forms)
     while len(made) < count:
         raw: Features = {}
         for name, feature in contract.features.items():
-            # The first ones are whole, so that what fails on those fails always.
+            # The first events have all features, so a failure on them is not due to a missing feature.
             if not feature.required and len(made) >= count // 4 and rng.random() < _MISSING_SHARE:
                 continue
             raw[name] = _value(feature, rng, forms.get(name))
         try:
             features = contract.apply(raw)
         except ContractError:
-            # A contract can forbid what its own features allow one by one; such events never reach the model.
+            # A contract can forbid a combination of valid features; such events never reach the model.
             named = contract.features.items()
             features = contract.apply({name: _value(each, rng, forms.get(name)) for name, each in named})
         made.append(SampleExample(features, _label(stream, features, rng)))
@@ -177,16 +177,16 @@ def _range(feature: Feature) -> tuple[float, float]:
     low, high = feature.minimum, feature.maximum
     if low is None:
         low = -3.0 if high is None else high - 6
-    return low, low + 6 if high is None else high  # of whole numbers still whole: a double would round ids
+    return low, low + 6 if high is None else high  # integers stay integers, because a double would round ids
 
 
 def _label(stream: Stream, features: Features, rng: random.Random) -> Scalar:
-    """Return a label that has to do with the features, mostly."""
+    """Return a label that mostly depends on the features."""
     signal = sum(value for value in features.values() if isinstance(value, (int, float)))
     signal += sum(value.count("e") - 2 for value in features.values() if isinstance(value, str))
     signal += rng.gauss(0, 0.5)
     if stream.task == "regression":
-        return 20.0 + abs(signal)  # positive: a logarithm of the target is a usual wish
+        return 20.0 + abs(signal)  # positive, because models often take the logarithm of the target
     if stream.task == "multiclass":
         classes: tuple[Scalar, ...] = tuple(stream.classes) if stream.classes else ("a", "b", "c")
         return classes[int(abs(signal)) % len(classes)]
@@ -197,7 +197,7 @@ def _label(stream: Stream, features: Features, rng: random.Random) -> Scalar:
 
 
 def _from_source(place: str, stream: Stream, count: int) -> tuple[list[SampleExample], tuple[int, str]]:
-    """Return examples, and how many of the rows before the last of them are none, with the reason of the first."""
+    """Return examples, and the number of invalid rows before the last of them, with the reason of the first."""
     in_file = not place.startswith("river:")
     spec = SourceSpec(
         target=stream.target,
@@ -226,11 +226,11 @@ def _from_source(place: str, stream: Stream, count: int) -> tuple[list[SampleExa
     return found, (len(bad), bad[0] if bad else "")
 
 
-# --- by trying -------------------------------------------------------------------------------------
+# --- by trial and error ----------------------------------------------------------------------------
 
 
 def _find_kinds(loaded: LoadedStream) -> dict[str, Kind]:
-    """Return features that the model can take: those it names, and whatever it then asks for."""
+    """Return features that the model accepts: those it names, and those its exceptions then ask for."""
     model = loaded.fresh_model()
     kinds: dict[str, Kind] = {f"x{number}": "number" for number in range(_NUMBERS)}
     for part in walk(model):
@@ -267,10 +267,10 @@ def _raised(loaded: LoadedStream, examples: list[SampleExample]) -> Exception | 
     model = wrap(loaded.fresh_model(), loaded.stream.task)
     try:
         for example in examples:
-            with contextlib.suppress(ModelError):  # NaN is an answer that an event does not get, and no reason
+            with contextlib.suppress(ModelError):  # a NaN answer does not mean that the features are wrong
                 model.predict(example.features)
             model.learn(example.features, example.label, 1.0)
-    except Exception as error:  # noqa: BLE001 - whatever it is, another kind of event is tried
+    except Exception as error:  # noqa: BLE001 - after any exception another kind of event is tried
         return error
     return None
 
@@ -290,7 +290,7 @@ def _generic(kinds: Mapping[str, Kind], stream: Stream, count: int) -> list[Samp
 
 
 def _unseen(examples: list[SampleExample], contract: Contract, forms: Forms) -> list[Features]:
-    """Return events as no example was: other words and other numbers under the same names."""
+    """Return events unlike any example: other words and numbers under the same names."""
     rng = random.Random(2)  # noqa: S311 - examples, not secrets
     made: list[Features] = []
     for number, example in enumerate(examples[:40]):

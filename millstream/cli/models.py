@@ -200,7 +200,7 @@ def _all(store: ModelStore, model: str) -> Iterator[_Known | _Refused]:
         try:
             yield _Known(store.manifest(version), version in pinned)
         except NotFound:
-            continue  # retention was quicker
+            continue  # retention deleted it meanwhile
         except VersionRefused as error:
             yield _Refused(str(version), str(error))
 

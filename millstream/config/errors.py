@@ -1,4 +1,4 @@
-"""Errors of settings, and the names that those errors tell users."""
+"""Errors of settings, and the names of settings that the messages show."""
 
 from __future__ import annotations
 
@@ -9,4 +9,4 @@ KAFKA_PREFIX: Final = "MILLSTREAM_KAFKA_"
 
 
 class SettingsError(Exception):
-    """A setting cannot be what it is; the message names it, where it came from, and what it may be."""
+    """A setting has an invalid value; the message names the setting, its origin and the valid values."""

@@ -1,4 +1,4 @@
-"""Which process of a role this is: the name that Kafka's groups and transactions know it by."""
+"""Instance id of a process: its unique name in Kafka's groups and transactions."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from typing import Final
 from runtime.exits import TRY_AGAIN
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
-# A dash before the number, as StatefulSets name their pods: the hex names of containers end in digits too.
+# StatefulSets name pods with a dash before the number. Without the dash, a container's hex name could match too.
 _ORDINAL: Final = re.compile(r".*-(\d{1,9})", re.DOTALL)
 
 
 class InvalidInstance(ValueError):  # noqa: N818
-    """--instance can be no part of a name; the message says what may."""
+    """The value of --instance is not a valid name; the message gives the allowed characters."""
 
 
 class StateUnwritable(Exception):  # noqa: N818
-    """The state folder cannot be written; the message names the path and the way out. Starting again may help."""
+    """The state folder cannot be written; the message names the path and the solution. A restart may help."""
 
     exit_code = TRY_AGAIN
 
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Have what the disk refuses said in one line.
+    """Turn errors of the disk into one-line messages.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def resolve(role: str, given: str | None, state: Path, hostname: str | None = No
     Raises
     ------
     InvalidInstance
-        Where the given one is not a-z, 0-9 and '-'.
+        If the given one has other characters than a-z, 0-9 and '-'.
     """
     if given is not None:
         if not _NAME.fullmatch(given):
@@ -74,7 +74,7 @@ def resolve(role: str, given: str | None, state: Path, hostname: str | None = No
 
 
 def _kept(path: Path) -> str:
-    """Return the name in the file; the first process to ask makes one up."""
+    """Return the name in the file; the first process generates one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with path.open("x") as file:
@@ -97,14 +97,14 @@ class Held(Exception):  # noqa: N818
 
 @dataclass
 class Claim:
-    """A name that is this process's on this machine until it ends or releases it."""
+    """An instance name held by this process on this machine until it ends or releases it."""
 
     role: str
     instance: str
     _descriptor: int
 
     def release(self) -> None:
-        """Give the name back; again does nothing."""
+        """Release the name; a second call does nothing."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -124,11 +124,11 @@ def claim(role: str, given: str | None, state: Path) -> Claim:
     Raises
     ------
     InstanceTaken
-        Where another process on this machine has it.
+        If another process on this machine has it.
     InvalidInstance
         See `resolve`.
     StateUnwritable
-        Where the state folder cannot be written.
+        If the state folder cannot be written.
     """
     try:
         with writing(state):
@@ -148,22 +148,22 @@ def hold(file: Path) -> int:
     Raises
     ------
     Held
-        Where another process has it.
+        If another process has it.
     """
-    # The kernel lets go of the lock however the process ends; a file with a pid in it would stay.
+    # The kernel releases the lock however the process ends; a file with a pid in it would stay.
     try:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError:
         if not file.exists():
             raise
-        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)  # a read-only disk: it can be locked all the same
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)  # a file on a read-only disk can still be locked
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         other = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
         os.close(descriptor)
         raise Held(other) from None
-    with suppress(OSError):  # a full disk: the lock holds, and only whose it is cannot be told
+    with suppress(OSError):  # on a full disk the lock still holds; only the owner's id is missing
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
     return descriptor

@@ -1,4 +1,4 @@
-"""The options of the Kafka client: as they are written, as kafka-python takes them, and which cannot be."""
+"""Options of the Kafka client: parses and checks them, and converts them to kafka-python's types."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _OURS: Final = frozenset(
         "value_serializer",
     }
 )
-"""What exactly-once rests on; nobody's to set."""
+"""Options that exactly-once depends on; users cannot set them."""
 
 _WITH_SASL: Final = ("SASL_PLAINTEXT", "SASL_SSL")
 _BY_PASSWORD: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
@@ -47,15 +47,15 @@ _FILES: Final = ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_crlfile")
 
 
 def client_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `given` as kafka-python takes it: strings become what the option's default is.
+    """Return `given` in kafka-python's types: strings are converted to the type of the option's default.
 
-    What no client could work with is refused here: the client itself tries for half a minute, and says no more than
-    that it could not.
+    Values that cannot work are refused here, because the client itself tries for half a minute and then gives no
+    reason.
 
     Raises
     ------
     SettingsError
-        Where an option is none of kafka-python's, one that exactly-once rests on, or cannot have this value.
+        If an option is unknown to kafka-python, is one that exactly-once depends on, or cannot have this value.
     """
     if not given:
         return {}
@@ -77,7 +77,7 @@ def client_options(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_sasl(options: Mapping[str, Any]) -> None:
-    """Insist that whatever proves who one is, is complete, and used."""
+    """Raise SettingsError unless the authentication options are complete and in use."""
     protocol, mechanism = options.get("security_protocol", "PLAINTEXT"), options.get("sasl_mechanism")
     if protocol not in _WITH_SASL:
         if mechanism is not None:
@@ -110,7 +110,7 @@ def _typed(name: str, value: Any, known: Mapping[str, Any]) -> Any:
     if name == "bootstrap_servers":
         raise SettingsError(f"{where}: name the cluster with MILLSTREAM_BOOTSTRAP instead")
     if name in _OURS:
-        raise SettingsError(f"{where}: exactly-once rests on it; leave it out")
+        raise SettingsError(f"{where}: exactly-once depends on it; leave it out")
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
@@ -128,7 +128,7 @@ def _typed(name: str, value: Any, known: Mapping[str, Any]) -> Any:
         if isinstance(default, float):
             return float(value)
     except (ValueError, KeyError):
-        # The value itself stays unsaid: under a wrong name it could be a secret.
+        # The message does not show the value, because under a wrong name it could be a secret.
         kind = type(default).__name__ if default is not None else "int"
         raise SettingsError(f"{where} must be of type {kind}") from None
     return value

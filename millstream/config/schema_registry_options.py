@@ -1,4 +1,4 @@
-"""Which schema registry, if any: MILLSTREAM_REGISTRY_<NAME> over ``[registry]`` of the file."""
+"""Options of the schema registry, from MILLSTREAM_REGISTRY_<NAME> or ``[registry]`` of the file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TRUTH: Final = {"true": True, "1": True, "yes": True, "false": False, "0": Fals
 
 
 def registry_options(file: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    """Return what is said of the registry; a password said in one place stands for itself, whatever the other says.
+    """Return the registry's settings; a password set in the environment replaces any kind of password in the file.
 
     >>> registry_options({"registry": {"url": "http://a"}}, {"MILLSTREAM_REGISTRY_URL": "http://b"})
     {'url': 'http://b'}
@@ -29,7 +29,7 @@ def registry_options(file: Mapping[str, Any], environ: Mapping[str, str] = os.en
     Raises
     ------
     SettingsError
-        Where a name is none of: url, user, password, password_file, ca, timeout, auto_register.
+        If a name is not one of: url, user, password, password_file, ca, timeout, auto_register.
     """
     table = file.get("registry", {})
     if not isinstance(table, Mapping):
@@ -48,7 +48,7 @@ def registry_options(file: Mapping[str, Any], environ: Mapping[str, str] = os.en
 
 
 def registry_environment(options: Mapping[str, Any]) -> dict[str, str]:
-    """Return the variables that give a child process these same settings."""
+    """Return the environment variables that give a child process the same settings."""
     return {
         PREFIX + name.upper(): ",".join(map(str, value)) if isinstance(value, list) else str(value)
         for name, value in options.items()
@@ -56,17 +56,17 @@ def registry_environment(options: Mapping[str, Any]) -> dict[str, str]:
 
 
 def open_registry(options: Mapping[str, Any], say: Callable[[str], None] = print) -> Registry | None:
-    """Return the registry that the settings name, if they name one; nothing is asked of it yet.
+    """Return the registry that the settings name, if any; no request is sent yet.
 
     Raises
     ------
     SettingsError
-        Where a setting cannot be what it is, or a file it names cannot be read.
+        If a setting is invalid, or a file it names cannot be read.
     """
     if not options.get("url"):
         if options:
             raise SettingsError(
-                f"{_where(next(iter(options)))} says how to reach a registry that {_where('url')} does not name"
+                f"{_where(next(iter(options)))} has no effect without the registry's address: set {_where('url')} too"
             )
         return None
     from schemas.schema_registry import Registry, RegistryError, RegistrySettings
@@ -80,7 +80,7 @@ def open_registry(options: Mapping[str, Any], say: Callable[[str], None] = print
         auto_register=_truth(options.get("auto_register", False)),
     )
     if settings.password is not None and settings.user is None:
-        raise SettingsError(f"{_where('password')} is the password of nobody: set {_where('user')}")
+        raise SettingsError(f"{_where('password')} is set without a user: set {_where('user')} too")
     try:
         return Registry(settings, say)
     except RegistryError as error:

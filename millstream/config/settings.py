@@ -1,4 +1,4 @@
-"""Where things are: the home folder, the Kafka cluster, the names on it, and the client's own options."""
+"""Settings of every process: home folder, Kafka cluster, name prefix, model store and client options."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ DEFAULT_HOME: Final = Path("~/.millstream")
 
 @dataclass(frozen=True)
 class Settings:
-    """What every process of Millstream is told.
+    """Settings shared by every process of Millstream.
 
     Attributes
     ----------
     home
-        Holds keys, the model store, local state and the embedded broker.
+        Folder of keys, model store, local state and embedded broker.
     bootstrap
         ``host:port`` of a Kafka, several with commas; `None` is the embedded broker.
     prefix
-        Goes before every topic, group and transactional id.
+        Prefix of every topic, group and transactional id.
     kafka
         Options of kafka-python, as written (strings) or typed; they may hold secrets and are never shown.
     store
         The model store's address; `None` is ``home/models``.
     registry
-        How a schema registry is reached, as written (`registry_options`); never shown.
+        Options of the schema registry, as written (`registry_options`); never shown.
     """
 
     home: Path
@@ -51,25 +51,25 @@ class Settings:
 
     @property
     def keys(self) -> Path:
-        """The folder of the signing keys."""
+        """Return the folder of the signing keys."""
         return self.home / "keys"
 
     @property
     def models(self) -> str:
-        """The model store's address: a folder, or what `store` names; one of its own for each prefix."""
+        """Return the model store's address: a folder, or the one in `store`; each prefix has its own."""
         from model_store import below
 
         return below(self.store or str(self.home / "models"), self.prefix)
 
     @property
     def broker(self) -> Path:
-        """The embedded broker's folder."""
+        """Return the embedded broker's folder."""
         return self.home / "broker"
 
     def names(self, stream: str | Stream) -> Names:
-        """Return every name that `stream` has on the cluster. InvalidName where it can have none.
+        """Return every name of `stream` on the cluster. Raises InvalidName if the stream's name is invalid.
 
-        A mere name says nothing of topics of somebody else's that a stream reads.
+        Given only a name, the result lacks the external topics that the stream reads.
         """
         from schemas.topics import Names
 
@@ -82,14 +82,14 @@ class Settings:
         return self.home / "state" / f"{names.prefix}{names.stream}"
 
     def cluster(self) -> Cluster:
-        """Return the cluster to talk to: the named one, else the embedded broker.
+        """Return the cluster to use: the named one, else the embedded broker.
 
         Raises
         ------
         NoBroker
-            Where none is named and the embedded one is not running.
+            If none is named and the embedded broker is not running.
         SettingsError
-            Where an option of the client's cannot be what it is; see `client_options`.
+            If an option of the client is invalid; see `client_options`.
         """
         from millstream.config.kafka_options import client_options
         from runtime.kafka_client.cluster import Cluster, NoBroker
@@ -108,13 +108,13 @@ class Settings:
         return Cluster(address, options)
 
     def schema_registry(self, say: Callable[[str], None] = print) -> Registry | None:
-        """Return the schema registry that is named, if one is. SettingsError where it cannot be reached as said."""
+        """Return the schema registry that the settings name, if any. Raises SettingsError if a setting is invalid."""
         from millstream.config.schema_registry_options import open_registry
 
         return open_registry(self.registry, say)
 
     def environment(self) -> dict[str, str]:
-        """Return the variables that give a child process these same settings, whatever its flags' defaults."""
+        """Return environment variables that give a child process the same settings, whatever its flags' defaults."""
         from millstream.config.schema_registry_options import registry_environment
 
         given = {
@@ -134,7 +134,7 @@ def read_config(environ: Mapping[str, str] = os.environ) -> tuple[Path, dict[str
     Raises
     ------
     SettingsError
-        Where the file is named and missing, or is no TOML.
+        If the file is named and missing, or is not valid TOML.
     """
     named = environ.get("MILLSTREAM_CONFIG")
     path = Path(named or CONFIG_FILE).expanduser().absolute()
@@ -149,7 +149,7 @@ def read_config(environ: Mapping[str, str] = os.environ) -> tuple[Path, dict[str
 
 
 def kafka_options(file: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    """Return the client's options as given: MILLSTREAM_KAFKA_<OPTION> over ``[kafka]`` of the file.
+    """Return the client's options as given: MILLSTREAM_KAFKA_<OPTION> takes precedence over ``[kafka]`` of the file.
 
     >>> kafka_options({"kafka": {"client_id": "a"}}, {"MILLSTREAM_KAFKA_CLIENT_ID": "b"})
     {'client_id': 'b'}
@@ -171,5 +171,5 @@ def _written(value: Any) -> str:
 
 
 def interpreter() -> list[str]:
-    """Return the command that runs Millstream in a new process, the current folder not on its import path."""
+    """Return the command that runs Millstream in a new process, without the current folder on its import path."""
     return [sys.executable, "-P", "-m", "millstream"]

@@ -1,4 +1,4 @@
-"""`millstream demo`: the whole loop on this machine, learning from a real stream before one's eyes."""
+"""Demo of the whole loop on this machine, learning from a real data set: `millstream demo`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _QUIET_S: Final = 1.0
 
 
 class DemoFailed(Exception):  # noqa: N818
-    """The demo cannot go on; the message says what stands in the way."""
+    """The demo cannot continue; the message gives the reason."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,12 @@ class DemoOptions:
 
 
 def run(name: str, settings: Settings, options: DemoOptions) -> int:
-    """Show the loop at work on a ready-made stream; return the exit code.
+    """Run the loop on a ready-made stream and show it; return the exit code.
 
     Raises
     ------
     DemoFailed
-        Where there is no data for it, or it does not come to its end.
+        If the stream's data is missing, or the demo does not finish.
     """
     stream, source, place = _subject(name, options.file)
     say = _Log(settings.home / "logs" / f"demo-{name}.log")
@@ -83,7 +83,7 @@ def run(name: str, settings: Settings, options: DemoOptions) -> int:
         children = run_stream.children(name, names, _PREDICTORS)
         forget(cluster, settings, names, [(child.role, child.instance) for child in children])
         run_stream.prepare(cluster, names, stream, tell)
-        tell(f"starting {_PREDICTORS} predictors, a joiner and a learner; what they say is in {say.path}")
+        tell(f"starting {_PREDICTORS} predictors, a joiner and a learner; their output is in {say.path}")
         supervisor = Supervisor(children, run_stream.environment(settings), say, needs_all=True)
         show = _Show(stream, cluster, names, settings, source, options, stop)
         try:
@@ -120,7 +120,7 @@ def _subject(name: str, file: str | None) -> tuple[Stream, RowSource, str]:
 
 
 def _await_ready(supervisor: Supervisor, log: _Log, stop: threading.Event) -> float:
-    """Wait until every role has its partitions; return the seconds that took."""
+    """Wait until every role has its partitions; return the seconds it took."""
     began = time.monotonic()
     while not supervisor.ready() and not stop.wait(0.05):
         supervisor.look()
@@ -130,7 +130,7 @@ def _await_ready(supervisor: Supervisor, log: _Log, stop: threading.Event) -> fl
 
 
 class _Log:
-    """Takes the roles' lines into a file."""
+    """Writes the roles' lines to a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -156,7 +156,7 @@ class _Log:
 
 
 class _Show:
-    """Publishes, watches and shows, until all is learned."""
+    """Publishes events, and shows the stream's state until all of them are learned."""
 
     def __init__(
         self,
@@ -181,7 +181,7 @@ class _Show:
         self._began = 0.0
 
     def play(self, supervisor: Supervisor, ready_s: float) -> dict[str, Any] | None:
-        """Return the summary; None where it was stopped."""
+        """Return the summary, `None` if the demo was stopped."""
         quiet = threading.Event()
         sender = threading.Thread(target=self._send, args=(quiet,), name="publisher")
         self._began = time.monotonic()
@@ -202,7 +202,7 @@ class _Show:
         options = PublishOptions(rate=self._rate, label_delay_events=_LABEL_DELAY_EVENTS)
         try:
             self._published = publish(self._cluster, self._names, self._source, options, stop=stop)
-        except Exception as error:  # noqa: BLE001 - it is raised again where it can be told
+        except Exception as error:  # noqa: BLE001 - the main thread raises it again
             self._failure = error
 
     def _watch(
@@ -228,7 +228,7 @@ class _Show:
         return None
 
     def _note(self, snapshot: StreamSnapshot) -> None:
-        """Keep each swap's delay, and when the first prediction was seen."""
+        """Record the delay of each new version, and the time of the first prediction."""
         for each in snapshot.beside(PredictorMetadata):
             if isinstance(each.delay_ms, int) and isinstance(each.since_ms, int):
                 self._delays[each.since_ms] = each.delay_ms
@@ -253,14 +253,14 @@ class _Show:
         )
 
     def _newest_metrics(self, version: str | None) -> dict[str, Any]:
-        """Return the newest version's metrics, read once a version."""
+        """Return the newest version's metrics; each version's are read once."""
         if version is not None and version != self._metrics[0]:
             from model_store import VersionId
 
             try:
                 manifest = self._store.manifest(VersionId.parse(version, self._names.stream))
             except StoreError:
-                return self._metrics[1]  # retention was quicker; the next one is on its way
+                return self._metrics[1]  # retention deleted it meanwhile; the next version will follow
             self._metrics = (version, manifest.metrics)
         return self._metrics[1]
 
@@ -271,7 +271,7 @@ class _Show:
 
 @contextmanager
 def _screen(as_json: bool) -> Iterator[Callable[[Scene], None]]:
-    """Lend what shows a scene: a live picture on a terminal, a line now and then elsewhere."""
+    """Yield a function that shows a scene: a live picture on a terminal, else a line from time to time."""
     if sys.stdout.isatty() and not as_json:
         from rich.live import Live
 

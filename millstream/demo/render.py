@@ -1,4 +1,4 @@
-"""What the demo shows: pure functions from how things stand to text."""
+"""Rendering of the demo: pure functions from its state to text."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _BAR: Final = 76
 
 @dataclass(frozen=True)
 class Scene:
-    """How a demo stands.
+    """State of a demo at one time.
 
     Attributes
     ----------
     seconds
-        Since the first event was sent.
+        Seconds since the first event was sent.
     metrics
-        The newest version's, as its manifest has them.
+        The newest version's metrics, as in its manifest.
     lag
-        By role.
+        Lag of each role.
     delay_ms
-        Label to served, of the newest swap.
+        Time from label to serving, for the newest version.
     """
 
     stream: str
@@ -58,7 +58,7 @@ class Scene:
 
 
 def table_of(metrics: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, list[float | None]]]]:
-    """Return metric names, and per source its label and values over all.
+    """Return the metric names, and for each source its caption and its values over all examples.
 
     >>> table_of({"served": {"all": {"F1": 0.5}, "last": {}}})
     (['F1'], [('served', [0.5])])
@@ -69,7 +69,7 @@ def table_of(metrics: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, lis
 
 
 def line(scene: Scene) -> str:
-    """Return a scene as one line, for where there is no terminal."""
+    """Return a scene as one line, for output that is not a terminal."""
     parts = [
         f"{scene.seconds:5.1f} s",
         f"{scene.events:,} of {scene.total:,} events",
@@ -88,7 +88,7 @@ def line(scene: Scene) -> str:
 
 
 def picture(scene: Scene) -> str:
-    """Return the loop with the numbers where they belong."""
+    """Return the picture of the loop, with its numbers."""
     predictor, joiner, learner = (f"lag {scene.lag.get(role, 0):,}" for role in (PREDICTOR, JOINER, LEARNER))
     version = f" version {scene.version or 'none yet'} "
     back = f"└{version:─^50}◀┘"
@@ -124,7 +124,7 @@ def live(scene: Scene) -> RenderableType:
     )
     done = min(_BAR, _BAR * scene.events // max(1, scene.total))
     bar = Text.assemble(("━" * done, "green"), ("━" * (_BAR - done), "dim"))
-    # A wrapped line would tear the picture: where the terminal is too narrow, its right edge is cut.
+    # A wrapped line would break the picture, so a narrow terminal cuts its right edge.
     drawn = Text(picture(scene), no_wrap=True, overflow="ellipsis")
     parts: list[RenderableType] = [drawn, Text(), bar, facts, *([table] if rows else [])]
     return Panel(Group(*parts), title=f"millstream demo {scene.stream}", title_align="left", expand=False)
@@ -133,7 +133,7 @@ def live(scene: Scene) -> RenderableType:
 def summary(
     scene: Scene, delays: Sequence[int], labels: Mapping[str, int], ready_s: float, first_s: float | None, rate: float
 ) -> dict[str, Any]:
-    """Return what happened, numbers unrounded, as `--json` prints it."""
+    """Return the results with unrounded numbers, as `--json` prints them."""
     cuts = quantiles(delays, n=20, method="inclusive") if len(delays) > 1 else list(delays)
     return {
         "stream": scene.stream,
@@ -158,7 +158,7 @@ def summary(
 
 
 def closing_words(found: Mapping[str, Any], stream: str, source: str, stop: str | None) -> str:
-    """Return what happened and what to try next, for reading."""
+    """Return the results and the next steps, as text."""
     delay = found["label_to_served_ms"]
     rows = [
         ("events", f"{found['events']:,}"),

@@ -1,12 +1,11 @@
-"""The embedded broker: a real Apache Kafka on this machine, for those who have none at hand.
+"""The embedded broker: a real Apache Kafka on this machine, for users without a Kafka cluster.
 
 One process is broker and controller (KRaft); it listens on the loopback address only and outlives the command that
-started it. All that it keeps lies in one folder::
+started it. All its files are in one folder::
 
-    server.properties, log4j2.properties   written anew at each start
-    broker.pid, port                       which process, and where it is reached
-    data/                                  the topics; survives `stop` and kill -9
-    logs/                                  what Kafka says, rotated; console.log is what Java says
+    server.properties, log4j2.properties   rewritten at each start broker.pid, port                       which process,
+    and where it is reached data/                                  the topics; survives `stop` and kill -9 logs/
+    what Kafka says, rotated; console.log is what Java says
 """
 
 from __future__ import annotations
@@ -53,40 +52,40 @@ __all__ = ["DEFAULT_PORT", "BrokerError", "BrokerStatus", "EmbeddedBroker"]
 
 _LEAST_FREE_BYTES: Final = 200 * 2**20
 _MAIN_CLASS: Final = "kafka.Kafka"
-# The shell is gone before the broker runs: nobody has to wait for this child, and its end leaves no zombie here.
+# The shell ends at once, so the broker is not a child of this process and leaves no zombie when it ends.
 _DETACH: Final = 'pid_file=$1; console=$2; shift 2; "$@" >"$console" 2>&1 </dev/null & echo $! >"$pid_file"'
 
 
 @dataclass(frozen=True)
 class BrokerStatus:
-    """What the embedded broker is doing."""
+    """State of the embedded broker."""
 
     running: bool
     bootstrap: str
-    """``host:port``, also where it will be reached when it is not running."""
+    """``host:port``; for a stopped broker, the address that it will have."""
     pid: int | None
     home: Path
     kafka_version: str
     java: str | None
     """The Java that runs it."""
     data_bytes: int
-    """What its data take on the disk."""
+    """Size of its data on the disk, in bytes."""
 
 
 class EmbeddedBroker:
-    """Starts, stops and looks after the broker of one folder.
+    """Starts, stops and inspects the broker of one folder.
 
     Parameters
     ----------
     home
-        Its folder; made at the first start.
+        The broker's folder, created at the first start.
     port
-        Where clients reach it, on 127.0.0.1. `None` is the one it had last, else 19092; 0 is the one it had last, else
-        any free one.
+        Port for clients, on 127.0.0.1. `None` is the last one used, else 19092; 0 is the last one used, else any free
+        port.
     properties
-        More of Kafka's own settings, stronger than ours.
+        Additional Kafka settings, which override Millstream's.
     java_options
-        Said to Java beside ours.
+        Additional options of Java.
 
     Examples
     --------
@@ -116,26 +115,26 @@ class EmbeddedBroker:
         self._console = self._home / "logs" / "console.log"
 
     def start(self, say: Callable[[str], None] = lambda _: None, timeout: float = 60) -> BrokerStatus:
-        """Start the broker unless it runs, and return when it answers and takes requests.
+        """Start the broker unless it runs, and return when it accepts requests.
 
         Parameters
         ----------
         say
-            Gets a line now and then: a download, a first start.
+            Prints a line about slow steps: a download, a first start.
         timeout
-            Seconds from the start of Java to the first answer; downloads and waiting for another starter apart.
+            Seconds from the start of Java to the first answer, without downloads and waiting for another starter.
 
         Raises
         ------
         BrokerError
-            Where it cannot start; it is not running then.
+            If the broker cannot start; it is then not running.
         """
         try:
             with self._alone():
                 running = self._process()
                 if running is not None:
                     self._refuse_to_move()
-                # It may have been killed just now.
+                # The running broker may have been killed in this moment.
                 if running is None or not self._answers(running, timeout):
                     self._launch(say, timeout)
         except OSError as error:
@@ -146,9 +145,9 @@ class EmbeddedBroker:
         return self.status()
 
     def stop(self, timeout: float = 30) -> bool:
-        """End the broker in order; its data stay. Say whether it was running.
+        """Shut the broker down and keep its data; return whether it was running.
 
-        After `timeout` seconds it is killed, which its data survive.
+        After `timeout` seconds the broker is killed; its data survive that.
         """
         with self._alone():
             end_leftover(self._home)
@@ -180,11 +179,11 @@ class EmbeddedBroker:
             raise BrokerError(f"process {process.pid}, the broker, does not end; the disk may be stuck") from error
 
     def address(self) -> str | None:
-        """Return ``host:port`` where it is running, else `None`: what `status` says, without a look at its data."""
+        """Return ``host:port`` if the broker is running, else `None`; unlike `status` it does not measure the data."""
         return f"127.0.0.1:{self._port()}" if self._process() is not None else None
 
     def status(self) -> BrokerStatus:
-        """Return what it is doing now."""
+        """Return the current state."""
         process = self._process()
         java = None
         if process is not None:
@@ -244,13 +243,13 @@ class EmbeddedBroker:
             raise self._failure("Kafka ended while it started")
 
     def java_options(self) -> list[str]:
-        """Return what Java is told, the class path included."""
+        """Return Java's options, including the class path."""
         return [
             "-Xmx512m",
-            # Quicker to start than G1 and smaller; the heap is too small to need more.
+            # It starts faster than G1 and needs less memory; the small heap needs no better collector.
             "-XX:+UseSerialGC",
-            # The second compiler costs more than it gives: 12 s of a processor in the first 75 s beside a small stream,
-            # and through 800,000 records (160 MB) it was never made up for.
+            # The second compiler costs more than it saves: 12 s of CPU in the first 75 s beside a small stream, and
+            # 800,000 records (160 MB) later it had not paid off.
             "-XX:TieredStopAtLevel=1",
             "-Djava.awt.headless=true",
             f"-Dlog4j2.configurationFile={self._home / 'log4j2.properties'}",
@@ -267,14 +266,14 @@ class EmbeddedBroker:
         file.write_text(text, encoding="utf-8")
 
     def _format(self, java: Java, port: int) -> None:
-        """Give the data folder its cluster id; the folder appears whole or not at all."""
+        """Create the data folder with its cluster id, completely or not at all."""
         unfinished = self._home / "data.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         settings = self._home / "format.properties"
         self._write_settings(settings, unfinished, port)
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         if cluster.startswith("-"):
-            cluster = "A" + cluster[1:]  # else it would be taken for an option
+            cluster = "A" + cluster[1:]  # a leading dash would look like an option
         tool = ["-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(settings)]
         with self._console.open("wb") as console:
             done = subprocess.run(
@@ -292,7 +291,7 @@ class EmbeddedBroker:
         unfinished.replace(self._data)
 
     def _answers(self, process: psutil.Process, timeout: float) -> bool:
-        """Wait until the broker answers; say whether it does, rather than having ended."""
+        """Wait until the broker answers or ends; return whether it answers."""
         deadline = time.monotonic() + timeout
         while not takes_requests(self._port()):
             if not alive(process):
@@ -328,14 +327,14 @@ class EmbeddedBroker:
             raise BrokerError(f"the broker already runs on port {self._port()}; stop it before it moves to another")
 
     def _process(self) -> psutil.Process | None:
-        """Return the broker's process; a process that only has the pid of one that ended is not it."""
+        """Return the broker's process; another process that reuses its pid does not count."""
         try:
             process = psutil.Process(int(self._pid_file.read_text(encoding="utf-8")))
         except (OSError, ValueError, psutil.NoSuchProcess):
             return None
         try:
             if process.status() == psutil.STATUS_ZOMBIE:
-                # Killed just now by somebody else.
+                # Another process has killed it in this moment.
                 await_end(process, 5)
                 return None
         except psutil.Error:
@@ -349,14 +348,14 @@ class EmbeddedBroker:
                 command = process.cmdline()
             except psutil.Error:
                 return False
-            # For a moment it is still the shell that is about to become Java, or has no command line at all.
+            # For a moment the process is still the shell that becomes Java, or has no command line.
             if (command and command[:2] != ["/bin/sh", "-c"]) or time.monotonic() > deadline:
                 return bool(command[-2:] == [_MAIN_CLASS, str(self._settings)])
             time.sleep(POLL_SECONDS)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Keep two starters apart; the second finds the first one's broker."""
+        """Lock out other starters; the next one finds this one's broker."""
         self._home.mkdir(parents=True, exist_ok=True)
         with (self._home / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

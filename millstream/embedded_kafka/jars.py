@@ -1,7 +1,7 @@
-"""Kafka's jars: which they are, where they are kept, and how they come there.
+"""Kafka's jars: the locked list, the cache folder and the verified download.
 
-``kafka.lock`` names each jar and its sha256; a file that differs by one bit is never run. The jars are looked for on
-a Maven repository through jgo: the one that jgo knows, or ``MILLSTREAM_MAVEN_REPOSITORY`` for people behind a mirror.
+``kafka.lock`` names each jar and its sha256; a file that differs by one bit is never run. jgo downloads the jars from a
+Maven repository: its default one, or the mirror in ``MILLSTREAM_MAVEN_REPOSITORY``.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Jar:
 
 
 def read_lock(text: str) -> tuple[Jar, ...]:
-    """Return the jars that a lock file names: a sha256 and a coordinate a line; ``#`` begins a comment.
+    """Return the jars of a lock file: each line has a sha256 and a coordinate; ``#`` begins a comment.
 
     >>> read_lock("a" * 64 + "  org.example:thing:1.0")[0].file_name
     'thing-1.0.jar'
@@ -52,7 +52,7 @@ def read_lock(text: str) -> tuple[Jar, ...]:
     Raises
     ------
     BrokerError
-        Where a line is something else.
+        If a line has another form.
     """
     jars = []
     for number, line in enumerate(text.splitlines(), start=1):
@@ -71,7 +71,7 @@ def locked_jars() -> tuple[Jar, ...]:
 
 
 def cache_folder() -> Path:
-    """Return where downloads are kept: ``MILLSTREAM_CACHE``, else ``~/.cache/millstream``."""
+    """Return the folder of downloads: ``MILLSTREAM_CACHE``, else ``~/.cache/millstream``."""
     given = os.environ.get("MILLSTREAM_CACHE")
     if given:
         return Path(given).expanduser().absolute()
@@ -84,12 +84,12 @@ def jar_folder() -> Path:
 
 
 def jar_paths() -> tuple[Path, ...]:
-    """Return where each jar is, or will be."""
+    """Return the path of each jar, present or not."""
     return tuple(jar_folder() / jar.file_name for jar in locked_jars())
 
 
 def sha256_of(file: Path) -> str | None:
-    """Return the file's sha256 in hexadecimal, or `None` where there is no such file."""
+    """Return the file's sha256 in hexadecimal, `None` if there is no such file."""
     try:
         with file.open("rb") as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()
@@ -98,7 +98,7 @@ def sha256_of(file: Path) -> str | None:
 
 
 def unfit(jars: Iterable[Jar], folder: Path) -> list[Jar]:
-    """Return the jars that the folder lacks or holds damaged."""
+    """Return the jars that are missing from the folder or damaged."""
     wanted = list(jars)
     with ThreadPoolExecutor(_PARALLEL) as pool:
         found = pool.map(sha256_of, (folder / jar.file_name for jar in wanted))
@@ -106,12 +106,12 @@ def unfit(jars: Iterable[Jar], folder: Path) -> list[Jar]:
 
 
 def ensure_jars(say: Callable[[str], None] = lambda _: None) -> tuple[Path, ...]:
-    """Return the paths of all jars, each verified; what is missing or damaged is downloaded first.
+    """Return the paths of all jars, each verified; missing or damaged ones are downloaded first.
 
     Raises
     ------
     BrokerError
-        Where a jar cannot be had, or the repository has another file than the lock file names.
+        If a jar cannot be downloaded, or the repository's file differs from the one in the lock file.
     """
     jars, folder = locked_jars(), jar_folder()
     try:
@@ -144,12 +144,12 @@ def _download(jars: list[Jar], folder: Path, say: Callable[[str], None]) -> None
 
 
 def accept(jar: Jar, fetched: Path, folder: Path) -> None:
-    """Move a downloaded file to its place if it is the locked one, so that only whole, right files are ever there.
+    """Move a downloaded file to its place if its hash is the locked one, so that only valid files are ever there.
 
     Raises
     ------
     BrokerError
-        Where it is another file.
+        If the file has another hash.
     """
     found = sha256_of(fetched)
     if found != jar.sha256:
@@ -169,7 +169,7 @@ def _context(scratch: Path) -> Any:
             "the embedded broker needs the package jgo: install millstream[broker], "
             "or name a Kafka of yours with MILLSTREAM_BOOTSTRAP"
         ) from error
-    # It warns of mismatches that the lock file decides upon.
+    # It warns of mismatches that the lock file already settles.
     logging.getLogger("jgo").setLevel(logging.ERROR)
     mirror = os.environ.get("MILLSTREAM_MAVEN_REPOSITORY")
     repositories = {"mirror": mirror.rstrip("/")} if mirror else GlobalSettings.load().repositories
@@ -185,7 +185,7 @@ def _fetch(context: Any, jar: Jar) -> Path:
         try:
             return Path(wanted.resolve())
         except (RequestException, RuntimeError) as error:
-            # What an interrupted download left would be taken for the whole.
+            # jgo would take the rest of an interrupted download for the whole file.
             wanted.cached_path.unlink(missing_ok=True)
             if attempt == _TRIES:
                 raise BrokerError(
@@ -203,7 +203,7 @@ def _one_at_a_time(file: Path) -> Iterator[None]:
 
 
 def make_lock() -> str:
-    """Return a new lock file's text: resolve Kafka and all it needs, download each jar and hash it."""
+    """Resolve Kafka and its dependencies, download and hash each jar, and return the text of a new lock file."""
     with tempfile.TemporaryDirectory() as scratch:
         context = _context(Path(scratch))
         root = context.create_dependency(f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}")
@@ -211,7 +211,7 @@ def make_lock() -> str:
         needed = [dependency.artifact for dependency in (*inputs, *others)]
         log4j = next(artifact.version for artifact in needed if artifact.artifactId == "log4j-core")
         coordinates = [f"{artifact.groupId}:{artifact.artifactId}:{artifact.version}" for artifact in needed]
-        # Without it nothing binds SLF4J to Log4j, and the broker would be silent about why it did not start.
+        # This jar binds SLF4J to Log4j. Without it the broker would not log why it did not start.
         coordinates.append(f"org.apache.logging.log4j:log4j-slf4j-impl:{log4j}")
         found = {coordinate: sha256_of(_fetch(context, Jar(coordinate, ""))) for coordinate in coordinates}
     lines = (f"{sha256}  {coordinate}" for coordinate, sha256 in sorted(found.items()))

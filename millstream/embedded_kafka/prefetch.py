@@ -1,4 +1,4 @@
-"""Get ready all that the embedded broker needs, so that later starts are quick and need no network."""
+"""Preparation of the embedded broker: downloads everything that later starts need."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from millstream.embedded_kafka.java import find_java
 
 
 def set_up(say: Callable[[str], None]) -> None:
-    """Find Java, download Kafka, and archive its classes; what is there already is not made again.
+    """Find Java, download Kafka, and archive its classes, unless they are there already.
 
     Raises
     ------
     BrokerError
-        Where there is no Java, or no Kafka to be had. Without the archive it starts too, only later.
+        If Java is missing, or Kafka cannot be downloaded. A missing archive only makes starts slower.
     """
     java = find_java()
     ensure_jars(say)

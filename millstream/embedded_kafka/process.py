@@ -1,4 +1,4 @@
-"""What can be seen of the broker's process from outside: whether it lives, whether it answers, why it ended."""
+"""Observation of the broker's process from outside: is it alive, does it answer, why did it end."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ POLL_SECONDS: Final = 0.02
 
 
 def takes_requests(port: int) -> bool:
-    """Say whether a Kafka answers on this port of the loopback address and has a broker that serves.
+    """Return whether a Kafka answers on this port of the loopback address and has an active broker.
 
-    It asks for the cluster's metadata (version 4, no topics): a broker that has not yet caught up is not among the
-    brokers in the answer, and would refuse to create topics.
+    The request asks for the cluster's metadata (version 4, no topics). A broker that has not caught up yet is missing
+    from the answer's brokers, and would refuse to create topics.
     """
     request = struct.pack(">hhihi?", 3, 4, 1, -1, 0, False)
     try:
@@ -28,12 +28,12 @@ def takes_requests(port: int) -> bool:
             answer = connection.recv(4096)
     except OSError:
         return False
-    # Size, correlation id, throttle time, then the number of brokers.
+    # The answer begins with size, correlation id, throttle time and number of brokers.
     return len(answer) >= 16 and struct.unpack_from(">i", answer, 4) == (1,) and answer[12:16] != bytes(4)
 
 
 def reason_in(log: str) -> str:
-    """Return in one clause why Kafka did not start, and the way out where it is known.
+    """Return in one clause why Kafka did not start, and the solution if it is known.
 
     >>> reason_in("... java.io.IOException: No space left on device ...")
     'the disk is full; make room, or set MILLSTREAM_HOME to another folder'
@@ -55,7 +55,7 @@ def reason_in(log: str) -> str:
 
 
 def tail(file: Path) -> str:
-    """Return the end of a file, or nothing where there is none."""
+    """Return the end of a file; empty if there is no such file."""
     try:
         with file.open("rb") as opened:
             opened.seek(max(0, file.stat().st_size - 50_000))
@@ -65,7 +65,7 @@ def tail(file: Path) -> str:
 
 
 def alive(process: psutil.Process) -> bool:
-    """Say whether any of the process is left; a zombie whose other threads still end holds its port and its locks."""
+    """Return whether any part of the process is left: a zombie with live threads still holds its port and locks."""
     try:
         return bool(process.is_running() and (process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1))
     except psutil.NoSuchProcess:
@@ -73,7 +73,7 @@ def alive(process: psutil.Process) -> bool:
 
 
 def await_end(process: psutil.Process, timeout: float) -> None:
-    """Wait until nothing of the process is left; psutil's own wait takes a zombie for gone.
+    """Wait until nothing of the process is left; psutil's own wait treats a zombie as ended.
 
     Raises
     ------
@@ -88,19 +88,19 @@ def await_end(process: psutil.Process, timeout: float) -> None:
 
 
 def bytes_on_disk(folder: Path) -> int:
-    """Return what the files of a folder take on the disk; 0 where there is no such folder."""
+    """Return the size of a folder's files on the disk; 0 if there is no such folder."""
     total = 0
-    # os.walk passes over folders that vanish meanwhile, as those of deleted topics do.
+    # os.walk ignores folders that disappear meanwhile, such as those of deleted topics.
     for where, _, files in os.walk(folder):
         for file in files:
             with contextlib.suppress(FileNotFoundError):
-                # Kafka's indexes are 10 MB of nothing; only blocks count.
+                # Kafka's index files are sparse files of 10 MB, so only allocated blocks count.
                 total += Path(where, file).stat().st_blocks * 512
     return total
 
 
 def listener_on(port: int) -> str:
-    """Return who listens on a port, as far as this user may know."""
+    """Return the process that listens on a port, as far as this user may see it."""
     try:
         for connection in psutil.net_connections("tcp"):
             if connection.laddr and connection.laddr.port == port and connection.pid is not None:

@@ -1,4 +1,4 @@
-"""What the embedded broker is told: its settings, how it logs, and the ports it takes."""
+"""Configuration of the embedded broker: server properties, logging and ports."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Final
 from millstream.embedded_kafka.errors import BrokerError
 
 DEFAULT_PORT: Final = 19092
-# Below the ports that systems give to outgoing connections: there, a client that calls a broker which is down can be
-# given the broker's own port, reach itself, and keep the broker from coming back.
+# These are below the ports that systems assign to outgoing connections. Among those, a client that calls a stopped
+# broker could be assigned the broker's own port, connect to itself, and block the broker's restart.
 _FREE_PORTS: Final = range(20_000, 32_000)
 
 SETTINGS: Final[Mapping[str, str]] = {
@@ -22,29 +22,29 @@ SETTINGS: Final[Mapping[str, str]] = {
     "controller.listener.names": "CONTROLLER",
     "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
     "inter.broker.listener.name": "PLAINTEXT",
-    # One node: what three would share, it holds alone.
+    # There is one node, so nothing can be replicated.
     "offsets.topic.replication.factor": "1",
     "transaction.state.log.replication.factor": "1",
     "transaction.state.log.min.isr": "1",
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
-    # Made at the first use, in the way of the first prediction.
+    # Creating these partitions delays the first prediction, so there are few.
     "offsets.topic.num.partitions": "4",
     "transaction.state.log.num.partitions": "4",
     "share.coordinator.state.topic.num.partitions": "1",
-    # Read whole at each start, before any group can work, and compacted only behind the segment that is written to: at
-    # the default of 100 MB a day of small commits takes minutes.
+    # The topic is read completely at each start, before any group can work. Only closed segments are compacted, so with
+    # the default of 100 MB, reading a day of small commits takes minutes.
     "offsets.topic.segment.bytes": "8388608",
     "transaction.state.log.segment.bytes": "8388608",
     "group.initial.rebalance.delay.ms": "0",
     "auto.create.topics.enable": "false",
-    # Not sooner: a broker that starts again aborts what has timed out meanwhile before its partitions have
-    # leaders, and then writes no markers. Readers hang, and the dead records can be committed by the next
-    # transaction. The process whose transaction it was is back long before this, and aborts it properly.
+    # A shorter interval is unsafe: a restarted broker would abort timed-out transactions before its partitions have
+    # leaders, and would write no markers. Readers would hang, and the next transaction could commit the dead records.
+    # The process that owned the transaction restarts long before this and aborts it properly.
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "60000",
-    # A loop that was stopped for months must find its place again: ten years.
+    # Ten years, so that a loop that was stopped for months still finds its offsets.
     "offsets.retention.minutes": "5256000",
-    # The default takes 128 MB, a quarter of the heap.
+    # The default needs 128 MB, a quarter of the heap.
     "log.cleaner.dedupe.buffer.size": "16777216",
 }
 
@@ -69,7 +69,7 @@ logger.config.level = warn
 
 
 def server_properties(*, data: Path, port: int, controller_port: int, extra: Mapping[str, str]) -> str:
-    """Return the text of a ``server.properties``; `extra` is stronger than our own settings."""
+    """Return the text of a ``server.properties``; `extra` overrides Millstream's own settings."""
     settings = {
         **SETTINGS,
         "log.dirs": str(data),
@@ -82,9 +82,9 @@ def server_properties(*, data: Path, port: int, controller_port: int, extra: Map
 
 
 def controller_properties(*, data: Path, port: int) -> str:
-    """Return the text of the settings of a controller alone, over the data of a broker that does not run.
+    """Return the settings of a lone controller, over the data of a broker that is not running.
 
-    Its sessions are as short as can be: nobody has one with it.
+    Its sessions are as short as possible, because no broker connects to it.
     """
     settings = {
         **{name: SETTINGS[name] for name in ("node.id", "controller.listener.names", "listener.security.protocol.map")},
@@ -104,7 +104,7 @@ def log4j_properties(log: Path) -> str:
 
 
 def _escaped(value: str) -> str:
-    r"""Return a value as Java reads it from a properties file.
+    r"""Return a value escaped for Java's properties files.
 
     >>> print(_escaped("a\\b\nc"))
     a\\b\nc
@@ -114,12 +114,12 @@ def _escaped(value: str) -> str:
 
 
 def is_free(port: int) -> bool:
-    """Say whether a server could listen on this port of the loopback address.
+    """Return whether a server can listen on this port of the loopback address.
 
     Raises
     ------
     BrokerError
-        Where the port may not be taken by us at all.
+        If this user is not allowed to use the port.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -133,7 +133,7 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """Return a port of the loopback address that nobody listens on now."""
+    """Return a free port of the loopback address."""
     for port in random.sample(_FREE_PORTS, k=200):
         if is_free(port):
             return port

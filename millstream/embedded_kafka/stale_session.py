@@ -1,13 +1,13 @@
-"""What a broker that was killed leaves behind with its controller, ended before it starts again.
+"""Stale session of a killed broker: a controller ends it before the broker starts again.
 
-Kafka keeps a broker's registration until its session is over. A broker that was killed finds its own when it starts,
-takes itself for the leader of its partitions, and takes up the transactions that were about to be committed, while
-nobody can reach it to write their markers. Then that session ends, and for a moment no partition has a leader: of such
-a transaction Kafka (4.3.1) says that its partitions "are likely deleted already and hence can be skipped". It is over,
-its markers are never written, and those who read behind it stand there for good.
+Kafka keeps a broker's registration until its session is over. A killed broker finds its old registration when it
+starts, considers itself the leader of its partitions, and resumes transactions that were about to be committed,
+although it cannot be reached to write their markers. Then the old session ends, and for a moment no partition has a
+leader. Kafka (4.3.1) then says of such a transaction that its partitions "are likely deleted already and hence can be
+skipped". The transaction is dropped, its markers are never written, and its readers hang for ever.
 
-A controller alone, whose sessions are short, ends the old one first. The broker then registers at once, which it would
-otherwise be refused until the old session is over: it is back after 5 s instead of 9.
+So a lone controller with short sessions ends the old session first. The broker can then register at once; otherwise it
+would be refused until the old session is over. It is back after 5 s instead of 9.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ from millstream.embedded_kafka.process import POLL_SECONDS, await_end
 from millstream.embedded_kafka.server_properties import controller_properties, free_port
 
 _LONGEST_SECONDS: Final = 30.0
-# From the moment it is the controller; a session there is 0.3 s.
+# Counted from the moment it is the active controller; a session lasts 0.3 s there.
 _FENCED_SECONDS: Final = 3.0
 _SETTINGS: Final = "controller.properties"
 _PID: Final = "controller.pid"
 _ACTIVE: Final = "Becoming the active controller"
-# The second line, written down, is also said of each session that was ever ended, while the log is read.
+# While the controller reads its log, the second line also appears for every session that ended in the past.
 _ENDED: Final = "because its session has timed out"
 _FENCED: Final = re.compile(r"Replayed BrokerRegistrationChangeRecord .*fenced=1")
 
 
 def was_killed(data: Path) -> bool:
-    """Say whether these are the data of a broker that has not ended in order."""
+    """Return whether the broker of these data was not shut down properly."""
     return (data / "__cluster_metadata-0").is_dir() and not (data / ".kafka_cleanshutdown").exists()
 
 
 def end_session(command: Sequence[str], home: Path, data: Path, log: Path) -> None:
-    """Have a controller end the broker's old session. Where it cannot, the broker's own start says why, or waits.
+    """Run a controller to end the broker's old session. If that fails, the broker's own start reports why, or waits.
 
     Parameters
     ----------
     command
-        What starts Kafka, without the file of its settings.
+        Starts Kafka; the settings file is added as the last argument.
     log
-        Where it says what it does.
+        The controller's log file.
     """
     settings, pid_file = home / _SETTINGS, home / _PID
     settings.write_text(controller_properties(data=data, port=free_port()), encoding="utf-8")
@@ -81,13 +81,13 @@ def _await_fenced(controller: subprocess.Popen[bytes], log: Path) -> None:
         if (ended := said.find(_ENDED)) >= 0 and _FENCED.search(said, ended):
             return
         if not active and _ACTIVE in said:
-            # Where it was killed before it had a session, there is none to end.
+            # A broker killed before it had a session has none to end.
             active, deadline = True, time.monotonic() + _FENCED_SECONDS
         time.sleep(POLL_SECONDS)
 
 
 def end_leftover(home: Path) -> None:
-    """End the controller of a starter that was itself killed: it would keep the data to itself."""
+    """End a controller whose starter was killed: it would keep the data locked."""
     try:
         process = psutil.Process(int((home / _PID).read_text(encoding="utf-8")))
         if process.cmdline()[-1:] == [str(home / _SETTINGS)]:

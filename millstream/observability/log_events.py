@@ -1,4 +1,4 @@
-"""Says in the log what a role decided: which version answers, which was written, what was refused; not every time."""
+"""Throttled log lines about a role's decisions: version served, version written, records refused."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _EVERY_SECONDS: Final = 60.0
 
 
 class Say(Protocol):
-    """Takes one line, with what it says for machines."""
+    """Writes one log line, with its fields for JSON."""
 
     def __call__(self, line: str, /, **fields: Any) -> None: ...
 
 
 class _ThrottledLine:
-    """Holds back lines of one sort so that there is one in `_EVERY_SECONDS`: the newest, with how many there were."""
+    """Limits lines of one kind to one in `_EVERY_SECONDS`: the newest, with the number of lines it stands for."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -100,7 +100,7 @@ class LogMeter(RoleInstrumentation):
 
 
 def _last_of(count: int) -> str:
-    return "" if count == 1 else f", the last of {count} since this was said"
+    return "" if count == 1 else f", the last of {count} since the previous line"
 
 
 def _code(value: bytes | None) -> str:

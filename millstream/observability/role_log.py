@@ -1,8 +1,8 @@
-"""What roles say, through one place: lines for people on a terminal, JSON for machines elsewhere.
+"""Log of the roles: text lines on a terminal, JSON elsewhere.
 
-One line for each decision that matters, none for an event. In text a line is the message alone; in JSON it has the
-time, the level, whose it is (`role`, `instance`, `stream`), and what `event` it tells of with that event's numbers.
-Errors go to standard error, all else to standard output, in both forms.
+There is one line for each important decision, and none for a single event of the stream. A text line is only the
+message. A JSON line also has the time, the level, its origin (`role`, `instance`, `stream`), and a name (`event`) with
+fields. In both forms errors go to standard error, all else to standard output.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class _Json(logging.Formatter):
 
 
 class _Handler(logging.Handler):
-    """Writes to what standard output and error are at that moment: tests and the shell change them."""
+    """Writes to the current standard output and error, which tests and the shell may replace."""
 
     def emit(self, record: logging.LogRecord) -> None:
         stream = sys.stderr if record.levelno >= logging.ERROR else sys.stdout
@@ -48,7 +48,7 @@ class _Handler(logging.Handler):
         except BrokenPipeError:
             raise
         except OSError:
-            pass  # a log on a full disk loses lines; what the role does matters more, and there is no place to say it
+            pass  # a log on a full disk loses lines; the role's work matters more, and no place is left to report it
 
 
 _HANDLER: Final = _Handler()
@@ -59,45 +59,45 @@ LOGGER.propagate = False
 
 
 def begin(form: Format, **about: str) -> None:
-    """Say everything in this form from now on; `auto` is text on a terminal and JSON elsewhere."""
+    """Set the form of all later lines; `auto` is text on a terminal and JSON elsewhere."""
     structured = form == "json" or (form == "auto" and not sys.stdout.isatty())
     _HANDLER.setFormatter(_Json(dict(about)) if structured else _Text())
 
 
 def about(**more: str) -> None:
-    """Add to what every line says of who says it."""
+    """Add fields that name the origin of every line."""
     if isinstance(_HANDLER.formatter, _Json):
         _HANDLER.formatter.about |= more
 
 
 def structured() -> bool:
-    """Tell whether lines are JSON."""
+    """Return whether lines are JSON."""
     return isinstance(_HANDLER.formatter, _Json)
 
 
 def say(line: str, /, **fields: Any) -> None:
-    """Say one line at once; `fields` are only in JSON."""
+    """Write one line at once; `fields` appear only in JSON."""
     LOGGER.info("%s", line, extra={"fields": fields})
 
 
 def fail(line: str, /, **fields: Any) -> None:
-    """Say why it cannot go on."""
+    """Write an error line: the reason why the process cannot continue."""
     LOGGER.error("%s", line, extra={"fields": fields})
 
 
 def defect(error: BaseException) -> dict[str, str]:
-    """Return the fields of an error that nobody has foreseen."""
+    """Return the log fields of an unexpected error."""
     return {"traceback": "".join(traceback.format_exception(error))}
 
 
 def ended(role: str, code: int) -> None:
-    """Say with which code; in text the shell or the supervisor says so, and the line before it says why."""
+    """Write the exit code, only in JSON: in text the shell or the supervisor reports it."""
     if structured():
         say(f"{role} ends with {code}", event="ended", exit_code=code)
 
 
 class Line(NamedTuple):
-    """What another process has said; `event` only where it was JSON."""
+    """A line of another process; it has an `event` only if it was JSON."""
 
     message: str
     event: str
@@ -105,7 +105,7 @@ class Line(NamedTuple):
 
 
 def read(line: str) -> Line:
-    """Return what a line says, whichever form it has.
+    """Parse a line in either form.
 
     >>> read('{"message": "ready: 2 partitions", "event": "assigned"}').message
     'ready: 2 partitions'
@@ -121,7 +121,7 @@ def read(line: str) -> Line:
 
 
 def relay(process: str, line: str) -> None:
-    """Pass on a child's line: JSON as it is, anything else as ours, with the name of the child."""
+    """Pass on a child's line: JSON unchanged, text as a line of this process with the child's name."""
     if read(line).structured:
         LOGGER.handle(_verbatim(line))
     else:

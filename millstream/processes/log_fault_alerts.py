@@ -30,7 +30,7 @@ class LogAlerts:
     Parameters
     ----------
     say
-        Takes one line for people.
+        Prints one line for the operator.
     """
 
     def __init__(self, cluster: Cluster, names: Names, role: str, say: Callable[[str], None]) -> None:

@@ -57,7 +57,7 @@ class StateAlerts:
     Parameters
     ----------
     say
-        Takes one line for people.
+        Prints one line for the operator.
     """
 
     def __init__(self, alerts: LogAlerts, role: str, instance: str, say: Callable[[str], None]) -> None:

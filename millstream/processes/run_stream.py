@@ -119,7 +119,7 @@ def alone(state: Path) -> Iterator[None]:
     AlreadyRuns
         Where somebody does.
     StateUnwritable
-        Where the state folder cannot be written.
+        If the state folder cannot be written.
     """
     try:
         with writing(state):

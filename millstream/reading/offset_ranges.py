@@ -1,4 +1,4 @@
-"""Ranges of topics as people name them: by time, by offset, or by the offset of each partition."""
+"""Ranges of topics as users give them: by time, by offset, or by the offset of each partition."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Offsets: TypeAlias = dict[int, int]  # by partition
 
 
 class NoSpan(Exception):  # noqa: N818
-    """A range names what the topic has not."""
+    """A range names a partition that the topic does not have."""
 
 
 @dataclass(frozen=True)
 class Edge:
-    """Where a range begins or ends: a time in ms, an offset of each partition, or of those that are named.
+    """Beginning or end of a range: a time in ms, one offset for all partitions, or offsets of named partitions.
 
-    `text` is what was typed: the same command is the same range, whenever it is run.
+    `text` is the user's input, so that the same command means the same range whenever it is run.
     """
 
     text: str = ""
@@ -30,14 +30,14 @@ class Edge:
 
 @dataclass(frozen=True)
 class Span:
-    """A range of a topic as it is now.
+    """A range of a topic, in offsets.
 
     Attributes
     ----------
     begin, end
-        Of each partition; the end is not in it.
+        Offsets of each partition; the end is excluded.
     ends
-        Of the topic.
+        End offsets of the topic.
     """
 
     begin: Offsets
@@ -46,12 +46,12 @@ class Span:
 
     @property
     def size(self) -> int:
-        """How many offsets are in it; markers of transactions are among them."""
+        """Return the number of offsets in the range, including transaction markers."""
         return sum(self.end[each] - self.begin[each] for each in self.end)
 
 
 def span(consumer: KafkaConsumer, topic: str, partitions: int, begin: Edge, end: Edge) -> Span:
-    """Return what lies between two edges, as far as the topic has it. NoSpan where it has no such partition."""
+    """Return the part of the topic between two edges. Raises NoSpan if the topic lacks a named partition."""
     places = [TopicPartition(topic, number) for number in range(partitions)]
     lows, highs = _ints(consumer.beginning_offsets(places)), _ints(consumer.end_offsets(places))
     firsts, lasts = _offsets(consumer, places, begin, lows, highs), _offsets(consumer, places, end, highs, highs)
@@ -61,7 +61,7 @@ def span(consumer: KafkaConsumer, topic: str, partitions: int, begin: Edge, end:
 
 
 def taken(consumer: KafkaConsumer, topic: str, places: Mapping[int, int], ends: Mapping[int, int]) -> Offsets:
-    """Return the first offset that is there of each partition of which retention has taken what was to be read."""
+    """Return the first available offset of each partition in which retention has deleted records to be read."""
     lows = consumer.beginning_offsets([TopicPartition(topic, each) for each in places if places[each] < ends[each]])
     return {each: low for each, low in _ints(lows).items() if places[each] < low}
 

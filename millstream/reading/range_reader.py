@@ -1,4 +1,4 @@
-"""Reads a range of a topic: what is committed, each partition in its order, and no further than its end."""
+"""Reader of a range of a topic: committed records, each partition in order, up to the range's end."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _MOST: Final = 5000
 
 
 class Overtaken(Exception):  # noqa: N818
-    """Retention has taken what is to be read; what was written stays, and the message says the way on."""
+    """Retention has deleted records to be read; written records stay, and the message gives the next step."""
 
 
 class RangeReader:
-    """Committed records of some partitions, each from a place up to an end, each in order.
+    """Reads committed records of some partitions in order, each from an offset to an end.
 
     Parameters
     ----------
     places, ends
-        By partition: the next offset to read, and the first that is not.
+        The next offset to read and the end offset (excluded), by partition.
     """
 
     def __init__(self, cluster: Cluster, topic: str, places: Mapping[int, int], ends: Mapping[int, int]) -> None:
@@ -43,17 +43,17 @@ class RangeReader:
         self._silent = 0.0
 
     def close(self) -> None:
-        """Let go of the client."""
+        """Close the client."""
         if self._consumer is not None:
             self._consumer.close()
 
     def as_it_comes(self, stop: Event, most: int) -> Iterator[list[ConsumerRecord]]:
-        """Yield records in pieces of at most so many, in whichever order of partitions they come."""
+        """Yield records in pieces of at most `most`, in any order of partitions."""
         while self._open and not stop.is_set():
             yield [record for records in self._poll(most).values() for record in records]
 
     def by_time(self, stop: Event) -> Iterator[ConsumerRecord]:
-        """Yield records of all partitions in the order of their times, as far as each partition's order lets."""
+        """Yield records of all partitions in the order of their times, without changing the order in a partition."""
         waiting: dict[TopicPartition, list[ConsumerRecord]] = {each: [] for each in self._ends}
         while not stop.is_set():
             if any(not waiting[each] for each in self._open):
@@ -67,16 +67,16 @@ class RangeReader:
             yield waiting[first].pop()
 
     def _poll(self, most: int | None) -> dict[TopicPartition, list[ConsumerRecord]]:
-        """Return what comes next; partitions that are read to their ends are read no further."""
-        assert self._consumer is not None  # noqa: S101 - without one nothing is open
+        """Return the next records; partitions that are read to their ends are paused."""
+        assert self._consumer is not None  # noqa: S101 - with open partitions there is a consumer
         asked = time.monotonic()
         try:
             found = self._consumer.poll(timeout_ms=_POLL_MS, max_records=most)
         except OffsetOutOfRangeError as error:
             raise Overtaken(
-                "retention has taken what comes next; the same command once more says the ways on"
+                "retention has taken what comes next; run the same command again to see the choices"
             ) from error
-        # Only time in which it was asked: between two polls, a pace may wait for hours.
+        # Only the time of polls counts, because a rate limit may wait for hours between two polls.
         self._silent = 0.0 if found else self._silent + time.monotonic() - asked
         if self._silent > _SILENT_SECONDS:
             raise KafkaError(f"nothing to be read for {_SILENT_SECONDS:g} s")
@@ -90,7 +90,7 @@ class RangeReader:
         return kept
 
     def _finish(self, found: Mapping[TopicPartition, list[ConsumerRecord]]) -> None:
-        """Pause what has been read to its end: the last record says so, or, behind markers, the position."""
+        """Pause partitions read to their end: the last record shows it, or the position if markers follow."""
         assert self._consumer is not None  # noqa: S101
         done = [
             each

@@ -1,4 +1,4 @@
-"""Points in time as people write them: ``2026-05-01T12:00``, ``06:00`` today, ``6h`` ago, or ms since 1970."""
+"""Parser of points in time: ``2026-05-01T12:00``, ``06:00`` (today), ``6h`` (ago), or ms since 1970."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _CLOCK: Final = re.compile(r"\d{1,2}:\d{2}(:\d{2})?")
 
 
 class InvalidMoment(ValueError):  # noqa: N818
-    """Not a point in time; the message shows the forms."""
+    """The text is not a point in time; the message shows the valid forms."""
 
 
 def moment(text: str, now_ms: int | None = None) -> int:
-    """Return ms since 1970 for a date and time, a time of today, a span ago, or ms; in this machine's zone by default.
+    """Return ms since 1970 for a date and time, a time of today, a duration ago, or ms; by default in local time.
 
     >>> moment("1970-01-01T00:00:01Z"), moment("2s", now_ms=5_000), moment("1746093600000")
     (1000, 3000, 1746093600000)
@@ -27,7 +27,7 @@ def moment(text: str, now_ms: int | None = None) -> int:
     Raises
     ------
     InvalidMoment
-        Where it is none of these.
+        If the text has none of these forms.
     """
     text = text.strip()
     try:

@@ -1,4 +1,4 @@
-"""Reads predictions, examples, dead letters and alerts off their topics, as rows for people and programs."""
+"""Readers of predictions, examples, dead letters and alerts: turn records of the topics into rows."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from schemas.topics import Names
 Row: TypeAlias = dict[str, Any]
 
 _POLL_MS: Final = 200
-_BACK: Final = 3  # records and transaction markers: how far before the end to begin, per record wanted
+_BACK: Final = 3  # offsets before the end to begin at, for each record wanted: a record and its transaction markers
 
 
 class Counted(NamedTuple):
-    """How many records a topic holds: so many, or at least so many."""
+    """Number of records in a topic: exact, or a lower bound."""
 
     records: int
     exact: bool
@@ -38,7 +38,7 @@ class Counted(NamedTuple):
 def read(
     cluster: Cluster, names: Names, kind: str, *, limit: int | None = None, last: int | None = None
 ) -> Iterator[Row]:
-    """Yield the rows of a topic as it stands now: partition by partition, each in the order of offsets.
+    """Yield the current rows of a topic, partition by partition, each in the order of offsets.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def read(
     limit
         Stop after so many.
     last
-        Begin so many before the end (over all partitions, by the broker's time), and yield in its order.
+        Yield only the newest rows, so many over all partitions, in the order of the broker's time.
     """
     topic, rows = _topic(names, kind), ROWS[kind]
     with closing(cluster.consumer()) as consumer:
@@ -63,7 +63,7 @@ def read(
 
 
 def follow(cluster: Cluster, names: Names, kind: str, *, last: int = 0, limit: int | None = None) -> Iterator[Row]:
-    """Yield the newest `last` rows, then those to come as they come; without end unless `limit` is given."""
+    """Yield the newest `last` rows, then new rows as they come; without end unless `limit` is given."""
     topic, rows = _topic(names, kind), ROWS[kind]
     count = 0
     with closing(cluster.consumer()) as consumer:
@@ -89,12 +89,12 @@ def follow(cluster: Cluster, names: Names, kind: str, *, last: int = 0, limit: i
 def records(cluster: Cluster, topic: str, count: int, *, newest: bool) -> list[ConsumerRecord]:
     """Return the first, or the newest, `count` committed records of a topic, over all its partitions, oldest first.
 
-    As somebody who is in no group: nobody else's reading is touched.
+    The reader joins no group, so other consumers are not affected.
 
     Raises
     ------
     MissingTopic
-        Where there is no such topic.
+        If there is no such topic.
     """
     with closing(cluster.consumer()) as consumer:
         ends = consumer.end_offsets(_partitions(consumer, topic))
@@ -113,16 +113,16 @@ def holding(
     since_ms: int,
     means: Callable[[ConsumerRecord], bool] = lambda record: True,
 ) -> Iterator[ConsumerRecord]:
-    """Yield the records in whose value some bytes are, and that are meant.
+    """Yield the records whose value contains some bytes and that `means` accepts.
 
     Parameters
     ----------
     likely
-        Given how many partitions there are, the one to look at first; the others only where that has none.
+        Returns, for a number of partitions, the one to search first; the others are searched only if it has no match.
     since_ms
-        By the broker's time; 0 for all.
+        Broker's time to begin at; 0 for all.
     means
-        Asked of each that has the bytes: the id ``e5`` is in ``e50``, too.
+        Called for each record that has the bytes, because the id ``e5`` is also in ``e50``.
     """
     partitions = _partitions(consumer, topic)
     first = partitions[likely(len(partitions))]
@@ -159,12 +159,12 @@ def _only(consumer: KafkaConsumer, topic: str) -> TopicPartition:
 def count(cluster: Cluster, names: Names, kind: str, *, most: int = 1000) -> Counted:
     """Count the committed records among the newest `most` offsets of each partition of a topic.
 
-    Offsets alone do not say it: transaction markers and what was aborted take some too.
+    Offsets do not give the number, because transaction markers and aborted records take offsets too.
 
     Returns
     -------
     Counted
-        None, exactly, where there is no topic.
+        Exactly 0 if there is no topic.
     """
     topic, records, exact = _topic(names, kind), 0, True
     with closing(cluster.consumer()) as consumer:
@@ -180,12 +180,12 @@ def count(cluster: Cluster, names: Names, kind: str, *, most: int = 1000) -> Cou
 
 
 def is_note(record: ConsumerRecord) -> bool:
-    """Tell whether a record is no letter, but a note among them that others were sent back."""
+    """Return whether a record of the dead-letters topic is a note that letters were sent back, not a letter."""
     return record.value is None and replayed(record) is not None
 
 
 def merged(rows: Sequence[Row]) -> list[Row]:
-    """Return rows of several partitions in the order of the broker's time, each partition's order kept."""
+    """Return rows of several partitions in the order of the broker's time, keeping each partition's order."""
     by_partition: dict[int, list[Row]] = defaultdict(list)
     for row in rows:
         by_partition[row["partition"]].append(row)
@@ -193,26 +193,26 @@ def merged(rows: Sequence[Row]) -> list[Row]:
 
 
 def _topic(names: Names, kind: str) -> str:
-    """Return the topic that has rows of this kind: of predictions, the whole ones."""
+    """Return the topic of rows of this kind; for predictions, the topic of whole ones."""
     return names.whole if kind == "predictions" else names.topic(kind)
 
 
 def _partitions(consumer: KafkaConsumer, topic: str) -> list[TopicPartition]:
-    # Unlike partitions_for_topic, this asks the cluster.
+    # Unlike partitions_for_topic, this sends a request to the cluster.
     if topic not in consumer.topics():
         raise MissingTopic(f"there is no topic {topic}: create the stream's with `millstream topics create STREAM`")
     return [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
 
 
 def _all(consumer: KafkaConsumer, ends: dict[TopicPartition, int]) -> Iterator[ConsumerRecord]:
-    """Yield what lies before `ends`, one partition after the other."""
+    """Yield the records before `ends`, one partition after the other."""
     begins = consumer.beginning_offsets(list(ends))
     for partition, end in sorted(ends.items()):
         yield from between(consumer, partition, begins[partition], end)
 
 
 def between(consumer: KafkaConsumer, partition: TopicPartition, begin: int, end: int) -> Iterator[ConsumerRecord]:
-    """Yield the committed records from `begin` up to `end`; markers and holes between them are passed over."""
+    """Yield the committed records from `begin` up to `end`, without markers and holes."""
     consumer.assign([partition])
     consumer.seek(partition, begin)
     while consumer.position(partition) < end:
@@ -223,7 +223,7 @@ def between(consumer: KafkaConsumer, partition: TopicPartition, begin: int, end:
 
 
 def _newest(consumer: KafkaConsumer, ends: dict[TopicPartition, int], count: int) -> list[ConsumerRecord]:
-    """Return the newest `count` committed records over all partitions, oldest first; notes are none."""
+    """Return the newest `count` committed records over all partitions, oldest first; notes do not count."""
     if count <= 0:
         return []
     begins = consumer.beginning_offsets(list(ends))
@@ -245,17 +245,17 @@ def _newest(consumer: KafkaConsumer, ends: dict[TopicPartition, int], count: int
 
 
 def place_of(record: ConsumerRecord) -> Row:
-    """Return where a record stands in its topic, and the broker's time of it (ms)."""
+    """Return partition and offset of a record, and its broker time (ms)."""
     return {"partition": record.partition, "offset": record.offset, "timestamp": record.timestamp}
 
 
 def _unreadable(record: ConsumerRecord, error: CodecError) -> Row:
-    """A record that is none of ours is shown as that: one stray record must not hide the others."""
+    """Return the row of an invalid record, so that a single one does not hide the others."""
     return {**place_of(record), "event_id": None, "unreadable": str(error), "value": text_of(record.value)}
 
 
 def text_of(data: bytes | None) -> str | None:
-    """Return bytes as text; what is no UTF-8 with its bytes in hex."""
+    """Return bytes as text, with invalid UTF-8 bytes in hex."""
     return None if data is None else data.decode(errors="backslashreplace")
 
 
@@ -289,7 +289,7 @@ def _outcome(outcome: Outcome | None) -> Row:
 
 
 def prediction_row(record: ConsumerRecord) -> Row:
-    """Return a Prediction with its place; times in ms since 1970."""
+    """Return the row of a Prediction with its partition and offset; times in ms since 1970."""
     try:
         found = events.read_prediction(record.value or b"")
     except CodecError as error:
@@ -298,7 +298,7 @@ def prediction_row(record: ConsumerRecord) -> Row:
 
 
 def example_row(record: ConsumerRecord) -> Row:
-    """Return an Example with its place: `label` is the label's value, `lane` and `sequence` its place in its lane."""
+    """Return the row of an Example: `label` is the label's value, `lane` and `sequence` its position in its lane."""
     try:
         found = events.read_example(record.value or b"")
     except CodecError as error:
@@ -329,7 +329,7 @@ def example_row(record: ConsumerRecord) -> Row:
 
 
 def dead_letter_row(record: ConsumerRecord) -> Row:
-    """Return a DeadLetter with its place; `from` is where the record it holds stood, key and value as text."""
+    """Return the row of a DeadLetter: `from` is the origin of the record it holds, key and value are text."""
     try:
         found = read_dead_letter(record.value or b"")
     except CodecError as error:
@@ -354,7 +354,7 @@ def dead_letter_row(record: ConsumerRecord) -> Row:
 
 
 def alert_row(record: ConsumerRecord) -> Row:
-    """Return an Alert with its place."""
+    """Return the row of an Alert with its partition and offset."""
     try:
         found = read_alert(record.value or b"")
     except CodecError as error:

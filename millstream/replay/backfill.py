@@ -1,7 +1,7 @@
-"""Predictions for a range of the past: by one version, or each by the version that served it then.
+"""Backfill: predictions for past events, by one version or by the version that served each event.
 
-Reading features, asking the model and writing the answer are the predictor's own; only the version is given, and the
-answers go to a topic of their own, through the same exactly-once door as a replay.
+The predictor's own code reads features, calls the model and writes the answer; only the version is given. The answers
+go to a separate topic, with the same exactly-once transactions as a replay.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ Choose: TypeAlias = Callable[[ConsumerRecord], VersionId | None]
 
 
 class CannotBackfill(Exception):  # noqa: N818
-    """A backfill that would do harm, or cannot be done; nothing was written."""
+    """The backfill would do harm or is impossible; nothing was written."""
 
 
 @dataclass(frozen=True)
 class Reader:
-    """How a stream's events are read; `mapping` is of a topic of somebody else's."""
+    """Settings for reading a stream's events; `mapping` is given for an external topic."""
 
     contract: Contract
     mapping: EventMapping | None
@@ -51,7 +51,7 @@ class Reader:
 
 
 class _Given:
-    """A `VersionSource`: what it is told to serve."""
+    """A `VersionSource` that serves the version it is given."""
 
     def __init__(self) -> None:
         self.served: ServedVersion | None = None
@@ -61,12 +61,12 @@ class _Given:
 
 
 class BackfillAnswers:
-    """A `Work`: what the predictor answers to records, by the version that `choose` names for each.
+    """A `Work` that lets the predictor answer each record with the version that `choose` names.
 
     Attributes
     ----------
     unanswered
-        Records for which there is no version, so that nothing is written of them.
+        Number of records without a version, for which nothing is written.
     """
 
     def __init__(self, reader: Reader, names: Names, job: Job, versions: PastVersions, choose: Choose) -> None:
@@ -91,7 +91,7 @@ class BackfillAnswers:
         if len(by_version) == 1:
             [(version, chosen)] = by_version.items()
             return self._answered(version, chosen)[1]
-        # A partition's answers stay in its order, whichever versions they are by.
+        # A partition's answers stay in its order, whatever versions give them.
         answers: dict[tuple[int, int], Output] = {}
         for version in sorted(by_version):
             places, outputs = self._answered(version, by_version[version])
@@ -101,13 +101,13 @@ class BackfillAnswers:
     def _answered(
         self, version: VersionId, records: Sequence[ConsumerRecord]
     ) -> tuple[list[tuple[int, int]], list[Output]]:
-        """Return the places (partition, offset) of these records, and a version's answers to them."""
+        """Return the positions (partition, offset) of these records, and a version's answers to them."""
         self._given.served = self._versions.get(version)
         batch: dict[Partition, list[ConsumerRecord]] = {}
         for record in records:
             batch.setdefault(Partition(record.topic, record.partition), []).append(record)
         places = [(each.partition, each.offset) for some in batch.values() for each in some]
-        # Dead letters are those of then: they are on their topic already.
+        # The dead letters were written when the events came, so they are on their topic already.
         outputs = [
             Output(topic, partition, key, value, (*headers, *self._header) if headers else self._header, timestamp)
             for topic, partition, key, value, headers, timestamp in self._predictor.process(batch)
@@ -117,16 +117,16 @@ class BackfillAnswers:
 
 
 def insist_on_own(names: Names, into: str) -> None:
-    """Insist on a topic that none of the stream's roles reads. CannotBackfill."""
+    """Raise CannotBackfill if one of the stream's roles reads the topic."""
     if into in {*map(names.topic, names.kinds), *names.labels_from}:
         raise CannotBackfill(
-            f"{into} is a topic that {names.stream} lives off, and its roles would take the answers for what was "
-            "sent or served: name another with --into"
+            f"{into} is a topic of {names.stream}, whose roles would read the answers as events or predictions: "
+            "name another with --into"
         )
 
 
 def by_one(version: VersionId) -> Choose:
-    """Choose one version for all."""
+    """Choose one version for all events."""
     return lambda record: version
 
 
@@ -138,29 +138,29 @@ def as_of(
     say: Callable[[str], None],
     progress: Callable[[int, int], None],
 ) -> Choose:
-    """Choose the version that served each event then.
+    """Choose the version that served each event when it came.
 
-    The answers of the whole range are looked at, also where an earlier run wrote some: an error at the head of what is
-    left counts as given by the version before it, and what is left may be nothing that was ever answered.
+    The answers of the whole range are read even if an earlier run has written some of it: an error counts as given by
+    the version that answered before it, and the remaining part may have no answers at all.
 
     Raises
     ------
     CannotBackfill
-        Where no event of the range was answered, as far as the prediction log goes back, or it has answers to an
+        If no event of the range was answered, as far as the prediction log goes back, or the log has answers to an
         older topic of the same name.
     CannotRemake
-        Where a version is gone, and cannot be learned again.
+        If a version is gone and cannot be learned again.
     """
     job, (begin, end) = replay.job, replay.span
     index = ServedIndex(job.topic, begin, end)
     since = first_time(job.source, job.topic, begin, end) if job.source_stamps else 0
     topic = names.whole
     read_index(job.source, topic, index, since, progress)
-    # Behind its end nothing was answered: whoever answers reads what is committed.
+    # No event after the topic's end can have been answered, because predictors read committed events.
     if index.beyond(ends_of(job.source, job.topic, len(job.end))):
         raise CannotBackfill(
-            f"{topic} has answers to events that {job.topic} does not have: it was made again, and answers to the old "
-            "one cannot be told apart; name one version with --model"
+            f"{topic} has answers to events that {job.topic} does not have: it was created again, and answers to the "
+            "old one cannot be distinguished; name one version with --model"
         )
     index.settle(otherwise)
     wanted = index.versions(replay.next)

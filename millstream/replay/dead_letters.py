@@ -1,8 +1,8 @@
-"""Dead letters sent back to where they came from, once each.
+"""Replay of dead letters: sends each back to the topic it came from, once.
 
-A letter's record and a note that it was sent go out in one transaction, the note onto the dead-letters topic itself: it
-is there for as long as the letter is. Whatever ends the process, the next run knows what has been sent: it waits until
-all that stood on the topic when it began can be read, for a transaction of somebody else may hold back a note.
+One transaction sends a letter's record and writes a note about it on the dead-letters topic itself, so the note is kept
+as long as the letter. So after any crash the next run knows which letters were sent. It first waits until it can read
+everything that was on the topic when it began, because an open transaction of another process may hide a note.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ if TYPE_CHECKING:
 
 _LETTERS: Final = 500  # a transaction
 _BYTES: Final = 4 << 20
-_OPEN_SECONDS: Final = 30.0  # transactions of our roles are ended after 10
+_OPEN_SECONDS: Final = 30.0  # the roles' own transactions end after 10 s
 _LOOK_SECONDS: Final = 0.1
 
 
 class HeldBack(Exception):  # noqa: N818
-    """A transaction is open on the dead letters, so that what was sent before cannot be known; nothing was sent."""
+    """An open transaction on the dead letters hides which ones were sent before; nothing was sent."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """Which letters are meant; of what is empty, any.
+    """Selection of letters; an empty attribute means any.
 
     Attributes
     ----------
     keys
-        As they are shown: as text.
+        Keys as text, as they are displayed.
     offsets
-        Of the letters, on their own topic.
+        Offsets of the letters on the dead-letters topic.
     again
-        Also those that were sent before.
+        Include letters that were sent before.
     elsewhere
-        Also those that came from somebody else's topics.
+        Include letters that came from external topics.
     """
 
     codes: Collection[str] = ()
@@ -65,7 +65,7 @@ class Choice:
     elsewhere: bool = False
 
     def means(self, letter: DeadLetter, offset: int) -> bool:
-        """Tell whether a letter is among them."""
+        """Return whether a letter is selected."""
         key = None if letter.key is None else letter.key.decode(errors="backslashreplace")
         pairs = ((self.codes, letter.code), (self.stages, letter.stage), (self.keys, key), (self.offsets, offset))
         return all(not wanted or value in wanted for wanted, value in pairs)
@@ -73,16 +73,16 @@ class Choice:
 
 @dataclass
 class LettersToReplay:
-    """What there is to send back.
+    """Letters to send back.
 
     Attributes
     ----------
     ready
-        How many letters, by (topic they came from, stage, code).
+        Number of letters by (topic they came from, stage, code).
     sent
-        Were sent back before.
+        Number of letters that were sent back before.
     kept
-        Why others stay, and how many.
+        Reasons why other letters stay, with their numbers.
     """
 
     ready: Counter[tuple[str, str, str]] = field(default_factory=Counter)
@@ -91,14 +91,14 @@ class LettersToReplay:
 
     @property
     def count(self) -> int:
-        """How many letters would go."""
+        """Return the number of letters to send."""
         return self.ready.total()
 
 
 class Letters:
-    """The dead letters of a stream, and the right to send them back. Use it in a `with` block.
+    """The dead letters of a stream, and the exclusive right to send them back. Use it in a `with` block.
 
-    Whoever else was at it is stopped, and what they left open is ended, before anything is read.
+    Another process that sends letters is fenced and its open transaction is aborted before anything is read.
     """
 
     def __init__(self, cluster: Cluster, names: Names, choice: Choice) -> None:
@@ -128,12 +128,12 @@ class Letters:
         self.close()
 
     def close(self) -> None:
-        """Let go of the clients, and of the right to send."""
+        """Close the clients and give up the right to send."""
         self._transactions.close()
         self._consumer.close()
 
     def _know(self) -> None:
-        """Find out what there is, and what of it was sent before."""
+        """Read the letters, and the notes of those that were sent before."""
         with closing(self._cluster.consumer()) as consumer:
             self._begin, self._end = topic_readers.begin(consumer, self._topic), self._settled_end(consumer)
         self._sent = {
@@ -143,7 +143,7 @@ class Letters:
         }
 
     def _settled_end(self, consumer: KafkaConsumer) -> int:
-        """Return the end of what can be read, once that is all that is there now: notes of earlier runs are in it."""
+        """Wait until everything now on the topic can be read, including notes of earlier runs; return its end."""
         with closing(self._cluster.consumer(isolation_level="read_uncommitted")) as all_of_it:
             there = topic_readers.end(all_of_it, self._topic)
         deadline = time.monotonic() + _OPEN_SECONDS
@@ -152,13 +152,13 @@ class Letters:
                 raise HeldBack(
                     f"a transaction has been open on {self._topic} for {_OPEN_SECONDS:g} s, at offset {end}; which "
                     "letters were sent before cannot be known until it ends: the broker ends it after its "
-                    "transaction.timeout.ms, then say the same again"
+                    "transaction.timeout.ms, then run the same command again"
                 )
             time.sleep(_LOOK_SECONDS)
         return end
 
     def look(self) -> LettersToReplay:
-        """Say what there is to send back, and what stays."""
+        """Return which letters would be sent back, and which stay."""
         found = LettersToReplay()
         for offset, letter in self._chosen():
             if offset in self._sent and not self._choice.again:
@@ -170,7 +170,7 @@ class Letters:
         return found
 
     def send(self, progress: Callable[[int], None] = lambda sent: None) -> int:
-        """Send them; returns how many. RoleFailure where it is not certain what arrived: the same again goes on."""
+        """Send the letters; return their number. Raises RoleFailure if the result is unknown; a new run continues."""
         batch: list[tuple[int, Output]] = []
         size = count = 0
         for offset, letter in self._chosen():
@@ -197,21 +197,23 @@ class Letters:
             try:
                 letter = read_dead_letter(record.value)
             except CodecError:
-                continue  # anyone may write there; what is no letter came from nowhere
+                continue  # any client can write there; an invalid letter has no origin
             if self._choice.means(letter, record.offset):
                 yield record.offset, letter
 
     def _stays(self, letter: DeadLetter) -> str:
-        """Return why a letter cannot go back, with the way on; empty where it can."""
+        """Return why a letter cannot be sent back, with the solution; empty if it can."""
         names = self._names
         if letter.topic == names.topic("examples"):
-            return "examples are history, which is learned once: `millstream models rebuild` makes a model of it anew"
+            return "examples are history, which is learned once: `millstream models rebuild` rebuilds a model from it"
         cut = len(letter.value or b"") >= size_limits.LETTER or len(letter.key or b"") >= size_limits.BESIDE
         if cut or letter.reason.endswith(HEADERS_LEFT_OUT):
-            return "too large to be whole in their letters: `millstream replay` takes them from their own topic"
+            return "too large to be complete in their letters: `millstream replay` takes them from their own topic"
         own = set(map(names.topic, names.own))
         if letter.topic not in own and not self._choice.elsewhere:
-            return f"{letter.topic} is somebody else's, whose other readers would see them twice: say --elsewhere to"
+            return (
+                f"{letter.topic} is an external topic whose other readers would see them twice: --elsewhere sends them"
+            )
         if self._info(letter.topic) is None:
             return f"there is no topic {letter.topic} any more"
         return ""
@@ -223,11 +225,11 @@ class Letters:
         return found if found.partitions else None
 
     def _back(self, letter: DeadLetter) -> Output:
-        """Return the record as it was, at the time of now: with an old one retention could take it at once."""
+        """Return the original record with the current time: with its old time, retention could delete it at once."""
         info = self._info(letter.topic)
-        assert info is not None  # noqa: S101 - it would stay otherwise
+        assert info is not None  # noqa: S101 - letters without a topic are not sent
         partition = letter.partition
         if partition >= info.partitions:
             partition = partition % info.partitions if letter.key is None else hashed(letter.key, info.partitions)
-        headers: Any = letter.headers  # a value of None is Kafka's, too
+        headers: Any = letter.headers  # Kafka too allows a header value of None
         return Output(letter.topic, partition, letter.key, letter.value, headers)

@@ -1,7 +1,7 @@
-"""Versions of the past, ready to answer: from the store, or, where retention has taken them, learned again.
+"""Past versions, ready to answer: loaded from the store, or learned again if they were deleted.
 
-A version is a function of the log: its epoch's newest version before it that is still there, and the examples after
-that, up to as many as it had learned.
+A version is a function of the log: the newest earlier version of its epoch that still exists, and the following
+examples, until it has learned as many.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ if TYPE_CHECKING:
     from runtime.kafka_client.cluster import Cluster
     from schemas.topics import Names
 
-_KEPT_BYTES: Final = 256 << 20  # of models, as they lie in the store
+_KEPT_BYTES: Final = 256 << 20  # of models, by their size in the store
 
 
 class CannotRemake(Exception):  # noqa: N818
-    """A version is gone and cannot be learned again; the message says why, and the way on."""
+    """A version is gone and cannot be learned again; the message gives reason and solution."""
 
 
 @dataclass
 class _ModelWalk:
-    """A model on its way along the log."""
+    """A model that is being learned again from the log, and its position."""
 
     epoch: int
     base: Manifest
@@ -56,17 +56,17 @@ class _ModelWalk:
 
 
 class PastVersions:
-    """Lends versions of one stream. Use it in a `with` block.
+    """Provides versions of one stream. Use it in a `with` block.
 
-    Versions that are gone are best asked for in their order: what comes before one that was made is learned again
-    from further back.
+    Request deleted versions in ascending order: a version before the last rebuilt one must be learned again from
+    further back.
 
     Parameters
     ----------
     say
-        Takes one line for people.
+        Prints one line for the operator.
     code
-        Which code versions of another definition are run with.
+        The code that runs versions of another definition.
     """
 
     def __init__(
@@ -100,9 +100,9 @@ class PastVersions:
         Raises
         ------
         StoreError
-            Where it is there and cannot be believed, or needs other libraries.
+            If it exists but is not trusted, or needs other libraries.
         CannotRemake
-            Where it is gone, and the log does not have what it was learned from.
+            If it is gone, and the log does not hold the examples that it learned.
         """
         if version in self._kept:
             self._kept.move_to_end(version)
@@ -117,7 +117,7 @@ class PastVersions:
         return made[0]
 
     def gone(self, versions: Iterable[VersionId]) -> list[VersionId]:
-        """Return those that are not in the store, and insist that each can be learned again. CannotRemake."""
+        """Return the versions that are not in the store; raise CannotRemake if one cannot be learned again."""
         there: dict[str, set[VersionId]] = {}
         missing: list[VersionId] = []
         for version in versions:
@@ -136,7 +136,7 @@ class PastVersions:
         return served, manifest.files[MODEL_FILE].size
 
     def _insist_on_answers(self, served: ServedVersion, manifest: Manifest) -> None:
-        """Insist that a version answers as it did when it was written. Refused."""
+        """Raise Refused unless a version answers as it did when it was written."""
         try:
             try_out(served.model, manifest)
         except ModelError as error:
@@ -146,7 +146,7 @@ class PastVersions:
         face = run_with.face(model, self._loaded.stream.task)
         return ServedVersion(face, version.model, version.epoch, version.examples, 0, None)
 
-    # --- what is gone ------------------------------------------------------------------------------
+    # --- deleted versions --------------------------------------------------------------------------
 
     def _remade(self, version: VersionId) -> tuple[ServedVersion, int]:
         walk = self._walk_to(version)
@@ -164,7 +164,7 @@ class PastVersions:
         return self._served(loads(frozen, extra=run_with.allowed, find=run_with.find), run_with, version), len(frozen)
 
     def _walk_to(self, version: VersionId) -> _ModelWalk:
-        """Return a model before a version, or just there: the one under way where none in the store is nearer."""
+        """Return a model at or before a version: the current walk, unless a stored version is nearer."""
         base, walk = self._base(version), self._walk
         at = -1 if walk is None or walk.epoch != version.epoch else walk.learning.learned
         if walk is not None and base.examples <= at <= version.examples:
@@ -202,7 +202,7 @@ class PastVersions:
         return base
 
     def _require_log(self, base: Manifest) -> int:
-        """Insist on the log behind a version, and return where it ends."""
+        """Return the end of the log; raise CannotRemake if it lacks examples after a version."""
         found = self._cluster.topic_info(self._topic).get(self._topic)
         if found is None or not self._store.is_log(base, found.id):
             raise CannotRemake(

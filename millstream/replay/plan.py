@@ -1,4 +1,4 @@
-"""What a replay or a backfill is to do, found out before anything is written."""
+"""Plan of a replay or a backfill, checked before anything is written."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from millstream.topics import admin
 from runtime.kafka_client.cluster import Cluster
 from schemas.topics import TopicSpec
 
-# By any retention in time, records that keep their old times would be deleted as soon as they are there.
+# With any time-based retention, records that keep their old times would be deleted at once.
 _SETTINGS: Final = MappingProxyType(
     {"message.timestamp.type": "CreateTime", "retention.ms": "-1", "max.message.bytes": str(8 << 20)}
 )
 
 
 class CannotReplay(Exception):  # noqa: N818
-    """A replay that would do harm, or cannot be done or gone on with; nothing was written."""
+    """The replay would do harm, is impossible or cannot be continued; nothing was written."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is read, and what is written of it where.
+    """Source, range and target of a replay.
 
     Attributes
     ----------
     partitions
-        Of the topic that is written to.
+        Number of partitions of the target topic.
     begin, end
-        Of each partition of the source; the end is not in it.
+        Offsets of each partition of the source; the end is excluded.
     key
-        Tells the same job, begun again, from another one.
+        Identifies the job, so that a second run of it continues the first.
     since, until
-        Records of another time (ms) are passed over; `None` where offsets say it all.
+        Records outside these times (ms) are skipped; `None` if offsets define the range.
     stamps, source_stamps
-        Whether the topic that is written to, or read, has the broker's time on its records.
+        True if the broker sets the times of records on the target topic, and on the source topic.
     """
 
     source: Cluster
@@ -57,24 +57,24 @@ class Job:
 
     @property
     def timed(self) -> bool:
-        """Whether each record's time is looked at."""
+        """Return whether each record's time must be checked."""
         return (self.since, self.until) != (None, None)
 
     def wants(self, time_ms: int) -> bool:
-        """Tell whether a record of this time is in the range."""
+        """Return whether a record of this time is in the range."""
         return (self.since is None or time_ms >= self.since) and (self.until is None or time_ms < self.until)
 
 
 @dataclass(frozen=True)
 class ReplayTarget:
-    """Where to write.
+    """Target of a replay.
 
     Attributes
     ----------
     partitions
-        Of the topic, where it is to be made; `None` is as many as the source has.
+        Number of partitions if the topic must be created; `None` means as many as the source has.
     what
-        What is written, where it is not what was read: tells jobs apart.
+        Description of the output if it differs from the input; part of the job's key.
     """
 
     cluster: Cluster
@@ -84,14 +84,14 @@ class ReplayTarget:
 
 
 def plan(source: Cluster, topic: str, begin: Edge, end: Edge, target: ReplayTarget) -> Job:
-    """Look at both topics, and return what is to be done; a topic that is not there to be written to is made.
+    """Check both topics and return the job; create the target topic if it is missing.
 
     Raises
     ------
     CannotReplay
-        Where there is no such source, it would be written into itself, or a partition is named that is not there.
+        If the source is missing, would be written into itself, or lacks a named partition.
     TopicsError
-        Where the cluster does not make the topic.
+        If the cluster does not create the topic.
     """
     if begin.time_ms is not None and end.time_ms is not None and begin.time_ms >= end.time_ms:
         raise CannotReplay(f"--from {begin.text} is not before --to {end.text}: nothing lies between them")
@@ -104,14 +104,14 @@ def plan(source: Cluster, topic: str, begin: Edge, end: Edge, target: ReplayTarg
         except NoSpan as error:
             raise CannotReplay(str(error)) from error
     into = target.cluster.topic_info(target.topic).get(target.topic)
-    # Two names of one cluster give its topics the same ids.
+    # A topic has the same id under every address of its cluster.
     if into is not None and into.id == found.id:
         raise CannotReplay(f"{topic} would be written into itself: name another topic with --into")
     if into is None:
         spec = TopicSpec(target.topic, target.partitions or found.partitions, dict(_SETTINGS))
         into = admin.make_topic(target.cluster, spec)
     said = [found.id, into.id, begin.text, end.text, *([target.what] if target.what else [])]
-    # Where senders say the time, later records may be of an earlier time: each is looked at.
+    # If senders set the time, a later record may have an earlier time, so each record is checked.
     stamped = admin.stamps(source, topic)
     since, until = (None, None) if stamped else (begin.time_ms, end.time_ms)
     return Job(

@@ -1,4 +1,4 @@
-"""How fast records of the past are written again, so that those who live off the same cluster do not notice."""
+"""Rate limit of a replay, so that live consumers of the same cluster are not disturbed."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Final
 _SPEED: Final = re.compile(r"(\d+(?:\.\d+)?)x")
 _RATE: Final = re.compile(r"(\d+(?:\.\d+)?)(?:\s*([kM]?B))?")
 _BYTES: Final = {"B": 1, "kB": 1_000, "MB": 1_000_000}
-_PIECES: Final = 8  # a second: what goes out at once is what somebody else waits for
+_PIECES: Final = 8  # pieces a second: other clients wait while one piece is written
 
 
 class InvalidPace(ValueError):  # noqa: N818
-    """Neither a speed nor a rate; the message shows the forms."""
+    """The text is neither a speed nor a rate; the message shows the valid forms."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RateLimit:
-    """How fast records go out.
+    """The limits on how fast records are written.
 
     Attributes
     ----------
     speed
-        Times as fast as their timestamps say they came; `None` is as fast as the rest lets.
+        Multiple of the original speed, by the records' timestamps; `None` means no such limit.
     rate, bytes_rate
-        Records and bytes a second, at most.
+        Maximum number of records and of bytes a second.
     """
 
     speed: float | None = None
@@ -33,12 +33,12 @@ class RateLimit:
     bytes_rate: float | None = None
 
     def due(self, number: int, size: int, timestamp: int, first: int) -> float:
-        """Return how many seconds after the first one a record may go out.
+        """Return the number of seconds after the first record at which a record may be written.
 
         Parameters
         ----------
         number, size
-            Records before it, and their bytes.
+            Number of records before it, and their bytes.
         timestamp, first
             Its time and that of the first, ms.
 
@@ -52,7 +52,7 @@ class RateLimit:
         return max(by_rate, by_bytes, by_time)
 
     def piece(self, most: int) -> int:
-        """Return how many records go out at once.
+        """Return the number of records to write at once.
 
         >>> RateLimit(rate=400).piece(2000), Pace().piece(2000)
         (50, 2000)
@@ -60,7 +60,7 @@ class RateLimit:
         return most if not self.rate else max(1, min(most, int(self.rate / _PIECES)))
 
     def seconds(self, records: int) -> float:
-        """Return how long so many records take at least, as far as the rate says; 0 where it does not.
+        """Return the least time for so many records by the rate; 0 without a rate.
 
         >>> RateLimit(rate=400).seconds(1200)
         3.0
@@ -69,11 +69,11 @@ class RateLimit:
 
 
 GENTLE: Final = RateLimit(rate=2_000, bytes_rate=4_000_000)
-"""What live consumers do not notice: `python -m benchmarks replay-live` measures it."""
+"""A limit that does not disturb live consumers; `python -m benchmarks replay-live` measures it."""
 
 
 def parse(speed: str, rate: str | None) -> RateLimit:
-    """Return what somebody asks for. InvalidPace.
+    """Parse the options --speed and --rate. Raises InvalidPace.
 
     >>> parse("10x", None) == RateLimit(speed=10, rate=GENTLE.rate, bytes_rate=GENTLE.bytes_rate)
     True

@@ -1,10 +1,10 @@
-"""A range of a topic written again into another one: each record once, whatever ends the process.
+"""Replay: writes a range of a topic into another one, each record exactly once across crashes.
 
-What is written and the place reached commit in one transaction on the cluster that is written to, so a replay that was
-killed goes on without a repeat and without a hole. The place is a committed offset of a group of its own, on the
-topic that is written to; its metadata is JSON, ``{"next": [...], "end": [...]}``, by partition of the source, and the
-times of the range, if it has any: ``6h`` ago is a later time whenever the same command is run. What is written of a
-record is up to a `Work`: itself, or what a model answers to it.
+One transaction on the target cluster commits the records and the position, so a killed replay continues without repeats
+or gaps. The position is a committed offset of the replay's own group, on the target topic. Its metadata is JSON,
+``{"next": [...], "end": [...]}``, by partition of the source, and the times of the range, if it has any, because ``6h``
+ago is a later time whenever the same command is run. A `Work` makes the output: the record itself, or a model's answer
+to it.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ Progress: TypeAlias = Callable[[int, int, float], None]
 
 
 class Work(Protocol):
-    """What is made of records."""
+    """A function that makes the output for records."""
 
     def __call__(self, records: Sequence[ConsumerRecord]) -> list[Output]:
-        """Return what is to be written of these, each partition's in their order."""
+        """Return the output for these records, in order within each partition."""
 
 
 @dataclass(frozen=True)
 class Copies:
-    """A `Work`: records as they are, on the same partition; among another number of them, on that of the key."""
+    """A `Work` that copies records to the same partition, or to the key's if the number of partitions differs."""
 
     job: Job
 
@@ -63,7 +63,7 @@ class Copies:
 
 @dataclass(frozen=True)
 class Replayed:
-    """What a replay did: records written by this run, and by earlier ones of the same."""
+    """Result of a replay: records written by this run, and by earlier runs of the same job."""
 
     written: int
     before: int
@@ -100,23 +100,23 @@ class _Progress:
 
 
 class Replay:
-    """One replay, from where an earlier run of the same stopped. Use it in a `with` block.
+    """One replay, which continues an earlier run of the same job. Use it in a `with` block.
 
     Parameters
     ----------
     again
-        Begin from the beginning although it was done before; else nothing is left to do then.
+        Begin from the start although the job was done before; otherwise nothing is left to do then.
     role
-        Names its group and its transactions.
+        Part of the name of its group and its transactions.
     note
-        What a later run of the same must know; it finds that of the first.
+        Text for later runs of the job; they find the note of the first run.
     keeps_begin
-        A later run must know where the first one began. It takes room in the place, so that fewer partitions fit.
+        Keep the first run's begin for later runs. That takes space in the metadata, so fewer partitions fit.
 
     Attributes
     ----------
     before
-        How many records earlier runs have written.
+        Number of records that earlier runs have written.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class Replay:
         self._group = f"{names.group(role)}.{job.key}"
         self._where = Partition(job.into, 0)
         with ExitStack() as held:
-            # Whoever has this id and still writes is stopped by it; then what they left open is ended.
+            # This fences another process with the same id, then aborts its open transaction.
             self._transactions = Transactions(job.target, names.process(role, job.key))
             held.callback(self._transactions.close)
             self._transactions.open()
@@ -150,22 +150,22 @@ class Replay:
 
     @property
     def left(self) -> int:
-        """How many offsets are still to be read; markers of transactions are among them."""
+        """Return the number of offsets still to be read, including transaction markers."""
         return self._place.left()
 
     @property
     def note(self) -> str:
-        """What the first run of the same noted."""
+        """Return the note of the job's first run."""
         return self._place.note
 
     @property
     def next(self) -> Offsets:
-        """The next offset of each partition."""
+        """Return the next offset of each partition."""
         return dict(self._place.next)
 
     @property
     def span(self) -> tuple[Offsets, Offsets]:
-        """Where the first run began, if that is kept, or else the next offset; and the ends."""
+        """Return the begin of the first run, if it is kept, else the next offsets; and the ends."""
         return dict(self._place.begin or self._place.next), dict(self._place.end)
 
     def _found(self, again: bool, note: str, keeps_begin: bool) -> _Progress:
@@ -191,7 +191,7 @@ class Replay:
             return taken(consumer, self.job.topic, place.next, place.end)
 
     def _insist_on_all(self, place: _Progress) -> None:
-        """Insist on that what is left is still there. CannotReplay."""
+        """Raise CannotReplay if retention has deleted records that are left to write."""
         if not (lows := self._taken(place)):
             return
         number, low = min(lows.items())
@@ -199,10 +199,10 @@ class Replay:
         rest = ",".join(f"{each}:{max(place.next[each], lows.get(each, 0))}" for each in sorted(place.end))
         raise CannotReplay(
             f"retention has taken {gap} of {self.job.topic} before they were written: "
-            f"--from {rest} writes what is left, and --again all that is there, once more"
+            f"--from {rest} writes what is left, and --again writes everything that is left on it again"
         )
 
-    # --- the work ----------------------------------------------------------------------------------
+    # --- running -----------------------------------------------------------------------------------
 
     def run(
         self,
@@ -213,17 +213,17 @@ class Replay:
         *,
         ordered: bool = False,
     ) -> Replayed:
-        """Write what is left; `progress` is told offsets done, their number, and about how many seconds are left.
+        """Write the remaining records; call `progress` with offsets done, their total, and seconds left (estimated).
 
         Parameters
         ----------
         ordered
-            Records of all partitions come in the order of their times, also where the pace does not ask for it.
+            Write records of all partitions in the order of their times even if the rate limit does not need it.
 
         Raises
         ------
         RoleFailure
-            Where it is not certain what arrived, or another run of the same took over; the same command goes on.
+            If the result of a commit is unknown, or another run of the job took over; the same command continues.
         """
         stop, work = stop or threading.Event(), work or Copies(self.job)
         began, total, before = time.monotonic(), self._place.left(), self._place.written
@@ -259,7 +259,7 @@ class Replay:
         return [each for each in records if self.job.wants(each.timestamp)] if self.job.timed else records
 
     def _in_order(self, reader: RangeReader, run: _Run) -> Iterator[list[ConsumerRecord]]:
-        """Yield pieces of what is due, each at most half a second's."""
+        """Yield pieces of due records, each of at most half a second."""
         piece: list[ConsumerRecord] = []
         size, since, most = 0, time.monotonic(), run.pace.piece(_RECORDS)
         for record in reader.by_time(run.stop):
@@ -296,7 +296,7 @@ class Replay:
 
 
 class _Run:
-    """How far this run is, against its pace."""
+    """Progress of this run, compared with its rate limit."""
 
     def __init__(self, pace: RateLimit, stop: threading.Event, began: float) -> None:
         self.pace = pace
@@ -306,25 +306,25 @@ class _Run:
         self._first: int | None = None
 
     def count(self, records: list[ConsumerRecord]) -> None:
-        """Take note of what has been written."""
+        """Count written records."""
         self._number += len(records)
         if self.pace.bytes_rate:
             self._size += sum(len(each.value or b"") + len(each.key or b"") for each in records)
 
     def due(self, record: ConsumerRecord, more: int, bytes_more: int) -> float:
-        """Return in how many seconds a record is due, after so many that are not written yet."""
+        """Return the seconds until a record is due, given the records before it that are not written yet."""
         self._first = record.timestamp if self._first is None else self._first
         due = self.pace.due(self._number + more, self._size + bytes_more, record.timestamp, self._first)
         return self._began + due - time.monotonic()
 
     def wait(self, record: ConsumerRecord) -> bool:
-        """Wait until a record is due; tell whether the run goes on."""
+        """Wait until a record is due; return whether the run continues."""
         due = self.due(record, 0, 0)
         return not (self.stop.wait(due) if due > 0 else self.stop.is_set())
 
 
 def _fitting(records: list[ConsumerRecord]) -> Iterator[list[ConsumerRecord]]:
-    """Yield records in pieces that fit into a transaction: few are so large that it is more than one."""
+    """Yield records in pieces that fit into a transaction; usually it is a single piece."""
     begin, size = 0, 0
     for number, record in enumerate(records):
         if size >= _BYTES:

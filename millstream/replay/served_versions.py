@@ -1,7 +1,7 @@
-"""Which version answered each event of a range, as the prediction log says.
+"""Index of the version that answered each event of a range, read from the prediction log.
 
-An answer names the place of its event and the version that gave it. What is kept of it is one number for each offset
-of the range: four bytes, ten million events in 40 MB.
+An answer names the position of its event and the version that gave it. The index keeps one number of four bytes for
+each offset of the range: ten million events take 40 MB.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from schemas.events import Outcome, read_prediction
 
 _NONE: Final = -1
 _ERROR: Final = -2
-_CLOCKS_MS: Final = 60_000  # brokers' clocks may be apart by so much
+_CLOCKS_MS: Final = 60_000  # the brokers' clocks may differ by so much
 
 
 class ServedIndex:
-    """By partition and offset of an event: the version that answered it first.
+    """Version that answered an event first, by the event's partition and offset.
 
-    An answer that is an error names no version: it counts as given by the version that answered before it.
+    An error names no version, so it counts as given by the version that answered before it.
 
     Attributes
     ----------
     answers
-        How many answers were found.
+        Number of answers found.
     """
 
     def __init__(self, topic: str, begin: Mapping[int, int], end: Mapping[int, int]) -> None:
@@ -45,7 +45,7 @@ class ServedIndex:
         self.answers = 0
 
     def take(self, outcome: Outcome) -> None:
-        """Take note of one answer; of several to one event the first counts."""
+        """Add one answer; if an event has several, the first counts."""
         partition, offset = outcome.source_partition, outcome.source_offset
         if outcome.source_topic != self._topic:
             return
@@ -68,7 +68,7 @@ class ServedIndex:
         return number
 
     def settle(self, otherwise: VersionId | None) -> None:
-        """Give errors the version before them; the first of a partition the one after, or else `otherwise`."""
+        """Assign errors the version before them; at a partition's beginning the version after, else `otherwise`."""
         for slots in self._slots.values():
             known = next((each for each in slots if each >= 0), None)
             if known is None and otherwise is not None and _ERROR in slots:
@@ -81,12 +81,12 @@ class ServedIndex:
                     slots[at] = known
 
     def version(self, partition: int, offset: int) -> VersionId | None:
-        """Return what answered an event; `None` where nothing did, as far as the log goes back."""
+        """Return the version that answered an event, `None` if none did as far as the log goes back."""
         number = self._slots[partition][offset - self._begin[partition]]
         return None if number < 0 else self._versions[number]
 
     def versions(self, places: Mapping[int, int] | None = None) -> list[VersionId]:
-        """Return all that answered, or what answered from these places on, in order."""
+        """Return the versions that answered, in order; with `places`, only from these offsets on."""
         since = self._begin if places is None else places
         numbers = {
             each for number, slots in self._slots.items() for each in slots[since[number] - self._begin[number] :]
@@ -95,15 +95,15 @@ class ServedIndex:
 
     @property
     def partitions(self) -> tuple[int, ...]:
-        """Those of the source that have anything in the range."""
+        """Return the partitions of the source that have offsets in the range."""
         return tuple(each for each, slots in self._slots.items() if slots)
 
     def beyond(self, ends: Mapping[int, int]) -> bool:
-        """Tell whether an answer was seen to what is not on the topic yet, so that an older one had the name."""
+        """Return whether an answer is to an offset after the topic's end, so that it belongs to an older topic."""
         return any(after > ends.get(partition, 0) for partition, after in self._after.items())
 
     def passed(self, outcome: Outcome) -> int | None:
-        """Return the partition of the source that this answer shows to be past the range, if any."""
+        """Return the partition of the source that has passed the range by this answer, if any."""
         partition = outcome.source_partition
         beyond = outcome.source_topic == self._topic and outcome.source_offset >= self._end.get(partition, 0)
         return partition if beyond else None
@@ -121,9 +121,9 @@ def read_index(
     Parameters
     ----------
     since_ms
-        Answers of the range are not older, by the broker's time; 0 where that is not known.
+        Broker's time of the oldest possible answer; 0 if unknown.
     progress
-        Told offsets done and their number.
+        Called with offsets done and their total.
     """
     with closing(cluster.consumer(max_partition_fetch_bytes=4 << 20, max_poll_records=2000)) as consumer:
         found = cluster.topic_info(predictions).get(predictions)
@@ -146,13 +146,13 @@ def read_index(
 def _outcomes(
     consumer: KafkaConsumer, place: TopicPartition, begin: int, end: int, index: ServedIndex
 ) -> Iterator[tuple[int, Outcome]]:
-    """Yield answers until all partitions of the source are past the range: each partition's come in order."""
+    """Yield answers until all partitions of the source are past the range; each partition's are in order."""
     left = set(index.partitions)
     for record in topic_readers.between(consumer, place, begin, end):
         try:
             outcome = read_prediction(record.value or b"").outcome
         except CodecError:
-            continue  # anyone may write there; what is none of ours answered nothing
+            continue  # any client can write there; an invalid record is not an answer
         yield record.offset, outcome
         left.discard(index.passed(outcome))
         if not left:
@@ -169,7 +169,7 @@ def _begins(consumer: KafkaConsumer, places: list[TopicPartition], since_ms: int
 
 
 def first_time(cluster: Cluster, topic: str, begin: Mapping[int, int], end: Mapping[int, int]) -> int:
-    """Return the time (ms) of the oldest record of a range; 0 where it has none, or retention has taken its head."""
+    """Return the time (ms) of the oldest record of a range; 0 if it is empty or retention has deleted its head."""
     times: list[int] = []
     with closing(cluster.consumer()) as consumer:
         places = [TopicPartition(topic, number) for number in end]
@@ -182,7 +182,7 @@ def first_time(cluster: Cluster, topic: str, begin: Mapping[int, int], end: Mapp
 
 
 def ends_of(cluster: Cluster, topic: str, partitions: int) -> dict[int, int]:
-    """Return the end of each partition of a topic, as it is now."""
+    """Return the current end of each partition of a topic."""
     with closing(cluster.consumer()) as consumer:
         found = consumer.end_offsets([TopicPartition(topic, number) for number in range(partitions)])
     return {place.partition: int(end) for place, end in found.items()}

@@ -1,1 +1,1 @@
-"""Stream files written from data: what `init` infers from files and topics."""
+"""Scaffold of a stream file: inference from files and topics for `millstream init`."""

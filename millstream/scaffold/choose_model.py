@@ -1,7 +1,7 @@
-"""The model that `init` writes: of a few, one that does not lose to a baseline on the rows that were looked at.
+"""Choice of the model that `init` writes: tries a few on sample rows against a baseline.
 
-Each row is predicted before it is learned. Numbers are measured by the mean absolute error, beside the mean of the
-labels so far; classes by the log loss, beside the frequencies of the classes so far.
+Each row is predicted before it is learned. For numbers the error is the mean absolute error, and the baseline is the
+mean of the labels so far; for classes the log loss and the class frequencies so far.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from schemas.events import Features, Scalar
 from schemas.target import Target, TargetError, Task
 
 PACKAGES: Final = ("anomaly", "compose", "feature_extraction", "linear_model", "optim", "preprocessing", "tree")
-# The first of a task is what is written unless another is clearly better: see `_CLEARLY`.
+# The first learner of a task is chosen unless another is clearly better: see `_CLEARLY`.
 LEARNERS: Final[dict[Task, tuple[str, ...]]] = {
     "binary": (
         "linear_model.LogisticRegression()",
@@ -28,7 +28,7 @@ LEARNERS: Final[dict[Task, tuple[str, ...]]] = {
         "tree.HoeffdingTreeClassifier()",
     ),
     "multiclass": ("linear_model.SoftmaxRegression()", "tree.HoeffdingTreeClassifier()"),
-    # Without a bound on the gradient, features that depend on each other make it grow without end.
+    # Without a limit on the gradient, correlated features can make it diverge.
     "regression": tuple(
         f"preprocessing.TargetStandardScaler(\n            linear_model.LinearRegression({how})\n        )"
         for how in ("intercept_lr=0.1, clip_gradient=1", "intercept_lr=0.1", "optim.SGD(0.001), intercept_lr=0.1")
@@ -38,12 +38,12 @@ LEARNERS: Final[dict[Task, tuple[str, ...]]] = {
 _CLEARLY: Final = 0.9  # of the first one's error
 _SECONDS: Final = 2.0  # for one model
 _LEAST_ROWS: Final = 50  # below which the errors say little
-_LEAST_SHARE: Final = 1e-15  # as in a log loss everywhere: its logarithm is finite
+_LEAST_SHARE: Final = 1e-15  # the usual lower limit in a log loss, so that the logarithm is finite
 Lines = Callable[[str], list[str]]
 
 
 class Tried(NamedTuple):
-    """A model, as lines of the file, and how it did. `error` is infinite where it raised."""
+    """A model, as lines of the file, and its error and baseline. `error` is infinite if the model raised."""
 
     lines: list[str]
     rows: int
@@ -53,12 +53,12 @@ class Tried(NamedTuple):
 
     @property
     def loses(self) -> bool:
-        """Whether the baseline did better."""
+        """Return whether the baseline has a smaller error."""
         return self.error > self.baseline
 
     @property
     def text(self) -> str:
-        """How it did, for people."""
+        """Return the result as text."""
         what = _BASELINES[self.metric]
         return f"{self.metric} {_short(self.error)} on {self.rows:,} rows; {what}: {_short(self.baseline)}"
 
@@ -67,14 +67,14 @@ _BASELINES: Final = {"mean absolute error": "the mean of the labels", "log loss"
 
 
 def choose(inferred: Inferred | None, task: Task, lines: Lines, names: Mapping[str, object]) -> Tried | list[str]:
-    """Return the model to write; where there is nothing to try it on, its lines alone.
+    """Return the model to write; without rows to try it on, only its lines.
 
     Parameters
     ----------
     lines
-        Returns the lines of a model that ends with a learner.
+        Returns the lines of a model that ends with the given learner.
     names
-        The file's own names that they refer to.
+        The file's own names that the lines refer to.
     """
     learners = LEARNERS[task]
     rows = [] if inferred is None or task == "anomaly" else list(_examples(inferred, task))
@@ -113,7 +113,7 @@ def _try(task: Task, lines: list[str], names: Mapping[str, object], rows: Sequen
             error, baseline, count = error + model_error, baseline + baseline_error, count + 1
             if time.monotonic() - begun > _SECONDS:
                 break
-    except Exception:  # noqa: BLE001 - whatever it is, the model is not one to write
+    except Exception:  # noqa: BLE001 - after any exception the model is not chosen
         return Tried(lines, len(rows), math.inf, 0.0, metric)
     return Tried(lines, count, error / count if math.isfinite(error) else math.inf, baseline / count, metric)
 
@@ -122,11 +122,11 @@ def _built(lines: Sequence[str], names: Mapping[str, object]) -> Any:
     """Return the model that the lines of a file build."""
     modules = {name: importlib.import_module(f"river.{name}") for name in PACKAGES}
     text = "\n".join(lines).strip().removeprefix("model=").removesuffix(",")
-    return eval(text, {**modules, **names})()  # noqa: S307 - our own text, names of columns in it as literals
+    return eval(text, {**modules, **names})()  # noqa: S307 - generated text, in which names of columns are literals
 
 
 def _asked(model: RiverModel, features: Features) -> Any:
-    """Return a model's answer, `None` where it has none: as a role does with the first events."""
+    """Return a model's answer, `None` if it has none yet, as a role does with the first events."""
     try:
         return model.predict(features)
     except ModelError:

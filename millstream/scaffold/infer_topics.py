@@ -1,4 +1,4 @@
-"""What two topics show of a stream: what names an event, when it was, its features, and where its label is."""
+"""Inference from the topics of events and labels: the id, time, features and label of a stream."""
 
 from __future__ import annotations
 
@@ -34,28 +34,28 @@ _DAY_AND_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d")
 _SIMPLE: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _FIRST_MS: Final = 631_152_000_000  # 1990
 _LAST_MS: Final = 4_102_444_800_000  # 2100
-_NEARLY_ALL: Final = 0.95  # of the messages: one without it, or another producer's, is on every topic
-_NEARLY_UNIQUE: Final = 0.90  # of an id's values: what is sent again comes with the same one
+_NEARLY_ALL: Final = 0.95  # of the messages: on every topic a few lack the value or come from another producer
+_NEARLY_UNIQUE: Final = 0.90  # of an id's values: a message that is sent again has the same id
 _CLEAN: Final = 0.99
-_WORDS: Final = 50  # distinct texts; with more, and no blank in any, they are names of things rather than categories
+_WORDS: Final = 50  # distinct texts; more of them, all without blanks, are names of things and not categories
 
 
 class CannotInfer(Exception):  # noqa: N818
-    """A path that was named is not there or not what it is to be, or the messages hold nothing to name an event by."""
+    """A named path is missing or has wrong values, or no value of the messages could be an event id."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelTopic:
-    """Where labels come from.
+    """The topic of labels, and the paths in its messages.
 
     Attributes
     ----------
     value
-        As a `Source` takes it.
+        The expression for `Source`.
     matched
-        How many of the sample's ids name events of the other sample, and of how many messages.
+        The number of the sample's ids that belong to events of the other sample, and the number of messages.
     only
-        The one value that there was, if there was but one.
+        The label's value if the sample has a single one.
     """
 
     topic: str
@@ -69,16 +69,16 @@ class LabelTopic:
 
 @dataclass(frozen=True, kw_only=True)
 class FoundTopics:
-    """What `millstream init --from-topic` writes down.
+    """Result of the inference, for `millstream init --from-topic`.
 
     Attributes
     ----------
     inferred
-        Features, task and classes; its columns are named by their paths.
+        Features, task and classes; the columns are named by their paths.
     id_lacks
-        How many messages have no id, and how many have one that another has, too.
+        Number of messages without an id, and of messages with an id that another one has too.
     left_out
-        Paths that are no features, and why.
+        Paths that are not features, with the reason.
     """
 
     topic: str
@@ -92,7 +92,7 @@ class FoundTopics:
     labels: LabelTopic | None
 
     def doubts(self) -> list[str]:
-        """Return what to look at in the file before anything else: it would run, and learn nothing."""
+        """Return the doubts to check in the file first: with a wrong guess the stream would run but learn nothing."""
         found = []
         if self.id is None:
             found.append(
@@ -116,7 +116,7 @@ def infer_topics(
     id: str | None = None,  # noqa: A002 - the option's name
     time: str | None = None,
 ) -> FoundTopics:
-    """Guess what stands where; what is named is not guessed.
+    """Infer the paths of id, time, features and label; given paths are used as they are.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def infer_topics(
     Raises
     ------
     CannotInfer
-        See there.
+        If that is impossible.
     """
     _require_path(id, events, events)
     _require_path(time, events, events)
@@ -170,9 +170,9 @@ def infer_topics(
 
 
 def _of_one_kind(sample: TopicSample, features: list[str]) -> list[dict[str, Any]]:
-    """Return the rows with only the values of the kind that most at their path are of.
+    """Return the rows without values that differ in kind from most values at their path.
 
-    A contract has one kind: one text among a thousand numbers makes no texts of them.
+    A contract has one kind for each feature: one text among a thousand numbers must not make it a text.
     """
     kinds = {
         path: Counter(map(_kind, filter(_is_there, sample.values(path)))).most_common(1)[0][0] for path in features
@@ -196,7 +196,7 @@ def _last(path: str) -> str:
 
 
 def _ids(sample: TopicSample) -> list[str]:
-    """Return the paths that name nearly each message by another value and are called like it, likely ones first."""
+    """Return the paths with nearly unique values and a name like an id's, the likeliest first."""
     named = {*_ID, f"{sample.topic.rpartition('.')[2].rstrip('s')}_id"}
     found: list[tuple[int, bool, int, int, str]] = []
     for path in sample.paths:
@@ -219,7 +219,7 @@ def _is_nearly_unique(values: Sequence[Any]) -> bool:
 
 
 def _may_name(values: Sequence[Any]) -> bool:
-    """Tell whether nearly all messages have a value there that could name an event."""
+    """Return whether nearly all messages have a value that could be an event id."""
     return sum(map(_names_something, values)) >= _NEARLY_ALL * len(values)
 
 
@@ -228,13 +228,13 @@ def _names_something(value: Any) -> bool:
 
 
 def _lacks(values: Sequence[Any]) -> tuple[int, int]:
-    """Return how many of the values name nothing, and how many name what one before them did."""
+    """Return the number of values that cannot be an id, and the number of repeated ones."""
     there = list(filter(_names_something, values))
     return len(values) - len(there), len(there) - len(set(there))
 
 
 def _time(sample: TopicSample, but: set[str | None]) -> str | None:
-    """Return the path of a time that nearly all messages have: one with a known name, one named like it, any."""
+    """Return the path of a time that nearly all messages have: by a known name, a similar name, else any."""
     likely = [path for path in sample.paths if path not in but and _is_time(sample, path)]
     likely = [path for path in likely if sum(map(_is_there, sample.values(path))) >= _NEARLY_ALL * len(sample.rows)]
     exact = [path for name in TIME_NAMES for path in likely if _last(path).lower() == name]
@@ -243,7 +243,7 @@ def _time(sample: TopicSample, but: set[str | None]) -> str | None:
 
 
 def _is_time(sample: TopicSample, path: str) -> bool:
-    """Tell whether a path holds times: a ``date`` may be an age in days, and a number or a day anything by itself."""
+    """Return whether a path holds times; a number or a day alone, even under ``date``, may mean something else."""
     name = _last(path)
     named = name.lower() in TIME_NAMES or bool(_LIKE_TIME.fullmatch(name))
     values = list(filter(_is_there, sample.values(path)))
@@ -269,7 +269,7 @@ def _require_path(path: str | None, where: TopicSample | None, events: TopicSamp
 
 
 def _require_times(sample: TopicSample, path: str) -> None:
-    """Insist that what was named as the time is one, but for a few: all other messages would be refused."""
+    """Raise CannotInfer unless nearly all values at the given path are times; the stream refuses other messages."""
     there = list(filter(_is_there, sample.values(path)))
     wrong: list[str] = []
     for value in there:
@@ -283,7 +283,7 @@ def _require_times(sample: TopicSample, path: str) -> None:
 
 
 def _features(sample: TopicSample, but: set[str | None]) -> tuple[list[str], dict[str, str]]:
-    """Return the paths that features are taken from, and those that are none, with the reason."""
+    """Return the paths of features, and the paths left out, with the reason."""
     left_out = dict(sample.left_out)
     features = []
     for path in sample.paths:
@@ -345,11 +345,11 @@ def _is_keyword(path: str) -> bool:
 def _matching(
     events: TopicSample, labels: TopicSample, ids: list[str], label: str | None, *, guess: bool
 ) -> tuple[str | None, str, int]:
-    """Return the path of an event's id, that of the same on labels, and how many of the labels' are events' here."""
+    """Return the id's path on events, its path on labels, and the number of labels that match an event."""
     theirs = [path for path in labels.paths if path != label and _may_name(labels.values(path))]
     if not theirs:
         raise CannotInfer(f"no value of the messages of {labels.topic} could name an event: {', '.join(labels.paths)}")
-    # What is not called like an id is one where most labels name it: there the values tell.
+    # A path without an id's name is an id if most labels refer to its values.
     others = [path for path in events.paths if path not in ids and _is_nearly_unique(events.values(path))]
     best: tuple[bool, bool, bool, int] = (False, False, False, 0)
     chosen: tuple[str | None, str] = (ids[0] if ids else None, _likely_id(theirs, ids))
@@ -374,7 +374,7 @@ def _texts(values: Sequence[Any]) -> set[str]:
 
 
 def _label(sample: TopicSample, but: set[str | None]) -> str:
-    """Return the path that most looks like a label: by its name, else the last of those with few values."""
+    """Return the likeliest path of a label: by its name, else the last one with few distinct values."""
     left = [path for path in sample.paths if path not in but and any(v is not None for v in sample.values(path))]
     left = [path for path in left if not _is_time(sample, path)]
     if not left:

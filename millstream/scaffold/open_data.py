@@ -1,4 +1,4 @@
-"""From a stream and what was asked for to what the producers are given."""
+"""Arguments for the producers: opens data as a stream's events, and reads weights and label delays."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def source_of(stream: Stream, place: str, *, labelled: bool | None = None) -> Ro
     Parameters
     ----------
     labelled
-        Whether the label's column must be there; by default it must unless the stream learns without.
+        True if the label's column is required; by default it is, unless the stream learns without labels.
 
     Raises
     ------
     SourceError
-        Where it cannot be read.
+        If the data cannot be read.
     """
     spec = SourceSpec(
         target=stream.target,
@@ -39,7 +39,7 @@ def source_of(stream: Stream, place: str, *, labelled: bool | None = None) -> Ro
 
 
 def weigher(stream: Stream) -> Callable[[Features, Scalar], float] | None:
-    """Return the stream's weight as a function of features and label, or None where all weigh 1."""
+    """Return the stream's weight as a function of features and label, `None` if all weights are 1."""
     weight = stream.weight
     if weight is None or callable(weight):
         return weight
@@ -48,7 +48,7 @@ def weigher(stream: Stream) -> Callable[[Features, Scalar], float] | None:
 
 
 def label_delay(given: str) -> tuple[int, float | None]:
-    """Return a label's delay as (events, seconds): a whole number is events, a span of time is that.
+    """Return a label's delay as (events, seconds): a whole number means events, a duration seconds.
 
     >>> label_delay("50"), label_delay("30m")
     ((50, None), (0, 1800.0))
@@ -56,7 +56,7 @@ def label_delay(given: str) -> tuple[int, float | None]:
     Raises
     ------
     InvalidDuration
-        Where it is neither.
+        If the text is neither.
     """
     if given.strip().isdigit():
         return int(given), None

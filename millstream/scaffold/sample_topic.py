@@ -1,4 +1,4 @@
-"""What the newest messages of a topic hold: how they are written, and which values stand at which paths."""
+"""Sample of a topic's newest messages: their format, and their values by path."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ _PLAIN: Final = re.compile(r"[^.`\[\]]+")
 
 
 class NoMessages(Exception):  # noqa: N818
-    """A topic shows nothing that a stream file could be made of; the message says why."""
+    """A topic has no messages from which a stream file could be made; the message says why."""
 
 
 @dataclass
 class TopicSample:
-    """Messages taken apart.
+    """Messages as rows of values.
 
     Attributes
     ----------
     format
-        As a `Source` takes it.
+        The format for `Source`.
     rows
-        A message each: its values by their paths; those of records by ``payment.amount``.
+        One dictionary for each message: its values by path; nested ones as ``payment.amount``.
     left_out
-        Paths whose values can be no features, and why.
+        Paths whose values cannot be features, with the reason.
     unreadable
-        How many messages could not be read, and why the first of them.
+        Number of messages that could not be read, and the reason for the first.
     """
 
     topic: str
@@ -52,21 +52,21 @@ class TopicSample:
 
     @property
     def paths(self) -> list[str]:
-        """All paths, in the order in which they were met."""
+        """Return all paths in the order of their first occurrence."""
         return list(dict.fromkeys(path for row in self.rows for path in row))
 
     def values(self, path: str) -> list[Any]:
-        """Return what stands at a path, message by message; `None` where nothing does."""
+        """Return the values at a path, message by message; `None` for a missing value."""
         return [row.get(path) for row in self.rows]
 
 
 def sample(cluster: Cluster, topic: str, registry: Registry | None, count: int) -> TopicSample:
-    """Look at the newest `count` messages of a topic, in no group.
+    """Read the newest `count` messages of a topic, without joining a group.
 
     Raises
     ------
     NoMessages
-        Where there is no such topic, or no message on it, or none that can be read.
+        If there is no such topic, or it has no message that can be read.
     """
     if topic not in cluster.topic_info(topic):
         raise NoMessages(f"there is no topic {topic} on {cluster.bootstrap}")
@@ -74,7 +74,7 @@ def sample(cluster: Cluster, topic: str, registry: Registry | None, count: int) 
 
 
 def taken_apart(topic: str, records: list[ConsumerRecord], registry: Registry | None) -> TopicSample:
-    """Return the messages of `records` by their paths. NoMessages where none can be read."""
+    """Return the values of `records` by path. Raises NoMessages if none can be read."""
     decode = decoder(Source(topic=topic), registry)
     records = [record for record in records if record.value]
     forms: set[Format] = set()
@@ -113,7 +113,7 @@ def _read(decode: Decode, record: ConsumerRecord, found: TopicSample) -> Mapping
 def _values(message: Mapping[str, Any], above: str, depth: int) -> Iterator[tuple[str, Any]]:
     for name, value in message.items():
         if "`" in name or not name:
-            continue  # no path can name it
+            continue  # a path cannot contain such a name
         path = f"{above}.{_quoted(name)}" if above else _quoted(name)
         if isinstance(value, Mapping):
             if depth < _DEEPEST:

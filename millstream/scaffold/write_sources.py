@@ -1,4 +1,4 @@
-"""The part of a stream file that says which topics of somebody else's it reads."""
+"""Writer of the part of a stream file that names its external topics."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def events_lines(
     Parameters
     ----------
     kind_of
-        Says what the contract has of a column, as Python.
+        Returns a column's entry in the contract, as Python.
     seen
-        Says what was seen of it, for people.
+        Returns the values that were seen in the column, as text.
     """
     yield "    features=Source("
     yield f"        topic={quoted(found.topic)},"
@@ -46,7 +46,7 @@ def events_lines(
     else:
         yield f"        time={quoted(found.time)},"
     yield from _fields(found, quoted)
-    yield "        # What features may be; what is none of them never reaches the model. Also:"
+    yield "        # The features; other values never reach the model. To refuse invalid ones:"
     yield "        # Feature(type=..., minimum=..., maximum=..., categories=(...))"
     yield "        contract={"
     for column in found.inferred.columns:

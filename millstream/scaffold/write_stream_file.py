@@ -1,4 +1,4 @@
-"""`millstream init`: a stream file to start from."""
+"""Writer of a first stream file: `millstream init`."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ def init(
     Parameters
     ----------
     inferred
-        What a file showed (`producers.infer.infer`): its features become the contract.
+        Result of the inference from a file (`producers.infer.infer`): its features become the contract.
     source
-        That file, as the user named it; named again in the comment on how to try the stream.
+        The user's name of that file, for the comment on how to try the stream.
     topics
-        What topics of somebody else's showed (`millstream.scaffold.infer_topics`), in place of a file.
+        Result of the inference from external topics (`millstream.scaffold.infer_topics`), instead of a file.
     say
-        Is told how the model did on the rows that were looked at.
+        Prints the model's result on the sample rows.
 
     Raises
     ------
     InitError
-        Where the name is none for a stream, or a file of that name is there.
+        If the name is invalid for a stream, or a file of that name exists.
     """
     try:
         Names(name)
@@ -197,10 +197,10 @@ def _labels(task: Task, topic: LabelTopic | None) -> Iterator[str]:
 
 def _features(columns: Sequence[Column], left_out: Mapping[str, str]) -> Iterator[str]:
     if not columns:
-        yield "    # What events may carry. Without it, everything finite is taken."
+        yield "    # The features of events. Without it, every finite value is accepted."
         yield '    # features={"amount": "number", "country": "string"},'
         return
-    yield "    # What events may carry; other features are dropped. To refuse what cannot be:"
+    yield "    # The features of events; others are dropped. To refuse invalid values:"
     yield "    # Feature(type=..., minimum=..., maximum=..., categories=(...), required=True)"
     yield "    features={"
     for column in columns:
@@ -218,7 +218,7 @@ def _kind(column: Column, required: set[str]) -> str:
 
 
 def _seen(column: Column) -> str:
-    """Return what the file showed of a column: for whoever decides on the bounds."""
+    """Return a column's observed values as text, to help the user choose bounds."""
     text = ""
     if column.minimum is not None and column.maximum is not None:
         text = f"seen: {_number(column.minimum)} to {_number(column.maximum)}"
@@ -241,12 +241,12 @@ def _is_categorical(column: Column) -> bool:
 
 
 def _is_text(column: Column) -> bool:
-    """Tell whether a column is text in every row: words are counted only where there is always a text."""
+    """Return whether a column has a text in every row: a bag of words needs one."""
     return column.type == "string" and not _is_categorical(column) and column.required
 
 
 def _selected(columns: Sequence[Column]) -> list[str]:
-    """Return the columns of categories where they must be told from other strings by name."""
+    """Return the columns of categories if they must be selected by name among other strings."""
     strings = [column for column in columns if column.type == "string"]
     if all(map(_is_categorical, strings)):
         return []
@@ -254,7 +254,7 @@ def _selected(columns: Sequence[Column]) -> list[str]:
 
 
 def _required(columns: Sequence[Column]) -> set[str]:
-    """Return the columns that the model below asks for by name, so that no event may come without."""
+    """Return the columns that the model uses by name, so that every event must have them."""
     return {*_selected(columns), *(column.name for column in columns if _is_text(column))}
 
 
@@ -286,7 +286,7 @@ def _model(task: Task, columns: Sequence[Column], learner: str) -> list[str]:
 
 
 def _imports(path: Path, model: Sequence[str], names: Sequence[str]) -> Iterator[str]:
-    """Yield the imports as import sorters want them: within a checkout of ours, ours come last and apart."""
+    """Yield the imports in the order of import sorters: in a checkout of Millstream its imports come last."""
     ours = f"from millstream import {', '.join(names)}"
     rivers = f"from river import {', '.join(_imported(model))}"
     inside = any((parent / "millstream" / "__init__.py").is_file() for parent in path.resolve().parents)
@@ -298,7 +298,7 @@ def _imported(model: Sequence[str]) -> list[str]:
     return [each for each in PACKAGES if f"{each}." in text]
 
 
-# --- Python ----------------------------------------------------------------------------------------
+# --- Python literals -------------------------------------------------------------------------------
 
 
 def _sequence(name: str, values: Sequence[str]) -> Iterator[str]:
@@ -318,12 +318,12 @@ def _quoted(text: str) -> str:
 
 
 def _comment(text: str) -> str:
-    """Return a line of comment among the features, whatever a file's names and cells hold."""
+    """Return a comment line for the features; it is safe for any names and cells of a file."""
     line = "        # " + "".join(letter if letter.isprintable() else "?" for letter in text)
     return line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…"
 
 
 def _plain(text: str) -> str:
-    """Return a file's name as it may stand in a docstring."""
+    """Return a file's name in a form that is safe in a docstring."""
     safe = "".join(letter if letter.isprintable() and letter not in '"\\' else "?" for letter in text)
     return f"'{safe}'" if " " in safe else safe

@@ -1,7 +1,7 @@
-"""The code object of a version: the stream file, the modules beside it, and what they defined.
+"""Code object of a version: the stream file, the modules beside it, and the definition that they gave.
 
-It is one JSON document in a canonical spelling, stored under its sha256 like every file of a version. Reading it runs
-nothing: `millstream.version_code.namespace` does that, once the version's signature has been checked.
+It is a JSON document in canonical form, stored under its sha256 like every file of a version. Reading it runs no code:
+`millstream.version_code.namespace` does that, once the version's signature has been checked.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MOST_BYTES: Final = 8 << 20
 
 
 class Code(msgspec.Struct, frozen=True, kw_only=True):
-    """What made a version.
+    """The code that made a version.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class Code(msgspec.Struct, frozen=True, kw_only=True):
     definition
         One line for each part of the model, ``path = value``, as `millstream.stream.definition_hash` writes it.
     contract, target
-        Of the stream, as it was.
+        Contract and target of the stream at that time.
     """
 
     format: int = FORMAT
@@ -42,7 +42,7 @@ class Code(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def main(self) -> str:
-        """Path of the stream file among `files`."""
+        """Return the path of the stream file among `files`."""
         return self.module.replace(".", "/") + ".py"
 
 
@@ -51,7 +51,7 @@ _read: Final = msgspec.json.Decoder(Code).decode
 
 
 def encode(code: Code) -> bytes:
-    """Return the bytes that a version's manifest names by their sha256."""
+    """Return the bytes of a code object; a version's manifest refers to them by their sha256."""
     return _encoder.encode(code)
 
 
@@ -61,7 +61,7 @@ def decode(data: bytes) -> Code:
     Raises
     ------
     Damaged
-        Where it is none, or of a newer format.
+        If the bytes are not a code object, or have a newer format.
     """
     try:
         code = _read(data)

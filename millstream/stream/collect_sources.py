@@ -1,4 +1,4 @@
-"""The source files that a stream file is made of: itself, and every module beside it that it imports."""
+"""Collection of a stream's source files: the stream file and every module beside it that it imports."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _INIT: Final = "__init__.py"
 def sources(file: StreamFile, imported: Iterable[str] = ()) -> dict[str, str]:
     """Return the text of the stream file and of all modules beside it that it imports, by path.
 
-    Imports are read from the source, in functions as well, ``import_module("name")`` and ``__import__("name")`` among
-    them; `imported` adds modules that only running it showed, such as those whose names were computed. A module that
-    one of Python's own or an installed one hides is left out: the import gets the other one.
+    Imports are found in the source, including those in functions, ``import_module("name")`` and ``__import__("name")``.
+    `imported` adds modules that were found by running the file, such as those with computed names. A module that is
+    hidden by one of Python's own or an installed one is left out, because the import gets the other one.
 
     Raises
     ------
     LoadError
-        Where a file cannot be read, or all of them are larger than a version's code may be.
+        If a file cannot be read, or all together exceed the size limit of a version's code.
     """
     if file.is_ready_made:
         return {f"{READY_MADE}/{file.path.name}": _text(file.path)}
@@ -64,7 +64,7 @@ class _Sources:
                 self._take(each)
 
     def _files(self, module: str) -> Iterator[Path]:
-        """Yield the files beside the stream file that importing a module runs: its packages, and itself."""
+        """Yield the files beside the stream file that run when a module is imported: its packages and itself."""
         parts = module.split(".")
         if self._is_hidden(parts[0]):
             return
@@ -76,17 +76,17 @@ class _Sources:
                     break
 
     def _is_hidden(self, top: str) -> bool:
-        """Tell whether there is a module of this name beside the stream file, and importing it gets another one."""
+        """Return whether an import of this name gets another module than the one beside the stream file."""
         folder, file = self._folder / top, self._folder / f"{top}.py"
         return (folder.is_dir() or file.is_file()) and hidden_by(top, file) is not None
 
 
 def _imported(text: str, path: Path) -> Iterator[str]:
-    """Yield the full names of modules that a source file imports, or may mean by ``from package import name``."""
+    """Yield the full names of modules that a source file imports, including ``from package import name``."""
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError):
-        return  # importing it has said why
+        return  # the import of this file has reported why
     package = path.parts[:-1]
     importers = {"import_module", "__import__"}
     for node in ast.walk(tree):
@@ -106,12 +106,12 @@ def _imported(text: str, path: Path) -> Iterator[str]:
 
 
 def _called(function: ast.expr) -> str:
-    """Return the last name of what is called: ``import_module`` of ``importlib.import_module``."""
+    """Return the last name of a called function: ``import_module`` for ``importlib.import_module``."""
     return function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
 
 
 def _given(call: ast.Call, package: tuple[str, ...]) -> Iterator[str]:
-    """Yield the module in ``import_module("name")``; a relative one is taken to mean the package it is called in."""
+    """Yield the module in ``import_module("name")``; a relative name refers to the calling package."""
     given = call.args[0] if call.args else next((each.value for each in call.keywords if each.arg == "name"), None)
     if not isinstance(given, ast.Constant) or not isinstance(given.value, str):
         return

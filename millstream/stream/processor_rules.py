@@ -104,7 +104,7 @@ def join_rules(stream: Stream) -> JoinRules:
 
 
 def definition_of(loaded: LoadedStream) -> Definition:
-    """Return what a version of this stream is made from."""
+    """Return the definition that versions of this stream have."""
     stream = loaded.stream
     contract = f"{stream.contract.fingerprint()[:HALF]}{stream.target.fingerprint()[:HALF]}"
 

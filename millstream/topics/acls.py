@@ -1,6 +1,6 @@
 """What each role, and who works beside them, may do on a cluster with access control, and no more.
 
-No role may write both labels and model updates: who could, could teach a model anything and then serve it.
+No role may write both labels and model updates: with both rights one could teach a model anything and serve it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ Operation = Literal["Read", "Write", "Describe", "Create", "Delete", "Alter", "D
 
 @dataclass(frozen=True, order=True)
 class Right:
-    """One thing that a principal may do.
+    """One right of a principal.
 
     Attributes
     ----------
     prefixed
-        `name` is the beginning of the names that are meant.
+        `name` is a prefix of the resources' names.
     """
 
     resource: Resource
@@ -62,7 +62,7 @@ def writes() -> dict[str, tuple[str, ...]]:
 
 
 def _topics(names: Names, kinds: Iterable[str]) -> list[str]:
-    """Return topics of these kinds; ``whole`` is the one that has whole predictions."""
+    """Return topics of these kinds; ``whole`` is the topic of whole predictions."""
     return [names.whole if kind == roles.WHOLE else names.topic(kind) for kind in kinds]
 
 
@@ -71,10 +71,10 @@ def rights(names: Names, principal: str) -> list[Right]:
     role = next((each for each in roles.TABLE if each.name == principal), None)
     if role is not None and not role.runs_for(names):
         return []
-    # A role tells a topic that is missing from one that it may not know only where it may know all.
+    # Without this right on all topics, a role cannot distinguish a missing topic from a forbidden one.
     found = [Right("topic", topic, "Describe") for topic in _topics(names, names.kinds)]
     found += [Right("topic", topic, "Read") for topic in _topics(names, reads()[principal])]
-    # Nobody writes to a topic of somebody else's.
+    # No role writes to an external topic.
     written = [kind for kind in writes()[principal] if kind not in names.elsewhere]
     found += [Right("topic", topic, "Write") for topic in _topics(names, written)]
     if role is not None:

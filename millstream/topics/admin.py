@@ -1,7 +1,7 @@
-"""The topics of a stream: made as they must be, and judged against that where they exist.
+"""Creation and checks of a stream's topics.
 
-What is wrong is found by a pure function over what the cluster says; the exact command or setting that
-mends it stands beside each finding.
+A pure function compares the cluster's topics with the required ones. Each finding comes with the exact command or
+setting that fixes it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from schemas.topics import ANSWERS, NOT_OURS, Names, TopicSpec, specs
 _WAIT_S: Final = 30.0
 _SETTLED_S: Final = 5.0
 _AGAIN_S: Final = 0.1
-# No broker has told the controller lately that it lives: after a start, or where a machine stood still for seconds.
+# No broker has sent a heartbeat lately: after a start, or if the machine was suspended for seconds.
 _FENCED: Final = "fenced"
 _FIX: Final = "millstream topics create STREAM --fix"
 _PARTITIONS: Final = "partitions"
@@ -29,12 +29,12 @@ _JUDGED: Final = ("cleanup.policy", "message.timestamp.type", "retention.ms", "r
 
 
 class TopicsError(Exception):
-    """Topics are not as the stream needs them; the message names each with its fix."""
+    """Topics do not meet the stream's needs; the message names each problem with its fix."""
 
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic as the cluster has it."""
+    """The cluster's description of a topic."""
 
     name: str
     id: str
@@ -44,16 +44,16 @@ class Topic:
 
 @dataclass(frozen=True)
 class TopicFinding:
-    """One thing that is not as it must be (`error`) or is meant to be (`warning`).
+    """One violation of a requirement (`error`) or a recommendation (`warning`).
 
     Attributes
     ----------
     fix
-        The command that mends it, or what to do.
+        The command that fixes it, or an instruction.
     change
-        The setting that does, where altering it loses nothing; `None` where a person must decide.
+        The setting that fixes it, if changing it loses nothing; `None` if an operator must decide.
     by_hand
-        Kafka's own command for it, for who may not use ours; empty where there is none.
+        Kafka's own command for it, for operators who cannot use Millstream's; empty if there is none.
     """
 
     topic: str
@@ -66,12 +66,12 @@ class TopicFinding:
 
 @dataclass(frozen=True)
 class CreateReport:
-    """What `create` did, and what is left to say.
+    """Result of `create` and its findings.
 
     Attributes
     ----------
     elsewhere
-        Those of `topics` that are somebody else's: looked at, and never touched.
+        Those of `topics` that are external: they are checked and never changed.
     """
 
     created: tuple[str, ...]
@@ -81,30 +81,30 @@ class CreateReport:
     elsewhere: tuple[str, ...] = ()
 
     def ours(self) -> CreateReport:
-        """Return the same without what somebody else is to see to."""
+        """Return the report without findings on external topics."""
         return replace(self, findings=tuple(each for each in self.findings if each.fix != NOT_OURS))
 
 
 def create(
     cluster: Cluster, names: Names, *, partitions: int, label_wait_ms: int, fix: bool = False, wait: float = _WAIT_S
 ) -> CreateReport:
-    """Create what is missing, wait until the cluster knows it, and judge what was there before.
+    """Create missing topics, wait until the cluster knows them, and check the existing ones.
 
-    A topic of somebody else's is only looked for.
+    For an external topic only its existence is checked.
 
     Parameters
     ----------
     fix
-        Alter the settings of existing topics where that loses nothing.
+        Change settings of existing topics if that loses nothing.
     wait
         Seconds until every partition of a new topic has a leader.
 
     Raises
     ------
     TopicsError
-        Where the cluster refuses to create one, or has not made it ready in time.
+        If the cluster refuses to create a topic, or it is not ready in time.
     NoBroker
-        Where none answers.
+        If no broker answers.
     """
     wanted = specs(names, partitions=partitions, label_wait_ms=label_wait_ms)
     with cluster.admin() as admin:
@@ -116,7 +116,7 @@ def create(
         findings = judge(wanted, found, cluster.bootstrap)
         altered = _alter(admin, findings) if fix else []
         deadline = time.monotonic() + _SETTLED_S
-        # Brokers show a new setting some milliseconds after they have taken it.
+        # Brokers report a new setting some milliseconds after accepting it.
         while altered and any(each.change for each in findings) and time.monotonic() < deadline:
             found = _look(admin, [spec.name for spec in wanted])
             findings = judge(wanted, found, cluster.bootstrap)
@@ -127,7 +127,7 @@ def create(
 
 
 def describe(cluster: Cluster, names: Names, *, partitions: int, label_wait_ms: int) -> CreateReport:
-    """Judge the topics and change nothing."""
+    """Check the topics without changing anything."""
     wanted = specs(names, partitions=partitions, label_wait_ms=label_wait_ms)
     with cluster.admin() as admin:
         found = _look(admin, [spec.name for spec in wanted])
@@ -138,7 +138,7 @@ def describe(cluster: Cluster, names: Names, *, partitions: int, label_wait_ms: 
 
 
 def _elsewhere(admin: KafkaAdminClient, names: Names) -> tuple[list[Topic], list[TopicFinding]]:
-    """Return the topics of somebody else's that the stream reads, and a finding for each that is not there."""
+    """Return the external topics that the stream reads, and a finding for each missing one."""
     wanted = sorted({*names.elsewhere.values(), *names.labels_from})
     found = _look(admin, wanted)
     lost = [TopicFinding(topic, "error", f"{topic} does not exist", NOT_OURS) for topic in wanted if topic not in found]
@@ -146,7 +146,7 @@ def _elsewhere(admin: KafkaAdminClient, names: Names) -> tuple[list[Topic], list
 
 
 def make_topic(cluster: Cluster, spec: TopicSpec, wait: float = _WAIT_S) -> TopicInfo:
-    """Create one topic, unless it is there, and wait until the cluster knows it. Raises as `create` does."""
+    """Create one topic, unless it exists, and wait until the cluster knows it. Raises the same as `create`."""
     with cluster.admin() as admin:
         _make(admin, [spec], wait)
         _await_leaders(admin, [spec.name], wait)
@@ -154,14 +154,14 @@ def make_topic(cluster: Cluster, spec: TopicSpec, wait: float = _WAIT_S) -> Topi
 
 
 def stamps(cluster: Cluster, topic: str) -> bool:
-    """Tell whether a topic that is there puts the broker's time on its records."""
+    """Return whether the broker sets the time of records on an existing topic."""
     with cluster.admin() as admin:
         found = _look(admin, [topic])
     return found[topic].config.get("message.timestamp.type") == "LogAppendTime"
 
 
 def require(outcome: CreateReport) -> None:
-    """Raise TopicsError where any finding is an error, with all of them in its message."""
+    """Raise TopicsError with all errors in its message, if any finding is an error."""
     errors = by_fix(each for each in outcome.findings if each.severity == "error")
     if errors:
         raise TopicsError(
@@ -170,7 +170,7 @@ def require(outcome: CreateReport) -> None:
 
 
 def by_fix(findings: Iterable[TopicFinding]) -> dict[str, list[TopicFinding]]:
-    """Return findings by what puts them right, which is said once for all of them.
+    """Return findings grouped by their fix, so that it is printed once for all of them.
 
     >>> wrong = [TopicFinding(topic, "error", f"{topic} is missing", "create them") for topic in ("a", "b")]
     >>> {fix: len(alike) for fix, alike in by_fix(wrong).items()}
@@ -183,7 +183,7 @@ def by_fix(findings: Iterable[TopicFinding]) -> dict[str, list[TopicFinding]]:
 
 
 def judge(wanted: Sequence[TopicSpec], found: Mapping[str, Topic], bootstrap: str = "HOST:PORT") -> list[TopicFinding]:
-    """Return what is wrong with the topics of a stream, in the order of `wanted`."""
+    """Return the findings on a stream's topics, in the order of `wanted`."""
     findings: list[TopicFinding] = []
     stream = wanted[0].name.rpartition(".")[0]
     answers = f"{stream}.{ANSWERS}"
@@ -202,7 +202,7 @@ def judge(wanted: Sequence[TopicSpec], found: Mapping[str, Topic], bootstrap: st
 
 
 def _judge_count(spec: TopicSpec, topic: Topic, whole: tuple[str, int | None], bootstrap: str) -> list[TopicFinding]:
-    """`whole`: the topic of whole predictions, which are joined with labels partition by partition, and its count."""
+    """Check the number of partitions. `whole` is the topic of whole predictions, and its number of partitions."""
     count = topic.partitions
     if spec.partitions == 1 and not spec.name.endswith((".features", ".predictions", ".labels", f".{ANSWERS}")):
         if count == 1:
@@ -258,7 +258,7 @@ def _judge_settings(spec: TopicSpec, topic: Topic, bootstrap: str) -> list[Topic
 
 
 def _look(admin: KafkaAdminClient, wanted: Sequence[str]) -> dict[str, Topic]:
-    """Return those of the wanted topics that exist, with the settings that are judged."""
+    """Return the wanted topics that exist, with the settings to check."""
     told = admin.describe_topics(list(wanted)) if wanted else []
     require_sight(told)
     described = [each for each in told if each["error_code"] == 0]
@@ -291,7 +291,7 @@ def _make(admin: KafkaAdminClient, missing: Sequence[TopicSpec], wait: float) ->
             kind, said = for_code(each["error_code"]), each.get("error_message") or ""
             if kind is InvalidReplicationFactorError and _FENCED in said and time.monotonic() < deadline:
                 continue
-            # Where another process was quicker, the topic is judged with the rest.
+            # If another process has created the topic meanwhile, it is checked with the rest.
             if kind not in (NoError, TopicAlreadyExistsError):
                 said = said or kind.description
                 raise TopicsError(f"the cluster does not create {each['name']}: {kind.__name__}: {said}")
@@ -314,7 +314,7 @@ def _await_leaders(admin: KafkaAdminClient, topics: Sequence[str], wait: float) 
 
 
 def _alter(admin: KafkaAdminClient, findings: Sequence[TopicFinding]) -> list[str]:
-    """Make the changes that lose nothing; return them as `topic: key=value`."""
+    """Apply the changes that lose nothing; return them as `topic: key=value`."""
     done: list[str] = []
     for finding in findings:
         if finding.change is None:

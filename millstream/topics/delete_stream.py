@@ -1,4 +1,4 @@
-"""Forgets what there is of one stream, so that it is gone or begins anew: topics, groups, local state, versions."""
+"""Deletion of a stream, for good or to start it again: its topics, groups, local state and versions."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ _GONE_S: Final = 20.0
 
 
 class NotForgotten(Exception):  # noqa: N818
-    """Something of the stream could not be removed; the message says what, and why."""
+    """A part of the stream could not be deleted; the message names it with the reason."""
 
 
 def forget(
     cluster: Cluster, settings: Settings, names: Names, instances: list[tuple[str, str]], *, versions: bool = True
 ) -> None:
-    """Delete what `names` has on the cluster and in the home folder.
+    """Delete everything of `names` on the cluster and in the home folder.
 
     Parameters
     ----------
     instances
-        (role, instance) of the processes that work on it; none of them may run.
+        (role, instance) of the stream's processes; none of them may be running.
     versions
-        Whether the versions in the model store go too.
+        True to delete the versions in the model store too.
 
     Raises
     ------
     InstanceTaken
-        Where one of them runs on this machine; nothing is deleted then.
+        If one of them runs on this machine; nothing is deleted then.
     NotForgotten
-        Where the cluster does not let go.
+        If the cluster fails to delete something.
     """
     state = settings.state(names)
     with ExitStack() as held:
@@ -57,19 +57,19 @@ def forget(
             except StoreError as error:
                 raise NotForgotten(f"the versions of {names.stream} stay: {error}") from error
         for entry in state.iterdir() if state.exists() else ():
-            # The locks are held, and stay: deleting one would let two processes have the same name.
+            # The locks are held and stay: deleting one would let two processes use the same name.
             if entry.suffix != ".lock":
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def instances_here(settings: Settings, names: Names) -> list[tuple[str, str]]:
-    """Return (role, instance) of every process that has ever worked on a stream from this home folder."""
+    """Return (role, instance) of every process that has ever run for a stream from this home folder."""
     found = (path.stem.partition("-") for path in settings.state(names).glob("*-*.lock"))
     return sorted((role, instance) for role, _, instance in found if role in roles.names_of_all())
 
 
 def _delete_topics(admin: KafkaAdminClient, names: Names) -> None:
-    # Whatever the form of predictions was before; never what is somebody else's.
+    # Includes the topics of every form of predictions, but never an external topic.
     topics = [names.topic(kind) for kind in (*KINDS, ANSWERS) if kind not in names.elsewhere]
     try:
         there = [each["name"] for each in admin.describe_topics(topics) if each["error_code"] == 0]
@@ -84,7 +84,8 @@ def _delete_groups(admin: KafkaAdminClient, names: Names) -> None:
     for role in roles.names_of_all():
         group = names.group(role)
         try:
-            # Static members stay in their group for a session after their end, and a group with members stays.
+            # Static members stay in their group for one session after their end, and a group with members cannot be
+            # deleted.
             members: list[dict[str, Any]] = admin.describe_groups([group])[group]["members"]
             leaving = [MemberToRemove(group_instance_id=each["group_instance_id"]) for each in members]
             if leaving:

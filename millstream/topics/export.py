@@ -1,4 +1,4 @@
-"""A stream's topics for whoever may create topics on the cluster: as commands, Strimzi resources or Terraform."""
+"""Export of a stream's topics for an administrator: as commands, Strimzi resources or Terraform."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Form = Literal["kafka-topics", "strimzi", "terraform"]
 
 
 def script(form: Form, specs: Sequence[TopicSpec], bootstrap: str) -> str:
-    """Return what creates the topics, to be reviewed and run by somebody else; nothing is asked of the cluster.
+    """Return a script that creates the topics, for an administrator to review and run; the cluster is not called.
 
-    How many copies of a partition are kept is the cluster's default, but in Terraform: its provider wants a number.
+    The replication factor is the cluster's default, except in Terraform, whose provider requires a number.
     """
     return _FORMS[form](specs, bootstrap)
 
@@ -33,12 +33,12 @@ def _kafka_topics(specs: Sequence[TopicSpec], bootstrap: str) -> str:
 
 
 def _strimzi(specs: Sequence[TopicSpec], bootstrap: str) -> str:
-    """KafkaTopic resources; the label names the Kafka resource that they belong to."""
+    """Return KafkaTopic resources; a label names the Kafka resource that they belong to."""
     return "\n---\n".join(_resource(spec) for spec in specs)
 
 
 def _resource(spec: TopicSpec) -> str:
-    # Strings as in JSON: to YAML, a bare -1 would be a number and a bare on a boolean.
+    # Values are quoted as in JSON, because YAML reads a bare -1 as a number and a bare on as a boolean.
     settings = [f"    {key}: {json.dumps(value)}" for key, value in spec.config.items()]
     return "\n".join(
         (
@@ -58,7 +58,7 @@ def _resource(spec: TopicSpec) -> str:
 
 
 def _terraform(specs: Sequence[TopicSpec], bootstrap: str) -> str:
-    """Resources of the provider Mongey/kafka."""
+    """Return resources of the provider Mongey/kafka."""
     head = 'variable "replication_factor" {\n  type    = number\n  default = 3\n}'
     return "\n\n".join((head, *map(_block, specs)))
 
@@ -69,7 +69,7 @@ def _block(spec: TopicSpec) -> str:
     label = "".join(letter if letter.isalnum() else "_" for letter in spec.name)
     return "\n".join(
         (
-            # A label of Terraform's may not begin with a digit.
+            # A Terraform label must not begin with a digit.
             f'resource "kafka_topic" "topic_{label}" {{',
             f"  name               = {json.dumps(spec.name)}",
             f"  partitions         = {spec.partitions}",

@@ -1,7 +1,8 @@
-"""The choice of the code that a version is run with.
+"""Choice of the code that runs a version.
 
-A version's state means what its code makes of it. The process's own code runs a version of its own definition. One of
-another definition is run with the code that it carries, or refused: the operator says which (``--code``).
+A version's state has a meaning only for the code that made it. The process's own code runs a version of its own
+definition. A version of another definition runs with the code that it carries, or is refused: the operator chooses
+(``--code``).
 """
 
 from __future__ import annotations
@@ -32,18 +33,18 @@ Policy = Literal["own", "version"]
 
 
 class OtherCode(VersionRefused):
-    """A version of other code than this process may run: start it with `--code version`, or with that code."""
+    """A version whose code this process may not run: start it with `--code version`, or with that code."""
 
 
 class VersionCode:
-    """Chooses for the versions of one stream. Every manifest that it is handed has had its signature checked.
+    """Chooses the code for the versions of one stream. It must be given only manifests with a checked signature.
 
     Parameters
     ----------
     loaded
         The stream of this process.
     say
-        Takes a line when a version's own code is run for the first time.
+        Prints a line when a version's own code runs for the first time.
 
     Attributes
     ----------
@@ -67,14 +68,14 @@ class VersionCode:
         self._run: dict[str, LoadedStream] = {}
 
     def to_answer(self, manifest: Manifest) -> RunWith:
-        """Return how a version answers events that hold to the contract of this process.
+        """Return the settings for a version to answer events that satisfy this process's contract.
 
         Raises
         ------
         OtherCode
-            Where the version is of another definition, and its code is not to be run, or it carries none.
+            If the version has another definition, and its code must not be run or is missing.
         Refused
-            Where its contract or target does not fit this process, or its code does not run.
+            If its contract or target does not fit this process, or its code does not run.
         """
         if self._is_own(manifest):
             return RunWith.own(self._definition)
@@ -86,24 +87,24 @@ class VersionCode:
         return RunWith(ran.allowed, ran.find, carried=True, sees=self._sees(code))
 
     def as_then(self, manifest: Manifest) -> LoadedStream:
-        """Return the stream as it was when a version was made: its model, contract, target, weights.
+        """Return the stream that made a version: its model, contract, target and weights at that time.
 
         Raises
         ------
         OtherCode, Refused
-            As `to_answer`.
+            See `to_answer`.
         """
         if self._is_own(manifest):
             return self.loaded
         return self._ran(manifest, self._required(manifest))
 
     def to_read(self, manifest: Manifest) -> RunWith:
-        """Return how a version's learner's state is read; nothing is asked of its model. OtherCode, Refused."""
+        """Return the settings to read a version's learner state, not to call its model. Raises OtherCode, Refused."""
         then = self.as_then(manifest)
         return RunWith(then.allowed, then.find, carried=then is not self.loaded)
 
     def changes(self, manifest: Manifest) -> list[str]:
-        """Return what differs between the definition of a version and this process's own, a short text a part."""
+        """Return the differences between a version's definition and this process's own, as short texts."""
         code = self._carried(manifest)
         if code is None or manifest.definition == self._definition.hash:
             return []
@@ -124,7 +125,7 @@ class VersionCode:
         return self._codes[ref.sha256]
 
     def _required(self, manifest: Manifest) -> Code:
-        """Return the code that a version of another definition carries. OtherCode where it carries none; Damaged."""
+        """Return the code that a version of another definition carries. Raises OtherCode if there is none, Damaged."""
         code = self._carried(manifest)
         if code is None:
             raise OtherCode(self._without_code(manifest))
@@ -135,13 +136,13 @@ class VersionCode:
         if code.target != stream.target:
             raise VersionRefused(
                 f"version {manifest.version} predicts another target ({code.target}) than {self.loaded.path.name} says "
-                f"now ({stream.target}): serve it with the stream file of then, or have a new epoch learned"
+                f"now ({stream.target}): serve it with the old stream file, or start a new epoch"
             )
         problem = misfit(stream.contract, code.contract)
         if problem:
             raise VersionRefused(
                 f"version {manifest.version} was made with another feature contract than {self.loaded.path.name} has "
-                f"now: {problem}. Serve it with the contract of then, or have a new epoch learned"
+                f"now: {problem}. Serve it with the old contract, or start a new epoch"
             )
 
     def _sees(self, code: Code) -> frozenset[str] | None:
@@ -170,7 +171,7 @@ class VersionCode:
         return (
             f"version {manifest.version} is of definition {manifest.definition[:12]}, and {self.loaded.path.name} has "
             f"{self._definition.hash[:12]}{shown(differing)}: start this with --code version to run the code that the "
-            "version carries, or with the stream file of then"
+            "version carries, or with the old stream file"
         )
 
     def _without_code(self, manifest: Manifest) -> str:
@@ -182,19 +183,19 @@ class VersionCode:
             then, now = manifest.contract[start:], mine.contract[start:]
         return (
             f"version {manifest.version} is of another {what} than {self.loaded.path.name} has now ({then[:12]}; here "
-            f"{now[:12]}) and carries no code, because an older Millstream made it: use the stream file of then"
+            f"{now[:12]}) and carries no code, because an older Millstream made it: use the old stream file"
         )
 
 
 def run_code(code: Code) -> LoadedStream:
-    """Run the code of a version in a namespace of its own, and return the stream that it defines.
+    """Run a version's code in its own namespace, and return the stream that it defines.
 
-    Only for code of a version whose signature was checked.
+    Call it only for a version with a checked signature.
 
     Raises
     ------
     Refused
-        Where it does not run, or defines no stream: a file beside the stream file that it reads, say, is not there.
+        If the code does not run or defines no stream, for example because a file that it reads is missing.
     """
     space = namespace_of(code)
     file = StreamFile(Path(f"<version code {space.package.removeprefix(PREFIX)}>/{code.main}"), code.module)

@@ -1,7 +1,7 @@
-"""A namespace for the code of one version, so that two versions of one class can be alive at once.
+"""Namespace for the code of one version, so that two versions of a class can exist at once.
 
-The modules of a version are called ``millstream_code_<hash>.<their own name>``. Imports within the version's files find
-the version's files, those by ``importlib.import_module`` too; all other imports are the process's own.
+The modules of a version are named ``millstream_code_<hash>.<original name>``. Imports in the version's files, including
+``importlib.import_module``, find the version's files first; all other imports are the process's own.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _BUILTIN_IMPORT: Final = builtins.__import__
 class Namespace:
     """The modules of one version's code. Make one with `namespace_of`.
 
-    Nothing is run before `main` is asked for.
+    No code runs before `main` is called.
     """
 
     def __init__(self, code: Code, digest: str) -> None:
@@ -40,22 +40,22 @@ class Namespace:
         self._importlib = _Importlib(self)
 
     def main(self) -> ModuleType:
-        """Run the stream file, once, and return its module. Whatever the code raises comes out as it is."""
+        """Run the stream file once and return its module. Exceptions of the code pass through unchanged."""
         return importlib.import_module(f"{self.package}.{self.code.module}")
 
     def find(self, module: str, name: str) -> Any:
-        """Return what a pickle means by a module's own name and a qualified name in it."""
+        """Return the object that a pickle names by a module's original name and a qualified name in it."""
         found: Any = importlib.import_module(self.full_name(module))
         for part in name.split("."):
             found = getattr(found, part)
         return found
 
     def owns(self, module: str) -> bool:
-        """Tell whether a module is one of this version's."""
+        """Return whether a module belongs to this version."""
         return module.startswith(f"{self.package}.")
 
     def full_name(self, module: str) -> str:
-        """Return the name under which this process has a module that the version's code names."""
+        """Return this process's name of a module that the version's code names."""
         return f"{self.package}.{module}" if module.partition(".")[0] in self._tops else module
 
     def source(self, name: str) -> tuple[str, bool] | None:
@@ -70,12 +70,12 @@ class Namespace:
     def import_(
         self,
         name: str,
-        globals: Mapping[str, Any] | None = None,  # noqa: A002 - the names that `__import__` has
+        globals: Mapping[str, Any] | None = None,  # noqa: A002 - the parameter names of `__import__`
         locals: Mapping[str, Any] | None = None,  # noqa: A002
         fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> ModuleType:
-        """Import as `__import__` does, and the version's own modules from the version."""
+        """Import like `__import__`, but take the version's own modules from the version."""
         full = self.full_name(name)
         if level or full == name:
             found = _BUILTIN_IMPORT(name, globals, locals, fromlist or (), level)
@@ -136,14 +136,14 @@ class _Loader(importlib.abc.InspectLoader):
         return self._space.code.files.get(self._path, "")
 
     def get_filename(self, fullname: str) -> str:
-        """Return what tracebacks show; there is no such file."""
+        """Return the file name for tracebacks; no such file exists."""
         return f"{CARRIED}{self._space.package.removeprefix(PREFIX)}>/{self._path}"
 
     def is_package(self, fullname: str) -> bool:
         return self._path in ("", "__init__.py") or self._path.endswith("/__init__.py")
 
     def exec_module(self, module: ModuleType) -> None:
-        # Every function of the module imports through this, whenever it runs.
+        # Every function of the module uses this for its imports, whenever it runs.
         module.__dict__["__builtins__"] = {**vars(builtins), "__import__": self._space.import_}
         if self._path:
             source, name = self.get_source(module.__name__), self.get_filename(module.__name__)
@@ -157,7 +157,7 @@ _lock: Final = threading.Lock()
 
 
 def namespace_of(code: Code) -> Namespace:
-    """Return the namespace of this code; the same code has one a process."""
+    """Return the namespace of this code; a process has one for each code."""
     digest = hashlib.sha256(encode(code)).hexdigest()[:16]
     with _lock:
         if _finder not in sys.meta_path:

@@ -1,7 +1,7 @@
-"""Changes that a module makes, where it is imported, to modules and classes that are not the user's own.
+"""Detection of patches: changes of external modules and classes that importing a user's module makes.
 
-Code that a version carries has modules of its own, but shares all installed ones with the process: such a change, made
-by an old version's code, is one of the whole process.
+A version's code has its own modules but shares all installed ones with the process, so a patch in an old version's code
+changes the whole process.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _run_by_import(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def _imported(node: ast.AST, own: Container[str]) -> Iterator[str]:
-    """Yield the names that a statement imports from where the user's own modules are not."""
+    """Yield the names that a statement imports from external modules."""
     if isinstance(node, ast.Import):
         for each in node.names:
             top = each.name.partition(".")[0]
@@ -61,7 +61,7 @@ def _imported(node: ast.AST, own: Container[str]) -> Iterator[str]:
 
 
 def _changed(node: ast.AST) -> Iterator[ast.expr]:
-    """Yield what a statement sets or deletes; ``setattr(it, "name", …)`` sets ``it.name``."""
+    """Yield the targets that a statement sets or deletes; ``setattr(it, "name", …)`` sets ``it.name``."""
     if isinstance(node, (ast.Assign, ast.Delete)):
         for target in node.targets:
             yield from target.elts if isinstance(target, (ast.Tuple, ast.List)) else [target]

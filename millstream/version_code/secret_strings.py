@@ -1,7 +1,8 @@
-"""Strings in source code that look like a secret: what travels with every version should hold none.
+"""Detection of strings that look like secrets in source code, which travels with every version.
 
-A string counts by the name it is given to, or by its own form. Stream files are full of harmless look-alikes (tokens of
-texts, contracts, names of columns, topics and files). They are left out: nobody reads a warning that is mostly wrong.
+A string is suspicious by the name it is assigned to, or by its own form. Stream files hold many harmless look-alikes
+(tokens of texts, contracts, names of columns, topics and files). They are left out, because users ignore warnings that
+are mostly wrong.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-# `token` alone is a word of text models.
+# `token` alone is a usual word in text models.
 _NAMES: Final = re.compile(
     r"(?:^|[._-])(?:password|passwd|passphrase|pwd|secret|credential"
     r"|(?:access|auth|api|bearer)[_-]?token|(?:api|access|private)[_-]?key)s?\d*(?:$|[._-])",
@@ -27,7 +28,7 @@ _PAIR: Final = re.compile(
     r"(?i:password|passwd|passphrase|pwd|secret|(?:access|auth|api|bearer)_?token|(?:api|access|private)_?key)"
     r"""=["']?([^\s;&,"'()\[\]{}%$:?]+)(?=[\s;&,"']|$)"""
 )
-# Forms that providers give their keys, so that they can be recognised wherever they turn up.
+# Providers give their keys these forms, so that they can be recognised anywhere.
 _FORMS: Final = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
     r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"  # Amazon Web Services
@@ -41,10 +42,10 @@ _FORMS: Final = re.compile(
     r"|://[^/\s:@]+:[^/\s:@{}]+@"  # an address with a password in it
 )
 _RANDOM: Final = re.compile(r"[A-Za-z0-9+/=_-]{32,}")
-_RANDOM_BITS: Final = 4.2  # of entropy a letter: words have fewer, and so have hexadecimal digits
+_RANDOM_BITS: Final = 4.2  # of entropy for each character: words and hexadecimal digits have fewer
 _UNBROKEN: Final = 16  # letters without a hyphen or slash; names of topics and files are made of shorter words
 _WORDS: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d+")
-_SHORTEST_WORDS: Final = 4  # letters, on average; random ones change their kind after every second
+_SHORTEST_WORDS: Final = 4  # letters, on average; random text changes its kind of letter after about two
 _SHORTEST: Final = 6
 
 
@@ -56,7 +57,7 @@ class Suspect(NamedTuple):
 
 
 def suspects(source: str) -> Iterator[Suspect]:
-    """Yield what looks like a secret in Python source, in the order of its lines.
+    """Yield strings that look like a secret in Python source, in the order of lines.
 
     >>> list(suspects('PASSWORD = "hunter22"'))
     [Suspect(line=1, why="the value of 'PASSWORD'")]
@@ -79,7 +80,7 @@ def suspects(source: str) -> Iterator[Suspect]:
 
 
 def _named(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
-    """Yield names and what is given to them: by assignment, as an argument or its default, or in a dictionary."""
+    """Yield names with their values: assigned, passed as an argument, a default, or an entry of a dictionary."""
     if isinstance(node, ast.Assign):
         for target in node.targets:
             yield _name(target), node.value
@@ -127,7 +128,7 @@ def _text(value: ast.expr) -> str | None:
 
 
 def _is_secret(text: str, *, blanks: bool) -> bool:
-    """Tell whether what is given to a secret's name is one, and no placeholder, kind, file or name of a secret."""
+    """Return whether the value of a secret's name is a secret, and not a placeholder, kind, file or name of one."""
     if len(text) < _SHORTEST or "<" in text or (not blanks and " " in text):
         return False
     is_name = text.isidentifier() and _NAMES.search(text)
@@ -150,6 +151,6 @@ def _is_random(text: str) -> bool:
 
 
 def _bits(text: str) -> float:
-    """Return the entropy of a letter, in bits."""
+    """Return the entropy of each character, in bits."""
     counts: Iterable[int] = Counter(text).values()
     return -sum(count / len(text) * math.log2(count / len(text)) for count in counts)

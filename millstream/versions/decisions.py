@@ -1,4 +1,4 @@
-"""What people decide about a stream's model, written where everything that follows it reads."""
+"""Decisions about a stream's model, written to the topics that predictors and the learner follow."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _ACKNOWLEDGED_S: Final = 15.0
 
 
 class NotDecided(Exception):  # noqa: N818
-    """A decision did not reach the cluster, or only half of it; saying it again is harmless."""
+    """A decision did not reach the cluster, or only half of it; repeating it is harmless."""
 
 
 def decide(cluster: Cluster, names: Names, state: Decision) -> ModelUpdate:
-    """Write a decision to the models topic (what holds) and to the decisions topic (what was decided).
+    """Write a decision to the models topic (the state in force) and to the decisions topic (the history).
 
-    Decisions first: what holds is then always among what was decided.
+    The decisions topic comes first, so the state in force is always part of the history.
 
     Raises
     ------
     NotDecided
-        Where the cluster has not acknowledged both.
+        If the cluster has not acknowledged both.
     """
     update = ModelUpdate(time.time_ns() // 1_000_000, state)
     key, value = state.key.encode(), update.encode()
@@ -44,13 +44,14 @@ def decide(cluster: Cluster, names: Names, state: Decision) -> ModelUpdate:
                 producer.send(names.topic(kind), key=key, value=value, partition=0).get(_ACKNOWLEDGED_S)
             except KafkaError as error:
                 raise NotDecided(
-                    f"{names.topic(kind)} did not take it ({type(error).__name__}: {error}): say it again"
+                    f"{names.topic(kind)} did not accept the decision ({type(error).__name__}: {error}): "
+                    "run the command again"
                 ) from error
     return update
 
 
 def who() -> str:
-    """Return who decides, as the record shows it."""
+    """Return the name of the deciding user for the record."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

@@ -1,7 +1,7 @@
-"""What became of an example in each epoch: learned, refused by the rules, left out for what it did, or edited out.
+"""History of an example in each epoch: learned, refused, left out as poison, or edited out.
 
-A version's place in the log says what it has read; what of that it has learned is said by its state (what the rules
-refused), its manifest (what broke the model) and its epoch's edits (what is to be as if it had never been).
+A version's offset in the log shows what it has read. Its state lists the examples that the rules refused, its manifest
+those that broke the model, and its epoch's edits those that were left out on purpose; it has learned all others.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ WHY: Final[dict[How, str]] = {
 
 @dataclass(frozen=True)
 class Fate:
-    """What became of an example in one epoch.
+    """Result for an example in one epoch.
 
     Attributes
     ----------
     version
-        The first one there is that has read it.
+        The first existing version that has read the example.
     """
 
     version: Manifest
@@ -47,7 +47,7 @@ class ExampleHistory:
     Parameters
     ----------
     run_with
-        Says with which code a version's state is read. Refused.
+        Returns the code to read a version's state with; raises Refused.
     """
 
     def __init__(self, store: ModelStore, model: str, topic_id: str, run_with: Callable[[Manifest], RunWith]) -> None:
@@ -69,10 +69,10 @@ class ExampleHistory:
                 continue
 
     def fates(self, records: Sequence[Record]) -> list[Fate]:
-        """Return what became of the first of `records`, by epoch; the others are on the log for the same event.
+        """Return the fate of the first of `records` in each epoch; the others are later records of the same event.
 
-        An epoch that began behind it is left out where the one that it goes on from is there, or where its model
-        began with nothing learned.
+        An epoch that began after the example is left out if its parent epoch is present, or if its model began
+        untrained.
         """
         record = records[0]
         found: list[Fate] = []
@@ -103,7 +103,7 @@ class ExampleHistory:
             return False
 
     def _is_refused(self, manifest: Manifest, offset: int) -> bool:
-        """Tell whether the rules refused it; a state says so of the newest."""
+        """Return whether the rules refused the example; a state lists only the newest refused ones."""
         try:
             code = self._run_with(manifest)
             state: Any = self._store.load(manifest, STATE_FILE, extra_allowed=code.allowed, find=code.find)

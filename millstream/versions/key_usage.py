@@ -1,4 +1,4 @@
-"""Which key signed what: the versions of every stream that is known here, by the ids of their keys."""
+"""Usage of signing keys: the versions that each key signed, for every stream known on this machine."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class Signed:
 
 @dataclass(frozen=True)
 class Loss:
-    """What revoking a key makes of one stream.
+    """Consequences of revoking a key for one stream.
 
     Attributes
     ----------
     unusable
-        What it signed and nobody will load any more.
+        Versions that the key signed and that can no longer be loaded.
     pinned
-        The one of those that is pinned, if any: predictors that start would serve nothing.
+        The pinned version among them, if any: newly started predictors would serve nothing.
     stays
-        The newest version that can still be loaded, `None` where there is none.
+        The newest version that can still be loaded, `None` if there is none.
     """
 
     stream: str
@@ -46,7 +46,7 @@ class Loss:
     stays: VersionId | None
 
     def told(self) -> str:
-        """Return a line that says so, and the way on."""
+        """Return a line that describes the consequences and the next step."""
         first, last = self.unusable[0], self.unusable[-1]
         which = f"version {first}" if first == last else f"{len(self.unusable)} versions ({first} to {last})"
         line = f"{self.stream}: {which} cannot be loaded any more"
@@ -61,7 +61,7 @@ class Loss:
 
 
 def streams_here(settings: Settings) -> list[str]:
-    """Return the names that streams with versions or state on this machine have, and those of the ready-made ones."""
+    """Return the names of streams with versions or state on this machine, and of the ready-made ones."""
     from millstream.stream.stream_file import ready_made
 
     found = set(ready_made())
@@ -80,7 +80,7 @@ def _folders(place: Path) -> set[str]:
 
 
 def signed_by_key(store: ModelStore, streams: Iterable[str]) -> dict[str, list[Signed]]:
-    """Return, by key id, the versions it signed; those that no key signed as they stand are left out."""
+    """Return the versions that each key signed, by key id; versions without a valid signature are left out."""
     found: dict[str, dict[str, Signed]] = {}
     for stream in streams:
         for version in store.versions(stream):
@@ -93,7 +93,7 @@ def signed_by_key(store: ModelStore, streams: Iterable[str]) -> dict[str, list[S
 
 
 def losses(store: ModelStore, signed: Iterable[Signed]) -> list[Loss]:
-    """Return what becomes of the streams where nothing of `signed` can be loaded any more."""
+    """Return the consequences for each stream if the versions in `signed` can no longer be loaded."""
     return [
         Loss(
             each.stream,

@@ -1,4 +1,4 @@
-"""What can be asked of, and decided about, versions: made again from the log, pinned, rolled back."""
+"""Operations on versions: verification against the log, and checks before a version is served."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 _WAYS: Final = (
-    "For the learner to go on with the file of now, start it once with --new-epoch fresh (a new model, from here on), "
-    "replay (a new model that learns the whole log) or keep (the same model goes on)"
+    "To continue with the current stream file, start the learner once with --new-epoch fresh (a new model, from "
+    "here on), replay (a new model that learns the whole log) or keep (the same model goes on)"
 )
 
 
 class CannotVerify(Exception):  # noqa: N818
-    """A version cannot be made again from what there is; the message says what is missing, and the way on."""
+    """A version cannot be rebuilt for verification; the message says what is missing, and the solution."""
 
 
 def verify_version(
@@ -40,17 +40,17 @@ def verify_version(
     base: VersionId | None,
     progress: Callable[[int, int], None],
 ) -> Verified:
-    """Make a version again from an earlier one (its epoch's first, where none is named) and the log.
+    """Rebuild a version from an earlier one (by default its epoch's first) and the log, and compare them.
 
-    A version of another definition than the stream file has now is made again with the code that it carries, where
-    `code` runs that.
+    A version of another definition than the stream file's is rebuilt with the code that it carries, if `code` allows
+    that.
 
     Raises
     ------
     CannotVerify
-        Where the log is not that of the version, part of it is gone, or its code is not to be run.
+        If the version learned from another log, a part of the log is gone, or its code must not be run.
     NotFound
-        Where there is no such version.
+        If there is no such version.
     """
     store = code.store
     target = store.manifest(wanted or _newest(store, names.stream))
@@ -87,12 +87,12 @@ def verify_version(
 
 
 def edited(store: ModelStore, version: VersionId, read: Callable[[int], Iterable[Record]]) -> Editor | None:
-    """Return what reads the history of a version's epoch, if that was made anew; `None` where it is the log's own.
+    """Return the reader that applies the edits of a version's epoch; `None` if its history equals the log.
 
     Parameters
     ----------
     read
-        Returns the records from where the history is read up to an offset.
+        Returns the records of the history up to an offset.
     """
     first = store.manifest(_first(store, version))
     if EDITS_FILE not in first.files:
@@ -112,7 +112,7 @@ def _newest(store: ModelStore, model: str) -> VersionId:
 
 
 def _first(store: ModelStore, version: VersionId) -> VersionId:
-    """Return the first version of an epoch, which retention keeps."""
+    """Return the first version of an epoch, which retention never deletes."""
     there = store.versions(version.model, version.epoch)
     if version not in there:
         raise NotFound(f"there is no version {version} of {version.model}")
@@ -120,7 +120,7 @@ def _first(store: ModelStore, version: VersionId) -> VersionId:
 
 
 def usable(store: ModelStore, version: VersionId) -> Manifest:
-    """Return the manifest of a version that is whole; NotFound or Refused where predictors would not serve it."""
+    """Return the manifest of a complete version. Raises NotFound or Refused if predictors would not serve it."""
     if version not in store.versions(version.model):
         raise NotFound(
             f"there is no version {version} of {version.model}: `millstream models list` shows what there is"

@@ -1,4 +1,4 @@
-"""`millstream preview`: events as they were sent, as they are mapped, and as they are answered; nothing is written."""
+"""Preview of events as sent, as mapped and as answered; it writes nothing: `millstream preview`."""
 
 from __future__ import annotations
 
@@ -45,19 +45,19 @@ def preview(
 ) -> Iterator[topic_readers.Row]:
     """Yield a row for each of the first (or the newest) events of the stream's features topic.
 
-    Each has the record's place and key, ``raw`` (its text), ``message`` (what it says, decoded), ``event_id``,
+    Each row has the record's partition, offset and key, ``raw`` (its text), ``message`` (decoded), ``event_id``,
     ``event_time`` and ``features`` (as the model gets them), ``prediction``, ``probabilities``, ``version``; and
-    ``error`` where the event would be answered with one.
+    ``error`` if the event would be answered with one.
 
     Parameters
     ----------
     version
-        To be asked; without one the events are mapped only.
+        The version that answers; without one the events are only mapped.
 
     Raises
     ------
     MissingTopic
-        Where there is no such topic.
+        If there is no such topic.
     """
     stream, names = loaded.stream, settings.names(loaded.stream)
     source = stream.features_source
@@ -82,10 +82,10 @@ def preview(
 def serving(
     loaded: LoadedStream, settings: Settings, cluster: Cluster, code: Policy = "version"
 ) -> Iterator[ServedVersion | None]:
-    """Lend the version that serves, loaded as a predictor loads it; none where no version can be served yet."""
+    """Yield the serving version, loaded as a predictor loads it; `None` if no version can be served yet."""
     names = settings.names(loaded.stream)
     if names.topic("models") not in cluster.topic_info(names.topic("models")):
-        yield None  # a look at somebody else's topic before the stream has any of its own
+        yield None  # an external topic can be previewed before the stream has topics of its own
         return
     store = open_store(settings.models, settings.keys, sign=False)
     choose = VersionCode(loaded, store, code, _say).to_answer
@@ -108,7 +108,7 @@ def _message(decode: Decode, record: ConsumerRecord) -> Any:
     try:
         return decode(record.value or b"", record.headers)
     except CodecError:
-        return None  # the row's error says why
+        return None  # the row's field `error` gives the reason
 
 
 def _answer(record: ConsumerRecord, questions: Questions, version: ServedVersion | None) -> topic_readers.Row:

@@ -1,4 +1,4 @@
-"""A stream's version made anew: what to begin from, how the result differs from what serves, and its adoption."""
+"""Rebuild of a version: choice of its base, comparison with the serving version, and adoption."""
 
 from __future__ import annotations
 
@@ -49,16 +49,16 @@ _COMPARED: Final = 500
 
 
 class CannotRebuild(Exception):  # noqa: N818
-    """A version cannot be made anew from what there is; the message says what is missing, and the way on."""
+    """A version cannot be rebuilt; the message says what is missing, and the solution."""
 
 
 class CannotAdopt(Exception):  # noqa: N818
-    """The learner could not go on from this version; nothing was decided."""
+    """The learner cannot continue from this version; nothing was decided."""
 
 
 @dataclass(frozen=True)
 class RebuildRequest:
-    """What a user asks for; `edits` without its end, which is that of the log."""
+    """A user's request; its `edits` have no end yet, which will be the log's."""
 
     edits: Edits
     base: VersionId | None = None
@@ -67,15 +67,15 @@ class RebuildRequest:
 
 @dataclass(frozen=True)
 class Difference:
-    """How a version made anew differs from the one that serves.
+    """Differences between a rebuilt version and the serving one.
 
     Attributes
     ----------
     metrics
-        By name: over all that each had learned, (of what serves, of what was made); `None` where not defined.
+        Values by metric, over all examples that each version learned: (serving, rebuilt); `None` if undefined.
     compared, equal, largest
-        The newest events that both were asked, the share of equal answers, and the largest difference of a
-        probability or value; `None` where the one that serves cannot be asked, and `why`.
+        Number of newest events that both answered, share of equal answers, and largest difference of a probability or
+        value; `None` if the serving version cannot answer, with the reason in `why`.
     """
 
     serving: VersionId
@@ -87,7 +87,7 @@ class Difference:
 
 
 class Workshop:
-    """Makes versions of one stream anew. Holds a reader of the log; use it in a `with` block."""
+    """Rebuilds versions of one stream. Holds a reader of the log; use it in a `with` block."""
 
     def __init__(
         self,
@@ -120,17 +120,17 @@ class Workshop:
     def __exit__(self, *raised: object) -> None:
         self._consumer.close()
 
-    # --- making ------------------------------------------------------------------------------------
+    # --- rebuilding --------------------------------------------------------------------------------
 
     def rebuild(self, wish: RebuildRequest, progress: Callable[[int, int], None]) -> Rebuilt:
-        """Make a version anew.
+        """Rebuild a version.
 
         Raises
         ------
         CannotRebuild
-            Where the log does not reach back to where it would begin.
+            If the log no longer holds the offset at which the rebuild would begin.
         NotFound
-            Where there is no such version to begin from.
+            If the version to begin from does not exist.
         Refused, StoreUnavailable
         """
         live = self._live()
@@ -151,16 +151,16 @@ class Workshop:
         return self._make(Plan(edits, self._log, base, parent, skipped, wish.most), begin, progress, then)
 
     def learn(self, begin: Edge, end: Edge, progress: Callable[[int, int], None]) -> Rebuilt:
-        """Have a new model, as the stream file makes it, learn a range of the log, in its order.
+        """Train a new model from the stream file on a range of the log, in the log's order.
 
-        It finds by itself what breaks it: what broke another definition of the model need not.
+        Poison is detected again, because examples that broke another definition need not break this one.
 
         Raises
         ------
         NoSpan
-            Where the range names what the log has not.
+            If the range names a partition that the log does not have.
         Refused
-            Where there is nothing to learn, or a lane of the log is out of order.
+            If there is nothing to learn, or a lane of the log is out of order.
         StoreUnavailable
         """
         there = span(self._consumer, self._topic, 1, begin, end)
@@ -180,7 +180,7 @@ class Workshop:
         return Rebuilder(checkpoints, plan, self._read, self._say, lambda offset: progress(offset - begin, size)).run()
 
     def _lanes(self, offset: int) -> Lanes:
-        """Return how the lanes stand at an offset: as a version before it says, and by what follows that."""
+        """Return the lanes' positions at an offset, from an earlier version and the examples after it."""
         before = [
             each
             for each in self._manifests()
@@ -213,20 +213,23 @@ class Workshop:
         return learned[-1] if learned else None
 
     def _untrained(self) -> Manifest | None:
-        """Return the version 0 that has most of the log before it: a model unlike any that is made anew now."""
+        """Return the version 0 with the lowest offset, which leaves most of the log to learn.
+
+        Its untrained model may differ from a newly built one.
+        """
         found = [each for each in self._manifests() if each.examples == 0 and not self._misfit(each)]
         found = [each for each in found if each.offset >= self._log.beginning]
         return min(found, key=lambda each: each.offset, default=None)
 
     def _of_this_log(self, base: Manifest) -> Manifest:
-        """Insist that a version can be gone on from with the code that made it. CannotRebuild."""
+        """Raise CannotRebuild unless learning can continue from a version with the code that made it."""
         misfit = self._other_log(base)
         if misfit:
-            raise CannotRebuild(f"version {base.version} cannot be gone on from: {misfit}")
+            raise CannotRebuild(f"version {base.version} cannot be continued: {misfit}")
         return base
 
     def _misfit(self, manifest: Manifest) -> str:
-        """Return why a version does not go with stream file, log and libraries; empty where it does."""
+        """Return why a version does not fit the stream file, log or libraries; empty if it does."""
         if (manifest.definition, manifest.contract) != (self._definition.hash, self._definition.contract):
             return (
                 f"it was made from another model definition or contract than {self._loaded.path} has now"
@@ -235,7 +238,7 @@ class Workshop:
         return self._other_log(manifest)
 
     def _other_log(self, manifest: Manifest) -> str:
-        """Return why a version does not go with log and libraries; empty where it does."""
+        """Return why a version does not fit the log or libraries; empty if it does."""
         if not self._store.is_log(manifest, self._log.topic_id):
             return f"{self._topic} is not the log that it was made from"
         try:
@@ -245,14 +248,14 @@ class Workshop:
         return ""
 
     def _edits(self, version: VersionId) -> Edits | None:
-        """Return how an epoch's history differs from the log, as its first version has it."""
+        """Return the edits of an epoch's history, from its first version."""
         first = self._store.manifest(self._store.versions(version.model, version.epoch)[0])
         return Edits.decode(self._store.read(first, EDITS_FILE)) if EDITS_FILE in first.files else None
 
     # --- comparing ---------------------------------------------------------------------------------
 
     def compare(self, made: Manifest, serving: VersionId) -> Difference:
-        """Return how a version differs from another one, on the metrics of both and the newest events."""
+        """Compare a version with another one, by their metrics and on the newest events."""
         there = self._store.manifest(serving)
         before, after = (_progressive(each) for each in (there, made))
         metrics = {name: (before.get(name), after.get(name)) for name in dict.fromkeys((*before, *after))}
@@ -279,7 +282,7 @@ class Workshop:
         def ask(features: Features) -> Answer:
             try:
                 return face.predict(dict(features))
-            except Exception:  # noqa: BLE001 - what a model cannot answer is no answer, as for a predictor
+            except Exception:  # noqa: BLE001 - a model that raises gives no answer, as in a predictor
                 return Answer(None, None)
 
         return ask
@@ -299,37 +302,37 @@ class Workshop:
     # --- adopting ----------------------------------------------------------------------------------
 
     def insist_on_adoptable(self, version: VersionId) -> None:
-        """Insist that the learner can go on from a version. CannotAdopt, NotFound or Refused where it cannot."""
+        """Raise CannotAdopt, NotFound or Refused unless the learner can continue from a version."""
         manifest = self._store.manifest(version)
         if manifest.reason != REBUILD:
             raise CannotAdopt(
-                f"version {version} was not made anew: `millstream models rebuild STREAM --from {version} --adopt` "
-                "has the learner go on from it, in a new epoch"
+                f"version {version} is not a rebuilt version: `millstream models rebuild STREAM --from {version} "
+                "--adopt` makes the learner continue from it, in a new epoch"
             )
         later = [each for each in self._manifests() if each.reason not in (REBUILD, REBUILD_START)]
         if later and later[-1].version.epoch > version.epoch:
             raise CannotAdopt(
-                f"epoch {later[-1].version.epoch} has begun since version {version} was made: make it anew again"
+                f"epoch {later[-1].version.epoch} has begun since version {version} was made: rebuild it again"
             )
         if misfit := self._misfit(manifest):
             raise CannotAdopt(f"version {version} cannot be adopted: {misfit}")
         edits = self._edits(version)
         if edits is not None and not edits.change_nothing and edits.until > manifest.offset:
             raise CannotAdopt(
-                f"version {version} stands at offset {manifest.offset}, and what it was to be without goes on until "
-                f"{edits.until}: the learner would learn that from there on. Make it anew without --to"
+                f"version {version} ends at offset {manifest.offset}, but the examples to leave out continue until "
+                f"{edits.until}, so the learner would learn them: rebuild it without --to"
             )
         if not self._log.beginning <= manifest.offset <= self._log.end:
             raise CannotAdopt(
                 f"version {version} stands at offset {manifest.offset} of {self._topic}, which has "
-                f"{self._log.beginning} to {self._log.end} now: make it anew again"
+                f"{self._log.beginning} to {self._log.end} now: rebuild it again"
             )
         for file in manifest.files:
             self._store.read(manifest, file)
 
 
 def adopt(cluster: Cluster, names: Names, version: VersionId, why: str) -> ModelUpdate:
-    """Decide that the learner goes on from a version made anew. NotDecided where the cluster does not take it."""
+    """Write the decision that the learner continues from a rebuilt version. Raises NotDecided if that fails."""
     return decide(cluster, names, Adopted(names.stream, 0, version.epoch, version.examples, who(), why))
 
 
@@ -343,7 +346,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _apart(one: Answer, other: Answer) -> float:
-    """Return how far two answers are apart; 1 where they are of no one kind and not the same."""
+    """Return the distance of two answers; 1 if they differ and are not of one kind."""
     found = gap((one.value, one.wire_probabilities()), (other.value, other.wire_probabilities()))
     return found if found is not None else float(not _same(one.value, other.value))
 

@@ -1,4 +1,4 @@
-"""The version that a rollback goes to: what served before what serves now."""
+"""Choice of the version that a rollback goes to: the one that served before the current one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from schemas.topics import Names
 
 LEAST_MS: Final = 200
-"""A version that was the newest for less has hardly answered: predictors look for a new one every 200 ms."""
+"""Shortest time (ms) as the newest version to count as served: predictors look for a new one every 200 ms."""
 
 
 class NothingBefore(Exception):  # noqa: N818
@@ -29,7 +29,7 @@ class NothingBefore(Exception):  # noqa: N818
 
 
 class _Reign(NamedTuple):
-    """From when to when a version was the newest that predictors were told of, in ms."""
+    """Period in which a version was the newest announced one, in ms."""
 
     began: int
     version: VersionId
@@ -37,20 +37,21 @@ class _Reign(NamedTuple):
 
 
 def before(store: ModelStore, decisions: list[ModelUpdate], serving: VersionId) -> VersionId:
-    """Return the version that served before the one that serves.
+    """Return the version that served before the current one.
 
-    That is the version that the decision before named, or else the last one that was the newest announced for at least
-    `LEAST_MS`; of several that were not, the last. A version from the middle of a replay was never announced.
+    That is the version that the previous decision named, else the last version that was the newest announced one for at
+    least `LEAST_MS`; if there is none, the last announced one. A version from the middle of a replay was never
+    announced.
 
     Parameters
     ----------
     decisions
-        All that were made on serving and adopting, oldest first.
+        All decisions on serving and adopting, oldest first.
 
     Raises
     ------
     NothingBefore
-        Where no earlier version is in the store.
+        If no earlier version is in the store.
     """
     served = [each for each in decisions if isinstance(each.state, Serving)]
     last = served[-1] if served else None
@@ -58,7 +59,7 @@ def before(store: ModelStore, decisions: list[ModelUpdate], serving: VersionId) 
         earlier = _named(served[-2].state)
         if earlier is not None and earlier != serving and earlier in store.versions(serving.model):
             return earlier
-    # Before a decision, or where there is none, the newest of its time served.
+    # Before the first decision, and without one, the newest version of each time served.
     until = last.at if last is not None and _named(last.state) is not None else None
     reigns = [
         each
@@ -72,14 +73,14 @@ def before(store: ModelStore, decisions: list[ModelUpdate], serving: VersionId) 
 
 
 def _reigns(store: ModelStore, model: str, adopted: Mapping[VersionId, int], until: int) -> list[_Reign]:
-    """Return the versions that were announced up to a moment, in the order in which they were."""
+    """Return the versions announced until a time, in the order of their announcement."""
     began = sorted((at, version) for version, at in _announced(store, model, adopted) if at <= until)
     ends = [*(at for at, _ in began[1:]), until]
     return [_Reign(at, version, end) for (at, version), end in zip(began, ends, strict=True)]
 
 
 def _announced(store: ModelStore, model: str, adopted: Mapping[VersionId, int]) -> Iterator[tuple[VersionId, int]]:
-    """Yield each version that predictors were told of, and since when."""
+    """Yield each announced version, and the time of its announcement."""
     manifests: dict[VersionId, Manifest] = {}
     for version in store.versions(model):
         try:
@@ -88,18 +89,18 @@ def _announced(store: ModelStore, model: str, adopted: Mapping[VersionId, int]) 
             continue
     for version, manifest in manifests.items():
         if manifest.reason in (REBUILD, REBUILD_START):
-            if version in adopted:  # until then it was there to be looked at only
+            if version in adopted:  # before its adoption a rebuilt version did not serve
                 yield version, adopted[version]
         elif manifest.offset >= _overtakes(manifest, manifests):
             yield version, manifest.created_at_ms
 
 
 def _overtakes(manifest: Manifest, manifests: Mapping[VersionId, Manifest]) -> int:
-    """Return the offset from which versions of this one's epoch are announced: where its parent stood."""
+    """Return the offset from which versions of this epoch are announced: that of its parent."""
     if OVERTAKES in manifest.extra:
         found: int = manifest.extra[OVERTAKES]
         return found
-    # Of a version that was made before this was written into it, as far as its parent is still there.
+    # Old manifests do not hold the offset; then the parent gives it, if it still exists.
     parent = None if manifest.parent is None else manifests.get(manifest.parent)
     first = min((each for each in manifests if each.epoch == manifest.version.epoch), default=None)
     made_anew = first is not None and manifests[first].reason == REBUILD_START
@@ -109,7 +110,7 @@ def _overtakes(manifest: Manifest, manifests: Mapping[VersionId, Manifest]) -> i
 
 
 def _adoptions(decisions: list[ModelUpdate]) -> dict[VersionId, int]:
-    """Return when versions made anew were adopted, for the first time."""
+    """Return the time of the first adoption of each rebuilt version."""
     return {
         VersionId(each.state.model, each.state.epoch, each.state.examples): each.at
         for each in reversed(decisions)
@@ -124,7 +125,7 @@ def _named(state: object) -> VersionId | None:
 
 
 def serving_decisions(cluster: Cluster, names: Names) -> list[ModelUpdate]:
-    """Return the decisions on which version serves, and on what the learner went on from, oldest first."""
+    """Return the decisions on the version to serve and on adoptions, oldest first."""
     topic = names.topic("decisions")
     found: list[ModelUpdate] = []
     with closing(cluster.consumer()) as consumer:
@@ -133,7 +134,7 @@ def serving_decisions(cluster: Cluster, names: Names) -> list[ModelUpdate]:
             try:
                 update = read_model_update(record.value or b"")
             except CodecError:
-                continue  # anyone may write there; what is none of ours decides nothing
+                continue  # any client can write there; an invalid record is not a decision
             if isinstance(update.state, (Serving, Adopted)) and record.key == update.state.key.encode():
                 found.append(update)
     return found

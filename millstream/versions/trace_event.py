@@ -1,4 +1,4 @@
-"""One event's way through the loop: where it stood, when, and the same answer computed again."""
+"""Trace of one event: its records with offsets and times, and its answer computed again."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ class NoSuchEvent(Exception):  # noqa: N818
 
 @dataclass
 class Trace:
-    """What there is of one event; lists are empty, and `None` stands, where there is nothing.
+    """The records found for one event; a missing part is `None` or an empty list.
 
     Attributes
     ----------
     learned
         The first version that has learned it.
     not_learned
-        By epoch that has read it and did not learn it: the first version there is, and why.
+        For each epoch that has read it and did not learn it: the epoch's first existing version, and the reason.
     again
-        The answer computed anew by the version that gave it from the features that it got: `equal` tells
-        whether all of it is the same to the last bit; where it could not be computed, `why` not. `carried` tells
-        whether the version's own code was run for it.
+        The answer computed again by the same version from the same features. `equal` is true if it is the same to the
+        last bit; `why` gives the reason if it could not be computed. `carried` is true if the version's own code was
+        run for it.
     """
 
     event_id: str
@@ -75,14 +75,14 @@ def trace(
     registry: Registry | None = None,
     code: Policy = "version",
 ) -> Trace:
-    """Follow an event through the topics and the model store; `registry` tells how messages of others are read.
+    """Follow an event through the topics and the model store; `registry` serves to decode external messages.
 
-    The answer is computed again with the code that `code` says.
+    The answer is computed again with the code that `code` chooses.
 
     Raises
     ------
     NoSuchEvent
-        Where nothing of it is found.
+        If no record of the event is found.
     """
     found = Trace(event_id)
     with closing(cluster.consumer()) as consumer:
@@ -92,7 +92,7 @@ def trace(
         for record, prediction in search.find("predictions", read_prediction, lambda each: each.event.event_id):
             found.predictions.append({**_place(record), **_outcome(prediction.outcome)})
             if first is None or (first.outcome.error is not None and prediction.outcome.error is None):
-                first, since = prediction, since or record.timestamp  # an error may have been mended since
+                first, since = prediction, since or record.timestamp  # a later answer may replace an error
         for record, label in search.find("labels", lambda data: read_label(data, default_time=0), lambda e: e.event_id):
             found.labels.append({**_place(record), "value": label.value, "kind": label.kind, "source": label.source})
         records: list[ConsumerRecord] = []
@@ -123,7 +123,7 @@ class _Search:
     def find(
         self, kind: str, read: Callable[[bytes], Any], id_of: Callable[[Any], str], since_ms: int = 0
     ) -> Iterator[tuple[ConsumerRecord, Any]]:
-        """Yield records of the event with what they hold. An id's records are in one partition, but for strays."""
+        """Yield records of the event with their decoded content. Usually they are all in one partition."""
         topic = self._names.whole if kind == "predictions" else self._names.topic(kind)
 
         def means(record: ConsumerRecord) -> bool:
@@ -132,12 +132,12 @@ class _Search:
             except CodecError:
                 return False
 
-        # Partitions that were added since the stream began make the likely one another than where its records are.
+        # If partitions were added since the stream began, the likely partition may be the wrong one.
         for record in topic_readers.holding(self._consumer, topic, self._partition, self._needle, since_ms, means):
             yield record, read(record.value)
 
     def reason(self, record: ConsumerRecord) -> str | None:
-        """Return what the learner's dead letter says of an example, if it is still there."""
+        """Return the reason in the learner's dead letter of an example, if the letter still exists."""
         place = record.topic, record.partition, record.offset
         topic = self._names.topic("dead-letters")
         for each in topic_readers.holding(self._consumer, topic, lambda _: 0, self._needle, record.timestamp):
@@ -145,7 +145,7 @@ class _Search:
                 letter = read_dead_letter(each.value)
             except CodecError:
                 continue
-            # A topic that was made again has had other records at the same places.
+            # A topic that was created again has had other records at the same offsets.
             if (letter.topic, letter.partition, letter.offset) == place and record.value.startswith(
                 letter.value or b""
             ):
@@ -183,7 +183,7 @@ def _example(record: ConsumerRecord, example: Example) -> Row:
 
 
 def _sent(consumer: KafkaConsumer, outcome: Outcome, source: Source | None, registry: Registry | None) -> Row | None:
-    """Return the feature event as it was sent, if it is still there; of somebody else's, as it is mapped now."""
+    """Return the feature event as it was sent, if it still exists; an external one as it is mapped now."""
     place = TopicPartition(outcome.source_topic, outcome.source_partition)
     if place.topic not in consumer.topics():
         return None
@@ -203,7 +203,7 @@ def _sent(consumer: KafkaConsumer, outcome: Outcome, source: Source | None, regi
 
 
 def _tell_fates(found: Trace, search: _Search, history: ExampleHistory, records: list[ConsumerRecord]) -> None:
-    """Note which version learned the example first, and which epochs did not, and why."""
+    """Record the first version that learned the example, and the epochs that did not, with the reason."""
     fates = history.fates(records)
     learned = [each.version for each in fates if each.how == "learned"]
     if learned:
@@ -224,7 +224,7 @@ def _tell_fates(found: Trace, search: _Search, history: ExampleHistory, records:
 
 
 def computed_again(code: VersionCode, said: Prediction) -> Row:
-    """Return whether the version that answered answers the same from the features as used, or why that is not known."""
+    """Return whether the version gives the same answer to the same features again, or why that is unknown."""
     outcome = said.outcome
     if outcome.epoch < 0 or outcome.error is not None:
         return {"equal": None, "why": "it was answered with an error"}
@@ -239,10 +239,10 @@ def computed_again(code: VersionCode, said: Prediction) -> Row:
         return {"equal": None, "why": str(error)}
     try:
         answer = run_with.face(model, code.loaded.stream.task).predict(dict(said.event.features))
-    except Exception as error:  # noqa: BLE001 - a model may raise anything; that is the finding
+    except Exception as error:  # noqa: BLE001 - a model may raise anything; the exception is the result
         if outcome.examples > 0:
             return {"equal": False, "why": f"the model raises now: {type(error).__name__}: {error}"}
-        answer = Answer(None, None)  # untrained, some models raise: no prediction yet
+        answer = Answer(None, None)  # some untrained models raise, which means no prediction yet
     prediction, shares = wire_value(answer.value), answer.wire_probabilities()
     equal = (prediction, shares) == (outcome.prediction, outcome.probabilities)
     return {

@@ -1,6 +1,6 @@
-"""A walk through a message in Avro that counts what it would become, before it becomes that.
+"""Size limits of Avro messages: counts the values of a message before it is decoded.
 
-Only for schemas in which a few bytes can stand for many values, or for values nested without end.
+The check runs only for schemas in which a few bytes can mean many values, or endlessly nested ones.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from schemas.codec import CodecError
 Types: TypeAlias = Mapping[str, Any]
 _DEEPEST: Final = 100
 _MOST_VALUES: Final = 250_000
-_PER_BYTE: Final = 100  # values that one byte of a message may stand for without a walk
+_PER_BYTE: Final = 100  # values for each byte of a message up to which no check is needed
 _MOST_EXCESS: Final = 10_000
 _SIZES: Final = {"null": 0, "boolean": 1, "float": 4, "double": 8, "int": 1, "long": 1, "string": 1, "bytes": 1}
 
 
 class _Endless(Exception):  # noqa: N818
-    """The schema refers to itself, or values of a few bytes are many."""
+    """The schema refers to itself, or a few bytes can mean many values."""
 
 
 def needs_walk(schema: Any, types: Types) -> bool:
-    """Tell whether a message of this schema can be far more than its bytes.
+    """Return whether a message of this schema can decode to far more values than its bytes.
 
     >>> needs_walk({"type": "array", "items": "null"}, {}), needs_walk({"type": "array", "items": "long"}, {})
     (True, False)
@@ -35,7 +35,7 @@ def needs_walk(schema: Any, types: Types) -> bool:
 
 
 def _excess(node: Any, types: Types, known: dict[str, int | None], depth: int) -> int:
-    """Return by how much a value can be more values than `_PER_BYTE` for each of its bytes."""
+    """Return the number of values by which a value can exceed `_PER_BYTE` for each of its bytes."""
     if depth > _DEEPEST:
         raise _Endless
     if isinstance(node, list):
@@ -50,7 +50,7 @@ def _excess(node: Any, types: Types, known: dict[str, int | None], depth: int) -
         known[name] = _inner_excess(types[name], types, known, depth)
     found = known[name]
     if found is None:
-        raise _Endless  # it is within itself
+        raise _Endless  # the type contains itself
     return found
 
 
@@ -67,12 +67,12 @@ def _inner_excess(node: Any, types: Types, known: dict[str, int | None], depth: 
 
 
 class Walk:
-    """One walk, from `start` on.
+    """One walk through a message, from `start` on.
 
     Raises
     ------
     CodecError
-        From `whole`, where the bytes end too soon, or hold too much.
+        By `whole`, if the bytes are truncated or hold too many values.
     """
 
     def __init__(self, data: bytes, start: int, types: Types) -> None:
@@ -83,7 +83,7 @@ class Walk:
         self._left = self._most
 
     def whole(self, schema: Any) -> None:
-        """Walk through one value."""
+        """Walk through one complete value."""
         self._value(schema, 0)
 
     def _value(self, node: Any, depth: int) -> None:
@@ -99,7 +99,7 @@ class Walk:
             self._value(node[branch], depth + 1)
             return
         if isinstance(node, str) and node not in _SIZES:
-            node = self._types[node]  # only a bare name is one: a record may be called "array", too
+            node = self._types[node]  # only a bare name refers to a type: a record may also be named "array"
         kind = node if isinstance(node, str) else node["type"]
         if kind in ("record", "error"):
             for field in node["fields"]:
@@ -124,7 +124,7 @@ class Walk:
         while count := self._long():
             if count < 0:
                 count = -count
-                self._long()  # the block's size in bytes, for those who skip it
+                self._long()  # the block's size in bytes, for readers that skip it
             for _ in range(count):
                 if keyed:
                     self._skip(self._long())

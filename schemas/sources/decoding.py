@@ -1,10 +1,10 @@
-"""Messages of others: what their bytes say, as plain Python values.
+"""Decoding of external messages to plain Python values.
 
-How a message is written is told apart message by message:
+The format is recognised for each message:
 
 - a header ``__value_schema_id``, or a first byte of 0 (then a 4-byte id) or 1 (then a 16-byte GUID): the framing of a
-  schema registry; what is behind it is Avro or JSON, as the registry says;
-- ``C3 01``: an Avro single object, of a schema of ours or of the source's;
+  schema registry, which says whether Avro or JSON follows;
+- ``C3 01``: an Avro single object, with a schema of Millstream or of the source;
 - anything else is JSON; with ``format="avro"`` and a schema, bare Avro.
 """
 
@@ -38,10 +38,10 @@ _json: Final = msgspec.json.Decoder()
 
 
 def decoder(source: Source, registry: Registry | None = None) -> Decode:
-    """Return what turns a message's bytes and headers into nested dicts, lists and scalars.
+    """Return the function that decodes a message's bytes and headers to nested dicts, lists and scalars.
 
-    The function returned raises `CodecError` where the bytes cannot be read as the source says, and lets
-    `schemas.schema_registry.RegistryError` through: that the registry does not answer says nothing of the message.
+    The returned function raises `CodecError` if the bytes are not in the source's format. It does not catch
+    `schemas.schema_registry.RegistryError`, because an outage of the registry is not the message's fault.
 
     >>> from schemas.sources.source import Source
     >>> decoder(Source(topic="payments"))(b'{"payment": {"amount": 12.5}}', ())
@@ -50,7 +50,7 @@ def decoder(source: Source, registry: Registry | None = None) -> Decode:
     Raises
     ------
     InvalidSource
-        Where the source's schema cannot be used, or its format needs a registry and there is none.
+        If the source's schema cannot be used, or its format needs a registry and there is none.
     """
     if source.format == "registry" and registry is None:
         raise InvalidSource(
@@ -61,7 +61,7 @@ def decoder(source: Source, registry: Registry | None = None) -> Decode:
 
 
 def source_schema(source: Source) -> WriterSchema | None:
-    """Return the schema that a source gives, if it gives one. InvalidSource where it is none."""
+    """Return the source's own schema, if it has one. Raises InvalidSource if the schema is invalid."""
     if source.schema is None:
         return None
     try:
@@ -94,7 +94,7 @@ class _Decoder:
         return _from_json(data)
 
     def _frame(self, data: bytes, headers: Headers) -> tuple[SchemaKey, int] | None:
-        """Return the id or GUID of the registered schema and where the payload begins, if the message names one."""
+        """Return the id or GUID of the registered schema and the payload's start, if the message names one."""
         if self._format == "avro":
             return None
         for name, value in reversed(headers):
@@ -111,14 +111,14 @@ class _Decoder:
         return _from_json(data[start:]) if schema is None else schema.read(data, start)
 
     def _writer(self, key: SchemaKey) -> WriterSchema | None:
-        """Return the schema that was written with; none where it is JSON."""
+        """Return the writer's schema, `None` for JSON."""
         if key not in self._known:
             if self._registry is None:
                 raise CodecError(
                     f"framed by a schema registry (schema {_shown(key)}), and none is named: "
                     "set MILLSTREAM_REGISTRY_URL"
                 )
-            found = self._registry.schema(key)  # an id that is not there raises, and may be there in a moment
+            found = self._registry.schema(key)  # an unknown id is not cached: it may be registered soon
             try:
                 self._known[key] = readable(found)
             except CodecError as error:
@@ -150,12 +150,12 @@ class _Decoder:
 
 
 def readable(found: Registered) -> WriterSchema | None:
-    """Return what reads messages of a registered schema; none where they are JSON.
+    """Return the reader for messages of a registered schema, `None` for JSON.
 
     Raises
     ------
     CodecError
-        Where it is of another type, or cannot be used.
+        If the schema has another type, or cannot be used.
     """
     if found.kind == "JSON":
         return None
@@ -165,7 +165,7 @@ def readable(found: Registered) -> WriterSchema | None:
 
 
 def _schema_key(framed: bytes) -> SchemaKey | None:
-    """Return the id or the GUID that a frame begins with: byte 0 and four more, or byte 1 and sixteen.
+    """Return the id or GUID at the beginning of a frame: byte 0 and four more, or byte 1 and sixteen.
 
     >>> _schema_key(bytes([0, 0, 0, 1, 2, 99]))
     258

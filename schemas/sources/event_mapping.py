@@ -1,4 +1,4 @@
-"""From a message of somebody else's to an `Event`."""
+"""Mapping of an external message to an `Event`."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _DEEPEST: Final = 32
 
 
 class EventMapping:
-    """Reads the messages of one source as events.
+    """Maps the messages of one source to events.
 
     Parameters
     ----------
     decode
-        From a message's bytes and headers to plain values; raises CodecError.
+        Decodes a message's bytes and headers to plain values; raises CodecError.
 
     Raises
     ------
     InvalidPath
-        Where a path of the source is none.
+        If a path of the source is invalid.
     """
 
     def __init__(self, source: Source, decode: Decode) -> None:
@@ -40,12 +40,12 @@ class EventMapping:
         self._features = _feature_reader(source)
 
     def event(self, record: Record) -> Event:
-        """Return the event that a message is.
+        """Return the event of a message.
 
         Raises
         ------
         Unmapped
-            Where it is none; with its id and time, as far as they could be read.
+            If the message cannot be mapped; the error has its id and time, as far as they could be read.
         """
         try:
             message = self._decode(record.value or b"", record.headers)
@@ -76,7 +76,7 @@ def _feature_reader(source: Source) -> Callable[[Any], Features]:
 
 
 def _all_of(message: Any, but: set[str]) -> Features:
-    """Return every value of a message, under its path."""
+    """Return every value of a message by its path."""
     if not isinstance(message, Mapping):
         raise Unmapped("codec", f"the message is {said(message)}, not a record with names in it")
     used: Features = {}
@@ -114,7 +114,7 @@ def _prepared(prepare: Callable[[Mapping[str, Any]], Mapping[str, Any] | None]) 
 
 
 def _put(name: Any, value: Any, used: Features, but: set[str] | frozenset[str] = frozenset(), depth: int = 0) -> None:
-    """Put a value among the features: what is in a record as ``record.name``, a list of numbers as a vector."""
+    """Add a value to the features: a record's fields as ``record.name``, a list of numbers as a vector."""
     kind = value.__class__
     if kind is not dict and not isinstance(value, Mapping):
         if name in but:

@@ -1,8 +1,8 @@
-"""Comparisons over a decoded message: ``status == 'fraud'``, ``amount > 100 and not refunded``.
+"""Expressions over a decoded message: ``status == 'fraud'``, ``amount > 100 and not refunded``.
 
-They are Python's, read by its own parser, and nothing of them is run: what is not on the short list below is refused,
-and the rest becomes functions that look values up by their paths. What a message does not have, or has as null, is
-unknown, as in SQL: ``amount > 100`` is unknown without an amount, ``False and`` unknown is false all the same.
+They use Python's syntax and its parser, but no code is executed: syntax outside the short list below is refused, and
+the rest becomes functions that look up values by their paths. A missing or null value is unknown, as in SQL: ``amount >
+100`` is unknown without an amount, but ``False and`` unknown is false.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _TAKEN: Final = "taken are paths, values, == != < <= > >= in, not, and, or"
 
 
 class InvalidExpression(ValueError):  # noqa: N818
-    """A comparison cannot be read; the message names the place in the text and what is taken there."""
+    """An expression is invalid; the message names the position in the text and the valid syntax."""
 
 
 class NotComparable(ValueError):  # noqa: N818
-    """The values that a message has cannot be compared as is asked."""
+    """The values of a message cannot be compared in the requested way."""
 
 
 def expression(text: str) -> Read:
-    """Return the function from a message to what the text says of it; `None` where that is unknown.
+    """Return a function that evaluates the text on a message; its result is `None` if unknown.
 
-    A text that is a path only gives the value there, one that is a value only (``True``) that value.
+    A text that is only a path gives the value at that path; a text that is only a value (``True``) gives that value.
 
     >>> fraud = expression("status == 'fraud' and amount > 100")
     >>> fraud({"status": "fraud", "amount": 120}), fraud({"status": "ok"}), fraud({"status": "fraud"})
@@ -46,33 +46,33 @@ def expression(text: str) -> Read:
     The function raises
     -------------------
     NotComparable
-        Where the values are of kinds that have no order, or what should be true or false is neither.
+        If the values have no order, or a value that should be true or false is neither.
 
     Raises
     ------
     InvalidExpression
-        Where the text is none of these.
+        If the text is none of these.
     """
     return _Parser(text).read()
 
 
 class _Parser:
-    """Turns one text into a function."""
+    """Compiles one text to a function."""
 
     def __init__(self, text: str) -> None:
         self._text = text.strip().replace("\n", " ")
-        # Backticks are not Python's: what they quote becomes a name as long, so that places stay what they are.
+        # Python has no backticks: a quoted name becomes a name of equal length, so that positions do not change.
         self._python = _QUOTED.sub(lambda found: "_" * len(found[0]) if found[0][0] == "`" else found[0], self._text)
 
     def read(self) -> Read:
         if not self._text or len(self._text) > _LONGEST:
             raise InvalidExpression(f"value= has {len(self._text)} characters; 1 to {_LONGEST} are taken")
         try:
-            with warnings.catch_warnings(action="ignore"):  # '\\d' is a text all the same
+            with warnings.catch_warnings(action="ignore"):  # '\\d' is still a valid text
                 return self._whole(ast.parse(self._python, mode="eval").body)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             if not _NOT_IN_PATHS.search(_QUOTED.sub("_", self._text)) and self._text not in (*_JSON, "None"):
-                return self._path_of(self._text, 0)  # `merchant-id` is a subtraction to Python, and `class` nothing
+                return self._path_of(self._text, 0)  # `merchant-id` is a subtraction in Python, `class` invalid
             if isinstance(error, InvalidExpression):
                 raise
             at = (error.offset or 1) - 1 if isinstance(error, SyntaxError) else 0
@@ -171,7 +171,7 @@ class _Parser:
             raise self._wrong(at, str(error)) from error
         return lambda message: None if (found := find(message)) is MISSING else found
 
-    # --- what is said ----------------------------------------------------------------------------------
+    # --- error messages --------------------------------------------------------------------------------
 
     def _place(self, node: ast.expr) -> int:
         return len(self._python.encode()[: node.col_offset].decode())
@@ -220,7 +220,7 @@ def _any(parts: Sequence[Read]) -> Read:
 
 
 def _as_truth(value: Any, where: str) -> bool | None:
-    """A text such as 'false' would be true to Python: only what is plainly one or the other is taken."""
+    """Return a value as true or false; a text such as 'false', which Python treats as true, is refused."""
     if value is None or value is True or value is False:
         return value
     if isinstance(value, int | float) and value in (0, 1):

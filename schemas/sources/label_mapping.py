@@ -1,4 +1,4 @@
-"""From a message of somebody else's to a `Label`: whose it is, what is true of it, when, and who says so."""
+"""Mapping of an external message to a `Label`: its event, value, time and source."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ Value: TypeAlias = Callable[[Any], LabelValue | None]
 
 
 class LabelMapping:
-    """Reads the messages of one source as labels.
+    """Maps the messages of one source to labels.
 
-    A source whose word stands sends corrections: the joiner takes the first label of an event as its label, whatever
-    its kind, and after that only corrections.
+    A source with `wins` sends corrections: the joiner accepts the first label of an event, whatever its kind, and after
+    that only corrections.
 
     Parameters
     ----------
     decode
-        From a message's bytes and headers to plain values; raises CodecError.
+        Decodes a message's bytes and headers to plain values; raises CodecError.
 
     Raises
     ------
     InvalidSource
-        Where the source does not say which event a label is of, or what it is, or says so in a way that cannot be read.
+        If the source lacks the path of the event's id or of the label's value, or one of them is invalid.
     """
 
     def __init__(self, source: Source, decode: Decode) -> None:
@@ -60,19 +60,19 @@ class LabelMapping:
 
     @property
     def source(self) -> Source:
-        """What it reads by."""
+        """Return the source of this mapping."""
         return self._source
 
     def label(self, record: Record) -> Label | None:
-        """Return the label that a message is, `None` where it says nothing yet: its value is missing or null.
+        """Return the label of a message, `None` if there is none yet: its value is missing or null.
 
         Raises
         ------
         Unmapped
-            Where it is none; its code is ``codec``, ``value``, ``id``, ``time`` or ``weight``.
+            If the message cannot be mapped; the code is ``codec``, ``value``, ``id``, ``time`` or ``weight``.
         """
         if not record.value:
-            return None  # what a compacted topic has of a key that was deleted
+            return None  # a tombstone on a compacted topic
         try:
             message = self._decode(record.value, record.headers)
         except CodecError as error:
@@ -95,7 +95,7 @@ class LabelMapping:
 
 
 def check_labels(source: Source) -> None:
-    """Insist on a source that labels can be read by. InvalidSource."""
+    """Raise InvalidSource unless labels can be read from the source."""
     LabelMapping(source, lambda data, headers: None)
 
 
@@ -139,7 +139,7 @@ def _long(number: int) -> int:
 
 
 def _double(number: int | Decimal) -> float:
-    """Return the nearest double; JSON takes whole numbers of any length, and there may be none."""
+    """Return the nearest double, or raise Unmapped: whole numbers in JSON may be too large for one."""
     try:
         return float(number)
     except (OverflowError, ValueError) as error:

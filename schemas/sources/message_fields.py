@@ -1,4 +1,4 @@
-"""What names a message of somebody else's: its id, its time, its key."""
+"""Id, time and key of an external message."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _MOST: Final = 2**63
 
 
 class Unmapped(ValueError):  # noqa: N818
-    """A message cannot be read as its source says.
+    """A message cannot be mapped by its source.
 
     Attributes
     ----------
     code
         A short word for counting: ``codec``, ``id``, ``time``, ``path``, ``prepare``.
     event
-        What is known of it all the same: its id and time, without features.
+        The known part of the event: its id and time, without features.
     """
 
     def __init__(self, code: str, message: str, event: Event | None = None) -> None:
@@ -39,7 +39,7 @@ Read: TypeAlias = Callable[[Any, Record], Any]
 
 
 def entity_key(record: Record) -> str | None:
-    """Return a record's key where it is text, `None` where it is something else's encoding, or nothing."""
+    """Return a record's key if it is text, `None` if it is missing or has another encoding."""
     if not record.key or len(record.key) > _LONGEST_KEY:
         return None
     try:
@@ -50,7 +50,7 @@ def entity_key(record: Record) -> str | None:
 
 
 def place_id(record: Record) -> str:
-    """Return the id of an event that has none: no other record is at its place."""
+    """Return the id of an event without one: topic, partition and offset, which are unique."""
     return f"{record.topic}-{record.partition}-{record.offset}"
 
 
@@ -58,9 +58,10 @@ def place_id(record: Record) -> str:
 
 
 def id_reader(source: Source) -> Read:
-    """Return the function from a message (decoded, and its record) to its id; it raises Unmapped.
+    """Return a function that finds the id of a message, given its decoded value and record; it raises Unmapped.
 
-    Several paths are joined by ``:``. Without one: the CloudEvents header ``ce_id``, else the record's place.
+    Values of several paths are joined by ``:``. Without a path it is the CloudEvents header ``ce_id``, else topic,
+    partition and offset.
     """
     paths = [(text, path(text)) for text in source.ids]
     if not paths:
@@ -79,7 +80,7 @@ def _id_part(text: str, value: Any) -> str:
     if isinstance(value, int) and value.bit_length() <= _LONGEST_NUMBER:
         return str(value)
     if isinstance(value, float) and value.is_integer() and abs(value) < EXACT:
-        return str(int(value))  # JSON of some senders has no whole numbers
+        return str(int(value))  # some senders write whole numbers as doubles in JSON
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, str):
@@ -90,9 +91,9 @@ def _id_part(text: str, value: Any) -> str:
 
 
 def time_reader(source: Source) -> Read:
-    """Return the function from a message (decoded, and its record) to its time in ms; it raises Unmapped.
+    """Return a function that finds the time of a message in ms, given its decoded value and record; it raises Unmapped.
 
-    Without a path: the CloudEvents header ``ce_time``, else the record's time.
+    Without a path it is the CloudEvents header ``ce_time``, else the record's time.
     """
     if source.time is None:
         return _time_of_record
@@ -106,7 +107,7 @@ def _time_of_record(_message: Any, record: Record) -> int:
 
 
 def milliseconds(value: Any, what: str) -> int:
-    """Return a time as ms since 1970: of ms, ISO 8601 (UTC where it names no zone), or a datetime.
+    """Convert a time to ms since 1970, from ms, ISO 8601 (UTC if it has no zone), or a datetime.
 
     >>> milliseconds("2024-01-01T00:00:00Z", "the time"), milliseconds(1704067200000, "the time")
     (1704067200000, 1704067200000)
@@ -114,14 +115,14 @@ def milliseconds(value: Any, what: str) -> int:
     Raises
     ------
     Unmapped
-        Where it is none; the message begins with `what`.
+        If the value is not a time; the message begins with `what`.
     """
     if isinstance(value, int) and not isinstance(value, bool) and -_MOST <= value < _MOST:
         return int(value)
     if isinstance(value, float) and math.isfinite(value) and abs(value) < _MOST:
         return int(value)
     if isinstance(value, str):
-        # Eight digits are a day in ISO 8601; so many that they cannot be one are ms.
+        # Eight digits can be a day in ISO 8601; more than ten digits can only be ms.
         if value.isascii() and value.isdigit() and 10 < len(value) < 19:
             return int(value)
         try:
@@ -140,7 +141,7 @@ def _of_datetime(value: date) -> int:
 
 
 def check_text(event_id: str) -> None:
-    """Insist on an id that a key can be made of: JSON can hold halves of characters. Unmapped."""
+    """Raise Unmapped unless the id can be encoded as a key: JSON can hold unpaired surrogates."""
     try:
         event_id.encode()
     except UnicodeEncodeError as error:
@@ -158,9 +159,9 @@ def _header(record: Record, name: str) -> str | None:
 
 
 def said(value: Any) -> str:
-    """Say what a value is, for people."""
+    """Describe a value for a message."""
     if isinstance(value, int) and value.bit_length() > _LONGEST_NUMBER:
-        return f"a whole number of {value.bit_length()} bits"  # Python writes none of over 4,300 digits
+        return f"a whole number of {value.bit_length()} bits"  # Python refuses to print more than 4,300 digits
     if isinstance(value, (str, bytes, bool, int, float)):
         return short(repr(value), 60)
     if isinstance(value, (list, tuple)):
@@ -171,5 +172,5 @@ def said(value: Any) -> str:
 
 
 def short(text: str, chars: int) -> str:
-    """Return the text, or as much of it as fits into `chars`."""
+    """Return the text, cut to `chars`."""
     return text if len(text) <= chars else text[: chars - 1] + "…"

@@ -1,4 +1,4 @@
-"""Paths into a decoded message: ``payment.card.country``, ``items[0].price``, ``labels.`http.method` ``."""
+"""Paths into a message: ``payment.card.country``, ``items[0].price``, ``labels.`http.method` ``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Parts: TypeAlias = tuple[str | int, ...]
 
 
 class _Missing:
-    """What stands where a message has nothing: `None` is a value that a message can hold."""
+    """Type of the marker for a missing value, because `None` is a value that a message can hold."""
 
     def __repr__(self) -> str:
         return "MISSING"
@@ -24,11 +24,11 @@ _PART: Final = re.compile(r"(?P<dot>\.)?(?:`(?P<quoted>[^`]+)`|(?P<plain>[^.`\[\
 
 
 class InvalidPath(ValueError):  # noqa: N818
-    """A path cannot be read; the message shows where it goes wrong, and what a path may be."""
+    """A path is invalid; the message shows the position of the error and the valid syntax."""
 
 
 def parts(text: str) -> Parts:
-    """Return the names and indexes a path is made of.
+    """Parse a path into names and indexes.
 
     >>> parts("items[0].price"), parts("`http.method`.name")
     (('items', 0, 'price'), ('http.method', 'name'))
@@ -36,7 +36,7 @@ def parts(text: str) -> Parts:
     Raises
     ------
     InvalidPath
-        Where `text` is no path.
+        If `text` is not a valid path.
     """
     if not isinstance(text, str):
         raise InvalidPath(f"{text!r} is no path: a path is text, such as payment.amount")
@@ -44,7 +44,7 @@ def parts(text: str) -> Parts:
     at = 0
     while at < len(text):
         part = _PART.match(text, at)
-        # A dot stands between two names, and nowhere else.
+        # A dot is only allowed between two names.
         if part is None or (part["index"] is None and bool(part["dot"]) is not bool(found)):
             break
         found.append(int(part["index"]) if part["index"] is not None else part["quoted"] or part["plain"])
@@ -58,9 +58,9 @@ def parts(text: str) -> Parts:
 
 
 def path(text: str) -> Callable[[Any], Any]:
-    """Return the function that finds the value at a path in a message, or `MISSING` where there is none.
+    """Return a function that finds the value at a path in a message, or `MISSING` if there is none.
 
-    An index counts from 0, a negative one from the end. What stands below a null is missing.
+    An index counts from 0, a negative one from the end. Everything below a null is missing.
 
     >>> price = path("items[-1].price")
     >>> price({"items": [{"price": 3}, {"price": 5}]}), price({"items": []})
@@ -69,7 +69,7 @@ def path(text: str) -> Callable[[Any], Any]:
     Raises
     ------
     InvalidPath
-        Where `text` is no path.
+        If `text` is not a valid path.
     """
     steps = parts(text)
     if len(steps) == 1 and isinstance(steps[0], str):
@@ -89,5 +89,5 @@ def path(text: str) -> Callable[[Any], Any]:
 
 
 def _one_name(name: str) -> Callable[[Any], Any]:
-    """Return the quick way to what most paths name."""
+    """Return a faster function for the most common path: a single name."""
     return lambda message: message.get(name, MISSING) if isinstance(message, Mapping) else MISSING

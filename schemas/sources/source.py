@@ -1,4 +1,4 @@
-"""Topics of somebody else's: where events and labels come from, and what in a message is what."""
+"""Source of events or labels: an external topic, and the paths of the values in its messages."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _SOURCES: Final = ("system", "human", "import")
 
 
 class InvalidSource(ValueError):  # noqa: N818
-    """A source cannot work as it is written; the message names the argument and what it may be."""
+    """A source is invalid; the message names the argument and its valid values."""
 
 
 @dataclass(frozen=True)
 class Constant:
-    """A feature that is the same for every event of a source.
+    """A feature with the same value for every event of a source.
 
     >>> Source(topic="payments", fields={"amount": "payment.amount", "channel": Constant("web")}).fields["channel"]
     Constant(value='web')
@@ -41,48 +41,48 @@ class Constant:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A topic of somebody else's, and how its messages are read.
+    """An external topic, and the mapping of its messages.
 
-    Paths name a place in a message: ``amount``, ``payment.card.country``, ``items[0].price``; a name that itself
-    holds a dot is put in backticks.
+    Paths name a value in a message: ``amount``, ``payment.card.country``, ``items[0].price``; a name with a dot in it
+    is written in backticks.
 
     Parameters
     ----------
     topic
-        Its full name; no prefix is put before it, and Millstream neither creates, changes nor deletes it.
+        The topic's full name. It gets no prefix, and Millstream never creates, changes or deletes the topic.
     format
         ``json``, ``avro`` (single objects; with `schema` also bare Avro), ``registry`` (framed by a schema registry),
-        or ``auto``: told apart message by message.
+        or ``auto``: recognised for each message.
     schema
-        The Avro schema (a file's path, or the schema itself) of messages that do not come with a registry's id.
+        The Avro schema (a file's path, or the schema itself) of messages without a registry's id.
     id
-        Path, or several that are joined by ``:``. Without one, an event is named ``topic-partition-offset``.
+        Path of the event's id, or several paths, joined by ``:``. Without one, the id is ``topic-partition-offset``.
     time
-        Path of a time: ms since 1970, ISO 8601, or an Avro timestamp. Without one, the broker's time of the message.
+        Path of the time: ms since 1970, ISO 8601, or an Avro timestamp. Without one, it is the message's broker time.
     fields
-        Features by name: a path, or a `Constant`. Without it, every value of the message is a feature under its path,
-        but those that `id` and `time` name.
+        Paths of the features by name, or a `Constant`. Without it, every value of the message is a feature under its
+        path, except those of `id` and `time`.
     prepare
-        A function of the decoded message, run in the predictor; returns the features by name, or `None` for a message
-        that is to have an error for an answer. It must not keep state: it is run again in a backfill.
+        A function of the decoded message that the predictor calls. It returns the features by name, or `None` for a
+        message that must be answered with an error. It must not keep state, because a backfill calls it again.
     contract
-        As `Stream.features` without a source: what features may be.
+        The feature contract, like `Stream.features` without a source.
     start
-        Where a group that has never read the topic begins: its ``beginning`` or its ``end``.
+        Start of a group that has never read the topic: its ``beginning`` or its ``end``.
     value
-        Of labels: a path, a comparison such as ``status == 'fraud'`` (with ``!= < <= > >= in not and or``), or a
-        function of the decoded message; what is `None` is no label yet, and counted.
+        For labels: a path, a comparison such as ``status == 'fraud'`` (with ``!= < <= > >= in not and or``), or a
+        function of the decoded message. A value of `None` means no label yet, and is counted.
     weight
-        Of labels: the path of a weight.
+        For labels: the path of a weight.
     source
-        Of labels: who says so.
+        For labels: the name of their origin.
     wins
-        Of labels: this source's word stands against that of a source without it, whichever comes first.
+        For labels: true if this source's labels take precedence over those of sources without it, whichever come first.
 
     Raises
     ------
     InvalidSource
-        Where an argument is not as above.
+        If an argument is invalid.
     """
 
     topic: str
@@ -131,7 +131,7 @@ class Source:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """The paths that make up the id; none where messages are named by their place."""
+        """Return the paths of the id; empty if ids are topic, partition and offset."""
         if self.id is None:
             return ()
         return (self.id,) if isinstance(self.id, str) else tuple(self.id)

@@ -1,4 +1,4 @@
-"""What in a schema of somebody else's can be no feature, named before the first message."""
+"""Fields of an external schema that cannot be features, found before the first message."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _MOST_FINDINGS: Final = 20
 
 
 def unmappable(schema: WriterSchema, chosen: Sequence[str] | None = None) -> list[str]:
-    """Return the paths whose values can be no features, each with the reason; at most twenty.
+    """Return the paths whose values cannot be features, each with the reason; at most twenty.
 
     Parameters
     ----------
     chosen
-        Paths that features are taken from; without it all values of a message are features.
+        Paths of the features; without it all values of a message are features.
 
     >>> unmappable(WriterSchema({"type": "record", "name": "Order", "fields": [
     ...     {"name": "total", "type": "double"}, {"name": "tags", "type": {"type": "array", "items": "string"}}]}))
@@ -44,7 +44,7 @@ def unmappable(schema: WriterSchema, chosen: Sequence[str] | None = None) -> lis
 class _Unmappable:
     def __init__(self, types: Types) -> None:
         self._types = types
-        self._clean: set[str] = set()  # looked through once: a type may stand in a thousand places
+        self._clean: set[str] = set()  # types already checked, because one may be used a thousand times
 
     def below(self, node: Any, path: str, within: tuple[str, ...]) -> Iterator[tuple[str, str]]:
         if isinstance(node, list):
@@ -88,14 +88,14 @@ def _kind(node: Any) -> str:
 
 
 def unmapped(source: Source, registry: Registry | None) -> list[str]:
-    """Return what of the messages of a source can be no feature, as far as a schema tells; see `unmappable`.
+    """Return the fields of a source's messages that cannot be features, if a schema is known; see `unmappable`.
 
-    The schema is the source's own, or the newest that the registry has under the topic's name.
+    The schema is the source's own, or the registry's newest one for the topic.
 
     Raises
     ------
     RegistryError
-        Where the registry cannot be asked.
+        If the registry does not answer.
     """
     if source.prepare is not None:
         return []

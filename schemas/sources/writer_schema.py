@@ -1,17 +1,17 @@
-"""An Avro schema of somebody else's: checked, and made to read plain values.
+"""External Avro schema: checked, and prepared to decode plain values.
 
-Logical types become what a feature or a time can be:
+Logical types are converted to values for features and times:
 
 - ``decimal``: the nearest double; without decimal places and beyond 2^53, the whole number itself.
 - ``uuid``: text; an enum: its symbol; a fixed: bytes.
 - ``timestamp-millis``, ``-micros`` and ``-nanos``, local ones too: whole ms since 1970, rounded down; ``date``: those
   of its midnight in UTC.
 - ``time-millis`` and ``time-micros``: whole ms since midnight.
-- ``duration`` and every logical type not named here: what it is underneath.
+- ``duration`` and every other logical type: its underlying type.
 
-Neither a schema nor a message may cost more than its size: the library that decodes would follow a schema that refers
-to itself off the end of the stack, and fill memory with a list of a billion nulls out of five bytes. Messages of
-schemas that allow such are walked through first (`schemas/sources/avro_limits.py`).
+The cost of a schema or a message must not exceed its size. With a schema that refers to itself, the decoding library
+would overflow the stack, and from five bytes it would make a list of a billion nulls that fills the memory. Messages of
+schemas that allow this are checked first (`schemas/sources/avro_limits.py`).
 """
 
 from __future__ import annotations
@@ -34,16 +34,17 @@ PRIMITIVE: Final = frozenset({"null", "boolean", "int", "long", "float", "double
 _WRAPPER: Final = "millstream.OfNoRecord"
 _DEEPEST: Final = 64
 _MOST_PARTS: Final = 10_000
-_MOST_DIGITS: Final = 400  # behind the point; a double has nothing smaller
+_MOST_DIGITS: Final = 400  # after the decimal point; smaller numbers underflow a double
 _DAMAGE: Final = (
     EOFError, ValueError, IndexError, KeyError, TypeError, StopIteration, OverflowError, MemoryError, RecursionError,
 )  # fmt: skip
 
 
 def _decimal(data: bytes, schema: Mapping[str, Any], _reader: object = None) -> int | float:
-    """Return what an unscaled whole number, big-endian two's complement, and its scale stand for.
+    """Decode a decimal: an unscaled whole number, big-endian two's complement, with a scale.
 
-    It is the nearest double. Without a scale, as ids in databases are, one that a double may round stays as it is.
+    The result is the nearest double. A number without decimal places, such as an id, stays an integer if a double may
+    round it.
     """
     unscaled, scale = int.from_bytes(data, "big", signed=True), int(schema.get("scale", 0))
     if scale == 0 and abs(unscaled) > EXACT:
@@ -67,7 +68,7 @@ def _uuid(data: bytes, _writer: object = None, _reader: object = None) -> str:
     return str(uuid.UUID(bytes=data))
 
 
-# Under names of our own: what the standard names mean to other users of the library in this process stays.
+# Millstream's own names, so that the meaning of the standard names does not change for other users of the library.
 _LOGICAL: Final[dict[tuple[str, str], str]] = {
     ("bytes", "decimal"): "millstream-decimal",
     ("fixed", "decimal"): "millstream-decimal",
@@ -95,24 +96,24 @@ class InvalidSchema(CodecError):  # noqa: N818
 
 
 class WriterSchema:
-    """Reads what was written with one Avro schema.
+    """Decodes data that was written with one Avro schema.
 
     Parameters
     ----------
     schema
-        As JSON says it.
+        The schema as decoded JSON.
     parts
-        Schemas whose names `schema` uses, each after those that it uses itself.
+        Schemas that `schema` refers to by name, each after those that it refers to itself.
 
     Attributes
     ----------
     fingerprint
-        Eight bytes, as single objects name their schema by.
+        Eight bytes that identify the schema in single objects.
 
     Raises
     ------
     InvalidSchema
-        Where it is no Avro schema, or nested or large beyond reason.
+        If it is not a valid Avro schema, or is nested too deeply or too large.
     """
 
     def __init__(self, schema: Any, parts: Sequence[Any] = ()) -> None:
@@ -120,8 +121,8 @@ class WriterSchema:
         try:
             for part in parts:
                 parse_schema(_plain(part), named_schemas=named)
-            # The library keeps the types of others beside a record, and knows them nowhere else: what is no record
-            # becomes the one field of one, whose bytes are the same.
+            # The library resolves referenced types only in a record, so another type is wrapped as the only field of a
+            # record, which has the same bytes.
             self._wrapped = bool(parts) and not _is_record(schema)
             whole = {"type": "record", "name": _WRAPPER, "fields": [{"name": "value", "type": schema}]}
             made: Any = parse_schema(_plain(whole if self._wrapped else schema), named_schemas=named)
@@ -140,7 +141,7 @@ class WriterSchema:
         Raises
         ------
         CodecError
-            Where it is cut short, malformed or goes on, or holds more than its size allows.
+            If the data is truncated, malformed or too long, or holds more values than its size allows.
         """
         if self._walked:
             Walk(data, start, self.types).whole(self.parsed)
@@ -160,7 +161,7 @@ def _is_record(schema: Any) -> bool:
 
 
 def schema_at(given: str | Path | Mapping[str, Any]) -> Any:
-    """Return the schema itself, of itself, its text or its file. InvalidSchema where there is none.
+    """Return a schema as decoded JSON, given itself, its text or its file. Raises InvalidSchema.
 
     >>> schema_at('{"type": "string"}')
     {'type': 'string'}
@@ -178,9 +179,9 @@ def schema_at(given: str | Path | Mapping[str, Any]) -> Any:
 
 
 def schema_of(text: str) -> Any:
-    """Return what a schema's JSON says. InvalidSchema where it is none.
+    """Decode a schema's JSON. Raises InvalidSchema if it is invalid.
 
-    A bare name, such as ``string``, may stand without quotes in a registry.
+    In a registry a bare name such as ``string`` may have no quotes.
     """
     if text in PRIMITIVE:
         return text
@@ -195,7 +196,7 @@ def _said(error: BaseException) -> str:
 
 
 def _plain(schema: Any) -> Any:
-    """Return the schema without what reading does not need, its logical types as ours."""
+    """Return the schema with only the parts needed for decoding, and with Millstream's logical types."""
     left = [_MOST_PARTS]
     return _part(schema, 0, left)
 
@@ -230,7 +231,7 @@ def _part(node: Any, depth: int, left: list[int]) -> Any:
 
 
 def _logical(kind: str, node: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the logical type as ours; one that is not valid is ignored, as Avro says."""
+    """Return Millstream's form of a logical type; an invalid one is ignored, as Avro requires."""
     ours = _LOGICAL.get((kind, str(node.get("logicalType"))))
     if ours is None or (ours == "millstream-uuid" and node.get("size") != 16):
         return {}

@@ -97,7 +97,7 @@ def test_one_version_answers_all_and_the_one_that_serves_unless_another_is_named
     code, told, errors = run("backfill", "phishing", "--into", into, "--to", "20", "--model", untrained)
     assert (code, told["written"]) == (0, 0)
     for words, error in (
-        (("--into", names.topic("predictions")), "is a topic that phishing lives off"),
+        (("--into", names.topic("predictions")), "is a topic of phishing, whose roles would read the answers"),
         (("--into", "x", "--model", "1/99999"), "there is no version 1/99999"),
     ):
         code, _, errors = run("backfill", "phishing", *words)

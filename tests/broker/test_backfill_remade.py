@@ -57,6 +57,6 @@ def test_answers_to_an_older_topic_of_the_same_name_are_refused(cluster: Cluster
     with (
         Replay(job, names, role="backfill", keeps_begin=True) as replay,
         PastVersions(load_stream("phishing"), cluster, names, store, print) as versions,
-        pytest.raises(CannotBackfill, match="was made again"),
+        pytest.raises(CannotBackfill, match="was created again"),
     ):
         as_of(names, replay, None, versions, print, lambda done, total: None)

@@ -118,7 +118,7 @@ def test_an_intake_that_may_not_ask_ends_with_a_line_of_its_log(bootstrap: str, 
     lines = [json.loads(line) for line in (ended.stdout + ended.stderr).splitlines()]
     assert ended.returncode == 1
     (failed,) = [line for line in lines if line.get("event") == "failed"]
-    assert "lets nobody in (401)" in failed["message"]
+    assert "denies access (401)" in failed["message"]
 
 
 _FRAMED = """
@@ -147,7 +147,7 @@ def test_a_predictor_that_may_not_write_ends_with_a_line_that_says_what_to_do(
         registry = {"URL": server.url, "USER": "me", "PASSWORD": "right"}
         for given, said in (
             ({}, 'Predictions(format="registry") needs a schema registry: set MILLSTREAM_REGISTRY_URL'),
-            ({**registry, "PASSWORD": "wrong"}, "lets nobody in (401)"),
+            ({**registry, "PASSWORD": "wrong"}, "denies access (401)"),
             (registry, f"as {prefix}fraud.predictions-value: register what `millstream schema Prediction` prints"),
         ):
             for name, value in given.items():

@@ -184,7 +184,7 @@ def test_a_damaged_backup_is_refused_and_an_unfinished_one_is_none(
     with pytest.raises(Damaged, match="is not what it was"):
         restored(source, place, store)
     (tmp_path / "backup" / "m" / "backup" / "backup.json").unlink()
-    with pytest.raises(BackupError, match="no whole backup of m"):
+    with pytest.raises(BackupError, match="no complete backup of m"):
         work.check(source, store, "m")
 
 
@@ -194,7 +194,7 @@ def test_an_interrupted_backup_goes_on_and_a_whole_one_is_not_overwritten(
     store, target = open_store(tmp_path / "store", keys, sign=False), FolderBackend(tmp_path / "second")
     with pytest.raises(Interrupted):
         backup.make(cluster, names, store, target, lambda line: None, interrupting(2))
-    with pytest.raises(BackupError, match="no whole backup"):
+    with pytest.raises(BackupError, match="no complete backup"):
         backup.read(target, "m")
     again = make(cluster, names, store, target).backup
     assert again.examples == backup.read(source, "m").examples

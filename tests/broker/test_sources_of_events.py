@@ -170,7 +170,7 @@ def test_somebody_elses_topic_is_never_made_changed_or_deleted(run: Run, bootstr
     for _ in range(2):
         code, told, _ = run("topics", "create", "own.py", "--fix")
         assert (code, [each["message"] for each in told["findings"]]) == (1, [f"{topic} does not exist"])
-        assert "somebody else's to create" in told["findings"][0]["fix"]
+        assert "Millstream does not create it" in told["findings"][0]["fix"]
         assert topic not in cluster.topic_info(topic)
     code, told, said = run("status", "own.py")
     assert f"no topic {topic}: Source(topic=...) names it" in str(told["alerts"]), said

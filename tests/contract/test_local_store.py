@@ -289,7 +289,7 @@ def test_a_store_killed_before_its_file_is_as_long_as_it_says_is_rebuilt(
     said: list[str] = []
     store = DiskStore(tmp_path, said.append)
     assert store.get(b"a") is None
-    assert said == [f"local store {tmp_path} is shorter than it says: it is rebuilt from the topics"]
+    assert said == [f"local store {tmp_path} is shorter than it should be: it is rebuilt from the topics"]
     store.put(b"a", b"3")
     store.commit()
     store.close()

@@ -108,7 +108,8 @@ def test_the_comparison_is_made_where_both_have_learned_as_much(upgraded: Upgrad
     assert found["newest"]["apart_most"] == pytest.approx(SHIFT)
     assert 0 < found["newest"]["same"] < WINDOW
     assert (
-        said.count("the replay knows as much as version 1/130 now (river " + old.libraries["river"] + " → 0.99.0)") == 1
+        said.count("the replay has learned as much as version 1/130 (river " + old.libraries["river"] + " → 0.99.0)")
+        == 1
     )
     assert any(line.startswith("  LogLoss") for line in said)
 
@@ -123,14 +124,14 @@ def test_a_learner_that_starts_again_in_mid_replay_compares_at_the_same_place(up
     assert "upgrade" not in newest(parts).extra
     work(log, parts, said)
     assert newest(parts).extra["upgrade"] == newest(whole).extra["upgrade"]
-    assert sum(line.startswith("the replay knows") for line in said) == 1
+    assert sum(line.startswith("the replay has learned") for line in said) == 1
     # And once it is made, it stays with every later version and is not made again.
     work(log, parts, said)
     serve(log, range(150, 155))
     work(log, parts, said)
     assert newest(parts).examples == 155
     assert newest(parts).extra["upgrade"] == newest(whole).extra["upgrade"]
-    assert sum(line.startswith("the replay knows") for line in said) == 1
+    assert sum(line.startswith("the replay has learned") for line in said) == 1
 
 
 def test_where_nothing_was_answered_only_what_was_scored_is_compared() -> None:
@@ -143,7 +144,7 @@ def test_where_nothing_was_answered_only_what_was_scored_is_compared() -> None:
     found = compare(newest(backend), learning)
     assert (found["libraries"], found["newest"]["answers"], found["newest"]["apart_mean"]) == ({}, 0, None)
     assert list(lines(found))[-1] == (
-        "of the newest examples none was answered when it came: served answers are not compared"
+        "none of the newest examples was answered when it came, so served answers are not compared"
     )
 
 

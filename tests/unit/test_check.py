@@ -53,7 +53,7 @@ def test_models_that_can_be_trusted_have_no_error_and_no_warning(tmp_path: Path,
     assert found.events >= 60
     assert not found.predict_on_copy
     assert "to the last bit" in said(found, "ok", "builds")
-    assert "goes on learning the same" in said(found, "ok", "saves")
+    assert "continues to learn the same" in said(found, "ok", "saves")
 
 
 @pytest.mark.parametrize("name", ["phishing", "bananas", "elec2", "image-segments", "trump-approval", "shuttle"])
@@ -136,7 +136,7 @@ def test_a_model_without_a_finite_answer_to_what_it_has_never_seen_is_warned_of(
     assert found.errors == ()
     assert "before it has learned an example" in said(found, "warning", "events")
     assert "probability of nan): such events get an error" in said(found, "warning", "predicts")
-    assert "goes on learning the same" in said(found, "ok", "saves")
+    assert "continues to learn the same" in said(found, "ok", "saves")
 
 
 def test_a_model_without_any_finite_answer_is_an_error(tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_a_model_that_loses_something_when_saved_is_an_error(tmp_path: Path) -> 
             return {**self.__dict__, "intercept": 0.0}
     """
     found = report(tmp_path, "Forgetful()", before=before)
-    assert "does not go on as the original" in said(found, "error", "saves")
+    assert "does not continue like the original" in said(found, "error", "saves")
 
 
 # --- building ----------------------------------------------------------------------------------------
@@ -278,7 +278,7 @@ def test_an_unseeded_model_is_warned_of_by_name(tmp_path: Path) -> None:
     assert found.errors == ()
     assert "ARFRegressor (model)" in said(found, "warning", "seeds")
     assert "have no seed" in said(found, "warning", "builds")
-    assert "goes on learning the same" in said(found, "ok", "saves"), "its generator is saved with it"
+    assert "continues to learn the same" in said(found, "ok", "saves"), "its generator is saved with it"
 
 
 def test_the_default_engine_of_nearest_neighbours_is_named_as_unseeded(tmp_path: Path) -> None:

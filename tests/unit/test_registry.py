@@ -126,7 +126,7 @@ def test_user_and_password_are_sent_and_never_said(server: RegistryServer) -> No
         assert client(guarded.url, **known).schema(1).text == '"long"'
         for user, password in (("me", "wrong-secret"), (None, None)):
             registry = client(guarded.url, user=user, password=password)
-            with pytest.raises(RegistryError, match=r"lets nobody in .401.*MILLSTREAM_REGISTRY_USER") as raised:
+            with pytest.raises(RegistryError, match=r"denies access .401.*MILLSTREAM_REGISTRY_USER") as raised:
                 registry.schema(1)
             assert not raised.value.passing
             assert "secret" not in str(raised.value) + repr(RegistrySettings(("u",), user, password))

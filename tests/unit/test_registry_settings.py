@@ -37,10 +37,10 @@ def test_nothing_said_is_no_registry() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"user": "me"}, "MILLSTREAM_REGISTRY_URL .or url under .registry. in millstream.toml. does not name"),
+        ({"user": "me"}, "MILLSTREAM_REGISTRY_URL .or url under .registry. in millstream.toml. too"),
         ({"url": 5}, "MILLSTREAM_REGISTRY_URL .* must be an address"),
         ({"url": f"http://me:{SECRET}@host"}, "MILLSTREAM_REGISTRY_URL .*MILLSTREAM_REGISTRY_PASSWORD"),
-        ({"url": "http://a", "password": SECRET}, "password of nobody: set MILLSTREAM_REGISTRY_USER"),
+        ({"url": "http://a", "password": SECRET}, "is set without a user: set MILLSTREAM_REGISTRY_USER"),
         ({"url": "http://a", "password": SECRET, "password_file": "x"}, "both set; leave one out"),
         ({"url": "http://a", "user": "me", "password_file": "/nowhere"}, "/nowhere cannot be read: No such file"),
         ({"url": "http://a", "timeout": "soon"}, "MILLSTREAM_REGISTRY_TIMEOUT .*seconds"),

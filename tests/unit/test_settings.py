@@ -36,9 +36,9 @@ def test_strings_become_what_the_option_is() -> None:
     ("name", "said"),
     [
         ("bootstrap_servers", "MILLSTREAM_BOOTSTRAP"),
-        ("isolation_level", "exactly-once rests on it"),
-        ("group_instance_id", "exactly-once rests on it"),
-        ("acks", "exactly-once rests on it"),
+        ("isolation_level", "exactly-once depends on it"),
+        ("group_instance_id", "exactly-once depends on it"),
+        ("acks", "exactly-once depends on it"),
         ("sasl_mechanisms", "did you mean sasl_mechanism?"),
         ("security_protocol", "must be PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"),
         ("sasl_mechanism", "must be AWS_MSK_IAM, GSSAPI, OAUTHBEARER, PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"),

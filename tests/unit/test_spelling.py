@@ -63,8 +63,8 @@ TAKEN: list[tuple[Target, list[Any], Any]] = [
 ]
 REFUSED: list[tuple[Target, list[Any], str]] = [
     (BINARY, [2, 0.5, "2", "maybe", "", "NA"], "neither a boolean nor 0 or 1"),
-    (TWO, ["zwei", "two", "", "nan", "2 EUR"], "a text: positive=2 is none"),
-    (FRAUD, [1, 0, 2.5], "a number: positive='fraud' is none"),
+    (TWO, ["zwei", "two", "", "nan", "2 EUR"], "a text, and positive=2 is not"),
+    (FRAUD, [1, 0, 2.5], "a number, and positive='fraud' is not"),
     (FRAUD, ["Fraud", "FRAUD", "fraud.", "'fraud'"], "almost positive='fraud'"),
     (FRAUD, ["NA", "NaN", "null", "None", "?"], "no label unless classes= names it"),
     (FRAUD, ["", "  "], "an empty text"),

@@ -1,1 +1,1 @@
-"""What a role can be scraped for: its metrics, whether it lives, and whether it is ready."""
+"""Prometheus metrics of a role, and its liveness and readiness."""

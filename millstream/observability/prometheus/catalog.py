@@ -1,8 +1,8 @@
-"""Every metric that a role may have: its kind, its help and its labels. The dashboard and the rules use no others.
+"""Catalog of all metrics of the roles: kind, help text and labels. Dashboard and rules use no others.
 
-Beside these a role shows Python's and the process's own (`process_resident_memory_bytes`, ...). Each metric of
-ours has the labels `stream` and `role`; `instance` is for Prometheus to add. A version is two numbers and no
-label: with a checkpoint a second, every one would be a series of its own.
+A role also has the metrics of Python and of the process (`process_resident_memory_bytes`, ...). Each metric here has
+the labels `stream` and `role`; Prometheus adds `instance`. A version is two numbers and not a label: with a checkpoint
+each second, every version would be a series of its own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final, Literal, NamedTuple
 
 
 class Metric(NamedTuple):
-    """One metric; a counter's name is here as it is scraped, with `_total`."""
+    """One metric. A counter's name includes `_total`, as it is scraped."""
 
     kind: Literal["counter", "gauge", "histogram", "info"]
     help: str

@@ -1,4 +1,4 @@
-"""A role's meter as Prometheus reads it: every metric of `names.METRICS` at each scrape, with or without samples."""
+"""Collector for Prometheus: turns a role's meter into all metrics of `catalog.METRICS` at each scrape."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ LABEL_STATES: Final = (
     "joined", "duplicate", "correction", "contradicting", "late", "unknown", "refused", "forwarded",
 )  # fmt: skip
 PREDICTION_STATES: Final = ("unlabelled", "timeout", "timeout_refused", "errors", "again")
-_MOST_METRICS: Final = 100  # of a model: names come from the user's own metrics
+_MOST_METRICS: Final = 100  # limit for one model, because the user's own metrics choose the names
 Sample = tuple[tuple[str, ...], float]
 MetadataT = TypeVar("MetadataT", bound=OffsetMetadata)
 
 
 class RoleCollector(Collector):
-    """Turns what the meter knows into samples.
+    """Turns the meter's state into samples.
 
     Parameters
     ----------
     stream, role, process
-        Whose they are; `process` is the name that Kafka's groups know.
+        Labels of the samples; `process` is the name in Kafka's groups.
     """
 
     def __init__(self, meter: RoleMeter, stream: str, role: str, process: str) -> None:
@@ -178,7 +178,7 @@ def _numbers(values: Mapping[Partition, float]) -> list[Sample]:
 
 
 def _counts(counts: Mapping[Partition, Mapping[str, int]], states: Iterable[str]) -> list[Sample]:
-    """Return counts by partition and state; what was never counted is 0, so that a rate sees its first."""
+    """Return counts by partition and state; missing counts are 0, so that a rate includes the first increase."""
     samples: list[Sample] = []
     for place, known in counts.items():
         samples += [((str(place.partition), state), float(known.get(state, 0))) for state in states]

@@ -1,4 +1,4 @@
-"""How the processes of a role ended, one after another: kept in a file, for who ends cannot be scraped any more."""
+"""Exit counts of a role's processes, kept in a file because an ended process cannot be scraped."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 
 class ExitCounts(msgspec.Struct):
-    """What the file holds: ends by exit code, transactions that came to nothing, and whether one runs."""
+    """Contents of the file: ends by exit code, failed transactions, and a flag for a running process."""
 
     ends: dict[str, int] = {}
     aborted: int = 0
@@ -20,14 +20,14 @@ _read: Final = msgspec.json.Decoder(ExitCounts).decode
 
 
 class Ends:
-    """The file. That it cannot be read or written is no reason not to work: it is for people to look at only."""
+    """Reads and writes the file. Its errors are ignored, because it is only informative."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.told = ExitCounts()
 
     def begin(self) -> None:
-        """Take over what is written, and note that a process runs: who finds that note was not told of the end."""
+        """Read the file and note that a process runs; finding that note at the start means the last one was killed."""
         try:
             self.told = _read(self._path.read_bytes())
         except (OSError, msgspec.MsgspecError):
@@ -38,12 +38,12 @@ class Ends:
         self._write()
 
     def aborted(self) -> None:
-        """Note that a transaction came to nothing."""
+        """Count a failed transaction."""
         self.told.aborted += 1
         self._write()
 
     def end(self, code: int) -> None:
-        """Note how this process ends."""
+        """Count this process's end by its exit code."""
         self._count(str(code))
         self.told.runs = False
         self._write()

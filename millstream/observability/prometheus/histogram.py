@@ -1,4 +1,4 @@
-"""A histogram that takes a batch at a time: all its events are in it, at the price of their distinct times."""
+"""Histogram with batch updates: counts every event, at a cost that depends only on the distinct times."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Final
 
-# From a quick answer to a night's outage.
+# The bounds reach from a quick answer to a night's outage.
 LATENCY: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0)
 DURATION: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-# A click comes within minutes, a chargeback within weeks.
+# The bounds fit labels such as a click, within minutes, and a chargeback, within weeks.
 WAIT: Final = (0.1, 1.0, 10.0, 60.0, 300.0, 1800.0, 7200.0, 43_200.0, 86_400.0, 604_800.0, 2_592_000.0)
 
 
 class Histogram:
-    """Counts of values by their size; written by one thread, read by others.
+    """Counts values by size; one thread writes, others read.
 
     >>> histogram = Histogram((1.0, 10.0))
     >>> histogram.add([(0.5, 2), (30.0, 1)])
@@ -31,7 +31,7 @@ class Histogram:
         self.sum = 0.0
 
     def add(self, values: Iterable[tuple[float, int]]) -> None:
-        """Add values, each with how often it was seen; below 0, for clocks differ, is 0."""
+        """Add values, each with its count; a value below 0, due to differing clocks, counts as 0."""
         with self._lock:
             for value, times in values:
                 seen = max(value, 0.0)
@@ -39,11 +39,11 @@ class Histogram:
                 self.sum += seen * times
 
     def buckets(self) -> list[tuple[str, float]]:
-        """Return how many values are at most as large as each bound."""
+        """Return the number of values up to each bound."""
         names = [*map(str, self._bounds), "+Inf"]
         return list(zip(names, map(float, accumulate(self._counts)), strict=True))
 
     def read(self) -> tuple[list[tuple[str, float]], float]:
-        """Return buckets and sum of one moment."""
+        """Return buckets and sum as of one moment."""
         with self._lock:
             return self.buckets(), self.sum

@@ -1,4 +1,4 @@
-"""`/metrics`, `/livez` and `/readyz` of one process, answered by a thread that never stands in the role's way."""
+"""HTTP server for `/metrics`, `/livez` and `/readyz` in a thread that never blocks the role."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     _Request: TypeAlias = socket.socket | tuple[bytes, socket.socket]
     _Address: TypeAlias = Any
 Probe = Callable[[], str | None]
-"""Returns why not, or `None` where all is well."""
+"""A check that returns the problem, or `None` if all is well."""
 
 
 class PortTaken(OSError):  # noqa: N818
-    """Nothing can be served there; the message says why and names the way out."""
+    """The server cannot listen at the address; the message gives reason and solution."""
 
     exit_code = FAILED
 
@@ -38,12 +38,12 @@ class MetricsServer:
     Parameters
     ----------
     port
-        0 takes a free one; see `url`.
+        0 chooses a free port; see `url`.
 
     Raises
     ------
     PortTaken
-        Where the address cannot be listened at.
+        If the server cannot listen at the address.
     """
 
     def __init__(self, host: str, port: int, registry: CollectorRegistry, live: Probe, ready: Probe) -> None:
@@ -56,14 +56,14 @@ class MetricsServer:
                 f"metrics cannot be served at {host}:{port}: {getattr(error, 'strerror', None) or error}; "
                 "give another --metrics-port (0 takes a free one) or --metrics-host"
             ) from error
-        # It looks that often whether it is to end.
+        # The interval at which the server checks whether it must stop.
         serve = partial(self._server.serve_forever, poll_interval=0.1)
         self._thread = threading.Thread(target=serve, name="metrics", daemon=True)
         self._thread.start()
 
     @property
     def url(self) -> str:
-        """Where it is served."""
+        """Return the server's address."""
         host, port = self._server.server_address[:2]
         return f"http://[{host!s}]:{port}" if ":" in str(host) else f"http://{host!s}:{port}"
 
@@ -73,15 +73,15 @@ class MetricsServer:
 
 
 class _Server(ThreadingHTTPServer):
-    """Answers a few at a time, and each for a while only.
+    """Serves a limited number of connections, each for a limited time.
 
-    The port is open to whoever reaches it, and a thread each, for as long as somebody sends a byte now and then, would
-    be all of the role's memory. Where all places are taken the oldest makes room: an answer takes milliseconds.
+    Anyone in the network can connect. Slow clients that send a byte from time to time, with a thread for each, could
+    use up the role's memory. At the limit the oldest connection is closed, because an answer takes only milliseconds.
     """
 
     daemon_threads = True
-    request_queue_size = 64  # of the library's five the sixth of a burst comes back after a second
-    # One that hangs up early, or sends rubbish, is nothing to print a traceback about.
+    request_queue_size = 64  # with the library's 5, the sixth client of a burst must retry after a second
+    # A client that disconnects early or sends garbage must not print a traceback.
     handle_error = staticmethod(lambda request, client_address: None)
 
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
@@ -99,7 +99,7 @@ class _Server(ThreadingHTTPServer):
             self._since[request] = time.monotonic()
         try:
             super().process_request(request, client_address)
-        except RuntimeError:  # no thread is to be had
+        except RuntimeError:  # no thread can be started
             self._left(request)
             raise
 
@@ -110,19 +110,19 @@ class _Server(ThreadingHTTPServer):
             self._left(request)
 
     def service_actions(self) -> None:
-        """End those who take too long; the loop that serves calls it ten times a second."""
+        """Close connections that take too long; the server's loop calls this ten times a second."""
         late = time.monotonic() - _REQUEST_SECONDS
         for connection, since in list(self._since.items()):
             if since < late:
                 _hang_up(connection)
 
     def _left(self, request: _Request) -> None:
-        self._since.pop(request, None)  # type: ignore[arg-type] # the library lets it be a pair, which UDP has
+        self._since.pop(request, None)  # type: ignore[arg-type] # the library's type also allows a pair, for UDP
         self._free.release()
 
 
 def _hang_up(connection: socket.socket | None) -> None:
-    """Wake the thread that waits for a connection; it closes it itself."""
+    """Wake the thread that waits on a connection; that thread closes it."""
     if connection is not None:
         with suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)
@@ -146,7 +146,7 @@ class _Answers(BaseHTTPRequestHandler):
         else:
             self._answer(404, b"/metrics, /livez, /readyz\n")
 
-    do_HEAD = do_GET  # noqa: N815 - the library's own way of naming
+    do_HEAD = do_GET  # noqa: N815 - the library defines the name
 
     def _answer(self, status: int, body: bytes, kind: str = "text/plain; charset=utf-8") -> None:
         self.send_response(status)
@@ -157,4 +157,4 @@ class _Answers(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, *args: object) -> None:
-        """A scrape every few seconds is no news."""
+        """Log nothing: there is a scrape every few seconds."""

@@ -1,4 +1,4 @@
-"""What a role has done so far, as its parts told of it; read by another thread when somebody scrapes."""
+"""Meter of a role: collects its counts and times, which the HTTP thread reads at each scrape."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from model_store import Manifest
     from schemas.topics import Names
 
-_STILL_SECONDS: Final = 60.0  # as long as the loop's own watch waits before it ends the process
+_STILL_SECONDS: Final = 60.0  # the time after which the loop's watchdog ends the process
 
 
 class RoleMeter(RoleInstrumentation):
     """A meter that keeps what it is told.
 
-    Counters are whole numbers that one thread changes; who reads them meanwhile gets the number before or after.
+    Only one thread changes the counters; another thread reads either the old or the new number.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class RoleMeter(RoleInstrumentation):
         self.letters: Counter[str] = Counter()  # by code
         self.counts: Counter[str] = Counter()
         self.partitions: Sequence[Partition] | None = None
-        self.lags: dict[Partition, tuple[int, int]] = {}  # offsets, and the time of the newest that is read
+        self.lags: dict[Partition, tuple[int, int]] = {}  # offsets, and the time of the newest record read
         self._beside: dict[Partition, str] = {}
         self.turned_at = self.committed_at = 0.0
         self.latency: dict[str, Histogram] = {}
@@ -56,35 +56,35 @@ class RoleMeter(RoleInstrumentation):
         self._read: dict[str, Counter[int]] = {}  # since the last commit: times of records, by topic
         self._joined: Counter[int] = Counter()  # since the last commit: times of labels
         self._turned = time.monotonic()
-        self._lock = threading.Lock()  # over what is replaced as a whole
+        self._lock = threading.Lock()  # guards objects that are replaced as a whole
 
     def names(self, names: Names) -> None:
-        """Say whose topics they are."""
+        """Set the stream's topic names."""
         self._names = names
 
     def kind(self, topic: str) -> str:
-        """Return a topic's kind: with a prefix, or a name of somebody else's, a query would fit one stream only."""
+        """Return a topic's kind, so that one query fits all streams, whatever their prefix or external topic names."""
         return topic if self._names is None else self._names.kind(topic)
 
-    # --- what others ask ---------------------------------------------------------------------------
+    # --- queries -----------------------------------------------------------------------------------
 
     def stands(self) -> str | None:
-        """Return why the role does not live, `None` while its loop comes round."""
+        """Return why the role is not alive, `None` while its loop turns."""
         still = time.monotonic() - self._turned
         return f"the loop has not turned for {still:.0f} s" if self.turned_at and still > _STILL_SECONDS else None
 
     def unready(self) -> str | None:
-        """Return why the role is not ready, `None` where it is."""
+        """Return why the role is not ready, `None` if it is."""
         if self.partitions is None:
             return "it has no assignment yet" if self.turned_at else "it is starting"
         return next((why for lacks in self._needs if (why := lacks())), None) or self.stands()
 
     def beside(self) -> dict[Partition, str]:
-        """Return what was last written beside the offsets of the partitions that are held now."""
+        """Return the last committed metadata of the currently assigned partitions."""
         with self._lock:
             return dict(self._beside)
 
-    # --- what the role tells -----------------------------------------------------------------------
+    # --- reports of the role -----------------------------------------------------------------------
 
     def needs(self, lacks: Callable[[], str | None]) -> None:
         self._needs.append(lacks)
@@ -94,7 +94,7 @@ class RoleMeter(RoleInstrumentation):
 
     def assigned(self, partitions: Sequence[Partition]) -> None:
         now = time.time_ns() // 1_000_000
-        # What is read of them is not known yet: as if it were of now, which is the least there is to say.
+        # The newest record read is not known yet; the current time gives the smallest lag.
         self._newest_read = dict.fromkeys(partitions, now)
         with self._lock:
             self._beside, self.lags = {}, {}
@@ -134,7 +134,7 @@ class RoleMeter(RoleInstrumentation):
     def _count_letters(self, outputs: Sequence[Output]) -> None:
         letters = "" if self._names is None else self._names.topic("dead-letters")
         if letters not in self.produced:
-            return  # there never was one
+            return  # no dead letter has been written yet
         for output in outputs:
             if output.topic == letters and output.value is not None:
                 try:
@@ -170,5 +170,5 @@ class RoleMeter(RoleInstrumentation):
 
 
 def _since(times: Mapping[int, int], now: float) -> list[tuple[float, int]]:
-    """Return seconds since each of these times (ms), with how often it was seen."""
+    """Return the seconds since each of these times (ms), with its count."""
     return [(now - at / 1000, often) for at, often in times.items()]

@@ -1,4 +1,4 @@
-"""A role that can be scraped: meter, collectors and server around the work."""
+"""Serving of a role's metrics: runs the role with its meter, collectors and HTTP server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Address:
-    """Where a process is scraped; port 0 takes a free one."""
+    """Address of the metrics server; port 0 chooses a free one."""
 
     host: str
     port: int
@@ -27,7 +27,7 @@ class Address:
 
 @dataclass(frozen=True)
 class Scraped:
-    """Whose metrics they are, and `state`, the folder where what outlives a process is kept."""
+    """Stream and process of the metrics, and `state`, the folder for data that outlives the process."""
 
     names: Names
     role: str
@@ -41,12 +41,12 @@ def measured(
     work: Callable[[RoleInstrumentation], int],
     say: Callable[[str], None] = print,
 ) -> int:
-    """Do the work with a meter that is served at `address`, or one that does nothing; return its exit code.
+    """Run `work` with a meter served at `address`, or with one that does nothing; return its exit code.
 
     Raises
     ------
     PortTaken
-        Where nothing can be served there; nothing was begun.
+        If the server cannot listen there; the work was not started.
     """
     if address is None:
         return work(RoleInstrumentation())

@@ -1,1 +1,1 @@
-"""One trace from a feature event to its prediction, its label and the version that first has it learned."""
+"""Traces of events: from the event through prediction and label to the version that learned it."""

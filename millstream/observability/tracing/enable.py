@@ -1,4 +1,4 @@
-"""Traces switched on: what is needed for them, and whose they are."""
+"""Activation of traces: checks that OpenTelemetry is installed and creates a role's tracer."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _SEND_SECONDS: Final = 5.0
 
 
 class NoTracing(Exception):  # noqa: N818
-    """Traces are asked for and cannot be made; the message says how they can."""
+    """Traces are requested but OpenTelemetry is missing; the message gives the solution."""
 
 
 @contextmanager
 def traced(ratio: float, whose: Scraped, say: Callable[[str], None] = print) -> Iterator[RoleInstrumentation]:
-    """Lend a meter that traces so large a share of all events; one that does nothing where it is 0.
+    """Yield a meter that traces this share of all events; with a share of 0 it does nothing.
 
-    Where spans go is told by OpenTelemetry's own variables (OTEL_EXPORTER_OTLP_ENDPOINT, ..._HEADERS, ...).
+    OpenTelemetry's own variables (OTEL_EXPORTER_OTLP_ENDPOINT, ..._HEADERS, ...) set the destination of the spans.
 
     Raises
     ------
     NoTracing
-        Where the extra `otel` is not installed.
+        If the extra `otel` is not installed.
     """
     if not ratio:
         yield RoleInstrumentation()
@@ -38,7 +38,7 @@ def traced(ratio: float, whose: Scraped, say: Callable[[str], None] = print) -> 
         from opentelemetry.sdk.resources import Resource
     except ImportError as error:
         raise NoTracing(
-            f"--trace-ratio needs OpenTelemetry, which is not here ({error}): pip install 'millstream[otel]'"
+            f"--trace-ratio needs OpenTelemetry, which is not installed ({error}): pip install 'millstream[otel]'"
         ) from error
     import logging
 
@@ -46,7 +46,7 @@ def traced(ratio: float, whose: Scraped, say: Callable[[str], None] = print) -> 
     from millstream.observability.tracing.trace_ids import Sampler
     from millstream.observability.tracing.tracer import TraceMeter
 
-    # What it says of a collector that is away is said once a minute, in a line of ours.
+    # Millstream itself reports an unreachable collector, once a minute, so OpenTelemetry's messages are off.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     names = whose.names
     stream = f"{names.prefix}{names.stream}"

@@ -1,4 +1,4 @@
-"""What a role did for an event, as OpenTelemetry's spans; built after the fact, from what the log says of times."""
+"""OpenTelemetry spans of a role's work on an event, built afterwards from the times of the records."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Values = dict[str, str | int | float | bool]
 
 
 class Learned(NamedTuple):
-    """An example that no version has yet, as far as is known: where it stands, and since when (ms)."""
+    """A learned example that no version is known to hold yet: its offset, and its record's time (ms)."""
 
     ids: Ids
     offset: int
@@ -36,7 +36,7 @@ class Learned(NamedTuple):
 
 
 class _SpanIds(NamedTuple):
-    """Where a span is: the trace, its own id, and its parent's."""
+    """Ids of a span: the trace's, its own, and its parent's."""
 
     trace: int
     span: int
@@ -44,22 +44,22 @@ class _SpanIds(NamedTuple):
 
 
 class Spans:
-    """Makes spans of one role's work.
+    """Builds the spans of one role's work.
 
     Parameters
     ----------
     resource
-        Whose they are.
+        The OpenTelemetry resource that the spans belong to.
     """
 
     def __init__(self, sampler: Sampler, resource: Resource) -> None:
         self._sampler = sampler
         self._resource = resource
         self._waiting: dict[int, Learned] = {}  # by offset
-        self._has = 0  # the newest version has all before this offset
+        self._has = 0  # the newest version has learned all examples before this offset
 
     def predicted(self, batches: Sequence[Batch], outputs: Iterable[Output], at_ns: int) -> Iterator[ReadableSpan]:
-        """Yield a span for each prediction that was committed at `at_ns`, from its event's time on the broker on.
+        """Yield a span for each prediction that was committed at `at_ns`; it begins at its event's broker time.
 
         The events are among the records of `batches`.
         """
@@ -91,7 +91,7 @@ class Spans:
             )
 
     def joined(self, emitted: Iterable[Emitted], at_ns: int) -> Iterator[ReadableSpan]:
-        """Yield a span for each example that was committed at `at_ns`: from the prediction's time on the broker on."""
+        """Yield a span for each example that was committed at `at_ns`; it begins at its prediction's broker time."""
         for each in emitted:
             ids = self._sampler.ids(id_of(each.prediction))
             if ids is None:
@@ -108,7 +108,7 @@ class Spans:
             )
 
     def read(self, records: Iterable[Record]) -> None:
-        """Keep the examples that were learned until a version has them; more than can be kept are forgotten."""
+        """Keep learned examples until a version holds them; beyond the limit they are dropped."""
         for record in records:
             if record.offset < self._has or record.value is None:
                 continue
@@ -117,9 +117,9 @@ class Spans:
                 self._waiting[record.offset] = Learned(ids, record.offset, record.timestamp)
 
     def written(self, version: Manifest, fresh: bool, at_ns: int) -> Iterator[ReadableSpan]:
-        """Yield a span for each example that this version is the first to have.
+        """Yield a span for each example of which this is the first version.
 
-        `fresh` tells a version that was written just now from one that was there when the learner began.
+        `fresh` is true if the version was just written, false if it existed when the learner started.
         """
         self._has = version.offset
         ready = [offset for offset in self._waiting if offset < version.offset]
@@ -138,7 +138,7 @@ class Spans:
     def _span(
         self, name: str, place: _SpanIds, times: tuple[int, int], attributes: Values, **more: Any
     ) -> ReadableSpan:
-        """Return a span from the first to the second time, or without length where clocks disagree."""
+        """Return a span from the first to the second time; it has no length if clocks disagree."""
         return ReadableSpan(
             f"millstream {name}",
             _context(place.trace, place.span),
@@ -154,7 +154,7 @@ class Spans:
 
 
 def _find(batches: Iterable[Batch], place: Partition, offset: int) -> Record | None:
-    """Return the record at this place: within a batch, a partition's records are in their order."""
+    """Return the record at this offset; within a batch, the records of a partition are in order."""
     for batch in batches:
         records = batch.get(place, ())
         index = bisect_left(records, offset, key=lambda record: record.offset)
@@ -168,18 +168,18 @@ def _context(trace: int, span: int, *, remote: bool = False, flags: int = TraceF
 
 
 def _is_among(runs: Iterable[int | tuple[int, int]], offset: int) -> bool:
-    """Tell whether an offset is among those that a manifest lists, singly or as first and last of a run."""
+    """Return whether a manifest's list of offsets and runs (first, last) contains an offset."""
     return any(run == offset if isinstance(run, int) else run[0] <= offset <= run[1] for run in runs)
 
 
 def _links(record: Record | None) -> list[Link]:
-    """A sender's own trace is another one: ours follows from the event's id, so that every stage finds it."""
+    """Return a link to the sender's own trace; Millstream's trace id follows from the event's id instead."""
     found = None if record is None else traceparent(record.headers)
     return [] if found is None else [Link(_context(*found[:2], remote=True, flags=found[2]))]
 
 
 def _read_at(place: Partition, offset: int) -> Values:
-    """Return OpenTelemetry's own names for a place in Kafka."""
+    """Return a position in Kafka under OpenTelemetry's attribute names."""
     return {
         "messaging.system": "kafka",
         "messaging.destination.name": place.topic,

@@ -1,6 +1,6 @@
-"""Whose trace it is follows from the event's id alone: no stage has to carry anything for another to go on with it.
+"""Trace ids derived from the event's id alone, so that no stage has to pass them on to the next.
 
-So the same event has the same ids in whichever process, and a record that is read again makes the same spans again.
+The same event has the same ids in every process, and a record that is read again gives the same spans.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class Ids(NamedTuple):
 
 
 class Sampler:
-    """Says which events are traced: the same in every process that has the same ratio.
+    """Chooses the events to trace; every process with the same ratio chooses the same ones.
 
     Parameters
     ----------
     stream
-        Its name, with its prefix: another stream may have events of the same ids.
+        The stream's name with its prefix, because another stream may use the same event ids.
     ratio
         From 0 to 1.
 
@@ -46,11 +46,11 @@ class Sampler:
         self._bound = int(ratio * _LARGEST)
 
     def ids(self, event_id: bytes) -> Ids | None:
-        """Return the ids of an event's trace, `None` where it is not traced."""
+        """Return the ids of an event's trace, `None` if it is not traced."""
         hashed = self._seed.copy()
         hashed.update(event_id)
         digest = hashed.digest()
-        # As OpenTelemetry's own sampler by ratio decides: by the lower half of the trace's id.
+        # OpenTelemetry's own ratio sampler decides in the same way, by the lower half of the trace id.
         if int.from_bytes(digest[8:16]) >= self._bound:
             return None
         more = digest[16:] + sha256(digest).digest()[:8]
@@ -59,9 +59,9 @@ class Sampler:
 
 
 def id_of(value: bytes) -> bytes:
-    """Return the event id of one of our predictions or examples: their first field; empty where there is none.
+    """Return the event id of a prediction or example of Millstream, its first field; empty if it has none.
 
-    An id of any other record is rubbish, and so is its trace; nothing else comes of it.
+    For any other record the id and its trace are meaningless, without further consequences.
     """
     length, shift, place = 0, 0, HEADER_BYTES
     while place < len(value):
@@ -75,7 +75,7 @@ def id_of(value: bytes) -> bytes:
 
 
 def traceparent(headers: object) -> tuple[int, int, int] | None:
-    """Return trace, span and flags of a W3C `traceparent` among a record's headers, `None` without a valid one.
+    """Return trace, span and flags of a record's W3C `traceparent` header, `None` without a valid one.
 
     >>> traceparent([("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")])[2]
     1

@@ -1,6 +1,6 @@
-"""A meter that traces: what it hears goes to a thread, which makes spans of it and sends them; the role waits for none.
+"""Tracing meter: a thread builds and sends the spans, so that the role never waits.
 
-Spans that cannot be sent, or come faster than they can be made, are dropped and counted: traces are a sample anyway.
+Spans that cannot be sent, or come too fast, are dropped and counted, because traces are only a sample anyway.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 _MOST_TASKS: Final = 256  # batches
 _MOST_SPANS: Final = 512  # in one request
 _SEND_SECONDS: Final = 1.0
-_END_SECONDS: Final = 3.0  # of the ten that a role has to end in order
+_END_SECONDS: Final = 3.0  # of the ten seconds that a role has for a clean shutdown
 _SAY_SECONDS: Final = 60.0
 Task = Callable[[], Iterable[ReadableSpan]]
 
 
 class TraceMeter(RoleInstrumentation):
-    """Traces one role's work until it is closed."""
+    """A `Meter` that traces one role's work until it is closed."""
 
     def __init__(self, names: Names, spans: Spans, exporter: SpanExporter, say: Callable[[str], None]) -> None:
         self._predictions, self._examples = names.whole, names.topic("examples")
@@ -76,12 +76,12 @@ class TraceMeter(RoleInstrumentation):
         self._sender.put(lambda: self._spans.written(version, seconds is not None, now))
 
     def close(self) -> None:
-        """Send what there is, for no longer than a role has time for."""
+        """Send the remaining spans, within the time limit of a shutdown."""
         self._sender.close()
 
 
 class _Sender:
-    """Makes the spans of one task after the other, and sends them about once a second."""
+    """Builds the spans of one task after another, and sends them about once a second."""
 
     def __init__(self, exporter: SpanExporter, say: Callable[[str], None]) -> None:
         self._exporter = exporter
@@ -125,7 +125,7 @@ class _Sender:
     def _make(self, task: Task) -> None:
         try:
             self._spans += task()
-        except Exception as error:  # noqa: BLE001 - a thread that ended would trace nothing, unseen
+        except Exception as error:  # noqa: BLE001 - if the thread ended, nobody would notice
             self._lost(1, f"{type(error).__name__}: {error}")
 
     def _send(self) -> None:
