@@ -15,19 +15,17 @@ transaction one way or the other before the place is read.
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
-
-from kafka.errors import KafkaError, ProducerFencedError
-from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
+from typing import Final
 
 from producers.required_topics import existing
 from runtime.deadline import Overdue, within
+from runtime.kafka_client.client import GroupMetadata
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.errors import FencedError, KafkaError, described, error_name
+from runtime.kafka_client.records import CommittedOffset, Partition, Record
 from schemas.codec import CodecError
 from schemas.events import Example, read_example
 from schemas.topics import Names
@@ -74,10 +72,10 @@ class ImportLog:
         self._lane = lane
         self._limits = limits or ImportLimits()
         self._topic = names.topic("examples")
-        self._partition = TopicPartition(self._topic, 0)
+        self._partition = Partition(self._topic, 0)
         self._group = f"{names.group('import')}.{lane}"
         self._topic_id = existing(cluster, self._topic)[self._topic].id
-        self._producer: Any = cluster.producer(
+        self._producer = cluster.producer(
             transactional_id=names.process("import", lane),
             transaction_timeout_ms=self._limits.broker_ms,
             request_timeout_ms=self._limits.request_ms,
@@ -99,7 +97,7 @@ class ImportLog:
         try:
             return self._committed() or self._scanned(on_scan)
         except KafkaError as error:
-            raise self._stopped(f"{type(error).__name__}: {error}") from error
+            raise self._stopped(described(error)) from error
 
     def write(self, examples: Sequence[tuple[int, Example]], reached: Reached) -> None:
         """Write `examples`, each with its row number, and that `reached` is where the import stands.
@@ -129,17 +127,17 @@ class ImportLog:
         for future in futures:
             future.get(timeout=max(0.0, deadline - time.monotonic()))
         state = {"seq": reached.sequence, "refused": reached.refused, "topic": self._topic_id}
-        place = OffsetAndMetadata(reached.rows, json.dumps(state), -1)
-        producer.send_offsets_to_transaction({self._partition: place}, ConsumerGroupMetadata(self._group))
+        place = CommittedOffset(reached.rows, json.dumps(state))
+        producer.send_offsets_to_transaction({self._partition: place}, GroupMetadata(self._group))
         producer.commit_transaction()
 
     def _committed(self) -> Reached | None:
         consumer = self._cluster.consumer(group_id=self._group)
         try:
-            place = consumer.committed(self._partition, metadata=True, timeout_ms=10_000)
+            place = consumer.committed(self._partition, timeout_ms=10_000)
         finally:
             consumer.close()
-        if place is None or place.offset < 0:
+        if place is None:
             return None
         state = json.loads(place.metadata)
         if state["topic"] != self._topic_id:
@@ -155,7 +153,7 @@ class ImportLog:
         read = 0
         try:
             consumer.assign([self._partition])
-            consumer.seek_to_beginning(self._partition)
+            consumer.seek_to_beginning([self._partition])
             end = consumer.end_offsets([self._partition])[self._partition]
             moved_at = time.monotonic()
             while consumer.position(self._partition) < end:
@@ -172,9 +170,9 @@ class ImportLog:
             consumer.close()
         return reached
 
-    def _after(self, record: Any, reached: Reached) -> Reached:
+    def _after(self, record: Record, reached: Reached) -> Reached:
         try:
-            lane = read_example(record.value).lane
+            lane = read_example(record.value or b"").lane
         except CodecError:
             return reached
         if lane.name != self._lane:
@@ -194,8 +192,8 @@ class ImportLog:
             raise self._explained(error) from error
 
     def _explained(self, error: BaseException) -> ImportStoppedError:
-        text = f"{type(error).__name__} {error}"
-        if isinstance(error, ProducerFencedError) or "Fenced" in text or "InvalidProducerEpoch" in text:
+        text = f"{error_name(error)} {error}"
+        if isinstance(error, FencedError) or "Fenced" in text or "InvalidProducerEpoch" in text:
             return ImportStoppedError("another import of the same file took over: let that one finish")
         return self._stopped(text)
 
@@ -205,13 +203,4 @@ class ImportLog:
     def _abandon(self) -> None:
         """Forget the producer: nothing it still holds may reach a later transaction."""
         self._usable = False
-        producer = self._producer
-
-        def close() -> None:
-            with suppress(KafkaError):
-                # close(timeout=0) alone raises over the batches it cannot flush, and its thread runs on.
-                producer._sender.force_close()
-                producer._sender.join(5)
-                producer.close(timeout=1)
-
-        threading.Thread(target=close, name="abandon-producer", daemon=True).start()
+        self._producer.abandon(5)

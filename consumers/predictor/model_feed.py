@@ -11,9 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
-
-from kafka import TopicPartition
+from typing import Final
 
 from consumers.loop.instrumentation import Meter
 from consumers.model.checkpoints import MODEL_FILE, Definition
@@ -25,6 +23,8 @@ from consumers.predictor.predictor import ServedVersion
 from model_store import BadSignature, InvalidVersion, Manifest, ModelStore, StoreError, VersionId, VersionRefused
 from model_store.gil_pause import Breather, no_breath
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.errors import described
+from runtime.kafka_client.records import Partition, Record
 from schemas.codec import CodecError
 from schemas.events import Adopted, Learning, Published, Serving, read_model_update
 from schemas.target import Task
@@ -143,7 +143,7 @@ class ModelsTopic:
         say: Callable[[str], None] = print,
     ) -> None:
         self._cluster = cluster
-        self._topic = TopicPartition(topic, 0)
+        self._topic = Partition(topic, 0)
         self._changed = changed
         self._say = say
         self._known = Known()
@@ -169,14 +169,14 @@ class ModelsTopic:
             try:
                 self._read()
             except Exception as error:  # noqa: BLE001 - whatever it is: a thread that ended would follow nothing, unseen
-                self._say(f"following {self._topic.topic}: {type(error).__name__}: {error}; trying again")
+                self._say(f"following {self._topic.topic}: {described(error)}; trying again")
                 self._stop.wait(_RETRY_SECONDS)
 
     def _read(self) -> None:
-        consumer = self._cluster.consumer(group_id=None, fetch_max_wait_ms=_POLL_MS, request_timeout_ms=10_000)
+        consumer = self._cluster.consumer(fetch_max_wait_ms=_POLL_MS, request_timeout_ms=10_000)
         try:
             consumer.assign([self._topic])
-            consumer.seek_to_beginning(self._topic)
+            consumer.seek_to_beginning([self._topic])
             end = consumer.end_offsets([self._topic])[self._topic]
             due = 0.0
             while not self._stop.is_set():
@@ -191,9 +191,9 @@ class ModelsTopic:
                     due = time.monotonic() + _RETRY_SECONDS
                 self._current.set()
         finally:
-            consumer.close(autocommit=False, timeout_ms=1000)
+            consumer.close(timeout_ms=1000)
 
-    def _take(self, record: Any) -> bool:
+    def _take(self, record: Record) -> bool:
         try:
             return self._known.take(record.key, record.value)
         except UnusableRecord as error:

@@ -13,10 +13,10 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from kafka.errors import KafkaError
-
 from runtime.deadline import Overdue, within
+from runtime.kafka_client.client import Producer
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.errors import KafkaError, described
 
 _ACKNOWLEDGED_S: Final = 60.0
 _OPEN_S: Final = 120.0  # a transaction of fillers is ended at the first hole after so long
@@ -108,7 +108,7 @@ class LayoutWriter:
                 self._one(run)
                 progress(self._at)
         except KafkaError as error:
-            raise LayoutError(f"{type(error).__name__}: {error}") from error
+            raise LayoutError(described(error)) from error
 
     def close(self) -> None:
         """Let go of the producers."""
@@ -152,7 +152,7 @@ class LayoutWriter:
             self._open_since = None
             self._at += 1
 
-    def _send(self, producer: Any, records: Iterable[LogRecord]) -> None:
+    def _send(self, producer: Producer, records: Iterable[LogRecord]) -> None:
         futures = [
             # The client sends no record without key and value; whoever reads takes one without bytes for the same.
             (each, producer.send(self._topic, each.value if each.key else each.value or b"", each.key, each.headers, 0))

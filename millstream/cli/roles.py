@@ -140,8 +140,6 @@ def _run(
     monitoring: Monitoring,
     work: Callable[[LoadedStream, Settings, str, Meter], int],
 ) -> int:
-    from kafka.errors import KafkaError
-
     from consumers.loop.instrumentation import Meters
     from millstream.config.instance_id import InvalidInstance, claim
     from millstream.observability import role_log
@@ -150,6 +148,7 @@ def _run(
     from millstream.observability.tracing.enable import traced
     from millstream.processes.supervisor import die_with_parent
     from millstream.stream.load import load_stream
+    from runtime.kafka_client.errors import KafkaError, described
 
     die_with_parent()
     role_log.begin(monitoring.log_format, role=role)
@@ -178,6 +177,6 @@ def _run(
         raise UsageError(str(error)) from error
     except KafkaError as error:
         # What Kafka answers today it may not answer in a second: whoever runs the role decides how often.
-        role_log.fail(f"{role}: Kafka: {type(error).__name__}: {error}", event="failed")
+        role_log.fail(f"{role}: Kafka: {described(error)}", event="failed")
         role_log.ended(role, _AGAIN)
         return _AGAIN

@@ -7,9 +7,8 @@ import time
 from contextlib import closing
 from typing import Final
 
-from kafka.errors import KafkaError
-
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.errors import KafkaError, described
 from schemas.events import Decision, ModelUpdate
 from schemas.topics import Names
 
@@ -43,9 +42,7 @@ def decide(cluster: Cluster, names: Names, state: Decision) -> ModelUpdate:
             try:
                 producer.send(names.topic(kind), key=key, value=value, partition=0).get(_ACKNOWLEDGED_S)
             except KafkaError as error:
-                raise NotDecided(
-                    f"{names.topic(kind)} did not take it ({type(error).__name__}: {error}): say it again"
-                ) from error
+                raise NotDecided(f"{names.topic(kind)} did not take it ({described(error)}): say it again") from error
     return update
 
 

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
-from kafka import TopicPartition
-
 from consumers.model.checkpoints import EDITS_FILE, Checkpoints
 from consumers.model.log_edits import Editor, Edits, UnusableEdits, editor
 from consumers.model.verify import Verified, verify
@@ -15,7 +13,7 @@ from millstream.processes.roles import learning_rules
 from millstream.reading import topic_readers
 from millstream.version_code.choice import OtherCode, VersionCode, definition_of
 from model_store import Manifest, ModelStore, NotFound, VersionId
-from runtime.kafka_client.records import Record
+from runtime.kafka_client.records import Partition, Record
 
 if TYPE_CHECKING:
     from runtime.kafka_client.cluster import Cluster
@@ -76,7 +74,7 @@ def verify_version(
                 "has taken what was learned between; name a later version with --from"
             )
         span = target.offset - start.offset
-        place = TopicPartition(topic, 0)
+        place = Partition(topic, 0)
         history = edited(store, target.version, lambda end: topic_readers.between(consumer, place, start.offset, end))
         records = topic_readers.between(consumer, place, start.offset, target.offset)
         return verify(

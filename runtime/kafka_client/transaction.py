@@ -9,28 +9,24 @@ and after any failure the producer is never used again.
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
-
-from kafka.errors import (
-    AuthorizationError,
-    FencedInstanceIdError,
-    KafkaError,
-    LogTruncationError,
-    OffsetOutOfRangeError,
-    ProducerFencedError,
-    SaslAuthenticationFailedError,
-)
-from kafka.serializer import Serializer
-from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from runtime.deadline import Overdue, within
 from runtime.exits import Doubt, Fenced, RoleFailure, RoleRefused
 from runtime.failpoints import failpoint
 from runtime.kafka_client import size_limits
+from runtime.kafka_client.client import GroupMetadata
 from runtime.kafka_client.cluster import ASK, Cluster
+from runtime.kafka_client.errors import (
+    AuthenticationError,
+    FencedError,
+    KafkaError,
+    LogTruncatedError,
+    NotAuthorizedError,
+    OffsetOutOfRangeError,
+    described,
+)
 from runtime.kafka_client.records import CommittedOffset, Output, Partition
 
 _BEFORE_SEND = failpoint("transaction.send.before")
@@ -39,21 +35,6 @@ _BEFORE_OFFSETS = failpoint("transaction.offsets.before")
 _AFTER_OFFSETS = failpoint("transaction.offsets.after")
 _BEFORE_COMMIT = failpoint("transaction.commit.before")
 _AFTER_COMMIT = failpoint("transaction.commit.after")
-
-
-_NOTHING: Final = object()
-
-
-class _Values(Serializer):  # type: ignore[misc]
-    """Bytes as they are. The client refuses what has neither key nor value, which Kafka takes: it never sees that."""
-
-    def serialize(self, topic: str, headers: Any, data: Any) -> Any:
-        return None if data is _NOTHING else data
-
-
-def _writable(headers: Sequence[tuple[str, bytes | None]]) -> list[tuple[str, bytes]]:
-    """Return headers as the client writes them: it knows none without a value, so those get an empty one."""
-    return [(name, b"" if value is None else value) for name, value in headers]
 
 
 @dataclass(frozen=True)
@@ -97,7 +78,6 @@ class Transactions:
             linger_ms=5,
             batch_size=1 << 17,
             max_request_size=size_limits.RECORD,
-            value_serializer=_Values(),
         )
         self._usable = True
 
@@ -105,7 +85,9 @@ class Transactions:
         """Fence whoever used this id before and abort what they left open."""
         self._within_deadline(self._producer.init_transactions, self._limits.open_ms)
 
-    def commit(self, outputs: Sequence[Output], places: Mapping[Partition, CommittedOffset], group: Any) -> None:
+    def commit(
+        self, outputs: Sequence[Output], places: Mapping[Partition, CommittedOffset], group: GroupMetadata | None
+    ) -> None:
         """Send `outputs` and commit `places` in one transaction.
 
         Raises
@@ -117,20 +99,15 @@ class Transactions:
         """
         self._within_deadline(lambda: self._transact(outputs, places, group), self._limits.deadline_ms)
 
-    def _transact(self, outputs: Sequence[Output], places: Mapping[Partition, CommittedOffset], group: Any) -> None:
+    def _transact(
+        self, outputs: Sequence[Output], places: Mapping[Partition, CommittedOffset], group: GroupMetadata | None
+    ) -> None:
         producer = self._producer
         producer.begin_transaction()
         _BEFORE_SEND()
         send = producer.send
         futures = [
-            send(
-                topic,
-                _NOTHING if value is None and key is None else value,
-                key,
-                _writable(headers) if headers else None,
-                partition,
-                timestamp,
-            )
+            send(topic, value, key, headers, partition, timestamp)
             for topic, partition, key, value, headers, timestamp in outputs
         ]
         if futures:
@@ -141,12 +118,9 @@ class Transactions:
                 raise future.exception or KafkaError("a record was not acknowledged in time")
         _AFTER_SEND()
         if places:
-            offsets = {
-                TopicPartition(*partition): OffsetAndMetadata(place.offset, place.metadata, -1)
-                for partition, place in places.items()
-            }
+            assert group is not None  # noqa: S101 - offsets are some group's
             _BEFORE_OFFSETS()
-            producer.send_offsets_to_transaction(offsets, group)
+            producer.send_offsets_to_transaction(places, group)
             _AFTER_OFFSETS()
         _BEFORE_COMMIT()
         producer.commit_transaction()
@@ -167,17 +141,7 @@ class Transactions:
     def _abandon(self) -> None:
         """Forget the producer: nothing it still holds may ever reach a later transaction."""
         self._usable = False
-        threading.Thread(target=self._force_close, name="abandon-producer", daemon=True).start()
-
-    def _force_close(self) -> None:
-        # close(timeout=0) flushes first, raises over what is unacknowledged, and leaves the sender thread
-        # at work: it goes on sending. So the sender is stopped before anything else is tried.
-        sender = self._producer._sender
-        sender.force_close()
-        sender.join(self._limits.request_ms / 1000)
-        # It is being thrown away: that it could not say goodbye changes nothing.
-        with contextlib.suppress(KafkaError):
-            self._producer.close(timeout=0)
+        self._producer.abandon(self._limits.request_ms / 1000)
 
     def close(self) -> None:
         """Close in order where nothing has failed."""
@@ -189,13 +153,13 @@ class Transactions:
 
 def failure_of(error: BaseException, what: str, instance: str) -> RoleFailure:
     """Return what an error means for the role: stop for good, another process, or start anew."""
-    text = f"{type(error).__name__}: {error}"
-    if isinstance(error, (OffsetOutOfRangeError, LogTruncationError)):
+    text = described(error)
+    if isinstance(error, (OffsetOutOfRangeError, LogTruncatedError)):
         return RoleRefused(
             f"retention has overtaken this role, or a topic was truncated: {text}. "
             "Nothing was skipped; `millstream status` shows the lag"
         )
-    if isinstance(error, (AuthorizationError, SaslAuthenticationFailedError)):
+    if isinstance(error, (NotAuthorizedError, AuthenticationError)):
         return RoleRefused(f"Kafka does not allow {instance} {what}: {text}. {ASK}")
     if _is_fenced(error):
         return Fenced(f"another process works as {instance}: give this one its own --instance")
@@ -206,7 +170,7 @@ def _is_fenced(error: BaseException | None) -> bool:
     """Being fenced often shows as a plain KafkaError: look through the causes and the text."""
     seen = 0
     while error is not None and seen < 10:
-        if isinstance(error, (ProducerFencedError, FencedInstanceIdError)):
+        if isinstance(error, FencedError):
             return True
         if any(name in str(error) for name in ("ProducerFenced", "InvalidProducerEpoch", "FencedInstanceId")):
             return True

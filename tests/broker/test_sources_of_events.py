@@ -20,9 +20,10 @@ from millstream.reading import topic_readers
 from millstream.status.group_metadata import recalled
 from millstream.topics import admin
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.partitioner import hashed
 from runtime.kafka_client.records import CommittedOffset, Partition
 from runtime.kafka_client.transaction import Transactions
-from schemas.topics import DAY_MS, Names, hashed
+from schemas.topics import DAY_MS, Names
 
 __all__ = ["forgetful"]
 

@@ -30,8 +30,8 @@ from system.oracle import Stream, read_all
 from millstream.stream.load import load_stream
 from model_store import open_store
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.partitioner import hashed
 from schemas.events import Example, read_example
-from schemas.topics import hashed
 
 CUSTOMERS: Final = 97
 BEGIN: Final = datetime(1996, 5, 7, tzinfo=UTC)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from consumers.loop.instrumentation import Meter
+from runtime.kafka_client.errors import KafkaError
 
 if TYPE_CHECKING:
     from prometheus_client.registry import CollectorRegistry
@@ -63,17 +64,11 @@ def measured(
         code = work(meter)
         return code
     except Exception as error:
-        code = getattr(error, "exit_code", code if _is_kafkas(error) else 1)
+        code = getattr(error, "exit_code", code if isinstance(error, KafkaError) else 1)
         raise
     finally:
         ends.end(code)
         server.close()
-
-
-def _is_kafkas(error: Exception) -> bool:
-    from kafka.errors import KafkaError
-
-    return isinstance(error, KafkaError)
 
 
 def _registry(meter: RoleMeter, scraped: Scraped) -> CollectorRegistry:
