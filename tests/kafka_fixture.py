@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from raw_kafka import raw_admin
 
 IMAGE = "apache/kafka:4.3.1"
 START_SECONDS = 60
@@ -173,7 +174,7 @@ def _clean_up(address: str) -> None:
     """Delete from somebody's own Kafka what this session's tests made."""
     from runtime.kafka_client.cluster import Cluster
 
-    with Cluster(address).admin() as admin:
+    with raw_admin(Cluster(address)) as admin:
         ours = [topic for topic in admin.list_topics() if topic.startswith(tuple(_PREFIXES))]
         if ours:
             admin.delete_topics(ours)

@@ -302,8 +302,8 @@ class Admin(Protocol):
     def remove_group_members(self, group: str, instance_ids: Iterable[str]) -> None:
         """Take static members out of a group, so that their partitions go to others."""
 
-    def delete_group(self, group: str) -> None:
-        """Delete a group; one with members stays, and nothing is raised then."""
+    def delete_group(self, group: str) -> bool:
+        """Delete a group, and tell whether that has been done: one with members stays."""
 
     def close(self) -> None: ...
 

@@ -89,8 +89,8 @@ class KafkaPythonAdmin:
         self._client.remove_group_members(group, [MemberToRemove(group_instance_id=each) for each in instance_ids])
 
     @translating
-    def delete_group(self, group: str) -> None:
-        self._client.delete_groups([group])
+    def delete_group(self, group: str) -> bool:
+        return bool(self._client.delete_groups([group])[group] == "OK")
 
     @translating
     def close(self) -> None:
