@@ -150,9 +150,7 @@ def test_what_is_under_way_is_bounded(cluster: FakeCluster) -> None:
 def test_what_kafka_will_never_take_ends_it(cluster: FakeCluster) -> None:
     box = filled(cluster, 1)
     cluster.producers[0].futures[0].done(RefusedError(name="MessageSizeTooLargeError"))
-    with pytest.raises(
-        UndeliverableError, match="does not take features of event 'k' on topic .*: MessageSizeTooLargeError"
-    ):
+    with pytest.raises(UndeliverableError, match=r"does not take features of event 'k' on topic .*: MessageSizeToo"):
         box.settle()
     assert len(cluster.producers) == 1
 

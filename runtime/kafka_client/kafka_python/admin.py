@@ -25,15 +25,7 @@ class KafkaPythonAdmin:
 
     @translating
     def describe_topics(self, topics: Iterable[str]) -> list[TopicDescription]:
-        return [
-            TopicDescription(
-                each["name"],
-                str(UUID(str(each["topic_id"]))),
-                {part["partition_index"]: part["leader_id"] for part in each["partitions"]},
-                of_code(each["error_code"]),
-            )
-            for each in self._client.describe_topics(list(topics))
-        ]
+        return [_description(each) for each in self._client.describe_topics(list(topics))]
 
     @translating
     def create_topics(self, topics: Iterable[NewTopic], timeout_ms: int) -> dict[str, KafkaError | None]:
@@ -95,6 +87,13 @@ class KafkaPythonAdmin:
     @translating
     def close(self) -> None:
         self._client.close()
+
+
+def _description(topic: Mapping[str, Any]) -> TopicDescription:
+    if (error := of_code(topic["error_code"])) is not None:
+        return TopicDescription(topic["name"], "", {}, error)
+    leaders = {each["partition_index"]: each["leader_id"] for each in topic["partitions"]}
+    return TopicDescription(topic["name"], str(UUID(str(topic["topic_id"]))), leaders)
 
 
 def _assigned(member: Mapping[str, Any]) -> frozenset[Partition]:
