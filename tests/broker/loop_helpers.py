@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from kafka import KafkaProducer
@@ -243,6 +244,7 @@ def child(bootstrap: str, prefix: str, *how: str) -> subprocess.Popen[str]:
     """Start this file as a process: a copier that misbehaves as the words in `how` say."""
     return subprocess.Popen(
         [sys.executable, __file__, bootstrap, prefix, *how],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
