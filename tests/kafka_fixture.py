@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from raw_kafka import raw_admin
 
 IMAGE = "apache/kafka:4.3.1"
 START_SECONDS = 60
@@ -172,6 +171,8 @@ def _answering(address: str) -> str:
 
 def _clean_up(address: str) -> None:
     """Delete from somebody's own Kafka what this session's tests made."""
+    from raw_kafka import raw_admin
+
     from runtime.kafka_client.cluster import Cluster
 
     with raw_admin(Cluster(address)) as admin:
