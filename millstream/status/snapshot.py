@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 from consumers.loop.alerts import raised
 from millstream.reading.topic_readers import Counted, count
 from runtime.kafka_client.cluster import Cluster, require_sight
-from runtime.kafka_client.errors import CoordinatorNotAvailableError, UnknownGroupError
+from runtime.kafka_client.errors import CoordinatorNotAvailableError
 from runtime.kafka_client.records import Partition
 from schemas import events
 from schemas.codec import CodecError
@@ -260,10 +260,7 @@ class Observer:
 
     def _members(self, role: str) -> int:
         group = self._names.group(role)
-        try:
-            return len(patiently(lambda: self._admin.describe_group(group)).members)
-        except UnknownGroupError:
-            return 0
+        return len(patiently(lambda: self._admin.describe_group(group)).members)
 
     def _read_states(self) -> None:
         """Read what is new on the topics of decisions on models, and of alerts."""

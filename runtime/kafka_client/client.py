@@ -83,10 +83,19 @@ class GroupMember:
 
 @dataclass(frozen=True)
 class GroupDescription:
-    """A group; `stable` where its members have agreed on an assignment."""
+    """A group as its coordinator describes it.
+
+    Attributes
+    ----------
+    stable
+        Its members have agreed on an assignment.
+    error
+        Why nothing more is known; `None` where the group is there.
+    """
 
     stable: bool
     members: Sequence[GroupMember]
+    error: KafkaError | None = None
 
 
 # --- consumers -------------------------------------------------------------------------------------
@@ -294,13 +303,16 @@ class Admin(Protocol):
         """Change one setting, and leave the others."""
 
     def describe_group(self, group: str) -> GroupDescription:
-        """Return a group. UnknownGroupError, or one without members, where it is not there."""
+        """Return a group; one that is not there has no members, and an `error`."""
 
     def list_group_offsets(self, group: str) -> dict[Partition, CommittedOffset]:
         """Return where a group stands, of each partition that it has committed."""
 
-    def remove_group_members(self, group: str, instance_ids: Iterable[str]) -> None:
-        """Take static members out of a group, so that their partitions go to others."""
+    def remove_group_members(self, group: str, instance_ids: Iterable[str]) -> dict[str, KafkaError | None]:
+        """Take static members out of a group, so that their partitions go to others.
+
+        Returns by instance why one was not taken out, `None` where it was.
+        """
 
     def delete_group(self, group: str) -> bool:
         """Delete a group, and tell whether that has been done: one with members stays."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from kafka import KafkaAdminClient, TopicPartition
@@ -13,6 +14,8 @@ from runtime.kafka_client.client import GroupDescription, GroupMember, NewTopic,
 from runtime.kafka_client.errors import KafkaError
 from runtime.kafka_client.kafka_python.errors import of_code, translating
 from runtime.kafka_client.records import CommittedOffset, Partition, Positions
+
+_CODE: Final = re.compile(r"\[Error (-?\d+)\] (.*)", re.DOTALL)
 
 
 class KafkaPythonAdmin:
@@ -66,7 +69,10 @@ class KafkaPythonAdmin:
     def describe_group(self, group: str) -> GroupDescription:
         found: Mapping[str, Any] = self._client.describe_groups([group])[group]
         members = [GroupMember(each["group_instance_id"], _assigned(each)) for each in found["members"]]
-        return GroupDescription(found["group_state"] == "Stable", members)
+        # The client raises no error of a group's: it puts it into words, and drops its code otherwise.
+        said = _CODE.match(found["error"] or "")
+        error = None if said is None else of_code(int(said[1]), said[2])
+        return GroupDescription(found["group_state"] == "Stable", members, error)
 
     @translating
     def list_group_offsets(self, group: str) -> dict[Partition, CommittedOffset]:
@@ -77,8 +83,10 @@ class KafkaPythonAdmin:
         }
 
     @translating
-    def remove_group_members(self, group: str, instance_ids: Iterable[str]) -> None:
-        self._client.remove_group_members(group, [MemberToRemove(group_instance_id=each) for each in instance_ids])
+    def remove_group_members(self, group: str, instance_ids: Iterable[str]) -> dict[str, KafkaError | None]:
+        leaving = [MemberToRemove(group_instance_id=each) for each in instance_ids]
+        answer = self._client.remove_group_members(group, leaving)
+        return {instance: of_code(kind.errno) for instance, kind in answer.items()}
 
     @translating
     def delete_group(self, group: str) -> bool:
