@@ -14,7 +14,7 @@ from runtime.kafka_client.errors import KafkaError
 from runtime.kafka_client.records import Batch, CommittedOffset, Partition, Positions
 
 LOGGER: Final = "kafka"
-"""Under which the client library logs, in words of its own."""
+"""Name of the logger that the client library writes to."""
 
 # --- values ----------------------------------------------------------------------------------------
 
