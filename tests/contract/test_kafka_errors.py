@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing
 import pytest
 from broker.proxy import Proxy
 from broker.secure_kafka import SecureKafka, secure_kafka
-from test_kafka_client import BEGINS, SECONDS, admin, closed, cluster, joined, library, make, put, topic, until
+from kafka_clients import BEGINS, SECONDS, admin, closed, cluster, joined, library, make, put, topic, until
 
 from runtime.kafka_client.client import Admin, GroupMetadata, Library, NewTopic
 from runtime.kafka_client.cluster import Cluster, NoBroker
