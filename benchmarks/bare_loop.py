@@ -12,12 +12,9 @@ import signal
 import sys
 from types import FrameType
 
-from kafka import TopicPartition
-from kafka.coordinator.assignors.range import RangePartitionAssignor
-from kafka.structs import OffsetAndMetadata
-
 from consumers.loop.loop import LoopSettings
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.records import CommittedOffset
 
 asked: list[int] = []
 
@@ -34,7 +31,6 @@ def main(bootstrap: str, name: str, out: str, extra: int, partitions: int, topic
     consumer = cluster.consumer(
         group_id=name,
         group_instance_id=name,
-        partition_assignment_strategy=(RangePartitionAssignor,),
         session_timeout_ms=settings.session_ms,
         max_poll_interval_ms=settings.poll_interval_ms,
         request_timeout_ms=limits.request_ms,
@@ -54,7 +50,7 @@ def main(bootstrap: str, name: str, out: str, extra: int, partitions: int, topic
         max_request_size=8 << 20,
     )
     producer.init_transactions()
-    consumer.subscribe(topics=topics)
+    consumer.subscribe(topics, lambda: None)
     padding = b"\0" * extra
     while not asked:
         polled = consumer.poll(timeout_ms=100)
@@ -63,12 +59,12 @@ def main(bootstrap: str, name: str, out: str, extra: int, partitions: int, topic
         producer.begin_transaction()
         for records in polled.values():
             for record in records:
-                producer.send(out, record.value + padding, record.key, None, record.partition % partitions)
+                producer.send(out, (record.value or b"") + padding, record.key, None, record.partition % partitions)
         producer.flush()
-        places = {tp: OffsetAndMetadata(consumer.position(TopicPartition(*tp)), "", -1) for tp in polled}
+        places = {each: CommittedOffset(consumer.position(each), "") for each in polled}
         producer.send_offsets_to_transaction(places, consumer.group_metadata())
         producer.commit_transaction()
-    consumer.close(autocommit=False)
+    consumer.close()
     producer.close()
 
 

@@ -11,12 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from kafka import TopicPartition
-
 from benchmarks.figures import Figure, Spread, percentile, ratios
 from benchmarks.material import outcome_bytes
 from benchmarks.rig import PARTITIONS, Broken, Process, Rig, until
 from benchmarks.throughput import QUICK, Size, publish_untrained
+from runtime.kafka_client.records import Partition
 from schemas.events import read_example, read_prediction
 from schemas.topics import Names
 
@@ -53,7 +52,7 @@ def _reading(rig: Rig, topic: str) -> Iterator[Arrivals]:
             polled = reader.poll(timeout_ms=100)
             now = time.monotonic_ns()
             for records in polled.values():
-                arrivals.seen += [(now, record.key, record.value) for record in records]
+                arrivals.seen += [(now, record.key or b"", record.value or b"") for record in records]
 
     thread = threading.Thread(target=follow, daemon=True)
     gc.collect()
@@ -204,7 +203,7 @@ def _rolled(rig: Rig, names: Names, seconds: float, *how: str) -> float:
     return float(_roll(rig, names, seconds, *how).wait(600).split()[-1]) / 1e6
 
 
-def _versions(rig: Rig, topic: str, since: dict[TopicPartition, int]) -> set[str]:
+def _versions(rig: Rig, topic: str, since: dict[Partition, int]) -> set[str]:
     return {read_prediction(value).outcome.version for value in rig.values(topic, since)}
 
 

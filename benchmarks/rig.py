@@ -11,29 +11,23 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import psutil
-from kafka import TopicPartition
-from kafka.admin import MemberToRemove, NewTopic
-from kafka.errors import (
-    CoordinatorLoadInProgressError,
-    CoordinatorNotAvailableError,
-    GroupIdNotFoundError,
-    NotCoordinatorError,
-)
 
 from benchmarks.role import STREAM
 from millstream.embedded_kafka.broker import EmbeddedBroker
 from millstream.topics import admin
+from runtime.kafka_client.client import Admin, Consumer, NewTopic
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.errors import CoordinatorNotAvailableError, UnknownGroupError
+from runtime.kafka_client.records import Partition, Record
 from schemas.topics import DAY_MS, Names
 
 PARTITIONS: Final = 4
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _END_SECONDS: Final = 20.0
 _READY_SECONDS: Final = 90.0
-_NO_COORDINATOR_YET: Final = (CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError)
 
 
 class Broken(Exception):  # noqa: N818
@@ -115,7 +109,8 @@ class Rig:
         """Make a topic for a bare loop to write to, set up like predictions."""
         with self.cluster.admin() as client:
             config = {"message.timestamp.type": "LogAppendTime"}
-            client.create_topics([NewTopic(name, partitions, 1, topic_configs=config)], wait_for_metadata=True)
+            client.create_topics([NewTopic(name, partitions, config)], timeout_ms=10_000)
+            until(lambda: _has_leaders(client, name), 30, f"{name} has no leaders")
         return name
 
     def load(self, topic: str, records: Iterable[tuple[int, bytes | None, bytes]]) -> None:
@@ -128,22 +123,22 @@ class Rig:
         finally:
             producer.close()
 
-    def ends(self, *topics: str) -> dict[TopicPartition, int]:
+    def ends(self, *topics: str) -> dict[Partition, int]:
         """Return where the partitions of topics end."""
         found = self.cluster.topic_info(*topics)
-        places = [TopicPartition(topic, each) for topic in topics for each in range(found[topic].partitions)]
+        places = [Partition(topic, each) for topic in topics for each in range(found[topic].partitions)]
         with self._reader() as reader:
-            return dict(reader.end_offsets(places))
+            return reader.end_offsets(places)
 
-    def times(self, topic: str, since: Mapping[TopicPartition, int]) -> list[int]:
+    def times(self, topic: str, since: Mapping[Partition, int]) -> list[int]:
         """Return the broker's times (ms) of all records after `since`, in order."""
         return sorted(record.timestamp for record in self._records(topic, since))
 
-    def values(self, topic: str, since: Mapping[TopicPartition, int]) -> Iterator[bytes]:
+    def values(self, topic: str, since: Mapping[Partition, int]) -> Iterator[bytes]:
         """Yield the values of all records after `since`, each partition's in order."""
-        return (record.value for record in self._records(topic, since))
+        return (record.value or b"" for record in self._records(topic, since))
 
-    def _records(self, topic: str, since: Mapping[TopicPartition, int]) -> Iterator[Any]:
+    def _records(self, topic: str, since: Mapping[Partition, int]) -> Iterator[Record]:
         ends = self.ends(topic)
         with self._reader() as reader:
             reader.assign(list(ends))
@@ -154,7 +149,7 @@ class Rig:
                     yield from records
 
     @contextmanager
-    def _reader(self) -> Iterator[Any]:
+    def _reader(self) -> Iterator[Consumer]:
         reader = self.cluster.consumer(max_poll_records=5000)
         try:
             yield reader
@@ -194,27 +189,31 @@ class Rig:
             def done() -> bool:
                 process.require()
                 try:
-                    places = client.list_group_offsets(group)[group]
-                except _NO_COORDINATOR_YET:
+                    places = client.list_group_offsets(group)
+                except CoordinatorNotAvailableError:
                     return False
-                at = {TopicPartition(*place): data.offset for place, data in places.items()}
+                at = {place: data.offset for place, data in places.items()}
                 return all(at.get(place, 0) >= end for place, end in ends.items())
 
             until(done, timeout, f"{group} does not finish")
 
 
-def _deleted(client: Any, group: str) -> bool:
+def _has_leaders(client: Admin, topic: str) -> bool:
+    [found] = client.describe_topics([topic])
+    return found.exists and all(leader >= 0 for leader in found.leaders.values())
+
+
+def _deleted(client: Admin, group: str) -> bool:
     """Throw everybody out of a group and delete it; tell whether that has been done."""
     try:
-        members = client.describe_groups([group])[group]["members"]
         # A static member that ended is one until its session does.
-        gone = [MemberToRemove(group_instance_id=each["group_instance_id"]) for each in members]
+        gone = [each.instance_id for each in client.describe_group(group).members if each.instance_id is not None]
         if gone:
             client.remove_group_members(group, gone)
-        return "OK" in str(client.delete_groups([group])[group])
-    except GroupIdNotFoundError:
+        return client.delete_group(group)
+    except UnknownGroupError:
         return True
-    except _NO_COORDINATOR_YET:
+    except CoordinatorNotAvailableError:
         return False
 
 

@@ -15,17 +15,16 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
-
-from kafka.errors import KafkaError
-from kafka.structs import TopicPartition
+from typing import Final
 
 from producers.required_topics import existing
 from runtime.deadline import Overdue
 from runtime.exits import Fenced, RoleFailure
+from runtime.kafka_client.client import GroupMetadata
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.errors import KafkaError, described, error_name
 from runtime.kafka_client.failures import cause_of
-from runtime.kafka_client.records import CommittedOffset, Output, Partition
+from runtime.kafka_client.records import CommittedOffset, Output, Partition, Record
 from runtime.kafka_client.transaction import TransactionLimits, Transactions
 from schemas.codec import CodecError
 from schemas.events import Example, read_example
@@ -57,7 +56,7 @@ class ImportLog:
         self._cluster = cluster
         self._lane = lane
         self._topic = names.topic("examples")
-        self._partition = TopicPartition(self._topic, 0)
+        self._partition = Partition(self._topic, 0)
         self._group = f"{names.group('import')}.{lane}"
         self._topic_id = existing(cluster, self._topic)[self._topic].id
         self._transactions = Transactions(cluster, names.process("import", lane), limits or _LIMITS, compression="lz4")
@@ -71,7 +70,7 @@ class ImportLog:
         try:
             return self._committed() or self._scanned(on_scan)
         except KafkaError as error:
-            raise self._stopped(f"{type(error).__name__}: {error}") from error
+            raise self._stopped(described(error)) from error
 
     def write(self, examples: Sequence[tuple[int, Example]], reached: Reached) -> None:
         """Write `examples`, each with its row number, and that `reached` is where the import stands.
@@ -87,7 +86,7 @@ class ImportLog:
         ]
         state = {"seq": reached.sequence, "refused": reached.refused, "topic": self._topic_id}
         places = {Partition(self._topic, 0): CommittedOffset(reached.rows, json.dumps(state))}
-        self._transacted(lambda: self._transactions.commit(records, places, self._group))
+        self._transacted(lambda: self._transactions.commit(records, places, GroupMetadata(self._group)))
 
     def close(self) -> None:
         """Let go of the producer."""
@@ -96,10 +95,10 @@ class ImportLog:
     def _committed(self) -> Reached | None:
         consumer = self._cluster.consumer(group_id=self._group)
         try:
-            place = consumer.committed(self._partition, metadata=True, timeout_ms=10_000)
+            place = consumer.committed(self._partition, timeout_ms=10_000)
         finally:
             consumer.close()
-        if place is None or place.offset < 0:
+        if place is None:
             return None
         state = json.loads(place.metadata)
         if state["topic"] != self._topic_id:
@@ -115,7 +114,7 @@ class ImportLog:
         read = 0
         try:
             consumer.assign([self._partition])
-            consumer.seek_to_beginning(self._partition)
+            consumer.seek_to_beginning([self._partition])
             end = consumer.end_offsets([self._partition])[self._partition]
             moved_at = time.monotonic()
             while consumer.position(self._partition) < end:
@@ -132,9 +131,9 @@ class ImportLog:
             consumer.close()
         return reached
 
-    def _after(self, record: Any, reached: Reached) -> Reached:
+    def _after(self, record: Record, reached: Reached) -> Reached:
         try:
-            lane = read_example(record.value).lane
+            lane = read_example(record.value or b"").lane
         except CodecError:
             return reached
         if lane.name != self._lane:
@@ -152,7 +151,7 @@ class ImportLog:
             cause = cause_of(failure)
             if isinstance(cause, Overdue):
                 raise self._stopped(f"no answer from Kafka within {cause.seconds:g} s") from failure
-            raise self._stopped(f"{type(cause).__name__} {cause}") from failure
+            raise self._stopped(f"{error_name(cause)} {cause}") from failure
 
     def _stopped(self, why: str) -> ImportStoppedError:
         return ImportStoppedError(f"{why}; run the same command again: it goes on where it stopped")

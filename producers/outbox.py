@@ -14,39 +14,12 @@ from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from kafka.errors import (
-    AuthorizationError,
-    ClusterAuthorizationFailedError,
-    InvalidRecordError,
-    InvalidTopicError,
-    KafkaError,
-    KafkaTimeoutError,
-    MessageSizeTooLargeError,
-    PolicyViolationError,
-    RecordListTooLargeError,
-    SaslAuthenticationFailedError,
-    TopicAuthorizationFailedError,
-    UnsupportedVersionError,
-)
-
+from runtime.kafka_client.client import Delivery, Producer
 from runtime.kafka_client.cluster import Cluster, NoBroker
-from runtime.kafka_client.transaction import abandon
+from runtime.kafka_client.errors import KafkaError, RefusedError, error_name
 
-# A retry after one of these errors would fail again.
-_FATAL: Final = (
-    AuthorizationError,
-    ClusterAuthorizationFailedError,
-    InvalidRecordError,
-    InvalidTopicError,
-    MessageSizeTooLargeError,
-    PolicyViolationError,
-    RecordListTooLargeError,
-    SaslAuthenticationFailedError,
-    TopicAuthorizationFailedError,
-    UnsupportedVersionError,
-)
 _LOOK_SECONDS: Final = 0.05
 _RETRY_SECONDS: Final = 0.2
 _ABANDON_SECONDS: Final = 5.0
@@ -89,8 +62,20 @@ class _Record:
         self.value = value
         self.kind = kind
         self.bytes = len(key) + len(value)
-        self.future: Any = None
+        self.future: Delivery | None = None
         self.since = 0.0
+
+    @property
+    def is_delivered(self) -> bool:
+        """The broker has acknowledged it."""
+        future = self.future
+        return future is not None and future.is_done and future.exception is None
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why it was not delivered, if it was not."""
+        future = self.future
+        return future.exception if future is not None and future.is_done else None
 
 
 class Outbox:
@@ -132,7 +117,7 @@ class Outbox:
         self.settled = 0
         self.sent = 0
         self.resent = 0
-        self._producer: Any = self._new_producer()
+        self._producer = self._new_producer()
 
     def send(self, topic: str, partition: int, key: bytes, value: bytes, kind: str) -> int:
         """Send a record and return its number, from 0; wait while too many bytes are unacknowledged.
@@ -160,8 +145,7 @@ class Outbox:
         waiting = self._waiting
         settled = 0
         while waiting:
-            future = waiting[0].future
-            if not future.is_done or future.exception is not None:
+            if not waiting[0].is_delivered:
                 break
             record = waiting.popleft()
             self._bytes -= record.bytes
@@ -173,18 +157,19 @@ class Outbox:
         if not waiting:
             return
         head = waiting[0]
-        if head.future.is_done and head.future.exception is not None:
-            self._refuse_fatal(head, head.future.exception)
+        if (failure := head.failure) is not None:
+            self._refuse_fatal(head, failure)
             self._start_over()
         elif time.monotonic() - head.since > self._limits.delivery_ms / 1000:
             self._start_over()
 
     def wait(self) -> None:
         """Wait briefly for the oldest acknowledgement, and process those that came."""
-        if self._waiting:
+        future = self._waiting[0].future if self._waiting else None
+        if future is not None:
             # This is our own time-out or the record's failure: settle() distinguishes them.
             with suppress(KafkaError):
-                self._waiting[0].future.get(timeout=_LOOK_SECONDS)
+                future.get(timeout=_LOOK_SECONDS)
         self.settle()
         self.check_patience()
 
@@ -197,17 +182,13 @@ class Outbox:
 
     def counted(self) -> Counter[str]:
         """Return the number of acknowledged records by kind, including those after an unacknowledged one."""
-        behind = Counter(
-            record.kind
-            for record in self._waiting
-            if record.future is not None and record.future.is_done and record.future.exception is None
-        )
+        behind = Counter(record.kind for record in self._waiting if record.is_delivered)
         return self.acknowledged + behind
 
     def close(self) -> None:
         """Close the producer and give up unacknowledged records."""
         if self._waiting:
-            abandon(self._producer, _ABANDON_SECONDS)
+            self._producer.abandon(_ABANDON_SECONDS)
         else:
             self._producer.close(timeout=5)
 
@@ -228,14 +209,14 @@ class Outbox:
         """Discard the producer and send unacknowledged records through a new one, in order."""
         while True:
             # What it still holds is sent by its successor.
-            abandon(self._producer, _ABANDON_SECONDS)
+            self._producer.abandon(_ABANDON_SECONDS)
             try:
                 self._producer = self._new_producer()
             except NoBroker:
                 self._pause()
                 continue
             # Records acknowledged after a gap stay in the queue, marked as delivered.
-            kept = [record for record in self._waiting if not _is_delivered(record)]
+            kept = [record for record in self._waiting if not record.is_delivered]
             self.resent += len(kept)
             if all(self._hand_over(record) for record in kept):
                 return
@@ -264,14 +245,14 @@ class Outbox:
             )
 
     def _refuse_fatal(self, record: _Record, error: BaseException) -> None:
-        if isinstance(error, _FATAL) and not isinstance(error, KafkaTimeoutError):
+        if isinstance(error, RefusedError):  # sending it again gives the same answer
             key = record.key.decode(errors="replace")
             raise UndeliverableError(
                 f"Kafka does not take {record.kind} of event {key!r} on {record.topic} ({record.bytes} bytes): "
-                f"{type(error).__name__}"
+                f"{error_name(error)}"
             ) from error
 
-    def _new_producer(self) -> Any:
+    def _new_producer(self) -> Producer:
         return self._cluster.producer(
             enable_idempotence=True,
             request_timeout_ms=self._limits.request_ms,
@@ -282,8 +263,3 @@ class Outbox:
             batch_size=1 << 17,
             compression_type="lz4",
         )
-
-
-def _is_delivered(record: _Record) -> bool:
-    future = record.future
-    return future is not None and future.is_done and future.exception is None

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from kafka.errors import KafkaError
-
 from runtime.kafka_client.cluster import Cluster, MissingTopic, NoBroker, TopicInfo
+from runtime.kafka_client.errors import KafkaError, described
 
 
 def existing(cluster: Cluster, *topics: str) -> dict[str, TopicInfo]:
@@ -20,7 +19,7 @@ def existing(cluster: Cluster, *topics: str) -> dict[str, TopicInfo]:
     try:
         found = cluster.topic_info(*topics)
     except KafkaError as error:
-        raise NoBroker(f"Kafka at {cluster.bootstrap} does not answer: {type(error).__name__}: {error}") from error
+        raise NoBroker(f"Kafka at {cluster.bootstrap} does not answer: {described(error)}") from error
     for topic in topics:
         if topic not in found:
             raise MissingTopic(f"topic {topic} does not exist: `millstream topics create` makes a stream's topics")

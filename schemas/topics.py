@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from kafka.partitioner.default import murmur2
+from runtime.kafka_client.partitioner import hashed
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 PREFIX: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,62}[a-z0-9.-])?")
@@ -165,8 +165,3 @@ def partition_of(event_id: str, partitions: int) -> int:
     write labels to other partitions; the joiner forwards those.
     """
     return hashed(event_id.encode(), partitions)
-
-
-def hashed(key: bytes, partitions: int) -> int:
-    """Return the partition of a key by Kafka's default hash."""
-    return int((murmur2(key) & 0x7FFFFFFF) % partitions)

@@ -171,9 +171,11 @@ def _answering(address: str) -> str:
 
 def _clean_up(address: str) -> None:
     """Delete from somebody's own Kafka what this session's tests made."""
+    from raw_kafka import raw_admin
+
     from runtime.kafka_client.cluster import Cluster
 
-    with Cluster(address).admin() as admin:
+    with raw_admin(Cluster(address)) as admin:
         ours = [topic for topic in admin.list_topics() if topic.startswith(tuple(_PREFIXES))]
         if ours:
             admin.delete_topics(ours)

@@ -13,24 +13,19 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
-
-from kafka import ConsumerRebalanceListener, TopicPartition
-from kafka.consumer.group import KafkaConsumer
-from kafka.coordinator.assignors.range import RangePartitionAssignor
-from kafka.errors import KafkaError, LogTruncationError, NoOffsetForPartitionError, OffsetOutOfRangeError
-from kafka.structs import MemberState
+from typing import Final
 
 from consumers.loop.instrumentation import Meter
 from consumers.loop.processor import Anew, Processor
 from consumers.loop.takeover import Interrupted, Takeover
 from consumers.loop.watchdog import ProgressWatch, TurnWatch
 from runtime.exits import Doubt, RoleFailure, RoleRefused
+from runtime.kafka_client.client import GroupConsumer, GroupMetadata
 from runtime.kafka_client.cluster import Cluster, NoBroker
+from runtime.kafka_client.errors import KafkaError, LogTruncatedError, NoOffsetError, OffsetOutOfRangeError
 from runtime.kafka_client.failures import failure_of
 from runtime.kafka_client.lag import LagWatch
 from runtime.kafka_client.membership import Membership, close_consumer
-from runtime.kafka_client.pauses import fetch, pause, resume, waiting
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions
 from runtime.kafka_client.transaction import TransactionLimits, Transactions
 
@@ -75,22 +70,6 @@ class LoopSettings:
     limits: TransactionLimits = field(default_factory=TransactionLimits)
 
 
-class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Notes that the assignment changed. It runs on the client's IO thread: anything slow here stops heartbeats."""
-
-    def __init__(self) -> None:
-        self.happened = threading.Event()
-
-    def on_partitions_revoked(self, revoked: Any) -> None:
-        self.happened.set()
-
-    def on_partitions_assigned(self, assigned: Any) -> None:
-        self.happened.set()
-
-    def on_partitions_lost(self, lost: Any) -> None:
-        self.happened.set()
-
-
 class Loop:
     """Drives one processor against Kafka, exactly once.
 
@@ -118,15 +97,15 @@ class Loop:
         self._lag = LagWatch(settings.limits.request_ms)
         self._membership = Membership(cluster, settings.group, settings.instance)
         self._stopping = False  # a plain value: who sets it may be a signal handler, which must wait for no lock
-        self._rebalances = _Rebalances()
+        self._rebalanced = threading.Event()  # set by the client's own thread
         self._last: dict[Partition, CommittedOffset] = {}
         self._last_commit = time.monotonic()
         self._seconds_a_record = 0.0
         self._partitions: list[Partition] = []
-        self._topic_ids: dict[str, Any] = {}
+        self._topic_ids: dict[str, object] = {}
         self._fell_out = False
         self._read: Positions = {}
-        self._group: Any = None
+        self._group: GroupMetadata | None = None
         self._watch: TurnWatch | None = None
         self._progress = ProgressWatch(settings.stall_ms / 1000)
         self._unsettled_since = time.monotonic()
@@ -170,9 +149,9 @@ class Loop:
         leaving.start()
         leaving.join(self._settings.limits.request_ms / 1000)
 
-    def _work(self, consumer: KafkaConsumer, transactions: Transactions) -> None:
+    def _work(self, consumer: GroupConsumer, transactions: Transactions) -> None:
         transactions.open()
-        consumer.subscribe(topics=list(self._processor.topics), listener=self._rebalances)
+        consumer.subscribe(self._processor.topics, self._rebalanced.set)
         self._membership.know_topics(consumer, self._processor.topics, self._settings.limits.broker_ms / 1000)
         self._unsettled_since = time.monotonic()
         while self._turns():
@@ -186,12 +165,11 @@ class Loop:
         self._meter.turned()
         return not self._stopping
 
-    def _consumer(self) -> KafkaConsumer:
+    def _consumer(self) -> GroupConsumer:
         settings = self._settings
         return self._cluster.consumer(
             group_id=settings.group,
             group_instance_id=settings.instance,
-            partition_assignment_strategy=(RangePartitionAssignor,),
             session_timeout_ms=settings.session_ms,
             heartbeat_interval_ms=min(_HEARTBEAT_MS, settings.session_ms // 3),
             max_poll_interval_ms=settings.poll_interval_ms,
@@ -205,10 +183,10 @@ class Loop:
 
     # --- a turn ------------------------------------------------------------------------------------
 
-    def _turn(self, consumer: KafkaConsumer, transactions: Transactions) -> None:
+    def _turn(self, consumer: GroupConsumer, transactions: Transactions) -> None:
         batch = self._poll(consumer)
         self._check_topics(consumer)
-        if self._rebalances.happened.is_set():
+        if self._rebalanced.is_set():
             # What was polled is dropped: the new assignment begins at what is committed.
             self._join(consumer)
             return
@@ -217,7 +195,7 @@ class Loop:
         try:
             outputs = self._hand_over(batch)
         except Anew:
-            self._rebalances.happened.set()  # the same partitions, by the same door as after a rebalance
+            self._rebalanced.set()  # the same partitions, by the same door as after a rebalance
             return
         self._read = self._positions(consumer)
         self._commit(transactions, outputs)
@@ -237,43 +215,42 @@ class Loop:
             self._meter.processed(batch, seconds)
         return outputs + self._processor.tick(time.time_ns() // 1_000_000)
 
-    def _poll(self, consumer: KafkaConsumer) -> Batch:
+    def _poll(self, consumer: GroupConsumer) -> Batch:
         polled: Batch = {}
         try:
             polled = consumer.poll(timeout_ms=self._wait_for_records(consumer), max_records=self._batch_size())
-        except (NoOffsetForPartitionError, OffsetOutOfRangeError, LogTruncationError):
+        except (NoOffsetError, OffsetOutOfRangeError, LogTruncatedError):
             # A group that never committed, or whose place is gone, be it while it was read: settling names the place
             # to start, or says why there is none and what the ways on are. Once: nothing is gained by more.
-            if not self._rebalances.happened.is_set():
+            if not self._rebalanced.is_set():
                 if self._fell_out:
                     raise
                 self._fell_out = True
-                self._rebalances.happened.set()
+                self._rebalanced.set()
         # Membership as it was when these records were read: asked later, it may be another's.
         self._group = consumer.group_metadata()
         if self._group.generation_id < 0:
             # Thrown out. The broker does not fence a commit that says so: none is made, the next poll rejoins.
-            self._rebalances.happened.set()
+            self._rebalanced.set()
         return polled
 
-    def _wait_for_records(self, consumer: KafkaConsumer) -> int:
+    def _wait_for_records(self, consumer: GroupConsumer) -> int:
         """Return for how many ms to poll, and have the broker wait as long: longer where the stream is quiet."""
-        if time.monotonic() - self._active < _QUIET_SECONDS or self._rebalances.happened.is_set():
-            fetch(consumer, wait_ms=_POLL_MS, least_bytes=self._settings.fetch_bytes)
+        if time.monotonic() - self._active < _QUIET_SECONDS or self._rebalanced.is_set():
+            consumer.wait_for_bytes(self._settings.fetch_bytes, _POLL_MS)
             return _POLL_MS
         # The first record after the silence is handed over by itself, and nothing waits for company.
-        fetch(consumer, wait_ms=_QUIET_POLL_MS, least_bytes=1)
+        consumer.wait_for_bytes(1, _QUIET_POLL_MS)
         return _QUIET_POLL_MS
 
-    def _check_topics(self, consumer: KafkaConsumer) -> None:
+    def _check_topics(self, consumer: GroupConsumer) -> None:
         """Settle anew where a topic has been deleted and made again under us: its offsets are another topic's."""
         if self._partitions and self._ids_now(consumer) != self._topic_ids:
-            self._rebalances.happened.set()
+            self._rebalanced.set()
 
-    def _ids_now(self, consumer: KafkaConsumer) -> dict[str, Any]:
+    def _ids_now(self, consumer: GroupConsumer) -> dict[str, object]:
         """Return the topics' ids as the client last heard of them."""
-        cluster = consumer._cluster
-        known = {topic: cluster.topic_id(topic) for topic in self._processor.topics}
+        known = consumer.topic_ids(self._processor.topics)
         # Between deletion and creation it has heard of none.
         return {topic: self._topic_ids.get(topic) if now is None else now for topic, now in known.items()}
 
@@ -288,11 +265,11 @@ class Loop:
         pace = seconds / sum(map(len, batch.values()))
         self._seconds_a_record = 0.7 * self._seconds_a_record + 0.3 * pace if self._seconds_a_record else pace
 
-    def _positions(self, consumer: KafkaConsumer) -> dict[Partition, int]:
+    def _positions(self, consumer: GroupConsumer) -> dict[Partition, int]:
         """How far has been read, transaction markers included: last offset + 1 would leave a lag of 1 for ever."""
         positions = {}
         for partition in self._partitions:
-            position = consumer.position(TopicPartition(*partition), timeout_ms=self._settings.limits.request_ms)
+            position = consumer.position_within(partition, self._settings.limits.request_ms)
             if position is None:
                 raise Doubt(f"the position in {partition} is not known")
             positions[partition] = position
@@ -306,7 +283,7 @@ class Loop:
             self._active = time.monotonic()
         elif not due:
             return
-        if self._rebalances.happened.is_set():
+        if self._rebalanced.is_set():
             # Nothing of this turn has gone out: it is forgotten when the new assignment is settled.
             return
         for partition, place in places.items():
@@ -325,42 +302,40 @@ class Loop:
         self._meter.committed(outputs, places, self._last_commit - began)
         self._processor.committed(places)
 
-    def _apply_pauses(self, consumer: KafkaConsumer) -> None:
-        wanted = {TopicPartition(*partition) for partition in self._processor.paused()} & consumer.assignment()
+    def _apply_pauses(self, consumer: GroupConsumer) -> None:
+        wanted = self._processor.paused() & consumer.assignment()
         now = consumer.paused()
         if wanted - now:
-            pause(consumer, wanted - now)
+            consumer.pause(wanted - now)
         if now - wanted:
-            resume(consumer, now - wanted)
+            consumer.resume(now - wanted)
 
-    def _check_progress(self, consumer: KafkaConsumer) -> None:
+    def _check_progress(self, consumer: GroupConsumer) -> None:
         # What has been fetched and waits for its turn stands as well, for minutes behind 1 MB of another partition that
         # is slow to work off; that one moves.
-        resting = consumer.paused() | waiting(consumer)
+        resting = consumer.paused() | consumer.waiting()
         reading = {partition: offset for partition, offset in self._read.items() if partition not in resting}
-        standing = [TopicPartition(*each) for each in self._progress.standing(reading, time.monotonic())]
+        standing = self._progress.standing(reading, time.monotonic())
         if not standing:
             return
         # Read committed: an open transaction of somebody else's is an end, not a stall.
         ends = consumer.end_offsets(standing, timeout_ms=self._settings.limits.request_ms)
-        stuck = self._progress.stalled({Partition(*tp): end for tp, end in ends.items()}, time.monotonic())
+        stuck = self._progress.stalled(ends, time.monotonic())
         if stuck:
             raise Doubt(f"reading stands still in {stuck[0]} although there is more to read")
 
     # --- an assignment -----------------------------------------------------------------------------
 
-    def _join(self, consumer: KafkaConsumer) -> None:
+    def _join(self, consumer: GroupConsumer) -> None:
         """Settle once the group has agreed on an assignment."""
         self._meter.revoked()
         if self._partitions:
             self._partitions = []
             self._unsettled_since = time.monotonic()
-        if consumer.group_metadata().state == MemberState.STABLE:
+        if consumer.group_metadata().stable:
             self._settle(consumer)
             return
-        # A rejoin that only a change of metadata asked for is forgotten when one poll is too short for it:
-        # the client then neither joins nor heartbeats ever again. Asked for by name, it is not.
-        consumer._coordinator.request_rejoin()
+        consumer.request_rejoin()
         self._check_patience()
 
     def _check_patience(self) -> None:
@@ -371,17 +346,17 @@ class Loop:
         """A group waits for its slowest member for up to a poll interval."""
         return self._settings.poll_interval_ms + self._settings.stall_ms
 
-    def _settle(self, consumer: KafkaConsumer) -> None:
+    def _settle(self, consumer: GroupConsumer) -> None:
         """Hand the new assignment to the processor and put every partition where it is to be read from."""
-        self._rebalances.happened.clear()
+        self._rebalanced.clear()
         self._last, self._read = {}, {}
         if left_over := self._membership.left_over(consumer, self._processor.topics):
             _LOG.info("group %s leaves %s to nobody: joining it anew", self._settings.group, left_over[0])
-            self._rebalances.happened.set()
+            self._rebalanced.set()
             self._membership.join_anew(consumer)
             self._check_patience()
             return
-        assigned = sorted(Partition(*tp) for tp in consumer.assignment())
+        assigned = sorted(consumer.assignment())
         settings = self._settings
         takeover = Takeover(
             consumer,
@@ -390,7 +365,7 @@ class Loop:
             request_ms=settings.limits.request_ms,
             stable_seconds=3 * settings.limits.broker_ms / 1000,
             stall_seconds=settings.stall_ms / 1000,
-            goes_on=lambda: self._turns() and not self._rebalances.happened.is_set(),
+            goes_on=lambda: self._turns() and not self._rebalanced.is_set(),
         )
         try:
             self._topic_ids = self._ids_now(consumer)
@@ -398,7 +373,7 @@ class Loop:
         except Interrupted:
             return
         except KafkaError:
-            if self._rebalances.happened.is_set():
+            if self._rebalanced.is_set():
                 return  # it changed again meanwhile: the next turn settles that one
             raise
         self._apply_pauses(consumer)
@@ -414,6 +389,6 @@ class Loop:
 
     def _finish(self, transactions: Transactions) -> None:
         """Commit what the processor still has to say; nothing where it has not taken its partitions over."""
-        if not self._partitions or not self._read or self._rebalances.happened.is_set():
+        if not self._partitions or not self._read or self._rebalanced.is_set():
             return
         self._commit(transactions, self._processor.stopping())

@@ -5,17 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
-
-from kafka import TopicPartition
-from kafka.consumer.group import KafkaConsumer
-from kafka.errors import KafkaTimeoutError
+from typing import Final
 
 from consumers.loop.processor import Assignment, Processor, Start
-from runtime.exits import Doubt, RoleRefused
-from runtime.kafka_client.cluster import Cluster, TopicInfo
-from runtime.kafka_client.pauses import pause, resume
-from runtime.kafka_client.records import CommittedOffset, Partition
+from runtime.exits import Doubt
+from runtime.kafka_client.client import GroupConsumer
+from runtime.kafka_client.cluster import Cluster, TopicInfo, existing_topics
+from runtime.kafka_client.errors import KafkaTimeoutError
+from runtime.kafka_client.records import Batch, CommittedOffset, Partition, Record
 
 _POLL_MS: Final = 100
 _MOST_RECORDS: Final = 2000
@@ -24,15 +21,6 @@ _BREATH_SECONDS: Final = 0.2
 
 class Interrupted(Exception):  # noqa: N818 - nothing is wrong
     """The assignment changed again, or the role is to end: what was begun is dropped."""
-
-
-def existing_topics(cluster: Cluster, topics: Sequence[str]) -> dict[str, TopicInfo]:
-    """Return what the broker says of these topics; refuse where one is missing."""
-    infos = cluster.topic_info(*topics)
-    missing = set(topics) - set(infos)
-    if missing:
-        raise RoleRefused(f"topic {min(missing)} does not exist: `millstream topics create STREAM` makes it")
-    return infos
 
 
 def _others(committed: Mapping[Partition, CommittedOffset | None], infos: Mapping[str, TopicInfo]) -> list[Partition]:
@@ -59,7 +47,7 @@ class Takeover:
         Asked between any two steps; also tells the watch that this process lives.
     """
 
-    consumer: KafkaConsumer
+    consumer: GroupConsumer
     cluster: Cluster
     processor: Processor
     request_ms: int
@@ -83,8 +71,8 @@ class Takeover:
         self._check()
         self.processor.recovered()
         for partition, start in starts.items():
-            self.consumer.seek(TopicPartition(*partition), start.live)
-        resume(self.consumer, starts)
+            self.consumer.seek(partition, start.live)
+        self.consumer.resume(starts)
         return {
             partition: place
             for partition, place in assignment.committed.items()
@@ -101,10 +89,10 @@ class Takeover:
             if time.monotonic() - last < _BREATH_SECONDS:
                 return
             if not held:
-                pause(self.consumer, assigned)
+                self.consumer.pause(assigned)
                 for partition in assigned:
                     # Without a position, polling looks for one, and raises where there is none.
-                    self.consumer.seek(TopicPartition(*partition), 0)
+                    self.consumer.seek(partition, 0)
                 held = True
             self.consumer.poll(timeout_ms=0)
             self._check()
@@ -121,13 +109,10 @@ class Takeover:
         infos = existing_topics(self.cluster, self.processor.topics)
         deadline = time.monotonic() + self.stable_seconds
         committed = {partition: self._committed(partition, deadline) for partition in assigned}
-        partitions = [TopicPartition(*partition) for partition in assigned]
-        beginnings = consumer.beginning_offsets(partitions, timeout_ms=self.request_ms) if partitions else {}
-        ends = consumer.end_offsets(partitions, timeout_ms=self.request_ms) if partitions else {}
         return Assignment(
             committed,
-            {Partition(*partition): offset for partition, offset in beginnings.items()},
-            {Partition(*partition): offset for partition, offset in ends.items()},
+            consumer.beginning_offsets(assigned, timeout_ms=self.request_ms) if assigned else {},
+            consumer.end_offsets(assigned, timeout_ms=self.request_ms) if assigned else {},
             {name: info.id for name, info in infos.items()},
             others={partition: self._committed(partition, deadline) for partition in _others(committed, infos)},
         )
@@ -136,9 +121,7 @@ class Takeover:
         while True:
             self._check()
             try:
-                found = self.consumer.committed(
-                    TopicPartition(*partition), metadata=True, timeout_ms=min(self.request_ms, 1000)
-                )
+                return self.consumer.committed(partition, timeout_ms=min(self.request_ms, 1000))
             except KafkaTimeoutError as error:
                 if time.monotonic() > deadline:
                     raise Doubt(
@@ -147,19 +130,17 @@ class Takeover:
                         "still open (`kafka-transactions.sh find-hanging` shows those; a coordinator that starts again "
                         "reads anew what is so)"
                     ) from error
-                continue
-            return None if found is None else CommittedOffset(found.offset, found.metadata or "")
 
     def _recover(self, starts: Mapping[Partition, Start]) -> None:
         """Read again what is behind `live`, through the processor's own door, without sending anything."""
         consumer = self.consumer
         todo = self._recovery_starts(starts)
-        pause(consumer, starts)
+        consumer.pause(starts)
         for partition, start in starts.items():
             # Also where nothing is read again: without a position, polling looks for one, and raises where the group
             # has none, as in a partition that was added while it was down.
-            consumer.seek(TopicPartition(*partition), todo.get(partition, start.live))
-        resume(consumer, todo)
+            consumer.seek(partition, todo.get(partition, start.live))
+        consumer.resume(todo)
         moved, before = time.monotonic(), dict(todo)
         while todo:
             polled = consumer.poll(timeout_ms=_POLL_MS, max_records=_MOST_RECORDS)
@@ -169,40 +150,38 @@ class Takeover:
             positions = {partition: self._position(partition) for partition in todo}
             for partition, position in positions.items():
                 if position >= starts[partition].live:
-                    pause(consumer, [partition])
+                    consumer.pause([partition])
                     del todo[partition]
             if positions != before:
                 moved, before = time.monotonic(), positions
             elif time.monotonic() - moved > self.stall_seconds:
                 raise Doubt(f"reading {min(todo)} again stands still at {positions[min(todo)]}")
 
-    def _apply(self, polled: Mapping[Any, Sequence[Any]], starts: Mapping[Partition, Start]) -> None:
-        batch: dict[Partition, list[Any]] = {}
-        for tp, records in polled.items():
-            live = starts[Partition(*tp)].live
+    def _apply(self, polled: Batch, starts: Mapping[Partition, Start]) -> None:
+        batch: dict[Partition, list[Record]] = {}
+        for partition, records in polled.items():
+            live = starts[partition].live
             behind = [record for record in records if record.offset < live]
             if behind:
-                batch[Partition(*tp)] = behind
+                batch[partition] = behind
         if batch:
             self.processor.recover(batch)
 
     def _position(self, partition: Partition) -> int:
-        position = self.consumer.position(TopicPartition(*partition), timeout_ms=self.request_ms)
+        position = self.consumer.position_within(partition, self.request_ms)
         if position is None:
             raise Doubt(f"the position in {partition} is not known")
-        return int(position)
+        return position
 
     def _recovery_starts(self, starts: Mapping[Partition, Start]) -> dict[Partition, int]:
         since = {
-            TopicPartition(*partition): start.recover_since
-            for partition, start in starts.items()
-            if start.recover_since is not None
+            partition: start.recover_since for partition, start in starts.items() if start.recover_since is not None
         }
         found = self.consumer.offsets_for_times(since, timeout_ms=self.request_ms) if since else {}
         todo = {}
         for partition, start in starts.items():
-            place = found.get(TopicPartition(*partition))
-            offset = place.offset if place is not None else start.recover_from
+            later = found.get(partition)
+            offset = later if later is not None else start.recover_from
             if offset is not None and max(offset, start.least) < start.live:
                 todo[partition] = max(offset, start.least)
         return todo

@@ -10,9 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
-
-from kafka import TopicPartition
+from typing import Final
 
 from consumers.model.checkpoints import MODEL_FILE, Definition
 from consumers.model.river_model import ModelError, RiverModel
@@ -24,6 +22,8 @@ from consumers.predictor.predictor import ServedVersion
 from model_store import BadSignature, InvalidVersion, Manifest, ModelStore, StoreError, VersionId, VersionRefused
 from model_store.gil_pause import Breather, no_breath
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.errors import described
+from runtime.kafka_client.records import Partition, Record
 from schemas.codec import CodecError
 from schemas.model_updates import Adopted, Learning, Published, Serving, read_model_update
 from schemas.target import Task
@@ -145,7 +145,7 @@ class ModelsTopic:
     ) -> None:
         self._cannot_follow = cannot_follow or say
         self._cluster = cluster
-        self._topic = TopicPartition(topic, 0)
+        self._topic = Partition(topic, 0)
         self._changed = changed
         self._say = say
         self._known = Known()
@@ -171,14 +171,14 @@ class ModelsTopic:
             try:
                 self._read()
             except Exception as error:  # noqa: BLE001 - if the thread ended, nobody would notice
-                self._cannot_follow(f"following {self._topic.topic}: {type(error).__name__}: {error}; trying again")
+                self._cannot_follow(f"following {self._topic.topic}: {described(error)}; trying again")
                 self._stop.wait(_RETRY_SECONDS)
 
     def _read(self) -> None:
-        consumer = self._cluster.consumer(group_id=None, fetch_max_wait_ms=_POLL_MS, request_timeout_ms=10_000)
+        consumer = self._cluster.consumer(fetch_max_wait_ms=_POLL_MS, request_timeout_ms=10_000)
         try:
             consumer.assign([self._topic])
-            consumer.seek_to_beginning(self._topic)
+            consumer.seek_to_beginning([self._topic])
             end = consumer.end_offsets([self._topic])[self._topic]
             due = 0.0
             while not self._stop.is_set():
@@ -193,9 +193,9 @@ class ModelsTopic:
                     due = time.monotonic() + _RETRY_SECONDS
                 self._current.set()
         finally:
-            consumer.close(autocommit=False, timeout_ms=1000)
+            consumer.close(timeout_ms=1000)
 
-    def _take(self, record: Any) -> bool:
+    def _take(self, record: Record) -> bool:
         try:
             return self._known.take(record.key, record.value)
         except UnusableRecord as error:

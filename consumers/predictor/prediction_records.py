@@ -9,10 +9,11 @@ from typing import Final, TypeAlias
 import msgspec
 
 from runtime.kafka_client import size_limits
+from runtime.kafka_client.partitioner import hashed
 from runtime.kafka_client.records import Output, Record
 from schemas.codec import CodecError
 from schemas.events import Prediction, read_prediction
-from schemas.topics import Names, hashed
+from schemas.topics import Names
 
 Headers: TypeAlias = list[tuple[str, bytes]]
 Encode: TypeAlias = Callable[[Prediction], bytes]

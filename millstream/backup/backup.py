@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from kafka import TopicPartition
 
 from millstream.backup.offset_preserving_writer import LogRecord
 from millstream.reading import topic_readers
@@ -31,6 +30,7 @@ from model_store import (
     VersionRefused,
 )
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.records import Partition
 from schemas.topics import Names
 
 FORMAT: Final = 1
@@ -145,7 +145,7 @@ def _copy_topic(cluster: Cluster, topic: str, target: Backend, stream: str, show
     found = cluster.topic_info(topic).get(topic)
     if found is None:
         raise BackupError(f"there is no topic {topic}: nothing was ever logged there")
-    place = TopicPartition(topic, 0)
+    place = Partition(topic, 0)
     with closing(cluster.consumer()) as consumer:
         begin, end = topic_readers.begin(consumer, topic), topic_readers.end(consumer, topic)
         at, last_hole, pieces = 0, -1, []

@@ -13,12 +13,11 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeVar
 
-from kafka.errors import KafkaError
-
 from runtime.deadline import Overdue
 from runtime.exits import RoleFailure
 from runtime.kafka_client import size_limits
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.errors import KafkaError, described
 from runtime.kafka_client.failures import cause_of
 from runtime.kafka_client.records import Output
 from runtime.kafka_client.transaction import TransactionLimits, Transactions
@@ -122,7 +121,7 @@ class LayoutWriter:
                 self._one(run)
                 progress(self._at)
         except KafkaError as error:
-            raise LayoutError(f"{type(error).__name__}: {error}") from error
+            raise LayoutError(described(error)) from error
 
     def close(self) -> None:
         """Let go of the producers."""

@@ -15,9 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from kafka import TopicPartition
-from kafka.errors import KafkaError
-
 from millstream.backup import backup
 from millstream.backup.backup import Backup, BackupError, Show
 from millstream.backup.offset_preserving_writer import LayoutError, LogRecord, end_open_transaction, runs, write_log
@@ -25,6 +22,8 @@ from millstream.reading import topic_readers
 from model_store import AlreadyExists, Backend, LogCopy, ModelStore
 from model_store.version_archive import trusted
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.errors import KafkaError
+from runtime.kafka_client.records import Partition
 from schemas.codec import CodecError
 from schemas.model_updates import Published, read_model_update
 from schemas.topics import Names
@@ -134,9 +133,9 @@ def _begin_log(place: RestoreTarget) -> None:
     topic, marker = _topic(place), place.marker
     end_open_transaction(place.cluster, _writer(place))
     with closing(place.cluster.consumer()) as consumer:
-        partition = TopicPartition(topic, 0)
+        partition = Partition(topic, 0)
         # The end offset also counts deleted and aborted records.
-        used = int(consumer.end_offsets([partition])[partition])
+        used = consumer.end_offsets([partition])[partition]
     if used and _marked(marker) == _topic_id(place):
         _delete(place.cluster, topic)
         place.create()
@@ -159,7 +158,7 @@ def _delete(cluster: Cluster, topic: str) -> None:
     with cluster.admin() as client:
         client.delete_topics([topic])
         deadline = time.monotonic() + _GONE_S
-        while any(each["error_code"] == 0 for each in client.describe_topics([topic])):
+        while any(each.exists for each in client.describe_topics([topic])):
             if time.monotonic() > deadline:
                 raise BackupError(f"{topic}, half restored, cannot be deleted: delete it, then restore again")
             time.sleep(0.05)
@@ -172,7 +171,7 @@ def _write_log(source: Backend, found: Backup, place: RestoreTarget, show: Show)
         write_log(place.cluster, topic, _writer(place), all_runs, lambda at: show(at, log.end))
         if log.begin:
             with place.cluster.admin() as client:
-                client.delete_records({TopicPartition(topic, 0): log.begin})
+                client.delete_records({Partition(topic, 0): log.begin})
         _compare(source, found, place, show)
     except (LayoutError, KafkaError) as error:
         raise BackupError(
@@ -187,7 +186,7 @@ def _compare(source: Backend, found: Backup, place: RestoreTarget, show: Show) -
         begin, end = topic_readers.begin(consumer, topic), topic_readers.end(consumer, topic)
         if (begin, end) != (log.begin, log.end):
             raise LayoutError(f"it goes from {begin} to {end}, and went from {log.begin} to {log.end}")
-        there = topic_readers.between(consumer, TopicPartition(topic, 0), begin, end)
+        there = topic_readers.between(consumer, Partition(topic, 0), begin, end)
         for count, record in enumerate(backup.records(source, found.stream, log)):
             _compare_one(record, next(there, None))
             if count % 1000 == 0:
@@ -214,7 +213,7 @@ def _decide_again(source: Backend, found: Backup, place: RestoreTarget) -> None:
     topic = place.names.topic("decisions")
     wanted = list(backup.records(source, found.stream, found.decisions))
     with closing(place.cluster.consumer()) as consumer:
-        partition = TopicPartition(topic, 0)
+        partition = Partition(topic, 0)
         there = list(
             topic_readers.between(
                 consumer, partition, topic_readers.begin(consumer, topic), topic_readers.end(consumer, topic)

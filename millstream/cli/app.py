@@ -39,6 +39,7 @@ from millstream.config.errors import SettingsError
 from millstream.config.settings import read_config
 from millstream.observability import role_log
 from runtime.exits import FAILED, INTERRUPTED, OK, USAGE
+from runtime.kafka_client.client import LOGGER as CLIENT_LOGGER
 
 _PACKAGES: Final = frozenset({"runtime", "schemas", "model_store", "producers", "consumers", "millstream", "streams"})
 _LONGEST_LINE: Final = 2000
@@ -79,7 +80,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code, one of `runtime.exits`."""
     role_log.begin("text")
     # What the client logs about a broker that is away would be told once more, in its own words.
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    logging.getLogger(CLIENT_LOGGER).setLevel(logging.CRITICAL)
     # Whether an answer is a number is looked at; an estimator would warn at each that is none, event by event.
     warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"sklearn\.")
     try:
@@ -101,17 +102,16 @@ def _explain(error: Exception) -> int:
     if isinstance(error, cyclopts.CycloptsError):
         return _say(f"{error} (see `{_command(error)} --help`)", USAGE)
     # Imported only now: --help needs none of it.
-    from kafka.errors import KafkaError
-
     from millstream.cli.shared_options import UsageError
     from millstream.stream.duration import InvalidDuration
+    from runtime.kafka_client.errors import KafkaError, error_name
     from schemas.topics import InvalidName
 
     if isinstance(error, (UsageError, SettingsError, InvalidDuration, InvalidName)):
         return _say(str(error), USAGE)
     if isinstance(error, KafkaError):
         # The client's errors begin with their own names, most of them.
-        name, text = type(error).__name__, str(error)
+        name, text = error_name(error), str(error)
         return _say(f"Kafka: {text}" if text.startswith(name) else f"Kafka: {name}: {text}", FAILED)
     if isinstance(error, OSError) or _is_ours(error):
         return _say(str(error) or type(error).__name__, getattr(error, "exit_code", FAILED))

@@ -147,9 +147,8 @@ def store_of(settings: Settings) -> ModelStore:
 
 def known(store: ModelStore, settings: Settings) -> Callable[[Names], bool]:
     """Return what tells whether a stream has versions here, or topics where a broker answers."""
-    from kafka.errors import KafkaError
-
     from runtime.kafka_client.cluster import NoBroker
+    from runtime.kafka_client.errors import KafkaError
 
     def known(names: Names) -> bool:
         if store.versions(names.stream):
@@ -164,12 +163,11 @@ def known(store: ModelStore, settings: Settings) -> Callable[[Names], bool]:
 
 def now_served(settings: Settings, names: Names) -> str | None:
     """Return what serves, where a broker answers."""
-    from kafka.errors import KafkaError
-
     from millstream.status.group_metadata import recalled
     from millstream.status.report import served
     from millstream.status.snapshot import Observer
     from runtime.kafka_client.cluster import NoBroker
+    from runtime.kafka_client.errors import KafkaError
 
     try:
         cluster = settings.cluster()

@@ -141,8 +141,6 @@ def _run(
     monitoring: Monitoring,
     work: Callable[[LoadedStream, Settings, str, RoleInstrumentation], int],
 ) -> int:
-    from kafka.errors import KafkaError
-
     from millstream.config.instance_id import InvalidInstance, claim
     from millstream.observability import role_log
     from millstream.observability.instrumentation import FanOut
@@ -152,6 +150,7 @@ def _run(
     from millstream.processes import role_events
     from millstream.processes.supervisor import die_with_parent
     from millstream.stream.load import load_stream
+    from runtime.kafka_client.errors import KafkaError, described
 
     die_with_parent()
     role_events.begin()
@@ -181,6 +180,6 @@ def _run(
         raise UsageError(str(error)) from error
     except KafkaError as error:
         # What Kafka answers today it may not answer in a second: whoever runs the role decides how often.
-        role_events.failed(role, f"Kafka: {type(error).__name__}: {error}")
+        role_events.failed(role, f"Kafka: {described(error)}")
         role_log.ended(role, TRY_AGAIN)
         return TRY_AGAIN

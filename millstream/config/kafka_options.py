@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
-from kafka.net.sasl import SASL_MECHANISMS
-
 from millstream.config.errors import CONFIG_FILE, KAFKA_PREFIX, SettingsError
+from runtime.kafka_client import options as known_options
 from runtime.kafka_client.oauth_tokens import TokenError, load_token_provider
 
 _OURS: Final = frozenset(
@@ -39,7 +37,7 @@ _BY_PASSWORD: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 _PROVIDER: Final = "sasl_oauth_token_provider"
 _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "security_protocol": ("PLAINTEXT", "SSL", *_WITH_SASL),
-    "sasl_mechanism": tuple(sorted(SASL_MECHANISMS)),
+    "sasl_mechanism": known_options.MECHANISMS,
     "compression_type": ("gzip", "snappy", "lz4", "zstd"),
     "client_dns_lookup": ("use_all_dns_ips", "resolve_canonical_bootstrap_servers_only"),
 }
@@ -59,9 +57,7 @@ def client_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """
     if not given:
         return {}
-    known: dict[str, Any] = {}
-    for client in (KafkaAdminClient, KafkaProducer, KafkaConsumer):
-        known |= client.DEFAULT_CONFIG
+    known = known_options.defaults()
     options = {name: _typed(name, value, known) for name, value in given.items()}
     for name in _FILES:
         path = options.get(name)
@@ -114,7 +110,7 @@ def _typed(name: str, value: Any, known: Mapping[str, Any]) -> Any:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise SettingsError(f"{where} is no option of kafka-python{hint}")
+        raise SettingsError(f"{where} is no option of {known_options.LIBRARY}{hint}")
     if name in _CHOICES and value not in _CHOICES[name]:
         raise SettingsError(f"{where} must be {_listed(name)}")
     if not isinstance(value, str):

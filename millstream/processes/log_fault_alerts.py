@@ -10,12 +10,10 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
-from kafka import TopicPartition
-from kafka.errors import KafkaError
-
 from consumers.loop.alerts import Alerts, Severity, raised
 from consumers.loop.log_faults import LogFault, alert_name, way
 from runtime.kafka_client.cluster import Cluster, NoBroker
+from runtime.kafka_client.errors import KafkaError, described
 from runtime.kafka_client.records import Output, Partition
 from schemas.alerts import Alert, read_alert
 from schemas.codec import CodecError
@@ -81,15 +79,15 @@ class LogAlerts:
             producer.flush(timeout=_SECONDS)
             producer.close(timeout=1)
         except (KafkaError, NoBroker) as error:
-            self._say(f"{self._names.topic('alerts')} cannot be reached: {type(error).__name__}: {error}")
+            self._say(f"{self._names.topic('alerts')} cannot be reached: {described(error)}")
 
     def _standing(self) -> Iterable[Alert]:
-        place = TopicPartition(self._names.topic("alerts"), 0)
+        place = Partition(self._names.topic("alerts"), 0)
         consumer = self._cluster.consumer()
         found: list[Alert] = []
         try:
             consumer.assign([place])
-            consumer.seek_to_beginning(place)
+            consumer.seek_to_beginning([place])
             end, deadline = consumer.end_offsets([place])[place], time.monotonic() + _SECONDS
             while consumer.position(place) < end and time.monotonic() < deadline:
                 for record in consumer.poll(timeout_ms=200).get(place, ()):
@@ -98,5 +96,5 @@ class LogAlerts:
                     except CodecError:
                         continue  # not ours
         finally:
-            consumer.close(autocommit=False)
+            consumer.close()
         return raised(found)

@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from kafka.errors import KafkaError
-
 from consumers import roles
 from consumers.roles import LEARNER, PREDICTOR
 from millstream.config.instance_id import Held, hold, writing
@@ -28,6 +26,7 @@ from millstream.topics import admin
 from producers.stop_signals import stop_on_signals
 from runtime.exits import FAILED, OK
 from runtime.kafka_client.cluster import Cluster, NoBroker
+from runtime.kafka_client.errors import KafkaError, described
 from schemas.topics import Names
 
 if TYPE_CHECKING:
@@ -261,7 +260,7 @@ def _work(
             except (KafkaError, NoBroker) as error:
                 # A broker that restarts is the roles' business; until it is back nothing is known.
                 if not outage.lasts():
-                    say(f"cannot look at {names.stream} now: {type(error).__name__}: {error}")
+                    say(f"cannot look at {names.stream} now: {described(error)}")
                 _close(observer)
                 observer = None
                 due = time.monotonic() + 2.0

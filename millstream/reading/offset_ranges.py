@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from kafka import KafkaConsumer, TopicPartition
+from runtime.kafka_client.client import Consumer
+from runtime.kafka_client.records import Partition
 
 Offsets: TypeAlias = dict[int, int]  # by partition
 
@@ -50,33 +51,30 @@ class Span:
         return sum(self.end[each] - self.begin[each] for each in self.end)
 
 
-def span(consumer: KafkaConsumer, topic: str, partitions: int, begin: Edge, end: Edge) -> Span:
+def span(consumer: Consumer, topic: str, partitions: int, begin: Edge, end: Edge) -> Span:
     """Return the part of the topic between two edges. Raises NoSpan if the topic lacks a named partition."""
-    places = [TopicPartition(topic, number) for number in range(partitions)]
-    lows, highs = _ints(consumer.beginning_offsets(places)), _ints(consumer.end_offsets(places))
+    places = [Partition(topic, number) for number in range(partitions)]
+    lows, highs = _by_number(consumer.beginning_offsets(places)), _by_number(consumer.end_offsets(places))
     firsts, lasts = _offsets(consumer, places, begin, lows, highs), _offsets(consumer, places, end, highs, highs)
     firsts = {each: min(max(firsts[each], low), highs[each]) for each, low in lows.items()}
     lasts = {each: max(min(lasts[each], high), firsts[each]) for each, high in highs.items()}
     return Span(firsts, lasts, highs)
 
 
-def taken(consumer: KafkaConsumer, topic: str, places: Mapping[int, int], ends: Mapping[int, int]) -> Offsets:
+def taken(consumer: Consumer, topic: str, places: Mapping[int, int], ends: Mapping[int, int]) -> Offsets:
     """Return the first available offset of each partition in which retention has deleted records to be read."""
-    lows = consumer.beginning_offsets([TopicPartition(topic, each) for each in places if places[each] < ends[each]])
-    return {each: low for each, low in _ints(lows).items() if places[each] < low}
+    lows = consumer.beginning_offsets([Partition(topic, each) for each in places if places[each] < ends[each]])
+    return {each: low for each, low in _by_number(lows).items() if places[each] < low}
 
 
-def _ints(found: dict[TopicPartition, Any]) -> Offsets:
-    return {place.partition: int(offset) for place, offset in found.items()}
+def _by_number(found: Mapping[Partition, int]) -> Offsets:
+    return {place.partition: offset for place, offset in found.items()}
 
 
-def _offsets(
-    consumer: KafkaConsumer, places: Sequence[TopicPartition], edge: Edge, otherwise: Offsets, ends: Offsets
-) -> Offsets:
+def _offsets(consumer: Consumer, places: Sequence[Partition], edge: Edge, otherwise: Offsets, ends: Offsets) -> Offsets:
     if edge.time_ms is not None:
-        found: dict[TopicPartition, Any] = consumer.offsets_for_times(dict.fromkeys(places, edge.time_ms))
-        later = {each.partition: found.get(each) for each in places}
-        return {number: ends[number] if at is None else int(at.offset) for number, at in later.items()}
+        found = consumer.offsets_for_times(dict.fromkeys(places, edge.time_ms))
+        return {each.partition: ends[each.partition] if at is None else at for each, at in found.items()}
     if edge.by_partition is not None:
         unknown = set(edge.by_partition) - set(otherwise)
         if unknown:

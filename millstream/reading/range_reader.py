@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping
 from threading import Event
 from typing import Final
 
-from kafka import KafkaConsumer, TopicPartition
-from kafka.consumer.fetcher import ConsumerRecord
-from kafka.errors import KafkaError, OffsetOutOfRangeError
-
+from runtime.kafka_client.client import Consumer
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.errors import KafkaError, OffsetOutOfRangeError
+from runtime.kafka_client.records import Batch, Partition, Record
 
 _POLL_MS: Final = 200
 _SILENT_SECONDS: Final = 60.0
@@ -32,8 +31,8 @@ class RangeReader:
     """
 
     def __init__(self, cluster: Cluster, topic: str, places: Mapping[int, int], ends: Mapping[int, int]) -> None:
-        self._ends = {TopicPartition(topic, each): end for each, end in ends.items() if places[each] < end}
-        self._consumer: KafkaConsumer | None = None
+        self._ends = {Partition(topic, each): end for each, end in ends.items() if places[each] < end}
+        self._consumer: Consumer | None = None
         if self._ends:
             self._consumer = cluster.consumer(max_partition_fetch_bytes=4 << 20, max_poll_records=_MOST)
             self._consumer.assign(list(self._ends))
@@ -47,14 +46,14 @@ class RangeReader:
         if self._consumer is not None:
             self._consumer.close()
 
-    def as_it_comes(self, stop: Event, most: int) -> Iterator[list[ConsumerRecord]]:
+    def as_it_comes(self, stop: Event, most: int) -> Iterator[list[Record]]:
         """Yield records in pieces of at most `most`, in any order of partitions."""
         while self._open and not stop.is_set():
             yield [record for records in self._poll(most).values() for record in records]
 
-    def by_time(self, stop: Event) -> Iterator[ConsumerRecord]:
+    def by_time(self, stop: Event) -> Iterator[Record]:
         """Yield records of all partitions in the order of their times, without changing the order in a partition."""
-        waiting: dict[TopicPartition, list[ConsumerRecord]] = {each: [] for each in self._ends}
+        waiting: dict[Partition, list[Record]] = {each: [] for each in self._ends}
         while not stop.is_set():
             if any(not waiting[each] for each in self._open):
                 for partition, records in self._poll(None).items():
@@ -66,7 +65,7 @@ class RangeReader:
             first = min(heads, key=lambda each: (waiting[each][-1].timestamp, each.partition))
             yield waiting[first].pop()
 
-    def _poll(self, most: int | None) -> dict[TopicPartition, list[ConsumerRecord]]:
+    def _poll(self, most: int | None) -> Batch:
         """Return the next records; partitions that are read to their ends are paused."""
         assert self._consumer is not None  # noqa: S101 - with open partitions there is a consumer
         asked = time.monotonic()
@@ -89,7 +88,7 @@ class RangeReader:
         self._finish(found)
         return kept
 
-    def _finish(self, found: Mapping[TopicPartition, list[ConsumerRecord]]) -> None:
+    def _finish(self, found: Batch) -> None:
         """Pause partitions read to their end: the last record shows it, or the position if markers follow."""
         assert self._consumer is not None  # noqa: S101
         done = [
@@ -99,5 +98,5 @@ class RangeReader:
             or (each not in found and self._consumer.position(each) >= self._ends[each])
         ]
         if done:
-            self._consumer.pause(*done)
+            self._consumer.pause(done)
             self._open.difference_update(done)

@@ -10,11 +10,11 @@ from itertools import filterfalse, islice
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
-from kafka import KafkaConsumer, TopicPartition
-from kafka.consumer.fetcher import ConsumerRecord
 
 from consumers.loop.dead_letters import replayed
+from runtime.kafka_client.client import Consumer
 from runtime.kafka_client.cluster import Cluster, MissingTopic
+from runtime.kafka_client.records import Partition, Record
 from schemas import events
 from schemas.alerts import read_alert
 from schemas.codec import CodecError
@@ -86,7 +86,7 @@ def follow(cluster: Cluster, names: Names, kind: str, *, last: int = 0, limit: i
                         return
 
 
-def records(cluster: Cluster, topic: str, count: int, *, newest: bool) -> list[ConsumerRecord]:
+def records(cluster: Cluster, topic: str, count: int, *, newest: bool) -> list[Record]:
     """Return the first, or the newest, `count` committed records of a topic, over all its partitions, oldest first.
 
     The reader joins no group, so other consumers are not affected.
@@ -106,13 +106,13 @@ def records(cluster: Cluster, topic: str, count: int, *, newest: bool) -> list[C
 
 
 def holding(
-    consumer: KafkaConsumer,
+    consumer: Consumer,
     topic: str,
     likely: Callable[[int], int],
     needle: bytes,
     since_ms: int,
-    means: Callable[[ConsumerRecord], bool] = lambda record: True,
-) -> Iterator[ConsumerRecord]:
+    means: Callable[[Record], bool] = lambda record: True,
+) -> Iterator[Record]:
     """Yield the records whose value contains some bytes and that `means` accepts.
 
     Parameters
@@ -133,26 +133,26 @@ def holding(
         begins = consumer.beginning_offsets([partition])[partition]
         if since_ms:
             later = consumer.offsets_for_times({partition: since_ms})[partition]
-            begins = max(begins, later.offset) if later is not None else begins
+            begins = max(begins, later) if later is not None else begins
         for record in between(consumer, partition, begins, consumer.end_offsets([partition])[partition]):
             if record.value is not None and needle in record.value and means(record):
                 found = True
                 yield record
 
 
-def begin(consumer: KafkaConsumer, topic: str) -> int:
+def begin(consumer: Consumer, topic: str) -> int:
     """Return the first offset of a topic's partition 0."""
     place = _only(consumer, topic)
-    return int(consumer.beginning_offsets([place])[place])
+    return consumer.beginning_offsets([place])[place]
 
 
-def end(consumer: KafkaConsumer, topic: str) -> int:
+def end(consumer: Consumer, topic: str) -> int:
     """Return the offset after the last committed record of a topic's partition 0."""
     place = _only(consumer, topic)
-    return int(consumer.end_offsets([place])[place])
+    return consumer.end_offsets([place])[place]
 
 
-def _only(consumer: KafkaConsumer, topic: str) -> TopicPartition:
+def _only(consumer: Consumer, topic: str) -> Partition:
     return _partitions(consumer, topic)[0]
 
 
@@ -179,7 +179,7 @@ def count(cluster: Cluster, names: Names, kind: str, *, most: int = 1000) -> Cou
     return Counted(records, exact)
 
 
-def is_note(record: ConsumerRecord) -> bool:
+def is_note(record: Record) -> bool:
     """Return whether a record of the dead-letters topic is a note that letters were sent back, not a letter."""
     return record.value is None and replayed(record) is not None
 
@@ -197,21 +197,21 @@ def _topic(names: Names, kind: str) -> str:
     return names.whole if kind == "predictions" else names.topic(kind)
 
 
-def _partitions(consumer: KafkaConsumer, topic: str) -> list[TopicPartition]:
+def _partitions(consumer: Consumer, topic: str) -> list[Partition]:
     # Unlike partitions_for_topic, this sends a request to the cluster.
     if topic not in consumer.topics():
         raise MissingTopic(f"there is no topic {topic}: create the stream's with `millstream topics create STREAM`")
-    return [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
+    return [Partition(topic, number) for number in sorted(consumer.partitions_for_topic(topic))]
 
 
-def _all(consumer: KafkaConsumer, ends: dict[TopicPartition, int]) -> Iterator[ConsumerRecord]:
+def _all(consumer: Consumer, ends: dict[Partition, int]) -> Iterator[Record]:
     """Yield the records before `ends`, one partition after the other."""
     begins = consumer.beginning_offsets(list(ends))
     for partition, end in sorted(ends.items()):
         yield from between(consumer, partition, begins[partition], end)
 
 
-def between(consumer: KafkaConsumer, partition: TopicPartition, begin: int, end: int) -> Iterator[ConsumerRecord]:
+def between(consumer: Consumer, partition: Partition, begin: int, end: int) -> Iterator[Record]:
     """Yield the committed records from `begin` up to `end`, without markers and holes."""
     consumer.assign([partition])
     consumer.seek(partition, begin)
@@ -222,12 +222,12 @@ def between(consumer: KafkaConsumer, partition: TopicPartition, begin: int, end:
             yield record
 
 
-def _newest(consumer: KafkaConsumer, ends: dict[TopicPartition, int], count: int) -> list[ConsumerRecord]:
+def _newest(consumer: Consumer, ends: dict[Partition, int], count: int) -> list[Record]:
     """Return the newest `count` committed records over all partitions, oldest first; notes do not count."""
     if count <= 0:
         return []
     begins = consumer.beginning_offsets(list(ends))
-    tails: list[list[ConsumerRecord]] = []
+    tails: list[list[Record]] = []
     for partition, end in ends.items():
         back = _BACK * count
         while True:
@@ -244,12 +244,12 @@ def _newest(consumer: KafkaConsumer, ends: dict[TopicPartition, int], count: int
 # --- rows ------------------------------------------------------------------------------------------
 
 
-def place_of(record: ConsumerRecord) -> Row:
+def place_of(record: Record) -> Row:
     """Return partition and offset of a record, and its broker time (ms)."""
     return {"partition": record.partition, "offset": record.offset, "timestamp": record.timestamp}
 
 
-def _unreadable(record: ConsumerRecord, error: CodecError) -> Row:
+def _unreadable(record: Record, error: CodecError) -> Row:
     """Return the row of an invalid record, so that a single one does not hide the others."""
     return {**place_of(record), "event_id": None, "unreadable": str(error), "value": text_of(record.value)}
 
@@ -288,7 +288,7 @@ def _outcome(outcome: Outcome | None) -> Row:
     }
 
 
-def prediction_row(record: ConsumerRecord) -> Row:
+def prediction_row(record: Record) -> Row:
     """Return the row of a Prediction with its partition and offset; times in ms since 1970."""
     try:
         found = events.read_prediction(record.value or b"")
@@ -297,7 +297,7 @@ def prediction_row(record: ConsumerRecord) -> Row:
     return {**place_of(record), **_event(found.event), **_outcome(found.outcome)}
 
 
-def example_row(record: ConsumerRecord) -> Row:
+def example_row(record: Record) -> Row:
     """Return the row of an Example: `label` is the label's value, `lane` and `sequence` its position in its lane."""
     try:
         found = events.read_example(record.value or b"")
@@ -328,7 +328,7 @@ def example_row(record: ConsumerRecord) -> Row:
     }
 
 
-def dead_letter_row(record: ConsumerRecord) -> Row:
+def dead_letter_row(record: Record) -> Row:
     """Return the row of a DeadLetter: `from` is the origin of the record it holds, key and value are text."""
     try:
         found = read_dead_letter(record.value or b"")
@@ -353,7 +353,7 @@ def dead_letter_row(record: ConsumerRecord) -> Row:
     }
 
 
-def alert_row(record: ConsumerRecord) -> Row:
+def alert_row(record: Record) -> Row:
     """Return the row of an Alert with its partition and offset."""
     try:
         found = read_alert(record.value or b"")
@@ -362,7 +362,7 @@ def alert_row(record: ConsumerRecord) -> Row:
     return {**place_of(record), **msgspec.structs.asdict(found)}
 
 
-ROWS: Final[dict[str, Callable[[ConsumerRecord], Row]]] = {
+ROWS: Final[dict[str, Callable[[Record], Row]]] = {
     "predictions": prediction_row,
     "examples": example_row,
     "dead-letters": dead_letter_row,

@@ -10,14 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from kafka.consumer.fetcher import ConsumerRecord
-
 from consumers.predictor.predictor import Predictor, PredictorSettings, ServedVersion
 from millstream.replay.past_versions import PastVersions
 from millstream.replay.served_versions import ServedIndex, ends_of, first_time, read_index
 from millstream.stream.processor_rules import event_mapping
 from model_store import VersionId
-from runtime.kafka_client.records import Output, Partition
+from runtime.kafka_client.records import Output, Partition, Record
 from schemas.topics import Names
 
 if TYPE_CHECKING:
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
 HEADER: Final = "millstream-backfill"
 AS_OF: Final = "as-of"
 
-Choose: TypeAlias = Callable[[ConsumerRecord], VersionId | None]
+Choose: TypeAlias = Callable[[Record], VersionId | None]
 
 
 class CannotBackfill(Exception):  # noqa: N818
@@ -80,8 +78,8 @@ class BackfillAnswers:
         self._header = ((HEADER, job.key.encode()),)
         self.unanswered = 0
 
-    def __call__(self, records: Sequence[ConsumerRecord]) -> list[Output]:
-        by_version: dict[VersionId, list[ConsumerRecord]] = {}
+    def __call__(self, records: Sequence[Record]) -> list[Output]:
+        by_version: dict[VersionId, list[Record]] = {}
         for record in records:
             version = self._choose(record)
             if version is None:
@@ -98,12 +96,10 @@ class BackfillAnswers:
             answers |= zip(places, outputs, strict=True)
         return [answers[place] for place in sorted(answers)]
 
-    def _answered(
-        self, version: VersionId, records: Sequence[ConsumerRecord]
-    ) -> tuple[list[tuple[int, int]], list[Output]]:
+    def _answered(self, version: VersionId, records: Sequence[Record]) -> tuple[list[tuple[int, int]], list[Output]]:
         """Return the positions (partition, offset) of these records, and a version's answers to them."""
         self._given.served = self._versions.get(version)
-        batch: dict[Partition, list[ConsumerRecord]] = {}
+        batch: dict[Partition, list[Record]] = {}
         for record in records:
             batch.setdefault(Partition(record.topic, record.partition), []).append(record)
         places = [(each.partition, each.offset) for some in batch.values() for each in some]

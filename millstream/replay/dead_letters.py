@@ -14,21 +14,19 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from kafka import TopicPartition
-
 from consumers.loop.dead_letters import HEADERS_LEFT_OUT, note_replayed, replayed
 from millstream.reading import topic_readers
 from runtime.kafka_client import size_limits
+from runtime.kafka_client.client import Consumer
 from runtime.kafka_client.cluster import TopicInfo
-from runtime.kafka_client.records import Output
+from runtime.kafka_client.partitioner import hashed
+from runtime.kafka_client.records import Output, Partition
 from runtime.kafka_client.transaction import Transactions
 from schemas.codec import CodecError
 from schemas.dead_letters import DeadLetter, read_dead_letter
-from schemas.topics import Names, hashed
+from schemas.topics import Names
 
 if TYPE_CHECKING:
-    from kafka import KafkaConsumer
-
     from runtime.kafka_client.cluster import Cluster
 
 _LETTERS: Final = 500  # a transaction
@@ -106,7 +104,7 @@ class Letters:
         self._cluster = cluster
         self._choice = choice
         self._topic = names.topic("dead-letters")
-        self._place = TopicPartition(self._topic, 0)
+        self._place = Partition(self._topic, 0)
         self._topics: dict[str, TopicInfo] = {}
         self._transactions = Transactions(cluster, names.process("dead-letters", "replay"))
         try:
@@ -142,7 +140,7 @@ class Letters:
             for offset in replayed(record) or ()
         }
 
-    def _settled_end(self, consumer: KafkaConsumer) -> int:
+    def _settled_end(self, consumer: Consumer) -> int:
         """Wait until everything now on the topic can be read, including notes of earlier runs; return its end."""
         with closing(self._cluster.consumer(isolation_level="read_uncommitted")) as all_of_it:
             there = topic_readers.end(all_of_it, self._topic)

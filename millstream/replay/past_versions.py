@@ -12,8 +12,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from kafka import TopicPartition
-
 from consumers.model.checkpoints import MODEL_FILE, LearnerCheckpoints
 from consumers.model.log_edits import Editor
 from consumers.model.model_state import LearnerState, Poison
@@ -27,11 +25,10 @@ from millstream.version_code.choice import Policy, VersionCode
 from millstream.versions.operations import edited
 from model_store import Manifest, ModelStore, NotFound, VersionId, VersionRefused, dumps, loads
 from model_store.offset_runs import Offsets
-from runtime.kafka_client.records import Record
+from runtime.kafka_client.client import Consumer
+from runtime.kafka_client.records import Partition, Record
 
 if TYPE_CHECKING:
-    from kafka import KafkaConsumer
-
     from millstream.stream.load import LoadedStream
     from runtime.kafka_client.cluster import Cluster
     from schemas.topics import Names
@@ -83,7 +80,7 @@ class PastVersions:
         self._store = store
         self._code = VersionCode(loaded, store, code, say)
         self._topic = names.topic("examples")
-        self._consumer: KafkaConsumer | None = None
+        self._consumer: Consumer | None = None
         self._walk: _ModelWalk | None = None
         self._kept: OrderedDict[VersionId, tuple[ServedVersion, int]] = OrderedDict()
 
@@ -170,7 +167,7 @@ class PastVersions:
         if walk is not None and base.examples <= at <= version.examples:
             return walk
         end = self._require_log(base)
-        consumer, place = self._reader(), TopicPartition(self._topic, 0)
+        consumer, place = self._reader(), Partition(self._topic, 0)
         history = edited(self._store, base.version, lambda until: self._read(base.offset, until))
         newest = self._store.manifest(self._store.versions(version.model, version.epoch)[-1])
         records = topic_readers.between(consumer, place, base.offset, end)
@@ -182,7 +179,7 @@ class PastVersions:
 
     def _read(self, begin: int, end: int) -> Iterator[Record]:
         with closing(self._cluster.consumer()) as consumer:
-            yield from topic_readers.between(consumer, TopicPartition(self._topic, 0), begin, end)
+            yield from topic_readers.between(consumer, Partition(self._topic, 0), begin, end)
 
     def _base(self, version: VersionId) -> Manifest:
         before = [
@@ -218,7 +215,7 @@ class PastVersions:
             )
         return end
 
-    def _reader(self) -> KafkaConsumer:
+    def _reader(self) -> Consumer:
         if self._consumer is None:
             self._consumer = self._cluster.consumer()
         return self._consumer

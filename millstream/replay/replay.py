@@ -17,18 +17,17 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol, TypeAlias
 
-from kafka import TopicPartition
-from kafka.consumer.fetcher import ConsumerRecord
-
 from millstream.reading.offset_ranges import Offsets, taken
 from millstream.reading.range_reader import RangeReader
 from millstream.replay.plan import CannotReplay, Job
 from millstream.replay.rate_limit import RateLimit
 from producers.stop_signals import stop_on_signals
 from runtime.kafka_client import size_limits
-from runtime.kafka_client.records import CommittedOffset, Output, Partition
+from runtime.kafka_client.client import GroupMetadata
+from runtime.kafka_client.partitioner import hashed
+from runtime.kafka_client.records import CommittedOffset, Output, Partition, Record
 from runtime.kafka_client.transaction import Transactions
-from schemas.topics import Names, hashed
+from schemas.topics import Names
 
 _RECORDS: Final = 5000  # a transaction
 _BYTES: Final = 4 << 20
@@ -40,7 +39,7 @@ Progress: TypeAlias = Callable[[int, int, float], None]
 class Work(Protocol):
     """A function that makes the output for records."""
 
-    def __call__(self, records: Sequence[ConsumerRecord]) -> list[Output]:
+    def __call__(self, records: Sequence[Record]) -> list[Output]:
         """Return the output for these records, in order within each partition."""
 
 
@@ -50,13 +49,13 @@ class Copies:
 
     job: Job
 
-    def __call__(self, records: Sequence[ConsumerRecord]) -> list[Output]:
+    def __call__(self, records: Sequence[Record]) -> list[Output]:
         into, count = self.job.into, self.job.partitions
         if count == len(self.job.end):
             return [Output(into, r.partition, r.key, r.value, r.headers, r.timestamp) for r in records]
         return [Output(into, self._partition(r, count), r.key, r.value, r.headers, r.timestamp) for r in records]
 
-    def _partition(self, record: ConsumerRecord, count: int) -> int:
+    def _partition(self, record: Record, count: int) -> int:
         """Return the partition that keeps a key's order."""
         return int(record.partition % count) if record.key is None else hashed(record.key, count)
 
@@ -175,10 +174,10 @@ class Replay:
         )
         consumer = job.target.consumer(group_id=self._group)
         try:
-            place = consumer.committed(TopicPartition(*self._where), metadata=True, timeout_ms=10_000)
+            place = consumer.committed(self._where, timeout_ms=10_000)
         finally:
             consumer.close()
-        if place is None or place.offset < 0:
+        if place is None:
             return fresh
         found = _Progress.decode(place.metadata, place.offset)
         if again and (not found.left() or self._taken(found)):
@@ -243,7 +242,7 @@ class Replay:
     def _reader(self) -> RangeReader:
         return RangeReader(self.job.source, self.job.topic, self._place.next, self._place.end)
 
-    def _as_they_come(self, reader: RangeReader, run: _Run) -> Iterator[list[ConsumerRecord]]:
+    def _as_they_come(self, reader: RangeReader, run: _Run) -> Iterator[list[Record]]:
         for records in reader.as_it_comes(run.stop, run.pace.piece(_RECORDS)):
             for piece in _fitting(self._wanted(records)):
                 if not run.wait(piece[0]):
@@ -252,15 +251,15 @@ class Replay:
                 yield piece
             self._pass(records)
 
-    def _pass(self, records: list[ConsumerRecord]) -> None:
+    def _pass(self, records: list[Record]) -> None:
         self._place.next |= {each.partition: each.offset + 1 for each in records}
 
-    def _wanted(self, records: list[ConsumerRecord]) -> list[ConsumerRecord]:
+    def _wanted(self, records: list[Record]) -> list[Record]:
         return [each for each in records if self.job.wants(each.timestamp)] if self.job.timed else records
 
-    def _in_order(self, reader: RangeReader, run: _Run) -> Iterator[list[ConsumerRecord]]:
+    def _in_order(self, reader: RangeReader, run: _Run) -> Iterator[list[Record]]:
         """Yield pieces of due records, each of at most half a second."""
-        piece: list[ConsumerRecord] = []
+        piece: list[Record] = []
         size, since, most = 0, time.monotonic(), run.pace.piece(_RECORDS)
         for record in reader.by_time(run.stop):
             if not self.job.wants(record.timestamp):
@@ -292,7 +291,7 @@ class Replay:
         if len(metadata) > size_limits.OFFSET_METADATA:
             raise CannotReplay(f"{self.job.topic} has too many partitions to keep a replay's place in one commit")
         place = CommittedOffset(self._place.written, metadata)
-        self._transactions.commit(batch, {self._where: place}, self._group)
+        self._transactions.commit(batch, {self._where: place}, GroupMetadata(self._group))
 
 
 class _Run:
@@ -305,25 +304,25 @@ class _Run:
         self._number = self._size = 0
         self._first: int | None = None
 
-    def count(self, records: list[ConsumerRecord]) -> None:
+    def count(self, records: list[Record]) -> None:
         """Count written records."""
         self._number += len(records)
         if self.pace.bytes_rate:
             self._size += sum(len(each.value or b"") + len(each.key or b"") for each in records)
 
-    def due(self, record: ConsumerRecord, more: int, bytes_more: int) -> float:
+    def due(self, record: Record, more: int, bytes_more: int) -> float:
         """Return the seconds until a record is due, given the records before it that are not written yet."""
         self._first = record.timestamp if self._first is None else self._first
         due = self.pace.due(self._number + more, self._size + bytes_more, record.timestamp, self._first)
         return self._began + due - time.monotonic()
 
-    def wait(self, record: ConsumerRecord) -> bool:
+    def wait(self, record: Record) -> bool:
         """Wait until a record is due; return whether the run continues."""
         due = self.due(record, 0, 0)
         return not (self.stop.wait(due) if due > 0 else self.stop.is_set())
 
 
-def _fitting(records: list[ConsumerRecord]) -> Iterator[list[ConsumerRecord]]:
+def _fitting(records: list[Record]) -> Iterator[list[Record]]:
     """Yield records in pieces that fit into a transaction; usually it is a single piece."""
     begin, size = 0, 0
     for number, record in enumerate(records):

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from typing import Final
 
-from kafka import KafkaConsumer, TopicPartition
-
 from millstream.reading import topic_readers
 from model_store import VersionId
+from runtime.kafka_client.client import Consumer
 from runtime.kafka_client.cluster import Cluster, MissingTopic
+from runtime.kafka_client.records import Partition
 from schemas.codec import CodecError
 from schemas.events import Outcome, read_prediction
 
@@ -131,7 +131,7 @@ def read_index(
             raise MissingTopic(
                 f"there is no topic {predictions}: create the stream's with `millstream topics create STREAM`"
             )
-        places = [TopicPartition(predictions, number) for number in range(found.partitions)]
+        places = [Partition(predictions, number) for number in range(found.partitions)]
         begins, ends = _begins(consumer, places, since_ms), consumer.end_offsets(places)
         total, before = sum(ends[each] - begins[each] for each in places), 0
         for place in places:
@@ -144,7 +144,7 @@ def read_index(
 
 
 def _outcomes(
-    consumer: KafkaConsumer, place: TopicPartition, begin: int, end: int, index: ServedIndex
+    consumer: Consumer, place: Partition, begin: int, end: int, index: ServedIndex
 ) -> Iterator[tuple[int, Outcome]]:
     """Yield answers until all partitions of the source are past the range; each partition's are in order."""
     left = set(index.partitions)
@@ -159,20 +159,20 @@ def _outcomes(
             return
 
 
-def _begins(consumer: KafkaConsumer, places: list[TopicPartition], since_ms: int) -> dict[TopicPartition, int]:
+def _begins(consumer: Consumer, places: list[Partition], since_ms: int) -> dict[Partition, int]:
     begins = consumer.beginning_offsets(places)
     if not since_ms:
         return dict(begins)
     found = consumer.offsets_for_times(dict.fromkeys(places, max(0, since_ms - _CLOCKS_MS)))
     ends = consumer.end_offsets(places)
-    return {each: ends[each] if found.get(each) is None else int(found[each].offset) for each in places}
+    return {each: ends[each] if at is None else at for each, at in found.items()}
 
 
 def first_time(cluster: Cluster, topic: str, begin: Mapping[int, int], end: Mapping[int, int]) -> int:
     """Return the time (ms) of the oldest record of a range; 0 if it is empty or retention has deleted its head."""
     times: list[int] = []
     with closing(cluster.consumer()) as consumer:
-        places = [TopicPartition(topic, number) for number in end]
+        places = [Partition(topic, number) for number in end]
         if any(begin[place.partition] < low for place, low in consumer.beginning_offsets(places).items()):
             return 0
         for place in places:
@@ -184,5 +184,5 @@ def first_time(cluster: Cluster, topic: str, begin: Mapping[int, int], end: Mapp
 def ends_of(cluster: Cluster, topic: str, partitions: int) -> dict[int, int]:
     """Return the current end of each partition of a topic."""
     with closing(cluster.consumer()) as consumer:
-        found = consumer.end_offsets([TopicPartition(topic, number) for number in range(partitions)])
+        found = consumer.end_offsets([Partition(topic, number) for number in range(partitions)])
     return {place.partition: int(end) for place, end in found.items()}

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from kafka.consumer.fetcher import ConsumerRecord
-
 from millstream.reading import topic_readers
+from runtime.kafka_client.records import Record
 from schemas.codec import CodecError
 from schemas.sources.decoding import Decode, decoder, form_of
 from schemas.sources.source import Format, Source
@@ -73,7 +72,7 @@ def sample(cluster: Cluster, topic: str, registry: Registry | None, count: int) 
     return taken_apart(topic, topic_readers.records(cluster, topic, count, newest=True), registry)
 
 
-def taken_apart(topic: str, records: list[ConsumerRecord], registry: Registry | None) -> TopicSample:
+def taken_apart(topic: str, records: list[Record], registry: Registry | None) -> TopicSample:
     """Return the values of `records` by path. Raises NoMessages if none can be read."""
     decode = decoder(Source(topic=topic), registry)
     records = [record for record in records if record.value]
@@ -83,7 +82,7 @@ def taken_apart(topic: str, records: list[ConsumerRecord], registry: Registry | 
         message = _read(decode, record, found)
         if message is None:
             continue
-        forms.add(form_of(record.value, record.headers))
+        forms.add(form_of(record.value or b"", record.headers))
         row: dict[str, Any] = {}
         for path, value in _values(message, "", 0):
             _put(row, path, value, found)
@@ -97,9 +96,9 @@ def taken_apart(topic: str, records: list[ConsumerRecord], registry: Registry | 
     return found
 
 
-def _read(decode: Decode, record: ConsumerRecord, found: TopicSample) -> Mapping[str, Any] | None:
+def _read(decode: Decode, record: Record, found: TopicSample) -> Mapping[str, Any] | None:
     try:
-        message = decode(record.value, record.headers)
+        message = decode(record.value or b"", record.headers)
         if isinstance(message, Mapping):
             return message
         why = "it is no record with names in it"

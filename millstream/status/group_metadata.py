@@ -9,16 +9,15 @@ import dataclasses
 from collections.abc import Mapping
 from contextlib import closing
 
-from kafka import TopicPartition
-from kafka.admin import KafkaAdminClient
-from kafka.errors import GroupAuthorizationFailedError
-
 from consumers.joiner.offset_metadata import JoinerMetadata
 from consumers.loop.log_faults import short_ids
 from consumers.predictor.offset_metadata import PredictorMetadata
 from consumers.roles import INTAKE, JOINER, PREDICTOR
 from millstream.status.snapshot import patiently
+from runtime.kafka_client.client import Admin
 from runtime.kafka_client.cluster import Cluster, TopicInfo
+from runtime.kafka_client.errors import NotAuthorizedError
+from runtime.kafka_client.records import Partition
 from schemas.topics import ANSWERS, Names
 
 
@@ -42,13 +41,13 @@ def recalled(cluster: Cluster, names: Names) -> Names:
     return dataclasses.replace(names, elsewhere=elsewhere, public=public, labels_from=labels_from)
 
 
-def _committed(admin: KafkaAdminClient, group: str) -> Mapping[tuple[str, int], str]:
+def _committed(admin: Admin, group: str) -> Mapping[tuple[str, int], str]:
     """Return what a group wrote beside its places, by topic and partition; nothing where one may not see the group."""
     try:
-        found = patiently(lambda: admin.list_group_offsets(group))[group]
-    except GroupAuthorizationFailedError:
+        found = patiently(lambda: admin.list_group_offsets(group))
+    except NotAuthorizedError:
         return {}
-    return {(place.topic, place.partition): data.metadata or "" for place, data in found.items() if data.offset >= 0}
+    return {(at.topic, at.partition): place.metadata for at, place in found.items()}
 
 
 def _newest(notes: Mapping[tuple[str, int], str]) -> str | None:
@@ -117,4 +116,4 @@ def _spread(text: str) -> int:
 def _has_more(cluster: Cluster, topic: str, numbers: range) -> bool:
     """Tell whether any of these partitions has records."""
     with closing(cluster.consumer()) as consumer:
-        return any(consumer.end_offsets([TopicPartition(topic, number) for number in numbers]).values())
+        return any(consumer.end_offsets([Partition(topic, number) for number in numbers]).values())

@@ -7,16 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Final, TypeVar
-from uuid import UUID
-
-from kafka import TopicPartition
-from kafka.errors import (
-    CoordinatorLoadInProgressError,
-    CoordinatorNotAvailableError,
-    GroupIdNotFoundError,
-    NotCoordinatorError,
-)
+from typing import Final, TypeVar
 
 from consumers import offset_metadata, roles
 from consumers.learner.offset_metadata import LearnerMetadata
@@ -24,12 +15,15 @@ from consumers.loop.alerts import raised
 from consumers.loop.offset_metadata import OffsetMetadata
 from millstream.reading.topic_readers import Counted, count
 from runtime.kafka_client.cluster import Cluster, require_sight
+from runtime.kafka_client.errors import CoordinatorNotAvailableError
+from runtime.kafka_client.records import Partition
 from schemas.alerts import Alert, read_alert
 from schemas.codec import CodecError
 from schemas.model_updates import Learning, ModelUpdate, Published, Serving, read_model_update
 from schemas.topics import Names
 
 _COORDINATOR_S: Final = 15.0
+_Told = TypeVar("_Told")
 _COUNTED: Final = ("features", "predictions", "labels", "examples", "dead-letters", "alerts")
 
 Place = tuple[str, int]
@@ -172,7 +166,7 @@ class Observer:
         self._stack.callback(self._states.close)
         self._newest: dict[type, ModelUpdate] = {}
         self._raised: tuple[Alert, ...] = ()
-        self._partitions: list[TopicPartition] = []
+        self._partitions: list[Partition] = []
         self._topic_ids: dict[str, str] = {}
 
     def __enter__(self) -> Observer:
@@ -232,37 +226,28 @@ class Observer:
         """Return how many dead letters there are, or at least are: only the end of the topic is read."""
         return count(self._cluster, self._names, "dead-letters")
 
-    def _find(self) -> dict[TopicPartition, Place]:
+    def _find(self) -> dict[Partition, Place]:
         """Return the partitions of the topics that exist, looked up until all do."""
         if not self._partitions:
             kinds = {self._topic(kind): kind for kind in _counted()}
             described = self._admin.describe_topics(list(kinds))
-            self._topic_ids = {
-                kinds[topic["name"]]: str(UUID(str(topic["topic_id"])))
-                for topic in described
-                if topic["error_code"] == 0
-            }
+            self._topic_ids = {kinds[topic.name]: topic.id for topic in described if topic.exists}
             require_sight(described)
-            found = [
-                TopicPartition(topic["name"], part["partition_index"])
-                for topic in described
-                if topic["error_code"] == 0
-                for part in topic["partitions"]
-            ]
+            found = [Partition(topic.name, number) for topic in described if topic.exists for number in topic.leaders]
             if {each.topic for each in found} < set(kinds):
                 return {each: (kinds[each.topic], each.partition) for each in found}
             self._partitions = found
         return {each: (self._kind(each.topic), each.partition) for each in self._partitions}
 
-    def _find_others(self) -> dict[TopicPartition, Place]:
+    def _find_others(self) -> dict[Partition, Place]:
         """Return the partitions of the topics that labels come from."""
         wanted = self._names.labels_from
         described = self._admin.describe_topics(list(wanted)) if wanted else []
         require_sight(described)
-        there = [topic for topic in described if topic["error_code"] == 0]
-        self._topic_ids |= {LABELS_FROM + topic["name"]: str(UUID(str(topic["topic_id"]))) for topic in there}
-        numbered = [(topic["name"], part["partition_index"]) for topic in there for part in topic["partitions"]]
-        return {TopicPartition(name, number): (LABELS_FROM + name, number) for name, number in numbered}
+        there = [topic for topic in described if topic.exists]
+        self._topic_ids |= {LABELS_FROM + topic.name: topic.id for topic in there}
+        numbered = [(topic.name, number) for topic in there for number in topic.leaders]
+        return {Partition(name, number): (LABELS_FROM + name, number) for name, number in numbered}
 
     def _topic(self, kind: str) -> str:
         """Return the topic of a kind; of predictions, that of the whole ones: what others read is nobody's input."""
@@ -278,31 +263,28 @@ class Observer:
         if not kinds:
             return {}
         group = self._names.group(role)
-        found = patiently(lambda: self._admin.list_group_offsets(group))[group]
+        found = patiently(lambda: self._admin.list_group_offsets(group))
         return {
             (kinds[place.topic], place.partition): Commit(data.offset, offset_metadata.read(role, data.metadata or ""))
             for place, data in found.items()
             # A group keeps its places in topics that the stream read before.
-            if data.offset >= 0 and place.topic in kinds
+            if place.topic in kinds
         }
 
     def _members(self, role: str) -> int:
         group = self._names.group(role)
-        try:
-            return len(patiently(lambda: self._admin.describe_groups([group]))[group]["members"])
-        except GroupIdNotFoundError:
-            return 0
+        return len(patiently(lambda: self._admin.describe_group(group)).members)
 
     def _read_states(self) -> None:
         """Read what is new on the topics of decisions on models, and of alerts."""
-        places = {TopicPartition(self._names.topic(kind), 0) for kind in ("models", "alerts")}
+        places = {Partition(self._names.topic(kind), 0) for kind in ("models", "alerts")}
         if self._states.assignment() != places:
             topics = self._states.topics()
             places = {place for place in places if place.topic in topics}
             if not places:
                 return
             self._states.assign(sorted(places))
-            self._states.seek_to_beginning(*places)
+            self._states.seek_to_beginning(places)
             self._raised = ()
         ends = self._states.end_offsets(sorted(places))
         while any(self._states.position(place) < end for place, end in ends.items()):
@@ -321,13 +303,13 @@ class Observer:
             pass  # not ours; who follows the topic says so loudly
 
 
-def patiently(ask: Callable[[], Any]) -> Any:
+def patiently(ask: Callable[[], _Told]) -> _Told:
     """Ask until there is a coordinator: on a new cluster, asking for one is what makes it."""
     deadline = time.monotonic() + _COORDINATOR_S
     while True:
         try:
             return ask()
-        except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
+        except CoordinatorNotAvailableError:
             if time.monotonic() >= deadline:
                 raise
             time.sleep(0.1)

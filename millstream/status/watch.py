@@ -9,14 +9,13 @@ from pathlib import Path
 from threading import Event
 from typing import Final
 
-from kafka.errors import KafkaError
-
 from millstream.reading.topic_readers import Counted
 from millstream.status import report
 from millstream.status.render import Page
 from millstream.status.report import Report, Typed
 from millstream.status.snapshot import Observer, StreamSnapshot
 from runtime.kafka_client.cluster import Cluster, NoBroker
+from runtime.kafka_client.errors import KafkaError, described
 from schemas.topics import Names
 
 Show = Callable[[Report | None, str | None], None]
@@ -63,7 +62,7 @@ def watch(looks: Looks, stop: Event, seconds: float, show: Show) -> None:
             last = looks.next()
             show(last, None)
         except (KafkaError, NoBroker) as error:
-            show(last, f"cannot look now: {type(error).__name__}: {error}")
+            show(last, f"cannot look now: {described(error)}")
         stop.wait(seconds)
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
-
-from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
-from kafka.errors import InvalidReplicationFactorError, KafkaError, NoError, TopicAlreadyExistsError, for_code
+from typing import Final, Literal
 
 from millstream.stream.duration import spoken
+from runtime.kafka_client.client import Admin, NewTopic
 from runtime.kafka_client.cluster import Cluster, TopicInfo, require_sight
+from runtime.kafka_client.errors import InvalidReplicationFactorError, KafkaError, TopicExistsError, described
 from schemas.topics import ANSWERS, NOT_OURS, Names, TopicSpec, specs
 
 _WAIT_S: Final = 30.0
@@ -137,7 +136,7 @@ def describe(cluster: Cluster, names: Names, *, partitions: int, label_wait_ms: 
     return CreateReport((), (), (*others, *ours), (*lost, *findings), tuple(each.name for each in others))
 
 
-def _elsewhere(admin: KafkaAdminClient, names: Names) -> tuple[list[Topic], list[TopicFinding]]:
+def _elsewhere(admin: Admin, names: Names) -> tuple[list[Topic], list[TopicFinding]]:
     """Return the external topics that the stream reads, and a finding for each missing one."""
     wanted = sorted({*names.elsewhere.values(), *names.labels_from})
     found = _look(admin, wanted)
@@ -257,63 +256,49 @@ def _judge_settings(spec: TopicSpec, topic: Topic, bootstrap: str) -> list[Topic
     return findings
 
 
-def _look(admin: KafkaAdminClient, wanted: Sequence[str]) -> dict[str, Topic]:
+def _look(admin: Admin, wanted: Sequence[str]) -> dict[str, Topic]:
     """Return the wanted topics that exist, with the settings to check."""
-    told = admin.describe_topics(list(wanted)) if wanted else []
+    told = admin.describe_topics(wanted) if wanted else []
     require_sight(told)
-    described = [each for each in told if each["error_code"] == 0]
-    if not described:
-        return {}
-    resources = [ConfigResource(ConfigResourceType.TOPIC, each["name"], dict.fromkeys(_JUDGED)) for each in described]
-    configs: dict[str, Any] = {}
-    for by_name in admin.describe_configs(resources, config_filter="all").values():
-        configs |= by_name
-    return {
-        each["name"]: Topic(
-            each["name"],
-            str(each["topic_id"]),
-            len(each["partitions"]),
-            {key: str(data["value"]) for key, data in configs[each["name"]].items()},
-        )
-        for each in described
-    }
+    there = [each for each in told if each.exists]
+    configs = admin.topic_configs([each.name for each in there], _JUDGED) if there else {}
+    return {each.name: Topic(each.name, each.id, len(each.leaders), configs[each.name]) for each in there}
 
 
-def _make(admin: KafkaAdminClient, missing: Sequence[TopicSpec], wait: float) -> None:
+def _make(admin: Admin, missing: Sequence[TopicSpec], wait: float) -> None:
     deadline = time.monotonic() + wait
-    wanted = {spec.name: {"num_partitions": spec.partitions, "configs": dict(spec.config)} for spec in missing}
+    wanted = {spec.name: NewTopic(spec.name, spec.partitions, spec.config) for spec in missing}
     while wanted:
         try:
-            answer = admin.create_topics(wanted, timeout_ms=10_000, raise_errors=False)
+            answer = admin.create_topics(wanted.values(), timeout_ms=10_000)
         except KafkaError as error:
-            raise TopicsError(f"the cluster creates no topics: {type(error).__name__}: {error}") from error
-        for each in answer["topics"]:
-            kind, said = for_code(each["error_code"]), each.get("error_message") or ""
-            if kind is InvalidReplicationFactorError and _FENCED in said and time.monotonic() < deadline:
+            raise TopicsError(f"the cluster creates no topics: {described(error)}") from error
+        for name, refusal in answer.items():
+            fenced = isinstance(refusal, InvalidReplicationFactorError) and _FENCED in str(refusal)
+            if fenced and time.monotonic() < deadline:
                 continue
             # If another process has created the topic meanwhile, it is checked with the rest.
-            if kind not in (NoError, TopicAlreadyExistsError):
-                said = said or kind.description
-                raise TopicsError(f"the cluster does not create {each['name']}: {kind.__name__}: {said}")
-            del wanted[each["name"]]
+            if refusal is not None and not isinstance(refusal, TopicExistsError):
+                raise TopicsError(f"the cluster does not create {name}: {described(refusal)}")
+            del wanted[name]
         if wanted:
             time.sleep(_AGAIN_S)
 
 
-def _await_leaders(admin: KafkaAdminClient, topics: Sequence[str], wait: float) -> None:
+def _await_leaders(admin: Admin, topics: Sequence[str], wait: float) -> None:
     deadline = time.monotonic() + wait
     waiting = set(topics)
     while waiting:
         for each in admin.describe_topics(sorted(waiting)):
-            if each["error_code"] == 0 and all(part["leader_id"] >= 0 for part in each["partitions"]):
-                waiting.discard(each["name"])
+            if each.exists and all(leader >= 0 for leader in each.leaders.values()):
+                waiting.discard(each.name)
         if waiting and time.monotonic() > deadline:
             raise TopicsError(f"{', '.join(sorted(waiting))}: no leader after {wait:g} s; is every broker up?")
         if waiting:
             time.sleep(0.05)
 
 
-def _alter(admin: KafkaAdminClient, findings: Sequence[TopicFinding]) -> list[str]:
+def _alter(admin: Admin, findings: Sequence[TopicFinding]) -> list[str]:
     """Apply the changes that lose nothing; return them as `topic: key=value`."""
     done: list[str] = []
     for finding in findings:
@@ -322,9 +307,9 @@ def _alter(admin: KafkaAdminClient, findings: Sequence[TopicFinding]) -> list[st
         key, value = finding.change
         try:
             if key == _PARTITIONS:
-                admin.create_partitions({finding.topic: int(value)})
+                admin.create_partitions(finding.topic, int(value))
             else:
-                admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, finding.topic, {key: value})])
+                admin.alter_topic_config(finding.topic, key, value)
         except KafkaError as error:
             raise TopicsError(f"the cluster does not set {key}={value} on {finding.topic}: {error}") from error
         done.append(f"{finding.topic}: {key}={value}")

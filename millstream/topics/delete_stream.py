@@ -6,16 +6,15 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any, Final
-
-from kafka.admin import KafkaAdminClient, MemberToRemove
-from kafka.errors import BrokerResponseError, GroupIdNotFoundError, KafkaError
+from typing import Final
 
 from consumers import roles
 from millstream.config.instance_id import claim
 from millstream.config.settings import Settings
 from model_store import StoreError, forget_model
+from runtime.kafka_client.client import Admin
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.errors import KafkaError, UnknownGroupError, described
 from schemas.topics import ANSWERS, KINDS, Names
 
 _GONE_S: Final = 20.0
@@ -68,34 +67,36 @@ def instances_here(settings: Settings, names: Names) -> list[tuple[str, str]]:
     return sorted((role, instance) for role, _, instance in found if role in roles.names_of_all())
 
 
-def _delete_topics(admin: KafkaAdminClient, names: Names) -> None:
+def _delete_topics(admin: Admin, names: Names) -> None:
     # Includes the topics of every form of predictions, but never an external topic.
     topics = [names.topic(kind) for kind in (*KINDS, ANSWERS) if kind not in names.elsewhere]
     try:
-        there = [each["name"] for each in admin.describe_topics(topics) if each["error_code"] == 0]
+        there = [each.name for each in admin.describe_topics(topics) if each.exists]
         if there:
             admin.delete_topics(there)
-        _until(lambda: not any(each["error_code"] == 0 for each in admin.describe_topics(topics)), "its topics")
+        _until(lambda: not any(each.exists for each in admin.describe_topics(topics)), "its topics")
     except KafkaError as error:
-        raise NotForgotten(f"the topics of {names.stream} stay: {type(error).__name__}: {error}") from error
+        raise NotForgotten(f"the topics of {names.stream} stay: {described(error)}") from error
 
 
-def _delete_groups(admin: KafkaAdminClient, names: Names) -> None:
+def _delete_groups(admin: Admin, names: Names) -> None:
     for role in roles.names_of_all():
         group = names.group(role)
         try:
             # Static members stay in their group for one session after their end, and a group with members cannot be
             # deleted.
-            members: list[dict[str, Any]] = admin.describe_groups([group])[group]["members"]
-            leaving = [MemberToRemove(group_instance_id=each["group_instance_id"]) for each in members]
+            members = admin.describe_group(group).members
+            leaving = [each.instance_id for each in members if each.instance_id is not None]
             if leaving:
                 admin.remove_group_members(group, leaving)
-            admin.delete_groups([group])
-        except GroupIdNotFoundError:
+            admin.delete_group(group)
+        except UnknownGroupError:
             continue
-        except BrokerResponseError as error:
+        except KafkaError as error:
+            if not error.from_broker:
+                raise
             if not error.retriable:
-                raise NotForgotten(f"group {group} stays: {type(error).__name__}: {error}") from error
+                raise NotForgotten(f"group {group} stays: {described(error)}") from error
 
 
 def _until(condition: Callable[[], bool], what: str) -> None:

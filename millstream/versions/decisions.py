@@ -7,9 +7,8 @@ import time
 from contextlib import closing
 from typing import Final
 
-from kafka.errors import KafkaError
-
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.errors import KafkaError, described
 from schemas.model_updates import Decision, ModelUpdate
 from schemas.topics import Names
 
@@ -44,8 +43,7 @@ def decide(cluster: Cluster, names: Names, state: Decision) -> ModelUpdate:
                 producer.send(names.topic(kind), key=key, value=value, partition=0).get(_ACKNOWLEDGED_S)
             except KafkaError as error:
                 raise NotDecided(
-                    f"{names.topic(kind)} did not accept the decision ({type(error).__name__}: {error}): "
-                    "run the command again"
+                    f"{names.topic(kind)} did not accept the decision ({described(error)}): run the command again"
                 ) from error
     return update
 

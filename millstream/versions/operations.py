@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
-from kafka import TopicPartition
-
 from consumers.model.checkpoints import EDITS_FILE, LearnerCheckpoints
 from consumers.model.log_edits import Editor, Edits, UnusableEdits, editor
 from consumers.model.verify import Verified, verify
@@ -15,7 +13,7 @@ from millstream.reading import topic_readers
 from millstream.stream.processor_rules import definition_of, learning_rules
 from millstream.version_code.choice import OtherCode, VersionCode
 from model_store import Manifest, ModelStore, NotFound, VersionId
-from runtime.kafka_client.records import Record
+from runtime.kafka_client.records import Partition, Record
 
 if TYPE_CHECKING:
     from runtime.kafka_client.cluster import Cluster
@@ -78,7 +76,7 @@ def verify_version(
                 "has taken what was learned between; name a later version with --from"
             )
         span = target.offset - start.offset
-        place = TopicPartition(topic, 0)
+        place = Partition(topic, 0)
         history = edited(store, target.version, lambda end: topic_readers.between(consumer, place, start.offset, end))
         records = topic_readers.between(consumer, place, start.offset, target.offset)
         return verify(

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from kafka.consumer.fetcher import ConsumerRecord
-
 from consumers.model.river_model import wire_value
 from consumers.predictor.feature_requests import Questions, Unanswerable
 from consumers.predictor.model_feed import ModelsTopic, VersionFeed
@@ -20,6 +18,7 @@ from millstream.stream.processor_rules import definition_of
 from millstream.version_code.choice import Policy, VersionCode
 from model_store import open_store
 from runtime.kafka_client.cluster import MissingTopic
+from runtime.kafka_client.records import Record
 from schemas.codec import CodecError
 from schemas.sources.decoding import Decode, decoder
 from schemas.sources.event_mapping import EventMapping
@@ -104,14 +103,14 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _message(decode: Decode, record: ConsumerRecord) -> Any:
+def _message(decode: Decode, record: Record) -> Any:
     try:
         return decode(record.value or b"", record.headers)
     except CodecError:
         return None  # the row's field `error` gives the reason
 
 
-def _answer(record: ConsumerRecord, questions: Questions, version: ServedVersion | None) -> topic_readers.Row:
+def _answer(record: Record, questions: Questions, version: ServedVersion | None) -> topic_readers.Row:
     asked = questions.ask(record)
     event, failure = asked.event, asked.failure
     row: topic_readers.Row = {

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from kafka import TopicPartition
 
 from consumers.learner.rebuild import Plan, Rebuilder, Rebuilt
 from consumers.model.checkpoints import (
@@ -34,7 +33,7 @@ from model_store import Manifest, ModelStore, NotFound, StoreError, VersionId, W
 from model_store.libraries import check_libraries
 from model_store.offset_runs import Offsets
 from runtime.kafka_client.cluster import MissingTopic
-from runtime.kafka_client.records import Record
+from runtime.kafka_client.records import Partition, Record
 from schemas.codec import CodecError
 from schemas.events import Features, read_example
 from schemas.fast_examples import EntryReader
@@ -198,7 +197,7 @@ class Workshop:
         return lanes
 
     def _read(self, begin: int, end: int) -> Iterator[Record]:
-        return topic_readers.between(self._consumer, TopicPartition(self._topic, 0), begin, end)
+        return topic_readers.between(self._consumer, Partition(self._topic, 0), begin, end)
 
     def _manifests(self) -> Iterator[Manifest]:
         for version in self._store.versions(self._names.stream):

@@ -7,12 +7,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from kafka import TopicPartition
-
 from consumers.model.checkpoints import REBUILD, REBUILD_START
 from consumers.model.version_files import OVERTAKES
 from millstream.reading import topic_readers
 from model_store import Manifest, ModelStore, StoreError, VersionId
+from runtime.kafka_client.records import Partition
 from schemas.codec import CodecError
 from schemas.model_updates import Adopted, ModelUpdate, Serving, read_model_update
 
@@ -130,7 +129,7 @@ def serving_decisions(cluster: Cluster, names: Names) -> list[ModelUpdate]:
     found: list[ModelUpdate] = []
     with closing(cluster.consumer()) as consumer:
         begin, end = topic_readers.begin(consumer, topic), topic_readers.end(consumer, topic)
-        for record in topic_readers.between(consumer, TopicPartition(topic, 0), begin, end):
+        for record in topic_readers.between(consumer, Partition(topic, 0), begin, end):
             try:
                 update = read_model_update(record.value or b"")
             except CodecError:

@@ -7,15 +7,14 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from kafka import KafkaConsumer, TopicPartition
-from kafka.consumer.fetcher import ConsumerRecord
-
 from consumers.model.checkpoints import MODEL_FILE
 from consumers.model.river_model import Answer, wire_value
 from millstream.reading import topic_readers
 from millstream.version_code.choice import Policy, VersionCode
 from millstream.versions.example_history import WHY, ExampleHistory
 from model_store import ModelStore, NotFound, VersionId, VersionRefused
+from runtime.kafka_client.client import Consumer
+from runtime.kafka_client.records import Partition, Record
 from schemas.codec import CodecError
 from schemas.dead_letters import read_dead_letter
 from schemas.events import Example, Outcome, Prediction, read_event, read_example, read_label, read_prediction
@@ -95,7 +94,7 @@ def trace(
                 first, since = prediction, since or record.timestamp  # a later answer may replace an error
         for record, label in search.find("labels", lambda data: read_label(data, default_time=0), lambda e: e.event_id):
             found.labels.append({**_place(record), "value": label.value, "kind": label.kind, "source": label.source})
-        records: list[ConsumerRecord] = []
+        records: list[Record] = []
         for record, example in search.find("examples", read_example, lambda each: each.event.event_id, since):
             found.examples.append(_example(record, example))
             records.append(record)
@@ -116,39 +115,38 @@ def trace(
 
 
 class _Search:
-    def __init__(self, consumer: KafkaConsumer, names: Names, event_id: str) -> None:
+    def __init__(self, consumer: Consumer, names: Names, event_id: str) -> None:
         self._consumer, self._names, self._event_id = consumer, names, event_id
         self._needle = event_id.encode()
 
     def find(
         self, kind: str, read: Callable[[bytes], Any], id_of: Callable[[Any], str], since_ms: int = 0
-    ) -> Iterator[tuple[ConsumerRecord, Any]]:
+    ) -> Iterator[tuple[Record, Any]]:
         """Yield records of the event with their decoded content. Usually they are all in one partition."""
         topic = self._names.whole if kind == "predictions" else self._names.topic(kind)
 
-        def means(record: ConsumerRecord) -> bool:
+        def means(record: Record) -> bool:
             try:
-                return bool(id_of(read(record.value)) == self._event_id)
+                return bool(id_of(read(record.value or b"")) == self._event_id)
             except CodecError:
                 return False
 
         # If partitions were added since the stream began, the likely partition may be the wrong one.
         for record in topic_readers.holding(self._consumer, topic, self._partition, self._needle, since_ms, means):
-            yield record, read(record.value)
+            yield record, read(record.value or b"")
 
-    def reason(self, record: ConsumerRecord) -> str | None:
+    def reason(self, record: Record) -> str | None:
         """Return the reason in the learner's dead letter of an example, if the letter still exists."""
         place = record.topic, record.partition, record.offset
         topic = self._names.topic("dead-letters")
         for each in topic_readers.holding(self._consumer, topic, lambda _: 0, self._needle, record.timestamp):
             try:
-                letter = read_dead_letter(each.value)
+                letter = read_dead_letter(each.value or b"")
             except CodecError:
                 continue
             # A topic that was created again has had other records at the same offsets.
-            if (letter.topic, letter.partition, letter.offset) == place and record.value.startswith(
-                letter.value or b""
-            ):
+            same_place = (letter.topic, letter.partition, letter.offset) == place
+            if same_place and (record.value or b"").startswith(letter.value or b""):
                 return letter.reason
         return None
 
@@ -156,7 +154,7 @@ class _Search:
         return partition_of(self._event_id, count)
 
 
-def _place(record: ConsumerRecord) -> Row:
+def _place(record: Record) -> Row:
     return {"topic": record.topic, **topic_readers.place_of(record)}
 
 
@@ -170,7 +168,7 @@ def _outcome(outcome: Outcome) -> Row:
     }
 
 
-def _example(record: ConsumerRecord, example: Example) -> Row:
+def _example(record: Record, example: Example) -> Row:
     label = example.label
     return {
         **_place(record),
@@ -182,9 +180,9 @@ def _example(record: ConsumerRecord, example: Example) -> Row:
     }
 
 
-def _sent(consumer: KafkaConsumer, outcome: Outcome, source: Source | None, registry: Registry | None) -> Row | None:
+def _sent(consumer: Consumer, outcome: Outcome, source: Source | None, registry: Registry | None) -> Row | None:
     """Return the feature event as it was sent, if it still exists; an external one as it is mapped now."""
-    place = TopicPartition(outcome.source_topic, outcome.source_partition)
+    place = Partition(outcome.source_topic, outcome.source_partition)
     if place.topic not in consumer.topics():
         return None
     begin = consumer.beginning_offsets([place])[place]
@@ -202,7 +200,7 @@ def _sent(consumer: KafkaConsumer, outcome: Outcome, source: Source | None, regi
     return None
 
 
-def _tell_fates(found: Trace, search: _Search, history: ExampleHistory, records: list[ConsumerRecord]) -> None:
+def _tell_fates(found: Trace, search: _Search, history: ExampleHistory, records: list[Record]) -> None:
     """Record the first version that learned the example, and the epochs that did not, with the reason."""
     fates = history.fates(records)
     learned = [each.version for each in fates if each.how == "learned"]

@@ -1,54 +1,30 @@
-"""How a Kafka cluster is reached: the one place where a client is made.
-
-The settings guard against defaults of kafka-python 3.0 that lose data or time; the reason is beside each.
-"""
+"""Address of a Kafka cluster, and the clients for it: the one place where a client is made."""
 
 from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any, Final
-from uuid import UUID
+from typing import Any, Final, TypeVar, overload
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
-from kafka.errors import KafkaError, KafkaTimeoutError, TopicAuthorizationFailedError
-from kafka.net.compat import KafkaNetClient
-
+from runtime.exits import RoleRefused
+from runtime.kafka_client.client import (
+    Admin,
+    Consumer,
+    GroupConsumer,
+    Library,
+    Producer,
+    TopicDescription,
+    TransactionalProducer,
+)
 from runtime.kafka_client.diagnosis import explain
+from runtime.kafka_client.errors import KafkaError, KafkaTimeoutError, NotAuthorizedError, described
+from runtime.kafka_client.kafka_python.library import KafkaPython
 from runtime.kafka_client.oauth_tokens import TokenError, TokenProvider
-from runtime.kafka_client.socket_cleanup import DIRECT
 
-_EVERY_CLIENT: Final[Mapping[str, Any]] = MappingProxyType(
-    {
-        # At the default of 30 s the first acknowledgement after a 4 s outage came 10 s late.
-        "reconnect_backoff_max_ms": 1000,
-        # At 100 a transaction a batch has a p99 of 212 ms; at 5 it is 33 ms.
-        "retry_backoff_ms": 5,
-        # Something listens, or no client is made: what has not answered by then is no Kafka, or lets nobody in.
-        "bootstrap_timeout_ms": 15_000,
-    }
-)
-_CONSUMER: Final[Mapping[str, Any]] = MappingProxyType(
-    {
-        **_EVERY_CLIENT,
-        "allow_auto_create_topics": False,
-        "enable_auto_commit": False,
-        "isolation_level": "read_committed",
-        # A reader that fell off retention must not jump silently.
-        "auto_offset_reset": "none",
-        # A group that was joined before its topics were known everywhere gets no partitions; it joins
-        # again when the client next looks, which by default is after five minutes.
-        "metadata_max_age_ms": 10_000,
-        "metrics_enabled": False,
-    }
-)
-_PRODUCER: Final[Mapping[str, Any]] = MappingProxyType(
-    {**_EVERY_CLIENT, "allow_auto_create_topics": False, "metrics_enabled": False}
-)
+_Client = TypeVar("_Client")
 
 
 class NoBroker(Exception):  # noqa: N818
@@ -63,9 +39,9 @@ class KafkaAccessDenied(Exception):  # noqa: N818
     """The cluster does not let this user do what is needed; the message names it, and where all rights are listed."""
 
 
-def require_sight(described: Iterable[Mapping[str, Any]]) -> None:
-    """Insist that none of the topics described is one that the user may not know. NotAllowed."""
-    hidden = [each["name"] for each in described if each["error_code"] == TopicAuthorizationFailedError.errno]
+def require_sight(topics: Iterable[TopicDescription]) -> None:
+    """Insist that none of the topics is one that the user may not know. KafkaAccessDenied."""
+    hidden = [each.name for each in topics if isinstance(each.error, NotAuthorizedError)]
     if hidden:
         raise KafkaAccessDenied(f"Kafka does not let this user Describe topic {hidden[0]}: {ASK}")
 
@@ -90,25 +66,35 @@ class Cluster:
     bootstrap
         ``host:port``, several with commas.
     options
-        Passed to kafka-python as they are.
+        Passed to the client as they are.
+    library
+        Makes the clients.
     """
 
     bootstrap: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    library: Library = field(default=KafkaPython(), repr=False, compare=False)
 
-    def consumer(self, **settings: Any) -> KafkaConsumer:
+    @overload
+    def consumer(self, *, group_id: str, **settings: Any) -> GroupConsumer: ...
+    @overload
+    def consumer(self, **settings: Any) -> Consumer: ...
+    def consumer(self, **settings: Any) -> Consumer:
         """Return a consumer that reads committed records, commits nothing and jumps nowhere by itself."""
-        return self._make(KafkaConsumer, {**_CONSUMER, **settings})
+        return self._made(lambda: self.library.consumer(self.bootstrap, self.options, settings))
 
-    def producer(self, **settings: Any) -> KafkaProducer:
+    @overload
+    def producer(self, *, transactional_id: str, **settings: Any) -> TransactionalProducer: ...
+    @overload
+    def producer(self, **settings: Any) -> Producer: ...
+    def producer(self, **settings: Any) -> Producer:
         """Return a producer; it creates no topics."""
-        return self._make(KafkaProducer, {**_PRODUCER, **settings})
+        return self._made(lambda: self.library.producer(self.bootstrap, self.options, settings))
 
     @contextmanager
-    def admin(self) -> Iterator[KafkaAdminClient]:
+    def admin(self) -> Iterator[Admin]:
         """Lend an admin client."""
-        settings = {"reconnect_backoff_max_ms": 1000, "request_timeout_ms": 10_000, "bootstrap_timeout_ms": 15_000}
-        client = self._make(KafkaAdminClient, settings)
+        client = self._made(lambda: self.library.admin(self.bootstrap, self.options))
         try:
             yield client
         finally:
@@ -117,13 +103,9 @@ class Cluster:
     def topic_info(self, *topics: str) -> dict[str, TopicInfo]:
         """Return id and partition count of those of `topics` that exist."""
         with self.admin() as admin:
-            found = admin.describe_topics(list(topics))
+            found = admin.describe_topics(topics)
         require_sight(found)
-        return {
-            topic["name"]: TopicInfo(str(UUID(str(topic["topic_id"]))), len(topic["partitions"]))
-            for topic in found
-            if topic["error_code"] == 0
-        }
+        return {topic.name: TopicInfo(topic.id, len(topic.leaders)) for topic in found if topic.exists}
 
     def answers(self, timeout: float = 1.0) -> bool:
         """Tell whether something listens at any of the addresses, within `timeout` seconds."""
@@ -162,32 +144,20 @@ class Cluster:
             except TokenError as error:
                 raise NoBroker(f"no Kafka client for {self.bootstrap}: {error}") from error
 
-    def _make(self, kind: Any, settings: dict[str, Any]) -> Any:
+    def _made(self, make: Callable[[], _Client]) -> _Client:
         self.require()
         self._require_token()
-        # An option is for those clients that know it: compression is the producer's, security is everybody's.
-        given = {name: value for name, value in self.options.items() if name in kind.DEFAULT_CONFIG}
-        made: list[Any] = []
-
-        def connections(**config: Any) -> Any:
-            made.append(KafkaNetClient(**config))
-            return made[-1]
-
-        settings = {**settings, **given, "bootstrap_servers": self.bootstrap.split(","), "kafka_client": connections}
-        if not {"proxy_url", "socks5_proxy"} & given.keys():
-            settings["proxy_url"] = DIRECT
         try:
-            client = kind(**settings)
-            # The option allow_auto_create_topics never gets as far as the questions that create topics.
-            if kind is KafkaConsumer:
-                client._client._manager.cluster.config["allow_auto_create_topics"] = False
-            elif kind is KafkaProducer:
-                client._metadata.config["allow_auto_create_topics"] = False
-            return client
+            return make()
         except KafkaError as error:
-            for each in made:
-                # Who constructs a client that finds no broker gets nothing to close: its files would stay open.
-                each.close()
             why = explain(self.bootstrap, self.options) if isinstance(error, KafkaTimeoutError) else None
-            said = why or f"{type(error).__name__}: {error}"
-            raise NoBroker(f"no Kafka client for {self.bootstrap}: {said}") from error
+            raise NoBroker(f"no Kafka client for {self.bootstrap}: {why or described(error)}") from error
+
+
+def existing_topics(cluster: Cluster, topics: Sequence[str]) -> dict[str, TopicInfo]:
+    """Return what the broker says of these topics. RoleRefused where one is missing."""
+    infos = cluster.topic_info(*topics)
+    missing = set(topics) - set(infos)
+    if missing:
+        raise RoleRefused(f"topic {min(missing)} does not exist: `millstream topics create STREAM` makes it")
+    return infos

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from kafka.errors import (
-    AuthorizationError,
-    FencedInstanceIdError,
-    LogTruncationError,
-    OffsetOutOfRangeError,
-    ProducerFencedError,
-    SaslAuthenticationFailedError,
-)
-
 from runtime.exits import Doubt, Fenced, RoleFailure, RoleRefused
 from runtime.kafka_client.cluster import ASK
+from runtime.kafka_client.errors import (
+    AuthenticationError,
+    FencedError,
+    LogTruncatedError,
+    NotAuthorizedError,
+    OffsetOutOfRangeError,
+    described,
+)
 
 
 def failure_of(error: BaseException, what: str, instance: str) -> RoleFailure:
     """Return what an error means for the role: stop for good, another process, or start anew."""
-    text = f"{type(error).__name__}: {error}"
-    if isinstance(error, (OffsetOutOfRangeError, LogTruncationError)):
+    text = described(error)
+    if isinstance(error, (OffsetOutOfRangeError, LogTruncatedError)):
         return RoleRefused(
             f"retention has overtaken this role, or a topic was truncated: {text}. "
             "Nothing was skipped; `millstream status` shows the lag"
         )
-    if isinstance(error, (AuthorizationError, SaslAuthenticationFailedError)):
+    if isinstance(error, (NotAuthorizedError, AuthenticationError)):
         return RoleRefused(f"Kafka does not allow {instance} {what}: {text}. {ASK}")
     if _is_fenced(error):
         return Fenced(f"another process works as {instance}: give this one its own --instance")
@@ -34,9 +33,9 @@ def _is_fenced(error: BaseException | None) -> bool:
     """Being fenced often shows as a plain KafkaError: look through the causes and the text."""
     seen = 0
     while error is not None and seen < 10:
-        if isinstance(error, (ProducerFencedError, FencedInstanceIdError)):
+        if isinstance(error, FencedError):
             return True
-        text = f"{type(error).__name__}: {error}"
+        text = described(error)
         if any(name in text for name in ("ProducerFenced", "InvalidProducerEpoch", "FencedInstanceId")):
             return True
         error = error.__cause__ or error.__context__

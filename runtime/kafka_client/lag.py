@@ -6,10 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-from kafka import TopicPartition
-from kafka.consumer.group import KafkaConsumer
-from kafka.errors import KafkaError
-
+from runtime.kafka_client.client import GroupConsumer
+from runtime.kafka_client.errors import KafkaError
 from runtime.kafka_client.records import Partition, Positions
 
 _EVERY_SECONDS: Final = 1.0
@@ -35,24 +33,23 @@ class LagWatch:
         self._due = self._due_to_ask = 0.0
         self._told = {}
 
-    def look(self, consumer: KafkaConsumer, read: Positions) -> Mapping[Partition, int] | None:
+    def look(self, consumer: GroupConsumer, read: Positions) -> Mapping[Partition, int] | None:
         """Return how many offsets of each partition are not read; `None` where it is not time to look yet."""
         if (now := time.monotonic()) < self._due:
             return None
         self._due = now + _EVERY_SECONDS
-        ends = {place: consumer.highwater(TopicPartition(*place)) for place in read}
+        ends = {place: consumer.highwater(place) for place in read}
         # What is paused is not fetched, and so nothing is heard of its end.
-        if still := [TopicPartition(*place) for place in read if TopicPartition(*place) in consumer.paused()]:
+        if still := [place for place in read if place in consumer.paused()]:
             if now >= self._due_to_ask:
                 self._due_to_ask = now + _ASK_SECONDS
                 self._told = self._ask(consumer, still)
-            ends |= {place: end for place, end in self._told.items() if TopicPartition(*place) in still}
+            ends |= {place: end for place, end in self._told.items() if place in still}
         return {place: max(0, end - read[place]) for place, end in ends.items() if end is not None}
 
-    def _ask(self, consumer: KafkaConsumer, places: list[TopicPartition]) -> dict[Partition, int | None]:
+    def _ask(self, consumer: GroupConsumer, places: list[Partition]) -> dict[Partition, int | None]:
         """A broker that does not answer is for the next transaction to find out: here nothing is known then."""
         try:
-            ends = consumer.end_offsets(places, timeout_ms=self._request_ms)
+            return {**consumer.end_offsets(places, timeout_ms=self._request_ms)}
         except KafkaError:
-            return dict.fromkeys((Partition(*place) for place in places), None)
-        return {Partition(*place): end for place, end in ends.items()}
+            return dict.fromkeys(places, None)

@@ -1,6 +1,6 @@
 """Transactional producers: of roles, imports, replays, backfills and restores.
 
-kafka-python's commit can return although a record of the transaction is missing, can block for ever,
+A client's commit can return although a record of the transaction is missing, can block for ever,
 and can put records of a dead transaction into the next one. So: every future is looked at before the
 commit, each call runs in a worker thread against a deadline shorter than the broker's, and after any
 failure the producer is never used again. What is unknown then is settled by the next process: the same
@@ -10,21 +10,18 @@ transactional id ends the old transaction one way or the other.
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
-
-from kafka.errors import KafkaError
-from kafka.serializer import Serializer
-from kafka.structs import OffsetAndMetadata, TopicPartition
+from typing import TypeVar
 
 from runtime.deadline import Overdue, within
 from runtime.exits import Doubt
 from runtime.failpoints import failpoint
 from runtime.kafka_client import size_limits
+from runtime.kafka_client.client import Delivery, GroupMetadata
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.errors import KafkaError
 from runtime.kafka_client.failures import failure_of
 from runtime.kafka_client.records import CommittedOffset, Output, Partition
 
@@ -36,20 +33,6 @@ _BEFORE_COMMIT = failpoint("transaction.commit.before")
 _AFTER_COMMIT = failpoint("transaction.commit.after")
 
 T = TypeVar("T")
-
-_NOTHING: Final = object()
-
-
-class _Values(Serializer):  # type: ignore[misc]
-    """Bytes as they are. The client refuses what has neither key nor value, which Kafka takes: it never sees that."""
-
-    def serialize(self, topic: str, headers: Any, data: Any) -> Any:
-        return None if data is _NOTHING else data
-
-
-def _writable(headers: Sequence[tuple[str, bytes | None]]) -> list[tuple[str, bytes]]:
-    """Return headers as the client writes them: it knows none without a value, so those get an empty one."""
-    return [(name, b"" if value is None else value) for name, value in headers]
 
 
 @dataclass(frozen=True)
@@ -95,7 +78,7 @@ class Transactions:
     transactional_id
         Also fences: a second process with the same id stops this one at its next commit.
     compression
-        As kafka-python names it.
+        Name of the codec, such as `lz4`.
 
     Raises
     ------
@@ -128,7 +111,6 @@ class Transactions:
             batch_size=1 << 17,
             max_request_size=size_limits.RECORD,
             compression_type=compression,
-            value_serializer=_Values(),
         )
         self._begun = False
         self._usable = True
@@ -144,21 +126,21 @@ class Transactions:
     def send(self, outputs: Sequence[Output]) -> list[int]:
         """Send `outputs` in the transaction that is open; return the offset of each, all of them acknowledged."""
         return self._within_deadline(
-            lambda: [future.value.offset for future in self._acknowledged(outputs)], self._limits.deadline_ms
+            lambda: [each.get().offset for each in self._acknowledged(outputs)], self._limits.deadline_ms
         )
 
     def commit(
         self,
         outputs: Sequence[Output] = (),
         places: Mapping[Partition, CommittedOffset] | None = None,
-        group: Any = None,
+        group: GroupMetadata | None = None,
     ) -> None:
         """Send `outputs` and commit `places` in one transaction: in the one that is open, or one of their own.
 
         Parameters
         ----------
         group
-            Whose places they are: its name, or what a member's consumer says of it, which fences that member, too.
+            The group whose places they are. A member's own metadata also fences that member.
         """
         self._within_deadline(lambda: self._transact(outputs, places or {}, group), self._limits.deadline_ms)
 
@@ -181,7 +163,9 @@ class Transactions:
         self._producer.abort_transaction()
         self._begun = False
 
-    def _transact(self, outputs: Sequence[Output], places: Mapping[Partition, CommittedOffset], group: Any) -> None:
+    def _transact(
+        self, outputs: Sequence[Output], places: Mapping[Partition, CommittedOffset], group: GroupMetadata | None
+    ) -> None:
         producer = self._producer
         if not self._begun:
             self._begin()
@@ -189,48 +173,39 @@ class Transactions:
         self._acknowledged(outputs)
         _AFTER_SEND()
         if places:
-            offsets = {
-                TopicPartition(*partition): OffsetAndMetadata(place.offset, place.metadata, -1)
-                for partition, place in places.items()
-            }
+            if group is None:
+                raise ValueError("offsets are committed for a group: none is named")
             _BEFORE_OFFSETS()
-            producer.send_offsets_to_transaction(offsets, group)
+            producer.send_offsets_to_transaction(places, group)
             _AFTER_OFFSETS()
         _BEFORE_COMMIT()
         producer.commit_transaction()
         self._begun = False
         _AFTER_COMMIT()
 
-    def _acknowledged(self, outputs: Sequence[Output]) -> list[Any]:
-        """Send records and return their futures once all are acknowledged."""
+    def _acknowledged(self, outputs: Sequence[Output]) -> list[Delivery]:
+        """Send records and return their deliveries once all are acknowledged."""
         producer = self._producer
         send = producer.send
-        futures = [
-            send(
-                topic,
-                _NOTHING if value is None and key is None else value,
-                key,
-                _writable(headers) if headers else None,
-                partition,
-                timestamp,
-            )
+        deliveries = [
+            send(topic, value, key, headers, partition, timestamp)
             for topic, partition, key, value, headers, timestamp in outputs
         ]
-        if not futures:
-            return futures
+        if not deliveries:
+            return deliveries
         seconds = self._limits.delivery_ms / 1000
         until = time.monotonic() + seconds
         # Sends at once what would linger. It fails where a batch was too large for the topic and went out
         # again in two: each record is waited for below.
         with contextlib.suppress(KafkaError):
             producer.flush(timeout=seconds)
-        for future in futures:
-            if not future.is_done:
-                future.get(timeout=max(0.0, until - time.monotonic()))
+        for delivery in deliveries:
+            if not delivery.is_done:
+                delivery.get(timeout=max(0.0, until - time.monotonic()))
             # A record can expire, and commit_transaction() would return as if nothing were missing.
-            if future.exception is not None:
-                raise future.exception
-        return futures
+            if (error := delivery.exception) is not None:
+                raise error
+        return deliveries
 
     def _within_deadline(self, work: Callable[[], T], limit_ms: int) -> T:
         if not self._usable:
@@ -246,20 +221,4 @@ class Transactions:
 
     def _abandon(self) -> None:
         self._usable = False
-        abandon(self._producer, self._limits.request_ms / 1000)
-
-
-def abandon(producer: Any, seconds: float) -> None:
-    """Forget a producer: nothing it still holds may ever go out. It takes up to `seconds`, in a thread."""
-
-    def force_close() -> None:
-        # That it could not say goodbye changes nothing.
-        with contextlib.suppress(KafkaError):
-            # close(timeout=0) flushes first, raises over what is unacknowledged, and leaves the sender thread
-            # at work: it goes on sending. So the sender is stopped before anything else is tried.
-            sender = producer._sender
-            sender.force_close()
-            sender.join(seconds)
-            producer.close(timeout=0)
-
-    threading.Thread(target=force_close, name="abandon-producer", daemon=True).start()
+        self._producer.abandon(self._limits.request_ms / 1000)

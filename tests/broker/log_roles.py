@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 from broker.loop_helpers import LIMITS, Running, running
 from kafka import TopicPartition
+from raw_kafka import raw_admin, raw_consumer, raw_producer
 from river import linear_model, preprocessing
 
 from consumers.joiner.joiner import Joiner, JoinerSettings
@@ -76,7 +77,7 @@ class LogRoles:
     def recreate(self, *kinds: str) -> None:
         """Delete topics and make them again."""
         topics = [self.names.topic(kind) for kind in kinds]
-        with self.cluster.admin() as client:
+        with raw_admin(self.cluster) as client:
             client.delete_topics(topics)
             while any(each["error_code"] == 0 for each in client.describe_topics(topics)):
                 time.sleep(0.05)
@@ -136,7 +137,7 @@ class LogRoles:
 
     def feed(self, role: str, first: int, last: int, only: str = "") -> None:
         """Put what a role reads on its topics, or on one kind of them, for events of these numbers."""
-        producer = self.cluster.producer()
+        producer = raw_producer(self.cluster)
         for number in range(first, last):
             for kind, value in self._records(role, number):
                 if only not in kind:
@@ -163,7 +164,7 @@ class LogRoles:
             yield "examples", Example(event, outcome, label, lane, Joined(0, number, now, number, now)).encode()
 
     def delete_before(self, kind: str, offset: int) -> None:
-        with self.cluster.admin() as client:
+        with raw_admin(self.cluster) as client:
             client.delete_records({TopicPartition(self.names.topic(kind), 0): offset})
 
     def done(self, role: str) -> list[str]:
@@ -177,7 +178,7 @@ class LogRoles:
 
     def _values(self, kind: str) -> Sequence[bytes]:
         place = TopicPartition(self.names.topic(kind), 0)
-        consumer = self.cluster.consumer()
+        consumer = raw_consumer(self.cluster)
         found: list[bytes] = []
         try:
             consumer.assign([place])
@@ -191,7 +192,7 @@ class LogRoles:
 
     def committed(self, role: str) -> dict[str, Any]:
         """Return what a role wrote beside its offset in its first input."""
-        with self.cluster.admin() as client:
+        with raw_admin(self.cluster) as client:
             group = self.names.group(role)
             found = client.list_group_offsets(group)[group]
         place = TopicPartition(self.names.topic(kinds_read(role)[0]), 0)

@@ -12,14 +12,17 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from kafka import KafkaProducer
-from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
+from kafka.structs import OffsetAndMetadata, TopicPartition
+from raw_kafka import raw_admin, raw_consumer, raw_producer
 
 from consumers.loop.loop import Loop, LoopSettings
 from consumers.loop.processor import Assignment, Start
 from runtime.exits import RoleFailure
+from runtime.kafka_client.client import GroupMetadata
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions
 from runtime.kafka_client.transaction import TransactionLimits, Transactions
@@ -175,22 +178,20 @@ def warmed(bootstrap: str) -> Cluster:
     transactions.open()
     prefix = f"warm-{uuid.uuid4().hex}-"
     make_topics(cluster, prefix)
-    transactions.commit(
-        [], {Partition(prefix + "in", 0): CommittedOffset(0, "")}, ConsumerGroupMetadata(prefix + "group")
-    )
+    transactions.commit([], {Partition(prefix + "in", 0): CommittedOffset(0, "")}, GroupMetadata(prefix + "group"))
     transactions.close()
     return cluster
 
 
 def make_topics(cluster: Cluster, prefix: str, partitions: int = 1) -> None:
-    with cluster.admin() as admin:
+    with raw_admin(cluster) as admin:
         spec = {"num_partitions": partitions, "replication_factor": 1}
         admin.create_topics({prefix + "in": spec, prefix + "out": spec}, wait_for_metadata=True)
 
 
 def put(cluster: Cluster, topic: str, values: Sequence[bytes], partitions: int = 1, **config: Any) -> None:
     """Write records round the partitions, and wait until they are there."""
-    producer = cluster.producer(**config)
+    producer = raw_producer(cluster, **config)
     for number, value in enumerate(values):
         producer.send(topic, value, partition=number % partitions)
     producer.flush(SECONDS)
@@ -203,7 +204,7 @@ def numbered(first: int, last: int) -> list[bytes]:
 
 def read(cluster: Cluster, topic: str, *, committed: bool = True) -> dict[int, list[bytes]]:
     """Return the values a reader finds up to the end, by partition."""
-    consumer = cluster.consumer(isolation_level="read_committed" if committed else "read_uncommitted")
+    consumer = raw_consumer(cluster, isolation_level="read_committed" if committed else "read_uncommitted")
     partitions = [TopicPartition(topic, n) for n in range(cluster.topic_info(topic)[topic].partitions)]
     consumer.assign(partitions)
     consumer.seek_to_beginning(*partitions)
@@ -229,13 +230,13 @@ def is_exact(cluster: Cluster, prefix: str) -> bool:
 
 
 def places(cluster: Cluster, group: str) -> dict[TopicPartition, OffsetAndMetadata]:
-    with cluster.admin() as admin:
+    with raw_admin(cluster) as admin:
         found: dict[Any, Any] = admin.list_group_offsets([group])[group]
     return {TopicPartition(*tp): place for tp, place in found.items() if place.offset >= 0}
 
 
 def ends(cluster: Cluster, topic: str) -> dict[TopicPartition, int]:
-    consumer = cluster.consumer()
+    consumer = raw_consumer(cluster)
     found = consumer.end_offsets([TopicPartition(topic, n) for n in range(cluster.topic_info(topic)[topic].partitions)])
     consumer.close()
     return dict(found)
@@ -245,6 +246,7 @@ def child(bootstrap: str, prefix: str, *how: str) -> subprocess.Popen[str]:
     """Start this file as a process: a copier that misbehaves as the words in `how` say."""
     return subprocess.Popen(
         [sys.executable, __file__, bootstrap, prefix, *how],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

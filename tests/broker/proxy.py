@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
-from proxy_link import FAILURES, Exchange, Link, known
+from broker.proxy_link import FAILURES, Exchange, Link, known
 
 T = TypeVar("T")
 Address = tuple[str, int]

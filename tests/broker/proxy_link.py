@@ -12,7 +12,7 @@ from kafka.protocol import admin, consumer, metadata, producer
 from kafka.protocol.api_key import ApiKey
 
 if TYPE_CHECKING:
-    from proxy import Address, Proxy, Rule, Way
+    from broker.proxy import Address, Proxy, Rule, Way
 
 # How long a link outlives its client, so that the broker still gets, and acts on, what was on its way.
 LINGER_SECONDS = 5.0
@@ -235,10 +235,20 @@ def fail_topics(answer: Any, request: Any, code: int) -> None:
     ]
 
 
+def fail_groups(answer: Any, request: Any, code: int) -> None:
+    answer.groups = [
+        answer.DescribedGroup(
+            error_code=code, group_id=group, group_state="", protocol_type="", protocol_data="", members=[]
+        )
+        for group in request.groups
+    ]
+
+
 FAILURES: dict[str, Callable[[Any, Any, int], None]] = {
     "AddOffsetsToTxn": fail_whole,
     "AddPartitionsToTxn": fail_add_partitions,
     "CreateTopics": fail_topics,
+    "DescribeGroups": fail_groups,
     "EndTxn": fail_whole,
     "Heartbeat": fail_whole,
     "InitProducerId": fail_init,

@@ -24,6 +24,7 @@ from kafka.admin import (
     ScramMechanism,
     UserScramCredentialUpsertion,
 )
+from raw_kafka import raw_admin
 
 from millstream.embedded_kafka.broker import EmbeddedBroker
 from millstream.embedded_kafka.server_properties import free_port
@@ -74,7 +75,7 @@ class SecureKafka:
 
     def add(self, *users: str) -> None:
         """Make users who may do nothing yet; each has a password and a certificate."""
-        with Cluster(self.plain).admin() as admin:
+        with raw_admin(Cluster(self.plain)) as admin:
             wanted = [UserScramCredentialUpsertion(each, ScramMechanism.SCRAM_SHA_512, PASSWORD) for each in users]
             failed = {user: error for user, error in admin.alter_user_scram_credentials(wanted).items() if error}
             assert not failed
@@ -89,7 +90,7 @@ class SecureKafka:
 
     def grant(self, user: str, rights: list[Right]) -> None:
         """Allow a user what is said."""
-        with Cluster(self.plain).admin() as admin:
+        with raw_admin(Cluster(self.plain)) as admin:
             done = admin.create_acls([_acl(user, each) for each in rights])
             assert not done["failed"]
 

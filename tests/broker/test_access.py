@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from kafka.admin import NewTopic
 from kafka.errors import TopicAuthorizationFailedError
+from raw_kafka import raw_admin, raw_producer
 from secure_kafka import SecureKafka, secure_kafka
 
 from consumers.learner.offset_metadata import LearnerMetadata
@@ -122,9 +123,9 @@ stream = Stream(name="phishing", task="binary", model=linear_model.LogisticRegre
 def test_an_intake_works_with_its_own_rights(kafka: SecureKafka, tmp_path: Path) -> None:
     file = tmp_path / "with_chargebacks.py"
     file.write_text(LABELS_OF_OTHERS)
-    with Cluster(kafka.plain).admin() as client:
+    with raw_admin(Cluster(kafka.plain)) as client:
         client.create_topics([NewTopic("chargebacks", 1, 1)])
-    with closing(Cluster(kafka.plain).producer()) as producer:
+    with closing(raw_producer(Cluster(kafka.plain))) as producer:
         producer.send("chargebacks", b'{"ref": "e1"}').get(20)
         producer.send("chargebacks", b"no JSON").get(20)
     words = [sys.executable, "-m", "millstream", "intake", str(file)]
@@ -145,7 +146,7 @@ def test_an_intake_works_with_its_own_rights(kafka: SecureKafka, tmp_path: Path)
 def write(kafka: SecureKafka, role: str, kind: str) -> bool:
     """Tell whether a role may write a topic. What it writes there is nothing that anyone can read."""
     cluster = Cluster(kafka.scram, kafka.by_password(role))
-    with closing(cluster.producer(enable_idempotence=False)) as producer:
+    with closing(raw_producer(cluster, enable_idempotence=False)) as producer:
         try:
             producer.send(NAMES.topic(kind), key=b"nobody", value=b"", partition=0).get(20)
         except TopicAuthorizationFailedError:

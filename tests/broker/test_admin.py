@@ -8,6 +8,7 @@ import pytest
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import InvalidReplicationFactorError
 from proxy import Proxy
+from raw_kafka import raw_admin, raw_consumer
 
 from millstream.status.snapshot import Observer
 from millstream.topics import admin
@@ -123,7 +124,7 @@ def test_a_decision_about_a_stream_without_topics_says_so(cluster: Cluster, name
 
 
 def _make(cluster: Cluster, topics: dict[str, int], config: dict[str, str] | None = None) -> None:
-    with cluster.admin() as client:
+    with raw_admin(cluster) as client:
         client.create_topics(
             {name: {"num_partitions": count, "configs": config or {}} for name, count in topics.items()},
             wait_for_metadata=True,
@@ -134,7 +135,7 @@ def _make(cluster: Cluster, topics: dict[str, int], config: dict[str, str] | Non
 def _ends(cluster: Cluster, *topics: str) -> list[int]:
     from kafka import TopicPartition
 
-    consumer = cluster.consumer()
+    consumer = raw_consumer(cluster)
     try:
         places = [TopicPartition(topic, 0) for topic in topics]
         ends = consumer.end_offsets(places)

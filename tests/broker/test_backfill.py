@@ -14,6 +14,7 @@ from broker.commands import Run
 from broker.phishing_loop import EVENTS, looping, serve
 from kafka import TopicPartition
 from kafka_fixture import new_prefix
+from raw_kafka import raw_admin, raw_consumer, raw_producer
 from whole_loop import WholeLoop
 
 from model_store import Retention
@@ -46,7 +47,7 @@ def served(bootstrap: str, prefix: str, home: Path) -> WholeLoop:
 def answers(cluster: Cluster, topic: str) -> list[tuple[Prediction, Any]]:
     """Return the predictions on a topic with their headers."""
     found: list[tuple[Prediction, Any]] = []
-    consumer = cluster.consumer()
+    consumer = raw_consumer(cluster)
     try:
         partitions = [TopicPartition(topic, n) for n in range(cluster.topic_info(topic)[topic].partitions)]
         consumer.assign(partitions)
@@ -79,7 +80,7 @@ def said(cluster: Cluster, topic: str) -> dict[Place, tuple[Any, ...]]:
 
 
 def committed(cluster: Cluster, names: Names) -> Any:
-    with cluster.admin() as admin:
+    with raw_admin(cluster) as admin:
         return admin.list_group_offsets(names.group("predictor"))
 
 
@@ -148,7 +149,7 @@ def test_a_backfill_that_dies_before_or_after_a_commit_goes_on_without_a_repeat_
 def test_a_backfill_of_which_only_markers_are_left_comes_to_its_end(
     run: Run, environment: dict[str, str], served: WholeLoop, names: Names
 ) -> None:
-    with closing(served.cluster.producer(transactional_id=f"{names.prefix}aborted")) as producer:
+    with closing(raw_producer(served.cluster, transactional_id=f"{names.prefix}aborted")) as producer:
         producer.init_transactions()
         producer.begin_transaction()
         producer.send(names.topic("features"), b"x", partition=0).get(10)

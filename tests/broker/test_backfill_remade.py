@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from raw_kafka import raw_producer
 
 from millstream.reading.offset_ranges import Edge
 from millstream.replay.backfill import CannotBackfill, as_of
@@ -29,7 +30,7 @@ def cluster(bootstrap: str, names: Names) -> Cluster:
     """Return one where the features topic has fewer events than were answered."""
     made = Cluster(bootstrap)
     admin.create(made, names, partitions=1, label_wait_ms=0)
-    with closing(made.producer()) as producer:
+    with closing(raw_producer(made)) as producer:
         for offset in range(2 * EVENTS):
             event = Event(f"e{offset}", 1, {"x": 1.0})
             if offset < EVENTS:

@@ -8,6 +8,7 @@ from typing import Any
 
 from broker.commands import Run
 from broker.phishing_loop import serving
+from raw_kafka import raw_admin
 from whole_loop import WholeLoop, whole_loop
 
 from millstream.config.settings import Settings
@@ -61,7 +62,7 @@ def test_as_of_over_messages_of_others_equals_what_was_served(
     run: Run, bootstrap: str, prefix: str, tmp_path: Path
 ) -> None:
     topic, file = f"{prefix}shop.payments", tmp_path / "shop.py"
-    with Cluster(bootstrap).admin() as client:
+    with raw_admin(Cluster(bootstrap)) as client:
         client.create_topics({topic: {"num_partitions": PARTITIONS}})
     file.write_text(FILE.format(topic=topic))
     loaded, models = load_stream(str(file)), Settings(tmp_path, bootstrap, prefix).models

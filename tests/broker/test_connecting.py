@@ -12,6 +12,7 @@ import psutil
 import pytest
 from kafka import TopicPartition
 from proxy import Proxy
+from raw_kafka import raw_admin, raw_consumer
 
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.socket_cleanup import ClosingSocket
@@ -39,8 +40,8 @@ def test_attempts_that_are_refused_leave_no_file_open(bootstrap: str, monkeypatc
 
     monkeypatch.setattr(ClosingSocket, "connect_ex", counted)
     with Proxy(bootstrap) as proxy:
-        consumer = Cluster(proxy.bootstrap).consumer(
-            group_id=None, reconnect_backoff_ms=10, reconnect_backoff_max_ms=20
+        consumer = raw_consumer(
+            Cluster(proxy.bootstrap), group_id=None, reconnect_backoff_ms=10, reconnect_backoff_max_ms=20
         )
         partition = TopicPartition("nothing-here", 0)
         consumer.assign([partition])
@@ -60,7 +61,7 @@ def test_a_client_that_is_closed_while_a_request_waits_leaves_nothing_to_warn_of
     opened = psutil.Process().num_fds()
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        with Cluster(bootstrap).admin() as client:
+        with raw_admin(Cluster(bootstrap)) as client:
             client.list_topics()
             transports = [each.transport for each in client._manager._conns.values() if each.transport is not None]
             assert transports

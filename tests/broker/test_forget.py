@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from raw_kafka import raw_consumer, raw_producer
 
 from millstream.config.instance_id import InstanceTaken, claim
 from millstream.config.settings import Settings
@@ -26,9 +27,10 @@ def _fill(settings: Settings, names: Names) -> None:
     """Leave a record, a group with a static member, local state and a version."""
     cluster = settings.cluster()
     admin.create(cluster, names, partitions=2, label_wait_ms=0)
-    with closing(cluster.producer()) as producer:
+    with closing(raw_producer(cluster)) as producer:
         producer.send(names.topic("features"), b"{}", partition=0).get(10)
-    consumer = cluster.consumer(
+    consumer = raw_consumer(
+        cluster,
         group_id=names.group("predictor"),
         group_instance_id=names.process("predictor", "0"),
         auto_offset_reset="earliest",

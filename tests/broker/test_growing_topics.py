@@ -7,8 +7,8 @@ from contextlib import closing
 from pathlib import Path
 
 import msgspec
-from kafka.consumer.fetcher import ConsumerRecord
 from kafka.structs import OffsetAndMetadata, TopicPartition
+from raw_kafka import raw_admin, raw_producer
 from river import linear_model, preprocessing
 from whole_loop import PARTITIONS, WholeLoop, whole_loop
 
@@ -17,6 +17,7 @@ from millstream.reading.topic_readers import holding
 from millstream.status.group_metadata import spread_of
 from millstream.topics import admin
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.records import Record
 from schemas.events import read_prediction
 from schemas.topics import Names, partition_of
 
@@ -68,7 +69,7 @@ def test_every_label_finds_its_prediction_and_no_role_ends(bootstrap: str, prefi
     with closing(loop.cluster.consumer()) as consumer:
         place = {each.event.event_id: each.outcome.source_offset for each in again.predictions()}
         found = holding(consumer, loop.names.whole, lambda count: partition_of("e5", count), b"e5", 0, _is_e5)
-        assert [read_prediction(record.value).outcome.source_offset for record in found] == [place["e5"]]
+        assert [read_prediction(record.value or b"").outcome.source_offset for record in found] == [place["e5"]]
     found = admin.describe(loop.cluster, loop.names, partitions=PARTITIONS, label_wait_ms=STREAM.labels.wait_ms)
     assert {each.topic: each.severity for each in found.findings if "partitions" in each.message} == {
         loop.names.topic(kind): "warning" for kind in ("predictions", *SINGLE)
@@ -93,7 +94,7 @@ def test_how_ids_are_spread_is_found_in_streams_that_did_not_note_it(bootstrap: 
     note = {"seq": 0, "epoch": "e", "ids": "i", "counts": {}, "each": [*ids, "l"]}
     _commit(cluster, names.group("joiner"), predictions, note, 2)
     assert spread() == 2, "two partitions were joined before the others were added"
-    producer = cluster.producer()
+    producer = raw_producer(cluster)
     producer.send(predictions, b"a prediction", partition=3)
     producer.close()
     assert spread() == 4, "predictors have gone on over all of them"
@@ -101,13 +102,13 @@ def test_how_ids_are_spread_is_found_in_streams_that_did_not_note_it(bootstrap: 
     assert spread() == 2, "it is noted"
 
 
-def _is_e5(record: ConsumerRecord) -> bool:
-    return read_prediction(record.value).event.event_id == "e5"
+def _is_e5(record: Record) -> bool:
+    return read_prediction(record.value or b"").event.event_id == "e5"
 
 
 def _commit(cluster: Cluster, group: str, topic: str, note: dict[str, object], partitions: int) -> None:
     text = msgspec.json.encode(note).decode()
-    with cluster.admin() as client:
+    with raw_admin(cluster) as client:
         client.alter_group_offsets(
             group, {TopicPartition(topic, number): OffsetAndMetadata(0, text, -1) for number in range(partitions)}
         )

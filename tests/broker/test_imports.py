@@ -14,6 +14,7 @@ import fastavro
 import pytest
 from kafka.structs import TopicPartition
 from proxy import Proxy
+from raw_kafka import raw_admin, raw_consumer
 
 from producers.imports import (
     ImportOptions,
@@ -61,7 +62,7 @@ def proxy(bootstrap: str) -> Iterator[Proxy]:
 
 
 def make_topic(cluster: Cluster, names: Names) -> None:
-    with cluster.admin() as admin:
+    with raw_admin(cluster) as admin:
         admin.create_topics(
             {names.topic("examples"): {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True
         )
@@ -75,7 +76,7 @@ def history(folder: Path, rows: int, spec: SourceSpec | None = None) -> RowSourc
 
 def examples(cluster: Cluster, names: Names) -> list[Example]:
     """Return the log as a reader of committed records sees it."""
-    consumer = cluster.consumer()
+    consumer = raw_consumer(cluster)
     partition = TopicPartition(names.topic("examples"), 0)
     consumer.assign([partition])
     consumer.seek_to_beginning(partition)
@@ -282,7 +283,7 @@ def test_a_place_that_kafka_forgot_is_read_off_the_log(cluster: Cluster, names: 
     path.write_text("x,label\n" + "?,\n" + "1,1\n" * 99)
     source = open_source(path, SourceSpec(target=BINARY))
     first = import_rows(cluster, names, source)
-    with cluster.admin() as admin:
+    with raw_admin(cluster) as admin:
         admin.delete_groups([f"{names.group('import')}.{first.lane}"])
     told: list[ImportProgress] = []
     again = import_rows(cluster, names, source, progress=told.append)
@@ -295,7 +296,7 @@ def test_a_log_made_anew_takes_the_file_from_its_beginning(cluster: Cluster, nam
     source = history(tmp_path, 20)
     import_rows(cluster, names, source)
     topic = names.topic("examples")
-    with cluster.admin() as admin:
+    with raw_admin(cluster) as admin:
         admin.delete_topics([topic])
     deadline = time.monotonic() + 10
     while cluster.topic_info(topic):

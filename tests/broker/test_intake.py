@@ -17,6 +17,7 @@ import pytest
 from broker.loop_helpers import LIMITS, Running, running, until, warmed
 from kafka import TopicPartition
 from kafka.admin import NewTopic
+from raw_kafka import raw_admin, raw_consumer, raw_producer
 
 from consumers.intake.intake import Intake, IntakeSettings
 from consumers.loop.last_offsets_file import TopicMemory
@@ -61,11 +62,11 @@ class Others:
         self.chargebacks, self.reviews = f"{prefix}team.chargebacks", f"{prefix}reviews"
         self.names = Names("taken-in", prefix, labels_from=(self.chargebacks, self.reviews))
         admin.create(self.cluster, self.names, partitions=PARTITIONS, label_wait_ms=60_000)
-        with self.cluster.admin() as client:
+        with raw_admin(self.cluster) as client:
             client.create_topics([NewTopic(self.chargebacks, 3, 1), NewTopic(self.reviews, 2, 1)])
         self.file = folder / "taken_in.py"
         self.file.write_text(FILE.format(chargebacks=self.chargebacks, reviews=self.reviews))
-        self.producer = self.cluster.producer(linger_ms=5)
+        self.producer = raw_producer(self.cluster, linger_ms=5)
         self.observer = Observer(self.cluster, self.names)
 
     def send(self, first: int, last: int) -> None:
@@ -105,14 +106,14 @@ class Others:
     def begun(self) -> bool:
         """Whether an intake has committed any labels on the stream's topic."""
         places = [TopicPartition(self.names.topic("labels"), number) for number in range(PARTITIONS)]
-        with closing(self.cluster.consumer()) as consumer:
+        with closing(raw_consumer(self.cluster)) as consumer:
             begins, ends = consumer.beginning_offsets(places), consumer.end_offsets(places)
         return any(end > begins[place] for place, end in ends.items())
 
     def labels(self) -> Counter[tuple[str, str, str, Any]]:
         """Return the labels on the stream's own topic, each on the partition of its event."""
         topic, found = self.names.topic("labels"), Counter[tuple[str, str, str, Any]]()
-        consumer = self.cluster.consumer()
+        consumer = raw_consumer(self.cluster)
         try:
             places = [TopicPartition(topic, number) for number in range(PARTITIONS)]
             consumer.assign(places)
@@ -206,7 +207,7 @@ def test_a_process_that_is_killed_goes_on_without_a_repeat_and_without_a_hole(ot
 
 
 def test_a_topic_that_is_not_there_is_told_in_a_line(others: Others) -> None:
-    with others.cluster.admin() as client:
+    with raw_admin(others.cluster) as client:
         client.delete_topics([others.reviews])
     with command(others, "intake", str(others.file)) as process:
         said, _ = process.communicate(timeout=30)

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from broker.commands import Run
 from kafka import TopicPartition
+from raw_kafka import raw_admin, raw_consumer, raw_producer
 
 from consumers.loop.dead_letters import HEADERS_LEFT_OUT
 from millstream.replay.dead_letters import Choice, Letters
@@ -42,7 +43,7 @@ def letter(names: Names, number: int, topic: str = "features", **more: Any) -> D
 
 
 def put(cluster: Cluster, names: Names, *letters: DeadLetter) -> None:
-    with closing(cluster.producer()) as producer:
+    with closing(raw_producer(cluster)) as producer:
         for each in letters:
             producer.send(names.topic("dead-letters"), each.encode(), partition=0).get(10)
 
@@ -50,7 +51,7 @@ def put(cluster: Cluster, names: Names, *letters: DeadLetter) -> None:
 def content(cluster: Cluster, topic: str) -> list[tuple[Any, ...]]:
     """Return (partition, key, value, headers) of what is on a topic, in the order of keys and values."""
     found: list[tuple[Any, ...]] = []
-    with closing(cluster.consumer()) as consumer:
+    with closing(raw_consumer(cluster)) as consumer:
         partitions = [TopicPartition(topic, n) for n in range(cluster.topic_info(topic)[topic].partitions)]
         consumer.assign(partitions)
         consumer.seek_to_beginning(*partitions)
@@ -110,7 +111,7 @@ def test_only_those_that_are_meant_go_and_it_is_asked_first(run: Run, cluster: C
 
 def test_what_must_not_or_cannot_go_back_stays_and_the_way_on_is_said(run: Run, cluster: Cluster, names: Names) -> None:
     elsewhere = f"{names.prefix}some.body"
-    with cluster.admin() as client:
+    with raw_admin(cluster) as client:
         client.create_topics({elsewhere: {"num_partitions": 1}})
     example, foreign = letter(names, 1, "examples", stage="learner"), letter(names, 5, elsewhere)
     put(cluster, names, example, foreign, letter(names, 7, f"{names.prefix}gone.away"))
@@ -167,7 +168,7 @@ def test_a_letter_whose_headers_were_left_out_stays(run: Run, cluster: Cluster, 
 @contextmanager
 def held(cluster: Cluster, names: Names) -> Iterator[Any]:
     """Hold a transaction open on the dead letters."""
-    with closing(cluster.producer(transactional_id=f"{names.prefix}holder")) as producer:
+    with closing(raw_producer(cluster, transactional_id=f"{names.prefix}holder")) as producer:
         producer.init_transactions()
         producer.begin_transaction()
         producer.send(names.topic("dead-letters"), b"x", partition=0).get(10)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from broker.log_roles import LogRoles
 from broker.loop_helpers import until, warmed
+from raw_kafka import raw_admin
 
 from consumers.loop.log_faults import LogRefused
 from millstream.status.snapshot import kinds_read
@@ -123,7 +124,7 @@ def test_a_predictor_whose_places_kafka_has_forgotten_does_not_answer_everything
     """As after a week without members: the topic and the disk are still there."""
     roles.feed("predictor", 0, 20)
     roles.work_off("predictor")
-    with roles.cluster.admin() as client:
+    with raw_admin(roles.cluster) as client:
         client.delete_groups([roles.names.group("predictor")])
     roles.feed("predictor", 20, 30)
 

@@ -11,6 +11,7 @@ import pytest
 from kafka import KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 from proxy import Proxy, Rule
+from raw_kafka import raw_admin, raw_producer
 
 from millstream.backup import offset_preserving_writer
 from millstream.backup.offset_preserving_writer import (
@@ -23,6 +24,7 @@ from millstream.backup.offset_preserving_writer import (
 )
 from millstream.reading import topic_readers
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.records import Partition
 from runtime.kafka_client.transaction import TransactionLimits
 
 # What writes a log: plain records, transactions that commit, transactions that abort; how many of each.
@@ -50,15 +52,15 @@ def cluster(bootstrap: str) -> Cluster:
 
 
 def topic(cluster: Cluster, name: str) -> str:
-    with cluster.admin() as admin:
+    with raw_admin(cluster) as admin:
         admin.create_topics([NewTopic(name, 1, 1)], wait_for_metadata=True)
     return name
 
 
 def original(cluster: Cluster, name: str, steps: list[tuple[str, int]]) -> str:
     with (
-        closing(cluster.producer()) as plain,
-        closing(cluster.producer(transactional_id=f"{name}-original")) as transactional,
+        closing(raw_producer(cluster)) as plain,
+        closing(raw_producer(cluster, transactional_id=f"{name}-original")) as transactional,
     ):
         transactional.init_transactions()
         for number, (kind, count) in enumerate(steps):
@@ -78,7 +80,7 @@ def original(cluster: Cluster, name: str, steps: list[tuple[str, int]]) -> str:
 def look(cluster: Cluster, name: str) -> tuple[int, int, list[LogRecord]]:
     with closing(cluster.consumer()) as consumer:
         begin, end = topic_readers.begin(consumer, name), topic_readers.end(consumer, name)
-        found = [_record(each) for each in topic_readers.between(consumer, TopicPartition(name, 0), begin, end)]
+        found = [_record(each) for each in topic_readers.between(consumer, Partition(name, 0), begin, end)]
     return begin, end, found
 
 
@@ -115,7 +117,7 @@ def test_a_log_that_begins_later_begins_there_again(cluster: Cluster, prefix: st
 
 
 def _delete_before(cluster: Cluster, name: str, offset: int) -> None:
-    with cluster.admin() as admin:
+    with raw_admin(cluster) as admin:
         admin.delete_records({TopicPartition(name, 0): offset})
 
 

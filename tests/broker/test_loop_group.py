@@ -32,6 +32,7 @@ from loop_helpers import (
     warmed,
 )
 from proxy import Proxy
+from raw_kafka import raw_consumer
 
 from millstream.embedded_kafka.broker import EmbeddedBroker
 from producers.outbox import Outbox, OutboxLimits
@@ -127,7 +128,8 @@ def test_an_assignment_that_leaves_partitions_to_nobody_is_made_anew(
 
     with monkeypatch.context() as patched:
         patched.setattr(RangePartitionAssignor, "assign", classmethod(share_out))
-        killed = cluster.consumer(
+        killed = raw_consumer(
+            cluster,
             group_id=chosen.group,
             group_instance_id=chosen.instance,
             partition_assignment_strategy=(RangePartitionAssignor,),

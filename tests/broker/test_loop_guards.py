@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import test_loop_transactions as transactions
-from kafka.structs import ConsumerGroupMetadata, TopicPartition
+from kafka.structs import TopicPartition
 from loop_helpers import Copier, is_exact, numbered, places, put, read, running, settings, until
 from proxy import Proxy
 from test_loop_transactions import proxy
@@ -15,6 +15,7 @@ from test_loop_transactions import proxy
 from consumers.loop.loop import Loop
 from consumers.loop.processor import Assignment, Start
 from runtime.exits import Doubt
+from runtime.kafka_client.client import GroupMetadata
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.records import CommittedOffset, Output, Partition
 from runtime.kafka_client.transaction import Transactions
@@ -36,12 +37,12 @@ def test_without_the_metadata_of_the_first_poll_a_commit_is_not_fenced(
         return poll(self, consumer)
 
     def ask_late(self: Loop, *more: Any) -> None:
-        changed = self._rebalances.happened.is_set()
-        self._rebalances.happened.clear()
+        changed = self._rebalanced.is_set()
+        self._rebalanced.clear()
         self._group = consumers[0].group_metadata()
         commit(self, *more)
         if changed:
-            self._rebalances.happened.set()
+            self._rebalanced.set()
 
     monkeypatch.setattr(Loop, "_poll", remember)
     monkeypatch.setattr(Loop, "_commit", ask_late)
@@ -93,7 +94,7 @@ def test_without_one_transaction_for_both_places_stay_behind_records(
         self: Transactions,
         outputs: Sequence[Output],
         places: Mapping[Partition, CommittedOffset],
-        group: ConsumerGroupMetadata,
+        group: GroupMetadata,
     ) -> None:
         transact(self, outputs, {}, group)
         transact(self, [], places, group)

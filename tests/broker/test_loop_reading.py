@@ -26,13 +26,15 @@ from loop_helpers import (
     until,
 )
 from proxy import Proxy
+from raw_kafka import raw_admin, raw_producer
 
 from consumers.loop.processor import Assignment, Start
 from consumers.loop.takeover import Takeover
 from runtime.exits import Doubt, RoleRefused
+from runtime.kafka_client.client import GroupMetadata
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.records import Batch, CommittedOffset, Partition
-from runtime.kafka_client.transaction import TransactionLimits
+from runtime.kafka_client.transaction import TransactionLimits, Transactions
 
 UNKNOWN_MEMBER = 25
 
@@ -111,7 +113,7 @@ def test_k4_who_is_thrown_out_while_at_work_commits_as_the_member_that_read(
 def test_a_place_that_stays_undecided_is_said(cluster: Cluster, topics: str) -> None:
     """As by a transaction of somebody who never came back, or one that the broker wrongly believes to be open."""
     group = topics + "group"
-    producer = cluster.producer(transactional_id=topics + "gone")
+    producer = raw_producer(cluster, transactional_id=topics + "gone")
     with closing(producer):
         producer.init_transactions()
         producer.begin_transaction()
@@ -132,7 +134,7 @@ def test_k4_a_change_of_assignment_before_the_commit_drops_what_was_done(cluster
     def change(batch: Batch) -> None:
         if not seen:
             seen.append([dict(each) for each in run.processor.commits])
-            run.loop._rebalances.on_partitions_revoked(set())
+            run.loop._rebalanced.set()
 
     class Watched(Copier):
         def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:
@@ -190,7 +192,7 @@ def test_k6_heartbeats_go_on_while_an_assignment_is_taken_over(cluster: Cluster,
 
 
 def test_k9_lag_returns_to_0_behind_markers_and_the_metadata_stays(cluster: Cluster, topics: str) -> None:
-    writer = cluster.producer(transactional_id=topics + "writer")
+    writer = raw_producer(cluster, transactional_id=topics + "writer")
     writer.init_transactions()
     with running(cluster, settings(topics), Copier(topics)) as run:
         for number, end in enumerate((writer.commit_transaction, writer.abort_transaction) * 2):
@@ -223,8 +225,15 @@ def test_k11_a_new_group_begins_at_the_beginning(cluster: Cluster, prefix: str) 
 
 
 def delete_before(cluster: Cluster, topic: str, offset: int) -> None:
-    with cluster.admin() as admin:
+    with raw_admin(cluster) as admin:
         admin.delete_records({TopicPartition(topic, 0): offset})
+
+
+def commit(cluster: Cluster, prefix: str, places: Mapping[Partition, CommittedOffset]) -> None:
+    transactions = Transactions(cluster, prefix + "elsewhere")
+    with closing(transactions):
+        transactions.open()
+        transactions.commit([], places, GroupMetadata(prefix + "group"))
 
 
 @pytest.mark.fault("F19")
@@ -241,11 +250,11 @@ def test_who_takes_over_a_partition_without_a_place_hears_where_the_rest_of_the_
             return super().assigned(assignment)
 
     with closing(cluster.consumer(group_id=prefix + "group")) as consumer:
-        consumer.assign([TopicPartition(*mine)])
+        consumer.assign([mine])
         takeover = Takeover(consumer, cluster, Listens(prefix), 5_000, SECONDS, SECONDS, lambda: True)
-        consumer.commit({TopicPartition(*known): OffsetAndMetadata(0, "7", -1)})
+        commit(cluster, prefix, {known: CommittedOffset(0, "7")})
         takeover.run([mine])
-        consumer.commit({TopicPartition(*mine): OffsetAndMetadata(0, "8", -1)})
+        commit(cluster, prefix, {mine: CommittedOffset(0, "8")})
         takeover.run([mine])
     assert [each.others for each in heard] == [{known: CommittedOffset(0, "7"), new: None}, {}]
 
@@ -404,7 +413,7 @@ def test_an_assignment_that_changes_during_a_rebuild_begins_it_anew(cluster: Clu
     def change(batch: Batch) -> None:
         if changes:
             changes.pop()
-            run.loop._rebalances.on_partitions_revoked(set())
+            run.loop._rebalanced.set()
 
     rebuilding = Rebuilding(half_read, change)
     run = Running(cluster, settings(half_read), rebuilding)

@@ -20,6 +20,7 @@ from loop_helpers import (
     until,
 )
 from proxy import Proxy
+from raw_kafka import raw_producer
 
 from consumers.loop.loop import Loop
 from consumers.loop.watchdog import ProgressWatch
@@ -59,7 +60,7 @@ def test_k10_a_client_that_stalls_without_a_word_is_noticed(
 
 def test_k10_nothing_to_read_is_no_stall(cluster: Cluster, topics: str) -> None:
     """Neither silence, nor a pause, nor somebody's open transaction."""
-    writer = cluster.producer(transactional_id=topics + "writer")
+    writer = raw_producer(cluster, transactional_id=topics + "writer")
     writer.init_transactions()
     writer.begin_transaction()
     writer.send(topics + "in", b"0", partition=0).get(timeout=SECONDS)
@@ -126,7 +127,7 @@ def test_k10_a_rejoin_that_one_poll_is_too_short_for_is_not_forgotten(
         until(lambda: run.processor.commits, "the loop to be at work")
         joined = len(run.processor.assignments)
         late = proxy.delay("SyncGroup", 0.5)
-        made[0]._coordinator._assignment_snapshot = {}
+        made[0]._client._coordinator._assignment_snapshot = {}
         until(lambda: len(run.processor.assignments) > joined, "the next assignment")
         assert late.applied == 1
         run.stop()

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from kafka.errors import FencedInstanceIdError, InvalidProducerEpochError, KafkaError, ProducerFencedError
-from kafka.structs import ConsumerGroupMetadata, TopicPartition
+from kafka import errors as theirs
+from kafka.structs import TopicPartition
 from loop_helpers import (
     LIMITS,
     SECONDS,
@@ -27,8 +27,11 @@ from loop_helpers import (
 from proxy import Proxy
 
 from runtime.exits import Doubt, Fenced, RoleFailure, RoleRefused
+from runtime.kafka_client.client import GroupMetadata
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.errors import KafkaError
 from runtime.kafka_client.failures import failure_of
+from runtime.kafka_client.kafka_python.errors import translated
 from runtime.kafka_client.records import CommittedOffset, Output, Partition
 from runtime.kafka_client.transaction import TransactionLimits, Transactions
 
@@ -61,7 +64,7 @@ def outputs(prefix: str, count: int = 3) -> list[Output]:
 def commit(transactions: Transactions, prefix: str, count: int = 3) -> None:
     """One transaction: some records, and a place that says so."""
     place = {Partition(prefix + "in", 0): CommittedOffset(count, "metadata")}
-    transactions.commit(outputs(prefix, count), place, ConsumerGroupMetadata(prefix + "group"))
+    transactions.commit(outputs(prefix, count), place, GroupMetadata(prefix + "group"))
 
 
 def opened(bootstrap: str, prefix: str, limits: TransactionLimits = LIMITS) -> Transactions:
@@ -185,8 +188,8 @@ def test_k2_a_commit_that_the_client_dropped_is_a_doubt_within_the_deadline(
     def outage_then_end() -> None:
         proxy.drop_requests("ApiVersions", times=None, cut=True)
         proxy.cut()
-        coordinator = producer._transaction_manager._transaction_coordinator
-        until(lambda: not producer._sender._client.is_ready(coordinator), "the producer to notice")
+        coordinator = producer._client._transaction_manager._transaction_coordinator
+        until(lambda: not producer._client._sender._client.is_ready(coordinator), "the producer to notice")
         end()
 
     producer.commit_transaction = outage_then_end
@@ -292,11 +295,14 @@ def test_k7_fenced_between_the_records_of_a_transaction(proxy: Proxy, topics: st
     thread.join()
 
 
-@pytest.mark.parametrize("error", [ProducerFencedError(), FencedInstanceIdError(), InvalidProducerEpochError()])
-def test_k7_fenced_is_found_behind_other_errors(error: KafkaError) -> None:
-    outer = KafkaError("cannot perform send")
+@pytest.mark.parametrize(
+    "error", [theirs.ProducerFencedError(), theirs.FencedInstanceIdError(), theirs.InvalidProducerEpochError()]
+)
+def test_k7_fenced_is_found_behind_other_errors(error: theirs.KafkaError) -> None:
+    outer = theirs.KafkaError("cannot perform send")
     outer.__cause__ = error
-    assert isinstance(failure_of(outer, "a transaction", "x"), Fenced)
+    assert isinstance(failure_of(translated(outer), "a transaction", "x"), Fenced)
+    assert isinstance(failure_of(translated(error), "a transaction", "x"), Fenced)
     assert isinstance(failure_of(KafkaError(repr(error)), "a transaction", "x"), Fenced)
     assert not isinstance(failure_of(KafkaError("else"), "a transaction", "x"), (Fenced, RoleRefused))
 

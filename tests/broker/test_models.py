@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from raw_kafka import raw_admin
 from river import (
     anomaly,
     datasets,
@@ -158,7 +159,7 @@ def _late(loop: WholeLoop) -> int:
     import msgspec
 
     group = loop.names.group("joiner")
-    with loop.cluster.admin() as admin:
+    with raw_admin(loop.cluster) as admin:
         places = admin.list_group_offsets(group)[group]
     told = [msgspec.json.decode(p.metadata) for tp, p in places.items() if tp.topic == loop.names.topic("labels")]
     return sum(place["counts"].get("late", 0) for place in told)

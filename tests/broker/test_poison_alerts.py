@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kafka import TopicPartition
 from river import linear_model, preprocessing
 from whole_loop import WholeLoop, whole_loop
 
@@ -17,6 +16,7 @@ from millstream import Stream
 from millstream.reading import topic_readers
 from millstream.status.snapshot import Observer
 from millstream.stream.processor_rules import learning_rules
+from runtime.kafka_client.records import Partition
 
 POISON: dict[str, Any] = {"far": 1e12, "infinite": float("inf"), "text": "n/a"}
 
@@ -68,8 +68,8 @@ def assert_verified(loop: WholeLoop) -> None:
     assert len(newest.skipped) == 1
     consumer = loop.cluster.consumer()
     try:
-        place = TopicPartition(loop.names.topic("examples"), 0)
+        place = Partition(loop.names.topic("examples"), 0)
         records = list(topic_readers.between(consumer, place, 0, newest.offset))
     finally:
-        consumer.close(autocommit=False)
+        consumer.close()
     assert verify(checkpoints, newest, first, records).holds

@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
+from raw_kafka import raw_admin
 from river import linear_model, preprocessing
 from whole_loop import WholeLoop, whole_loop
 
@@ -62,7 +63,7 @@ def test_two_streams_of_one_name_live_side_by_side(bootstrap: str, prefix: str, 
         assert sum(seen.ends[place] for place in seen.ends if place[0] == "features") == 40
         assert sum(other.ends[place] for place in other.ends if place[0] == "features") == 25
         assert seen.members == other.members == {"predictor": 1, "joiner": 1, "learner": 1, "intake": 0}
-    with Cluster(bootstrap).admin() as admin:
+    with raw_admin(Cluster(bootstrap)) as admin:
         mine = {topic for topic in admin.list_topics() if topic.startswith(prefix)}
     assert mine == {f"{each}shared.{kind}" for each in (ann, bob) for kind in KINDS}
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from loop_helpers import put, warmed
+from raw_kafka import raw_admin
 
 from millstream.cli.app import run
 from runtime.kafka_client.cluster import Cluster
@@ -33,7 +34,7 @@ def cluster(bootstrap: str, prefix: str, monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 def payments(cluster: Cluster, topic: str) -> None:
     """Write seven payments over two partitions, one of them no JSON, and one without an amount that is a number."""
-    with cluster.admin() as admin:
+    with raw_admin(cluster) as admin:
         admin.create_topics({topic: {"num_partitions": 2, "replication_factor": 1}}, wait_for_metadata=True)
     rows: list[Any] = [{"payment": {"id": number, "amount": number / 2}} for number in range(5)]
     rows.append({"payment": {"id": 5, "amount": "much"}})
@@ -57,7 +58,7 @@ def test_events_are_shown_as_sent_and_as_mapped_with_errors_in_their_place(
     table = capsys.readouterr().out
     assert "codec: not JSON" in table
     assert "no version serves yet: the events are mapped only" in table
-    with cluster.admin() as admin:
+    with raw_admin(cluster) as admin:
         assert not [name for name in admin.list_topics() if name.startswith(f"{prefix}fraud")], "nothing was made"
         assert not [group for group in admin.list_groups() if prefix in str(group)], "no group was joined"
 
@@ -77,7 +78,7 @@ def test_init_looks_at_live_topics_and_preview_reads_what_it_wrote(
 ) -> None:
     topic, labels, others = (prefix + each for each in ("payments", "chargebacks", "reviews"))
     payments(cluster, topic)
-    with cluster.admin() as admin:
+    with raw_admin(cluster) as admin:
         one = {"num_partitions": 1, "replication_factor": 1}
         admin.create_topics({labels: one, others: one}, wait_for_metadata=True)
     put(cluster, labels, [json.dumps({"ref": f"{n}", "fraud": n % 2 == 0}).encode() for n in range(4)])
@@ -100,5 +101,5 @@ def test_init_looks_at_live_topics_and_preview_reads_what_it_wrote(
     assert {row["error"]["code"] for row in rows if row["error"]} == {"type", "codec"}
     assert run(["init", "other", "--from-topic", prefix + "nowhere"]) == 1
     assert f"there is no topic {prefix}nowhere on" in capsys.readouterr().err
-    with cluster.admin() as admin:
+    with raw_admin(cluster) as admin:
         assert not [group for group in admin.list_groups() if prefix in str(group)], "no group was joined"

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from kafka.structs import TopicPartition
 from proxy import Proxy
+from raw_kafka import raw_admin, raw_consumer
 
 from producers.label import LabelOptions, send_label
 from producers.open_source import RowSource, SourceSpec, open_source
@@ -37,7 +38,7 @@ def cluster(bootstrap: str) -> Cluster:
 @pytest.fixture
 def names(cluster: Cluster, prefix: str) -> Names:
     names = Names("clicks", prefix=prefix)
-    with cluster.admin() as admin:
+    with raw_admin(cluster) as admin:
         admin.create_topics(
             {
                 spec.name: {"num_partitions": spec.partitions, "replication_factor": 1, "configs": spec.config}
@@ -65,7 +66,7 @@ def clicks(folder: Path, rows: int, name: str = "clicks.csv") -> RowSource:
 
 def read_all(cluster: Cluster, topic: str) -> list[Any]:
     """Return all records of a topic, oldest first within each partition."""
-    consumer = cluster.consumer()
+    consumer = raw_consumer(cluster)
     partitions = [TopicPartition(topic, n) for n in range(cluster.topic_info(topic)[topic].partitions)]
     consumer.assign(partitions)
     consumer.seek_to_beginning(*partitions)

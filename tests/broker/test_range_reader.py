@@ -7,18 +7,19 @@ import time
 from contextlib import closing
 
 import pytest
-from kafka.errors import KafkaError
+from raw_kafka import raw_admin, raw_producer
 
 from millstream.reading.range_reader import RangeReader
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.errors import KafkaError
 
 
 def test_time_in_which_nobody_asked_is_no_silence(bootstrap: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("millstream.reading.range_reader._SILENT_SECONDS", 1.0)
     cluster, topic = Cluster(bootstrap), f"{prefix}some"
-    with cluster.admin() as admin:
+    with raw_admin(cluster) as admin:
         admin.create_topics({topic: {"num_partitions": 1}})
-    with closing(cluster.producer()) as producer:
+    with closing(raw_producer(cluster)) as producer:
         producer.send(topic, b"x", partition=0).get(10)
     # Its end is never reached.
     with closing(RangeReader(cluster, topic, {0: 0}, {0: 2})) as reader:

@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from raw_kafka import raw_producer
 
 from consumers.loop.alerts import Alerts
 from millstream.cli.app import run
@@ -48,7 +49,7 @@ def names(bootstrap: str, prefix: str) -> Names:
 
 def _write(cluster: Cluster, topic: str, records: list[tuple[int, bytes]], *, commit: bool = True) -> None:
     """Write records (partition, value) in one transaction."""
-    with closing(cluster.producer(transactional_id=f"{topic}-writer")) as producer:
+    with closing(raw_producer(cluster, transactional_id=f"{topic}-writer")) as producer:
         producer.init_transactions()
         producer.begin_transaction()
         for partition, value in records:

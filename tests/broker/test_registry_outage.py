@@ -13,6 +13,7 @@ from typing import Any
 import fastavro
 import pytest
 from loop_helpers import put, running, settings, until, warmed
+from raw_kafka import raw_admin
 from registry_server import RegistryServer, registry_server
 from system.oracle import read_all
 
@@ -57,7 +58,7 @@ def intake(names: Names, topic: str, url: str) -> Intake:
 
 def published(server: RegistryServer, cluster: Cluster, topic: str) -> None:
     """Write two labels, and one whose schema the registry has never had."""
-    with cluster.admin() as client:
+    with raw_admin(cluster) as client:
         client.create_topics({topic: {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
     number = server.add(f"{topic}-value", CHARGEBACK)
     rows = (("a", "fraud", number), ("b", "fraud", number + 7), ("c", "fine", number))

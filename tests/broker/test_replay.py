@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from broker.commands import Run
 from kafka import TopicPartition
+from raw_kafka import raw_admin, raw_consumer, raw_producer
 
 from runtime.kafka_client.cluster import Cluster
 from schemas.topics import Names
@@ -32,7 +33,7 @@ def cluster(bootstrap: str) -> Cluster:
 
 
 def make(cluster: Cluster, topic: str, partitions: int, **config: str) -> None:
-    with cluster.admin() as admin:
+    with raw_admin(cluster) as admin:
         admin.create_topics({topic: {"num_partitions": partitions, "configs": config}})
     while topic not in cluster.topic_info(topic):
         time.sleep(0.05)
@@ -44,7 +45,7 @@ def source(cluster: Cluster, names: Names) -> str:
     topic = names.topic("features")
     make(cluster, topic, PARTITIONS, **KEPT)
     rng = random.Random(4)
-    with closing(cluster.producer(transactional_id=f"{topic}-filler")) as producer:
+    with closing(raw_producer(cluster, transactional_id=f"{topic}-filler")) as producer:
         producer.init_transactions()
         for begin in range(0, RECORDS, 100):
             producer.begin_transaction()
@@ -63,7 +64,7 @@ def source(cluster: Cluster, names: Names) -> str:
 
 def content(cluster: Cluster, topic: str) -> Wanted:
     found: Wanted = defaultdict(list)
-    with closing(cluster.consumer()) as consumer:
+    with closing(raw_consumer(cluster)) as consumer:
         partitions = [TopicPartition(topic, n) for n in range(cluster.topic_info(topic)[topic].partitions)]
         consumer.assign(partitions)
         consumer.seek_to_beginning(*partitions)

@@ -8,6 +8,7 @@ from contextlib import closing
 
 import pytest
 from kafka import TopicPartition
+from raw_kafka import raw_admin, raw_consumer, raw_producer
 
 from millstream.reading.offset_ranges import Edge
 from millstream.replay.plan import CannotReplay, Job, ReplayTarget, plan
@@ -28,11 +29,11 @@ def cluster(bootstrap: str) -> Cluster:
 def source(cluster: Cluster, names: Names) -> str:
     """Fill a topic with a record each 10 ms of years ago."""
     topic = names.topic("features")
-    with cluster.admin() as admin:
+    with raw_admin(cluster) as admin:
         admin.create_topics({topic: {"num_partitions": 1, "configs": {"retention.ms": "-1"}}})
     while topic not in cluster.topic_info(topic):
         time.sleep(0.05)
-    with closing(cluster.producer()) as producer:
+    with closing(raw_producer(cluster)) as producer:
         for number in range(RECORDS):
             producer.send(topic, f"v{number}".encode(), partition=0, timestamp_ms=START + 10 * number)
         producer.flush()
@@ -54,7 +55,7 @@ def some(job: Job, names: Names) -> Replayed:
 
 def values(cluster: Cluster, topic: str) -> list[bytes]:
     place, found = TopicPartition(topic, 0), []
-    with closing(cluster.consumer()) as consumer:
+    with closing(raw_consumer(cluster)) as consumer:
         consumer.assign([place])
         consumer.seek(place, 0)
         end = consumer.end_offsets([place])[place]
@@ -75,7 +76,7 @@ def test_what_retention_took_before_it_was_written_is_named_with_the_ways_on(
     cluster: Cluster, source: str, names: Names
 ) -> None:
     first = some(job(cluster, source, names), names)
-    with cluster.admin() as admin:
+    with raw_admin(cluster) as admin:
         admin.delete_records({TopicPartition(source, 0): 60})
     with pytest.raises(CannotReplay, match=rf"offsets {first.written} to 59 of partition 0 .* --from 0:60 .* --again"):
         Replay(job(cluster, source, names), names)

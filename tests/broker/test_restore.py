@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from kafka import TopicPartition
+from raw_kafka import raw_producer
 from unit.store_parts import draft, version
 
 from millstream.backup import backup
@@ -27,6 +27,7 @@ from model_store import (
     open_store,
 )
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.records import Partition
 from schemas.model_updates import Learning
 from schemas.topics import Names
 
@@ -46,7 +47,7 @@ def names(prefix: str) -> Names:
 def cluster(bootstrap: str, names: Names) -> Cluster:
     cluster = Cluster(bootstrap)
     admin.create(cluster, names, partitions=1, label_wait_ms=1000)
-    with closing(cluster.producer(transactional_id=f"{names.prefix}writer")) as producer:
+    with closing(raw_producer(cluster, transactional_id=f"{names.prefix}writer")) as producer:
         producer.init_transactions()
         for number in range(RECORDS):
             if number % 3 == 0:
@@ -102,7 +103,7 @@ def log(cluster: Cluster, names: Names) -> tuple[list[tuple[int, bytes]], int]:
     topic = names.topic("examples")
     with closing(cluster.consumer()) as consumer:
         end = topic_readers.end(consumer, topic)
-        found = topic_readers.between(consumer, TopicPartition(topic, 0), 0, end)
+        found = topic_readers.between(consumer, Partition(topic, 0), 0, end)
         return [(record.offset, record.value) for record in found], end
 
 

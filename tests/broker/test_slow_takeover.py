@@ -63,7 +63,7 @@ def test_a_topic_that_is_another_by_its_id_is_taken_over_anew(
     with running(cluster, settings(prefix), copier) as run:
         until(lambda: copier.commits, "the loop to be at work")
         taken = len(copier.assignments)
-        made[0]._cluster._topic_ids[prefix + "in"] = uuid4()
+        made[0]._client._cluster._topic_ids[prefix + "in"] = uuid4()
         until(lambda: len(copier.assignments) > taken, "the processor to be asked again")
         run.stop()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from broker.whole_loop import WholeLoop, whole_loop
-from kafka.structs import ConsumerGroupMetadata
+from raw_kafka import raw_admin, raw_producer
 from river import compose, linear_model, preprocessing
 from unit.user_files import forgetful
 
@@ -19,10 +19,12 @@ from millstream.cli import app as cli
 from millstream.reading import topic_readers
 from millstream.status.group_metadata import recalled
 from millstream.topics import admin
+from runtime.kafka_client.client import GroupMetadata
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.partitioner import hashed
 from runtime.kafka_client.records import CommittedOffset, Partition
 from runtime.kafka_client.transaction import Transactions
-from schemas.topics import DAY_MS, Names, hashed
+from schemas.topics import DAY_MS, Names
 
 __all__ = ["forgetful"]
 
@@ -42,7 +44,7 @@ def payments(cluster: Cluster, prefix: str) -> str:
     """Make somebody else's topic, set up as none of ours is."""
     topic = f"{prefix}shop.payments"
     config = {"retention.ms": "123456789", "message.timestamp.type": "CreateTime"}
-    with cluster.admin() as client:
+    with raw_admin(cluster) as client:
         client.create_topics({topic: {"num_partitions": FOREIGN_PARTITIONS, "configs": config}})
     return topic
 
@@ -96,7 +98,7 @@ def test_others_read_predictions_by_customer_in_json_while_the_loop_joins_whole_
         features=source,
         predictions=Predictions(format="json", features=False, cloudevents="/shop/fraud"),
     )
-    producer = cluster.producer()
+    producer = raw_producer(cluster)
     for number in range(FOREIGN_PARTITIONS):
         producer.send(topic, b'{"before": 1}', partition=number).get(10)
     producer.close()
@@ -198,14 +200,14 @@ def _commit(cluster: Cluster, group: str, notes: Mapping[str, str]) -> None:
     transactions = Transactions(cluster, f"{group}-0")
     transactions.open()
     places = {Partition(topic, 0): CommittedOffset(0, note) for topic, note in notes.items()}
-    transactions.commit([], places, ConsumerGroupMetadata(group))
+    transactions.commit([], places, GroupMetadata(group))
     transactions.close()
 
 
 def test_a_mere_name_finds_what_the_groups_read_last(run: Run, bootstrap: str, prefix: str) -> None:
     cluster, mere = Cluster(bootstrap), Names("own", prefix)
     theirs, ours = payments(cluster, prefix), mere.topic("features")
-    with cluster.admin() as client:
+    with raw_admin(cluster) as client:
         client.create_topics({ours: {"num_partitions": 1}})
     assert run("topics", "create", "own.py")[0] == 0
     assert recalled(cluster, mere) == mere

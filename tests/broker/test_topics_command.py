@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from broker.commands import Run
+from raw_kafka import raw_admin, raw_consumer
 
 from millstream.status.snapshot import Observer
 from millstream.topics import admin
@@ -21,7 +22,7 @@ def test_a_dry_run_names_what_would_be_done_and_does_nothing(run: Run, bootstrap
     assert [each["name"] for each in told["would_create"]] == [names.topic(kind) for kind in KINDS]
     assert not there(cluster, names)
     admin.create(cluster, names, partitions=4, label_wait_ms=0)
-    with cluster.admin() as client:
+    with raw_admin(cluster) as client:
         client.delete_topics([names.topic("jobs")])
     while names.topic("jobs") in there(cluster, names):
         pass  # a broker answers before the topic is gone
@@ -32,7 +33,7 @@ def test_a_dry_run_names_what_would_be_done_and_does_nothing(run: Run, bootstrap
 
 def test_a_dry_run_of_a_fix_names_the_setting(run: Run, bootstrap: str, names: Names) -> None:
     cluster = Cluster(bootstrap)
-    with cluster.admin() as client:
+    with raw_admin(cluster) as client:
         client.create_topics({names.topic("models"): {"num_partitions": 1}})
     code, told, _ = run("topics", "create", "phishing", "--dry-run")
     assert (code, [each["topic"] for each in told["findings"]]) == (1, [names.topic("models")])
@@ -60,7 +61,7 @@ def test_a_stream_is_deleted_when_that_is_said_and_others_stay(run: Run, bootstr
 def test_a_stream_at_work_is_not_deleted(run: Run, bootstrap: str, names: Names) -> None:
     cluster = Cluster(bootstrap)
     admin.create(cluster, names, partitions=1, label_wait_ms=0)
-    consumer = cluster.consumer(group_id=names.group("joiner"), auto_offset_reset="earliest")
+    consumer = raw_consumer(cluster, group_id=names.group("joiner"), auto_offset_reset="earliest")
     try:
         consumer.subscribe([names.topic("labels")])
         with Observer(cluster, names) as observer:

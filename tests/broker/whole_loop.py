@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kafka import TopicPartition
+from raw_kafka import raw_admin, raw_consumer, raw_producer
 
 from consumers.intake.intake import Intake, IntakeSettings
 from consumers.joiner.joiner import Joiner, JoinerSettings
@@ -50,7 +51,7 @@ class WholeLoop:
 
     def grow(self, **counts: int) -> None:
         """Add partitions, by kind, so that there are so many."""
-        with self.cluster.admin() as admin:
+        with raw_admin(self.cluster) as admin:
             admin.create_partitions({self.names.topic(kind): count for kind, count in counts.items()})
         self.grown.update(counts)
 
@@ -78,7 +79,7 @@ class WholeLoop:
 
     def records(self, topic: str) -> Iterator[Any]:
         """Yield what a topic holds, each partition in its order."""
-        consumer = self.cluster.consumer(group_id=None)
+        consumer = raw_consumer(self.cluster, group_id=None)
         try:
             partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
             consumer.assign(partitions)
@@ -146,7 +147,7 @@ def whole_loop(
     for follower in followers:
         follower.start()
         assert follower.wait_until_current(20)
-    producer = cluster.producer(linger_ms=5, metadata_max_age_ms=500)
+    producer = raw_producer(cluster, linger_ms=5, metadata_max_age_ms=500)
     raised: list[BaseException] = []
     try:
         with _loops(cluster, names, processors, raised):

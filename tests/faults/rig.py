@@ -24,6 +24,7 @@ from faults.processes import Member, command
 from faults.verdict import Verdict, due, judge
 from faults_table import Tally
 from kafka import TopicPartition
+from raw_kafka import raw_admin, raw_consumer
 from system.oracle import Stream, read_all
 
 from millstream.embedded_kafka.broker import EmbeddedBroker
@@ -86,8 +87,8 @@ class Rig:
         )
         assert not outcome.findings, outcome.findings
         # Answers that wait a little for more: what watches takes less from what is watched.
-        self._witness = self.cluster.consumer(group_id=None, fetch_min_bytes=1 << 16, fetch_max_wait_ms=100)
-        self._ends = self.cluster.consumer(group_id=None, isolation_level="read_uncommitted")
+        self._witness = raw_consumer(self.cluster, group_id=None, fetch_min_bytes=1 << 16, fetch_max_wait_ms=100)
+        self._ends = raw_consumer(self.cluster, group_id=None, isolation_level="read_uncommitted")
         followed = [
             TopicPartition(self.names.topic(kind), number)
             for kind in PROGRESS.values()
@@ -258,7 +259,7 @@ class Rig:
     def members_of(self, role: str, at_work: bool = False) -> set[str]:
         """Return a group's processes, those that hold partitions alone if `at_work`; none until they have agreed."""
         group = self.names.group(role)
-        with self.cluster.admin() as client:
+        with raw_admin(self.cluster) as client:
             found = client.describe_groups([group])[group]
         if found["group_state"] != "Stable":
             return set()

@@ -12,6 +12,7 @@ import pytest
 from faults.rig import FLOW, Rig
 from faults_table import Tally
 from kafka import TopicPartition
+from raw_kafka import raw_admin, raw_producer
 from system.oracle import read_all
 
 from millstream.processes.fork_server import Nursery
@@ -42,7 +43,7 @@ def prediction(number: int) -> bytes:
 
 
 def send(rig: Rig, kind: str, values: Iterator[bytes]) -> None:
-    producer = rig.cluster.producer(linger_ms=5, compression_type="lz4")
+    producer = raw_producer(rig.cluster, linger_ms=5, compression_type="lz4")
     for number, value in enumerate(values):
         producer.send(rig.names.topic(kind), value, partition=0)
         if number % 5000 == 0:
@@ -53,7 +54,7 @@ def send(rig: Rig, kind: str, values: Iterator[bytes]) -> None:
 
 def place(rig: Rig) -> int:
     """Return how far the joiner has read the predictions."""
-    with rig.cluster.admin() as client:
+    with raw_admin(rig.cluster) as client:
         group = rig.names.group("joiner")
         found = client.list_group_offsets([group])[group]
     return max((at.offset for tp, at in found.items() if TopicPartition(*tp).topic.endswith("predictions")), default=0)

@@ -11,6 +11,7 @@ import pytest
 from faults.rig import Rig
 from faults_table import Tally
 from kafka.errors import MessageSizeTooLargeError
+from raw_kafka import raw_producer
 from system.oracle import predictions, read_all
 
 from schemas import codec
@@ -51,7 +52,7 @@ def test_poison_is_kept_with_reason_place_and_bytes_and_stops_nobody(
     rig.start_all()
     rig.publish()
     each = -(-rounds(140, 1000) // len(POISON))
-    producer = rig.cluster.producer()
+    producer = raw_producer(rig.cluster)
     topic = rig.names.topic("features")
     sent: dict[tuple[int, int], tuple[bytes | None, str]] = {}
     for number in range(each * len(POISON)):
@@ -97,8 +98,12 @@ def test_what_the_broker_takes_is_answered_however_large_it_is(rig: Rig, tally: 
     taken: dict[tuple[int, int], str] = {}
     refused: list[str] = []
     for compression in (None, "gzip", "zstd"):
-        producer = rig.cluster.producer(
-            compression_type=compression, max_request_size=200 * MB, batch_size=1, request_timeout_ms=60_000
+        producer = raw_producer(
+            rig.cluster,
+            compression_type=compression,
+            max_request_size=200 * MB,
+            batch_size=1,
+            request_timeout_ms=60_000,
         )
         for what, size in SIZES.items():
             event_id = f"{compression}-{size}"

@@ -11,6 +11,7 @@ from faults.processes import Member
 from faults.rig import ORDER, Rig
 from faults_table import Tally
 from kafka import TopicPartition
+from raw_kafka import raw_admin, raw_consumer, raw_producer
 
 from millstream.stream.load import load_stream
 from millstream.topics import admin
@@ -24,13 +25,13 @@ HOUR_AHEAD_MS = 61 * 60 * 1000
 
 def places(rig: Rig) -> dict[TopicPartition, int]:
     """Return where every group of the stream stands."""
-    with rig.cluster.admin() as client:
+    with raw_admin(rig.cluster) as client:
         found = client.list_group_offsets([rig.names.group(role) for role in ORDER])
     return {TopicPartition(*tp): at.offset for group in found.values() for tp, at in group.items() if at.offset >= 0}
 
 
 def ends(cluster: Cluster, topics: list[str]) -> dict[TopicPartition, int]:
-    reader = cluster.consumer(group_id=None)
+    reader = raw_consumer(cluster, group_id=None)
     try:
         partitions = [
             TopicPartition(topic, n) for topic in topics for n in range(cluster.topic_info(topic)[topic].partitions)
@@ -77,7 +78,7 @@ def test_retention_that_overtakes_a_stopped_role_is_said_and_nothing_is_jumped(r
     topics = leave_behind(rig)
     before, learned = places(rig), rig.learned()
     rig.watching = False
-    with rig.cluster.admin() as client:
+    with raw_admin(rig.cluster) as client:
         client.delete_records(ends(rig.cluster, topics))
     for _ in range(2):  # it is no better the second time
         for role, line in refusals(rig, ORDER).items():
@@ -95,7 +96,7 @@ def test_a_topic_made_again_under_a_stopped_role_is_said_and_nothing_is_jumped(r
     rig.watching = False
     counts = ends(rig.cluster, topics)
     remake(rig, topics)
-    producer = rig.cluster.producer()
+    producer = raw_producer(rig.cluster)
     for partition, count in counts.items():
         for number in range(count + 10):
             producer.send(partition.topic, b"%d" % number, partition=partition.partition)
@@ -111,7 +112,7 @@ def test_a_topic_made_again_under_a_stopped_role_is_said_and_nothing_is_jumped(r
 def remake(rig: Rig, topics: list[str]) -> None:
     """Delete topics and make them again under the same names."""
     old = rig.cluster.topic_info(*topics)
-    with rig.cluster.admin() as client:
+    with raw_admin(rig.cluster) as client:
         client.delete_topics(topics)
     rig.until(lambda: not rig.cluster.topic_info(*topics), "the topics to be gone")
     found = load_stream(rig.stream.ref).stream
@@ -173,7 +174,7 @@ def assert_turned_away(rig: Rig, first: Member) -> None:
 @pytest.mark.fault("F18")
 def test_labels_on_wrong_partitions_from_a_clock_an_hour_ahead_are_joined(rig: Rig, tally: Tally) -> None:
     rig.start_all()
-    producer, count = rig.cluster.producer(), 300
+    producer, count = raw_producer(rig.cluster), 300
     ahead = time.time_ns() // 1_000_000 + HOUR_AHEAD_MS
     for number in range(count):
         name = f"e{number}"

@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 from kafka import TopicPartition
+from raw_kafka import raw_consumer
 from system.oracle import Stream, assert_versions_are_functions_of_the_log, read_all
 
 from model_store import StoreError, open_store
@@ -153,11 +154,11 @@ def committed_places(bootstrap: str, group: str) -> Iterator[tuple[tuple[str, in
 def _offset_records(bootstrap: str, group: str) -> Iterator[object]:
     """Yield the records of the one partition of Kafka's own topic that has this group."""
     topic = "__consumer_offsets"
-    with closing(Cluster(bootstrap).consumer(group_id=None, exclude_internal_topics=False)) as consumer:
+    with closing(raw_consumer(Cluster(bootstrap), group_id=None, exclude_internal_topics=False)) as consumer:
         count = len(consumer.partitions_for_topic(topic))
         partition = TopicPartition(topic, _java_hash(group) % count)
         # The end of a consumer of committed records is before the first transaction that is open, anybody's.
-        with closing(Cluster(bootstrap).consumer(isolation_level="read_uncommitted")) as any_consumer:
+        with closing(raw_consumer(Cluster(bootstrap), isolation_level="read_uncommitted")) as any_consumer:
             end = any_consumer.end_offsets([partition])[partition]
         consumer.assign([partition])
         consumer.seek_to_beginning(partition)

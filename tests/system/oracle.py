@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kafka import TopicPartition
+from raw_kafka import raw_consumer
 from river import evaluate, metrics
 
 from consumers.model.checkpoints import Definition, LearnerCheckpoints
@@ -54,7 +55,7 @@ class Stream:
 
 def read_all(bootstrap: str, topic: str) -> Iterator[Any]:
     """Yield every committed record of a topic, partition by partition, up to its present end."""
-    consumer = Cluster(bootstrap).consumer(group_id=None)
+    consumer = raw_consumer(Cluster(bootstrap), group_id=None)
     try:
         partitions = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic))]
         ends = consumer.end_offsets(partitions)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from kafka import TopicPartition
+from raw_kafka import raw_admin, raw_consumer, raw_producer
 from system.commands import lines, millstream, running, told, until_learned
 from system.oracle import Stream
 
@@ -72,15 +73,15 @@ def test_roles_that_were_overtaken_say_so_once_and_go_on_by_the_commands_that_th
 
 def overtake(cluster: Cluster, topic: str) -> None:
     """Put records on a topic that are gone before anybody read them."""
-    producer = cluster.producer()
+    producer = raw_producer(cluster)
     places = [TopicPartition(topic, number) for number in range(cluster.topic_info(topic)[topic].partitions)]
     for place in places:
         for _ in range(10):
             producer.send(topic, b"nobody reads this", partition=place.partition)
     producer.flush(20)
     producer.close()
-    consumer = cluster.consumer()
+    consumer = raw_consumer(cluster)
     ends = consumer.end_offsets(places)
     consumer.close()
-    with cluster.admin() as admin:
+    with raw_admin(cluster) as admin:
         admin.delete_records(ends)

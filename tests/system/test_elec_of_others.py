@@ -23,6 +23,7 @@ import fastavro
 import pytest
 from broker.whole_loop import whole_loop
 from kafka.admin import NewTopic
+from raw_kafka import raw_admin, raw_producer
 from river import evaluate, linear_model, metrics, optim, preprocessing
 from system.commands import told
 from system.oracle import Stream, read_all
@@ -30,8 +31,8 @@ from system.oracle import Stream, read_all
 from millstream.stream.load import load_stream
 from model_store import open_store
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.partitioner import hashed
 from schemas.events import Example, read_example
-from schemas.topics import hashed
 
 CUSTOMERS: Final = 97
 BEGIN: Final = datetime(1996, 5, 7, tzinfo=UTC)
@@ -172,9 +173,9 @@ class OfOthers:
         self.cluster = Cluster(bootstrap)
 
     def send(self, data: list[Row]) -> None:
-        with self.cluster.admin() as admin:
+        with raw_admin(self.cluster) as admin:
             admin.create_topics([NewTopic(self.readings, 6, 1), NewTopic(self.settlements, 4, 1)])
-        with closing(self.cluster.producer(linger_ms=20)) as producer:
+        with closing(raw_producer(self.cluster, linger_ms=20)) as producer:
             for row in data:
                 key = row.customer.encode()
                 producer.send(self.readings, row.reading(), key, partition=hashed(key, 6))

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from raw_kafka import raw_admin
 
 from millstream.embedded_kafka.broker import BrokerError, EmbeddedBroker
 from millstream.embedded_kafka.class_data_sharing import archive_path
@@ -36,7 +37,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
 
 
 def write(bootstrap: str, topic: str, values: list[bytes]) -> None:
-    with Cluster(bootstrap).admin() as admin:
+    with raw_admin(Cluster(bootstrap)) as admin:
         if topic not in admin.list_topics():
             admin.create_topics({topic: {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
     producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all")
@@ -86,7 +87,7 @@ def test_data_survive_a_stop_and_a_kill_and_nothing_survives_a_reset(home: Path)
 
     broker.reset()
     assert broker.status().data_bytes == 0
-    with Cluster(broker.start().bootstrap).admin() as admin:
+    with raw_admin(Cluster(broker.start().bootstrap)) as admin:
         assert "kept" not in admin.list_topics()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from collector import Collector
+from raw_kafka import raw_producer
 from scrape import Scrape, get, scrape
 from system.commands import running
 from system.oracle import Stream
@@ -55,7 +56,7 @@ def at_work(bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 def send(stream: Stream) -> None:
-    producer = Cluster(stream.bootstrap).producer()
+    producer = raw_producer(Cluster(stream.bootstrap))
     headers = [("traceparent", f"00-{CALLER[0]}-{CALLER[1]}-01".encode())]
     now = time.time_ns() // 1_000_000
     for index in range(EVENTS):

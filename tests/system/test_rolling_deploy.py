@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from raw_kafka import raw_producer
 from system.commands import millstream, told
 from system.oracle import Stream, assert_once, predictions, read_all
 
@@ -76,7 +77,7 @@ class Deploy:
 
     def send(self) -> None:
         """Send some events, and wait until each has an answer."""
-        producer = Cluster(self.stream.bootstrap).producer()
+        producer = raw_producer(Cluster(self.stream.bootstrap))
         for number in range(len(self.sent), len(self.sent) + EACH):
             event = Event(f"e{number}", time.time_ns() // 1_000_000, {"a": (number % 7) - 3.0})
             partition = partition_of(event.event_id, 4)

@@ -21,6 +21,7 @@ from millstream.stream.processor_rules import predictor_settings
 from millstream.stream.stream import Stream
 from runtime.exits import Doubt, RoleRefused
 from runtime.kafka_client.cluster import TopicInfo
+from runtime.kafka_client.partitioner import hashed
 from runtime.kafka_client.records import CommittedOffset, Output, Partition
 from schemas.codec import CodecError
 from schemas.contract import Contract, Feature
@@ -31,7 +32,7 @@ from schemas.schema_registry import Registry, RegistryError, RegistrySettings
 from schemas.sources.decoding import decoder
 from schemas.sources.event_mapping import EventMapping
 from schemas.sources.source import Source
-from schemas.topics import Names, hashed, partition_of
+from schemas.topics import Names, partition_of
 
 NOW = 1_700_000_000_000
 TOPIC = "shop.payments"

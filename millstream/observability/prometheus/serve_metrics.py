@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from millstream.observability.instrumentation import RoleInstrumentation
 from runtime.exits import FAILED, TRY_AGAIN
+from runtime.kafka_client.errors import KafkaError
 
 if TYPE_CHECKING:
     from prometheus_client.registry import CollectorRegistry
@@ -65,17 +66,11 @@ def measured(
         code = work(meter)
         return code
     except Exception as error:
-        code = getattr(error, "exit_code", code if _is_kafkas(error) else FAILED)
+        code = getattr(error, "exit_code", code if isinstance(error, KafkaError) else FAILED)
         raise
     finally:
         ends.end(code)
         server.close()
-
-
-def _is_kafkas(error: Exception) -> bool:
-    from kafka.errors import KafkaError
-
-    return isinstance(error, KafkaError)
 
 
 def _registry(meter: RoleMeter, scraped: Scraped) -> CollectorRegistry:

@@ -1,0 +1,204 @@
+"""kafka-python's consumer behind `client.GroupConsumer`, and the guards around what it does wrong."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, cast
+
+from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
+from kafka.structs import MemberState
+
+from runtime.kafka_client.client import GroupMetadata
+from runtime.kafka_client.errors import KafkaTimeoutError
+from runtime.kafka_client.kafka_python.errors import translating
+from runtime.kafka_client.records import Batch, CommittedOffset, Partition
+
+_LOOK_SECONDS: Final = 0.02
+_ASK_SECONDS: Final = 0.25
+
+
+class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Passes on that the assignment changed. It runs on the client's IO thread: anything slow here stops heartbeats."""
+
+    def __init__(self, on_rebalance: Callable[[], object]) -> None:
+        self._on_rebalance = on_rebalance
+
+    def on_partitions_revoked(self, revoked: Any) -> None:
+        self._on_rebalance()
+
+    def on_partitions_assigned(self, assigned: Any) -> None:
+        self._on_rebalance()
+
+    def on_partitions_lost(self, lost: Any) -> None:
+        self._on_rebalance()
+
+
+class KafkaPythonConsumer:
+    """A `GroupConsumer`. The client insists on its own type for a partition, which is equal to ours."""
+
+    def __init__(self, client: KafkaConsumer) -> None:
+        self._client = client
+
+    # --- what is read ------------------------------------------------------------------------------
+
+    @translating
+    def assign(self, partitions: Iterable[Partition]) -> None:
+        self._client.assign(_theirs(partitions))
+
+    @translating
+    def assignment(self) -> set[Partition]:
+        return {Partition(*each) for each in self._client.assignment()}
+
+    @translating
+    def seek(self, partition: Partition, offset: int) -> None:
+        self._client.seek(TopicPartition(*partition), offset)
+
+    @translating
+    def seek_to_beginning(self, partitions: Iterable[Partition]) -> None:
+        self._client.seek_to_beginning(*_theirs(partitions))
+
+    @translating
+    def poll(self, timeout_ms: int = 0, max_records: int | None = None) -> Batch:
+        # As the client made it: its records have what ours must have, and its partitions are equal to ours.
+        return cast(Batch, self._client.poll(timeout_ms=timeout_ms, max_records=max_records))
+
+    @translating
+    def position(self, partition: Partition) -> int:
+        found = self._client.position(TopicPartition(*partition))
+        if found is None:
+            raise KafkaTimeoutError(f"the position in {partition} is not known")
+        return int(found)
+
+    @translating
+    def position_within(self, partition: Partition, timeout_ms: int) -> int | None:
+        return cast("int | None", self._client.position(TopicPartition(*partition), timeout_ms=timeout_ms))
+
+    @translating
+    def pause(self, partitions: Iterable[Partition]) -> None:
+        self._client.pause(*_theirs(partitions))
+
+    @translating
+    def resume(self, partitions: Iterable[Partition]) -> None:
+        """Read these again.
+
+        What the client had in hand of a partition when it was paused it sets aside, fetches nothing more of that
+        partition while it lies there, and takes it up again only when it comes to read with nothing at all in
+        hand: with other partitions to read, never. So it is dropped, and fetched anew from where reading stands.
+        """
+        wanted = _theirs(partitions)
+        self._client.resume(*wanted)
+        for each in wanted:
+            self._client._fetcher._paused_partition_records.pop(each, None)
+
+    @translating
+    def paused(self) -> set[Partition]:
+        return {Partition(*each) for each in self._client.paused()}
+
+    @translating
+    def waiting(self) -> set[Partition]:
+        # A copy: the client's IO thread adds to it meanwhile.
+        fetched = self._client._fetcher._completed_fetches.copy()
+        return {Partition(*each.topic_partition) for each in fetched}
+
+    def wait_for_bytes(self, least: int, timeout_ms: int) -> None:
+        self._client._fetcher.config.update(fetch_min_bytes=least, fetch_max_wait_ms=timeout_ms)
+
+    # --- what there is -----------------------------------------------------------------------------
+
+    @translating
+    def beginning_offsets(self, partitions: Iterable[Partition], timeout_ms: int | None = None) -> dict[Partition, int]:
+        return _ours(self._client.beginning_offsets(_theirs(partitions), timeout_ms=timeout_ms))
+
+    @translating
+    def end_offsets(self, partitions: Iterable[Partition], timeout_ms: int | None = None) -> dict[Partition, int]:
+        return _ours(self._client.end_offsets(_theirs(partitions), timeout_ms=timeout_ms))
+
+    @translating
+    def offsets_for_times(
+        self, times: Mapping[Partition, int], timeout_ms: int | None = None
+    ) -> dict[Partition, int | None]:
+        asked = {TopicPartition(*partition): at for partition, at in times.items()}
+        found = self._client.offsets_for_times(asked, timeout_ms=timeout_ms)
+        later = {partition: found.get(partition) for partition in times}
+        return {partition: None if at is None else int(at.offset) for partition, at in later.items()}
+
+    @translating
+    def highwater(self, partition: Partition) -> int | None:
+        return cast("int | None", self._client.highwater(TopicPartition(*partition)))
+
+    @translating
+    def topics(self) -> set[str]:
+        return cast(set[str], self._client.topics())
+
+    @translating
+    def partitions_for_topic(self, topic: str) -> set[int]:
+        return set(self._client.partitions_for_topic(topic) or ())
+
+    @translating
+    def topic_ids(self, topics: Iterable[str]) -> dict[str, object | None]:
+        cluster = self._client._cluster
+        return {topic: cluster.topic_id(topic) for topic in topics}
+
+    # --- the group ---------------------------------------------------------------------------------
+
+    @translating
+    def subscribe(self, topics: Iterable[str], on_rebalance: Callable[[], object]) -> None:
+        self._client.subscribe(topics=list(topics), listener=_Rebalances(on_rebalance))
+
+    @translating
+    def group_metadata(self) -> GroupMetadata:
+        now = self._client.group_metadata()
+        return GroupMetadata(now.group_id, now.generation_id, now.state == MemberState.STABLE, now)
+
+    @translating
+    def committed(self, partition: Partition, timeout_ms: int | None = None) -> CommittedOffset | None:
+        found = self._client.committed(TopicPartition(*partition), metadata=True, timeout_ms=timeout_ms)
+        return None if found is None or found.offset < 0 else CommittedOffset(found.offset, found.metadata or "")
+
+    @translating
+    def wait_for_partitions(self, counts: Mapping[str, int], seconds: float) -> bool:
+        """Wait until the group's side of the client knows them: a leader shares out only those it knows.
+
+        Joining before that, it shares out what it knows, notices more, and joins again.
+        """
+        deadline = time.monotonic() + seconds
+        asked = time.monotonic()
+        while not self._knows(counts):
+            now = time.monotonic()
+            if now > deadline:
+                return False
+            if now > asked + _ASK_SECONDS:
+                # Subscribing while another question was under way, the client takes its answer for the new one's.
+                self._client._cluster.request_update()
+                asked = now
+            time.sleep(_LOOK_SECONDS)
+        return True
+
+    def _knows(self, counts: Mapping[str, int]) -> bool:
+        noted = self._client._coordinator._metadata_snapshot
+        return all(len(noted.get(topic, ())) >= count for topic, count in counts.items())
+
+    def made_assignment(self) -> bool:
+        return self._client._coordinator._assignment_snapshot is not None
+
+    @translating
+    def request_rejoin(self) -> None:
+        """Join again at the next poll.
+
+        A rejoin that only a change of metadata asked for is forgotten when one poll is too short for it: the client
+        then neither joins nor heartbeats ever again. Asked for by name, it is not.
+        """
+        self._client._coordinator.request_rejoin()
+
+    @translating
+    def close(self, timeout_ms: int | None = None) -> None:
+        self._client.close(autocommit=False, timeout_ms=timeout_ms)
+
+
+def _theirs(partitions: Iterable[Partition]) -> list[TopicPartition]:
+    return [TopicPartition(*each) for each in partitions]
+
+
+def _ours(offsets: Mapping[TopicPartition, int]) -> dict[Partition, int]:
+    return {Partition(*each): int(offset) for each, offset in offsets.items()}

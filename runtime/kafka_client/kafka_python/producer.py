@@ -1,0 +1,127 @@
+"""kafka-python's producer behind `client.TransactionalProducer`, and the guards around what it does wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, cast
+
+from kafka import KafkaProducer, TopicPartition
+from kafka.errors import KafkaError
+from kafka.serializer import Serializer
+from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
+
+from runtime.kafka_client.client import Acknowledged, GroupMetadata
+from runtime.kafka_client.kafka_python.errors import translated, translating
+from runtime.kafka_client.records import CommittedOffset, Partition
+
+_NOTHING: Final = object()
+
+
+class Values(Serializer):  # type: ignore[misc]
+    """Bytes as they are. The client refuses what has neither key nor value, which Kafka takes: it never sees that."""
+
+    def serialize(self, topic: str, headers: Any, data: Any) -> Any:
+        return None if data is _NOTHING else data
+
+
+class _Delivery:
+    """A `Delivery`: the client's future, its errors translated."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self, future: Any) -> None:
+        self._future = future
+
+    @property
+    def is_done(self) -> bool:
+        return bool(self._future.is_done)
+
+    @property
+    def exception(self) -> BaseException | None:
+        error = self._future.exception
+        return None if error is None else translated(error)
+
+    @translating
+    def get(self, timeout: float | None = None) -> Acknowledged:
+        return cast(Acknowledged, self._future.get(timeout))
+
+
+class KafkaPythonProducer:
+    """A `TransactionalProducer`."""
+
+    def __init__(self, client: KafkaProducer) -> None:
+        self._client = client
+
+    def send(
+        self,
+        topic: str,
+        value: bytes | None = None,
+        key: bytes | None = None,
+        headers: Sequence[tuple[str, bytes | None]] | None = None,
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+    ) -> _Delivery:
+        given: Any = _NOTHING if value is None and key is None else value
+        try:
+            return _Delivery(self._client.send(topic, given, key, _writable(headers), partition, timestamp_ms))
+        except KafkaError as error:
+            raise translated(error) from error
+
+    @translating
+    def flush(self, timeout: float | None = None) -> None:
+        self._client.flush(timeout=timeout)
+
+    @translating
+    def close(self, timeout: float | None = None) -> None:
+        self._client.close(timeout=timeout)
+
+    def abandon(self, timeout: float) -> None:
+        """Stop the sender, then close, in a thread.
+
+        close(timeout=0) alone flushes first, raises over what is unacknowledged, and leaves the sender thread at work:
+        it goes on sending. So the sender is stopped before anything else is tried.
+        """
+
+        def close() -> None:
+            sender = self._client._sender
+            sender.force_close()
+            sender.join(timeout)
+            # It is being thrown away: that it could not say goodbye changes nothing.
+            with contextlib.suppress(KafkaError):
+                self._client.close(timeout=1)
+
+        threading.Thread(target=close, name="abandon-producer", daemon=True).start()
+
+    # --- transactions ------------------------------------------------------------------------------
+
+    @translating
+    def init_transactions(self) -> None:
+        self._client.init_transactions()
+
+    @translating
+    def begin_transaction(self) -> None:
+        self._client.begin_transaction()
+
+    @translating
+    def send_offsets_to_transaction(self, offsets: Mapping[Partition, CommittedOffset], group: GroupMetadata) -> None:
+        theirs = {
+            TopicPartition(*partition): OffsetAndMetadata(place.offset, place.metadata, -1)
+            for partition, place in offsets.items()
+        }
+        handle = ConsumerGroupMetadata(group.group_id) if group.handle is None else group.handle
+        self._client.send_offsets_to_transaction(theirs, handle)
+
+    @translating
+    def commit_transaction(self) -> None:
+        self._client.commit_transaction()
+
+    @translating
+    def abort_transaction(self) -> None:
+        self._client.abort_transaction()
+
+
+def _writable(headers: Sequence[tuple[str, bytes | None]] | None) -> list[tuple[str, bytes]] | None:
+    """Return headers as the client writes them: it knows none without a value, so those get an empty one."""
+    return [(name, b"" if value is None else value) for name, value in headers] if headers else None

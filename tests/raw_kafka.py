@@ -1,0 +1,28 @@
+"""Clients of kafka-python as they are, made as the product makes its own: tests write, read and look on with these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+
+from runtime.kafka_client.cluster import Cluster
+
+
+def raw_consumer(cluster: Cluster, **settings: Any) -> KafkaConsumer:
+    client: Any = cluster.consumer(**settings)
+    return client._client
+
+
+def raw_producer(cluster: Cluster, **settings: Any) -> KafkaProducer:
+    client: Any = cluster.producer(**settings)
+    return client._client
+
+
+@contextmanager
+def raw_admin(cluster: Cluster) -> Iterator[KafkaAdminClient]:
+    with cluster.admin() as admin:
+        client: Any = admin
+        yield client._client
