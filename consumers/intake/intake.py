@@ -91,8 +91,8 @@ class Intake:
         own = {settings.names.topic(kind) for kind in KINDS if kind != "features"}
         if looped := own.intersection(self._mappings):
             raise RoleRefused(
-                f"Labels(sources=…) names {min(looped)}, a topic of the stream itself, whose labels are read without "
-                "being named"
+                f"Labels(sources=…) names {min(looped)}, the stream's own topic: its labels are read anyway, "
+                "so leave it out"
             )
 
     @property

@@ -6,10 +6,11 @@ from typing import ClassVar
 
 from msgspec import field
 
-from consumers.loop.offset_metadata import OffsetMetadata
+from consumers.loop.offset_metadata import OffsetMetadata, decodable
 from consumers.roles import INTAKE
 
 
+@decodable
 class IntakeMetadata(OffsetMetadata):
     """See the module's text; `topic_id`, `gone` and `begun` as in `consumers.loop.start_offsets`.
 

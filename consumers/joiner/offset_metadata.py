@@ -7,13 +7,14 @@ from typing import ClassVar, Final, Self
 import msgspec
 
 from consumers.joiner.join_state import JoinState
-from consumers.loop.offset_metadata import OffsetMetadata
+from consumers.loop.offset_metadata import OffsetMetadata, decodable
 from consumers.roles import JOINER
 
 KINDS: Final = (b"e", b"l", b"p", b"w")
 """Key prefixes of a partition's entries, in their order; the partition number follows in two bytes."""
 
 
+@decodable
 class JoinerMetadata(OffsetMetadata):
     """The metadata of the committed offsets. `waiting` and `clock` are pairs: of predictions, of labels.
 

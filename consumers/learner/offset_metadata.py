@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import msgspec
 
-from consumers.loop.offset_metadata import OffsetMetadata
+from consumers.loop.offset_metadata import OffsetMetadata, decodable
 from consumers.loop.processor import Assignment, Start
 from consumers.roles import LEARNER
 from model_store import Manifest
@@ -15,6 +15,7 @@ from runtime.kafka_client.records import CommittedOffset, Partition
 from schemas.model_updates import Published
 
 
+@decodable
 class LearnerMetadata(OffsetMetadata):
     """What a learner writes beside its offset.
 

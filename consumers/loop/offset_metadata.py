@@ -7,7 +7,7 @@ default; none may change its name or its type.
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Final, Self, TypeVar, cast
 
 import msgspec
 
@@ -19,6 +19,20 @@ class MetadataTooLong(RoleRefused):
     """The text beside an offset is longer than Kafka takes: every commit of the role would fail."""
 
 
+M = TypeVar("M")
+_DECODERS: Final[dict[type, msgspec.json.Decoder[Any]]] = {}
+
+
+def decodable(kind: type[M]) -> type[M]:
+    """Make the decoder of a class while its module is imported.
+
+    msgspec 0.22 learns a type at its first use, and crashes when two threads do so at once.
+    """
+    _DECODERS[kind] = msgspec.json.Decoder(kind)
+    return kind
+
+
+@decodable
 class OffsetMetadata(msgspec.Struct):
     """Base of what a role writes; by itself, what a role writes that has nothing to say."""
 
@@ -49,6 +63,6 @@ class OffsetMetadata(msgspec.Struct):
     def decode(cls, text: str) -> Self | None:
         """Return what a text says; `None` where it is none of this role's, as of a tool that has moved the offset."""
         try:
-            return msgspec.json.decode(text, type=cls)
+            return cast(Self, _DECODERS[cls].decode(text))
         except msgspec.DecodeError:
             return None
