@@ -13,11 +13,12 @@ from benchmarks import material
 from benchmarks.figures import Figure, Spread
 from benchmarks.rig import Rig
 from benchmarks.throughput import Size
+from consumers.learner.checkpoint_timer import CheckpointPace
 from consumers.learner.learner import Learner, LearnerSettings
 from consumers.learner.poison_rollback import Shield
 from consumers.loop.processor import Assignment
 from consumers.model import outlier_influence
-from consumers.model.checkpoints import CheckpointPace, Definition, LearnerCheckpoints
+from consumers.model.checkpoints import Definition, LearnerCheckpoints
 from consumers.model.model_state import LearnerState, LearningRules
 from consumers.model.outlier_bounds import Guard
 from consumers.predictor.model_feed import PauseSwitch

@@ -1,4 +1,4 @@
-"""Generator of `allowed.json`, the list of names that pickles of River's own models use.
+"""Generator of `allowed_pickle_names.json`, the list of names that pickles of River's own models use.
 
     python -m model_store.allow_list
 
@@ -237,7 +237,7 @@ def collect() -> tuple[dict[str, list[str]], list[tuple[str, str, str]]]:
 def main() -> int:
     """Write the list beside this file."""
     grouped, attributes = collect()
-    target = Path(__file__).with_name("allowed.json")
+    target = Path(__file__).with_name("allowed_pickle_names.json")
     listed = {"river": version("river"), "globals": grouped, "getattr": attributes}
     target.write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
     print(f"{target.name}: {sum(map(len, grouped.values()))} names, {len(attributes)} attributes")

@@ -13,7 +13,7 @@ from fastavro.read import BLOCK_READERS
 
 from producers.cell_types import NotAValue
 from producers.compressed import UNREADABLE
-from producers.files import COUNT_BYTES, FileSource
+from producers.file_source import COUNT_BYTES, FileSource
 from producers.rows import OnBad, RawRow, SourceError, SourceSpec
 from producers.typed_rows import RecordReader
 

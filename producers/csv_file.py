@@ -11,7 +11,7 @@ from producers.cell_types import Kind, NotAValue, Read, reader
 from producers.column_guess import ColumnGuess, settle
 from producers.csv_layout import SAMPLE_LINES, Layout, layout_of
 from producers.csv_rows import BadLines, CsvRows
-from producers.files import NOT_UTF8, FileSource
+from producers.file_source import NOT_UTF8, FileSource
 from producers.rows import OnBad, RawRow, SourceError, SourceSpec
 
 SAMPLE_ROWS: Final = 10_000

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Final
 
 from producers.columns import Column
-from producers.open_source import open_source
+from producers.file_formats import open_source
 from producers.river_data import RiverData
 from producers.rows import SourceSpec
 from schemas.exact_integers import EXACT

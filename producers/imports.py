@@ -14,9 +14,9 @@ from typing import Final
 from producers.duplicate_ids import RepeatedIds
 from producers.import_log import ImportLog, ImportStoppedError, Reached
 from producers.rows import BadRow, RowSource, SourceError, SourceRow
-from producers.stop_signals import stop_on_signals
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.transaction import TransactionLimits
+from runtime.stop_signals import stop_on_signals
 from schemas.contract import ContractError
 from schemas.events import Event, Example, Features, Label, Lane, Scalar
 from schemas.target import Target, TargetError

@@ -18,8 +18,8 @@ from producers.cell_types import Kind, widest
 from producers.column_guess import ColumnGuess
 from producers.columns import Column
 from producers.csv_file import CsvFile
+from producers.file_formats import open_source
 from producers.id_guess import check_id, guess_id, numbers_as_ids, texts_as_ids
-from producers.open_source import open_source
 from producers.river_data import DEFAULT_LABEL, RiverData
 from producers.rows import BadRow, RowSource, SourceError, SourceRow, SourceSpec
 from schemas.contract import Contract

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from producers.cell_types import NotAValue
-from producers.files import FileSource
+from producers.file_source import FileSource
 from producers.rows import OnBad, RawRow, SourceError, SourceSpec
 from producers.typed_rows import RecordReader
 from schemas.json_text import NO_JSON, why_no_json

@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass
 
 from producers.cell_types import NotAValue, reader
-from producers.outbox import Outbox, OutboxLimits
 from producers.required_topics import existing
+from producers.retrying_producer import OutboxLimits, RetryingProducer
 from producers.rows import SourceSpec
 from runtime.kafka_client.cluster import Cluster
 from schemas.events import Label, Scalar
@@ -78,7 +78,7 @@ def send_label(
         source="human",
         kind="correction" if options.correction else "label",
     )
-    outbox = Outbox(cluster, OutboxLimits(give_up_seconds=options.timeout_seconds))
+    outbox = RetryingProducer(cluster, OutboxLimits(give_up_seconds=options.timeout_seconds))
     try:
         outbox.send(topic, partition, event_id.encode(), label.encode(), "the label")
         outbox.drain()

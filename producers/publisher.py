@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from producers.duplicate_ids import RepeatedIds
-from producers.outbox import Outbox, OutboxLimits, UndeliverableError
+from producers.publish_rate import PublishRate
 from producers.required_topics import existing
+from producers.retrying_producer import OutboxLimits, RetryingProducer, UndeliverableError
 from producers.rows import BadRow, RowSource, SourceError, SourceRow
-from producers.stop_signals import stop_on_signals
 from runtime.kafka_client.cluster import Cluster, NoBroker
+from runtime.stop_signals import stop_on_signals
 from schemas.codec import CodecError
 from schemas.events import Event, Label, LabelValue
 from schemas.topics import Names, partition_of
@@ -27,7 +28,6 @@ _PROGRESS_SECONDS: Final = 0.1
 _LOOK_SECONDS: Final = 0.02
 _LOOK_EVENTS: Final = 128
 # A short delay is caught up, a longer one than this is not.
-_CATCH_UP_SECONDS: Final = 1.0
 _BAD_ROWS_KEPT: Final = 10
 
 
@@ -195,7 +195,7 @@ class _Publishing:
         topics = existing(cluster, self._features, self._labels)
         self._feature_partitions = topics[self._features].partitions
         self._label_partitions = topics[self._labels].partitions
-        self._outbox = Outbox(cluster, limits, self._tell_stalled, self._stop)
+        self._outbox = RetryingProducer(cluster, limits, self._tell_stalled, self._stop)
         self._counts = _Counts()
         self._held: deque[_DueLabel] = deque()
         self._ready: deque[_DueLabel] = deque()
@@ -222,7 +222,7 @@ class _Publishing:
         return self._report()
 
     def _send_events(self) -> None:
-        pace = _Pace(self._options.rate)
+        pace = PublishRate(self._options.rate)
         for row in self._rows():
             while not self._stop.is_set() and (wait := pace.seconds_to_wait()) > 0:
                 self._look(wait)
@@ -371,25 +371,3 @@ def _fewer_collections() -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*before)
-
-
-class _Pace:
-    """Time at which the next event is due, computed from the start and the count, so that delays do not add up."""
-
-    def __init__(self, rate: float | None) -> None:
-        self._rate = rate
-        self._start = time.monotonic()
-        self._count = 0
-
-    def seconds_to_wait(self) -> float:
-        """Return the seconds until the next event is due, 0 if it is due now."""
-        if self._rate is None:
-            return 0.0
-        wait = self._start + self._count / self._rate - time.monotonic()
-        if wait < -_CATCH_UP_SECONDS:
-            self._start -= wait + _CATCH_UP_SECONDS
-        return max(0.0, wait)
-
-    def count(self) -> None:
-        """Count one event as sent."""
-        self._count += 1

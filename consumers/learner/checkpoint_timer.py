@@ -1,10 +1,46 @@
-"""Time of a learner: when a version is due, by its own clock and by what the last one took."""
+"""Interval of checkpoints: when a version is due, by the clock and by the cost of the last one."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
+from typing import Final
 
-from consumers.model.checkpoints import CheckpointPace
+_LARGEST_SHARE: Final = 0.05  # of the learner's time that checkpoints may take
+
+
+@dataclass(frozen=True)
+class CheckpointPace:
+    """The rule when checkpoints are due.
+
+    Attributes
+    ----------
+    every
+        Seconds.
+    examples
+        Number of examples learned since the last checkpoint.
+    """
+
+    every: float
+    examples: int
+
+    def due(self, since_last: float, last_cost: float, learned: int) -> bool:
+        """Return whether a checkpoint is due.
+
+        Given are the seconds since the last checkpoint began, the seconds it took, and the examples learned since.
+
+        >>> CheckpointPace(every=0.5, examples=1000).due(since_last=0.6, last_cost=0.01, learned=1)
+        True
+        >>> CheckpointPace(every=0.5, examples=1000).due(since_last=0.6, last_cost=0.10, learned=1)
+        False
+        """
+        if learned == 0 or not self.affords(since_last, last_cost):
+            return False
+        return learned >= self.examples or since_last >= self.every
+
+    def affords(self, since_last: float, last_cost: float) -> bool:
+        """Return whether a checkpoint now keeps checkpoints within their share of the learner's time."""
+        return since_last >= last_cost / _LARGEST_SHARE
 
 
 class CheckpointTimer:

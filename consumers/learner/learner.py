@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from consumers.learner.active import ActiveLearner, Handover
 from consumers.learner.alerts import LearnerAlerts
-from consumers.learner.checkpoint_timer import CheckpointTimer, wall_ms
+from consumers.learner.checkpoint_timer import CheckpointPace, CheckpointTimer, wall_ms
 from consumers.learner.dead_letters import LearnerLetters
 from consumers.learner.decisions import Control
 from consumers.learner.offset_metadata import LearnerMetadata, not_read
 from consumers.learner.standby import StandbyLearner
 from consumers.loop.processor import Assignment, Start
-from consumers.model.checkpoints import CheckpointPace, LearnerCheckpoints, Log, NewEpoch, Standing
+from consumers.model.checkpoints import LearnerCheckpoints, Log, NewEpoch, Standing
 from consumers.model.upgrade_report import Comparison
 from model_store import VersionId
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -57,7 +56,6 @@ __all__ = [
     "REBUILD",
     "REBUILD_START",
     "STATE_FILE",
-    "CheckpointPace",
     "Definition",
     "LearnerCheckpoints",
     "Log",
@@ -67,43 +65,8 @@ __all__ = [
     "cpu_name",
 ]
 
-_LARGEST_SHARE: Final = 0.05  # of the learner's time that checkpoints may take
 _PROBE_EVENTS: Final = 8
 _PROBE_BYTES: Final = 16_384
-
-
-@dataclass(frozen=True)
-class CheckpointPace:
-    """The rule when checkpoints are due.
-
-    Attributes
-    ----------
-    every
-        Seconds.
-    examples
-        Number of examples learned since the last checkpoint.
-    """
-
-    every: float
-    examples: int
-
-    def due(self, since_last: float, last_cost: float, learned: int) -> bool:
-        """Return whether a checkpoint is due.
-
-        Given are the seconds since the last checkpoint began, the seconds it took, and the examples learned since.
-
-        >>> CheckpointPace(every=0.5, examples=1000).due(since_last=0.6, last_cost=0.01, learned=1)
-        True
-        >>> CheckpointPace(every=0.5, examples=1000).due(since_last=0.6, last_cost=0.10, learned=1)
-        False
-        """
-        if learned == 0 or not self.affords(since_last, last_cost):
-            return False
-        return learned >= self.examples or since_last >= self.every
-
-    def affords(self, since_last: float, last_cost: float) -> bool:
-        """Return whether a checkpoint now keeps checkpoints within their share of the learner's time."""
-        return since_last >= last_cost / _LARGEST_SHARE
 
 
 @cache

@@ -20,7 +20,7 @@ from consumers.model.river_model import ModelError, wrap
 from millstream.stream.load import LoadedStream
 from millstream.stream.model_parameters import walk
 from millstream.stream.stream import Stream
-from producers.open_source import open_source
+from producers.file_formats import open_source
 from producers.rows import SourceError, SourceSpec
 from schemas.contract import Contract, ContractError, Feature
 from schemas.events import Features, FeatureValue, Scalar

@@ -36,6 +36,7 @@ from millstream.cli import (
 )
 from millstream.cli import run as run_command
 from millstream.config.errors import SettingsError
+from millstream.config.precedence import under_the_flags
 from millstream.config.settings import read_config
 from millstream.observability import role_log
 from runtime.exits import FAILED, INTERRUPTED, OK, USAGE
@@ -52,16 +53,11 @@ _HELP: Final = (
 
 def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
     """Return the app, its options taken from flags, the environment and `file` (read from `path`)."""
-    config = (
-        cyclopts.config.Env("MILLSTREAM_", command=False),
-        cyclopts.config.Dict(dict(file), source=path, allow_unknown=True),
-        cyclopts.config.Dict(dict(file), source=path, allow_unknown=True, use_commands_as_keys=False),
-    )
     app = cyclopts.App(
         name="millstream",
         help=_HELP,
         help_format="plaintext",
-        config=config,
+        config=under_the_flags(file, path),
         version=lambda: metadata.version("millstream"),
         exit_on_error=False,
         print_error=False,

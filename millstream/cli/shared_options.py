@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 from cyclopts import Parameter
 
+from millstream.config.precedence import kafka_options
 from millstream.config.schema_registry_options import registry_options
-from millstream.config.settings import DEFAULT_HOME, Settings, kafka_options, read_config
+from millstream.config.settings import DEFAULT_HOME, Settings, read_config
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -148,24 +148,6 @@ def read_config(environ: Mapping[str, str] = os.environ) -> tuple[Path, dict[str
         raise SettingsError(f"{path} cannot be read as TOML: {error}") from error
 
 
-def kafka_options(file: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    """Return the client's options as given: MILLSTREAM_KAFKA_<OPTION> takes precedence over ``[kafka]`` of the file.
-
-    >>> kafka_options({"kafka": {"client_id": "a"}}, {"MILLSTREAM_KAFKA_CLIENT_ID": "b"})
-    {'client_id': 'b'}
-    """
-    table = file.get("kafka", {})
-    if not isinstance(table, Mapping):
-        raise SettingsError(f"[kafka] of {CONFIG_FILE} must be a table of the client's options")
-    from_file = {name.replace("-", "_").lower(): value for name, value in table.items()}
-    from_environment = {
-        name.removeprefix(KAFKA_PREFIX).lower(): value
-        for name, value in environ.items()
-        if name.startswith(KAFKA_PREFIX)
-    }
-    return from_file | from_environment
-
-
 def _written(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 

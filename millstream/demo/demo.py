@@ -24,7 +24,7 @@ from millstream.status.report import labels, progress, served
 from millstream.status.snapshot import Observer, StreamSnapshot
 from millstream.topics.delete_stream import forget
 from model_store import ModelStore, StoreError, open_store
-from producers.open_source import RowSource
+from producers.file_formats import RowSource
 from producers.publisher import PublishOptions, PublishReport, publish
 from runtime.exits import INTERRUPTED, OK
 from runtime.kafka_client.cluster import Cluster

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 import time
 from collections.abc import Sequence
-from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 from consumers.intake.intake import Intake, IntakeSettings
@@ -15,13 +13,14 @@ from consumers.joiner.joiner import Joiner, JoinerSettings
 from consumers.joiner.local_store import DiskStore, LocalStoreError
 from consumers.joiner.snapshot_thread import SnapshotKeeper
 from consumers.joiner.snapshots import Snapshots
+from consumers.learner.checkpoint_timer import CheckpointPace
 from consumers.learner.learner import Learner, LearnerSettings
 from consumers.loop.instrumentation import Meter
 from consumers.loop.last_offsets_file import TopicMemory
 from consumers.loop.log_faults import LogRefused
 from consumers.loop.loop import Loop, LoopSettings
 from consumers.loop.processor import Processor
-from consumers.model.checkpoints import CheckpointPace, NewEpoch
+from consumers.model.checkpoints import NewEpoch
 from consumers.predictor.model_feed import ModelsTopic, PauseSwitch, VersionFeed
 from consumers.predictor.predictor import Predictor
 from consumers.roles import INTAKE, JOINER, LEARNER, PREDICTOR
@@ -29,9 +28,9 @@ from millstream.observability.instrumentation import RoleInstrumentation
 from millstream.observability.role_log import say
 from millstream.processes import gc_tuning, role_events
 from millstream.processes.log_fault_alerts import LogAlerts
+from millstream.processes.measured_checkpoints import MeasuredCheckpoints
 from millstream.processes.model_process_main import starter
 from millstream.processes.role_failure_alerts import StateAlerts
-from millstream.processes.timed_checkpoints import MeasuredCheckpoints
 from millstream.status.group_metadata import joined_from, spread_of
 from millstream.stream.processor_rules import definition_of, join_rules, learning_rules, predictor_settings
 from millstream.version_code.choice import Policy, VersionCode
@@ -39,6 +38,7 @@ from model_store import StoreError, StoreUnavailable, is_object_store, open_back
 from runtime.exits import FAILED, OK, TRY_AGAIN, RoleFailure
 from runtime.kafka_client.cluster import Cluster, MissingTopic, NoBroker, TopicInfo
 from runtime.kafka_client.records import Partition
+from runtime.stop_signals import call_on_signals
 from schemas.schema_registry import RegistryError
 from schemas.sources.decoding import decoder
 from schemas.sources.label_mapping import LabelMapping
@@ -282,11 +282,7 @@ def _drive(
 
     loop = Loop(cluster, settings, processor, settled, meter)
 
-    def stop(signum: int, frame: FrameType | None) -> None:
-        loop.stop()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    call_on_signals(loop.stop)
     gc_tuning.rest()
     try:
         loop.run()

@@ -23,10 +23,10 @@ from millstream.processes.supervisor import Child, Supervisor
 from millstream.status.snapshot import Observer
 from millstream.stream.stream import Stream
 from millstream.topics import admin
-from producers.stop_signals import stop_on_signals
 from runtime.exits import FAILED, OK
 from runtime.kafka_client.cluster import Cluster, NoBroker
 from runtime.kafka_client.errors import KafkaError, described
+from runtime.stop_signals import stop_on_signals
 from schemas.topics import Names
 
 if TYPE_CHECKING:

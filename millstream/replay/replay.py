@@ -21,12 +21,12 @@ from millstream.reading.offset_ranges import Offsets, taken
 from millstream.reading.range_reader import RangeReader
 from millstream.replay.plan import CannotReplay, Job
 from millstream.replay.rate_limit import RateLimit
-from producers.stop_signals import stop_on_signals
 from runtime.kafka_client import size_limits
 from runtime.kafka_client.client import GroupMetadata
 from runtime.kafka_client.partitioner import hashed
 from runtime.kafka_client.records import CommittedOffset, Output, Partition, Record
 from runtime.kafka_client.transaction import Transactions
+from runtime.stop_signals import stop_on_signals
 from schemas.topics import Names
 
 _RECORDS: Final = 5000  # a transaction

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from millstream.stream.duration import milliseconds
-from producers.open_source import RowSource, SourceSpec, open_source
+from producers.file_formats import RowSource, SourceSpec, open_source
 from schemas.events import Features, Scalar
 from schemas.label_spelling import ByClass
 

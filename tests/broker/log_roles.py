@@ -19,12 +19,13 @@ from consumers.joiner.joiner import Joiner, JoinerSettings
 from consumers.joiner.local_store import DiskStore
 from consumers.joiner.snapshot_thread import SnapshotKeeper
 from consumers.joiner.snapshots import Snapshots
+from consumers.learner.checkpoint_timer import CheckpointPace
 from consumers.learner.learner import Learner, LearnerSettings
 from consumers.loop.last_offsets_file import TopicMemory
 from consumers.loop.log_faults import LogRefused
 from consumers.loop.loop import LoopSettings
 from consumers.loop.processor import Processor
-from consumers.model.checkpoints import CheckpointPace, Definition, LearnerCheckpoints, NewEpoch
+from consumers.model.checkpoints import Definition, LearnerCheckpoints, NewEpoch
 from consumers.model.river_model import wrap
 from consumers.predictor.model_feed import PauseSwitch
 from consumers.predictor.predictor import Predictor, PredictorSettings, ServedVersion

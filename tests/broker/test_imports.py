@@ -16,6 +16,7 @@ from kafka.structs import TopicPartition
 from proxy import Proxy
 from raw_kafka import raw_admin, raw_consumer
 
+from producers.file_formats import RowSource, SourceError, SourceSpec, open_source
 from producers.imports import (
     ImportOptions,
     ImportProgress,
@@ -25,7 +26,6 @@ from producers.imports import (
     import_rows,
     lane_name,
 )
-from producers.open_source import RowSource, SourceError, SourceSpec, open_source
 from runtime.kafka_client.cluster import Cluster, MissingTopic
 from runtime.kafka_client.transaction import TransactionLimits
 from schemas.contract import Contract, Feature
@@ -200,7 +200,7 @@ def test_strict_imports_nothing_of_a_file_with_a_bad_row(cluster: Cluster, names
 IMPORT = """
 import sys, time
 from producers.imports import ImportOptions, import_rows
-from producers.open_source import SourceSpec, open_source
+from producers.file_formats import SourceSpec, open_source
 from runtime.kafka_client.cluster import Cluster
 from schemas.target import Target
 from schemas.topics import Names

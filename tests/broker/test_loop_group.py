@@ -35,7 +35,7 @@ from proxy import Proxy
 from raw_kafka import raw_consumer
 
 from millstream.embedded_kafka.broker import EmbeddedBroker
-from producers.outbox import Outbox, OutboxLimits
+from producers.retrying_producer import OutboxLimits, RetryingProducer
 from runtime.exits import Doubt
 from runtime.kafka_client.cluster import Cluster
 
@@ -46,7 +46,7 @@ def flowing(cluster: Cluster, topic: str, partitions: int) -> Iterator[None]:
     done = threading.Event()
 
     def flow() -> None:
-        outbox = Outbox(cluster, OutboxLimits(request_ms=1_000, delivery_ms=2_000))
+        outbox = RetryingProducer(cluster, OutboxLimits(request_ms=1_000, delivery_ms=2_000))
         number = 0
         while not done.wait(0.02):
             for _ in range(4):
@@ -228,7 +228,7 @@ def test_an_outage_of_six_seconds_loses_nothing_of_a_publisher(
     make_topics(cluster, prefix)
     with Proxy(bootstrap) as proxy:
         limits = OutboxLimits(request_ms=1_000, delivery_ms=delivery_ms)
-        outbox = Outbox(Cluster(proxy.bootstrap), limits)
+        outbox = RetryingProducer(Cluster(proxy.bootstrap), limits)
         for number in range(100):
             outbox.send(prefix + "in", 0, b"", b"%d" % number, "record")
         assert outbox.drain(SECONDS)

@@ -16,10 +16,10 @@ from kafka.structs import TopicPartition
 from proxy import Proxy
 from raw_kafka import raw_admin, raw_consumer
 
+from producers.file_formats import RowSource, SourceSpec, open_source
 from producers.label import LabelOptions, send_label
-from producers.open_source import RowSource, SourceSpec, open_source
-from producers.outbox import OutboxLimits, UndeliverableError
 from producers.publisher import Progress, PublishError, PublishOptions, PublishReport, publish
+from producers.retrying_producer import OutboxLimits, UndeliverableError
 from runtime.kafka_client.cluster import Cluster, MissingTopic
 from schemas.events import read_event, read_label
 from schemas.target import Target, TargetError

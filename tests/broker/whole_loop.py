@@ -16,10 +16,11 @@ from raw_kafka import raw_admin, raw_consumer, raw_producer
 from consumers.intake.intake import Intake, IntakeSettings
 from consumers.joiner.joiner import Joiner, JoinerSettings
 from consumers.joiner.local_store import DiskStore
+from consumers.learner.checkpoint_timer import CheckpointPace
 from consumers.learner.learner import Learner, LearnerSettings
 from consumers.loop.loop import Loop, LoopSettings
 from consumers.loop.processor import Processor
-from consumers.model.checkpoints import CheckpointPace, Definition, LearnerCheckpoints, NewEpoch
+from consumers.model.checkpoints import Definition, LearnerCheckpoints, NewEpoch
 from consumers.predictor.model_feed import ModelsTopic, PauseSwitch, VersionFeed
 from consumers.predictor.predictor import Predictor
 from millstream import Stream

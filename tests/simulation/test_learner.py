@@ -16,9 +16,10 @@ from river import linear_model, neighbors, preprocessing
 from simulation.log import Crash, MemoryLog, SimulatedLoop
 from simulation.seeds import seeds
 
+from consumers.learner.checkpoint_timer import CheckpointPace
 from consumers.learner.dead_letters import LearnerLetters
 from consumers.learner.learner import Learner, LearnerSettings
-from consumers.model.checkpoints import CheckpointPace, Definition, LearnerCheckpoints, Log
+from consumers.model.checkpoints import Definition, LearnerCheckpoints, Log
 from consumers.model.model_state import LearnerState, LearningRules
 from consumers.predictor.model_feed import PauseSwitch
 from model_store import MemoryBackend, ModelStore, Retention, Signer, StoreUnavailable, Trust, VersionId

@@ -7,12 +7,13 @@ from pathlib import Path
 from simulation.log import SimulatedLoop
 from simulation.test_rebuild import COUNT, EXAMPLES, GROUP, NAMES, Shop, example
 
+from consumers.learner.checkpoint_timer import CheckpointPace
 from consumers.learner.learner import Learner, LearnerSettings
-from consumers.model.checkpoints import CheckpointPace, Definition
+from consumers.model.checkpoints import Definition
 from consumers.model.log_edits import digest
 from millstream.observability.prometheus.exit_counts import Ends
 from millstream.observability.prometheus.role_metrics import RoleMeter
-from millstream.processes.timed_checkpoints import MeasuredCheckpoints
+from millstream.processes.measured_checkpoints import MeasuredCheckpoints
 from model_store import Retention, VersionId
 
 

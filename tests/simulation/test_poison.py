@@ -20,9 +20,10 @@ from river import base, linear_model, metrics, naive_bayes, neighbors, optim, pr
 from simulation.log import LoggedRecord, MemoryLog, SimulatedLoop
 
 from consumers.learner import poison_rollback
+from consumers.learner.checkpoint_timer import CheckpointPace
 from consumers.learner.learner import Learner, LearnerSettings
 from consumers.model import outlier_influence
-from consumers.model.checkpoints import CheckpointPace, Definition, LearnerCheckpoints
+from consumers.model.checkpoints import Definition, LearnerCheckpoints
 from consumers.model.model_state import LearningRules
 from consumers.model.verify import verify
 from consumers.predictor.model_feed import PauseSwitch

@@ -13,9 +13,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from river import linear_model, preprocessing
 from simulation.log import Crash, LoggedRecord, MemoryLog, SimulatedLoop
 
+from consumers.learner.checkpoint_timer import CheckpointPace
 from consumers.learner.learner import Learner, LearnerSettings
 from consumers.learner.rebuild import Plan, Rebuilder, Rebuilt
-from consumers.model.checkpoints import EDITS_FILE, CheckpointPace, Definition, LearnerCheckpoints, Log
+from consumers.model.checkpoints import EDITS_FILE, Definition, LearnerCheckpoints, Log
 from consumers.model.log_edits import Edits, digest, editor
 from consumers.model.model_state import LearnerState, LearningRules
 from consumers.model.verify import verify

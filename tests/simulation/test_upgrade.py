@@ -10,8 +10,9 @@ import pytest
 from simulation.log import MemoryLog, SimulatedLoop
 from simulation.test_learner import EXAMPLES, GROUP, NAMES, RULES, SIGNER, drain, make_log
 
+from consumers.learner.checkpoint_timer import CheckpointPace
 from consumers.learner.learner import Learner, LearnerSettings
-from consumers.model.checkpoints import CheckpointPace, Definition, LearnerCheckpoints
+from consumers.model.checkpoints import Definition, LearnerCheckpoints
 from consumers.model.model_state import LearnerState
 from consumers.model.upgrade_report import Comparison, compare, lines
 from consumers.predictor.model_feed import PauseSwitch

@@ -19,9 +19,10 @@ from simulation.log import Crash, FencedOff, MemoryLog, SimulatedLoop
 from consumers.joiner.join import JoinRules
 from consumers.joiner.joiner import Joiner, JoinerSettings
 from consumers.joiner.local_store import MemoryStore
+from consumers.learner.checkpoint_timer import CheckpointPace
 from consumers.learner.learner import Learner, LearnerSettings
 from consumers.loop.processor import Processor
-from consumers.model.checkpoints import CheckpointPace, Definition, LearnerCheckpoints
+from consumers.model.checkpoints import Definition, LearnerCheckpoints
 from consumers.model.model_state import LearningRules
 from consumers.model.river_model import wrap
 from consumers.predictor.model_feed import PauseSwitch

@@ -15,8 +15,8 @@ import fastavro
 import pytest
 import zstandard
 
+from producers.file_formats import SourceError, SourceSpec, open_source
 from producers.infer import infer
-from producers.open_source import SourceError, SourceSpec, open_source
 
 PACK: dict[str, Callable[[bytes], bytes]] = {
     ".gz": gzip.compress,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from producers.open_source import SourceRow, open_source
+from producers.file_formats import SourceRow, open_source
 from producers.rows import BadRow, SourceError
 
 ROWS = [("1.5", "2", "0"), ("2.5", "3", "1")] * 20

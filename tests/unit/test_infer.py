@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from producers.columns import Column
+from producers.file_formats import SourceError, SourceSpec, open_source
 from producers.infer import infer
-from producers.open_source import SourceError, SourceSpec, open_source
 from schemas.contract import Contract, Feature
 from schemas.target import Target
 

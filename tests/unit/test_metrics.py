@@ -18,12 +18,12 @@ from scrape import get, scrape
 
 from consumers.joiner.join import Emitted
 from consumers.loop.dead_letters import dead_letter
-from millstream.observability.prometheus import http
+from millstream.observability.prometheus import metrics_server
 from millstream.observability.prometheus.catalog import METRICS
 from millstream.observability.prometheus.collector import RoleCollector
 from millstream.observability.prometheus.exit_counts import Ends
 from millstream.observability.prometheus.histogram import Histogram
-from millstream.observability.prometheus.http import MetricsServer, PortTaken
+from millstream.observability.prometheus.metrics_server import MetricsServer, PortTaken
 from millstream.observability.prometheus.role_metrics import RoleMeter
 from runtime.kafka_client.records import CommittedOffset, Output, Partition
 from schemas.events import Label
@@ -191,7 +191,7 @@ def test_what_it_does_not_serve_is_not_found(url: str) -> None:
 
 
 def test_those_who_dawdle_take_no_threads_and_keep_nobody_out(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "_REQUEST_SECONDS", 1.0)
+    monkeypatch.setattr(metrics_server, "_REQUEST_SECONDS", 1.0)
     where = ("127.0.0.1", int(url.rpartition(":")[2]))
     before = threading.active_count()
     with ExitStack() as stack:

@@ -8,7 +8,8 @@ import pytest
 
 from millstream.config.errors import SettingsError
 from millstream.config.kafka_options import client_options
-from millstream.config.settings import Settings, kafka_options, read_config
+from millstream.config.precedence import kafka_options
+from millstream.config.settings import Settings, read_config
 
 
 def test_environment_is_over_the_file_for_kafka_options() -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from producers.column_guess import ColumnGuess
 from producers.csv_file import CsvFile
-from producers.open_source import BadRow, SourceError, SourceRow, SourceSpec, open_source
+from producers.file_formats import BadRow, SourceError, SourceRow, SourceSpec, open_source
 from schemas.contract import Contract, Feature
 from schemas.events import Event
 from schemas.target import Target

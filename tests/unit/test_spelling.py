@@ -17,8 +17,8 @@ from river import linear_model, naive_bayes
 from consumers.model.model_state import LearnerState, LearningRules
 from millstream import Labels, Stream
 from millstream.stream.errors import InvalidStream
+from producers.file_formats import open_source
 from producers.label import parse_label
-from producers.open_source import open_source
 from producers.rows import BadRow, SourceSpec
 from schemas.codec import CodecError
 from schemas.contract import Contract

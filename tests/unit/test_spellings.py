@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from producers.column_guess import ColumnGuess, settle
+from producers.file_formats import SourceSpec, open_source
 from producers.infer import infer
-from producers.open_source import SourceSpec, open_source
 from producers.rows import BadRow
 from schemas.contract import Contract, Feature
 from schemas.target import Target

@@ -19,7 +19,7 @@ from consumers.model.log_edits import Editor, Edits
 from consumers.model.river_model import Answer
 from consumers.predictor.fast_outcomes import OutcomeWriter
 from producers.cell_types import NotAValue, reader
-from producers.open_source import BadRow, SourceError, SourceSpec, open_source
+from producers.file_formats import BadRow, SourceError, SourceSpec, open_source
 from runtime.kafka_client.records import Partition
 from schemas import codec
 from schemas.codec import CodecError

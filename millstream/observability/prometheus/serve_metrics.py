@@ -52,7 +52,7 @@ def measured(
     if address is None:
         return work(RoleInstrumentation())
     from millstream.observability.prometheus.exit_counts import Ends
-    from millstream.observability.prometheus.http import MetricsServer
+    from millstream.observability.prometheus.metrics_server import MetricsServer
     from millstream.observability.prometheus.role_metrics import RoleMeter
 
     ends = Ends(scraped.state / f"{scraped.role}-{scraped.instance}.ends.json")

@@ -4,34 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, cast
+from typing import Final, cast
 
-from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer, TopicPartition
 from kafka.structs import MemberState
 
 from runtime.kafka_client.client import GroupMetadata
 from runtime.kafka_client.errors import KafkaTimeoutError
 from runtime.kafka_client.kafka_python.errors import translating
+from runtime.kafka_client.kafka_python.rebalance_listener import RebalanceListener
 from runtime.kafka_client.records import Batch, CommittedOffset, Partition
 
 _LOOK_SECONDS: Final = 0.02
 _ASK_SECONDS: Final = 0.25
-
-
-class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Passes on that the assignment changed. It runs on the client's IO thread: anything slow here stops heartbeats."""
-
-    def __init__(self, on_rebalance: Callable[[], object]) -> None:
-        self._on_rebalance = on_rebalance
-
-    def on_partitions_revoked(self, revoked: Any) -> None:
-        self._on_rebalance()
-
-    def on_partitions_assigned(self, assigned: Any) -> None:
-        self._on_rebalance()
-
-    def on_partitions_lost(self, lost: Any) -> None:
-        self._on_rebalance()
 
 
 class KafkaPythonConsumer:
@@ -144,7 +129,7 @@ class KafkaPythonConsumer:
 
     @translating
     def subscribe(self, topics: Iterable[str], on_rebalance: Callable[[], object]) -> None:
-        self._client.subscribe(topics=list(topics), listener=_Rebalances(on_rebalance))
+        self._client.subscribe(topics=list(topics), listener=RebalanceListener(on_rebalance))
 
     @translating
     def group_metadata(self) -> GroupMetadata:

@@ -1,14 +1,24 @@
-"""Handling of Ctrl-C and SIGTERM as a request to stop between two records."""
+"""Handling of SIGTERM and Ctrl-C: a request to stop, for roles and for commands."""
 
 from __future__ import annotations
 
 import _thread
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
+
+
+def call_on_signals(stop: Callable[[], None]) -> None:
+    """Have SIGTERM and SIGINT call `stop`, from now on. It runs in a signal handler: it must wait for no lock."""
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handle)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Outbox of a producer: delivers records at least once and in order, across outages.
+"""RetryingProducer of a producer: delivers records at least once and in order, across outages.
 
 After a batch has expired, an idempotent producer of kafka-python never sends again: its futures stay open for ever and
 memory grows. So the outbox keeps every record until the broker has acknowledged it. If one fails or its acknowledgement
@@ -78,7 +78,7 @@ class _Record:
         return future.exception if future is not None and future.is_done else None
 
 
-class Outbox:
+class RetryingProducer:
     """A producer and its undelivered records.
 
     Parameters

@@ -10,12 +10,12 @@ import threading
 
 import pytest
 
-from producers.stop_signals import stop_on_signals
+from runtime.stop_signals import stop_on_signals
 
 # What a signal meets that comes while the main thread is within `stop.wait`: the lock of `stop` taken, by that thread.
 WITHIN_A_WAIT = """
 import signal, sys, threading
-from producers.stop_signals import stop_on_signals
+from runtime.stop_signals import stop_on_signals
 
 stop = threading.Event()
 with stop_on_signals(stop):
