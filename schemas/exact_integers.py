@@ -57,7 +57,7 @@ def may_be_rounded(values: Sequence[float]) -> bool:
 
 
 def plain_decimal(value: Decimal) -> int | float:
-    """Return the nearest double, or, for a decimal without places beyond 2^53 (such as an id), the exact integer.
+    """Return the nearest double; but a decimal beyond 2^53 without decimal places (an id, say) as an exact integer.
 
     >>> plain_decimal(Decimal("19.99")), plain_decimal(Decimal("12")), plain_decimal(Decimal("1234567890123456001"))
     (19.99, 12.0, 1234567890123456001)

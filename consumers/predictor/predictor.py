@@ -70,8 +70,8 @@ class ServedVersion:
     since_ms
         Wall clock time at which it was ready here, ms.
     delay_ms
-        Time from the broker's time of the oldest label it newly learned to `since_ms`; `None` without labels, and if
-        other versions with them had served before.
+        Milliseconds from the broker time of the oldest newly learned label to `since_ms`. `None` if the version learned no
+        new labels, or an earlier served version already had them.
     """
 
     model: RiverModel

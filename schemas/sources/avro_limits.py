@@ -19,7 +19,7 @@ _SIZES: Final = {"null": 0, "boolean": 1, "float": 4, "double": 8, "int": 1, "lo
 
 
 class _Endless(Exception):  # noqa: N818
-    """The schema refers to itself, or a few bytes can mean many values."""
+    """The schema is recursive, or its decoded size has no useful bound."""
 
 
 def needs_walk(schema: Any, types: Types) -> bool:
