@@ -70,8 +70,8 @@ class ServedVersion:
     since_ms
         Wall clock time at which it was ready here, ms.
     delay_ms
-        Milliseconds from the broker time of the oldest newly learned label to `since_ms`. `None` if the version learned no
-        new labels, or an earlier served version already had them.
+        Milliseconds from the broker time of the oldest newly learned label to `since_ms`. `None` if the version learned
+        no new labels, or an earlier served version already had them.
     """
 
     model: RiverModel
