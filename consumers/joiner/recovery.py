@@ -72,7 +72,7 @@ class JoinerTakeover:
 
         Raises
         ------
-        Refused
+        RoleRefused
             If continuing would lose or repeat something; the message names the choices.
         """
         pair = Partition(self.topics[0], number), Partition(self.topics[1], number)

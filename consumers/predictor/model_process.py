@@ -59,7 +59,7 @@ class VersionProcess:
 
     Raises
     ------
-    Refused, StoreUnavailable, ModelError
+    VersionRefused, StoreUnavailable, ModelError
         Raised by loading in the process; StoreUnavailable also if loading took too long.
     """
 

@@ -81,7 +81,7 @@ def launch(command: Sequence[str], environment: Mapping[str, str], events: int |
     )
 
 
-class Nursery:
+class ForkServer:
     """Forks roles. Not thread-safe. If it cannot fork, and always outside Linux, it starts normal processes instead.
 
     Examples
@@ -202,13 +202,13 @@ class Nursery:
 class Forked:
     """A forked role, with the interface of `subprocess.Popen`."""
 
-    def __init__(self, pid: int, nursery: Nursery) -> None:
+    def __init__(self, pid: int, fork_server: ForkServer) -> None:
         self.pid = pid
         self.stdout: IO[bytes] | None = None
-        self._nursery = nursery
+        self._fork_server = fork_server
 
     def poll(self) -> int | None:
-        return self._nursery.code(self.pid)
+        return self._fork_server.code(self.pid)
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait until it has ended. Raises `subprocess.TimeoutExpired` if that takes longer than `timeout` seconds."""
@@ -257,7 +257,7 @@ def serve(supervisor: socket.socket) -> list[str] | None:
             data, descriptors, _, _ = socket.recv_fds(supervisor, _MOST_BYTES, 2)
             if not data:
                 return None
-            wish, nursery = _read_wish(data), os.getpid()
+            wish, fork_server = _read_wish(data), os.getpid()
             # A signal sent to a child before it has its handlers must wait for it; here such a signal is ignored.
             signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
             try:
@@ -273,7 +273,7 @@ def serve(supervisor: socket.socket) -> list[str] | None:
                 os.close(woken)
                 os.close(wake)
                 supervisor.close()
-                _become(wish, descriptors, nursery)
+                _become(wish, descriptors, fork_server)
                 return [os.fsdecode(each) for each in wish.arguments]
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
             for descriptor in descriptors:
@@ -292,7 +292,7 @@ def _tell_ends(supervisor: socket.socket) -> None:
         supervisor.send(msgspec.msgpack.encode(ChildEvent(pid, os.waitstatus_to_exitcode(status))))
 
 
-def _become(wish: ForkRequest, descriptors: Sequence[int], nursery: int) -> None:
+def _become(wish: ForkRequest, descriptors: Sequence[int], fork_server: int) -> None:
     """In the child: set the output, the environment and the name of the role, and the descriptor of its events."""
     os.setpgid(0, 0)
     output, *events = descriptors
@@ -304,7 +304,7 @@ def _become(wish: ForkRequest, descriptors: Sequence[int], nursery: int) -> None
     os.environ.clear()
     # The hash seed of the fork server stays in force, whatever the request's environment says.
     os.environb.update(wish.environment)
-    os.environ.update({PARENT: str(nursery), "PYTHONHASHSEED": "0"})
+    os.environ.update({PARENT: str(fork_server), "PYTHONHASHSEED": "0"})
     for descriptor in events:
         os.environ.update(role_events.variables(descriptor))
     failpoints.arm()

@@ -21,7 +21,7 @@ from typing import Final
 from consumers import roles
 from millstream.observability import role_log
 from millstream.processes import role_events
-from millstream.processes.fork_server import PARENT, Nursery, Process
+from millstream.processes.fork_server import PARENT, ForkServer, Process
 from millstream.processes.role_events import RoleEvent
 from runtime.exits import FAILED, TRY_AGAIN, USAGE
 
@@ -151,7 +151,7 @@ class Supervisor:
         self._keeps_ending = keeps_ending
         self._running = [_Running(child) for child in children]
         self._environment = {**environment, PARENT: str(os.getpid()), "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
-        self._nursery = Nursery(self._environment)
+        self._fork_server = ForkServer(self._environment)
         self._say = say
         self._away = away
         self._relay = relay or (lambda name, line: say(f"{name:<{self._width}} | {line}"))
@@ -203,7 +203,7 @@ class Supervisor:
             deadline = time.monotonic() + _TERM_S
             for each in group:
                 self._await_end(each, deadline)
-        self._nursery.close()
+        self._fork_server.close()
 
     def _await_end(self, each: _Running, deadline: float) -> None:
         assert each.process is not None  # noqa: S101 - filtered by the caller
@@ -222,7 +222,7 @@ class Supervisor:
         each.began, each.due, each.ready, each.ready_at = time.monotonic(), None, False, None
         events, told_on = os.pipe()
         try:
-            each.process = self._nursery.launch(each.child.command, self._environment, told_on)
+            each.process = self._fork_server.launch(each.child.command, self._environment, told_on)
         except OSError:
             os.close(events)
             raise
