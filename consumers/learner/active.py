@@ -1,4 +1,4 @@
-"""Active learner, which has the log's partition: reads examples, writes versions, dead letters and alerts."""
+"""Active learner, which has the log's partition: reads examples, writes versions and alerts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dead letters of a learner: one for each record that it did not learn, however often it reads the record."""
+"""Dead letters of a learner: one for each record it did not learn, however often it reads the record."""
 
 from __future__ import annotations
 

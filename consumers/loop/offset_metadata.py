@@ -1,4 +1,4 @@
-"""Metadata of committed offsets: one struct for each role, used by the role that writes it and by all readers.
+"""Metadata of committed offsets: one struct for each role, used by its writer and all readers.
 
 It is JSON. During a rolling upgrade, older and newer processes are in one group and read each other's metadata: a
 reader ignores unknown fields and uses the default for missing ones. So a new field needs a default, and no field may

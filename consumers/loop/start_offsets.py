@@ -1,4 +1,4 @@
-"""Start offsets of a role without state: its committed offset, or the one at which a new reader begins.
+"""Start offsets of a role without state: its committed offset, or the start of a new reader.
 
 Such a role writes metadata with each offset, by which it recognises the topic later.
 """

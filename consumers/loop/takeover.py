@@ -1,4 +1,4 @@
-"""Takeover of partitions: committed offsets, topic ids, and the records to recover before the first live one."""
+"""Takeover of partitions: committed offsets, topic ids, and recovery before the first live record."""
 
 from __future__ import annotations
 

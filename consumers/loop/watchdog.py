@@ -1,4 +1,4 @@
-"""Two watches over the loop: the loop must turn, and each partition must move while it has records to read."""
+"""Two watches over the loop: it must turn, and each partition must move while it has records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`millstream init`, `check` and `schema`: write a stream file, try it, and print the Avro schemas of its records."""
+"""`millstream init`, `check` and `schema`: write a stream file, try it, and print Avro schemas."""
 
 from __future__ import annotations
 

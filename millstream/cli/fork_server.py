@@ -1,4 +1,4 @@
-"""Entry point of the fork server: imports the modules that roles need, and becomes the role in each child."""
+"""Entry point of the fork server: imports the modules of roles, and becomes the role in each child."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options that `replay` and `backfill` share: the range of a topic, the rate, and messages on progress."""
+"""Options that `replay` and `backfill` share: the range of a topic, the rate, and progress messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`millstream models rebuild` and `adopt`: a version rebuilt from the log, for the learner to continue from."""
+"""`millstream models rebuild` and `adopt`: rebuild a version from the log, and continue from it."""
 
 from __future__ import annotations
 

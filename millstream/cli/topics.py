@@ -216,7 +216,7 @@ def _show(outcome: CreateReport, stream: str, as_json: bool) -> int:
         plain = dataclasses.asdict(dataclasses.replace(outcome, findings=tuple(findings)))
         print_json({**plain, "ok": not wrong})
         return int(wrong)
-    marks = dict.fromkeys(outcome.created, "created") | dict.fromkeys(outcome.elsewhere, "somebody else's")
+    marks = dict.fromkeys(outcome.created, "created") | dict.fromkeys(outcome.elsewhere, "external")
     rows = [
         (
             topic.name,

@@ -1,4 +1,4 @@
-"""`millstream models verify`, `pin`, `unpin` and `rollback`: check a version, and choose the served one."""
+"""`millstream models verify`, `pin`, `unpin` and `rollback`: check a version, choose the served one."""
 
 from __future__ import annotations
 

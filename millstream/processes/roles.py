@@ -1,4 +1,4 @@
-"""Wiring of each role's process: puts processor, loop, store and cluster together and runs until told to stop."""
+"""Wiring of each role's process: connects processor, loop, store and cluster, and runs the loop."""
 
 from __future__ import annotations
 

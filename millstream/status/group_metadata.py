@@ -1,4 +1,4 @@
-"""Properties of a stream, read from its groups' offset metadata: external topics, and the topic of predictions.
+"""Properties of a stream in its groups' offset metadata: external topics, the topic of predictions.
 
 A command that has only the stream's name finds them there, on any machine, once the roles have committed.
 """

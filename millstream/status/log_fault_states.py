@@ -1,4 +1,4 @@
-"""Comparison of each role's offsets with the log as it is now, from outside, because the role may be down."""
+"""Comparison of each role's offsets with the present log, from outside, as the role may be down."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rendering of `millstream status --watch`: a report as a terminal page, or as one line without a terminal."""
+"""Rendering of `millstream status --watch`: a report as a terminal page, or as one line."""
 
 from __future__ import annotations
 

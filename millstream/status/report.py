@@ -1,4 +1,4 @@
-"""Report on a stream: lag of every role, labels by state, the served version, delays, throughput, disk."""
+"""Report on a stream: lag of every role, labels by state, served version, delays, throughput, disk."""
 
 from __future__ import annotations
 

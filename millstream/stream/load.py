@@ -1,4 +1,4 @@
-"""Loading of a stream from its file: the stream, its model's definition, and the classes that versions may contain."""
+"""Loading of a stream: its file, its model's definition, and the classes its versions may contain."""
 
 from __future__ import annotations
 

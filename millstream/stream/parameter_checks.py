@@ -1,4 +1,4 @@
-"""Checks of the arguments of `Stream` and its groups. Each raises `InvalidStream`, which names the parameter."""
+"""Checks of the arguments of `Stream` and its groups; each raises `InvalidStream`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules of each processor, taken from the stream file: reading events, joining labels, learning, definition."""
+"""Rules of each processor from the stream file: reading events, joining labels, learning."""
 
 from __future__ import annotations
 

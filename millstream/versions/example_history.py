@@ -23,7 +23,7 @@ How = Literal["learned", "refused", "broke the model", "left out"]
 WHY: Final[dict[How, str]] = {
     "refused": "the rules refused it",
     "broke the model": "it broke the model",
-    "left out": "made anew without it",
+    "left out": "rebuilt without it",
 }
 
 

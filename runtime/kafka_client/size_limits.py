@@ -1,4 +1,4 @@
-"""Size limits of records, in bytes after the roles have wrapped them, and of offset metadata, in characters.
+"""Size limits of records (bytes, as wrapped by the roles) and of offset metadata (characters).
 
 A broker limits the compressed size: 50 MB of zeros pass a limit of 1 MB. A record that a role makes of them may not,
 and the role would restart and try again for ever.

@@ -1,4 +1,4 @@
-"""Translation of kafka-python's errors to those of `runtime/kafka_client/errors.py`, by one table of classes."""
+"""Translation of kafka-python's errors to `runtime.kafka_client.errors`, by one table of classes."""
 
 from __future__ import annotations
 

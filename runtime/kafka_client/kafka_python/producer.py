@@ -1,4 +1,4 @@
-"""Adapter of kafka-python's producer to `client.TransactionalProducer`, with guards against its faults."""
+"""Adapter of kafka-python's producer to `client.TransactionalProducer`, with guards for its faults."""
 
 from __future__ import annotations
 
