@@ -175,7 +175,7 @@ class Rig:
         return Process(arguments, self.folder / f"{self._count}-{arguments[0].rpartition('.')[2]}.log")
 
     def forget(self, group: str, state: Path | None = None) -> None:
-        """Make a group begin anew, and delete what it kept."""
+        """Delete a group, so that it starts again from the beginning, and its state folder."""
         with self.cluster.admin() as client:
             until(lambda: _deleted(client, group), 30, f"group {group} does not end")
         if state is not None:
@@ -204,7 +204,7 @@ def _has_leaders(client: Admin, topic: str) -> bool:
 
 
 def _deleted(client: Admin, group: str) -> bool:
-    """Throw everybody out of a group and delete it; tell whether that has been done."""
+    """Remove all members from a group and delete it; return whether it was deleted."""
     try:
         # A static member that ended is one until its session does.
         gone = [each.instance_id for each in client.describe_group(group).members if each.instance_id is not None]

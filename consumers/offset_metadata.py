@@ -1,4 +1,4 @@
-"""What any role has written beside its offsets, for who looks at all of them."""
+"""Reader of any role's offset metadata."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _KINDS: Final[Mapping[str, type[OffsetMetadata]]] = {
 
 
 def kind_of(role: str) -> type[OffsetMetadata]:
-    """Return what a role's metadata is; of one that has nothing to say, the base."""
+    """Return the metadata class of a role; the base class for a role without fields."""
     return _KINDS.get(role, OffsetMetadata)
 
 
 def read(role: str, text: str) -> OffsetMetadata | None:
-    """Return what a role's text says, `None` where it is none of the role's."""
+    """Return the metadata in a text, `None` if the role did not write it."""
     return kind_of(role).decode(text)

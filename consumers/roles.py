@@ -1,7 +1,7 @@
-"""The table of roles: what each reads, writes and may do, how it is started, and in which order roles end.
+"""Table of roles: what each reads, writes and may do, how it starts, and in which order roles end.
 
-Every other place reads this table: access rights, `millstream status`, `run`, metrics, the reference of topics.
-Read `TABLE` when it is needed, not at import: `docs/architecture.md` says how a role is added.
+All other code reads this table: access rights, `millstream status`, `run`, metrics, the reference of topics.
+Read `TABLE` at the time of use, not at import. `docs/architecture.md` describes how to add a role.
 """
 
 from __future__ import annotations
@@ -19,35 +19,35 @@ JOINER: Final = "joiner"
 LEARNER: Final = "learner"
 
 WHOLE: Final = "whole"
-"""In place of a kind of topic: the one that has whole predictions, whichever that is for a stream."""
+"""Stands for the kind of topic that holds the stream's whole predictions."""
 
 
 @dataclass(frozen=True)
 class Role:
-    """One role. Topics are named by their kinds, see `schemas.topics.KINDS`.
+    """One role. Topics are given by their kinds, see `schemas.topics.KINDS`.
 
     Attributes
     ----------
     name
-        It is also the command, the end of its consumer group's name, and the label of its metrics.
+        Also the command, the end of its consumer group's name, and the label of its metrics.
     stops
-        Roles end in the order of these numbers: what is under way goes on to those after it.
+        Roles end in the order of these numbers, so that later roles still process the output of earlier ones.
     onward
-        How an operator has it go on where a topic is not what it was when the role left it.
+        Command and effect by which an operator makes it continue although a topic is not the one that it left.
     reads
-        What its consumer group reads and has a lag in.
+        Topics that its consumer group reads and has a lag in.
     follows
-        What it reads beside that without a group. Of alerts, what stands: a role raises none twice.
+        Topics that it also reads, without a group. From alerts it reads the raised ones, so as to raise none twice.
     writes
-        What it writes.
+        Topics that it writes.
     reads_label_topics
-        Its group also reads the topics of others that labels come from.
+        Its group also reads the external topics that labels come from.
     sees
-        Roles whose committed offsets it looks at.
+        Roles whose committed offsets it reads.
     asked_for
-        Tells whether a stream has this role; `None` where every stream does.
+        Returns whether a stream has this role; `None` if every stream does.
     done
-        What it has done with a record that it has read, as a person says it.
+        Verb for a record that it has processed, for messages.
     """
 
     name: str
@@ -63,19 +63,19 @@ class Role:
 
     @property
     def optional(self) -> bool:
-        """Whether it runs only for a stream that asks for it."""
+        """True if it runs only for a stream that asks for it."""
         return self.asked_for is not None
 
     def runs_for(self, names: Names) -> bool:
-        """Tell whether the stream of these names has this role."""
+        """Return whether the stream with these names has this role."""
         return self.asked_for is None or self.asked_for(names)
 
     def command(self, stream: str, instance: str) -> tuple[str, ...]:
-        """Return what follows `millstream` on the command line of one of its processes."""
+        """Return the arguments of `millstream` that start one of its processes."""
         return self.name, stream, "--instance", instance
 
 
-# In the order of an event's way, in which roles are started and shown.
+# In the order in which an event passes the roles; they start and are shown in this order.
 TABLE: tuple[Role, ...] = (
     Role(
         PREDICTOR,
@@ -83,7 +83,7 @@ TABLE: tuple[Role, ...] = (
         reads=("features",),
         follows=("models", "alerts"),
         writes=("predictions", WHOLE, "dead-letters", "alerts"),
-        # Over how many partitions event ids are spread is noted beside the offsets of predictor and joiner.
+        # The offset metadata of predictor and joiner holds the number of partitions that event ids are spread over.
         sees=(JOINER,),
         done="answered",
         onward="`millstream predictor {stream} --new-epoch fresh` goes on at its last place that is known, "
@@ -106,7 +106,7 @@ TABLE: tuple[Role, ...] = (
         stops=30,
         reads=(WHOLE, "labels"),
         follows=("alerts",),
-        # Labels on the wrong partition are put on the right one, and ticks end waits.
+        # It forwards labels from the wrong partition to the right one, and writes ticks, which end waits.
         writes=("examples", "labels", "dead-letters", "alerts"),
         sees=(PREDICTOR,),
         onward="`millstream joiner {stream} --new-epoch fresh` goes on at what the topics hold now",
@@ -123,7 +123,7 @@ TABLE: tuple[Role, ...] = (
 
 
 def named(name: str) -> Role:
-    """Return the role of this name. KeyError where there is none."""
+    """Return the role of this name. Raises KeyError if there is none."""
     for role in TABLE:
         if role.name == name:
             return role
@@ -131,15 +131,15 @@ def named(name: str) -> Role:
 
 
 def names_of_all() -> tuple[str, ...]:
-    """Return the names of all roles, in the order in which they are started."""
+    """Return the names of all roles, in starting order."""
     return tuple(role.name for role in TABLE)
 
 
 def stopping_order() -> tuple[str, ...]:
-    """Return the names of all roles, those first that are ended first."""
+    """Return the names of all roles, in the order in which they end."""
     return tuple(role.name for role in sorted(TABLE, key=lambda role: role.stops))
 
 
 def of_stream(names: Names) -> tuple[Role, ...]:
-    """Return the roles that the stream of these names has."""
+    """Return the roles of the stream with these names."""
     return tuple(role for role in TABLE if role.runs_for(names))

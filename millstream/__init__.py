@@ -1,8 +1,8 @@
 """Millstream: an online learner on an event stream.
 
-A stream file holds one `Stream`; `Feature` says what a feature may be, `Source` which topics of somebody else's it
-reads. What a first stream can do without is in groups: `Labels`, `Validation`, `Evaluation`, `Checkpoints` (which has
-`Retention`), `Predictions` and `Join`.
+A stream file holds one `Stream`. `Feature` restricts the values of a feature; `Source` names an external topic to read.
+Optional parameters are in groups: `Labels`, `Validation`, `Evaluation`, `Checkpoints` (which has `Retention`),
+`Predictions` and `Join`.
 """
 
 from __future__ import annotations

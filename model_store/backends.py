@@ -61,7 +61,7 @@ class Backend(Protocol):
 
 
 def check_name(name: str) -> None:
-    """Raise InvalidName unless the name is portable and cannot leave the store."""
+    """Raise InvalidObjectName unless the name is portable and cannot leave the store."""
     if not _is_name(name):
         raise InvalidObjectName(f"{name[:100]!r} is no name of anything in a model store")
 

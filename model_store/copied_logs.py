@@ -73,13 +73,13 @@ class LogCopies:
         return False
 
     def _body(self, name: str) -> bytes:
-        """Return the record's body. Raises NotFound, InvalidName, Refused."""
+        """Return the record's body. Raises NotFound, InvalidObjectName, VersionRefused."""
         body, key_id, signature = unseal(self._backend.get(name, _MOST_BYTES))
         self._trust.verify(key_id, signature, _signed_bytes(body, key_id))
         return body
 
     def get(self, model: str, topic_id: str) -> LogCopy | None:
-        """Return the record of a copy; `None` if there is none or its key was revoked. Raises Refused."""
+        """Return the record of a copy; `None` if there is none or its key was revoked. Raises VersionRefused."""
         try:
             copy = _read(self._body(_place(model, topic_id)))
         except (NotFound, InvalidObjectName, RevokedKey):
@@ -91,7 +91,7 @@ class LogCopies:
     def has(self, model: str, topic_id: str, original: str, offset: int) -> bool:
         """Return whether a topic holds the records of `original` before `offset`, as a direct or indirect copy.
 
-        Raises Refused.
+        Raises VersionRefused.
         """
         for _ in range(_MOST_COPIES):
             if topic_id == original:

@@ -72,7 +72,7 @@ def loads_estimator(data: bytes, *, cap_bytes: int) -> Any:
 
     Raises
     ------
-    NotAllowed
+    PickleNotAllowed
         If it names another type; no object was created.
     Damaged
         If the file is not an estimator, or exceeds the limit.

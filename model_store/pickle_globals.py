@@ -25,7 +25,7 @@ def globals_in(data: bytes) -> frozenset[Global]:
 
     Raises
     ------
-    NotAllowed
+    PickleNotAllowed
         If it names something by a number or a computed string, so that the name is unknown.
     Damaged
         If the pickle is malformed.

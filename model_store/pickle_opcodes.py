@@ -59,7 +59,7 @@ def check_opcodes(data: Readable, breath: Breath = no_breath) -> None:
             continue
         if opcode == _STOP:
             if at + 1 != size:
-                raise Damaged(f"a pickle that goes on after its end, at byte {at + 1}")
+                raise Damaged(f"a pickle that continues after its end, at byte {at + 1}")
             return
         at = _skip(data, at, opcode)
     raise Damaged("a pickle that is cut short")

@@ -128,7 +128,7 @@ def loads(
 
     Raises
     ------
-    NotAllowed
+    PickleNotAllowed
         If the pickle uses any other name; nothing of it was called.
     Damaged
         If the pickle is truncated or malformed.

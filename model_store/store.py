@@ -85,7 +85,7 @@ class ModelStore:
             If the version exists; the error has its manifest for a comparison. Nothing was changed.
         StoreUnavailable
             If the result is uncertain: all of it is visible, or nothing. Publish it again.
-        Refused
+        VersionRefused
             If the name is taken by a file that no trusted key signed.
         """
         if self._signer is None:
@@ -156,7 +156,7 @@ class ModelStore:
 
         Raises
         ------
-        Refused
+        VersionRefused
             If one of these checks fails.
         AlreadyExists
             If another version has this name; nothing was changed.
@@ -208,7 +208,7 @@ class ModelStore:
 
         Raises
         ------
-        NotFound, Refused
+        NotFound, VersionRefused
         """
         data = self.sealed(version)
         if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
@@ -225,7 +225,7 @@ class ModelStore:
             ) from None
 
     def opened(self, data: bytes) -> Manifest:
-        """Return the manifest in an external version file after checking its signature. Raises Refused."""
+        """Return the manifest in an external version file after checking its signature. Raises VersionRefused."""
         body, key_id, signature = unseal(data)
         self._trust.verify(key_id, signature, signed_bytes(body, key_id))
         return decode_manifest(body)
@@ -242,8 +242,8 @@ class ModelStore:
 
         Raises
         ------
-        NotFound, Refused
-            Refused if the key is known here and did not sign it.
+        NotFound, VersionRefused
+            VersionRefused if the key is known here and did not sign it.
         """
         body, key_id, signature = unseal(self.sealed(version))
         self._trust.is_of(key_id, signature, signed_bytes(body, key_id))
@@ -305,7 +305,7 @@ class ModelStore:
 
         Raises
         ------
-        Refused
+        VersionRefused
             With the first check that fails.
         """
         with self._believed(manifest, file) as blob:
@@ -315,7 +315,7 @@ class ModelStore:
         return loaded
 
     def load_estimator(self, manifest: Manifest, file: str) -> Any:
-        """Return the scikit-learn estimator in a version's file after the same checks as `load`. Raises Refused."""
+        """Return the scikit-learn estimator in a version's file after the checks of `load`. Raises VersionRefused."""
         with self._believed(manifest, file) as blob:
             return loads_estimator(bytes(blob.contents()), cap_bytes=self._cap)
 
@@ -337,12 +337,12 @@ class ModelStore:
         self._copies.note(copy, self._signer.current())
 
     def log_copy(self, model: str, topic_id: str) -> LogCopy | None:
-        """Return the verified record of a topic that is a copy; `None` if it is not one. Raises Refused."""
+        """Return the verified record of a topic that is a copy; `None` if it is not one. Raises VersionRefused."""
         check_model(model)
         return self._copies.get(model, topic_id)
 
     def is_log(self, manifest: Manifest, topic_id: str) -> bool:
-        """Return whether a topic holds, at the same offsets, all that a version learned. Raises Refused."""
+        """Return whether a topic holds, at the same offsets, all that a version learned. Raises VersionRefused."""
         return self._copies.has(manifest.version.model, topic_id, manifest.topic_id, manifest.offset)
 
     def copy_marks(self, target: ModelStore, model: str) -> None:

@@ -29,7 +29,7 @@ def export_version(store: ModelStore, version: VersionId, file: Path) -> Manifes
 
     Raises
     ------
-    NotFound, Refused
+    NotFound, VersionRefused
         If the version does not exist, or does not match its manifest.
     StoreError
         If the archive exists or cannot be written; a failure never leaves half a file.
@@ -71,7 +71,7 @@ def import_version(store: ModelStore, model: str, file: Path) -> tuple[Manifest,
 
     Raises
     ------
-    Refused
+    VersionRefused
         If `export_version` did not write the file, or no trusted key signed the version.
     StoreError
         If it is a version of another model, or the file cannot be read.

@@ -1,12 +1,12 @@
-"""Writing examples of one import exactly once: rows and the place reached commit in one transaction.
+"""Exactly-once writer of an import's examples: examples and progress commit in one transaction.
 
-The place is the committed offset of a group of its own on the examples partition: how many rows of the
-file are dealt with. Its metadata is JSON, ``{"seq": examples written, "refused": rows, "topic": topic id}``.
-Kafka forgets the offsets of groups without members (after a week by default), so every record also names
-its row in the header ``row``: where the place is forgotten, it is read off the log itself.
+The progress is the committed offset of a separate group on the examples partition: the number of processed rows of
+the file. Its metadata is JSON, ``{"seq": examples written, "refused": rows, "topic": topic id}``. Kafka deletes the
+offsets of groups without members (after a week by default), so every record also names its row in the header ``row``.
+If the offset is gone, the progress is read from the log itself.
 
-What became of a transaction that failed is settled by the next run: the same transactional id ends it one way or
-the other before the place is read.
+The next run settles a transaction whose outcome is unknown: opening the same transactional id ends it before the
+progress is read.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ _SILENT_SECONDS: Final = 60.0
 
 
 class ImportStoppedError(Exception):
-    """The outcome of a transaction is not known, or the broker went away; the same command goes on from there."""
+    """The outcome of a transaction is unknown, or the broker is unavailable; the same command continues from there."""
 
 
 @dataclass(frozen=True)
 class Reached:
-    """How far an import has come: rows dealt with, examples written (the next sequence), rows refused."""
+    """Progress of an import: rows processed, examples written (the next sequence number), rows refused."""
 
     rows: int = 0
     sequence: int = 0
@@ -50,7 +50,7 @@ class Reached:
 
 
 class ImportLog:
-    """The examples log as one import writes it."""
+    """Writer of one import to the examples log."""
 
     def __init__(self, cluster: Cluster, names: Names, lane: str, limits: TransactionLimits | None = None) -> None:
         self._cluster = cluster
@@ -62,9 +62,9 @@ class ImportLog:
         self._transactions = Transactions(cluster, names.process("import", lane), limits or _LIMITS, compression="lz4")
 
     def open(self, on_scan: Callable[[int], None]) -> Reached:
-        """End whatever an earlier run left open, and return how far it came.
+        """End an earlier run's open transaction, and return the progress.
 
-        `on_scan` is called with the records read so far where the log itself has to be read for it.
+        If the log itself has to be read for it, `on_scan` is called with the number of records read so far.
         """
         self._transacted(self._transactions.open)
         try:
@@ -73,12 +73,12 @@ class ImportLog:
             raise self._stopped(described(error)) from error
 
     def write(self, examples: Sequence[tuple[int, Example]], reached: Reached) -> None:
-        """Write `examples`, each with its row number, and that `reached` is where the import stands.
+        """Write `examples`, each with its row number, and `reached` as the progress.
 
         Raises
         ------
         ImportStoppedError
-            Where it is not certain that exactly this happened.
+            If the transaction is not certainly committed.
         """
         records = [
             Output(self._topic, 0, example.event.event_id.encode(), example.encode(), [(ROW_HEADER, str(row).encode())])
@@ -89,7 +89,7 @@ class ImportLog:
         self._transacted(lambda: self._transactions.commit(records, places, GroupMetadata(self._group)))
 
     def close(self) -> None:
-        """Let go of the producer."""
+        """Close the producer."""
         self._transactions.close()
 
     def _committed(self) -> Reached | None:
@@ -102,12 +102,12 @@ class ImportLog:
             return None
         state = json.loads(place.metadata)
         if state["topic"] != self._topic_id:
-            # The topic was made anew: nothing of this import is on it.
+            # The topic was created again: it holds nothing of this import.
             return Reached()
         return Reached(place.offset, state["seq"], state["refused"])
 
     def _scanned(self, on_scan: Callable[[int], None]) -> Reached:
-        """Look through the log for the lane: an import whose committed place Kafka has forgotten."""
+        """Scan the log for the lane of an import whose committed offset Kafka has deleted."""
         consumer = self._cluster.consumer()
         wanted = self._lane.encode()
         reached = Reached()
@@ -142,7 +142,7 @@ class ImportLog:
         return Reached(row, lane.sequence + 1, row - lane.sequence - 1)
 
     def _transacted(self, work: Callable[[], None]) -> None:
-        """Do a part of a transaction. ImportStoppedError."""
+        """Run a part of a transaction. Raises ImportStoppedError."""
         try:
             work()
         except Fenced as failure:
@@ -154,4 +154,4 @@ class ImportLog:
             raise self._stopped(f"{error_name(cause)} {cause}") from failure
 
     def _stopped(self, why: str) -> ImportStoppedError:
-        return ImportStoppedError(f"{why}; run the same command again: it goes on where it stopped")
+        return ImportStoppedError(f"{why}; run the same command again: it continues where it stopped")

@@ -1,1 +1,1 @@
-"""Base of every process: exits, deadlines, failpoints and the Kafka client; knows nothing of models or events."""
+"""Base of every process, without models or events: exits, deadlines, failpoints, the Kafka client."""

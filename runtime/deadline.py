@@ -1,4 +1,4 @@
-"""Work that may never return, held to a time: a commit of the client's can block for ever."""
+"""Deadline for a call that may never return, such as a commit of the Kafka client."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Overdue(Exception):  # noqa: N818
-    """The work has not returned in time, and may go on in its thread: let go of what it works with."""
+    """The work has not returned in time and may still run in its thread: stop using whatever it works with."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"no answer within {seconds:g} s")
@@ -18,7 +18,7 @@ class Overdue(Exception):  # noqa: N818
 
 
 def within(seconds: float, work: Callable[[], T], name: str) -> T:
-    """Do `work` in a thread called `name`; what it returns or raises is returned or raised here.
+    """Run `work` in a thread called `name`; return its result or raise its exception.
 
     >>> within(5, lambda: 1, "quick")
     1
@@ -26,7 +26,7 @@ def within(seconds: float, work: Callable[[], T], name: str) -> T:
     Raises
     ------
     Overdue
-        Where it has not returned after `seconds`.
+        If `work` has not returned after `seconds`.
     """
     results: list[T] = []
     errors: list[Exception] = []
@@ -37,7 +37,7 @@ def within(seconds: float, work: Callable[[], T], name: str) -> T:
         except Exception as error:  # noqa: BLE001 - raised again in the thread that waits
             errors.append(error)
 
-    # A thread each, and a daemon: one that never returns must not keep the process alive.
+    # A daemon thread for each call: a call that never returns must not keep the process alive.
     thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()
     thread.join(seconds)

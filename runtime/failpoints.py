@@ -1,13 +1,13 @@
 """Named places at which a process can be made to fail, for fault tests.
 
-`MILLSTREAM_FAILPOINTS` arms them; it is read when this module is first imported, and in a role that is forked. Where
-it is unset, a place looks at an empty table and does nothing::
+`MILLSTREAM_FAILPOINTS` arms them. It is read when this module is first imported, and in a role that is forked. If it
+is unset, a failpoint does nothing::
 
     MILLSTREAM_FAILPOINTS="store.rename.before=kill@3;store.write.before=ENOSPC@1-5"
 
 Each item is ``PLACE=ACTION[@CALLS]``. An action is ``kill`` (SIGKILL to itself), ``stop`` (SIGSTOP to itself),
-``hang`` (never goes on), or the name of an error number, which is raised as an `OSError`. Calls are counted from
-1 at each place of each process: ``3``, ``3-5`` or ``3-``; without them it is every call.
+``hang`` (never returns), or the name of an error number, which is raised as an `OSError`. Calls are counted from
+1 at each place of each process: ``3``, ``3-5`` or ``3-``; without a count, every call fails.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from typing import Final
 
 VARIABLE: Final = "MILLSTREAM_FAILPOINTS"
 PLACES: Final = (
-    # A file of the model store: temporary file, sync, link to its name. The manifest is the last of a version's.
+    # A file of the model store: temporary file, sync, link to its name. The manifest is the last file of a version.
     "store.write.before",
     "store.write.after",
     "store.fsync.after",
     "store.rename.after",
     "store.manifest.before",
     "store.manifest.after",
-    # The learner has a version to make known.
+    # The learner announces a version.
     "learner.announce.before",
-    # Any role's transaction: its records, the places it has read to, its end.
+    # Any role's transaction: its records, its offsets, its end.
     "transaction.send.before",
     "transaction.send.after",
     "transaction.offsets.before",
     "transaction.offsets.after",
     "transaction.commit.before",
     "transaction.commit.after",
-    # The joiner's own disk, after the transaction.
+    # The joiner's local store, after the transaction.
     "local-store.commit.before",
     "local-store.commit.after",
 )
@@ -50,12 +50,12 @@ _EVER: Final = sys.maxsize
 
 
 class InvalidFailpoints(ValueError):  # noqa: N818
-    """`MILLSTREAM_FAILPOINTS` names no such place or action; a fault that never happens would pass for one survived."""
+    """`MILLSTREAM_FAILPOINTS` names an unknown place or action, so the fault would never happen."""
 
 
 @dataclass
 class _Armed:
-    """What happens at a place, from the first to the last of these calls."""
+    """Action at a place, from the first to the last of these calls."""
 
     place: str
     action: str
@@ -78,7 +78,7 @@ class _Armed:
 
 
 def parse(text: str) -> dict[str, Callable[[], None]]:
-    """Return what is armed.
+    """Return the armed actions by place.
 
     >>> sorted(parse("store.rename.after=kill@3; store.write.before=ENOSPC"))
     ['store.rename.after', 'store.write.before']
@@ -86,6 +86,7 @@ def parse(text: str) -> dict[str, Callable[[], None]]:
     Raises
     ------
     InvalidFailpoints
+        If an item is not ``PLACE=ACTION[@CALLS]``, or names an unknown place or action.
     """
     armed: dict[str, Callable[[], None]] = {}
     for item in filter(None, (each.strip() for each in text.split(";"))):
@@ -107,15 +108,15 @@ _armed: dict[str, Callable[[], None]] = {}
 
 
 def arm(environ: Mapping[str, str] = os.environ) -> None:
-    """Arm what the variable says, and nothing else; calls are counted from here on. InvalidFailpoints."""
+    """Arm exactly what the variable says and count calls from now on. Raises InvalidFailpoints."""
     armed = parse(environ.get(VARIABLE, ""))
     _armed.clear()
     _armed.update(armed)
 
 
 def failpoint(place: str) -> Callable[[], None]:
-    """Return what is to be called at `place`, one of `PLACES`. Ask once, at import."""
-    assert place in PLACES, place  # noqa: S101 - a caller's slip, not a user's
+    """Return the function to call at `place`, one of `PLACES`. Call this once, at import."""
+    assert place in PLACES, place  # noqa: S101 - a mistake of the calling code, not of a user
 
     def reached() -> None:
         if _armed and place in _armed:

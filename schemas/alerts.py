@@ -1,4 +1,4 @@
-"""Alerts, as they are on their topic."""
+"""Alerts in the form of their topic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events, predictions, labels and examples as typed values, and how each is read off the wire and put on it."""
+"""Events, predictions, labels and examples as typed values, with their decoding and encoding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records of the models topic: which versions there are, and what has been decided about them."""
+"""Records of the models topic: announcements of versions, and decisions about them."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class RegistryError(Exception):
 
     @property
     def exit_code(self) -> int:
-        """What a process that cannot go on without an answer ends with."""
+        """Exit code of a process that cannot continue without an answer."""
         return TRY_AGAIN if self.passing else FAILED
 
 

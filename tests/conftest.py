@@ -17,7 +17,7 @@ import pytest
 from faults_table import Tally
 from kafka_fixture import bootstrap, prefix
 
-from millstream.processes.fork_server import Nursery
+from millstream.processes.fork_server import ForkServer
 
 __all__ = ["bootstrap", "prefix"]
 
@@ -126,10 +126,10 @@ def elec_path() -> Path:
 
 
 @pytest.fixture(scope="session")
-def nursery() -> Iterator[Nursery]:
+def fork_server() -> Iterator[ForkServer]:
     """Lend what forks roles: it imports everything, once. Where it is killed, the next wish finds another."""
-    with closing(Nursery(os.environ)) as nursery:
-        yield nursery
+    with closing(ForkServer(os.environ)) as fork_server:
+        yield fork_server
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ class Intake:
 
     Raises
     ------
-    Refused
+    RoleRefused
         If a source is one of the stream's own topics: the intake would read its own output.
     """
 

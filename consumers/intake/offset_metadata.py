@@ -1,4 +1,4 @@
-"""What an intake writes beside its offsets: the topic that it reads, and what became of its messages."""
+"""Offset metadata of an intake: the topic that it reads, and counts of its messages by result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from consumers.roles import INTAKE
 
 @decodable
 class IntakeMetadata(OffsetMetadata):
-    """See the module's text; `topic_id`, `gone` and `begun` as in `consumers.loop.start_offsets`.
+    """Metadata of an intake; `topic_id`, `gone` and `begun` as in `consumers.loop.start_offsets`.
 
     Attributes
     ----------

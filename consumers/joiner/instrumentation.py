@@ -1,4 +1,4 @@
-"""What a joiner tells of its work beside what its loop tells."""
+"""Instrumentation of a joiner, in addition to that of its loop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class JoinerMeter:
-    """Hears what is joined, and does nothing with it; see `consumers.loop.instrumentation.Meter`."""
+    """Receives the joined examples and ignores them; see `consumers.loop.instrumentation.Meter`."""
 
     def joined(self, emitted: Sequence[Emitted]) -> None:
-        """The joiner made these examples; live, not while it recovers."""
+        """The joiner made these examples; not called during recovery."""

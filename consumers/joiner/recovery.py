@@ -72,7 +72,7 @@ class JoinerTakeover:
 
         Raises
         ------
-        Refused
+        RoleRefused
             If continuing would lose or repeat something; the message names the choices.
         """
         pair = Partition(self.topics[0], number), Partition(self.topics[1], number)
@@ -142,7 +142,7 @@ class JoinerTakeover:
         if faults and not self.new_epoch:
             raise LogRefused(faults, way(JOINER))
         for fault in faults:
-            self.say(f"{fault}. Going on, as --new-epoch says")
+            self.say(f"{fault}. Continuing because of --new-epoch")
 
     def _remembered(self, number: int, places: list[CommittedOffset | None]) -> list[CommittedOffset | None]:
         """Return the committed places, or the local store's if Kafka has forgotten both.

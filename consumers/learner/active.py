@@ -1,4 +1,4 @@
-"""A learner that has the log's partition: examples in, versions, dead letters and alerts out."""
+"""Active learner, which has the log's partition: reads examples, writes versions and alerts."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ from schemas.fast_examples import EntryReader
 from schemas.model_updates import ModelUpdate
 
 _PRUNE_EVERY: Final = 20  # checkpoints
-_LONG: Final = 500  # examples after which going back for the next one too would take longer than a version
+_LONG: Final = 500  # examples; a replay of more than this costs more than writing a version
 _MOST_SKIPPED: Final = 10_000  # runs: every later manifest lists them
-# A place is only for people to see how far it is, the version has the one that counts: a transaction for
-# each batch would take a tenth of the time there is for learning.
+# The committed offset only shows progress; the offset that counts is in the version. A transaction for each batch
+# would take a tenth of the learning time.
 _PLACE_EVERY_MS: Final = 500
 _BEFORE_ANNOUNCING: Final = failpoint("learner.announce.before")
 
 
 @dataclass(frozen=True)
 class Handover:
-    """What a learner begins with.
+    """State with which an active learner begins.
 
     Attributes
     ----------
     standing
-        Where it goes on: its offset is the next to be read.
+        The state of the log at which it continues; its offset is the next to be read.
     newest
         The newest version.
     comparison
-        With the version that this epoch is learned in place of.
+        Comparison with the version that this epoch replaces.
     committed
-        The group's place in this log, `None` where there is none yet.
+        The group's committed offset in this log, `None` if there is none yet.
     unadoptable
-        The version that somebody has adopted, and that cannot be gone on from.
+        The adopted version from which the learner cannot continue.
     """
 
     partition: Partition
@@ -64,14 +64,14 @@ class Handover:
 
 
 class ActiveLearner:
-    """Learns one partition, for as long as it is assigned.
+    """Learns from one partition while it is assigned.
 
     Parameters
     ----------
     models
         The models topic.
     alerts, timer
-        Those of the process: what they know outlives an assignment.
+        Objects of the process: their state outlives an assignment.
     say
         Prints one line for the operator.
     """
@@ -105,12 +105,12 @@ class ActiveLearner:
         self._comparison = handover.comparison
         self._newest = handover.newest
         self._announced: Manifest | None = None
-        self._read = self._from = handover.standing.offset  # next to be read; what the version resumed from stands at
-        # A replay reads again what is committed; the committed place stays where it is meanwhile.
+        self._read = self._from = handover.standing.offset  # the next offset; the offset of the resumed version
+        # A replay reads records below the committed offset again, which does not move during that time.
         self._least_place = 0 if handover.committed is None else handover.committed.offset
-        # Before there is a place, a version would be all there is to say which dead letters are out: none is written.
+        # Without a committed offset, only a version would show which dead letters have been sent: so none is written.
         self._placed = handover.committed is not None
-        self._told: tuple[Manifest, CommittedOffset] | None = None  # the place that was committed last, and its version
+        self._told: tuple[Manifest, CommittedOffset] | None = None  # the offset committed last, and its version
         self._told_at = 0
 
     # --- learning ----------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ class ActiveLearner:
         return self._posted()
 
     def _tell(self, record: Record) -> None:
-        """Say what is new since the record before."""
+        """Report the news since the previous record."""
         learning = self._learning
         for line in learning.news:
             self._say(line)
@@ -142,14 +142,14 @@ class ActiveLearner:
         learning.news, learning.warned = [], None
 
     def _posted(self) -> list[Output]:
-        """Return the dead letters and alerts that have come together, each once."""
+        """Return the dead letters and alerts collected since the last call, each once."""
         letters = self._letters.take()
         if letters:
-            self._told = None  # the place that goes with them says that they are out, and which alerts stand
+            self._told = None  # the next offset metadata must say that they are sent, and which alerts are raised
         return letters
 
     def _apply(self, record: Record) -> None:
-        """Take one record in."""
+        """Learn one record."""
         try:
             entry = self._reader.read(record.value or b"")
         except CodecError as error:
@@ -168,9 +168,9 @@ class ActiveLearner:
             self._letters.waiting += self._alerts.refused(record, str(error), self._learning.learned)
 
     def _take_lane_as_it_stands(self, fault: LaneFault, record: Record) -> None:
-        """Somebody has seen the fault and decided to go on: with this model, in an epoch that says so."""
+        """Begin an epoch with this model, because an operator has seen the fault and decided to continue."""
         epoch = self._checkpoints.next_epoch()
-        self._say(f"{fault} As --new-epoch keep says, epoch {epoch} begins here")
+        self._say(f"{fault} Because of --new-epoch keep, epoch {epoch} begins here")
         self._learning.lanes.stand_at(fault.lane)
         self._standing = replace(self._standing, epoch=epoch, parent=self._newest.version, overtakes=0)
         self._read = record.offset
@@ -180,7 +180,7 @@ class ActiveLearner:
         self._shield.begin(record)
 
     def _restore(self, reason: str) -> None:
-        """The model is broken, or may have learned half an example: make it anew, without what breaks it."""
+        """Restore the model, which is broken or may have learned half an example, without the guilty examples."""
         if self._shield.overfull:
             raise Doubt(f"the model is broken ({reason}), and too much was learned since to go back")
         restored = self._shield.restore(self._shield.base or self._checkpoints.load(self._newest))
@@ -188,9 +188,9 @@ class ActiveLearner:
         self._write_if_long()
 
     def _hold(self) -> None:
-        """Have a way back where no version can be written: nothing was learned since the newest, or the store is away.
+        """Keep the state in memory if no version can be written: nothing new was learned, or the store is unavailable.
 
-        A start reads all of it once more; what it finds guilty is the same.
+        A restart reads all these records again and finds the same guilty ones.
         """
         if (reason := unsound(self._learning)) is not None:
             self._restore(reason)
@@ -199,12 +199,12 @@ class ActiveLearner:
 
     def _take_over(self, learning: LearnerState, found: list[PoisonRecord]) -> None:
         self._learning = learning
-        learning.news, learning.warned = [], None  # has been said
+        learning.news, learning.warned = [], None  # reported before
         for each in found:
             self._letters.refuse(each.record, "model", each.reason)
             self._letters.waiting += self._alerts.poison(each.record, each.reason, learning.learned)
         for record in self._shield.records:
-            # Judged by other examples than the first time.
+            # This time other examples came before it, so the rules may refuse it.
             if record.offset in learning.refused:
                 self._letters.refuse_again(record)
         if len(learning.skipped) > _MOST_SKIPPED:
@@ -214,7 +214,7 @@ class ActiveLearner:
             )
 
     def _write_if_long(self) -> None:
-        """The next one that breaks the model is not to cost a replay of all this again."""
+        """Write a version if the replay was long, so that the next rollback does not repeat it."""
         if self._placed and len(self._shield.records) > _LONG and self._learning.learned > self._newest.examples:
             self._checkpoint("restored", self._timer.now_ms or wall_ms())
 
@@ -234,21 +234,21 @@ class ActiveLearner:
         return [*self._posted(), *self._announcement(now_ms)]
 
     def _look_for_another_model(self) -> None:
-        """Go on from a version made anew once somebody has decided so: from its own place in the log.
+        """Take over again from the rebuilt version, at its own offset, once an operator has adopted one.
 
-        What was learned since the last version of this epoch is given up; the log has it.
+        The examples learned since the last version of this epoch are dropped from the model; the log still has them.
         """
         adopted = self._control.adopted()
         if adopted is None or adopted.epoch <= self._standing.epoch or adopted == self._unadoptable:
             return
-        self._say(f"version {adopted} is adopted: learning goes on from it")
+        self._say(f"version {adopted} is adopted: learning continues from it")
         raise Anew
 
     def _checkpoint(self, reason: str, now_ms: int) -> None:
         try:
             self._newest = self._write(reason, now_ms)
         except StoreUnavailable as error:
-            # Learning goes on; the next one that is due tries again, and the predictors serve on.
+            # Learning continues and predictors keep serving; the next checkpoint that is due tries again.
             self._say(f"no checkpoint: {error}")
             self._letters.waiting += self._alerts.not_written(str(error), self._timer.now_ms)
             return
@@ -279,7 +279,7 @@ class ActiveLearner:
         if manifest is self._announced:
             return []
         if manifest.offset < self._standing.overtakes:
-            return []  # a replay under way: what it goes on from knows more, and serves on
+            return []  # during a replay the version that it replaces has learned more, and keeps serving
         try:
             sha256 = self._checkpoints.sha256(manifest)
         except StoreUnavailable as error:
@@ -301,7 +301,7 @@ class ActiveLearner:
 
     def _place(self, read: Positions) -> CommittedOffset:
         learning = self._learning
-        # What is read and not yet in a version is not committed: lag then shows what a crash would redo.
+        # Offsets beyond the newest version are not committed, so the lag shows what a crash would repeat.
         unsaved = learning.learned != self._newest.examples
         place = self._newest.offset if unsaved else read.get(self._partition, self._read)
         self._least_place = place = max(place, self._least_place)
@@ -313,10 +313,11 @@ class ActiveLearner:
             model_bytes=self._checkpoints.growth.model_bytes,
             full=self._checkpoints.growth.full,
             alerts=self._alerts.remembered(),
-            # While what lies before the version is read once more for its dead letters, no further than that is.
+            # Records before the version may be read again for their dead letters; until that is done, `read` is at
+            # most their end.
             read=max(min(self._read, read.get(self._partition, self._read)), self._letters.out_before),
-            # In a replay that is far behind the committed place; else a paused learner, which reads no marker at the
-            # end of the log, would seem to have examples waiting.
+            # In a replay, far behind the committed offset. Otherwise the committed offset itself: a paused learner
+            # does not read the marker at the end of the log, and would seem to have unread examples.
             at=read.get(self._partition, self._read) if self._read < self._letters.out_before else place,
         )
         return CommittedOffset(place, metadata.encode())
@@ -325,7 +326,7 @@ class ActiveLearner:
         self._placed = True
 
     def paused(self) -> frozenset[Partition]:
-        # Somebody has paused it, or the model is as large as it may be.
+        # An operator has paused learning, or the model has reached its size limit.
         still = self._control.is_paused() or self._checkpoints.growth.full
         return frozenset({self._partition}) if still else frozenset()
 

@@ -1,4 +1,4 @@
-"""What a learner alerts about, and when each has passed."""
+"""Alerts of a learner, and the conditions that clear them."""
 
 from __future__ import annotations
 
@@ -21,26 +21,30 @@ _PASSED_AFTER: Final = 1000  # examples learned without another
 
 
 class LearnerAlerts:
-    """Alerts about examples clear once so many have been learned without another, those about size with the size."""
+    """Alerts of a learner.
+
+    An alert about examples clears after `_PASSED_AFTER` further examples without such a case, one about the model's
+    size when the size is allowed again.
+    """
 
     def __init__(self, names: Names, say: Callable[[str], None]) -> None:
         self._alerts = Alerts(names, say)
         self._say = say
         self._left_out = 0
         self._stream = names.stream
-        self._last: dict[str, int] = {}  # by alert, what was learned when it was last seen
+        self._last: dict[str, int] = {}  # by alert, the number of learned examples at its last case
 
     def restore(self, remembered: Sequence[str], learned: int) -> None:
-        """Take over what was written beside the offsets."""
+        """Restore the raised alerts from the offset metadata."""
         self._alerts.restore(remembered)
         self._last = {name: learned for name in (POISON, REFUSED, OUTLIERS) if name in self._alerts}
 
     def remembered(self) -> list[str]:
-        """Return what is to be written beside the offsets."""
+        """Return the names for the offset metadata."""
         return self._alerts.remembered()
 
     def poison(self, record: Record, reason: str, learned: int) -> list[Output]:
-        """An example broke the model and was left out."""
+        """Raise the alert that an example broke the model and was left out."""
         self._say_left_out(record.offset, reason)
         text = (
             f"example at offset {record.offset} broke the model and is left out: {reason}. "
@@ -49,7 +53,7 @@ class LearnerAlerts:
         return self._seen(POISON, "critical", text, learned, record)
 
     def _say_left_out(self, offset: int, reason: str) -> None:
-        """Say the first ones in full: a model that does not fit its data is broken by every example."""
+        """Report only the first cases in full: every example breaks a model that does not fit its data."""
         self._left_out += 1
         if self._left_out <= _SAID_IN_FULL:
             self._say(f"example at offset {offset} broke the model and is left out: {reason}")
@@ -59,14 +63,14 @@ class LearnerAlerts:
             self._say("more such examples are counted, and are among the dead letters")
 
     def refused(self, record: Record, reason: str, learned: int) -> list[Output]:
-        """An example was not learned, by a rule."""
+        """Raise the alert that a rule refused an example."""
         text = f"examples are refused: {reason}. `millstream dead-letters {self._stream}` shows them"
         return self._seen(REFUSED, "warning", text, learned, record)
 
     def outlier(self, record: Record, reason: str, learned: int) -> list[Output]:
-        """An outlier was learned."""
-        decided = "Validation(bounds=…) in the stream file says what is done"
-        text = f"{reason}; it is learned, for the model bears it; {decided}"
+        """Raise the alert that an outlier was learned."""
+        decided = "Validation(bounds=…) in the stream file sets the action"
+        text = f"{reason}; it is learned, because the model stays sound; {decided}"
         return self._seen(OUTLIERS, "warning", text, learned, record)
 
     def _seen(self, name: str, severity: Severity, text: str, learned: int, record: Record) -> list[Output]:
@@ -75,7 +79,7 @@ class LearnerAlerts:
         return self._alerts.raise_(name, severity, text, record.timestamp, place)
 
     def passed(self, learned: int, now_ms: int) -> list[Output]:
-        """Clear what has not been seen for a while."""
+        """Clear the alerts without a recent case."""
         outputs: list[Output] = []
         for name, last in list(self._last.items()):
             if learned >= last + _PASSED_AFTER:
@@ -84,16 +88,16 @@ class LearnerAlerts:
         return outputs
 
     def not_written(self, reason: str, now_ms: int) -> list[Output]:
-        """No version could be written; learning goes on, and the next one that is due tries again."""
-        text = f"no version can be written ({reason}): what is learned is not served before one can"
+        """Raise the alert that a version could not be written; learning continues, and the next checkpoint retries."""
+        text = f"no version can be written ({reason}): what is learned is not served until one is written"
         return self._alerts.raise_(STORE, "critical", text, now_ms)
 
     def written(self, now_ms: int) -> list[Output]:
-        """Clear that, for a version has been."""
+        """Clear the alert of `not_written`."""
         return self._alerts.clear(STORE, now_ms)
 
     def size(self, growth: Growth, now_ms: int) -> list[Output]:
-        """Compare the model's size with what it may be."""
+        """Raise or clear the alerts about the model's size."""
         details = {"model_bytes": str(growth.model_bytes), "max_model_bytes": str(growth.limit)}
         outputs: list[Output] = []
         ahead = growth.warning()

@@ -44,7 +44,7 @@ class CheckpointPace:
 
 
 class CheckpointTimer:
-    """Decides when versions are due. It lives as long as the process: taking the partition over makes none due.
+    """Decides when versions are due. It lives as long as the process, so that a takeover makes none due.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class CheckpointTimer:
     now_ms
         Time of the last tick; 0 before the first.
     written
-        How many versions this process has written, without the first ones of epochs.
+        Number of versions that this process has written, without the first ones of epochs.
     """
 
     def __init__(self, pace: CheckpointPace) -> None:
@@ -64,16 +64,16 @@ class CheckpointTimer:
         self.written = 0
 
     def due(self, learned: int, *, filling: bool) -> bool:
-        """Decide, given what was learned since the newest version, and whether the way back to it grows too long."""
+        """Return whether a version is due; `filling` means that the records for a rollback take much memory."""
         self._asked = time.monotonic()
         since_last = self._asked - self._last_began
-        # A store that does not answer is not to take all the time there is for learning.
+        # A store that does not answer must not take all the learning time.
         return self._pace.due(since_last, self.last_cost, learned) or (
             filling and learned > 0 and self._pace.affords(since_last, self.last_cost)
         )
 
     def wrote(self) -> None:
-        """Take note that the version that was due has been written, or could not be."""
+        """Record that the version that was due was written, or failed to be."""
         self._last_began, self.last_cost = self._asked, time.monotonic() - self._asked
 
 

@@ -1,4 +1,4 @@
-"""A learner's dead letters: one for each record that it did not learn, however often that is read again."""
+"""Dead letters of a learner: one for each record it did not learn, however often it reads the record."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from schemas.fast_examples import EntryReader
 
 
 class LearnerLetters:
-    """What is to be sent beside versions: dead letters, each once, and alerts, which its owner puts in.
+    """Outputs to send beside versions: dead letters, each once, and alerts, which the owner adds.
 
     Parameters
     ----------
     topic
-        Of the dead letters.
+        Topic of the dead letters.
 
     Attributes
     ----------
     out_before
-        Below this offset, what was refused is among the dead letters.
+        Refused records below this offset already have their dead letter on the topic.
     waiting
-        What is sent next.
+        Outputs of the next send.
     """
 
     def __init__(self, topic: str) -> None:
         self._topic = topic
         self._reader = EntryReader()
-        self._sent: set[int] = set()  # offsets since the newest version that have a letter
+        self._sent: set[int] = set()  # offsets since the newest version that have a dead letter
         self.out_before = 0
         self.waiting: list[Output] = []
 
     def settle(self) -> None:
-        """There is a way back that no earlier record is learned by again."""
+        """Forget the sent offsets: from now on a rollback does not learn earlier records again."""
         self._sent.clear()
 
     def refuse(self, record: Record, code: str, reason: str) -> None:
-        """Write a record off, unless it has been."""
+        """Add the dead letter of a record, unless it has one."""
         if record.offset in self._sent:
             return
         self._sent.add(record.offset)
@@ -46,11 +46,11 @@ class LearnerLetters:
             self.waiting.append(dead_letter(self._topic, record, LEARNER, code, reason, record.timestamp))
 
     def refuse_again(self, record: Record) -> None:
-        """Write off what the rules have refused, where by which is not known any more."""
+        """Add the dead letter of a record that a rule refused, if the rule is no longer known."""
         self.refuse(record, "refused", "it was refused, as others like it say")
 
     def catch_up(self, record: Record, learning: LearnerState) -> None:
-        """Write off, if it is to be, a record that the version resumed from has in it."""
+        """Add the dead letter, if one is due, of a record that is before the offset of the resumed version."""
         try:
             self._reader.read(record.value or b"")
         except CodecError as error:
@@ -62,6 +62,6 @@ class LearnerLetters:
             self.refuse_again(record)
 
     def take(self) -> list[Output]:
-        """Return what is to be sent, and forget it."""
+        """Return and clear the outputs to send."""
         taken, self.waiting = self.waiting, []
         return taken

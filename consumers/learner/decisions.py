@@ -1,4 +1,4 @@
-"""What people have decided, as those who learn need to know it."""
+"""Decisions of operators that a learner follows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from model_store import VersionId
 
 
 class Control(Protocol):
-    """Where a learner asks."""
+    """Source of the operators' decisions."""
 
     def is_paused(self) -> bool:
         """Return whether learning is paused."""

@@ -1,4 +1,4 @@
-"""What a learner tells of its work beside what its loop tells."""
+"""Instrumentation of a learner, in addition to that of its loop."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class LearnerMeter:
-    """Hears of versions, and does nothing with them; see `consumers.loop.instrumentation.Meter`."""
+    """Receives the written versions and ignores them; see `consumers.loop.instrumentation.Meter`."""
 
     def checkpoint(self, version: Manifest, seconds: float | None) -> None:
-        """The learner wrote this version in so many seconds; `None` where it was there and learning goes on from it."""
+        """The learner wrote this version in `seconds`; `None` if it resumed from an existing version."""

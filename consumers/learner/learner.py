@@ -1,7 +1,7 @@
-"""The learner: examples in the log's order in, versions out.
+"""Learner role: reads examples in the log's order and writes versions.
 
-Its place in the log is in the version it wrote, not in Kafka: model and offset are one object. Of all members one is
-active, the one that has the log's partition; any other is on standby.
+The offset that it resumes from is in its newest version, not in Kafka: model and offset are one object. The member
+that has the log's partition is active; every other member is on standby.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from schemas.topics import Names
 
 @dataclass(frozen=True)
 class LearnerSettings:
-    """What a learner is given."""
+    """Settings of a learner."""
 
     names: Names
     pace: CheckpointPace
@@ -35,7 +35,7 @@ class LearnerSettings:
 
 
 class Learner:
-    """The `Processor` of the joiner; the module docstring describes it.
+    """The `Processor` of the learner; the module docstring describes it.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class Learner:
         self._say = say
         self._examples = settings.names.topic("examples")
         self._partition = Partition(self._examples, settings.shard)
-        # These live as long as the process, whatever is assigned to it.
+        # These live as long as the process, across assignments.
         self._alerts = LearnerAlerts(settings.names, say)
         self._timer = CheckpointTimer(settings.pace)
         self._unadoptable: VersionId | None = None
@@ -77,7 +77,7 @@ class Learner:
         return {**not_read(assignment, self._partition, self._say), self._partition: mine}
 
     def _activate(self, assignment: Assignment) -> tuple[ActiveLearner, Start]:
-        """Go on from the newest good version; return who learns, and where it begins to read."""
+        """Return the active learner, resumed from the newest good version, and where it begins to read."""
         log = Log(
             assignment.topic_ids[self._examples],
             assignment.beginnings[self._partition],
@@ -87,10 +87,10 @@ class Learner:
         adopted = self._control.adopted()
         resumed = self._checkpoints.resume(log, self._settings.new_epoch, self._say, adopted)
         if adopted is not None and adopted.epoch > resumed.epoch:
-            self._unadoptable = adopted  # why was said; asked for again, it would be the same
+            self._unadoptable = adopted  # the reason was reported; another attempt would have the same result
         if resumed.note:
             self._say(resumed.note)
-        # In a log that is another, or was cut short, offsets are taken anew: the place committed says nothing there.
+        # In a different or truncated log, offsets are assigned again, so the committed offset has no meaning there.
         committed = None if resumed.cut else assignment.committed[self._partition]
         letters = LearnerLetters(self._settings.names.topic("dead-letters"))
         letters.out_before = LearnerMetadata.beside(committed).read
@@ -117,15 +117,15 @@ class Learner:
             timer=self._timer,
             say=self._say,
         )
-        # A version can be written and its process die before the dead letters of what it passed over went out.
+        # A process can write a version and then end before it has sent the dead letters of the records it skipped.
         again = letters.out_before if committed is not None and resumed.manifest is not None else resumed.offset
         return active, Start(live=max(min(resumed.offset, again), log.beginning), back=resumed.cut)
 
     def recover(self, batch: Batch) -> None:
-        """Never called: the version holds the place."""
+        """Never called, because the offset is in the version."""
 
     def recovered(self) -> None:
-        """Nothing to recover."""
+        """Do nothing: there is nothing to recover."""
 
     # --- what is active or on standby does ---------------------------------------------------------
 
@@ -148,4 +148,4 @@ class Learner:
         return self._state.stopping()
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: there is nothing to close."""

@@ -1,4 +1,4 @@
-"""What a learner says of itself: beside its place in the log, and of a version on the models topic."""
+"""Offset metadata of a learner, and its announcement of a version on the models topic."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from schemas.model_updates import Published
 
 @decodable
 class LearnerMetadata(OffsetMetadata):
-    """What a learner writes beside its offset.
+    """Metadata of the learner's committed offset.
 
     Attributes
     ----------
     version
-        The newest one, `epoch/examples`.
+        The newest version, `epoch/examples`.
     learned, skipped
-        Examples, in this epoch.
+        Numbers of examples in this epoch.
     model_bytes, full
-        Of the newest version; and whether it is as large as it may be, so that no more is learned. `None` where it was
-        written before that was noted.
+        Size of the newest version, and whether the size limit has stopped learning. `None` in metadata older than
+        these fields.
     alerts
-        Names of those that are raised.
+        Names of the raised alerts.
     read
-        How far the log was read, whatever is in a version since.
+        Next offset of the log, regardless of versions.
     at
-        How far it is read now: less than the offset in a replay. `None` where that was not noted.
+        Next offset to read now: below the committed offset in a replay. `None` in metadata older than this field.
     """
 
     role: ClassVar[str] = LEARNER
@@ -50,12 +50,12 @@ class LearnerMetadata(OffsetMetadata):
     at: int | None = None
 
     def done(self) -> int:
-        """Return how many examples were learned."""
+        """Return the number of learned examples."""
         return self.learned
 
     @classmethod
     def beside(cls, committed: CommittedOffset | None) -> LearnerMetadata:
-        """Return what was written beside an offset; one that says nothing where there is none of a learner's."""
+        """Return the metadata of a committed offset, with default values if a learner has not written any."""
         return (None if committed is None else cls.decode(committed.metadata)) or cls()
 
 
@@ -77,7 +77,7 @@ def published(manifest: Manifest, sha256: str) -> Published:
 
 
 def not_read(assignment: Assignment, mine: Partition, say: Callable[[str], None]) -> dict[Partition, Start]:
-    """Return where to stand in partitions that were added beside the log's one: nothing of the stream's is on them."""
+    """Return the starts in partitions added beside the log's own: the stream has no records in them."""
     beside = {partition: Start(live=end) for partition, end in assignment.ends.items() if partition != mine}
     if beside:
         held = sum(start.live - assignment.beginnings[partition] for partition, start in beside.items())

@@ -1,14 +1,13 @@
-"""Getting a model back from what breaks it: the last good version, a replay, and the guilty record found by bisection.
+"""Rollback of a broken model: the last good version, a replay, and a bisection for the guilty record.
 
-What was learned since the newest version, or since a state that is kept in memory where none can be written, is kept,
-and a version is written only of a model whose answers on its probe
-are finite; so a fault that shows late costs a replay, never a bad version. Where the probe fails, the records since
-are bisected, from copies of the good state, for the first after which it does. Where it fails after none of them, the
-record that the model raised on is the guilty one: the model refuses it, or was ruined by it
-(`consumers.model.outlier_influence`).
+The records learned since the newest version are kept in memory (or since a state in memory, if no version can be
+written). A version is written only if the model's answers on its probe are finite, so a fault that shows late costs a
+replay, never a bad version. If the probe fails, copies of the good state are bisected to find the first record after
+which it fails. If it fails after none of them, the record on which the model raised is the guilty one: the model
+refuses it, or was ruined by it (`consumers.model.outlier_influence`).
 
-Where a fault shows late, the search begins at the version that was the newest, and so depends on the clock. Who was
-found goes into manifest and chain, and a replay leaves out the same.
+If a fault shows late, the search begins at the version that was the newest then, so it depends on the clock. The
+guilty records are listed in the manifest and the hash chain, and a replay leaves out the same ones.
 """
 
 from __future__ import annotations
@@ -25,18 +24,18 @@ from runtime.kafka_client.records import Record
 from schemas.codec import CodecError
 
 _MOST_KEPT_BYTES: Final = 256 << 20
-_MOST_FOUND: Final = 100  # at once, by their effect: a model that fails on so many fails by itself
+_MOST_FOUND: Final = 100  # records found in one rollback by their effect; if more, the model itself is at fault
 
 
 class PoisonRecord(NamedTuple):
-    """A record that the model is better off without, and why."""
+    """A record that damages the model, and the reason."""
 
     record: Record
     reason: str
 
 
 class _Stuck(NamedTuple):
-    """Which of the records the model raised on."""
+    """Index of the record on which the model raised, and the error."""
 
     at: int
     reason: str
@@ -44,32 +43,32 @@ class _Stuck(NamedTuple):
 
 @dataclass
 class Restored:
-    """A model that is sound again, and what was left out for it."""
+    """A model that is sound again, and the records left out for it."""
 
     learning: LearnerState
     found: list[PoisonRecord] = field(default_factory=list)
 
 
 class Shield:
-    """What was learned since the newest version, and the way back to it.
+    """Records learned since the newest version, and the rollback to it.
 
     Parameters
     ----------
     copy
-        Returns a learner's whole state as an object of its own.
+        Returns an independent copy of a learner's whole state.
     editor
-        Reads the log, where the history that is learned is not its own.
+        Reads the log through its edits, in a rebuild.
     known
         Offsets that are left out from the beginning.
 
     Attributes
     ----------
     records
-        Those since the newest version, in order.
+        Records since the newest version, in order.
     guilty
         Offsets among them that are left out.
     base
-        What they were learned by; `None` is the newest version.
+        State before these records; `None` is the newest version.
     """
 
     def __init__(
@@ -84,19 +83,19 @@ class Shield:
         self.base: LearnerState | None = None
 
     def hold(self, learning: LearnerState) -> None:
-        """Go back to this state from now on: it is sound, and no version of it can be written."""
+        """Use this sound state for rollbacks from now on, because no version of it can be written."""
         self.begin()
         self.base = self._copy(learning)
 
     def begin(self, *records: Record) -> None:
-        """There is a new version, and these records were taken in since."""
+        """Start from a new version; `records` were learned since."""
         self.records, self._bytes, self.base = [], 0, None
         self.guilty.clear()
         for record in records:
             self.keep(record)
 
     def keep(self, record: Record) -> None:
-        """Keep a record for going back, within bounds: past them, going back is what a start does."""
+        """Keep a record for a rollback, within a limit; beyond it, only a restart can roll back."""
         self._bytes += len(record.value or b"")
         if self.overfull:
             self.records = []
@@ -105,33 +104,33 @@ class Shield:
 
     @property
     def overfull(self) -> bool:
-        """Whether too much was learned since the newest version to go back to it."""
+        """True if too much was learned since the newest version for a rollback."""
         return self._bytes > _MOST_KEPT_BYTES
 
     @property
     def filling(self) -> bool:
-        """Whether a version should be written, or this state held, so that there is a way back."""
+        """True if a version should be written, or the state held, so that a rollback stays possible."""
         return self._bytes > _MOST_KEPT_BYTES // 2
 
     def take(self, learning: LearnerState, record: Record) -> None:
-        """Have a record learned unless it is left out. CodecError, and what `LearnerState.take` raises."""
+        """Learn a record unless it is left out. Raises CodecError, and the errors of `LearnerState.take`."""
         entry, left_out = self._editor.read(record)
         learning.take(entry, record.offset, record.offset in self.guilty or record.offset in self._known, left_out)
 
     # --- what raised, or left the probe without finite answers -------------------------------------
 
     def restore(self, good: LearnerState) -> Restored:
-        """Return a good state with all learned that came since but what breaks it.
+        """Return a good state that has learned all later records except those that break it.
 
         Parameters
         ----------
         good
-            `base`, or the newest version as loaded. Left as it is.
+            `base`, or the newest version as loaded. It is not changed.
 
         Raises
         ------
-        Refused
-            Where it is the model that fails and not some records.
+        RoleRefused
+            If the model itself fails, and not some records.
         """
         restored = Restored(good)
         records: Sequence[Record] = self.records
@@ -162,7 +161,7 @@ class Shield:
             records = records[at:]
 
     def _bisect(self, good: LearnerState, records: Sequence[Record], reason: str) -> tuple[LearnerState, int]:
-        """Return the first record after which the model is unsound, and the state just before it."""
+        """Return the state before the first record after which the model is unsound, and that record's index."""
         if unsound(good) is not None or not records:
             raise RoleRefused(
                 f"the model answers with no number ({reason}) and nothing was learned since its newest version. Start "
@@ -181,7 +180,7 @@ class Shield:
     # --- replays -----------------------------------------------------------------------------------
 
     def _replay(self, good: LearnerState, records: Sequence[Record]) -> tuple[LearnerState, _Stuck | None]:
-        """Apply records to a copy, as a learner does; stop where the model raises."""
+        """Apply records to a copy, as a learner does; stop if the model raises."""
         learning = self._copy(good)
         for at, record in enumerate(records):
             try:
@@ -194,7 +193,7 @@ class Shield:
 
 
 def unsound(learning: LearnerState) -> str | None:
-    """Return why a model's answers on its probe are none; `None` where they are finite."""
+    """Return the reason why a model's answers on its probe are invalid; `None` if they are finite."""
     try:
         learning.fingerprint()
     except ModelError as error:

@@ -1,7 +1,7 @@
-"""A version made anew from the log, in an epoch of its own, beside the learner that goes on.
+"""Rebuild of a version from the log, in a separate epoch, while the learner continues.
 
-Nothing of it is in the store before it is all there. The epoch's first version holds the model that it began
-with and the edits; the second one is what has been made.
+The store receives the new versions only when the rebuild is complete. The epoch's first version holds the start model
+and the edits of the log; the second one is the result.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from runtime.kafka_client.records import Record
 from schemas.codec import CodecError
 
 Reading = Callable[[int, int], Iterable[Record]]
-_SAVE_SECONDS: Final = 10.0  # how much work a poison found late can cost, about
+_SAVE_SECONDS: Final = 10.0  # about how much work is repeated if a poison record is found late
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be made.
+    """Task of a rebuild.
 
     Attributes
     ----------
     base
-        The version to begin from; `None` is a model that has learned nothing, and the beginning of the log.
+        The version to begin from; `None` is an untrained model at the beginning of the log.
     parent
-        The version that it is to be instead of.
+        The version to replace.
     skipped
-        Offsets that are known to break the model.
+        Offsets of records that are known to break the model.
     most
-        How many examples it is to have learned; `None` is all up to the end of the log.
+        Number of examples to learn; `None` means all up to the end of the log.
     lanes
-        Where the lanes stand at the beginning of the log, if that is not where they begin.
+        Positions of the lanes at the beginning of the log, if it is not the beginning of the lanes.
     """
 
     edits: Edits
@@ -54,14 +54,14 @@ class Plan:
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What has been made.
+    """Result of a rebuild.
 
     Attributes
     ----------
     first, made
         The two versions of the new epoch.
     learned, left_out, skipped
-        Examples in this history: learned by the model, as if they had never been, and unfit for it.
+        Numbers of examples: learned by the model, removed by the edits, and left out because they break the model.
     """
 
     first: Manifest
@@ -72,7 +72,7 @@ class Rebuilt:
 
 
 class Rebuilder:
-    """Makes one version anew.
+    """Rebuilds one version.
 
     Parameters
     ----------
@@ -97,23 +97,24 @@ class Rebuilder:
         self._progress = progress
 
     def run(self) -> Rebuilt:
-        """Make it, and return what has been made.
+        """Rebuild the version and return the result.
 
         Raises
         ------
-        Refused
-            Where there is nothing to learn, a lane of the log is out of order, or the model does not answer.
+        RoleRefused
+            If there is nothing to learn, a lane of the log is out of order, or the model does not answer.
         StoreUnavailable
+            If the store does not answer.
         """
         plan = self._plan
         base = self._begin() if plan.base is None else self._checkpoints.load(plan.base)
         begin = plan.log.beginning if plan.base is None else plan.base.offset
         if plan.most is not None and plan.most <= base.learned:
-            raise RoleRefused(f"the version to go on from has learned {base.learned} examples already, not {plan.most}")
+            raise RoleRefused(f"the base version has learned {base.learned} examples already, not {plan.most}")
         frozen = self._checkpoints.freeze(base)
         learning, offset = self._learn(base, begin)
         self._insist_on_enough(learning, base)
-        first = self._checkpoints.thaw(frozen)  # of the very bytes that the history was learned from
+        first = self._checkpoints.thaw(frozen)  # from the same bytes as the state that learns the history
         epoch, now_ms = self._checkpoints.next_epoch(), time.time_ns() // 1_000_000
         edits = plan.edits.encode()
         written = [
@@ -142,7 +143,7 @@ class Rebuilder:
             )
 
     def _learn(self, good: LearnerState, begin: int) -> tuple[LearnerState, int]:
-        """Return the model that has learned the history, and the offset where it stands; `good` is left as it is."""
+        """Return the model after learning the history, and its next offset; `good` is not changed."""
         plan, copy = self._plan, self._checkpoints.copy
         shield = Shield(copy, editor(plan.edits, self._read(begin, plan.edits.until)), plan.skipped)
         learning, offset, saved = copy(good), begin, time.monotonic()
@@ -152,7 +153,7 @@ class Rebuilder:
             try:
                 shield.take(learning, record)
             except (CodecError, Unfit):
-                pass  # as every learner passes over it
+                pass  # every learner skips it
             except Poison:
                 learning = self._restored(shield, good)
             if count % 500 == 0:

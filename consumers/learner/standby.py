@@ -1,4 +1,4 @@
-"""A learner on standby: the partition of the log is another member's, and it waits for its turn."""
+"""Standby learner, which waits while another member has the log's partition."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partiti
 
 
 class StandbyLearner:
-    """Learns nothing, sends nothing and commits nothing, whatever else of the topic it was given."""
+    """Learns nothing, sends nothing and commits nothing, even if it has other partitions of the topic."""
 
     def process(self, batch: Batch) -> list[Output]:
         return []
@@ -20,7 +20,7 @@ class StandbyLearner:
         return {}
 
     def committed(self, places: Mapping[Partition, CommittedOffset]) -> None:
-        """Nothing was."""
+        """Do nothing: a standby learner commits nothing."""
 
     def paused(self) -> frozenset[Partition]:
         return frozenset()

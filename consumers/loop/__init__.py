@@ -1,1 +1,1 @@
-"""The exactly-once loop of every role: reading, transactions, takeover, start offsets, alerts, dead letters."""
+"""Exactly-once loop of every role: reading, transactions, takeover, alerts, dead letters."""

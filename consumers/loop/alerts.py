@@ -1,15 +1,15 @@
-"""Alerts: what a person should know, said once when it begins and once when it has ended.
+"""Alerts for an operator: each is sent once when its cause begins and once when the cause has ended.
 
-An alert is a record on `<stream>.alerts`, keyed by its name, in the transaction of whatever showed the cause, and a
-line in the role's log; `millstream status` shows those that have not cleared. All roles write to the one topic, so a
-name begins with its role, and where several processes of a role may see a cause apart (one partition's, say), it
-names that too: ``learner.memory``, ``predictor.features-3.overtaken``.
+An alert is a record on `<stream>.alerts`, keyed by its name, in the transaction of the records that caused it, and a
+line in the role's log; `millstream status` shows the alerts that have not cleared. All roles write to the one topic,
+so a name begins with the role. If several processes of a role can see separate causes (one of a partition, say), the
+name contains that too: ``learner.memory``, ``predictor.features-3.overtaken``.
 
-What is raised rides in the metadata of the role's committed offsets, as the joiner's sequence does: written by the
-transaction that raised it, it is there after a crash exactly if the alert is. (Read back from the topic, it would
-be a second reader in every role, and of what other processes raised as well.) The broker takes 4,096 characters of
-metadata, so no more than `MOST` names are remembered across a start; a name is part of the code, and roles have a
-handful.
+The names of the raised alerts are in the metadata of the role's committed offsets, like the joiner's sequence number.
+The transaction that raises an alert writes its name, so after a crash the name is there exactly if the alert is.
+(Reading the topic instead would need another reader in every role, which would also see other processes' alerts.)
+The broker accepts 4,096 characters of metadata, so at most `MOST` names are kept across a restart. Names are part of
+the code, and each role has only a few.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LONGEST_NAME: Final = 64
 
 
 class Alerts:
-    """What a processor has raised and not cleared; the outputs that it returns are the processor's to send.
+    """Alerts that a processor has raised and not cleared. The processor sends the outputs that the methods return.
 
     Parameters
     ----------
@@ -60,14 +60,14 @@ class Alerts:
     def raise_(
         self, name: str, severity: Severity, message: str, at_ms: int, details: Mapping[str, str] | None = None
     ) -> list[Output]:
-        """Return the alert to send; nothing where it is raised already.
+        """Return the alert to send; nothing if it is already raised.
 
         Parameters
         ----------
         message
-            One line: what is the matter, and the way out.
+            One line: the problem and its remedy.
         """
-        assert 0 < len(name) <= LONGEST_NAME, name  # noqa: S101 - a caller's slip, not a user's
+        assert 0 < len(name) <= LONGEST_NAME, name  # noqa: S101 - a mistake of the calling code, not of a user
         if name in self._raised:
             return []
         self._raised[name] = None
@@ -75,7 +75,7 @@ class Alerts:
         return [self._output(Alert(name, severity, "raised", message, at_ms, dict(details or {})))]
 
     def clear(self, name: str, at_ms: int) -> list[Output]:
-        """Return what says that the cause has gone; nothing where it was not raised."""
+        """Return the record that clears the alert; nothing if it was not raised."""
         if name not in self._raised:
             return []
         del self._raised[name]
@@ -88,11 +88,11 @@ class Alerts:
     # --- across a start ----------------------------------------------------------------------------
 
     def remembered(self, beginning: str = "") -> list[str]:
-        """Return the names to be written beside the offsets: the first `MOST` of those that begin so."""
+        """Return the names to write into the offset metadata: the first `MOST` that start with `beginning`."""
         return [name for name in self._raised if name.startswith(beginning)][:MOST]
 
     def restore(self, *remembered: object) -> None:
-        """Take over what was written beside the offsets, of every partition; what is no list of names is none."""
+        """Restore the names from the offset metadata of every partition; ignore a value that is not a list."""
         self._raised = {}
         for names in remembered:
             if isinstance(names, list):
@@ -100,7 +100,7 @@ class Alerts:
 
 
 def raised(alerts: Iterable[Alert]) -> Collection[Alert]:
-    """Return the alerts of a topic, in its order, that have not cleared."""
+    """Return the alerts of a topic that have not cleared, in the topic's order."""
     standing: dict[str, Alert] = {}
     for alert in alerts:
         if alert.state == "raised":

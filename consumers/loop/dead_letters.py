@@ -1,4 +1,4 @@
-"""What a stage does with a record that it cannot take: the record as it was, its place, and the reason."""
+"""Dead letters of a role: the refused record unchanged, its topic and offset, and the reason."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from runtime.kafka_client.records import Output, Record
 from schemas.dead_letters import DeadLetter
 
 HEADERS_LEFT_OUT: Final = "(its headers are too large to be kept here)"
-"""How the reason of a letter ends that has not the headers of its record."""
+"""End of the reason if a dead letter does not contain the headers of its record."""
 
 
 def dead_letter(topic: str, record: Record, stage: str, code: str, reason: str, at: int) -> Output:
-    """Return what to send to `topic` for a `record` that `stage` refused at `at` (ms).
+    """Return the dead letter to send to `topic` for a `record` that `stage` refused at `at` (ms).
 
-    Of a record that is too large for a letter the beginning is kept, and the reason says so: the whole stands at its
-    place for as long as its topic keeps it.
+    If the record is too large, the dead letter keeps only its beginning, and the reason says so. The whole record
+    stays at its offset for as long as its topic keeps it.
     """
     key, value = record.key, record.value
     headers: list[tuple[str, bytes | None]] = list(record.headers)
@@ -48,20 +48,20 @@ def dead_letter(topic: str, record: Record, stage: str, code: str, reason: str, 
 
 
 REPLAYED: Final = "millstream-replayed"
-"""The header of a note among dead letters: the offsets of those that were sent back, as JSON."""
+"""Header of a note among the dead letters: the offsets of those that were sent back, as JSON."""
 
 
 def note_replayed(topic: str, offsets: Sequence[int]) -> Output:
-    """Return what to send to `topic` to say that the letters at these offsets have been sent back."""
+    """Return the note to send to `topic` that the dead letters at these offsets have been sent back."""
     return Output(topic, 0, None, None, [(REPLAYED, msgspec.json.encode(offsets))])
 
 
 def replayed(record: Record) -> list[int] | None:
-    """Return the offsets that a note says were sent back; `None` where the record is no note."""
+    """Return the offsets that a note lists as sent back; `None` if the record is not a note."""
     if record.value is not None:
         return None
     said = dict(record.headers).get(REPLAYED)
     try:
         return None if said is None else msgspec.json.decode(said, type=list[int])
     except msgspec.DecodeError:
-        return None  # somebody else's: it says nothing
+        return None  # an external record, which is not a note

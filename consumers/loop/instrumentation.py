@@ -1,6 +1,6 @@
-"""What the loop tells of its work to whoever measures it: by the batch, never by the event.
+"""Instrumentation of the loop: calls to a meter for each batch, never for each event.
 
-What one role alone has to tell is in its own folder.
+The additional calls of a single role are in its own folder.
 """
 
 from __future__ import annotations
@@ -11,31 +11,31 @@ from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partiti
 
 
 class Meter:
-    """Hears what any role's loop does, and does nothing with it; who measures overrides what it wants to know.
+    """Receives the calls of any role's loop and ignores them; a subclass overrides the ones that it measures.
 
-    Called by the thread that does the work, which waits: no method may block or raise. Seconds are monotonic.
+    The working thread makes the calls and waits for them: no method may block or raise. Seconds are monotonic.
     """
 
     def needs(self, lacks: Callable[[], str | None]) -> None:
-        """Beside its partitions the role needs what `lacks` names, until it returns `None`; asked by any thread."""
+        """Besides its partitions the role needs what `lacks` names, until it returns `None`. Any thread may call it."""
 
     def turned(self) -> None:
-        """The loop has come round; several times a second, also while partitions are being taken over."""
+        """The loop has completed a turn: several times a second, also during a takeover of partitions."""
 
     def assigned(self, partitions: Sequence[Partition]) -> None:
-        """These partitions, and no others, are ready to be worked on."""
+        """Exactly these partitions are ready to be processed."""
 
     def revoked(self) -> None:
-        """There is no assignment; what was processed and not committed is forgotten."""
+        """The assignment has ended; work that was not committed is discarded."""
 
     def processed(self, batch: Batch, seconds: float) -> None:
-        """The processor took so long for these records."""
+        """The processor took `seconds` for these records."""
 
     def committed(self, outputs: Sequence[Output], places: Mapping[Partition, CommittedOffset], seconds: float) -> None:
-        """Outputs and places are in the log, with all that was processed since the last time."""
+        """Outputs and offsets are committed, with everything processed since the last call."""
 
     def aborted(self) -> None:
-        """A transaction failed, or nobody knows whether it did: the role is about to end."""
+        """A transaction failed, or its outcome is unknown: the role is about to end."""
 
     def lag(self, lags: Mapping[Partition, int]) -> None:
-        """So many offsets of each partition are not read; a partition whose end is not known is left out."""
+        """Numbers of unread offsets by partition, without the partitions whose end is not known."""

@@ -1,8 +1,8 @@
-"""Which topic a process read last, and how far, kept on its own disk.
+"""File on the process's own disk with the ids of the topics that it read, and the last offsets.
 
-Deleting a topic, Kafka forgets every group's place in it; and some days after the last member of a group has gone it
-forgets the group's places in topics that are still there. A group that never had one begins at the beginning: so would
-one whose places are forgotten, and nobody would be told.
+When a topic is deleted, Kafka deletes every group's offsets in it; some days after a group's last member has left, it
+also deletes the group's offsets in topics that still exist. A new group begins at the beginning of a topic. Without
+this file, a group with lost offsets would do the same, unnoticed.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ class _Read(msgspec.Struct):
 
 
 class TopicMemory:
-    """Names and ids of topics, and the places in them.
+    """Names and ids of topics, and the last offsets in them.
 
     Parameters
     ----------
     path
-        The file; where it cannot be read nothing is remembered. `None` remembers for as long as this object lives.
-        What other instances have left beside it counts for places: partitions move from one to the other.
+        The file; an unreadable file counts as empty. With `None` the memory lasts as long as this object.
+        Files of other instances in the same folder also count for offsets, because partitions move between instances.
     clock
         Seconds, monotonic.
     written
-        Hears of each attempt to write the file: the path, and the error or `None`. The role works without it.
+        Called after each attempt to write the file, with the path and the error or `None`. The role works without
+        the file.
     """
 
     def __init__(
@@ -52,12 +53,12 @@ class TopicMemory:
         self._written_at: float | None = None
 
     def id_of(self, topic: str) -> str:
-        """Return the id that the topic of this name had, empty where none is remembered."""
+        """Return the remembered id of the topic of this name, empty if there is none."""
         known = self._topics.get(topic)
         return "" if known is None else known.id
 
     def place_of(self, topic: str, topic_id: str, partition: int) -> int | None:
-        """Return the farthest place that was committed here in a partition of this very topic, `None` for none."""
+        """Return the largest offset committed here in a partition of the topic with this id, `None` if none."""
         everybodys = [self._topics]
         if self._path is not None:
             family = self._path.name.partition("-")[0]
@@ -68,9 +69,9 @@ class TopicMemory:
         )
 
     def remember(self, topic: str, topic_id: str, places: Mapping[int, int]) -> None:
-        """Note that this is the topic that is read, and how far it is by partition.
+        """Remember the topic's id and the offsets by partition.
 
-        A topic or a partition that is new is written at once, how far it is every second: it is no more than a hint.
+        A new topic or partition is written at once, changed offsets every second: they are only a hint.
         """
         known = self._topics.get(topic)
         if known is None or known.id != topic_id:
@@ -83,7 +84,7 @@ class TopicMemory:
             self.write()
 
     def write(self) -> None:
-        """Write down what is remembered."""
+        """Write the file."""
         self._written_at = self._clock()
         if self._path is None or not self._topics:
             return
@@ -104,6 +105,6 @@ _decode: Final = msgspec.json.Decoder(dict[str, _Read | str]).decode
 def _read(path: Path) -> dict[str, _Read]:
     with contextlib.suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
         found = _decode(path.read_bytes())
-        # Before the places were written, a file held ids alone.
+        # An older file contains only the ids, without offsets.
         return {topic: _Read(each) if isinstance(each, str) else each for topic, each in found.items()}
     return {}

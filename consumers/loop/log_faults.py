@@ -1,6 +1,6 @@
-"""What can have happened to a topic while a role that reads it was down, and what is said of it.
+"""Faults of a topic that arose while the role that reads it was down, and their messages.
 
-A role never goes on by itself where the log is not the one that it left: it would be a jump that nobody sees.
+A role never continues by itself if the log is not the one that it left: that would be an unnoticed jump.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ _LONGEST_TOPIC: Final = 30  # of an alert's name, which has 64
 
 @dataclass(frozen=True)
 class LogFault:
-    """Why a role cannot go on at its place in a partition.
+    """Reason why a role cannot continue at its offset in a partition.
 
     Attributes
     ----------
     state
-        ``overtaken``: the log begins after the place. ``truncated``: it ends before it. ``recreated``: it is another
-        topic of the same name. ``forgotten``: the same topic, and Kafka no longer knows the place.
+        ``overtaken``: the log begins after the offset. ``truncated``: it ends before the offset. ``recreated``: it is
+        another topic of the same name. ``forgotten``: the same topic, but Kafka no longer knows the offset.
     place
-        The next offset that the role would read; `None` where Kafka has forgotten it with the topic. Where it has
-        forgotten the place alone: what this machine has written down.
+        The next offset that the role would read; `None` if Kafka deleted it with the topic. If Kafka lost only the
+        offset: the one in this machine's file.
     beginning, end
-        Of the log as it is now.
+        First offset and end of the log now.
     """
 
     role: str
@@ -43,14 +43,14 @@ class LogFault:
 
     @property
     def gone(self) -> int:
-        """How many offsets lie in between: records, and marks of transactions."""
+        """Number of offsets in between: records and transaction markers."""
         if self.place is None or self.state == "recreated":
             return 0
         return self.place - self.end if self.state == "truncated" else max(0, self.beginning - self.place)
 
     @property
     def onward(self) -> int:
-        """Return the offset at which a role without state of its own goes on when it is told to."""
+        """Return the offset at which a role without state continues when the operator tells it to."""
         if self.place is None or self.state == "recreated":
             return self.beginning
         return min(max(self.place, self.beginning), self.end)
@@ -68,7 +68,7 @@ class LogFault:
             return (
                 f"Kafka has forgotten the place of the {self.role} in {where}; by what is written down here it was "
                 f"{self.place}. A group that has had no members for offsets.retention.minutes (7 days) loses its "
-                f"places; from the beginning everything would be {roles.named(self.role).done} once more"
+                f"places; from the beginning everything would be {roles.named(self.role).done} again"
             )
         if self.state == "overtaken":
             return (
@@ -82,10 +82,10 @@ class LogFault:
 
 
 def alert_name(role: str, topic: str, partition: int) -> str:
-    """Return the name of the alert of what a role found in a partition.
+    """Return the name of the alert for a role's fault in a partition.
 
-    Of a topic of the stream's what stands behind its last dot is enough. Topics of others, that an intake reads, may
-    be alike there, and are too long for a name.
+    For the stream's own topic, the part after the last dot is enough. External topics, which an intake reads, can have
+    equal last parts, and their whole names can be too long for an alert's name.
 
     >>> alert_name("joiner", "fraud.labels", 3), alert_name("intake", "team.chargebacks", 0)
     ('joiner.labels-3.log', 'intake.team.chargebacks-0.log')
@@ -97,12 +97,12 @@ def alert_name(role: str, topic: str, partition: int) -> str:
 
 
 def way(role: str, stream: str = "STREAM") -> str:
-    """Return the command that goes on."""
+    """Return the command that makes the role continue."""
     return roles.named(role).onward.format(stream=stream)
 
 
 def fault_of(role: str, at: tuple[str, int], place: int, beginning: int, end: int) -> LogFault | None:
-    """Return what is wrong with a place in a log of the same topic, `None` where nothing is.
+    """Return the fault of an offset in a log of the same topic, `None` if there is none.
 
     >>> print(fault_of("learner", ("s.examples", 0), place=1200, beginning=5000, end=9000).gone)
     3800
@@ -115,12 +115,12 @@ def fault_of(role: str, at: tuple[str, int], place: int, beginning: int, end: in
 
 
 class LogRefused(RoleRefused):
-    """The log is not the one that the role left; nothing was read.
+    """The log is not the one that the role left; the role has read nothing.
 
     Attributes
     ----------
     faults
-        One for each partition of which it is so.
+        One for each affected partition.
     """
 
     def __init__(self, faults: Sequence[LogFault], ways: str, text: str | None = None) -> None:
@@ -129,5 +129,5 @@ class LogRefused(RoleRefused):
 
 
 def short_ids(*topic_ids: str) -> str:
-    """Return what stands for the ids of topics beside an offset, where there is little room."""
+    """Return a short hash of topic ids for the offset metadata, whose size is limited."""
     return hashlib.sha256(" ".join(topic_ids).encode()).hexdigest()[:16]

@@ -1,8 +1,8 @@
-"""The only code that polls, opens a transaction, sends, adds offsets and commits.
+"""Loop of every role: the only code that polls, opens a transaction, sends, adds offsets and commits.
 
-A turn: poll, hand the records to the processor, commit what it returns together with how far it has
-read. Any doubt about the outcome ends the process with exit code 75; its successor aborts what was open
-and rebuilds state by the normal door.
+A turn: poll, pass the records to the processor, commit its outputs together with the offsets that it has read. Any
+doubt about the outcome ends the process with exit code 75; the next process aborts the open transaction and rebuilds
+its state in the normal way.
 """
 
 from __future__ import annotations
@@ -31,32 +31,33 @@ from runtime.kafka_client.transaction import TransactionLimits, Transactions
 
 _LOG: Final = logging.getLogger("millstream")
 _POLL_MS: Final = 100
-# Nothing has come for a while: each poll costs 3 ms of processor time, and a record ends its wait at once anyway.
+# Used after a while without records: each poll costs 3 ms of CPU time, and a record ends the wait at once anyway.
 _QUIET_POLL_MS: Final = 500
 _QUIET_SECONDS: Final = 2.0
 _MOST_RECORDS: Final = 2000
 _LEAST_RECORDS: Final = 20
-# A member learns by a heartbeat that others wait for it to rejoin: the default of 3 s is their delay.
+# A member learns from a heartbeat that the others wait for it to rejoin. With the default of 3 s they wait that long.
 _HEARTBEAT_MS: Final = 1000
 
 
 @dataclass(frozen=True)
 class LoopSettings:
-    """What one process's loop is given. Times in ms.
+    """Settings of one process's loop. Times in ms.
 
     Attributes
     ----------
     group, instance
         Consumer group, and this process's name in it: group instance id and transactional id.
     commit_idle_ms
-        A displaced member of a group is told so only when it commits: so it does, idle or not.
+        Longest time between two commits. A displaced member learns of it only when it commits, so it commits even if
+        idle.
     turn_ms
-        How long handling one batch should take; batches are sized for it.
+        Target time for processing one batch; batch sizes are chosen for it.
     stall_ms
-        A partition that does not move for so long, or a group that is not joined, has stalled.
+        Time after which a partition that does not move, or a group that is not joined, counts as stalled.
     fetch_bytes
-        ``fetch.min.bytes`` while records come, for 100 ms at most. A transaction costs the same with one record as with
-        a hundred: larger batches cost less processor time where latency does not matter.
+        ``fetch.min.bytes`` while records arrive, for 100 ms at most. A transaction costs the same with one record as
+        with a hundred, so larger batches cost less CPU time where latency does not matter.
     """
 
     group: str
@@ -76,9 +77,9 @@ class Loop:
     Parameters
     ----------
     settled
-        Called with the partitions whenever an assignment is ready to be worked on.
+        Called with the partitions whenever an assignment is ready to be processed.
     meter
-        Hears of every turn, batch and commit.
+        Called for every turn, batch and commit.
     """
 
     def __init__(
@@ -96,8 +97,8 @@ class Loop:
         self._meter = meter or Meter()
         self._lag = LagWatch(settings.limits.request_ms)
         self._membership = Membership(cluster, settings.group, settings.instance)
-        self._stopping = False  # a plain value: who sets it may be a signal handler, which must wait for no lock
-        self._rebalanced = threading.Event()  # set by the client's own thread
+        self._stopping = False  # a plain value, because a signal handler may set it, and must not wait for a lock
+        self._rebalanced = threading.Event()  # set by the client's thread
         self._last: dict[Partition, CommittedOffset] = {}
         self._last_commit = time.monotonic()
         self._seconds_a_record = 0.0
@@ -109,10 +110,10 @@ class Loop:
         self._watch: TurnWatch | None = None
         self._progress = ProgressWatch(settings.stall_ms / 1000)
         self._unsettled_since = time.monotonic()
-        self._active = time.monotonic()  # when something last came or went
+        self._active = time.monotonic()  # time of the last record read or sent
 
     def stop(self) -> None:
-        """Ask for an orderly end: the turn under way is finished first. Safe in a signal handler."""
+        """Request an orderly end: the current turn is finished first. Safe in a signal handler."""
         self._stopping = True
 
     def run(self) -> None:
@@ -125,7 +126,7 @@ class Loop:
         """
         try:
             with contextlib.ExitStack() as stack:
-                # Closed in reverse order, each also when another fails to.
+                # Closed in reverse order, each also if closing another fails.
                 self._watch = TurnWatch(self._settings.poll_interval_ms / 1000)
                 stack.callback(self._watch.close)
                 stack.callback(self._processor.close)
@@ -135,7 +136,7 @@ class Loop:
                 stack.callback(close_consumer, consumer)
                 self._work(consumer, transactions)
         except RoleRefused:
-            self._depart()  # it does not come back by itself: nobody is to wait for it, or count it as there
+            self._depart()  # a refused role does not return by itself: the group must not wait for it
             raise
         except NoBroker as error:
             raise Doubt(str(error)) from error
@@ -144,7 +145,7 @@ class Loop:
         self._depart()
 
     def _depart(self) -> None:
-        """Leave the group. A daemon with a limit: a broker that does not answer must not keep the process."""
+        """Leave the group in a daemon thread with a time limit: an unavailable broker must not keep the process."""
         leaving = threading.Thread(target=self._membership.leave, name="leave-group", daemon=True)
         leaving.start()
         leaving.join(self._settings.limits.request_ms / 1000)
@@ -159,7 +160,7 @@ class Loop:
         self._finish(transactions)
 
     def _turns(self) -> bool:
-        """Tell the watch that the loop lives; say whether it goes on."""
+        """Report a turn to the watch; return whether the loop continues."""
         if self._watch is not None:
             self._watch.turned()
         self._meter.turned()
@@ -187,7 +188,7 @@ class Loop:
         batch = self._poll(consumer)
         self._check_topics(consumer)
         if self._rebalanced.is_set():
-            # What was polled is dropped: the new assignment begins at what is committed.
+            # The polled records are dropped: the new assignment begins at the committed offsets.
             self._join(consumer)
             return
         if not self._partitions:
@@ -195,7 +196,7 @@ class Loop:
         try:
             outputs = self._hand_over(batch)
         except Anew:
-            self._rebalanced.set()  # the same partitions, by the same door as after a rebalance
+            self._rebalanced.set()  # the same partitions, taken over like after a rebalance
             return
         self._read = self._positions(consumer)
         self._commit(transactions, outputs)
@@ -205,7 +206,7 @@ class Loop:
             self._meter.lag(lags)
 
     def _hand_over(self, batch: Batch) -> list[Output]:
-        """Return what the processor wants sent for these records and for the time that has passed."""
+        """Return the processor's outputs for these records and for the time that has passed."""
         outputs: list[Output] = []
         if batch:
             began = time.monotonic()
@@ -220,44 +221,45 @@ class Loop:
         try:
             polled = consumer.poll(timeout_ms=self._wait_for_records(consumer), max_records=self._batch_size())
         except (NoOffsetError, OffsetOutOfRangeError, LogTruncatedError):
-            # A group that never committed, or whose place is gone, be it while it was read: settling names the place
-            # to start, or says why there is none and what the ways on are. Once: nothing is gained by more.
+            # The group never committed, or its offset is no longer in the log. Settling chooses the offset to start at,
+            # or reports why there is none and how to continue. Only one attempt: a second would have the same result.
             if not self._rebalanced.is_set():
                 if self._fell_out:
                     raise
                 self._fell_out = True
                 self._rebalanced.set()
-        # Membership as it was when these records were read: asked later, it may be another's.
+        # The membership at the time when these records were read: later it can be a newer one.
         self._group = consumer.group_metadata()
         if self._group.generation_id < 0:
-            # Thrown out. The broker does not fence a commit that says so: none is made, the next poll rejoins.
+            # The group has removed this member. The broker would not fence its commit, so the loop makes none; the
+            # next poll rejoins.
             self._rebalanced.set()
         return polled
 
     def _wait_for_records(self, consumer: GroupConsumer) -> int:
-        """Return for how many ms to poll, and have the broker wait as long: longer where the stream is quiet."""
+        """Return the poll time in ms and set the same wait at the broker: longer while the stream is quiet."""
         if time.monotonic() - self._active < _QUIET_SECONDS or self._rebalanced.is_set():
             consumer.wait_for_bytes(self._settings.fetch_bytes, _POLL_MS)
             return _POLL_MS
-        # The first record after the silence is handed over by itself, and nothing waits for company.
+        # The first record after a quiet time is returned at once, and does not wait for a larger batch.
         consumer.wait_for_bytes(1, _QUIET_POLL_MS)
         return _QUIET_POLL_MS
 
     def _check_topics(self, consumer: GroupConsumer) -> None:
-        """Settle anew where a topic has been deleted and made again under us: its offsets are another topic's."""
+        """Settle again if a topic was deleted and created again: the offsets belong to the old topic."""
         if self._partitions and self._ids_now(consumer) != self._topic_ids:
             self._rebalanced.set()
 
     def _ids_now(self, consumer: GroupConsumer) -> dict[str, object]:
-        """Return the topics' ids as the client last heard of them."""
+        """Return the topics' ids that the client knows."""
         known = consumer.topic_ids(self._processor.topics)
-        # Between deletion and creation it has heard of none.
+        # Between deletion and creation the client knows no id.
         return {topic: self._topic_ids.get(topic) if now is None else now for topic, now in known.items()}
 
     def _batch_size(self) -> int:
-        """So many records as can be handled in a turn: neither heartbeat nor checkpoint waits for long."""
+        """Return the number of records to process in a turn, so that heartbeats and checkpoints do not wait long."""
         if not self._seconds_a_record:
-            return _LEAST_RECORDS  # nothing is known of how long one takes
+            return _LEAST_RECORDS  # the time for one record is not known yet
         fits = self._settings.turn_ms / 1000 / self._seconds_a_record
         return max(_LEAST_RECORDS, min(_MOST_RECORDS, int(fits)))
 
@@ -266,7 +268,7 @@ class Loop:
         self._seconds_a_record = 0.7 * self._seconds_a_record + 0.3 * pace if self._seconds_a_record else pace
 
     def _positions(self, consumer: GroupConsumer) -> dict[Partition, int]:
-        """How far has been read, transaction markers included: last offset + 1 would leave a lag of 1 for ever."""
+        """Return the next offsets to read, past transaction markers: last offset + 1 would leave a lag of 1."""
         positions = {}
         for partition in self._partitions:
             position = consumer.position_within(partition, self._settings.limits.request_ms)
@@ -284,7 +286,7 @@ class Loop:
         elif not due:
             return
         if self._rebalanced.is_set():
-            # Nothing of this turn has gone out: it is forgotten when the new assignment is settled.
+            # Nothing of this turn was sent; settling the new assignment discards it.
             return
         for partition, place in places.items():
             last = self._last.get(partition)
@@ -311,14 +313,14 @@ class Loop:
             consumer.resume(now - wanted)
 
     def _check_progress(self, consumer: GroupConsumer) -> None:
-        # What has been fetched and waits for its turn stands as well, for minutes behind 1 MB of another partition that
-        # is slow to work off; that one moves.
+        # A partition whose fetched records wait for their turn has not stalled. It can wait for minutes behind 1 MB of
+        # another partition that is slow to process; that other partition moves.
         resting = consumer.paused() | consumer.waiting()
         reading = {partition: offset for partition, offset in self._read.items() if partition not in resting}
         standing = self._progress.standing(reading, time.monotonic())
         if not standing:
             return
-        # Read committed: an open transaction of somebody else's is an end, not a stall.
+        # With read-committed, another producer's open transaction counts as the end of the log, not as a stall.
         ends = consumer.end_offsets(standing, timeout_ms=self._settings.limits.request_ms)
         stuck = self._progress.stalled(ends, time.monotonic())
         if stuck:
@@ -343,15 +345,15 @@ class Loop:
             raise Doubt(f"group {self._settings.group} has not let this process in for {waited:.0f} s")
 
     def _patience_ms(self) -> int:
-        """A group waits for its slowest member for up to a poll interval."""
+        """Return how long to wait for the group, which waits for its slowest member for up to a poll interval."""
         return self._settings.poll_interval_ms + self._settings.stall_ms
 
     def _settle(self, consumer: GroupConsumer) -> None:
-        """Hand the new assignment to the processor and put every partition where it is to be read from."""
+        """Give the new assignment to the processor and seek every partition to its start offset."""
         self._rebalanced.clear()
         self._last, self._read = {}, {}
         if left_over := self._membership.left_over(consumer, self._processor.topics):
-            _LOG.info("group %s leaves %s to nobody: joining it anew", self._settings.group, left_over[0])
+            _LOG.info("group %s assigns %s to no member: joining it again", self._settings.group, left_over[0])
             self._rebalanced.set()
             self._membership.join_anew(consumer)
             self._check_patience()
@@ -374,7 +376,7 @@ class Loop:
             return
         except KafkaError:
             if self._rebalanced.is_set():
-                return  # it changed again meanwhile: the next turn settles that one
+                return  # the assignment has changed again: the next turn settles the newer one
             raise
         self._apply_pauses(consumer)
         self._last = held
@@ -388,7 +390,7 @@ class Loop:
     # --- the end -----------------------------------------------------------------------------------
 
     def _finish(self, transactions: Transactions) -> None:
-        """Commit what the processor still has to say; nothing where it has not taken its partitions over."""
+        """Commit the processor's last outputs; nothing if it has not taken its partitions over."""
         if not self._partitions or not self._read or self._rebalanced.is_set():
             return
         self._commit(transactions, self._processor.stopping())

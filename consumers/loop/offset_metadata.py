@@ -1,8 +1,8 @@
-"""The text beside a committed offset, as one struct a role: who writes it and who reads it use the same one.
+"""Metadata of committed offsets: one struct for each role, used by its writer and all readers.
 
-It is JSON. In a rolling upgrade older and newer processes are in one group, and each reads what the other has written:
-a field that is not known is passed over, and one that is missing has its default. So a field may be added, with a
-default; none may change its name or its type.
+It is JSON. During a rolling upgrade, older and newer processes are in one group and read each other's metadata: a
+reader ignores unknown fields and uses the default for missing ones. So a new field needs a default, and no field may
+change its name or its type.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from runtime.kafka_client import size_limits
 
 
 class MetadataTooLong(RoleRefused):
-    """The text beside an offset is longer than Kafka takes: every commit of the role would fail."""
+    """The metadata of an offset is longer than Kafka accepts: every commit of the role would fail."""
 
 
 M = TypeVar("M")
@@ -34,23 +34,23 @@ def decodable(kind: type[M]) -> type[M]:
 
 @decodable
 class OffsetMetadata(msgspec.Struct):
-    """Base of what a role writes; by itself, what a role writes that has nothing to say."""
+    """Base class of the metadata; used itself by a role that has no fields."""
 
     role: ClassVar[str] = ""
-    """Whose it is, by `consumers.roles`."""
+    """Name of the role in `consumers.roles`."""
     counted: ClassVar[bool] = False
-    """Whether `done` says how much the role has done; else its offsets do."""
+    """True if `done` gives the role's amount of work; otherwise its offsets do."""
 
     def done(self) -> int:
-        """Return how much the role has done in the partition, or in all of them."""
+        """Return the amount of work done in the partition, or in all partitions."""
         return 0
 
     def but_for_clocks(self) -> OffsetMetadata:
-        """Return what is equal while nothing happens but that time passes."""
+        """Return the metadata without the fields that change merely because time passes."""
         return self
 
     def encode(self) -> str:
-        """Return the text. MetadataTooLong where Kafka would not take it."""
+        """Return the metadata as text. Raises MetadataTooLong if Kafka would not accept it."""
         text = msgspec.json.encode(self).decode()
         if len(text) > size_limits.OFFSET_METADATA:
             raise MetadataTooLong(
@@ -61,7 +61,7 @@ class OffsetMetadata(msgspec.Struct):
 
     @classmethod
     def decode(cls, text: str) -> Self | None:
-        """Return what a text says; `None` where it is none of this role's, as of a tool that has moved the offset."""
+        """Return the metadata of a text; `None` if another program wrote it, such as a tool that moved the offset."""
         try:
             return cast(Self, _DECODERS[cls].decode(text))
         except msgspec.DecodeError:

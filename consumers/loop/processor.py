@@ -1,7 +1,7 @@
-"""What a stage is to the loop that drives it.
+"""Processor: the interface between a role and the loop that drives it.
 
-A processor knows neither Kafka nor the clock. It gets records and ticks, and returns what to send. The
-same processor runs against a broker and, in simulation, against a log in memory.
+A processor uses neither Kafka nor the clock. It receives records and ticks, and returns the outputs to send. The
+same processor runs on a broker and, in simulations, on a log in memory.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partiti
 
 
 class Anew(Exception):  # noqa: N818
-    """Raised by a processor that must take its partitions over anew; nothing of the turn goes out."""
+    """Raised by a processor that must take its partitions over again; the loop sends nothing of this turn."""
 
 
 def no_breath() -> None:
-    """Nobody waits."""
+    """Do nothing: the default of `breathe`, without a membership to keep."""
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """What the loop knows when partitions are handed to a processor.
+    """State of the assigned partitions when the loop gives them to a processor.
 
     Attributes
     ----------
     committed
-        Where the group stands, `None` where it never committed.
+        The group's committed offsets, `None` if it never committed.
     beginnings, ends
-        First offset still there, and the offset after the last committed record.
+        First offset in the log, and the offset after the last committed record.
     others
-        The same as `committed`, of all other partitions of those topics in which a partition has no place: what is new
-        to this member need not be new to its group.
+        The same as `committed`, for all other partitions of the topics in which an assigned partition has no committed
+        offset: a partition that is new to this member need not be new to its group.
     topic_ids
-        By topic name: another id is another topic, whatever its name.
+        By topic name. A different id means a different topic, even under the same name.
     breathe
-        To be called several times a second by a processor that takes long over `assigned`: keeps the membership.
-        What it raises ends the taking over.
+        Keeps the membership. A processor whose `assigned` takes long must call it several times a second.
+        Its exceptions end the takeover.
     """
 
     committed: Mapping[Partition, CommittedOffset | None]
@@ -51,20 +51,20 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Start:
-    """Where to read from, for one partition.
+    """Offsets at which to start reading one partition.
 
     Attributes
     ----------
     live
-        From here on records go through `process`.
+        First offset whose records go through `process`.
     recover_from
-        If given and below `live`: records from here up to `live` go through `recover` first.
+        If given and below `live`: records from this offset up to `live` go through `recover` first.
     recover_since
-        The same, named by broker time in ms.
+        The same, as a broker time in ms.
     least
-        Nothing before it is recovered.
+        No record before this offset is recovered.
     back
-        The committed place may be beyond `live`: somebody has decided to go on although the log is another.
+        The committed offset may be beyond `live`, because an operator has decided to continue with another log.
     """
 
     live: int
@@ -75,38 +75,38 @@ class Start:
 
 
 class Processor(Protocol):
-    """A stage. The loop calls it from one thread."""
+    """The work of one role. The loop calls it from one thread."""
 
     @property
     def topics(self) -> Sequence[str]:
-        """The topics it reads."""
+        """Topics that it reads."""
 
     def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:
-        """Take these partitions (and no others) and say where to read each from."""
+        """Take over exactly these partitions and return where to start reading each."""
 
     def recover(self, batch: Batch) -> None:
-        """Apply records whose effects are in the log already: state changes, nothing goes out."""
+        """Apply records whose effects are already in the log: state changes, nothing is sent."""
 
     def recovered(self) -> None:
-        """Hear that all of it has been recovered."""
+        """Note that the recovery is complete."""
 
     def process(self, batch: Batch) -> list[Output]:
-        """Apply records and return what to send, in order."""
+        """Apply records and return the outputs to send, in order."""
 
     def tick(self, now_ms: int) -> list[Output]:
-        """Return what is to be sent because time has passed; called between batches."""
+        """Return the outputs that are due by time; called between batches."""
 
     def places(self, read: Positions) -> Mapping[Partition, CommittedOffset]:
-        """Return what to commit, given how far has been read."""
+        """Return the offsets to commit, given the next offsets to read."""
 
     def committed(self, places: Mapping[Partition, CommittedOffset]) -> None:
-        """Hear that outputs and places are in the log: now local state may be made durable."""
+        """Note that outputs and offsets are committed: from now on local state may be made durable."""
 
     def paused(self) -> frozenset[Partition]:
         """Return the partitions that must not be read for now."""
 
     def stopping(self) -> list[Output]:
-        """Return what is to be sent before the end; one more commit follows."""
+        """Return the last outputs before the end; one more commit follows."""
 
     def close(self) -> None:
-        """Let go of files. What was not committed is forgotten."""
+        """Close files. Work that was not committed is discarded."""

@@ -1,6 +1,6 @@
-"""Where a role that keeps nothing takes its partitions up: at the place it committed, or where a new reader begins.
+"""Start offsets of a role without state: its committed offset, or the start of a new reader.
 
-Beside each offset such a role writes metadata by which it knows the topic again.
+Such a role writes metadata with each offset, by which it recognises the topic later.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from runtime.kafka_client.records import CommittedOffset, Partition
 
 
 class TopicNote(Protocol):
-    """What the metadata of such a role has for this.
+    """Fields of the role's metadata that the start offset depends on.
 
     Attributes
     ----------
     topic_id
-        Stands for the topic's id.
+        Short hash of the topic's id.
     gone
-        Offsets of the partition that were gone before they were read.
+        Number of offsets of the partition that were deleted before they were read.
     begun
-        So many partitions the topic had when the group began at its end; 0 where it did not.
+        Number of partitions of the topic when the group began at its end; 0 if it did not begin there.
     """
 
     topic_id: str
@@ -41,18 +41,18 @@ NoteT = TypeVar("NoteT", bound=TopicNote)
 
 @dataclass(frozen=True)
 class Starts(Generic[NoteT]):
-    """Says where each partition of an assignment is begun.
+    """Chooses the start offset of each partition of an assignment.
 
     Attributes
     ----------
     note
-        The role's kind of metadata.
+        Class of the role's metadata.
     memory
-        Remembers which topics were read last, and up to which offset.
+        Ids of the topics read last, and the last offsets.
     at_end
-        Topics that a group that has never read them begins at their end.
+        Topics that a new group begins to read at their end.
     new_epoch
-        Go on where a topic is not what it was when the role left it, instead of refusing.
+        Continue although a topic is no longer the one that the role left, instead of refusing.
     say
         Prints one line for the operator.
     """
@@ -65,12 +65,12 @@ class Starts(Generic[NoteT]):
     say: Callable[[str], None]
 
     def take(self, assignment: Assignment) -> tuple[dict[Partition, Start], dict[Partition, NoteT]]:
-        """Return where to begin in each partition, and what is known of it so far.
+        """Return the start and the metadata of each partition.
 
         Raises
         ------
         LogRefused
-            Where a topic is not what it was, unless told to go on.
+            If a topic is no longer the one that the role left, unless `new_epoch` is set.
         """
         ids = {topic: short_ids(topic_id) for topic, topic_id in assignment.topic_ids.items()}
         begun = {topic: self._begun(topic, topic_id, assignment) for topic, topic_id in ids.items()}
@@ -99,14 +99,14 @@ class Starts(Generic[NoteT]):
         if faults and not self.new_epoch:
             raise LogRefused(faults, way(self.role))
         for fault in faults:
-            self.say(f"{fault}. Going on, as --new-epoch says")
+            self.say(f"{fault}. Continuing because of --new-epoch")
 
     def _read(self, place: CommittedOffset | None) -> NoteT:
-        # What another tool wrote, which moved the place on purpose, says nothing.
+        # Metadata of another tool, which moved the offset on purpose, is ignored.
         return (None if place is None else self.note.decode(place.metadata)) or self.note()
 
     def _begun(self, topic: str, topic_id: str, assignment: Assignment) -> int:
-        """Return how many partitions the topic had when the group, whichever member it was, began at its end."""
+        """Return how many partitions the topic had when any member of the group began at its end."""
         everybodys = {**assignment.others, **assignment.committed}
         places = [place for partition, place in everybodys.items() if partition.topic == topic]
         notes = [self._read(place) for place in places if place is not None]
@@ -115,11 +115,11 @@ class Starts(Generic[NoteT]):
         return len(places) if topic in self.at_end and not self.memory.id_of(topic) else 0
 
     def _first(self, partition: Partition, note: NoteT, assignment: Assignment) -> int:
-        """Return where to begin in a partition that the group has no place in.
+        """Return the start offset in a partition without a committed offset.
 
-        One that has been added since the group began is read from its beginning: what came in before it was noticed is
-        not to be passed over. Members begin together, and one has committed before the other asks: so where the group
-        has places alone does not tell what has been added.
+        A partition that was added after the group began is read from its beginning, so that no record before its
+        discovery is skipped. Which partitions have committed offsets does not show which ones were added: members
+        begin together, and one may commit before another asks.
         """
         if partition.topic in self.at_end and partition.partition < note.begun:
             return assignment.ends[partition]

@@ -1,4 +1,4 @@
-"""Taking partitions over: what the group knows of them, and what must be read again, before the first live record."""
+"""Takeover of partitions: committed offsets, topic ids, and recovery before the first live record."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _BREATH_SECONDS: Final = 0.2
 
 
 class Interrupted(Exception):  # noqa: N818 - nothing is wrong
-    """The assignment changed again, or the role is to end: what was begun is dropped."""
+    """The assignment changed again, or the role must end: the takeover is dropped."""
 
 
 def _others(committed: Mapping[Partition, CommittedOffset | None], infos: Mapping[str, TopicInfo]) -> list[Partition]:
-    """Return what is not assigned of those topics in which an assigned partition has no place: seldom anything."""
+    """Return the unassigned partitions of topics in which an assigned partition has no committed offset."""
     new = sorted({partition.topic for partition, place in committed.items() if place is None})
     every = [Partition(topic, number) for topic in new for number in range(infos[topic].partitions)]
     return [partition for partition in every if partition not in committed]
@@ -37,14 +37,14 @@ class Takeover:
     Attributes
     ----------
     request_ms
-        One request may take so long.
+        Limit of one request.
     stable_seconds
-        A predecessor that died in a transaction leaves offsets that are not decided until the broker
-        aborts it: so long they are waited for.
+        Limit of the wait for undecided offsets, which a process that died in a transaction leaves until the broker
+        aborts it.
     stall_seconds
-        Reading again that does not move for so long has failed.
+        Time after which a recovery that does not move has failed.
     goes_on
-        Asked between any two steps; also tells the watch that this process lives.
+        Called between any two steps: returns whether to continue, and reports to the watch that this process lives.
     """
 
     consumer: GroupConsumer
@@ -56,14 +56,14 @@ class Takeover:
     goes_on: Callable[[], bool]
 
     def run(self, assigned: Sequence[Partition]) -> dict[Partition, CommittedOffset]:
-        """Bring the processor to where the group stands, and leave each partition at its first live record.
+        """Bring the processor to the group's committed offsets, and leave each partition at its first live record.
 
-        Returns the places that no commit may go back behind.
+        Returns the offsets that no commit may go back behind.
 
         Raises
         ------
         Interrupted
-            The processor is half-way; only `assigned` may be called on it.
+            If the takeover is incomplete; the only call the processor then accepts is `assigned`.
         """
         assignment = replace(self._describe(assigned), breathe=self._breath(assigned))
         starts = self.processor.assigned(assignment)
@@ -80,7 +80,7 @@ class Takeover:
         }
 
     def _breath(self, assigned: Sequence[Partition]) -> Callable[[], None]:
-        """Return what keeps the membership while the processor is busy: polls that read nothing."""
+        """Return a function that keeps the membership while the processor is busy, by polls that read nothing."""
         last = time.monotonic()
         held = False
 
@@ -91,7 +91,7 @@ class Takeover:
             if not held:
                 self.consumer.pause(assigned)
                 for partition in assigned:
-                    # Without a position, polling looks for one, and raises where there is none.
+                    # Without a position, poll looks for one, and raises if there is none.
                     self.consumer.seek(partition, 0)
                 held = True
             self.consumer.poll(timeout_ms=0)
@@ -127,24 +127,24 @@ class Takeover:
                     raise Doubt(
                         f"Kafka has not said for {self.stable_seconds:g} s where the group stands in {partition.topic} "
                         f"{partition.partition}: its coordinator is not there yet, or believes that a transaction is "
-                        "still open (`kafka-transactions.sh find-hanging` shows those; a coordinator that starts again "
-                        "reads anew what is so)"
+                        "still open (`kafka-transactions.sh find-hanging` shows such transactions; a restarted "
+                        "coordinator reads the current state again)"
                     ) from error
 
     def _recover(self, starts: Mapping[Partition, Start]) -> None:
-        """Read again what is behind `live`, through the processor's own door, without sending anything."""
+        """Read the records before `live` again, through the processor's `recover`, without sending anything."""
         consumer = self.consumer
         todo = self._recovery_starts(starts)
         consumer.pause(starts)
         for partition, start in starts.items():
-            # Also where nothing is read again: without a position, polling looks for one, and raises where the group
-            # has none, as in a partition that was added while it was down.
+            # Also for partitions without recovery: without a position, poll looks for one, and raises if the group has
+            # none, as in a partition that was added while the role was down.
             consumer.seek(partition, todo.get(partition, start.live))
         consumer.resume(todo)
         moved, before = time.monotonic(), dict(todo)
         while todo:
             polled = consumer.poll(timeout_ms=_POLL_MS, max_records=_MOST_RECORDS)
-            # Polling may have changed the assignment: then these records are not this processor's.
+            # The poll may have changed the assignment: then these records do not belong to this processor.
             self._check()
             self._apply(polled, starts)
             positions = {partition: self._position(partition) for partition in todo}

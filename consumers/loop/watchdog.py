@@ -1,4 +1,4 @@
-"""Two watches over the loop: that it turns at all, and that each partition moves while there is something."""
+"""Two watches over the loop: it must turn, and each partition must move while it has records."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from runtime.kafka_client.records import Partition
 class TurnWatch:
     """Ends the process when the loop has not turned for `limit` seconds.
 
-    A deserializer that raises, or a defect of the client, can make `poll()` spin for ever; no signal
-    handler of Python's runs then either.
+    A deserializer that raises, or a defect of the client, can make `poll()` spin for ever; then Python runs no signal
+    handlers either.
     """
 
     def __init__(self, limit: float, end: Callable[[str], None] | None = None) -> None:
@@ -29,7 +29,7 @@ class TurnWatch:
         self._thread.start()
 
     def turned(self) -> None:
-        """Note that the loop has come round."""
+        """Record that the loop has completed a turn."""
         self._turned = time.monotonic()
 
     def close(self) -> None:
@@ -40,7 +40,7 @@ class TurnWatch:
         while not self._done.wait(min(1.0, self._limit / 4)):
             still = time.monotonic() - self._turned
             if still > self._limit:
-                self._end(f"the loop has not turned for {still:.0f} s: starting anew")
+                self._end(f"the loop has not turned for {still:.0f} s: restarting")
                 return
 
 
@@ -51,7 +51,7 @@ def _exit(message: str) -> None:
 
 @dataclass
 class _Stand:
-    """Where a partition stands since when, and whether there was more to read when last asked."""
+    """A partition's offset, the time since when it has not changed, and whether there was more to read."""
 
     position: int
     since: float
@@ -59,10 +59,10 @@ class _Stand:
 
 
 class ProgressWatch:
-    """Tells when a partition has records to read and yet has not moved for `limit` seconds.
+    """Finds partitions that have records to read but have not moved for `limit` seconds.
 
-    Young versions of the client stalled after a rebalance, or after one batch, without a word. Where a
-    partition ends is what the fetches say, and they are what stalls: so the broker is asked.
+    Early versions of the client stalled silently after a rebalance, or after one batch. A fetch reports the end of a
+    partition, but it is the fetches that stall, so the watch asks the broker.
     """
 
     def __init__(self, limit: float) -> None:
@@ -70,9 +70,9 @@ class ProgressWatch:
         self._stands: dict[Partition, _Stand] = {}
 
     def standing(self, positions: Mapping[Partition, int], now: float) -> list[Partition]:
-        """Return the partitions whose ends it needs: those that have stood for half the limit.
+        """Return the partitions whose ends are needed: those that have not moved for half the limit.
 
-        `positions`: of what is being read; `now`: monotonic seconds.
+        `positions`: next offsets of the partitions being read; `now`: monotonic seconds.
         """
         for partition in set(self._stands) - set(positions):
             del self._stands[partition]
@@ -86,7 +86,7 @@ class ProgressWatch:
         return standing
 
     def stalled(self, ends: Mapping[Partition, int], now: float) -> list[Partition]:
-        """Return those that were behind half a limit ago and have not moved since."""
+        """Return the partitions that were behind half a limit ago and have not moved since."""
         stuck = []
         for partition, end in ends.items():
             stand = self._stands[partition]

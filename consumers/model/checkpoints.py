@@ -126,7 +126,7 @@ class LearnerCheckpoints:
 
         Raises
         ------
-        Refused
+        RoleRefused
             If another version has this name.
         StoreUnavailable
             If the store cannot take it; nothing half-written is visible.

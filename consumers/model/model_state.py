@@ -150,7 +150,7 @@ class LearnerState:
 
         Raises
         ------
-        Refused
+        RoleRefused
             If the lane is out of order.
         Unfit
             If contract, target or guard forbid the example; it has been noted as skipped.

@@ -36,7 +36,7 @@ class Resumption:
     Parameters
     ----------
     load
-        Returns the learner that a version holds; raises Refused.
+        Returns the learner that a version holds; raises RoleRefused.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Resumption:
 
         Raises
         ------
-        Refused
+        RoleRefused
             If definition, contract or log have changed and no `new_epoch` says how to continue.
         """
         self._growth.begin()

@@ -63,7 +63,7 @@ def verify(
 
     Raises
     ------
-    Refused
+    RoleRefused
         If the base cannot be loaded, or a lane of the log is out of order.
     """
     learning = checkpoints.load(base)

@@ -65,12 +65,12 @@ class Log:
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a version stands: its epoch and what that goes on from, the log, and the next offset to read.
+    """Position of a version: its epoch and that epoch's parent, the log, and the next offset to read.
 
     Attributes
     ----------
     overtakes
-        From this offset on the epoch's versions are newer than the one it goes on from; before, that one serves.
+        From this offset on the epoch's versions replace the one that the epoch continues from, which serves until then.
     """
 
     epoch: int

@@ -1,4 +1,4 @@
-"""What a predictor tells of its work beside what its loop tells."""
+"""Instrumentation of a predictor, in addition to that of its loop."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class PredictorMeter:
-    """Hears of swaps, and does nothing with them; see `consumers.loop.instrumentation.Meter`."""
+    """Receives the version swaps and ignores them; see `consumers.loop.instrumentation.Meter`."""
 
     def swapped(self, version: ServedVersion) -> None:
-        """The predictor has another version to answer with."""
+        """The predictor has swapped to another version."""

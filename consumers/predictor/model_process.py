@@ -59,7 +59,7 @@ class VersionProcess:
 
     Raises
     ------
-    Refused, StoreUnavailable, ModelError
+    VersionRefused, StoreUnavailable, ModelError
         Raised by loading in the process; StoreUnavailable also if loading took too long.
     """
 
@@ -119,7 +119,7 @@ class VersionProcess:
             return self._asked(_encoder.encode(several))
         except (OSError, EOFError) as error:
             code = self._process.poll()
-            raise Doubt(f"the process that answers has ended ({code}): starting anew") from error
+            raise Doubt(f"the process that answers has ended ({code}): restarting") from error
 
     def decide(self, features: Features) -> Answer:
         return Answer(self.predict(features).value, None)

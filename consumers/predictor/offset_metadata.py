@@ -1,4 +1,4 @@
-"""What a predictor writes beside its offsets: the topic that it reads, and the version that answers."""
+"""Offset metadata of a predictor: the topic that it reads, and the version that it serves."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from consumers.roles import PREDICTOR
 
 @decodable
 class PredictorMetadata(OffsetMetadata):
-    """See the module's text; `topic_id`, `gone` and `begun` as in `consumers.loop.start_offsets`.
+    """Metadata of a predictor; `topic_id`, `gone` and `begun` as in `consumers.loop.start_offsets`.
 
     Attributes
     ----------
     version, since_ms, delay_ms, model
-        Of the version that answers, `epoch/examples`, and the rest as in `ServedVersion`. Only `version`, as `None`, is
-        written before there is one.
+        The served version, `epoch/examples`, and the rest as in `ServedVersion`. Before there is a version, only
+        `version` is written, as `None`.
     spread
-        Event ids are spread over so many partitions: joiners and later predictors go by it, too; 0 in what was written
-        before that was noted.
+        Number of partitions that event ids are spread over, which joiners and later predictors also use; 0 in metadata
+        older than this field.
     """
 
     role: ClassVar[str] = PREDICTOR

@@ -131,7 +131,7 @@ def _copy_versions(store: ModelStore, copy: ModelStore, stream: str, say: Say) -
 
 
 def copy_version(source: ModelStore, target: ModelStore, version: VersionId) -> bool:
-    """Copy a version with its signature; return whether it was new. Raises NotFound, Refused, AlreadyExists."""
+    """Copy a version with its signature; return whether it was new. Raises NotFound, VersionRefused, AlreadyExists."""
     sealed = source.sealed(version)
     manifest = source.manifest(version)
     named = {ref.sha256: name for name, ref in manifest.files.items()}

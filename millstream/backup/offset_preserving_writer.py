@@ -1,8 +1,9 @@
-"""Writing a log anew so that every record has the offset it had: transaction markers and aborted records leave holes.
+"""Writer of a restored log in which every record keeps its offset, with the holes between records.
 
-Offsets are what versions, skipped examples and dead letters name, so a restored log has the same ones. Records go
-out plainly. A hole is filled with records of a transaction that is aborted, which no reader sees; its marker takes
-the last place of a hole, too. Offsets are dense, so where each record lands is known before it is sent, and checked.
+Versions, skipped examples and dead letters refer to offsets, so a restored log must have the same ones. Transaction
+markers and aborted records have left holes in the original log. The writer sends records without a transaction. It
+fills a hole with records of a transaction that it aborts, which no reader sees; the marker takes the hole's last
+offset. Kafka assigns offsets without gaps, so each record's offset is known before it is sent, and checked afterwards.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from runtime.kafka_client.transaction import TransactionLimits, Transactions
 
 T = TypeVar("T")
 
-_OPEN_S: Final = 120.0  # a transaction of fillers is ended at the first hole after so long
+_OPEN_S: Final = 120.0  # after this time, the transaction of fillers is ended at the next hole
 _ACKNOWLEDGED_S: Final = 60.0
 _LIMITS: Final = TransactionLimits(
     request_ms=10_000,
-    delivery_ms=59_000,  # so that a record that expires is named before the deadline
+    delivery_ms=59_000,  # below the deadline, so that the error names a record that expires
     deadline_ms=60_000,
-    broker_ms=900_000,  # the longest that brokers allow by default
+    broker_ms=900_000,  # the longest time that brokers allow by default
     open_ms=60_000,
     connect_ms=15_000,
     close_ms=5_000,
@@ -39,7 +40,7 @@ _MOST_UNACKNOWLEDGED: Final = 5_000
 
 
 class LogRecord(NamedTuple):
-    """A record as it stood in the log."""
+    """A record of the original log."""
 
     offset: int
     timestamp: int
@@ -49,12 +50,12 @@ class LogRecord(NamedTuple):
 
 
 class LayoutError(Exception):
-    """The log could not be written as it was; begin it anew."""
+    """The log could not be written with its offsets; create the topic again and restart."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """Records without a hole between them, the hole behind them, and whether that is the log's last hole."""
+    """Records without holes, the length of the hole after them, and whether it is the log's last hole."""
 
     records: tuple[LogRecord, ...]
     hole: int
@@ -62,7 +63,7 @@ class Run:
 
 
 def runs(records: Iterable[LogRecord], end: int, last_hole: int, most: int = _MOST_UNACKNOWLEDGED) -> Iterator[Run]:
-    """Cut a log into runs of at most `most` records, with the holes behind them, up to offset `end`.
+    """Split a log into runs of at most `most` records with the holes after them, up to offset `end`.
 
     Parameters
     ----------
@@ -89,7 +90,7 @@ def runs(records: Iterable[LogRecord], end: int, last_hole: int, most: int = _MO
 
 
 class LayoutWriter:
-    """Writes one partition from offset 0 on, each record at its own offset. It must be empty."""
+    """Writes an empty partition from offset 0 on, each record at its own offset."""
 
     def __init__(self, cluster: Cluster, topic: str, transactional_id: str) -> None:
         self._topic = topic
@@ -108,12 +109,12 @@ class LayoutWriter:
         self._at = 0
 
     def write(self, all_runs: Iterable[Run], progress: Callable[[int], None]) -> None:
-        """Write them; `progress` is told the next offset.
+        """Write the runs; `progress` is called with the next offset.
 
         Raises
         ------
         LayoutError
-            Where a record has not come to its place: the topic must be made anew.
+            If a record has not received its offset: the topic must be created again.
         """
         try:
             _transacted(self._fill.open)
@@ -124,7 +125,7 @@ class LayoutWriter:
             raise LayoutError(described(error)) from error
 
     def close(self) -> None:
-        """Let go of the producers."""
+        """Close the producers."""
         with suppress(KafkaError):
             self._plain.close(timeout=_LIMITS.close_ms / 1000)
         self._fill.close()
@@ -132,7 +133,7 @@ class LayoutWriter:
     def _one(self, run: Run) -> None:
         records = run.records
         if run.last and run.hole == 1 and self._open_since is None and records:
-            # Nothing to abort: the one place left is the marker of a transaction that commits the last record.
+            # Nothing to abort: the only offset left is for the marker of the transaction that commits the last record.
             self._send_plain(records[:-1])
             _transacted(self._fill.begin)
             self._send_transacted(records[-1:])
@@ -143,14 +144,14 @@ class LayoutWriter:
         self._leave(run.hole, must_end=run.last)
 
     def _leave(self, hole: int, *, must_end: bool) -> None:
-        """Fill a hole; end the fillers' transaction where it is the last one, or has been open for long."""
+        """Fill a hole; end the fillers' transaction if this is the last hole, or the transaction is open for long."""
         if hole == 0:
             return
         opened = self._open_since
         ends = must_end or (opened is not None and time.monotonic() - opened > _OPEN_S)
         if opened is None:
             if must_end and hole == 1:
-                # The log began at offset 1, and will again: what is before it is deleted.
+                # The original log begins at offset 1, and so will this one: the record before it is deleted.
                 self._send_plain([_filler(self._at)])
                 return
             _transacted(self._fill.begin)
@@ -185,12 +186,12 @@ def _filler(offset: int) -> LogRecord:
 
 
 def _value(record: LogRecord) -> bytes | None:
-    """Return what is sent: the client sends no record without key and value; who reads takes b"" for the same."""
+    """Return the value to send: b"" replaces a missing one without a key, which readers treat the same."""
     return record.value if record.key else record.value or b""
 
 
 def _transacted(work: Callable[[], T]) -> T:
-    """Do a part of a transaction; what the client raises is raised, and LayoutError where it does not answer."""
+    """Run a part of a transaction; raises the client's error, or LayoutError if it does not answer."""
     try:
         return work()
     except RoleFailure as failure:
@@ -201,10 +202,10 @@ def _transacted(work: Callable[[], T]) -> T:
 
 
 def end_open_transaction(cluster: Cluster, transactional_id: str) -> None:
-    """Have the broker end what an interrupted writer has left open.
+    """Make the broker end the open transaction of an interrupted writer.
 
-    Its marker is written to whatever topic has the name by then: on one that was made anew meanwhile, it would take
-    the first record's place.
+    The broker writes the marker to the topic that then has the name. If that topic was created again in the meantime,
+    the marker would take the first record's offset.
     """
     with closing(Transactions(cluster, transactional_id, _LIMITS)) as transactions:
         _transacted(transactions.open)
@@ -217,6 +218,6 @@ def write_log(
     all_runs: Iterable[Run],
     progress: Callable[[int], None],
 ) -> None:
-    """Write a log to an empty topic's partition 0, each record at its own offset. LayoutError."""
+    """Write a log to an empty topic's partition 0, each record at its own offset. Raises LayoutError."""
     with closing(LayoutWriter(cluster, topic, transactional_id)) as writer:
         writer.write(all_runs, progress)

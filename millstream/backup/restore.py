@@ -57,7 +57,7 @@ def check(source: Backend, store: ModelStore, stream: str) -> Backup:
     ------
     BackupError
         If there is no backup, or the store has versions that are not in it.
-    Refused
+    VersionRefused
         If no key that is trusted here signed its versions.
     """
     found = backup.read(source, stream)

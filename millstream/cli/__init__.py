@@ -1,1 +1,1 @@
-"""The command line: each topic's commands in a file of its own. What they do lives in the other packages."""
+"""Command line: one file for each group of commands. The other packages do the work."""

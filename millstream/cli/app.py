@@ -1,4 +1,4 @@
-"""The command line: builds the app from all commands, and turns errors into one line and an exit code."""
+"""App of the command line: built from all commands; turns each error into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code, one of `runtime.exits`."""
     role_log.begin("text")
-    # What the client logs about a broker that is away would be told once more, in its own words.
+    # Otherwise the client's log would report an unavailable broker a second time.
     logging.getLogger(CLIENT_LOGGER).setLevel(logging.CRITICAL)
-    # Whether an answer is a number is looked at; an estimator would warn at each that is none, event by event.
+    # Answers are checked for invalid numbers; an estimator would also warn about each one, event by event.
     warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"sklearn\.")
     try:
         path, file = read_config()
@@ -89,7 +89,7 @@ def run(arguments: Sequence[str]) -> int:
         return _reader_gone()
     except KeyboardInterrupt:
         return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the one place where an error becomes a line and a code
+    except Exception as error:  # noqa: BLE001 - the only place where an error becomes a line and an exit code
         return _explain(error)
     return code if isinstance(code, int) else OK
 
@@ -97,7 +97,7 @@ def run(arguments: Sequence[str]) -> int:
 def _explain(error: Exception) -> int:
     if isinstance(error, cyclopts.CycloptsError):
         return _say(f"{error} (see `{_command(error)} --help`)", USAGE)
-    # Imported only now: --help needs none of it.
+    # Imported only here, because --help does not need it.
     from millstream.cli.shared_options import UsageError
     from millstream.stream.duration import InvalidDuration
     from runtime.kafka_client.errors import KafkaError, error_name
@@ -106,7 +106,7 @@ def _explain(error: Exception) -> int:
     if isinstance(error, (UsageError, SettingsError, InvalidDuration, InvalidName)):
         return _say(str(error), USAGE)
     if isinstance(error, KafkaError):
-        # The client's errors begin with their own names, most of them.
+        # Most errors of the client begin with their own name.
         name, text = error_name(error), str(error)
         return _say(f"Kafka: {text}" if text.startswith(name) else f"Kafka: {name}: {text}", FAILED)
     if isinstance(error, OSError) or _is_ours(error):
@@ -118,7 +118,7 @@ def _explain(error: Exception) -> int:
 
 
 def _is_ours(error: Exception) -> bool:
-    """Tell whether an exception was made to be read: ours are, what Python raises by itself is not."""
+    """Return whether an exception has a message for users: Millstream's have one, Python's built-in ones do not."""
     return type(error).__module__.partition(".")[0] in _PACKAGES
 
 
@@ -131,7 +131,7 @@ def _say(message: str, code: int, **fields: str) -> int:
 
 
 def one_line(message: str) -> str:
-    """Return a message as a terminal may show it: what was given may hold control characters, or fill screens."""
+    """Return a message that is safe for a terminal: user input may contain control characters, or be very long."""
     line = " ".join(message.split())
     if len(line) > _LONGEST_LINE:
         line = f"{line[: _LONGEST_LINE // 2]} … {line[-_LONGEST_LINE // 2 :]}"
@@ -143,13 +143,13 @@ def _command(error: cyclopts.CycloptsError) -> str:
 
 
 def _reader_gone() -> int:
-    """End quietly: whoever read our output (`head`, say) has seen enough."""
+    """End quietly, because the reader of the output (such as `head`) has closed it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return OK
 
 
 def _refuse_unknown_keys(app: cyclopts.App, file: Mapping[str, Any], path: str) -> None:
-    """A misspelt key would otherwise be a default in silence."""
+    """Raise SettingsError for an unknown key; otherwise a misspelt key would silently have no effect."""
     tables = {name.replace("-", "_") for name in app if not name.startswith("-")} | {"kafka", "registry"}
     options = None
     for key, value in file.items():

@@ -115,7 +115,7 @@ class _Wish:
 
     @property
     def what(self) -> str:
-        """What tells this backfill from others of the same range."""
+        """Key that distinguishes this backfill from others of the same range."""
         from millstream.replay.backfill import AS_OF
 
         return AS_OF if self.as_of else self.model or "serving"
@@ -167,7 +167,7 @@ def _predict(wish: _Wish, span: Range, manner: Manner, where: Where, as_json: bo
 
 
 def _version(wish: _Wish, settings: Settings, loaded: LoadedStream, store: ModelStore) -> str:
-    """Return the version that answers, where it is one; what cannot answer is found out before anything is made."""
+    """Return the version that answers, for --as-of possibly none (empty), after checks that it can."""
     from millstream.cli.models import now_served
     from millstream.cli.version_decisions import parsed
     from millstream.replay.backfill import CannotBackfill
@@ -226,5 +226,5 @@ def _learn(stream: str, span: Range, why: str, where: Where, as_json: bool) -> i
         print_json(told)
     else:
         print_fields(told)
-        print(f"learning goes on from version {version}, at offset {made.made.offset} of {names.topic('examples')}")
+        print(f"learning continues from version {version}, at offset {made.made.offset} of {names.topic('examples')}")
     return OK

@@ -90,13 +90,13 @@ def restore(
     settings, loaded = where.settings(), load_stream(stream)
     names, found = settings.names(loaded.stream), loaded.stream
     source = _existing(from_, names.stream)
-    # Looked through before a key is made or a topic is: refused, nothing has changed.
+    # Checked before a key or a topic is created, so that a refusal changes nothing.
     backed_up = work.check(source, open_store(settings.models, settings.keys, sign=False), names.stream)
     store, cluster = open_store(settings.models, settings.keys, sign=True), settings.cluster()
 
     def create() -> None:
         made = admin.create(cluster, names, partitions=found.partitions, label_wait_ms=found.labels.wait_ms)
-        admin.require(made.ours())  # a log can be put back before the topics are there that events come from
+        admin.require(made.ours())  # external topics may be missing while the log is restored
 
     place = work.RestoreTarget(cluster, names, settings.state(names) / "restore", create)
     with Bar("offsets") as bar:
@@ -115,11 +115,11 @@ def restore(
         f"{names.stream} has its {backed_up.versions} versions, {backed_up.examples.records:,} examples and "
         f"{backed_up.decisions.records} decisions again"
     )
-    print(f"`millstream run {stream}` goes on from the newest version, in a new epoch")
+    print(f"`millstream run {stream}` continues from the newest version, in a new epoch")
 
 
 def _existing(address: str, stream: str) -> Backend:
-    """Return the backend of a backup, without making a folder that is not there."""
+    """Return the backend of a backup, without creating a missing folder."""
     from millstream.backup.backup import BackupError
     from model_store import folder_of, is_object_store, open_backend
 

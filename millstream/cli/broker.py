@@ -1,4 +1,4 @@
-"""`millstream broker …`: the embedded Kafka."""
+"""`millstream broker …`: starts, stops, shows and resets the embedded Kafka."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def register(parent: cyclopts.App) -> None:
 
 
 def say(line: str) -> None:
-    """Print progress to standard error, beside the result."""
+    """Print progress to standard error, apart from the result."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -74,7 +74,7 @@ def stop(*, where: Where = HERE, json: Json = False) -> None:
     if json:
         _show(broker.status(), json)
     else:
-        print("the embedded broker is stopped; what it holds stays")
+        print("the embedded broker is stopped; its data stays")
 
 
 @app.command
@@ -105,11 +105,11 @@ def reset(
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError("reset deletes every topic of every stream; say --yes to do so")
-        if input(f"Delete all that the broker in {where.settings().broker} holds? [y/N] ").strip().lower() != "y":
+        if input(f"Delete all data of the broker in {where.settings().broker}? [y/N] ").strip().lower() != "y":
             print("nothing was deleted")
             return
     broker.reset()
     if json:
         _show(broker.status(), json)
     else:
-        print("the embedded broker is empty; `millstream broker start` begins anew")
+        print("the embedded broker is empty; `millstream broker start` starts an empty one")

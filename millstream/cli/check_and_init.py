@@ -1,4 +1,4 @@
-"""`millstream init`, `check` and `schema`: write a stream file, try it, and print the Avro schemas of its records."""
+"""`millstream init`, `check` and `schema`: write a stream file, try it, and print Avro schemas."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def init(
         raise UsageError("--labels-from-topic goes with --from-topic")
     if label is not None and live.from_topic is not None and live.labels_from_topic is None:
         raise UsageError("--label is a path on the topic that --labels-from-topic names")
-    settings = where.settings()  # a prefix that is none is said, whether it is needed or not
+    settings = where.settings()  # reports an invalid prefix, even if it is not needed
     inferred = None if from_ is None else infer(from_, label=label, id=id, time=time)
     topics = None
     if live.from_topic is not None:
@@ -93,13 +93,13 @@ def init(
 
 
 def _look(settings: Settings, events: str, labels: str | None, **named: str | None) -> FoundTopics:
-    """Look at live topics."""
+    """Return the stream inferred from live topics."""
     from millstream.scaffold.infer_topics import infer_topics
     from millstream.scaffold.sample_topic import sample
     from schemas.sources.source import Source
 
     for topic in filter(None, (events, labels)):
-        Source(topic=topic)  # a name that is none is said before anything is asked
+        Source(topic=topic)  # reports an invalid name before any request
     cluster, registry = settings.cluster(), settings.schema_registry()
     return infer_topics(
         sample(cluster, events, registry, _LOOKED_AT),

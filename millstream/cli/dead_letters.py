@@ -49,7 +49,7 @@ class Back:
     """Do not ask for confirmation."""
 
     def choice(self) -> Choice:
-        """Return what is asked for. UsageError where it cannot be."""
+        """Return the choice of dead letters. Raises UsageError if an option is invalid."""
         from millstream.replay.dead_letters import Choice
 
         return Choice(
@@ -66,7 +66,7 @@ NOTHING_BACK: Final = Back()
 
 
 def send_back(stream: str, back: Back, where: Where, as_json: bool) -> None:
-    """Say what would go back, ask, and send it."""
+    """Show the dead letters to send back, ask for confirmation, and send them."""
     from millstream.replay.dead_letters import Letters
 
     choice, settings = back.choice(), where.settings()
@@ -83,7 +83,7 @@ def send_back(stream: str, back: Back, where: Where, as_json: bool) -> None:
     if as_json:
         print_json({"sent": sent, "sent_before": found.sent, "kept": dict(found.kept)})
     else:
-        print(f"{sent:,} letters were sent back" if sent else "no letters are to be sent back")
+        print(f"{sent:,} letters were sent back" if sent else "there are no letters to send back")
 
 
 def _tell(found: LettersToReplay) -> None:
@@ -91,7 +91,7 @@ def _tell(found: LettersToReplay) -> None:
         rows = [(topic, stage, code, count) for (topic, stage, code), count in sorted(found.ready.items())]
         print_table(("goes back to", "stage", "code", "letters"), rows, stderr=True)
     if found.sent:
-        _say(f"{found.sent:,} were sent back before: --again sends them once more")
+        _say(f"{found.sent:,} were sent back before: --again sends them again")
     for why, count in found.kept.items():
         _say(f"{count:,} stay: {why}")
 

@@ -1,4 +1,4 @@
-"""Entry point of the fork server: imports the modules that roles need, and becomes the role in each child."""
+"""Entry point of the fork server: imports the modules of roles, and becomes the role in each child."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from millstream.cli.main import THREADS
 from millstream.cli.main import main as become
 from millstream.processes.fork_server import ENDING, serve
 
-# What a role imports once it knows what it is; River and its libraries come with them.
+# Modules that the roles import late; they bring River and its libraries.
 _IMPORTED: Final = (
     "millstream.cli.app",
     "millstream.config.instance_id",
@@ -27,21 +27,22 @@ _IMPORTED: Final = (
 
 
 def main() -> None:
-    """Import, and serve; a child goes on as the command line that it was forked for."""
-    # Who ends all processes of a service at once means the supervisor, which ends its children in order, and then this.
+    """Import the modules, and fork roles; a child continues as the command that it was forked for."""
+    # A service manager may signal all processes at once. Only the supervisor acts on it: it ends its children in
+    # order, and then this process.
     for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
-    os.environ.update(dict.fromkeys(THREADS, "1"))  # more threads, and it could not fork
+    os.environ.update(dict.fromkeys(THREADS, "1"))  # with more threads, it could not fork
     for module in _IMPORTED:
         importlib.import_module(module)
-    # What is there now stays: looking through it would copy its pages in each child.
+    # Exclude all loaded objects from collection, which would copy their memory pages in each child.
     gc.collect()
     gc.freeze()
     with socket.socket(fileno=os.dup(0)) as supervisor:
         try:
             arguments = serve(supervisor)
         except ConnectionError:
-            return  # the supervisor is gone
+            return  # the supervisor has ended
     if arguments is not None:
         sys.argv = ["millstream", *arguments]
         become()

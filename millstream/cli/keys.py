@@ -41,7 +41,7 @@ def init(*, where: Where = HERE, json: Json = False) -> None:
         print_json({"key_id": key_id, "folder": str(settings.keys)})
         return
     print(f"key {key_id} signs from now on; its private part is {settings.keys}/signing.pem and stays there")
-    print(f"{settings.keys}/trusted is what machines with predictors alone need")
+    print(f"machines with only predictors need {settings.keys}/trusted alone")
 
 
 @app.command(name="list")
@@ -160,8 +160,8 @@ def _tell(found: list[Loss]) -> None:
     for loss in found:
         print(loss.told())
     if found:
-        print("a predictor that serves one of these goes on until the next version, and has none after a restart;")
-        print("a learner that runs writes its next version with its own key, and goes on")
+        print("a predictor that serves one of these continues until the next version, and has none after a restart;")
+        print("a running learner continues, and signs its next version with its own key")
 
 
 def _store(settings: Settings) -> Any:

@@ -18,7 +18,7 @@ def main() -> None:
     _reexecute(sys.argv[1:])
     if {*roles.names_of_all()}.intersection(sys.argv[1:2]):
         for name in THREADS:
-            # One event at a time leaves nothing to share out; idle threads of a BLAS cost memory and wake-ups.
+            # A single event gives no work for several threads; idle BLAS threads cost memory and wake-ups.
             os.environ.setdefault(name, "1")
     try:
         from millstream.cli.app import run
@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def _reexecute(arguments: Sequence[str]) -> None:
-    """Start over where hashes of strings are random: with them some models differ in the last bit."""
+    """Restart with a fixed hash seed if string hashes are random: otherwise some models differ in the last bit."""
     if os.environ.get("PYTHONHASHSEED") == "0":
         return
     from millstream.config.settings import interpreter

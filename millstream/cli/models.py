@@ -133,20 +133,20 @@ def _decide(stream: str, paused: bool, why: str, where: Where, as_json: bool) ->
     if as_json:
         print_json({"stream": names.stream, "at": update.at, **msgspec.structs.asdict(update.state)})
     elif paused:
-        print(f"learning of {names.stream} is paused; `millstream resume {stream}` goes on")
+        print(f"learning of {names.stream} is paused; `millstream resume {stream}` continues")
     else:
-        print(f"learning of {names.stream} goes on")
+        print(f"learning of {names.stream} continues")
 
 
 def store_of(settings: Settings) -> ModelStore:
-    """Return the model store, to read."""
+    """Return the model store, for reading."""
     from model_store import open_store
 
     return open_store(settings.models, settings.keys, sign=False)
 
 
 def known(store: ModelStore, settings: Settings) -> Callable[[Names], bool]:
-    """Return what tells whether a stream has versions here, or topics where a broker answers."""
+    """Return a function that returns whether a stream has versions in the store, or topics if a broker answers."""
     from runtime.kafka_client.cluster import NoBroker
     from runtime.kafka_client.errors import KafkaError
 
@@ -162,7 +162,7 @@ def known(store: ModelStore, settings: Settings) -> Callable[[Names], bool]:
 
 
 def now_served(settings: Settings, names: Names) -> str | None:
-    """Return what serves, where a broker answers."""
+    """Return the served version, `None` if no broker answers."""
     from millstream.status.group_metadata import recalled
     from millstream.status.report import served
     from millstream.status.snapshot import Observer
@@ -190,7 +190,7 @@ class _Refused:
 
 
 def _all(store: ModelStore, model: str) -> Iterator[_Known | _Refused]:
-    """Yield the versions, oldest first; one that cannot be believed is said to be that, and hides no other."""
+    """Yield the versions, oldest first; an invalid one is yielded as refused, and does not hide others."""
     from model_store import NotFound, VersionRefused
 
     pinned = store.pinned(model)
@@ -198,7 +198,7 @@ def _all(store: ModelStore, model: str) -> Iterator[_Known | _Refused]:
         try:
             yield _Known(store.manifest(version), version in pinned)
         except NotFound:
-            continue  # retention deleted it meanwhile
+            continue  # retention deleted it in the meantime
         except VersionRefused as error:
             yield _Refused(str(version), str(error))
 
@@ -225,7 +225,7 @@ def _row(each: _Known | _Refused, metrics: list[str], serving: str | None) -> tu
 
 
 def _print_versions(rows: list[tuple[object, ...]], metrics: list[str], *, keep_reasons: bool) -> None:
-    """Why a version is refused does not go missing, however narrow the terminal is."""
+    """Print the table; the reasons for refused versions are shown even on a narrow terminal."""
     print_table(
         ("version", "made", *metrics, "all files", "river", "because", "now"),
         rows,
@@ -235,7 +235,7 @@ def _print_versions(rows: list[tuple[object, ...]], metrics: list[str], *, keep_
 
 
 def _plain(known: _Known, serving: str | None) -> dict[str, Any]:
-    """Return a version as JSON shows it: the manifest, its name spelt out, size, code, and whether it serves."""
+    """Return a version for JSON: its manifest, full name, size and code, and whether it is served."""
     import msgspec
 
     from consumers.model.version_files import CODE_FILE

@@ -34,13 +34,13 @@ class Monitoring:
     """Share of events to trace with OpenTelemetry, 0 to 1 (extra `otel`; see OTEL_EXPORTER_OTLP_ENDPOINT)."""
 
     def ratio(self) -> float:
-        """Return the share of events that are traced. UsageError."""
+        """Return the share of events to trace. Raises UsageError if it is invalid."""
         if not 0 <= self.trace_ratio <= 1:
             raise UsageError(f"--trace-ratio {self.trace_ratio:g} must be from 0 to 1")
         return self.trace_ratio
 
     def address(self, ports: int = 1) -> Address | None:
-        """Return where metrics are served, by so many processes on consecutive ports. UsageError."""
+        """Return the first address for the metrics of `ports` processes. Raises UsageError if a port is invalid."""
         from millstream.observability.prometheus.serve_metrics import Address
 
         if self.metrics_port is None:

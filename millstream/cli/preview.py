@@ -20,7 +20,7 @@ from millstream.cli.shared_options import (
     print_table,
 )
 
-_RAW: Final = 200  # letters of what was sent; a table cuts it further
+_RAW: Final = 200  # characters of the message; a table cuts it further
 
 
 def register(parent: cyclopts.App) -> None:
@@ -81,7 +81,7 @@ def _cells(row: dict[str, Any]) -> tuple[object, ...]:
 
 
 def _raw(row: dict[str, Any]) -> str:
-    """Return what was sent: JSON as it is, anything else as it says when it is decoded."""
+    """Return the message as text: JSON unchanged, other formats decoded."""
     text = row["raw"] or ""
     if not text.lstrip().startswith(("{", "[")) and row.get("message") is not None:
         text = str(row["message"])

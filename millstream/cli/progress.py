@@ -14,7 +14,7 @@ _EVERY_S: Final = 5.0
 
 
 class Bar:
-    """Shows `what` going from 0 to a total that may be unknown.
+    """Shows the progress of `what` from 0 to a total that may be unknown.
 
     Examples
     --------
@@ -53,7 +53,7 @@ class Bar:
             self._progress.stop()
 
     def show(self, done: int, total: int | None, note: str = "") -> None:
-        """Show where things stand; call as often as you like."""
+        """Show the present progress; it may be called at any rate."""
         if self._progress is not None:
             speed = self._progress.tasks[0].finished_speed or self._progress.tasks[0].speed
             rate = f"{speed:,.0f}/s" if speed else ""

@@ -81,8 +81,8 @@ def publish(
     settings, found = where.settings(), load_stream(stream).stream
     if found.features_source is not None:
         raise UsageError(
-            f"events of {found.name} come from {found.features_source.topic}, which is somebody else's to write: "
-            "`millstream import` takes labelled history, `millstream label` labels"
+            f"events of {found.name} come from the external topic {found.features_source.topic}, to which Millstream "
+            "does not write: use `millstream import` for labelled history, `millstream label` for labels"
         )
     cluster, names = settings.cluster(), settings.names(found)
     rows = source_of(found, source)
@@ -178,11 +178,11 @@ def label(
     else:
         print(f"{event_id} is labelled {cell(parsed)} (on {names.topic('labels')}, partition {partition})")
         if not correction:
-            print("where it has a label already, that one stays: --correction replaces it")
+            print("if it already has a label, that one stays: --correction replaces it")
 
 
 def _told(report: ImportReport, file: str) -> Iterator[str]:
-    """Yield what is to be known of an import that its numbers do not say by themselves."""
+    """Yield notes on an import that its numbers do not show."""
     if not report.lane_examples and not report.interrupted:
         why = "it has no rows" if not report.lane_refused else f"all its {report.lane_refused:,} rows are refused"
         yield f"nothing of {file} was imported: {why}"
@@ -190,17 +190,17 @@ def _told(report: ImportReport, file: str) -> Iterator[str]:
         yield f"nothing new: all {report.already:,} rows of {file} were imported before, and are not learned again"
     if report.repeated_ids:
         yield (
-            f"warning: {report.repeated_ids:,} rows of {file} have the id of a row before them; each is learned as an "
-            "example of its own: where that is not meant, take them out of the file, or name other columns as the id"
+            f"warning: {report.repeated_ids:,} rows of {file} have the id of an earlier row; each is learned as a "
+            "separate example: if that is not intended, remove them from the file, or name other columns as the id"
         )
 
 
 def _of_published(report: PublishReport, source: str) -> Iterator[str]:
-    """Yield what is to be known of what was published that its numbers do not say by themselves."""
+    """Yield notes on published events that the numbers do not show."""
     if report.repeated_ids:
         yield (
-            f"warning: {report.repeated_ids:,} rows of {source} have the id of a row before them; each is answered, "
-            "and of an id only one is learned: where that is not meant, name other columns as the id, or none (id=)"
+            f"warning: {report.repeated_ids:,} rows of {source} have the id of an earlier row; each is answered, but "
+            "only one for each id is learned: if that is not intended, name other columns as the id, or none (id=)"
         )
 
 

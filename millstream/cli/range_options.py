@@ -1,4 +1,4 @@
-"""Options that `replay` and `backfill` share: the range of a topic, the rate, and messages on progress."""
+"""Options that `replay` and `backfill` share: the range of a topic, the rate, and progress messages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Range:
     """End before this time or offset [default: the current end]."""
 
     def edges(self) -> tuple[Edge, Edge]:
-        """Return where it begins and ends. UsageError where that is neither a time nor an offset."""
+        """Return its begin and end. Raises UsageError if one is neither a time nor an offset."""
         return _edge("--from", self.from_), _edge("--to", self.to)
 
 
@@ -52,7 +52,7 @@ class Manner:
     """Repeat a range that is finished."""
 
     def pace(self) -> RateLimit:
-        """Return what is asked for. UsageError where it cannot be."""
+        """Return the rate limit. Raises UsageError if an option is invalid."""
         from millstream.replay.rate_limit import InvalidPace, parse
 
         try:
@@ -65,42 +65,42 @@ ALL, AT_ONCE = Range(), Manner()
 
 
 def say(line: str) -> None:
-    """Tell a person, beside what programs read."""
+    """Print a message for people to standard error, apart from the output for programs."""
     print(line, file=sys.stderr, flush=True)
 
 
 def announce(work: Replay, pace: RateLimit) -> None:
-    """Say what is about to be done, and how long it takes at least."""
+    """Print what the replay will do, and its shortest duration."""
     say(f"{work.job.topic} into {work.job.into}: up to {work.left:,} records" + before(work.before))
     if work.before and not work.left:
-        say("this range was replayed already, whole: --again writes it once more")
+        say("this range was already replayed completely: --again writes it again")
     elif pace.rate and work.left:
-        say(f"at most {pace.rate:,.0f} a second, so up to {_spoken(pace.seconds(work.left))}; --rate says otherwise")
+        say(f"at most {pace.rate:,.0f} a second, so up to {_spoken(pace.seconds(work.left))}; --rate changes that")
 
 
 def finish(done: Replayed) -> int:
-    """Return the exit code of a replay that was ended, or came to its end."""
+    """Return the exit code of a replay that was stopped or is complete."""
     if done.interrupted:
-        say("ended before the end; the same command goes on from there")
+        say("stopped before the end; the same command continues from there")
     return INTERRUPTED if done.interrupted else OK
 
 
 def before(count: int) -> str:
-    """Say how many records earlier runs have written."""
+    """Return a note on the number of records that earlier runs have written."""
     return f"; {count:,} were written before" if count else ""
 
 
 def left(seconds: float) -> str:
-    """Say how long it will take, as a bar shows it."""
+    """Return the remaining time for a progress bar."""
     return f"about {_spoken(seconds)} left" if seconds else ""
 
 
 def topic_name(given: str) -> str:
-    """Return what is given. UsageError where no topic can have that name."""
+    """Return the name. Raises UsageError if it is not valid for a topic."""
     from schemas.sources.source import TOPIC
 
     if not TOPIC.fullmatch(given) or given in (".", ".."):
-        raise UsageError(f"{given[:300]!r} is no name of a topic: 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-'")
+        raise UsageError(f"{given[:300]!r} is not a valid topic name: 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-'")
     return given
 
 

@@ -239,6 +239,6 @@ _ALERTS: Final[Columns] = (
     ("severity", lambda row: row.get("severity")),
     ("message", lambda row: row.get("message") or row.get("unreadable")),
 )
-# Least important first: what a narrow terminal does without, and of what it shows only so many letters.
+# Columns that a narrow terminal leaves out, least important first; below, the ones that it shortens.
 _SPARE: Final = ("sequence", "kind", "probability", "time", "stage", "lane", "key", "offset", "version")
 _CUT: Final = {"features": 12, "reason": 20, "message": 20, "prediction": 12, "event": 20, "from": 24, "key": 12}

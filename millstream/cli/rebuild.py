@@ -1,4 +1,4 @@
-"""`millstream models rebuild` and `adopt`: a version made again from the log, for the learner to continue from."""
+"""`millstream models rebuild` and `adopt`: rebuild a version from the log, and continue from it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class LogEditOptions:
     """Learn corrected examples with their corrections."""
 
     def edits(self) -> Edits:
-        """Return what is asked for. UsageError where it cannot be."""
+        """Return the edits of the log. Raises UsageError if an option is invalid."""
         from consumers.model.log_edits import Edits, digest
 
         moments = (self.labels_from, self.labels_to)
@@ -115,10 +115,10 @@ def rebuild(
     from model_store import open_store
 
     if to is not None and to < 1:
-        raise UsageError(f"--to {to}: a version made anew has learned at least 1 example")
+        raise UsageError(f"--to {to}: a rebuilt version has learned at least 1 example")
     edits = history.edits()
     if adopt and to is not None and not edits.change_nothing:
-        raise UsageError("--to with what is left out cannot be adopted: the learner would learn it from there on")
+        raise UsageError("--to cannot be adopted if examples are left out: the learner would learn those after it")
     settings, loaded = where.settings(), load_stream(stream)
     names = settings.names(loaded.stream)
     begin = None if base.from_ is None else parsed(base.from_, names.stream)
@@ -185,11 +185,11 @@ def _ids(path: Path | None) -> list[str]:
         return []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:  # no UTF-8, or a name that no file can have
+    except (OSError, ValueError) as error:  # not UTF-8, or an invalid file name
         raise UsageError(f"--without {path} cannot be read: {error}") from error
     found = [line.strip() for line in lines if line.strip()]
     if not found:
-        raise UsageError(f"--without {path} names no event: write one id a line")
+        raise UsageError(f"--without {path} names no event: write one id on each line")
     return found
 
 
@@ -243,7 +243,7 @@ def _show(made: Rebuilt, difference: Difference | None, stream: str, *, adopted:
             (name, old, new, None if old is None or new is None else new - old)
             for name, (old, new) in difference.metrics.items()
         ]
-        print_table(("metric, over all learned", f"{difference.serving} serves", f"{version} anew", "difference"), rows)
+        print_table(("metric, over all learned", f"{difference.serving} serves", f"{version} new", "difference"), rows)
         if difference.why:
             print(f"answers were not compared: {difference.why}")
         elif difference.compared:
@@ -256,10 +256,10 @@ def _show(made: Rebuilt, difference: Difference | None, stream: str, *, adopted:
         print(_adopted(version))
     else:
         print(
-            f"nothing serves it yet: `millstream models adopt {stream} {version}` has the learner go on from it, "
-            f"`millstream models pin {stream} {version}` has predictors serve it"
+            f"it is not served yet: `millstream models adopt {stream} {version}` makes the learner continue from it, "
+            f"`millstream models pin {stream} {version}` makes predictors serve it"
         )
 
 
 def _adopted(version: VersionId) -> str:
-    return f"learning goes on from version {version}; predictors follow it unless a version is pinned"
+    return f"learning continues from version {version}; predictors follow it unless a version is pinned"

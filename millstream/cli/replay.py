@@ -53,12 +53,12 @@ def replay(
     target = cluster if into_bootstrap is None else dataclasses.replace(cluster, bootstrap=into_bootstrap)
     source = names.topic(topic) if topic in (*KINDS, ANSWERS) else topic
     if into in (*names.elsewhere.values(), *names.labels_from) and into_bootstrap is None:
-        raise UsageError(f"--into {into}: {names.stream} reads it, and it is somebody else's to write")
+        raise UsageError(f"--into {into}: it is an external topic that {names.stream} reads; choose another one")
     job = plan(cluster, source, begin, end, ReplayTarget(target, into))
     with Replay(job, names, again=manner.again) as work:
         announce(work, pace)
         if job.stamps:
-            say(f"{into} puts its own time on records (LogAppendTime): theirs are not kept")
+            say(f"{into} sets its own time on records (LogAppendTime): the original times are not kept")
         with Bar("records") as bar:
             done = work.run(pace, lambda at, total, seconds: bar.show(at, total, left(seconds)))
     if json:

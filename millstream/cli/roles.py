@@ -179,7 +179,7 @@ def _run(
     except InvalidInstance as error:
         raise UsageError(str(error)) from error
     except KafkaError as error:
-        # What Kafka answers today it may not answer in a second: whoever runs the role decides how often.
+        # A later attempt may get another answer from Kafka; the supervisor or service manager decides how often to try.
         role_events.failed(role, f"Kafka: {described(error)}")
         role_log.ended(role, TRY_AGAIN)
         return TRY_AGAIN

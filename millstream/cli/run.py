@@ -81,7 +81,7 @@ def run(
     from millstream.processes.run_stream import run as run_roles
     from millstream.stream.load import load_stream
 
-    # People read it, also in a file: JSON is for who asks for it by name.
+    # People read this output, also from a file; JSON only if it is requested explicitly.
     form: Literal["text", "json"] = "json" if monitoring.log_format == "json" else "text"
     role_log.begin(form, role="run")
     settings, loaded = where.settings(), load_stream(stream)

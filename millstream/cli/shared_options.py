@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 STREAM_HELP = "Path of a stream file, or name of a ready-made stream."
 StreamName: TypeAlias = Annotated[str, Parameter(name="STREAM", help=STREAM_HELP)]
-_BETWEEN: Final = 3  # letters a table puts between two columns
+_BETWEEN: Final = 3  # characters between two columns of a table
 
 CodePolicy: TypeAlias = Annotated[
     Literal["own", "version"],
@@ -39,7 +39,7 @@ Json: TypeAlias = Annotated[bool, Parameter(name="--json", negative="", help="Pr
 
 
 class UsageError(Exception):
-    """An argument cannot be what it is; the message says what it may be. Exit code 2."""
+    """An argument is invalid; the message says which values are valid. Exit code 2."""
 
 
 @Parameter(name="*", group="Connection and storage")
@@ -60,7 +60,7 @@ class Where:
     """Address of the model store [default: models/ in the home folder]."""
 
     def settings(self) -> Settings:
-        """Return these with the client's own options from the environment and the file."""
+        """Return the settings: these options, and the client's from the environment and the file."""
         from schemas.topics import check_prefix
 
         check_prefix(self.prefix)
@@ -86,7 +86,7 @@ def print_json(value: Any) -> None:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a console; where the output is no terminal, one wide enough not to cut what scripts read."""
+    """Return a console; without a terminal, one wide enough that nothing is cut for scripts."""
     import sys
 
     from rich.console import Console
@@ -113,14 +113,14 @@ def print_table(
     cut: Mapping[str, int] = MappingProxyType({}),
     stderr: bool = False,
 ) -> None:
-    """Print a table; cells are shown as they are, without markup of any kind.
+    """Print a table; cells are shown unchanged, without any markup.
 
     Parameters
     ----------
     spare
-        Columns left out, the first first, where all are too wide for the terminal.
+        Columns to leave out, in this order, if all together are too wide for the terminal.
     cut
-        Columns that then end in an ellipsis, the first first, and how many letters of each stay at least.
+        Columns to shorten after that, in this order, and how many characters of each stay at least.
         With any, a row is one line.
     """
     from rich import box
@@ -147,7 +147,7 @@ def print_table(
 def _widths(
     columns: Sequence[str], cells: Sequence[Sequence[str]], room: int, spare: Sequence[str], cut: Mapping[str, int]
 ) -> dict[str, int]:
-    """Return the columns to show and their widths in letters; no heading is ever narrower than itself."""
+    """Return the columns to show and their widths in characters; a column is at least as wide as its heading."""
     from rich.cells import cell_len
 
     widths = {name: max(len(name), *(cell_len(row[index]) for row in cells), 0) for index, name in enumerate(columns)}
@@ -166,7 +166,7 @@ def _widths(
 
 
 def print_fields(fields: Mapping[str, object]) -> None:
-    """Print names and values under each other; of several values each on a line of its own."""
+    """Print names and values, one on each line; if a value is a list, each item on its own line."""
     width = max(map(len, fields), default=0)
     for name, value in fields.items():
         several = value if isinstance(value, (list, tuple)) and value else (value,)
@@ -175,13 +175,13 @@ def print_fields(fields: Mapping[str, object]) -> None:
 
 
 def cell(value: object) -> str:
-    """Return a value as a table shows it."""
+    """Return a value as text for a table."""
     if value is None:
         return "–"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        # What is no number was not measured.
+        # NaN means not measured.
         return "–" if isnan(value) else f"{value:.6g}"
     # Control characters in data would otherwise move the terminal's cursor.
     return "".join(
@@ -190,17 +190,17 @@ def cell(value: object) -> str:
 
 
 def names_of(given: str, settings: Settings, known: Callable[[Names], bool]) -> Names:
-    """Return the names of the stream that `given` means; a mere name is taken as it is and no file is run.
+    """Return the names of the stream that `given` means; for a plain name, no file is run.
 
     Parameters
     ----------
     known
-        Tells whether a mere name, which no ready-made stream has, has left anything where it was used.
+        Returns whether a plain name that is not a ready-made stream belongs to an existing stream.
 
     Raises
     ------
     LoadError
-        Where it means no stream.
+        If it does not mean a stream.
     """
     from millstream.stream.errors import LoadError
     from millstream.stream.stream_file import not_found, ready_made
@@ -216,14 +216,14 @@ def names_of(given: str, settings: Settings, known: Callable[[Names], bool]) -> 
 
 
 def has_topics(cluster: Cluster) -> Callable[[Names], bool]:
-    """Return what tells whether a stream has any topic on the cluster."""
+    """Return a function that returns whether a stream has any topic on the cluster."""
     from schemas.topics import KINDS
 
     return lambda names: bool(cluster.topic_info(*(names.topic(kind) for kind in KINDS)))
 
 
 def full_names(given: str, settings: Settings, cluster: Cluster) -> Names:
-    """Return the names of a stream that has topics, as `names_of`; of a mere name with all that its groups tell."""
+    """Return the names of a stream that has topics, like `names_of`; for a plain name, completed from its groups."""
     from millstream.status.group_metadata import recalled
 
     names = names_of(given, settings, has_topics(cluster))
@@ -237,7 +237,7 @@ def _is_mere_name(given: str) -> bool:
 
 
 def to_create(given: str) -> str:
-    """Return what `millstream topics create` takes for the stream that `given` means: a mere name is not enough."""
+    """Return the argument of `millstream topics create` for the stream `given`, which a plain name cannot be."""
     from millstream.stream.stream_file import ready_made
 
     return given if Path(given).is_file() or given.replace("_", "-") in ready_made() else "FILE.py"
@@ -245,7 +245,7 @@ def to_create(given: str) -> str:
 
 @contextmanager
 def filling_in(given: str) -> Iterator[None]:
-    """Have errors about missing topics name the command as it is to be typed."""
+    """Complete the command in errors about missing topics, so that it can be copied."""
     from millstream.versions.decisions import NotDecided
     from runtime.kafka_client.cluster import MissingTopic
 

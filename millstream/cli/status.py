@@ -76,7 +76,7 @@ def status(
 
 
 def _watch(looks: Looks, seconds: float, json: bool) -> None:
-    """Show one look after the other until Ctrl-C or SIGTERM, which are the way to end it: exit code 0."""
+    """Show repeated reports until Ctrl-C or SIGTERM, which are the normal end: exit code 0."""
     from millstream.processes.run_stream import stopping
     from millstream.status.watch import page, watch
 
@@ -88,7 +88,7 @@ def _watch(looks: Looks, seconds: float, json: bool) -> None:
                 with page(seconds) as show:
                     watch(looks, stop, seconds, show)
         except KeyboardInterrupt:
-            pass  # again, for the broker did not answer to the look that was under way
+            pass  # a second Ctrl-C, while the last report waits for the broker
         finally:
             looks.close()
 
@@ -113,7 +113,7 @@ def _print_json_line(report: Report | None, why: str | None) -> None:
 
 
 def _labels_from(report: Report) -> dict[str, list[str]]:
-    """Return what became of the messages of each topic that labels come from."""
+    """Return the counts of messages by result, for each topic that labels come from."""
     lines = [
         f"{topic}: {each['mapped']} mapped, {each['skipped']} without a label yet, {each['refused']} refused, "
         f"{each['lag']} not read"

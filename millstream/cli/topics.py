@@ -148,7 +148,7 @@ def _there(now: StreamSnapshot, names: Names) -> dict[str, int]:
     found: dict[str, int] = {}
     for (kind, partition), end in now.ends.items():
         if kind in names.elsewhere or kind.startswith(LABELS_FROM):
-            continue  # somebody else's
+            continue  # external
         topic = now.topics[kind]
         found[topic] = found.get(topic, 0) + end - now.begins.get((kind, partition), 0)
     return found
@@ -205,7 +205,7 @@ def _dry_run(settings: Settings, found: Stream, stream: str, *, fix: bool, as_js
             print(f"would set {each.topic}: {'='.join(each.change or ())}")
         _print_findings(_named(left, stream))
         if not (rows or changes or left):
-            print("nothing would be done: all topics are as they must be")
+            print("nothing to do: all topics meet the stream's requirements")
     return int(any(each.severity == "error" for each in left))
 
 
@@ -216,7 +216,7 @@ def _show(outcome: CreateReport, stream: str, as_json: bool) -> int:
         plain = dataclasses.asdict(dataclasses.replace(outcome, findings=tuple(findings)))
         print_json({**plain, "ok": not wrong})
         return int(wrong)
-    marks = dict.fromkeys(outcome.created, "created") | dict.fromkeys(outcome.elsewhere, "somebody else's")
+    marks = dict.fromkeys(outcome.created, "created") | dict.fromkeys(outcome.elsewhere, "external")
     rows = [
         (
             topic.name,
@@ -233,12 +233,12 @@ def _show(outcome: CreateReport, stream: str, as_json: bool) -> int:
         print(f"set {line}")
     _print_findings(findings)
     if not findings:
-        print("all topics are as they must be")
+        print("all topics meet the stream's requirements")
     return int(wrong)
 
 
 def _named(findings: Iterable[TopicFinding], stream: str) -> list[TopicFinding]:
-    """Return findings whose fixes name the stream as the user did."""
+    """Return the findings with fixes that contain the stream as the user named it."""
     return [dataclasses.replace(each, fix=each.fix.replace("create STREAM", f"create {stream}")) for each in findings]
 
 

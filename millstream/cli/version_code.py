@@ -60,7 +60,7 @@ def code(
 
 
 class _Side(NamedTuple):
-    """One of the two that are compared; `main` is the path of the stream file among `files`."""
+    """One side of a comparison; `main` is the path of the stream file among `files`."""
 
     label: str
     main: str
@@ -79,12 +79,12 @@ def _carried(store: ModelStore, version: VersionId) -> Code:
 
 
 def _other(store: ModelStore, given: str, model: str) -> _Side:
-    """Return what to compare with: a version, or a stream file, which is not run.
+    """Return the other side of the comparison: a version, or a stream file, which is not run.
 
     Raises
     ------
     LoadError
-        Where a file is no Python source: the line, and what is wrong with it.
+        If a file is not valid Python source; the message has the line and the error.
     """
     from millstream.stream.collect_sources import sources
     from millstream.stream.errors import LoadError
@@ -117,7 +117,7 @@ def _listing(files: Mapping[str, str]) -> Iterator[str]:
 
 
 def _differing(before: _Side, after: _Side) -> Iterator[str]:
-    """Yield a unified diff of all files, each line ended; the stream files are held against each other."""
+    """Yield the lines of a unified diff of all files; the two stream files are compared with each other."""
     was, now = dict(before.files), dict(after.files)
     yield from _diff(before, before.main, was.pop(before.main), after, after.main, now.pop(after.main))
     for path in sorted({*was, *now}):
@@ -126,14 +126,14 @@ def _differing(before: _Side, after: _Side) -> Iterator[str]:
 
 def _diff(before: _Side, old: str, was: str, after: _Side, new: str, now: str) -> Iterator[str]:
     names = (_one_line(f"{before.label}:{old}"), _one_line(f"{after.label}:{new}"))
-    # A line ends where Python's does; `splitlines` would end it at a form feed, too.
+    # Lines end as in Python source; `splitlines` would also split at a form feed.
     lines = (io.StringIO(was).readlines(), io.StringIO(now).readlines())
     for line in difflib.unified_diff(*lines, *names):
         yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
 
 
 def _printable(text: str) -> str:
-    """Return source as a terminal may show it: its tabs stay, other control characters are replaced."""
+    """Return source that is safe for a terminal: tabs stay, other control characters are replaced."""
     return "\t".join(map(cell, text.split("\t")))
 
 

@@ -1,4 +1,4 @@
-"""`millstream models verify`, `pin`, `unpin` and `rollback`: check a version, and choose the served one."""
+"""`millstream models verify`, `pin`, `unpin` and `rollback`: check a version, choose the served one."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def _served(cluster: Any, names: Any) -> VersionId:
 
 
 def _serve(stream: str, version: VersionId | None, why: str, where: Where, as_json: bool) -> None:
-    """Decide which version serves; `None` is the newest."""
+    """Record the decision on the version to serve; `None` means the newest."""
     import msgspec
 
     from millstream.versions.decisions import decide, who
@@ -166,24 +166,24 @@ def _serve(stream: str, version: VersionId | None, why: str, where: Where, as_js
     epoch, examples = (None, None) if version is None else (version.epoch, version.examples)
     with filling_in(stream):
         update: ModelUpdate = decide(cluster, names, Serving(name, 0, epoch, examples, who(), why))
-    # Kept until now: the decision before held on to it, and no longer does.
+    # The previous decision protected its version from retention until now.
     for pinned in store.pinned(name) - {version}:
         store.unpin(pinned)
     if as_json:
         print_json({"stream": name, "at": update.at, **msgspec.structs.asdict(update.state)})
     elif version is None:
-        print(f"{name} serves its newest version, whichever that is")
+        print(f"{name} serves its newest version from now on")
     else:
-        print(f"{name} serves version {version} until `millstream models unpin {stream}`; learning goes on")
+        print(f"{name} serves version {version} until `millstream models unpin {stream}`; learning continues")
         if other:
             print(
-                f"version {version} is of another definition than the newest: a predictor that has other code than it "
-                "carries serves it with --code version and refuses it with --code own"
+                f"version {version} has another definition than the newest: a predictor whose code differs from the "
+                "version's serves it with --code version and refuses it with --code own"
             )
 
 
 def stream_name(stream: str, where: Where) -> str:
-    """Return the name of the stream that is meant; a mere name where it has versions or topics."""
+    """Return the name of the stream; a plain name must have versions or topics."""
     from millstream.cli.models import known
     from millstream.cli.shared_options import names_of
 
@@ -193,7 +193,7 @@ def stream_name(stream: str, where: Where) -> str:
 
 
 def parsed(version: str, model: str) -> VersionId:
-    """Return the version that is named. UsageError."""
+    """Return the version of this name. Raises UsageError if it is invalid."""
     from model_store import InvalidVersion, VersionId
 
     try:

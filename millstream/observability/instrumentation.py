@@ -1,4 +1,4 @@
-"""What logs, metrics and traces hear: what every loop tells, and what each role tells beside that."""
+"""Interface of logs, metrics and traces: the instrumentation of every loop and of each role."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class RoleInstrumentation(Meter, PredictorMeter, JoinerMeter, LearnerMeter):
-    """Hears whatever any role tells, and does nothing with it."""
+    """Receives the calls of every role and ignores them."""
 
 
 class FanOut(RoleInstrumentation):
-    """Tells several meters."""
+    """Forwards each call to several meters."""
 
     def __init__(self, *meters: RoleInstrumentation) -> None:
         self._meters = meters

@@ -1,4 +1,4 @@
-"""A Kafka that is away, told once: each role notices in words of its own, ends and is started again."""
+"""Broker outage, reported once although each role notices it, ends and is restarted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from runtime.kafka_client.cluster import Cluster
 
 
 class Outage:
-    """Knows whether a cluster is away, and says when it goes and when it is back. Called from several threads."""
+    """Checks whether a cluster is down, and reports when it goes down and comes back. Called from several threads."""
 
     def __init__(self, cluster: Cluster, say: Callable[[str], None]) -> None:
         self._cluster = cluster
@@ -18,7 +18,7 @@ class Outage:
         self._lock = threading.Lock()
 
     def lasts(self) -> bool:
-        """Look, and tell whether the cluster is away: then nothing more need be said of it."""
+        """Return whether the cluster is down; in that case this method has reported it."""
         with self._lock:
             away = not self._cluster.answers()
             if away != self._away:

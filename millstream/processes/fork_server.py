@@ -1,8 +1,9 @@
-"""A process that has imported all that roles need, and forks them: one is at work in a second rather than in three.
+"""Fork server: a process that has imported all modules of the roles, and forks roles.
 
-It is `python -m millstream.cli.fork_server`, with a socket to the supervisor as its standard
-input. What is asked and told is MessagePack, with the role's output beside a question. It has one thread, as who
-forks must, and ends with its supervisor; its children end with it.
+A forked role is ready in one second instead of three. The fork server is `python -m millstream.cli.fork_server`, with a
+socket to the supervisor as its standard input. Requests and answers are MessagePack; the descriptor of the role's
+output comes with the request. The fork server has only one thread, because only such a process can fork safely. It
+ends with its supervisor, and its children end with it.
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ from millstream.processes import role_events
 from runtime import failpoints
 
 PARENT: Final = "MILLSTREAM_SUPERVISOR"
-"""Who a supervised process ends with, by its process id."""
+"""Environment variable with the id of the process that a supervised process ends with."""
 _PR_SET_NAME: Final = 15
 _MOST_BYTES: Final = 1 << 20
 _LOOK_S: Final = 0.02
 _END_S: Final = 10.0
-_BIRTH_S: Final = 60.0  # a crowded machine imports for many seconds
+_BIRTH_S: Final = 60.0  # an overloaded machine imports for many seconds
 ENDING: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Process(Protocol):
-    """What a supervisor needs of a child; `subprocess.Popen` has it."""
+    """Interface of a child that a supervisor needs; `subprocess.Popen` has it."""
 
     @property
     def pid(self) -> int: ...
@@ -50,14 +51,14 @@ class Process(Protocol):
 
 
 class ForkRequest(msgspec.Struct):
-    """A role to be forked."""
+    """Request to fork a role."""
 
     arguments: list[bytes]
     environment: dict[bytes, bytes]
 
 
 class ChildEvent(msgspec.Struct):
-    """A child was born, or has ended with a code, negative for a signal. `pid` 0: none could be forked."""
+    """A child has started, or has ended with a code, negative for a signal. `pid` 0: the fork failed."""
 
     pid: int
     code: int | None = None
@@ -68,7 +69,7 @@ _read_told: Final = msgspec.msgpack.Decoder(ChildEvent).decode
 
 
 def launch(command: Sequence[str], environment: Mapping[str, str], events: int | None = None) -> Process:
-    """Start a process, in a process group of its own, with its output in a pipe; `events` as in `Nursery.launch`."""
+    """Start a process in a separate process group, with its output in a pipe; `events` as in `ForkServer.launch`."""
     return subprocess.Popen(
         command,
         env={**environment, **({} if events is None else role_events.variables(events))},
@@ -76,38 +77,38 @@ def launch(command: Sequence[str], environment: Mapping[str, str], events: int |
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        # Ctrl-C is to reach the supervisor alone, which ends them in order.
+        # Ctrl-C must reach only the supervisor, which ends the children in order.
         process_group=0,
     )
 
 
-class Nursery:
-    """Forks roles. Not thread-safe. Where it cannot, on other systems than Linux too, they are started as ever.
+class ForkServer:
+    """Forks roles. Not thread-safe. If it cannot fork, and always outside Linux, it starts normal processes instead.
 
     Examples
     --------
     ::
 
-        nursery = Nursery(os.environ)
-        role = nursery.launch([*interpreter(), "joiner", "phishing"], os.environ)
+        fork_server = ForkServer(os.environ)
+        role = fork_server.launch([*interpreter(), "joiner", "phishing"], os.environ)
         print(role.wait())
-        nursery.close()
+        fork_server.close()
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = {**environment, "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
-        self._children: set[int] = set()  # of the nursery that there is now
+        self._children: set[int] = set()  # of the current fork server
         self._codes: dict[int, int] = {}
 
     def launch(self, command: Sequence[str], environment: Mapping[str, str], events: int | None = None) -> Process:
-        """Start one; as `launch` does where it cannot be forked.
+        """Start a role; if it cannot be forked, in the way of the function `launch`.
 
         Parameters
         ----------
         events
-            The file descriptor on which it is to tell its events, see `role_events`. It stays the caller's to close.
+            The file descriptor to which the role writes its events, see `role_events`. The caller must close it.
         """
         own = interpreter()
         if sys.platform != "linux" or list(command[: len(own)]) != own:
@@ -126,11 +127,11 @@ class Nursery:
     def fork(
         self, arguments: Sequence[str], environment: Mapping[str, str], output: int, events: int | None = None
     ) -> Forked:
-        """Fork a role that writes to the file descriptor `output`. OSError where that cannot be done."""
+        """Fork a role that writes to the file descriptor `output`. Raises OSError if that fails."""
         words = [os.fsencode(each) for each in arguments]
         wish = ForkRequest(words, {os.fsencode(name): os.fsencode(value) for name, value in environment.items()})
         if self._process is not None and self._process.poll() is not None:
-            self.close()  # it has gone, and nobody has asked it for anything since
+            self.close()  # it has ended without any request since
         sock = self._connected()
         try:
             socket.send_fds(sock, [msgspec.msgpack.encode(wish)], [output] if events is None else [output, events])
@@ -141,12 +142,12 @@ class Nursery:
             raise
         if told.pid == 0:
             raise OSError("the system forks no more processes")
-        self._codes.pop(told.pid, None)  # of another that had the number before
+        self._codes.pop(told.pid, None)  # of an earlier process with the same id
         self._children.add(told.pid)
         return Forked(told.pid, self)
 
     def code(self, pid: int) -> int | None:
-        """Return how a child has ended, `None` while it runs."""
+        """Return the exit code of a child, `None` while it runs."""
         try:
             while pid not in self._codes and pid in self._children:
                 told = self._next(0)
@@ -157,12 +158,12 @@ class Nursery:
         except OSError:
             self.close()
         if pid not in self._codes and not _lives(pid):
-            self._codes[pid] = -signal.SIGTERM  # its nursery is gone, and what that had was told to end
+            self._codes[pid] = -signal.SIGTERM  # its fork server has ended, and the system has told its children to end
         self._children -= self._codes.keys()
         return self._codes.get(pid)
 
     def close(self) -> None:
-        """End it, and with it whatever child there is."""
+        """End the fork server, and with it all its children."""
         self._children.clear()
         if self._socket is not None:
             self._socket.close()
@@ -190,28 +191,28 @@ class Nursery:
         return self._socket
 
     def _next(self, timeout: float | None) -> ChildEvent:
-        """Return the next of what it tells. BlockingIOError where there is none in time; OSError where it is gone."""
-        assert self._socket is not None  # noqa: S101 - the callers have looked
+        """Return the next event. Raises BlockingIOError if none comes in time, OSError if the fork server has ended."""
+        assert self._socket is not None  # noqa: S101 - the callers have checked it
         self._socket.settimeout(timeout)
         data = self._socket.recv(_MOST_BYTES)
         if not data:
-            raise ConnectionResetError("the nursery has ended")
+            raise ConnectionResetError("the fork server has ended")
         return _read_told(data)
 
 
 class Forked:
-    """A forked role, as `subprocess.Popen` would show it."""
+    """A forked role, with the interface of `subprocess.Popen`."""
 
-    def __init__(self, pid: int, nursery: Nursery) -> None:
+    def __init__(self, pid: int, fork_server: ForkServer) -> None:
         self.pid = pid
         self.stdout: IO[bytes] | None = None
-        self._nursery = nursery
+        self._fork_server = fork_server
 
     def poll(self) -> int | None:
-        return self._nursery.code(self.pid)
+        return self._fork_server.code(self.pid)
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait until it has ended. `subprocess.TimeoutExpired` where that takes longer."""
+        """Wait until it has ended. Raises `subprocess.TimeoutExpired` if that takes longer than `timeout` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while (code := self.poll()) is None:
             if deadline is not None and time.monotonic() >= deadline:
@@ -221,7 +222,7 @@ class Forked:
 
     def send_signal(self, sig: int) -> None:
         if self.poll() is None:
-            with contextlib.suppress(ProcessLookupError):  # it has ended, and that is not told yet
+            with contextlib.suppress(ProcessLookupError):  # it has ended, and the event has not arrived yet
                 os.kill(self.pid, sig)
 
     def kill(self) -> None:
@@ -235,15 +236,15 @@ def _lives(pid: int) -> bool:
         return False
 
 
-# --- the nursery's own process ---------------------------------------------------------------------------
+# --- the process of the fork server ----------------------------------------------------------------------
 
 
 def serve(supervisor: socket.socket) -> list[str] | None:
-    """Fork what is asked for until the supervisor is gone.
+    """Fork the requested roles until the supervisor ends.
 
     Returns
     -------
-    In a child, the arguments that it is to go on with; in the nursery itself `None`, at the end.
+    In a child, the arguments that it must run; in the fork server itself `None`, at the end.
     """
     woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
@@ -257,8 +258,8 @@ def serve(supervisor: socket.socket) -> list[str] | None:
             data, descriptors, _, _ = socket.recv_fds(supervisor, _MOST_BYTES, 2)
             if not data:
                 return None
-            wish, nursery = _read_wish(data), os.getpid()
-            # What is sent to a child before it hears signals waits for it, and is not ignored as it is here.
+            wish, fork_server = _read_wish(data), os.getpid()
+            # A signal sent to a child before it has its handlers must wait for it; here such a signal is ignored.
             signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
             try:
                 pid = os.fork()
@@ -273,7 +274,7 @@ def serve(supervisor: socket.socket) -> list[str] | None:
                 os.close(woken)
                 os.close(wake)
                 supervisor.close()
-                _become(wish, descriptors, nursery)
+                _become(wish, descriptors, fork_server)
                 return [os.fsdecode(each) for each in wish.arguments]
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
             for descriptor in descriptors:
@@ -292,8 +293,8 @@ def _tell_ends(supervisor: socket.socket) -> None:
         supervisor.send(msgspec.msgpack.encode(ChildEvent(pid, os.waitstatus_to_exitcode(status))))
 
 
-def _become(wish: ForkRequest, descriptors: Sequence[int], nursery: int) -> None:
-    """In the child: have the output, the environment and the name of the role, and a descriptor for its events."""
+def _become(wish: ForkRequest, descriptors: Sequence[int], fork_server: int) -> None:
+    """In the child: set the output, the environment and the name of the role, and the descriptor of its events."""
     os.setpgid(0, 0)
     output, *events = descriptors
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -302,9 +303,9 @@ def _become(wish: ForkRequest, descriptors: Sequence[int], nursery: int) -> None
     os.close(nothing)
     os.close(output)
     os.environ.clear()
-    # Hashes are what they were when the nursery began, whatever is asked for.
+    # The hash seed of the fork server stays in force, whatever the request's environment says.
     os.environb.update(wish.environment)
-    os.environ.update({PARENT: str(nursery), "PYTHONHASHSEED": "0"})
+    os.environ.update({PARENT: str(fork_server), "PYTHONHASHSEED": "0"})
     for descriptor in events:
         os.environ.update(role_events.variables(descriptor))
     failpoints.arm()

@@ -1,4 +1,4 @@
-"""How often the garbage collector looks, in processes that make and drop small objects by the million."""
+"""Tuning of the garbage collector for processes that create and drop millions of small objects."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import gc
 
 
 def rest() -> None:
-    """Have the collector leave what is loaded by now alone, and look more rarely at what comes.
+    """Exclude all loaded objects from garbage collection, and collect new objects less often.
 
-    What is loaded lives as long as the process. By default the collector walks the whole model again after every few
-    hundred events that are kept a while: 10 % of a learner's time. Cycles are rare here, and reference counts free the
-    rest at once.
+    The loaded objects live as long as the process. By default the collector walks the whole model after every few
+    hundred events that are kept for a while: 10 % of a learner's time. Reference cycles are rare here, and reference
+    counts free everything else at once.
     """
     gc.collect()
     gc.freeze()

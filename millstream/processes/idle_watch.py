@@ -1,4 +1,4 @@
-"""When a run has nothing left to do."""
+"""Detection that a run has nothing left to do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from millstream.status.snapshot import StreamSnapshot
 
 @dataclass
 class IdleWatch:
-    """Tells when all is read and checkpointed and nothing has moved for `span` seconds. Knows no clock.
+    """Detects that all is read and checkpointed and nothing has moved for `span` seconds. It uses no clock.
 
     Attributes
     ----------
@@ -25,13 +25,13 @@ class IdleWatch:
     _since: float = 0.0
 
     def note(self, snapshot: StreamSnapshot, now: float) -> Literal["busy", "done", "paused", "full"]:
-        """Take in a snapshot made at `now` (monotonic seconds).
+        """Process a snapshot taken at `now` (monotonic seconds).
 
         Returns
         -------
         "busy", "done", "paused", "full"
-            Whether the run may end, or will not come to its end for learning is paused with examples waiting, or has
-            stopped at the largest size that the model may have.
+            "done": the run may end. "paused" or "full": the run will never end, because learning is paused, or stopped
+            at the model's size limit, while examples wait.
         """
         moved = snapshot.moved()
         if moved != self._last:

@@ -1,7 +1,7 @@
-"""The alerts of a role that cannot go on at its place in the log.
+"""Alerts of a role that cannot continue at its offset in the log.
 
-Such a role ends before it has done anything, so they cannot ride beside its offsets as others do: what stands is read
-from the topic itself.
+Such a role ends before it commits, so its raised alerts cannot be in its offset metadata like others: they are read
+from the alerts topic.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SECONDS: Final = 10.0
 
 
 class LogAlerts:
-    """Raises them when a role refuses, and clears them when it works again.
+    """Raises the alerts when a role refuses, and clears them when it works again.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class LogAlerts:
         self._say = say
 
     def refused(self, faults: Sequence[LogFault]) -> None:
-        """Raise an alert for each of `faults` that has none yet."""
+        """Raise an alert for each of `faults` without one."""
 
         def outputs(alerts: Alerts, now_ms: int) -> Iterable[Output]:
             for fault in faults:
@@ -50,15 +50,15 @@ class LogAlerts:
         self._send(outputs)
 
     def settled(self, partitions: Sequence[Partition]) -> None:
-        """Clear what was raised for these partitions: the role goes on in them."""
+        """Clear the alerts of these partitions, in which the role works again."""
         self.clear({alert_name(self._role, each.topic, each.partition) for each in partitions})
 
     def raise_one(self, name: str, severity: Severity, message: str, details: Mapping[str, str]) -> None:
-        """Raise an alert, unless it stands."""
+        """Raise an alert, unless it is already raised."""
         self._send(lambda alerts, now_ms: alerts.raise_(name, severity, message, now_ms, details))
 
     def clear(self, names: Collection[str]) -> None:
-        """Clear those of these alerts that stand."""
+        """Clear those of the alerts that are raised."""
 
         def outputs(alerts: Alerts, now_ms: int) -> Iterable[Output]:
             for name in sorted(names):
@@ -94,7 +94,7 @@ class LogAlerts:
                     try:
                         found.append(read_alert(record.value or b""))
                     except CodecError:
-                        continue  # not ours
+                        continue  # an external record
         finally:
             consumer.close()
         return raised(found)

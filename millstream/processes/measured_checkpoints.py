@@ -1,4 +1,4 @@
-"""A learner's side of the model store that tells how long its writing takes."""
+"""Checkpoints of a learner that report the duration of each write to a meter."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from model_store import Manifest
 
 
 class MeasuredCheckpoints(LearnerCheckpoints):
-    """Checkpoints with a `meter`, which hears of each version written and of the one that learning goes on from."""
+    """Checkpoints with a `meter`, called for each version written and for the one that learning resumes from."""
 
     meter = LearnerMeter()
 

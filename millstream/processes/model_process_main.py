@@ -1,6 +1,6 @@
-"""Loads one large version and answers with it, for a predictor.
+"""Main module of the process that loads one large version and predicts with it, for a predictor.
 
-It is `python -m millstream.processes.model_process_main`, with frames on its pipes.
+It runs as `python -m millstream.processes.model_process_main`, and exchanges frames over its pipes.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
 
 _LOADING_NICENESS: Final = 10
 LEAST_SECONDS: Final = 60.0
-_BYTES_A_SECOND: Final = 4 << 20  # a tenth of what a machine does that has other things to do
+_BYTES_A_SECOND: Final = 4 << 20  # a tenth of the speed of a busy machine
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What to load, from where.
+    """The version to load, and its store.
 
     Attributes
     ----------
     stream
-        The stream file, where a version may name classes of it; else empty, and it is not imported.
+        The stream file, if a version may use its classes; otherwise empty, and it is not imported.
     definition
-        Of the process that asks: the file may have changed since that one read it.
+        Definition hash of the requesting process: the file may have changed since that process read it.
     carried
-        The version is run with the code that it carries.
+        True if the version runs with the code that it carries.
     """
 
     store: str
@@ -65,7 +65,7 @@ _read_request: Final = msgspec.msgpack.Decoder(Request).decode
 def starter(
     loaded: LoadedStream, settings: Settings, choose: Callable[[Manifest], RunWith]
 ) -> Callable[[Manifest, str | None], RiverModel]:
-    """Return what starts a process for a version and hands its answers over; `choose` says what it is run with."""
+    """Return a function that starts a process for a version; `choose` returns the code that the version runs with."""
     ready_made = loaded.module.startswith("streams.") if loaded.allowed else False
     stream = loaded.module.removeprefix("streams.") if ready_made else str(loaded.path) if loaded.allowed else ""
 
@@ -84,7 +84,7 @@ def starter(
             choose(manifest).carried,
         )
         command = [sys.executable, "-P", "-m", "millstream.processes.model_process_main"]
-        # As every process that predicts: sums over a set come out in one order.
+        # As in every process that predicts, so that sums over a set are computed in the same order.
         environment = {**os.environ, "PYTHONHASHSEED": "0"}
         file = manifest.files.get(MODEL_FILE)
         seconds = LEAST_SECONDS + (0 if file is None else file.size) / _BYTES_A_SECOND
@@ -94,7 +94,7 @@ def starter(
 
 
 def load(request: Request) -> RiverModel:
-    """Return the version, after all checks and its own probe."""
+    """Return the version's model, after all checks and its own probe."""
     store = open_store(request.store, Path(request.keys), sign=False)
     manifest = store.manifest(VersionId(request.model, request.epoch, request.examples), sha256=request.sha256)
     run_with = RunWith()
@@ -118,8 +118,8 @@ def load(request: Request) -> RiverModel:
 
 
 def main() -> int:
-    """Load what the first frame asks for, say how that went, and answer until the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asks ends this, in its own order
+    """Load the version that the first frame requests, send the result, and answer until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the requesting process ends this one
     source, sink = sys.stdin.buffer, _own_output()
     request = _read_request(read_frame(source))
     done: list[RiverModel | BaseException] = []
@@ -131,23 +131,23 @@ def main() -> int:
         kind = reason_of(loaded)
         say_raised(sink, kind, str(loaded) if kind != "ModelError" else f"{type(loaded).__name__}: {loaded}")
         return FAILED
-    gc.freeze()  # it stays as it is until the end: no collection need ever look at it
+    gc.freeze()  # the model does not change any more, so no collection needs to examine it
     say_ready(sink)
     serve(loaded, source, sink)
-    os._exit(OK)  # without giving millions of objects back one by one
+    os._exit(OK)  # without freeing millions of objects one by one
 
 
 def _load_into(request: Request, done: list[RiverModel | BaseException]) -> None:
-    """Load after all that answers: a thread's niceness is its own, and the one that will answer keeps its place."""
+    """Load with low priority, in a thread: niceness belongs to a thread, so the answering thread keeps its own."""
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOADING_NICENESS)
     try:
         done.append(load(request))
-    except BaseException as error:  # noqa: BLE001 - whatever it is, the asking side is told
+    except BaseException as error:  # noqa: BLE001 - any error is sent to the requesting process
         done.append(error)
 
 
 def _own_output() -> IO[bytes]:
-    """Return the pipe, and have whatever else is printed in this process go where errors go."""
+    """Return the pipe, and redirect everything else that this process prints to standard error."""
     pipe = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return pipe

@@ -1,8 +1,8 @@
-"""What a supervised role tells its supervisor: small messages on a descriptor of their own.
+"""Events that a supervised role sends to its supervisor: small messages on a separate descriptor.
 
-What a role prints is for people, and a model may print there whatever it likes: no supervisor decides by that. A
-message names the line that people are shown of the same event: while Kafka is away, which the supervisor says itself,
-it leaves that line out.
+A role's printed output is for people, and a model may print anything, so the supervisor never decides by it. A message
+contains the line that is printed for the same event. During a broker outage, which the supervisor reports itself, it
+leaves that line out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import msgspec
 from millstream.observability import role_log
 
 VARIABLE: Final = "MILLSTREAM_ROLE_EVENTS"
-"""The descriptor that a supervised process tells its events on, by its number."""
+"""Environment variable with the number of the descriptor to which a supervised process writes its events."""
 _CHUNK: Final = 1 << 16
 
 
@@ -29,10 +29,10 @@ class RoleEvent(msgspec.Struct, frozen=True):
     Attributes
     ----------
     kind
-        ``ready``: the role has its partitions. ``failed``: it ends. ``cannot-follow``: its thread that reads decisions
-        on models cannot, and tries again.
+        ``ready``: the role has its partitions. ``failed``: it ends. ``cannot-follow``: its thread cannot read the
+        decisions on models, and tries again.
     line
-        What people are shown of it.
+        The line printed for it.
     """
 
     kind: Literal["ready", "failed", "cannot-follow"]
@@ -43,7 +43,7 @@ _read: Final = msgspec.json.Decoder(RoleEvent).decode
 
 
 class _Channel:
-    """The end that a process tells its events on; closed where nobody supervises it."""
+    """The process's end of the events channel; closed if the process has no supervisor."""
 
     def __init__(self) -> None:
         self._descriptor: int | None = None
@@ -57,7 +57,7 @@ class _Channel:
         if self._descriptor is None:
             return
         data = memoryview(msgspec.json.encode(event) + b"\n")
-        with self._lock, contextlib.suppress(OSError):  # the supervisor is gone, and this process is told so otherwise
+        with self._lock, contextlib.suppress(OSError):  # the supervisor has ended, which this process learns otherwise
             while data:
                 data = data[os.write(self._descriptor, data) :]
 
@@ -66,43 +66,43 @@ _CHANNEL: Final = _Channel()
 
 
 def begin() -> None:
-    """Tell events from now on, if a supervisor has asked for them; processes that this one starts do not."""
+    """Send events from now on, if a supervisor has asked for them; child processes of this one send none."""
     descriptor = os.environ.pop(VARIABLE, "")
     if descriptor.isdecimal():
         with contextlib.suppress(
             OSError, OverflowError
-        ):  # no descriptor of this process: the variable was somebody else's
+        ):  # no descriptor of this process: the variable was meant for another process
             _CHANNEL.open(int(descriptor))
 
 
 def ready(line: str, **fields: Any) -> None:
-    """Say that the role has its partitions."""
+    """Report that the role has its partitions."""
     _CHANNEL.send(RoleEvent("ready", line))
     role_log.say(line, **fields)
 
 
 def failed(role: str, why: str) -> None:
-    """Say why a role ends."""
+    """Report why a role ends."""
     line = f"{role}: {why}"
     _CHANNEL.send(RoleEvent("failed", line))
     role_log.fail(line, event="failed")
 
 
 def cannot_follow(line: str) -> None:
-    """Say that decisions on models cannot be read for now."""
+    """Report that decisions on models cannot be read for now."""
     _CHANNEL.send(RoleEvent("cannot-follow", line))
     role_log.say(line)
 
 
 def variables(descriptor: int) -> Mapping[str, str]:
-    """Return what a child finds in its environment that is to tell its events on this descriptor."""
+    """Return the environment variables of a child that must write its events to this descriptor."""
     return {VARIABLE: str(descriptor)}
 
 
 def follow(output: int, events: int) -> Iterator[RoleEvent | str]:
     """Yield a child's events and the lines that it prints, until its output ends.
 
-    An event comes before whatever was printed after it.
+    An event comes before the lines printed after it.
     """
     os.set_blocking(events, False)
     printed = told = b""
@@ -113,7 +113,7 @@ def follow(output: int, events: int) -> Iterator[RoleEvent | str]:
         while open_:
             ready = {key.fd for key, _ in selector.select()}
             chunk = os.read(output, _CHUNK) if output in ready else None
-            # Only now: what was told before that was printed is there.
+            # Read only now: the events sent before these lines have arrived.
             more, ended = _waiting(events)
             if ended and events in selector.get_map():
                 selector.unregister(events)
@@ -127,7 +127,7 @@ def follow(output: int, events: int) -> Iterator[RoleEvent | str]:
 
 
 def _waiting(descriptor: int) -> tuple[bytes, bool]:
-    """Return what can be read at once, and whether no more will come."""
+    """Return the bytes that can be read without waiting, and whether the channel has ended."""
     found = b""
     while True:
         try:
@@ -141,5 +141,5 @@ def _waiting(descriptor: int) -> tuple[bytes, bool]:
 
 def _events(lines: list[bytes]) -> Iterator[RoleEvent]:
     for line in lines:
-        with contextlib.suppress(msgspec.DecodeError):  # of a newer version
+        with contextlib.suppress(msgspec.DecodeError):  # an event of a newer release
             yield _read(line)

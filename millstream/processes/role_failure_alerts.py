@@ -1,7 +1,7 @@
-"""Alerts of roles that keep ending, or that cannot write what they keep on disk.
+"""Alerts of roles that keep ending, or that cannot write their files.
 
-They do not ride beside a role's offsets as others do: such a role may end before it commits anything. What stands is
-read from the topic itself.
+They are not in a role's offset metadata like others, because such a role may end before it commits. The raised ones
+are read from the alerts topic.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from millstream.processes.supervisor import Child
 
 WORKS_S: Final = 30.0
-"""Seconds a role must have worked until its alerts clear."""
+"""Seconds that a role must have worked before its alerts clear."""
 _ENDS, _DISK = "ends", "disk"
 
 
 def name_of(role: str, instance: str, what: str) -> str:
-    """Return an alert's name.
+    """Return the name of an alert.
 
     >>> name_of("joiner", "0", "disk")
     'joiner.0.disk'
@@ -34,13 +34,13 @@ def name_of(role: str, instance: str, what: str) -> str:
 
 
 class EndingAlerts:
-    """Raised by whoever starts the roles again."""
+    """Alerts raised by the supervisor, which restarts the roles."""
 
     def __init__(self, cluster: Cluster, names: Names, say: Callable[[str], None]) -> None:
         self._cluster, self._names, self._say = cluster, names, say
 
     def keeps_ending(self, child: Child, times: int, said: str) -> None:
-        """Raise an alert, beside the supervisor: Kafka may take long to answer."""
+        """Raise an alert in a separate thread, because Kafka may take long to answer."""
         alerts = LogAlerts(self._cluster, self._names, child.role, self._say)
         name = name_of(child.role, child.instance, _ENDS)
         often = "once" if times == 1 else f"{times} times in a row"
@@ -52,7 +52,7 @@ class EndingAlerts:
 
 
 class StateAlerts:
-    """Raised by a role itself, of its files; cleared when it has worked for a while.
+    """Alerts about a role's files, raised by the role itself; cleared when it has worked for a while.
 
     Parameters
     ----------
@@ -68,11 +68,11 @@ class StateAlerts:
         self._timer: threading.Timer | None = None
 
     def unwritable(self, message: str, severity: Severity = "critical") -> None:
-        """Raise an alert that says what cannot be written."""
+        """Raise an alert about a file that cannot be written."""
         self._alerts.raise_one(self._names[1], severity, message, {})
 
     def written(self, path: Path, error: OSError | None) -> None:
-        """Hear whether a file that a role can do without was written; said when that changes."""
+        """Note the result of writing a file that the role can do without; report it when it changes."""
         if (error is not None) == self._failing:
             return
         self._failing = error is not None
@@ -81,14 +81,14 @@ class StateAlerts:
             self.works_soon()
             return
         message = (
-            f"{path} cannot be written: {error.strerror or error}. The role goes on: what is there says how far it has "
-            "read, for when Kafka has forgotten that. Free space on that disk, or make it writable"
+            f"{path} cannot be written: {error.strerror or error}. The role continues: the file only holds its last "
+            "offsets, in case Kafka loses them. Free space on that disk, or make it writable"
         )
         self._say(message)
         threading.Thread(target=self.unwritable, args=(message, "warning"), name="disk-alert", daemon=True).start()
 
     def works_soon(self) -> None:
-        """Clear the alerts when the role has worked for a while from now on."""
+        """Clear the alerts once the role has worked for a while from now on."""
         self.stop()
         self._timer = threading.Timer(WORKS_S, self._works)
         self._timer.daemon = True
@@ -99,6 +99,6 @@ class StateAlerts:
             self._alerts.clear(self._names)
 
     def stop(self) -> None:
-        """The role ends, or has to prove itself again."""
+        """Cancel the clearing: the role ends, or has failed again."""
         if self._timer is not None:
             self._timer.cancel()

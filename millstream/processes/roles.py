@@ -1,4 +1,4 @@
-"""One role, one process: puts processor, loop, store and cluster together and runs until told to stop."""
+"""Wiring of each role's process: connects processor, loop, store and cluster, and runs the loop."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ if TYPE_CHECKING:
 _BROKER_WAIT_SECONDS: Final = 60.0
 _CURRENT_WAIT_SECONDS: Final = 30.0
 _SWITCH_SECONDS: Final = 0.0005
-# Labels are waited for by nobody for a tenth of a second; features are.
+# Joiner and intake fetch in batches of 64 KB or 100 ms, because labels are not urgent. A prediction is, so the
+# predictor does not wait.
 _FETCH_BYTES: Final = {INTAKE: 1 << 16, JOINER: 1 << 16}
 
 
@@ -67,7 +68,7 @@ def run_predictor(
     meter: RoleInstrumentation | None = None,
     code: Policy = "own",
 ) -> int:
-    """Predict until told to stop; returns the exit code. `code` says which code versions are run with."""
+    """Predict until told to stop; return the exit code. `code` selects the code that versions run with."""
     cluster, names, topics = _meet(loaded, settings)
     definition = definition_of(loaded)
     store = open_store(settings.models, settings.keys, sign=False)
@@ -85,8 +86,8 @@ def run_predictor(
         say_unmapped(loaded.stream.features_source, registry)
     answering = predictor_settings(loaded.stream, names, topics, new_epoch, registry, spread=spread)
     predictor = Predictor(answering, feed, say=say, memory=memory)
-    # A version is looked through and loaded in the follower's thread; at Python's 5 ms a switch, each of the
-    # handful of hand-overs that an answer takes would wait for that long meanwhile.
+    # The follower's thread checks and loads versions. With Python's default of 5 ms, each of the few thread switches of
+    # an answer would wait that long during a load.
     sys.setswitchinterval(_SWITCH_SECONDS)
     follower.start()
     try:
@@ -96,12 +97,12 @@ def run_predictor(
 
 
 def say_unmapped(source: Source, registry: Registry | None) -> None:
-    """Name what can be no feature. It is advice: a registry that tells nothing of it keeps nobody from beginning."""
+    """Report fields that cannot be features. This is only advice, so a failing registry does not stop the role."""
     try:
         for finding in unmapped(source, registry):
-            say(f"{source.topic}: can be no feature: {finding}")
+            say(f"{source.topic}: cannot be a feature: {finding}")
     except RegistryError as error:
-        say(f"{source.topic}: what can be no feature is not known: {error}")
+        say(f"{source.topic}: unknown which fields cannot be features: {error}")
 
 
 def run_intake(
@@ -112,7 +113,7 @@ def run_intake(
     *,
     meter: RoleInstrumentation | None = None,
 ) -> int:
-    """Put labels of others on the stream's topic until told to stop; returns the exit code."""
+    """Copy labels from external topics to the stream's own until told to stop; return the exit code."""
     sources = loaded.stream.labels.each_source
     if not sources:
         say(f"{loaded.path.name}: labels come from no other topic; Labels(sources=Source(topic=...)) names one")
@@ -136,7 +137,7 @@ def run_joiner(
     *,
     meter: RoleInstrumentation | None = None,
 ) -> int:
-    """Join until told to stop; returns the exit code."""
+    """Join until told to stop; return the exit code."""
     cluster, names, topics = _meet(loaded, settings)
     spread = spread_of(cluster, names, topics)
     fewest = min((names.whole, names.topic("labels")), key=lambda topic: topics[topic].partitions)
@@ -149,9 +150,9 @@ def run_joiner(
     before = joined_from(cluster, names)
     if before not in (None, names.whole) and not new_epoch:
         say(
-            f"predictions were joined from {before} and are on {names.whole} now, for their form was changed "
-            "(Predictions(format=…, features=…)): what waits for its label there would never be joined. "
-            f"Change the form back, or `millstream joiner {loaded.path} --new-epoch fresh` goes on without what waits"
+            f"predictions were joined from {before} and are on {names.whole} now, because their form was changed "
+            "(Predictions(format=…, features=…)): predictions that wait there for a label would never be joined. "
+            f"Change the form back, or `millstream joiner {loaded.path} --new-epoch fresh` continues without them"
         )
         return FAILED
     joiner_settings = JoinerSettings(
@@ -167,7 +168,7 @@ def run_joiner(
 
 
 def _keeper(loaded: LoadedStream, settings: Settings) -> SnapshotKeeper | None:
-    """Return who makes snapshots of the joiner's store; a joiner works without them, too."""
+    """Return the thread that makes snapshots of the joiner's store, `None` if it cannot; they are optional."""
     try:
         snapshots = Snapshots(open_backend(settings.models), loaded.stream.name)
     except StoreError as error:
@@ -184,7 +185,7 @@ def run_learner(
     *,
     meter: RoleInstrumentation | None = None,
 ) -> int:
-    """Learn until told to stop; returns the exit code."""
+    """Learn until told to stop; return the exit code."""
     cluster, names, _ = _meet(loaded, settings)
     stream = loaded.stream
     store = open_store(settings.models, settings.keys, sign=True)
@@ -203,7 +204,7 @@ def run_learner(
     follower.start()
     try:
         if not follower.wait_until_current(_CURRENT_WAIT_SECONDS):
-            say(f"{names.topic('models')} could not be read to its end; starting anew")
+            say(f"{names.topic('models')} could not be read to its end; restarting")
             return TRY_AGAIN
         return _drive(cluster, names, LEARNER, instance, learner, meter)
     finally:
@@ -211,7 +212,7 @@ def run_learner(
 
 
 def _meet(loaded: LoadedStream, settings: Settings) -> tuple[Cluster, Names, dict[str, TopicInfo]]:
-    """Wait for the broker, and insist on the stream's topics."""
+    """Wait for the broker and check that the stream's topics exist. Raises MissingTopic if one does not."""
     names = settings.names(loaded.stream)
     deadline = time.monotonic() + _BROKER_WAIT_SECONDS
     while True:
@@ -236,7 +237,7 @@ def _meet(loaded: LoadedStream, settings: Settings) -> tuple[Cluster, Names, dic
 
 
 def _require_sources(cluster: Cluster, names: Names) -> None:
-    """Insist on the topics of others that labels come from. MissingTopic."""
+    """Check that the external topics that labels come from exist. Raises MissingTopic if one does not."""
     found = cluster.topic_info(*names.labels_from)
     missing = [topic for topic in names.labels_from if topic not in found]
     if missing:
@@ -251,7 +252,7 @@ def _state_alerts(cluster: Cluster, names: Names, role: str, instance: str) -> S
 
 
 def _no_disk(role: str, error: LocalStoreError, kept: StateAlerts) -> int:
-    """Say what the local store cannot do, and return the exit code: that of doubt where its disk can be mended."""
+    """Report the failure of the local store; return the exit code: that of `Doubt` if its disk may be repaired."""
     role_events.failed(role, str(error))
     kept.unwritable(str(error))
     return TRY_AGAIN if error.passes else FAILED
@@ -276,7 +277,7 @@ def _drive(
         told = [f"{topic}-{number}" for topic, number in partitions]
         line = f"ready: {len(partitions)} partitions of {', '.join(processor.topics)}"
         role_events.ready(line, event="assigned", partitions=told)
-        # Beside the loop, which must not wait for another client.
+        # In a separate thread, because the loop must not wait for another client.
         threading.Thread(target=alerts.settled, args=(partitions,), name="log-alerts", daemon=True).start()
         kept.works_soon()
 
@@ -294,11 +295,12 @@ def _drive(
     except LocalStoreError as error:
         return _no_disk(role, error, kept)
     except RegistryError as error:
-        # What could not be decoded meanwhile is no bad message: nothing of this turn goes out, and it is read again.
+        # A record that could not be decoded without the registry is not invalid: nothing of this turn is sent, and the
+        # record is read again.
         role_events.failed(role, str(error))
         return error.exit_code
     except StoreUnavailable as error:
-        said = f"{error}; the {role} is started again until it can: free space there, or make it writable"
+        said = f"{error}; the {role} restarts until it can write: free space there, or make it writable"
         role_events.failed(role, said)
         kept.unwritable(said)
         return TRY_AGAIN

@@ -1,4 +1,4 @@
-"""All roles of a stream on this machine: broker, topics, processes, and the end."""
+"""Run of all roles of a stream on this machine: check, broker, topics, processes, and the end."""
 
 from __future__ import annotations
 
@@ -40,23 +40,23 @@ Say = Callable[[str], None]
 
 
 class AlreadyRuns(Exception):  # noqa: N818
-    """The same stream runs from the same home; the message says as which process."""
+    """The same stream already runs from the same home; the message names the process."""
 
 
 class NotDone(Exception):  # noqa: N818
-    """The run would never come to its end; the message says why."""
+    """The run would never end by itself; the message says why."""
 
 
 class NotFit(Exception):  # noqa: N818
-    """The stream cannot be run as it is; the message says what `millstream check` found."""
+    """The stream cannot run as it is; the message says what `millstream check` found."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions:
-    """`until_idle` in seconds; `None` runs until told to stop. `new_epoch` is the learner's.
+    """Options of a run. `until_idle` in seconds; `None` runs until told to stop. `new_epoch` is for the learner.
 
-    `metrics` is where the first process is scraped; the others at the ports after it. `log_format` is the children's:
-    their JSON is passed on as it is. `code` says which code predictors run a version with.
+    `metrics` is the address of the first process's metrics; the others use the next ports. `log_format` is for the
+    children: their JSON lines are printed unchanged. `code` selects the code that predictors run a version with.
     """
 
     predictors: int = 1
@@ -74,16 +74,16 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
     Parameters
     ----------
     given
-        How the user named the stream; the children are told the same.
+        The stream as the user named it; the children get the same name.
 
     Raises
     ------
     NotFit
-        Where `millstream check` finds an error.
+        If `millstream check` finds an error.
     TopicsError
-        Where the topics are not as they must be.
+        If the topics do not meet the stream's requirements.
     RoleFailed
-        Where a role cannot work as it is set up, and has not worked before, or the run is to end by itself.
+        If a role cannot work with its configuration, and has not worked before or the run ends by itself when idle.
     """
     stream = loaded.stream
     names = settings.names(stream)
@@ -111,12 +111,12 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
 
 @contextmanager
 def alone(state: Path) -> Iterator[None]:
-    """Insist that nobody else runs this stream from this home: the two would fence each other without end.
+    """Lock the stream in this home: two runs of it would fence each other without end.
 
     Raises
     ------
     AlreadyRuns
-        Where somebody does.
+        If another process has the lock.
     StateUnwritable
         If the state folder cannot be written.
     """
@@ -136,7 +136,7 @@ def alone(state: Path) -> Iterator[None]:
 
 
 def examine(loaded: LoadedStream, given: str, say: Say) -> None:
-    """Check the stream, and say what one should know of it. NotFit where it must not run like this."""
+    """Check the stream and print the warnings. Raises NotFit if there is an error."""
     from millstream.check.check import check
 
     report = check(loaded)
@@ -149,7 +149,7 @@ def examine(loaded: LoadedStream, given: str, say: Say) -> None:
 
 
 def meet(settings: Settings, say: Say) -> Cluster:
-    """Return the cluster; start the embedded broker where no other is named."""
+    """Return the cluster; start the embedded broker if no other is configured."""
     if settings.bootstrap is None:
         from millstream.embedded_kafka.broker import EmbeddedBroker
 
@@ -163,7 +163,7 @@ def meet(settings: Settings, say: Say) -> Cluster:
 
 
 def prepare(cluster: Cluster, names: Names, stream: Stream, say: Say) -> None:
-    """Create the topics that are missing, and insist that all are as they must be."""
+    """Create the missing topics. Raises TopicsError if a topic does not meet the stream's requirements."""
     outcome = admin.create(cluster, names, partitions=stream.partitions, label_wait_ms=stream.labels.wait_ms)
     if outcome.created:
         say(f"created {len(outcome.created)} topics of {names.prefix}{names.stream}")
@@ -180,8 +180,8 @@ def children(
     *,
     code: Policy = "version",
 ) -> list[Child]:
-    """Return the processes of a stream, in the order in which they are started."""
-    # A learner that is started again with the flag finds nothing changed any more, and goes on.
+    """Return the processes of a stream, in starting order."""
+    # A learner that is restarted with the flag finds no further change, and continues.
     epoch = () if new_epoch is None else ("--new-epoch", new_epoch)
     more = {PREDICTOR: ("--code", code), LEARNER: epoch}
     many = {PREDICTOR: predictors}
@@ -193,7 +193,7 @@ def children(
 
 
 def with_ports(children: Sequence[Child], first: Address | None) -> list[Child]:
-    """Return the processes, each with a port of its own, from that of the first on; 0 has each take a free one."""
+    """Return the processes with consecutive ports, starting at `first`; with port 0, each takes a free one."""
     if first is None:
         return list(children)
     return [
@@ -209,13 +209,13 @@ def with_ports(children: Sequence[Child], first: Address | None) -> list[Child]:
 
 
 def environment(settings: Settings, log_format: Literal["text", "json"] = "text") -> dict[str, str]:
-    """Return the children's environment: ours, with these settings. What they print is read by the supervisor."""
+    """Return the children's environment: this process's own, with these settings. The supervisor reads their logs."""
     return {**os.environ, **settings.environment(), role_log.VARIABLE: log_format}
 
 
 @contextmanager
 def stopping() -> Iterator[threading.Event]:
-    """Lend an event that SIGTERM and Ctrl-C set; a second Ctrl-C is let through."""
+    """Yield an event that SIGTERM and Ctrl-C set; a second Ctrl-C interrupts."""
     stop = threading.Event()
     with stop_on_signals(stop):
         yield stop
@@ -241,24 +241,24 @@ def _work(
             due = time.monotonic() + _SNAPSHOT_S
             try:
                 observer = observer or Observer(cluster, names)
-                # What a role that is not at work yet left the last time says nothing of this one.
+                # The state that a role left last time must not count before it works again.
                 watch = watch if supervisor.ready() else IdleWatch(watch.span)
                 state = watch.note(observer.look(), time.monotonic())
                 if state == "paused":
                     raise NotDone(
                         f"learning of {names.stream} is paused and examples wait: "
-                        f"`millstream resume {names.stream}` goes on"
+                        f"`millstream resume {names.stream}` continues"
                     )
                 if state == "full":
                     raise NotDone(
-                        f"the model of {names.stream} is as large as it may be and examples wait: raise "
+                        f"the model of {names.stream} has reached its size limit and examples wait: raise "
                         "Checkpoints(max_bytes=…) in the stream file"
                     )
                 if state == "done" and supervisor.ready():
                     say("all is read, learned and checkpointed")
                     return
             except (KafkaError, NoBroker) as error:
-                # A broker that restarts is the roles' business; until it is back nothing is known.
+                # The roles handle a broker restart; until it is back, the state of the stream is unknown.
                 if not outage.lasts():
                     say(f"cannot look at {names.stream} now: {described(error)}")
                 _close(observer)

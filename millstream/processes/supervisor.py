@@ -1,6 +1,6 @@
-"""Runs roles as child processes: starts them, starts them again, ends them in order.
+"""Supervisor of the roles' child processes: starts, restarts and ends them, in order.
 
-What to do when one ends is decided by a pure function; the class below only does it.
+The pure function `decide` decides what to do when a child ends; the class below only does it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Final
 from consumers import roles
 from millstream.observability import role_log
 from millstream.processes import role_events
-from millstream.processes.fork_server import PARENT, Nursery, Process
+from millstream.processes.fork_server import PARENT, ForkServer, Process
 from millstream.processes.role_events import RoleEvent
 from runtime.exits import FAILED, TRY_AGAIN, USAGE
 
@@ -29,17 +29,17 @@ FIRST_WAIT_S: Final = 0.2
 LONGEST_WAIT_S: Final = 10.0
 RAN_WELL_S: Final = 15.0
 ENDS_IN_A_ROW: Final = 5
-"""Ends of a role, one after the other and for the same reason, after which each further one raises an alert."""
+"""Number of ends of a role in a row, for the same reason, after which each further one raises an alert."""
 STAYED_S: Final = 120.0
-"""Seconds at work after which the ends before are no longer counted."""
+"""Seconds of work after which earlier ends no longer count."""
 GIVEN_UP_S: Final = 60.0
-"""Seconds after which a role that gave up is started again: somebody may have put right what it complained about."""
+"""Seconds after which a role that gave up is restarted: an operator may have corrected the cause."""
 _TERM_S: Final = 10.0
 _PR_SET_PDEATHSIG: Final = 1
 
 
 class RoleFailed(Exception):  # noqa: N818
-    """A role cannot work as it is set up; starting it again would not help. The message is the role's own."""
+    """A role cannot work with its configuration; a restart would not help. The message is the role's own."""
 
 
 @dataclass(frozen=True)
@@ -57,27 +57,27 @@ class Child:
 
 @dataclass(frozen=True)
 class Restart:
-    """Start it again after so many seconds."""
+    """Restart it after `after` seconds."""
 
     after: float
 
 
 @dataclass(frozen=True)
 class GiveUp:
-    """Do not start it again."""
+    """Do not restart it."""
 
 
 def decide(code: int, ran: float, last_wait: float) -> Restart | GiveUp:
-    """Decide about a role that ended without having been asked to.
+    """Return what to do with a role that ended by itself.
 
     Parameters
     ----------
     code
         Its exit code, negative for a signal.
     ran
-        For how many seconds it ran.
+        Number of seconds that it ran.
     last_wait
-        How long its last restart was put off, 0.0 before the first.
+        Delay of its last restart in seconds, 0.0 before the first.
 
     >>> decide(TRY_AGAIN, ran=1.0, last_wait=0.2), decide(1, ran=1.0, last_wait=0.0)
     (Restart(after=0.4), GiveUp())
@@ -90,7 +90,7 @@ def decide(code: int, ran: float, last_wait: float) -> Restart | GiveUp:
 
 
 def ended(code: int) -> str:
-    """Say how a process ended."""
+    """Return a phrase for the end of a process."""
     if code >= 0:
         return f"ended with {code}"
     try:
@@ -107,33 +107,34 @@ class _Running:
     last_wait: float = 0.0
     due: float | None = None
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=5))
-    explained: set[str] = field(default_factory=set)  # lines that need not be said while what all need is away
+    explained: set[str] = field(default_factory=set)  # lines to leave out during a broker outage
     ready: bool = False
     reader: threading.Thread | None = None
-    ready_at: float | None = None  # since it was started last
+    ready_at: float | None = None  # since its last start
     worked: bool = False  # ever
-    gave_up: str = ""  # why, until it works again
-    ends: int = 0  # one after the other, for the same reason
+    gave_up: str = ""  # the reason, until it works again
+    ends: int = 0  # in a row, for the same reason
     reason: str = ""
 
 
 class Supervisor:
-    """Keeps `children` running. Not thread-safe; on Linux, children die with the thread or nursery that made them.
+    """Keeps `children` running. Not thread-safe; on Linux, children die with the thread or fork server that made them.
 
     Parameters
     ----------
     environment
-        Of the children.
+        Environment of the children.
     say
-        Takes one line: a child's, prefixed with its name, or ours. Called from several threads.
+        Prints one line: a child's, prefixed with its name, or the supervisor's. Called from several threads.
     away
-        Tells whether what all of them need is away, and has said so: then it is not said of each that ends for it.
+        Returns True while Kafka is down and that has been reported: then the end of each child is not reported.
     relay
-        Takes a child's name and its line in place of that.
+        Prints a child's line instead of `say`; takes the child's name and the line.
     keeps_ending
-        Told of a child that gave up, or has ended more than `ENDS_IN_A_ROW` times: it, how often, and its last words.
+        Called for a child that gave up, or has ended more than `ENDS_IN_A_ROW` times, with the child, the number of
+        ends and its last line.
     needs_all
-        Without one that gives up, the others are not to go on.
+        If one child gives up, the others must not continue.
     """
 
     def __init__(
@@ -150,7 +151,7 @@ class Supervisor:
         self._keeps_ending = keeps_ending
         self._running = [_Running(child) for child in children]
         self._environment = {**environment, PARENT: str(os.getpid()), "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
-        self._nursery = Nursery(self._environment)
+        self._fork_server = ForkServer(self._environment)
         self._say = say
         self._away = away
         self._relay = relay or (lambda name, line: say(f"{name:<{self._width}} | {line}"))
@@ -158,30 +159,30 @@ class Supervisor:
         self.restarts = 0
 
     def start(self) -> None:
-        """Start all."""
+        """Start all children."""
         for each in self._running:
             self._start(each)
 
     def pids(self) -> dict[str, int]:
-        """Return the process ids of those that run, by name."""
+        """Return the process ids of the running children, by name."""
         return {each.child.name: each.process.pid for each in self._running if each.process is not None}
 
     def ready(self) -> bool:
-        """Tell whether every child has said, since it was started last, that it is at work."""
+        """Return whether every child has reported since its last start that it is ready."""
         return all(each.ready for each in self._running)
 
     def given_up(self) -> str:
-        """Return why a child that worked before cannot go on, empty where all can."""
+        """Return the reason why a child that worked before cannot continue, empty if there is no such child."""
         return next((each.gave_up for each in self._running if each.gave_up), "")
 
     def look(self) -> None:
-        """Notice who has ended, and start again who is due. Call a few times a second.
+        """Notice children that have ended, and restart those that are due. Call this a few times a second.
 
         Raises
         ------
         RoleFailed
-            Where one cannot work as it is set up. Where it has worked before, the others go on without it, unless all
-            are needed.
+            If a child cannot work with its configuration. If it has worked before, the others continue without it,
+            unless all are needed.
         """
         now = time.monotonic()
         for each in self._running:
@@ -194,7 +195,7 @@ class Supervisor:
                 self._ended(each, code, now)
 
     def stop(self) -> None:
-        """End all in order, predictors and intake first: what is under way goes on to the learner's last checkpoint."""
+        """End all in order, predictors and intake first, so that their output reaches the learner's last checkpoint."""
         for role in roles.stopping_order():
             group = [each for each in self._running if each.child.role == role and each.process is not None]
             for each in group:
@@ -202,7 +203,7 @@ class Supervisor:
             deadline = time.monotonic() + _TERM_S
             for each in group:
                 self._await_end(each, deadline)
-        self._nursery.close()
+        self._fork_server.close()
 
     def _await_end(self, each: _Running, deadline: float) -> None:
         assert each.process is not None  # noqa: S101 - filtered by the caller
@@ -221,7 +222,7 @@ class Supervisor:
         each.began, each.due, each.ready, each.ready_at = time.monotonic(), None, False, None
         events, told_on = os.pipe()
         try:
-            each.process = self._nursery.launch(each.child.command, self._environment, told_on)
+            each.process = self._fork_server.launch(each.child.command, self._environment, told_on)
         except OSError:
             os.close(events)
             raise
@@ -231,7 +232,7 @@ class Supervisor:
         each.reader.start()
 
     def _read(self, each: _Running, process: Process, events: int) -> None:
-        assert process.stdout is not None  # noqa: S101 - asked for above
+        assert process.stdout is not None  # noqa: S101 - requested above
         try:
             with process.stdout as output:
                 for told in role_events.follow(output.fileno(), events):
@@ -246,14 +247,14 @@ class Supervisor:
         if event.kind == "ready":
             each.ready = each.ready or each.process is process
             each.ready_at, each.worked, each.gave_up = time.monotonic(), True, ""
-            self._away()  # if it was, it is back, which is said first
+            self._away()  # reports first that Kafka is back, if it was down
         else:
             each.explained.add(_first_line(event.line))
 
     def _pass_on(self, each: _Running, line: str) -> None:
         said = role_log.read(line)
         if said.event != "ended":
-            each.tail.append(said.message)  # why it ended is in the line before
+            each.tail.append(said.message)  # the line before contains the reason of its end
         first = _first_line(said.message)
         if first in each.explained:
             each.explained.discard(first)
@@ -262,7 +263,7 @@ class Supervisor:
         self._relay(each.child.name, line)
 
     def _drain(self, each: _Running) -> None:
-        """Wait until what it had printed has been read; a grandchild that holds the pipe is not waited for."""
+        """Wait until its output has been read, but not for a grandchild that holds the pipe open."""
         if each.reader is not None:
             each.reader.join(1.0)
 
@@ -292,7 +293,7 @@ class Supervisor:
         self._say(f"{why}. The others go on without it; starting it again in {GIVEN_UP_S:g} s")
 
     def _count(self, each: _Running, code: int, said: str, now: float) -> int:
-        """Return how many times it has now ended one after the other for this reason; numbers in it may differ."""
+        """Return how many times in a row it has ended for this reason; numbers in the reason may differ."""
         reason = f"{code} {re.sub(r'[0-9]+', '#', said)}"
         stayed = each.ready_at is not None and now - each.ready_at > STAYED_S
         each.ends = 1 if stayed or reason != each.reason else each.ends + 1
@@ -310,11 +311,11 @@ def _signal(process: Process | None, number: signal.Signals) -> None:
 
 
 def die_with_parent(environ: Mapping[str, str] = os.environ) -> None:
-    """In a supervised child: be told to end when the supervisor dies, however it dies. Linux only."""
+    """In a supervised child: request SIGTERM for the case that the supervisor dies in any way. Linux only."""
     parent = environ.get(PARENT)
     if parent is None or not parent.isdigit() or not sys.platform.startswith("linux"):
         return
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
     if os.getppid() != int(parent):
-        # It died before we asked.
+        # The parent died before the request.
         os.kill(os.getpid(), signal.SIGTERM)

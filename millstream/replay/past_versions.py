@@ -133,7 +133,7 @@ class PastVersions:
         return served, manifest.files[MODEL_FILE].size
 
     def _insist_on_answers(self, served: ServedVersion, manifest: Manifest) -> None:
-        """Raise Refused unless a version answers as it did when it was written."""
+        """Raise VersionRefused unless a version answers as it did when it was written."""
         try:
             try_out(served.model, manifest)
         except ModelError as error:

@@ -54,7 +54,7 @@ class RateLimit:
     def piece(self, most: int) -> int:
         """Return the number of records to write at once.
 
-        >>> RateLimit(rate=400).piece(2000), Pace().piece(2000)
+        >>> RateLimit(rate=400).piece(2000), RateLimit().piece(2000)
         (50, 2000)
         """
         return most if not self.rate else max(1, min(most, int(self.rate / _PIECES)))
@@ -78,7 +78,7 @@ def parse(speed: str, rate: str | None) -> RateLimit:
     >>> parse("10x", None) == RateLimit(speed=10, rate=GENTLE.rate, bytes_rate=GENTLE.bytes_rate)
     True
     >>> parse("max", "500"), parse("max", "2MB").bytes_rate, parse("max", "unlimited") == RateLimit()
-    (Pace(speed=None, rate=500.0, bytes_rate=None), 2000000.0, True)
+    (RateLimit(speed=None, rate=500.0, bytes_rate=None), 2000000.0, True)
     """
     found = _SPEED.fullmatch(speed.strip())
     if speed.strip() != "max" and (found is None or float(found[1]) <= 0):

@@ -262,7 +262,7 @@ def _is_moment(value: Any) -> bool:
 
 
 def _require_path(path: str | None, where: TopicSample | None, events: TopicSample) -> None:
-    """Insist that a path, where one was named, is in its sample; where there is no such sample, it is nowhere."""
+    """Raise CannotInfer unless a given path is in its sample; without a sample, every given path is refused."""
     if path is not None and (where is None or path not in where.paths):
         read = where or events
         raise CannotInfer(f"no message of {read.topic} has a {path!r}; they have: {', '.join(read.paths)}")

@@ -1,6 +1,6 @@
-"""What a mere name does not say of a stream, its groups do: topics of others that it reads, and where answers are.
+"""Properties of a stream in its groups' offset metadata: external topics, the topic of predictions.
 
-By what the groups committed, so that it is known wherever the command is typed, as soon as the roles have been at work.
+A command that has only the stream's name finds them there, on any machine, once the roles have committed.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from schemas.topics import ANSWERS, Names
 
 
 def recalled(cluster: Cluster, names: Names) -> Names:
-    """Return `names` with what the stream's groups tell; as they are where they say it themselves.
+    """Return `names` completed from the stream's groups; unchanged if they are complete.
 
     Raises
     ------
     KafkaError, NoBroker
-        Where the cluster does not answer.
+        If the cluster does not answer.
     """
     if names.elsewhere or names.public or names.labels_from:
         return names
@@ -42,7 +42,7 @@ def recalled(cluster: Cluster, names: Names) -> Names:
 
 
 def _committed(admin: Admin, group: str) -> Mapping[tuple[str, int], str]:
-    """Return what a group wrote beside its places, by topic and partition; nothing where one may not see the group."""
+    """Return a group's offset metadata by topic and partition; empty if the user may not see the group."""
     try:
         found = patiently(lambda: admin.list_group_offsets(group))
     except NotAuthorizedError:
@@ -51,7 +51,7 @@ def _committed(admin: Admin, group: str) -> Mapping[tuple[str, int], str]:
 
 
 def _newest(notes: Mapping[tuple[str, int], str]) -> str | None:
-    """Return the topic that predictors read last: what they served there, they began to serve last."""
+    """Return the topic that predictors read last: the one whose served version began to serve last."""
     read = sorted((_since(note), topic) for (topic, _), note in notes.items())
     return read[-1][1] if read else None
 
@@ -62,13 +62,13 @@ def _since(text: str) -> int:
 
 
 def joined_from(cluster: Cluster, names: Names) -> str | None:
-    """Return the topic of whole predictions that the joiner read last; `None` where it never did."""
+    """Return the topic of whole predictions that the joiner read last; `None` if it never read one."""
     with cluster.admin() as admin:
         return _joined(names, _committed(admin, names.group(JOINER)))
 
 
 def _joined(names: Names, notes: Mapping[tuple[str, int], str]) -> str | None:
-    """What the joiner wrote beside its place in predictions, it wrote beside that in labels, too."""
+    """Return the topic whose metadata equals that of labels: the joiner writes the same to both its inputs."""
     labels = names.topic("labels")
     whole = [names.topic(kind) for kind in (ANSWERS, "predictions")]
     for (topic, partition), note in sorted(notes.items()):
@@ -81,16 +81,16 @@ def _joined(names: Names, notes: Mapping[tuple[str, int], str]) -> str | None:
 
 
 def spread_of(cluster: Cluster, names: Names, topics: Mapping[str, TopicInfo]) -> int:
-    """Return over how many partitions of predictions and of labels event ids are spread.
+    """Return the number of partitions of predictions and of labels that event ids are spread over.
 
-    That is as many as there were when the stream began: partitions that are added change nothing, for an id's
-    prediction may have come before and its label may come after. Joiner and predictors note it beside their places; who
-    may see neither group, and has not begun, goes by how many there are.
+    It is the partition count at the time when the stream began. Added partitions do not change it, because an id's
+    prediction may come before the addition and its label after. Joiner and predictors store it in their offset
+    metadata. Without metadata, and if the user may see neither group, the present partition count is used.
 
     Parameters
     ----------
     topics
-        What is on the cluster; predictions and labels are among them.
+        Topics on the cluster, including predictions and labels.
     """
     with cluster.admin() as admin:
         joined = _committed(admin, names.group(JOINER))
@@ -103,7 +103,8 @@ def spread_of(cluster: Cluster, names: Names, topics: Mapping[str, TopicInfo]) -
     if noted == 0:
         noted = min(max(map(_spread, answered.values()), default=0), count)
     if noted == 0 and len(same) < count:
-        # From before it was noted: a place in each partition that there was, unless predictions lie beyond those.
+        # Metadata older than this field: the group has an offset in each original partition. If the added partitions
+        # hold predictions, they are in use too.
         noted = 0 if _has_more(cluster, names.whole, range(len(same), whole.partitions)) else len(same)
     return noted or count
 
@@ -114,6 +115,6 @@ def _spread(text: str) -> int:
 
 
 def _has_more(cluster: Cluster, topic: str, numbers: range) -> bool:
-    """Tell whether any of these partitions has records."""
+    """Return whether any of these partitions has records."""
     with closing(cluster.consumer()) as consumer:
         return any(consumer.end_offsets([Partition(topic, number) for number in numbers]).values())

@@ -1,4 +1,4 @@
-"""Where a role stands beside the log as it is now: seen from outside, for the role may be down."""
+"""Comparison of each role's offsets with the present log, from outside, as the role may be down."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from schemas.model_updates import Published
 
 
 def log_faults(now: StreamSnapshot, stream: str) -> tuple[LogFault, ...]:
-    """Return why roles cannot go on at their places, one for each partition.
+    """Return the faults for which roles cannot continue at their offsets, one for each partition.
 
-    A place that Kafka forgot when it deleted the topic is not seen from here, but where the other input's tells of it;
-    the role itself remembers, and raises an alert.
+    An offset that Kafka deleted with its topic is only visible here in the other input's metadata. The role itself has
+    it in a file, and raises an alert.
     """
     found = (*_predictor(now, stream), *_intake(now), *_joiner(now, stream), *_learner(now, stream))
     return tuple(fault for fault in found if fault is not None)
@@ -26,7 +26,7 @@ def log_faults(now: StreamSnapshot, stream: str) -> tuple[LogFault, ...]:
 
 def _at(now: StreamSnapshot, role: str, stream: str, place: Place, commit: Commit, another: bool) -> LogFault | None:
     if place not in now.ends or place not in now.begins:
-        return None  # no such topic: that is said elsewhere
+        return None  # no such topic: reported elsewhere
     topic, beginning, end = _name(now, stream, place[0]), now.begins[place], now.ends[place]
     if another:
         return LogFault(role, "recreated", topic, place[1], commit.offset, beginning, end)
@@ -38,7 +38,7 @@ def _name(now: StreamSnapshot, stream: str, kind: str) -> str:
 
 
 def _is_another(wrote: str, known: str | None) -> bool:
-    """Tell whether the topic that a role noted is another than the one that there is; not where either is unknown."""
+    """Return whether the topic in a role's metadata differs from the present one; False if either is unknown."""
     return bool(wrote) and known is not None and wrote != short_ids(known)
 
 
@@ -52,7 +52,7 @@ def _predictor(now: StreamSnapshot, stream: str) -> Iterator[LogFault | None]:
 def _intake(now: StreamSnapshot) -> Iterator[LogFault | None]:
     for place, commit in sorted(now.committed.get(INTAKE, {}).items(), key=itemgetter(0)):
         if place not in now.ends or place not in now.begins:
-            continue  # a source that the stream has no more, or a topic that is gone: that is said elsewhere
+            continue  # a source that the stream no longer has, or a missing topic: reported elsewhere
         kind, number = place
         wrote = commit.metadata.topic_id if isinstance(commit.metadata, IntakeMetadata) else ""
         at, beginning, end = (kind.removeprefix(LABELS_FROM), number), now.begins[place], now.ends[place]
@@ -83,7 +83,7 @@ def _learner(now: StreamSnapshot, stream: str) -> Iterator[LogFault | None]:
     known = now.topic_ids.get("examples")
     if not isinstance(state, Published) or known is None:
         return
-    # Its place is in its newest version; while it works it has read on from there.
+    # The learner resumes from the offset in its newest version, and while it works it has read further.
     commit = Commit(state.offset)
     fault = _at(now, LEARNER, stream, ("examples", state.shard), commit, state.topic_id != known)
     yield None if fault is not None and fault.state == "overtaken" and now.members.get(LEARNER) else fault

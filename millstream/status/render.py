@@ -1,4 +1,4 @@
-"""`millstream status --watch`: a report as a page of a terminal, or as one line where there is none."""
+"""Rendering of `millstream status --watch`: a report as a terminal page, or as one line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _BETWEEN: Final = "──▶ "
-_BESIDE: Final = "  + "  # an intake reads nothing of the stage before it: both feed the joiner
+_BESIDE: Final = "  + "  # an intake does not read the previous role's output: both feed the joiner
 _WIDEST: Final = 120
 _NARROWEST_BOX: Final = 13  # `predictor` and its frame
 _PART: Final = 40  # columns of a name and its value
@@ -45,21 +45,21 @@ def line(report: Report) -> str:
 
 
 def learning(model: Model) -> str:
-    """Return whether the model learns, in a word or two."""
+    """Return whether the model learns, as a short phrase."""
     if model.full:
         return "stopped: the model is as large as it may be"
     return "paused" if model.paused else "on"
 
 
 class Page:
-    """A report for a terminal: the loop drawn, its numbers where they belong, and what a person should see to.
+    """A report for a terminal: a drawing of the loop with its numbers, and the alerts.
 
     Parameters
     ----------
     report
         `None` before the first.
     note
-        Stands at the top: how often it looks, or why it cannot.
+        Text at the top: the refresh interval, or the reason why there is no newer report.
     """
 
     def __init__(self, report: Report | None, note: str) -> None:
@@ -98,7 +98,7 @@ class Page:
 
 
 def _loop(report: Report, width: int) -> Iterator[Text]:
-    """Draw the stages from left to right, and beneath them how versions come back to the first that predicts."""
+    """Draw the roles from left to right, and below them the way of versions back to the predictor."""
     from rich.text import Text
 
     stages = report.stages
@@ -131,7 +131,7 @@ def _box(stage: Stage, width: int) -> list[Text]:
 
 
 def _back(report: Report, box: int) -> Iterator[Text]:
-    """Draw the way of a version from the learner to the predictors, and say what goes along it."""
+    """Draw the way of a version from the learner to the predictors, with the served version and its delay."""
     from rich.text import Text
 
     roles = [stage.role for stage in report.stages]
@@ -154,7 +154,7 @@ def _rate(stage: Stage) -> str:
 
 
 def _facts(report: Report, width: int) -> Iterator[Text]:
-    """Return names and values: two beside each other where there is room, what is long on lines of its own."""
+    """Return names and values: two on a line if there is room, long ones on separate lines."""
     from rich.text import Text
 
     model = report.model
@@ -187,7 +187,7 @@ def _facts(report: Report, width: int) -> Iterator[Text]:
 
 
 def _folded(name: str, parts: Sequence[str], width: int) -> Iterator[Text]:
-    """Return a list under its name, on as many lines as it takes; no part is cut in two."""
+    """Return a list under its name, wrapped between its parts."""
     from rich.text import Text
 
     rows: list[str] = []

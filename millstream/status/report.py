@@ -1,4 +1,4 @@
-"""How a stream is doing: lag of every stage, labels by state, the served version, delays, throughput, disk."""
+"""Report on a stream: lag of every role, labels by state, served version, delays, throughput, disk."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _NONE: Final = Counted(0, exact=True)
 
 
 class Typed(NamedTuple):
-    """What is typed for a stream: in any command, and in `topics create`, which needs its file."""
+    """Stream argument of the commands that a report advises: of any, and of `topics create`, which needs the file."""
 
     any: str
     create: str
@@ -40,7 +40,7 @@ class Typed(NamedTuple):
 
 @dataclass(frozen=True)
 class Stage:
-    """One role: its processes, what it has not read, and what it does a second (`None`: one sample only)."""
+    """One role: its processes, its lag, and its throughput a second (`None` with only one sample)."""
 
     role: str
     processes: int
@@ -56,17 +56,17 @@ class Model:
     Attributes
     ----------
     served
-        What predictors answer with, by the newest swap; `None` before the first.
+        The version that predictors serve, by the newest swap; `None` before the first.
     age_ms
-        Since that swap.
+        Time since that swap.
     newest
-        The newest version that was announced.
+        The newest announced version.
     pinned
-        The version that is to serve where someone chose one.
+        The version that an operator has chosen to serve, if any.
     delay_ms
-        From the oldest label learned by the served version to its first answer.
+        Time from the oldest label learned by the served version to its first answer.
     model_bytes, full
-        Of the model as the learner last wrote it; and whether it is as large as it may be, and so learns no more.
+        Size of the model in the newest version, and whether the size limit has stopped learning.
     """
 
     served: str | None
@@ -82,20 +82,20 @@ class Model:
 
 @dataclass(frozen=True)
 class Report:
-    """What `millstream status` says. `dead_letters` are all there are only where `dead_letters_exact`.
+    """Report of `millstream status`. `dead_letters` is a lower bound unless `dead_letters_exact`.
 
     Attributes
     ----------
     alerts
-        A line for each thing that a person should see to, seen from here or raised by a role.
+        A line for each condition that needs an operator, found by the report or raised by a role.
     raised
-        What roles have raised and not cleared.
+        Alerts that roles have raised and not cleared.
     log_faults
-        Why roles cannot go on at their places in the log.
+        Faults for which roles cannot continue at their offsets in the log.
     events_gone
-        Feature events that no predictor answered before they were gone; offsets, of which some may be none.
+        Number of feature events that were deleted before a predictor read them, counted in offsets (an upper bound).
     labels_from
-        By topic of others that labels come from: what became of its messages, see `taken_in`.
+        By external topic that labels come from: counts of its messages by result, see `taken_in`.
     """
 
     stream: str
@@ -125,7 +125,7 @@ def watch(
     *,
     typed: Typed | None = None,
 ) -> Report:
-    """Look twice, `apart` seconds from each other, and report; for `typed` see `report`."""
+    """Take two snapshots, `apart` seconds from each other, and return the report; for `typed` see `report`."""
     first, began = observer.look(), time.monotonic()
     time.sleep(apart)
     second = observer.look()
@@ -145,14 +145,14 @@ def report(
     letters: Counted = _NONE,
     typed: Typed | None = None,
 ) -> Report:
-    """Return the report on a snapshot; `before`, so many seconds earlier, gives the throughput.
+    """Return the report on a snapshot; `before`, taken `seconds` earlier, gives the throughput.
 
     Parameters
     ----------
     letters
-        How many dead letters were counted.
+        The count of dead letters.
     typed
-        What commands that alerts advise take for the stream; its name, where nothing else is said.
+        The stream argument in the commands that alerts advise; by default the stream's name.
     """
     stages = tuple(_stage(now, role, before, seconds) for role in now.roles)
     model = served(now)
@@ -179,9 +179,9 @@ def report(
 
 
 def labels(now: StreamSnapshot) -> dict[str, int]:
-    """Return labels by state. The states are disjoint and their sum is what came in.
+    """Return labels by state. The states are disjoint and their sum is the number of labels received.
 
-    `unmatched` are those that came too late or for no event that is known, `refused` those in dead letters.
+    `unmatched` labels came too late or for an unknown event, `refused` labels are among the dead letters.
     """
     states = ("joined", "duplicate", "correction", "contradicting", "late", "unknown", "refused")
     counts: dict[str, int] = dict.fromkeys(states, 0)
@@ -200,9 +200,9 @@ def labels(now: StreamSnapshot) -> dict[str, int]:
 
 
 def taken_in(now: StreamSnapshot) -> dict[str, dict[str, int]]:
-    """Return, by topic that labels come from, its messages by what became of them, and those not read yet.
+    """Return, by topic that labels come from, the counts of its messages by result, and of those not read yet.
 
-    `mapped` gave a label, `skipped` say nothing yet, `refused` are dead letters.
+    `mapped` messages gave a label, `skipped` ones hold no label yet, `refused` ones are dead letters.
     """
     commits = now.committed.get(INTAKE, {})
     found: dict[str, dict[str, int]] = {}
@@ -219,7 +219,7 @@ def taken_in(now: StreamSnapshot) -> dict[str, dict[str, int]]:
 
 
 def served(now: StreamSnapshot) -> Model:
-    """Return which version serves, as the predictors wrote it beside their offsets."""
+    """Return the served version, from the predictors' offset metadata."""
     answering = [each for each in now.beside(PredictorMetadata) if each.version]
     newest = max(answering, key=lambda each: each.since_ms or 0, default=PredictorMetadata())
     published = now.published.state if now.published is not None else None
@@ -241,7 +241,7 @@ def served(now: StreamSnapshot) -> Model:
 
 
 def caught_up(now: StreamSnapshot) -> bool:
-    """Tell whether every stage has read all there is and the learner has checkpointed what it learned."""
+    """Return whether every role has read all its input and the learner has checkpointed all that it learned."""
     if any(now.lag(role) for role in now.roles):
         return False
     learner = next(iter(now.beside(LearnerMetadata)), None)
@@ -251,7 +251,7 @@ def caught_up(now: StreamSnapshot) -> bool:
 
 
 def progress(now: StreamSnapshot, role: str) -> int:
-    """Return how much a role has done: events answered, labels taken in, examples written or learned."""
+    """Return a role's amount of work: events answered, labels copied, examples written or learned."""
     if kind_of(role).counted:
         return sum(each.done() for each in now.metadata(role))
     commits = now.committed.get(role, {})
@@ -259,7 +259,7 @@ def progress(now: StreamSnapshot, role: str) -> int:
 
 
 def free_disk(home: Path) -> tuple[int, int]:
-    """Return free and total bytes of the disk that holds `home` (or will)."""
+    """Return free and total bytes of the disk that holds `home`, also before it exists."""
     there = next(each for each in (home, *home.parents) if each.exists())
     usage = shutil.disk_usage(there)
     return usage.free, usage.total
@@ -295,7 +295,7 @@ def _missing(now: StreamSnapshot, create: str) -> list[str]:
 
 
 def _log_alerts(now: StreamSnapshot, faults: Sequence[LogFault], typed: Typed) -> list[str]:
-    """Return a line for each fault that the role itself has not raised."""
+    """Return a line for each fault for which the role has raised no alert."""
     raised = {alert.name for alert in now.alerts}
     return [f"{fault.name}: {fault}; {way(fault.role, typed.any)}" for fault in faults if fault.name not in raised]
 
@@ -321,7 +321,7 @@ def _alerts(
 
 
 def _reason(now: StreamSnapshot) -> str:
-    """Return by whom learning was paused, and why if they said it."""
+    """Return who paused learning, and the reason if one was given."""
     decided = now.learning.state if now.learning is not None else None
     if not isinstance(decided, Learning):
         return ""
@@ -329,7 +329,7 @@ def _reason(now: StreamSnapshot) -> str:
 
 
 def as_json(found: Report) -> dict[str, Any]:
-    """Return the report as plain values, stages by role."""
+    """Return the report as JSON values, with the stages by role."""
     import dataclasses
 
     plain = dataclasses.asdict(dataclasses.replace(found, raised=()))

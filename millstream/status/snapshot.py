@@ -1,4 +1,4 @@
-"""Looks at a running stream from outside: what Kafka says of its topics and groups, in one snapshot."""
+"""Snapshot of a running stream from outside: the state of its topics and groups in Kafka."""
 
 from __future__ import annotations
 
@@ -27,56 +27,56 @@ _Told = TypeVar("_Told")
 _COUNTED: Final = ("features", "predictions", "labels", "examples", "dead-letters", "alerts")
 
 Place = tuple[str, int]
-"""A topic's kind and a partition of it; of a topic that labels come from, its name behind `LABELS_FROM`."""
+"""A topic's kind and a partition; for a topic that labels come from, `LABELS_FROM` with its name replaces the kind."""
 LABELS_FROM: Final = "from "
 MetadataT = TypeVar("MetadataT", bound=OffsetMetadata)
 
 
 def kinds_read(role: str) -> tuple[str, ...]:
-    """Return the kinds of topics that a role's group reads; whole predictions are `predictions`, wherever they are."""
+    """Return the kinds of topics that a role's group reads; for whole predictions always `predictions`."""
     return tuple("predictions" if kind == roles.WHOLE else kind for kind in roles.named(role).reads)
 
 
 @dataclass(frozen=True)
 class Commit:
-    """How far a group has read a partition, and what it wrote beside that; `None` where that is none of the role's."""
+    """A group's committed offset in a partition, and its metadata; `None` if the role did not write it."""
 
     offset: int
     metadata: OffsetMetadata | None = None
 
     @property
     def at(self) -> int:
-        """How far is read: in a learner's replay less than what is committed."""
+        """Next offset to read: in a learner's replay, below the committed offset."""
         place = self.metadata.at if isinstance(self.metadata, LearnerMetadata) else None
         return self.offset if place is None else min(self.offset, place)
 
 
 @dataclass(frozen=True)
 class StreamSnapshot:
-    """Everything that status, the end of a run and the demo decide from.
+    """State of a stream from which `status`, the end of a run and the demo decide.
 
     Attributes
     ----------
     at_ms
-        When it was taken, in ms since 1970.
+        Time of the snapshot, in ms since 1970.
     begins, ends
-        Of every partition; ends count records of transactions that are still open.
+        Offsets of every partition; ends include records of open transactions.
     committed
-        By role. A role that never ran has none.
+        Committed offsets by role. A role that never ran has none.
     members
-        By role, how many processes the group has now.
+        By role, the number of processes in the group now.
     published, serving, learning
         The newest record of each kind on the models topic.
     missing
         Kinds of topics that do not exist.
     alerts
-        Those that were raised and have not cleared, oldest first.
+        Alerts that are raised and not cleared, oldest first.
     topic_ids
-        By kind: another id is another topic, whatever its name.
+        By kind. A different id means a different topic, even under the same name.
     topics, elsewhere
-        Names of topics by kind; those that are somebody else's.
+        Names of topics by kind; of the external ones only.
     labels_from
-        Topics of others that labels come from.
+        External topics that labels come from.
     asked_for
         The optional roles that the stream has.
     """
@@ -99,7 +99,7 @@ class StreamSnapshot:
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """The roles that the stream has."""
+        """Roles of the stream."""
         return tuple(role.name for role in roles.TABLE if not role.optional or role.name in self.asked_for)
 
     def inputs(self, role: str) -> tuple[str, ...]:
@@ -108,25 +108,25 @@ class StreamSnapshot:
         return (*kinds_read(role), *(LABELS_FROM + topic for topic in others))
 
     def lag(self, role: str) -> int:
-        """Return how many offsets of its inputs `role` has not read."""
+        """Return the number of unread offsets in all inputs of `role`."""
         return sum(self.lag_of(role, kind) for kind in self.inputs(role))
 
     def lag_of(self, role: str, kind: str) -> int:
-        """Return how many offsets of one of its inputs `role` has not read."""
+        """Return the number of unread offsets in one input of `role`."""
         commits, total = self.committed.get(role, {}), 0
         for place, end in self.ends.items():
-            # The log is one partition; what stands on others that were added nobody is to read.
+            # The log is one partition; no role reads partitions that were added to its topic.
             if place[0] == kind and (kind != "examples" or place[1] == 0):
                 done = commits[place].at if place in commits else self.begins[place]
                 total += max(0, end - max(done, self.begins[place]))
         return total
 
     def beside(self, kind: type[MetadataT]) -> list[MetadataT]:
-        """Return what the role of this kind of metadata wrote beside its offsets."""
+        """Return the offset metadata of this class."""
         return [each for each in self.metadata(kind.role) if isinstance(each, kind)]
 
     def metadata(self, role: str) -> list[OffsetMetadata]:
-        """Return what `role` wrote beside its offsets, each once: a joiner writes the same beside both its inputs."""
+        """Return the offset metadata of `role` without duplicates: a joiner writes the same for both its inputs."""
         commits, inputs = self.committed.get(role, {}), self.inputs(role)
         places = sorted(place for place, commit in commits.items() if place[0] in inputs)
         found = [(place, metadata) for place in places if (metadata := commits[place].metadata) is not None]
@@ -136,9 +136,9 @@ class StreamSnapshot:
         return list({number: metadata for (_, number), metadata in found}.values())
 
     def moved(self) -> object:
-        """Return what is equal in two snapshots between which no event, label or example moved on.
+        """Return a value that is equal for two snapshots if no event, label or example moved between them.
 
-        The joiner's ticks on labels do not count: they go on for as long as an event waits for its label.
+        The joiner's ticks on labels do not count: they continue while an event waits for its label.
         """
         ends = {place: end for place, end in self.ends.items() if place[0] != "labels"}
         every = roles.names_of_all()
@@ -178,24 +178,24 @@ class Observer:
         self.close()
 
     def close(self) -> None:
-        """Let go of both clients."""
+        """Close both clients."""
         self._stack.close()
 
     def look(self) -> StreamSnapshot:
-        """Return the stream as it is now.
+        """Return a snapshot of the stream.
 
         Raises
         ------
         KafkaError
-            Where the cluster does not answer.
+            If the cluster does not answer.
         """
         kinds = self._find()
-        # Groups before ends: what is written in between then shows as lag, never as none.
+        # Groups before ends, so that records written in between count as lag and are not missed.
         every = roles.names_of_all()
         committed = {role: self._committed(role) for role in every}
         read = {place for places in committed.values() for place in places if not place[0].startswith(LABELS_FROM)}
         if not read <= {*kinds.values()}:
-            self._partitions = []  # some have been added: look again
+            self._partitions = []  # partitions have been added: look them up again
             kinds = self._find()
         others = self._find_others()
         found = sorted({*kinds, *others})
@@ -223,11 +223,11 @@ class Observer:
         )
 
     def dead_letters(self) -> Counted:
-        """Return how many dead letters there are, or at least are: only the end of the topic is read."""
+        """Return the count of dead letters, or a lower bound: only the end of the topic is read."""
         return count(self._cluster, self._names, "dead-letters")
 
     def _find(self) -> dict[Partition, Place]:
-        """Return the partitions of the topics that exist, looked up until all do."""
+        """Return the partitions of the existing topics; they are looked up each time until all topics exist."""
         if not self._partitions:
             kinds = {self._topic(kind): kind for kind in _counted()}
             described = self._admin.describe_topics(list(kinds))
@@ -250,7 +250,7 @@ class Observer:
         return {Partition(name, number): (LABELS_FROM + name, number) for name, number in numbered}
 
     def _topic(self, kind: str) -> str:
-        """Return the topic of a kind; of predictions, that of the whole ones: what others read is nobody's input."""
+        """Return the topic of a kind; for predictions the topic of whole ones, which is the joiner's input."""
         return self._names.whole if kind == "predictions" else self._names.topic(kind)
 
     def _kind(self, topic: str) -> str:
@@ -267,7 +267,7 @@ class Observer:
         return {
             (kinds[place.topic], place.partition): Commit(data.offset, offset_metadata.read(role, data.metadata or ""))
             for place, data in found.items()
-            # A group keeps its places in topics that the stream read before.
+            # A group also has offsets in topics that the stream read earlier.
             if place.topic in kinds
         }
 
@@ -276,7 +276,7 @@ class Observer:
         return len(patiently(lambda: self._admin.describe_group(group)).members)
 
     def _read_states(self) -> None:
-        """Read what is new on the topics of decisions on models, and of alerts."""
+        """Read new records of the models topic and the alerts topic."""
         places = {Partition(self._names.topic(kind), 0) for kind in ("models", "alerts")}
         if self._states.assignment() != places:
             topics = self._states.topics()
@@ -300,11 +300,11 @@ class Observer:
                 update = read_model_update(value)
                 self._newest[type(update.state)] = update
         except CodecError:
-            pass  # not ours; who follows the topic says so loudly
+            pass  # an invalid record; the roles that read the topic report it
 
 
 def patiently(ask: Callable[[], _Told]) -> _Told:
-    """Ask until there is a coordinator: on a new cluster, asking for one is what makes it."""
+    """Retry `ask` until there is a coordinator: on a new cluster, the first request creates it."""
     deadline = time.monotonic() + _COORDINATOR_S
     while True:
         try:
@@ -316,6 +316,6 @@ def patiently(ask: Callable[[], _Told]) -> _Told:
 
 
 def _counted() -> tuple[str, ...]:
-    """Return the kinds of topics whose ends are looked at: those that are counted, and whatever roles read."""
+    """Return the kinds of topics whose ends are read: those that are counted, and those that roles read."""
     read = (kind for role in roles.names_of_all() for kind in kinds_read(role))
     return tuple(dict.fromkeys((*_COUNTED, *read)))

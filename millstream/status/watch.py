@@ -1,4 +1,4 @@
-"""Looks at a stream again and again, until told to stop: each look as a page, a line or JSON."""
+"""Repeated reports on a stream, until told to stop: each as a page, a line or JSON."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from runtime.kafka_client.errors import KafkaError, described
 from schemas.topics import Names
 
 Show = Callable[[Report | None, str | None], None]
-"""Takes the last good report, and why there is no newer one."""
+"""Shows the last good report, and the reason why there is no newer one."""
 
 _NONE: Final = Counted(0, exact=True)
 
 
 class Looks:
-    """Reports on one stream, each with what happened since the one before; a broker that is away is waited for."""
+    """Reports on one stream, each with the rates since the previous one; waits for an unavailable broker."""
 
     def __init__(self, cluster: Cluster, names: Names, home: Path, typed: Typed) -> None:
         self._cluster, self._names, self._home, self._typed = cluster, names, home, typed
@@ -33,7 +33,7 @@ class Looks:
         self._before: tuple[StreamSnapshot, float] | None = None
 
     def next(self) -> Report:
-        """Look once. KafkaError or NoBroker where the cluster does not answer; the next look begins anew."""
+        """Return a report. Raises KafkaError or NoBroker if the cluster does not answer; the next call reconnects."""
         try:
             observer = self._observer = self._observer or Observer(self._cluster, self._names)
             now, at = observer.look(), time.monotonic()
@@ -48,14 +48,14 @@ class Looks:
         return report.report(now, stream, bootstrap, disk, before, at - since, letters=letters, typed=self._typed)
 
     def close(self) -> None:
-        """Let go of the clients; what was seen last stays, for the rates."""
+        """Close the clients; keep the last snapshot for the rates."""
         if self._observer is not None:
             self._observer.close()
             self._observer = None
 
 
 def watch(looks: Looks, stop: Event, seconds: float, show: Show) -> None:
-    """Look every so many seconds until `stop`; a look that fails is said, and the last good one stays."""
+    """Show a report every `seconds` until `stop`; on a failure, show the last good one with the reason."""
     last: Report | None = None
     while not stop.is_set():
         try:
@@ -68,7 +68,7 @@ def watch(looks: Looks, stop: Event, seconds: float, show: Show) -> None:
 
 @contextmanager
 def page(seconds: float) -> Iterator[Show]:
-    """Lend the terminal's other screen, which is gone afterwards as if nothing had been shown."""
+    """Yield a function that shows reports on the terminal's alternate screen, which is closed afterwards."""
     from rich.console import Console
     from rich.live import Live
 

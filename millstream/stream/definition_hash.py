@@ -1,6 +1,6 @@
-"""What a stream's model is by definition, as text that can be compared and as a hash of it.
+"""Definition of a stream's model, as text that can be compared, and the hash of that text.
 
-Two processes and two days apart give the same text for the same file. A comment or a reformatted line
+The same file gives the same text in every process and on every day. A comment or a reformatted line
 changes nothing; any parameter, step, or line of a user's own code does.
 """
 
@@ -21,16 +21,16 @@ _LONG: Final = 60
 
 
 def definition_text(stream: Stream, model: Any, own: Callable[[str], bool], files: Mapping[str, str], main: str) -> str:
-    """Return one line for each part of the definition, `path = what it is`.
+    """Return one line for each part of the definition, `path = description`.
 
     Parameters
     ----------
     model
-        A fresh one, as `stream.model` builds it.
+        A new model, as `stream.model` builds it.
     own
-        Tells of a module's name whether its code is the user's.
+        Returns whether the module of this name is the user's code.
     files, main
-        The user's source by path, and the stream file among it.
+        The user's source by path, and the path of the stream file.
     """
     return "\n".join(_lines(stream, model, own, files, main)) + "\n"
 
@@ -44,7 +44,7 @@ def _lines(
     yield f"on_timeout = {stream.labels.on_timeout!r}"
     weight = stream.weight
     if isinstance(weight, Mapping):
-        # Which class is named first means nothing.
+        # The order of the classes has no meaning.
         weight = dict(sorted(weight.items(), key=lambda item: repr(item[0])))
     for path, value in (("weight", weight), ("model", model)):
         parts = list(walk(value, path, own))
@@ -53,17 +53,17 @@ def _lines(
 
 
 def model_lines(text: str) -> list[str]:
-    """Return the lines of a definition that say how an answer is computed; the others say how it is learned."""
+    """Return the lines of a definition about the computation of answers; the others are about learning."""
     return [line for line in text.splitlines() if line.startswith("model")]
 
 
 def definition_hash(text: str) -> str:
-    """Return the hash that a version's manifest carries."""
+    """Return the hash for the manifest of a version."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def difference(before: str, after: str) -> str:
-    """Return the lines that differ between two definitions, those of `before` marked with -, of `after` with +.
+    """Return the lines that differ between two definitions, with - for `before` and + for `after`.
 
     >>> difference("l2 = 0.0", "l2 = 0.1").splitlines()
     ['- l2 = 0.0', '+ l2 = 0.1']
@@ -73,7 +73,7 @@ def difference(before: str, after: str) -> str:
 
 
 def changes(before: str, after: str) -> list[str]:
-    """Return what differs between two definitions, one short text a part, in the order of its path.
+    """Return the differences between two definitions, a short text for each part, ordered by path.
 
     >>> changes("model.l2 = 0.0", "model.l2 = 0.1")
     ['model.l2: 0.0 → 0.1']
@@ -87,9 +87,9 @@ def changes(before: str, after: str) -> list[str]:
 
 
 def differing_values(before: str, after: str) -> list[str]:
-    """Return what differs of the parts that both definitions have, as `changes` says it.
+    """Return the differences in the parts that both definitions have, in the form of `changes`.
 
-    A later release of Millstream may look at more parts of the same code.
+    A later release of Millstream may include more parts of the same code.
     """
     old, new = (_by_path(text) for text in (before, after))
     both = [path for path in old if path in new]

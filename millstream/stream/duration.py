@@ -1,4 +1,4 @@
-"""Spans of time as people write them: ``"30m"``, ``"1.5h"``, ``"7d"``."""
+"""Durations in text form: ``"30m"``, ``"1.5h"``, ``"7d"``."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 
 
 class InvalidDuration(ValueError):  # noqa: N818
-    """Not a span of time; the message shows the form."""
+    """Invalid duration; the message shows the valid form."""
 
 
 def milliseconds(span: str | float | timedelta) -> int:
-    """Return a span in whole milliseconds; a bare number is seconds.
+    """Return a duration in whole milliseconds; a plain number is in seconds.
 
     >>> milliseconds("1.5h"), milliseconds(2), milliseconds(timedelta(days=1))
     (5400000, 2000, 86400000)
@@ -23,14 +23,14 @@ def milliseconds(span: str | float | timedelta) -> int:
     Raises
     ------
     InvalidDuration
-        Where it is no span, or a negative one.
+        If it is not a duration, or is negative.
     """
     if isinstance(span, timedelta):
         value = span.total_seconds() * 1000
     elif isinstance(span, str):
         match = _SPAN.fullmatch(span.strip())
         if match is None:
-            raise InvalidDuration(f"{span!r} is no span of time; write a number and ms, s, m, h or d, such as 30m")
+            raise InvalidDuration(f"{span!r} is not a duration; write a number and ms, s, m, h or d, such as 30m")
         value = float(match[1]) * _UNIT_MS[match[2]]
     else:
         value = float(span) * 1000
@@ -40,7 +40,7 @@ def milliseconds(span: str | float | timedelta) -> int:
 
 
 def spoken(milliseconds_: float) -> str:
-    """Return a span for reading, in its largest fitting unit.
+    """Return a duration as text, in its largest fitting unit.
 
     >>> spoken(90_000), spoken(250)
     ('1.5 min', '250 ms')

@@ -1,11 +1,11 @@
-"""What goes wrong with a stream file, said in one line."""
+"""Errors of a stream file, each with a message of one line."""
 
 from __future__ import annotations
 
 
 class LoadError(Exception):
-    """A stream cannot be had from its file; the message names the file, the place in it, and the way out."""
+    """A stream cannot be loaded from its file; the message names the file, the line, and the remedy."""
 
 
 class InvalidStream(ValueError):  # noqa: N818
-    """The stream's own definition cannot work; the message names the argument and what it may be."""
+    """The definition of the stream is invalid; the message names the argument and its valid values."""

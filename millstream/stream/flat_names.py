@@ -1,7 +1,7 @@
-"""Parameters of `Stream` that were flat once and are in a group now.
+"""Former flat parameters of `Stream`, which are in groups now.
 
-A stream file that still says ``label_wait="7d"`` is told the new spelling. A version carries its stream file as it was
-when the version was made, and nobody can edit that: in such code the old names still work.
+A stream file that still has ``label_wait="7d"`` gets an error with the new spelling. A version carries its stream file
+as it was when the version was made, and that file cannot be edited: in such code the old names still work.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ FLAT: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "snapshot_every": ("join", "snapshot_every"),
     }
 )
-"""By old name: the group and the name in it."""
+"""Group, and name in the group, by old name."""
 _accepted: Final[ContextVar[bool]] = ContextVar("_accepted", default=False)
 
 
 @contextmanager
 def flat_names_accepted() -> Iterator[None]:
-    """Take the old names for the new ones in here: for code that a version carries."""
+    """Accept the old names inside this context, for code that a version carries."""
     token = _accepted.set(True)
     try:
         yield
@@ -54,12 +54,12 @@ def flat_names_accepted() -> Iterator[None]:
 
 
 def grouped(given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what a `Stream` is made with, old names put into their groups where they are accepted.
+    """Return the arguments of a `Stream`, with old names moved into their groups if they are accepted.
 
     Raises
     ------
     InvalidStream
-        For an old name where they are not; the message says the new one. For a name that is only in a group.
+        For an old name if they are not accepted, with the new name in the message. For a name that is only in a group.
     """
     old = {name: place for name, value in given.items() if (place := _place(name, value)) is not None}
     if not _accepted.get():
@@ -76,7 +76,7 @@ def grouped(given: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _place(name: str, value: object) -> tuple[str, str] | None:
-    """Return the group and the name in it, where a name, or what it is given, is of the old spelling."""
+    """Return the group and the name in it if the name or its value has the old form, otherwise `None`."""
     if name == "labels" and isinstance(value, (Source, list, tuple)):
         return "labels", "sources"
     return FLAT.get(name)
@@ -87,7 +87,7 @@ def _groups(old: Mapping[str, tuple[str, str]]) -> list[str]:
 
 
 def _now(group: str, names: Sequence[str]) -> str:
-    """Say how parameters of one group are spelled now.
+    """Return the message with the new spelling of parameters of one group.
 
     >>> _now("labels", ["label_wait", "on_timeout"])
     'label_wait=, on_timeout= are now labels=Labels(wait=…, on_timeout=…)'
@@ -98,7 +98,7 @@ def _now(group: str, names: Sequence[str]) -> str:
 
 
 def _misplaced(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield names that are a group's alone, and the group."""
+    """Yield names that exist only in a group, with the group."""
     for name in given:
         for group, kind in GROUPS.items():
             mine = any(each.name == name for each in dataclasses.fields(kind))

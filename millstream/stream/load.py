@@ -1,4 +1,4 @@
-"""From what a user names to the stream, its model's definition, and what its versions may hold."""
+"""Loading of a stream: its file, its model's definition, and the classes its versions may contain."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ _IMPORTED: Final = "__millstream_imported__"
 
 @dataclass(frozen=True)
 class LoadedStream:
-    """A stream and what was found out about it on loading.
+    """A stream with the properties found on loading.
 
     Attributes
     ----------
     path, module
-        The file, and the name its module has: that of the file, or ``streams.NAME`` for a ready-made one.
+        The file, and the name of its module: that of the file, or ``streams.NAME`` for a ready-made stream.
     definition, definition_text
-        Of the model, the target, `learn_from`, `weight` and `on_timeout`: a hash, and the text it is of.
+        Hash of the model, the target, `learn_from`, `weight` and `on_timeout`, and the text that is hashed.
     allowed
-        (module, qualified name) of the user's own classes and functions that a version may name.
+        (module, qualified name) of the user's own classes and functions that a version may refer to.
     source
         The file's ``SOURCE``, a file or ``river:NAME`` to try the stream with, if it has one.
     code
         The code object that its versions carry: see `millstream.version_code`.
     find
-        Looks up the names in `allowed`, where the stream is that of a version and not the process's own.
+        Looks up the names in `allowed`, if the stream belongs to a version and is not the process's own.
     """
 
     stream: Stream
@@ -58,14 +58,14 @@ class LoadedStream:
     find: Find | None = None
 
     def fresh_model(self) -> Any:
-        """Return a new model of a kind that fits. LoadError where `model` raises or returns something else."""
+        """Return a new model. Raises LoadError if `model` raises or returns an unsuitable object."""
         return _fresh_model(self.stream, self.path)
 
 
 def load_stream(ref: str) -> LoadedStream:
     """Import a stream file, or a ready-made stream by name, and build its model once.
 
-    A model that cannot be pickled is not refused here: `millstream check` says why, and the way out.
+    A model that cannot be pickled is not refused here: `millstream check` reports the reason and the remedy.
 
     >>> load_stream("phishing").stream.label
     'is_phishing'
@@ -73,14 +73,13 @@ def load_stream(ref: str) -> LoadedStream:
     Raises
     ------
     LoadError
-        Where there is no such file, it does not import, has no `Stream` or several, or its model is none
-        that the task can use.
+        If there is no such file, it does not import, has no `Stream` or several, or its model does not suit the task.
     """
     file = find(ref)
     before = frozenset(sys.modules)
     module = load_module(file)
     own = partial(is_own_module, path=file.path)
-    # What a second load finds imported already is in the code that the first one has collected.
+    # Modules that are already imported at a second load are in the code that the first load collected.
     known = module.__dict__.setdefault(_IMPORTED, sorted(frozenset(sys.modules) - before))
     files = sources(file, known)
     loaded = loaded_from(module, file, own, files)
@@ -108,13 +107,14 @@ def loaded_from(
     Parameters
     ----------
     own
-        Tells of a module's name whether it is the user's.
+        Returns whether the module of this name is the user's.
     files
         The user's source, by path below the stream file's folder.
 
     Raises
     ------
     LoadError
+        If it has no `Stream` or several, or its model is unsuitable.
     """
     stream = _only_stream(module, file)
     model = _fresh_model(stream, file.path)
@@ -122,7 +122,7 @@ def loaded_from(
         text = definition_text(stream, model, own, files, file.module.replace(".", "/") + ".py")
     except Exception as error:
         why = explain(error, file.path)
-        raise LoadError(f"{file.path}: the parts of its model cannot be looked at: {why}") from error
+        raise LoadError(f"{file.path}: the parts of its model cannot be examined: {why}") from error
     source = getattr(module, "SOURCE", None)
     return LoadedStream(
         stream=stream,
@@ -138,7 +138,7 @@ def loaded_from(
 def _only_stream(module: ModuleType, file: StreamFile) -> Stream:
     found = {id(value): (name, value) for name, value in vars(module).items() if isinstance(value, Stream)}
     if not found:
-        raise LoadError(f'{file.path}: there is no Stream in it; write: stream = Stream(name="...", ...)')
+        raise LoadError(f'{file.path}: it has no Stream; write: stream = Stream(name="...", ...)')
     if len(found) > 1:
         names = ", ".join(name for name, _ in found.values())
         raise LoadError(f"{file.path}: several Streams in it ({names}); one file holds one")
@@ -158,7 +158,7 @@ def _fresh_model(stream: Stream, path: Path) -> Any:
 
 
 def _own_globals(model: Any, own: Callable[[str], bool]) -> frozenset[restricted_pickle.Global]:
-    """Return what the pickle of a fresh model names in the user's own file and folder, and nothing else."""
+    """Return the classes and functions in the user's file and folder that the pickle of a new model refers to."""
     try:
         named = restricted_pickle.globals_in(restricted_pickle.dumps(model))
     except CannotPickle:

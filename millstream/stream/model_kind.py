@@ -1,4 +1,4 @@
-"""Which of River's kinds a model is, and whether that is one the stream's task can use."""
+"""Kind of a River model, and the check that the stream's task can use it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NEEDS: Final[dict[Task, str]] = {
     "regression": "a regressor",
     "anomaly": "an anomaly detector",
 }
-# In this order: an ISOUPTreeRegressor is a regressor to Python as well.
+# The order matters: an ISOUPTreeRegressor is also an instance of a regressor.
 _REFUSED: Final[tuple[tuple[tuple[type, ...], str, str], ...]] = (
     (
         (base.MultiLabelClassifier, base.MultiTargetRegressor),
@@ -52,23 +52,23 @@ _REFUSED: Final[tuple[tuple[tuple[type, ...], str, str], ...]] = (
 
 
 class WrongModel(LoadError):  # noqa: N818
-    """The model is of a kind that a stream, or this stream's task, has no use for."""
+    """The model is of a kind that streams, or this stream's task, cannot use."""
 
 
 def final_step(model: Any) -> Any:
-    """Return what predicts: the last step of a pipeline, or the model itself."""
+    """Return the predicting step: the last one of a pipeline, or the model itself."""
     while isinstance(model, compose.Pipeline) and len(model):
         model = model._last_step
     return model
 
 
 def require_fit(model: Any, task: Task) -> None:
-    """Insist that `model` is one that a stream of this task can use.
+    """Check that a stream of this task can use `model`.
 
     Raises
     ------
     WrongModel
-        Where it is not, with what it is and what to use in its place.
+        If it cannot; the message names the model's kind and what to use instead.
     """
     if isinstance(model, type):
         raise WrongModel(f"model= returned the class {model.__name__}; call it: {model.__name__}()")
@@ -82,7 +82,7 @@ def require_fit(model: Any, task: Task) -> None:
     if not isinstance(last, base.Estimator):
         said = "None" if model is None else f"{type(model).__module__}.{type(model).__qualname__}"
         raise WrongModel(
-            f"model= returned {said}, which is no River model: a class of one's own derives from "
+            f"model= returned {said}, which is not a River model: your own class must derive from "
             "base.Classifier, base.Regressor or base.AnomalyDetector"
         )
     found = _kind(last)
@@ -107,9 +107,9 @@ def _is_rivers(model: Any) -> bool:
 
 
 def _many_classes(model: Any) -> bool:
-    """Tell whether a River classifier takes more than two classes; a wrapper does where what it wraps does."""
+    """Return whether a River classifier supports more than two classes; a wrapper does if its wrapped model does."""
     inner = final_step(model)
-    # An estimator of scikit-learn learns the classes that it was given, be they two.
+    # A scikit-learn estimator learns the classes that it was given, also more than two.
     if not _is_rivers(inner) or inner._multiclass or type(inner).__name__ == "SKL2RiverClassifier":
         return True
     return isinstance(inner, base.Wrapper) and _many_classes(inner._wrapped_model)

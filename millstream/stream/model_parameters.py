@@ -1,7 +1,7 @@
-"""A model taken apart: every parameter it is made of, each with its path, in an order that is always the same.
+"""Parts of a model: every parameter with its path, in a fixed order.
 
 The definition (is it the same model?) and the checks (is a part unseeded, a lambda, an aggregate over
-time?) look at the same parts.
+time?) use the same parts.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from model_store.code_names import own_name
 _PLAIN: Final = (type(None), bool, int, float, complex, str, bytes)
 _CONTAINERS: Final = (list, tuple, deque, range, Mapping, set, frozenset)
 _CALLABLES: Final = (types.FunctionType, types.MethodType, functools.partial)
-# What they hold belongs to the process and not to the model.
+# Their contents belong to the process and not to the model.
 _NO_PARAMETERS: Final = (
     logging.Logger,
     io.IOBase,
@@ -49,9 +49,9 @@ _MOST_BITS: Final = 500
 
 
 class Part(NamedTuple):
-    """One thing a model is made of.
+    """One part of a model.
 
-    `path` begins with ``model``; `text` describes the thing itself without what it holds.
+    `path` begins with ``model``; `text` describes the part itself without its contents.
     """
 
     path: str
@@ -60,13 +60,13 @@ class Part(NamedTuple):
 
 
 def walk(value: Any, path: str = "model", own: Callable[[str], bool] = lambda module: False) -> Iterator[Part]:
-    """Yield the parts of a fresh model, outermost first.
+    """Yield the parts of a new model, outermost first.
 
     Parameters
     ----------
     own
-        Tells whether a module is the user's: of its functions and classes the code counts as well,
-        of all others the name alone.
+        Returns whether a module is the user's: the code of its functions and classes counts as well, of all others
+        only the name.
     """
     yield from _Walk(own).walk(value, path)
 
@@ -79,7 +79,7 @@ def qualname(kind: Any) -> str:
 
 
 def own_names(parts: Iterable[Part], own: Callable[[str], bool]) -> set[Name]:
-    """Return the user's top-level classes and functions that parts are, or are instances of."""
+    """Return the user's top-level classes and functions among the parts, and the classes of parts."""
     found: set[Name] = set()
     for part in parts:
         value = part.value
@@ -87,7 +87,7 @@ def own_names(parts: Iterable[Part], own: Callable[[str], bool]) -> set[Name]:
             module, name = getattr(kind, "__module__", None) or "", kind.__qualname__.partition(".")[0]
             if not own(module):
                 continue
-            # A lambda of the stream's own statement has no name: what it uses has.
+            # A lambda in the stream's own statement has no name, but the names that it uses count.
             names = _names(kind.__code__) if isinstance(kind, types.FunctionType) and name[:1] == "<" else {name}
             found.update(Name(own_name(module), each) for each in names)
     return found
@@ -118,7 +118,7 @@ class _Walk:
         elif isinstance(value, enum.Enum):
             yield Part(path, value, f"{qualname(type(value))}.{value.name}")
         elif _is_wrapper(value):
-            # A function behind a cache, or another decorator that is an object.
+            # A function inside a cache, or inside another decorator object.
             yield Part(path, value, f"{qualname(type(value))} of a function")
             yield from self.walk(value.__wrapped__, f"{path}.__wrapped__")
         elif isinstance(value, _CALLABLES):
@@ -142,7 +142,7 @@ class _Walk:
             for key, each in value.items():
                 yield from self.walk(each, f"{path}[{_key(key)}]")
         elif isinstance(value, (set, frozenset)):
-            # Their own order is that of hashes, which differ between processes.
+            # The order of a set depends on hashes, which differ between processes.
             for number, text in enumerate(sorted(map(self._flat, value))):
                 yield Part(f"{path}[{number}]", None, text)
         else:
@@ -169,9 +169,9 @@ class _Walk:
             yield from self.walk(step, f"{path}[{name}]")
 
     def _parameters(self, value: Any) -> Iterator[tuple[str, Any]]:
-        """Yield what an object was made with, or else what it holds."""
+        """Yield the constructor arguments of an object, or otherwise its attributes."""
         if _is_random(value):
-            return  # its state is no parameter; its seed is one of whatever holds it
+            return  # its state is not a parameter; its seed is a parameter of the object that has it
         if isinstance(value, _NO_PARAMETERS):
             return
         if _is_opaque(type(value), self._own):
@@ -198,7 +198,7 @@ class _Walk:
             yield from self._code_of(kind, path)
 
     def _code_of(self, kind: type, path: str) -> Iterator[Part]:
-        """Yield what the methods of a user's class and of its bases refer to; their source is `source_slice`'s."""
+        """Yield the parts that methods of a user's class and its bases refer to; `source_slice` covers their source."""
         for each in kind.__mro__:
             if not self._own(each.__module__) or id(each) in self._described:
                 continue
@@ -237,7 +237,7 @@ class _Walk:
         yield from self._globals(value, path)
 
     def _globals(self, function: types.FunctionType, path: str) -> Iterator[Part]:
-        """Yield what a user's function takes from its module: a changed constant changes the model too."""
+        """Yield the parts that a user's function uses from its module: a changed constant changes the model too."""
         for name in sorted(_names(function.__code__)):
             if name.startswith("__") or name not in function.__globals__ or hasattr(builtins, name):
                 continue
@@ -254,11 +254,11 @@ class _Walk:
                 yield from self._held(value, inner)
 
     def _held(self, value: Any, path: str) -> Iterator[Part]:
-        """Yield what a module holds: of a library's object all its state, for it may have been fitted or loaded."""
+        """Yield a module's value; for a library's object its whole state, which may have been fitted or loaded."""
         kind = type(value)
         known = isinstance(value, (*_PLAIN, *_CONTAINERS, *_CALLABLES, *_NO_PARAMETERS, enum.Enum))
         if isinstance(value, (str, bytes)):
-            # It may be a secret that was read from the environment, and a definition is read by many.
+            # It may be a secret from the environment, and many people can read a definition.
             yield Part(path, None, f"{kind.__name__}, {_state(value)}")
         elif known or self._own(kind.__module__) or _is_wrapper(value) or _is_random(value):
             yield from self.walk(value, path)
@@ -267,7 +267,7 @@ class _Walk:
 
 
 def _init_parameters(value: Any) -> dict[str, Any] | None:
-    """Return the constructor's parameters by River's convention, that each is an attribute of its own name."""
+    """Return the constructor's parameters by River's convention that each is an attribute of the same name."""
     try:
         parameters = inspect.signature(type(value).__init__).parameters
     except (TypeError, ValueError):
@@ -279,13 +279,13 @@ def _init_parameters(value: Any) -> dict[str, Any] | None:
         elif hasattr(value, name):
             found[name] = getattr(value, name)
         elif parameter.kind is not parameter.VAR_POSITIONAL:
-            # The convention is not kept. What a River object computes for itself is nobody's parameter.
+            # The object does not keep the convention. Values that a River object computes itself are not parameters.
             return None if not isinstance(value, base.Base) or not _is_river(value) else found
     return found
 
 
 def _is_opaque(kind: type, own: Callable[[str], bool]) -> bool:
-    """Tell whether nothing in Python says what an object was made with: a compiled pattern, an array, a decimal."""
+    """Return whether an object does not show its arguments in Python: a compiled pattern, an array, a decimal."""
     if own(kind.__module__) or kind.__module__.partition(".")[0] in ("river", "builtins"):
         return False
     return not isinstance(inspect.getattr_static(kind, "__init__", None), types.FunctionType)
@@ -300,17 +300,17 @@ def _is_river(value: Any) -> bool:
 
 
 def _state(value: Any) -> Any:
-    """Return a short, stable stand-in for what an opaque object holds."""
+    """Return a short, stable hash of an opaque object's contents."""
     data = io.BytesIO()
     try:
         _StatePickler(data, protocol=5).dump(value)
-    except Exception:  # noqa: BLE001 - what cannot be pickled is named by `check`
+    except Exception:  # noqa: BLE001 - `check` names what cannot be pickled
         return "(cannot be pickled)"
     return f"sha256 {hashlib.sha256(data.getvalue()).hexdigest()[:16]}"
 
 
 class _StatePickler(pickle.Pickler):
-    """Pickles what an object holds, but for chance, paths, and classes and functions: these by their own names."""
+    """Pickles an object's contents without random generators and paths; classes and functions only by name."""
 
     def persistent_id(self, value: Any) -> Any:
         if _is_random(value) or isinstance(value, os.PathLike):
@@ -321,14 +321,14 @@ class _StatePickler(pickle.Pickler):
 
 
 def _is_wrapper(value: Any) -> bool:
-    """Tell whether an object stands for a function that it wraps; none of the user's code is run to find out."""
+    """Return whether an object wraps a function, without running any of the user's code."""
     wrapped = inspect.getattr_static(value, "__wrapped__", None)
     return callable(wrapped) and not isinstance(value, types.FunctionType)
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, int) and value.bit_length() > _MOST_BITS:
-        return f"int of {value.bit_length()} bits, {_state(value)}"  # Python writes out no number of any length
+        return f"int of {value.bit_length()} bits, {_state(value)}"  # Python limits the length of a number as text
     text = repr(value)
     if len(text) <= _LONG:
         return text
@@ -366,7 +366,7 @@ def _constant_text(constant: Any) -> str:
 
 
 def _names(code: types.CodeType) -> set[str]:
-    """Return the names that code and the code within it may look up in its module."""
+    """Return the names that code and its nested code may look up in its module."""
     found = set(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):

@@ -1,4 +1,4 @@
-"""Checks of what `Stream` and its groups are made with. Each raises `InvalidStream`, which names the parameter."""
+"""Checks of the arguments of `Stream` and its groups; each raises `InvalidStream`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Respell = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 def known_parameters(respell: Respell = dict) -> Callable[[type[T]], type[T]]:
-    """Return a decorator that has a dataclass refuse other names than its own, and say the nearest one.
+    """Return a decorator that makes a dataclass refuse unknown names, with the nearest name in the message.
 
     Parameters
     ----------
     respell
-        Puts what is given under the names of today, before it is looked at.
+        Converts old names of arguments to the present ones before the check.
     """
 
     def decorate(kind: type[T]) -> type[T]:
@@ -50,7 +50,7 @@ def _nearest(name: str, names: Sequence[str]) -> str:
 
 
 def check_spans(given: object, *names: str) -> None:
-    """Insist on spans of time; `None`, where it is the default, is none."""
+    """Check that parameters are durations; `None` is valid if it is the default."""
     for name in names:
         value = getattr(given, name)
         if value is None and _may_be_none(given, name):
@@ -66,7 +66,7 @@ def check_spans(given: object, *names: str) -> None:
 
 
 def check_counts(given: object, *names: str) -> None:
-    """Insist on whole numbers from 1; `None`, where it is the default, is none."""
+    """Check that parameters are whole numbers from 1; `None` is valid if it is the default."""
     for name in names:
         value = getattr(given, name)
         if value is None and _may_be_none(given, name):
@@ -76,7 +76,7 @@ def check_counts(given: object, *names: str) -> None:
 
 
 def check_choices(given: object, choices: Mapping[str, Sequence[object]]) -> None:
-    """Insist on one of the values that there are, by name of the parameter."""
+    """Check that parameters have one of their valid values, which `choices` gives by name."""
     for name, allowed in choices.items():
         if getattr(given, name) not in allowed:
             raise InvalidStream(
@@ -85,7 +85,7 @@ def check_choices(given: object, choices: Mapping[str, Sequence[object]]) -> Non
 
 
 def check_kind(given: object, name: str, kind: type, example: str) -> None:
-    """Insist on an object of a class."""
+    """Check that a parameter is an object of a class."""
     value = getattr(given, name)
     if not isinstance(value, kind):
         raise InvalidStream(f"{_kind(given)}: {name}={value!r:.60} must be {kind.__name__}(...), such as {example}")

@@ -1,4 +1,4 @@
-"""The groups of a stream's parameters, such as ``labels=Labels(wait="7d")``: all that a first stream can do without."""
+"""Groups of a stream's optional parameters, such as ``labels=Labels(wait="7d")``."""
 
 from __future__ import annotations
 
@@ -27,17 +27,16 @@ _EXAMPLES: Final = 50_000
 @known_parameters()
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """Where labels come from, how long they are waited for, and what no label means.
+    """Sources of labels, the label wait, and the meaning of a missing label.
 
     Parameters
     ----------
     wait
-        How far apart the broker may see a prediction and its label for them to be joined.
+        The label wait: the largest difference between the broker times of a prediction and its label for a join.
     on_timeout
-        Learned as the label where none came within `wait`; by default such events are dropped.
+        The label to learn if none came within `wait`; by default such events are dropped.
     sources
-        `Source` of labels that come from somebody else's topics, or several. Labels on the stream's own topic are
-        taken, too.
+        `Source` of labels from an external topic, or several. Labels on the stream's own topic count, too.
 
     Examples
     --------
@@ -66,7 +65,7 @@ class Labels:
 
     @property
     def each_source(self) -> tuple[Source, ...]:
-        """The `sources`, also where there is one."""
+        """The `sources` as a tuple, also if there is only one."""
         return (self.sources,) if isinstance(self.sources, Source) else tuple(self.sources)
 
     @property
@@ -78,23 +77,23 @@ class Labels:
 @known_parameters()
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """What becomes of features that are not in the contract, of missing values, and of numbers far outside.
+    """Treatment of features that are not in the contract, of missing values, and of outliers.
 
     Parameters
     ----------
     unknown
-        Features that are not in the contract, once it names some: ``drop`` them, ``keep`` them, or ``refuse`` the
-        event.
+        Features that are not in the contract, if the contract has any: ``drop`` them, ``keep`` them, or ``refuse``
+        the event.
     missing
         Null and NaN: ``drop`` the feature from the event, pass ``none`` to the model, or ``refuse`` the event. A
-        `Feature` may say otherwise for itself.
+        `Feature` may override it.
     bounds
-        A number far outside what its feature (or a number as the label) has been so far: nothing is done (``off``),
-        the learner says so (``warn``) and learns it if the model bears it, or it is a ``dead-letter``. A `Feature` may
-        say otherwise for itself.
+        A number far outside the earlier values of its feature (or of a numeric label): no check (``off``), the learner
+        reports it and learns it if the model stays sound (``warn``), or it becomes a dead letter (``dead-letter``). A
+        `Feature` may override it.
     max_features
-        How many features of one event the model may see; an event with more is refused. Features that the contract
-        drops do not count.
+        Largest number of features of one event; an event with more is refused. Features that the contract drops do
+        not count.
     """
 
     unknown: Literal["keep", "drop", "refuse"] = "drop"
@@ -115,14 +114,14 @@ class Validation:
 @known_parameters()
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What the model's answers are measured by.
+    """Metrics of the model's answers.
 
     Parameters
     ----------
     metrics
-        Called without arguments, returns a River metric or a sum of them. The default fits the task.
+        Function without arguments that returns a River metric or a sum of them. The default depends on the task.
     window
-        How many of the newest examples the "last N" metrics are over.
+        Number of the newest examples in the "last N" metrics.
     """
 
     metrics: Callable[[], Any] | None = None
@@ -140,18 +139,18 @@ class Evaluation:
 @known_parameters()
 @dataclass(frozen=True, kw_only=True)
 class Checkpoints:
-    """When a version of the model is written, which versions stay, and how large one may be.
+    """Schedule of model versions, their retention, and the largest size.
 
     Parameters
     ----------
     every, examples
-        A version is due after this span, or after so many examples, whichever comes first: 500 ms and 50,000
-        unless given; with the versions in an object store 30 s, however many examples.
+        A version is due after this time, or after this number of examples, whichever comes first: by default 500 ms
+        and 50,000 examples; with the versions in an object store 30 s and no number of examples.
     keep
-        Which old versions stay.
+        Retention of old versions.
     max_bytes
-        Where a version's model is as large as this, learning stops and serving goes on; by default no size is too
-        large. Alerts come before.
+        When a version's model reaches this size, learning stops and serving continues; by default there is no limit.
+        Alerts are raised before.
     """
 
     every: Span | None = None
@@ -165,7 +164,7 @@ class Checkpoints:
         check_kind(self, "keep", Retention, "Retention(last=20)")
 
     def pace(self, *, remote: bool = False) -> tuple[float, int]:
-        """Return seconds and examples between checkpoints; `remote` where versions go over a network, at a price."""
+        """Return seconds and examples between checkpoints; `remote` if versions go to an object store, at a price."""
         every, examples = (_EVERY_REMOTE, sys.maxsize) if remote else (_EVERY, _EXAMPLES)
         return milliseconds(every if self.every is None else self.every) / 1000, self.examples or examples
 
@@ -173,16 +172,16 @@ class Checkpoints:
 @known_parameters()
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """What others read on the predictions topic.
+    """Form of the records on the predictions topic, for external readers.
 
     Parameters
     ----------
     format
         ``avro`` (Millstream's own), ``json``, or ``registry`` (Avro, framed by a schema registry).
     features
-        Whether predictions carry the features as used.
+        True if predictions contain the features as used.
     cloudevents
-        The ``ce_source`` to write: predictions are CloudEvents (binary mode) then. Without it they are none.
+        The ``ce_source`` to write, which makes predictions CloudEvents (binary mode). Without it they are not.
     """
 
     format: Literal["avro", "json", "registry"] = "avro"
@@ -197,23 +196,23 @@ class Predictions:
 
     @property
     def public(self) -> bool:
-        """Whether others read predictions in another form than the loop does."""
+        """True if external readers get predictions in another form than the roles."""
         return self.format != "avro" or not self.features
 
 
 @known_parameters()
 @dataclass(frozen=True, kw_only=True)
 class Join:
-    """The join of predictions with their labels: what is remembered, and how much may wait.
+    """Limits of the join of predictions with their labels.
 
     Parameters
     ----------
     dedup_window
-        How long a joined id is remembered, the `wait` of `Labels` unless given.
+        Time for which a joined id is remembered; by default the `wait` of `Labels`.
     max_pending
-        Events and labels that may wait at once, per partition; beyond it the faster topic is paused.
+        Largest number of waiting events and labels in a partition; above it the faster topic is paused.
     snapshot_every
-        How often what waits is copied beside the versions, for a joiner whose disk is lost.
+        Interval of the copies of waiting records to the model store, for a joiner whose disk is lost.
     """
 
     dedup_window: Span | None = None
@@ -240,4 +239,4 @@ GROUPS: Final[Mapping[str, type]] = MappingProxyType(
         "join": Join,
     }
 )
-"""By parameter of `Stream`."""
+"""Classes of the groups, by parameter of `Stream`."""

@@ -1,4 +1,4 @@
-"""What a stream file says to each processor: how events are read, labels matched, models made and versions judged."""
+"""Rules of each processor from the stream file: reading events, joining labels, learning."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from schemas.sources.event_mapping import EventMapping
 from schemas.topics import Names
 
 HALF: Final = 32
-"""So many letters of the contract's hash are in a definition, and as many of the target's."""
+"""Number of characters of the contract's hash in a definition, and of the target's hash."""
 
 
 def predictor_settings(
@@ -35,9 +35,9 @@ def predictor_settings(
     *,
     spread: int | None = None,
 ) -> PredictorSettings:
-    """Return how a stream's events are read and answered.
+    """Return the settings for reading and answering a stream's events.
 
-    `topics` are those on the cluster; event ids are spread over `spread` partitions, all where it is not given.
+    `topics` are those on the cluster; event ids are spread over `spread` partitions, by default over all.
     """
     source = stream.features_source
     public = names.topic("predictions")
@@ -65,13 +65,13 @@ def predictor_settings(
 
 
 def event_mapping(stream: Stream, registry: Registry | None) -> EventMapping | None:
-    """Return what reads a stream's events, where they are on an external topic."""
+    """Return the mapping of a stream's events if they are on an external topic, otherwise `None`."""
     source = stream.features_source
     return None if source is None else EventMapping(source, decoder(source, registry))
 
 
 def learning_rules(stream: Stream) -> LearningRules:
-    """Return how a stream's model learns."""
+    """Return the learning rules of a stream's model."""
     return LearningRules(
         target=stream.target,
         contract=stream.contract,
@@ -83,13 +83,13 @@ def learning_rules(stream: Stream) -> LearningRules:
 
 
 def _as_list(make: Callable[[], Any] | None) -> Iterable[Any]:
-    """River's sum of metrics is a list of them; a single one is none."""
+    """Return the metrics as a list: River's sum of metrics is one, a single metric is not."""
     made = make() if make is not None else []
     return list(made) if isinstance(made, Iterable) else [made]
 
 
 def join_rules(stream: Stream) -> JoinRules:
-    """Return how a stream's labels are matched."""
+    """Return the join rules of a stream's labels."""
     weight = stream.weight
     on_timeout = None if stream.labels.on_timeout is None else stream.target.coerce(stream.labels.on_timeout)
     return JoinRules(
@@ -104,7 +104,7 @@ def join_rules(stream: Stream) -> JoinRules:
 
 
 def definition_of(loaded: LoadedStream) -> Definition:
-    """Return the definition that versions of this stream have."""
+    """Return the definition for versions of this stream."""
     stream = loaded.stream
     contract = f"{stream.contract.fingerprint()[:HALF]}{stream.target.fingerprint()[:HALF]}"
 

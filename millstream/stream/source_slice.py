@@ -1,12 +1,12 @@
-"""The part of a user's source that a model depends on, as lines that can be compared.
+"""Slice of a user's source that a model depends on, as lines that can be compared.
 
-Beginning with the classes and functions that a model is made of, it keeps the top-level statements that bind a name
-they use, or do something to it, and so on until nothing is added. A module that a kept statement imports counts whole,
-and so does what that imports. The statement that makes the `Stream` does not count: its other arguments are not the
-model's.
+The slice begins with the classes and functions of the model. It adds the top-level statements that bind or change a
+name they use, and repeats this until nothing is added. If a statement in the slice imports a module, the whole module
+counts, with its imports. The statement that makes the `Stream` does not count, because its other arguments do not
+belong to the model.
 
-Looking at values alone would miss what has been done with them: a class attribute computed from a constant, a default
-argument, a decorator, an entry in a registry.
+A comparison of values alone would miss their use: a class attribute computed from a constant, a default argument, a
+decorator, an entry in a registry.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from millstream.stream.parameter_groups import GROUPS
 _FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
 _DEFINITIONS: Final = (*_FUNCTIONS, ast.ClassDef)
 _BLOCKS: Final = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
-# They only spell what a `Stream` is made with: the same stream is of one definition with and without them.
+# Groups only change the spelling of a `Stream`'s arguments: its definition must not depend on their use.
 _GROUPS: Final = frozenset(f"millstream.{each.__name__}" for each in GROUPS.values())
 
 
@@ -66,7 +66,7 @@ class _Slices:
         return next((each for each in (f"{place}.py", f"{place}/__init__.py") if each in self._files), None)
 
     def slice(self, path: str, names: set[str]) -> Iterator[str]:
-        """Yield what the names in a file depend on, in the file's order."""
+        """Yield the lines for the statements that the names in a file depend on, in the file's order."""
         todo = _statements(ast.parse(self._files[path]))
         own = {name for each in todo for name in _bound(each)}
         kept: list[ast.stmt] = []
@@ -86,7 +86,7 @@ class _Slices:
                 yield f"<source of {named} in {path}> = {_hash(each)}"
 
     def whole(self) -> Iterator[str]:
-        """Yield the modules that count whole."""
+        """Yield the lines for the modules that count whole."""
         for path in sorted(self._whole):
             yield f"<source of module {path}> = {_hash(ast.parse(self._files[path]))}"
 
@@ -110,7 +110,7 @@ class _Slices:
 
 
 def _statements(tree: ast.Module) -> list[ast.stmt]:
-    """Return the top-level statements but docstrings, the one that makes the stream, and what runs as a script only."""
+    """Return the top-level statements without docstrings, the stream's own statement, and script-only code."""
     streams = {"Stream"} | {
         alias.asname or alias.name
         for each in tree.body
@@ -140,7 +140,7 @@ def _makes_stream(node: ast.stmt, names: set[str]) -> bool:
 
 
 def _counts(node: ast.stmt, need: set[str], own: set[str]) -> bool:
-    """Tell whether a statement binds a needed name, or may change what it stands for."""
+    """Return whether a statement binds a needed name, or may change its value."""
     if _bound(node) & need:
         return True
     if isinstance(node, (ast.Import, ast.ImportFrom)):
@@ -159,7 +159,7 @@ def _targets(node: ast.stmt) -> list[ast.expr]:
 
 
 def _changed(target: ast.expr) -> set[str]:
-    """Return the names whose attribute or item a target is."""
+    """Return the names whose attribute or item the target sets."""
     if isinstance(target, (ast.Attribute, ast.Subscript)):
         return {each.id for each in ast.walk(target) if isinstance(each, ast.Name)}
     if isinstance(target, (ast.Tuple, ast.List)):
@@ -180,7 +180,7 @@ def _bound(node: ast.stmt) -> set[str]:
 
 
 def _used(node: ast.AST) -> set[str]:
-    """Return the names in a piece of source, texts that could be one among them: ``globals()["RATE"]``."""
+    """Return the names in a piece of source, and strings that could be names: ``globals()["RATE"]``."""
     found: set[str] = set()
     for each in ast.walk(node):
         if isinstance(each, ast.Name):
@@ -201,7 +201,7 @@ def _imported(node: ast.AST, path: str) -> Iterator[str]:
             base = [*base, *(each.module.split(".") if each.module else [])]
             yield from (".".join([*base, alias.name]) for alias in each.names)
         elif isinstance(each, ast.Constant) and isinstance(each.value, str):
-            yield each.value  # of importlib.import_module("helper")
+            yield each.value  # as in importlib.import_module("helper")
 
 
 def _hash(node: ast.AST) -> str:
@@ -209,7 +209,7 @@ def _hash(node: ast.AST) -> str:
 
 
 class _Normal(ast.NodeTransformer):
-    """Leaves out docstrings, and puts the elements of a set in one order."""
+    """Removes docstrings, and sorts the elements of sets."""
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         super().generic_visit(node)

@@ -1,4 +1,4 @@
-"""What a user writes: one `Stream` in one file."""
+"""Class `Stream`: the one object that a user's stream file defines."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Weight = Mapping[Any, float] | Callable[[Features, Scalar], float]
 @known_parameters(grouped)
 @dataclass(frozen=True, kw_only=True)
 class Stream:
-    """A model in a loop: what is predicted, by which model, from which features.
+    """An online model: its task, label and features, and how it learns.
 
     Parameters
     ----------
@@ -45,32 +45,32 @@ class Stream:
     label
         The label's column in files; the other columns are features.
     id, time
-        The columns that name an event and its time (ISO 8601, or ms since 1970). Without `id`, an
-        event is named after its place and content in the file.
+        Columns of the event id and its time (ISO 8601, or ms since 1970). Without `id`, the event id is made from
+        the event's position and content in the file.
     positive, classes
-        The label that means True in a binary stream, and all labels that there are: any other is refused. Without
-        `classes`, a binary label of the kind of `positive` that is not it means False.
+        The label that means True in a binary stream, and all valid labels: any other is refused. Without `classes`,
+        a binary label that has the type of `positive` and differs from it means False.
     learn_from
-        ``labels``, or ``events`` for models that learn without (anomaly detection).
+        ``labels``, or ``events`` for models that learn without labels (anomaly detection).
     weight
-        By class (``{True: 20.0}``), or ``function(features, label) -> float``. Written into the example.
+        Weight by class (``{True: 20.0}``), or ``function(features, label) -> float``. It is part of the example.
     features
-        The contract: a name with a type (``"number"``, …) or a `Feature`. Without it, everything
-        finite and typed is taken. Or a `Source`: somebody else's topic that events come from, which has the contract.
+        The contract: a type (``"number"``, …) or a `Feature` for each name. Without it, all finite and typed
+        features are accepted. Or a `Source`: the external topic that events come from, with the contract.
     partitions
-        Of features, predictions and labels, where Millstream creates the topics.
+        Number of partitions of features, predictions and labels, if Millstream creates the topics.
     labels
-        How long labels are waited for, what no label means, and topics that labels come from: see `Labels`.
+        Label wait, meaning of a missing label, and external topics of labels: see `Labels`.
     validation
-        What becomes of unknown features, missing values and outliers: see `Validation`.
+        Treatment of unknown features, missing values and outliers: see `Validation`.
     evaluation
         Metrics: see `Evaluation`.
     checkpoints
-        When versions are written, and which stay: see `Checkpoints`.
+        Schedule and retention of versions: see `Checkpoints`.
     predictions
-        What others read on the predictions topic: see `Predictions`.
+        Form of the records on the predictions topic: see `Predictions`.
     join
-        The join of predictions with their labels: see `Join`.
+        Limits of the join of predictions with their labels: see `Join`.
 
     Examples
     --------
@@ -146,17 +146,17 @@ class Stream:
 
     @property
     def features_source(self) -> Source | None:
-        """Where events come from, if from somebody else's topic."""
+        """Source of the events, if they come from an external topic."""
         return self.features if isinstance(self.features, Source) else None
 
     @property
     def labels_from(self) -> tuple[str, ...]:
-        """The topics that labels come from beside the stream's own, each once."""
+        """External topics that labels come from, each once."""
         return tuple(dict.fromkeys(source.topic for source in self.labels.each_source))
 
     @property
     def elsewhere(self) -> dict[str, str]:
-        """By kind: topics that are not the stream's own."""
+        """External topics by kind."""
         source = self.features_source
         return {} if source is None else {"features": source.topic}
 
@@ -166,7 +166,7 @@ class Stream:
 
     @property
     def contract(self) -> Contract:
-        """What events may carry."""
+        """Contract of the events."""
         named = {
             name: feature if isinstance(feature, Feature) else Feature(type=feature)
             for name, feature in self._contract.items()
@@ -181,7 +181,7 @@ class Stream:
 
     @property
     def target(self) -> Target:
-        """What is predicted."""
+        """Target of the predictions."""
         return Target(
             task=self.task,
             positive=self.positive,
@@ -190,7 +190,7 @@ class Stream:
 
     @property
     def dedup_window_ms(self) -> int:
-        """The `dedup_window` of `join` in milliseconds: that of `labels.wait` unless given."""
+        """The `dedup_window` of `join` in milliseconds; by default `labels.wait`."""
         return self.labels.wait_ms if self.join.dedup_window is None else milliseconds(self.join.dedup_window)
 
 

@@ -1,4 +1,4 @@
-"""A stream file as a module: found, named, and imported with its folder last on the import path."""
+"""Stream file as a module: found, named, and imported with its folder last on the import path."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ OURS: Final = frozenset(
     {"runtime", "schemas", "model_store", "producers", "consumers", "server", "millstream", "streams", "tests"}
 )
 READY_MADE: Final = "streams"
-CARRIED: Final = "<version code "  # begins the file names of code that a version carries
+CARRIED: Final = "<version code "  # prefix of the file names of code that a version carries
 _HERE: Final = Path(__file__).resolve().parents[2]
 
 
 class StreamFile(NamedTuple):
-    """A file and the name its module has, which the pickles of its classes carry too."""
+    """A file and the name of its module, which the pickles of its classes also contain."""
 
     path: Path
     module: str
@@ -50,7 +50,7 @@ def find(ref: str) -> StreamFile:
     Raises
     ------
     LoadError
-        Where there is none, or its name cannot be a module's beside ours and those installed.
+        If there is no such file, or its name cannot be a module name beside Millstream's and the installed ones.
     """
     known = ready_made()
     path = Path(ref)
@@ -71,7 +71,7 @@ def find(ref: str) -> StreamFile:
 
 
 def not_found(ref: str) -> str:
-    """Return the line that says that `ref` means no stream, and what would."""
+    """Return the message that `ref` is not a stream, with similar names."""
     known = list(ready_made())
     ready = f"ready-made streams are {', '.join(known)}"
     path = Path(ref)
@@ -89,12 +89,12 @@ def not_found(ref: str) -> str:
 
 
 def require_module_name(stem: str, path: Path) -> None:
-    """Insist that a file of this name can be imported under it, and hides or is hidden by nothing.
+    """Check that a file can be imported under this name, without a conflict with another module.
 
     Raises
     ------
     LoadError
-        Where it cannot.
+        If it cannot.
     """
     if not stem.isidentifier() or keyword.iskeyword(stem):
         raise LoadError(f"{path.name}: {stem!r} cannot be a module's name; rename it to letters, digits and _")
@@ -106,7 +106,7 @@ def require_module_name(stem: str, path: Path) -> None:
 
 
 def hidden_by(name: str, path: Path) -> str | None:
-    """Return what a module of this name would collide with, `None` where it is only `path` itself."""
+    """Return the module that conflicts with this name, `None` if there is only `path` itself."""
     if name in sys.stdlib_module_names:
         return "Python's own"
     loaded = sys.modules.get(name)
@@ -120,7 +120,7 @@ def hidden_by(name: str, path: Path) -> str | None:
     if path.with_suffix("") in [Path(each).resolve() for each in getattr(loaded, "__path__", ())]:
         return None
     if origin is None:
-        # A mere folder of that name is a namespace package to Python, and gives way to a module.
+        # A plain folder of that name is a namespace package, and a module takes precedence over it.
         return "built in" if loaded is not None else None
     if Path(origin).resolve() in {path.resolve(), path.resolve().with_suffix("") / "__init__.py"}:
         return None
@@ -128,9 +128,9 @@ def hidden_by(name: str, path: Path) -> str | None:
 
 
 class _Uncached(importlib.machinery.SourceFileLoader):
-    """Compiles the source that is there now: compiled code is told from it by size and second only.
+    """Always compiles the present source, because Python compares cached code only by size and second.
 
-    A file that was changed within the second would run as it was, in the name of what it says now.
+    For a file that was changed within the same second, Python would run the old code as if it were the new one.
     """
 
     def get_code(self, fullname: str) -> CodeType:
@@ -140,12 +140,12 @@ class _Uncached(importlib.machinery.SourceFileLoader):
 
 
 def load_module(file: StreamFile) -> ModuleType:
-    """Return the file's module, imported once a process.
+    """Return the file's module, imported once in each process.
 
     Raises
     ------
     LoadError
-        Where it does not import: the user's own file and line, and what was raised there.
+        If the import fails; the message has the user's file and line, and the error.
     """
     if file.is_ready_made:
         return importlib.import_module(file.module)
@@ -174,7 +174,7 @@ def load_module(file: StreamFile) -> ModuleType:
 def _folder_last(folder: Path) -> None:
     """Put the folder at the end of the import path and nowhere else.
 
-    Our own packages are imported before that: an editable install finds them only after the whole path.
+    Millstream's own packages are imported first, because an editable install finds them only after the whole path.
     """
     for package in sorted(OURS - {"tests"}):
         with contextlib.suppress(ModuleNotFoundError):
@@ -185,7 +185,7 @@ def _folder_last(folder: Path) -> None:
 
 
 def _require_siblings_visible(path: Path) -> None:
-    """Refuse imports that mean a file beside this one and would get another module: the folder comes last."""
+    """Raise LoadError for imports of a file beside this one that would get another module, as the folder is last."""
     for name, line in _imports(path):
         beside = next((each for each in _sibling(path.parent, name) if each.is_file()), None)
         if beside is None or beside.resolve() == path.resolve():
@@ -204,7 +204,7 @@ def _sibling(folder: Path, name: str) -> tuple[Path, Path]:
 
 
 def _imports(path: Path) -> Iterator[tuple[str, int]]:
-    """Yield the top-level names that a file imports; nothing where it does not parse: importing says why."""
+    """Yield the top-level names that a file imports; none if it does not parse, which the import reports."""
     try:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError, OSError):
@@ -217,9 +217,9 @@ def _imports(path: Path) -> Iterator[tuple[str, int]]:
 
 
 def explain(error: BaseException, path: Path) -> str:
-    """Return one line: the last place in the user's own code that led to the error, and the error.
+    """Return one line: the last line of the user's code that led to the error, and the error.
 
-    The user's own code is in the folder of `path`, or was carried by a version.
+    The user's code is in the folder of `path`, or carried by a version.
     """
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}: {error.msg}"
@@ -233,9 +233,9 @@ def explain(error: BaseException, path: Path) -> str:
 
 
 def _is_own(filename: str, path: Path) -> bool:
-    """Tell whether code is the user's: in the stream file's folder, but no environment inside it and not ours."""
+    """Return whether code is the user's: in the stream file's folder, but not in an environment or Millstream's own."""
     if filename.startswith("<"):
-        return False  # made by a library, as dataclasses make their `__init__`
+        return False  # generated by a library, like the `__init__` of dataclasses
     try:
         file = Path(filename).resolve()
         inside = file.relative_to(path.resolve().parent)
@@ -247,7 +247,7 @@ def _is_own(filename: str, path: Path) -> bool:
 
 
 def is_own_module(name: str, path: Path) -> bool:
-    """Tell whether a module is the stream file itself or one in its folder."""
+    """Return whether a module is the stream file itself or one in its folder."""
     if name.partition(".")[0] in OURS and not name.startswith(f"{READY_MADE}."):
         return False
     file = getattr(sys.modules.get(name), "__file__", None)

@@ -1,6 +1,6 @@
-"""What each role, and who works beside them, may do on a cluster with access control, and no more.
+"""Minimal rights of each role and each other principal on a cluster with access control.
 
-No role may write both labels and model updates: with both rights one could teach a model anything and serve it.
+No role may write both labels and model updates: a principal with both rights could teach a model anything and serve it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Right:
 PUBLISHER: Final = "publisher"
 IMPORTER: Final = "importer"
 OPERATOR: Final = "operator"
-# Who else has rights than the roles: a sender of events and labels, `millstream import`, a person with the commands.
+# Principals besides the roles: a sender of events and labels, `millstream import`, an operator with the commands.
 _READS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {PUBLISHER: (), IMPORTER: ("examples",), OPERATOR: (*KINDS, roles.WHOLE)}
 )
@@ -47,12 +47,12 @@ _WRITES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 
 
 def principals() -> tuple[str, ...]:
-    """Return who has rights: the roles, and those beside them."""
+    """Return all principals that have rights: the roles and the others."""
     return (*roles.names_of_all(), *_READS)
 
 
 def reads() -> dict[str, tuple[str, ...]]:
-    """Return the kinds of topics that each principal reads; an intake also those that labels come from."""
+    """Return the kinds of topics that each principal reads; an intake also reads the topics that labels come from."""
     return {**{role.name: (*role.reads, *role.follows) for role in roles.TABLE}, **_READS}
 
 
@@ -62,12 +62,12 @@ def writes() -> dict[str, tuple[str, ...]]:
 
 
 def _topics(names: Names, kinds: Iterable[str]) -> list[str]:
-    """Return topics of these kinds; ``whole`` is the topic of whole predictions."""
+    """Return the topics of these kinds; ``whole`` is the topic of whole predictions."""
     return [names.whole if kind == roles.WHOLE else names.topic(kind) for kind in kinds]
 
 
 def rights(names: Names, principal: str) -> list[Right]:
-    """Return what a principal needs: an optional role nothing, where the stream does not ask for it."""
+    """Return the rights that a principal needs; none for an optional role that the stream does not have."""
     role = next((each for each in roles.TABLE if each.name == principal), None)
     if role is not None and not role.runs_for(names):
         return []
@@ -97,7 +97,7 @@ def _of_a_role(names: Names, role: Role) -> list[Right]:
 
 
 def _in_group(names: Names, name: str, *, prefixed: bool = False) -> list[Right]:
-    """Return the rights to a group, and to the transactional ids of its processes: one id a process."""
+    """Return the rights to a group, and to the transactional ids of its processes, one for each process."""
     ids = names.process(name, "")
     return [
         Right("group", names.group(name), "Read", prefixed=prefixed),

@@ -74,7 +74,7 @@ class VersionCode:
         ------
         OtherCode
             If the version has another definition, and its code must not be run or is missing.
-        Refused
+        VersionRefused
             If its contract or target does not fit this process, or its code does not run.
         """
         if self._is_own(manifest):
@@ -91,7 +91,7 @@ class VersionCode:
 
         Raises
         ------
-        OtherCode, Refused
+        OtherCode, VersionRefused
             See `to_answer`.
         """
         if self._is_own(manifest):
@@ -99,7 +99,10 @@ class VersionCode:
         return self._ran(manifest, self._required(manifest))
 
     def to_read(self, manifest: Manifest) -> RunWith:
-        """Return the settings to read a version's learner state, not to call its model. Raises OtherCode, Refused."""
+        """Return the settings to read a version's learner state, not to call its model.
+
+        Raises OtherCode, VersionRefused.
+        """
         then = self.as_then(manifest)
         return RunWith(then.allowed, then.find, carried=then is not self.loaded)
 
@@ -194,7 +197,7 @@ def run_code(code: Code) -> LoadedStream:
 
     Raises
     ------
-    Refused
+    VersionRefused
         If the code does not run or defines no stream, for example because a file that it reads is missing.
     """
     space = namespace_of(code)

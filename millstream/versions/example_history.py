@@ -23,7 +23,7 @@ How = Literal["learned", "refused", "broke the model", "left out"]
 WHY: Final[dict[How, str]] = {
     "refused": "the rules refused it",
     "broke the model": "it broke the model",
-    "left out": "made anew without it",
+    "left out": "rebuilt without it",
 }
 
 
@@ -47,7 +47,7 @@ class ExampleHistory:
     Parameters
     ----------
     run_with
-        Returns the code to read a version's state with; raises Refused.
+        Returns the code to read a version's state with; raises VersionRefused.
     """
 
     def __init__(self, store: ModelStore, model: str, topic_id: str, run_with: Callable[[Manifest], RunWith]) -> None:

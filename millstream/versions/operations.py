@@ -118,7 +118,7 @@ def _first(store: ModelStore, version: VersionId) -> VersionId:
 
 
 def usable(store: ModelStore, version: VersionId) -> Manifest:
-    """Return the manifest of a complete version. Raises NotFound or Refused if predictors would not serve it."""
+    """Return the manifest of a complete version. Raises NotFound or VersionRefused if predictors would not serve it."""
     if version not in store.versions(version.model):
         raise NotFound(
             f"there is no version {version} of {version.model}: `millstream models list` shows what there is"

@@ -130,7 +130,7 @@ class Workshop:
             If the log no longer holds the offset at which the rebuild would begin.
         NotFound
             If the version to begin from does not exist.
-        Refused, StoreUnavailable
+        RoleRefused, VersionRefused, StoreUnavailable
         """
         live = self._live()
         base = self._untrained() if wish.base is None else self._of_this_log(self._store.manifest(wish.base))
@@ -158,7 +158,7 @@ class Workshop:
         ------
         NoSpan
             If the range names a partition that the log does not have.
-        Refused
+        RoleRefused
             If there is nothing to learn, or a lane of the log is out of order.
         StoreUnavailable
         """
@@ -301,7 +301,7 @@ class Workshop:
     # --- adopting ----------------------------------------------------------------------------------
 
     def insist_on_adoptable(self, version: VersionId) -> None:
-        """Raise CannotAdopt, NotFound or Refused unless the learner can continue from a version."""
+        """Raise CannotAdopt, NotFound or VersionRefused unless the learner can continue from a version."""
         manifest = self._store.manifest(version)
         if manifest.reason != REBUILD:
             raise CannotAdopt(

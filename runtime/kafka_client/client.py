@@ -1,7 +1,7 @@
-"""The interface of a Kafka client library, in types of our own; its errors are in `errors.py`.
+"""Interface of a Kafka client library; its errors are in `errors.py`.
 
-All code but this package works with these alone, so that another library needs an implementation and nothing else.
-`kafka_python/` is the one that there is. Names are Kafka's own; only what is used is here.
+All code outside this package uses only these types, so another library needs an implementation and no other change.
+`kafka_python/` is the only implementation. Names are Kafka's own; the interface has only what is used.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ LOGGER: Final = "kafka"
 
 @dataclass(frozen=True)
 class GroupMetadata:
-    """A consumer's membership as it was at one moment, for the producer that commits its offsets.
+    """A consumer's membership at one moment, for the producer that commits its offsets.
 
     Attributes
     ----------
     generation_id
-        -1 where the consumer is no member.
+        -1 if the consumer is not a member.
     stable
-        The group has agreed on an assignment, and this member has its part.
+        The group has agreed on an assignment, and this member has its partitions.
     handle
-        The client's own form of it, which fences; `None` where no member commits.
+        The client's own object, which fences; `None` if the committer is not a member.
     """
 
     group_id: str
@@ -46,11 +46,11 @@ class TopicDescription:
     Attributes
     ----------
     id
-        Another id is another topic, whatever its name.
+        A different id means a different topic, even under the same name.
     leaders
-        By partition, the id of the broker that leads it; -1 where none does.
+        By partition, the id of the broker that leads it; -1 if there is no leader.
     error
-        Why nothing more is known; `None` where the topic exists.
+        Reason why nothing more is known; `None` if the topic exists.
     """
 
     name: str
@@ -60,13 +60,13 @@ class TopicDescription:
 
     @property
     def exists(self) -> bool:
-        """The topic is there, and the user may see it."""
+        """True if the topic exists and the user may see it."""
         return self.error is None
 
 
 @dataclass(frozen=True)
 class NewTopic:
-    """A topic to create; how many copies it has is up to the cluster."""
+    """A topic to create; the cluster's default sets the number of replicas."""
 
     name: str
     partitions: int
@@ -75,7 +75,7 @@ class NewTopic:
 
 @dataclass(frozen=True)
 class GroupMember:
-    """A member of a group; `instance_id` is `None` where it is no static one."""
+    """A member of a group; `instance_id` is `None` unless the member is static."""
 
     instance_id: str | None
     assigned: frozenset[Partition]
@@ -90,7 +90,7 @@ class GroupDescription:
     stable
         Its members have agreed on an assignment.
     error
-        Why nothing more is known; `None` where the group is there.
+        Reason why nothing more is known; `None` if the group exists.
     """
 
     stable: bool
@@ -102,103 +102,103 @@ class GroupDescription:
 
 
 class Consumer(Protocol):
-    """Reads ranges of partitions that it is told. Times in ms; `None` is the client's own limit."""
+    """Reads the partitions that the caller assigns. Times in ms; `None` is the client's own limit."""
 
     def assign(self, partitions: Iterable[Partition]) -> None:
         """Read these partitions, and no others."""
 
     def assignment(self) -> set[Partition]:
-        """Return the partitions that are read."""
+        """Return the assigned partitions."""
 
     def seek(self, partition: Partition, offset: int) -> None:
-        """Read on from an offset."""
+        """Continue reading at an offset."""
 
     def seek_to_beginning(self, partitions: Iterable[Partition]) -> None:
-        """Read on from the first offset that is there."""
+        """Continue reading at the first offset of the log."""
 
     def poll(self, timeout_ms: int = 0, max_records: int | None = None) -> Batch:
-        """Return the next records, as the client made them; empty where none came in time.
+        """Return the next records, as the client made them; empty if none arrived in time.
 
         Raises
         ------
         NoOffsetError, OffsetOutOfRangeError, LogTruncatedError
-            Where reading cannot go on at its offset.
+            If reading cannot continue at its offset.
         """
 
     def position(self, partition: Partition) -> int:
-        """Return the next offset to read. KafkaTimeoutError where it is not known in time."""
+        """Return the next offset to read. Raises KafkaTimeoutError if it is not known in time."""
 
     def pause(self, partitions: Iterable[Partition]) -> None:
-        """Read no more of these until they are resumed."""
+        """Stop reading these partitions until they are resumed."""
 
     def resume(self, partitions: Iterable[Partition]) -> None:
-        """Read these again, from where reading stands."""
+        """Continue to read these partitions, at their current position."""
 
     def paused(self) -> set[Partition]:
         """Return the partitions that are paused."""
 
     def beginning_offsets(self, partitions: Iterable[Partition], timeout_ms: int | None = None) -> dict[Partition, int]:
-        """Return the first offset that is there, of each."""
+        """Return the first offset of each partition."""
 
     def end_offsets(self, partitions: Iterable[Partition], timeout_ms: int | None = None) -> dict[Partition, int]:
-        """Return the offset after the last record that may be read, of each."""
+        """Return the offset after the last readable record of each partition."""
 
     def offsets_for_times(
         self, times: Mapping[Partition, int], timeout_ms: int | None = None
     ) -> dict[Partition, int | None]:
-        """Return the first offset at or after a time (ms since 1970), of each; `None` where there is none."""
+        """Return each partition's first offset at or after a time (ms since 1970); `None` if there is none."""
 
     def topics(self) -> set[str]:
         """Ask the cluster for the names of all topics that the user may see."""
 
     def partitions_for_topic(self, topic: str) -> set[int]:
-        """Return the partitions of a topic as the client last heard of them; empty where it did not."""
+        """Return the partitions of a topic that the client knows; empty if it knows none."""
 
     def close(self, timeout_ms: int | None = None) -> None:
-        """Let go of the connections; nothing is committed."""
+        """Close the connections; commits nothing."""
 
 
 class GroupConsumer(Consumer, Protocol):
-    """Reads as a member of a group. A member commits through a transactional producer, never by itself."""
+    """Reads as a member of a group. Its offsets are committed by a transactional producer, never by itself."""
 
     def subscribe(self, topics: Iterable[str], on_rebalance: Callable[[], object]) -> None:
-        """Join the group to read a part of these topics.
+        """Join the group to read some partitions of these topics.
 
-        `on_rebalance` is called whenever the assignment changes. It must be quick: heartbeats wait for it.
+        The client calls `on_rebalance` whenever the assignment changes. It must be quick: heartbeats wait for it.
         """
 
     def group_metadata(self) -> GroupMetadata:
-        """Return the membership as it is now."""
+        """Return the current membership."""
 
     def committed(self, partition: Partition, timeout_ms: int | None = None) -> CommittedOffset | None:
-        """Return where the group stands in a partition, `None` where it never committed.
+        """Return the group's committed offset in a partition, `None` if it never committed.
 
         Raises
         ------
         KafkaTimeoutError
-            Where the coordinator has not said so in time, or a transaction holds it back.
+            If the coordinator has not answered in time, or an open transaction holds the offset back.
         """
 
     def position_within(self, partition: Partition, timeout_ms: int) -> int | None:
-        """Return the next offset to read; `None` where it is not known in time."""
+        """Return the next offset to read; `None` if it is not known in time."""
 
     def wait_for_bytes(self, least: int, timeout_ms: int) -> None:
-        """Have the broker wait for so many bytes, for so long, before it answers fetches that are yet to be sent."""
+        """Make the broker wait for `least` bytes, or `timeout_ms`, before it answers fetches sent from now on."""
 
     def highwater(self, partition: Partition) -> int | None:
-        """Return the end of a partition as the last fetch told it; `None` where none did."""
+        """Return the end of a partition according to the last fetch; `None` if there was none."""
 
     def waiting(self) -> set[Partition]:
-        """Return the partitions of which the client has records in hand that it has not begun to hand out."""
+        """Return the partitions with fetched records that the client has not begun to return."""
 
     def topic_ids(self, topics: Iterable[str]) -> dict[str, object | None]:
-        """Return the topics' ids as the client last heard of them; only good to be compared. Asks nobody."""
+        """Return the topics' ids that the client knows, without a request. Use them only for comparison."""
 
     def wait_for_partitions(self, counts: Mapping[str, int], seconds: float) -> bool:
-        """Wait until the client, subscribed, could share out so many partitions of each topic; tell whether it can."""
+        """Wait until the subscribed client knows `counts` partitions of each topic; return whether it does."""
 
     def made_assignment(self) -> bool:
-        """Tell whether this process has made the group's assignment, and makes another when topics grow."""
+        """Return whether this process made the group's assignment, and so makes another when topics grow."""
 
     def request_rejoin(self) -> None:
         """Join the group again at the next poll."""
@@ -208,30 +208,30 @@ class GroupConsumer(Consumer, Protocol):
 
 
 class Acknowledged(Protocol):
-    """What the broker said of a record that it took."""
+    """The broker's acknowledgement of a record."""
 
     @property
     def offset(self) -> int:
-        """Where the record stands."""
+        """Offset of the record."""
 
 
 class Delivery(Protocol):
-    """What becomes of one record that was sent."""
+    """Delivery of one record that was sent."""
 
     @property
     def is_done(self) -> bool:
-        """It is known what became of it."""
+        """True if the outcome is known."""
 
     @property
     def exception(self) -> BaseException | None:
-        """Why it was not delivered; `None` where it was, or that is not known yet."""
+        """Reason why it was not delivered; `None` if it was delivered or the outcome is not known yet."""
 
     def get(self, timeout: float | None = None) -> Acknowledged:
-        """Wait up to `timeout` seconds for it to be delivered. KafkaError where it was not."""
+        """Wait up to `timeout` seconds for the delivery. Raises KafkaError if it fails."""
 
 
 class Producer(Protocol):
-    """Sends records, each to a partition that is named. Times in seconds."""
+    """Sends records, each to an explicit partition. Times in seconds."""
 
     def send(
         self,
@@ -242,32 +242,32 @@ class Producer(Protocol):
         partition: int | None = None,
         timestamp_ms: int | None = None,
     ) -> Delivery:
-        """Put a record into the next batch.
+        """Add a record to the next batch.
 
         Raises
         ------
         ValueError
-            Where the topic has no such partition.
+            If the topic has no such partition.
         """
 
     def flush(self, timeout: float | None = None) -> None:
-        """Send all that was put in, and wait for what becomes of it."""
+        """Send all records and wait for their outcome."""
 
     def close(self, timeout: float | None = None) -> None:
-        """Send what was put in, and let go of the connections."""
+        """Send all records and close the connections."""
 
     def abandon(self, timeout: float) -> None:
-        """Throw the producer away: nothing it holds is sent any more. Returns at once, and raises nothing.
+        """Discard the producer and the records it still holds. Returns immediately and raises nothing.
 
-        `timeout` is how long its sender may take to end, in a thread of its own.
+        `timeout` limits how long its sender may take to end, in a separate thread.
         """
 
 
 class TransactionalProducer(Producer, Protocol):
-    """Sends records and commits offsets, together or not at all. Any call can block: hold it to a time."""
+    """Sends records and commits offsets, together or not at all. Any call can block: set a deadline."""
 
     def init_transactions(self) -> None:
-        """Fence whoever used the transactional id before, and abort what they left open."""
+        """Fence earlier producers with the transactional id, and abort their open transaction."""
 
     def begin_transaction(self) -> None: ...
 
@@ -283,42 +283,42 @@ class TransactionalProducer(Producer, Protocol):
 
 
 class Admin(Protocol):
-    """Looks at, and changes, topics and groups."""
+    """Inspects and changes topics and groups."""
 
     def describe_topics(self, topics: Iterable[str]) -> list[TopicDescription]:
-        """Return one description for each topic, also for those that are not there."""
+        """Return one description for each topic, also for topics that do not exist."""
 
     def create_topics(self, topics: Iterable[NewTopic], timeout_ms: int) -> dict[str, KafkaError | None]:
-        """Create topics, and return by name why one was not created, `None` where it was."""
+        """Create topics; return by name the error, `None` for each topic that was created."""
 
     def delete_topics(self, topics: Iterable[str]) -> None: ...
 
     def create_partitions(self, topic: str, count: int) -> None:
-        """Have a topic grow to so many partitions."""
+        """Increase a topic's number of partitions to `count`."""
 
     def delete_records(self, before: Positions) -> None:
         """Delete the records before these offsets."""
 
     def topic_configs(self, topics: Iterable[str], names: Iterable[str]) -> dict[str, dict[str, str]]:
-        """Return these settings of each topic, also those that are the cluster's defaults."""
+        """Return these settings of each topic, including the cluster's defaults."""
 
     def alter_topic_config(self, topic: str, name: str, value: str) -> None:
-        """Change one setting, and leave the others."""
+        """Change one setting and keep the others."""
 
     def describe_group(self, group: str) -> GroupDescription:
-        """Return a group; one that is not there has no members, and an `error`."""
+        """Return a group; one that does not exist has no members, and an `error`."""
 
     def list_group_offsets(self, group: str) -> dict[Partition, CommittedOffset]:
-        """Return where a group stands, of each partition that it has committed."""
+        """Return a group's committed offset of each partition."""
 
     def remove_group_members(self, group: str, instance_ids: Iterable[str]) -> dict[str, KafkaError | None]:
-        """Take static members out of a group, so that their partitions go to others.
+        """Remove static members from a group, so that their partitions go to other members.
 
-        Returns by instance why one was not taken out, `None` where it was.
+        Returns the error by instance, `None` for each member that was removed.
         """
 
     def delete_group(self, group: str) -> bool:
-        """Delete a group, and tell whether that has been done: one with members stays."""
+        """Delete a group and return whether it was deleted; a group with members stays."""
 
     def close(self) -> None: ...
 
@@ -327,14 +327,14 @@ class Admin(Protocol):
 
 
 class Library(Protocol):
-    """A client library: makes clients.
+    """A client library, which makes clients.
 
-    `options` are what a user has set, each for those clients that know it; `settings` are the caller's. Both are by
-    the names of kafka-python, which are Kafka's with underscores. KafkaError where no broker can be worked with.
+    `options` are set by the user, each for the clients that know it; `settings` are set by the calling code. Both use
+    the names of kafka-python, which are Kafka's with underscores. Raises KafkaError if no broker is usable.
     """
 
     def consumer(self, bootstrap: str, options: Mapping[str, Any], settings: Mapping[str, Any]) -> GroupConsumer:
-        """Return a consumer that reads committed records, commits nothing and jumps nowhere by itself."""
+        """Return a consumer that reads only committed records, never commits and never resets its offset."""
 
     def producer(
         self, bootstrap: str, options: Mapping[str, Any], settings: Mapping[str, Any]

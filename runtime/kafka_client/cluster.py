@@ -1,4 +1,4 @@
-"""Address of a Kafka cluster, and the clients for it: the one place where a client is made."""
+"""Address of a Kafka cluster, and the only place that makes clients for it."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class NoBroker(Exception):  # noqa: N818
 
 
 class MissingTopic(Exception):  # noqa: N818
-    """A topic that is needed is not there; the message says how it is made."""
+    """A required topic does not exist; the message says how to create it."""
 
 
 class KafkaAccessDenied(Exception):  # noqa: N818
-    """The cluster does not let this user do what is needed; the message names it, and where all rights are listed."""
+    """The user lacks a right on the cluster; the message names it, and the command that lists all rights."""
 
 
 def require_sight(topics: Iterable[TopicDescription]) -> None:
-    """Insist that none of the topics is one that the user may not know. KafkaAccessDenied."""
+    """Raise KafkaAccessDenied if the user may not describe one of the topics."""
     hidden = [each.name for each in topics if isinstance(each.error, NotAuthorizedError)]
     if hidden:
         raise KafkaAccessDenied(f"Kafka does not let this user Describe topic {hidden[0]}: {ASK}")
@@ -51,7 +51,7 @@ ASK: Final = "`millstream topics acls STREAM` lists what each role must be allow
 
 @dataclass(frozen=True)
 class TopicInfo:
-    """What tells one topic from another of the same name: its id, and how many partitions it has."""
+    """Id and partition count of a topic; the id differs between topics of the same name."""
 
     id: str
     partitions: int
@@ -80,7 +80,7 @@ class Cluster:
     @overload
     def consumer(self, **settings: Any) -> Consumer: ...
     def consumer(self, **settings: Any) -> Consumer:
-        """Return a consumer that reads committed records, commits nothing and jumps nowhere by itself."""
+        """Return a consumer that reads only committed records, never commits and never resets its offset."""
         return self._made(lambda: self.library.consumer(self.bootstrap, self.options, settings))
 
     @overload
@@ -93,7 +93,7 @@ class Cluster:
 
     @contextmanager
     def admin(self) -> Iterator[Admin]:
-        """Lend an admin client."""
+        """Yield an admin client, which is closed afterwards."""
         client = self._made(lambda: self.library.admin(self.bootstrap, self.options))
         try:
             yield client
@@ -108,7 +108,7 @@ class Cluster:
         return {topic.name: TopicInfo(topic.id, len(topic.leaders)) for topic in found if topic.exists}
 
     def answers(self, timeout: float = 1.0) -> bool:
-        """Tell whether something listens at any of the addresses, within `timeout` seconds."""
+        """Return whether any of the addresses accepts a connection within `timeout` seconds."""
         for address in self.bootstrap.split(","):
             host, _, port = address.strip().rpartition(":")
             try:
@@ -119,12 +119,12 @@ class Cluster:
         return False
 
     def require(self, timeout: float = 0.0) -> None:
-        """Wait up to `timeout` seconds for something to listen.
+        """Wait up to `timeout` seconds until an address accepts a connection.
 
         Raises
         ------
         NoBroker
-            Where nothing does: the client's own search would take half a minute to say so.
+            If none does. The client's own attempts would take half a minute to report it.
         """
         deadline = time.monotonic() + timeout
         while not self.answers():
@@ -136,7 +136,7 @@ class Cluster:
             time.sleep(0.1)
 
     def _require_token(self) -> None:
-        """Insist on a token where the cluster asks for one: the client would try for long, and not say why."""
+        """Check the token if the cluster needs one; the client would retry for long and not report the cause."""
         provider = self.options.get("sasl_oauth_token_provider")
         if isinstance(provider, TokenProvider):
             try:
@@ -155,7 +155,7 @@ class Cluster:
 
 
 def existing_topics(cluster: Cluster, topics: Sequence[str]) -> dict[str, TopicInfo]:
-    """Return what the broker says of these topics. RoleRefused where one is missing."""
+    """Return id and partition count of these topics. Raises RoleRefused if one is missing."""
     infos = cluster.topic_info(*topics)
     missing = set(topics) - set(infos)
     if missing:

@@ -1,4 +1,4 @@
-"""Why a client gets no answer from a broker: kafka-python says no more than that the connection was lost."""
+"""Likely cause when a broker does not answer; kafka-python only reports that the connection was lost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WITH_TLS: Final = ("SSL", "SASL_SSL")
 
 
 def explain(bootstrap: str, options: Mapping[str, Any]) -> str:
-    """Return what is most likely wrong, in a clause; nothing of what is secret is in it."""
+    """Return the most likely cause as a clause, without any secret."""
     provider = options.get("sasl_oauth_token_provider")
     if isinstance(provider, TokenProvider):
         try:
@@ -40,7 +40,7 @@ _LOOK_AT_CERTIFICATE: Final = "it may ask for a certificate, ssl_certfile and ss
 
 
 def _with_tls(address: tuple[str, int], options: Mapping[str, Any]) -> str | None:
-    """Return what is wrong with the handshake; `None` where it works."""
+    """Return the fault of the TLS handshake; `None` if it works."""
     try:
         context = _context(options)
     except (OSError, ssl.SSLError, ValueError) as error:
@@ -76,7 +76,7 @@ def _shake(address: tuple[str, int], context: ssl.SSLContext) -> None:
 def _speaks_tls(address: tuple[str, int]) -> bool:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # only whether it answers is asked, and nothing is told
+    context.verify_mode = ssl.CERT_NONE  # this only tests whether the broker answers, and sends nothing secret
     try:
         _shake(address, context)
     except (OSError, ssl.SSLError):

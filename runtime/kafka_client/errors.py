@@ -1,22 +1,22 @@
-"""What a Kafka client raises: a root, and those errors that callers tell apart.
+"""Errors of a Kafka client: a base class, and the errors that callers distinguish.
 
-Each keeps the name and the text that the client library or the protocol has for it.
+Each keeps the name and the text of the client library or the protocol.
 """
 
 from __future__ import annotations
 
 
 class KafkaError(Exception):
-    """Kafka, or the client, could not do what was asked; the base of all that a client raises.
+    """Kafka or the client could not do what was asked; base class of all errors of a client.
 
     Attributes
     ----------
     name
-        The error's name in the client library or the protocol, which people look for.
+        The error's name in the client library or the protocol, by which users search for it.
     retriable
-        Asking again may work.
+        A second attempt may succeed.
     from_broker
-        A broker has answered with it; else the client has given up by itself.
+        A broker answered with it; otherwise the client gave up by itself.
     """
 
     def __init__(self, text: str = "", *, name: str = "", retriable: bool = False, from_broker: bool = False) -> None:
@@ -27,11 +27,11 @@ class KafkaError(Exception):
 
 
 class KafkaTimeoutError(KafkaError):
-    """The client has waited for as long as it may."""
+    """The client has reached its time limit."""
 
 
 class RefusedError(KafkaError):
-    """The broker refuses, and will refuse the same again: too large a record, an invalid topic, a policy."""
+    """The broker refuses, and a retry would be refused too: a record too large, an invalid topic, a policy."""
 
 
 class NotAuthorizedError(RefusedError):
@@ -39,19 +39,19 @@ class NotAuthorizedError(RefusedError):
 
 
 class AuthenticationError(RefusedError):
-    """The broker does not believe who the user is."""
+    """The broker rejects the user's credentials."""
 
 
 class NoOffsetError(KafkaError):
-    """The group has committed no offset in a partition, and none may be chosen for it."""
+    """The group has committed no offset in a partition, and there is no default to use."""
 
 
 class OffsetOutOfRangeError(KafkaError):
-    """The offset to read is not in the log: retention has taken it, or the log is another."""
+    """The offset to read is not in the log: retention deleted it, or the topic is a different one."""
 
 
 class LogTruncatedError(KafkaError):
-    """The log has lost records that were read already."""
+    """The log has lost records that had been read."""
 
 
 class UnknownGroupError(KafkaError):
@@ -67,19 +67,19 @@ class FencedError(KafkaError):
 
 
 class CoordinatorNotAvailableError(KafkaError):
-    """The group's coordinator is not there yet, or has moved; asking again finds it."""
+    """The group's coordinator is not available yet, or has moved; a retry finds it."""
 
 
 class TopicExistsError(KafkaError):
-    """There is a topic of this name."""
+    """A topic of this name exists."""
 
 
 class InvalidReplicationFactorError(KafkaError):
-    """There are not as many brokers as copies are asked for."""
+    """The cluster has fewer brokers than the requested number of replicas."""
 
 
 def error_name(error: BaseException) -> str:
-    """Return what an error is called: one of Kafka's by its own name.
+    """Return the name of an error; for an error of Kafka, Kafka's name.
 
     >>> error_name(RefusedError("too large", name="MessageSizeTooLargeError")), error_name(ValueError())
     ('MessageSizeTooLargeError', 'ValueError')

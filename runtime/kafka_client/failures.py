@@ -1,4 +1,4 @@
-"""Meaning of a client's error for a role: stop for good, another process, or start anew."""
+"""Meaning of a client's error for a role: stop until corrected, fenced by another process, or restart."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from runtime.kafka_client.errors import (
 
 
 def failure_of(error: BaseException, what: str, instance: str) -> RoleFailure:
-    """Return what an error means for the role: stop for good, another process, or start anew."""
+    """Return the failure of the role: `RoleRefused` (stop), `Fenced` (another process) or `Doubt` (restart)."""
     text = described(error)
     if isinstance(error, (OffsetOutOfRangeError, LogTruncatedError)):
         return RoleRefused(
@@ -30,7 +30,7 @@ def failure_of(error: BaseException, what: str, instance: str) -> RoleFailure:
 
 
 def _is_fenced(error: BaseException | None) -> bool:
-    """Being fenced often shows as a plain KafkaError: look through the causes and the text."""
+    """Return whether the causes or the text mean fencing, which often shows as a plain KafkaError."""
     seen = 0
     while error is not None and seen < 10:
         if isinstance(error, FencedError):
@@ -44,5 +44,5 @@ def _is_fenced(error: BaseException | None) -> bool:
 
 
 def cause_of(failure: RoleFailure) -> BaseException:
-    """Return what the client raised, or `Overdue`: for a caller with errors and messages of its own."""
+    """Return the client's error, or `Overdue`, for a caller that has its own errors and messages."""
     return failure.__cause__ or failure

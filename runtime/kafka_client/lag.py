@@ -1,4 +1,4 @@
-"""How much of its partitions a consumer has not read, as its fetches have told it."""
+"""Lag of a consumer's partitions, as its fetches report it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _ASK_SECONDS: Final = 5.0
 
 
 class LagWatch:
-    """Asks for lag now and then; costs nothing in between.
+    """Measures lag at intervals; costs nothing in between.
 
     Parameters
     ----------
     request_ms
-        How long the broker may take to answer for what is paused.
+        Time limit for the broker's answer about paused partitions.
     """
 
     def __init__(self, request_ms: int) -> None:
@@ -29,17 +29,17 @@ class LagWatch:
         self._told: dict[Partition, int | None] = {}
 
     def begin(self) -> None:
-        """Look again at the next turn: the partitions are others."""
+        """Measure at the next turn, because the partitions have changed."""
         self._due = self._due_to_ask = 0.0
         self._told = {}
 
     def look(self, consumer: GroupConsumer, read: Positions) -> Mapping[Partition, int] | None:
-        """Return how many offsets of each partition are not read; `None` where it is not time to look yet."""
+        """Return the number of unread offsets of each partition; `None` until the next measurement is due."""
         if (now := time.monotonic()) < self._due:
             return None
         self._due = now + _EVERY_SECONDS
         ends = {place: consumer.highwater(place) for place in read}
-        # What is paused is not fetched, and so nothing is heard of its end.
+        # A paused partition is not fetched, so fetches do not report its end.
         if still := [place for place in read if place in consumer.paused()]:
             if now >= self._due_to_ask:
                 self._due_to_ask = now + _ASK_SECONDS
@@ -48,7 +48,7 @@ class LagWatch:
         return {place: max(0, end - read[place]) for place, end in ends.items() if end is not None}
 
     def _ask(self, consumer: GroupConsumer, places: list[Partition]) -> dict[Partition, int | None]:
-        """A broker that does not answer is for the next transaction to find out: here nothing is known then."""
+        """Return the partitions' lag, `None` if the broker does not answer: the next transaction will report that."""
         try:
             return {**consumer.end_offsets(places, timeout_ms=self._request_ms)}
         except KafkaError:

@@ -1,4 +1,4 @@
-"""A process's place in its group: known by name, given partitions, and given back at the end."""
+"""Static membership of a process in its consumer group: joining, checking the assignment, leaving."""
 
 from __future__ import annotations
 
@@ -24,33 +24,32 @@ class Membership:
         self._instance = instance
 
     def know_topics(self, consumer: GroupConsumer, topics: Sequence[str], seconds: float) -> None:
-        """Wait until the client, subscribed, knows the topics' partitions: a leader shares out only those it knows.
+        """Wait until the subscribed client knows the topics' partitions: a leader assigns only those it knows.
 
         Raises
         ------
         RoleRefused
-            Where a topic does not exist. (Of such a one the client asks hundreds of times a second, and never joins.)
+            If a topic does not exist. (The client would ask for it hundreds of times a second, and never join.)
         Doubt
-            Where the client is not told of them in time.
+            If the broker does not report them in time.
         """
         counts = {name: info.partitions for name, info in existing_topics(self._cluster, topics).items()}
         if not consumer.wait_for_partitions(counts, seconds):
             raise Doubt(f"the broker does not tell the partitions of {', '.join(topics)}")
 
     def left_over(self, consumer: GroupConsumer, topics: Sequence[str]) -> list[Partition]:
-        """Return the partitions that the group's assignment gives to nobody.
+        """Return the partitions that the group's assignment gives to no member.
 
-        A member that comes back under its own name is handed the assignment that it had, and the client
-        neither makes a new one then nor watches whether this one is whole, even where it leads the group
-        (the broker tells such clients that another leads). An assignment made before a topic was known
-        would stay for ever.
+        A static member that returns gets its earlier assignment. The client then neither makes a new one nor checks
+        that this one is complete, even if it leads the group (the broker tells such clients that another member
+        leads). An assignment made before a topic was known would stay for ever.
         """
         if consumer.made_assignment():
-            return []  # made by this process a moment ago, which makes another when it learns of more
+            return []  # this process made it a moment ago, and makes another when it learns of more partitions
         with self._cluster.admin() as admin:
             group = admin.describe_group(self._group)
         if not group.stable:
-            return []  # another assignment is on its way
+            return []  # a new assignment is in progress
         given = {partition for member in group.members for partition in member.assigned}
         counts = {topic: len(consumer.partitions_for_topic(topic)) for topic in topics}
         return [
@@ -61,17 +60,17 @@ class Membership:
         ]
 
     def join_anew(self, consumer: GroupConsumer) -> None:
-        """Leave the group and join it as a new member, so that its leader shares out anew."""
+        """Leave the group and join it as a new member, so that its leader makes a new assignment."""
         self._remove()
         consumer.request_rejoin()
 
     def leave(self) -> None:
-        """Give the partitions back. A static member's would stay with it until its session ends."""
+        """Leave the group. Otherwise a static member keeps its partitions until its session ends."""
         try:
             self._remove()
         except (UnknownMemberError, UnknownGroupError):
             return  # it had not joined
-        except Exception as error:  # noqa: BLE001 - the session's end does the same, later
+        except Exception as error:  # noqa: BLE001 - the end of the session has the same effect, later
             _LOG.info("leaving group %s by time-out: %s", self._group, described(error))
 
     def _remove(self) -> None:
@@ -80,7 +79,7 @@ class Membership:
 
 
 def close_consumer(consumer: GroupConsumer) -> None:
-    """Close a client; that it could not say goodbye changes nothing."""
+    """Close a consumer; a close that fails changes nothing."""
     try:
         consumer.close(timeout_ms=2000)
     except KafkaError as error:

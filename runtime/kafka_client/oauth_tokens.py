@@ -1,4 +1,4 @@
-"""Tokens for SASL/OAUTHBEARER, from code of the user's own, named as ``module:object``."""
+"""Tokens for SASL/OAUTHBEARER from the user's own code, named as ``module:object``."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ _LONGEST_REASON = 200
 
 
 class TokenError(Exception):
-    """No token comes from the provider; the message names it, and what it did instead."""
+    """The provider gives no token; the message names it, and what it did instead."""
 
 
 class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
-    """What the client asks for tokens: it passes the question on, and remembers why there was none.
+    """The client's token provider: it calls the user's provider, and keeps the last error.
 
     Parameters
     ----------
     name
         For messages.
     given
-        Has `token()`, which returns a text, and may have `extensions()`, which returns a dictionary of texts.
+        Has `token()`, which returns a string, and may have `extensions()`, which returns a dictionary of strings.
     """
 
     def __init__(self, name: str, given: Any) -> None:
@@ -31,30 +31,30 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
         self._given = given
 
     def token(self) -> str:
-        """Return a token that holds now. TokenError where there is none."""
+        """Return a currently valid token. Raises TokenError if there is none."""
         try:
             token = self._given.token()
         except Exception as error:
             raise TokenError(f"the token provider {self._name} raised {_told(error)}") from error
         if not isinstance(token, str) or not token:
-            # What it is stays unsaid: it may be a token after all, as bytes.
+            # The message gives only the type: the value may be a token, as bytes.
             kind = type(token).__name__ if token != "" else "an empty text"
             raise TokenError(f"the token provider {self._name} returned {kind}: token() must return a text")
         return token
 
     def extensions(self) -> dict[str, str]:
-        """Return what goes with the token."""
+        """Return the SASL extensions sent with the token."""
         extensions = getattr(self._given, "extensions", None)
         return dict(extensions()) if callable(extensions) else {}
 
 
 def load_token_provider(name: str) -> TokenProvider:
-    """Return the provider that ``module:object`` names: one with a method `token`, or what makes one when called.
+    """Return the provider that ``module:object`` names: an object with a method `token`, or a factory of one.
 
     Raises
     ------
     TokenError
-        Where there is none; the message says what is missing.
+        If there is no such provider; the message says what is missing.
     """
     module, _, path = name.partition(":")
     if not module or not path:
@@ -76,7 +76,7 @@ def load_token_provider(name: str) -> TokenProvider:
 
 
 def _made(name: str, found: Any) -> Any:
-    """Return the provider itself: a class, or a function, makes one."""
+    """Return the provider itself, made by calling a class or a function."""
     if isinstance(found, type) or (callable(found) and not callable(getattr(found, "token", None))):
         try:
             found = found()

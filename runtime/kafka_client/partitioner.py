@@ -1,4 +1,4 @@
-"""Kafka's own default partitioner: murmur2 of the key's bytes, as Java clients and kafka-python have it."""
+"""Default partitioner of Kafka: murmur2 of the key's bytes, as in the Java client and kafka-python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records as read, records to send, partitions and offsets: of Kafka or of a log in memory."""
+"""Records as read, records to send, partitions and offsets, of Kafka or of a log in memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 
 class Record(Protocol):
-    """One record as read. `timestamp` in ms, the broker's or the sender's, as the topic has it."""
+    """One record as read. `timestamp` in ms, set by the broker or the sender, as the topic is configured."""
 
     @property
     def topic(self) -> str: ...
@@ -34,9 +34,9 @@ class Partition(NamedTuple):
 
 
 class Output(NamedTuple):
-    """One record to send. `partition` is always named: hashing keys is not the client's business.
+    """One record to send. `partition` is always explicit, so that the client never hashes keys.
 
-    `timestamp` in ms; `None` is now.
+    `timestamp` in ms; `None` is the current time.
     """
 
     topic: str
@@ -53,7 +53,7 @@ Positions: TypeAlias = Mapping[Partition, int]
 
 @dataclass(frozen=True)
 class CommittedOffset:
-    """Where a group stands in a partition: the next offset to read, and the string committed with it."""
+    """A group's committed offset in a partition: the next offset to read, and the metadata committed with it."""
 
     offset: int
     metadata: str

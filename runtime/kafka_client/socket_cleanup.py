@@ -1,4 +1,4 @@
-"""How the Kafka client connects: as by itself, but what came to nothing is closed."""
+"""Sockets of the Kafka client that are closed when a connection attempt fails."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, Final
 from kafka.net.inet import KafkaNetSocket
 
 DIRECT: Final = "direct://"
-"""A `proxy_url` that names no proxy, but the class below: the client chooses by the scheme."""
+"""A `proxy_url` that selects the class below instead of a proxy: the client chooses by the scheme."""
 
 
 class CollectedSocket(socket.socket):
-    """Closed when it is collected, without a warning.
+    """Closes itself without a warning when it is garbage-collected.
 
-    A client that is closed while a request waits to be sent puts the closing off until that is out, ends the thread
-    that would send it, and drops the socket: seen on crowded machines.
+    A client that is closed while a request waits to be sent delays the close until the request is out, but ends the
+    thread that would send it, and drops the socket. This happens on overloaded machines.
     """
 
     def __del__(self) -> None:
@@ -24,10 +24,10 @@ class CollectedSocket(socket.socket):
 
 
 class ClosingSocket(KafkaNetSocket):  # type: ignore[misc]
-    """Closes the socket of an attempt that fails.
+    """Closes the socket of a failed attempt.
 
-    The client leaves it to the garbage collector, which a process that only sends runs after hours: in the outages of
-    a broker a publisher came to dozens of open files.
+    The client leaves that to the garbage collector, which runs only after hours in a process that only sends: during
+    broker outages a publisher reached dozens of open files.
     """
 
     SCHEMES = ("direct",)

@@ -1,10 +1,9 @@
 """Transactional producers: of roles, imports, replays, backfills and restores.
 
-A client's commit can return although a record of the transaction is missing, can block for ever,
-and can put records of a dead transaction into the next one. So: every future is looked at before the
-commit, each call runs in a worker thread against a deadline shorter than the broker's, and after any
-failure the producer is never used again. What is unknown then is settled by the next process: the same
-transactional id ends the old transaction one way or the other.
+A client's commit can return although a record of the transaction is missing, can block for ever, and can put records
+of a failed transaction into the next one. So every future is checked before the commit, each call runs in a worker
+thread with a deadline shorter than the broker's, and after any failure the producer is never used again. The next
+process settles an unknown outcome: opening the same transactional id ends the old transaction.
 """
 
 from __future__ import annotations
@@ -37,22 +36,22 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class TransactionLimits:
-    """Times in ms. Each of the first four must be shorter than the next, or a dead transaction outlives its guard.
+    """Time limits in ms. Each of the first four must be shorter than the next, so that an inner limit ends first.
 
     Attributes
     ----------
     request_ms, delivery_ms
-        After which the client gives up a request, and a record.
+        Time after which the client gives up a request, and a record.
     deadline_ms
-        What one call may take; opening has its own limit.
+        Limit of one call; opening has its own limit.
     broker_ms
-        After which the broker aborts a transaction that is still open.
+        Time after which the broker aborts a transaction that is still open.
     open_ms
-        What opening may take. Nothing is at stake yet, and a new broker first makes its own topics.
+        Limit of opening: long, because a new broker first creates its internal topics.
     connect_ms
-        What the first answer of a broker may take.
+        Limit of a broker's first answer.
     close_ms
-        What an orderly end may take.
+        Limit of an orderly end.
     """
 
     request_ms: int = 5_000
@@ -69,9 +68,9 @@ class TransactionLimits:
 
 
 class Transactions:
-    """Sends records and commits places, together or not at all.
+    """Sends records and commits offsets, together or not at all.
 
-    `commit` is a whole transaction. One that spans calls is begun with `begin`, and ended with `commit` or `abort`.
+    `commit` alone is a whole transaction. One that spans calls starts with `begin` and ends with `commit` or `abort`.
 
     Parameters
     ----------
@@ -83,11 +82,11 @@ class Transactions:
     Raises
     ------
     Fenced
-        Another process has this id. Every call but `close` raises these.
+        Another process has this id. Every call except `close` raises these errors.
     RoleRefused
         Kafka does not allow it.
     Doubt
-        Anything else. The transaction may or may not have happened.
+        Any other failure. The transaction may or may not be committed.
     """
 
     def __init__(
@@ -116,15 +115,15 @@ class Transactions:
         self._usable = True
 
     def open(self) -> None:
-        """Fence whoever used this id before and abort what they left open."""
+        """Fence earlier producers with this id and abort their open transaction."""
         self._within_deadline(self._producer.init_transactions, self._limits.open_ms)
 
     def begin(self) -> None:
-        """Begin a transaction that spans calls."""
+        """Begin a transaction that spans several calls."""
         self._within_deadline(self._begin, self._limits.deadline_ms)
 
     def send(self, outputs: Sequence[Output]) -> list[int]:
-        """Send `outputs` in the transaction that is open; return the offset of each, all of them acknowledged."""
+        """Send `outputs` in the open transaction and return the offset of each, once all are acknowledged."""
         return self._within_deadline(
             lambda: [each.get().offset for each in self._acknowledged(outputs)], self._limits.deadline_ms
         )
@@ -135,21 +134,21 @@ class Transactions:
         places: Mapping[Partition, CommittedOffset] | None = None,
         group: GroupMetadata | None = None,
     ) -> None:
-        """Send `outputs` and commit `places` in one transaction: in the one that is open, or one of their own.
+        """Send `outputs` and commit `places` in the open transaction, or in a new one if none is open.
 
         Parameters
         ----------
         group
-            The group whose places they are. A member's own metadata also fences that member.
+            The group of the committed offsets. A member's own metadata also fences that member.
         """
         self._within_deadline(lambda: self._transact(outputs, places or {}, group), self._limits.deadline_ms)
 
     def abort(self) -> None:
-        """Abort the transaction that is open: no reader of committed records sees what was sent."""
+        """Abort the open transaction: no reader of committed records sees its records."""
         self._within_deadline(self._abort, self._limits.deadline_ms)
 
     def close(self) -> None:
-        """Close in order where nothing has failed. A transaction that is open stays so, for the next `open` to end."""
+        """Close in order if nothing has failed. An open transaction stays open; the next `open` aborts it."""
         if self._usable:
             self._usable = False
             with contextlib.suppress(KafkaError):
@@ -195,8 +194,8 @@ class Transactions:
             return deliveries
         seconds = self._limits.delivery_ms / 1000
         until = time.monotonic() + seconds
-        # Sends at once what would linger. It fails where a batch was too large for the topic and went out
-        # again in two: each record is waited for below.
+        # Sends without the linger time. It fails if a batch was too large for the topic and was sent again in two
+        # parts: each record is waited for below.
         with contextlib.suppress(KafkaError):
             producer.flush(timeout=seconds)
         for delivery in deliveries:

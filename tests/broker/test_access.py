@@ -20,7 +20,7 @@ from raw_kafka import raw_admin, raw_producer
 from secure_kafka import SecureKafka, secure_kafka
 
 from consumers.learner.offset_metadata import LearnerMetadata
-from millstream.processes.fork_server import Nursery, Process
+from millstream.processes.fork_server import ForkServer, Process
 from millstream.status.report import taken_in
 from millstream.status.snapshot import Observer
 from millstream.topics import admin
@@ -68,14 +68,14 @@ def millstream(environ: dict[str, str], *words: str, code: int = 0) -> str:
 
 
 @pytest.fixture
-def roles(kafka: SecureKafka, nursery: Nursery, tmp_path: Path) -> Iterator[dict[str, Process]]:
+def roles(kafka: SecureKafka, fork_server: ForkServer, tmp_path: Path) -> Iterator[dict[str, Process]]:
     """Run each role as its own user."""
     with ExitStack() as held:
         running: dict[str, Process] = {}
         for role in ("learner", "predictor", "joiner"):
             log = held.enter_context((tmp_path / f"{role}.log").open("w"))
             environ = environment(kafka, role, tmp_path / "home")
-            running[role] = nursery.fork([role, "phishing"], environ, log.fileno())
+            running[role] = fork_server.fork([role, "phishing"], environ, log.fileno())
             held.callback(end, running[role])
         yield running
     for role in running:

@@ -174,7 +174,7 @@ def test_a_backfill_of_which_only_markers_are_left_comes_to_its_end(
         (("--into", "x", "--model", "1/2", "--as-of"), "give one of them"),
         (("--learn", "--into", "x"), "--learn writes no answers"),
         (("--into", "x", "--why", "because"), "--why goes with --learn"),
-        (("--into", "x y"), "is no name of a topic"),
+        (("--into", "x y"), "is not a valid topic name"),
     ],
 )
 def test_wrong_usage_is_named(run: Run, words: tuple[str, ...], error: str) -> None:

@@ -86,7 +86,7 @@ def test_each_record_is_written_as_it_was_and_a_second_time_only_if_that_is_said
     assert content(cluster, into) == content(cluster, source)
     code, told, said = run("replay", "phishing", "features", "--into", into)
     assert (code, told["written"], told["before"]) == (0, 0, RECORDS - 100)
-    assert "was replayed already, whole: --again" in said
+    assert "was already replayed completely: --again" in said
     assert run("replay", "phishing", "features", "--into", into, "--again")[1]["written"] == RECORDS - 100
     twice = content(cluster, into)
     assert twice == {number: records * 2 for number, records in content(cluster, source).items()}
@@ -205,7 +205,7 @@ def test_a_topic_that_puts_its_own_time_on_records_is_said(
     make(cluster, into, PARTITIONS, **{"message.timestamp.type": "LogAppendTime"})
     code, _, said = run("replay", "phishing", "features", "--into", into, "--to", "5")
     assert code == 0
-    assert "puts its own time on records" in said
+    assert "sets its own time on records" in said
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from faults.rig import Rig
 
-from millstream.processes.fork_server import Nursery
+from millstream.processes.fork_server import ForkServer
 
 
 @pytest.fixture
@@ -21,10 +21,10 @@ def rate(request: pytest.FixtureRequest) -> float:
 
 @pytest.fixture
 def rig(
-    bootstrap: str, prefix: str, tmp_path: Path, nursery: Nursery, rounds: Callable[[int, int], int], rate: float
+    bootstrap: str, prefix: str, tmp_path: Path, fork_server: ForkServer, rounds: Callable[[int, int], int], rate: float
 ) -> Iterator[Rig]:
     """Lend the rig; its processes are gone when the test is over."""
-    with Rig(bootstrap, prefix, tmp_path, nursery, most_events=rounds(60_000, 300_000), rate=rate) as rig:
+    with Rig(bootstrap, prefix, tmp_path, fork_server, most_events=rounds(60_000, 300_000), rate=rate) as rig:
         yield rig
 
 

@@ -1,4 +1,4 @@
-"""One role in a process of its own, forked from a nursery and kept up as the supervisor would keep it."""
+"""One role in a process of its own, forked from a fork server and kept up as the supervisor would keep it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from millstream.processes.fork_server import Nursery, Process
+from millstream.processes.fork_server import ForkServer, Process
 from runtime.failpoints import VARIABLE
 
 AGAIN = (75, -signal.SIGKILL)
@@ -35,7 +35,7 @@ class Member:
     instance: str
     arguments: list[str]
     environment: Mapping[str, str]
-    nursery: Nursery
+    fork_server: ForkServer
     log: Path
     armed: deque[str] = field(default_factory=deque)
     process: Process | None = None
@@ -54,7 +54,7 @@ class Member:
             log.write(f"--- start {self.starts} {failpoints}\n".encode())
             log.flush()
             environment = {**self.environment, **failpoints, "MILLSTREAM_LOG_FORMAT": "text"}
-            self.process = self.nursery.fork(self.arguments, environment, log.fileno())
+            self.process = self.fork_server.fork(self.arguments, environment, log.fileno())
 
     def look(self) -> bool:
         """Start it again where it ended as it may, and say whether it did; another end fails the test."""

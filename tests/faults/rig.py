@@ -1,6 +1,6 @@
 """A stream of real processes on a real Kafka, with events going on, to which a test does its harm.
 
-with Rig(bootstrap, prefix, tmp_path, nursery) as rig:
+with Rig(bootstrap, prefix, tmp_path, fork_server) as rig:
     rig.start_all()
     rig.publish()
     rig.kill("learner-0")      # and how long until a version is announced again
@@ -28,7 +28,7 @@ from raw_kafka import raw_admin, raw_consumer
 from system.oracle import Stream, read_all
 
 from millstream.embedded_kafka.broker import EmbeddedBroker
-from millstream.processes.fork_server import Nursery
+from millstream.processes.fork_server import ForkServer
 from millstream.stream.load import load_stream
 from millstream.topics import admin
 from runtime.kafka_client.cluster import Cluster
@@ -58,7 +58,7 @@ class Rig:
         bootstrap: str,
         prefix: str,
         folder: Path,
-        nursery: Nursery,
+        fork_server: ForkServer,
         *,
         ref: Path = FLOW,
         most_events: int = 60_000,
@@ -68,7 +68,7 @@ class Rig:
         self.stream = Stream(str(ref), bootstrap, prefix, folder / "home")
         self.names = self.stream.names
         self.cluster = Cluster(bootstrap)
-        self._nursery = nursery
+        self._fork_server = fork_server
         self.members: dict[str, Member] = {}
         self.recoveries: list[float] = []
         self.fallen: dict[str, Fall] = {}
@@ -123,7 +123,7 @@ class Rig:
             instance,
             [role, self.stream.ref, "--instance", instance],
             self.stream.environment(),
-            self._nursery,
+            self._fork_server,
             self.folder / f"{name}.log",
         )
         self.members[name] = member

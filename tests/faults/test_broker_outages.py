@@ -11,7 +11,7 @@ from faults.rig import Rig
 from faults_table import Tally
 
 from millstream.embedded_kafka.broker import EmbeddedBroker
-from millstream.processes.fork_server import Nursery
+from millstream.processes.fork_server import ForkServer
 
 OUTAGES = (1, 10, 25, 45)
 LONGEST_CALL_SECONDS = 60
@@ -37,7 +37,7 @@ def test_outages_of_the_broker_lose_nothing_that_was_acknowledged(
     broker: EmbeddedBroker,
     prefix: str,
     tmp_path: Path,
-    nursery: Nursery,
+    fork_server: ForkServer,
     rng: random.Random,
     rounds: Callable[[int, int], int],
     rate: float,
@@ -46,7 +46,7 @@ def test_outages_of_the_broker_lose_nothing_that_was_acknowledged(
     times = rounds(1, 20)
     outages = [4] if times == 1 else rng.sample(OUTAGES * (times // 4 + 1), times)
     most = rounds(60_000, 300_000)
-    with Rig(broker.status().bootstrap, prefix, tmp_path, nursery, most_events=most, rate=rate) as rig:
+    with Rig(broker.status().bootstrap, prefix, tmp_path, fork_server, most_events=most, rate=rate) as rig:
         rig.start_all()
         rig.publish()
         for seconds in outages:

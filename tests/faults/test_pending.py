@@ -15,7 +15,7 @@ from kafka import TopicPartition
 from raw_kafka import raw_admin, raw_producer
 from system.oracle import read_all
 
-from millstream.processes.fork_server import Nursery
+from millstream.processes.fork_server import ForkServer
 from schemas import codec
 from schemas.events import Event, Label, Outcome, Prediction, peek_event_id
 
@@ -24,7 +24,7 @@ NOW = 1_700_000_000_000
 
 @pytest.fixture
 def capped(
-    rounds: Callable[[int, int], int], bootstrap: str, prefix: str, tmp_path: Path, nursery: Nursery
+    rounds: Callable[[int, int], int], bootstrap: str, prefix: str, tmp_path: Path, fork_server: ForkServer
 ) -> Iterator[tuple[Rig, int]]:
     """Lend a stream of one partition, and the cap on what may wait there."""
     cap = rounds(2_000, 200_000)
@@ -32,7 +32,7 @@ def capped(
     ref.write_text(
         FLOW.read_text().replace("partitions=3", "partitions=1").replace("Join()", f"Join(max_pending={cap})")
     )
-    with Rig(bootstrap, prefix, tmp_path, nursery, ref=ref) as rig:
+    with Rig(bootstrap, prefix, tmp_path, fork_server, ref=ref) as rig:
         yield rig, cap
 
 

@@ -18,7 +18,7 @@ from faults.rig import ORDER, Rig
 from faults_table import SOAK, Tally
 
 from millstream.embedded_kafka.broker import EmbeddedBroker
-from millstream.processes.fork_server import Nursery
+from millstream.processes.fork_server import ForkServer
 
 RATE = "MILLSTREAM_SOAK_RATE"
 EVERY_SECONDS = 10.0
@@ -115,7 +115,7 @@ def test_hours_of_faults_lose_nothing_and_leave_nothing_behind(
     broker: EmbeddedBroker,
     prefix: str,
     tmp_path: Path,
-    nursery: Nursery,
+    fork_server: ForkServer,
     rng: random.Random,
     tally: Tally,
 ) -> None:
@@ -123,7 +123,7 @@ def test_hours_of_faults_lose_nothing_and_leave_nothing_behind(
     taken: Taken = defaultdict(list)
     times = 0
     most = int(rate * 90 * minutes) + 10_000
-    with Rig(broker.status().bootstrap, prefix, tmp_path, nursery, most_events=most, rate=rate) as rig:
+    with Rig(broker.status().bootstrap, prefix, tmp_path, fork_server, most_events=most, rate=rate) as rig:
         rig.start_all(predictors=2)
         rig.publish()
         end = time.monotonic() + 60 * minutes

@@ -139,7 +139,7 @@ def test_of_two_processes_of_one_name_one_works_and_the_other_ends_with_75(
     for member in first:
         member.again = False
         second = Member(
-            member.role, "0", member.arguments, environment, member.nursery, tmp_path / f"second-{member.role}.log"
+            member.role, "0", member.arguments, environment, member.fork_server, tmp_path / f"second-{member.role}.log"
         )
         rig.members[f"second-{member.role}"] = second
         second.start()
@@ -157,7 +157,12 @@ def test_of_two_processes_of_one_name_one_works_and_the_other_ends_with_75(
 def assert_turned_away(rig: Rig, first: Member) -> None:
     """Start a second process under the name and in the home of the first."""
     second = Member(
-        first.role, "0", first.arguments, first.environment, first.nursery, rig.folder / f"turned-away-{first.role}.log"
+        first.role,
+        "0",
+        first.arguments,
+        first.environment,
+        first.fork_server,
+        rig.folder / f"turned-away-{first.role}.log",
     )
     second.again = False
     second.start()

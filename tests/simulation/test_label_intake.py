@@ -224,7 +224,7 @@ def test_places_that_kafka_has_forgotten_stop_it_and_it_goes_on_where_it_was() -
     take_in(log, memory=memory)
     log.places.clear()
     send(log, "chargebacks", {"ref": "b", "status": "ok"})
-    with pytest.raises(LogRefused, match="everything would be taken in once more"):
+    with pytest.raises(LogRefused, match="everything would be taken in again"):
         take_in(log, memory=memory)
     take_in(log, memory=memory, go_on=True)
     assert sorted(each.event_id for each in labels(log)) == ["a", "b"]

@@ -286,5 +286,5 @@ def test_a_large_table_is_one_line(tmp_path: Path) -> None:
 def test_a_number_of_any_length_and_an_object_that_raises_are_no_traceback(tmp_path: Path) -> None:
     assert load(tmp_path, "BIG = 10 ** 5000\n" + METHOD.format("BIG")).definition
     odd = "class Odd:\n    def __getattr__(self, name): raise RuntimeError(name)\nODD = Odd()\n"
-    with pytest.raises(LoadError, match=r"the parts of its model cannot be looked at: .*RuntimeError"):
+    with pytest.raises(LoadError, match=r"the parts of its model cannot be examined: .*RuntimeError"):
         load(tmp_path, odd + METHOD.format("ODD"))

@@ -30,7 +30,7 @@ def test_the_same_import_again_is_told() -> None:
 
 def test_rows_with_the_id_of_another_are_told_with_their_count() -> None:
     [line] = _told(replace(REPORT, repeated_ids=1234), "h.csv")
-    assert line.startswith("warning: 1,234 rows of h.csv have the id of a row before them")
+    assert line.startswith("warning: 1,234 rows of h.csv have the id of an earlier row")
 
 
 def test_an_import_that_takes_nothing_says_why_and_fails() -> None:
@@ -47,4 +47,4 @@ def test_an_import_that_takes_nothing_says_why_and_fails() -> None:
 def test_published_ids_that_come_twice_are_told_with_their_count() -> None:
     assert list(_of_published(PUBLISHED, "p.csv")) == []
     [line] = _of_published(replace(PUBLISHED, repeated_ids=490), "p.csv")
-    assert line.startswith("warning: 490 rows of p.csv have the id of a row before them")
+    assert line.startswith("warning: 490 rows of p.csv have the id of an earlier row")

@@ -16,19 +16,6 @@ LONGEST: Final = 100
 HIDDEN: Final = re.compile(r"(?:what|which|how|whether|where|when|who|why|that|a thing)\b", re.IGNORECASE)
 """Words that put off the subject: "What a join keeps" instead of "State of a join"."""
 
-PENDING: Final = {
-    "consumers/learner",
-    "consumers/loop",
-    "millstream/backup/offset_preserving_writer.py",
-    "millstream/cli",
-    "millstream/processes",
-    "millstream/status",
-    "millstream/stream",
-    "producers/import_log.py",
-    "runtime",
-}
-"""Folders and files whose docstrings have not been revised yet; only their existence is checked."""
-
 
 def flaw(docstring: str | None) -> str | None:
     """Return what is wrong with the first line of a module's docstring, `None` if it is fine."""
@@ -40,16 +27,10 @@ def flaw(docstring: str | None) -> str | None:
     return f"has a first line of {len(first)} characters" if len(first) > LONGEST else None
 
 
-def is_pending(module: Path) -> bool:
-    name = module.relative_to(ROOT).as_posix()
-    return any(name == each or name.startswith(f"{each}/") for each in PENDING)
-
-
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.relative_to(ROOT).as_posix())
 def test_a_module_says_in_its_first_line_what_it_holds(module: Path) -> None:
     docstring = ast.get_docstring(ast.parse(module.read_text(encoding="utf-8")))
-    assert docstring, "every module has a docstring"
-    assert is_pending(module) or flaw(docstring) is None
+    assert flaw(docstring) is None
 
 
 @pytest.mark.parametrize(
@@ -64,7 +45,3 @@ def test_a_module_says_in_its_first_line_what_it_holds(module: Path) -> None:
 )
 def test_a_first_line_that_hides_its_subject_is_found(docstring: str | None, said: str) -> None:
     assert said in (flaw(docstring) or "")
-
-
-def test_pending_folders_exist() -> None:
-    assert [each for each in PENDING if not (ROOT / each).exists()] == []

@@ -216,7 +216,7 @@ def test_a_failed_import_leaves_no_half_module_behind(tmp_path: Path) -> None:
 
 
 def test_no_stream_and_several_are_refused(tmp_path: Path) -> None:
-    assert "no Stream in it" in refusal(write(tmp_path, "x = 1\n"))
+    assert "it has no Stream" in refusal(write(tmp_path, "x = 1\n"))
     body = """
     from millstream import Stream
     one = Stream(name="one", task="binary", model=list)
@@ -241,8 +241,8 @@ def test_a_model_that_raises_names_the_users_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        ("None", "None, which is no River model"),
-        ("object()", "builtins.object, which is no River model"),
+        ("None", "None, which is not a River model"),
+        ("object()", "builtins.object, which is not a River model"),
         ("linear_model.LogisticRegression", "call it: LogisticRegression()"),
         ("compose.Pipeline()", "an empty pipeline"),
     ],

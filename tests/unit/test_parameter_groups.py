@@ -184,7 +184,7 @@ def test_old_names_are_taken_in_a_versions_code_only_while_it_is_run() -> None:
 # --- what a group refuses -----------------------------------------------------------------------------------
 
 WRONG: dict[str, tuple[Callable[[], object], str]] = {
-    "no span": (lambda: Labels(wait="soon"), "Labels: wait='soon' is no span of time; write a number and ms, s, m"),
+    "no span": (lambda: Labels(wait="soon"), "Labels: wait='soon' is not a duration; write a number and ms, s, m"),
     "a span of another type": (lambda: Labels(wait=[1]), "Labels: wait=[1] must be a span of time, such as '30m'"),
     "no span at all": (lambda: Labels(wait=None), "Labels: wait=None must be a span of time"),
     "an endless span": (lambda: Join(snapshot_every=float("inf")), "Join: snapshot_every=inf must be a span of time"),

@@ -87,7 +87,9 @@ def test_what_can_be_no_feature_is_advice_and_a_registry_without_an_answer_keeps
         assert predictor_settings(stream, names, topics, registry=nowhere).mapping is not None
         say_unmapped(Source(topic=TOPIC, id="id"), nowhere)
     (line,) = caplog.messages
-    assert line.startswith(f"{TOPIC}: what can be no feature is not known: the schema registry at http://127.0.0.1:")
+    assert line.startswith(
+        f"{TOPIC}: unknown which fields cannot be features: the schema registry at http://127.0.0.1:"
+    )
 
 
 # --- reading -----------------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ class RoleCollector(Collector):
             yield from found()
 
     def _beside(self, kind: type[MetadataT]) -> dict[Partition, MetadataT]:
-        """Return what the role wrote beside its offsets last."""
+        """Return the role's newest offset metadata."""
         told = {place: kind.decode(text) for place, text in self._meter.beside().items()}
         return {place: metadata for place, metadata in told.items() if metadata is not None}
 

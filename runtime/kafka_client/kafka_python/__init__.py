@@ -1,1 +1,1 @@
-"""The interface of `client.py` over kafka-python, with a guard for each thing that this client does wrong."""
+"""Implementation of `client.py` with kafka-python, with a guard for each known fault of this client."""

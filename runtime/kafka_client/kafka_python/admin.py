@@ -1,4 +1,4 @@
-"""kafka-python's admin client behind `client.Admin`: its dictionaries become values with names."""
+"""Adapter of kafka-python's admin client to `client.Admin`: turns its dictionaries into typed values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CODE: Final = re.compile(r"\[Error (-?\d+)\] (.*)", re.DOTALL)
 
 
 class KafkaPythonAdmin:
-    """An `Admin`."""
+    """An `Admin` with kafka-python."""
 
     def __init__(self, client: KafkaAdminClient) -> None:
         self._client = client
@@ -69,7 +69,7 @@ class KafkaPythonAdmin:
     def describe_group(self, group: str) -> GroupDescription:
         found: Mapping[str, Any] = self._client.describe_groups([group])[group]
         members = [GroupMember(each["group_instance_id"], _assigned(each)) for each in found["members"]]
-        # The client raises no error of a group's: it puts it into words, and drops its code otherwise.
+        # The client does not raise the error of a group: it returns it as text, the only place that has the code.
         said = _CODE.match(found["error"] or "")
         error = None if said is None else of_code(int(said[1]), said[2])
         return GroupDescription(found["group_state"] == "Stable", members, error)
@@ -105,6 +105,6 @@ def _description(topic: Mapping[str, Any]) -> TopicDescription:
 
 
 def _assigned(member: Mapping[str, Any]) -> frozenset[Partition]:
-    """Return the partitions of a member; it has none while the group is agreeing on an assignment."""
+    """Return the partitions of a member; none while the group rebalances."""
     topics = (member["member_assignment"] or {}).get("assigned_partitions", ())
     return frozenset(Partition(each["topic"], number) for each in topics for number in each["partitions"])

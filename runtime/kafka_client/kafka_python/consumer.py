@@ -1,4 +1,4 @@
-"""kafka-python's consumer behind `client.GroupConsumer`, and the guards around what it does wrong."""
+"""Adapter of kafka-python's consumer to `client.GroupConsumer`, with guards against its faults."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ASK_SECONDS: Final = 0.25
 
 
 class KafkaPythonConsumer:
-    """A `GroupConsumer`. The client insists on its own type for a partition, which is equal to ours."""
+    """A `GroupConsumer`. The client requires its own partition type, which is equal to `Partition`."""
 
     def __init__(self, client: KafkaConsumer) -> None:
         self._client = client
@@ -45,7 +45,7 @@ class KafkaPythonConsumer:
 
     @translating
     def poll(self, timeout_ms: int = 0, max_records: int | None = None) -> Batch:
-        # As the client made it: its records have what ours must have, and its partitions are equal to ours.
+        # No conversion: the client's records have the fields of `Record`, its partitions are equal to `Partition`.
         return cast(Batch, self._client.poll(timeout_ms=timeout_ms, max_records=max_records))
 
     @translating
@@ -65,11 +65,11 @@ class KafkaPythonConsumer:
 
     @translating
     def resume(self, partitions: Iterable[Partition]) -> None:
-        """Read these again.
+        """Continue to read these partitions.
 
-        What the client had in hand of a partition when it was paused it sets aside, fetches nothing more of that
-        partition while it lies there, and takes it up again only when it comes to read with nothing at all in
-        hand: with other partitions to read, never. So it is dropped, and fetched anew from where reading stands.
+        When a partition is paused, the client sets its fetched records aside. It fetches nothing more of the partition
+        while they are there, and returns them only when it has no other records at all: never, while other partitions
+        have some. So this method drops those records, and they are fetched again from the current position.
         """
         wanted = _theirs(partitions)
         self._client.resume(*wanted)
@@ -82,7 +82,7 @@ class KafkaPythonConsumer:
 
     @translating
     def waiting(self) -> set[Partition]:
-        # A copy: the client's IO thread adds to it meanwhile.
+        # A copy, because the client's IO thread adds to it at the same time.
         fetched = self._client._fetcher._completed_fetches.copy()
         return {Partition(*each.topic_partition) for each in fetched}
 
@@ -143,9 +143,9 @@ class KafkaPythonConsumer:
 
     @translating
     def wait_for_partitions(self, counts: Mapping[str, int], seconds: float) -> bool:
-        """Wait until the group's side of the client knows them: a leader shares out only those it knows.
+        """Wait until the client's group coordinator code knows the partitions: a leader assigns only those it knows.
 
-        Joining before that, it shares out what it knows, notices more, and joins again.
+        A leader that joins earlier assigns what it knows, then notices more partitions, and rejoins.
         """
         deadline = time.monotonic() + seconds
         asked = time.monotonic()
@@ -154,7 +154,7 @@ class KafkaPythonConsumer:
             if now > deadline:
                 return False
             if now > asked + _ASK_SECONDS:
-                # Subscribing while another question was under way, the client takes its answer for the new one's.
+                # If a metadata request was under way at subscription, the client takes its answer for the new one.
                 self._client._cluster.request_update()
                 asked = now
             time.sleep(_LOOK_SECONDS)
@@ -169,10 +169,10 @@ class KafkaPythonConsumer:
 
     @translating
     def request_rejoin(self) -> None:
-        """Join again at the next poll.
+        """Join the group again at the next poll.
 
-        A rejoin that only a change of metadata asked for is forgotten when one poll is too short for it: the client
-        then neither joins nor heartbeats ever again. Asked for by name, it is not.
+        The client forgets a rejoin caused only by changed metadata if one poll is too short for it; after that it
+        never joins or heartbeats again. It does not forget an explicit request.
         """
         self._client._coordinator.request_rejoin()
 

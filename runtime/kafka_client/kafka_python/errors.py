@@ -1,4 +1,4 @@
-"""kafka-python's errors as those of `runtime/kafka_client/errors.py`: one table, by class."""
+"""Translation of kafka-python's errors to `runtime.kafka_client.errors`, by one table of classes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _TABLE: Final[dict[type[theirs.KafkaError], type[ours.KafkaError]]] = {
 
 
 def translated(error: BaseException) -> BaseException:
-    """Return our error for one of the client's, which is its cause; any other error as it is."""
+    """Return the translation of a client error, with that error as its cause; any other error unchanged."""
     if not isinstance(error, theirs.KafkaError):
         return error
     found = of_class(type(error), str(error))
@@ -49,14 +49,14 @@ def translated(error: BaseException) -> BaseException:
 
 
 def of_class(kind: type[theirs.KafkaError], text: str) -> ours.KafkaError:
-    """Return our error for a class of the client's: that of the nearest class above it that the table has."""
+    """Return the translation of a client error class, by its nearest base class in the table."""
     found = next((_TABLE[each] for each in kind.__mro__ if each in _TABLE), ours.KafkaError)
     from_broker = issubclass(kind, theirs.BrokerResponseError)
     return found(text, name=kind.__name__, retriable=kind.retriable, from_broker=from_broker)
 
 
 def of_code(code: int, text: str | None = None) -> ours.KafkaError | None:
-    """Return our error for a code of the protocol with the broker's own text, where it has one; `None` for 0."""
+    """Return the error for a protocol code, with the broker's text if it has one; `None` for code 0."""
     if code == 0:
         return None
     kind = theirs.for_code(code)
@@ -64,7 +64,7 @@ def of_code(code: int, text: str | None = None) -> ours.KafkaError | None:
 
 
 def translating(call: Callable[_Given, _Returned]) -> Callable[_Given, _Returned]:
-    """Decorate what calls the client, so that the client's errors leave it as ours."""
+    """Decorate a function that calls the client, so that it raises translated errors."""
 
     @wraps(call)
     def wrapper(*args: _Given.args, **kwargs: _Given.kwargs) -> _Returned:

@@ -1,4 +1,4 @@
-"""The options that the Kafka client has, for settings to be checked against."""
+"""Options of the Kafka client, used to check settings."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from kafka.net.sasl import SASL_MECHANISMS
 
 LIBRARY: Final = "kafka-python"
 MECHANISMS: Final[tuple[str, ...]] = tuple(sorted(SASL_MECHANISMS))
-"""What `sasl_mechanism` can be."""
+"""Valid values of `sasl_mechanism`."""
 
 
 def defaults() -> dict[str, Any]:
-    """Return every option of any client, with its default."""
+    """Return every option of all clients, with its default."""
     known: dict[str, Any] = {}
     for client in (KafkaAdminClient, KafkaProducer, KafkaConsumer):
         known |= client.DEFAULT_CONFIG

@@ -1,6 +1,6 @@
-"""Making clients of kafka-python.
+"""Construction of kafka-python clients.
 
-The settings guard against defaults of kafka-python 3.0 that lose data or time; the reason is beside each.
+The settings replace defaults of kafka-python 3.0 that lose data or time; the reason is beside each.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _EVERY_CLIENT: Final[Mapping[str, Any]] = MappingProxyType(
         "reconnect_backoff_max_ms": 1000,
         # At 100 a transaction a batch has a p99 of 212 ms; at 5 it is 33 ms.
         "retry_backoff_ms": 5,
-        # Something listens, or no client is made: what has not answered by then is no Kafka, or lets nobody in.
+        # A client is only made if the port is open. A listener that has not answered by then is not Kafka, or refuses.
         "bootstrap_timeout_ms": 15_000,
     }
 )
@@ -36,13 +36,13 @@ _CONSUMER: Final[Mapping[str, Any]] = MappingProxyType(
         "allow_auto_create_topics": False,
         "enable_auto_commit": False,
         "isolation_level": "read_committed",
-        # A reader that fell off retention must not jump silently.
+        # A reader whose offset was deleted by retention must not jump silently.
         "auto_offset_reset": "none",
-        # A group that was joined before its topics were known everywhere gets no partitions; it joins
-        # again when the client next looks, which by default is after five minutes.
+        # A group that is joined before all brokers know its topics gets no partitions. It rejoins at the client's
+        # next metadata refresh, by default after five minutes.
         "metadata_max_age_ms": 10_000,
         "metrics_enabled": False,
-        # One way of sharing out, so that members of every release agree on it.
+        # A single assignor, so that members of every release agree on it.
         "partition_assignment_strategy": (RangePartitionAssignor,),
     }
 )
@@ -55,7 +55,7 @@ _ADMIN: Final[Mapping[str, Any]] = MappingProxyType(
 
 
 class KafkaPython:
-    """A `Library`."""
+    """A `Library` with kafka-python."""
 
     def consumer(self, bootstrap: str, options: Mapping[str, Any], settings: Mapping[str, Any]) -> KafkaPythonConsumer:
         return KafkaPythonConsumer(_consumer(bootstrap, options, settings))
@@ -69,7 +69,7 @@ class KafkaPython:
 
 def _consumer(bootstrap: str, options: Mapping[str, Any], settings: Mapping[str, Any]) -> KafkaConsumer:
     client = _made(KafkaConsumer, bootstrap, options, {**_CONSUMER, **settings})
-    # The option allow_auto_create_topics never gets as far as the questions that create topics.
+    # The client does not pass the option allow_auto_create_topics on to the requests that create topics.
     client._client._manager.cluster.config["allow_auto_create_topics"] = False
     return client
 
@@ -81,7 +81,7 @@ def _producer(bootstrap: str, options: Mapping[str, Any], settings: Mapping[str,
 
 
 def _made(kind: Any, bootstrap: str, options: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:
-    # An option is for those clients that know it: compression is the producer's, security is everybody's.
+    # Each client gets the options that it knows: compression only the producer, security options all of them.
     given = {name: value for name, value in options.items() if name in kind.DEFAULT_CONFIG}
     made: list[Any] = []
 
@@ -96,6 +96,6 @@ def _made(kind: Any, bootstrap: str, options: Mapping[str, Any], settings: Mappi
         return kind(**settings)
     except KafkaError as error:
         for each in made:
-            # Who constructs a client that finds no broker gets nothing to close: its files would stay open.
+            # If the constructor finds no broker, its caller has no object to close, and files would stay open.
             each.close()
         raise translated(error) from error

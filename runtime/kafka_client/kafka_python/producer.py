@@ -1,4 +1,4 @@
-"""kafka-python's producer behind `client.TransactionalProducer`, and the guards around what it does wrong."""
+"""Adapter of kafka-python's producer to `client.TransactionalProducer`, with guards for its faults."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _NOTHING: Final = object()
 
 
 class Values(Serializer):  # type: ignore[misc]
-    """Bytes as they are. The client refuses what has neither key nor value, which Kafka takes: it never sees that."""
+    """Passes bytes unchanged. This hides records without key and value, which Kafka accepts but the client refuses."""
 
     def serialize(self, topic: str, headers: Any, data: Any) -> Any:
         return None if data is _NOTHING else data
 
 
 class _Delivery:
-    """A `Delivery`: the client's future, its errors translated."""
+    """A `Delivery`: the client's future, with translated errors."""
 
     __slots__ = ("_future",)
 
@@ -49,7 +49,7 @@ class _Delivery:
 
 
 class KafkaPythonProducer:
-    """A `TransactionalProducer`."""
+    """A `TransactionalProducer` with kafka-python."""
 
     def __init__(self, client: KafkaProducer) -> None:
         self._client = client
@@ -80,15 +80,15 @@ class KafkaPythonProducer:
     def abandon(self, timeout: float) -> None:
         """Stop the sender, then close, in a thread.
 
-        close(timeout=0) alone flushes first, raises over what is unacknowledged, and leaves the sender thread at work:
-        it goes on sending. So the sender is stopped before anything else is tried.
+        close(timeout=0) alone flushes first, raises if records are unacknowledged, and leaves the sender thread
+        running, which continues to send. So the sender is stopped first.
         """
 
         def close() -> None:
             sender = self._client._sender
             sender.force_close()
             sender.join(timeout)
-            # It is being thrown away: that it could not say goodbye changes nothing.
+            # The producer is discarded, so a close that fails changes nothing.
             with contextlib.suppress(KafkaError):
                 self._client.close(timeout=1)
 
@@ -123,5 +123,5 @@ class KafkaPythonProducer:
 
 
 def _writable(headers: Sequence[tuple[str, bytes | None]] | None) -> list[tuple[str, bytes]] | None:
-    """Return headers as the client writes them: it knows none without a value, so those get an empty one."""
+    """Return headers for the client, which knows no header without a value: those get an empty one."""
     return [(name, b"" if value is None else value) for name, value in headers] if headers else None

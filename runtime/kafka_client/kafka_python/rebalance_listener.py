@@ -9,7 +9,7 @@ from kafka import ConsumerRebalanceListener
 
 
 class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Passes on that the assignment changed. It runs on the client's IO thread: anything slow here stops heartbeats."""
+    """Reports a changed assignment. It runs on the client's IO thread: anything slow here stops heartbeats."""
 
     def __init__(self, on_rebalance: Callable[[], object]) -> None:
         self._on_rebalance = on_rebalance

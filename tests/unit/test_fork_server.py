@@ -1,4 +1,4 @@
-"""The nursery: what it forks is the command asked for, ends as it would by itself, and outlives nobody."""
+"""The fork server: it forks the command asked for, which ends as it would by itself and never outlives it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import psutil
 import pytest
 
 from millstream.config.settings import interpreter
-from millstream.processes.fork_server import Forked, Nursery, Process
+from millstream.processes.fork_server import Forked, ForkServer, Process
 from millstream.processes.role_events import RoleEvent, follow
 from runtime.failpoints import VARIABLE
 
 # Only where Linux has it; elsewhere roles are started one by one.
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is a nursery on Linux alone")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the fork server works only on Linux")
 Start = Callable[..., Process]
 SLOW = """
 import os, signal, time
@@ -38,12 +38,12 @@ BUSY = "import signal, time; signal.signal(15, lambda *_: os._exit(3)); print('u
 
 
 @pytest.fixture
-def start(nursery: Nursery) -> Iterator[Start]:
+def start(fork_server: ForkServer) -> Iterator[Start]:
     """Return what starts a process, whose output is closed at the end."""
     started: list[Process] = []
 
     def start(command: Sequence[str], environment: Mapping[str, str] = os.environ) -> Process:
-        started.append(nursery.launch(command, environment))
+        started.append(fork_server.launch(command, environment))
         return started[-1]
 
     yield start
@@ -68,9 +68,9 @@ def lines(process: Process) -> Iterator[str]:
         yield line.decode().rstrip()
 
 
-def own_process(nursery: Nursery) -> psutil.Process:
-    assert nursery._process is not None
-    return psutil.Process(nursery._process.pid)
+def own_process(fork_server: ForkServer) -> psutil.Process:
+    assert fork_server._process is not None
+    return psutil.Process(fork_server._process.pid)
 
 
 def until(condition: Callable[[], object], seconds: float = 60) -> None:
@@ -127,20 +127,20 @@ def test_one_that_is_told_to_end_before_it_hears_signals_ends(start: Start, wait
     assert {role.wait(60) for role in roles} <= {-signal.SIGTERM, 3}
 
 
-def test_it_has_one_thread_as_who_forks_must(nursery: Nursery, start: Start) -> None:
+def test_it_has_one_thread_as_who_forks_must(fork_server: ForkServer, start: Start) -> None:
     role = start([*interpreter(), "--version"])
     assert role.wait(60) == 0
-    process = own_process(nursery)
+    process = own_process(fork_server)
     assert process.num_threads() == 1
     assert process.environ()["PYTHONHASHSEED"] == "0"
 
 
-def test_where_the_nursery_is_killed_its_children_end_and_the_next_has_another(
-    nursery: Nursery, start: Start, waiting: list[str]
+def test_where_the_fork_server_is_killed_its_children_end_and_the_next_has_another(
+    fork_server: ForkServer, start: Start, waiting: list[str]
 ) -> None:
     role = start(waiting)
     assert next(lines(role))
-    process = own_process(nursery)
+    process = own_process(fork_server)
     process.kill()
     assert role.wait(60) == -signal.SIGTERM
     again = start([*interpreter(), "--version"])
@@ -148,14 +148,14 @@ def test_where_the_nursery_is_killed_its_children_end_and_the_next_has_another(
     assert again.wait(60) == 0
 
 
-def test_one_that_outlives_its_nursery_is_seen_to_end_beside_the_next(
-    nursery: Nursery, start: Start, waiting: list[str], tmp_path: Path
+def test_one_that_outlives_its_fork_server_is_seen_to_end_beside_the_next(
+    fork_server: ForkServer, start: Start, waiting: list[str], tmp_path: Path
 ) -> None:
     slow, may_end = tmp_path / "slow.py", tmp_path / "may end"
     slow.write_text(SLOW.format(str(may_end)))
     late, soon = start([*interpreter(), "joiner", str(slow), "--home", str(tmp_path / "home")]), start(waiting)
     assert [next(lines(each)) for each in (late, soon)]
-    process = own_process(nursery)
+    process = own_process(fork_server)
     process.kill()
     assert soon.wait(60) == -signal.SIGTERM
     assert start([*interpreter(), "--version"]).wait(60) == 0
@@ -164,9 +164,9 @@ def test_one_that_outlives_its_nursery_is_seen_to_end_beside_the_next(
     assert late.wait(60) == -signal.SIGTERM
 
 
-def test_one_that_is_gone_unnoticed_is_replaced(nursery: Nursery, start: Start) -> None:
+def test_one_that_is_gone_unnoticed_is_replaced(fork_server: ForkServer, start: Start) -> None:
     assert start([*interpreter(), "--version"]).wait(60) == 0
-    gone = own_process(nursery)
+    gone = own_process(fork_server)
     gone.kill()
     gone.wait(60)
     after = start([*interpreter(), "--version"])
@@ -180,17 +180,17 @@ def test_what_is_no_text_reaches_it_as_it_is(start: Start, waiting: list[str]) -
 
 def test_it_and_its_children_end_with_who_asked_however_that_ends(waiting: list[str], tmp_path: Path) -> None:
     script = (
-        "import os, sys, time; from millstream.processes.fork_server import Nursery\n"
-        "role = Nursery(os.environ).launch(sys.argv[1:], os.environ)\n"
+        "import os, sys, time; from millstream.processes.fork_server import ForkServer\n"
+        "role = ForkServer(os.environ).launch(sys.argv[1:], os.environ)\n"
         "print(role.stdout.readline().split()[0].decode(), flush=True); time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", script, *waiting], stdout=subprocess.PIPE, text=True) as asked:
         assert asked.stdout is not None
         born = int(asked.stdout.readline())
-        nursery = psutil.Process(born).parent()
-        assert nursery is not None
+        fork_server = psutil.Process(born).parent()
+        assert fork_server is not None
         asked.kill()
-        until(lambda: not nursery.is_running() or nursery.status() == psutil.STATUS_ZOMBIE)
+        until(lambda: not fork_server.is_running() or fork_server.status() == psutil.STATUS_ZOMBIE)
         until(lambda: not psutil.pid_exists(born) or psutil.Process(born).status() == psutil.STATUS_ZOMBIE)
 
 
@@ -212,13 +212,15 @@ def test_a_failpoint_of_a_child_is_its_own(start: Start, tmp_path: Path) -> None
     assert start(command).wait(60) == 1, "it goes on, and finds no stream in the file"
 
 
-def test_a_child_tells_its_events_and_one_that_is_not_asked_to_tells_none(nursery: Nursery, tmp_path: Path) -> None:
+def test_a_child_tells_its_events_and_one_that_is_not_asked_to_tells_none(
+    fork_server: ForkServer, tmp_path: Path
+) -> None:
     stream = tmp_path / "tells.py"
     stream.write_text("from millstream.processes import role_events\nrole_events.ready('ready: 1')\n")
     command = [*interpreter(), "joiner", str(stream), "--home", str(tmp_path / "home")]
     environment = {**os.environ, "MILLSTREAM_LOG_FORMAT": "text"}
     events, tell_on = os.pipe()
-    quiet, asked = nursery.launch(command, environment), nursery.launch(command, environment, tell_on)
+    quiet, asked = fork_server.launch(command, environment), fork_server.launch(command, environment, tell_on)
     os.close(tell_on)
     assert isinstance(asked, Forked)
     assert asked.stdout is not None
