@@ -1,6 +1,13 @@
 """The `millstream` command."""
 
-from millstream.cli.main import main
+import os
+import sys
+
+# `python -m` puts the current folder first on the import path: a stream file there would hide one of our packages.
+if not sys.flags.safe_path and sys.path[:1] == [os.getcwd()]:
+    del sys.path[0]
+
+from millstream.cli.main import main  # noqa: E402 - the path had to be put right first
 
 if __name__ == "__main__":
     main()

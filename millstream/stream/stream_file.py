@@ -208,8 +208,8 @@ def _require_siblings_visible(path: Path) -> None:
     """Refuse imports that mean a file beside this one and would get another module: the folder comes last."""
     for name, line in _imports(path):
         beside = next((each for each in _sibling(path.parent, name) if each.is_file()), None)
-        if beside is None or beside.resolve() == path.resolve():
-            continue
+        if beside is None or beside.resolve() == path.resolve() or _defines_a_stream(beside):
+            continue  # another stream file is not what the import means
         if name in OURS:
             where: str | None = "one of Millstream's own packages"
         else:
@@ -234,6 +234,16 @@ def _imports(path: Path) -> Iterator[tuple[str, int]]:
             yield from ((each.name.partition(".")[0], node.lineno) for each in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             yield node.module.partition(".")[0], node.lineno
+
+
+def _defines_a_stream(path: Path) -> bool:
+    """Tell whether a file imports `Stream`, as every stream file does."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError, OSError):
+        return False
+    found = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "millstream")
+    return any(each.name == "Stream" for node in found for each in node.names)
 
 
 def explain(error: BaseException, path: Path) -> str:

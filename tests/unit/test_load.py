@@ -191,6 +191,11 @@ def test_an_import_of_a_hidden_file_beside_it_is_refused_with_its_line(tmp_path:
     assert f"not {name}.py beside it" in message
 
 
+def test_a_stream_file_beside_it_is_not_what_an_import_means(tmp_path: Path) -> None:
+    write(tmp_path, Path(write_stream(tmp_path, LR)).read_text(), "river.py")
+    assert load_stream(write_stream(tmp_path, LR)).stream.name == "mine"
+
+
 def test_a_namesake_that_is_not_imported_does_no_harm(tmp_path: Path) -> None:
     write(tmp_path, "", "server.py")
     (tmp_path / "tests").mkdir()
