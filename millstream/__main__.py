@@ -7,7 +7,7 @@ import sys
 if not sys.flags.safe_path and sys.path[:1] == [os.getcwd()]:
     del sys.path[0]
 
-from millstream.cli.main import main  # noqa: E402 - the path had to be put right first
+from millstream.cli.main import main
 
 if __name__ == "__main__":
     main()

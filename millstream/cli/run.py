@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from consumers import roles
 from millstream.cli.monitoring import UNWATCHED, Monitoring
-from millstream.cli.shared_options import HERE, CodePolicy, Json, StreamName, UsageError, Where, print_json
+from millstream.cli.shared_options import HERE, CodePolicy, Json, StreamName, UsageError, Where, load_file, print_json
 
 
 def register(parent: cyclopts.App) -> None:
@@ -79,12 +79,11 @@ def run(
     from millstream.observability import role_log
     from millstream.processes.run_stream import RunOptions
     from millstream.processes.run_stream import run as run_roles
-    from millstream.stream.load import load_stream
 
     # People read it, also in a file: JSON is for who asks for it by name.
     form: Literal["text", "json"] = "json" if monitoring.log_format == "json" else "text"
     role_log.begin(form, role="run")
-    settings, loaded = where.settings(), load_stream(stream)
+    settings, loaded = where.settings(), load_file(stream, "run")
     role_log.about(stream=f"{settings.prefix}{loaded.stream.name}")
     options = RunOptions(predictors, span, new_epoch, metrics, form, ratio, code)
     return run_roles(stream, loaded, settings, options, role_log.say)
