@@ -65,9 +65,9 @@ def status(
     names = full_names(stream, settings, cluster)
     typed = stream_status.Typed(stream, to_create(stream))
     if watch:
-        _watch(Looks(cluster, names, settings.home, typed), seconds, json)
+        _watch(Looks(cluster, names, settings.home, settings.state(names), typed), seconds, json)
         return
-    with Observer(cluster, names) as observer:
+    with Observer(cluster, names, settings.state(names)) as observer:
         report = stream_status.watch(observer, names.stream, cluster.bootstrap, settings.home, typed=typed)
     if json:
         print_json(stream_status.as_json(report))
@@ -95,12 +95,13 @@ def _watch(looks: Looks, seconds: float, json: bool) -> None:
 
 def _print_line(report: Report | None, why: str | None) -> None:
     from millstream.cli.shared_options import at
-    from millstream.status.render import line
+    from millstream.status.render import again, line
 
     if why is not None:
         print(why, flush=True)
     elif report is not None:
-        print(at(report.at), line(report), *(f"! {alert}" for alert in report.alerts), sep=" | ", flush=True)
+        told = (*(f"! {alert}" for alert in report.alerts), *again(report))
+        print(at(report.at), line(report), *told, sep=" | ", flush=True)
 
 
 def _print_json_line(report: Report | None, why: str | None) -> None:

@@ -44,6 +44,12 @@ def line(report: Report) -> str:
     return " | ".join((*stages, *facts))
 
 
+def again(report: Report) -> list[str]:
+    """Return a line for each process that was started again a moment ago."""
+    since = {name: report.at - at for name, at in report.started_again.items()}
+    return [f"{name} was started again {f'{spoken(ms)} ago' if ms > 0 else 'just now'}" for name, ms in since.items()]
+
+
 def learning(model: Model) -> str:
     """Return whether the model learns, in a word or two."""
     if model.full:
@@ -60,11 +66,14 @@ class Page:
         `None` before the first.
     note
         Stands at the top: how often it looks, or why it cannot.
+    stale
+        The report is older than it should be, for the reason in `note`: then nothing is known of now.
     """
 
-    def __init__(self, report: Report | None, note: str) -> None:
+    def __init__(self, report: Report | None, note: str, stale: bool = False) -> None:
         self._report = report
         self._note = note
+        self._stale = stale
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from rich.text import Text
@@ -81,16 +90,21 @@ class Page:
 
         at = datetime.fromtimestamp(report.at / 1000).astimezone().strftime("%H:%M:%S")
         head = f"{report.stream} on {report.bootstrap}"
-        told = f"{at} {self._note}"
+        told = f"as of {at}" if self._stale else f"{at} {self._note}"
         yield Text.assemble((head, "bold"), " " * max(1, width - len(head) - len(told)), (told, _QUIET))
         yield Text()
         yield from _loop(report, width)
         yield Text()
         yield from _facts(report, width)
         yield Text()
+        if self._stale:
+            yield Text(f"! {' '.join(self._note.split())}", style=_BAD)
+            yield Text(f"what is shown is as of {at}", style=_WAITS)
         for alert in report.alerts:
             yield Text(f"! {' '.join(alert.split())}", style=_BAD)
-        if not report.alerts:
+        for told in again(report):
+            yield Text(told, style=_WAITS)
+        if not report.alerts and not self._stale:
             yield Text("nothing needs a person", style=_GOOD)
 
 
@@ -118,9 +132,11 @@ def _loop(report: Report, width: int) -> Iterator[Text]:
 def _box(stage: Stage, width: int) -> list[Text]:
     from rich.text import Text
 
-    frame = _GOOD if stage.processes else _BAD
+    frame = _GOOD if stage.processes and not stage.crashed else _BAD
     inner = width - 4
-    at_work = (f"{stage.processes} at work" if stage.processes else "NONE RUNS", frame)
+    at_work = (f"{len(stage.crashed)} CRASHED" if stage.crashed else "NONE RUNS", frame)
+    if stage.processes:
+        at_work = (f"{stage.processes} at work{f', {len(stage.crashed)} CRASHED' if stage.crashed else ''}", frame)
     reads = (", ".join(kinds_read(stage.role)), _QUIET)
     rows = (reads, at_work, (_rate(stage), ""), (f"lag {stage.lag:,}", _WAITS if stage.lag else _GOOD))
     title = f"╭ {stage.role} "

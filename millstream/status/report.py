@@ -40,13 +40,17 @@ class Typed(NamedTuple):
 
 @dataclass(frozen=True)
 class Stage:
-    """One role: its processes, what it has not read, and what it does a second (`None`: one sample only)."""
+    """One role: its processes, what it has not read, and what it does a second (`None`: one sample only).
+
+    `crashed` names processes of this machine that are gone, and that Kafka still takes for members; they do not count.
+    """
 
     role: str
     processes: int
     lag: int
     done: int
     per_second: float | None
+    crashed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,8 @@ class Report:
         Why roles cannot go on at their places in the log.
     events_gone
         Feature events that no predictor answered before they were gone; offsets, of which some may be none.
+    started_again
+        By process, such as ``predictor-0``, that was started again while `--watch` looked on: when, in ms.
     labels_from
         By topic of others that labels come from: what became of its messages, see `taken_in`.
     """
@@ -113,6 +119,7 @@ class Report:
     raised: tuple[Alert, ...] = ()
     log_faults: tuple[LogFault, ...] = ()
     events_gone: int = 0
+    started_again: Mapping[str, int] = field(default_factory=dict)
     labels_from: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
@@ -272,7 +279,9 @@ def _stage(now: StreamSnapshot, role: str, before: StreamSnapshot | None, second
     rate = None
     if before is not None and seconds > 0:
         rate = round(max(0, progress(now, role) - progress(before, role)) / seconds, 1)
-    return Stage(role, now.members.get(role, 0), now.lag(role), progress(now, role), rate)
+    gone = tuple(each for each in now.crashed if each.startswith(f"{role}-"))
+    alive = max(0, now.members.get(role, 0) - len(gone))
+    return Stage(role, alive, now.lag(role), progress(now, role), rate, gone)
 
 
 def _waiting(now: StreamSnapshot, which: int) -> list[int]:
@@ -310,6 +319,7 @@ def _alerts(
 ) -> list[str]:
     found = _missing(now, typed.create)
     found += [f"{alert.name}: {alert.message}" for alert in now.alerts]
+    found += [f"{name} has crashed: its process is gone" for stage in stages for name in stage.crashed]
     found += [f"no {stage.role} is running" for stage in stages if stage.processes == 0]
     if model.paused:
         found.append(f"learning is paused{_reason(now)}: `millstream resume {typed.any}` restarts it")

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def stream_of_newest(store: ModelStore, name: str, say: Callable[[str], None]) -> LoadedStream | None:
     """Return the stream that the newest version of `name` was made by; `None` if no version carries its code.
 
-    The signature is checked before any of the code runs. A rebuilt version counts only if there is no other, because its
-    code may be older.
+    The signature is checked before any of the code runs. A rebuilt version counts only if there is no other, because
+    its code may be older.
 
     Raises
     ------

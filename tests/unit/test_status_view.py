@@ -68,5 +68,28 @@ def test_a_stage_that_nobody_runs_says_so() -> None:
     assert line(DOWN).startswith("predictor none at work, –/s, lag 7 | ")
 
 
+def test_while_kafka_does_not_answer_nothing_is_said_to_be_well() -> None:
+    out = io.StringIO()
+    why = "cannot look now: no Kafka answers at 127.0.0.1:9092"
+    Console(file=out, width=80, height=24, force_terminal=False).print(Page(REPORT, why, stale=True))
+    text = out.getvalue()
+    assert "nothing needs a person" not in text
+    assert f"! {why}" in text
+    assert "what is shown is as of " in text
+
+
+def test_a_role_that_crashed_is_shown_in_its_box_and_one_that_is_back_below() -> None:
+    crashed = replace(STAGES[0], processes=1, crashed=("predictor-1",))
+    text = "\n".join(drawn(replace(REPORT, stages=(crashed, *STAGES[1:]), alerts=("predictor-1 has crashed",))))
+    assert "1 at work, 1 CRASHED" in text
+    assert "nothing needs a person" not in text
+    alone = replace(STAGES[0], processes=0, crashed=("predictor-0",))
+    assert "1 CRASHED" in "\n".join(drawn(replace(REPORT, stages=(alone, *STAGES[1:]))))
+    back = replace(REPORT, started_again={"learner-0": REPORT.at - 5_000, "joiner-0": REPORT.at})
+    text = "\n".join(drawn(back))
+    assert "learner-0 was started again 5 s ago" in text
+    assert "joiner-0 was started again just now" in text
+
+
 def test_before_the_first_report_the_page_says_what_it_waits_for() -> None:
     assert drawn(None, note="cannot look now: NoBroker") == ["cannot look now: NoBroker"]

@@ -24,6 +24,6 @@ def test_an_answer_of_a_version_that_is_gone_is_not_confirmed(tmp_path: Path) ->
     store = open_store(str(tmp_path / "models"), tmp_path / "keys", sign=False)
     outcome = Outcome(True, None, "phishing", 1, 200, 0, "phishing.features", 0, 0, None)
     again = computed_again(VersionCode(load_stream("phishing"), store), Prediction(Event("a", 0, {}), outcome))
-    assert again == {"equal": None, "version": "phishing/1/200", "why": again["why"]}
+    assert again == {"equal": None, "version": "1/200", "why": again["why"]}
     assert "gone by retention" in again["why"]
     assert not confirmed(again), "`millstream trace` ends with 1"
