@@ -7,6 +7,7 @@ from typing import Final
 
 from consumers.loop.alerts import Alerts, Severity
 from consumers.model.model_size import Growth
+from consumers.model.quality import BASELINES, Quality
 from runtime.kafka_client.records import Output, Record
 from schemas.topics import Names
 
@@ -16,12 +17,17 @@ OUTLIERS: Final = "learner.outliers"
 MEMORY: Final = "learner.memory"
 MEMORY_AHEAD: Final = "learner.memory-ahead"
 STORE: Final = "learner.store"
+WORSE: Final = "learner.worse-than-baseline"
 _SAID_IN_FULL: Final = 20
 _PASSED_AFTER: Final = 1000  # examples learned without another
 
 
 class LearnerAlerts:
-    """Alerts about examples clear once so many have been learned without another, those about size with the size."""
+    """Alerts of a learner.
+
+    Those about examples and about quality clear once 1,000 examples have been learned without another, those about size
+    with the size.
+    """
 
     def __init__(self, names: Names, say: Callable[[str], None]) -> None:
         self._alerts = Alerts(names, say)
@@ -33,7 +39,7 @@ class LearnerAlerts:
     def restore(self, remembered: Sequence[str], learned: int) -> None:
         """Take over what was written beside the offsets."""
         self._alerts.restore(remembered)
-        self._last = {name: learned for name in (POISON, REFUSED, OUTLIERS) if name in self._alerts}
+        self._last = {name: learned for name in (POISON, REFUSED, OUTLIERS, WORSE) if name in self._alerts}
 
     def remembered(self) -> list[str]:
         """Return what is to be written beside the offsets."""
@@ -73,6 +79,22 @@ class LearnerAlerts:
         self._last[name] = learned
         place = {"topic": record.topic, "partition": str(record.partition), "offset": str(record.offset)}
         return self._alerts.raise_(name, severity, text, record.timestamp, place)
+
+    def quality(self, found: Quality | None, learned: int, now_ms: int) -> list[Output]:
+        """Compare the served answers with the baselines, at a version. Clears like alerts about examples."""
+        if found is None or not found.worse:
+            return []
+        self._last[WORSE] = learned
+        metric = found.metrics[0]
+        source, value = metric.best
+        baseline = BASELINES[source]
+        text = (
+            f"served answers are worse than the baseline {baseline!r} over the newest {found.labels} labels: "
+            f"{metric.metric} {metric.served:.4g}, {baseline} {value:.4g}. `millstream models list {self._stream}` shows "
+            f"the versions; `millstream models rollback {self._stream}` serves the one before"
+        )
+        details = {"metric": metric.metric, "served": str(metric.served), source: str(value)}
+        return self._alerts.raise_(WORSE, "warning", text, now_ms, details)
 
     def passed(self, learned: int, now_ms: int) -> list[Output]:
         """Clear what has not been seen for a while."""

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from consumers.loop.offset_metadata import OffsetMetadata, decodable
 from consumers.loop.processor import Assignment, Start
+from consumers.model.quality import Quality
 from consumers.roles import LEARNER
 from model_store import Manifest
 from runtime.kafka_client.records import CommittedOffset, Partition
@@ -34,6 +36,8 @@ class LearnerMetadata(OffsetMetadata):
         How far the log was read, whatever is in a version since.
     at
         How far it is read now: less than the offset in a replay. `None` where that was not noted.
+    quality
+        That of the served answers, at the newest version; absent where nothing can be compared.
     """
 
     role: ClassVar[str] = LEARNER
@@ -48,6 +52,7 @@ class LearnerMetadata(OffsetMetadata):
     alerts: list[str] = msgspec.field(default_factory=list)
     read: int = 0
     at: int | None = None
+    quality: Quality | UnsetType = UNSET
 
     def done(self) -> int:
         """Return how many examples were learned."""

@@ -315,13 +315,18 @@ class Board:
         return rows
 
     def report(self) -> dict[str, Any]:
-        """Return every value, unrounded; `None` if a metric is not defined (yet)."""
+        """Return every value, unrounded; `None` if a metric is not defined (yet).
+
+        ``higher`` says of each metric whether a higher value is better, ``in_window`` how many answers ``last`` covers.
+        """
         self._take_in()
         report: dict[str, Any] = {}
+        in_window: dict[str, int] = {}
         for index, source in enumerate(self._sources):
             recent = self._fresh()
             said = _said(self._window, index)
             recent.add_all(said)
+            in_window[source] = len(said)
             report[source] = {
                 "all": self._all[source].values(),
                 "last": recent.values(),
@@ -329,6 +334,8 @@ class Board:
         report["counted"] = dict(self._counted)
         report["no_prediction_yet"] = dict(self._left_out)
         report["window"] = self._window.maxlen
+        report["in_window"] = in_window
+        report["higher"] = {type(each).__name__: bool(each.bigger_is_better) for each in self._make()}
         return report
 
     def beside_served(self) -> Beside:

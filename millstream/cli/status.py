@@ -124,7 +124,7 @@ def _labels_from(report: Report) -> dict[str, list[str]]:
 
 
 def _print(report: Report) -> None:
-    from millstream.status.render import learning
+    from millstream.status.render import learning, quality_lines
     from millstream.stream.duration import spoken
 
     print(f"{report.stream} on {report.bootstrap}")
@@ -139,6 +139,7 @@ def _print(report: Report) -> None:
             "newest version": model.newest,
             "pinned version": model.pinned,
             "learning": learning(model),
+            "served metrics": None if model.quality is None else quality_lines(model.quality),
             "model file": None if model.model_bytes is None else size_text(model.model_bytes),
             "label to served": None if model.delay_ms is None else spoken(model.delay_ms),
             "labels": ", ".join(f"{count} {state}" for state, count in report.labels.items()),

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from consumers.model.quality import Quality
 from consumers.roles import INTAKE, LEARNER, PREDICTOR
 from millstream.status.report import Model, Report, Stage
 from millstream.status.snapshot import kinds_read
@@ -48,6 +49,13 @@ def again(report: Report) -> list[str]:
     """Return a line for each process that was started again a moment ago."""
     since = {name: report.at - at for name, at in report.started_again.items()}
     return [f"{name} was started again {f'{spoken(ms)} ago' if ms > 0 else 'just now'}" for name, ms in since.items()]
+
+
+def quality_lines(found: Quality) -> list[str]:
+    """Return each served metric beside the baselines, and how many labels that is of."""
+    short = found.labels < found.window
+    of = f"over the newest {found.labels:,} labels" + (f" (compared from {found.window:,} on)" if short else "")
+    return [*map(str, found.metrics), of]
 
 
 def learning(model: Model) -> str:
@@ -199,7 +207,9 @@ def _facts(report: Report, width: int) -> Iterator[Text]:
         drawn.rstrip()
         yield drawn
     yield from _folded("labels", [f"{count:,} {state}" for state, count in report.labels.items()], width)
-    yield from _folded("metrics", [f"{name} {value:.4g}" for name, value in model.metrics.items()], width)
+    if model.quality is not None:
+        yield from _folded("served metrics", quality_lines(model.quality), width)
+    yield from _folded("progressive", [f"{name} {value:.4g}" for name, value in model.metrics.items()], width)
 
 
 def _folded(name: str, parts: Sequence[str], width: int) -> Iterator[Text]:

@@ -16,6 +16,7 @@ from consumers.intake.offset_metadata import IntakeMetadata
 from consumers.joiner.offset_metadata import JoinerMetadata
 from consumers.learner.offset_metadata import LearnerMetadata
 from consumers.loop.log_faults import LogFault, way
+from consumers.model.quality import Quality
 from consumers.offset_metadata import kind_of
 from consumers.predictor.offset_metadata import PredictorMetadata
 from consumers.roles import INTAKE
@@ -69,6 +70,8 @@ class Model:
         The version that is to serve where someone chose one.
     delay_ms
         From the oldest label learned by the served version to its first answer.
+    quality
+        That of the served answers beside the baselines, over the window.
     model_bytes, full
         Of the model as the learner last wrote it; and whether it is as large as it may be, and so learns no more.
     """
@@ -82,6 +85,7 @@ class Model:
     metrics: Mapping[str, float]
     model_bytes: int | None = None
     full: bool = False
+    quality: Quality | None = None
 
 
 @dataclass(frozen=True)
@@ -244,6 +248,7 @@ def served(now: StreamSnapshot) -> Model:
         metrics=published.metrics if isinstance(published, Published) else {},
         model_bytes=learner.model_bytes,
         full=learner.full,
+        quality=None if learner.quality is UNSET else learner.quality,
     )
 
 
@@ -346,5 +351,7 @@ def as_json(found: Report) -> dict[str, Any]:
     for fault, of in zip(plain["log_faults"], found.log_faults, strict=True):
         fault["gone"] = of.gone
     plain["raised"] = [msgspec.structs.asdict(alert) for alert in found.raised]
+    quality = found.model.quality
+    plain["model"]["quality"] = None if quality is None else {**msgspec.to_builtins(quality), "worse": quality.worse}
     plain["stages"] = {stage["role"]: stage for stage in plain["stages"]}
     return plain
