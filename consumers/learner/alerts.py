@@ -90,8 +90,8 @@ class LearnerAlerts:
         baseline = BASELINES[source]
         text = (
             f"served answers are worse than the baseline {baseline!r} over the newest {found.labels} labels: "
-            f"{metric.metric} {metric.served:.4g}, {baseline} {value:.4g}. `millstream models list {self._stream}` shows "
-            f"the versions; `millstream models rollback {self._stream}` serves the one before"
+            f"{metric.metric} {metric.served:.4g}, {baseline} {value:.4g}. `millstream models list {self._stream}` "
+            f"shows the versions; `millstream models rollback {self._stream}` serves the one before"
         )
         details = {"metric": metric.metric, "served": str(metric.served), source: str(value)}
         return self._alerts.raise_(WORSE, "warning", text, now_ms, details)

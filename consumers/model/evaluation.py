@@ -335,7 +335,8 @@ class Board:
         report["no_prediction_yet"] = dict(self._left_out)
         report["window"] = self._window.maxlen
         report["in_window"] = in_window
-        report["higher"] = {type(each).__name__: bool(each.bigger_is_better) for each in self._make()}
+        metrics = self._all["served"].metrics
+        report["higher"] = {type(each).__name__: bool(getattr(each, "bigger_is_better", True)) for each in metrics}
         return report
 
     def beside_served(self) -> Beside:

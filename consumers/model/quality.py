@@ -69,6 +69,15 @@ class Quality(msgspec.Struct, frozen=True):
         """Whether the first metric is worse than a baseline; `None` before the window is full of served answers."""
         return None if self.labels < self.window else self.metrics[0].worse
 
+    @property
+    def verdict(self) -> str:
+        """The first metric against the better baseline, in a few words."""
+        metric = self.metrics[0]
+        source, value = metric.best
+        than = "worse than" if metric.worse else "better than" if metric.served != value else "equal to"
+        few = "" if self.worse is not None else f", over {self.labels:,} labels only"
+        return f"{metric.metric} {metric.served:.4g} {than} {BASELINES.get(source, source)} {value:.4g}{few}"
+
 
 def quality(report: Mapping[str, Any]) -> Quality | None:
     """Return the quality in a version's metrics; `None` if nothing can be compared.

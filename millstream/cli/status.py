@@ -10,8 +10,8 @@ from cyclopts import Parameter
 
 from millstream.cli.shared_options import (
     HERE,
+    STREAM_HELP,
     Json,
-    StreamName,
     UsageError,
     Where,
     full_names,
@@ -23,8 +23,10 @@ from millstream.cli.shared_options import (
 )
 
 if TYPE_CHECKING:
+    from millstream.config.settings import Settings
     from millstream.status.report import Report
     from millstream.status.watch import Looks
+    from runtime.kafka_client.cluster import Cluster
 
 
 _QUICKEST_S = 0.2
@@ -36,7 +38,9 @@ def register(parent: cyclopts.App) -> None:
 
 
 def status(
-    stream: StreamName,
+    stream: Annotated[
+        str | None, Parameter(name="STREAM", help=f"{STREAM_HELP} Without one, all streams are listed.")
+    ] = None,
     /,
     *,
     watch: Annotated[
@@ -46,9 +50,11 @@ def status(
     where: Where = HERE,
     json: Json = False,
 ) -> None:
-    """Show lag of every stage, labels by state, the served version, delays, throughput and free disk.
+    """Show lag of every stage, labels by state, served version and metrics, delays, throughput and free disk.
 
-    Takes a second, to measure the throughput. Also works while roles are down, and says so.
+    Takes a second, to measure the throughput. Also works while roles are down, and says so. Without a stream, lists all
+    streams of the cluster (with --prefix, those with it): state, served metric against its baseline, and what needs a
+    person.
 
     Example: millstream status phishing
     """
@@ -62,6 +68,11 @@ def status(
         raise UsageError(f"--interval {interval} must be at least {_QUICKEST_S:g}s")
     settings = where.settings()
     cluster = settings.cluster()
+    if stream is None:
+        if watch:
+            raise UsageError("--watch shows one stream: name it. `millstream status` lists all")
+        _list(settings, cluster, json)
+        return
     names = full_names(stream, settings, cluster)
     typed = stream_status.Typed(stream, to_create(stream))
     if watch:
@@ -73,6 +84,40 @@ def status(
         print_json(stream_status.as_json(report))
     else:
         _print(report)
+
+
+def _list(settings: Settings, cluster: Cluster, json: bool) -> None:
+    """Show all streams of the prefix: one line each, then what needs a person."""
+    from millstream.cli.progress import Bar
+    from millstream.status.overview import found_streams, overview
+
+    found = found_streams(cluster, settings.prefix)
+    with Bar("streams") as bar:
+        states = list(overview(cluster, settings, found, bar.show))
+    if json:
+        plain = [each.plain() for each in states]
+        print_json({"bootstrap": cluster.bootstrap, "prefix": settings.prefix, "streams": plain})
+        return
+    of = f" with prefix {settings.prefix}" if settings.prefix else ""
+    if not states:
+        print(f"no streams on {cluster.bootstrap}{of}: `millstream run FILE.py` begins one")
+        return
+    rows = [
+        (
+            each.stream,
+            each.state,
+            None if each.report is None else each.report.model.served,
+            each.served,
+            "yes" if each.needs else "no",
+        )
+        for each in states
+    ]
+    print_table(("stream", "state", "served version", "served metric", "needs a person"), rows)
+    for each in states:
+        for need in each.needs:
+            print(f"! {each.stream}: {need}")
+    if not any(each.needs for each in states):
+        print("nothing needs a person")
 
 
 def _watch(looks: Looks, seconds: float, json: bool) -> None:

@@ -87,7 +87,8 @@ METRICS: Final[dict[str, Metric]] = {
         ("source", "span", "metric"),
     ),
     "millstream_served_worse_than_baseline": Metric(
-        "gauge", "1 if the first metric of the served answers is worse over the window than a baseline's, else 0."
+        "gauge",
+        "1 if the first metric of the served answers is worse over the window than a baseline's, else 0; nothing "
+        "before the window is full.",
     ),
-    "millstream_served_labels_in_window": Metric("gauge", "Served answers in the window that have a label."),
 }

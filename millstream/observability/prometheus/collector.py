@@ -168,8 +168,6 @@ class RoleCollector(Collector):
         yield "millstream_checkpoint_examples", _one(newest.version.examples)
         yield "millstream_model_size_bytes", _one(newest.extra.get("model_bytes"))
         found = quality(newest.metrics)
-        yield "millstream_served_labels_in_window", _one(None if found is None else found.labels)
-        # Nothing is said before the window is full.
         yield "millstream_served_worse_than_baseline", _one(None if found is None else found.worse)
         yield "millstream_model_metric", list(_metrics(newest.metrics))[:_MOST_METRICS]
 
