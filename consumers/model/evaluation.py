@@ -317,7 +317,8 @@ class Board:
     def report(self) -> dict[str, Any]:
         """Return every value, unrounded; `None` if a metric is not defined (yet).
 
-        ``higher`` says of each metric whether a higher value is better, ``in_window`` how many answers ``last`` covers.
+        ``order`` has the metrics as the stream orders them, each with whether a higher value is better, because a
+        manifest sorts names. ``in_window`` says how many answers ``last`` covers.
         """
         self._take_in()
         report: dict[str, Any] = {}
@@ -336,7 +337,7 @@ class Board:
         report["window"] = self._window.maxlen
         report["in_window"] = in_window
         metrics = self._all["served"].metrics
-        report["higher"] = {type(each).__name__: bool(getattr(each, "bigger_is_better", True)) for each in metrics}
+        report["order"] = [[type(each).__name__, bool(getattr(each, "bigger_is_better", True))] for each in metrics]
         return report
 
     def beside_served(self) -> Beside:

@@ -93,12 +93,13 @@ def quality(report: Mapping[str, Any]) -> Quality | None:
 
 
 def _metrics(report: Mapping[str, Any]) -> Iterator[MetricBeside]:
-    direction: Mapping[str, bool] = report.get("higher", {})
-    for name, served in report.get("served", {}).get("last", {}).items():
+    values = report.get("served", {}).get("last", {})
+    for name, higher in report.get("order", ()):
+        served = values.get(name)
         beside = {source: report.get(source, {}).get("last", {}).get(name) for source in BASELINES}
         known = {source: _short(value) for source, value in beside.items() if value is not None}
-        if served is not None and known and name in direction:
-            yield MetricBeside(name[:_LONGEST_NAME], _short(served), known, direction[name])
+        if served is not None and known:
+            yield MetricBeside(name[:_LONGEST_NAME], _short(served), known, higher)
 
 
 def _short(value: float) -> float:
