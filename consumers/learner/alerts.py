@@ -7,7 +7,7 @@ from typing import Final
 
 from consumers.loop.alerts import Alerts, Severity
 from consumers.model.model_size import Growth
-from consumers.model.quality import BASELINES, Quality
+from consumers.model.quality import Quality
 from runtime.kafka_client.records import Output, Record
 from schemas.topics import Names
 
@@ -87,10 +87,8 @@ class LearnerAlerts:
         self._last[WORSE] = learned
         metric = found.metrics[0]
         source, value = metric.best
-        baseline = BASELINES[source]
         text = (
-            f"served answers are worse than the baseline {baseline!r} over the newest {found.labels} labels: "
-            f"{metric.metric} {metric.served:.4g}, {baseline} {value:.4g}. `millstream models list {self._stream}` "
+            f"served {found.verdict}, over the newest {found.labels} labels. `millstream models list {self._stream}` "
             f"shows the versions; `millstream models rollback {self._stream}` serves the one before"
         )
         details = {"metric": metric.metric, "served": str(metric.served), source: str(value)}

@@ -8,7 +8,17 @@ import cyclopts
 from cyclopts import Parameter
 
 from millstream.cli.progress import Bar
-from millstream.cli.shared_options import HERE, Json, StreamName, Where, filling_in, full_names, load_file, print_json
+from millstream.cli.shared_options import (
+    HERE,
+    Json,
+    StreamFileName,
+    StreamName,
+    Where,
+    filling_in,
+    full_names,
+    load_file,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from model_store import Backend
@@ -68,7 +78,7 @@ def backup(
 
 
 def restore(
-    stream: StreamName,
+    stream: StreamFileName,
     from_: Annotated[str, Parameter(name="FROM", help="Folder or address that `millstream backup` wrote.")],
     /,
     *,

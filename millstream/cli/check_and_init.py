@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import cyclopts
 from cyclopts import Parameter
 
-from millstream.cli.shared_options import HERE, Json, StreamName, UsageError, Where, load_file, print_json
+from millstream.cli.shared_options import HERE, Json, StreamFileName, UsageError, Where, load_file, print_json
 
 if TYPE_CHECKING:
     from millstream.config.settings import Settings
@@ -109,7 +109,7 @@ def _look(settings: Settings, events: str, labels: str | None, **named: str | No
 
 
 def check(
-    stream: StreamName,
+    stream: StreamFileName,
     /,
     *,
     from_: Annotated[

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from consumers.roles import INTAKE, JOINER, LEARNER, PREDICTOR
 from millstream.cli.monitoring import UNWATCHED, Monitoring
-from millstream.cli.shared_options import HERE, CodePolicy, StreamName, UsageError, Where, load_file
+from millstream.cli.shared_options import HERE, CodePolicy, StreamFileName, UsageError, Where, load_file
 from runtime.exits import TRY_AGAIN
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def register(parent: cyclopts.App) -> None:
 
 
 def predictor(
-    stream: StreamName,
+    stream: StreamFileName,
     /,
     *,
     instance: Instance = None,
@@ -60,7 +60,7 @@ def predictor(
 
 
 def intake(
-    stream: StreamName,
+    stream: StreamFileName,
     /,
     *,
     instance: Instance = None,
@@ -84,7 +84,7 @@ def intake(
 
 
 def joiner(
-    stream: StreamName,
+    stream: StreamFileName,
     /,
     *,
     instance: Instance = None,
@@ -106,7 +106,7 @@ def joiner(
 
 
 def learner(
-    stream: StreamName,
+    stream: StreamFileName,
     /,
     *,
     instance: Instance = None,

@@ -9,7 +9,16 @@ from cyclopts import Parameter
 
 from consumers import roles
 from millstream.cli.monitoring import UNWATCHED, Monitoring
-from millstream.cli.shared_options import HERE, CodePolicy, Json, StreamName, UsageError, Where, load_file, print_json
+from millstream.cli.shared_options import (
+    HERE,
+    CodePolicy,
+    Json,
+    StreamFileName,
+    UsageError,
+    Where,
+    load_file,
+    print_json,
+)
 
 
 def register(parent: cyclopts.App) -> None:
@@ -47,7 +56,7 @@ def demo(
 
 
 def run(
-    stream: StreamName,
+    stream: StreamFileName,
     /,
     *,
     predictors: Annotated[int, Parameter(help="Number of predictors.")] = 1,

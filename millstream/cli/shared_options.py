@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from schemas.topics import Names
 
 STREAM_HELP = "Path of a stream file, or name of a stream."
+FILE_HELP = "Path of a stream file, or name of a ready-made stream."
+StreamFileName: TypeAlias = Annotated[str, Parameter(name="STREAM", help=FILE_HELP)]
 StreamName: TypeAlias = Annotated[str, Parameter(name="STREAM", help=STREAM_HELP)]
 _BETWEEN: Final = 3  # letters a table puts between two columns
 
@@ -273,8 +275,8 @@ def load_file(given: str, command: str) -> LoadedStream:
 
     if _is_mere_name(given) and given not in ready_made():
         raise LoadError(
-            f"{not_found(given)}. `millstream {command}` needs the file, because it runs what the file says now; other "
-            "commands also take the name alone"
+            f"{not_found(given)}. `millstream {command}` needs the file, because it goes by what the file says now; "
+            "other commands also take the name alone"
         )
     return load_stream(given)
 

@@ -208,7 +208,9 @@ def _facts(report: Report, width: int) -> Iterator[Text]:
         yield drawn
     yield from _folded("labels", [f"{count:,} {state}" for state, count in report.labels.items()], width)
     if model.quality is not None:
-        yield from _folded("served metrics", quality_lines(model.quality), width)
+        # One line of the page: `millstream status` without --watch has every metric.
+        worse = _WAITS if model.quality.worse else ""
+        yield Text.assemble((f"{'served metric':<16}", _QUIET), (model.quality.verdict, worse))
     yield from _folded("progressive", [f"{name} {value:.4g}" for name, value in model.metrics.items()], width)
 
 

@@ -92,7 +92,7 @@ def test_the_alert_is_raised_once_names_both_and_clears_after_a_thousand_example
     (raised,) = alerts.quality(of(0.7), 200, 2)
     found = read_alert(raised.value or b"")
     assert (found.name, found.severity) == (WORSE, "warning")
-    assert "Accuracy 0.7, last label 0.8" in found.message
+    assert "served Accuracy 0.7 worse than last label 0.8, over the newest 100 labels" in found.message
     assert found.details == {"metric": "Accuracy", "served": "0.7", "last_label": "0.8"}
     assert alerts.quality(of(0.7), 300, 3) == [], "once"
     assert alerts.passed(1299, 4) == []

@@ -8,10 +8,14 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from consumers.model.quality import MetricBeside, Quality
 from millstream.status.render import Page, line
 from millstream.status.report import Model, Report, Stage
 
-MODEL = Model("1/1200", 61_000, "1/1250", None, False, 850, {"ROCAUC": 0.912345, "LogLoss": 0.31}, 12_345)
+GOOD = Quality(
+    1000, 1000, (MetricBeside("ROCAUC", 0.91, {"last_label": 0.74, "frequencies": 0.5}), MetricBeside("F1", 0.5, {}))
+)
+MODEL = Model("1/1200", 61_000, "1/1250", None, False, 850, {"ROCAUC": 0.912345, "LogLoss": 0.31}, 12_345, quality=GOOD)
 STAGES = tuple(Stage(role, 2, 7, 1250, 1234.5) for role in ("predictor", "joiner", "learner"))
 LABELS = {
     "waiting": 3,
@@ -58,8 +62,16 @@ def test_a_terminal_that_is_too_narrow_gets_what_fits() -> None:
 
 def test_the_numbers_stand_where_they_belong() -> None:
     text = "\n".join(drawn(REPORT))
-    for told in ("1,234.5/s", "lag 7", "2 at work", "serves 1/1200, label to served 850 ms", "1,200 joined", "ROCAUC"):
+    for told in (
+        "1,234.5/s",
+        "lag 7",
+        "2 at work",
+        "serves 1/1200, label to served 850 ms",
+        "1,200 joined",
+        "progressive     ROCAUC 0.9123",
+    ):
         assert told in text
+    assert "served metric   ROCAUC 0.91 better than last label 0.74\n" in text
     assert "nothing needs a person" in text
 
 
