@@ -53,7 +53,7 @@ def send(loop: WholeLoop, count: int) -> None:
 
 
 def test_a_model_that_loses_to_a_baseline_is_seen_everywhere_and_its_name_is_enough(
-    bootstrap: str, prefix: str, tmp_path: Path, run: Run
+    bootstrap: str, prefix: str, tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write(tmp_path, CONTRARY, "contrary_user.py")
     loaded = load_stream(path)
@@ -68,6 +68,7 @@ def test_a_model_that_loses_to_a_baseline_is_seen_everywhere_and_its_name_is_eno
             lambda: ((run("status", "contrary")[1]["model"]["quality"]) or {"worse": None})["worse"], "it is seen"
         )
         code, found, _ = run("status")
+        assert_rollback_says_whether_it_learns(run, capsys)
     assert code == 0
     assert [each["stream"] for each in found["streams"]] == ["contrary", "idle"]
     contrary, idle = found["streams"]
@@ -81,6 +82,17 @@ def test_a_model_that_loses_to_a_baseline_is_seen_everywhere_and_its_name_is_eno
     code, alerts, _ = run("alerts", "contrary")
     assert (alerts["name"], alerts["state"], alerts["severity"]) == ("learner.worse-than-baseline", "raised", "warning")
     known_by_name(run, tmp_path, path)
+
+
+def assert_rollback_says_whether_it_learns(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(("models", "rollback", "contrary", "1/0")) == 0
+    assert "until `millstream models unpin contrary`; learning goes on" in capsys.readouterr().out
+    assert run("pause", "contrary")[0] == 0
+    assert cli.run(("models", "pin", "contrary", "1/0")) == 0
+    said = capsys.readouterr().out
+    assert "learning stays paused until `millstream resume contrary`" in said
+    assert "learning goes on" not in said
+    assert run("resume", "contrary")[0] == run("models", "unpin", "contrary")[0] == 0
 
 
 def known_by_name(run: Run, tmp_path: Path, path: str) -> None:

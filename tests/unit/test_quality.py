@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec import UNSET
+from prometheus_client.registry import CollectorRegistry
 
 from consumers.learner.alerts import WORSE, LearnerAlerts
 from consumers.learner.offset_metadata import LearnerMetadata
 from consumers.model.evaluation import Board, default_metrics
 from consumers.model.quality import MetricBeside, Quality, quality
 from consumers.model.river_model import Answer
+from consumers.roles import LEARNER
+from millstream.observability.prometheus.collector import RoleCollector
+from millstream.observability.prometheus.exit_counts import Ends
+from millstream.observability.prometheus.role_metrics import RoleMeter
+from model_store import Manifest, VersionId
 from schemas.alerts import read_alert
 from schemas.target import Task
 from schemas.topics import Names
@@ -115,6 +122,22 @@ def test_it_rides_beside_the_offset_and_is_left_out_where_there_is_none() -> Non
     assert LearnerMetadata.decode(with_it.encode()) == with_it
     assert "quality" not in LearnerMetadata("1/200").encode()
     assert LearnerMetadata("1/200").quality is UNSET
+
+
+@pytest.mark.parametrize(("right", "rows", "value"), [(0.95, 200, 0.0), (0.02, 200, 1.0), (0.02, 50, None)])
+def test_prometheus_is_told_when_the_window_is_full(
+    right: float, rows: int, value: float | None, tmp_path: Path
+) -> None:
+    meter = RoleMeter(Ends(tmp_path / "ends.json"))
+    meter.names(Names("fraud"))
+    meter.newest = Manifest(
+        version=VersionId("fraud", 1, rows), topic_id="t", offset=0, examples=rows, chain="", fingerprint="",
+        definition="", contract="", created_at_ms=1, metrics=report("binary", right, rows), libraries={}, files={},
+    )  # fmt: skip
+    registry = CollectorRegistry()
+    registry.register(RoleCollector(meter, "fraud", LEARNER, "fraud.learner-0"))
+    labels = {"stream": "fraud", "role": LEARNER}
+    assert registry.get_sample_value("millstream_served_worse_than_baseline", labels) == value
 
 
 def test_there_is_room_for_it_beside_the_offset_whatever_the_metrics_are_called() -> None:
