@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from msgspec import UNSET
+
 from consumers.learner.alerts import LearnerAlerts
 from consumers.learner.checkpoint_timer import CheckpointTimer, wall_ms
 from consumers.learner.dead_letters import LearnerLetters
@@ -16,6 +18,7 @@ from consumers.loop.processor import Anew
 from consumers.model.checkpoints import LearnerCheckpoints, NewEpoch, Standing
 from consumers.model.lanes import LaneFault
 from consumers.model.model_state import LearnerState, Poison, Unfit
+from consumers.model.quality import quality
 from consumers.model.river_model import ModelError
 from consumers.model.upgrade_report import Comparison
 from model_store import Manifest, StoreError, StoreUnavailable, VersionId
@@ -253,6 +256,9 @@ class ActiveLearner:
             self._letters.waiting += self._alerts.not_written(str(error), self._timer.now_ms)
             return
         self._letters.waiting += self._alerts.written(self._timer.now_ms)
+        if self._newest.offset >= self._standing.overtakes:  # a replay tells of answers of long ago
+            found = quality(self._newest.metrics)
+            self._letters.waiting += self._alerts.quality(found, self._learning.learned, self._timer.now_ms)
         self._timer.written += 1
         if self._timer.written % _PRUNE_EVERY == 0:
             try:
@@ -313,6 +319,7 @@ class ActiveLearner:
             model_bytes=self._checkpoints.growth.model_bytes,
             full=self._checkpoints.growth.full,
             alerts=self._alerts.remembered(),
+            quality=quality(self._newest.metrics) or UNSET,
             # Records before the version may be read again for their dead letters; until that is done, `read` is at
             # most their end.
             read=max(min(self._read, read.get(self._partition, self._read)), self._letters.out_before),

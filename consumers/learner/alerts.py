@@ -7,6 +7,7 @@ from typing import Final
 
 from consumers.loop.alerts import Alerts, Severity
 from consumers.model.model_size import Growth
+from consumers.model.quality import Quality
 from runtime.kafka_client.records import Output, Record
 from schemas.topics import Names
 
@@ -16,6 +17,7 @@ OUTLIERS: Final = "learner.outliers"
 MEMORY: Final = "learner.memory"
 MEMORY_AHEAD: Final = "learner.memory-ahead"
 STORE: Final = "learner.store"
+WORSE: Final = "learner.worse-than-baseline"
 _SAID_IN_FULL: Final = 20
 _PASSED_AFTER: Final = 1000  # examples learned without another
 
@@ -23,8 +25,8 @@ _PASSED_AFTER: Final = 1000  # examples learned without another
 class LearnerAlerts:
     """Alerts of a learner.
 
-    An alert about examples clears after `_PASSED_AFTER` further examples without such a case, one about the model's
-    size when the size is allowed again.
+    An alert about examples or quality clears after `_PASSED_AFTER` further examples without such a case, one about the
+    model's size when the size is allowed again.
     """
 
     def __init__(self, names: Names, say: Callable[[str], None]) -> None:
@@ -37,7 +39,7 @@ class LearnerAlerts:
     def restore(self, remembered: Sequence[str], learned: int) -> None:
         """Restore the raised alerts from the offset metadata."""
         self._alerts.restore(remembered)
-        self._last = {name: learned for name in (POISON, REFUSED, OUTLIERS) if name in self._alerts}
+        self._last = {name: learned for name in (POISON, REFUSED, OUTLIERS, WORSE) if name in self._alerts}
 
     def remembered(self) -> list[str]:
         """Return the names for the offset metadata."""
@@ -77,6 +79,20 @@ class LearnerAlerts:
         self._last[name] = learned
         place = {"topic": record.topic, "partition": str(record.partition), "offset": str(record.offset)}
         return self._alerts.raise_(name, severity, text, record.timestamp, place)
+
+    def quality(self, found: Quality | None, learned: int, now_ms: int) -> list[Output]:
+        """Compare the served answers with the baselines, at a version. Clears like alerts about examples."""
+        if found is None or not found.worse:
+            return []
+        self._last[WORSE] = learned
+        metric = found.metrics[0]
+        source, value = metric.best
+        text = (
+            f"served {found.verdict}, over the newest {found.labels} labels. `millstream models list {self._stream}` "
+            f"shows the versions; `millstream models rollback {self._stream}` serves the one before"
+        )
+        details = {"metric": metric.metric, "served": str(metric.served), source: str(value)}
+        return self._alerts.raise_(WORSE, "warning", text, now_ms, details)
 
     def passed(self, learned: int, now_ms: int) -> list[Output]:
         """Clear the alerts without a recent case."""

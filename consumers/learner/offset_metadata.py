@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from consumers.loop.offset_metadata import OffsetMetadata, decodable
 from consumers.loop.processor import Assignment, Start
+from consumers.model.quality import Quality
 from consumers.roles import LEARNER
 from model_store import Manifest
 from runtime.kafka_client.records import CommittedOffset, Partition
@@ -34,6 +36,8 @@ class LearnerMetadata(OffsetMetadata):
         Next offset of the log, regardless of versions.
     at
         Next offset to read now: below the committed offset in a replay. `None` in metadata older than this field.
+    quality
+        Quality of the served answers at the newest version; absent if nothing can be compared.
     """
 
     role: ClassVar[str] = LEARNER
@@ -48,6 +52,7 @@ class LearnerMetadata(OffsetMetadata):
     alerts: list[str] = msgspec.field(default_factory=list)
     read: int = 0
     at: int | None = None
+    quality: Quality | UnsetType = UNSET
 
     def done(self) -> int:
         """Return the number of learned examples."""

@@ -315,13 +315,19 @@ class Board:
         return rows
 
     def report(self) -> dict[str, Any]:
-        """Return every value, unrounded; `None` if a metric is not defined (yet)."""
+        """Return every value, unrounded; `None` if a metric is not defined (yet).
+
+        ``order`` has the metrics as the stream orders them, each with whether a higher value is better, because a
+        manifest sorts names. ``in_window`` says how many answers ``last`` covers.
+        """
         self._take_in()
         report: dict[str, Any] = {}
+        in_window: dict[str, int] = {}
         for index, source in enumerate(self._sources):
             recent = self._fresh()
             said = _said(self._window, index)
             recent.add_all(said)
+            in_window[source] = len(said)
             report[source] = {
                 "all": self._all[source].values(),
                 "last": recent.values(),
@@ -329,6 +335,9 @@ class Board:
         report["counted"] = dict(self._counted)
         report["no_prediction_yet"] = dict(self._left_out)
         report["window"] = self._window.maxlen
+        report["in_window"] = in_window
+        metrics = self._all["served"].metrics
+        report["order"] = [[type(each).__name__, bool(getattr(each, "bigger_is_better", True))] for each in metrics]
         return report
 
     def beside_served(self) -> Beside:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from millstream.cli.shared_options import HERE, Json, StreamName, Where, print_json, print_table
+from millstream.cli.shared_options import HERE, Json, StreamName, Where, load_named, print_json, print_table
 from millstream.cli.topics import app
 
 if TYPE_CHECKING:
@@ -37,14 +37,13 @@ def acls(
     Example: millstream topics acls phishing --print kafka-acls --principal "User:millstream-{role}"
     """
     from millstream.cli.shared_options import UsageError
-    from millstream.stream.load import load_stream
     from millstream.topics.acls import principals, rights
 
     every = principals()
     if role is not None and role not in every:
         raise UsageError(f"--role {role}: it is one of {', '.join(every)}")
     settings = where.settings()
-    names = settings.names(load_stream(stream).stream)
+    names = settings.names(load_named(stream, settings).stream)
     found = {each: rights(names, each) for each in every if role in (None, each)}
     if print_ is not None:
         for each, wanted in found.items():

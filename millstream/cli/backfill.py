@@ -18,6 +18,7 @@ from millstream.cli.shared_options import (
     UsageError,
     Where,
     filling_in,
+    load_named,
     print_fields,
     print_json,
 )
@@ -128,11 +129,11 @@ def _predict(wish: _Wish, span: Range, manner: Manner, where: Where, as_json: bo
     from millstream.replay.past_versions import PastVersions
     from millstream.replay.plan import ReplayTarget, plan
     from millstream.replay.replay import Replay
-    from millstream.stream.load import load_stream
     from model_store import open_store
 
     pace, (begin, end) = manner.pace(), span.edges()
-    settings, loaded = where.settings(), load_stream(wish.stream)
+    settings = where.settings()
+    loaded = load_named(wish.stream, settings, wish.code)
     names = settings.names(loaded.stream)
     if wish.model is not None:
         parsed(wish.model, names.stream)
@@ -199,12 +200,12 @@ def _choose(wish: _Wish, names: Any, work: Replay, versions: PastVersions) -> Ch
 
 
 def _learn(stream: str, span: Range, why: str, where: Where, as_json: bool) -> int:
-    from millstream.stream.load import load_stream
     from millstream.versions.rebuild import Workshop, adopt
     from model_store import open_store
 
     begin, end = span.edges()
-    settings, loaded = where.settings(), load_stream(stream)
+    settings = where.settings()
+    loaded = load_named(stream, settings)
     names = settings.names(loaded.stream)
     cluster: Cluster = settings.cluster()
     store = open_store(settings.models, settings.keys, sign=True)

@@ -8,7 +8,17 @@ import cyclopts
 from cyclopts import Parameter
 
 from millstream.cli.progress import Bar
-from millstream.cli.shared_options import HERE, Json, StreamName, Where, filling_in, print_json
+from millstream.cli.shared_options import (
+    HERE,
+    Json,
+    StreamFileName,
+    StreamName,
+    Where,
+    filling_in,
+    full_names,
+    load_file,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from model_store import Backend
@@ -39,14 +49,14 @@ def backup(
 
     from millstream.backup.backup import make
     from millstream.cli.models import store_of
-    from millstream.stream.load import load_stream
     from model_store import open_backend
 
     settings = where.settings()
-    names = settings.names(load_stream(stream).stream)
+    cluster = settings.cluster()
+    names = full_names(stream, settings, cluster)
     with Bar("offsets") as bar, filling_in(stream):
         say = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
-        made = make(settings.cluster(), names, store_of(settings), open_backend(to), say, bar.show)
+        made = make(cluster, names, store_of(settings), open_backend(to), say, bar.show)
     found = made.backup
     if json:
         print_json(
@@ -68,7 +78,7 @@ def backup(
 
 
 def restore(
-    stream: StreamName,
+    stream: StreamFileName,
     from_: Annotated[str, Parameter(name="FROM", help="Folder or address that `millstream backup` wrote.")],
     /,
     *,
@@ -83,11 +93,10 @@ def restore(
     Example: millstream restore phishing /backups/phishing-today
     """
     from millstream.backup import restore as work
-    from millstream.stream.load import load_stream
     from millstream.topics import admin
     from model_store import open_store
 
-    settings, loaded = where.settings(), load_stream(stream)
+    settings, loaded = where.settings(), load_file(stream, "restore")
     names, found = settings.names(loaded.stream), loaded.stream
     source = _existing(from_, names.stream)
     # Checked before a key or a topic is created, so that a refusal changes nothing.

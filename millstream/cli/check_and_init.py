@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import cyclopts
 from cyclopts import Parameter
 
-from millstream.cli.shared_options import HERE, Json, StreamName, UsageError, Where, print_json
+from millstream.cli.shared_options import HERE, Json, StreamFileName, UsageError, Where, load_file, print_json
 
 if TYPE_CHECKING:
     from millstream.config.settings import Settings
@@ -109,7 +109,7 @@ def _look(settings: Settings, events: str, labels: str | None, **named: str | No
 
 
 def check(
-    stream: StreamName,
+    stream: StreamFileName,
     /,
     *,
     from_: Annotated[
@@ -126,9 +126,8 @@ def check(
     Example: millstream check my_stream.py --from my_data.csv
     """
     from millstream.check.check import check as examine
-    from millstream.stream.load import load_stream
 
-    report = examine(load_stream(stream), place=from_)
+    report = examine(load_file(stream, "check"), place=from_)
     if json:
         print_json({**dataclasses.asdict(report), "ok": not report.errors})
         return int(bool(report.errors))

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from millstream.cli.models import app, store_of
-from millstream.cli.shared_options import HERE, Json, StreamName, Where, print_json
+from millstream.cli.shared_options import HERE, Json, StreamName, Where, names_of, print_json
 from millstream.cli.version_decisions import VersionName, parsed, stream_name
 
 
@@ -58,11 +58,10 @@ def import_(
 
     Example: millstream models import phishing phishing-1-1250.tar
     """
-    from millstream.stream.load import load_stream
     from model_store.version_archive import import_version
 
     settings = where.settings()
-    name = load_stream(stream).stream.name
+    name = names_of(stream, settings, lambda names: True).stream
     manifest, new = import_version(store_of(settings), name, file.expanduser())
     said = {"stream": name, "version": str(manifest.version), "new": new}
     if json:

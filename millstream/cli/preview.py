@@ -16,6 +16,7 @@ from millstream.cli.shared_options import (
     Where,
     at,
     filling_in,
+    load_named,
     print_json,
     print_table,
 )
@@ -45,13 +46,13 @@ def preview(
 
     Example: millstream preview fraud.py --count 5 --newest
     """
-    from millstream.stream.load import load_stream
     from millstream.versions.preview import preview as look
     from millstream.versions.preview import serving
 
     if count < 1:
         raise UsageError("--count is a number of events, at least 1")
-    settings, loaded = where.settings(), load_stream(stream)
+    settings = where.settings()
+    loaded = load_named(stream, settings, code)
     cluster = settings.cluster()
     with filling_in(stream), serving(loaded, settings, cluster, code) as version:
         rows = look(loaded, settings, cluster, version, count, newest=newest)

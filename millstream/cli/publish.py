@@ -18,6 +18,7 @@ from millstream.cli.shared_options import (
     Where,
     cell,
     filling_in,
+    load_named,
     print_fields,
     print_json,
 )
@@ -76,9 +77,9 @@ def publish(
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
-    from millstream.stream.load import load_stream
 
-    settings, found = where.settings(), load_stream(stream).stream
+    settings = where.settings()
+    found = load_named(stream, settings).stream
     if found.features_source is not None:
         raise UsageError(
             f"events of {found.name} come from the external topic {found.features_source.topic}, to which Millstream "
@@ -120,10 +121,10 @@ def import_(
     Example: millstream import phishing history.csv
     """
     from millstream.scaffold.open_data import source_of, weigher
-    from millstream.stream.load import load_stream
     from producers.imports import ImportOptions, ImportProgress, import_rows
 
-    settings, found = where.settings(), load_stream(stream).stream
+    settings = where.settings()
+    found = load_named(stream, settings).stream
     cluster, names = settings.cluster(), settings.names(found)
     rows = source_of(found, file, labelled=True)
     with Bar("rows") as bar:
@@ -159,11 +160,11 @@ def label(
 
     Example: millstream label phishing Phishing-7-9d2c11aa true
     """
-    from millstream.stream.load import load_stream
     from producers.label import LabelOptions, parse_label, send_label
     from schemas.target import TargetError
 
-    settings, found = where.settings(), load_stream(stream).stream
+    settings = where.settings()
+    found = load_named(stream, settings).stream
     try:
         parsed = parse_label(value, found.target)
     except TargetError as error:

@@ -20,6 +20,7 @@ from millstream.cli.shared_options import (
     Where,
     cell,
     filling_in,
+    load_named,
     print_fields,
     print_json,
     print_table,
@@ -109,7 +110,6 @@ def rebuild(
 
     Example: millstream models rebuild fraud.py --labels-from 6h --source system --adopt --why "inverted labels"
     """
-    from millstream.stream.load import load_stream
     from millstream.versions.rebuild import RebuildRequest, Workshop
     from millstream.versions.rebuild import adopt as decide
     from model_store import open_store
@@ -119,7 +119,8 @@ def rebuild(
     edits = history.edits()
     if adopt and to is not None and not edits.change_nothing:
         raise UsageError("--to cannot be adopted if examples are left out: the learner would learn those after it")
-    settings, loaded = where.settings(), load_stream(stream)
+    settings = where.settings()
+    loaded = load_named(stream, settings, base.code)
     names = settings.names(loaded.stream)
     begin = None if base.from_ is None else parsed(base.from_, names.stream)
     cluster = settings.cluster()
@@ -148,12 +149,12 @@ def adopt_(
     """
     import msgspec
 
-    from millstream.stream.load import load_stream
     from millstream.versions.rebuild import Workshop
     from millstream.versions.rebuild import adopt as decide
     from model_store import open_store
 
-    settings, loaded = where.settings(), load_stream(stream)
+    settings = where.settings()
+    loaded = load_named(stream, settings)
     names = settings.names(loaded.stream)
     wanted = parsed(version, names.stream)
     cluster = settings.cluster()

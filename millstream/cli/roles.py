@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from consumers.roles import INTAKE, JOINER, LEARNER, PREDICTOR
 from millstream.cli.monitoring import UNWATCHED, Monitoring
-from millstream.cli.shared_options import HERE, CodePolicy, StreamName, UsageError, Where
+from millstream.cli.shared_options import HERE, CodePolicy, StreamFileName, UsageError, Where, load_file
 from runtime.exits import TRY_AGAIN
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def register(parent: cyclopts.App) -> None:
 
 
 def predictor(
-    stream: StreamName,
+    stream: StreamFileName,
     /,
     *,
     instance: Instance = None,
@@ -60,7 +60,7 @@ def predictor(
 
 
 def intake(
-    stream: StreamName,
+    stream: StreamFileName,
     /,
     *,
     instance: Instance = None,
@@ -84,7 +84,7 @@ def intake(
 
 
 def joiner(
-    stream: StreamName,
+    stream: StreamFileName,
     /,
     *,
     instance: Instance = None,
@@ -106,7 +106,7 @@ def joiner(
 
 
 def learner(
-    stream: StreamName,
+    stream: StreamFileName,
     /,
     *,
     instance: Instance = None,
@@ -149,7 +149,6 @@ def _run(
     from millstream.observability.tracing.enable import traced
     from millstream.processes import role_events
     from millstream.processes.supervisor import die_with_parent
-    from millstream.stream.load import load_stream
     from runtime.kafka_client.errors import KafkaError, described
 
     die_with_parent()
@@ -157,7 +156,7 @@ def _run(
     role_log.begin(monitoring.log_format, role=role)
     address, ratio = monitoring.address(), monitoring.ratio()
     settings = where.settings()
-    loaded = load_stream(stream)
+    loaded = load_file(stream, role)
     names = settings.names(loaded.stream)
     state = settings.state(names)
     try:

@@ -9,7 +9,16 @@ from cyclopts import Parameter
 
 from consumers import roles
 from millstream.cli.monitoring import UNWATCHED, Monitoring
-from millstream.cli.shared_options import HERE, CodePolicy, Json, StreamName, UsageError, Where, print_json
+from millstream.cli.shared_options import (
+    HERE,
+    CodePolicy,
+    Json,
+    StreamFileName,
+    UsageError,
+    Where,
+    load_file,
+    print_json,
+)
 
 
 def register(parent: cyclopts.App) -> None:
@@ -47,7 +56,7 @@ def demo(
 
 
 def run(
-    stream: StreamName,
+    stream: StreamFileName,
     /,
     *,
     predictors: Annotated[int, Parameter(help="Number of predictors.")] = 1,
@@ -79,12 +88,11 @@ def run(
     from millstream.observability import role_log
     from millstream.processes.run_stream import RunOptions
     from millstream.processes.run_stream import run as run_roles
-    from millstream.stream.load import load_stream
 
     # People read this output, also from a file; JSON only if it is requested explicitly.
     form: Literal["text", "json"] = "json" if monitoring.log_format == "json" else "text"
     role_log.begin(form, role="run")
-    settings, loaded = where.settings(), load_stream(stream)
+    settings, loaded = where.settings(), load_file(stream, "run")
     role_log.about(stream=f"{settings.prefix}{loaded.stream.name}")
     options = RunOptions(predictors, span, new_epoch, metrics, form, ratio, code)
     return run_roles(stream, loaded, settings, options, role_log.say)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,10 +20,13 @@ from millstream.config.settings import DEFAULT_HOME, Settings, read_config
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from millstream.stream.load import LoadedStream
     from runtime.kafka_client.cluster import Cluster
     from schemas.topics import Names
 
-STREAM_HELP = "Path of a stream file, or name of a ready-made stream."
+STREAM_HELP = "Path of a stream file, or name of a stream."
+FILE_HELP = "Path of a stream file, or name of a ready-made stream."
+StreamFileName: TypeAlias = Annotated[str, Parameter(name="STREAM", help=FILE_HELP)]
 StreamName: TypeAlias = Annotated[str, Parameter(name="STREAM", help=STREAM_HELP)]
 _BETWEEN: Final = 3  # characters between two columns of a table
 
@@ -87,8 +91,6 @@ def print_json(value: Any) -> None:
 
 def console(*, stderr: bool = False) -> Console:
     """Return a console; without a terminal, one wide enough that nothing is cut for scripts."""
-    import sys
-
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
@@ -228,6 +230,56 @@ def full_names(given: str, settings: Settings, cluster: Cluster) -> Names:
 
     names = names_of(given, settings, has_topics(cluster))
     return recalled(cluster, names) if _is_mere_name(given) else names
+
+
+def load_named(given: str, settings: Settings, code: str = "version") -> LoadedStream:
+    """Return the stream that `given` means: of a file, ready-made, or of a mere name as its newest version carries it.
+
+    Parameters
+    ----------
+    code
+        As `--code`: with ``own`` no code of a version may run, so a mere name is not enough.
+
+    Raises
+    ------
+    LoadError
+        If it means no stream, or only a file could say what the stream is.
+    """
+    from millstream.stream.errors import LoadError
+    from millstream.stream.load import load_stream
+    from millstream.stream.stream_file import not_found, ready_made
+    from millstream.version_code.newest_code import stream_of_newest
+    from model_store import open_store
+
+    if not _is_mere_name(given) or given in ready_made():
+        return load_stream(given)
+    if code == "own":
+        raise UsageError(f"--code own runs no code of a version: name the file of {given}, such as {given}.py")
+    store = open_store(settings.models, settings.keys, sign=False)
+    found = stream_of_newest(store, given, lambda line: print(line, file=sys.stderr, flush=True))
+    if found is None:
+        raise LoadError(f"{not_found(given)} (and no version in the model store carries the code of {given})")
+    return found
+
+
+def load_file(given: str, command: str) -> LoadedStream:
+    """Return the stream of a file, or a ready-made one; `command` runs what the file says now, so no name is enough.
+
+    Raises
+    ------
+    LoadError
+        If it means no stream.
+    """
+    from millstream.stream.errors import LoadError
+    from millstream.stream.load import load_stream
+    from millstream.stream.stream_file import not_found, ready_made
+
+    if _is_mere_name(given) and given not in ready_made():
+        raise LoadError(
+            f"{not_found(given)}. `millstream {command}` needs the file, because it goes by what the file says now; "
+            "other commands also take the name alone"
+        )
+    return load_stream(given)
 
 
 def _is_mere_name(given: str) -> bool:

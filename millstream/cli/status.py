@@ -10,8 +10,8 @@ from cyclopts import Parameter
 
 from millstream.cli.shared_options import (
     HERE,
+    STREAM_HELP,
     Json,
-    StreamName,
     UsageError,
     Where,
     full_names,
@@ -23,8 +23,10 @@ from millstream.cli.shared_options import (
 )
 
 if TYPE_CHECKING:
+    from millstream.config.settings import Settings
     from millstream.status.report import Report
     from millstream.status.watch import Looks
+    from runtime.kafka_client.cluster import Cluster
 
 
 _QUICKEST_S = 0.2
@@ -36,7 +38,9 @@ def register(parent: cyclopts.App) -> None:
 
 
 def status(
-    stream: StreamName,
+    stream: Annotated[
+        str | None, Parameter(name="STREAM", help=f"{STREAM_HELP} Without one, all streams are listed.")
+    ] = None,
     /,
     *,
     watch: Annotated[
@@ -46,9 +50,11 @@ def status(
     where: Where = HERE,
     json: Json = False,
 ) -> None:
-    """Show lag of every stage, labels by state, the served version, delays, throughput and free disk.
+    """Show lag of every stage, labels by state, served version and metrics, delays, throughput and free disk.
 
-    Takes a second, to measure the throughput. Also works while roles are down, and says so.
+    Takes a second, to measure the throughput. Also works while roles are down, and says so. Without a stream, lists all
+    streams of the cluster (with --prefix, those with it): state, served metric against its baseline, and what needs a
+    person.
 
     Example: millstream status phishing
     """
@@ -62,17 +68,56 @@ def status(
         raise UsageError(f"--interval {interval} must be at least {_QUICKEST_S:g}s")
     settings = where.settings()
     cluster = settings.cluster()
+    if stream is None:
+        if watch:
+            raise UsageError("--watch shows one stream: name it. `millstream status` lists all")
+        _list(settings, cluster, json)
+        return
     names = full_names(stream, settings, cluster)
     typed = stream_status.Typed(stream, to_create(stream))
     if watch:
-        _watch(Looks(cluster, names, settings.home, typed), seconds, json)
+        _watch(Looks(cluster, names, settings.home, settings.state(names), typed), seconds, json)
         return
-    with Observer(cluster, names) as observer:
+    with Observer(cluster, names, settings.state(names)) as observer:
         report = stream_status.watch(observer, names.stream, cluster.bootstrap, settings.home, typed=typed)
     if json:
         print_json(stream_status.as_json(report))
     else:
         _print(report)
+
+
+def _list(settings: Settings, cluster: Cluster, json: bool) -> None:
+    """Show all streams of the prefix: one line each, then what needs a person."""
+    from millstream.cli.progress import Bar
+    from millstream.status.overview import found_streams, overview
+
+    found = found_streams(cluster, settings.prefix)
+    with Bar("streams") as bar:
+        states = list(overview(cluster, settings, found, bar.show))
+    if json:
+        plain = [each.plain() for each in states]
+        print_json({"bootstrap": cluster.bootstrap, "prefix": settings.prefix, "streams": plain})
+        return
+    of = f" with prefix {settings.prefix}" if settings.prefix else ""
+    if not states:
+        print(f"no streams on {cluster.bootstrap}{of}: `millstream run FILE.py` begins one")
+        return
+    rows = [
+        (
+            each.stream,
+            each.state,
+            None if each.report is None else each.report.model.served,
+            each.served,
+            "yes" if each.needs else "no",
+        )
+        for each in states
+    ]
+    print_table(("stream", "state", "served version", "served metric", "needs a person"), rows)
+    for each in states:
+        for need in each.needs:
+            print(f"! {each.stream}: {need}")
+    if not any(each.needs for each in states):
+        print("nothing needs a person")
 
 
 def _watch(looks: Looks, seconds: float, json: bool) -> None:
@@ -95,12 +140,13 @@ def _watch(looks: Looks, seconds: float, json: bool) -> None:
 
 def _print_line(report: Report | None, why: str | None) -> None:
     from millstream.cli.shared_options import at
-    from millstream.status.render import line
+    from millstream.status.render import again, line
 
     if why is not None:
         print(why, flush=True)
     elif report is not None:
-        print(at(report.at), line(report), *(f"! {alert}" for alert in report.alerts), sep=" | ", flush=True)
+        told = (*(f"! {alert}" for alert in report.alerts), *again(report))
+        print(at(report.at), line(report), *told, sep=" | ", flush=True)
 
 
 def _print_json_line(report: Report | None, why: str | None) -> None:
@@ -123,7 +169,7 @@ def _labels_from(report: Report) -> dict[str, list[str]]:
 
 
 def _print(report: Report) -> None:
-    from millstream.status.render import learning
+    from millstream.status.render import learning, quality_lines
     from millstream.stream.duration import spoken
 
     print(f"{report.stream} on {report.bootstrap}")
@@ -138,6 +184,7 @@ def _print(report: Report) -> None:
             "newest version": model.newest,
             "pinned version": model.pinned,
             "learning": learning(model),
+            "served metrics": None if model.quality is None else quality_lines(model.quality),
             "model file": None if model.model_bytes is None else size_text(model.model_bytes),
             "label to served": None if model.delay_ms is None else spoken(model.delay_ms),
             "labels": ", ".join(f"{count} {state}" for state, count in report.labels.items()),

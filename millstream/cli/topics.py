@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import cyclopts
 from cyclopts import Parameter
 
-from millstream.cli.shared_options import HERE, Json, StreamName, UsageError, Where, print_json, print_table
+from millstream.cli.shared_options import HERE, Json, StreamName, UsageError, Where, load_named, print_json, print_table
 from runtime.exits import OK
 
 if TYPE_CHECKING:
@@ -55,10 +55,10 @@ def create(
 
     Example: millstream topics create phishing
     """
-    from millstream.stream.load import load_stream
     from millstream.topics.admin import create as make
 
-    settings, found = where.settings(), load_stream(stream).stream
+    settings = where.settings()
+    found = load_named(stream, settings).stream
     if print_ is not None:
         return _print(print_, settings, found)
     if dry_run:
@@ -81,10 +81,10 @@ def describe(stream: StreamName, /, *, where: Where = HERE, json: Json = False) 
 
     Example: millstream topics describe phishing --json
     """
-    from millstream.stream.load import load_stream
     from millstream.topics.admin import describe as look
 
-    settings, found = where.settings(), load_stream(stream).stream
+    settings = where.settings()
+    found = load_named(stream, settings).stream
     outcome = look(
         settings.cluster(),
         settings.names(found),

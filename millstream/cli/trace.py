@@ -18,6 +18,7 @@ from millstream.cli.shared_options import (
     Where,
     at,
     filling_in,
+    load_named,
     print_json,
     print_table,
 )
@@ -40,15 +41,16 @@ def trace(
 ) -> int:
     """Show the history of one event: its records, the version that learned it, and its answer computed again.
 
-    The exit code is 1 if the answer computed again differs from the original in any bit.
+    The exit code is 1 if the answer computed again differs from the original in any bit, or cannot be computed because
+    its version is gone or refused.
 
     Example: millstream trace phishing Phishing-7-9d2c11aa
     """
     from millstream.cli.models import store_of
-    from millstream.stream.load import load_stream
     from millstream.versions.trace_event import trace as follow
 
-    settings, loaded = where.settings(), load_stream(stream)
+    settings = where.settings()
+    loaded = load_named(stream, settings, code)
     names = settings.names(loaded.stream)
     with filling_in(stream):
         registry = settings.schema_registry(lambda line: print(line, file=sys.stderr))
@@ -57,7 +59,12 @@ def trace(
         print_json(dataclasses.asdict(found))
     else:
         print_table(("step", "time", "where", "what"), list(_rows(found)))
-    return FAILED if found.again is not None and found.again["equal"] is False else OK
+    return OK if found.again is None or confirmed(found.again) else FAILED
+
+
+def confirmed(again: dict[str, Any]) -> bool:
+    """Return whether the answer computed again is the original; true if that was an error, which no version gave."""
+    return bool(again["equal"]) or (again["equal"] is None and "version" not in again)
 
 
 def _rows(found: Any) -> Iterator[tuple[object, ...]]:

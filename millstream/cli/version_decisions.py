@@ -17,6 +17,7 @@ from millstream.cli.shared_options import (
     UsageError,
     Where,
     filling_in,
+    load_named,
     print_fields,
     print_json,
 )
@@ -24,7 +25,9 @@ from runtime.exits import FAILED, OK
 
 if TYPE_CHECKING:
     from model_store import VersionId
+    from runtime.kafka_client.cluster import Cluster
     from schemas.model_updates import ModelUpdate
+    from schemas.topics import Names
 
 VersionName = Annotated[str, Parameter(name="VERSION", help="EPOCH/EXAMPLES, as `millstream models list` shows it.")]
 
@@ -50,11 +53,11 @@ def verify(
 
     Example: millstream models verify phishing 1/1250
     """
-    from millstream.stream.load import load_stream
     from millstream.version_code.choice import VersionCode
     from millstream.versions.operations import verify_version
 
-    settings, loaded = where.settings(), load_stream(stream)
+    settings = where.settings()
+    loaded = load_named(stream, settings, code)
     names = settings.names(loaded.stream)
     chosen = VersionCode(loaded, store_of(settings), code, lambda line: print(line, file=sys.stderr))
     wanted = None if version is None else parsed(version, names.stream)
@@ -116,7 +119,7 @@ def rollback(
     where: Where = HERE,
     json: Json = False,
 ) -> None:
-    """Make predictors serve the previous version until `unpin`. Learning continues.
+    """Make predictors serve the previous version until `unpin`. Learning continues, unless it is paused.
 
     Example: millstream models rollback phishing --why "answers got worse at noon"
     """
@@ -174,12 +177,24 @@ def _serve(stream: str, version: VersionId | None, why: str, where: Where, as_js
     elif version is None:
         print(f"{name} serves its newest version from now on")
     else:
-        print(f"{name} serves version {version} until `millstream models unpin {stream}`; learning continues")
+        print(f"{name} serves version {version} until `millstream models unpin {stream}`; {_learning(cluster, names)}")
         if other:
             print(
                 f"version {version} has another definition than the newest: a predictor whose code differs from the "
                 "version's serves it with --code version and refuses it with --code own"
             )
+
+
+def _learning(cluster: Cluster, names: Names) -> str:
+    """Say whether the model learns on meanwhile."""
+    from millstream.status.report import served
+    from millstream.status.snapshot import Observer
+
+    with Observer(cluster, names) as observer:
+        model = served(observer.look())
+    if model.full:
+        return "learning is stopped, because the model is as large as it may be"
+    return f"learning stays paused until `millstream resume {names.stream}`" if model.paused else "learning goes on"
 
 
 def stream_name(stream: str, where: Where) -> str:

@@ -129,20 +129,41 @@ class EmbeddedBroker:
         BrokerError
             If the broker cannot start; it is then not running.
         """
+        with self._usable(), self._alone():
+            running = self._process()
+            if running is not None:
+                self._refuse_to_move()
+            # The running broker may have been killed in this moment.
+            if running is None or not self._answers(running, timeout):
+                self._launch(say, timeout)
+        return self.status()
+
+    def died(self) -> bool:
+        """Return whether the broker ended without having been stopped: its pid is noted, and it does not run."""
+        return self._pid_file.exists() and self._process() is None
+
+    def revive(self, say: Callable[[str], None] = lambda _: None, timeout: float = 60) -> BrokerStatus | None:
+        """Start a broker that died; do nothing and return `None` if it was stopped or runs. Raises BrokerError."""
+        with self._usable(), self._alone():  # a `stop` that is under way has the lock until it has noted the end
+            if not self.died():
+                return None
+            try:
+                self._launch(say, timeout)
+            except BrokerError:
+                self._pid_file.touch()  # it is still not a broker that was stopped
+                raise
+        return self.status()
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        """Turn errors of the disk into BrokerError."""
         try:
-            with self._alone():
-                running = self._process()
-                if running is not None:
-                    self._refuse_to_move()
-                # The running broker may have been killed in this moment.
-                if running is None or not self._answers(running, timeout):
-                    self._launch(say, timeout)
+            yield
         except OSError as error:
             raise BrokerError(
                 f"the embedded broker cannot use its folder {self._home}: {error.strerror or error}; "
                 "make room or access there, or set MILLSTREAM_HOME to another folder"
             ) from error
-        return self.status()
 
     def stop(self, timeout: float = 30) -> bool:
         """Shut the broker down and keep its data; return whether it was running.

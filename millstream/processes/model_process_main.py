@@ -81,7 +81,8 @@ def starter(
             loaded.stream.task,
             stream,
             loaded.definition,
-            choose(manifest).carried,
+            # A stream that is known by its name alone is the code of a version, not a file to be loaded there.
+            choose(manifest).carried or loaded.find is not None,
         )
         command = [sys.executable, "-P", "-m", "millstream.processes.model_process_main"]
         # As in every process that predicts, so that sums over a set are computed in the same order.

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from consumers.model.quality import Quality
 from consumers.roles import INTAKE, LEARNER, PREDICTOR
 from millstream.status.report import Model, Report, Stage
 from millstream.status.snapshot import kinds_read
@@ -44,6 +45,19 @@ def line(report: Report) -> str:
     return " | ".join((*stages, *facts))
 
 
+def again(report: Report) -> list[str]:
+    """Return a line for each process that was started again a moment ago."""
+    since = {name: report.at - at for name, at in report.started_again.items()}
+    return [f"{name} was started again {f'{spoken(ms)} ago' if ms > 0 else 'just now'}" for name, ms in since.items()]
+
+
+def quality_lines(found: Quality) -> list[str]:
+    """Return each served metric beside the baselines, and how many labels that is of."""
+    short = found.labels < found.window
+    of = f"over the newest {found.labels:,} labels" + (f" (compared from {found.window:,} on)" if short else "")
+    return [*map(str, found.metrics), of]
+
+
 def learning(model: Model) -> str:
     """Return whether the model learns, as a short phrase."""
     if model.full:
@@ -60,11 +74,14 @@ class Page:
         `None` before the first.
     note
         Text at the top: the refresh interval, or the reason why there is no newer report.
+    stale
+        The report is older than it should be, for the reason in `note`: the present state is unknown.
     """
 
-    def __init__(self, report: Report | None, note: str) -> None:
+    def __init__(self, report: Report | None, note: str, stale: bool = False) -> None:
         self._report = report
         self._note = note
+        self._stale = stale
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from rich.text import Text
@@ -81,16 +98,21 @@ class Page:
 
         at = datetime.fromtimestamp(report.at / 1000).astimezone().strftime("%H:%M:%S")
         head = f"{report.stream} on {report.bootstrap}"
-        told = f"{at} {self._note}"
+        told = f"as of {at}" if self._stale else f"{at} {self._note}"
         yield Text.assemble((head, "bold"), " " * max(1, width - len(head) - len(told)), (told, _QUIET))
         yield Text()
         yield from _loop(report, width)
         yield Text()
         yield from _facts(report, width)
         yield Text()
+        if self._stale:
+            yield Text(f"! {' '.join(self._note.split())}", style=_BAD)
+            yield Text(f"what is shown is as of {at}", style=_WAITS)
         for alert in report.alerts:
             yield Text(f"! {' '.join(alert.split())}", style=_BAD)
-        if not report.alerts:
+        for told in again(report):
+            yield Text(told, style=_WAITS)
+        if not report.alerts and not self._stale:
             yield Text("nothing needs a person", style=_GOOD)
 
 
@@ -118,9 +140,11 @@ def _loop(report: Report, width: int) -> Iterator[Text]:
 def _box(stage: Stage, width: int) -> list[Text]:
     from rich.text import Text
 
-    frame = _GOOD if stage.processes else _BAD
+    frame = _GOOD if stage.processes and not stage.crashed else _BAD
     inner = width - 4
-    at_work = (f"{stage.processes} at work" if stage.processes else "NONE RUNS", frame)
+    at_work = (f"{len(stage.crashed)} CRASHED" if stage.crashed else "NONE RUNS", frame)
+    if stage.processes:
+        at_work = (f"{stage.processes} at work{f', {len(stage.crashed)} CRASHED' if stage.crashed else ''}", frame)
     reads = (", ".join(kinds_read(stage.role)), _QUIET)
     rows = (reads, at_work, (_rate(stage), ""), (f"lag {stage.lag:,}", _WAITS if stage.lag else _GOOD))
     title = f"╭ {stage.role} "
@@ -183,7 +207,11 @@ def _facts(report: Report, width: int) -> Iterator[Text]:
         drawn.rstrip()
         yield drawn
     yield from _folded("labels", [f"{count:,} {state}" for state, count in report.labels.items()], width)
-    yield from _folded("metrics", [f"{name} {value:.4g}" for name, value in model.metrics.items()], width)
+    if model.quality is not None:
+        # One line of the page: `millstream status` without --watch has every metric.
+        worse = _WAITS if model.quality.worse else ""
+        yield Text.assemble((f"{'served metric':<16}", _QUIET), (model.quality.verdict, worse))
+    yield from _folded("progressive", [f"{name} {value:.4g}" for name, value in model.metrics.items()], width)
 
 
 def _folded(name: str, parts: Sequence[str], width: int) -> Iterator[Text]:

@@ -16,6 +16,7 @@ from consumers.intake.offset_metadata import IntakeMetadata
 from consumers.joiner.offset_metadata import JoinerMetadata
 from consumers.learner.offset_metadata import LearnerMetadata
 from consumers.loop.log_faults import LogFault, way
+from consumers.model.quality import Quality
 from consumers.offset_metadata import kind_of
 from consumers.predictor.offset_metadata import PredictorMetadata
 from consumers.roles import INTAKE
@@ -40,13 +41,17 @@ class Typed(NamedTuple):
 
 @dataclass(frozen=True)
 class Stage:
-    """One role: its processes, its lag, and its throughput a second (`None` with only one sample)."""
+    """One role: its processes, its lag, and its throughput a second (`None` with only one sample).
+
+    `crashed` names processes of this machine that are gone, and that Kafka still takes for members; they do not count.
+    """
 
     role: str
     processes: int
     lag: int
     done: int
     per_second: float | None
+    crashed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,8 @@ class Model:
         The version that an operator has chosen to serve, if any.
     delay_ms
         Time from the oldest label learned by the served version to its first answer.
+    quality
+        Quality of the served answers beside the baselines, over the window.
     model_bytes, full
         Size of the model in the newest version, and whether the size limit has stopped learning.
     """
@@ -78,6 +85,7 @@ class Model:
     metrics: Mapping[str, float]
     model_bytes: int | None = None
     full: bool = False
+    quality: Quality | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,8 @@ class Report:
         Faults for which roles cannot continue at their offsets in the log.
     events_gone
         Number of feature events that were deleted before a predictor read them, counted in offsets (an upper bound).
+    started_again
+        Times (ms) at which a process, such as ``predictor-0``, was restarted while `--watch` ran.
     labels_from
         By external topic that labels come from: counts of its messages by result, see `taken_in`.
     """
@@ -113,6 +123,7 @@ class Report:
     raised: tuple[Alert, ...] = ()
     log_faults: tuple[LogFault, ...] = ()
     events_gone: int = 0
+    started_again: Mapping[str, int] = field(default_factory=dict)
     labels_from: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
@@ -237,6 +248,7 @@ def served(now: StreamSnapshot) -> Model:
         metrics=published.metrics if isinstance(published, Published) else {},
         model_bytes=learner.model_bytes,
         full=learner.full,
+        quality=None if learner.quality is UNSET else learner.quality,
     )
 
 
@@ -272,7 +284,9 @@ def _stage(now: StreamSnapshot, role: str, before: StreamSnapshot | None, second
     rate = None
     if before is not None and seconds > 0:
         rate = round(max(0, progress(now, role) - progress(before, role)) / seconds, 1)
-    return Stage(role, now.members.get(role, 0), now.lag(role), progress(now, role), rate)
+    gone = tuple(each for each in now.crashed if each.startswith(f"{role}-"))
+    alive = max(0, now.members.get(role, 0) - len(gone))
+    return Stage(role, alive, now.lag(role), progress(now, role), rate, gone)
 
 
 def _waiting(now: StreamSnapshot, which: int) -> list[int]:
@@ -310,6 +324,7 @@ def _alerts(
 ) -> list[str]:
     found = _missing(now, typed.create)
     found += [f"{alert.name}: {alert.message}" for alert in now.alerts]
+    found += [f"{name} has crashed: its process is gone" for stage in stages for name in stage.crashed]
     found += [f"no {stage.role} is running" for stage in stages if stage.processes == 0]
     if model.paused:
         found.append(f"learning is paused{_reason(now)}: `millstream resume {typed.any}` restarts it")
@@ -336,5 +351,7 @@ def as_json(found: Report) -> dict[str, Any]:
     for fault, of in zip(plain["log_faults"], found.log_faults, strict=True):
         fault["gone"] = of.gone
     plain["raised"] = [msgspec.structs.asdict(alert) for alert in found.raised]
+    quality = found.model.quality
+    plain["model"]["quality"] = None if quality is None else {**msgspec.to_builtins(quality), "worse": quality.worse}
     plain["stages"] = {stage["role"]: stage for stage in plain["stages"]}
     return plain

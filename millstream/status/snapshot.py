@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Final, TypeVar
 
@@ -14,6 +15,8 @@ from consumers.learner.offset_metadata import LearnerMetadata
 from consumers.loop.alerts import raised
 from consumers.loop.offset_metadata import OffsetMetadata
 from millstream.reading.topic_readers import Counted, count
+from millstream.status.processes import crashed
+from runtime.kafka_client.client import GroupMember
 from runtime.kafka_client.cluster import Cluster, require_sight
 from runtime.kafka_client.errors import CoordinatorNotAvailableError
 from runtime.kafka_client.records import Partition
@@ -79,6 +82,10 @@ class StreamSnapshot:
         External topics that labels come from.
     asked_for
         The optional roles that the stream has.
+    processes
+        By role, the members of its group.
+    crashed
+        Names of processes on this machine that are members and do not run any more, such as ``predictor-0``.
     """
 
     at_ms: int
@@ -96,6 +103,8 @@ class StreamSnapshot:
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     labels_from: tuple[str, ...] = ()
     asked_for: tuple[str, ...] = ()
+    processes: Mapping[str, Sequence[GroupMember]] = field(default_factory=dict)
+    crashed: tuple[str, ...] = ()
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -149,14 +158,20 @@ class StreamSnapshot:
 class Observer:
     """Takes snapshots of one stream; holds a reader and an admin client between them.
 
+    Parameters
+    ----------
+    state
+        Folder of the stream's local state, which tells of crashed processes; without it none is known to have crashed.
+
     Examples
     --------
     with Observer(cluster, names) as observer:
         snapshot = observer.look()
     """
 
-    def __init__(self, cluster: Cluster, names: Names) -> None:
+    def __init__(self, cluster: Cluster, names: Names, state: Path | None = None) -> None:
         self._cluster = cluster
+        self._state = state
         self._names = names
         self._stack = ExitStack()
         self._admin = self._stack.enter_context(cluster.admin())
@@ -202,6 +217,7 @@ class Observer:
         ends = self._ends.end_offsets(found) if found else {}
         begins = self._ends.beginning_offsets(found) if found else {}
         self._read_states()
+        processes = {role: self._members(role) for role in every}
         there = {kind for kind, _ in kinds.values()}
         places = [*kinds.items(), *others.items()]  # one topic may have both features and labels
         return StreamSnapshot(
@@ -209,7 +225,7 @@ class Observer:
             begins={place: begins[each] for each, place in places},
             ends={place: ends[each] for each, place in places},
             committed=committed,
-            members={role: self._members(role) for role in every},
+            members={role: len(members) for role, members in processes.items()},
             published=self._newest.get(Published),
             serving=self._newest.get(Serving),
             learning=self._newest.get(Learning),
@@ -220,6 +236,8 @@ class Observer:
             elsewhere=self._names.elsewhere,
             labels_from=self._names.labels_from,
             asked_for=tuple(role.name for role in roles.of_stream(self._names) if role.optional),
+            processes=processes,
+            crashed=() if self._state is None else crashed(processes, self._names, self._state),
         )
 
     def dead_letters(self) -> Counted:
@@ -271,9 +289,9 @@ class Observer:
             if place.topic in kinds
         }
 
-    def _members(self, role: str) -> int:
+    def _members(self, role: str) -> Sequence[GroupMember]:
         group = self._names.group(role)
-        return len(patiently(lambda: self._admin.describe_group(group)).members)
+        return patiently(lambda: self._admin.describe_group(group)).members
 
     def _read_states(self) -> None:
         """Read new records of the models topic and the alerts topic."""

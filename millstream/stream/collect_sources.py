@@ -30,13 +30,14 @@ def sources(file: StreamFile, imported: Iterable[str] = ()) -> dict[str, str]:
     """
     if file.is_ready_made:
         return {f"{READY_MADE}/{file.path.name}": _text(file.path)}
-    return _Sources(file.path).collect(imported)
+    return _Sources(file).collect(imported)
 
 
 class _Sources:
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._folder = path.parent
+    def __init__(self, file: StreamFile) -> None:
+        self._path = file.path
+        self._main = f"{file.module}.py"  # its own name, where the file is named like another module
+        self._folder = file.path.parent
         self._found: dict[str, str] = {}
 
     def collect(self, imported: Iterable[str]) -> dict[str, str]:
@@ -55,7 +56,7 @@ class _Sources:
         return dict(sorted(self._found.items()))
 
     def _take(self, path: Path) -> None:
-        name = path.relative_to(self._folder).as_posix()
+        name = self._main if path == self._path else path.relative_to(self._folder).as_posix()
         if name in self._found:
             return
         self._found[name] = text = _text(path)

@@ -23,6 +23,7 @@ OURS: Final = frozenset(
     {"runtime", "schemas", "model_store", "producers", "consumers", "server", "millstream", "streams", "tests"}
 )
 READY_MADE: Final = "streams"
+OWN_NAME: Final = "millstream_file_"  # prefix of the module name of a stream file that is named like another module
 CARRIED: Final = "<version code "  # prefix of the file names of code that a version carries
 _HERE: Final = Path(__file__).resolve().parents[2]
 
@@ -50,7 +51,7 @@ def find(ref: str) -> StreamFile:
     Raises
     ------
     LoadError
-        If there is no such file, or its name cannot be a module name beside Millstream's and the installed ones.
+        If there is no such file, or its name cannot be a module name.
     """
     known = ready_made()
     path = Path(ref)
@@ -66,8 +67,23 @@ def find(ref: str) -> StreamFile:
         raise LoadError(f"{ref} is no Python file: a stream file's name ends in .py")
     if path in {each.resolve() for each in known.values()}:
         return StreamFile(path, f"{READY_MADE}.{path.stem}")
-    require_module_name(path.stem, path)
-    return StreamFile(path, path.stem)
+    _require_identifier(path)
+    return StreamFile(path, module_name(path))
+
+
+def module_name(path: Path) -> str:
+    """Return the name under which a stream file is imported: its own, or one that hides no other module.
+
+    A file that is named like one of our packages, like an installed module or like another stream file that is loaded
+    gets the prefix `OWN_NAME`. Imports of its plain name go on meaning the other module.
+    """
+    stem = path.stem
+    if stem not in OURS and hidden_by(stem, path) is None:
+        return stem
+    own, number = OWN_NAME + stem, 2
+    while hidden_by(own, path) is not None:
+        own, number = f"{OWN_NAME}{stem}_{number}", number + 1
+    return own
 
 
 def not_found(ref: str) -> str:
@@ -89,20 +105,24 @@ def not_found(ref: str) -> str:
 
 
 def require_module_name(stem: str, path: Path) -> None:
-    """Check that a file can be imported under this name, without a conflict with another module.
+    """Check that a new file can be imported under this name, without a conflict with another module.
 
     Raises
     ------
     LoadError
         If it cannot.
     """
-    if not stem.isidentifier() or keyword.iskeyword(stem):
-        raise LoadError(f"{path.name}: {stem!r} cannot be a module's name; rename it to letters, digits and _")
+    _require_identifier(path)
     if stem in OURS:
         raise LoadError(f"{path.name}: {stem!r} is the name of one of Millstream's own packages; rename the file")
     where = hidden_by(stem, path)
     if where is not None:
         raise LoadError(f"{path.name}: there is a module {stem!r} already ({where}); rename the file")
+
+
+def _require_identifier(path: Path) -> None:
+    if not path.stem.isidentifier() or keyword.iskeyword(path.stem):
+        raise LoadError(f"{path.name}: {path.stem!r} cannot be a module's name; rename it to letters, digits and _")
 
 
 def hidden_by(name: str, path: Path) -> str | None:
@@ -188,8 +208,8 @@ def _require_siblings_visible(path: Path) -> None:
     """Raise LoadError for imports of a file beside this one that would get another module, as the folder is last."""
     for name, line in _imports(path):
         beside = next((each for each in _sibling(path.parent, name) if each.is_file()), None)
-        if beside is None or beside.resolve() == path.resolve():
-            continue
+        if beside is None or beside.resolve() == path.resolve() or _defines_a_stream(beside):
+            continue  # another stream file is not what the import means
         if name in OURS:
             where: str | None = "one of Millstream's own packages"
         else:
@@ -214,6 +234,16 @@ def _imports(path: Path) -> Iterator[tuple[str, int]]:
             yield from ((each.name.partition(".")[0], node.lineno) for each in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             yield node.module.partition(".")[0], node.lineno
+
+
+def _defines_a_stream(path: Path) -> bool:
+    """Tell whether a file imports `Stream`, as every stream file does."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError, OSError):
+        return False
+    found = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "millstream")
+    return any(each.name == "Stream" for node in found for each in node.names)
 
 
 def explain(error: BaseException, path: Path) -> str:

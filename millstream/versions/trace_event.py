@@ -51,8 +51,8 @@ class Trace:
         For each epoch that has read it and did not learn it: the epoch's first existing version, and the reason.
     again
         The answer computed again by the same version from the same features. `equal` is true if it is the same to the
-        last bit; `why` gives the reason if it could not be computed. `carried` is true if the version's own code was
-        run for it.
+        last bit; `why` gives the reason if it could not be computed, `version` is absent if no version gave the answer.
+        `carried` is true if the version's own code was run for it.
     """
 
     event_id: str
@@ -232,14 +232,15 @@ def computed_again(code: VersionCode, said: Prediction) -> Row:
         run_with = code.to_answer(manifest)
         model = code.store.load(manifest, MODEL_FILE, extra_allowed=run_with.allowed, find=run_with.find)
     except NotFound:
-        return {"equal": None, "why": f"version {version} is gone by retention"}
+        return {"equal": None, "version": str(version), "why": f"version {version} is gone by retention"}
     except VersionRefused as error:
-        return {"equal": None, "why": str(error)}
+        return {"equal": None, "version": str(version), "why": str(error)}
     try:
         answer = run_with.face(model, code.loaded.stream.task).predict(dict(said.event.features))
     except Exception as error:  # noqa: BLE001 - a model may raise anything; the exception is the result
         if outcome.examples > 0:
-            return {"equal": False, "why": f"the model raises now: {type(error).__name__}: {error}"}
+            why = f"the model raises now: {type(error).__name__}: {error}"
+            return {"equal": False, "version": str(version), "why": why}
         answer = Answer(None, None)  # some untrained models raise, which means no prediction yet
     prediction, shares = wire_value(answer.value), answer.wire_probabilities()
     equal = (prediction, shares) == (outcome.prediction, outcome.probabilities)

@@ -75,10 +75,22 @@ class NewTopic:
 
 @dataclass(frozen=True)
 class GroupMember:
-    """A member of a group; `instance_id` is `None` unless the member is static."""
+    """A member of a group.
+
+    Attributes
+    ----------
+    instance_id
+        `None` unless the member is static.
+    member_id
+        Given by the coordinator each time that a process joins.
+    host
+        The address that it came from, as the broker saw it.
+    """
 
     instance_id: str | None
     assigned: frozenset[Partition]
+    member_id: str = ""
+    host: str = ""
 
 
 @dataclass(frozen=True)

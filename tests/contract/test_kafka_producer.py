@@ -152,6 +152,7 @@ def test_a_group_is_described_a_member_taken_out_and_the_group_deleted(
     found = admin.describe_group(group)
     assert found.stable
     assert [(each.instance_id, each.assigned) for each in found.members] == [("one", partitions)]
+    assert [(bool(each.member_id), bool(each.host)) for each in found.members] == [(True, True)]
     assert not admin.delete_group(group)
     admin.remove_group_members(group, ["one"])
     until(lambda: not admin.describe_group(group).members, "member's end")

@@ -42,6 +42,20 @@ def lines(stream: Stream, *words: str) -> list[Any]:
     return [json.loads(line) for line in millstream(stream, *words, "--json").splitlines()]
 
 
+def traced(stream: Stream, event_id: str) -> tuple[int, Any]:
+    """Return the exit code of `trace` and its JSON, which it prints whatever the code is."""
+    done = subprocess.run(
+        [sys.executable, "-m", "millstream", "trace", stream.names.stream, event_id, "--json"],
+        env=stream.environment(),
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
 def until_served(stream: Stream, version: str) -> None:
     """Wait until the predictors have a version; asked in this process, for a command's start computes for a second."""
     deadline = time.monotonic() + _SECONDS

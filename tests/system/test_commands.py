@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import pytest
 from river import datasets
-from system.commands import lines, millstream, running, told, until_learned, until_served
+from system.commands import lines, millstream, running, told, traced, until_learned, until_served
 from system.oracle import Stream, assert_once, assert_versions_are_functions_of_the_log, examples, predictions
 
 from schemas.events import Prediction
@@ -56,7 +56,7 @@ def assert_previewed(stream: Stream, answered: list[Prediction]) -> None:
 
 def assert_traced(stream: Stream, prediction: Prediction) -> dict[str, Any]:
     event, outcome = prediction.event, prediction.outcome
-    found = told(stream, "trace", "phishing", event.event_id)
+    code, found = traced(stream, event.event_id)
     assert found["features"]["features"] == event.features
     assert [each["version"] for each in found["predictions"]] == [outcome.version]
     assert [each["kind"] for each in found["labels"]] == ["label"]
@@ -66,6 +66,7 @@ def assert_traced(stream: Stream, prediction: Prediction) -> dict[str, Any]:
     # Retention may have taken the version that answered; where it is there, it answers the same.
     again: dict[str, Any] = found["again"]
     assert again["equal"] or "gone by retention" in again["why"]
+    assert code == (0 if again["equal"] else 1)
     return again
 
 

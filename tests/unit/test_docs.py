@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,3 +42,17 @@ def test_the_map_names_every_page() -> None:
     linked = set(re.findall(r"\]\(([\w./-]+\.md)", (ROOT / "docs" / "README.md").read_text(encoding="utf-8")))
     pages = {str(page.relative_to(ROOT / "docs")) for page in PAGES if page.is_relative_to(ROOT / "docs")}
     assert {page for page in pages - linked if not page.startswith("decisions/0")} == {"README.md"}
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_the_readmes_stream_files_load_as_they_stand(number: int, tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 2, "try every one"
+    assert ("Source(" in blocks[number]) == (number == 1)
+    path = tmp_path / f"readme_{number}.py"
+    path.write_text(blocks[number], encoding="utf-8")
+    # In a process of its own: only the imports that are written there count.
+    done = subprocess.run(
+        [sys.executable, "-m", "millstream", "check", str(path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from user_files import forgetful, write, write_stream
 
+from millstream.stream.code_object import decode
 from millstream.stream.load import LoadError, WrongModel, load_stream, ready_made
+from millstream.version_code.choice import run_code
 from model_store import restricted_pickle
 
 __all__ = ["forgetful"]
@@ -136,20 +138,44 @@ def test_a_folder_and_a_file_of_another_kind_are_refused(tmp_path: Path) -> None
 # --- names that collide ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "name", ["runtime", "schemas", "model_store", "producers", "consumers", "server", "millstream", "streams", "tests"]
-)
-def test_a_file_named_like_one_of_our_packages_is_refused_by_name(tmp_path: Path, name: str) -> None:
-    message = refusal(write(tmp_path, "raise AssertionError('was run')", f"{name}.py"))
-    assert repr(name) in message
-    assert "Millstream's own" in message
+NAMESAKES = [
+    "runtime", "schemas", "model_store", "producers", "consumers", "server", "millstream", "streams", "tests",
+    "json", "random", "river", "numpy", "msgspec", "_thread", "test",
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["json", "random", "river", "numpy", "msgspec", "_thread"])
-def test_a_file_that_would_shadow_a_module_is_refused_by_name(tmp_path: Path, name: str) -> None:
-    message = refusal(write(tmp_path, "raise AssertionError('was run')", f"{name}.py"))
-    assert repr(name) in message
-    assert "rename the file" in message
+@pytest.mark.parametrize("name", NAMESAKES)
+def test_a_file_named_like_another_module_loads_under_a_name_of_its_own(tmp_path: Path, name: str) -> None:
+    there = sys.modules.get(name)
+    plain = write_stream(tmp_path, "Mine()", before="class Mine(linear_model.LogisticRegression):\n    pass")
+    ref = write(tmp_path, Path(plain).read_text(), f"{name}.py")
+    loaded = load_stream(ref)
+    assert loaded.module == f"millstream_file_{name}"
+    assert load_stream(ref).stream is loaded.stream, "a second load finds the first"
+    assert sys.modules.get(name) is there, "the other module is what it was"
+    assert loaded.allowed == {(f"millstream_file_{name}", "Mine")}
+    data = restricted_pickle.dumps(loaded.stream.model())
+    assert type(restricted_pickle.loads(data, extra=loaded.allowed)) is type(loaded.stream.model())
+    assert f"in millstream_file_{name}.py> = " in loaded.definition_text
+
+
+@pytest.mark.parametrize("name", ["river", "schemas"])
+def test_a_version_of_a_namesake_runs_with_the_code_that_it_carries(tmp_path: Path, name: str) -> None:
+    plain = write_stream(tmp_path, "Mine()", before="class Mine(linear_model.LogisticRegression):\n    pass")
+    loaded = load_stream(write(tmp_path, Path(plain).read_text(), f"{name}.py"))
+    ran = run_code(decode(loaded.code))
+    assert ran.definition == loaded.definition
+    assert ran.find is not None
+    mine = ran.find(f"millstream_file_{name}", "Mine")
+    assert mine.__mro__[1].__module__.startswith("river."), "its own imports mean the installed package"
+
+
+def test_a_namesake_gets_the_same_name_in_every_process(tmp_path: Path) -> None:
+    ref = write(tmp_path, Path(write_stream(tmp_path, LR)).read_text(), "model_store.py")
+    code = f"from millstream.stream.load import load_stream; print(load_stream({ref!r}).module)"
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/")
+        assert done.stdout == "millstream_file_model_store\n"
 
 
 @pytest.mark.parametrize("name", ["my-stream", "1st", "class", "a b"])
@@ -165,16 +191,29 @@ def test_an_import_of_a_hidden_file_beside_it_is_refused_with_its_line(tmp_path:
     assert f"not {name}.py beside it" in message
 
 
+def test_a_stream_file_beside_it_is_not_what_an_import_means(tmp_path: Path) -> None:
+    write(tmp_path, Path(write_stream(tmp_path, LR)).read_text(), "river.py")
+    assert load_stream(write_stream(tmp_path, LR)).stream.name == "mine"
+
+
 def test_a_namesake_that_is_not_imported_does_no_harm(tmp_path: Path) -> None:
     write(tmp_path, "", "server.py")
     (tmp_path / "tests").mkdir()
     assert load_stream(write_stream(tmp_path, LR)).stream.name == "mine"
 
 
-def test_two_files_of_one_name_in_one_process_are_refused(tmp_path: Path) -> None:
-    load_stream(write_stream(tmp_path, LR))
-    (tmp_path / "other").mkdir()
-    assert "there is a module 'userfile' already" in refusal(write_stream(tmp_path / "other", LR))
+def test_two_files_of_one_name_in_one_process_are_two_streams(tmp_path: Path) -> None:
+    first = load_stream(write_stream(tmp_path, LR))
+    for folder in ("other", "third"):
+        (tmp_path / folder).mkdir()
+    second = load_stream(write_stream(tmp_path / "other", "tree.HoeffdingTreeClassifier()"))
+    third = load_stream(write_stream(tmp_path / "third", LR))
+    assert [first.module, second.module, third.module] == [
+        "userfile",
+        "millstream_file_userfile",
+        "millstream_file_userfile_2",
+    ]
+    assert first.definition == third.definition != second.definition
 
 
 # --- what the file itself gets wrong -----------------------------------------------------------------

@@ -8,10 +8,14 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from consumers.model.quality import MetricBeside, Quality
 from millstream.status.render import Page, line
 from millstream.status.report import Model, Report, Stage
 
-MODEL = Model("1/1200", 61_000, "1/1250", None, False, 850, {"ROCAUC": 0.912345, "LogLoss": 0.31}, 12_345)
+GOOD = Quality(
+    1000, 1000, (MetricBeside("ROCAUC", 0.91, {"last_label": 0.74, "frequencies": 0.5}), MetricBeside("F1", 0.5, {}))
+)
+MODEL = Model("1/1200", 61_000, "1/1250", None, False, 850, {"ROCAUC": 0.912345, "LogLoss": 0.31}, 12_345, quality=GOOD)
 STAGES = tuple(Stage(role, 2, 7, 1250, 1234.5) for role in ("predictor", "joiner", "learner"))
 LABELS = {
     "waiting": 3,
@@ -58,14 +62,45 @@ def test_a_terminal_that_is_too_narrow_gets_what_fits() -> None:
 
 def test_the_numbers_stand_where_they_belong() -> None:
     text = "\n".join(drawn(REPORT))
-    for told in ("1,234.5/s", "lag 7", "2 at work", "serves 1/1200, label to served 850 ms", "1,200 joined", "ROCAUC"):
+    for told in (
+        "1,234.5/s",
+        "lag 7",
+        "2 at work",
+        "serves 1/1200, label to served 850 ms",
+        "1,200 joined",
+        "progressive     ROCAUC 0.9123",
+    ):
         assert told in text
+    assert "served metric   ROCAUC 0.91 better than last label 0.74\n" in text
     assert "nothing needs a person" in text
 
 
 def test_a_stage_that_nobody_runs_says_so() -> None:
     assert "\n".join(drawn(DOWN)).count("NONE RUNS") == 3
     assert line(DOWN).startswith("predictor none at work, –/s, lag 7 | ")
+
+
+def test_while_kafka_does_not_answer_nothing_is_said_to_be_well() -> None:
+    out = io.StringIO()
+    why = "cannot look now: no Kafka answers at 127.0.0.1:9092"
+    Console(file=out, width=80, height=24, force_terminal=False).print(Page(REPORT, why, stale=True))
+    text = out.getvalue()
+    assert "nothing needs a person" not in text
+    assert f"! {why}" in text
+    assert "what is shown is as of " in text
+
+
+def test_a_role_that_crashed_is_shown_in_its_box_and_one_that_is_back_below() -> None:
+    crashed = replace(STAGES[0], processes=1, crashed=("predictor-1",))
+    text = "\n".join(drawn(replace(REPORT, stages=(crashed, *STAGES[1:]), alerts=("predictor-1 has crashed",))))
+    assert "1 at work, 1 CRASHED" in text
+    assert "nothing needs a person" not in text
+    alone = replace(STAGES[0], processes=0, crashed=("predictor-0",))
+    assert "1 CRASHED" in "\n".join(drawn(replace(REPORT, stages=(alone, *STAGES[1:]))))
+    back = replace(REPORT, started_again={"learner-0": REPORT.at - 5_000, "joiner-0": REPORT.at})
+    text = "\n".join(drawn(back))
+    assert "learner-0 was started again 5 s ago" in text
+    assert "joiner-0 was started again just now" in text
 
 
 def test_before_the_first_report_the_page_says_what_it_waits_for() -> None:

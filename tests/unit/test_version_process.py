@@ -60,7 +60,7 @@ def trained(kind: str) -> Any:
 
 def start(settings: Settings, task: Task, manifest: Manifest) -> RiverModel:
     loaded: Any = SimpleNamespace(
-        stream=SimpleNamespace(task=task), allowed=frozenset(), path="", module="", definition="d"
+        stream=SimpleNamespace(task=task), allowed=frozenset(), path="", module="", definition="d", find=None
     )
     return starter(loaded, settings, lambda each: RunWith())(manifest, None)
 

@@ -86,4 +86,9 @@ METRICS: Final[dict[str, Metric]] = {
         "The model's metrics at the newest version: progressive, as served, and of the baselines.",
         ("source", "span", "metric"),
     ),
+    "millstream_served_worse_than_baseline": Metric(
+        "gauge",
+        "1 if the first metric of the served answers is worse over the window than a baseline's, else 0; nothing "
+        "before the window is full.",
+    ),
 }

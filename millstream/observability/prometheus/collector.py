@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 from consumers.joiner.offset_metadata import JoinerMetadata
 from consumers.learner.offset_metadata import LearnerMetadata
 from consumers.loop.offset_metadata import OffsetMetadata
+from consumers.model.quality import quality
 from consumers.predictor.offset_metadata import PredictorMetadata
 from consumers.roles import JOINER, LEARNER, PREDICTOR
 from millstream.observability.prometheus.catalog import METRICS
@@ -166,6 +167,8 @@ class RoleCollector(Collector):
         yield "millstream_checkpoint_epoch", _one(newest.version.epoch)
         yield "millstream_checkpoint_examples", _one(newest.version.examples)
         yield "millstream_model_size_bytes", _one(newest.extra.get("model_bytes"))
+        found = quality(newest.metrics)
+        yield "millstream_served_worse_than_baseline", _one(None if found is None else found.worse)
         yield "millstream_model_metric", list(_metrics(newest.metrics))[:_MOST_METRICS]
 
 

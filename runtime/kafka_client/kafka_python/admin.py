@@ -68,7 +68,10 @@ class KafkaPythonAdmin:
     @translating
     def describe_group(self, group: str) -> GroupDescription:
         found: Mapping[str, Any] = self._client.describe_groups([group])[group]
-        members = [GroupMember(each["group_instance_id"], _assigned(each)) for each in found["members"]]
+        members = [
+            GroupMember(each["group_instance_id"], _assigned(each), each["member_id"], each["client_host"])
+            for each in found["members"]
+        ]
         # The client does not raise the error of a group: it returns it as text, the only place that has the code.
         said = _CODE.match(found["error"] or "")
         error = None if said is None else of_code(int(said[1]), said[2])
