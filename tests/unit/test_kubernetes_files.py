@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -267,15 +268,13 @@ print(open_signer(Path(sys.argv[1])).key_id)
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file of root's")
 @pytest.mark.parametrize(("mode", "read"), [(0o440, True), (0o444, False), (0o460, False)])
-def test_the_signing_key_may_be_a_secret_that_the_pods_group_reads(tmp_path: Path, mode: int, read: bool) -> None:
-    keys = tmp_path / "keys"
-    keys.mkdir()
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_mode & 0o001 == 0:
-            folder.chmod(folder.stat().st_mode | 0o011)
-    make_pair(keys, keys / "signing.pem")
-    os.chown(keys / "signing.pem", 0, NONROOT)
-    (keys / "signing.pem").chmod(mode)
-    done = subprocess.run([sys.executable, "-c", _READS, str(keys)], capture_output=True, text=True, check=False)
+def test_the_signing_key_may_be_a_secret_that_the_pods_group_reads(mode: int, read: bool) -> None:
+    with tempfile.TemporaryDirectory() as temporary:  # pytest's own folder is closed to others
+        keys = Path(temporary)
+        make_pair(keys, keys / "signing.pem")
+        keys.chmod(0o755)
+        os.chown(keys / "signing.pem", 0, NONROOT)
+        (keys / "signing.pem").chmod(mode)
+        done = subprocess.run([sys.executable, "-c", _READS, temporary], capture_output=True, text=True, check=False)
     assert (done.returncode == 0) == read, done.stderr
     assert read or "can be read by others" in done.stderr
