@@ -27,6 +27,7 @@ _DAY_MS: Final = 24 * 3600 * 1000
 _NOTE: Final = "<!-- Written by docs/generate.py from the code: change it there. -->\n"
 ENVIRONMENT: Final[Mapping[str, str]] = types.MappingProxyType(
     {
+        "MILLSTREAM_STREAM": "Stream file, or name of a ready-made stream, where a command line names none.",
         "MILLSTREAM_CONFIG": "Path of the configuration file [default: `millstream.toml` in the current folder].",
         "MILLSTREAM_KAFKA_<OPTION>": "An option of the Kafka client, as `MILLSTREAM_KAFKA_SECURITY_PROTOCOL=SASL_SSL`; "
         "also a key in `[kafka]` of the file. See [your own Kafka](../kafka.md).",

@@ -212,8 +212,13 @@ def _signer_again(folder: Path) -> Signer:
 
 
 def read_private(path: Path) -> Ed25519PrivateKey:
-    """Return the private key in a file. Raises OSError, and KeyProblem if it is invalid or readable by others."""
-    if path.stat().st_mode & 0o077:
+    """Return the private key in a file. Raises OSError, and KeyProblem if it is invalid or readable by others.
+
+    A file of root may be readable by its group, as PostgreSQL's clients allow: so a Secret of Kubernetes is mounted.
+    """
+    found = path.stat()
+    mounted = found.st_uid == 0 and os.geteuid() != 0
+    if found.st_mode & (0o037 if mounted else 0o077):
         raise KeyProblem(f"{path} can be read by others: chmod 600 {path}")
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import time
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from millstream.embedded_kafka.server_properties import free_port
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _IMAGES = ("python:3.11-slim", "apache/kafka:4.3.1")
 _ROLES = ("predictor-0", "predictor-1", "joiner", "learner")
+_METRICS_PORTS = ("PREDICTOR_0_METRICS_PORT", "PREDICTOR_1_METRICS_PORT", "JOINER_METRICS_PORT", "LEARNER_METRICS_PORT")
+_EXTRAS = ("obstore", "skops", "opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 _DEMO_SECONDS = 180
 _EVENTS = 1250
 
@@ -36,7 +39,9 @@ class Project:
     """One run of the compose file, under a name and a port of its own."""
 
     name: str = field(default_factory=lambda: f"millstream-test-{uuid.uuid4().hex[:8]}")
-    environment: dict[str, str] = field(default_factory=lambda: {**os.environ, "KAFKA_PORT": str(free_port())})
+    environment: dict[str, str] = field(
+        default_factory=lambda: {**os.environ, "KAFKA_PORT": str(free_port()), **dict.fromkeys(_METRICS_PORTS, "0")}
+    )
 
     def compose(self, *arguments: str) -> str:
         """Run ``docker compose`` and return what it printed."""
@@ -96,7 +101,9 @@ def until(condition: Callable[[], bool], seconds: float, project: Project) -> No
 
 def test_no_port_is_open_beyond_this_machine(compose_file: dict[str, Any]) -> None:
     ports = [port for service in compose_file["services"].values() for port in service.get("ports", [])]
-    assert [port["host_ip"] for port in ports] == ["127.0.0.1"]
+    assert {port["host_ip"] for port in ports} == {"127.0.0.1"}
+    published = [int(compose_file["services"][role]["ports"][0]["published"]) for role in _ROLES]
+    assert published == [9464, 9465, 9466, 9467], "where prometheus.yml and `millstream run` have them"
 
 
 def test_only_the_learner_holds_the_key_and_writes_versions(compose_file: dict[str, Any]) -> None:
@@ -113,6 +120,32 @@ def test_every_role_starts_again_by_itself_and_has_a_name_of_its_own(compose_fil
     roles = {name: compose_file["services"][name] for name in _ROLES}
     assert {role["restart"] for role in roles.values()} == {"on-failure"}
     assert [role["hostname"] for role in roles.values()] == ["predictor-0", "predictor-1", "joiner-0", "learner-0"]
+
+
+def test_every_role_has_a_health_check_at_its_metrics_port_and_the_demo_waits_for_it(
+    compose_file: dict[str, Any],
+) -> None:
+    for role in _ROLES:
+        service = compose_file["services"][role]
+        assert service["environment"]["MILLSTREAM_METRICS_PORT"] == str(service["ports"][0]["target"])
+        assert f'"127.0.0.1", {service["ports"][0]["target"]}' in service["healthcheck"]["test"][-1]
+        assert compose_file["services"]["demo"]["depends_on"][role]["condition"] == "service_healthy"
+
+
+def test_roles_are_healthy_with_metrics_and_are_so_again_after_a_kill(demo: Project) -> None:
+    """The first of those that run the demo: it waits for all roles to be healthy."""
+    for role in _ROLES:
+        until(lambda role=role: demo.inspect(role, "{{.State.Health.Status}}") == "healthy", 60, demo)
+        address = demo.compose("port", role, "9464").strip()
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as page:
+            assert f'role="{role.partition("-")[0]}"' in page.read().decode()
+    _kill(demo, "predictor-1")
+    until(lambda: demo.inspect("predictor-1", "{{.State.Health.Status}}") == "healthy", 120, demo)
+
+
+def test_the_image_has_the_extras_for_object_stores_skops_and_traces(demo: Project) -> None:
+    imports = "; ".join(f"import {name}" for name in _EXTRAS)
+    demo.compose("exec", "-T", "learner", "python", "-c", imports)
 
 
 def test_the_demo_comes_to_its_end_with_every_event_learned_once(demo: Project) -> None:

@@ -8,6 +8,20 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def test_every_file_beside_the_code_is_installed() -> None:
+    """An editable install finds a forgotten file all the same, an image does not."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    named = {
+        path
+        for package in settings["packages"]
+        for pattern in (*settings["package-data"]["*"], *settings["package-data"].get(package, ()))
+        for path in (ROOT / package.replace(".", "/")).glob(pattern)
+    }
+    roots = {each.partition(".")[0] for each in settings["packages"]}
+    there = {path for root in roots for path in (ROOT / root).rglob("*") if path.is_file()}
+    assert {path for path in there if path.suffix not in (".py", ".pyc")} == named
+
+
 def test_every_package_is_installed() -> None:
     named = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     roots = {each.partition(".")[0] for each in named}
