@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from millstream.scaffold.choose_model import PACKAGES, Tried, choose
+from millstream.scaffold.choose_model import PACKAGES, Lost, Tried, choose
 from millstream.scaffold.infer_topics import FoundTopics, LabelTopic
 from millstream.scaffold.write_sources import events_lines, label_source_lines
 from millstream.stream.errors import LoadError
@@ -34,6 +34,7 @@ def init(
     source: str | None = None,
     topics: FoundTopics | None = None,
     say: Callable[[str], None] = lambda text: None,
+    task: Task | None = None,
 ) -> Path:
     """Write ``NAME.py`` into a folder and return its path; nothing is ever overwritten.
 
@@ -47,6 +48,8 @@ def init(
         Result of the inference from external topics (`millstream.scaffold.infer_topics`), instead of a file.
     say
         Prints the model's result on the sample rows.
+    task
+        The task of a file to fill in, without `inferred` and `topics`.
 
     Raises
     ------
@@ -67,7 +70,7 @@ def init(
     there = f"{path} is there already and is left as it is; take another name or remove it"
     if path.exists():
         raise InitError(there)
-    lines = list(_lines(name, path, inferred, source, topics, say))
+    lines = list(_lines(name, path, inferred, source, topics, say, task or "binary"))
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write("\n".join(lines) + "\n")
@@ -85,13 +88,14 @@ def _lines(
     source: str | None,
     topics: FoundTopics | None,
     say: Callable[[str], None],
+    task: Task,
 ) -> Iterator[str]:
     inferred = inferred if topics is None else topics.inferred
-    task: Task = inferred.task if inferred is not None else "binary"
+    task = inferred.task if inferred is not None else task
     columns = inferred.columns if inferred is not None else ()
     names = {"CATEGORIES": _selected(columns)}
     chosen = choose(inferred, task, lambda learner: _model(task, columns, learner), names)
-    model, tried = (chosen.lines, chosen) if isinstance(chosen, Tried) else (chosen, None)
+    model, tried = (chosen, None) if isinstance(chosen, list) else (chosen.lines, chosen)
     yield f'"""{name}: say here in a sentence what is predicted, and from what.'
     yield ""
     yield f"Check it: millstream check {path.name}"
@@ -109,7 +113,7 @@ def _lines(
         yield ""
     yield "stream = Stream("
     yield f"    name={_quoted(name)},"
-    yield f'    task="{task}",  # binary, multiclass, regression or anomaly'
+    yield f'    task="{task}",  # {_why(inferred, "task") or "binary, multiclass, regression or anomaly"}'
     yield "    # Called for each new model. Seeds belong inside it: Model(seed=42)."
     yield from _how_it_did(tried, say)
     yield from model
@@ -138,22 +142,33 @@ def _ours(task: Task, columns: Sequence[Column], topics: FoundTopics | None) -> 
     return [name for name, is_used in used.items() if is_used]
 
 
-def _how_it_did(tried: Tried | None, say: Callable[[str], None]) -> Iterator[str]:
+def _how_it_did(tried: Tried | Lost | None, say: Callable[[str], None]) -> Iterator[str]:
     if tried is None:
+        return
+    if isinstance(tried, Lost):
+        best = tried.best
+        say(
+            f"no model beats {best.rival} on the rows that were looked at, so the file has that baseline as its model; "
+            f"the best model, {tried.learner}: {best.text}"
+        )
+        yield f"    # This is the baseline, {best.rival}: no model that was tried beats it. The best,"
+        yield f"    # {tried.learner}:"
+        yield f"    # {best.text}."
+        yield "    # Other features, or another model, are needed."
         return
     if tried.error == math.inf:
         say("the model takes no row that was looked at: write another one into the file")
         yield "    # It takes no row that was looked at: write another one."
         return
-    say(f"the model{', which loses to its baseline' if tried.loses else ''}: {tried.text}")
+    say(f"the model: {tried.text}")
     yield f"    # {tried.text[0].upper()}{tried.text[1:]}."
-    if tried.loses:
-        yield "    # It loses: other features, or another model, are needed before it serves."
 
 
 def _target(inferred: Inferred | None, *, files: bool) -> Iterator[str]:
     if files:
         yield "    # The label's column in files; the others are features."
+        if inferred is not None and (why := _why(inferred, "label")):
+            yield _comment(why, 4)
         yield f"    label={_quoted(inferred.label if inferred and inferred.label else 'label')},"
     if inferred is None:
         yield "    # id=..., time=...: the columns that name an event and its time."
@@ -168,9 +183,28 @@ def _target(inferred: Inferred | None, *, files: bool) -> Iterator[str]:
     if not files:
         return
     if inferred.id is not None:
-        yield f"    id={_quoted(inferred.id)},  # names an event"
+        yield from _commented(f"    id={_quoted(inferred.id)},", _why(inferred, "id") or "names an event")
+    elif why := _why(inferred, "id"):
+        yield _comment(f"No id=: {why}", 4)
     if inferred.time is not None:
-        yield f"    time={_quoted(inferred.time)},"
+        yield from _commented(f"    time={_quoted(inferred.time)},", _why(inferred, "time"))
+    elif why := _why(inferred, "time"):
+        yield _comment(f"No time=: {why}", 4)
+
+
+def _why(inferred: Inferred | None, what: str) -> str:
+    """Return why something was taken, and the values seen there."""
+    found = next((each for each in (inferred.choices if inferred else ()) if each.what == what), None)
+    return "" if found is None else ": ".join(filter(None, (found.why, found.seen)))
+
+
+def _commented(line: str, comment: str) -> Iterator[str]:
+    """Yield a line with a comment behind it, or before it if both are too long."""
+    if not comment or len(line) + 4 + len(comment) <= _WIDTH:
+        yield f"{line}  # {comment}" if comment else line
+        return
+    yield _comment(comment, 4)
+    yield line
 
 
 def _learning(task: Task) -> Iterator[str]:
@@ -317,9 +351,9 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=not text.isprintable())
 
 
-def _comment(text: str) -> str:
-    """Return a comment line for the features; it is safe for any names and cells of a file."""
-    line = "        # " + "".join(letter if letter.isprintable() else "?" for letter in text)
+def _comment(text: str, indent: int = 8) -> str:
+    """Return a comment line; it is safe for any names and cells of a file."""
+    line = f"{' ' * indent}# " + "".join(letter if letter.isprintable() else "?" for letter in text)
     return line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…"
 
 
