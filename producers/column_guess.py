@@ -186,10 +186,15 @@ class ColumnGuess:
         "2 of 3 cells, such as '12.5 €'"
         """
         count = self._with_unit + max(map(self.fits, _STYLES))
-        codes = not (self._fractions or self._with_unit) and self._only_digits
+        codes = self.whole_only and self._only_digits
         if self.long_ids or codes or count <= _LEAST_NUMBERS * self._cells:
             return None
         return f"{count:,} of {self._cells:,} cells, such as {self._number!r:.40}"
+
+    @property
+    def whole_only(self) -> bool:
+        """Return whether no cell has a fraction or a unit: such numbers may be codes."""
+        return not (self._fractions or self._with_unit)
 
     @property
     def _only_digits(self) -> bool:

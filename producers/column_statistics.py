@@ -102,11 +102,12 @@ class ColumnStatistics:
             return why
         if column.required and column.distinct == 1 and rows >= _LEAST_ROWS:
             return f"one value, {next(iter(self.values or ()))!r:.40}, in all {rows:,} rows"
-        return self._hidden_numbers(column)
+        return self.hidden_numbers if column.type == "string" else None
 
-    def _hidden_numbers(self, column: Column) -> str | None:
-        """Return a text on a column of many different texts that are numbers for people."""
-        hidden = self.texts.hidden_numbers if column.type == "string" else None
+    @property
+    def hidden_numbers(self) -> str | None:
+        """Return a text on many different texts that are numbers for people; `None` for other columns."""
+        hidden = self.texts.hidden_numbers if self.kind == "string" else None
         if hidden is None or self._distinct <= MOST_CODES:
             return None
         return self.texts.remark or f"numbers written as text ({hidden})"

@@ -58,7 +58,7 @@ class Labels:
         """Return the values with their counts, as ``no 812, yes 188``; of many numbers the range."""
         if self.kind in {"number", "integer"} and len(self.counts) > MOST_CLASSES:
             low, high = min(map(float, self.counts)), max(map(float, self.counts))
-            return f"{len(self.counts):,} different numbers, {low:.6g} to {high:.6g}"
+            return f"{low:.6g} to {high:.6g}"
         shown = [f"{_short(value)} {count:,}" for value, count in list(self.counts.items())[:_SHOWN]]
         more = len(self.counts) - len(shown)
         return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")

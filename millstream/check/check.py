@@ -13,6 +13,7 @@ from millstream.check.contract_checks import look_at_contract
 from millstream.check.findings import CheckReport, Finding, Severity
 from millstream.check.model_checks import look_at_metrics, look_at_parts, look_at_shares, look_at_weight, unpicklable
 from millstream.check.round_trip import Trial, TrialError, differing, refuses_text, unanswered
+from millstream.check.row_checks import look_at_rows
 from millstream.check.sample_events import Sample, sample
 from millstream.stream.load import LoadedStream
 from millstream.stream.model_parameters import walk
@@ -81,9 +82,8 @@ class _Check:
         except SourceError as error:
             yield Finding("error", "events", f"{'SOURCE' if self._place is None else '--from'}: {error}")
             return
-        refused, why = self._sample.refused
-        if refused:
-            yield Finding("warning", "events", f"{refused} rows are no events of this stream; the first: {why}")
+        if self._place is not None:
+            yield from look_at_rows(self._stream, self._place, self._sample)
         pairs = [(example.features, example.label) for example in self._sample.examples]
         yield from look_at_weight(self._stream, model, pairs)
         try:

@@ -120,7 +120,8 @@ def choose(
         return taken
     best = min(first, best, key=_ratio)
     learner = next(each for each in learners if lines(each) == best.lines)
-    return Lost(best, " ".join(learner.split()), [f"    model=lambda: {_BASELINE_MODELS[task]},"])
+    name = " ".join(learner.split()).replace("( ", "(").replace(" )", ")")
+    return Lost(best, name, [f"    model=lambda: {_BASELINE_MODELS[task]},"])
 
 
 def _ratio(tried: Tried) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -93,7 +94,7 @@ def _lines(
     inferred = inferred if topics is None else topics.inferred
     task = inferred.task if inferred is not None else task
     columns = inferred.columns if inferred is not None else ()
-    names = {"CATEGORIES": _selected(columns)}
+    names = {"TEXTS": _discarded(columns)}
     chosen = choose(inferred, task, lambda learner: _model(task, columns, learner), names)
     model, tried = (chosen, None) if isinstance(chosen, list) else (chosen.lines, chosen)
     yield f'"""{name}: say here in a sentence what is predicted, and from what.'
@@ -108,8 +109,9 @@ def _lines(
     yield ""
     yield from _imports(path, model, _ours(task, columns, topics))
     yield ""
-    if task != "anomaly" and _selected(columns):
-        yield from _sequence("CATEGORIES", _selected(columns))
+    if task != "anomaly" and any("*TEXTS" in line for line in model):
+        yield "# These are no categories: they have too many values."
+        yield from _sequence("TEXTS", _discarded(columns))
         yield ""
     yield "stream = Stream("
     yield f"    name={_quoted(name)},"
@@ -151,10 +153,10 @@ def _how_it_did(tried: Tried | Lost | None, say: Callable[[str], None]) -> Itera
             f"no model beats {best.rival} on the rows that were looked at, so the file has that baseline as its model; "
             f"the best model, {tried.learner}: {best.text}"
         )
-        yield f"    # This is the baseline, {best.rival}: no model that was tried beats it. The best,"
+        yield f"    # This is the baseline, {best.rival}: no model that was tried beats it."
+        yield "    # Other features, or another model, are needed. The best was"
         yield f"    # {tried.learner}:"
-        yield f"    # {best.text}."
-        yield "    # Other features, or another model, are needed."
+        yield _comment(f"{best.text}.", 4)
         return
     if tried.error == math.inf:
         say("the model takes no row that was looked at: write another one into the file")
@@ -168,7 +170,7 @@ def _target(inferred: Inferred | None, *, files: bool) -> Iterator[str]:
     if files:
         yield "    # The label's column in files; the others are features."
         if inferred is not None and (why := _why(inferred, "label")):
-            yield _comment(why, 4)
+            yield _comment(f"{why[0].upper()}{why[1:]}.", 4)
         yield f"    label={_quoted(inferred.label if inferred and inferred.label else 'label')},"
     if inferred is None:
         yield "    # id=..., time=...: the columns that name an event and its time."
@@ -279,17 +281,16 @@ def _is_text(column: Column) -> bool:
     return column.type == "string" and not _is_categorical(column) and column.required
 
 
-def _selected(columns: Sequence[Column]) -> list[str]:
-    """Return the columns of categories if they must be selected by name among other strings."""
+def _discarded(columns: Sequence[Column]) -> list[str]:
+    """Return the columns of text that are no categories, if there are categories beside them."""
     strings = [column for column in columns if column.type == "string"]
-    if all(map(_is_categorical, strings)):
-        return []
-    return [column.name for column in strings if _is_categorical(column) and column.required]
+    texts = [column.name for column in strings if not _is_categorical(column)]
+    return texts if len(texts) < len(strings) else []
 
 
 def _required(columns: Sequence[Column]) -> set[str]:
     """Return the columns that the model uses by name, so that every event must have them."""
-    return {*_selected(columns), *(column.name for column in columns if _is_text(column))}
+    return {column.name for column in columns if _is_text(column)}
 
 
 def _model(task: Task, columns: Sequence[Column], learner: str) -> list[str]:
@@ -303,8 +304,9 @@ def _model(task: Task, columns: Sequence[Column], learner: str) -> list[str]:
         strings = [column for column in columns if column.type == "string"]
         if strings and all(map(_is_categorical, strings)):
             inputs.append("(compose.SelectType(str) | preprocessing.OneHotEncoder())")
-        elif _selected(columns):
-            inputs.append("(compose.Select(*CATEGORIES) | preprocessing.OneHotEncoder())")
+        elif _discarded(columns):
+            # Selected by type, not by name, because an event may lack a category.
+            inputs.append("(compose.Discard(*TEXTS) | compose.SelectType(str) | preprocessing.OneHotEncoder())")
         inputs += [f"feature_extraction.BagOfWords(on={_quoted(each.name)})" for each in columns if _is_text(each)]
     inputs = inputs or [f"(compose.SelectType(int, float) | {scaler})"]
     if len(inputs) == 1:
@@ -316,7 +318,17 @@ def _model(task: Task, columns: Sequence[Column], learner: str) -> list[str]:
     if len(inputs) == 1:
         parts = inputs[0].split(" | ")
         parts = [parts[0], *(f"| {each}" for each in parts[1:])]
-    return ["    model=lambda: (", *(f"        {each}" for each in parts), f"        | {learner}", "    ),"]
+    return ["    model=lambda: (", *chain.from_iterable(map(_fitting, parts)), f"        | {learner}", "    ),"]
+
+
+def _fitting(part: str) -> list[str]:
+    """Return a part of a model as lines; a pipeline in brackets that is too long has a line for each step."""
+    line = f"        {part}"
+    if len(line) <= _WIDTH or not part.endswith(")") or "(compose" not in part or " | " not in part:
+        return [line]
+    before, _, steps = part.partition("(")
+    first, *others = steps.removesuffix(")").split(" | ")
+    return [f"        {before}(", f"            {first}", *(f"            | {each}" for each in others), "        )"]
 
 
 def _imports(path: Path, model: Sequence[str], names: Sequence[str]) -> Iterator[str]:
