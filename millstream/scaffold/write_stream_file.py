@@ -99,10 +99,10 @@ def _lines(
     model, tried = (chosen, None) if isinstance(chosen, list) else (chosen.lines, chosen)
     yield f'"""{name}: say here in a sentence what is predicted, and from what.'
     yield ""
-    yield f"Check it: millstream check {path.name}"
+    yield f"Check it: millstream check {path.name}{f' --from {_plain(source)}' if source else ''}"
     yield f"Run it: millstream run {path.name}"
     if topics is None:
-        yield f"Send it events: millstream publish {path.name} {_plain(source) if source else 'FILE'}"
+        yield f"Send it events: millstream publish {path.name} {_plain(source) if source else 'FILE'} --rate 100"
     else:
         yield f"Look at its events: millstream preview {path.name}"
     yield '"""'
