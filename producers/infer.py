@@ -101,7 +101,7 @@ def infer(
     found, labels = _inferred(looked, named, task), looked.labels
     choices = (
         *_label_choices(found, labels, why_label, task),
-        _id_choice(names.column, "--id" if id is not None else names.why),
+        Choice("id", names.column or NONE, names.why if id is None else f"--id {NONE}" if no_id else "--id"),
         Choice("time", taken, why_time) if taken else Choice("time", NONE, _no_time(no_time, looked.dates)),
     )
     notes = (*filter(None, [names.note]), *_label_notes(place, found), *found.notes, *_unseen(columns, found, named))
@@ -119,8 +119,8 @@ def _label(place: str, columns: Sequence[str], task: Task | None) -> tuple[str |
     fit = [column.name for column in looked.columns if _may_be_label(column)]
     if not fit or fit[-1] == columns[-1]:
         return columns[-1], "last column"
-    last = looked.left_out.get(columns[-1], "many different values")
-    return max(fit, key=columns.index), f"last column that can be a label; {columns[-1]} holds {last}"
+    last = looked.left_out.get(columns[-1], "too many different values")
+    return max(fit, key=columns.index), f"last column, as {columns[-1]} holds {last},"
 
 
 def _may_be_label(column: Column) -> bool:
@@ -142,10 +142,6 @@ def _no_time(no_time: bool, dates: Sequence[str]) -> str:
     if not dates:
         return "no column of times was found"
     return f"{', '.join(dates[:_SHOWN])} may be something else than the event's time; --time NAME takes it"
-
-
-def _id_choice(column: str | None, why: str) -> Choice:
-    return Choice("id", column or NONE, why)
 
 
 def _label_choices(found: Inferred, labels: Labels, why: str, task: Task | None) -> Iterator[Choice]:

@@ -11,7 +11,7 @@ from producers.cell_spellings import is_missing
 from producers.cell_types import Kind, widest
 from producers.rows import SourceError
 from schemas.events import Scalar
-from schemas.label_spelling import folded, whole_number
+from schemas.label_spelling import Spellings, folded, whole_number
 from schemas.target import Target, TargetError, Task
 
 MOST_CLASSES: Final = 20
@@ -32,8 +32,12 @@ class Labels:
 
     @classmethod
     def of(cls, labels: Iterable[Scalar]) -> Labels:
-        """Count labels. Texts count without the white space at their ends, and 2.0 counts as 2."""
-        counts = Counter(map(_plain, labels))
+        """Count labels. Texts count without the white space at their ends, and 2.0 counts as 2.
+
+        >>> Labels.of(["a", " a", "b"]).text, Labels.of([1, 2.0, "2"]).text
+        ('a 2, b 1', '2 2, 1 1')
+        """
+        counts = _merged(Counter(map(_plain, labels)))
         if any(isinstance(value, (int, float)) and not isinstance(value, bool) for value in counts):
             counts = Counter({value: count for value, count in counts.items() if not _is_missing(value)})
         return cls(dict(counts.most_common()))
@@ -73,6 +77,10 @@ def task_of(labels: Labels, given: Task | None = None) -> Guess:
         If the labels cannot be those of the given task.
     """
     guess = _guess(labels)
+    try:
+        Target(task=guess[0], positive=guess[1], classes=guess[2]).check()
+    except TargetError:  # a mixture of booleans, numbers and texts: the stream refuses what is no label
+        guess = guess[0], None, None
     if given is None or (given == guess[0] and given != "anomaly"):
         return guess
     if not labels.counts:
@@ -94,10 +102,10 @@ def why_task(labels: Labels, task: Task) -> str:
     if not labels.counts:
         return "no row has a label"
     if task == "binary":
-        return f"{count} values" if count == 2 else "one value" if count == 1 else "yes and no"
+        return f"{count} values" if count == 2 else "one value" if count == 1 else "two values, in several spellings"
     if task == "regression":
         return "numbers" if labels.kind == "number" else "whole numbers, too many or too rare to be classes"
-    return f"{count:,} different values"
+    return "one value" if count == 1 else f"{count:,} different values"
 
 
 def alike(spelled: Mapping[str, int]) -> Sequence[Mapping[str, int]]:
@@ -128,6 +136,19 @@ def notes_of_alike(label: str, spelled: Mapping[str, int], guess: Guess) -> list
     return notes
 
 
+def _merged(counts: Counter[Scalar]) -> Counter[Scalar]:
+    """Return the counts with the spellings of one class under one of them, a number rather than a text."""
+    merged: Counter[Scalar] = Counter()
+    known = Spellings()
+    for value in sorted(counts, key=lambda each: isinstance(each, str)):
+        found = known.find(value)
+        if found is None:
+            known.add(value)
+            found = value
+        merged[found] += counts[value]
+    return merged
+
+
 def _is_missing(value: Scalar) -> bool:
     return isinstance(value, str) and is_missing(value)
 
@@ -150,10 +171,12 @@ def _guess(labels: Labels) -> Guess:
 
 
 def _by_words(values: set[Scalar]) -> Guess:
-    if len(values) == 2:
+    if len(values) == 2 and all(isinstance(value, str) for value in values):
         # Both classes are listed, so that a third spelling is refused and not taken for the negative one.
         return "binary", _positive(values), tuple(sorted(map(str, values)))
-    return "multiclass", None, tuple(sorted(map(str, values))) if len(values) <= MOST_CLASSES else None
+    mixed = any(isinstance(value, bool) for value in values)
+    many = mixed or len(values) > MOST_CLASSES
+    return "multiclass", None, None if many else tuple(sorted(map(str, values)))
 
 
 def _by_numbers(labels: Labels) -> Guess:

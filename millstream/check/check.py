@@ -9,7 +9,7 @@ from typing import Final
 
 from consumers.model.river_model import ModelError, RiverModel
 from millstream.check.code_checks import look_at_code
-from millstream.check.contract_checks import look_at_contract
+from millstream.check.contract_checks import look_at_contract, look_at_limits
 from millstream.check.findings import CheckReport, Finding, Severity
 from millstream.check.model_checks import look_at_metrics, look_at_parts, look_at_shares, look_at_weight, unpicklable
 from millstream.check.round_trip import Trial, TrialError, differing, refuses_text, unanswered
@@ -77,6 +77,9 @@ class _Check:
         yield from look_at_parts(model)
         yield from look_at_metrics(self._stream)
         yield from look_at_contract(self._stream)
+        if impossible := list(look_at_limits(self._stream)):
+            yield from impossible
+            return
         try:
             self._sample = sample(self._loaded, self._wanted, self._place)
         except SourceError as error:

@@ -135,7 +135,7 @@ def _print_choices(choices: Sequence[Choice]) -> None:
     else:
         for each in choices:
             print(" ".join(cell(each).split()))
-    print("another: " + ", ".join(f"--{each.what}" for each in choices if each.what in _CORRECTED))
+    print("correct it with " + ", ".join(f"--{each.what}" for each in choices if each.what in _CORRECTED))
 
 
 def _look(settings: Settings, events: str, labels: str | None, given: dict[str, Any]) -> FoundTopics:
