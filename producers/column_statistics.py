@@ -1,4 +1,4 @@
-"""Statistics of a column over a sample of rows: its type, extremes and categories, and whether it is a feature."""
+"""Statistics of a column over a sample of rows: type, extremes, categories, and use as a feature."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks for contradictions in a stream file: features that no event can have, and keys that exclude each other."""
+"""Checks for contradictions in a stream file: impossible features, and keys that exclude each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of the rows of a file against a stream: features that no row has, and numbers that arrive as text."""
+"""Checks of the rows of a file against a stream: missing features, numbers that arrive as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `init` took for the parts of a stream file, from topics: as `producers.infer` says it of files."""
+"""Choices of `init` from topics, with their reasons, in the form that `producers.infer` has for files."""
 
 from __future__ import annotations
 

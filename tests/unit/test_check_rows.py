@@ -54,22 +54,28 @@ def test_numbers_hidden_in_a_text_column_are_an_error(
     assert [each.severity for each in findings] == ([] if severity is None else [severity])
 
 
-def test_words_among_numbers_are_an_error_unless_the_file_says_string(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("features", "severity"), [("", "error"), ('features={"x": "number", "age": "string"}', "warning")]
+)
+def test_words_among_numbers_are_an_error_unless_the_file_says_string(
+    tmp_path: Path, features: str, severity: str
+) -> None:
     rows = ["x,age,label", *(f"{n},{'unknown' if n % 9 == 0 else n},{n % 2}" for n in range(120))]
-    (undeclared,) = found(tmp_path, 'task="binary"', rows)
-    assert (undeclared.severity, "'unknown'" in undeclared.text) == ("error", True)
-    (declared,) = found(tmp_path, 'task="binary", features={"x": "number", "age": "string"}', rows)
-    assert declared.severity == "warning"
+    (finding,) = found(tmp_path, f'task="binary", {features}', rows)
+    assert (finding.severity, "'unknown'" in finding.text) == (severity, True)
 
 
-def test_features_that_no_row_has_and_a_single_label_are_said(tmp_path: Path) -> None:
+def test_a_feature_that_no_row_has_and_a_single_label_are_said(tmp_path: Path) -> None:
     rows = ["x,label", *(f"{n},1" for n in range(80))]
     texts = [each.text for each in found(tmp_path, 'task="binary", features={"x": "number", "z": "number"}', rows)]
     assert any(text.endswith("has a value for 'z'") for text in texts)
     assert any("have the label True" in text for text in texts)
-    (error,) = [
-        each for each in found(tmp_path, 'task="binary", features={"z": "number"}', rows) if each.severity == "error"
-    ]
+
+
+def test_rows_without_any_feature_are_an_error(tmp_path: Path) -> None:
+    rows = ["x,label", *(f"{n},{n % 2}" for n in range(80))]
+    findings = found(tmp_path, 'task="binary", features={"y": "number"}', rows)
+    (error,) = [each for each in findings if each.severity == "error"]
     assert "has any of the features: 'y'" in error.text
 
 
