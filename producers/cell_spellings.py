@@ -7,6 +7,7 @@ decides whether numbers have a decimal comma or thousands separators: ``1,234`` 
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Final, Literal
 
 Style = Literal["point", "comma", "grouped"]
@@ -41,6 +42,9 @@ _WITH_UNIT: Final = re.compile(rf"[+-]?{_SIGN} ?[+-]?\d[\d.,' ]*|[+-]?\d[\d.,' ]
 _DATE: Final = re.compile(rf"(?:(?:{_DAY})(?:(?:t|,? ){_CLOCK})?|{_CLOCK})", re.ASCII | re.IGNORECASE)
 
 
+_DOTTED: Final = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(?:,? (\d{1,2}):(\d\d)(?::(\d\d))?)?", re.ASCII)
+
+
 def is_missing(cell: str) -> bool:
     """Return whether a cell in a column of numbers means a missing value.
 
@@ -57,6 +61,22 @@ def is_date(cell: str) -> bool:
     [True, True, True, False, False]
     """
     return len(cell) <= 40 and _DATE.fullmatch(cell.strip()) is not None
+
+
+def dotted_date(text: str) -> datetime | None:
+    """Return a date with dots, ``31.1.2026`` or ``31.01.2026 12:30:00``, which is always day, month, year.
+
+    >>> dotted_date("31.1.2026 12:30").isoformat(), dotted_date("1/2/2026"), dotted_date("31.2.2026")
+    ('2026-01-31T12:30:00', None, None)
+    """
+    found = _DOTTED.fullmatch(text.strip())
+    if found is None:
+        return None
+    day, month, year, hour, minute, second = (int(each or 0) for each in found.groups())
+    try:
+        return datetime(year, month, day, hour, minute, second)
+    except ValueError:
+        return None
 
 
 def has_unit(cell: str) -> bool:

@@ -49,6 +49,7 @@ class ColumnGuess:
         self._maybe_thousands = False
         self._others: dict[str, None] = {}
         self._examples: dict[Style, str] = {}
+        self._number = ""  # the first cell that is a number
 
     def add(self, cell: str) -> None:
         """Add one cell."""
@@ -61,6 +62,8 @@ class ColumnGuess:
         kind = kind_of(text)
         assert kind is not None  # noqa: S101 - missing cells were handled above
         self._found = kind if self._found is None else widest(self._found, kind)
+        if kind in {"integer", "number"}:
+            self._number = self._number or text
         if kind == "integer":
             self._whole += 1
         elif kind == "number":
@@ -70,7 +73,9 @@ class ColumnGuess:
             self._fractions.add("grouped")
         elif kind != "string" or not self._add_styled(text):
             self._dates += is_date(text)
-            self._with_unit += has_unit(text)
+            with_unit = has_unit(text)
+            self._with_unit += with_unit
+            self._number = self._number or (text if with_unit else "")
             if len(self._others) < _SHOWN:
                 self._others[text] = None
 
@@ -87,6 +92,7 @@ class ColumnGuess:
             self._comma += 1
         else:
             self._grouped += 1
+        self._number = self._number or text
         for style, fits, mark in (("comma", comma, ","), ("grouped", grouped, ".")):
             if fits:
                 self._examples.setdefault(style, text)  # type: ignore[arg-type]
@@ -170,6 +176,31 @@ class ColumnGuess:
         return 0 < self._cells == self._dates
 
     @property
+    def hidden_numbers(self) -> str | None:
+        """Return a text on cells that are numbers for people and texts for a model; `None` if few are, or codes.
+
+        >>> guess = ColumnGuess()
+        >>> for cell in ("12.5 €", "3 €", "n.v."):
+        ...     guess.add(cell)
+        >>> guess.hidden_numbers
+        "2 of 3 cells, such as '12.5 €'"
+        """
+        count = self._with_unit + max(map(self.fits, _STYLES))
+        codes = self.whole_only and self._only_digits
+        if self.long_ids or codes or count <= _LEAST_NUMBERS * self._cells:
+            return None
+        return f"{count:,} of {self._cells:,} cells, such as {self._number!r:.40}"
+
+    @property
+    def whole_only(self) -> bool:
+        """Return whether no cell has a fraction or a unit: such numbers may be codes."""
+        return not (self._fractions or self._with_unit)
+
+    @property
+    def _only_digits(self) -> bool:
+        return all(map(str.isdigit, self._others))
+
+    @property
     def remark(self) -> str | None:
         """Return a sentence on a column that could be understood differently; `None` if it is clear."""
         if self.kind in {"number", "integer"}:
@@ -192,7 +223,7 @@ class ColumnGuess:
             return f"text such as {example!r}: write the numbers alone, without a unit, if they are to count as numbers"
         numbers = max(map(self.fits, _STYLES))
         # Texts of only digits are codes, such as 00123.
-        if numbers < _LEAST_NUMBERS * self._cells or (self._others and all(map(str.isdigit, self._others))):
+        if numbers < _LEAST_NUMBERS * self._cells or (self._others and self._only_digits):
             return None
         if numbers == self._cells:
             example = next(iter(self._examples.values()))

@@ -25,3 +25,21 @@ class Column:
     maximum: float | None = None
     categories: tuple[str, ...] | None = None
     remark: str | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What `init` took for a part of the stream file, why, and the values that it saw there.
+
+    >>> str(Choice("label", "churned", "last column", "no 812, yes 188"))
+    'label: churned (last column: no 812, yes 188)'
+    """
+
+    what: str
+    taken: str
+    why: str
+    seen: str = ""
+
+    def __str__(self) -> str:
+        said = ": ".join(filter(None, (self.why, self.seen)))
+        return f"{self.what}: {self.taken} ({said})" if said else f"{self.what}: {self.taken}"

@@ -23,13 +23,14 @@ _LIKE_ID: Final = re.compile(r".*(_id|-id|[a-z]Id|ID|uuid|guid|_ref|_key)|id")
 
 @dataclass(frozen=True)
 class IdGuess:
-    """The column of event ids, if there is one, and a note if the decision is uncertain."""
+    """The column of event ids, if there is one, a note if the decision is uncertain, and the reason."""
 
     column: str | None
     note: str | None = None
+    why: str = "no column is named like an id and has no value twice"
 
 
-def guess_id(place: str, label: str, columns: Sequence[str], most_rows: int) -> IdGuess:
+def guess_id(place: str, label: str | None, columns: Sequence[str], most_rows: int) -> IdGuess:
     """Return the column with unique values in the first rows; columns with a name like an id's come first."""
     exact = [column for name in _NAMES for column in columns if column.lower() == name]
     like = [column for column in columns if column.lower().endswith(("_id", "-id", "uuid")) or column.endswith("Id")]
@@ -37,7 +38,7 @@ def guess_id(place: str, label: str, columns: Sequence[str], most_rows: int) -> 
     rows, repeated, missing = _compare(place, label, candidates, most_rows)
     for column in candidates:
         if not repeated[column] and not missing[column] and (column in exact or rows >= _LEAST_ROWS):
-            return IdGuess(column)
+            return IdGuess(column, why=f"named like an id, and {rows:,} rows have {rows:,} values")
     if not exact or not rows:
         return IdGuess(None)
     column = exact[0]
@@ -47,7 +48,7 @@ def guess_id(place: str, label: str, columns: Sequence[str], most_rows: int) -> 
     return IdGuess(None, f"{column}: not taken as the id, as {why}; --id {column} takes it all the same")
 
 
-def check_id(place: str, label: str, column: str, most_rows: int) -> IdGuess:
+def check_id(place: str, label: str | None, column: str, most_rows: int) -> IdGuess:
     """Return the given column, with a note if its values repeat."""
     rows, repeated, _ = _compare(place, label, [column], most_rows)
     if not repeated[column]:
@@ -56,7 +57,7 @@ def check_id(place: str, label: str, column: str, most_rows: int) -> IdGuess:
 
 
 def _compare(
-    place: str, label: str, columns: Sequence[str], most_rows: int
+    place: str, label: str | None, columns: Sequence[str], most_rows: int
 ) -> tuple[int, dict[str, int], dict[str, int]]:
     """Return the number of rows, and for each column the numbers of repeated and of missing values."""
     if not columns or isinstance(source := open_source(place, SourceSpec(label=label, id=columns)), RiverData):

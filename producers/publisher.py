@@ -24,6 +24,7 @@ from schemas.topics import Names, partition_of
 
 FEATURES: Final = "features"
 LABELS: Final = "labels"
+_FIRST_EVENTS: Final = 100  # whose ids `Progress` has
 _PROGRESS_SECONDS: Final = 0.1
 _LOOK_SECONDS: Final = 0.02
 _LOOK_EVENTS: Final = 128
@@ -72,8 +73,8 @@ class PublishOptions:
 class Progress:
     """Progress of publishing.
 
-    `total` is `None` if the source does not know it. `stalled_seconds` is the time for which the broker
-    has acknowledged nothing although records are unacknowledged.
+    `total` is `None` if the source does not know it. `stalled_seconds` is the time for which the broker has
+    acknowledged nothing although records are unacknowledged. `first_ids` are the ids of the first events.
     """
 
     sent: int
@@ -82,6 +83,7 @@ class Progress:
     labels_waiting: int
     total: int | None
     stalled_seconds: float = 0.0
+    first_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +176,7 @@ class _Counts:
     bad: int = 0
     first_bad: list[str] = field(default_factory=list)
     ids: RepeatedIds = field(default_factory=RepeatedIds)
+    first_ids: list[str] = field(default_factory=list)
 
 
 class _Publishing:
@@ -234,8 +237,7 @@ class _Publishing:
                 self._look(0.0)
 
     def _send_features(self, row: SourceRow) -> None:
-        options, counts = self._options, self._counts
-        key = row.event_id.encode()
+        options, counts, key = self._options, self._counts, row.event_id.encode()
         of_features, of_labels = self._feature_partitions, self._label_partitions
         partition = partition_of(row.event_id, of_features)
         value = Event(row.event_id, row.event_time_ms, row.features).encode()
@@ -256,6 +258,8 @@ class _Publishing:
                 ready.gate = number
                 self._ready.append(ready)
         counts.ids.add(row.event_id)
+        if counts.events < _FIRST_EVENTS:
+            counts.first_ids.append(row.event_id)
         counts.events += 1
 
     def _send_remaining_labels(self) -> None:
@@ -325,6 +329,7 @@ class _Publishing:
                 labels_waiting=len(self._held) + len(self._ready),
                 total=self._total,
                 stalled_seconds=stalled,
+                first_ids=tuple(self._counts.first_ids),
             )
         )
 

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from producers.cell_spellings import dotted_date
 from producers.cell_types import Kind, NotAValue
 from schemas.contract import Contract
 from schemas.events import Features, FeatureValue, LabelValue
@@ -59,8 +60,8 @@ class SourceSpec:
         The column or columns of the event's id. Several are joined with ``/``. Without any, an event's id is ``<file's
         stem>-<row>-<8 hex of its content>``, so that the same file gives the same ids each time.
     time
-        The column of the event's time: ISO 8601 (UTC by default) or ms since 1970. Without it, an event's time is the
-        time at which its row was read.
+        The column of the event's time: ISO 8601 or 31.01.2026 12:00 (both UTC by default), or ms since 1970. Without
+        it, an event's time is the time at which its row was read.
     contract
         Its types decide how text is converted; without it, types are inferred from a CSV file's columns.
     label_required
@@ -330,7 +331,8 @@ def _time_ms(column: str, value: object) -> int:
             raise ValueError("too far away")
     except (ValueError, OverflowError) as error:
         raise NotAValue(
-            f"the time column {column!r} holds {value!r}: neither ISO 8601 (2026-01-31T12:00:00Z) nor ms since 1970"
+            f"the time column {column!r} holds {value!r}: neither ISO 8601 (2026-01-31T12:00:00Z) nor "
+            "31.01.2026 12:00 nor ms since 1970"
         ) from error
     return ms
 
@@ -340,7 +342,7 @@ def _text_ms(text: str) -> int:
         # A text of digits always means ms, although "20260131" would also be a basic ISO date.
         return int(text)
     except ValueError:
-        return _datetime_ms(datetime.fromisoformat(text))
+        return _datetime_ms(dotted_date(text) or datetime.fromisoformat(text))
 
 
 def _datetime_ms(when: datetime | date) -> int:

@@ -50,6 +50,15 @@ def shown(label: object) -> str:
     return text if len(text) <= 80 else f"{text[:79]}…"
 
 
+def folded(text: str) -> str:
+    """Return a spelling without what people vary by mistake: case, quotes, and dots at its ends.
+
+    >>> folded(" Yes. ") == folded("'yes'")
+    True
+    """
+    return text.strip().strip("'\"`.,; \t").casefold()
+
+
 class Spellings:
     """A set of classes that can be found by any of their spellings.
 

@@ -10,7 +10,7 @@ from typing import Final, Literal
 import msgspec
 
 from schemas.events import LabelValue, Scalar
-from schemas.label_spelling import Spellings, class_key, number, shown, whole_number
+from schemas.label_spelling import Spellings, class_key, folded, number, shown, whole_number
 
 __all__ = ["Target", "TargetError", "Task", "class_key"]
 
@@ -171,7 +171,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict
         text = _text(value)
         if text == positive.strip() or (whole is not None and whole == whole_number(text)):
             return True
-        if _folded(text) == _folded(positive):
+        if folded(text) == folded(positive):
             raise TargetError(
                 f"the label is {shown(value)}, which is almost positive={shown(positive)}: it must be spelled as that, "
                 "or be one of classes="
@@ -227,8 +227,3 @@ def _word(value: Scalar) -> bool:
     raise TargetError(
         f"the label is {shown(value)}: neither a boolean nor 0 or 1 (positive= names the one that is True)"
     )
-
-
-def _folded(text: str) -> str:
-    """Normalise the spelling of a label: ignore case, quotes, and dots at its ends."""
-    return text.strip().strip("'\"`.,; \t").casefold()

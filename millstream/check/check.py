@@ -9,10 +9,11 @@ from typing import Final
 
 from consumers.model.river_model import ModelError, RiverModel
 from millstream.check.code_checks import look_at_code
-from millstream.check.contract_checks import look_at_contract
+from millstream.check.contract_checks import look_at_contract, look_at_limits
 from millstream.check.findings import CheckReport, Finding, Severity
 from millstream.check.model_checks import look_at_metrics, look_at_parts, look_at_shares, look_at_weight, unpicklable
 from millstream.check.round_trip import Trial, TrialError, differing, refuses_text, unanswered
+from millstream.check.row_checks import look_at_rows
 from millstream.check.sample_events import Sample, sample
 from millstream.stream.load import LoadedStream
 from millstream.stream.model_parameters import walk
@@ -76,14 +77,16 @@ class _Check:
         yield from look_at_parts(model)
         yield from look_at_metrics(self._stream)
         yield from look_at_contract(self._stream)
+        if impossible := list(look_at_limits(self._stream)):
+            yield from impossible
+            return
         try:
             self._sample = sample(self._loaded, self._wanted, self._place)
         except SourceError as error:
             yield Finding("error", "events", f"{'SOURCE' if self._place is None else '--from'}: {error}")
             return
-        refused, why = self._sample.refused
-        if refused:
-            yield Finding("warning", "events", f"{refused} rows are no events of this stream; the first: {why}")
+        if self._place is not None:
+            yield from look_at_rows(self._stream, self._place, self._sample)
         pairs = [(example.features, example.label) for example in self._sample.examples]
         yield from look_at_weight(self._stream, model, pairs)
         try:

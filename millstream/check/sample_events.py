@@ -196,10 +196,10 @@ def _label(stream: Stream, features: Features, rng: random.Random) -> Scalar:
 # --- from a source ---------------------------------------------------------------------------------
 
 
-def _from_source(place: str, stream: Stream, count: int) -> tuple[list[SampleExample], tuple[int, str]]:
-    """Return examples, and the number of invalid rows before the last of them, with the reason of the first."""
+def spec_of(stream: Stream, place: str) -> SourceSpec:
+    """Return the meaning of the columns of a file, or of ``river:NAME``, to a stream."""
     in_file = not place.startswith("river:")
-    spec = SourceSpec(
+    return SourceSpec(
         target=stream.target,
         label=stream.label,
         id=stream.id if in_file else None,
@@ -207,10 +207,14 @@ def _from_source(place: str, stream: Stream, count: int) -> tuple[list[SampleExa
         contract=stream.contract,
         label_required=stream.task != "anomaly",
     )
+
+
+def _from_source(place: str, stream: Stream, count: int) -> tuple[list[SampleExample], tuple[int, str]]:
+    """Return examples, and the number of invalid rows before the last of them, with the reason of the first."""
     rng = random.Random(1)  # noqa: S311 - examples, not secrets
     found: list[SampleExample] = []
     bad: list[str] = []
-    source = open_source(place, spec)
+    source = open_source(place, spec_of(stream, place))
     for row in islice(source.rows(lambda each: bad.append(str(each))), 4 * count):
         try:
             features = stream.contract.apply(row.features)

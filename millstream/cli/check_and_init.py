@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 import cyclopts
 from cyclopts import Parameter
 
-from millstream.cli.shared_options import HERE, Json, StreamFileName, UsageError, Where, load_file, print_json
+from millstream.cli.shared_options import (
+    HERE,
+    Json,
+    StreamFileName,
+    UsageError,
+    Where,
+    cell,
+    load_file,
+    print_json,
+    print_table,
+)
 
 if TYPE_CHECKING:
     from millstream.config.settings import Settings
     from millstream.scaffold.infer_topics import FoundTopics
+    from producers.columns import Choice
 
 _LOOKED_AT: Final = 1000
+_CORRECTED: Final = ("label", "task", "id", "time")
+Task: TypeAlias = Literal["binary", "multiclass", "regression", "anomaly"]
 
 
 def register(parent: cyclopts.App) -> None:
@@ -41,6 +57,27 @@ class Live:
 NOWHERE: Final = Live()
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Named:
+    """What `init` would guess."""
+
+    label: str | None = None
+    """Column or path of the label [default: guessed]."""
+
+    task: Task | None = None
+    """Task of the stream [default: guessed by the labels]."""
+
+    id: str | None = None
+    """Column or path of the event id; none for no column [default: guessed]."""
+
+    time: str | None = None
+    """Column or path of the event time; none for no column [default: guessed]."""
+
+
+GUESSED: Final = Named()
+
+
 def init(
     name: Annotated[str, Parameter(name="NAME", help="Name of the stream: a-z, 0-9 and '-'.")],
     /,
@@ -50,49 +87,68 @@ def init(
         Parameter(name="--from", help="A .csv, .tsv, .jsonl or .avro file (also .gz, .bz2, .xz, .zst), or river:NAME."),
     ] = None,
     live: Live = NOWHERE,
-    label: Annotated[str | None, Parameter(help="Column or path of the label [default: guessed].")] = None,
-    id: Annotated[str | None, Parameter(help="Column or path of the event id [default: guessed].")] = None,  # noqa: A002
-    time: Annotated[str | None, Parameter(help="Column or path of the event time [default: guessed].")] = None,
+    named: Named = GUESSED,
     where: Where = HERE,
     json: Json = False,
 ) -> None:
     """Write a first stream file, NAME.py, to the current folder. Infers its contract from a file or from topics.
 
-    Reads the newest 1,000 messages of each topic, without joining a group.
+    Says what it took for label, task, id and time, and why. Tries a few models on the data, and writes none that
+    loses to its baseline. Reads the first 10,000 rows of a file, or the newest 1,000 messages of each topic.
 
     Example: millstream init fraud --from-topic payments --labels-from-topic chargebacks
     """
+    from millstream.scaffold.choices import topic_choices
     from millstream.scaffold.write_stream_file import init as write
     from producers.infer import infer
 
-    if from_ is None and live.from_topic is None and (label or id or time):
+    if from_ is None and live.from_topic is None and (named.label or named.id or named.time):
         raise UsageError("--label, --id and --time name columns of the file that --from names, or paths on topics")
     if from_ is not None and live.from_topic is not None:
         raise UsageError("--from and --from-topic both say where events come from; give one of them")
     if live.from_topic is None and live.labels_from_topic is not None:
         raise UsageError("--labels-from-topic goes with --from-topic")
-    if label is not None and live.from_topic is not None and live.labels_from_topic is None:
+    if named.label is not None and live.from_topic is not None and live.labels_from_topic is None:
         raise UsageError("--label is a path on the topic that --labels-from-topic names")
+    if named.id == "none" and live.from_topic is not None:
+        raise UsageError("--id none goes with --from: an event of a topic without an id has topic-partition-offset")
     settings = where.settings()  # reports an invalid prefix, even if it is not needed
-    inferred = None if from_ is None else infer(from_, label=label, id=id, time=time)
-    topics = None
+    given: dict[str, Any] = dataclasses.asdict(named)
+    inferred = None if from_ is None else infer(from_, **given)
+    topics, choices = None, () if inferred is None else inferred.choices
     if live.from_topic is not None:
-        topics = _look(settings, live.from_topic, live.labels_from_topic, label=label, id=id, time=time)
+        topics = _look(settings, live.from_topic, live.labels_from_topic, given)
+        choices = tuple(topic_choices(topics, **given))
     notes = [] if inferred is None else list(inferred.notes)
-    path = write(name, Path(), inferred, from_, topics, notes.append)
+    path = write(name, Path(), inferred, from_, topics, notes.append, named.task)
     if json:
-        print_json({"stream": name, "path": str(path), "notes": notes})
+        print_json({"stream": name, "path": str(path), "choices": list(choices), "notes": notes})
         return
+    _print_choices(choices)
     for note in notes:
         print(f"note: {note}")
     if topics is not None and topics.unreadable[0]:
         print(f"{topics.unreadable[0]} messages of {topics.topic} could not be read: {topics.unreadable[1]}")
     for doubt in () if topics is None else topics.doubts():
         print(f"check this: {doubt}")
-    print(f"wrote {path}; read it, then: millstream {'check' if topics is None else 'preview'} {path}")
+    command = "preview" if topics is not None else f"check {path} --from {shlex.quote(from_)}" if from_ else "check"
+    print(f"wrote {path}; read it, then: millstream {command if ' ' in command else f'{command} {path}'}")
 
 
-def _look(settings: Settings, events: str, labels: str | None, **named: str | None) -> FoundTopics:
+def _print_choices(choices: Sequence[Choice]) -> None:
+    """Print what was taken, and why: a table on a terminal, plain lines elsewhere."""
+    if not choices:
+        return
+    if sys.stdout.isatty():
+        rows = [(each.what, each.taken, each.why, each.seen) for each in choices]
+        print_table(("what", "taken", "why", "seen"), rows)
+    else:
+        for each in choices:
+            print(" ".join(cell(each).split()))
+    print("correct it with " + ", ".join(f"--{each.what}" for each in choices if each.what in _CORRECTED))
+
+
+def _look(settings: Settings, events: str, labels: str | None, given: dict[str, Any]) -> FoundTopics:
     """Return the stream inferred from live topics."""
     from millstream.scaffold.infer_topics import infer_topics
     from millstream.scaffold.sample_topic import sample
@@ -104,7 +160,7 @@ def _look(settings: Settings, events: str, labels: str | None, **named: str | No
     return infer_topics(
         sample(cluster, events, registry, _LOOKED_AT),
         None if labels is None else sample(cluster, labels, registry, _LOOKED_AT),
-        **named,
+        **given,
     )
 
 

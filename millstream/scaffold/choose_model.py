@@ -1,7 +1,8 @@
 """Choice of the model that `init` writes: tries a few on sample rows against a baseline.
 
 Each row is predicted before it is learned. For numbers the error is the mean absolute error, and the baseline is the
-mean of the labels so far; for classes the log loss and the class frequencies so far.
+mean of the labels so far; for classes the log loss and the class frequencies so far. A model that loses to its baseline
+is not written: the baseline is, as a model of River.
 """
 
 from __future__ import annotations
@@ -19,15 +20,24 @@ from schemas.contract import Contract, ContractError, Feature
 from schemas.events import Features, Scalar
 from schemas.target import Target, TargetError, Task
 
-PACKAGES: Final = ("anomaly", "compose", "feature_extraction", "linear_model", "optim", "preprocessing", "tree")
+PACKAGES: Final = (
+    *("anomaly", "compose", "dummy", "feature_extraction", "linear_model", "optim", "preprocessing", "stats", "tree"),
+)
 # The first learner of a task is chosen unless another is clearly better: see `_CLEARLY`.
 LEARNERS: Final[dict[Task, tuple[str, ...]]] = {
     "binary": (
         "linear_model.LogisticRegression()",
         "linear_model.LogisticRegression(clip_gradient=1)",
+        # Where one class is rare, the intercept has far to go.
+        "linear_model.LogisticRegression(intercept_lr=0.1)",
+        "linear_model.LogisticRegression(optim.AdaGrad(0.1), intercept_lr=0.1)",
         "tree.HoeffdingTreeClassifier()",
     ),
-    "multiclass": ("linear_model.SoftmaxRegression()", "tree.HoeffdingTreeClassifier()"),
+    "multiclass": (
+        "linear_model.SoftmaxRegression()",
+        "linear_model.SoftmaxRegression(optim.AdaGrad(0.1))",
+        "tree.HoeffdingTreeClassifier()",
+    ),
     # Without a limit on the gradient, correlated features can make it diverge.
     "regression": tuple(
         f"preprocessing.TargetStandardScaler(\n            linear_model.LinearRegression({how})\n        )"
@@ -35,8 +45,13 @@ LEARNERS: Final[dict[Task, tuple[str, ...]]] = {
     ),
     "anomaly": ("anomaly.HalfSpaceTrees(seed=42)",),
 }
+_BASELINE_MODELS: Final[dict[Task, str]] = {
+    "binary": "dummy.PriorClassifier()",
+    "multiclass": "dummy.PriorClassifier()",
+    "regression": "dummy.StatisticRegressor(stats.Mean())",
+}
 _CLEARLY: Final = 0.9  # of the first one's error
-_SECONDS: Final = 2.0  # for one model
+_SECONDS: Final = 1.2  # for one model
 _LEAST_ROWS: Final = 50  # below which the errors say little
 _LEAST_SHARE: Final = 1e-15  # the usual lower limit in a log loss, so that the logarithm is finite
 Lines = Callable[[str], list[str]]
@@ -49,25 +64,43 @@ class Tried(NamedTuple):
     rows: int
     error: float
     baseline: float
+    last_label: float | None
     metric: str
 
     @property
     def loses(self) -> bool:
-        """Return whether the baseline has a smaller error."""
-        return self.error > self.baseline
+        """Return whether the baseline has a smaller error, or the same."""
+        return self.error >= self.baseline
 
     @property
     def text(self) -> str:
         """Return the result as text."""
-        what = _BASELINES[self.metric]
-        return f"{self.metric} {_short(self.error)} on {self.rows:,} rows; {what}: {_short(self.baseline)}"
+        said = f"{self.metric} {_short(self.error)} on {self.rows:,} rows; {self.rival}: {_short(self.baseline)}"
+        if self.last_label is not None and self.last_label < self.error:
+            said += f" (the last label, where labels come at once: {_short(self.last_label)})"
+        return said
+
+    @property
+    def rival(self) -> str:
+        """Return the baseline's name."""
+        return _BASELINES[self.metric]
 
 
 _BASELINES: Final = {"mean absolute error": "the mean of the labels", "log loss": "the frequencies of the classes"}
 
 
-def choose(inferred: Inferred | None, task: Task, lines: Lines, names: Mapping[str, object]) -> Tried | list[str]:
-    """Return the model to write; without rows to try it on, only its lines.
+class Lost(NamedTuple):
+    """The best model that was tried, where it lost, and the baseline as a model: the lines to write."""
+
+    best: Tried
+    learner: str
+    lines: list[str]
+
+
+def choose(
+    inferred: Inferred | None, task: Task, lines: Lines, names: Mapping[str, object]
+) -> Tried | Lost | list[str]:
+    """Return the model to write, or the baseline if all lose to it; without rows to try it on, only its lines.
 
     Parameters
     ----------
@@ -82,7 +115,13 @@ def choose(inferred: Inferred | None, task: Task, lines: Lines, names: Mapping[s
         return lines(learners[0])
     first, *others = [_try(task, lines(learner), names, rows) for learner in learners]
     best = min(others, key=_ratio)
-    return best if _ratio(best) < _CLEARLY * _ratio(first) else first
+    taken = best if _ratio(best) < _CLEARLY * _ratio(first) or (first.loses and not best.loses) else first
+    if not taken.loses or taken.error == math.inf:
+        return taken
+    best = min(first, best, key=_ratio)
+    learner = next(each for each in learners if lines(each) == best.lines)
+    name = " ".join(learner.split()).replace("( ", "(").replace(" )", ")")
+    return Lost(best, name, [f"    model=lambda: {_BASELINE_MODELS[task]},"])
 
 
 def _ratio(tried: Tried) -> float:
@@ -105,17 +144,18 @@ def _try(task: Task, lines: list[str], names: Mapping[str, object], rows: Sequen
     model = wrap(_built(lines, names), task)
     measure = _absolute_errors if task == "regression" else _log_losses
     metric = "mean absolute error" if task == "regression" else "log loss"
-    error = baseline = 0.0
+    error = baseline = last = 0.0
     count = 0
     begun = time.monotonic()
     try:
-        for model_error, baseline_error in measure(model, rows):
-            error, baseline, count = error + model_error, baseline + baseline_error, count + 1
+        for model_error, baseline_error, last_error in measure(model, rows):
+            error, baseline, last, count = error + model_error, baseline + baseline_error, last + last_error, count + 1
             if time.monotonic() - begun > _SECONDS:
                 break
     except Exception:  # noqa: BLE001 - after any exception the model is not chosen
-        return Tried(lines, len(rows), math.inf, 0.0, metric)
-    return Tried(lines, count, error / count if math.isfinite(error) else math.inf, baseline / count, metric)
+        return Tried(lines, len(rows), math.inf, 0.0, None, metric)
+    error = error / count if math.isfinite(error) else math.inf
+    return Tried(lines, count, error, baseline / count, last / count if task == "regression" else None, metric)
 
 
 def _built(lines: Sequence[str], names: Mapping[str, object]) -> Any:
@@ -133,18 +173,18 @@ def _asked(model: RiverModel, features: Features) -> Any:
         return None
 
 
-def _absolute_errors(model: RiverModel, rows: Sequence[tuple[Features, Any]]) -> Iterator[tuple[float, float]]:
-    total, mean = 0.0, 0.0
+def _absolute_errors(model: RiverModel, rows: Sequence[tuple[Features, Any]]) -> Iterator[tuple[float, float, float]]:
+    total, mean, last = 0.0, 0.0, 0.0
     for number, (features, label) in enumerate(rows, start=1):
         answer = _asked(model, features)
         said = mean if answer is None or answer.value is None else float(answer.value)
-        yield abs(label - said), abs(label - mean)
+        yield abs(label - said), abs(label - mean), abs(label - last)
         model.learn(features, label, 1.0)
-        total += label
+        total, last = total + label, label
         mean = total / number
 
 
-def _log_losses(model: RiverModel, rows: Sequence[tuple[Features, Any]]) -> Iterator[tuple[float, float]]:
+def _log_losses(model: RiverModel, rows: Sequence[tuple[Features, Any]]) -> Iterator[tuple[float, float, float]]:
     counts: Counter[Scalar] = Counter()
     classes = len({label for _, label in rows})
     for number, (features, label) in enumerate(rows):
@@ -152,7 +192,7 @@ def _log_losses(model: RiverModel, rows: Sequence[tuple[Features, Any]]) -> Iter
         usual = (counts[label] + 1) / (number + classes)
         shares = None if answer is None else answer.probabilities
         said = usual if not shares else min(max(float(shares.get(label, 0.0)), _LEAST_SHARE), 1.0)
-        yield -math.log(said), -math.log(usual)
+        yield -math.log(said), -math.log(usual), 0.0
         model.learn(features, label, 1.0)
         counts[label] += 1
 

@@ -6,25 +6,20 @@ import keyword
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import product
 from typing import Any, Final
 
 from millstream.scaffold.sample_topic import TopicSample
 from producers.id_guess import numbers_as_ids
-from producers.infer import (
-    LABEL_NAMES,
-    MOST_CLASSES,
-    TIME_NAMES,
-    Inferred,
-    columns_of,
-    likely_positive,
-    task_of,
-)
+from producers.infer import LABEL_NAMES, NONE, Inferred, columns_of
+from producers.label_guess import MOST_CLASSES, Guess, Labels, likely_positive, task_of
+from producers.time_guess import TIME_NAMES
 from schemas.sources.message_fields import Unmapped, milliseconds
 from schemas.sources.paths import parts
 from schemas.sources.source import Format
+from schemas.target import Task
 
 _ID: Final = ("event_id", "id", "uuid", "guid")
 _LIKE_ID: Final = re.compile(r".*(_id|-id|[a-z]Id|ID|uuid|guid|_ref|_key|_number)|ref|reference|key")
@@ -56,6 +51,8 @@ class LabelTopic:
         The number of the sample's ids that belong to events of the other sample, and the number of messages.
     only
         The label's value if the sample has a single one.
+    counts
+        The different values with their counts.
     """
 
     topic: str
@@ -65,6 +62,7 @@ class LabelTopic:
     time: str | None
     matched: tuple[int, int]
     only: Any = None
+    counts: Labels = field(default_factory=lambda: Labels({}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +113,7 @@ def infer_topics(
     label: str | None = None,
     id: str | None = None,  # noqa: A002 - the option's name
     time: str | None = None,
+    task: Task | None = None,
 ) -> FoundTopics:
     """Infer the paths of id, time, features and label; given paths are used as they are.
 
@@ -123,7 +122,9 @@ def infer_topics(
     label
         The path of the label on its own topic.
     id, time
-        Paths on the topic of events.
+        Paths on the topic of events; ``"none"`` as `time` means none.
+    task
+        The task; by default the labels decide.
 
     Raises
     ------
@@ -131,26 +132,28 @@ def infer_topics(
         If that is impossible.
     """
     _require_path(id, events, events)
+    no_time = time == NONE and NONE not in events.paths
+    time = None if no_time else time
     _require_path(time, events, events)
     _require_path(label, labels, events)
     if time is not None:
         _require_times(events, time)
     ids = [id] if id is not None else _ids(events)
-    found_labels, task = None, task_of([])
+    found_labels, guess = None, task_of(Labels({}), task or "binary")
     if labels is not None:
-        id, found_labels, task = _labels(events, labels, ids, label, guess=id is None)  # noqa: A001
+        id, found_labels, guess = _labels(events, labels, ids, label, task, guess=id is None)  # noqa: A001
     elif ids:
         id = ids[0]  # noqa: A001
-    time = time or _time(events, {id})
+    time = time or (None if no_time else _time(events, {id}))
     features, left_out = _features(events, {id, time})
     columns = columns_of(_of_one_kind(events, features))
     left_out |= {column.name: why for column in columns if (why := numbers_as_ids(column)) is not None}
     inferred = Inferred(
         columns=tuple(column for column in columns if column.name not in left_out),
         label=None,
-        task="binary" if labels is None else task[0],
-        positive=task[1],
-        classes=task[2],
+        task=guess[0],
+        positive=guess[1],
+        classes=guess[2],
         id=id,
         time=time,
         empty=(),
@@ -313,15 +316,16 @@ def _are_names(values: list[str]) -> bool:
 
 
 def _labels(
-    events: TopicSample, labels: TopicSample, ids: list[str], label: str | None, *, guess: bool
-) -> tuple[str | None, LabelTopic, Any]:
+    events: TopicSample, labels: TopicSample, ids: list[str], label: str | None, given: Task | None, *, guess: bool
+) -> tuple[str | None, LabelTopic, Guess]:
     event_id, label_id, matched = _matching(events, labels, ids, label, guess=guess)
     time = _time(labels, {label_id, label})
     value = label or _label(labels, {label_id, time})
     said = [each for each in labels.values(value) if each is not None]
-    task, positive, classes = task_of(said)
+    counts = Labels.of(said)
+    task, positive, classes = task_of(counts, given)
     only = said[0] if len(set(map(repr, said))) == 1 else None
-    if only is not None and not isinstance(only, float):
+    if given is None and only is not None and not isinstance(only, float):
         task, positive, classes = "binary", likely_positive([only]), None
     text = value
     if task == "binary" and positive is not None and _SIMPLE.fullmatch(value) and not _is_keyword(value):
@@ -334,6 +338,7 @@ def _labels(
         time=time,
         matched=(matched, len(labels.rows)),
         only=only,
+        counts=counts,
     )
     return event_id, found, (task, positive, classes)
 

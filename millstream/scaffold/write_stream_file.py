@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from millstream.scaffold.choose_model import PACKAGES, Tried, choose
+from millstream.scaffold.choose_model import PACKAGES, Lost, Tried, choose
 from millstream.scaffold.infer_topics import FoundTopics, LabelTopic
 from millstream.scaffold.write_sources import events_lines, label_source_lines
 from millstream.stream.errors import LoadError
@@ -34,6 +35,7 @@ def init(
     source: str | None = None,
     topics: FoundTopics | None = None,
     say: Callable[[str], None] = lambda text: None,
+    task: Task | None = None,
 ) -> Path:
     """Write ``NAME.py`` into a folder and return its path; nothing is ever overwritten.
 
@@ -47,6 +49,8 @@ def init(
         Result of the inference from external topics (`millstream.scaffold.infer_topics`), instead of a file.
     say
         Prints the model's result on the sample rows.
+    task
+        The task of a file to fill in, without `inferred` and `topics`.
 
     Raises
     ------
@@ -67,7 +71,7 @@ def init(
     there = f"{path} is there already and is left as it is; take another name or remove it"
     if path.exists():
         raise InitError(there)
-    lines = list(_lines(name, path, inferred, source, topics, say))
+    lines = list(_lines(name, path, inferred, source, topics, say, task or "binary"))
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write("\n".join(lines) + "\n")
@@ -85,31 +89,33 @@ def _lines(
     source: str | None,
     topics: FoundTopics | None,
     say: Callable[[str], None],
+    task: Task,
 ) -> Iterator[str]:
     inferred = inferred if topics is None else topics.inferred
-    task: Task = inferred.task if inferred is not None else "binary"
+    task = inferred.task if inferred is not None else task
     columns = inferred.columns if inferred is not None else ()
-    names = {"CATEGORIES": _selected(columns)}
+    names = {"TEXTS": _discarded(columns)}
     chosen = choose(inferred, task, lambda learner: _model(task, columns, learner), names)
-    model, tried = (chosen.lines, chosen) if isinstance(chosen, Tried) else (chosen, None)
+    model, tried = (chosen, None) if isinstance(chosen, list) else (chosen.lines, chosen)
     yield f'"""{name}: say here in a sentence what is predicted, and from what.'
     yield ""
-    yield f"Check it: millstream check {path.name}"
+    yield f"Check it: millstream check {path.name}{f' --from {_plain(source)}' if source else ''}"
     yield f"Run it: millstream run {path.name}"
     if topics is None:
-        yield f"Send it events: millstream publish {path.name} {_plain(source) if source else 'FILE'}"
+        yield f"Send it events: millstream publish {path.name} {_plain(source) if source else 'FILE'} --rate 100"
     else:
         yield f"Look at its events: millstream preview {path.name}"
     yield '"""'
     yield ""
     yield from _imports(path, model, _ours(task, columns, topics))
     yield ""
-    if task != "anomaly" and _selected(columns):
-        yield from _sequence("CATEGORIES", _selected(columns))
+    if task != "anomaly" and any("*TEXTS" in line for line in model):
+        yield "# These are no categories: they have too many values."
+        yield from _sequence("TEXTS", _discarded(columns))
         yield ""
     yield "stream = Stream("
     yield f"    name={_quoted(name)},"
-    yield f'    task="{task}",  # binary, multiclass, regression or anomaly'
+    yield f'    task="{task}",  # {_why(inferred, "task") or "binary, multiclass, regression or anomaly"}'
     yield "    # Called for each new model. Seeds belong inside it: Model(seed=42)."
     yield from _how_it_did(tried, say)
     yield from model
@@ -138,22 +144,33 @@ def _ours(task: Task, columns: Sequence[Column], topics: FoundTopics | None) -> 
     return [name for name, is_used in used.items() if is_used]
 
 
-def _how_it_did(tried: Tried | None, say: Callable[[str], None]) -> Iterator[str]:
+def _how_it_did(tried: Tried | Lost | None, say: Callable[[str], None]) -> Iterator[str]:
     if tried is None:
+        return
+    if isinstance(tried, Lost):
+        best = tried.best
+        say(
+            f"no model beats {best.rival} on the rows that were looked at, so the file has that baseline as its model; "
+            f"the best model, {tried.learner}: {best.text}"
+        )
+        yield f"    # This is the baseline, {best.rival}: no model that was tried beats it."
+        yield "    # Other features, or another model, are needed. The best was"
+        yield f"    # {tried.learner}:"
+        yield _comment(f"{best.text}.", 4)
         return
     if tried.error == math.inf:
         say("the model takes no row that was looked at: write another one into the file")
         yield "    # It takes no row that was looked at: write another one."
         return
-    say(f"the model{', which loses to its baseline' if tried.loses else ''}: {tried.text}")
+    say(f"the model: {tried.text}")
     yield f"    # {tried.text[0].upper()}{tried.text[1:]}."
-    if tried.loses:
-        yield "    # It loses: other features, or another model, are needed before it serves."
 
 
 def _target(inferred: Inferred | None, *, files: bool) -> Iterator[str]:
     if files:
         yield "    # The label's column in files; the others are features."
+        if inferred is not None and (why := _why(inferred, "label")):
+            yield _comment(f"{why[0].upper()}{why[1:]}.", 4)
         yield f"    label={_quoted(inferred.label if inferred and inferred.label else 'label')},"
     if inferred is None:
         yield "    # id=..., time=...: the columns that name an event and its time."
@@ -168,9 +185,28 @@ def _target(inferred: Inferred | None, *, files: bool) -> Iterator[str]:
     if not files:
         return
     if inferred.id is not None:
-        yield f"    id={_quoted(inferred.id)},  # names an event"
+        yield from _commented(f"    id={_quoted(inferred.id)},", _why(inferred, "id") or "names an event")
+    elif why := _why(inferred, "id"):
+        yield _comment(f"No id=: {why}", 4)
     if inferred.time is not None:
-        yield f"    time={_quoted(inferred.time)},"
+        yield from _commented(f"    time={_quoted(inferred.time)},", _why(inferred, "time"))
+    elif why := _why(inferred, "time"):
+        yield _comment(f"No time=: {why}", 4)
+
+
+def _why(inferred: Inferred | None, what: str) -> str:
+    """Return why something was taken, and the values seen there."""
+    found = next((each for each in (inferred.choices if inferred else ()) if each.what == what), None)
+    return "" if found is None else ": ".join(filter(None, (found.why, found.seen)))
+
+
+def _commented(line: str, comment: str) -> Iterator[str]:
+    """Yield a line with a comment behind it, or before it if both are too long."""
+    if not comment or len(line) + 4 + len(comment) <= _WIDTH:
+        yield f"{line}  # {comment}" if comment else line
+        return
+    yield _comment(comment, 4)
+    yield line
 
 
 def _learning(task: Task) -> Iterator[str]:
@@ -245,17 +281,16 @@ def _is_text(column: Column) -> bool:
     return column.type == "string" and not _is_categorical(column) and column.required
 
 
-def _selected(columns: Sequence[Column]) -> list[str]:
-    """Return the columns of categories if they must be selected by name among other strings."""
+def _discarded(columns: Sequence[Column]) -> list[str]:
+    """Return the columns of text that are no categories, if there are categories beside them."""
     strings = [column for column in columns if column.type == "string"]
-    if all(map(_is_categorical, strings)):
-        return []
-    return [column.name for column in strings if _is_categorical(column) and column.required]
+    texts = [column.name for column in strings if not _is_categorical(column)]
+    return texts if len(texts) < len(strings) else []
 
 
 def _required(columns: Sequence[Column]) -> set[str]:
     """Return the columns that the model uses by name, so that every event must have them."""
-    return {*_selected(columns), *(column.name for column in columns if _is_text(column))}
+    return {column.name for column in columns if _is_text(column)}
 
 
 def _model(task: Task, columns: Sequence[Column], learner: str) -> list[str]:
@@ -269,8 +304,9 @@ def _model(task: Task, columns: Sequence[Column], learner: str) -> list[str]:
         strings = [column for column in columns if column.type == "string"]
         if strings and all(map(_is_categorical, strings)):
             inputs.append("(compose.SelectType(str) | preprocessing.OneHotEncoder())")
-        elif _selected(columns):
-            inputs.append("(compose.Select(*CATEGORIES) | preprocessing.OneHotEncoder())")
+        elif _discarded(columns):
+            # Selected by type, not by name, because an event may lack a category.
+            inputs.append("(compose.Discard(*TEXTS) | compose.SelectType(str) | preprocessing.OneHotEncoder())")
         inputs += [f"feature_extraction.BagOfWords(on={_quoted(each.name)})" for each in columns if _is_text(each)]
     inputs = inputs or [f"(compose.SelectType(int, float) | {scaler})"]
     if len(inputs) == 1:
@@ -282,7 +318,17 @@ def _model(task: Task, columns: Sequence[Column], learner: str) -> list[str]:
     if len(inputs) == 1:
         parts = inputs[0].split(" | ")
         parts = [parts[0], *(f"| {each}" for each in parts[1:])]
-    return ["    model=lambda: (", *(f"        {each}" for each in parts), f"        | {learner}", "    ),"]
+    return ["    model=lambda: (", *chain.from_iterable(map(_fitting, parts)), f"        | {learner}", "    ),"]
+
+
+def _fitting(part: str) -> list[str]:
+    """Return a part of a model as lines; a pipeline in brackets that is too long has a line for each step."""
+    line = f"        {part}"
+    if len(line) <= _WIDTH or not part.endswith(")") or "(compose" not in part or " | " not in part:
+        return [line]
+    before, _, steps = part.partition("(")
+    first, *others = steps.removesuffix(")").split(" | ")
+    return [f"        {before}(", f"            {first}", *(f"            | {each}" for each in others), "        )"]
 
 
 def _imports(path: Path, model: Sequence[str], names: Sequence[str]) -> Iterator[str]:
@@ -317,9 +363,9 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=not text.isprintable())
 
 
-def _comment(text: str) -> str:
-    """Return a comment line for the features; it is safe for any names and cells of a file."""
-    line = "        # " + "".join(letter if letter.isprintable() else "?" for letter in text)
+def _comment(text: str, indent: int = 8) -> str:
+    """Return a comment line; it is safe for any names and cells of a file."""
+    line = f"{' ' * indent}# " + "".join(letter if letter.isprintable() else "?" for letter in text)
     return line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…"
 
 

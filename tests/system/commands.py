@@ -19,11 +19,12 @@ from runtime.kafka_client.cluster import Cluster
 _SECONDS = 120
 
 
-def millstream(stream: Stream, *words: str, code: int = 0) -> str:
+def millstream(stream: Stream, *words: str, code: int = 0, folder: Path | None = None) -> str:
     """Run a command to its end and return what it printed; its error where that is what is expected."""
     done = subprocess.run(
         [sys.executable, "-m", "millstream", *words],
         env=stream.environment(),
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=_SECONDS,
@@ -72,7 +73,7 @@ class running:  # noqa: N801 - read as a verb
         self.log = log
         with log.open("w") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "millstream", "run", "phishing"],
+                [sys.executable, "-m", "millstream", "run", stream.ref],
                 env=stream.environment(),
                 stdout=file,
                 stderr=subprocess.STDOUT,

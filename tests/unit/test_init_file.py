@@ -108,17 +108,21 @@ def test_values_in_comments_cannot_become_code(tmp_path: Path) -> None:
 
 
 def test_texts_are_told_from_categories(tmp_path: Path) -> None:
-    source = table(
-        tmp_path,
-        ["subject", "kind", "label"],
-        lambda rng: [" ".join(rng.choices(WORDS, k=6)), rng.choice(["a", "b"]), rng.randint(0, 1)],
-    )
+    def row(rng: random.Random) -> Sequence[object]:
+        words = rng.choices(WORDS, k=6)
+        return [" ".join(words), rng.choice(["a", "b", ""]), int("deal" in words)]
+
+    source = table(tmp_path, ["subject", "kind", "label"], row)
     path = init("my-stream", tmp_path, infer(source), source)
     require_clean(path)
     text = path.read_text()
     assert 'feature_extraction.BagOfWords(on="subject")' in text
     assert '"subject": Feature(type="string", required=True)' in text
-    assert load_stream(str(path)).stream.contract.features["kind"].required
+    assert 'TEXTS = [\n    "subject",\n]' in text
+    assert "compose.Discard(*TEXTS)\n            | compose.SelectType(str)" in text
+    loaded = load_stream(str(path))
+    assert not loaded.stream.contract.features["kind"].required  # an event may lack it
+    assert check(loaded, place=source).errors == ()
 
 
 def test_guesses_are_in_the_file_as_comments(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from river import metrics, stats
 from user_files import forgetful
 
+from millstream.check.check import check
 from millstream.cli.app import run
 from millstream.scaffold.write_stream_file import init
 from millstream.stream.load import load_stream
@@ -58,22 +59,24 @@ def test_a_model_that_would_diverge_is_not_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "baseline"),
+    ("labels", "baseline", "model"),
     [
-        ([1.5, 2.5, 3.25, 4.0], "the mean of the labels"),
-        (["a", "b", "c"], "the frequencies of the classes"),
+        ([1.5, 2.5, 3.25, 4.0], "the mean of the labels", "StatisticRegressor"),
+        (["a", "b", "c"], "the frequencies of the classes", "PriorClassifier"),
     ],
 )
-def test_where_the_rows_say_nothing_it_is_said_that_the_model_loses(
-    tmp_path: Path, labels: list[object], baseline: str
+def test_where_the_rows_say_nothing_the_baseline_is_written_and_said(
+    tmp_path: Path, labels: list[object], baseline: str, model: str
 ) -> None:
     rng = random.Random(1)
     rows = [[*(rng.gauss(0, 1) for _ in range(40)), rng.choice(labels)] for _ in range(120)]
     source, said = table(tmp_path, [*(f"x{number}" for number in range(40)), "y"], rows), list[str]()
     path = init("mine", tmp_path, infer(source), source, say=said.append)
-    assert said[0].startswith("the model, which loses to its baseline: ")
-    assert baseline in said[0]
-    assert "# It loses: other features, or another model" in path.read_text()
+    assert said[0].startswith(f"no model beats {baseline} on the rows that were looked at")
+    assert f"# This is the baseline, {baseline}" in path.read_text()
+    loaded = load_stream(str(path))
+    assert type(loaded.fresh_model()).__name__ == model
+    assert check(loaded, place=source).errors == ()
 
 
 def test_few_rows_try_nothing(tmp_path: Path) -> None:
