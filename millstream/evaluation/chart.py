@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from millstream.evaluation.colours import colours
+from millstream.evaluation.curve_style import Panel, colours, panel
 from millstream.evaluation.findings import Findings
 
 _WIDTH: Final = 7.2  # inches, of one metric's panel
-_HEIGHT: Final = 3.6
+_HEIGHT: Final = 3.0
 _DPI: Final = 120
 
 
@@ -31,37 +32,36 @@ def draw(report: Findings, path: Path) -> Path:
     require_library()
     from matplotlib.figure import Figure
 
-    names = [
-        name for name in report.bigger_is_better if any(_known(each.since_beginning[name]) for each in report.curves)
-    ]
-    figure = Figure(figsize=(_WIDTH, max(1, len(names)) * _HEIGHT + 0.5), dpi=_DPI, layout="constrained")
+    drawn = [(name, found) for name in report.bigger_is_better if (found := panel(report, name)) is not None]
+    count = max(1, len(drawn))
+    figure = Figure(figsize=(_WIDTH, count * _HEIGHT + 1.0), dpi=_DPI, layout="constrained")
     figure.suptitle(f"{report.on}: {report.measured:,} rows", fontsize=11)
-    panels = figure.subplots(max(1, len(names)), 1, squeeze=False, sharex=True)[:, 0]
+    axes = figure.subplots(count, 1, squeeze=False, sharex=True)[:, 0]
     shade = colours(report)
-    for panel, name in zip(panels, names, strict=False):
-        _panel(panel, report, name, shade)
-    panels[-1].set_xlabel("rows measured")
+    for each, (name, found) in zip(axes, drawn, strict=False):
+        _draw_panel(each, found, name, shade)
+    axes[-1].set_xlabel("rows measured\n(strong: over all rows so far; thin: over the newest tenth)", fontsize=9)
+    keys: dict[str, Any] = {}
+    for each in axes:
+        lines, names = each.get_legend_handles_labels()
+        keys |= dict(zip(names, lines, strict=True))
+    figure.legend(keys.values(), keys.keys(), loc="outside upper center", ncols=3, fontsize=8, frameon=False)
     figure.savefig(path, format="png")
     return path
 
 
-def _panel(panel: Any, report: Findings, name: str, shade: dict[str, str]) -> None:
-    for each in report.curves:
+def _draw_panel(axes: Any, found: Panel, name: str, shade: dict[str, str]) -> None:
+    for each in found.curves:
         dashes = "-" if each.kind == "model" else "--"
-        panel.plot(each.rows, _numbers(each.since_beginning[name]), dashes, color=shade[each.name], label=each.name)
+        axes.plot(each.rows, _numbers(each.since_beginning[name]), dashes, color=shade[each.name], label=each.name)
         if each.kind == "model":
-            panel.plot(each.rows, _numbers(each.recent[name]), "-", color=shade[each.name], alpha=0.35, linewidth=0.9)
-    better = "higher is better" if report.bigger_is_better[name] else "lower is better"
-    panel.set_title(f"{name} ({better})", fontsize=10, loc="left")
-    panel.grid(alpha=0.25)
-    panel.xaxis.set_major_formatter("{x:,.0f}")
-    panel.spines[["top", "right"]].set_visible(False)
-    panel.legend(fontsize=8, frameon=False)
+            axes.plot(each.rows, _numbers(each.recent[name]), "-", color=shade[each.name], alpha=0.45, linewidth=0.9)
+    axes.set_ylim(found.low, found.high)
+    axes.set_title(found.title, fontsize=10, loc="left")
+    axes.grid(alpha=0.25)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _numbers(values: list[float | None]) -> list[float]:
-    return [float("nan") if value is None else value for value in values]
-
-
-def _known(values: list[float | None]) -> bool:
-    return any(value is not None for value in values)
+    return [math.nan if value is None else value for value in values]

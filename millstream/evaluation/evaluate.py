@@ -197,8 +197,10 @@ class Evaluation:
     def _at_once(self, rows: tuple[Row, ...], ordinal: int) -> None:
         # On a log the baselines know the labels that had come by then, as in a learner.
         times = rows[0].times if rows[0].weight is not None else (ordinal, ordinal)
-        if len(rows) > 1 and not all([trial.fits(row) for trial, row in zip(self.trials, rows, strict=True)]):
-            return
+        if len(rows) > 1:
+            fits = [trial.fits(row) for trial, row in zip(self.trials, rows, strict=True)]
+            if not all(fits):
+                return
         asked = [trial.ask(row) for trial, row in zip(self.trials, rows, strict=True)]
         self._learn(rows, asked, times)
 
@@ -211,8 +213,8 @@ class Evaluation:
         if any(trial.skips(answer) for trial, _, answer in pairs):
             return
         key = None if self._slices is None else self._slices.key(rows[0].features)
-        # Each of them is told, so that each counts what it refuses.
-        if any([trial.learn(row, answer, times, key) for trial, row, answer in pairs]):
+        learned = [trial.learn(row, answer, times, key) for trial, row, answer in pairs]
+        if any(learned):
             self.measured += 1
             if self.measured % self._block == 0:
                 self._end_block()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from typing import Final
 
-from millstream.evaluation.colours import colours
+from millstream.evaluation.curve_style import colours, panel
 from millstream.evaluation.findings import Curve, Findings
 from millstream.evaluation.text import Block, heading, remarks, tables, verdicts
 
@@ -73,14 +73,12 @@ def _legend(report: Findings) -> str:
 
 
 def _chart(report: Findings, name: str) -> str:
-    curves = [each for each in report.curves if any(value is not None for value in each.since_beginning[name])]
-    better = "higher is better" if report.bigger_is_better[name] else "lower is better"
-    title = f"<h2>{escape(name)} <span class='soft'>({better})</span></h2>"
-    if not curves:
-        return f'{title}<p class="soft">This metric has a value only over all rows.</p>'
+    found = panel(report, name)
+    if found is None:
+        return f'<h2>{escape(name)}</h2><p class="soft">This metric has a value only over all rows.</p>'
     shade = colours(report)
-    low, high = _range(curves, name)
-    last = max(each.rows[-1] for each in curves)
+    low, high = found.low, found.high
+    last = max(each.rows[-1] for each in found.curves)
 
     def place(row: int, value: float) -> tuple[float, float]:
         across = _LEFT + (_WIDTH - _LEFT - _RIGHT) * row / last
@@ -88,23 +86,13 @@ def _chart(report: Findings, name: str) -> str:
         return round(across, 1), round(_TOP + (_HEIGHT - _TOP - _BOTTOM) * (high - shown) / (high - low), 1)
 
     parts = list(_axes(low, high, last))
-    for each in curves:
+    for each in found.curves:
         if each.kind == "model":
             parts += _lines(each.rows, each.recent[name], place, shade[each.name], 'stroke-width="1" opacity=".45"')
         parts += _lines(each.rows, each.since_beginning[name], place, shade[each.name], _dash(each))
-    return f'{title}<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(name)}">{"".join(parts)}</svg>'
-
-
-def _range(curves: Sequence[Curve], name: str) -> tuple[float, float]:
-    """Return the values to show: those over all rows so far, and a model's own newest ones, without first outliers."""
-    later = slice(len(curves[0].rows) // 20, None)
-    values = [value for each in curves for value in each.since_beginning[name][later] if value is not None]
-    values += [
-        value for each in curves if each.kind == "model" for value in each.recent[name][later] if value is not None
-    ]
-    low, high = min(values), max(values)
-    room = (high - low) * 0.05 or abs(high) * 0.05 or 1.0
-    return low - room, high + room
+    size = f'xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}"'
+    picture = f'<svg {size} role="img" aria-label="{escape(name)}">'
+    return f"<h2>{escape(found.title)}</h2>{picture}{''.join(parts)}</svg>"
 
 
 def _axes(low: float, high: float, last: int) -> Iterator[str]:

@@ -108,7 +108,7 @@ def remarks(report: Findings) -> Iterator[str]:
     yield from (f"note: {note}" for note in report.notes)
     if any(each.low is not None for result in report.results for each in result.metrics.values()):
         yield (
-            f"Intervals: jackknife over {report.blocks} blocks of about {report.block_rows:,} consecutive rows, because "
+            f"Intervals: jackknife over {report.blocks} blocks of about {report.block_rows:,} rows in their order, as "
             "neighbours are alike (docs/evaluate.md)."
         )
     else:
