@@ -68,6 +68,11 @@ def evaluate_command(
         from millstream.evaluation.chart import require_library
 
         require_library()
+    from millstream.evaluation import open_rows
+    from millstream.processes import gc_tuning
+
+    _ = open_rows  # what is imported by now is not looked through again
+    gc_tuning.rest()
     with Bar("rows") as bar:
         report = _evaluate(models, on, label_delay, by, where.settings, bar.show)
     if png is not None:

@@ -35,7 +35,6 @@ def draw(report: Findings, path: Path) -> Path:
     drawn = [(name, found) for name in report.bigger_is_better if (found := panel(report, name)) is not None]
     count = max(1, len(drawn))
     figure = Figure(figsize=(_WIDTH, count * _HEIGHT + 1.0), dpi=_DPI, layout="constrained")
-    figure.suptitle(f"{report.on}: {report.measured:,} rows", fontsize=11)
     axes = figure.subplots(count, 1, squeeze=False, sharex=True)[:, 0]
     shade = colours(report)
     for each, (name, found) in zip(axes, drawn, strict=False):
@@ -45,7 +44,9 @@ def draw(report: Findings, path: Path) -> Path:
     for each in axes:
         lines, names = each.get_legend_handles_labels()
         keys |= dict(zip(names, lines, strict=True))
-    figure.legend(keys.values(), keys.keys(), loc="outside upper center", ncols=3, fontsize=8, frameon=False)
+    title = f"{report.on}: {report.measured:,} rows"
+    place = "outside upper center"
+    figure.legend(keys.values(), keys.keys(), title=title, loc=place, ncols=3, fontsize=8, frameon=False)
     figure.savefig(path, format="png")
     return path
 
