@@ -133,6 +133,8 @@ class Evaluation:
             )
             for index, (_, stream) in enumerate(self.models)
         ]
+        # Without a list for each row, one model is a tenth faster.
+        self._alone = self.trials[0] if len(self.trials) == 1 else None
         if self._slices is not None:
             for trial in self.trials:
                 trial.slice_by()
@@ -197,10 +199,16 @@ class Evaluation:
     def _at_once(self, rows: tuple[Row, ...], ordinal: int) -> None:
         # On a log the baselines know the labels that had come by then, as in a learner.
         times = rows[0].times if rows[0].weight is not None else (ordinal, ordinal)
-        if len(rows) > 1:
-            fits = [trial.fits(row) for trial, row in zip(self.trials, rows, strict=True)]
-            if not all(fits):
-                return
+        if self._alone is not None:
+            row = rows[0]
+            asked_one = self._alone.ask(row)
+            key = None if self._slices is None else self._slices.key(row.features)
+            if not self._alone.skips(asked_one) and self._alone.learn(row, asked_one, times, key):
+                self._count()
+            return
+        fits = [trial.fits(row) for trial, row in zip(self.trials, rows, strict=True)]
+        if not all(fits):
+            return
         asked = [trial.ask(row) for trial, row in zip(self.trials, rows, strict=True)]
         self._learn(rows, asked, times)
 
@@ -215,9 +223,12 @@ class Evaluation:
         key = None if self._slices is None else self._slices.key(rows[0].features)
         learned = [trial.learn(row, answer, times, key) for trial, row, answer in pairs]
         if any(learned):
-            self.measured += 1
-            if self.measured % self._block == 0:
-                self._end_block()
+            self._count()
+
+    def _count(self) -> None:
+        self.measured += 1
+        if self.measured % self._block == 0:
+            self._end_block()
 
     def _end_block(self) -> None:
         self.ends.append(self.measured)

@@ -23,10 +23,11 @@ from millstream.scaffold.open_data import weigher
 from millstream.stream.processor_rules import learning_rules
 from millstream.stream.stream import Stream
 from schemas.contract import ContractError
-from schemas.events import LabelValue, Lane
+from schemas.events import LabelValue, Lane, Scalar
 from schemas.fast_examples import FastExample
 from schemas.target import TargetError
 
+_MOST_LABELS: Final = 1000
 _LANE: Final = Lane("evaluation", "", 0)
 Metrics = Callable[[], Iterable[Any]]
 
@@ -74,6 +75,7 @@ class Trial:
         self._asks_first = asks_first or stream.task == "anomaly"
         self._weigh = weigher(stream)
         self._keys: deque[str] = deque()
+        self._labels: dict[tuple[type, Any], Scalar] = {}
         self.state = LearnerState(self._rules, traced=False)
         self.refused = Refusals()
         self.on_timeout = self.unlabelled = 0
@@ -127,7 +129,7 @@ class Trial:
             return False
         try:
             # A log holds coerced labels and their weights; a file holds labels in any spelling.
-            label = label if row.weight is not None else self._rules.target.coerce(label)
+            label = label if row.weight is not None else self._coerced(label)
             weight = self._weight(row, label)
         except (ContractError, TargetError) as error:
             self._refuse(row, str(error))
@@ -160,6 +162,15 @@ class Trial:
             return False
         except Poison as poison:
             raise Broken(self, row.number, poison.reason) from poison
+
+    def _coerced(self, label: LabelValue) -> Scalar:
+        key = label.__class__, label
+        known = self._labels.get(key)
+        if known is None:
+            known = self._rules.target.coerce(label)
+            if len(self._labels) < _MOST_LABELS:
+                self._labels[key] = known
+        return known
 
     def _weight(self, row: Row, label: Any) -> float:
         if row.weight is not None:
