@@ -115,6 +115,11 @@ class Evaluation:
                         "compared"
                     )
 
+    @property
+    def _row(self) -> str:
+        """Return what a row's number counts: a reader knows lines, but a row may span several."""
+        return "offset" if self.rows.unit == "offset" else "row"
+
     def _begin(self) -> None:
         """Begin a pass."""
         self.unreadable = Refusals()
@@ -128,7 +133,7 @@ class Evaluation:
                 stream,
                 self.metrics,
                 asks_first=self.delay is not None,
-                unit=self.rows.unit,
+                unit=self._row,
                 broken=self._broken[index],
             )
             for index, (_, stream) in enumerate(self.models)
@@ -166,7 +171,7 @@ class Evaluation:
             number, reason = next(iter(self._broken[index].items()))
             raise CannotEvaluate(
                 f"{self.models[index].name}: more than {_MOST_BROKEN} rows of {self.rows.name} break the model; the "
-                f"first: {self.rows.unit} {number}: {reason}"
+                f"first: {self._row} {number}: {reason}"
             )
 
     def _why_none(self) -> str:
