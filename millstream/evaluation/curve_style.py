@@ -1,4 +1,4 @@
-"""Style of the learning curves, in a PNG file as on a page: colours, range of values, and what is outside of it."""
+"""Style of the learning curves in pictures and on pages: colours, range of values, what is outside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An evaluation as a page of HTML that needs nothing beside it: no script, no font, no picture from elsewhere."""
+"""HTML page of an evaluation that needs nothing beside it: no script, no font, no other file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the totals of an evaluation to its report: values with intervals, differences, curves and slices."""
+"""Results from the totals of an evaluation: values with intervals, differences, curves and slices."""
 
 from __future__ import annotations
 

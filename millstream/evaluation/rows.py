@@ -1,4 +1,4 @@
-"""Rows to evaluate on: from a file, or from a stream's examples log. Each can be read from its beginning again."""
+"""Rows to evaluate on, from a file or a stream's examples log; both can be read again."""
 
 from __future__ import annotations
 

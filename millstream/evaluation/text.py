@@ -1,4 +1,4 @@
-"""An evaluation as text: tables of values, differences and slices, and what must be known to read them."""
+"""Text of an evaluation: tables of values, differences and slices, and the remarks to read them by."""
 
 from __future__ import annotations
 

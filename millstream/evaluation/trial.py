@@ -1,4 +1,4 @@
-"""One model on its way along the rows: asked, then told the label, with its metrics. The learner's own code decides.
+"""Trial of one model along the rows: it is asked, then told the label; metrics are kept.
 
 `LearnerState.take` is what a learner calls for each example, so contract, target, outlier bounds, poison checks and
 metrics are those of a live stream. A row that breaks the model ends the pass, because the model may have learned half
