@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from benchmarks import idle, latency, memory, replays, shield, snapshots, throughput
+from benchmarks import evaluations, idle, latency, memory, replays, shield, snapshots, throughput
 from benchmarks.figures import Figure
 from benchmarks.material import NoMaterial, rows
 from benchmarks.rig import Broken, Rig, rig
@@ -37,6 +37,8 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "replay": replays.replay,
     "backfill": replays.backfill,
     "replay-live": replays.replay_live,
+    "evaluate": evaluations.evaluate,
+    "evaluate-memory": evaluations.evaluate_memory,
 }
 _PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 

@@ -1,6 +1,6 @@
-"""River's own evaluation over the same rows in memory: `python -m benchmarks.bare_learner MODEL COUNT FIRST`.
+"""River's own evaluation over the same rows in memory: `python -m benchmarks.bare_learner MODEL COUNT FIRST [DELAY]`.
 
-Prints the events per second between the rows FIRST and COUNT.
+Prints the events per second between the rows FIRST and COUNT; labels come DELAY events late.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks.material import MODELS, pairs
 from consumers.model.evaluation import default_metrics
 
 
-def main(model: str, count: int, first: int) -> float:
+def main(model: str, count: int, first: int, delay: int | None = None) -> float:
     """Return events/s."""
     given = pairs(count)
     times: list[float] = []
@@ -28,9 +28,11 @@ def main(model: str, count: int, first: int) -> float:
             yield features, label
         times.append(time.perf_counter())
 
-    evaluate.progressive_val_score(rows(), MODELS[model](), metrics.base.Metrics(default_metrics("binary")))
+    evaluate.progressive_val_score(
+        rows(), MODELS[model](), metrics.base.Metrics(default_metrics("binary")), delay=delay
+    )
     return (count - first) / (times[1] - times[0])
 
 
 if __name__ == "__main__":
-    print(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
+    print(main(sys.argv[1], *map(int, sys.argv[2:])))

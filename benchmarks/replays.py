@@ -13,7 +13,7 @@ from benchmarks.throughput import Size, copied, publish_untrained
 from schemas.topics import Names
 
 _LONGEST_S: Final = 600.0
-_STREAM: Final = '''"""The benchmark's stream, as a file: the command line takes no other."""
+STREAM: Final = '''"""The benchmark's stream, as a file: the command line takes no other."""
 
 from river import linear_model, preprocessing
 
@@ -66,7 +66,7 @@ def backfill(rig: Rig, size: Size) -> list[Figure]:
     _load(rig, features, size.events)
     publish_untrained(rig, names)
     file = rig.folder / "elec_stream.py"
-    file.write_text(_STREAM)
+    file.write_text(STREAM)
     ours, bare = [], []
     for number in range(size.rounds):
         into = rig.topic(f"backfill-{number}", PARTITIONS)

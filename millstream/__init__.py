@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from millstream.cli.evaluate import evaluate
     from millstream.stream.errors import InvalidStream
     from millstream.stream.parameter_groups import Checkpoints, Evaluation, Join, Labels, Predictions, Validation
     from millstream.stream.stream import Stream
@@ -31,6 +32,7 @@ __all__ = [
     "Source",
     "Stream",
     "Validation",
+    "evaluate",
 ]
 
 _GROUPS: Final = "millstream.stream.parameter_groups"
@@ -47,6 +49,7 @@ _HOMES: Final = {
     "Source": "schemas.sources.source",
     "Stream": "millstream.stream.stream",
     "Validation": _GROUPS,
+    "evaluate": "millstream.cli.evaluate",
 }
 
 

@@ -20,6 +20,7 @@ from schemas.events import Features, FeatureValue, LabelValue
 from schemas.exact_integers import EXACT, NotExact, long_of, vector_of
 from schemas.target import Target, TargetError
 
+_MOST_LABELS: Final = 1000
 _YEAR_9999_MS: Final = 253_402_300_800_000
 
 
@@ -143,6 +144,8 @@ class RowSource(abc.ABC):
         self.name = name
         self.stem = stem
         self.spec = spec
+        # Labels of a class that were checked, with their types: 1, 1.0 and True are one key of a dict.
+        self._fitting: set[tuple[type, object]] = set()
 
     @abc.abstractmethod
     def raw_rows(self, on_bad: OnBad) -> Iterator[RawRow]:
@@ -236,8 +239,10 @@ class RowSource(abc.ABC):
             event_id = _event_id(spec.id_columns, named)
         when = int(time.time() * 1000) if spec.time is None else _time_ms(spec.time, named.get(spec.time))
         label = None if spec.label is None else named.get(spec.label)
-        if label is not None:
+        if label is not None and (label.__class__, label) not in self._fitting:
             self._check_label(label)
+            if len(self._fitting) < _MOST_LABELS:
+                self._fitting.add((label.__class__, label))
         return SourceRow(event_id, when, raw.features, label, number, raw.line)  # type: ignore[arg-type]
 
     def _check_label(self, label: object) -> None:

@@ -97,6 +97,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict
         TargetError
             If it is not a valid label of this task.
         """
+        if value.__class__ is bool and self.task == "binary":
+            return value
         scalar = _scalar(value)
         if self.task == "regression":
             return self._number(scalar)
@@ -113,9 +115,9 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict
         TargetError
             Like `coerce`.
         """
-        scalar = _scalar(value)
         if self.task != "multiclass":
-            return self.coerce(scalar)
+            return self.coerce(value)
+        scalar = _scalar(value)
         label = _whole(scalar)
         return label if self.classes is None or label in self.classes else self.coerce(label)
 

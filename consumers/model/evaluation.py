@@ -28,7 +28,7 @@ _BATCH: Final = 256  # examples measured together
 SOURCES: Final = ("progressive", "served", "last_label", "frequencies", "running_mean")
 
 
-_Said = tuple[Any, Any, Any]  # truth, value and grade
+Said = tuple[Any, Any, Any]  # truth, value and grade
 
 
 def default_metrics(task: Task) -> list[Any]:
@@ -43,7 +43,7 @@ def default_metrics(task: Task) -> list[Any]:
     return [river_metrics.ROCAUC()]
 
 
-class _Tallies:
+class Tallies:
     """River's metrics over one source's answers, updated in batches: same values as one by one, in less time.
 
     Parameters
@@ -57,19 +57,23 @@ class _Tallies:
     ----------
     decided, shared
         Number of answers that had a value, and that had shares. If it is 0, metrics over these have no value.
+    cells, bins
+        Counts for `matrices` and for `curves` that have not been handed to River's metrics yet.
+    matrices, curves
+        Metrics that only count cells of a confusion matrix; places of each ROCAUC.
     """
 
     def __init__(self, metrics: Iterable[Any], takes_scores: bool) -> None:
         self.metrics = list(metrics)
         self._takes_scores = takes_scores
         self.decided = self.shared = 0
-        self._cells: Counter[tuple[Any, Any]] = Counter()  # of a confusion matrix
-        self._bins: dict[int, Counter[tuple[Any, int]]] = {}  # of each ROCAUC, by its place among the metrics
-        self._matrices = [metric for metric in self.metrics if _is_plain_matrix(metric)]
-        self._curves = [n for n, metric in enumerate(self.metrics) if type(metric) is river_metrics.ROCAUC]
+        self.cells: Counter[tuple[Any, Any]] = Counter()
+        self.bins: dict[int, Counter[tuple[Any, int]]] = {}
+        self.matrices = [metric for metric in self.metrics if is_plain_matrix(metric)]
+        self.curves = [n for n, metric in enumerate(self.metrics) if type(metric) is river_metrics.ROCAUC]
         self._losses = [metric for metric in self.metrics if type(metric) is river_metrics.LogLoss]
-        counted = {id(metric) for metric in (*self._matrices, *self._losses)}
-        counted.update(id(self.metrics[n]) for n in self._curves)
+        counted = {id(metric) for metric in (*self.matrices, *self._losses)}
+        counted.update(id(self.metrics[n]) for n in self.curves)
         self._others = [metric for metric in self.metrics if id(metric) not in counted]
 
     def wants(self) -> Wants:
@@ -78,13 +82,13 @@ class _Tallies:
             return "value"
         return "shares" if any(not getattr(metric, "requires_labels", True) for metric in self._others) else "share"
 
-    def add_all(self, said: Sequence[_Said]) -> None:
+    def add_all(self, said: Sequence[Said]) -> None:
         """Add answers that are predictions to the metrics, in their order."""
         self.decided += sum(value is not None for _, value, _ in said)
         self.shared += sum(graded is not None for _, _, graded in said)
-        if self._matrices:
-            self._cells.update([(truth, value) for truth, value, _ in said if value is not None])
-        if self._curves or self._losses:
+        if self.matrices:
+            self.cells.update([(truth, value) for truth, value, _ in said if value is not None])
+        if self.curves or self._losses:
             self._add_shares(said)
         for metric in self._others:
             by_value = getattr(metric, "requires_labels", True) or self._takes_scores
@@ -95,7 +99,7 @@ class _Tallies:
                     with contextlib.suppress(Exception):
                         metric.update(truth, value if by_value else graded)
 
-    def _add_shares(self, said: Sequence[_Said]) -> None:
+    def _add_shares(self, said: Sequence[Said]) -> None:
         shares: list[tuple[Any, float]]
         if self._takes_scores:
             shares = [(truth, score) for truth, score, _ in said]
@@ -105,10 +109,10 @@ class _Tallies:
                 for truth, _, graded in said
                 if graded is not None
             ]
-        for number in self._curves:
+        for number in self.curves:
             # ROCAUC uses only which thresholds are below the share.
             thresholds, below = self.metrics[number].thresholds, bisect.bisect_left
-            self._bins.setdefault(number, Counter()).update(
+            self.bins.setdefault(number, Counter()).update(
                 [(truth, below(thresholds, share)) for truth, share in shares]
             )
         for metric in self._losses:
@@ -116,15 +120,15 @@ class _Tallies:
 
     def settle(self) -> list[Any]:
         """Pass the counts on to River's metrics and return them."""
-        for (truth, said), count in self._cells.items():
-            for metric in self._matrices:
+        for (truth, said), count in self.cells.items():
+            for metric in self.matrices:
                 with contextlib.suppress(Exception):
                     metric.update(truth, said, float(count))
-        self._cells.clear()
-        for number, bins in self._bins.items():
+        self.cells.clear()
+        for number, bins in self.bins.items():
             curve = self.metrics[number]
             for (truth, below), count in bins.items():
-                curve.update(truth, _share_in_bin(curve.thresholds, below), float(count))
+                curve.update(truth, share_in_bin(curve.thresholds, below), float(count))
             bins.clear()
         return self.metrics
 
@@ -151,7 +155,7 @@ def _add_losses(mean: Any, shares: Iterable[tuple[Any, float]]) -> None:
     mean.n, mean._mean = count, value
 
 
-def _is_plain_matrix(metric: Any) -> bool:
+def is_plain_matrix(metric: Any) -> bool:
     """Return whether the metric only counts cells of a confusion matrix, so that order does not matter."""
     if not isinstance(metric, ClassificationMetric):
         return False
@@ -159,7 +163,7 @@ def _is_plain_matrix(metric: Any) -> bool:
     return type(metric).update in plain and metric.requires_labels
 
 
-def _share_in_bin(thresholds: list[float], below: int) -> float:
+def share_in_bin(thresholds: list[float], below: int) -> float:
     """Return a share that exceeds exactly the first `below` thresholds."""
     return thresholds[below] if below < len(thresholds) else thresholds[-1] + 1.0
 
@@ -167,7 +171,7 @@ def _share_in_bin(thresholds: list[float], below: int) -> float:
 Served = tuple[LabelValue | None, dict[str, float] | None]
 # A truth, then value and grade of every source. An empty value means that there was no prediction yet, or that the
 # model was not asked. Rows are flat tuples of plain values because a thousand of them are kept in memory.
-_Row = tuple[Any, ...]
+Row = tuple[Any, ...]
 _NOT_ASKED: Final = -1.0
 _NOTHING_ASKED: Final = (None, _NOT_ASKED)
 _NO_VALUE: Final = (None, None)
@@ -180,7 +184,7 @@ _ANSWERS: Final[dict[Task, tuple[type, ...]]] = {
 }
 
 
-def _said(rows: Iterable[_Row], index: int) -> list[_Said]:
+def said_by(rows: Iterable[Row], index: int) -> list[Said]:
     """Return truth, value and grade of the rows that source `index` answered; an abstaining model has only shares."""
     value, graded = 1 + 2 * index, 2 + 2 * index
     return [
@@ -215,27 +219,33 @@ class Board:
         Creates the River metrics.
     window
         Number of newest examples that the "last" values cover.
+
+    Attributes
+    ----------
+    watch
+        Called with each batch of measured rows, one row for each example in the order of `add`.
     """
 
     def __init__(self, task: Task, make: Callable[[], Iterable[Any]], window: int) -> None:
         self._task = task
         self._make = make
+        self.watch: Callable[[Sequence[Row]], None] | None = None
         baseline = "running_mean" if task == "regression" else "frequencies"
-        self._sources = ("progressive", "served", "last_label", baseline) if task != "anomaly" else ("served",)
-        self._all = {source: self._fresh() for source in self._sources}
-        self._counted = dict.fromkeys(self._sources, 0)
-        self._left_out = dict.fromkeys(self._sources, 0)
-        self._new: list[_Row] = []
+        self.sources = ("progressive", "served", "last_label", baseline) if task != "anomaly" else ("served",)
+        self._all = {source: self._fresh() for source in self.sources}
+        self.counted = dict.fromkeys(self.sources, 0)
+        self._left_out = dict.fromkeys(self.sources, 0)
+        self._new: list[Row] = []
         self._times: list[tuple[int, int] | None] = []
-        self._window: deque[_Row] = deque(maxlen=window)
+        self._window: deque[Row] = deque(maxlen=window)
         self._classes: dict[str, Scalar] = {"true": True, "false": False} if task in ("binary", "anomaly") else {}
         self._answers = _ANSWERS[task]
-        self._wants = self._all[self._sources[0]].wants()
+        self._wants = self._all[self.sources[0]].wants()
         self._known = KnownLabels(task == "regression", self._wants)
         self.wants_probabilities = self._wants != "value" and task != "anomaly"
 
-    def _fresh(self) -> _Tallies:
-        return _Tallies(self._make(), self._task == "anomaly")
+    def _fresh(self) -> Tallies:
+        return Tallies(self._make(), self._task == "anomaly")
 
     def add(self, truth: Scalar, progressive: Answer, served: Served | None, times: tuple[int, int] | None) -> None:
         """Add one example to the metrics.
@@ -291,16 +301,23 @@ class Board:
         new, self._new = self._new, []
         if self._task != "anomaly":
             new = self._with_baselines(new)
-        for index, source in enumerate(self._sources):
-            said = _said(new, index)
-            self._counted[source] += len(said)
+        for index, source in enumerate(self.sources):
+            said = said_by(new, index)
+            self.counted[source] += len(said)
             # An answer without value and shares does not count; neither does a row for which the model was not asked.
             value, graded = 1 + 2 * index, 2 + 2 * index
             self._left_out[source] += sum(row[value] is None and row[graded] is None for row in new)
             self._all[source].add_all(said)
         self._window.extend(new)
+        if self.watch is not None and new:
+            self.watch(new)
 
-    def _with_baselines(self, new: Sequence[_Row]) -> list[_Row]:
+    def tallies(self) -> dict[str, Tallies]:
+        """Return the tallies of all examples so far, by source, in the order of `Row`."""
+        self._take_in()
+        return self._all
+
+    def _with_baselines(self, new: Sequence[Row]) -> list[Row]:
         """Add the baselines' answers to the rows, then give the baselines the labels."""
         times, self._times = self._times, []
         answers_at, add = self._known.graded_at, self._known.add
@@ -323,16 +340,16 @@ class Board:
         self._take_in()
         report: dict[str, Any] = {}
         in_window: dict[str, int] = {}
-        for index, source in enumerate(self._sources):
+        for index, source in enumerate(self.sources):
             recent = self._fresh()
-            said = _said(self._window, index)
+            said = said_by(self._window, index)
             recent.add_all(said)
             in_window[source] = len(said)
             report[source] = {
                 "all": self._all[source].values(),
                 "last": recent.values(),
             }
-        report["counted"] = dict(self._counted)
+        report["counted"] = dict(self.counted)
         report["no_prediction_yet"] = dict(self._left_out)
         report["window"] = self._window.maxlen
         report["in_window"] = in_window
@@ -352,7 +369,7 @@ class Board:
         values = []
         for index in (0, 1):
             tallies = self._fresh()
-            tallies.add_all(_said(rows, index))
+            tallies.add_all(said_by(rows, index))
             values.append(tallies.values())
         return Beside([(row[1], row[2]) for row in rows], [(row[3], row[4]) for row in rows], *values)
 
@@ -361,7 +378,7 @@ class Board:
         self._take_in()
         return {
             "all": {source: tallies.settle() for source, tallies in self._all.items()},
-            "counted": self._counted,
+            "counted": self.counted,
             "told": {source: (tallies.decided, tallies.shared) for source, tallies in self._all.items()},
             "left_out": self._left_out,
             "window": list(self._window),
@@ -374,9 +391,9 @@ class Board:
         # Older states did not count answers with a value and answers with shares separately.
         told = dumped.get("told") or {source: (count, count) for source, count in dumped["counted"].items()}
         for source, metrics in dumped["all"].items():
-            self._all[source] = _Tallies(metrics, self._task == "anomaly")
+            self._all[source] = Tallies(metrics, self._task == "anomaly")
             self._all[source].decided, self._all[source].shared = told[source]
-        self._counted = dict(dumped["counted"])
+        self.counted = dict(dumped["counted"])
         self._left_out = dict(dumped["left_out"])
         self._window.clear()
         self._window.extend(tuple(row) for row in dumped["window"])

@@ -95,6 +95,13 @@ Applied = Literal["learned", "measured", "correction", "repeat", "skipped", "ref
 class LearnerState:
     """A model with its learning state and its metrics.
 
+    Parameters
+    ----------
+    model
+        The model to continue with; by default a new one.
+    traced
+        False for an evaluation, which writes no version: lanes and the hash chain are not kept.
+
     Attributes
     ----------
     skipped
@@ -108,8 +115,9 @@ class LearnerState:
         Lines to print for the operator.
     """
 
-    def __init__(self, rules: LearningRules, model: Any | None = None) -> None:
+    def __init__(self, rules: LearningRules, model: Any | None = None, traced: bool = True) -> None:
         self._rules = rules
+        self._traced = traced
         task = rules.target.task
         self.model: RiverModel = wrap(rules.make_model() if model is None else model, task)
         make = rules.make_metrics or (lambda: default_metrics(task))
@@ -157,7 +165,7 @@ class LearnerState:
         Poison
             If the model raised, or was ruined by an outlier; this object is then unusable and must be restored.
         """
-        if not self.lanes.admit(entry.lane, entry.event_id):
+        if self._traced and not self.lanes.admit(entry.lane, entry.event_id):
             return self._pass("repeat")
         if entry.correction or left_out or guilty:
             return self._leave_alone(entry, offset, left_out)
@@ -173,7 +181,7 @@ class LearnerState:
             None if far is None or only_measure else outlier_influence.stand(self.model, self.probes, far.overflows)
         )
         try:
-            answer = NO_ANSWER if only_measure or truth is None else self._ask(features)
+            answer = NO_ANSWER if only_measure or truth is None else self.ask(features)
             if truth is not None:
                 self.board.add(truth, answer, self._served(entry), entry.times)
             if not only_measure:
@@ -192,7 +200,8 @@ class LearnerState:
         self._note_time(entry)
         return self._count("learned")
 
-    def _ask(self, features: Any) -> Answer:
+    def ask(self, features: Any) -> Answer:
+        """Return the model's answer, as the metrics need it; an answer that is not finite counts as none."""
         try:
             if self.board.wants_probabilities or self._rules.target.task not in ("binary", "multiclass"):
                 return self.model.predict(features)
@@ -270,7 +279,8 @@ class LearnerState:
         self.labels_from = self.labels_to = None
 
     def _link(self, entry: FastExample, learned: bool) -> None:
-        self.chain.add(entry.lane, entry.event_id, entry.label, learned)
+        if self._traced:
+            self.chain.add(entry.lane, entry.event_id, entry.label, learned)
 
     def _note_time(self, entry: FastExample) -> None:
         if entry.times is None:

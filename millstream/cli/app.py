@@ -19,6 +19,7 @@ from millstream.cli import (
     backup,
     broker,
     check_and_init,
+    evaluate,
     export,
     keys,
     models,
@@ -64,7 +65,7 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
         suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
-    for part in (run_command, roles, check_and_init, preview, publish, read_topics, replay, backfill, trace):
+    for part in (run_command, roles, check_and_init, evaluate, preview, publish, read_topics, replay, backfill, trace):
         part.register(app)
     for part in (models, keys, status, backup, topics, broker):
         part.register(app)

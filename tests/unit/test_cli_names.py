@@ -64,6 +64,10 @@ KINDS: Final[dict[str, Kind]] = {
     "--interval": "name",
     "init --from": "file",
     "check --from": "file",
+    "evaluate --on": "file",
+    "--by": "text",
+    "--png": "place",
+    "--html": "place",
     "--from-topic": "text",
     "--labels-from-topic": "text",
     "--file": "file",
@@ -103,7 +107,7 @@ KINDS: Final[dict[str, Kind]] = {
 GOOD: Final = {
     "STREAM": "phishing", "NAME": "mine", "VERSION": "1/1", "KEY_ID": "0" * 16, "SOURCE": "river:Phishing",
     "FILE": "rows.csv", "EVENT_ID": "e1", "VALUE": "true",
-    "TOPIC": "features", "--into": "x", "TO": "backup", "FROM": "backup", "--to": "x.tar",
+    "TOPIC": "features", "--into": "x", "--on": "river:Phishing", "TO": "backup", "FROM": "backup", "--to": "x.tar",
 }  # fmt: skip
 # What a command says that took the name for one, and went on to a broker.
 REACHED: Final = "a broker was asked for"

@@ -1,0 +1,46 @@
+"""Report of an evaluation: its findings, and the forms in which they can be shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from millstream.evaluation.chart import draw
+from millstream.evaluation.findings import Findings, Result
+from millstream.evaluation.page import body, page
+from millstream.evaluation.text import text
+
+
+class Report(Findings, frozen=True):
+    """Report of an evaluation; prints as tables, and shows as a page in a notebook."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain dictionaries and lists, as `--json` prints it."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return plain
+
+    def result(self, name: str) -> Result:
+        """Return one result by its name. Raises KeyError."""
+        for each in self.results:
+            if each.name == name:
+                return each
+        raise KeyError(f"{name!r}; there are: {', '.join(each.name for each in self.results)}")
+
+    def png(self, path: str | Path) -> Path:
+        """Draw the learning curves to a PNG file; needs the extra `plot`."""
+        return draw(self, Path(path))
+
+    def html(self, path: str | Path) -> Path:
+        """Write a page with tables and learning curves, which needs nothing beside it."""
+        target = Path(path)
+        target.write_text(page(self), encoding="utf-8")
+        return target
+
+    def _repr_html_(self) -> str:
+        """Return the report as a notebook shows it."""
+        return body(self)
+
+    def __str__(self) -> str:
+        return text(self)

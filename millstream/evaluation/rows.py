@@ -1,0 +1,176 @@
+"""Rows to evaluate on, from a file or a stream's examples log; both can be read again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from millstream.reading import topic_readers
+from millstream.scaffold.open_data import source_of
+from millstream.stream.stream import Stream
+from producers.rows import BadRow, RowSource
+from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.records import Partition
+from schemas.codec import CodecError
+from schemas.events import Features, LabelValue
+from schemas.fast_examples import EntryReader
+from schemas.topics import Names
+
+_SHOWN: Final = 5
+Served = tuple[LabelValue | None, dict[str, float] | None]
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """One row.
+
+    Attributes
+    ----------
+    number
+        From 1 in a file; the offset on a log.
+    time_ms
+        The event's time; on a log the broker's time of its prediction, if it has one.
+    weight
+        As the log has it; `None` in a file, where the stream's own weight counts.
+    served, times
+        On a log: the answer that was served, and the broker's times of prediction and label.
+    """
+
+    number: int
+    features: Features
+    label: LabelValue | None
+    time_ms: int | None
+    weight: float | None = None
+    correction: bool = False
+    served: Served | None = None
+    times: tuple[int, int] | None = None
+
+
+class Refusals:
+    """Rows that are no events: their number, and the first of them in words."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: dict[str, str] = {}
+
+    def add(self, where: str, reason: str, rows: int = 1) -> None:
+        """Count a refusal."""
+        self.count += rows
+        if where in self.first or len(self.first) < _SHOWN:
+            self.first.setdefault(where, reason)
+
+
+class Rows(Protocol):
+    """A source of rows for several models at once."""
+
+    name: str
+    unit: str
+    has_times: bool
+
+    def count(self) -> int | None:
+        """Return the number of rows, `None` if it would cost too much."""
+
+    def read(self, refused: Refusals) -> Iterator[tuple[Row, ...]]:
+        """Yield one row for each model, all of the same event. Rows that any stream cannot read are left out."""
+
+
+class FileRows:
+    """Rows of a file or of ``river:NAME``, read as each stream's events."""
+
+    def __init__(self, streams: Sequence[Stream], place: str) -> None:
+        sources = [source_of(stream, place, labelled=stream.labels.on_timeout is None) for stream in streams]
+        self._readers: list[RowSource] = []
+        self._of_stream: list[int] = []
+        for source in sources:
+            same = next((n for n, each in enumerate(self._readers) if each.spec == source.spec), len(self._readers))
+            if same == len(self._readers):
+                self._readers.append(source)
+            self._of_stream.append(same)
+        self.name, self.unit = sources[0].name, sources[0].unit
+        self.has_times = all(stream.time is not None for stream in streams)
+
+    def count(self) -> int | None:
+        return self._readers[0].count()
+
+    def read(self, refused: Refusals) -> Iterator[tuple[Row, ...]]:
+        if len(self._readers) == 1:
+            many = len(self._of_stream)
+
+            def note(bad: BadRow) -> None:
+                refused.add(f"{self.unit} {bad.line}", bad.reason, bad.rows)
+
+            for row in self._readers[0].rows(note):
+                yield (Row(row.row_number, row.features, row.label, row.event_time_ms),) * many
+            return
+        yield from self._together(refused)
+
+    def _together(self, refused: Refusals) -> Iterator[tuple[Row, ...]]:
+        """Yield the rows that every stream can read; a row that one of them refuses is counted once."""
+        readers = [_numbered(reader) for reader in self._readers]
+        for several in zip(*readers, strict=True):
+            wrong = next((each for each in several if isinstance(each, BadRow)), None)
+            if wrong is not None:
+                refused.add(f"{self.unit} {wrong.line}", wrong.reason, wrong.rows)
+                continue
+            yield tuple(several[n] for n in self._of_stream)
+
+
+def _numbered(reader: RowSource) -> Iterator[Row | BadRow]:
+    """Yield good and bad rows in the order of the file."""
+    bad: list[BadRow] = []
+    for row in reader.rows(bad.append):
+        yield from bad
+        bad.clear()
+        yield Row(row.row_number, row.features, row.label, row.event_time_ms)
+    yield from bad
+
+
+class LogRows:
+    """The examples log of a stream, from its beginning to its end at the first reading."""
+
+    unit = "offset"
+    has_times = True
+
+    def __init__(self, cluster: Cluster, names: Names, models: int) -> None:
+        self._cluster = cluster
+        self._topic = names.topic("examples")
+        self._models = models
+        self.name = self._topic
+        with closing(cluster.consumer()) as consumer:
+            self._begin = topic_readers.begin(consumer, self._topic)
+            self._end = topic_readers.end(consumer, self._topic)
+
+    def count(self) -> int | None:
+        return self._end - self._begin
+
+    def read(self, refused: Refusals) -> Iterator[tuple[Row, ...]]:
+        reader, lanes = EntryReader(), dict[str, tuple[str, int]]()
+        with closing(self._cluster.consumer()) as consumer:
+            place = Partition(self._topic, 0)
+            for record in topic_readers.between(consumer, place, self._begin, self._end):
+                try:
+                    entry = reader.read(record.value or b"")
+                except CodecError as error:
+                    refused.add(f"offset {record.offset}", str(error))
+                    continue
+                lane = entry.lane
+                epoch, following = lanes.get(lane.name, (lane.epoch, 0))
+                if epoch == lane.epoch and lane.sequence < following:
+                    continue  # a repeat, which a learner skips too
+                lanes[lane.name] = (lane.epoch, lane.sequence + 1)
+                yield (_row(record.offset, entry),) * self._models
+
+
+def _row(offset: int, entry: Any) -> Row:
+    return Row(
+        offset,
+        entry.features,
+        entry.label,
+        None if entry.times is None else entry.times[0],
+        entry.weight,
+        entry.correction,
+        (entry.prediction, entry.probabilities) if entry.answered else None,
+        entry.times,
+    )

@@ -1,0 +1,205 @@
+"""Trial of one model along the rows: it is asked, then told the label; metrics are kept.
+
+`LearnerState.take` is what a learner calls for each example, so contract, target, outlier bounds, poison checks and
+metrics are those of a live stream. A row that breaks the model ends the pass, because the model may have learned half
+of it: the evaluation begins again and leaves that row out, as a learner does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from consumers.model.evaluation import Row as MeasuredRow
+from consumers.model.evaluation import Tallies, said_by
+from consumers.model.metric_totals import Totals, totals_of
+from consumers.model.model_state import LearnerState, Poison, Unfit
+from consumers.model.river_model import Answer, wire_value
+from millstream.evaluation.rows import Refusals, Row, Served
+from millstream.scaffold.open_data import weigher
+from millstream.stream.processor_rules import learning_rules
+from millstream.stream.stream import Stream
+from schemas.contract import ContractError
+from schemas.events import LabelValue, Lane, Scalar
+from schemas.fast_examples import FastExample
+from schemas.target import TargetError
+
+_MOST_LABELS: Final = 1000
+_LANE: Final = Lane("evaluation", "", 0)
+Metrics = Callable[[], Iterable[Any]]
+
+
+class Broken(Exception):  # noqa: N818 - it ends a pass, not the evaluation
+    """The model raised on a row, or was ruined by it; the row is to be left out."""
+
+    def __init__(self, trial: Trial, number: int, reason: str) -> None:
+        super().__init__(reason)
+        self.trial = trial
+        self.number = number
+        self.reason = reason
+
+
+class Trial:
+    """One model's pass along the rows.
+
+    Parameters
+    ----------
+    metrics
+        Creates the metrics: the same for all models that are compared.
+    asks_first
+        The model is asked when the event comes and again when its label comes; otherwise only then.
+    broken
+        Rows that broke this model in an earlier pass, with the reasons.
+
+    Attributes
+    ----------
+    refused
+        Rows that the contract, the target, the bounds or the model refused, or that broke it.
+    on_timeout
+        Number of rows without a label that were learned as the stream's `on_timeout`.
+    slices
+        Tallies of every source, by slice.
+    """
+
+    def __init__(
+        self, stream: Stream, metrics: Metrics, *, asks_first: bool, unit: str, broken: Mapping[int, str]
+    ) -> None:
+        self._stream = stream
+        self._metrics = metrics
+        self._unit = unit
+        self._broken = broken
+        self._rules = replace(learning_rules(stream), make_metrics=metrics)
+        self._asks_first = asks_first or stream.task == "anomaly"
+        self._weigh = weigher(stream)
+        self._keys: deque[str] = deque()
+        self._labels: dict[tuple[type, Any], Scalar] = {}
+        self.state = LearnerState(self._rules, traced=False)
+        self.refused = Refusals()
+        self.on_timeout = self.unlabelled = 0
+        self.slices: dict[str, list[Tallies]] = {}
+
+    def slice_by(self) -> None:
+        """Keep tallies by the keys that `learn` is given."""
+        self.state.board.watch = self._count_slices
+
+    def ask(self, row: Row) -> Served | None:
+        """Return the answer to a new event; `None` if it was refused, so that it is never learned."""
+        if not self._asks_first:
+            return None
+        try:
+            features = self._rules.contract.apply(row.features)
+            answer = self.state.ask(features)
+        except ContractError as error:
+            self._refuse(row, str(error))
+            return None
+        except Exception as error:  # noqa: BLE001 - a model may raise anything; a predictor answers with an error
+            self._refuse(row, f"the model refused the event: {type(error).__name__}: {error}")
+            return None
+        if self._rules.learn_from_events and row.number not in self._broken:
+            self._take(row, None, 1.0, None, None)
+        return _as_sent(answer)
+
+    def fits(self, row: Row) -> bool:
+        """Return whether contract and target accept a row; it is counted if they do not."""
+        try:
+            self._rules.contract.apply(row.features)
+            if row.label is not None:
+                self._rules.target.coerce(row.label)
+        except (ContractError, TargetError) as error:
+            self._refuse(row, str(error))
+            return False
+        return True
+
+    def skips(self, asked: Served | None) -> bool:
+        """Return whether an event was refused when it came."""
+        return self._asks_first and asked is None
+
+    def learn(self, row: Row, asked: Served | None, times: tuple[int, int] | None, key: str | None) -> bool:
+        """Learn a row's label, measure the answers, and return whether that was done. Raises Broken."""
+        served = asked if self._asks_first else row.served
+        label = row.label
+        if label is None and self._stream.labels.on_timeout is not None:
+            label = self._stream.labels.on_timeout
+            self.on_timeout += 1
+        if label is None:
+            self.unlabelled += 1
+            return False
+        try:
+            # A log holds coerced labels and their weights; a file holds labels in any spelling.
+            label = label if row.weight is not None else self._coerced(label)
+            weight = self._weight(row, label)
+        except (ContractError, TargetError) as error:
+            self._refuse(row, str(error))
+            return False
+        if row.number in self._broken:
+            self._refuse(row, f"it broke the model and was left out: {self._broken[row.number]}")
+            return False
+        if key is not None:
+            self._keys.append(key)
+        taken = self._take(row, label, weight, served, times)
+        if not taken and key is not None:
+            self._keys.pop()
+        return taken
+
+    def totals(self) -> list[Totals]:
+        """Return the totals of each source so far, in the order of the board's sources."""
+        return [totals_of(tallies) for tallies in self.state.board.tallies().values()]
+
+    def _take(
+        self, row: Row, label: LabelValue | None, weight: float, served: Served | None, times: tuple[int, int] | None
+    ) -> bool:
+        value, shares = served or (None, None)
+        entry = FastExample(
+            "", row.features, served is not None, value, shares, label, weight, row.correction, _LANE, times
+        )
+        try:
+            return self.state.take(entry, row.number) in ("learned", "measured")
+        except Unfit as error:
+            self._refuse(row, str(error))
+            return False
+        except Poison as poison:
+            raise Broken(self, row.number, poison.reason) from poison
+
+    def _coerced(self, label: LabelValue) -> Scalar:
+        key = label.__class__, label
+        known = self._labels.get(key)
+        if known is None:
+            known = self._rules.target.coerce(label)
+            if len(self._labels) < _MOST_LABELS:
+                self._labels[key] = known
+        return known
+
+    def _weight(self, row: Row, label: Any) -> float:
+        if row.weight is not None:
+            return row.weight
+        if self._weigh is None:
+            return 1.0
+        features = self._rules.contract.apply(row.features)
+        try:
+            weight = float(self._weigh(features, label))
+        except Exception as error:
+            raise TargetError(f"its weight cannot be had: {type(error).__name__}: {error}") from error
+        if not (math.isfinite(weight) and weight >= 0):
+            raise TargetError(f"its weight is {weight}")
+        return weight
+
+    def _refuse(self, row: Row, reason: str) -> None:
+        self.refused.add(f"{self._unit} {row.number}", reason)
+
+    def _count_slices(self, rows: Sequence[MeasuredRow]) -> None:
+        by_key: dict[str, list[MeasuredRow]] = {}
+        for row in rows:
+            by_key.setdefault(self._keys.popleft(), []).append(row)
+        sources = len(self.state.board.sources)
+        for key, some in by_key.items():
+            if key not in self.slices:
+                self.slices[key] = [Tallies(self._metrics(), self._stream.task == "anomaly") for _ in range(sources)]
+            for index, tallies in enumerate(self.slices[key]):
+                tallies.add_all(said_by(some, index))
+
+
+def _as_sent(answer: Answer) -> Served:
+    return wire_value(answer.value), answer.wire_probabilities()
