@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from millstream.stream.calendar import Calendar
     from millstream.stream.errors import InvalidStream
     from millstream.stream.parameter_groups import Checkpoints, Evaluation, Join, Labels, Predictions, Validation
     from millstream.stream.stream import Stream
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from schemas.sources.source import Constant, Source
 
 __all__ = [
+    "Calendar",
     "Checkpoints",
     "Constant",
     "Evaluation",
@@ -35,6 +37,7 @@ __all__ = [
 
 _GROUPS: Final = "millstream.stream.parameter_groups"
 _HOMES: Final = {
+    "Calendar": "millstream.stream.calendar",
     "Checkpoints": _GROUPS,
     "Constant": "schemas.sources.source",
     "Evaluation": _GROUPS,

@@ -75,7 +75,7 @@ class _Check:
         yield from look_at_code(self._loaded)
         yield from look_at_parts(model)
         yield from look_at_metrics(self._stream)
-        yield from look_at_contract(self._stream)
+        yield from look_at_contract(self._stream, self._place)
         try:
             self._sample = sample(self._loaded, self._wanted, self._place)
         except SourceError as error:
