@@ -204,7 +204,7 @@ def names_of(given: str, settings: Settings, known: Callable[[Names], bool]) -> 
     from millstream.stream.errors import LoadError
     from millstream.stream.stream_file import not_found, ready_made
 
-    if _is_mere_name(given):
+    if is_mere_name(given):
         names = settings.names(given)
         if given not in ready_made() and not known(names):
             raise LoadError(not_found(given))
@@ -226,10 +226,11 @@ def full_names(given: str, settings: Settings, cluster: Cluster) -> Names:
     from millstream.status.group_metadata import recalled
 
     names = names_of(given, settings, has_topics(cluster))
-    return recalled(cluster, names) if _is_mere_name(given) else names
+    return recalled(cluster, names) if is_mere_name(given) else names
 
 
-def _is_mere_name(given: str) -> bool:
+def is_mere_name(given: str) -> bool:
+    """Tell whether a stream is named, and not a file."""
     from schemas.topics import NAME
 
     return NAME.fullmatch(given) is not None and not Path(given).is_file()
