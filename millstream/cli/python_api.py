@@ -105,8 +105,9 @@ class Rows(Generic[T]):
     def _warn(self) -> None:
         if self.unreadable:
             partition, offset, reason = self.unreadable[0]
+            count = len(self.unreadable)
             warnings.warn(
-                f"{len(self.unreadable)} records of {self._kind} of {self._stream} cannot be read and are left out; "
+                f"{count:,} record{'s' * (count > 1)} of {self._kind} of {self._stream} cannot be read: left out; "
                 f"the first, at offset {offset} of partition {partition}: {reason}",
                 stacklevel=3,
             )

@@ -1,6 +1,6 @@
-"""Data frames of records, built column by column in chunks, so that a million records never exist as Python objects.
+"""Data frames of records, built column by column in chunks.
 
-Needs pandas, which is an extra: ``pip install millstream[pandas]``.
+A million records never exist as Python objects at once. Needs pandas, which is an extra: ``pip install millstream[pandas]``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-_CHUNK: Final = 5_000
+_CHUNK: Final = 2_000
 _EXACT: Final = 1 << 53  # doubles hold every whole number up to here
 _MOST_WORDS: Final = 20_000
 _NO_TIME: Final = -(1 << 63)  # numpy's NaT

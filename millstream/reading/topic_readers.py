@@ -57,7 +57,7 @@ def each_record(
 ) -> Iterator[Record]:
     """Yield the records of the rows that `read` yields."""
     topic = _topic(names, kind)
-    with closing(cluster.consumer()) as consumer:
+    with closing(cluster.consumer(max_poll_records=5000, max_partition_fetch_bytes=4 << 20)) as consumer:
         partitions = _partitions(consumer, topic)
         ends = consumer.end_offsets(partitions)
         if last is not None:
