@@ -1,6 +1,6 @@
 """Data frames of records, built column by column in chunks.
 
-A million records never exist as Python objects at once. Needs pandas, which is an extra: ``pip install millstream[pandas]``.
+A million records never exist as Python objects at once. pandas is an extra: ``pip install 'millstream[pandas]'``.
 """
 
 from __future__ import annotations
