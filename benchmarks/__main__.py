@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from benchmarks import evaluations, idle, latency, memory, replays, shield, snapshots, throughput
+from benchmarks import evaluations, frames, idle, latency, memory, replays, shield, snapshots, throughput
 from benchmarks.figures import Figure
 from benchmarks.material import NoMaterial, rows
 from benchmarks.rig import Broken, Rig, rig
@@ -32,6 +32,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "swap-large": latency.swap_large,
     "idle": idle.idle,
     "memory": memory.memory,
+    "frames": frames.frames,
     "snapshots": snapshots.snapshots,
     "restore": snapshots.restore,
     "replay": replays.replay,

@@ -15,7 +15,7 @@ from typing import Any, Final
 import docstring_parser
 import msgspec
 
-from millstream import Feature, Retention, Source, Stream
+from millstream import Calendar, Feature, Retention, Source, Stream
 from millstream.cli import app as cli
 from millstream.observability.prometheus.catalog import METRICS
 from millstream.stream.parameter_groups import GROUPS
@@ -84,7 +84,7 @@ def environment() -> str:
 def stream_file() -> str:
     """Return the page of all that a stream file may say."""
     sections: list[str] = []
-    for kind in (Stream, *GROUPS.values(), Source, Feature, Retention):
+    for kind in (Stream, *GROUPS.values(), Calendar, Source, Feature, Retention):
         sections += [f"## {kind.__name__}", "", *_keys(kind), ""]
     intro = (
         "A stream file is Python: one file, one `Stream`. `millstream check FILE.py` checks it.",

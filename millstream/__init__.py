@@ -2,7 +2,10 @@
 
 A stream file holds one `Stream`. `Feature` restricts the values of a feature; `Source` names an external topic to read.
 Optional parameters are in groups: `Labels`, `Validation`, `Evaluation`, `Checkpoints` (which has `Retention`),
-`Predictions` and `Join`.
+`Predictions` and `Join`; `Calendar` adds features from an event's time.
+
+In a notebook, `examples`, `predictions` and `dead_letters` read the results, `model` loads a version, and `evaluate`
+measures stream files.
 """
 
 from __future__ import annotations
@@ -12,6 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from millstream.cli.evaluate import evaluate
+    from millstream.cli.python_api import Model, Rows, dead_letters, examples, model, predictions
+    from millstream.reading.typed_rows import DeadLetterRow, ExampleRow, PredictionRow
+    from millstream.stream.calendar import Calendar
     from millstream.stream.errors import InvalidStream
     from millstream.stream.parameter_groups import Checkpoints, Evaluation, Join, Labels, Predictions, Validation
     from millstream.stream.stream import Stream
@@ -20,36 +26,58 @@ if TYPE_CHECKING:
     from schemas.sources.source import Constant, Source
 
 __all__ = [
+    "Calendar",
     "Checkpoints",
     "Constant",
+    "DeadLetterRow",
     "Evaluation",
+    "ExampleRow",
     "Feature",
     "InvalidStream",
     "Join",
     "Labels",
+    "Model",
+    "PredictionRow",
     "Predictions",
     "Retention",
+    "Rows",
     "Source",
     "Stream",
     "Validation",
+    "dead_letters",
     "evaluate",
+    "examples",
+    "model",
+    "predictions",
 ]
 
+_API: Final = "millstream.cli.python_api"
 _GROUPS: Final = "millstream.stream.parameter_groups"
+_ROWS: Final = "millstream.reading.typed_rows"
 _HOMES: Final = {
+    "Calendar": "millstream.stream.calendar",
     "Checkpoints": _GROUPS,
     "Constant": "schemas.sources.source",
+    "DeadLetterRow": _ROWS,
     "Evaluation": _GROUPS,
+    "ExampleRow": _ROWS,
     "Feature": "schemas.contract",
     "InvalidStream": "millstream.stream.errors",
     "Join": _GROUPS,
     "Labels": _GROUPS,
+    "Model": _API,
+    "PredictionRow": _ROWS,
     "Predictions": _GROUPS,
     "Retention": "model_store.retention",
+    "Rows": _API,
     "Source": "schemas.sources.source",
     "Stream": "millstream.stream.stream",
     "Validation": _GROUPS,
     "evaluate": "millstream.cli.evaluate",
+    "dead_letters": _API,
+    "examples": _API,
+    "model": _API,
+    "predictions": _API,
 }
 
 
@@ -58,3 +86,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'millstream' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names, also those that are not imported yet."""
+    return sorted([*(name for name in globals() if name.startswith("__")), *__all__])

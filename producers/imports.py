@@ -141,6 +141,11 @@ def import_rows(
     try:
         # A repaired file has another lane, so rows imported from the damaged file would be learned twice.
         source.require_whole()
+        if source.spec.contract.calendar is not None and source.spec.time is None:
+            raise SourceError(
+                f"{source.name}: the stream has a Calendar, and its stream file names no column with the time of an "
+                "event (time=), so all rows would have the hour of their import"
+            )
         importing = _Import(cluster, names, source, options or ImportOptions(), progress, stop, limits)
     except SourceError as error:
         raise SourceError(f"{error}; nothing of it was imported") from error
@@ -259,7 +264,7 @@ class _Import:
         if row.label is None:
             raise _RefusedError("it has no label")
         try:
-            features = self._source.spec.contract.apply(row.features)
+            features = self._source.spec.contract.of_event(row.features, row.event_time_ms)
             scalar = self._target.coerce(row.label)
         except (ContractError, TargetError) as error:
             raise _RefusedError(str(error)) from error

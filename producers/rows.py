@@ -190,6 +190,9 @@ class RowSource(abc.ABC):
                     f"{self.name}: column {column!r} is {meaning}, so it is no feature, and features= requires it "
                     "(required=True): every row would be refused. Take it out of features=, or name another column"
                 )
+        sent = [column for column in columns if column not in self.spec.named]
+        for why in self.spec.contract.clashing(sent):
+            raise SourceError(f"{self.name} has a column for a feature of the calendar: {why}")
         for column, meaning in self.spec.named.items():
             if column in columns or (meaning == "the label" and not self.spec.label_required):
                 continue

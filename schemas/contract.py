@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import Final, Literal
 
 import msgspec
 
+from schemas.calendar import PARTS, CalendarFeatures, OutsideCalendar
 from schemas.events import Features, FeatureValue
 
 FeatureType = Literal["number", "integer", "boolean", "string", "bytes", "vector"]
@@ -32,7 +35,7 @@ class ContractError(ValueError):
     ----------
     code
         A short word for counting: ``type``, ``range``, ``category``, ``missing``, ``unknown``,
-        ``infinite``, ``size``.
+        ``infinite``, ``size``, ``calendar``, ``time``.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -71,7 +74,7 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     bounds: Bounds | None = None
 
 
-class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
     """Declaration of a stream's features. Without any named features, every finite typed value is accepted.
 
     Parameters
@@ -88,6 +91,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         its own: nothing (``off``), ``warn`` and learn it if that does not ruin the model, or ``dead-letter``.
     max_features, max_name_chars, max_value_bytes
         Limits of one event; dropped features do not count.
+    calendar
+        Features that the predictor adds from the event's time; senders do not send them.
     """
 
     features: dict[str, Feature] = {}
@@ -97,6 +102,12 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_features: int = 1000
     max_name_chars: int = 255
     max_value_bytes: int = 1 << 20
+    calendar: CalendarFeatures | None = None
+
+    @cached_property
+    def declared(self) -> dict[str, Feature]:
+        """Return all declared features, those of the calendar among them."""
+        return self.features if self.calendar is None else self.features | _calendar_features(self.calendar)
 
     def fingerprint(self) -> str:
         """Return a hash that is equal only for equal contracts."""
@@ -108,8 +119,44 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         }
         return hashlib.sha256(msgspec.json.encode(said, order="sorted")).hexdigest()
 
+    def of_event(self, features: Features, event_time: int) -> Features:
+        """Return the features of an event as sent, with those of the calendar, for the model.
+
+        Parameters
+        ----------
+        event_time
+            ms since 1970, UTC.
+
+        Raises
+        ------
+        ContractError
+            If the event must be refused.
+        """
+        calendar = self.calendar
+        if calendar is None:
+            return self.apply(features)
+        try:
+            computed = calendar.at(event_time)
+        except OutsideCalendar as error:
+            raise ContractError("time", str(error)) from error
+        if not computed.keys().isdisjoint(features) and not self._drops_undeclared:
+            name = next(name for name in computed if name in features)
+            raise ContractError("calendar", f"feature {name!r} was sent, and {clash(calendar, name)}")
+        return self.apply({**features, **computed})
+
+    @property
+    def _drops_undeclared(self) -> bool:
+        return bool(self.features) and self.unknown == "drop"
+
+    def clashing(self, names: Iterable[str]) -> Iterator[str]:
+        """Yield, for each of the names under which no feature may be sent, the reason."""
+        if self.calendar is not None and not self._drops_undeclared:
+            yield from (clash(self.calendar, name) for name in names if name in self.calendar.names)
+
     def apply(self, features: Features) -> Features:
         """Return the features for the model; the same object if nothing had to change.
+
+        They are those of a log, which has the calendar's features as served, or `of_event` has added them.
 
         Raises
         ------
@@ -122,7 +169,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         used: Features = {}
         for name, value in features.items():
             self._take(name, value, used)
-        for name, feature in self.features.items():
+        for name, feature in self.declared.items():
             if name not in features:
                 self._absent(name, feature, used)
         self._check_count(used)
@@ -137,7 +184,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             )
 
     def _take(self, name: str, value: FeatureValue, used: Features) -> None:
-        feature = self.features.get(name)
+        feature = self.declared.get(name)
         if feature is None and self.features and self.unknown == "drop":
             return
         if len(name) > self.max_name_chars:
@@ -182,6 +229,22 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 _DEFAULT: Final = Contract()
 
 
+def _calendar_features(calendar: CalendarFeatures) -> dict[str, Feature]:
+    # No outliers: a month is far outside the months before in every January.
+    return {
+        name: Feature(type=PARTS[part].type, minimum=PARTS[part].minimum, maximum=PARTS[part].maximum, bounds="off")
+        for name, part in calendar.names.items()
+    }
+
+
+def clash(calendar: CalendarFeatures, name: str) -> str:
+    """Return the reason why no feature may be sent under a name of the calendar's, and the way out."""
+    return (
+        f"Calendar({calendar.names[name]!r}) computes {name!r} from the event's time: leave one of the two out, or "
+        "give the calendar's features other names with Calendar(..., prefix='event_')"
+    )
+
+
 def misfit(now: Contract, then: Contract) -> str:
     """Return why events under contract `now` do not fit a model made under contract `then`; empty if they fit.
 
@@ -207,8 +270,22 @@ def misfit(now: Contract, then: Contract) -> str:
     return _otherwise(now, then)
 
 
+def _calendar_misfit(now: Contract, then: Contract) -> str:
+    """Return why the calendar features that a model was given are other ones now."""
+    if then.calendar is None:
+        return ""
+    for name, part in then.calendar.names.items():
+        if now.calendar is None or now.calendar.names.get(name) != part:
+            return f"feature {name!r} of the calendar is gone"
+    if now.calendar is not None and now.calendar.tz != then.calendar.tz:
+        return f"the calendar's time zone was {then.calendar.tz} then, and is {now.calendar.tz} now"
+    return ""
+
+
 def _otherwise(now: Contract, then: Contract) -> str:
-    return "" if now.missing == then.missing else f"missing={then.missing!r} is {now.missing!r} now"
+    if now.missing != then.missing:
+        return f"missing={then.missing!r} is {now.missing!r} now"
+    return _calendar_misfit(now, then)
 
 
 def _meaning(feature: Feature) -> Feature:
@@ -218,7 +295,13 @@ def _meaning(feature: Feature) -> Feature:
 
 def names_seen(contract: Contract) -> frozenset[str] | None:
     """Return the features that a model under this contract was given; `None` if it may be any."""
-    return None if not contract.features or contract.unknown == "keep" else frozenset(contract.features)
+    return None if not contract.features or contract.unknown == "keep" else frozenset(contract.declared)
+
+
+def calendar_added(now: Contract, then: Contract) -> frozenset[str]:
+    """Return the calendar's features that a model under contract `then` was not given."""
+    names: Iterable[str] = () if now.calendar is None else now.calendar.names
+    return frozenset(names) - frozenset(then.declared)
 
 
 def _is_plain(features: Features, max_name_chars: int) -> bool:

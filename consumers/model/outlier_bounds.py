@@ -109,7 +109,7 @@ class Guard:
         self._contract = contract
         self._features: dict[str, _Feature] = {}
         self._open = self._fence_open("")
-        self._fences = {name: self._fence_open(name) for name in contract.features}
+        self._fences = {name: self._fence_open(name) for name in contract.declared}
         self._seen = 0
 
     def look(self, features: Features, label: Scalar | None) -> Far | None:
@@ -179,7 +179,7 @@ class Guard:
             self._fences[name] = self._fence(name, feature)
 
     def _fence_open(self, name: str) -> _Fence:
-        feature = self._contract.features.get(name)
+        feature = self._contract.declared.get(name)
         bounds = (feature.bounds if feature is not None else None) or self._contract.bounds
         return _Fence(_ANY, -_LARGEST, _LARGEST, bounds)
 

@@ -26,12 +26,15 @@ class RunWith:
         True if the code is the version's own.
     sees
         Names of the features that the model is given; `None` means all.
+    hides
+        Names of features that it is never given.
     """
 
     allowed: frozenset[tuple[str, str]] = frozenset()
     find: Callable[[str, str], Any] | None = None
     carried: bool = False
     sees: frozenset[str] | None = None
+    hides: frozenset[str] = frozenset()
 
     @classmethod
     def own(cls, definition: Definition) -> RunWith:
@@ -43,17 +46,18 @@ class RunWith:
         return self.narrowed(wrap(model, task))
 
     def narrowed(self, face: RiverModel) -> RiverModel:
-        """Return a model interface that passes on only the features in `sees`."""
-        return face if self.sees is None else Narrowed(face, self.sees)
+        """Return a model interface that passes on only the features in `sees`, without those in `hides`."""
+        return face if self.sees is None and not self.hides else Narrowed(face, self.sees, self.hides)
 
 
 class Narrowed:
     """A `RiverModel` that hides features added to the contract after the model was made."""
 
-    def __init__(self, face: RiverModel, sees: frozenset[str]) -> None:
+    def __init__(self, face: RiverModel, sees: frozenset[str] | None, hides: frozenset[str]) -> None:
         self.model: Any = face.model
         self._face = face
         self._sees = sees
+        self._hides = hides
         self._ahead: dict[int, Features] = {}
 
     def ahead(self, several: Sequence[Features]) -> None:
@@ -79,7 +83,8 @@ class Narrowed:
         raise NotImplementedError("a version that serves does not learn")
 
     def _narrow(self, features: Features) -> Features:
-        return {name: value for name, value in features.items() if name in self._sees}
+        sees, hides = self._sees, self._hides
+        return {name: value for name, value in features.items() if (sees is None or name in sees) and name not in hides}
 
 
 def try_out(face: RiverModel, manifest: Manifest) -> None:

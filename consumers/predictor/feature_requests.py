@@ -64,7 +64,7 @@ class Questions:
             else:
                 # Records of external topics may have a time that the broker did not set, or none.
                 _check_time(event, self._clock())
-            return Question(event, self._contract.apply(event.features), None)
+            return Question(event, self._contract.of_event(event.features, event.event_time), None)
         except (Unanswerable, ContractError) as error:
             return Question(event, None, (error.code, str(error)))
         except Unmapped as error:

@@ -76,7 +76,7 @@ class _Check:
         yield from look_at_code(self._loaded)
         yield from look_at_parts(model)
         yield from look_at_metrics(self._stream)
-        yield from look_at_contract(self._stream)
+        yield from look_at_contract(self._stream, self._place)
         if impossible := list(look_at_limits(self._stream)):
             yield from impossible
             return

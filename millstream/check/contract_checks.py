@@ -13,13 +13,25 @@ from schemas.sources.paths import parts
 from schemas.sources.source import Source
 
 
-def look_at_contract(stream: Stream) -> Iterator[Finding]:
+def look_at_contract(stream: Stream, place: str | None = None) -> Iterator[Finding]:
     """Yield the features of the contract that another setting removes from events, or never provides.
 
     It is an error if the feature is required, because every event would be refused.
+
+    Parameters
+    ----------
+    place
+        The file that the stream is tried with.
     """
     yield from _target(stream)
     yield from _two_meanings(stream)
+    if stream.calendar is not None and stream.time is None and place is not None:
+        yield Finding(
+            "warning",
+            "calendar",
+            f"{stream.calendar} has no time of the events of {place}: name their column with time=. `millstream "
+            "publish` would take the time of publishing, and `millstream import` refuses the file",
+        )
     source = stream.features_source
     taken = _taken_by_columns(stream) if source is None else _taken_by_paths(source)
     for name, feature in stream.contract.features.items():

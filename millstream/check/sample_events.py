@@ -31,6 +31,7 @@ _NUMBERS: Final = 5
 _TRIES: Final = 60
 _MISSING_SHARE: Final = 0.1
 _HELD_BACK: Final = 40
+_FIRST_MS: Final = 1_704_067_200_000  # the beginning of 2024
 Kind = Literal["number", "text", "category", "dates", "times", "whole numbers", "decimals"]
 _NEXT: Final[dict[Kind, Kind]] = {"number": "text", "text": "category", "category": "dates", "dates": "times"}
 _FORMS: Final[tuple[Kind, ...]] = ("dates", "times", "whole numbers", "decimals")
@@ -134,17 +135,19 @@ def _from_contract(contract: Contract, stream: Stream, count: int, forms: Forms)
     made: list[SampleExample] = []
     while len(made) < count:
         raw: Features = {}
+        when = _when(contract, len(made))
         for name, feature in contract.features.items():
             # The first events have all features, so a failure on them is not due to a missing feature.
             if not feature.required and len(made) >= count // 4 and rng.random() < _MISSING_SHARE:
                 continue
             raw[name] = _value(feature, rng, forms.get(name))
         try:
-            features = contract.apply(raw)
+            features = contract.of_event(raw, when)
         except ContractError:
             # A contract can forbid a combination of valid features; such events never reach the model.
             named = contract.features.items()
-            features = contract.apply({name: _value(each, rng, forms.get(name)) for name, each in named})
+            whole = {name: _value(each, rng, forms.get(name)) for name, each in named}
+            features = contract.of_event(whole, when)
         made.append(SampleExample(features, _label(stream, features, rng)))
     return made
 
@@ -178,6 +181,11 @@ def _range(feature: Feature) -> tuple[float, float]:
     if low is None:
         low = -3.0 if high is None else high - 6
     return low, low + 6 if high is None else high  # integers stay integers, because a double would round ids
+
+
+def _when(contract: Contract, number: int) -> int:
+    """Return the time of an event that has none of its own: half a day and an hour after the one before."""
+    return _FIRST_MS + number * 13 * 3_600_000 if contract.calendar is not None else 0
 
 
 def _label(stream: Stream, features: Features, rng: random.Random) -> Scalar:
@@ -214,10 +222,12 @@ def _from_source(place: str, stream: Stream, count: int) -> tuple[list[SampleExa
     rng = random.Random(1)  # noqa: S311 - examples, not secrets
     found: list[SampleExample] = []
     bad: list[str] = []
-    source = open_source(place, spec_of(stream, place))
+    spec = spec_of(stream, place)
+    source = open_source(place, spec)
     for row in islice(source.rows(lambda each: bad.append(str(each))), 4 * count):
         try:
-            features = stream.contract.apply(row.features)
+            when = row.event_time_ms if spec.time is not None else _when(stream.contract, len(found))
+            features = stream.contract.of_event(row.features, when)
         except ContractError as error:
             bad.append(str(source.bad(row.line, str(error))))
             continue
@@ -239,6 +249,9 @@ def _find_kinds(loaded: LoadedStream) -> dict[str, Kind]:
     kinds: dict[str, Kind] = {f"x{number}": "number" for number in range(_NUMBERS)}
     for part in walk(model):
         kinds.update(_named_by(part.value))
+    calendar = loaded.stream.contract.calendar
+    for name in () if calendar is None else calendar.names:
+        kinds.pop(name, None)
     last: str | None = None
     for _ in range(_TRIES):
         error = _raised(loaded, _generic(kinds, loaded.stream, _NUMBERS * 2))
@@ -282,13 +295,16 @@ def _raised(loaded: LoadedStream, examples: list[SampleExample]) -> Exception | 
 def _generic(kinds: Mapping[str, Kind], stream: Stream, count: int) -> list[SampleExample]:
     rng = random.Random(1)  # noqa: S311 - examples, not secrets
     made = []
-    for _ in range(count):
+    calendar = stream.contract.calendar
+    for number in range(count):
         features: Features = {}
         for name, kind in kinds.items():
             if kind == "number":
                 features[name] = rng.random()
             else:
                 features[name] = rng.choice(_CATEGORIES) if kind == "category" else _text(kind, rng)
+        if calendar is not None:
+            features |= calendar.at(_when(stream.contract, number))
         made.append(SampleExample(features, _label(stream, features, rng)))
     return made
 

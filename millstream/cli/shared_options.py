@@ -207,7 +207,7 @@ def names_of(given: str, settings: Settings, known: Callable[[Names], bool]) -> 
     from millstream.stream.errors import LoadError
     from millstream.stream.stream_file import not_found, ready_made
 
-    if _is_mere_name(given):
+    if is_mere_name(given):
         names = settings.names(given)
         if given not in ready_made() and not known(names):
             raise LoadError(not_found(given))
@@ -229,7 +229,7 @@ def full_names(given: str, settings: Settings, cluster: Cluster) -> Names:
     from millstream.status.group_metadata import recalled
 
     names = names_of(given, settings, has_topics(cluster))
-    return recalled(cluster, names) if _is_mere_name(given) else names
+    return recalled(cluster, names) if is_mere_name(given) else names
 
 
 def load_named(given: str, settings: Settings, code: str = "version") -> LoadedStream:
@@ -251,7 +251,7 @@ def load_named(given: str, settings: Settings, code: str = "version") -> LoadedS
     from millstream.version_code.newest_code import stream_of_newest
     from model_store import open_store
 
-    if not _is_mere_name(given) or given in ready_made():
+    if not is_mere_name(given) or given in ready_made():
         return load_stream(given)
     if code == "own":
         raise UsageError(f"--code own runs no code of a version: name the file of {given}, such as {given}.py")
@@ -274,7 +274,7 @@ def load_file(given: str, command: str) -> LoadedStream:
     from millstream.stream.load import load_stream
     from millstream.stream.stream_file import not_found, ready_made
 
-    if _is_mere_name(given) and given not in ready_made():
+    if is_mere_name(given) and given not in ready_made():
         raise LoadError(
             f"{not_found(given)}. `millstream {command}` needs the file, because it goes by what the file says now; "
             "other commands also take the name alone"
@@ -282,7 +282,8 @@ def load_file(given: str, command: str) -> LoadedStream:
     return load_stream(given)
 
 
-def _is_mere_name(given: str) -> bool:
+def is_mere_name(given: str) -> bool:
+    """Return whether a stream is named, and not a file."""
     from schemas.topics import NAME
 
     return NAME.fullmatch(given) is not None and not Path(given).is_file()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any, Final, Protocol
 
@@ -11,10 +11,11 @@ import msgspec
 from millstream.reading import topic_readers
 from millstream.scaffold.open_data import source_of
 from millstream.stream.stream import Stream
-from producers.rows import BadRow, RowSource
+from producers.rows import BadRow, RowSource, SourceError
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.records import Partition
 from schemas.codec import CodecError
+from schemas.contract import ContractError
 from schemas.events import Features, LabelValue
 from schemas.fast_examples import EntryReader
 from schemas.topics import Names
@@ -81,6 +82,11 @@ class FileRows:
 
     def __init__(self, streams: Sequence[Stream], place: str) -> None:
         sources = [source_of(stream, place, labelled=stream.labels.on_timeout is None) for stream in streams]
+        for stream in streams:
+            if stream.calendar is not None and stream.time is None:
+                raise SourceError(
+                    f"{stream.name} has a Calendar, and its stream file names no column with the time of an event (time=)"
+                )
         self._readers: list[RowSource] = []
         self._of_stream: list[int] = []
         for source in sources:
@@ -101,8 +107,8 @@ class FileRows:
             def note(bad: BadRow) -> None:
                 refused.add(f"{self.unit} {bad.line}", bad.reason, bad.rows)
 
-            for row in self._readers[0].rows(note):
-                yield (Row(row.row_number, row.features, row.label, row.event_time_ms),) * many
+            for found in _read(self._readers[0], note):
+                yield (found,) * many
             return
         yield from self._together(refused)
 
@@ -120,11 +126,26 @@ class FileRows:
 def _numbered(reader: RowSource) -> Iterator[Row | BadRow]:
     """Yield good and bad rows in the order of the file."""
     bad: list[BadRow] = []
-    for row in reader.rows(bad.append):
+    for found in _read(reader, bad.append):
         yield from bad
         bad.clear()
-        yield Row(row.row_number, row.features, row.label, row.event_time_ms)
+        yield found
     yield from bad
+
+
+def _read(reader: RowSource, on_bad: Callable[[BadRow], None]) -> Iterator[Row]:
+    """Yield rows with the features that the predictor would use: those of a `Calendar` too."""
+    contract = reader.spec.contract
+    dated = contract.calendar is not None
+    for row in reader.rows(on_bad):
+        features = row.features
+        if dated:
+            try:
+                features = contract.of_event(features, row.event_time_ms)
+            except ContractError as error:
+                on_bad(reader.bad(row.line, str(error)))
+                continue
+        yield Row(row.row_number, features, row.label, row.event_time_ms)
 
 
 class LogRows:

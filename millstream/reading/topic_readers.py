@@ -49,17 +49,23 @@ def read(
     last
         Yield only the newest rows, so many over all partitions, in the order of the broker's time.
     """
-    topic, rows = _topic(names, kind), ROWS[kind]
-    with closing(cluster.consumer()) as consumer:
+    yield from map(ROWS[kind], each_record(cluster, names, kind, limit=limit, last=last))
+
+
+def each_record(
+    cluster: Cluster, names: Names, kind: str, *, limit: int | None = None, last: int | None = None
+) -> Iterator[Record]:
+    """Yield the records of the rows that `read` yields."""
+    topic = _topic(names, kind)
+    with closing(cluster.consumer(max_poll_records=5000, max_partition_fetch_bytes=4 << 20)) as consumer:
         partitions = _partitions(consumer, topic)
         ends = consumer.end_offsets(partitions)
         if last is not None:
-            yield from map(rows, _newest(consumer, ends, last))
+            newest = deque(_newest(consumer, ends, last))
+            while newest:
+                yield newest.popleft()  # a reader that keeps less than the record needs no room for both
             return
-        for count, record in enumerate(filterfalse(is_note, _all(consumer, ends))):
-            if limit is not None and count >= limit:
-                return
-            yield rows(record)
+        yield from islice(filterfalse(is_note, _all(consumer, ends)), limit)
 
 
 def follow(cluster: Cluster, names: Names, kind: str, *, last: int = 0, limit: int | None = None) -> Iterator[Row]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
+from millstream.stream.calendar import Calendar
 from millstream.stream.duration import milliseconds
 from millstream.stream.errors import InvalidStream
 from millstream.stream.flat_names import grouped
@@ -20,7 +21,7 @@ from millstream.stream.parameter_groups import (
     Predictions,
     Validation,
 )
-from schemas.contract import Contract, Feature, FeatureType
+from schemas.contract import Contract, Feature, FeatureType, clash
 from schemas.events import Features, Scalar
 from schemas.sources.source import Source
 from schemas.target import Target, TargetError, Task
@@ -57,6 +58,8 @@ class Stream:
     features
         The contract: a type (``"number"``, …) or a `Feature` for each name. Without it, all finite and typed
         features are accepted. Or a `Source`: the external topic that events come from, with the contract.
+    calendar
+        Features from the event's time, such as its hour and weekday, in a time zone: see `Calendar`.
     partitions
         Number of partitions of features, predictions and labels, if Millstream creates the topics.
     labels
@@ -94,6 +97,7 @@ class Stream:
     learn_from: Literal["labels", "events"] = "labels"
     weight: Weight | None = None
     features: Source | Mapping[str, Feature | FeatureType] = field(default_factory=dict)
+    calendar: Calendar | None = None
     partitions: int = 4
     labels: Labels = field(default_factory=Labels)
     validation: Validation = field(default_factory=Validation)
@@ -129,6 +133,19 @@ class Stream:
                 raise InvalidStream(
                     f"Stream: feature {name!r} has type {feature!r}; it must be one of {', '.join(_FEATURE_TYPES)}"
                 )
+
+        if self.calendar is None:
+            return
+        if not isinstance(self.calendar, Calendar):
+            raise InvalidStream(
+                f"Stream: calendar={self.calendar!r:.60} must be Calendar(...), such as "
+                "Calendar('hour', 'weekday', tz='Europe/Berlin')"
+            )
+        fields = self.features.fields if isinstance(self.features, Source) else {}
+        calendar = self.calendar.features
+        for name in (*self._contract, *fields):
+            if name in calendar.names:
+                raise InvalidStream(f"Stream: features={name!r} is sent, and {clash(calendar, name)}")
 
     def _check_target(self) -> None:
         if isinstance(self.classes, str):
@@ -177,6 +194,7 @@ class Stream:
             missing=self.validation.missing,
             bounds=self.validation.bounds,
             max_features=self.validation.max_features,
+            calendar=None if self.calendar is None else self.calendar.features,
         )
 
     @property

@@ -24,7 +24,7 @@ from millstream.stream.stream_file import StreamFile, explain
 from millstream.version_code.namespace import namespace_of
 from model_store import Damaged, VersionRefused
 from model_store.code_names import PREFIX
-from schemas.contract import misfit, names_seen
+from schemas.contract import calendar_added, misfit, names_seen
 
 if TYPE_CHECKING:
     from model_store import Manifest, ModelStore
@@ -82,9 +82,9 @@ class VersionCode:
         code = self._required(manifest)
         self._insist_on_fit(manifest, code)
         if model_lines(code.definition) == model_lines(self.loaded.definition_text):
-            return replace(RunWith.own(self._definition), sees=self._sees(code))
+            return self._narrowed(RunWith.own(self._definition), code)
         ran = self._ran(manifest, code)
-        return RunWith(ran.allowed, ran.find, carried=True, sees=self._sees(code))
+        return self._narrowed(RunWith(ran.allowed, ran.find, carried=True), code)
 
     def as_then(self, manifest: Manifest) -> LoadedStream:
         """Return the stream that made a version: its model, contract, target and weights at that time.
@@ -148,8 +148,12 @@ class VersionCode:
                 f"now: {problem}. Serve it with the old contract, or start a new epoch"
             )
 
-    def _sees(self, code: Code) -> frozenset[str] | None:
-        return None if code.contract == self.loaded.stream.contract else names_seen(code.contract)
+    def _narrowed(self, run_with: RunWith, code: Code) -> RunWith:
+        """Return settings by which a version is given only features that its contract had."""
+        now = self.loaded.stream.contract
+        if code.contract == now:
+            return run_with
+        return replace(run_with, sees=names_seen(code.contract), hides=calendar_added(now, code.contract))
 
     def _ran(self, manifest: Manifest, code: Code) -> LoadedStream:
         ref = manifest.files[CODE_FILE]

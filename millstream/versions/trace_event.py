@@ -89,7 +89,8 @@ def trace(
         first: Prediction | None = None
         since = 0
         for record, prediction in search.find("predictions", read_prediction, lambda each: each.event.event_id):
-            found.predictions.append({**_place(record), **_outcome(prediction.outcome)})
+            used = {"features": prediction.event.features}
+            found.predictions.append({**_place(record), **_outcome(prediction.outcome), **used})
             if first is None or (first.outcome.error is not None and prediction.outcome.error is None):
                 first, since = prediction, since or record.timestamp  # a later answer may replace an error
         for record, label in search.find("labels", lambda data: read_label(data, default_time=0), lambda e: e.event_id):
