@@ -85,7 +85,7 @@ class FileRows:
         for stream in streams:
             if stream.calendar is not None and stream.time is None:
                 raise SourceError(
-                    f"{stream.name} has a Calendar, and its stream file names no column with the time of an event (time=)"
+                    f"{stream.name} has a Calendar, but its stream file names no column with an event's time (time=)"
                 )
         self._readers: list[RowSource] = []
         self._of_stream: list[int] = []
