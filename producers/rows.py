@@ -6,7 +6,7 @@ import abc
 import math
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Final
@@ -242,8 +242,8 @@ class RowSource(abc.ABC):
             event_id = _event_id(spec.id_columns, named)
         when = int(time.time() * 1000) if spec.time is None else _time_ms(spec.time, named.get(spec.time))
         label = None if spec.label is None else named.get(spec.label)
-        if label is not None and (label.__class__, label) not in self._fitting:
-            self._check_label(label)
+        if label is not None and (not isinstance(label, Hashable) or (label.__class__, label) not in self._fitting):
+            self._check_label(label)  # raises for a value that is no label, such as a dict
             if len(self._fitting) < _MOST_LABELS:
                 self._fitting.add((label.__class__, label))
         return SourceRow(event_id, when, raw.features, label, number, raw.line)  # type: ignore[arg-type]

@@ -334,15 +334,14 @@ class Board:
     def report(self) -> dict[str, Any]:
         """Return every value, unrounded; `None` if a metric is not defined (yet).
 
-        ``order`` has the metrics as the stream orders them, each with whether a higher value is better, because a
-        manifest sorts names. ``in_window`` says how many answers ``last`` covers.
+        ``order`` has the metrics in the stream's order (a manifest sorts names), each with whether higher is better.
+        ``in_window`` is the number of answers in ``last``.
         """
         self._take_in()
         report: dict[str, Any] = {}
-        in_window: dict[str, int] = {}
+        in_window = {}
         for index, source in enumerate(self.sources):
-            recent = self._fresh()
-            said = said_by(self._window, index)
+            recent, said = self._fresh(), said_by(self._window, index)
             recent.add_all(said)
             in_window[source] = len(said)
             report[source] = {

@@ -1,4 +1,4 @@
-"""`millstream evaluate`, and `millstream.evaluate` for notebooks: models on a file or a log, beside the baselines."""
+"""`millstream evaluate`, and `millstream.evaluate` for notebooks: models beside the baselines."""
 
 from __future__ import annotations
 

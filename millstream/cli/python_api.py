@@ -1,4 +1,4 @@
-"""The Python interface to a stream's results: `millstream.examples`, `predictions`, `dead_letters` and `model`.
+"""Python interface to results: `millstream.examples`, `predictions`, `dead_letters` and `model`.
 
 They find the cluster and the model store as the commands do: an argument takes precedence over the environment
 (``MILLSTREAM_BOOTSTRAP``), and that over ``millstream.toml``.

@@ -45,8 +45,9 @@ def draw(report: Findings, path: Path) -> Path:
         lines, names = each.get_legend_handles_labels()
         keys |= dict(zip(names, lines, strict=True))
     title = f"{report.on}: {report.measured:,} rows"
-    place = "outside upper center"
-    figure.legend(keys.values(), keys.keys(), title=title, loc=place, ncols=3, fontsize=8, frameon=False)
+    figure.legend(
+        list(keys.values()), list(keys), title=title, loc="outside upper center", ncols=3, fontsize=8, frameon=False
+    )
     figure.savefig(path, format="png")
     return path
 

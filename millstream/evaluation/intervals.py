@@ -64,7 +64,7 @@ def coarse(states: Sequence[Totals]) -> list[Totals]:
     """
     step = -(-len(states) // MOST_BLOCKS) or 1
     kept, rest = list(states[step - 1 :: step]), len(states) % step
-    if rest * 2 < step and kept:
+    if 0 < rest * 2 < step and kept:
         kept.pop()  # too short for a block of its own
     if not kept or kept[-1] is not states[-1]:
         kept.append(states[-1])

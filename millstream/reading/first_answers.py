@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 from consumers.roles import PREDICTOR
 from millstream.reading.topic_readers import is_note, prediction_row
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.errors import NotAuthorizedError
 from runtime.kafka_client.records import Partition
 from schemas.topics import Names
 
@@ -24,14 +25,14 @@ class FirstAnswers:
     Attributes
     ----------
     predictors
-        Number of running predictors; without any, nobody answers.
+        Number of running predictors; without any, nobody answers. `None` if this user may not see them.
     events
         Number of events whose answers were waited for.
     answered, errors
         Number of predictions, and of errors in place of a prediction. `first_error` is the first one's reason.
     """
 
-    predictors: int
+    predictors: int | None
     events: int
     answered: int = 0
     errors: int = 0
@@ -39,6 +40,8 @@ class FirstAnswers:
 
     def text(self, waited_seconds: float) -> str:
         """Return a line for people."""
+        if self.predictors is None:
+            return "answers: this user has no right to see them; `millstream topics acls STREAM` lists the rights"
         if not self.predictors:
             return "answers: none yet, as no predictor runs; `millstream run` starts one"
         if not self.answered and not self.errors:
@@ -61,7 +64,11 @@ class AnswersFromNow:
 
     def __init__(self, cluster: Cluster, names: Names) -> None:
         self._cluster, self._names = cluster, names
-        with closing(cluster.consumer()) as consumer:
+        self._ends: dict[Partition, int] = {}
+        with (
+            closing(cluster.consumer()) as consumer,
+            suppress(NotAuthorizedError),
+        ):
             numbers = consumer.partitions_for_topic(names.whole) if names.whole in consumer.topics() else ()
             self._ends = consumer.end_offsets([Partition(names.whole, number) for number in sorted(numbers)])
 
@@ -69,8 +76,11 @@ class AnswersFromNow:
         """Wait for the answers to some events, at most `seconds`, and not at all if no predictor runs."""
         missing = set(event_ids)
         events = len(missing)
-        with self._cluster.admin() as admin:
-            predictors = len(admin.describe_group(self._names.group(PREDICTOR)).members)
+        try:
+            with self._cluster.admin() as admin:
+                predictors = len(admin.describe_group(self._names.group(PREDICTOR)).members)
+        except NotAuthorizedError:
+            return FirstAnswers(predictors=None, events=events)
         if not predictors or not self._ends:
             return FirstAnswers(predictors=predictors, events=events)
         errors: list[str] = []

@@ -10,7 +10,6 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import pytest
-from producers.open_source import open_source
 from river import linear_model
 
 from consumers.model.outlier_bounds import Guard
@@ -20,6 +19,7 @@ from consumers.predictor.feature_requests import Questions
 from millstream import Calendar, InvalidStream, Source, Stream, Validation
 from millstream.check.check import check
 from millstream.stream.load import load_stream
+from producers.file_formats import open_source
 from producers.rows import SourceError, SourceSpec
 from schemas.calendar import PARTS, CalendarFeatures, OutsideCalendar
 from schemas.contract import Contract, ContractError, Feature, calendar_added, misfit, names_seen

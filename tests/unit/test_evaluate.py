@@ -236,7 +236,7 @@ def test_the_picture_is_a_png(tmp_path: Path) -> None:
     [
         (("--on", "river:Phishing"), "name at least one stream file", 2),
         (("phishing", "--on", "nothere.csv"), "nothere.csv does not exist", 1),
-        (("phishing", "--on", "river:Phishing", "--label-delay", "soon"), "no span of time", 2),
+        (("phishing", "--on", "river:Phishing", "--label-delay", "soon"), "is not a duration", 2),
         (("phishing", "--on", "river:Phishing", "--by", "colour"), "no row looked at has a value", 1),
         (("phishing", "--on", "river:Phishing", "--html", "/nowhere/at/all.html"), "there is no folder", 2),
     ],

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from producers import publisher
+from producers import publish_rate
 from producers.label import parse_label
 from producers.publisher import PublishOptions
 from schemas.events import Scalar
@@ -40,12 +40,12 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(publisher, "time", clock)
+    monkeypatch.setattr(publish_rate, "time", clock)
     return clock
 
 
 def test_the_pace_does_not_drift_with_late_wake_ups(clock: Clock) -> None:
-    pace = publisher._Pace(100.0)
+    pace = publish_rate.PublishRate(100.0)
     for _ in range(1000):
         # Every wait takes 3 ms longer than it was asked to.
         clock.now += pace.seconds_to_wait() + 0.003
@@ -55,7 +55,7 @@ def test_the_pace_does_not_drift_with_late_wake_ups(clock: Clock) -> None:
 
 
 def test_the_pace_catches_up_with_a_hiccup_but_not_with_an_outage(clock: Clock) -> None:
-    pace = publisher._Pace(10.0)
+    pace = publish_rate.PublishRate(10.0)
     clock.now += 0.5
     burst = 0
     while pace.seconds_to_wait() == 0:
@@ -71,7 +71,7 @@ def test_the_pace_catches_up_with_a_hiccup_but_not_with_an_outage(clock: Clock) 
 
 
 def test_without_a_rate_nothing_waits(clock: Clock) -> None:
-    pace = publisher._Pace(None)
+    pace = publish_rate.PublishRate(None)
     pace.count()
     assert pace.seconds_to_wait() == 0
 
