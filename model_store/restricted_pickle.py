@@ -1,7 +1,7 @@
 """Pickle with an exact list of the names that a pickle may use.
 
 A list of prefixes does not protect: `river.datasets.base` with a dotted name reaches `os`. `python -m
-model_store.allow_list` generates the list in `allowed_pickle_names.json` from River itself.
+model_store.generate_allowed_names` generates the list in `allowed_pickle_names.json` from River itself.
 
 It is the second line of defence, after the signature. It prevents a pickle from running anything except the parts of
 River's models. It does not prevent the holder of a signing key from signing a model that uses all memory or time.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from producers.cell_types import NotAValue, reader
 from producers.required_topics import existing
-from producers.retrying_producer import OutboxLimits, RetryingProducer
+from producers.retrying_producer import RetryingProducer, RetryLimits
 from producers.rows import SourceSpec
 from runtime.kafka_client.cluster import Cluster
 from schemas.events import Label, Scalar
@@ -78,10 +78,10 @@ def send_label(
         source="human",
         kind="correction" if options.correction else "label",
     )
-    outbox = RetryingProducer(cluster, OutboxLimits(give_up_seconds=options.timeout_seconds))
+    sender = RetryingProducer(cluster, RetryLimits(give_up_seconds=options.timeout_seconds))
     try:
-        outbox.send(topic, partition, event_id.encode(), label.encode(), "the label")
-        outbox.drain()
+        sender.send(topic, partition, event_id.encode(), label.encode(), "the label")
+        sender.drain()
     finally:
-        outbox.close()
+        sender.close()
     return partition

@@ -14,7 +14,7 @@ from typing import Final
 from producers.duplicate_ids import RepeatedIds
 from producers.publish_rate import PublishRate
 from producers.required_topics import existing
-from producers.retrying_producer import OutboxLimits, RetryingProducer, UndeliverableError
+from producers.retrying_producer import RetryingProducer, RetryLimits, UndeliverableError
 from producers.rows import BadRow, RowSource, SourceError, SourceRow
 from runtime.kafka_client.cluster import Cluster, NoBroker
 from runtime.stop_signals import stop_on_signals
@@ -124,7 +124,7 @@ def publish(
     *,
     progress: Callable[[Progress], None] | None = None,
     stop: threading.Event | None = None,
-    limits: OutboxLimits | None = None,
+    limits: RetryLimits | None = None,
 ) -> PublishReport:
     """Publish the events of `source` and their labels; return when all are acknowledged, or at Ctrl-C.
 
@@ -188,7 +188,7 @@ class _Publishing:
         options: PublishOptions,
         progress: Callable[[Progress], None] | None,
         stop: threading.Event | None,
-        limits: OutboxLimits | None,
+        limits: RetryLimits | None,
     ) -> None:
         self._source = source
         self._options = options
@@ -198,7 +198,7 @@ class _Publishing:
         topics = existing(cluster, self._features, self._labels)
         self._feature_partitions = topics[self._features].partitions
         self._label_partitions = topics[self._labels].partitions
-        self._outbox = RetryingProducer(cluster, limits, self._tell_stalled, self._stop)
+        self._sender = RetryingProducer(cluster, limits, self._tell_stalled, self._stop)
         self._counts = _Counts()
         self._held: deque[_DueLabel] = deque()
         self._ready: deque[_DueLabel] = deque()
@@ -212,7 +212,7 @@ class _Publishing:
                 self._total = self._expected()
                 self._send_events()
                 self._send_remaining_labels()
-                self._outbox.drain()
+                self._sender.drain()
             except UndeliverableError as error:
                 if self._stop.is_set():
                     return self._report()
@@ -220,7 +220,7 @@ class _Publishing:
             except (SourceError, CodecError) as error:
                 raise self._failed(error) from error
             finally:
-                self._outbox.close()
+                self._sender.close()
         self._tell(0.0, force=True)
         return self._report()
 
@@ -241,7 +241,7 @@ class _Publishing:
         of_features, of_labels = self._feature_partitions, self._label_partitions
         partition = partition_of(row.event_id, of_features)
         value = Event(row.event_id, row.event_time_ms, row.features).encode()
-        number = self._outbox.send(self._features, partition, key, value, FEATURES)
+        number = self._sender.send(self._features, partition, key, value, FEATURES)
         if row.label is None:
             counts.without_label += 1
         else:
@@ -265,7 +265,7 @@ class _Publishing:
     def _send_remaining_labels(self) -> None:
         if self._options.label_delay_seconds is None and not self._stop.is_set():
             for held in self._held:
-                held.gate = self._outbox.sent - 1
+                held.gate = self._sender.sent - 1
             self._ready.extend(self._held)
             self._held.clear()
         while (self._held or self._ready) and not self._stop.is_set():
@@ -278,19 +278,19 @@ class _Publishing:
             while self._held and self._held[0].due <= now:
                 self._ready.append(self._held.popleft())
         # A label sent before its features are acknowledged could overtake them on its own partition.
-        while self._ready and self._ready[0].gate < self._outbox.settled:
+        while self._ready and self._ready[0].gate < self._sender.settled:
             held = self._ready.popleft()
             label = Label(held.event_id, held.value, int(time.time() * 1000))
-            self._outbox.send(self._labels, held.partition, held.key, label.encode(), LABELS)
+            self._sender.send(self._labels, held.partition, held.key, label.encode(), LABELS)
             self._counts.labels += 1
 
     def _look(self, seconds: float) -> None:
         """Process acknowledgements and send due labels; wait for at most `seconds`."""
-        self._outbox.settle()
+        self._sender.settle()
         self._send_due_labels()
         self._tell(0.0)
         if seconds > 0:
-            self._outbox.check_patience()
+            self._sender.check_patience()
             self._stop.wait(min(seconds, _LOOK_SECONDS))
 
     def _rows(self) -> Iterator[SourceRow]:
@@ -320,7 +320,7 @@ class _Publishing:
         if self._progress is None or (now - self._told_at < _PROGRESS_SECONDS and not force):
             return
         self._told_at = now
-        done = self._outbox.acknowledged
+        done = self._sender.acknowledged
         self._progress(
             Progress(
                 sent=self._counts.events,
@@ -334,7 +334,7 @@ class _Publishing:
         )
 
     def _report(self) -> PublishReport:
-        done = self._outbox.counted()
+        done = self._sender.counted()
         counts = self._counts
         return PublishReport(
             sent=counts.events,
@@ -343,7 +343,7 @@ class _Publishing:
             labels_acknowledged=done[LABELS],
             labels_unsent=len(self._held) + len(self._ready),
             without_label=counts.without_label,
-            resent=self._outbox.resent,
+            resent=self._sender.resent,
             bad_rows=counts.bad,
             first_bad_rows=tuple(counts.first_bad),
             interrupted=self._stop.is_set(),
@@ -356,7 +356,7 @@ class _Publishing:
         if not isinstance(error, UndeliverableError):
             # The first error is reported; the numbers show which records did not arrive.
             with suppress(UndeliverableError, NoBroker):
-                self._outbox.drain()
+                self._sender.drain()
         report = self._report()
         return PublishError(
             f"{error}; {report.acknowledged} events and {report.labels_acknowledged} labels are acknowledged",

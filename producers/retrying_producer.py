@@ -1,8 +1,8 @@
-"""RetryingProducer of a producer: delivers records at least once and in order, across outages.
+"""Producer that retries: delivers records at least once and in order, across outages.
 
 After a batch has expired, an idempotent producer of kafka-python never sends again: its futures stay open for ever and
-memory grows. So the outbox keeps every record until the broker has acknowledged it. If one fails or its acknowledgement
-is overdue, the outbox discards the producer and sends all kept records again, in order, through a new one. Records that
+memory grows. So this class keeps every record until the broker has acknowledged it. If one fails or its acknowledgement
+is overdue, it discards the producer and sends all kept records again, in order, through a new one. Records that
 the old producer had delivered without an acknowledgement then exist twice, under the same event id.
 """
 
@@ -30,7 +30,7 @@ class UndeliverableError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OutboxLimits:
+class RetryLimits:
     """Limits of time and memory for unacknowledged records.
 
     Parameters
@@ -101,12 +101,12 @@ class RetryingProducer:
     def __init__(
         self,
         cluster: Cluster,
-        limits: OutboxLimits | None = None,
+        limits: RetryLimits | None = None,
         on_wait: Callable[[float], None] | None = None,
         stop: threading.Event | None = None,
     ) -> None:
         self._cluster = cluster
-        self._limits = limits or OutboxLimits()
+        self._limits = limits or RetryLimits()
         self._on_wait = on_wait or (lambda _seconds: None)
         self._stop = stop or threading.Event()
         self._stopped_at: float | None = None

@@ -1,7 +1,7 @@
 """Fork server: a process that has imported all modules of the roles, and forks roles.
 
-A forked role is ready in one second instead of three. The fork server is `python -m millstream.cli.fork_server`, with a
-socket to the supervisor as its standard input. Requests and answers are MessagePack; the descriptor of the role's
+A forked role is ready in one second instead of three. The fork server is `python -m
+millstream.cli.fork_server_main`, with a socket to the supervisor as its standard input. Requests and answers are MessagePack; the descriptor of the role's
 output comes with the request. The fork server has only one thread, because only such a process can fork safely. It
 ends with its supervisor, and its children end with it.
 """
@@ -181,7 +181,7 @@ class ForkServer:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "millstream.cli.fork_server"],
+                    [sys.executable, "-P", "-m", "millstream.cli.fork_server_main"],
                     env={**self._environment, PARENT: str(os.getpid())},
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,

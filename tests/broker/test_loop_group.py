@@ -35,7 +35,7 @@ from proxy import Proxy
 from raw_kafka import raw_consumer
 
 from millstream.embedded_kafka.broker import EmbeddedBroker
-from producers.retrying_producer import OutboxLimits, RetryingProducer
+from producers.retrying_producer import RetryingProducer, RetryLimits
 from runtime.exits import Doubt
 from runtime.kafka_client.cluster import Cluster
 
@@ -46,15 +46,15 @@ def flowing(cluster: Cluster, topic: str, partitions: int) -> Iterator[None]:
     done = threading.Event()
 
     def flow() -> None:
-        outbox = RetryingProducer(cluster, OutboxLimits(request_ms=1_000, delivery_ms=2_000))
+        sender = RetryingProducer(cluster, RetryLimits(request_ms=1_000, delivery_ms=2_000))
         number = 0
         while not done.wait(0.02):
             for _ in range(4):
-                outbox.send(topic, number % partitions, b"%d" % number, b"%d" % number, "record")
+                sender.send(topic, number % partitions, b"%d" % number, b"%d" % number, "record")
                 number += 1
-            outbox.settle()
-        outbox.drain(SECONDS)
-        outbox.close()
+            sender.settle()
+        sender.drain(SECONDS)
+        sender.close()
 
     thread = threading.Thread(target=flow)
     thread.start()
@@ -227,11 +227,11 @@ def test_an_outage_of_six_seconds_loses_nothing_of_a_publisher(
 ) -> None:
     make_topics(cluster, prefix)
     with Proxy(bootstrap) as proxy:
-        limits = OutboxLimits(request_ms=1_000, delivery_ms=delivery_ms)
-        outbox = RetryingProducer(Cluster(proxy.bootstrap), limits)
+        limits = RetryLimits(request_ms=1_000, delivery_ms=delivery_ms)
+        sender = RetryingProducer(Cluster(proxy.bootstrap), limits)
         for number in range(100):
-            outbox.send(prefix + "in", 0, b"", b"%d" % number, "record")
-        assert outbox.drain(SECONDS)
+            sender.send(prefix + "in", 0, b"", b"%d" % number, "record")
+        assert sender.drain(SECONDS)
         proxy.refuse()
         back: list[float] = []
 
@@ -241,10 +241,10 @@ def test_an_outage_of_six_seconds_loses_nothing_of_a_publisher(
 
         threading.Timer(6, end_outage).start()
         for number in range(100, 200):
-            outbox.send(prefix + "in", 0, b"", b"%d" % number, "record")
-        assert outbox.drain(60)
+            sender.send(prefix + "in", 0, b"", b"%d" % number, "record")
+        assert sender.drain(60)
         # The client's own limit of 30 s on its waits between attempts took 10 s after an outage of 4.
         assert 0 < time.monotonic() - back[0] < 5
-        outbox.close()
+        sender.close()
     written = read(cluster, prefix + "in")[0]
     assert sorted(set(written), key=int) == numbered(0, 200)

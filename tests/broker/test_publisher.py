@@ -19,14 +19,14 @@ from raw_kafka import raw_admin, raw_consumer
 from producers.file_formats import RowSource, SourceSpec, open_source
 from producers.label import LabelOptions, send_label
 from producers.publisher import Progress, PublishError, PublishOptions, PublishReport, publish
-from producers.retrying_producer import OutboxLimits, UndeliverableError
+from producers.retrying_producer import RetryLimits, UndeliverableError
 from runtime.kafka_client.cluster import Cluster, MissingTopic
 from schemas.events import read_event, read_label
 from schemas.target import Target, TargetError
 from schemas.topics import Names, partition_of, specs
 
 # Far below the defaults, so that what takes minutes in the field takes a second here.
-HASTY = OutboxLimits(request_ms=400, delivery_ms=1_000, give_up_seconds=30, stop_seconds=10)
+HASTY = RetryLimits(request_ms=400, delivery_ms=1_000, give_up_seconds=30, stop_seconds=10)
 BINARY = Target(task="binary")
 
 
@@ -188,7 +188,7 @@ def test_a_broker_silent_for_good_ends_publishing_with_the_numbers(names: Names,
             proxy.refuse()
             proxy.cut()
 
-    limits = OutboxLimits(request_ms=400, delivery_ms=1_000, give_up_seconds=2)
+    limits = RetryLimits(request_ms=400, delivery_ms=1_000, give_up_seconds=2)
     with pytest.raises(PublishError, match="has acknowledged nothing for 2 s") as caught:
         publish(
             Cluster(proxy.bootstrap),
@@ -240,7 +240,7 @@ def stopped_during_an_outage(names: Names, proxy: Proxy, source: RowSource) -> P
         if progress.stalled_seconds > 0.5:
             stop.set()
 
-    limits = OutboxLimits(request_ms=400, delivery_ms=1_000, stop_seconds=1)
+    limits = RetryLimits(request_ms=400, delivery_ms=1_000, stop_seconds=1)
     options = PublishOptions(rate=500)
     return publish(Cluster(proxy.bootstrap), names, source, options, progress=watch, stop=stop, limits=limits)
 

@@ -28,7 +28,7 @@ from river import (
 )
 
 from model_store import CannotPickle, Damaged, PickleNotAllowed, dumps, globals_in, loads
-from model_store.allow_list import all_classes, instances, teach
+from model_store.generate_allowed_names import all_classes, instances, teach
 from model_store.restricted_pickle import allowed_globals
 
 _ASKS = ("predict_proba_one", "score_one", "predict_one", "transform_one")
@@ -144,7 +144,7 @@ def test_a_grown_model_answers_and_learns_the_same_after_loading(model: Any, lab
 
 
 def test_the_list_names_exactly_what_is_there() -> None:
-    """A name that is not there was made from another River: run `python -m model_store.allow_list`."""
+    """A name that is not there was made from another River: run `python -m model_store.generate_allowed_names`."""
     for module, name in allowed_globals():
         value: Any = importlib.import_module(module)
         for part in name.split("."):

@@ -34,7 +34,7 @@ from consumers.model.model_state import LearnerState, LearningRules
 from consumers.model.river_model import ModelError, wrap
 from consumers.predictor.fast_outcomes import OutcomeWriter
 from model_store import dumps, loads
-from model_store.allow_list import all_classes, estimators, instances, teach
+from model_store.generate_allowed_names import all_classes, estimators, instances, teach
 from runtime.kafka_client.records import Partition
 from schemas import codec
 from schemas.contract import Contract

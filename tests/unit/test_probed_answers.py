@@ -15,7 +15,7 @@ from consumers.model.model_state import LearnerState, LearningRules
 from consumers.model.river_model import ModelError, wrap
 from consumers.model.version_runtime import try_out
 from model_store import Manifest, MemoryBackend, ModelStore, Retention
-from model_store.allow_list import all_classes, instances
+from model_store.generate_allowed_names import all_classes, instances
 from schemas.contract import Contract
 from schemas.events import Event, Example, Label, Lane
 from schemas.target import Target, Task

@@ -1,4 +1,4 @@
-"""What the outbox does with acknowledgements that fail, are overdue, or come out of order."""
+"""What the sender does with acknowledgements that fail, are overdue, or come out of order."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from producers import retrying_producer
-from producers.retrying_producer import OutboxLimits, RetryingProducer, UndeliverableError
+from producers.retrying_producer import RetryingProducer, RetryLimits, UndeliverableError
 from runtime.kafka_client.cluster import Cluster, NoBroker
 from runtime.kafka_client.errors import KafkaError, KafkaTimeoutError, RefusedError
 
@@ -85,7 +85,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def filled(cluster: FakeCluster, records: int, **limits: Any) -> RetryingProducer:
-    box = RetryingProducer(cast(Cluster, cluster), OutboxLimits(**limits))
+    box = RetryingProducer(cast(Cluster, cluster), RetryLimits(**limits))
     for n in range(records):
         assert box.send("topic", 0, b"k", b"%d" % n, "features") == n
     return box
@@ -120,7 +120,7 @@ def test_a_failed_record_means_the_same(cluster: FakeCluster, clock: Clock) -> N
 
 def test_a_broker_that_is_down_is_tried_again_until_patience_ends(cluster: FakeCluster, clock: Clock) -> None:
     told: list[float] = []
-    box = RetryingProducer(cast(Cluster, cluster), OutboxLimits(delivery_ms=1_000, give_up_seconds=10), told.append)
+    box = RetryingProducer(cast(Cluster, cluster), RetryLimits(delivery_ms=1_000, give_up_seconds=10), told.append)
     box.send("topic", 0, b"k", b"0", "features")
     cluster.refusals = 3
     clock.now = 2.0
@@ -157,7 +157,7 @@ def test_what_kafka_will_never_take_ends_it(cluster: FakeCluster) -> None:
 
 def test_told_to_stop_it_waits_for_a_while_and_no_longer(cluster: FakeCluster, clock: Clock) -> None:
     stop = threading.Event()
-    box = RetryingProducer(cast(Cluster, cluster), OutboxLimits(stop_seconds=5), stop=stop)
+    box = RetryingProducer(cast(Cluster, cluster), RetryLimits(stop_seconds=5), stop=stop)
     box.send("topic", 0, b"k", b"0", "features")
     stop.set()
     box.wait()

@@ -1,6 +1,6 @@
 """Generator of `allowed_pickle_names.json`, the list of names that pickles of River's own models use.
 
-    python -m model_store.allow_list
+    python -m model_store.generate_allowed_names
 
 It uses two sources, because neither is enough. First, the source of River's classes: every class that a model can
 consist of (a tree's leaf appears only when the tree grows, so pickling a few models would miss most), and every method
