@@ -1,9 +1,9 @@
 """Fork server: a process that has imported all modules of the roles, and forks roles.
 
-A forked role is ready in one second instead of three. The fork server is `python -m
-millstream.cli.fork_server_main`, with a socket to the supervisor as its standard input. Requests and answers are MessagePack; the descriptor of the role's
-output comes with the request. The fork server has only one thread, because only such a process can fork safely. It
-ends with its supervisor, and its children end with it.
+A forked role is ready in one second instead of three. The fork server is
+`python -m millstream.cli.fork_server_main`, with a socket to the supervisor as its standard input. Requests and
+answers are MessagePack; the descriptor of the role's output comes with the request. The fork server has only one
+thread, because only such a process can fork safely. It ends with its supervisor, and its children end with it.
 """
 
 from __future__ import annotations
