@@ -52,7 +52,9 @@ stream = Stream(
 def stored(tmp_path: Path, forgetful: None) -> tuple[Path, Settings, ModelStore]:
     """Lend the folder of the old stream file, settings of its home, and its store."""
     with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(tmp_path, filter="data")
+        # Python 3.11.2 has no filters yet; later ones ask for one.
+        archive.extraction_filter = getattr(tarfile, "data_filter", lambda member, path: member)
+        archive.extractall(tmp_path)
     home, folder = tmp_path / "home", tmp_path / "fraud"
     home.mkdir()
     for kept in ("models", "keys"):
