@@ -74,7 +74,7 @@ def predictor(rig: Rig, size: Size) -> list[Figure]:
         finally:
             process.end()
         ours.append(rate(rig.times(predictions, since), size.events // 8))
-        rig.forget(group)
+        rig.forget(group, rig.folder / names.prefix / "state")  # and how far it has read
         bare.append(copied(rig, "predictor-bare", out, outcome_bytes(), PARTITIONS, [features], size.events // 8))
     return [
         Figure(
