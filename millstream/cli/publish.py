@@ -25,8 +25,9 @@ from millstream.cli.shared_options import (
 from runtime.exits import FAILED, INTERRUPTED, OK
 
 if TYPE_CHECKING:
+    from millstream.stream.stream import Stream
     from producers.imports import ImportReport
-    from producers.publisher import PublishReport
+    from producers.publisher import PublishOptions, PublishReport
 
 _ANSWERS_SECONDS: Final = 5.0  # to wait for the answers to the first events
 
@@ -65,30 +66,14 @@ def publish(
     Example: millstream publish phishing river:Phishing --rate 200 --label-delay 50
     """
     from millstream.reading.first_answers import AnswersFromNow
-    from millstream.scaffold.open_data import label_delay as delay_of
     from millstream.scaffold.open_data import source_of
-    from producers.publisher import Progress, PublishOptions
+    from producers.publisher import Progress
     from producers.publisher import publish as send
 
-    events, seconds = delay_of(label_delay)
-    try:
-        options = PublishOptions(
-            rate=rate,
-            label_delay_events=events,
-            label_delay_seconds=seconds,
-            limit=limit,
-            skip_bad_rows=skip_bad_rows,
-        )
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-
+    options = _options(rate, label_delay, limit, skip_bad_rows)
     settings = where.settings()
     found = load_named(stream, settings).stream
-    if found.features_source is not None:
-        raise UsageError(
-            f"events of {found.name} come from the external topic {found.features_source.topic}, to which Millstream "
-            "does not write: use `millstream import` for labelled history, `millstream label` for labels"
-        )
+    _require_own_events(found)
     cluster, names = settings.cluster(), settings.names(found)
     rows = source_of(found, source)
     ids: tuple[str, ...] = ()
@@ -107,13 +92,40 @@ def publish(
     if json:
         told = None if found_answers is None else dataclasses.asdict(found_answers)
         print_json({**dataclasses.asdict(report), "first_answers": told})
-        return _code(report, taken=report.sent > 0 or not report.bad_rows)
-    _finish(report, json, "published")
-    for line in _of_published(report, source):
-        print(line)
-    if found_answers is not None:
-        print(cell(found_answers.text(_ANSWERS_SECONDS)))
+    else:
+        _finish(report, json, "published")
+        for line in _of_published(report, source):
+            print(line)
+        if found_answers is not None:
+            print(cell(found_answers.text(_ANSWERS_SECONDS)))
     return _code(report, taken=report.sent > 0 or not report.bad_rows)
+
+
+def _options(rate: float | None, label_delay: str, limit: int | None, skip_bad_rows: bool) -> PublishOptions:
+    """Return the options as the publisher takes them. Raises UsageError if one is invalid."""
+    from millstream.scaffold.open_data import label_delay as delay_of
+    from producers.publisher import PublishOptions
+
+    events, seconds = delay_of(label_delay)
+    try:
+        return PublishOptions(
+            rate=rate,
+            label_delay_events=events,
+            label_delay_seconds=seconds,
+            limit=limit,
+            skip_bad_rows=skip_bad_rows,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _require_own_events(stream: Stream) -> None:
+    """Raise UsageError if the events of a stream are on an external topic."""
+    if stream.features_source is not None:
+        raise UsageError(
+            f"events of {stream.name} come from the external topic {stream.features_source.topic}, to which Millstream "
+            "does not write: use `millstream import` for labelled history, `millstream label` for labels"
+        )
 
 
 def import_(

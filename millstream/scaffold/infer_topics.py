@@ -145,20 +145,7 @@ def infer_topics(
     elif ids:
         id = ids[0]  # noqa: A001
     time = time or (None if no_time else _time(events, {id}))
-    features, left_out = _features(events, {id, time})
-    columns = columns_of(_of_one_kind(events, features))
-    left_out |= {column.name: why for column in columns if (why := numbers_as_ids(column)) is not None}
-    inferred = Inferred(
-        columns=tuple(column for column in columns if column.name not in left_out),
-        label=None,
-        task=guess[0],
-        positive=guess[1],
-        classes=guess[2],
-        id=id,
-        time=time,
-        empty=(),
-        rows=len(events.rows),
-    )
+    inferred, left_out = _inferred(events, id, time, guess)
     return FoundTopics(
         topic=events.topic,
         format=events.format,
@@ -170,6 +157,26 @@ def infer_topics(
         unreadable=events.unreadable,
         labels=found_labels,
     )
+
+
+def _inferred(events: TopicSample, key: str | None, time: str | None, guess: Guess) -> tuple[Inferred, dict[str, str]]:
+    """Return what the events show, and the paths that are no features, with the reason."""
+    features, left_out = _features(events, {key, time})
+    columns = columns_of(_of_one_kind(events, features))
+    left_out |= {column.name: why for column in columns if (why := numbers_as_ids(column)) is not None}
+    task, positive, classes = guess
+    inferred = Inferred(
+        columns=tuple(column for column in columns if column.name not in left_out),
+        label=None,
+        task=task,
+        positive=positive,
+        classes=classes,
+        id=key,
+        time=time,
+        empty=(),
+        rows=len(events.rows),
+    )
+    return inferred, left_out
 
 
 def _of_one_kind(sample: TopicSample, features: list[str]) -> list[dict[str, Any]]:

@@ -66,6 +66,7 @@ def test_a_topic_that_is_another_by_its_id_is_taken_over_anew(
         made[0]._client._cluster._topic_ids[prefix + "in"] = uuid4()
         until(lambda: len(copier.assignments) > taken, "the processor to be asked again")
         run.stop()
+    assert len(made) == 1, "the loop made its client again, and not its assignment"
 
 
 def test_it_ends_in_the_midst_of_it_when_told_to(cluster: Cluster, prefix: str) -> None:

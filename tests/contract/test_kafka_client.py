@@ -207,7 +207,13 @@ def test_a_rejoin_that_is_asked_for_comes(cluster: Cluster, topic: str, prefix: 
     consumer = joined(cluster, closed, topic, f"{prefix}group", **BEGINS)
     before = consumer.group_metadata().generation_id
     consumer.request_rejoin()
-    until(lambda: consumer.poll(100) or consumer.group_metadata().generation_id > before, "new generation")
+
+    def rejoined() -> bool:
+        consumer.poll(100)
+        return consumer.group_metadata().generation_id > before
+
+    until(rejoined, "new generation")
+    assert consumer.assignment() == {Partition(topic, 0), Partition(topic, 1)}
 
 
 def test_partitions_that_are_not_there_are_not_waited_for_without_end(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -20,3 +21,16 @@ def test_no_product_file_is_long() -> None:
     lengths = {path: len(path.read_text().splitlines()) for each in packages for path in (ROOT / each).rglob("*.py")}
     assert len(lengths) > 250
     assert {str(path.relative_to(ROOT)): length for path, length in lengths.items() if length > 400} == {}
+
+
+def test_no_product_function_is_long() -> None:
+    packages = ("runtime", "schemas", "model_store", "producers", "consumers", "millstream", "streams")
+    lengths = {
+        f"{path.relative_to(ROOT)}:{node.name}": node.end_lineno - node.lineno + 1
+        for each in packages
+        for path in (ROOT / each).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and node.end_lineno is not None
+    }
+    assert len(lengths) > 2000
+    assert {name: length for name, length in lengths.items() if length > 60} == {}
