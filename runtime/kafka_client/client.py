@@ -1,7 +1,7 @@
 """Interface of a Kafka client library; its errors are in `errors.py`.
 
 All code outside this package uses only these types, so another library needs an implementation and no other change.
-`kafka_python/` is the only implementation. Names are Kafka's own; the interface has only what is used.
+`kafka_python/` and `librdkafka/` implement it. Names are Kafka's own; the interface has only what is used.
 """
 
 from __future__ import annotations
@@ -85,12 +85,16 @@ class GroupMember:
         Given by the coordinator each time that a process joins.
     host
         The address that it came from, as the broker saw it.
+    client
+        Name and version of its client library, such as ``librdkafka 2.16.1``; empty if it did not tell, as in releases
+        with one library, or while the group rebalances.
     """
 
     instance_id: str | None
     assigned: frozenset[Partition]
     member_id: str = ""
     host: str = ""
+    client: str = ""
 
 
 @dataclass(frozen=True)
@@ -344,6 +348,10 @@ class Library(Protocol):
     `options` are set by the user, each for the clients that know it; `settings` are set by the calling code. Both use
     the names of kafka-python, which are Kafka's with underscores. Raises KafkaError if no broker is usable.
     """
+
+    @property
+    def name(self) -> str:
+        """Name of the library in the settings, one of `libraries.LibraryName`."""
 
     def consumer(self, bootstrap: str, options: Mapping[str, Any], settings: Mapping[str, Any]) -> GroupConsumer:
         """Return a consumer that reads only committed records, never commits and never resets its offset."""
