@@ -132,6 +132,16 @@ def fork_server() -> Iterator[ForkServer]:
         yield fork_server
 
 
+@pytest.fixture(params=["kafka-python", "librdkafka"])
+def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Set each Kafka client in turn, for commands and roles that a test starts; return its name."""
+    name: str = request.param
+    if name == "librdkafka":
+        pytest.importorskip("runtime.kafka_client.librdkafka.library")
+    monkeypatch.setenv("MILLSTREAM_CLIENT", name)
+    return name
+
+
 @pytest.fixture
 def rounds(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
     """Return how often a fault is injected: ``rounds(5, 100)`` is 5 in ``make test``, 100 in ``make faults``."""
