@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaException, Producer
 from kafka.admin import NewTopic
 from kafka.errors import TopicAuthorizationFailedError
 from raw_kafka import raw_admin, raw_producer
@@ -31,6 +32,7 @@ from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.errors import NoOffsetError
 from runtime.kafka_client.libraries import library_named
 from runtime.kafka_client.library_names import version_of
+from runtime.kafka_client.librdkafka.options import translated
 from runtime.kafka_client.records import Partition
 from schemas.topics import KINDS, Names
 
@@ -238,13 +240,67 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_each_way_in_reads_writes_and_joins(
-    kafka: SecureKafka, client: str, names: Names, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process have the tokens of the predictor."""
     (tmp_path / "tokens_of_tests.py").write_text(TOKENS)
+    monkeypatch.delitem(sys.modules, "tokens_of_tests", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("TOKEN_FOR", "predictor")
+
+
+@pytest.mark.usefixtures("ways")
+@pytest.mark.parametrize("way", WAYS)
+def test_translated_options_let_librdkafka_in(kafka: SecureKafka, way: str) -> None:
+    address, options = WAYS[way](kafka)
+    producer = Producer({"bootstrap.servers": address, **translated(client_options(options, "librdkafka"), "producer")})
+    topic = NAMES.topic("predictions")
+    found = producer.list_topics(topic, timeout=20).topics[topic]
+    # The broker knows who it is: of a stranger it would hide the topic.
+    assert (found.error, set(found.partitions)) == (None, {0, 1})
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"sasl_plain_password": "wrong"}, "SASL"),
+        ({"ssl_cafile": ""}, "certificate"),
+    ],
+)
+def test_translated_options_keep_librdkafka_out_of_what_it_may_not_trust(
+    kafka: SecureKafka, change: dict[str, str], reason: str
+) -> None:
+    options = {name: value for name, value in {**kafka.by_password("predictor"), **change}.items() if value}
+    said: list[str] = []
+    settings = {"bootstrap.servers": kafka.scram, "error_cb": lambda error: said.append(error.str()), "log_level": 0}
+    producer = Producer({**settings, **translated(client_options(options, "librdkafka"), "producer")})
+    with pytest.raises(KafkaException):
+        producer.list_topics(timeout=2)
+    producer.poll(0)
+    assert any(reason in each for each in said), said
+    assert not any("wrong" in each for each in said)
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_the_name_in_a_certificate_is_checked_unless_it_is_told_not_to(kafka: SecureKafka, checked: bool) -> None:
+    """127.1 is the same address, under a name that the certificate does not have."""
+    given = {**kafka.by_certificate("predictor"), "ssl_check_hostname": str(checked)}
+    address = kafka.mutual.replace("127.0.0.1", "127.1")
+    said: list[str] = []
+    settings = {"bootstrap.servers": address, "error_cb": lambda error: said.append(error.str()), "log_level": 0}
+    producer = Producer({**settings, **translated(client_options(given, "librdkafka"), "producer")})
+    if not checked:
+        assert producer.list_topics(timeout=20).topics
+        return
+    with pytest.raises(KafkaException):
+        producer.list_topics(timeout=2)
+    producer.poll(0)
+    assert any("certificate" in each for each in said), said
+
+
+@pytest.mark.usefixtures("ways")
+@pytest.mark.parametrize("way", WAYS)
+def test_each_way_in_reads_writes_and_joins(kafka: SecureKafka, client: str, names: Names, way: str) -> None:
     address, options = WAYS[way](kafka)
     cluster = Cluster(address, client_options(options, client), library_named(client))
     instance = names.process("predictor", f"way-{way.lower()}")
