@@ -26,8 +26,8 @@ from millstream.stream.stream import Stream
 from millstream.stream.stream_file import ready_made
 from millstream.version_code.choice import OtherCode, VersionCode, run_code
 from model_store import Manifest, ModelStore, NotFound, VersionId, open_store
-from runtime.kafka_client.libraries import DEFAULT as DEFAULT_CLIENT
-from runtime.kafka_client.libraries import LibraryName
+from runtime.kafka_client.library_names import DEFAULT as DEFAULT_CLIENT
+from runtime.kafka_client.library_names import LibraryName
 from schemas.codec import CodecError
 from schemas.events import Features
 

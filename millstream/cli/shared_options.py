@@ -16,8 +16,8 @@ from cyclopts import Parameter
 from millstream.config.precedence import kafka_options
 from millstream.config.schema_registry_options import registry_options
 from millstream.config.settings import DEFAULT_HOME, Settings, read_config
-from runtime.kafka_client.libraries import DEFAULT as DEFAULT_CLIENT
-from runtime.kafka_client.libraries import LibraryName
+from runtime.kafka_client.library_names import DEFAULT as DEFAULT_CLIENT
+from runtime.kafka_client.library_names import LibraryName
 
 if TYPE_CHECKING:
     from rich.console import Console

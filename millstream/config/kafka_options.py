@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from millstream.config.errors import CONFIG_FILE, KAFKA_PREFIX, SettingsError
 from runtime.kafka_client.kafka_python import known_options
-from runtime.kafka_client.libraries import DEFAULT, LIBRDKAFKA
+from runtime.kafka_client.library_names import DEFAULT, LIBRDKAFKA
 from runtime.kafka_client.oauth_tokens import TokenError, load_token_provider
 
 _OURS: Final = frozenset(

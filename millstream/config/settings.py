@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from millstream.config.errors import CONFIG_FILE, KAFKA_PREFIX, SettingsError
-from runtime.kafka_client.libraries import DEFAULT as DEFAULT_CLIENT
+from runtime.kafka_client.library_names import DEFAULT as DEFAULT_CLIENT
 
 if TYPE_CHECKING:
     from millstream.stream.stream import Stream
@@ -42,7 +42,7 @@ class Settings:
     registry
         Options of the schema registry, as written (`registry_options`); never shown.
     client
-        Library of the Kafka clients, one of `libraries.LibraryName`.
+        Library of the Kafka clients, one of `library_names.LibraryName`.
     """
 
     home: Path

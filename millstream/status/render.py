@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -43,6 +43,22 @@ def line(report: Report) -> str:
         f"{len(report.alerts)} alerts",
     ]
     return " | ".join((*stages, *facts))
+
+
+def used_clients(clients: Mapping[str, str]) -> str:
+    """Return the Kafka clients of some processes: one for all if they use the same, else process by process.
+
+    >>> used_clients({"predictor-0": "librdkafka 2.16.1", "predictor-1": "librdkafka 2.16.1"})
+    'librdkafka 2.16.1'
+    >>> used_clients({"predictor-0": "librdkafka 2.16.1", "predictor-1": "", "predictor-2": "librdkafka 2.16.1"})
+    'librdkafka 2.16.1 (predictor-0, predictor-2), unknown (predictor-1)'
+    """
+    by_client: dict[str, list[str]] = {}
+    for name, client in clients.items():
+        by_client.setdefault(client or "unknown", []).append(name)
+    if len(by_client) < 2:
+        return next(iter(by_client), "–")
+    return ", ".join(f"{client} ({', '.join(names)})" for client, names in by_client.items())
 
 
 def again(report: Report) -> list[str]:
@@ -195,6 +211,7 @@ def _facts(report: Report, width: int) -> Iterator[Text]:
         ("events waiting", f"{report.events_waiting:,}", ""),
         ("dead letters", letters, _GOOD if letters == "0" else _BAD),
         ("free disk", free, ""),
+        ("Kafka client", used_clients({k: v for stage in report.stages for k, v in stage.clients.items()}), ""),
     ]
     columns = 2 if width >= 2 * _PART else 1
     for start in range(0, len(facts), columns):

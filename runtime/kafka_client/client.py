@@ -360,7 +360,7 @@ class Library(Protocol):
 
     @property
     def name(self) -> str:
-        """Name of the library in the settings, one of `libraries.LibraryName`."""
+        """Name of the library in the settings, one of `library_names.LibraryName`."""
 
     def consumer(self, bootstrap: str, options: Mapping[str, Any], settings: Mapping[str, Any]) -> Consumer:
         """Return a consumer that reads only committed records, never commits and never resets its offset.

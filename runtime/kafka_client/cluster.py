@@ -21,7 +21,8 @@ from runtime.kafka_client.client import (
 )
 from runtime.kafka_client.diagnosis import explain
 from runtime.kafka_client.errors import KafkaError, KafkaTimeoutError, NotAuthorizedError, described
-from runtime.kafka_client.libraries import DEFAULT, library_named
+from runtime.kafka_client.libraries import library_named
+from runtime.kafka_client.library_names import DEFAULT
 from runtime.kafka_client.oauth_tokens import TokenError, TokenProvider
 
 _Client = TypeVar("_Client")

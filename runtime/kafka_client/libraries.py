@@ -1,19 +1,13 @@
-"""Client libraries by name: the names, the default, and the library of a name."""
+"""Client libraries by name."""
 
 from __future__ import annotations
 
-from importlib import metadata
-from typing import Final, Literal, TypeAlias
+import importlib
+from typing import Final
 
 from runtime.kafka_client.client import Library
+from runtime.kafka_client.library_names import KAFKA_PYTHON, LIBRDKAFKA, PACKAGES
 
-KAFKA_PYTHON: Final = "kafka-python"
-LIBRDKAFKA: Final = "librdkafka"
-DEFAULT: Final = KAFKA_PYTHON
-"""Library that is used where the settings name none."""
-LibraryName: TypeAlias = Literal["kafka-python", "librdkafka"]
-"""Valid values of the setting `client`."""
-_PACKAGES: Final = {KAFKA_PYTHON: "kafka-python", LIBRDKAFKA: "confluent-kafka"}
 _EXTRA: Final = "pip install 'millstream[fast]'"
 
 
@@ -36,24 +30,11 @@ def library_named(name: str) -> Library:
     if name != LIBRDKAFKA:
         raise ClientUnavailable(f"client {name!r} is unknown: use {KAFKA_PYTHON} or {LIBRDKAFKA}")
     try:
-        from runtime.kafka_client.librdkafka.library import Librdkafka
+        import confluent_kafka  # noqa: F401 - an optional package: is it there?
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "confluent_kafka":
-            raise
         raise ClientUnavailable(
-            f"client {LIBRDKAFKA} needs confluent-kafka, which is not installed: install the extra: {_EXTRA}, "
+            f"client {LIBRDKAFKA} needs {PACKAGES[LIBRDKAFKA]}, which is not installed: install the extra: {_EXTRA}, "
             f"or use client {KAFKA_PYTHON}"
         ) from error
-    return Librdkafka()
-
-
-def version_of(name: str) -> str:
-    """Return the version of a library's Python package; ``unknown`` if it is not installed.
-
-    >>> version_of("kafka-python").count(".")
-    2
-    """
-    try:
-        return metadata.version(_PACKAGES[name])
-    except (KeyError, metadata.PackageNotFoundError):
-        return "unknown"
+    library: Library = importlib.import_module("runtime.kafka_client.librdkafka.library").Librdkafka()
+    return library

@@ -117,5 +117,6 @@ def _claimed_expiry(token: str) -> float | None:
     except ValueError:
         return None
     expiry = claims.get("exp") if isinstance(claims, dict) else None
-    known = isinstance(expiry, (int, float)) and not isinstance(expiry, bool) and math.isfinite(expiry)
-    return float(expiry) if known else None
+    if isinstance(expiry, bool) or not isinstance(expiry, (int, float)) or not math.isfinite(expiry):
+        return None
+    return float(expiry)

@@ -12,7 +12,7 @@ from typing import Any, Final
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.protocol.consumer.metadata import ConsumerProtocolSubscription
 
-from runtime.kafka_client.libraries import version_of
+from runtime.kafka_client.library_names import version_of
 
 _KEY: Final = "millstream-client: "
 _LONGEST: Final = 100

@@ -18,7 +18,7 @@ from runtime.kafka_client.kafka_python.assignor import range_assignor
 from runtime.kafka_client.kafka_python.consumer import KafkaPythonConsumer
 from runtime.kafka_client.kafka_python.errors import translated
 from runtime.kafka_client.kafka_python.producer import KafkaPythonProducer, Values
-from runtime.kafka_client.libraries import KAFKA_PYTHON
+from runtime.kafka_client.library_names import KAFKA_PYTHON
 from runtime.kafka_client.socket_cleanup import DIRECT
 
 _EVERY_CLIENT: Final[Mapping[str, Any]] = MappingProxyType(
