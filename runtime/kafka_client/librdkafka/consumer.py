@@ -120,7 +120,7 @@ class LibrdkafkaConsumer:
         self._more = len(messages) >= most
         return messages
 
-    def _batch(self, messages: Sequence[Message]) -> Batch:
+    def _batch(self, messages: Sequence[Any]) -> Batch:
         """Return the records by partition, and keep the errors, which the client returns as records."""
         batch: dict[Partition, list[Record]] = {}
         fetched = self._fetched
@@ -131,7 +131,7 @@ class LibrdkafkaConsumer:
             if each.error() is not None:
                 self._keep_error(each)
                 continue
-            topic, partition = cast(str, each.topic()), cast(int, each.partition())
+            topic, partition = each.topic(), each.partition()
             if at is None or partition != at[1] or topic != at[0]:
                 at = Partition(topic, partition)
                 if at not in fetched:  # it left the assignment while the record was on its way

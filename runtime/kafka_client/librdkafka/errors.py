@@ -34,7 +34,13 @@ _TRUNCATED: Final = "truncat"
 
 
 def translated(error: TheirError) -> ours.KafkaError:
-    """Return the translation of an error; its text is the client's."""
+    """Return the translation of an error, with that error as its cause; the text is the client's."""
+    found = _translated(error)
+    found.__cause__ = KafkaException(error)
+    return found
+
+
+def _translated(error: TheirError) -> ours.KafkaError:
     code, text = error.code(), error.str()
     if code == TheirError._AUTO_OFFSET_RESET:
         # The client reports a lost offset as a reset that is not allowed; only the text has the cause.
@@ -47,10 +53,8 @@ def translated(error: TheirError) -> ours.KafkaError:
 
 
 def of_exception(error: KafkaException) -> ours.KafkaError:
-    """Return the translation of an exception of the client, with that exception as its cause."""
-    found = translated(error.args[0])
-    found.__cause__ = error
-    return found
+    """Return the translation of an exception of the client."""
+    return translated(error.args[0])
 
 
 def translating(call: Callable[_Given, _Returned]) -> Callable[_Given, _Returned]:

@@ -6,9 +6,11 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final, Generic, TypeVar
 
 from confluent_kafka import KafkaError as TheirError
+from confluent_kafka import KafkaException
 
 from runtime.kafka_client.errors import KafkaTimeoutError
 from runtime.kafka_client.librdkafka.errors import translated
@@ -16,6 +18,7 @@ from runtime.kafka_client.librdkafka.forks import MadeHere
 
 _Client = TypeVar("_Client")
 _LOOK_SECONDS: Final = 0.5
+_ANY_TOPIC: Final = "millstream"
 # What the client cannot repair by itself. It reports lost connections and brokers, too, and connects again.
 _FINAL: Final = frozenset({TheirError._AUTHENTICATION, TheirError._FATAL, TheirError._FENCED})
 
@@ -48,7 +51,9 @@ class Handle(Generic[_Client]):
         client: Any = self.client
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
-            if client.cluster_id(timeout=min(left, _LOOK_SECONDS)) is not None:
+            # Of one topic, because some clusters have thousands. It need not exist, and is not created.
+            with suppress(KafkaException):
+                client.list_topics(_ANY_TOPIC, timeout=min(left, _LOOK_SECONDS))
                 return
             client.poll(0)  # lets the client report
             self.check()

@@ -17,7 +17,7 @@ from runtime.kafka_client.client import LOGGER, Consumer
 from runtime.kafka_client.kafka_python.admin import KafkaPythonAdmin
 from runtime.kafka_client.kafka_python.assignor import range_assignor
 from runtime.kafka_client.kafka_python.library import KafkaPython
-from runtime.kafka_client.libraries import LIBRDKAFKA
+from runtime.kafka_client.library_names import LIBRDKAFKA
 from runtime.kafka_client.librdkafka.consumer import LibrdkafkaConsumer
 from runtime.kafka_client.librdkafka.group_consumer import LibrdkafkaGroupConsumer
 from runtime.kafka_client.librdkafka.handle import Handle

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from confluent_kafka import KafkaError as TheirError
@@ -177,7 +177,10 @@ class LibrdkafkaProducer:
         """Let the client report what was delivered, for at most `seconds` if there is nothing."""
         with self._in_use:
             if self._open:
-                self._client.poll(seconds)
+                try:
+                    self._client.poll(seconds)
+                except KafkaException as error:  # it has ended for good
+                    raise of_exception(error) from error
 
     def flush(self, timeout: float | None = None) -> None:
         with self._using() as client:
@@ -189,7 +192,8 @@ class LibrdkafkaProducer:
         with self._in_use:
             if self._open:
                 self._open = False
-                self._client.flush(-1 if timeout is None else timeout)
+                with suppress(KafkaException):
+                    self._client.flush(-1 if timeout is None else timeout)
                 self._end()
 
     def abandon(self, timeout: float) -> None:
@@ -209,7 +213,8 @@ class LibrdkafkaProducer:
     def _end(self) -> None:
         """Free the client. Records that it still has are dropped: it would wait for them for ever."""
         self._purge()
-        self._client.flush(_LOOK_SECONDS)
+        with suppress(KafkaException):
+            self._client.flush(_LOOK_SECONDS)
         self._client.close()
 
     @contextmanager
