@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import client_choice  # noqa: F401 - before any cluster
 import faults_table
 import hypothesis
 import kafka_fixture

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from runtime.kafka_client.errors import KafkaError
-from runtime.kafka_client.records import Batch, CommittedOffset, Partition, Positions
+from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions
 
 LOGGER: Final = "kafka"
 """Name of the logger that the client library writes to."""
@@ -266,6 +266,15 @@ class Producer(Protocol):
             If the topic has no such partition.
         """
 
+    def send_all(self, outputs: Sequence[Output], timeout: float) -> None:
+        """Send records and wait up to `timeout` seconds until all are acknowledged.
+
+        Raises KafkaError if one is not. In a transaction, a client may leave that to `commit_transaction`.
+        """
+
+    def send_for_offsets(self, outputs: Sequence[Output], timeout: float) -> list[int]:
+        """Send records as `send_all`, and return the offset of each."""
+
     def flush(self, timeout: float | None = None) -> None:
         """Send all records and wait for their outcome."""
 
@@ -353,8 +362,11 @@ class Library(Protocol):
     def name(self) -> str:
         """Name of the library in the settings, one of `library_names.LibraryName`."""
 
-    def consumer(self, bootstrap: str, options: Mapping[str, Any], settings: Mapping[str, Any]) -> GroupConsumer:
-        """Return a consumer that reads only committed records, never commits and never resets its offset."""
+    def consumer(self, bootstrap: str, options: Mapping[str, Any], settings: Mapping[str, Any]) -> Consumer:
+        """Return a consumer that reads only committed records, never commits and never resets its offset.
+
+        It is a `GroupConsumer` if `settings` has a `group_id`.
+        """
 
     def producer(
         self, bootstrap: str, options: Mapping[str, Any], settings: Mapping[str, Any]

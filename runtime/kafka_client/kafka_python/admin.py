@@ -13,6 +13,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove
 from runtime.kafka_client.client import GroupDescription, GroupMember, NewTopic, TopicDescription
 from runtime.kafka_client.errors import KafkaError
 from runtime.kafka_client.kafka_python.assignor import noted_client
+from runtime.kafka_client.kafka_python.consumer import metadata_of
 from runtime.kafka_client.kafka_python.errors import of_code, translating
 from runtime.kafka_client.records import CommittedOffset, Partition, Positions
 
@@ -83,7 +84,7 @@ class KafkaPythonAdmin:
     @translating
     def list_group_offsets(self, group: str) -> dict[Partition, CommittedOffset]:
         return {
-            Partition(*partition): CommittedOffset(place.offset, place.metadata or "")
+            Partition(*partition): CommittedOffset(place.offset, metadata_of(place.metadata))
             for partition, place in self._client.list_group_offsets(group)[group].items()
             if place.offset >= 0
         }
