@@ -61,6 +61,11 @@ def used_clients(clients: Mapping[str, str]) -> str:
     return ", ".join(f"{client} ({', '.join(names)})" for client, names in by_client.items())
 
 
+def clients_of(report: Report) -> dict[str, str]:
+    """Return the Kafka client of every process, by its name."""
+    return {name: client for stage in report.stages for name, client in stage.clients.items()}
+
+
 def again(report: Report) -> list[str]:
     """Return a line for each process that was started again a moment ago."""
     since = {name: report.at - at for name, at in report.started_again.items()}
@@ -211,7 +216,6 @@ def _facts(report: Report, width: int) -> Iterator[Text]:
         ("events waiting", f"{report.events_waiting:,}", ""),
         ("dead letters", letters, _GOOD if letters == "0" else _BAD),
         ("free disk", free, ""),
-        ("Kafka client", used_clients({k: v for stage in report.stages for k, v in stage.clients.items()}), ""),
     ]
     columns = 2 if width >= 2 * _PART else 1
     for start in range(0, len(facts), columns):
@@ -223,6 +227,7 @@ def _facts(report: Report, width: int) -> Iterator[Text]:
             drawn.append(" " * (_PART - cell.cell_len))
         drawn.rstrip()
         yield drawn
+    yield from _folded("Kafka client", used_clients(clients_of(report)).split(", "), width)
     yield from _folded("labels", [f"{count:,} {state}" for state, count in report.labels.items()], width)
     if model.quality is not None:
         # One line of the page: `millstream status` without --watch has every metric.

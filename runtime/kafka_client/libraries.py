@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Final
 
 from runtime.kafka_client.client import Library
@@ -36,5 +35,6 @@ def library_named(name: str) -> Library:
             f"client {LIBRDKAFKA} needs {PACKAGES[LIBRDKAFKA]}, which is not installed: install the extra: {_EXTRA}, "
             f"or use client {KAFKA_PYTHON}"
         ) from error
-    library: Library = importlib.import_module("runtime.kafka_client.librdkafka.library").Librdkafka()
-    return library
+    from runtime.kafka_client.librdkafka.library import Librdkafka
+
+    return Librdkafka()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, closing
 
+from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka_clients import BEGINS, admin, closed, cluster, joined, library, topic, until
 from raw_kafka import raw_consumer
 
@@ -49,7 +50,8 @@ def test_a_static_member_that_returns_with_another_client_tells_the_new_one(
 
 def test_a_member_of_an_earlier_release_tells_none(cluster: Cluster, admin: Admin, topic: str, prefix: str) -> None:
     group = f"{prefix}group"
-    with closing(raw_consumer(cluster, group_id=group, **BEGINS)) as member:
+    plain = {"partition_assignment_strategy": (RangePartitionAssignor,)}
+    with closing(raw_consumer(cluster, group_id=group, **plain, **BEGINS)) as member:
         member.subscribe([topic])
         until(lambda: member.poll(100) is not None and member.assignment(), "assignment")
         assert told(admin, group) == [""]

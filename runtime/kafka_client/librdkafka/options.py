@@ -1,8 +1,9 @@
 """Translation of the options that users may set: names of kafka-python to properties of librdkafka, by one table.
 
 kafka-python stays beside librdkafka: it keeps the membership in groups and does administration, and gets the same
-options. So an option that is about those alone is accepted here without a property. Any other option without a
-counterpart is refused by name: ignored, it would leave users with another client than they think they have.
+options. So an option that is about those alone, or that our adapters apply, is accepted here without a property. Any
+other option without a counterpart is refused by name: ignored, it would leave users with another client than they
+think they have.
 
 This module imports no client, because settings are checked before there is one.
 """
@@ -165,11 +166,13 @@ _ELSEWHERE: Final = frozenset(
         "bootstrap_timeout_ms",
         "exclude_internal_topics",
         "heartbeat_interval_ms",
+        "max_block_ms",
         "max_poll_interval_ms",
+        "max_poll_records",
         "session_timeout_ms",
     }
 )
-"""Options of the membership and of administration, which kafka-python gets."""
+"""Options without a property: kafka-python gets them for membership and administration, or the adapters apply them."""
 
 _ONLY: Final = "set client to kafka-python, or leave it out"
 _OWN_METRICS: Final = "leave it out; `--metrics-port` serves the metrics of a role"
@@ -182,8 +185,6 @@ _NEAREST: Final[Mapping[str, str]] = {
     "default_offset_commit_callback": _BY_CODE,
     "enable_incremental_fetch_sessions": f"librdkafka has no fetch sessions; {_ONLY}",
     "kafka_client": _BY_CODE,
-    "max_block_ms": "the nearest option is delivery_timeout_ms",
-    "max_poll_records": "the nearest options are max_partition_fetch_bytes and fetch_max_bytes",
     "metric_group_prefix": _OWN_METRICS,
     "metric_reporters": _OWN_METRICS,
     "metrics_enabled": _OWN_METRICS,
