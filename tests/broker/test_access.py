@@ -316,6 +316,7 @@ def test_each_way_in_reads_writes_and_joins(kafka: SecureKafka, client: str, nam
     group = names.group("predictor")
     with closing(cluster.consumer(group_id=group, group_instance_id=instance)) as member, cluster.admin() as admin:
         member.subscribe([names.topic("features")], lambda: None)
+        assert member.wait_for_partitions({names.topic("features"): 2}, _SECONDS)
         deadline = time.monotonic() + _SECONDS
         while not member.group_metadata().stable or not member.assignment():
             with contextlib.suppress(NoOffsetError):  # it has its partitions then
