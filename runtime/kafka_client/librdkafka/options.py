@@ -1,4 +1,4 @@
-"""Translation of the options that users may set: names of kafka-python to properties of librdkafka, by one table.
+"""Translation of users' options: kafka-python's names to librdkafka's properties, by one table.
 
 kafka-python stays beside librdkafka: it keeps the membership in groups and does administration, and gets the same
 options. So an option that is about those alone, or that our adapters apply, is accepted here without a property. Any
