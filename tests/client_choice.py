@@ -1,4 +1,4 @@
-"""The client library of all clusters that a test makes without naming one: ``MILLSTREAM_CLIENT``, as for the commands."""
+"""Client library of all clusters that a test makes without naming one: ``MILLSTREAM_CLIENT``, as for commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Encoding of a membership as librdkafka reads it, so that its producer commits as a member of kafka-python."""
+"""Encoding of a membership for librdkafka: its producer commits as a member of kafka-python."""
 
 from __future__ import annotations
 

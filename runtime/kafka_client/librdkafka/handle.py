@@ -1,4 +1,4 @@
-"""One client object of librdkafka: its log, its reports, its first answer, and the guard against forks."""
+"""One client object of librdkafka: its log, reports and first answer, and the guard against forks."""
 
 from __future__ import annotations
 
