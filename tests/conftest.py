@@ -137,8 +137,6 @@ def fork_server() -> Iterator[ForkServer]:
 def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Set each Kafka client in turn, for commands and roles that a test starts; return its name."""
     name: str = request.param
-    if name == "librdkafka":
-        pytest.importorskip("runtime.kafka_client.librdkafka.library")
     monkeypatch.setenv("MILLSTREAM_CLIENT", name)
     return name
 
