@@ -14,7 +14,7 @@ from millstream.cli.main import THREADS
 from millstream.cli.main import main as become
 from millstream.processes.fork_server import ENDING, serve
 
-# Modules that the roles import late; they bring River and its libraries.
+# Modules that the roles import late; they bring River and its libraries, and the Kafka client.
 _IMPORTED: Final = (
     "millstream.cli.app",
     "millstream.config.instance_id",
@@ -23,6 +23,7 @@ _IMPORTED: Final = (
     "millstream.observability.prometheus.serve_metrics",
     "millstream.processes.roles",
     "millstream.observability.tracing.enable",
+    "runtime.kafka_client.kafka_python.library",
 )
 
 

@@ -10,7 +10,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
 from consumers.model.river_model import Answer, RiverModel, wrap
 from consumers.model.version_files import CODE_FILE, MODEL_FILE, REBUILD, REBUILD_START
@@ -26,6 +26,8 @@ from millstream.stream.stream import Stream
 from millstream.stream.stream_file import ready_made
 from millstream.version_code.choice import OtherCode, VersionCode, run_code
 from model_store import Manifest, ModelStore, NotFound, VersionId, open_store
+from runtime.kafka_client.library_names import DEFAULT as DEFAULT_CLIENT
+from runtime.kafka_client.library_names import LibraryName
 from schemas.codec import CodecError
 from schemas.events import Features
 
@@ -210,6 +212,7 @@ def _settings(home: str | Path | None, bootstrap: str | None, prefix: str | None
         bootstrap=option("bootstrap", bootstrap),
         prefix=option("prefix", prefix),
         store=option("store", store),
+        client=cast(LibraryName, option("client", None) or DEFAULT_CLIENT),  # `library_named` checks it
     )
     return where.settings()
 

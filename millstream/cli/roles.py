@@ -150,6 +150,7 @@ def _run(
     from millstream.processes import role_events
     from millstream.processes.supervisor import die_with_parent
     from runtime.kafka_client.errors import KafkaError, described
+    from runtime.kafka_client.library_names import version_of
 
     die_with_parent()
     role_events.begin()
@@ -163,9 +164,16 @@ def _run(
         with claim(role, instance, state) as claimed:
             name = claimed.instance
             role_log.about(instance=name, stream=f"{names.prefix}{names.stream}")
-            role_log.say(f"{role} {name} of {names.stream} starts", event="started", pid=os.getpid())
+            version = version_of(settings.client)
+            role_log.say(
+                f"{role} {name} of {names.stream} starts, with the Kafka client {settings.client} {version}",
+                event="started",
+                pid=os.getpid(),
+                client=settings.client,
+                client_version=version,
+            )
             told = LogMeter(names, role_log.say)
-            scraped = Scraped(names, role, name, state)
+            scraped = Scraped(names, role, name, state, settings.client)
             with traced(ratio, scraped, role_log.say) as traces:
                 code = measured(
                     address,

@@ -16,6 +16,8 @@ from cyclopts import Parameter
 from millstream.config.precedence import kafka_options
 from millstream.config.schema_registry_options import registry_options
 from millstream.config.settings import DEFAULT_HOME, Settings, read_config
+from runtime.kafka_client.library_names import DEFAULT as DEFAULT_CLIENT
+from runtime.kafka_client.library_names import LibraryName
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,6 +65,9 @@ class Where:
     store: str | None = None
     """Address of the model store [default: models/ in the home folder]."""
 
+    client: LibraryName = DEFAULT_CLIENT
+    """Kafka client: kafka-python, or librdkafka (faster; in the extra `fast`)."""
+
     def settings(self) -> Settings:
         """Return the settings: these options, and the client's from the environment and the file."""
         from schemas.topics import check_prefix
@@ -76,6 +81,7 @@ class Where:
             kafka=kafka_options(file),
             store=self.store or None,
             registry=registry_options(file),
+            client=self.client,
         )
 
 

@@ -169,12 +169,15 @@ def _labels_from(report: Report) -> dict[str, list[str]]:
 
 
 def _print(report: Report) -> None:
-    from millstream.status.render import learning, quality_lines
+    from millstream.status.render import learning, quality_lines, used_clients
     from millstream.stream.duration import spoken
 
     print(f"{report.stream} on {report.bootstrap}")
-    rows = [(stage.role, stage.processes, stage.lag, stage.done, stage.per_second) for stage in report.stages]
-    print_table(("stage", "processes", "lag", "done", "a second"), rows)
+    rows = [
+        (each.role, each.processes, each.lag, each.done, each.per_second, used_clients(each.clients))
+        for each in report.stages
+    ]
+    print_table(("stage", "processes", "lag", "done", "a second", "Kafka client"), rows)
     model = report.model
     print_fields(
         {

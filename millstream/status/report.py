@@ -44,6 +44,8 @@ class Stage:
     """One role: its processes, its lag, and its throughput a second (`None` with only one sample).
 
     `crashed` names processes of this machine that are gone, and that Kafka still takes for members; they do not count.
+    `clients` gives the Kafka client of each process that is a member, such as ``librdkafka 2.16.1``. It is empty for a
+    process that has not told it: one of an earlier release, or any while its group rebalances.
     """
 
     role: str
@@ -52,6 +54,7 @@ class Stage:
     done: int
     per_second: float | None
     crashed: tuple[str, ...] = ()
+    clients: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -286,7 +289,8 @@ def _stage(now: StreamSnapshot, role: str, before: StreamSnapshot | None, second
         rate = round(max(0, progress(now, role) - progress(before, role)) / seconds, 1)
     gone = tuple(each for each in now.crashed if each.startswith(f"{role}-"))
     alive = max(0, now.members.get(role, 0) - len(gone))
-    return Stage(role, alive, now.lag(role), progress(now, role), rate, gone)
+    used = {name: client for name, client in now.clients.get(role, {}).items() if name not in gone}
+    return Stage(role, alive, now.lag(role), progress(now, role), rate, gone, used)
 
 
 def _waiting(now: StreamSnapshot, which: int) -> list[int]:

@@ -15,7 +15,7 @@ from consumers.learner.offset_metadata import LearnerMetadata
 from consumers.loop.alerts import raised
 from consumers.loop.offset_metadata import OffsetMetadata
 from millstream.reading.topic_readers import Counted, count
-from millstream.status.processes import crashed
+from millstream.status.processes import clients, crashed
 from runtime.kafka_client.client import GroupMember
 from runtime.kafka_client.cluster import Cluster, require_sight
 from runtime.kafka_client.errors import CoordinatorNotAvailableError
@@ -86,6 +86,8 @@ class StreamSnapshot:
         By role, the members of its group.
     crashed
         Names of processes on this machine that are members and do not run any more, such as ``predictor-0``.
+    clients
+        By role and process, its Kafka client, such as ``librdkafka 2.16.1``; empty if unknown.
     """
 
     at_ms: int
@@ -105,6 +107,7 @@ class StreamSnapshot:
     asked_for: tuple[str, ...] = ()
     processes: Mapping[str, Sequence[GroupMember]] = field(default_factory=dict)
     crashed: tuple[str, ...] = ()
+    clients: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -238,6 +241,7 @@ class Observer:
             asked_for=tuple(role.name for role in roles.of_stream(self._names) if role.optional),
             processes=processes,
             crashed=() if self._state is None else crashed(processes, self._names, self._state),
+            clients={role: clients(role, members, self._names) for role, members in processes.items()},
         )
 
     def dead_letters(self) -> Counted:

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import client_choice  # noqa: F401 - before any cluster
 from kafka import KafkaProducer
 from kafka.structs import OffsetAndMetadata, TopicPartition
 from raw_kafka import raw_admin, raw_consumer, raw_producer

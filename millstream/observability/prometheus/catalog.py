@@ -21,6 +21,7 @@ class Metric(NamedTuple):
 METRICS: Final[dict[str, Metric]] = {
     # every role
     "millstream_build_info": Metric("info", "What runs.", ("process", "version", "river", "python")),
+    "millstream_client_info": Metric("info", "Library of the Kafka client, and its version.", ("client", "version")),
     "millstream_ready": Metric("gauge", "1 while the role is at work on its partitions, as /readyz says."),
     "millstream_partitions": Metric("gauge", "Partitions that this process works on."),
     "millstream_last_turn_timestamp_seconds": Metric("gauge", "When the loop last came round."),

@@ -26,6 +26,8 @@ from consumers.roles import JOINER, LEARNER, PREDICTOR
 from millstream.observability.prometheus.catalog import METRICS
 from millstream.observability.prometheus.histogram import Histogram
 from millstream.observability.prometheus.role_metrics import RoleMeter
+from runtime.kafka_client.library_names import DEFAULT as DEFAULT_CLIENT
+from runtime.kafka_client.library_names import version_of
 from runtime.kafka_client.records import Partition
 
 LABEL_STATES: Final = (
@@ -44,17 +46,24 @@ class RoleCollector(Collector):
     ----------
     stream, role, process
         Labels of the samples; `process` is the name in Kafka's groups.
+    client
+        Name of the library of the Kafka client.
     """
 
-    def __init__(self, meter: RoleMeter, stream: str, role: str, process: str) -> None:
+    def __init__(self, meter: RoleMeter, stream: str, role: str, process: str, client: str = DEFAULT_CLIENT) -> None:
         self._meter = meter
         self._of = (stream, role)
         self._process = process
+        self._client = client
 
     def collect(self) -> Iterable[Family]:
         """Yield all metrics."""
         histograms = dict(self._histograms())
         samples = dict(self._samples())
+        infos = {
+            "millstream_build_info": self._build(),
+            "millstream_client_info": (self._client, version_of(self._client)),
+        }
         for name, metric in METRICS.items():
             labels = ("stream", "role", *metric.labels)
             if metric.kind == "histogram":
@@ -65,7 +74,7 @@ class RoleCollector(Collector):
                 yield sizes
             elif metric.kind == "info":
                 info = InfoMetricFamily(name.removesuffix("_info"), metric.help, labels=("stream", "role"))
-                info.add_metric(self._of, dict(zip(metric.labels, self._build(), strict=True)))
+                info.add_metric(self._of, dict(zip(metric.labels, infos[name], strict=True)))
                 yield info
             else:
                 kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
