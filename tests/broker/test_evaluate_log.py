@@ -1,4 +1,4 @@
-"""`millstream evaluate --on STREAM`: values over a stream's log are River's own, in the log's order, to the last digit."""
+"""`millstream evaluate --on STREAM`: values over a log are River's own, in the log's order, to the last digit."""
 
 from __future__ import annotations
 
