@@ -39,6 +39,15 @@ CodePolicy: TypeAlias = Annotated[
     ),
 ]
 
+BrokerCompiler: TypeAlias = Annotated[
+    Literal["c1", "c2"],
+    Parameter(
+        name="--broker-compiler",
+        help="Compilers of the embedded Kafka's Java, when it is started: c1 (starts with little work) or c2 (faster "
+        "once warm, for more CPU in the first minutes and more memory).",
+    ),
+]
+
 Json: TypeAlias = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON instead of a table.")]
 
 
@@ -63,7 +72,7 @@ class Where:
     store: str | None = None
     """Address of the model store [default: models/ in the home folder]."""
 
-    def settings(self) -> Settings:
+    def settings(self, broker_compiler: Literal["c1", "c2"] = "c1") -> Settings:
         """Return the settings: these options, and the client's from the environment and the file."""
         from schemas.topics import check_prefix
 
@@ -76,6 +85,7 @@ class Where:
             kafka=kafka_options(file),
             store=self.store or None,
             registry=registry_options(file),
+            broker_compiler=broker_compiler,
         )
 
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from millstream.config.errors import CONFIG_FILE, KAFKA_PREFIX, SettingsError
 
 if TYPE_CHECKING:
+    from millstream.embedded_kafka.broker import EmbeddedBroker
+    from millstream.embedded_kafka.java import Compiler
     from millstream.stream.stream import Stream
     from runtime.kafka_client.cluster import Cluster
     from schemas.schema_registry import Registry
@@ -40,6 +42,8 @@ class Settings:
         The model store's address; `None` is ``home/models``.
     registry
         Options of the schema registry, as written (`registry_options`); never shown.
+    broker_compiler
+        Compilers of the Java that runs the embedded broker (`millstream.embedded_kafka.java`).
     """
 
     home: Path
@@ -48,6 +52,7 @@ class Settings:
     kafka: Mapping[str, Any] = field(default_factory=dict, repr=False)
     store: str | None = None
     registry: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    broker_compiler: Compiler = "c1"
 
     @property
     def keys(self) -> Path:
@@ -65,6 +70,12 @@ class Settings:
     def broker(self) -> Path:
         """Return the embedded broker's folder."""
         return self.home / "broker"
+
+    def embedded_broker(self) -> EmbeddedBroker:
+        """Return the embedded broker of this home; it may not be running."""
+        from millstream.embedded_kafka.broker import EmbeddedBroker
+
+        return EmbeddedBroker(self.broker, compiler=self.broker_compiler)
 
     def names(self, stream: str | Stream) -> Names:
         """Return every name of `stream` on the cluster. Raises InvalidName if the stream's name is invalid.
@@ -97,9 +108,7 @@ class Settings:
         options = client_options(self.kafka)
         if self.bootstrap is not None:
             return Cluster(self.bootstrap, options)
-        from millstream.embedded_kafka.broker import EmbeddedBroker
-
-        address = EmbeddedBroker(self.broker).address()
+        address = self.embedded_broker().address()
         if address is None:
             raise NoBroker(
                 f"the embedded broker in {self.broker} is not running: start it with `millstream broker start`, "
