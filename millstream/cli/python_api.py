@@ -1,4 +1,4 @@
-"""Python interface to results: `millstream.examples`, `predictions`, `dead_letters`, `alerts` and `model`.
+"""Results in Python: `millstream.examples`, `predictions`, `dead_letters`, `alerts` and `model`.
 
 They find the cluster and the model store as the commands do: an argument takes precedence over the environment
 (``MILLSTREAM_BOOTSTRAP``), and that over ``millstream.toml``.

@@ -51,17 +51,19 @@ class Proposed(NamedTuple):
     @property
     def text(self) -> str:
         """Return what was found, as a sentence."""
-        named = " and ".join(_WORDS[part] for part in self.parts)
-        errors = f"{self.tried.metric} {short(self.tried.error)} with them, {short(self.without.error)} without"
+        named = f"{' and '.join(_WORDS[part] for part in self.parts)} of {self.column!r}"
         if self.helps:
-            return f"the calendar: {named} of {self.column!r} in {_ZONE} help: {errors}; --no-calendar leaves them out"
-        return f"no calendar: {named} of {self.column!r} do not help: {errors}"
+            return f"the calendar: with {named} in {_ZONE}: {self._errors}; --no-calendar leaves it out"
+        return f"no calendar: nothing is gained by {named}: {self._errors}"
+
+    @property
+    def _errors(self) -> str:
+        return f"{self.tried.metric} {short(self.tried.error)} with the calendar, {short(self.without.error)} without"
 
     def lines(self) -> Iterator[str]:
         """Yield the lines of the stream file."""
-        errors = f"{self.tried.metric} {short(self.tried.error)} with them, {short(self.without.error)} without"
         yield "    # Features from the event's time, as points on a circle; tz= is their time zone."
-        yield f"    # {errors[0].upper()}{errors[1:]}."
+        yield f"    # {self._errors[0].upper()}{self._errors[1:]}."
         names = ", ".join(f'"{name}"' for name in names_of(self.parts))
         yield f'    calendar=Calendar({names}, tz="{_ZONE}"),'
 

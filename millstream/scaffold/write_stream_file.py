@@ -106,6 +106,11 @@ def _lines(
         proposed = propose(inferred, task, chosen, lambda learner: _model(task, columns, learner, dated=True), names)
         chosen = proposed.tried if proposed is not None and proposed.helps else chosen
     model, tried = (chosen, None) if isinstance(chosen, list) else (chosen.lines, chosen)
+    for each in columns:
+        if inferred is not None and each.type == "string" and not _is_categorical(each) and not _is_text(each):
+            say(
+                f"{each.name}: the model does not use this text, as {each.missing:,} rows have none: write a word there"
+            )
     yield f'"""{name}: say here in a sentence what is predicted, and from what.'
     yield ""
     yield f"Check it: millstream check {path.name}{f' --from {_plain(source)}' if source else ''}"

@@ -53,14 +53,14 @@ def test_an_hour_that_helps_becomes_a_calendar(capsys: pytest.CaptureFixture[str
     rides(by_hour, HOURLY)
     assert run(["init", "rides", "--from", "rides.csv"]) == 0
     said = capsys.readouterr().out
-    assert "note: the calendar: the hour and the weekday of 'started_at' in UTC help: mean absolute error " in said
+    assert "note: the calendar: with the hour and the weekday of 'started_at' in UTC: mean absolute error " in said
     loaded = load_stream("rides.py")
     assert loaded.stream.calendar == millstream.Calendar("hour_sin", "hour_cos", "weekday_sin", "weekday_cos", tz="UTC")
     assert check(loaded, place="rides.csv").errors == ()
     report = millstream.evaluate("rides.py", on="rides.csv")
     error = report.result("rides, progressive").metrics["MAE"].value
     assert error is not None
-    assert f"mean absolute error {error:.4g} with them" in said
+    assert f"mean absolute error {error:.4g} with the calendar" in said
 
 
 def test_it_is_declined(capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,7 +75,10 @@ def test_it_is_declined(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_time_that_does_not_help_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     rides(lambda when: 0.0, HOURLY)
     assert run(["init", "rides", "--from", "rides.csv"]) == 0
-    assert "note: no calendar: the hour and the weekday of 'started_at' do not help: mean" in capsys.readouterr().out
+    assert (
+        "note: no calendar: nothing is gained by the hour and the weekday of 'started_at': mean"
+        in capsys.readouterr().out
+    )
     assert load_stream("rides.py").stream.calendar is None
     assert "Calendar" not in Path("rides.py").read_text()
 
@@ -100,5 +103,5 @@ def test_days_have_no_hour(capsys: pytest.CaptureFixture[str]) -> None:
     with Path("rides.csv").open("w", newline="") as file:
         csv.writer(file).writerows([head, *([row[0][:10], *row[1:]] for row in rows)])
     assert run(["init", "rides", "--from", "rides.csv"]) == 0
-    assert "the calendar: the weekday and the month of 'started_at'" in capsys.readouterr().out
+    assert "the calendar: with the weekday and the month of 'started_at'" in capsys.readouterr().out
     assert load_stream("rides.py").stream.calendar is not None
