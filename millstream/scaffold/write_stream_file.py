@@ -106,11 +106,8 @@ def _lines(
         proposed = propose(inferred, task, chosen, lambda learner: _model(task, columns, learner, dated=True), names)
         chosen = proposed.tried if proposed is not None and proposed.helps else chosen
     model, tried = (chosen, None) if isinstance(chosen, list) else (chosen.lines, chosen)
-    for each in columns:
-        if inferred is not None and each.type == "string" and not _is_categorical(each) and not _is_text(each):
-            say(
-                f"{each.name}: the model does not use this text, as {each.missing:,} rows have none: write a word there"
-            )
+    for each in filter(_is_unused, columns):
+        say(f"{each.name}: the model does not use this text, as {each.missing:,} rows have none: write a word there")
     yield f'"""{name}: say here in a sentence what is predicted, and from what.'
     yield ""
     yield f"Check it: millstream check {path.name}{f' --from {_plain(source)}' if source else ''}"
@@ -297,6 +294,11 @@ def _is_categorical(column: Column) -> bool:
 def _is_text(column: Column) -> bool:
     """Return whether a column has a text in every row: a bag of words needs one."""
     return column.type == "string" and not _is_categorical(column) and column.required
+
+
+def _is_unused(column: Column) -> bool:
+    """Return whether a column is a text that some rows lack, so that no step of the model takes it."""
+    return column.type == "string" and not _is_categorical(column) and not _is_text(column)
 
 
 def _discarded(columns: Sequence[Column]) -> list[str]:
