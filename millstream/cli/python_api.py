@@ -1,4 +1,4 @@
-"""Python interface to results: `millstream.examples`, `predictions`, `dead_letters` and `model`.
+"""Results in Python: `millstream.examples`, `predictions`, `dead_letters`, `alerts` and `model`.
 
 They find the cluster and the model store as the commands do: an argument takes precedence over the environment
 (``MILLSTREAM_BOOTSTRAP``), and that over ``millstream.toml``.
@@ -19,7 +19,7 @@ from millstream.config.errors import SettingsError
 from millstream.config.settings import DEFAULT_HOME, read_config
 from millstream.reading.frame import frame
 from millstream.reading.topic_readers import each_record
-from millstream.reading.typed_rows import READERS, DeadLetterRow, ExampleRow, PredictionRow
+from millstream.reading.typed_rows import READERS, AlertRow, DeadLetterRow, ExampleRow, PredictionRow
 from millstream.stream.code_object import decode
 from millstream.stream.load import load_stream
 from millstream.stream.stream import Stream
@@ -74,7 +74,8 @@ class Rows(Generic[T]):
     def to_pandas(self, prefix: str = "features.") -> pd.DataFrame:
         """Return the rows as a data frame; needs pandas (``pip install 'millstream[pandas]'``).
 
-        Each feature is a column, each class a column ``probabilities.CLASS``. Times are timestamps in UTC.
+        Each feature is a column, each class a column ``probabilities.CLASS``, and each detail of an alert a column
+        ``details.NAME``. Times are timestamps in UTC.
 
         Parameters
         ----------
@@ -178,6 +179,19 @@ def dead_letters(
 ) -> Rows[DeadLetterRow]:
     """Return the rejected records with their bytes and the reason. See `examples` for the parameters."""
     return _rows("dead-letters", stream, last, limit, _settings(home, bootstrap, prefix))
+
+
+def alerts(
+    stream: str | Path | Stream,
+    *,
+    last: int | None = None,
+    limit: int | None = None,
+    home: str | Path | None = None,
+    bootstrap: str | None = None,
+    prefix: str | None = None,
+) -> Rows[AlertRow]:
+    """Return the alerts as they were raised and cleared. See `examples` for the parameters."""
+    return _rows("alerts", stream, last, limit, _settings(home, bootstrap, prefix))
 
 
 def _rows(kind: str, stream: str | Path | Stream, last: int | None, limit: int | None, settings: Settings) -> Rows[Any]:

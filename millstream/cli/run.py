@@ -11,6 +11,7 @@ from consumers import roles
 from millstream.cli.monitoring import UNWATCHED, Monitoring
 from millstream.cli.shared_options import (
     HERE,
+    BrokerCompiler,
     CodePolicy,
     Json,
     StreamFileName,
@@ -37,6 +38,7 @@ def demo(
         str | None, Parameter(help="Data file, if River does not include the data (elec2: elec.csv).")
     ] = None,
     rate: Annotated[float | None, Parameter(help="Events per second [default: such that it takes about 20 s].")] = None,
+    broker_compiler: BrokerCompiler = "c1",
     where: Where = HERE,
     json: Json = False,
 ) -> int:
@@ -52,7 +54,7 @@ def demo(
     from millstream.demo.demo import run as show
 
     options = DemoOptions(file=file, rate=rate, print_json=print_json if json else None)
-    return show(stream, where.settings(), options)
+    return show(stream, where.settings(broker_compiler), options)
 
 
 def run(
@@ -69,6 +71,7 @@ def run(
         Parameter(help="Begin a new epoch after a change of model, contract or log; see `learner --help`."),
     ] = None,
     code: CodePolicy = "version",
+    broker_compiler: BrokerCompiler = "c1",
     where: Where = HERE,
     monitoring: Monitoring = UNWATCHED,
 ) -> int:
@@ -92,7 +95,7 @@ def run(
     # People read this output, also from a file; JSON only if it is requested explicitly.
     form: Literal["text", "json"] = "json" if monitoring.log_format == "json" else "text"
     role_log.begin(form, role="run")
-    settings, loaded = where.settings(), load_file(stream, "run")
+    settings, loaded = where.settings(broker_compiler), load_file(stream, "run")
     role_log.about(stream=f"{settings.prefix}{loaded.stream.name}")
     options = RunOptions(predictors, span, new_epoch, metrics, form, ratio, code)
     return run_roles(stream, loaded, settings, options, role_log.say)

@@ -41,6 +41,15 @@ CodePolicy: TypeAlias = Annotated[
     ),
 ]
 
+BrokerCompiler: TypeAlias = Annotated[
+    Literal["c1", "c2"],
+    Parameter(
+        name="--broker-compiler",
+        help="Compilers of the embedded Kafka's Java, when it is started: c1 (starts with little work) or c2 (faster "
+        "once warm, for more CPU in the first minutes and more memory).",
+    ),
+]
+
 Json: TypeAlias = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON instead of a table.")]
 
 
@@ -68,7 +77,7 @@ class Where:
     client: LibraryName = DEFAULT_CLIENT
     """Kafka client: kafka-python, or librdkafka (faster; in the extra `fast`)."""
 
-    def settings(self) -> Settings:
+    def settings(self, broker_compiler: Literal["c1", "c2"] = "c1") -> Settings:
         """Return the settings: these options, and the client's from the environment and the file."""
         from schemas.topics import check_prefix
 
@@ -82,6 +91,7 @@ class Where:
             store=self.store or None,
             registry=registry_options(file),
             client=self.client,
+            broker_compiler=broker_compiler,
         )
 
 

@@ -15,6 +15,8 @@ from millstream.config.errors import CONFIG_FILE, KAFKA_PREFIX, SettingsError
 from runtime.kafka_client.library_names import DEFAULT as DEFAULT_CLIENT
 
 if TYPE_CHECKING:
+    from millstream.embedded_kafka.broker import EmbeddedBroker
+    from millstream.embedded_kafka.java import Compiler
     from millstream.stream.stream import Stream
     from runtime.kafka_client.cluster import Cluster
     from schemas.schema_registry import Registry
@@ -43,6 +45,8 @@ class Settings:
         Options of the schema registry, as written (`registry_options`); never shown.
     client
         Library of the Kafka clients, one of `library_names.LibraryName`.
+    broker_compiler
+        Compilers of the Java that runs the embedded broker (`millstream.embedded_kafka.java`).
     """
 
     home: Path
@@ -52,6 +56,7 @@ class Settings:
     store: str | None = None
     registry: Mapping[str, Any] = field(default_factory=dict, repr=False)
     client: str = DEFAULT_CLIENT
+    broker_compiler: Compiler = "c1"
 
     @property
     def keys(self) -> Path:
@@ -69,6 +74,12 @@ class Settings:
     def broker(self) -> Path:
         """Return the embedded broker's folder."""
         return self.home / "broker"
+
+    def embedded_broker(self) -> EmbeddedBroker:
+        """Return the embedded broker of this home; it may not be running."""
+        from millstream.embedded_kafka.broker import EmbeddedBroker
+
+        return EmbeddedBroker(self.broker, compiler=self.broker_compiler)
 
     def names(self, stream: str | Stream) -> Names:
         """Return every name of `stream` on the cluster. Raises InvalidName if the stream's name is invalid.
@@ -107,9 +118,7 @@ class Settings:
         library = library_named(self.client)
         if self.bootstrap is not None:
             return Cluster(self.bootstrap, options, library)
-        from millstream.embedded_kafka.broker import EmbeddedBroker
-
-        address = EmbeddedBroker(self.broker).address()
+        address = self.embedded_broker().address()
         if address is None:
             raise NoBroker(
                 f"the embedded broker in {self.broker} is not running: start it with `millstream broker start`, "

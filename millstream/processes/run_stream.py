@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -15,7 +15,6 @@ from consumers import roles
 from consumers.roles import LEARNER, PREDICTOR
 from millstream.config.instance_id import Held, hold, writing
 from millstream.config.settings import Settings, interpreter
-from millstream.embedded_kafka.broker import EmbeddedBroker
 from millstream.observability import role_log
 from millstream.processes.broker_keeper import BrokerKeeper
 from millstream.processes.broker_outage import Outage
@@ -92,8 +91,6 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
     with alone(settings.state(names)):
         examine(loaded, given, say)
         cluster = meet(settings, say)
-        # Of another Kafka somebody else takes care.
-        keeper = BrokerKeeper(EmbeddedBroker(settings.broker), say) if settings.bootstrap is None else nullcontext()
         prepare(cluster, names, stream, say)
         started = children(given, names, options.predictors, options.new_epoch, code=options.code)
         started = with_ports(started, options.metrics)
@@ -103,7 +100,7 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
         alerts = EndingAlerts(cluster, names, say)
         ends = options.until_idle is not None
         supervisor = Supervisor(started, told, say, outage.lasts, relay, alerts.keeps_ending, needs_all=ends)
-        with stopping() as stop, keeper:
+        with stopping() as stop, kept(settings, say):
             try:
                 supervisor.start()
                 _work(supervisor, stop, cluster, names, options.until_idle, outage, say)
@@ -155,13 +152,24 @@ def examine(loaded: LoadedStream, given: str, say: Say) -> None:
 def meet(settings: Settings, say: Say) -> Cluster:
     """Return the cluster; start the embedded broker if no other is configured."""
     if settings.bootstrap is None:
-        broker = EmbeddedBroker(settings.broker)
+        broker = settings.embedded_broker()
         if not broker.status().running:
             status = broker.start(say=say)
             say(f"the embedded broker listens at {status.bootstrap}; `millstream broker stop` ends it")
     cluster = settings.cluster()
     cluster.require(5.0)
     return cluster
+
+
+def kept(settings: Settings, say: Say) -> AbstractContextManager[object]:
+    """Return a context in which the embedded broker is started again when it dies; of another, its operator takes care.
+
+    Parameters
+    ----------
+    say
+        Takes one line. Called from a thread.
+    """
+    return BrokerKeeper(settings.embedded_broker(), say) if settings.bootstrap is None else nullcontext()
 
 
 def prepare(cluster: Cluster, names: Names, stream: Stream, say: Say) -> None:
