@@ -66,6 +66,10 @@ class Learner:
     def topics(self) -> Sequence[str]:
         return (self._examples,)
 
+    @property
+    def overlaps(self) -> bool:
+        return False  # it commits twice a second at most, and `tick` writes versions that must not run ahead
+
     # --- taking over -------------------------------------------------------------------------------
 
     def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:

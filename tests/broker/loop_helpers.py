@@ -59,6 +59,7 @@ class Copier:
         self.commits: list[Mapping[Partition, CommittedOffset]] = []
         self.hold: frozenset[Partition] = frozenset()
         self.assignments: list[list[Partition]] = []
+        self.overlaps = True
 
     @property
     def topics(self) -> Sequence[str]:
