@@ -146,7 +146,7 @@ class Joiner:
 
     @property
     def overlaps(self) -> bool:
-        return False  # `committed` writes the local store as it is then
+        return False  # `committed` keeps the state as it is then, which would include the next turn
 
     # --- assignment --------------------------------------------------------------------------------
 

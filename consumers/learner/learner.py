@@ -68,7 +68,7 @@ class Learner:
 
     @property
     def overlaps(self) -> bool:
-        return False  # it commits twice a second at most, and `tick` writes versions that must not run ahead
+        return False  # it commits twice a second at most, so there is nothing to gain
 
     # --- taking over -------------------------------------------------------------------------------
 

@@ -215,7 +215,6 @@ class Loop:
         try:
             outputs = self._hand_over(batch)
         except Anew:
-            self._land()
             self._rebalanced.set()  # the same partitions, taken over like after a rebalance
             return
         self._read = positions(consumer, self._partitions, self._settings.limits.request_ms)
@@ -250,7 +249,6 @@ class Loop:
             timeout_ms = self._poll_time.choose(consumer, joining=self._rebalanced.is_set())
             polled = consumer.poll(timeout_ms=timeout_ms, max_records=records)
         except (NoOffsetError, OffsetOutOfRangeError, LogTruncatedError):
-            self._land()
             # The group never committed, or its offset is no longer in the log. Settling chooses the offset to start at,
             # or reports why there is none and how to continue. Only one attempt: a second would have the same result.
             if not self._rebalanced.is_set():

@@ -19,6 +19,7 @@ from kafka import KafkaProducer
 from kafka.structs import OffsetAndMetadata, TopicPartition
 from raw_kafka import raw_admin, raw_consumer, raw_producer
 
+from consumers.loop.instrumentation import Meter
 from consumers.loop.loop import Loop, LoopSettings
 from consumers.loop.processor import Assignment, Start
 from runtime.exits import RoleFailure
@@ -119,11 +120,11 @@ class Copier:
 class Running:
     """A loop in a thread of this process."""
 
-    def __init__(self, cluster: Cluster, chosen: LoopSettings, processor: Any) -> None:
+    def __init__(self, cluster: Cluster, chosen: LoopSettings, processor: Any, meter: Meter | None = None) -> None:
         self.ready = threading.Event()
         self.failure: BaseException | None = None
         self.processor = processor
-        self.loop = Loop(cluster, chosen, processor, settled=lambda partitions: self.ready.set())
+        self.loop = Loop(cluster, chosen, processor, settled=lambda partitions: self.ready.set(), meter=meter)
         self._thread = threading.Thread(target=self._run, name=chosen.instance, daemon=True)
         self._thread.start()
 
