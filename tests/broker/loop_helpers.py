@@ -244,15 +244,23 @@ def ends(cluster: Cluster, topic: str) -> dict[TopicPartition, int]:
     return dict(found)
 
 
-def child(bootstrap: str, prefix: str, *how: str) -> subprocess.Popen[str]:
+def child(bootstrap: str, prefix: str, *how: str, failpoints: str = "") -> subprocess.Popen[str]:
     """Start this file as a process: a copier that misbehaves as the words in `how` say."""
+    paths = str(Path(__file__).parent.parent)
     return subprocess.Popen(
         [sys.executable, __file__, bootstrap, prefix, *how],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        env={**os.environ, "PYTHONPATH": paths, "MILLSTREAM_FAILPOINTS": failpoints},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+class Told(Meter):
+    """Prints the places that were committed, of a topic with one partition."""
+
+    def committed(self, outputs: Any, places: Mapping[Partition, CommittedOffset], seconds: float) -> None:
+        print("committed", *(place.offset for place in places.values()), flush=True)
 
 
 def _main(bootstrap: str, prefix: str, *how: str) -> int:
@@ -272,7 +280,19 @@ def _main(bootstrap: str, prefix: str, *how: str) -> int:
             while True:
                 os.getpid()
 
-    loop = Loop(Cluster(bootstrap), chosen, Copier(prefix, hang), settled=lambda partitions: print("ready", flush=True))
+    def process(batch: Batch) -> None:
+        if "tell" in words:
+            print("process", sum(map(len, batch.values())), flush=True)
+        hang(batch)
+
+    meter = Told() if "tell" in words else None
+    loop = Loop(
+        Cluster(bootstrap),
+        chosen,
+        Copier(prefix, process),
+        meter=meter,
+        settled=lambda partitions: print("ready", flush=True),
+    )
     try:
         loop.run()
     except RoleFailure as failure:

@@ -15,6 +15,7 @@ from loop_helpers import (
     LIMITS,
     Copier,
     Running,
+    child,
     is_exact,
     make_topics,
     numbered,
@@ -31,6 +32,7 @@ from raw_kafka import raw_admin
 from consumers.loop.loop import Loop
 from consumers.loop.processor import Anew
 from runtime.exits import Doubt, Fenced, RoleFailure
+from runtime.failpoints import PLACES
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.transaction import Transactions
 
@@ -209,6 +211,29 @@ def test_an_outage_in_an_overlapped_commit(cluster: Cluster, proxy: Proxy, backl
     assert isinstance(failure, Doubt)
     proxy.refuse(False)
     proxy.clear()
+    finish(cluster, backlog)
+
+
+@pytest.mark.fault("F2")
+@pytest.mark.parametrize("where", [each for each in PLACES if each.startswith("transaction.")])
+def test_f2_killed_within_an_overlapped_commit(cluster: Cluster, backlog: str, bootstrap: str, where: str) -> None:
+    """The third commit stays at this place until the turn after it is processed; then the process is killed."""
+    with child(bootstrap, backlog, "tell=all", failpoints=f"{where}=hang@3") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert any(f"failpoint {where}: hang at call 3" in line for line in process.stderr)
+        processed = commits = place_at = 0
+        for line in process.stdout:
+            what, _, number = line.partition(" ")
+            if what == "committed":
+                commits, place_at = commits + 1, int(number)
+            elif what == "process":
+                if commits == 2 and processed > place_at:
+                    break  # a turn begins while the one before is neither committed nor given up
+                processed += int(number)
+        else:
+            pytest.fail("the commit that hangs did not overlap with a turn")
+        process.kill()
     finish(cluster, backlog)
 
 
