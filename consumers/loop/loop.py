@@ -274,7 +274,6 @@ class Loop:
         return (
             self._processor.overlaps
             and self._sizes.behind
-            and not self._stopping
             and self._processor.paused() & consumer.assignment() == consumer.paused()
         )
 

@@ -1,4 +1,4 @@
-"""What the loop asks its consumer in every turn, and sets there: poll time, positions, unread offsets, pauses."""
+"""Requests of every turn to the consumer: poll time, positions, unread offsets, pauses, topic ids."""
 
 from __future__ import annotations
 

@@ -11,8 +11,9 @@ from loop_helpers import SECONDS, Copier, Running, settings, until
 from proxy import Proxy, Rule
 
 from consumers.loop.instrumentation import Meter
+from consumers.loop.processor import Assignment, Start
 from runtime.kafka_client.cluster import Cluster
-from runtime.kafka_client.records import Batch, CommittedOffset, Partition
+from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition
 
 OVERLAPPED = 3
 """The turn that is processed while the commit of the turn before is under way."""
@@ -37,7 +38,27 @@ class Counts(Meter):
         self.told.append("aborted")
 
 
-class Turns(Copier):
+class Noting(Copier):
+    """A copier that notes when it is called."""
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__(prefix)
+        self.calls: list[str] = []
+
+    def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:
+        self.calls.append("assigned")
+        return super().assigned(assignment)
+
+    def process(self, batch: Batch) -> list[Output]:
+        self.calls.append("process")
+        return super().process(batch)
+
+    def committed(self, places: Mapping[Partition, CommittedOffset]) -> None:
+        self.calls.append("committed")
+        super().committed(places)
+
+
+class Turns(Noting):
     """A copier whose third turn waits, so that a test can act while the second one's commit is under way.
 
     Parameters
@@ -52,15 +73,14 @@ class Turns(Copier):
     def __init__(
         self, prefix: str, proxy: Proxy, before: Callable[[], object], after: Callable[[], object] = lambda: None
     ) -> None:
-        super().__init__(prefix, self._note)
+        super().__init__(prefix)
         self._proxy, self._before, self._after = proxy, before, after
         self.turns = 0
-        self.calls: list[str] = []
         self.reached, self.go_on = threading.Event(), threading.Event()
 
-    def _note(self, batch: Batch) -> None:
+    def process(self, batch: Batch) -> list[Output]:
+        outputs = super().process(batch)
         self.turns += 1
-        self.calls.append("process")
         if self.turns == OVERLAPPED - 1:
             # The first turn was full, so its commit is under way, and `committed` has not been called.
             assert self._proxy.wait_for("EndTxn", len(self.commits) + 1, stage="answered")
@@ -69,14 +89,7 @@ class Turns(Copier):
             self.reached.set()
             assert self.go_on.wait(SECONDS)
             self._after()
-
-    def assigned(self, assignment: Any) -> Any:
-        self.calls.append("assigned")
-        return super().assigned(assignment)
-
-    def committed(self, places: Mapping[Partition, CommittedOffset]) -> None:
-        self.calls.append("committed")
-        super().committed(places)
+        return outputs
 
 
 @contextmanager

@@ -6,6 +6,7 @@ In each test the second turn's commit is shown to be under way while the third t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,13 +25,15 @@ from loop_helpers import (
     running,
     settings,
     until,
+    warmed,
 )
-from overlapping import Counts, overlapping
+from overlapping import Counts, Noting, overlapping
 from proxy import Proxy
 from raw_kafka import raw_admin
 
 from consumers.loop.loop import Loop
 from consumers.loop.processor import Anew
+from millstream.embedded_kafka.broker import EmbeddedBroker
 from runtime.exits import Doubt, Fenced, RoleFailure
 from runtime.failpoints import PLACES
 from runtime.kafka_client.cluster import Cluster
@@ -124,27 +127,24 @@ def test_a_processor_that_does_not_allow_it_never_overlaps(cluster: Cluster, bac
 
 def test_before_a_pause_the_commit_is_not_left_under_way(cluster: Cluster, prefix: str) -> None:
     """A turn that asks for a pause is committed before the pause is made, and more is read only after it."""
-    make_topics(cluster, prefix)
-    put(cluster, prefix + "in", numbered(0, RECORDS))
-    meter = Counts()
-    turns: list[int] = []
+    make_topics(cluster, prefix, 2)
+    put(cluster, prefix + "in", numbered(0, 2 * RECORDS), 2)
 
-    def change(batch: Any) -> None:
-        turns.append(len(meter.told))
-        copier.hold = frozenset(batch) if len(turns) == 2 else frozenset()
+    class Pauses(Noting):
+        def process(self, batch: Any) -> Any:
+            outputs = super().process(batch)
+            if self.calls.count("process") == 2:
+                self.hold = frozenset(batch)
+            return outputs
 
-    copier = Copier(prefix, change)
-    run = Running(cluster, settings(prefix), copier, meter)
-    until(lambda: run.ended or len(turns) == 2, "the turn that asks for a pause")
-    asked = len(meter.told)
-    until(lambda: run.ended or "committed" in meter.told[asked:], "its commit")
-    until(lambda: run.ended or meter.told.count("committed") > 3, "commits while nothing is read")
-    assert len(turns) == 2
-    assert "overlapped" not in meter.told[turns[1] + 2 :]
+    copier = Pauses(prefix)
+    run = Running(cluster, settings(prefix), copier)
+    until(lambda: run.ended or copier.calls.count("process") > 3, "turns of the other partition")
     copier.hold = frozenset()
-    until(lambda: run.ended or place(cluster, prefix) == RECORDS, "the rest")
+    until(lambda: run.ended or is_exact(cluster, prefix), "the rest")
     run.stop()
-    assert is_exact(cluster, prefix)
+    begun = [number for number, call in enumerate(copier.calls) if call == "process"]
+    assert copier.calls[begun[1] : begun[2]] == ["process", "committed", "committed"]
 
 
 # --- failures --------------------------------------------------------------------------------------
@@ -235,6 +235,28 @@ def test_f2_killed_within_an_overlapped_commit(cluster: Cluster, backlog: str, b
             pytest.fail("the commit that hangs did not overlap with a turn")
         process.kill()
     finish(cluster, backlog)
+
+
+@pytest.mark.full
+def test_a_broker_killed_in_an_overlapped_commit(tmp_path: Path, prefix: str) -> None:
+    broker = EmbeddedBroker(tmp_path / "broker", port=0)
+    broker.start(timeout=120)
+    try:
+        cluster = warmed(broker.status().bootstrap)
+        make_topics(cluster, prefix)
+        put(cluster, prefix + "in", numbered(0, RECORDS))
+        with (
+            Proxy(cluster.bootstrap) as proxy,
+            overlapping(proxy, prefix, lambda: proxy.hold("TxnOffsetCommit")) as (run, _),
+        ):
+            broker.kill()
+            proxy.release()
+            run.processor.go_on.set()
+            assert isinstance(run.wait(), Doubt)
+        broker.start(timeout=120)
+        finish(cluster, prefix)
+    finally:
+        broker.stop()
 
 
 class Defect(Exception):  # noqa: N818

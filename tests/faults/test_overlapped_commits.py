@@ -71,5 +71,5 @@ def test_predictors_that_are_behind_and_killed_answer_each_event_once_and_in_ord
     times = rounds(3, 10)
     for _ in range(times):
         behind.members[rng.choice(sorted(overlapped))].kill()
-        behind.work(rng.uniform(0, 2))
+        behind.work(rng.uniform(0.2, 2))
     behind.finish(tally, times)
