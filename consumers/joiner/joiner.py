@@ -144,6 +144,10 @@ class Joiner:
     def topics(self) -> Sequence[str]:
         return (self._predictions, self._labels)
 
+    @property
+    def overlaps(self) -> bool:
+        return False  # `committed` keeps the state as it is then, which would include the next turn
+
     # --- assignment --------------------------------------------------------------------------------
 
     def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:

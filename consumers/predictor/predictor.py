@@ -128,6 +128,10 @@ class Predictor:
     def topics(self) -> Sequence[str]:
         return (self._features,)
 
+    @property
+    def overlaps(self) -> bool:
+        return True
+
     def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:
         self._topic_id = short_ids(assignment.topic_ids[self._features])
         starts, self._notes = self._starts.take(assignment)

@@ -51,6 +51,10 @@ class FanOut(RoleInstrumentation):
         for each in self._meters:
             each.committed(outputs, places, seconds)
 
+    def overlapped(self) -> None:
+        for each in self._meters:
+            each.overlapped()
+
     def aborted(self) -> None:
         for each in self._meters:
             each.aborted()

@@ -20,6 +20,7 @@ from kafka import KafkaProducer
 from kafka.structs import OffsetAndMetadata, TopicPartition
 from raw_kafka import raw_admin, raw_consumer, raw_producer
 
+from consumers.loop.instrumentation import Meter
 from consumers.loop.loop import Loop, LoopSettings
 from consumers.loop.processor import Assignment, Start
 from runtime.exits import RoleFailure
@@ -60,6 +61,7 @@ class Copier:
         self.commits: list[Mapping[Partition, CommittedOffset]] = []
         self.hold: frozenset[Partition] = frozenset()
         self.assignments: list[list[Partition]] = []
+        self.overlaps = True
 
     @property
     def topics(self) -> Sequence[str]:
@@ -119,11 +121,11 @@ class Copier:
 class Running:
     """A loop in a thread of this process."""
 
-    def __init__(self, cluster: Cluster, chosen: LoopSettings, processor: Any) -> None:
+    def __init__(self, cluster: Cluster, chosen: LoopSettings, processor: Any, meter: Meter | None = None) -> None:
         self.ready = threading.Event()
         self.failure: BaseException | None = None
         self.processor = processor
-        self.loop = Loop(cluster, chosen, processor, settled=lambda partitions: self.ready.set())
+        self.loop = Loop(cluster, chosen, processor, settled=lambda partitions: self.ready.set(), meter=meter)
         self._thread = threading.Thread(target=self._run, name=chosen.instance, daemon=True)
         self._thread.start()
 
@@ -243,15 +245,23 @@ def ends(cluster: Cluster, topic: str) -> dict[TopicPartition, int]:
     return dict(found)
 
 
-def child(bootstrap: str, prefix: str, *how: str) -> subprocess.Popen[str]:
+def child(bootstrap: str, prefix: str, *how: str, failpoints: str = "") -> subprocess.Popen[str]:
     """Start this file as a process: a copier that misbehaves as the words in `how` say."""
+    paths = str(Path(__file__).parent.parent)
     return subprocess.Popen(
         [sys.executable, __file__, bootstrap, prefix, *how],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        env={**os.environ, "PYTHONPATH": paths, "MILLSTREAM_FAILPOINTS": failpoints},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+class Told(Meter):
+    """Prints the places that were committed, of a topic with one partition."""
+
+    def committed(self, outputs: Any, places: Mapping[Partition, CommittedOffset], seconds: float) -> None:
+        print("committed", *(place.offset for place in places.values()), flush=True)
 
 
 def _main(bootstrap: str, prefix: str, *how: str) -> int:
@@ -271,7 +281,19 @@ def _main(bootstrap: str, prefix: str, *how: str) -> int:
             while True:
                 os.getpid()
 
-    loop = Loop(Cluster(bootstrap), chosen, Copier(prefix, hang), settled=lambda partitions: print("ready", flush=True))
+    def process(batch: Batch) -> None:
+        if "tell" in words:
+            print("process", sum(map(len, batch.values())), flush=True)
+        hang(batch)
+
+    meter = Told() if "tell" in words else None
+    loop = Loop(
+        Cluster(bootstrap),
+        chosen,
+        Copier(prefix, process),
+        meter=meter,
+        settled=lambda partitions: print("ready", flush=True),
+    )
     try:
         loop.run()
     except RoleFailure as failure:

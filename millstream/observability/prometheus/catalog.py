@@ -30,6 +30,9 @@ METRICS: Final[dict[str, Metric]] = {
     "millstream_records_consumed_total": Metric("counter", "Records processed, by topic.", ("topic",)),
     "millstream_records_produced_total": Metric("counter", "Records committed, by topic.", ("topic",)),
     "millstream_transactions_committed_total": Metric("counter", "Transactions that were committed."),
+    "millstream_transactions_overlapped_total": Metric(
+        "counter", "Transactions that were committed while the next records were read and processed."
+    ),
     "millstream_transactions_aborted_total": Metric(
         "counter", "Transactions that failed or were in doubt, those of this process's predecessors included."
     ),

@@ -121,6 +121,7 @@ class RoleCollector(Collector):
         yield "millstream_records_consumed_total", self._by_topic(meter.consumed)
         yield "millstream_records_produced_total", self._by_topic(meter.produced)
         yield "millstream_transactions_committed_total", _one(meter.counts["committed"])
+        yield "millstream_transactions_overlapped_total", _one(meter.counts["overlapped"])
         yield "millstream_transactions_aborted_total", _one(meter.ends.told.aborted)
         yield "millstream_role_ends_total", [((code,), count) for code, count in list(meter.ends.told.ends.items())]
         yield "millstream_dead_letters_total", [((code,), count) for code, count in list(meter.letters.items())]

@@ -142,6 +142,9 @@ class RoleMeter(RoleInstrumentation):
                 except CodecError:
                     self.letters["unknown"] += 1
 
+    def overlapped(self) -> None:
+        self.counts["overlapped"] += 1
+
     def aborted(self) -> None:
         self.ends.aborted()
 
