@@ -299,6 +299,19 @@ def peek_event_id(data: bytes) -> str:
         raise CodecError("damaged event: its event id cannot be read") from error
 
 
+_ONE_BYTE = 0x7F  # the largest varint of one byte
+
+
+def event_id_bytes(data: bytes) -> bytes:
+    """Return the event id as UTF-8; otherwise like `peek_event_id`."""
+    length = data[HEADER_BYTES] if len(data) > HEADER_BYTES else _ONE_BYTE + 1
+    if length <= _ONE_BYTE and not length & 1:
+        event_id = data[HEADER_BYTES + 1 : HEADER_BYTES + 1 + (length >> 1)]
+        if event_id.isascii() and len(event_id) == length >> 1:
+            return event_id
+    return peek_event_id(data).encode()
+
+
 _OK = 0  # index of "ok" in Status and of "serving" in Role; an enum of one byte each
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -25,10 +26,11 @@ from consumers.joiner.join_state import (
     unpack_entry,
     unpack_waiting,
 )
+from consumers.joiner.labels import EncodedLabel, LabelReader
 from consumers.joiner.local_store import LocalStore
-from schemas import codec
+from consumers.joiner.turn_cache import TurnCache
 from schemas.codec import CodecError
-from schemas.events import Features, Label, LabelValue, is_joinable, peek_event_id
+from schemas.events import Label, event_id_bytes, is_joinable, peek_event_id
 from schemas.fast_examples import PredictionReader
 
 __all__ = ["Emitted", "JoinRules", "JoinState", "NotWritten", "PartitionJoin"]
@@ -44,7 +46,7 @@ class PartitionJoin:
     """Applies predictions and labels of one partition to a local store; `emitted` collects examples."""
 
     def __init__(self, store: LocalStore, partition: int, rules: JoinRules, state: JoinState) -> None:
-        self._store = store
+        self._store = TurnCache(store)
         self._rules = rules
         self.state = state
         self.emitted: list[Emitted] = []
@@ -54,19 +56,51 @@ class PartitionJoin:
         self._predictions = b"p" + place
         self._labels = b"l" + place
         self._reader = PredictionReader()
+        self._label_reader = LabelReader(rules.target)
         self._next_expiry: int | None = 0  # unknown: it must be looked up
         self._next_label_expiry: int | None = 0
         self._next_forget = 0
 
     # --- records -----------------------------------------------------------------------------------
 
-    def prediction(self, value: bytes, offset: int, time: int) -> None:
-        """Apply one record of predictions. Raises CodecError if its id cannot be read."""
+    def arrived(self, value: bytes, time: int) -> bytes | None:
+        """Note a record of predictions; return the key of its id, `None` if it is not to be joined.
+
+        Raises
+        ------
+        CodecError
+            If its id cannot be read.
+        """
         self._tick_predictions(time)
         if not is_joinable(value):
             self.count("errors")
-            return
-        key = self._key(peek_event_id(value))
+            return None
+        return self._key(event_id_bytes(value))
+
+    def predictions(self, arrived: Sequence[tuple[bytes, bytes, int, int]]) -> None:
+        """Apply records of predictions in their order: key, value, offset and time of each."""
+        self._store.load([key for key, _, _, _ in arrived])
+        if self.state.waiting_labels:
+            self._store.load([_WITHOUT_PREDICTION + key[1:] for key, _, _, _ in arrived])
+        for key, value, offset, time in arrived:
+            self._prediction(key, value, offset, time)
+
+    def labels(self, arrived: Sequence[tuple[EncodedLabel, int, int]]) -> None:
+        """Apply labels in their order: each with its offset and time."""
+        keyed = [(self._key(label.event_id), label, offset, time) for label, offset, time in arrived]
+        self._store.load([key for key, _, _, _ in keyed])
+        needed = []
+        for key, _, _, _ in keyed:
+            entry = self._get(key)
+            if entry is None:
+                needed.append(_WITHOUT_PREDICTION + key[1:])
+            elif entry.state == _WAITING:
+                needed.append(self._queue_key(self._predictions, entry.offset))
+        self._store.load(needed)
+        for key, label, offset, time in keyed:
+            self._label(key, label, offset, time)
+
+    def _prediction(self, key: bytes, value: bytes, offset: int, time: int) -> None:
         entry = self._get(key)
         if entry is not None and time <= entry.last_time() + self._rules.remembered:
             self.count("again")
@@ -88,10 +122,8 @@ class PartitionJoin:
         self._meet_all(fresh, self._come_before(key, time + self._rules.remembered))
         self._put(key, fresh)
 
-    def label(self, label: Label, offset: int, time: int) -> None:
-        """Apply one label whose value is already coerced."""
+    def _label(self, key: bytes, label: EncodedLabel, offset: int, time: int) -> None:
         self._tick_labels(time)
-        key = self._key(label.event_id)
         entry = self._get(key)
         entry = None if entry is None else self._current(key, entry, time)
         if entry is None:
@@ -129,6 +161,11 @@ class PartitionJoin:
         self._expire_predictions()
         self._expire_labels()
         self._forget()
+        self.flush()
+
+    def flush(self) -> None:
+        """Write all changes to the store."""
+        self._store.flush()
 
     def oldest_wait_ends(self) -> int | None:
         """Return the time of the labels clock that ends the oldest wait, `None` if nothing waits."""
@@ -146,10 +183,11 @@ class PartitionJoin:
         self.state.examined = max(self.state.examined, examined)
         self._expire_labels()
         self._forget()
+        self.flush()
 
     # --- joining -----------------------------------------------------------------------------------
 
-    def _meet(self, entry: JoinEntry, label: Label, offset: int, time: int) -> None:
+    def _meet(self, entry: JoinEntry, label: EncodedLabel, offset: int, time: int) -> None:
         rules = self._rules
         if abs(time - entry.time) > rules.label_wait and entry.state != _JOINED:
             self.count("late" if time > entry.time else "unknown")
@@ -158,51 +196,48 @@ class PartitionJoin:
         elif entry.state == _EXPIRED or time > entry.joined_at + rules.dedup_window:
             self.count("late")
         elif label.kind == "correction":
-            entry.value = _value_key(label.value)
+            entry.value = label.key()
             self.count("correction" if self._emit(entry, label, offset, time) else "refused")
         else:
-            self.count("duplicate" if entry.value == _value_key(label.value) else "contradicting")
+            self.count("duplicate" if entry.value == label.key() else "contradicting")
 
     def _meet_all(self, entry: JoinEntry, came: list[Waiting]) -> None:
         """Join a prediction that comes after its labels: take the first label in time, then apply later corrections."""
-        labels = [codec_label(waiting.label) for waiting in came]
+        labels = [self._label_reader.read_coerced(waiting.label) for waiting in came]
         merged: set[int] = set()
         for number, (waiting, label) in enumerate(zip(came, labels, strict=True)):
             if entry.state == _WAITING and abs(waiting.time - entry.time) <= self._rules.label_wait:
                 until = max(entry.time, waiting.time) + self._rules.dedup_window
                 after = range(number + 1, len(came))
                 merged = {n for n in after if labels[n].kind == "correction" and came[n].time <= until}
-                last = labels[max(merged, default=number)]
-                learned = msgspec.structs.replace(label, value=last.value, source=last.source, weight=last.weight)
+                learned = _corrected(label, labels[max(merged)]) if merged else label
                 self._join(entry, learned, waiting.offset, waiting.time)
-                entry.value = _value_key(label.value)
+                entry.value = label.key()
             elif number in merged:
-                entry.value = _value_key(label.value)
+                entry.value = label.key()
                 self.count("correction")
             else:
                 self._meet(entry, label, waiting.offset, waiting.time)
 
-    def _join(self, entry: JoinEntry, label: Label, offset: int, time: int) -> None:
+    def _join(self, entry: JoinEntry, label: EncodedLabel, offset: int, time: int) -> None:
         entry.state = _JOINED
         entry.joined_at = max(entry.time, time)
-        entry.value = _value_key(label.value)
+        entry.value = label.key()
         self.state.waiting_predictions -= 1
-        # The first label of an id is its label, even where it was sent as a correction.
-        first = msgspec.structs.replace(label, kind="label") if label.kind != "label" else label
-        self.count("joined" if self._emit(entry, first, offset, time) else "refused")
+        self.count("joined" if self._emit(entry, label.as_first(), offset, time) else "refused")
 
-    def _emit(self, entry: JoinEntry, label: Label, offset: int, time: int) -> bool:
+    def _emit(self, entry: JoinEntry, label: EncodedLabel, offset: int, time: int) -> bool:
         """Add an example; return `False` if the user's weight function refuses it."""
-        prediction = self._prediction(entry.offset)
+        prediction = self._prediction_at(entry.offset)
         try:
-            features = self._reader.features(prediction)
+            self._reader.check(prediction)
         except CodecError as error:
             # Any client can write to a topic. The learner could not read this example, and would find a gap in its
             # lane.
             self.refused.append(NotWritten(label, offset, time, "codec", f"its prediction: {error}"))
             return False
         try:
-            weighted = self._weighted(features, label)
+            weighted = self._weighted(prediction, label)
         except Exception as error:  # noqa: BLE001 - user code may raise anything, and it concerns this label
             reason = f"the weight of this label: {type(error).__name__}: {error}"
             self.refused.append(NotWritten(label, offset, time, "weight", reason))
@@ -210,18 +245,21 @@ class PartitionJoin:
         self.emitted.append(Emitted(prediction, weighted, entry.offset, entry.time, offset, time))
         return True
 
-    def _weighted(self, features: Features, label: Label) -> Label:
+    def _weighted(self, prediction: bytes, label: EncodedLabel) -> EncodedLabel:
         rules = self._rules
         factor = 1.0
         if rules.weights is not None and not isinstance(label.value, dict):
             factor = rules.weights.of(label.value)
         if rules.weight_of is not None and not isinstance(label.value, dict):
-            factor = float(rules.weight_of(dict(features), label.value))
+            factor = float(rules.weight_of(dict(self._reader.features(prediction)), label.value))
         if not 0.0 <= factor < math.inf:
             raise ValueError(f"{factor} is no weight; it must be finite and not negative")
-        return label if factor == 1.0 else msgspec.structs.replace(label, weight=label.weight * factor)
+        if factor == 1.0:
+            return label
+        decoded = label.decoded()
+        return EncodedLabel.of(msgspec.structs.replace(decoded, weight=decoded.weight * factor))
 
-    def _wait(self, key: bytes, label: Label, offset: int, time: int) -> None:
+    def _wait(self, key: bytes, label: EncodedLabel, offset: int, time: int) -> None:
         if self.state.predictions_clock > time + self._rules.label_wait:
             self.count("unknown")  # no prediction still to come can match it
             return
@@ -290,7 +328,8 @@ class PartitionJoin:
         self.state.waiting_predictions -= 1
         if rules.on_timeout is not None:
             end = entry.time + rules.label_wait
-            label = Label(peek_event_id(self._prediction(entry.offset)), rules.on_timeout, end, source="timeout")
+            event_id = peek_event_id(self._prediction_at(entry.offset))
+            label = EncodedLabel.of(Label(event_id, rules.on_timeout, end, source="timeout"))
             self.count("timeout" if self._emit(entry, label, -1, end) else "timeout_refused")
         else:
             self.count("unlabelled")
@@ -354,16 +393,15 @@ class PartitionJoin:
         if self._next_expiry is None:
             self._next_expiry = time + self._rules.label_wait
 
-    def _key(self, event_id: str) -> bytes:
-        raw = event_id.encode()
-        if len(raw) > _LONGEST_PLAIN_ID:
-            raw = b"\xff" + hashlib.blake2b(raw, digest_size=32).digest()
-        return self._entries + raw
+    def _key(self, event_id: bytes) -> bytes:
+        if len(event_id) > _LONGEST_PLAIN_ID:
+            event_id = b"\xff" + hashlib.blake2b(event_id, digest_size=32).digest()
+        return self._entries + event_id
 
     def _queue_key(self, prefix: bytes, offset: int) -> bytes:
         return prefix + offset.to_bytes(8, "big")
 
-    def _prediction(self, offset: int) -> bytes:
+    def _prediction_at(self, offset: int) -> bytes:
         """Return the record of the prediction that waits at `offset`."""
         queued = self._store.get(self._queue_key(self._predictions, offset))
         assert queued is not None  # noqa: S101 - kept until the id is forgotten
@@ -381,15 +419,12 @@ class PartitionJoin:
         self.state.counts[what] = self.state.counts.get(what, 0) + 1
 
 
-def codec_label(data: bytes) -> Label:
-    """Decode a label that this module encoded."""
-    return Label(**codec.LABEL.decode(data))
+def _corrected(label: EncodedLabel, correction: EncodedLabel) -> EncodedLabel:
+    last = correction.decoded()
+    return EncodedLabel.of(
+        msgspec.structs.replace(label.decoded(), value=last.value, source=last.source, weight=last.weight)
+    )
 
 
 def _queued_key(queued: bytes) -> bytes:
     return queued[QUEUED.size : QUEUED.size + QUEUED.unpack_from(queued)[1]]
-
-
-def _value_key(value: LabelValue) -> bytes:
-    """Return a key that is equal only for labels of equal type and value: True is not 1."""
-    return f"{type(value).__name__}:{value!r}".encode()
