@@ -73,6 +73,8 @@ class EncodedLabel(msgspec.Struct, frozen=True, gc=False):
 
     def key(self) -> bytes:
         """Return a key that is equal only for labels of equal type and value: True is not 1."""
+        if self.value.__class__ is bool:
+            return b"bool:True" if self.value else b"bool:False"
         return f"{type(self.value).__name__}:{self.value!r}".encode()
 
 
