@@ -187,6 +187,8 @@ class PartitionJoin:
 
     def _meet_all(self, entry: JoinEntry, came: list[Waiting]) -> None:
         """Join a prediction that comes after its labels: take the first label in time, then apply later corrections."""
+        if not came:
+            return
         labels = [self._label_reader.read_coerced(waiting.label) for waiting in came]
         merged: set[int] = set()
         for number, (waiting, label) in enumerate(zip(came, labels, strict=True)):

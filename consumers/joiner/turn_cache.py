@@ -6,8 +6,12 @@ A prediction and its label often arrive in one turn, so the second change of an 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from consumers.joiner.local_store import LocalStore
+
+MOST_CHANGES: Final = 50_000
+"""Changes that are kept in memory: a recovery ends any number of waits in one turn."""
 
 
 class TurnCache:
@@ -34,9 +38,11 @@ class TurnCache:
 
     def put(self, key: bytes, value: bytes) -> None:
         self._known[key] = self._changed[key] = value
+        self._bound()
 
     def delete(self, key: bytes) -> None:
         self._known[key] = self._changed[key] = None
+        self._bound()
 
     def scan(self, prefix: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield pairs as `LocalStore.scan` does; the changes are flushed first."""
@@ -47,6 +53,10 @@ class TurnCache:
         """Write the changes to the store, in the order of their keys, and forget everything."""
         self._write()
         self._known.clear()
+
+    def _bound(self) -> None:
+        if len(self._changed) == MOST_CHANGES:
+            self.flush()
 
     def _write(self) -> None:
         if not self._changed:
