@@ -1,4 +1,4 @@
-"""Entries of one partition's join in the local store: their keys and bytes, and a turn's cache in front of them.
+"""Keys and bytes of one partition's entries in the local store, behind a turn's cache.
 
 e <partition> <id>        state of an id's prediction (`JoinEntry`)
 p <partition> <offset>    time, key of the id, and record of a prediction
