@@ -1,6 +1,7 @@
 """Cache of one turn in front of the local store.
 
-It reads many keys at once, and writes each changed key once. A prediction and its label often arrive in one turn, so the second change of an id needs no access to the store.
+It reads many keys at once, and writes each changed key once. A prediction and its label often arrive in one turn, so
+the second change of an id needs no access to the store.
 """
 
 from __future__ import annotations
