@@ -9,6 +9,7 @@ Source: Apache Avro 1.12 specification, "Single-object encoding" and "Schema fin
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from importlib import resources
 from io import BytesIO
 from typing import Any, Final
@@ -79,6 +80,18 @@ def _without_logical_types(node: Any) -> Any:
     return node
 
 
+def _two_bytes() -> bytes:
+    """Return the first two bytes of every varint of more than two, in the order of its 14 lowest bits."""
+    pairs = bytearray(2 << 14)
+    pairs[0::2] = bytes(range(0x80, 0x100)) * 128
+    for high in range(128):
+        pairs[high * 256 + 1 : (high + 1) * 256 : 2] = bytes([high | 0x80]) * 128
+    return bytes(pairs)
+
+
+_TWO_BYTES: Final = _two_bytes()
+
+
 def long(value: int) -> bytes:
     r"""Return an Avro int or long: zigzag, seven bits in each byte.
 
@@ -86,6 +99,15 @@ def long(value: int) -> bytes:
     (b'\x01', b'\x80\x01')
     """
     value = value << 1 if value >= 0 else ~(value << 1)
+    if value < 1 << 14:
+        return _varint(value)
+    at = value << 1 & 0x7FFE
+    return _TWO_BYTES[at : at + 2] + _varint(value >> 14)
+
+
+# The high bits of neighbouring times and offsets are equal.
+@lru_cache(maxsize=4096)
+def _varint(value: int) -> bytes:
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

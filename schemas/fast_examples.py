@@ -10,7 +10,6 @@ texts.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from struct import Struct
 from typing import Any, Final
 
@@ -26,6 +25,7 @@ _PREDICTION_HEADER: Final = codec.PREDICTION.header
 _DOUBLE: Final = Struct("<d")
 _NUMBER: Final = rb"[\x80-\xff]{0,8}[\x00-\x7f]"  # a varint of 63 bits at most
 _PREDICTION: Final = rb"(\x02\x02[\x00\x01]|\x02\x06.{8}|\x02\x00)"
+_NOTHING: Final = rb"(?!)"  # matches nothing
 _NULL_BYTES: Final = 2
 _BOOLEAN: Final = 2
 _ONE_BYTE: Final = 0x7F  # the largest varint of one byte
@@ -85,8 +85,13 @@ class _Patterns:
         self._outcomes: dict[bytes, None] = {}
         self._compilations = 0
 
-    def note(self, event: Event, outcome: Outcome, before: re.Pattern[bytes] | None, tail: bytes) -> Any:
-        """Return a pattern for the bytes after an event's id, up to `tail`; it has the groups of `_PREDICTION`."""
+    def note(
+        self, event: Event, outcome: Outcome, before: re.Pattern[bytes] | None, tail: bytes, *, exact: bool = False
+    ) -> Any:
+        """Return a pattern for the bytes after an event's id, up to `tail`; it has the groups of `_PREDICTION`.
+
+        An exact pattern also compares the names of features and classes, and not only the lengths of their maps.
+        """
         self.features.note(event.features)
         if len(self._outcomes) >= _MOST_TEXTS:
             return before
@@ -94,8 +99,12 @@ class _Patterns:
         texts = re.escape(codec.string(outcome.model)) + _NUMBER * 3 + re.escape(codec.string(outcome.source_topic))
         self._outcomes[texts] = None
         # The event's time, no entity key; then two numbers, no error, role and status.
-        head = _NUMBER + rb"\x00(" + _any_of(self.features.sizes()) + rb")"
-        shares = rb"(?:\x00|\x02(" + _any_of(self.shares.sizes()) + rb"))"
+        features, shares = (
+            rb"|".join(each.patterns() if exact else [b".{%d}" % size for size in each.sizes()]) or _NOTHING
+            for each in (self.features, self.shares)
+        )
+        head = _NUMBER + rb"\x00(" + features + rb")"
+        shares = rb"(?:\x00|\x02(" + shares + rb"))"
         outcomes = rb"(?:" + rb"|".join(self._outcomes) + rb")"
         numbers = _NUMBER * 2 + rb"\x00[\x00\x02][\x00\x02]"
         return self.compiled(head + _PREDICTION + shares + outcomes + numbers + tail, before)
@@ -114,6 +123,16 @@ class PredictionReader:
     def __init__(self) -> None:
         self._patterns = _Patterns()
         self._rest: re.Pattern[bytes] | None = None
+        self._exact: re.Pattern[bytes] | None = None
+
+    def check(self, data: bytes) -> None:
+        """Raise CodecError if an encoded Prediction cannot be read."""
+        at = _after_id(data)
+        exact = self._exact if data.startswith(_PREDICTION_HEADER) else None
+        if exact is not None and at is not None and exact.match(data, at) and _is_utf8(data[HEADER_BYTES + 1 : at]):
+            return
+        prediction = read_prediction(data)
+        self._exact = self._patterns.note(prediction.event, prediction.outcome, self._exact, rb"\Z", exact=True)
 
     def features(self, data: bytes) -> Features:
         """Return the features used by an encoded Prediction. Raises CodecError if it cannot be read."""
@@ -226,11 +245,6 @@ def _is_utf8(raw: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _any_of(sizes: Iterable[int]) -> bytes:
-    """Return a pattern of any bytes with one of these lengths; without lengths it matches nothing."""
-    return rb"|".join(b".{%d}" % size for size in sizes) or rb"(?!)"
 
 
 def _prediction(encoded: bytes) -> LabelValue | None:

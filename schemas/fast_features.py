@@ -7,6 +7,7 @@ reads the map: 1 µs instead of 7 for seven features. The Avro library reads all
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from struct import Struct, error
 from typing import Final
@@ -59,6 +60,10 @@ class Shapes:
     def sizes(self) -> list[int]:
         """Return the lengths in bytes of the maps that can be read."""
         return sorted({shape.size for shape in self._shapes})
+
+    def patterns(self) -> list[bytes]:
+        """Return, for each shape, a regular expression of exactly the maps that it reads."""
+        return [b".{8}".join(map(re.escape, shape.between)) for shape in self._shapes]
 
     def note(self, features: Mapping[str, object]) -> None:
         """Remember the shape of features that `read` did not know, if they have one."""

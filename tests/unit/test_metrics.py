@@ -17,6 +17,7 @@ from prometheus_client.registry import CollectorRegistry
 from scrape import get, scrape
 
 from consumers.joiner.join import Emitted
+from consumers.joiner.labels import EncodedLabel
 from consumers.loop.dead_letters import dead_letter
 from millstream.observability.prometheus import metrics_server
 from millstream.observability.prometheus.catalog import METRICS
@@ -162,7 +163,7 @@ def test_labels_by_state_are_what_stands_beside_the_offsets(meter: RoleMeter, ur
 
 def test_a_join_tells_how_long_it_waited_and_how_old_its_label_was(meter: RoleMeter, url: str) -> None:
     now = time.time_ns() // 1_000_000
-    label = Label("e1", True, now)
+    label = EncodedLabel.of(Label("e1", True, now))
     meter.joined([Emitted(b"", label, 1, now - 65_000, 1, now - 5_000), Emitted(b"", None, 2, now, -1, 0)])
     meter.committed([], {}, 0.01)
     found = scrape(url)
