@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from msgspec import UNSET
 
@@ -17,21 +17,19 @@ from consumers.loop.start_offsets import Starts
 from consumers.model.river_model import NO_ANSWER, Answer, RiverModel
 from consumers.predictor.fast_outcomes import OutcomeWriter
 from consumers.predictor.feature_requests import Question, Questions, Unanswerable
+from consumers.predictor.known_shapes import Known, KnownShapes
 from consumers.predictor.offset_metadata import PredictorMetadata
 from consumers.predictor.prediction_records import WHOLE, Form, PredictionRecords
 from consumers.roles import PREDICTOR
 from runtime.exits import RoleFailure
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions, Record
-from schemas import codec
 from schemas.codec import HEADER_BYTES, CodecError
 from schemas.contract import Contract
 from schemas.events import Features
 from schemas.sources.event_mapping import EventMapping
 from schemas.topics import Names
 
-_PREDICTION_HEADER: Final = codec.PREDICTION.header
-_HAS_OUTCOME: Final = b"\x02"  # the second branch of [null, Outcome]
-WriteOutcome = Callable[[Answer, int, tuple[str, str] | None], bytes]
+Failure: TypeAlias = tuple[str, str]  # code and sentence
 
 
 @dataclass(frozen=True)
@@ -116,6 +114,9 @@ class Predictor:
         at_end = (self._features,) if settings.start == "end" else ()
         self._starts = Starts(PREDICTOR, PredictorMetadata, self._memory, at_end, settings.new_epoch, say)
         self._questions = Questions(settings.contract, settings.mapping, self._clock)
+        # Messages of an external topic have no shape.
+        known = KnownShapes(self._questions, settings.contract) if settings.mapping is None else self._questions
+        self._read: Callable[[Sequence[Record]], Sequence[Known | Question]] = known.read
         self._answers = PredictionRecords(settings.names, settings.spread, settings.form)
         self._dead_letters = settings.names.topic("dead-letters")
         self._notes: dict[Partition, PredictorMetadata] = {}
@@ -162,11 +163,14 @@ class Predictor:
         self._now = now = self._clock()
         outputs: list[Output] = []
         for partition, records in batch.items():
-            write = OutcomeWriter((serving.name, serving.epoch, serving.examples), now, partition).write
-            read = [self._questions.ask(record) for record in records]
+            writer = OutcomeWriter((serving.name, serving.epoch, serving.examples), now, partition)
+            read = self._read(records)
             serving.model.ahead([each.used for each in read if each.used is not None])
             for record, each in zip(records, read, strict=True):
-                outputs += self._answer(record, each, serving, write)
+                if isinstance(each, Known):
+                    outputs += self._answer_known(record, each, serving, writer)
+                else:
+                    outputs += self._answer(record, each, serving, writer)
         return outputs
 
     def tick(self, now_ms: int) -> list[Output]:
@@ -199,13 +203,36 @@ class Predictor:
 
     # --- one event ---------------------------------------------------------------------------------
 
-    def _answer(self, record: Record, asked: Question, serving: ServedVersion, write: WriteOutcome) -> list[Output]:
-        event, used, failure = asked
-        answer = NO_ANSWER
-        body: bytes | None = None
-        if event is not None and used is not None:
+    def _answer_known(
+        self, record: Record, known: Known, serving: ServedVersion, writer: OutcomeWriter
+    ) -> list[Output]:
+        """Answer a request whose shape is known, as `_answer` does."""
+        try:
+            answer = ask(serving, known.used)
+        except Unanswerable as error:
+            return self._reply(record, self._questions.ask(record), NO_ANSWER, (error.code, str(error)), writer)
+        body = known.shape.body(record.value or b"", known)
+        if body is None:
+            asked = self._questions.ask(record)
+            return self._reply(record, asked._replace(used=known.used), answer, None, writer)
+        return self._answers.outputs(record, known.key, writer.prediction(body, answer, record.offset))
+
+    def _answer(self, record: Record, asked: Question, serving: ServedVersion, writer: OutcomeWriter) -> list[Output]:
+        answer, failure = NO_ANSWER, asked.failure
+        if asked.event is not None and asked.used is not None:
             try:
-                answer = ask(serving, used)
+                answer = ask(serving, asked.used)
+            except Unanswerable as error:
+                failure = error.code, str(error)
+        return self._reply(record, asked, answer, failure, writer)
+
+    def _reply(
+        self, record: Record, asked: Question, answer: Answer, failure: Failure | None, writer: OutcomeWriter
+    ) -> list[Output]:
+        event, used, _ = asked
+        body: bytes | None = None
+        if event is not None and used is not None and failure is None:
+            try:
                 body = self._questions.body(record, event, used)
             except Unanswerable as error:
                 failure = error.code, str(error)
@@ -216,8 +243,8 @@ class Predictor:
             body = event.encode()[HEADER_BYTES:]
         elif body is None:
             body = self._questions.failed_body(record, event)
-        value = _PREDICTION_HEADER + body + _HAS_OUTCOME + write(answer, record.offset, failure)
-        outputs = self._answers.outputs(record, event.event_id, value)
+        value = writer.prediction(body, answer, record.offset, failure)
+        outputs = self._answers.outputs(record, event.event_id.encode(), value)
         if failure is not None:
             outputs.append(dead_letter(self._dead_letters, record, PREDICTOR, *failure, self._now))
         return outputs
