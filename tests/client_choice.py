@@ -1,4 +1,4 @@
-"""The client library of all clusters that a test makes without naming one: ``MILLSTREAM_CLIENT``, as for the commands."""
+"""Client library of the clusters for which a test names none: ``MILLSTREAM_CLIENT``, as for the commands."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ def _chosen(name: str, options: Mapping[str, Any], settings: Mapping[str, Any], 
 
 def _handle(
     kind: Kind, bootstrap: str, options: Mapping[str, Any], settings: Mapping[str, Any], defaults: Mapping[str, Any]
-) -> Handle[Any]:
+) -> Handle:
     own = {_OWN[name]: value for name, value in settings.items() if name in _OWN}
     given = {name: value for name, value in settings.items() if name not in _OWN and name not in _NOT_THEIRS}
     properties = {**defaults, **own, **translated({**given, **options}, kind), "bootstrap.servers": bootstrap}
@@ -157,7 +157,7 @@ def _handle(
 
 def _require_answer(
     client: LibrdkafkaConsumer | LibrdkafkaProducer,
-    handle: Handle[Any],
+    handle: Handle,
     options: Mapping[str, Any],
     settings: Mapping[str, Any],
 ) -> None:

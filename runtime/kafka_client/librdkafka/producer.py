@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError as TheirError
 from confluent_kafka import KafkaException, Message, TopicPartition
-from confluent_kafka import Producer as TheirProducer
 
 from runtime.kafka_client.client import GroupMetadata
 from runtime.kafka_client.errors import KafkaError, KafkaTimeoutError
@@ -74,9 +73,10 @@ class LibrdkafkaProducer:
         transaction.
     """
 
-    def __init__(self, handle: Handle[TheirProducer], *, block_ms: int) -> None:
+    def __init__(self, handle: Handle, *, block_ms: int) -> None:
         self._handle = handle
-        self._client = handle.client
+        # The client ends when nothing refers to it. So no other name is given to it: an error would keep the name.
+        self._client: Any = handle.client
         self._block_seconds = block_ms / 1000
         self._counts: dict[str, int] = {}  # partitions of each topic that was sent to
         # Held in every call that waits without the interpreter's lock: the client must not be freed under it.
@@ -120,6 +120,8 @@ class LibrdkafkaProducer:
         timestamp: int | None = None,
         delivery: LibrdkafkaDelivery | None = None,
     ) -> None:
+        if not self._open:
+            raise KafkaError("this producer was closed")
         if partition >= self._counts.get(topic, 0):
             self._require_partition(topic, partition)
         more: dict[str, Any] = {}
@@ -164,8 +166,8 @@ class LibrdkafkaProducer:
             raise ValueError(f"topic {topic} has no partition {partition}: it has {count}")
 
     def _count(self, topic: str) -> int | None:
-        with self._using() as client:
-            found = client.list_topics(topic, timeout=self._block_seconds).topics[topic]
+        with self._using():
+            found = self._client.list_topics(topic, timeout=self._block_seconds).topics[topic]
         if found.error is None:
             return len(found.partitions)
         error = translated(found.error)
@@ -183,8 +185,8 @@ class LibrdkafkaProducer:
                     raise of_exception(error) from error
 
     def flush(self, timeout: float | None = None) -> None:
-        with self._using() as client:
-            left = client.flush(-1 if timeout is None else timeout)
+        with self._using():
+            left = self._client.flush(-1 if timeout is None else timeout)
         if left:
             raise KafkaTimeoutError(f"{left} records are not acknowledged within {timeout:g} s")
 
@@ -211,46 +213,50 @@ class LibrdkafkaProducer:
         self._client.purge(in_queue=True, in_flight=True, blocking=False)
 
     def _end(self) -> None:
-        """Free the client. Records that it still has are dropped: it would wait for them for ever."""
+        """Free the client, and drop records that it still has: it would wait for them for ever.
+
+        Its own close would first abort an open transaction, and wait for a broker that may be away. The next producer
+        with the transactional id aborts it.
+        """
         self._purge()
         with suppress(KafkaException):
             self._client.flush(_LOOK_SECONDS)
-        self._client.close()
+        self._client = self._handle.client = None
 
     @contextmanager
-    def _using(self) -> Iterator[TheirProducer]:
-        """Lend the client for a call that waits; translate its errors."""
+    def _using(self) -> Iterator[None]:
+        """Keep the client for a call that waits, and translate its errors."""
         with self._in_use:
             if not self._open:
                 raise KafkaError("this producer was closed")
             self._handle.check()
             try:
-                yield self._client
+                yield
             except KafkaException as error:
                 raise of_exception(error) from error
 
     # --- transactions ------------------------------------------------------------------------------
 
     def init_transactions(self) -> None:
-        with self._using() as client:
-            client.init_transactions(self._block_seconds)
+        with self._using():
+            self._client.init_transactions(self._block_seconds)
 
     def begin_transaction(self) -> None:
-        with self._using() as client:
-            client.begin_transaction()
+        with self._using():
+            self._client.begin_transaction()
 
     def send_offsets_to_transaction(self, offsets: Mapping[Partition, CommittedOffset], group: GroupMetadata) -> None:
         theirs = [
             TopicPartition(*partition, place.offset, metadata=place.metadata) for partition, place in offsets.items()
         ]
         member = encoded(group)
-        with self._using() as client:
-            client.send_offsets_to_transaction(theirs, member, self._block_seconds)
+        with self._using():
+            self._client.send_offsets_to_transaction(theirs, member, self._block_seconds)
 
     def commit_transaction(self) -> None:
-        with self._using() as client:
-            client.commit_transaction(self._block_seconds)
+        with self._using():
+            self._client.commit_transaction(self._block_seconds)
 
     def abort_transaction(self) -> None:
-        with self._using() as client:
-            client.abort_transaction(self._block_seconds)
+        with self._using():
+            self._client.abort_transaction(self._block_seconds)
