@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
@@ -71,13 +71,17 @@ class LibrdkafkaProducer:
     block_ms
         Longest wait for a topic's partitions, for room among the records that wait to be sent, and for each step of a
         transaction.
+    find_coordinator
+        Waits for a group's coordinator, for at most so many seconds.
     """
 
-    def __init__(self, handle: Handle, *, block_ms: int) -> None:
+    def __init__(self, handle: Handle, *, block_ms: int, find_coordinator: Callable[[str, float], None]) -> None:
         self._handle = handle
         # The client ends when nothing refers to it. So no other name is given to it: an error would keep the name.
         self._client: Any = handle.client
         self._block_seconds = block_ms / 1000
+        self._find_coordinator = find_coordinator
+        self._groups: set[str] = set()  # whose coordinator has answered
         self._counts: dict[str, int] = {}  # partitions of each topic that was sent to
         # Held in every call that waits without the interpreter's lock: the client must not be freed under it.
         self._in_use = threading.RLock()
@@ -199,13 +203,19 @@ class LibrdkafkaProducer:
                 self._end()
 
     def abandon(self, timeout: float) -> None:
-        """Drop the records, then close, in a thread: a call that still waits for the broker ends first."""
+        """Drop the records, then close, in a thread, because a call that still waits for the broker has to end first.
+
+        If it takes longer than `timeout` s, it closes the client itself when it ends.
+        """
         self._open = False
         self._purge()
 
         def close() -> None:
-            with self._in_use:
-                self._end()
+            if self._in_use.acquire(timeout=timeout):
+                try:
+                    self._end()
+                finally:
+                    self._in_use.release()
 
         threading.Thread(target=close, name="abandon-producer", daemon=True).start()
 
@@ -218,10 +228,11 @@ class LibrdkafkaProducer:
         Its own close would first abort an open transaction, and wait for a broker that may be away. The next producer
         with the transactional id aborts it.
         """
-        self._purge()
-        with suppress(KafkaException):
-            self._client.flush(_LOOK_SECONDS)
-        self._client = self._handle.client = None
+        if self._client is not None:
+            self._purge()
+            with suppress(KafkaException):
+                self._client.flush(_LOOK_SECONDS)
+            self._client = self._handle.client = None
 
     @contextmanager
     def _using(self) -> Iterator[None]:
@@ -234,6 +245,9 @@ class LibrdkafkaProducer:
                 yield
             except KafkaException as error:
                 raise of_exception(error) from error
+            finally:
+                if not self._open:
+                    self._end()
 
     # --- transactions ------------------------------------------------------------------------------
 
@@ -250,6 +264,11 @@ class LibrdkafkaProducer:
             TopicPartition(*partition, place.offset, metadata=place.metadata) for partition, place in offsets.items()
         ]
         member = encoded(group)
+        if group.handle is None and group.group_id not in self._groups:
+            # The client asks three times within milliseconds for the group's coordinator. If that is not there yet, as
+            # in a new cluster, the call below never returns, not even at its time-out. A member has found it before.
+            self._find_coordinator(group.group_id, self._block_seconds)
+            self._groups.add(group.group_id)
         with self._using():
             self._client.send_offsets_to_transaction(theirs, member, self._block_seconds)
 
