@@ -1,4 +1,4 @@
-"""Client library of all clusters that a test makes without naming one: ``MILLSTREAM_CLIENT``, as for commands."""
+"""Client library of the clusters for which a test names none: ``MILLSTREAM_CLIENT``, as for the commands."""
 
 from __future__ import annotations
 

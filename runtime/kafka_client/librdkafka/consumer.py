@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaException, Message, TopicPartition
-from confluent_kafka import Consumer as TheirConsumer
 from confluent_kafka import KafkaError as TheirError
 
 from runtime.kafka_client.errors import KafkaError, KafkaTimeoutError, NoOffsetError
@@ -54,9 +53,9 @@ class LibrdkafkaConsumer:
         Maximum number of records of a poll, if the call has none.
     """
 
-    def __init__(self, handle: Handle[TheirConsumer], *, request_ms: int, most_records: int) -> None:
+    def __init__(self, handle: Handle, *, request_ms: int, most_records: int) -> None:
         self._handle = handle
-        self._client = handle.client
+        self._client: Any = handle.client
         self._request_ms = request_ms
         self._most_records = most_records
         self._places: dict[Partition, int | None] = {}  # assigned partitions, each with the offset to continue at

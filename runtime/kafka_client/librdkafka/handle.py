@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final
 
 from confluent_kafka import KafkaError as TheirError
 from confluent_kafka import KafkaException
@@ -16,26 +16,25 @@ from runtime.kafka_client.errors import KafkaTimeoutError
 from runtime.kafka_client.librdkafka.errors import translated
 from runtime.kafka_client.librdkafka.forks import MadeHere
 
-_Client = TypeVar("_Client")
 _LOOK_SECONDS: Final = 0.5
 _ANY_TOPIC: Final = "millstream"
 # What the client cannot repair by itself. It reports lost connections and brokers, too, and connects again.
 _FINAL: Final = frozenset({TheirError._AUTHENTICATION, TheirError._FATAL, TheirError._FENCED})
 
 
-class Handle(Generic[_Client]):
+class Handle:
     """A client, and what it has reported outside of a call.
 
     Without a function to report to, the client would return reports as records; without a logger, it would write to
     stderr.
     """
 
-    def __init__(self, make: Callable[..., _Client], properties: Mapping[str, Any], logger: logging.Logger) -> None:
+    def __init__(self, make: Callable[..., Any], properties: Mapping[str, Any], logger: logging.Logger) -> None:
         self._made_here = MadeHere()
         self._logger = logger
         self._reports: deque[TheirError] = deque(maxlen=100)
         # The functions are of the queue alone, so that the client does not keep its owner alive.
-        self.client = make({**properties, "error_cb": self._reports.append}, logger=logger)
+        self.client: Any = make({**properties, "error_cb": self._reports.append}, logger=logger)
 
     def check(self) -> None:
         """Raise the error that ends this client, if it has reported one; RuntimeError after a fork."""
@@ -48,13 +47,12 @@ class Handle(Generic[_Client]):
 
     def require_answer(self, seconds: float) -> None:
         """Wait for a broker's first answer. Raises KafkaError if there is none in time, or the user is rejected."""
-        client: Any = self.client
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             # Of one topic, because some clusters have thousands. It need not exist, and is not created.
             with suppress(KafkaException):
-                client.list_topics(_ANY_TOPIC, timeout=min(left, _LOOK_SECONDS))
+                self.client.list_topics(_ANY_TOPIC, timeout=min(left, _LOOK_SECONDS))
                 return
-            client.poll(0)  # lets the client report
+            self.client.poll(0)  # lets the client report
             self.check()
         raise KafkaTimeoutError(f"no broker has answered within {seconds:g} s")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import closing
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from confluent_kafka import Producer as TheirProducer
 from runtime.kafka_client.client import LOGGER, Consumer
 from runtime.kafka_client.kafka_python.admin import KafkaPythonAdmin
 from runtime.kafka_client.kafka_python.assignor import range_assignor
+from runtime.kafka_client.kafka_python.coordinator import wait_for_coordinator
 from runtime.kafka_client.kafka_python.library import KafkaPython
 from runtime.kafka_client.library_names import LIBRDKAFKA
 from runtime.kafka_client.librdkafka.consumer import LibrdkafkaConsumer
@@ -101,6 +103,7 @@ _NOT_THEIRS: Final = frozenset(
 _FIRST_ANSWER_MS: Final = 15_000
 _REQUEST_MS: Final = 30_000
 _MOST_RECORDS: Final = 500
+_BLOCK_MS: Final = 60_000
 
 
 class Librdkafka:
@@ -133,7 +136,13 @@ class Librdkafka:
     def producer(self, bootstrap: str, options: Mapping[str, Any], settings: Mapping[str, Any]) -> LibrdkafkaProducer:
         properties = {**_PRODUCER, **(_TRANSACTIONAL if "transactional_id" in settings else {})}
         handle = _handle("producer", bootstrap, options, settings, properties)
-        producer = LibrdkafkaProducer(handle, block_ms=_chosen("max_block_ms", options, settings, 60_000))
+
+        def find_coordinator(group: str, seconds: float) -> None:
+            with closing(self.admin(bootstrap, options)) as admin:
+                wait_for_coordinator(admin, group, seconds)
+
+        block_ms = _chosen("max_block_ms", options, settings, _BLOCK_MS)
+        producer = LibrdkafkaProducer(handle, block_ms=block_ms, find_coordinator=find_coordinator)
         _require_answer(producer, handle, options, settings)
         return producer
 
@@ -147,7 +156,7 @@ def _chosen(name: str, options: Mapping[str, Any], settings: Mapping[str, Any], 
 
 def _handle(
     kind: Kind, bootstrap: str, options: Mapping[str, Any], settings: Mapping[str, Any], defaults: Mapping[str, Any]
-) -> Handle[Any]:
+) -> Handle:
     own = {_OWN[name]: value for name, value in settings.items() if name in _OWN}
     given = {name: value for name, value in settings.items() if name not in _OWN and name not in _NOT_THEIRS}
     properties = {**defaults, **own, **translated({**given, **options}, kind), "bootstrap.servers": bootstrap}
@@ -157,7 +166,7 @@ def _handle(
 
 def _require_answer(
     client: LibrdkafkaConsumer | LibrdkafkaProducer,
-    handle: Handle[Any],
+    handle: Handle,
     options: Mapping[str, Any],
     settings: Mapping[str, Any],
 ) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from confluent_kafka import KafkaError as TheirError
 from confluent_kafka import KafkaException, Message, TopicPartition
-from confluent_kafka import Producer as TheirProducer
 
 from runtime.kafka_client.client import GroupMetadata
 from runtime.kafka_client.errors import KafkaError, KafkaTimeoutError
@@ -72,12 +71,17 @@ class LibrdkafkaProducer:
     block_ms
         Longest wait for a topic's partitions, for room among the records that wait to be sent, and for each step of a
         transaction.
+    find_coordinator
+        Waits for a group's coordinator, for at most so many seconds.
     """
 
-    def __init__(self, handle: Handle[TheirProducer], *, block_ms: int) -> None:
+    def __init__(self, handle: Handle, *, block_ms: int, find_coordinator: Callable[[str, float], None]) -> None:
         self._handle = handle
-        self._client = handle.client
+        # The client ends when nothing refers to it. So no other name is given to it: an error would keep the name.
+        self._client: Any = handle.client
         self._block_seconds = block_ms / 1000
+        self._find_coordinator = find_coordinator
+        self._groups: set[str] = set()  # whose coordinator has answered
         self._counts: dict[str, int] = {}  # partitions of each topic that was sent to
         # Held in every call that waits without the interpreter's lock: the client must not be freed under it.
         self._in_use = threading.RLock()
@@ -120,6 +124,8 @@ class LibrdkafkaProducer:
         timestamp: int | None = None,
         delivery: LibrdkafkaDelivery | None = None,
     ) -> None:
+        if not self._open:
+            raise KafkaError("this producer was closed")
         if partition >= self._counts.get(topic, 0):
             self._require_partition(topic, partition)
         more: dict[str, Any] = {}
@@ -164,8 +170,8 @@ class LibrdkafkaProducer:
             raise ValueError(f"topic {topic} has no partition {partition}: it has {count}")
 
     def _count(self, topic: str) -> int | None:
-        with self._using() as client:
-            found = client.list_topics(topic, timeout=self._block_seconds).topics[topic]
+        with self._using():
+            found = self._client.list_topics(topic, timeout=self._block_seconds).topics[topic]
         if found.error is None:
             return len(found.partitions)
         error = translated(found.error)
@@ -183,8 +189,8 @@ class LibrdkafkaProducer:
                     raise of_exception(error) from error
 
     def flush(self, timeout: float | None = None) -> None:
-        with self._using() as client:
-            left = client.flush(-1 if timeout is None else timeout)
+        with self._using():
+            left = self._client.flush(-1 if timeout is None else timeout)
         if left:
             raise KafkaTimeoutError(f"{left} records are not acknowledged within {timeout:g} s")
 
@@ -197,13 +203,19 @@ class LibrdkafkaProducer:
                 self._end()
 
     def abandon(self, timeout: float) -> None:
-        """Drop the records, then close, in a thread: a call that still waits for the broker ends first."""
+        """Drop the records, then close, in a thread, because a call that still waits for the broker has to end first.
+
+        If it takes longer than `timeout` s, it closes the client itself when it ends.
+        """
         self._open = False
         self._purge()
 
         def close() -> None:
-            with self._in_use:
-                self._end()
+            if self._in_use.acquire(timeout=timeout):
+                try:
+                    self._end()
+                finally:
+                    self._in_use.release()
 
         threading.Thread(target=close, name="abandon-producer", daemon=True).start()
 
@@ -211,46 +223,59 @@ class LibrdkafkaProducer:
         self._client.purge(in_queue=True, in_flight=True, blocking=False)
 
     def _end(self) -> None:
-        """Free the client. Records that it still has are dropped: it would wait for them for ever."""
-        self._purge()
-        with suppress(KafkaException):
-            self._client.flush(_LOOK_SECONDS)
-        self._client.close()
+        """Free the client, and drop records that it still has: it would wait for them for ever.
+
+        Its own close would first abort an open transaction, and wait for a broker that may be away. The next producer
+        with the transactional id aborts it.
+        """
+        if self._client is not None:
+            self._purge()
+            with suppress(KafkaException):
+                self._client.flush(_LOOK_SECONDS)
+            self._client = self._handle.client = None
 
     @contextmanager
-    def _using(self) -> Iterator[TheirProducer]:
-        """Lend the client for a call that waits; translate its errors."""
+    def _using(self) -> Iterator[None]:
+        """Keep the client for a call that waits, and translate its errors."""
         with self._in_use:
             if not self._open:
                 raise KafkaError("this producer was closed")
             self._handle.check()
             try:
-                yield self._client
+                yield
             except KafkaException as error:
                 raise of_exception(error) from error
+            finally:
+                if not self._open:
+                    self._end()
 
     # --- transactions ------------------------------------------------------------------------------
 
     def init_transactions(self) -> None:
-        with self._using() as client:
-            client.init_transactions(self._block_seconds)
+        with self._using():
+            self._client.init_transactions(self._block_seconds)
 
     def begin_transaction(self) -> None:
-        with self._using() as client:
-            client.begin_transaction()
+        with self._using():
+            self._client.begin_transaction()
 
     def send_offsets_to_transaction(self, offsets: Mapping[Partition, CommittedOffset], group: GroupMetadata) -> None:
         theirs = [
             TopicPartition(*partition, place.offset, metadata=place.metadata) for partition, place in offsets.items()
         ]
         member = encoded(group)
-        with self._using() as client:
-            client.send_offsets_to_transaction(theirs, member, self._block_seconds)
+        if group.handle is None and group.group_id not in self._groups:
+            # The client asks three times within milliseconds for the group's coordinator. If that is not there yet, as
+            # in a new cluster, the call below never returns, not even at its time-out. A member has found it before.
+            self._find_coordinator(group.group_id, self._block_seconds)
+            self._groups.add(group.group_id)
+        with self._using():
+            self._client.send_offsets_to_transaction(theirs, member, self._block_seconds)
 
     def commit_transaction(self) -> None:
-        with self._using() as client:
-            client.commit_transaction(self._block_seconds)
+        with self._using():
+            self._client.commit_transaction(self._block_seconds)
 
     def abort_transaction(self) -> None:
-        with self._using() as client:
-            client.abort_transaction(self._block_seconds)
+        with self._using():
+            self._client.abort_transaction(self._block_seconds)
