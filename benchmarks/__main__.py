@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import (
+    clients,
     evaluations,
     frames,
     idle,
@@ -34,6 +35,9 @@ Benchmark = Callable[[Rig, Size], list[Figure]]
 BENCHMARKS: Final[dict[str, Benchmark]] = {
     "predictor": throughput.predictor,
     "predictor-process": predictor_process.predictor_process,
+    "fast-predictor": clients.fast_predictor,
+    "client-latency": clients.client_latency,
+    "publisher": clients.publisher,
     "joiner": throughput.joiner,
     "pending": throughput.pending,
     "learner": throughput.learner,
