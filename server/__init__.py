@@ -1,0 +1,1 @@
+"""Answers over HTTP: a spool on disk, the answering of events, the web server, and the forwarder to Kafka."""
