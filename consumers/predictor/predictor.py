@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from msgspec import UNSET
 
@@ -25,7 +25,7 @@ from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partiti
 from schemas import codec
 from schemas.codec import HEADER_BYTES, CodecError
 from schemas.contract import Contract
-from schemas.events import Features
+from schemas.events import Event, Features
 from schemas.sources.event_mapping import EventMapping
 from schemas.topics import Names
 
@@ -196,27 +196,46 @@ class Predictor:
     # --- one event ---------------------------------------------------------------------------------
 
     def _answer(self, record: Record, asked: Question, serving: ServedVersion, write: WriteOutcome) -> list[Output]:
-        event, used, failure = asked
-        answer = NO_ANSWER
-        body: bytes | None = None
-        if event is not None and used is not None:
-            try:
-                answer = ask(serving, used)
-                body = self._questions.body(record, event, used)
-            except Unanswerable as error:
-                failure = error.code, str(error)
-            except CodecError as error:
-                failure = "codec", str(error)
-        if event is None:
-            event = self._questions.unnamed(record)
-            body = event.encode()[HEADER_BYTES:]
-        elif body is None:
-            body = self._questions.failed_body(record, event)
-        value = _PREDICTION_HEADER + body + _HAS_OUTCOME + write(answer, record.offset, failure)
-        outputs = self._answers.outputs(record, event.event_id, value)
-        if failure is not None:
-            outputs.append(dead_letter(self._dead_letters, record, PREDICTOR, *failure, self._now))
+        said = answered(self._questions, serving, record, asked)
+        value = said.encode(write, record.offset)
+        outputs = self._answers.outputs(record, said.event.event_id, value)
+        if said.failure is not None:
+            outputs.append(dead_letter(self._dead_letters, record, PREDICTOR, *said.failure, self._now))
         return outputs
+
+
+class Answered(NamedTuple):
+    """One event with its answer: `body` holds the encoded fields of the event, with the features as used."""
+
+    event: Event
+    body: bytes
+    answer: Answer
+    failure: tuple[str, str] | None
+
+    def encode(self, write: WriteOutcome, offset: int) -> bytes:
+        """Return the whole Prediction of the event at `offset` of its source."""
+        return _PREDICTION_HEADER + self.body + _HAS_OUTCOME + write(self.answer, offset, self.failure)
+
+
+def answered(questions: Questions, serving: ServedVersion, record: Record, asked: Question) -> Answered:
+    """Return the answer to an event; every event gets one, whatever its content and whatever the model does."""
+    event, used, failure = asked
+    answer = NO_ANSWER
+    body: bytes | None = None
+    if event is not None and used is not None:
+        try:
+            answer = ask(serving, used)
+            body = questions.body(record, event, used)
+        except Unanswerable as error:
+            failure = error.code, str(error)
+        except CodecError as error:
+            failure = "codec", str(error)
+    if event is None:
+        event = questions.unnamed(record)
+        body = event.encode()[HEADER_BYTES:]
+    elif body is None:
+        body = questions.failed_body(record, event)
+    return Answered(event, body, answer, failure)
 
 
 def ask(serving: ServedVersion, features: Features) -> Answer:

@@ -114,7 +114,7 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
 
 
 @contextmanager
-def alone(state: Path) -> Iterator[None]:
+def alone(state: Path, lock: str = "run.lock") -> Iterator[None]:
     """Lock the stream in this home: two runs of it would fence each other without end.
 
     Raises
@@ -127,7 +127,7 @@ def alone(state: Path) -> Iterator[None]:
     try:
         with writing(state):
             state.mkdir(parents=True, exist_ok=True)
-            held = hold(state / "run.lock")
+            held = hold(state / lock)
     except Held as error:
         raise AlreadyRuns(
             f"{state.name} runs already from this MILLSTREAM_HOME, as process {error.process}: "

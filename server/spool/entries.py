@@ -46,7 +46,7 @@ class Remembered(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """One entry, without its sequence number. `at_ms` is the server's wall clock; the records go onto Kafka together."""
+    """One entry, without its sequence number: records that go onto Kafka together. `at_ms` is the wall clock."""
 
     at_ms: int
     records: tuple[SpooledRecord, ...]

@@ -75,16 +75,18 @@ class Pending:
 
 
 class Logged(NamedTuple):
-    """It is in the spool, under this sequence number."""
+    """It is in the spool, under this sequence number; `final` as in `Remembered`."""
 
     sequence: int
     answer: bytes
+    final: bool = True
 
 
 class Repeated(NamedTuple):
     """The id was answered before: this is that answer, and nothing was logged."""
 
     answer: bytes
+    final: bool = True
 
 
 class Conflict(NamedTuple):
@@ -227,7 +229,7 @@ class _Turn:
     def _one(self, asked: Pending) -> Result:
         said = self._said(asked)
         if said is not None and said.digest == asked.digest:
-            return Repeated(said.answer)
+            return Repeated(said.answer, said.final)
         if said is not None and said.final:
             return Conflict()
         sequence = self._spool._lane.next + len(self._entries)
@@ -244,7 +246,7 @@ class _Turn:
         self._bytes += len(data)
         if remembered is not None:
             self._answered[remembered.key] = remembered
-        return Logged(sequence, made.answer)
+        return Logged(sequence, made.answer, made.final)
 
     def _said(self, asked: Pending) -> Remembered | None:
         if asked.key is None:

@@ -75,8 +75,8 @@ def test_the_same_id_twice_in_one_turn_is_answered_once(tmp_path: Path) -> None:
 
 def test_an_error_answer_is_repeated_and_a_corrected_request_is_answered_anew(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
-    assert one(spool, pending("a", "id", "x", final=False)) == Logged(0, b"a@0")
-    assert one(spool, pending("b", "id", "x")) == Repeated(b"a@0")
+    assert one(spool, pending("a", "id", "x", final=False)) == Logged(0, b"a@0", final=False)
+    assert one(spool, pending("b", "id", "x")) == Repeated(b"a@0", final=False)
     assert one(spool, pending("c", "id", "corrected")) == Logged(1, b"c@1")
     assert one(spool, pending("d", "id", "corrected")) == Repeated(b"c@1")
     assert one(spool, pending("e", "id", "x")) == Conflict()
