@@ -173,7 +173,13 @@ class LaneReader:
         return True
 
     def _take(self, most_bytes: int, *, last: bool) -> list[Entry]:
-        with self._lane.file(self._segment).open("rb", buffering=0) as file:
+        try:
+            opened = self._lane.file(self._segment).open("rb", buffering=0)
+        except FileNotFoundError:
+            if last:
+                raise
+            return []  # deleted, because all of it was read
+        with opened as file:
             file.seek(self._offset)
             found, why = self._parse(file.read(most_bytes) or b"")
             if not found:  # a single entry may be larger
