@@ -21,7 +21,6 @@ from runtime.kafka_client.cluster import Cluster
 from schemas.codec import TICK
 from schemas.events import peek_event_id, read_example, read_prediction
 
-_EVERY_LABEL = 1.0
 
 
 class Caller(threading.Thread):
@@ -38,7 +37,7 @@ class Caller(threading.Thread):
     def __init__(self, base: str, rng: random.Random, rate: float) -> None:
         super().__init__(name="caller", daemon=True)
         self._base, self._rng, self._rate = base, rng, rate
-        self._stop = threading.Event()
+        self._ended = threading.Event()
         self._prefix = f"h{rng.randrange(1 << 32):x}"
         self.heard: dict[str, tuple[int, dict[str, Any]]] = {}
         self.labels: set[str] = set()
@@ -46,7 +45,7 @@ class Caller(threading.Thread):
 
     def run(self) -> None:
         with httpx.Client(base_url=self._base, timeout=20) as client:
-            while not self._stop.wait(1 / self._rate):
+            while not self._ended.wait(1 / self._rate):
                 self._ask(client, f"{self._prefix}-{len(self.heard)}")
 
     def _ask(self, client: httpx.Client, event_id: str) -> None:
@@ -68,7 +67,7 @@ class Caller(threading.Thread):
             try:
                 response = client.post(path, json=body)
             except httpx.TransportError:
-                self._stop.wait(0.05) if not self._stop.is_set() else time.sleep(0.05)
+                self._ended.wait(0.05) if not self._ended.is_set() else time.sleep(0.05)
                 continue
             if response.status_code == 503:
                 time.sleep(0.05)
@@ -80,7 +79,7 @@ class Caller(threading.Thread):
 
     def end(self) -> None:
         """End after the event that is under way."""
-        self._stop.set()
+        self._ended.set()
         self.join(SECONDS)
         assert not self.is_alive(), "the last event was not answered"
 
@@ -173,7 +172,7 @@ class HttpRig(Rig):
 
     def __exit__(self, *error: Any) -> None:
         if self.caller is not None:
-            self.caller._stop.set()
+            self.caller._ended.set()
         for member in self.http.values():
             if member.process is not None:
                 member.process.kill()
