@@ -97,7 +97,7 @@ class Http:
 def _bytes(option: str, text: str) -> int:
     """Return a size such as `64MiB`, in bytes. Raises UsageError."""
     number, unit = (text[:-3], text[-3:]) if text[-3:] in _UNITS else (text, "")
-    if not (number.strip().isdecimal() and len(number) < 16):
+    if not (number.isascii() and number.isdecimal() and len(number) < 16):
         raise UsageError(f"{option} {text} must be a number of bytes, or one with {', '.join(_UNITS)}, such as 64MiB")
     return int(number) * _UNITS.get(unit, 1)
 

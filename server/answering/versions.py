@@ -12,6 +12,7 @@ import msgspec
 
 from consumers.predictor.model_feed import Known, VersionFeed
 from consumers.predictor.predictor import ServedVersion
+from consumers.roles import SERVER
 from model_store import VersionId
 from schemas.model_updates import ModelUpdate, Serving
 from server.spool.folder import replace_file
@@ -101,7 +102,7 @@ class Versions:
 
     def begin_with(self, last: LastServed) -> None:
         """Serve the version that was served last, until the models topic is read."""
-        decision = Serving(last.model, 0, last.epoch, last.examples, "server", "served last")
+        decision = Serving(last.model, 0, last.epoch, last.examples, SERVER, "served last")
         known = Known()
         known.take(decision.key.encode(), ModelUpdate(last.at_ms, decision).encode())
         self._feed.follow(known)
@@ -170,7 +171,7 @@ class Versions:
 
 def _version(text: str) -> tuple[int, int]:
     epoch, _, examples = text.partition("/")
-    if not (epoch.isdecimal() and examples.isdecimal() and len(text) < 40):
+    if not (text.isascii() and epoch.isdecimal() and examples.isdecimal() and len(text) < 40):
         raise ValueError(f"min_version={text[:50]} is not EPOCH/EXAMPLES, such as 3/81000")
     return int(epoch), int(examples)
 
@@ -180,7 +181,7 @@ def _seconds(text: str | None) -> float:
         return 0.0
     unit = 0.001 if text.endswith("ms") else 1.0
     number = text.removesuffix("ms").removesuffix("s")
-    if not (number.isdecimal() and len(number) < 9):
+    if not (number.isascii() and number.isdecimal() and len(number) < 9):
         raise ValueError(f"wait={text[:50]} is not a time such as 500ms or 2s")
     if int(number) * unit > _LONGEST_WAIT_S:
         raise ValueError(f"wait={text[:50]} is longer than {_LONGEST_WAIT_S:g} s")

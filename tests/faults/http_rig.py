@@ -22,7 +22,6 @@ from schemas.codec import TICK
 from schemas.events import peek_event_id, read_example, read_prediction
 
 
-
 class Caller(threading.Thread):
     """Asks one event after the other, each until it is answered, and sends its label.
 

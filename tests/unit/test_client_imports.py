@@ -12,7 +12,17 @@ import kafka
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-PACKAGES = ("runtime", "schemas", "model_store", "producers", "consumers", "millstream", "streams", "benchmarks")
+PACKAGES = (
+    "runtime",
+    "schemas",
+    "model_store",
+    "producers",
+    "consumers",
+    "server",
+    "millstream",
+    "streams",
+    "benchmarks",
+)
 HOME = ROOT / "runtime" / "kafka_client"
 GUARDS = HOME / "kafka_python"
 LIBRARIES = frozenset({"kafka", "confluent_kafka"})
