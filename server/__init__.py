@@ -1,1 +1,1 @@
-"""Answers over HTTP: a spool on disk, the answering of events, the web server, and the forwarder to Kafka."""
+"""Answers over HTTP: spool, answering, web server, and forwarder to Kafka."""

@@ -1,4 +1,4 @@
-"""The answerer: from an event or a label to the records that the spool holds and the answer that the caller gets."""
+"""Answerer: makes the spool's records, and the caller's answer, of events and labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events and labels as JSON in a request: the JSON of the topics, in which an event may leave out its id."""
+"""Events and labels in the body of a request: the JSON of the topics, without an id if need be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The version that a server answers with, followed as a predictor does and noted for a start without Kafka."""
+"""Version of a server: followed as by a predictor, and noted for a start without Kafka."""
 
 from __future__ import annotations
 

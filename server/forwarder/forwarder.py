@@ -1,4 +1,4 @@
-"""The forwarder: sends the spool's entries in order, and commits its place with them in one transaction.
+"""Forwarder: sends the spool's entries in order, and its place with them, in transactions.
 
 The place is the committed offset of a group of its own, on a partition that the stream always has; the metadata holds
 the place in each lane. If anything is in doubt, the process ends, and the next one continues from the committed place:

@@ -1,4 +1,4 @@
-"""Remembered ids: an index beside the lanes, shared by all workers, whose write lock is the lock of the spool."""
+"""Remembered ids: an index shared by all workers; its write lock is the lock of the spool."""
 
 from __future__ import annotations
 
