@@ -136,6 +136,8 @@ class _Server:
         where = f"http://{options.address.host}:{options.address.port}"
         # As in a predictor: a thread loads versions, while this one answers.
         sys.setswitchinterval(_SWITCH_SECONDS)
+        self._meter.serves(lambda: dict(app.counts.requests), self._spool.folder.size)
+        self._meter.assigned(())
         threading.Thread(target=self._follow, args=(cluster, versions), name="follow", daemon=True).start()
         gc_tuning.rest()
 
@@ -147,7 +149,7 @@ class _Server:
 
         say(f"listening at {where}, with process id of instance {instance}")
         try:
-            return Worker(app, health, options.address, options.drain_s, ready).run()
+            return Worker(app, health, options.address, options.drain_s, ready, self._meter.turned).run()
         finally:
             self._stop.set()
             turns.close()
@@ -249,13 +251,14 @@ def run_forwarder(loaded: LoadedStream, settings: Settings, instance: str, meter
     forwarding = ForwarderSettings(names, instance, spool_path(settings, names), old_ms=wait_ms // 2)
     forwarder: Forwarder | None = None
     try:
-        forwarder = Forwarder(cluster, forwarding, say)
+        forwarder = Forwarder(cluster, forwarding, say, meter)
         call_on_signals(forwarder.stop.set)
         before = forwarder.open()
         role_events.ready(f"ready: forwards {forwarding.spool}; {before} entries are on Kafka", event="assigned")
-        meter.turned()
+        meter.assigned(())
         forwarder.run()
     except RoleFailure as failure:
+        meter.aborted()
         role_events.failed(FORWARDER, str(failure))
         return failure.exit_code
     except OSError as error:

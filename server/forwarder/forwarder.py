@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from consumers.loop.alerts import Alerts
+from consumers.loop.instrumentation import Meter
 from consumers.roles import FORWARDER, WHOLE
 from runtime.exits import RoleRefused
 from runtime.failpoints import failpoint
@@ -65,8 +66,6 @@ class Forwarder:
 
     Parameters
     ----------
-    forwarded
-        Called after each commit with the number of entries and the age of the oldest, ms.
     clock
         Wall clock, ms.
 
@@ -81,11 +80,11 @@ class Forwarder:
         cluster: Cluster,
         settings: ForwarderSettings,
         say: Callable[[str], None] = print,
-        forwarded: Callable[[int, int], None] = lambda entries, age_ms: None,
+        meter: Meter | None = None,
         clock: Callable[[], int] | None = None,
     ) -> None:
         self._cluster, self._settings, self._say = cluster, settings, say
-        self._forwarded = forwarded
+        self._meter = meter or Meter()
         self._clock = clock or (lambda: time.time_ns() // 1_000_000)
         self._folder = SpoolFolder(settings.spool)
         self._lock = hold(settings.spool / "forwarder.lock", "another forwarder")
@@ -142,6 +141,7 @@ class Forwarder:
         """Forward until `stop` is set; then what is in the spool, for as long as there is more."""
         wait = _SHORTEST_WAIT_S
         while True:
+            self._meter.turned()
             if self.turn():
                 wait = _SHORTEST_WAIT_S
                 continue
@@ -167,12 +167,12 @@ class Forwarder:
             spool=self._folder.id, lanes=intended, at_ms=self._newest_ms, alerts=self._alerts.remembered()
         )
         places = {self._place: CommittedOffset(metadata.done(), metadata.encode())}
+        began = time.monotonic()
         self._transactions.commit(outputs, places, GroupMetadata(self._group))
         self._done, self._committed_at = intended, time.monotonic()
         self._note(intended, intended)
         _AFTER_NOTE()
-        if entries:
-            self._forwarded(len(entries), age)
+        self._meter.committed(outputs, places, self._committed_at - began)
         self._delete(found)
         return len(entries)
 

@@ -16,6 +16,7 @@ from server.web.app import App
 from server.web.messages import Request, Response, error_body
 
 _LOOK_S: Final = 0.02
+_TURN_S: Final = 1.0
 _FINISH_S: Final = 10.0
 _CLOSE_S: Final = 5.0
 _HEADER_MS: Final = 10_000
@@ -91,12 +92,23 @@ class Worker:
         Seconds for which it serves on after SIGTERM, unready, so that a load balancer can take it out.
     ready
         Called once, when it listens and is ready.
+    turned
+        Called every second, as long as the event loop turns.
     """
 
-    def __init__(self, app: App, health: Health, address: Address, drain_s: float, ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        app: App,
+        health: Health,
+        address: Address,
+        drain_s: float,
+        ready: Callable[[], None],
+        turned: Callable[[], None] = lambda: None,
+    ) -> None:
         self._app, self._health, self._address = app, health, address
         self._drain_s = drain_s
         self._ready = ready
+        self._turned = turned
 
     def run(self) -> int:
         """Serve until SIGTERM or Ctrl-C; return the exit code.
@@ -148,9 +160,10 @@ class Worker:
         server = make()
         serving = loop.create_task(server.serve())
         waiting = loop.create_task(stop.wait())
-        telling = loop.create_task(self._tell_ready())
+        telling = [loop.create_task(self._tell_ready()), loop.create_task(self._tell_turns())]
         await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        telling.cancel()
+        for each in telling:
+            each.cancel()
         if serving.done():
             serving.result()
             return FAILED  # it never ends by itself
@@ -165,6 +178,11 @@ class Worker:
         while self._health.unready() is not None:
             await asyncio.sleep(_LOOK_S)
         self._ready()
+
+    async def _tell_turns(self) -> None:
+        while True:
+            self._turned()
+            await asyncio.sleep(_TURN_S)
 
     async def _drain(self) -> None:
         """Serve on, unready, for the drain time; then wait for the requests that are worked on."""
