@@ -102,7 +102,17 @@ def _bytes(option: str, text: str) -> int:
     return int(number) * _UNITS.get(unit, 1)
 
 
+@Parameter(name="*", group="HTTP")
+@dataclass(frozen=True)
+class HttpBeside(Http):
+    """Options of a command that answers over HTTP if it is asked to."""
+
+    serve: Annotated[bool, Parameter(negative="")] = False
+    """Also answer over HTTP, with a server and a forwarder; the other options of this group are for them."""
+
+
 _DEFAULTS = Http()
+NO_HTTP = HttpBeside()
 
 
 def register(parent: cyclopts.App) -> None:

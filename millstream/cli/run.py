@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import cyclopts
 from cyclopts import Parameter
 
 from consumers import roles
+from millstream.cli.http import NO_HTTP, HttpBeside
 from millstream.cli.monitoring import UNWATCHED, Monitoring
 from millstream.cli.shared_options import (
     HERE,
@@ -69,6 +71,7 @@ def run(
         Parameter(help="Begin a new epoch after a change of model, contract or log; see `learner --help`."),
     ] = None,
     code: CodePolicy = "version",
+    http: HttpBeside = NO_HTTP,
     where: Where = HERE,
     monitoring: Monitoring = UNWATCHED,
 ) -> int:
@@ -82,7 +85,7 @@ def run(
 
     if predictors < 1:
         raise UsageError(f"--predictors {predictors} must be at least 1")
-    most = predictors + len(roles.TABLE) - 1
+    most = predictors + http.workers + len(roles.TABLE) - 1
     metrics, ratio = monitoring.address(ports=most), monitoring.ratio()
     span = None if until_idle is None else milliseconds(until_idle) / 1000
     from millstream.observability import role_log
@@ -95,4 +98,10 @@ def run(
     settings, loaded = where.settings(), load_file(stream, "run")
     role_log.about(stream=f"{settings.prefix}{loaded.stream.name}")
     options = RunOptions(predictors, span, new_epoch, metrics, form, ratio, code)
+    if http.serve:
+        from millstream.processes.http_roles import serving
+
+        http.options(code).address.require_free()
+        words = [*http.words(), "--code", code]
+        options = replace(options, beside=lambda names: serving(stream, settings, names, http.workers, words))
     return run_roles(stream, loaded, settings, options, role_log.say)

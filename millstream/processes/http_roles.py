@@ -147,7 +147,7 @@ class _Server:
                 event="listening",
             )
 
-        say(f"listening at {where}, with process id of instance {instance}")
+        say(f"{SERVER} {instance} listens at {where}")
         try:
             return Worker(app, health, options.address, options.drain_s, ready, self._meter.turned).run()
         finally:
@@ -302,8 +302,12 @@ def serve(given: str, loaded: LoadedStream, settings: Settings, options: ServerO
     """
     names = settings.names(loaded.stream)
     with alone(settings.state(names), "serve.lock"):
-        children = [*_workers(given, options, words), _forwarder(given, SpoolFolder(spool_path(settings, names)).id)]
-        return _supervise(children, settings, options)
+        return _supervise(serving(given, settings, names, options.workers, words), settings, options)
+
+
+def serving(given: str, settings: Settings, names: Names, workers: int, words: Sequence[str]) -> list[Child]:
+    """Return the processes that `serve` runs, in starting order."""
+    return [*_workers(given, workers, words), _forwarder(given, SpoolFolder(spool_path(settings, names)).id)]
 
 
 def serve_workers(
@@ -311,7 +315,7 @@ def serve_workers(
 ) -> int:
     """Run several workers as supervised processes, as `serve` does, without a forwarder."""
     with alone(settings.state(settings.names(loaded.stream)), "workers.lock"):
-        return _supervise(_workers(given, options, words), settings, options)
+        return _supervise(_workers(given, options.workers, words), settings, options)
 
 
 def _supervise(children: Sequence[Child], settings: Settings, options: ServerOptions) -> int:
@@ -328,10 +332,10 @@ def _supervise(children: Sequence[Child], settings: Settings, options: ServerOpt
     return FAILED if supervisor.given_up() else OK
 
 
-def _workers(given: str, options: ServerOptions, words: Sequence[str]) -> list[Child]:
+def _workers(given: str, workers: int, words: Sequence[str]) -> list[Child]:
     return [
         Child(SERVER, str(number), (*interpreter(), SERVER, given, "--instance", str(number), "--worker", *words))
-        for number in range(options.workers)
+        for number in range(workers)
     ]
 
 

@@ -59,6 +59,7 @@ class RunOptions:
 
     `metrics` is the address of the first process's metrics; the others use the next ports. `log_format` is for the
     children: their JSON lines are printed unchanged. `code` selects the code that predictors run a version with.
+    `beside` returns further processes to run, given the stream's names.
     """
 
     predictors: int = 1
@@ -68,6 +69,7 @@ class RunOptions:
     log_format: Literal["text", "json"] = "text"
     trace_ratio: float = 0.0
     code: Policy = "version"
+    beside: Callable[[Names], Sequence[Child]] = lambda names: ()
 
 
 def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOptions, say: Say = print) -> int:
@@ -96,7 +98,7 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
         keeper = BrokerKeeper(EmbeddedBroker(settings.broker), say) if settings.bootstrap is None else nullcontext()
         prepare(cluster, names, stream, say)
         started = children(given, names, options.predictors, options.new_epoch, code=options.code)
-        started = with_ports(started, options.metrics)
+        started = with_ports([*started, *options.beside(names)], options.metrics)
         outage = Outage(cluster, say)
         relay = role_log.relay if options.log_format == "json" else None
         told = {**environment(settings, options.log_format), "MILLSTREAM_TRACE_RATIO": str(options.trace_ratio)}

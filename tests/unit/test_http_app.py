@@ -340,6 +340,20 @@ def test_a_body_beyond_the_limit_is_refused_declared_or_not(make: Make) -> None:
     assert site.one({"features": {"x": 1, "y": 2}}, content_length="none").status == 200
 
 
+@pytest.mark.parametrize("declared", ["30", "none"])
+def test_a_body_that_does_not_come_is_408(make: Make, declared: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(self: _Protocol) -> bytes:
+        return await asyncio.get_running_loop().create_future()
+
+    async def never_a_part(self: _Protocol) -> Any:
+        yield await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(_Protocol, "__call__", never)
+    monkeypatch.setattr(_Protocol, "__aiter__", never_a_part)
+    said = make(app=AppLimits(body_seconds=0.01)).one(b"{}", content_length=declared)
+    assert (said.status, said.code, said.headers["connection"]) == (408, "timeout", "close")
+
+
 def test_too_many_at_once_are_refused_early(make: Make) -> None:
     site = make(app=AppLimits(requests=3))
     said = site.run(*(site.request({"features": {"x": n, "y": 0}}) for n in range(5)))
