@@ -33,7 +33,7 @@ from server.answering.answerer import Answerer, AnswererSettings
 from server.answering.versions import Versions, last_served
 from server.forwarder.forwarder import Forwarder, ForwarderSettings
 from server.spool.errors import SpoolUnavailable
-from server.spool.folder import SpoolFolder
+from server.spool.folder import SPOOL, SpoolFolder
 from server.spool.spool import Spool, SpoolLimits
 from server.spool.turns import Turns
 from server.web.app import App, AppLimits
@@ -77,7 +77,7 @@ class ServerOptions:
 
 def spool_path(settings: Settings, names: Names) -> Path:
     """Return the folder of a stream's spool on this machine."""
-    return settings.state(names) / "spool"
+    return settings.state(names) / SPOOL
 
 
 def run_server(

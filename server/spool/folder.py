@@ -137,6 +137,8 @@ class SpoolFolder:
         replace_file(self.path / "forwarded.json", msgspec.json.encode(noted))
 
 
+SPOOL: Final = "spool"
+"""Name of the spool's folder, in the state folder of a stream."""
 SOURCE: Final = "http:"
 """Beginning of the source topic of answers over HTTP; the spool's id follows, the lane is the partition, the entry's
 sequence number the offset."""
