@@ -76,10 +76,14 @@ def look(path: Path) -> HttpState | None:
     now = time.time_ns() // 1_000_000
     return HttpState(
         folder.id,
-        sum(not is_released(lane.path / "lock") for lane in folder.lanes()),
-        int(not is_released(path / "forwarder.lock")),
+        sum(_is_held(lane.path / "lock") for lane in folder.lanes()),
+        int(_is_held(path / "forwarder.lock")),
         waiting,
         sum(done.values()),
         folder.size(),
         None if noted is None else max(0, now - noted.at_ms),
     )
+
+
+def _is_held(lock: Path) -> bool:
+    return lock.exists() and not is_released(lock)

@@ -7,6 +7,7 @@ opening the same transactional id settles the transaction whose outcome was unkn
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -219,8 +220,9 @@ class Forwarder:
                     lane.file(first).unlink()
 
     def close(self) -> None:
-        """Close the producer."""
+        """Close the producer, and leave the spool to another forwarder."""
         self._transactions.close()
+        os.close(self._lock)
 
 
 def group(names: Names, instance: str) -> str:

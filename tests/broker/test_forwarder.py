@@ -6,7 +6,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from raw_kafka import raw_admin, raw_consumer
+from raw_kafka import raw_admin
+from system.oracle import read_all
 
 from consumers.loop.instrumentation import Meter
 from millstream.topics import admin
@@ -47,14 +48,7 @@ def forward(cluster: Cluster, names: Names, path: Path, instance: str = "0", *, 
 
 
 def on(cluster: Cluster, names: Names, kind: str = "labels") -> list[bytes]:
-    with closing(raw_consumer(cluster, names.topic(kind), auto_offset_reset="earliest", group_id=None)) as consumer:
-        found: list[bytes] = []
-        while not (polled := consumer.poll(timeout_ms=3000)) and not found:
-            pass
-        while polled:
-            found += [record.value for records in polled.values() for record in records]
-            polled = consumer.poll(timeout_ms=1000)
-        return found
+    return [record.value for record in read_all(cluster.bootstrap, names.topic(kind))]
 
 
 def test_it_continues_from_its_place_and_a_new_spool_from_its_beginning(
@@ -77,7 +71,7 @@ def test_a_name_that_the_forwarder_of_another_spool_uses_is_refused(
     written(tmp_path / "two", "b")
     forward(cluster, made, tmp_path / "one")
     forward(cluster, made, tmp_path / "two", "1")
-    with pytest.raises(RoleRefused, match="the forwarder of another spool, [0-9a-f]{12}, uses the name 0 too"):
+    with pytest.raises(RoleRefused, match=r"the forwarder of another spool, [0-9a-f]{12}, uses the name 0 too"):
         forward(cluster, made, tmp_path / "two", "0")
 
 
