@@ -95,6 +95,8 @@ TABLE: tuple[Role, ...] = (
     Role(
         FORWARDER,
         stops=4,
+        # Its place is committed on a partition of this topic, which it must be allowed to read for that.
+        follows=("alerts",),
         writes=("predictions", WHOLE, "labels", "dead-letters", "alerts"),
         on_demand=True,
         done="forwarded",

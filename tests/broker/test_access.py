@@ -20,6 +20,7 @@ from raw_kafka import raw_admin, raw_producer
 from secure_kafka import SecureKafka, secure_kafka
 
 from consumers.learner.offset_metadata import LearnerMetadata
+from millstream.config.kafka_options import client_options
 from millstream.processes.fork_server import ForkServer, Process
 from millstream.status.report import taken_in
 from millstream.status.snapshot import Observer
@@ -27,6 +28,9 @@ from millstream.topics import admin
 from millstream.topics.acls import principals, rights
 from runtime.kafka_client.cluster import Cluster
 from schemas.topics import KINDS, Names
+from server.forwarder.forwarder import Forwarder, ForwarderSettings
+from server.spool.entries import SpooledRecord
+from server.spool.spool import Made, Pending, Spool
 
 NAMES = Names("phishing", labels_from=("chargebacks",))
 EVENTS = 150
@@ -158,6 +162,19 @@ def write(kafka: SecureKafka, role: str, kind: str) -> bool:
 def test_a_role_is_refused_beyond_its_own(kafka: SecureKafka, role: str) -> None:
     may = {right.name for right in rights(NAMES, role) if right.operation == "Write" and right.resource == "topic"}
     assert {NAMES.topic(kind) for kind in KINDS if write(kafka, role, kind)} == may
+
+
+def test_a_forwarder_needs_no_more_than_its_rights(kafka: SecureKafka, tmp_path: Path) -> None:
+    with closing(Spool(tmp_path)) as spool:
+        records = tuple(SpooledRecord(kind, 0, b"key", b"value") for kind in ("whole", "labels", "dead-letters"))
+        spool.write([Pending(lambda number: Made(records, b""))])
+    cluster = Cluster(kafka.scram, client_options(kafka.by_password("forwarder")))
+    for before in (0, 1):
+        forwarder = Forwarder(cluster, ForwarderSettings(NAMES, "0", tmp_path))
+        with closing(forwarder):
+            assert forwarder.open() == before
+            forwarder.stop.set()
+            forwarder.run()
 
 
 TOKENS = """
