@@ -162,9 +162,9 @@ def hold(path: Path, used_by: str) -> int:
 
 
 def replace_file(path: Path, data: bytes, *, sync: bool = False) -> None:
-    """Write a file whole: a reader finds the old content or the new."""
+    """Write a file whole, for its owner alone: a reader finds the old content or the new."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
-    with temporary.open("wb") as file:
+    with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         file.write(data)
         if sync:
             file.flush()

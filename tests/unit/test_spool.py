@@ -283,3 +283,10 @@ def test_a_failed_sync_begins_a_new_segment(tmp_path: Path, request: pytest.Fixt
     assert isinstance(write(spool, b"a")[0], SpoolFailed)
     assert write(spool, b"b") == [Logged(1, b"1")]
     assert spool.folder.lane(0).segments() == [0, 1]
+
+
+def test_only_the_owner_reads_what_was_asked(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    write(spool, b"a")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.is_file()}
+    assert {name for name, mode in modes.items() if mode & 0o077} <= {"boot"}
