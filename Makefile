@@ -76,7 +76,7 @@ LOCK = $(BIN)/python -m uv pip compile --quiet --upgrade --universal --python-ve
 lock: install  ## update requirements/*.lock and the list of Kafka's jars
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(LOCK) --all-extras --output-file requirements/install.lock
-	@$(LOCK) --extra fast --extra objects --extra batch --extra otel --output-file requirements/runtime.lock
+	@$(LOCK) --extra fast --extra http --extra objects --extra batch --extra otel --output-file requirements/runtime.lock
 	@$(BIN)/python -m millstream.embedded_kafka.jars
 
 clean:  ## remove everything that make created

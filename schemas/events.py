@@ -151,9 +151,13 @@ def _label_body(label: Label) -> bytes:
 _Long = Annotated[int, msgspec.Meta(ge=-_LONG, le=_LONG - 1)]
 
 
+JsonFeatures: TypeAlias = dict[str, bool | _Long | float | str | list[float] | None]
+"""Features as JSON holds them, as a type for msgspec; `features_of` makes them those of an Event."""
+
+
 class _JsonEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     event_id: str
-    features: dict[str, bool | _Long | float | str | list[float] | None]
+    features: JsonFeatures
     event_time: _Long = 0
     entity_key: str | None = None
 
@@ -203,14 +207,25 @@ def read_event(data: bytes, default_time: int = 0) -> Event:
         try:
             found = _json_event.decode(text)
         except NO_JSON as error:
-            raise CodecError(f"not an event in JSON: {rounded(text) or why_no_json(error, text)}") from error
-        features: Features = dict(found.features)
-        if any(value.__class__ is list and may_be_rounded(value) for value in features.values()):
-            reason = rounded(text)
-            if reason:
-                raise CodecError(f"not an event in JSON: {reason}")
+            raise CodecError(not_json("an event", error, text)) from error
+        features = features_of(found.features, text)
         return Event(found.event_id, found.event_time or default_time, features, found.entity_key)
     return Event(**codec.EVENT.decode(data))
+
+
+def features_of(found: JsonFeatures, text: bytes) -> Features:
+    """Return the features of an event in JSON. Raises CodecError if a number of a vector in `text` was rounded."""
+    features: Features = dict(found)
+    if any(value.__class__ is list and may_be_rounded(value) for value in features.values()):
+        reason = rounded(text)
+        if reason:
+            raise CodecError(f"not an event in JSON: {reason}")
+    return features
+
+
+def not_json(kind: str, error: Exception, text: bytes) -> str:
+    """Return the message for a text that was refused as an event or a label in JSON."""
+    return f"not {kind} in JSON: {rounded(text) or why_no_json(error, text)}"
 
 
 def read_label(data: bytes, default_time: int = 0) -> Label:
@@ -228,7 +243,7 @@ def read_label(data: bytes, default_time: int = 0) -> Label:
         try:
             found = _json_label.decode(text)
         except NO_JSON as error:
-            raise CodecError(f"not a label in JSON: {rounded(text) or why_no_json(error, text)}") from error
+            raise CodecError(not_json("a label", error, text)) from error
         time = found.label_time or default_time
         return _weighed(Label(found.event_id, found.value, time, found.weight, found.source, found.kind))
     return Label(**codec.LABEL.decode(data))

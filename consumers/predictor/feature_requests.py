@@ -76,6 +76,15 @@ class Questions:
         except CodecError as error:
             return Question(event, None, ("codec", str(error)))
 
+    def check(self, event: Event) -> Question:
+        """Return the request of an event that did not come from a topic."""
+        try:
+            _check_id(event)
+            _check_time(event, self._clock())
+            return Question(event, self._contract.of_event(event.features, event.event_time), None)
+        except (Unanswerable, ContractError) as error:
+            return Question(event, None, (error.code, str(error)))
+
     def _read(self, record: Record) -> Event:
         value = record.value
         if not value:
@@ -89,9 +98,7 @@ class Questions:
                 event = read_event(value, default_time=record.timestamp)
             except CodecError as error:
                 raise Unanswerable("codec", str(error)) from error
-        if not 0 < len(event.event_id) <= LONGEST_ID:
-            length = len(event.event_id)
-            raise Unanswerable("id", f"the event id has {length} characters; 1 to {LONGEST_ID} are taken")
+        _check_id(event)
         return event
 
     def _mapped(self, mapping: EventMapping, record: Record) -> Event:
@@ -140,6 +147,12 @@ class Questions:
 
 def _with_fit_id(event: Event | None) -> Event | None:
     return event if event is not None and 0 < len(event.event_id) <= LONGEST_ID else None
+
+
+def _check_id(event: Event) -> None:
+    if not 0 < len(event.event_id) <= LONGEST_ID:
+        length = len(event.event_id)
+        raise Unanswerable("id", f"the event id has {length} characters; 1 to {LONGEST_ID} are taken")
 
 
 def _check_time(event: Event, now: int) -> None:

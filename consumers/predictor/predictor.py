@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from msgspec import UNSET
 
@@ -25,7 +25,7 @@ from runtime.exits import RoleFailure
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions, Record
 from schemas.codec import HEADER_BYTES, CodecError
 from schemas.contract import Contract
-from schemas.events import Features
+from schemas.events import Event, Features
 from schemas.sources.event_mapping import EventMapping
 from schemas.topics import Names
 
@@ -207,47 +207,70 @@ class Predictor:
         self, record: Record, known: Known, serving: ServedVersion, writer: OutcomeWriter
     ) -> list[Output]:
         """Answer a request whose shape is known, as `_answer` does."""
+        questions = self._questions
         try:
             answer = ask(serving, known.used)
         except Unanswerable as error:
-            return self._reply(record, self._questions.ask(record), NO_ANSWER, (error.code, str(error)), writer)
+            failure = error.code, str(error)
+            return self._outputs(record, replied(questions, record, questions.ask(record), NO_ANSWER, failure), writer)
         body = known.shape.body(record.value or b"", known)
         if body is None:
-            asked = self._questions.ask(record)
-            return self._reply(record, asked._replace(used=known.used), answer, None, writer)
+            asked = questions.ask(record)._replace(used=known.used)
+            return self._outputs(record, replied(questions, record, asked, answer, None), writer)
         return self._answers.outputs(record, known.key, writer.prediction(body, answer, record.offset))
 
     def _answer(self, record: Record, asked: Question, serving: ServedVersion, writer: OutcomeWriter) -> list[Output]:
-        answer, failure = NO_ANSWER, asked.failure
-        if asked.event is not None and asked.used is not None:
-            try:
-                answer = ask(serving, asked.used)
-            except Unanswerable as error:
-                failure = error.code, str(error)
-        return self._reply(record, asked, answer, failure, writer)
+        return self._outputs(record, answered(self._questions, serving, record, asked), writer)
 
-    def _reply(
-        self, record: Record, asked: Question, answer: Answer, failure: Failure | None, writer: OutcomeWriter
-    ) -> list[Output]:
-        event, used, _ = asked
-        body: bytes | None = None
-        if event is not None and used is not None and failure is None:
-            try:
-                body = self._questions.body(record, event, used)
-            except Unanswerable as error:
-                failure = error.code, str(error)
-            except CodecError as error:
-                failure = "codec", str(error)
-        if event is None:
-            event = self._questions.unnamed(record)
-            body = event.encode()[HEADER_BYTES:]
-        elif body is None:
-            body = self._questions.failed_body(record, event)
-        value = writer.prediction(body, answer, record.offset, failure)
-        outputs = self._answers.outputs(record, event.event_id.encode(), value)
-        if failure is not None:
-            outputs.append(dead_letter(self._dead_letters, record, PREDICTOR, *failure, self._now))
+    def _outputs(self, record: Record, said: Answered, writer: OutcomeWriter) -> list[Output]:
+        value = said.encode(writer, record.offset)
+        outputs = self._answers.outputs(record, said.event.event_id.encode(), value)
+        if said.failure is not None:
+            outputs.append(dead_letter(self._dead_letters, record, PREDICTOR, *said.failure, self._now))
         return outputs
+
+
+class Answered(NamedTuple):
+    """One event with its answer: `body` holds the encoded fields of the event, with the features as used."""
+
+    event: Event
+    body: bytes
+    answer: Answer
+    failure: Failure | None
+
+    def encode(self, writer: OutcomeWriter, offset: int) -> bytes:
+        """Return the whole Prediction of the event at `offset` of its source."""
+        return writer.prediction(self.body, self.answer, offset, self.failure)
+
+
+def answered(questions: Questions, serving: ServedVersion, record: Record, asked: Question) -> Answered:
+    """Return the answer to an event; every event gets one, whatever its content and whatever the model does."""
+    answer, failure = NO_ANSWER, asked.failure
+    if asked.event is not None and asked.used is not None:
+        try:
+            answer = ask(serving, asked.used)
+        except Unanswerable as error:
+            failure = error.code, str(error)
+    return replied(questions, record, asked, answer, failure)
+
+
+def replied(questions: Questions, record: Record, asked: Question, answer: Answer, failure: Failure | None) -> Answered:
+    """Return the event with a version's answer, or with its failure to answer."""
+    event, used, _ = asked
+    body: bytes | None = None
+    if event is not None and used is not None and failure is None:
+        try:
+            body = questions.body(record, event, used)
+        except Unanswerable as error:
+            failure = error.code, str(error)
+        except CodecError as error:
+            failure = "codec", str(error)
+    if event is None:
+        event = questions.unnamed(record)
+        body = event.encode()[HEADER_BYTES:]
+    elif body is None:
+        body = questions.failed_body(record, event)
+    return Answered(event, body, answer, failure)
 
 
 def ask(serving: ServedVersion, features: Features) -> Answer:

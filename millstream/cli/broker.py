@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import cyclopts
 from cyclopts import Parameter
 
-from millstream.cli.shared_options import HERE, BrokerCompiler, Json, UsageError, Where, print_fields, print_json
+from millstream.cli.shared_options import (
+    HERE,
+    HERE_WITH_BROKER,
+    Json,
+    UsageError,
+    Where,
+    WhereWithBroker,
+    print_fields,
+    print_json,
+)
 from runtime.exits import FAILED, OK
 
 if TYPE_CHECKING:
@@ -49,8 +58,7 @@ def start(
     port: Annotated[
         int | None, Parameter(help="Port to listen on [default: the previous one, else a free one].")
     ] = None,
-    broker_compiler: BrokerCompiler = "c1",
-    where: Where = HERE,
+    where: WhereWithBroker = HERE_WITH_BROKER,
     json: Json = False,
 ) -> None:
     """Start the embedded Kafka, or show the address of a running one. Its data survives stops and crashes.
@@ -61,7 +69,7 @@ def start(
         raise UsageError(f"--port {port} must be 1 to {_LAST_PORT}, or 0 for a free one")
     from millstream.embedded_kafka.broker import EmbeddedBroker
 
-    broker = EmbeddedBroker(where.settings().broker, port=port, compiler=broker_compiler)
+    broker = EmbeddedBroker(where.settings().broker, port=port, compiler=where.broker_compiler)
     _show(broker.start(say=say), json)
 
 

@@ -21,6 +21,7 @@ _IMPORTED: Final = (
     "millstream.stream.load",
     "millstream.observability.log_events",
     "millstream.observability.prometheus.serve_metrics",
+    "millstream.processes.http_roles",
     "millstream.processes.roles",
     "millstream.observability.tracing.enable",
     "runtime.kafka_client.kafka_python.library",

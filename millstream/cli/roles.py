@@ -56,7 +56,7 @@ def predictor(
 
         return run_predictor(loaded, settings, name, new_epoch is not None, meter=meter, code=code)
 
-    return _run(PREDICTOR, stream, instance, where, monitoring, work)
+    return run_role(PREDICTOR, stream, instance, where, monitoring, work)
 
 
 def intake(
@@ -80,7 +80,7 @@ def intake(
 
         return run_intake(loaded, settings, name, new_epoch is not None, meter=meter)
 
-    return _run(INTAKE, stream, instance, where, monitoring, work)
+    return run_role(INTAKE, stream, instance, where, monitoring, work)
 
 
 def joiner(
@@ -102,7 +102,7 @@ def joiner(
 
         return run_joiner(loaded, settings, name, new_epoch is not None, meter=meter)
 
-    return _run(JOINER, stream, instance, where, monitoring, work)
+    return run_role(JOINER, stream, instance, where, monitoring, work)
 
 
 def learner(
@@ -130,10 +130,10 @@ def learner(
 
         return run_learner(loaded, settings, name, new_epoch, meter=meter)
 
-    return _run(LEARNER, stream, instance, where, monitoring, work)
+    return run_role(LEARNER, stream, instance, where, monitoring, work)
 
 
-def _run(
+def run_role(
     role: str,
     stream: str,
     instance: str | None,
@@ -141,6 +141,7 @@ def _run(
     monitoring: Monitoring,
     work: Callable[[LoadedStream, Settings, str, RoleInstrumentation], int],
 ) -> int:
+    """Claim the instance, run `work` with log, metrics and traces, and return the exit code."""
     from millstream.config.instance_id import InvalidInstance, claim
     from millstream.observability import role_log
     from millstream.observability.instrumentation import FanOut

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import cyclopts
 from cyclopts import Parameter
 
 from consumers import roles
+from millstream.cli.http import NO_HTTP, HttpBeside
 from millstream.cli.monitoring import UNWATCHED, Monitoring
 from millstream.cli.shared_options import (
-    HERE,
-    BrokerCompiler,
+    HERE_WITH_BROKER,
     CodePolicy,
     Json,
     StreamFileName,
     UsageError,
-    Where,
+    WhereWithBroker,
     load_file,
     print_json,
 )
@@ -38,8 +39,7 @@ def demo(
         str | None, Parameter(help="Data file, if River does not include the data (elec2: elec.csv).")
     ] = None,
     rate: Annotated[float | None, Parameter(help="Events per second [default: such that it takes about 20 s].")] = None,
-    broker_compiler: BrokerCompiler = "c1",
-    where: Where = HERE,
+    where: WhereWithBroker = HERE_WITH_BROKER,
     json: Json = False,
 ) -> int:
     """Show a model learning from a data stream on a real Kafka, in under a minute.
@@ -54,7 +54,7 @@ def demo(
     from millstream.demo.demo import run as show
 
     options = DemoOptions(file=file, rate=rate, print_json=print_json if json else None)
-    return show(stream, where.settings(broker_compiler), options)
+    return show(stream, where.settings(), options)
 
 
 def run(
@@ -71,8 +71,8 @@ def run(
         Parameter(help="Begin a new epoch after a change of model, contract or log; see `learner --help`."),
     ] = None,
     code: CodePolicy = "version",
-    broker_compiler: BrokerCompiler = "c1",
-    where: Where = HERE,
+    http: HttpBeside = NO_HTTP,
+    where: WhereWithBroker = HERE_WITH_BROKER,
     monitoring: Monitoring = UNWATCHED,
 ) -> int:
     """Run all roles of a stream on this machine, each a supervised process. Ctrl-C stops them cleanly.
@@ -85,7 +85,7 @@ def run(
 
     if predictors < 1:
         raise UsageError(f"--predictors {predictors} must be at least 1")
-    most = predictors + len(roles.TABLE) - 1
+    most = predictors + http.workers + len(roles.TABLE) - 1
     metrics, ratio = monitoring.address(ports=most), monitoring.ratio()
     span = None if until_idle is None else milliseconds(until_idle) / 1000
     from millstream.observability import role_log
@@ -95,7 +95,13 @@ def run(
     # People read this output, also from a file; JSON only if it is requested explicitly.
     form: Literal["text", "json"] = "json" if monitoring.log_format == "json" else "text"
     role_log.begin(form, role="run")
-    settings, loaded = where.settings(broker_compiler), load_file(stream, "run")
+    settings, loaded = where.settings(), load_file(stream, "run")
     role_log.about(stream=f"{settings.prefix}{loaded.stream.name}")
     options = RunOptions(predictors, span, new_epoch, metrics, form, ratio, code)
+    if http.serve:
+        from millstream.processes.http_roles import serving
+
+        http.options(code).address.require_free()
+        words = [*http.words(), "--code", code]
+        options = replace(options, beside=lambda names: serving(stream, settings, names, http.workers, words))
     return run_roles(stream, loaded, settings, options, role_log.say)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan
 from pathlib import Path
 from types import MappingProxyType
@@ -41,15 +41,6 @@ CodePolicy: TypeAlias = Annotated[
     ),
 ]
 
-BrokerCompiler: TypeAlias = Annotated[
-    Literal["c1", "c2"],
-    Parameter(
-        name="--broker-compiler",
-        help="Compilers of the embedded Kafka's Java, when it is started: c1 (starts with little work) or c2 (faster "
-        "once warm, for more CPU in the first minutes and more memory).",
-    ),
-]
-
 Json: TypeAlias = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON instead of a table.")]
 
 
@@ -77,7 +68,7 @@ class Where:
     client: LibraryName = DEFAULT_CLIENT
     """Kafka client: kafka-python, or librdkafka (faster; in the extra `fast`)."""
 
-    def settings(self, broker_compiler: Literal["c1", "c2"] = "c1") -> Settings:
+    def settings(self) -> Settings:
         """Return the settings: these options, and the client's from the environment and the file."""
         from schemas.topics import check_prefix
 
@@ -91,11 +82,29 @@ class Where:
             store=self.store or None,
             registry=registry_options(file),
             client=self.client,
-            broker_compiler=broker_compiler,
         )
 
 
+@Parameter(name="*", group="Connection and storage")
+@dataclass(frozen=True)
+class WhereWithBroker(Where):
+    """The same for a command that may start the embedded broker."""
+
+    broker_compiler: Annotated[
+        Literal["c1", "c2"],
+        Parameter(
+            help="Compilers of the embedded Kafka's Java, when it is started: c1 (starts with little work) or c2 "
+            "(faster once warm, for more CPU in the first minutes and more memory)."
+        ),
+    ] = "c1"
+
+    def settings(self) -> Settings:
+        """Return the settings, with those of the broker."""
+        return replace(super().settings(), broker_compiler=self.broker_compiler)
+
+
 HERE = Where()
+HERE_WITH_BROKER = WhereWithBroker()
 
 
 def print_json(value: Any) -> None:

@@ -58,6 +58,7 @@ class RunOptions:
 
     `metrics` is the address of the first process's metrics; the others use the next ports. `log_format` is for the
     children: their JSON lines are printed unchanged. `code` selects the code that predictors run a version with.
+    `beside` returns further processes to run, given the stream's names.
     """
 
     predictors: int = 1
@@ -67,6 +68,7 @@ class RunOptions:
     log_format: Literal["text", "json"] = "text"
     trace_ratio: float = 0.0
     code: Policy = "version"
+    beside: Callable[[Names], Sequence[Child]] = lambda names: ()
 
 
 def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOptions, say: Say = print) -> int:
@@ -93,7 +95,7 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
         cluster = meet(settings, say)
         prepare(cluster, names, stream, say)
         started = children(given, names, options.predictors, options.new_epoch, code=options.code)
-        started = with_ports(started, options.metrics)
+        started = with_ports([*started, *options.beside(names)], options.metrics)
         outage = Outage(cluster, say)
         relay = role_log.relay if options.log_format == "json" else None
         told = {**environment(settings, options.log_format), "MILLSTREAM_TRACE_RATIO": str(options.trace_ratio)}
@@ -111,7 +113,7 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
 
 
 @contextmanager
-def alone(state: Path) -> Iterator[None]:
+def alone(state: Path, lock: str = "run.lock") -> Iterator[None]:
     """Lock the stream in this home: two runs of it would fence each other without end.
 
     Raises
@@ -124,7 +126,7 @@ def alone(state: Path) -> Iterator[None]:
     try:
         with writing(state):
             state.mkdir(parents=True, exist_ok=True)
-            held = hold(state / "run.lock")
+            held = hold(state / lock)
     except Held as error:
         raise AlreadyRuns(
             f"{state.name} runs already from this MILLSTREAM_HOME, as process {error.process}: "

@@ -30,7 +30,7 @@ def crashed(members: Members, names: Names, state: Path) -> tuple[str, ...]:
     for role, those in members.items():
         for member in those:
             name = _name(role, member, names)
-            if name is not None and _is_local(member) and _is_released(state / f"{name}.lock"):
+            if name is not None and _is_local(member) and is_released(state / f"{name}.lock"):
                 found.append(name)
     return tuple(sorted(found))
 
@@ -64,7 +64,7 @@ def _is_local(member: GroupMember) -> bool:
     return member.host.lstrip("/") in ("127.0.0.1", "::1", "0:0:0:0:0:0:0:1")
 
 
-def _is_released(lock: Path) -> bool:
+def is_released(lock: Path) -> bool:
     """Tell whether nobody holds a process's lock; not if there is none here: then it works in another home."""
     try:
         descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)

@@ -21,6 +21,7 @@ from consumers.offset_metadata import kind_of
 from consumers.predictor.offset_metadata import PredictorMetadata
 from consumers.roles import INTAKE
 from millstream.reading.topic_readers import Counted
+from millstream.status.http_state import HttpState
 from millstream.status.log_fault_states import log_faults
 from millstream.status.snapshot import LABELS_FROM, Observer, StreamSnapshot
 from schemas.alerts import Alert
@@ -109,6 +110,8 @@ class Report:
         Times (ms) at which a process, such as ``predictor-0``, was restarted while `--watch` ran.
     labels_from
         By external topic that labels come from: counts of its messages by result, see `taken_in`.
+    http
+        HTTP server and forwarder of this machine, `None` if it never had any.
     """
 
     stream: str
@@ -128,6 +131,7 @@ class Report:
     events_gone: int = 0
     started_again: Mapping[str, int] = field(default_factory=dict)
     labels_from: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    http: HttpState | None = None
 
 
 def watch(

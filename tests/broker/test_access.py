@@ -35,6 +35,9 @@ from runtime.kafka_client.library_names import version_of
 from runtime.kafka_client.librdkafka.options import translated
 from runtime.kafka_client.records import Partition
 from schemas.topics import KINDS, Names
+from server.forwarder.forwarder import Forwarder, ForwarderSettings
+from server.spool.entries import SpooledRecord
+from server.spool.spool import Made, Pending, Spool
 
 NAMES = Names("phishing", labels_from=("chargebacks",))
 # A stream for the tests of each client, so that they do not meet.
@@ -181,6 +184,19 @@ def write(kafka: SecureKafka, role: str, kind: str) -> bool:
 def test_a_role_is_refused_beyond_its_own(kafka: SecureKafka, role: str) -> None:
     may = {right.name for right in rights(NAMES, role) if right.operation == "Write" and right.resource == "topic"}
     assert {NAMES.topic(kind) for kind in KINDS if write(kafka, role, kind)} == may
+
+
+def test_a_forwarder_needs_no_more_than_its_rights(kafka: SecureKafka, tmp_path: Path) -> None:
+    with closing(Spool(tmp_path)) as spool:
+        records = tuple(SpooledRecord(kind, 0, b"key", b"value") for kind in ("whole", "labels", "dead-letters"))
+        spool.write([Pending(lambda number: Made(records, b""))])
+    cluster = Cluster(kafka.scram, client_options(kafka.by_password("forwarder")))
+    for before in (0, 1):
+        forwarder = Forwarder(cluster, ForwarderSettings(NAMES, "0", tmp_path))
+        with closing(forwarder):
+            assert forwarder.open() == before
+            forwarder.stop.set()
+            forwarder.run()
 
 
 TOKENS = """

@@ -12,7 +12,17 @@ import kafka
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-PACKAGES = ("runtime", "schemas", "model_store", "producers", "consumers", "millstream", "streams", "benchmarks")
+PACKAGES = (
+    "runtime",
+    "schemas",
+    "model_store",
+    "producers",
+    "consumers",
+    "server",
+    "millstream",
+    "streams",
+    "benchmarks",
+)
 # Programs of other projects, and the bare loop that is compared with librdkafka.
 PEERS = ROOT / "benchmarks" / "peers"
 HOME = ROOT / "runtime" / "kafka_client"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("runtime", "schemas", "model_store", "producers", "consumers", "millstream", "streams")
+PACKAGES = ("runtime", "schemas", "model_store", "producers", "consumers", "server", "millstream", "streams")
 BROKEN = {
     # contract: (file, each line that breaks it)
     "imports run one way": ("schemas/target.py", "import model_store.retention"),

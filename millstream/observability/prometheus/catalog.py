@@ -60,6 +60,9 @@ METRICS: Final[dict[str, Metric]] = {
     "millstream_events_gone_total": Metric(
         "counter", "Feature events that were gone before anybody answered them.", ("partition",)
     ),
+    # HTTP server
+    "millstream_http_requests_total": Metric("counter", "Requests that were answered.", ("path", "status")),
+    "millstream_spool_bytes": Metric("gauge", "The spool: what is not on Kafka yet, and each worker's last segment."),
     # joiner
     "millstream_labels_total": Metric("counter", "Labels by what became of them.", ("partition", "state")),
     "millstream_predictions_left_total": Metric(

@@ -22,7 +22,7 @@ from consumers.learner.offset_metadata import LearnerMetadata
 from consumers.loop.offset_metadata import OffsetMetadata
 from consumers.model.quality import quality
 from consumers.predictor.offset_metadata import PredictorMetadata
-from consumers.roles import JOINER, LEARNER, PREDICTOR
+from consumers.roles import JOINER, LEARNER, PREDICTOR, SERVER
 from millstream.observability.prometheus.catalog import METRICS
 from millstream.observability.prometheus.histogram import Histogram
 from millstream.observability.prometheus.role_metrics import RoleMeter
@@ -95,14 +95,19 @@ class RoleCollector(Collector):
             [((meter.kind(topic),), histogram) for topic, histogram in list(meter.latency.items())],
         )
         role = self._of[1]
-        yield "millstream_label_to_served_seconds", [((), meter.label_to_served)] if role == PREDICTOR else []
+        yield "millstream_label_to_served_seconds", [((), meter.label_to_served)] if role in (PREDICTOR, SERVER) else []
         yield "millstream_join_wait_seconds", [((), meter.join_wait)] if role == JOINER else []
         yield "millstream_label_to_example_seconds", [((), meter.label_to_example)] if role == JOINER else []
         yield "millstream_checkpoint_duration_seconds", [((), meter.checkpoints)] if role == LEARNER else []
 
     def _samples(self) -> Iterator[tuple[str, list[Sample]]]:
         yield from self._of_the_loop()
-        more = {PREDICTOR: self._of_a_predictor, JOINER: self._of_a_joiner, LEARNER: self._of_a_learner}
+        more = {
+            PREDICTOR: self._of_a_predictor,
+            SERVER: self._of_a_server,
+            JOINER: self._of_a_joiner,
+            LEARNER: self._of_a_learner,
+        }
         if found := more.get(self._of[1]):
             yield from found()
 
@@ -145,6 +150,14 @@ class RoleCollector(Collector):
             yield "millstream_served_version_epoch", _one(served.epoch)
             yield "millstream_served_version_examples", _one(served.examples)
             yield "millstream_served_version_timestamp_seconds", _one(served.since_ms / 1000)
+
+    def _of_a_server(self) -> Iterator[tuple[str, list[Sample]]]:
+        yield from self._of_a_predictor()
+        counted = sorted(self._meter.requests().items())
+        requests: list[Sample] = [((path, str(status)), float(count)) for (path, status), count in counted]
+        yield "millstream_http_requests_total", requests
+        size = self._meter.spool_bytes
+        yield "millstream_spool_bytes", _one(None if size is None else size())
 
     def _of_a_joiner(self) -> Iterator[tuple[str, list[Sample]]]:
         beside = self._beside(JoinerMetadata)

@@ -1,0 +1,158 @@
+"""The application: lets requests in, reads their bodies, and finds their endpoints."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from server.web.messages import Handler, HttpError, Request, Response
+
+LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppLimits:
+    """Limits of one worker.
+
+    Attributes
+    ----------
+    body_bytes
+        Largest body of a request.
+    requests, request_bytes
+        Requests that are worked on at once, and the bytes of their bodies; the next are refused.
+    body_seconds
+        Time in which a body must have come.
+    hosts
+        Names that the `Host` header, and the `Origin` header if there is one, may have.
+    """
+
+    body_bytes: int = 8 << 20
+    requests: int = 1024
+    request_bytes: int = 128 << 20
+    body_seconds: float = 10.0
+    hosts: frozenset[str] = LOOPBACK
+
+
+@dataclass
+class Counts:
+    """Requests of one worker since its start, by path and status."""
+
+    requests: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    def add(self, path: str, status: int) -> None:
+        """Count one; a path that is no endpoint counts as ``other``."""
+        self.requests[path, status] = self.requests.get((path, status), 0) + 1
+
+
+class App:
+    """The application for RSGI 1.
+
+    Parameters
+    ----------
+    routes
+        By path, the handler of each method.
+    say
+        Prints one line for the operator, about an error in the code.
+    """
+
+    def __init__(
+        self,
+        routes: Mapping[str, Mapping[str, Handler]],
+        limits: AppLimits | None = None,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self._routes = routes
+        self._limits = limits or AppLimits()
+        self._say = say
+        self._bytes = 0
+        self.running = 0
+        """Requests that are worked on now."""
+        self.counts = Counts()
+
+    async def __rsgi__(self, scope: Any, protocol: Any) -> None:
+        """Answer one request."""
+        if scope.proto != "http":
+            protocol.close(403)
+            return
+        self.running += 1
+        try:
+            response = await self._respond(scope, protocol)
+        except HttpError as error:
+            response = error.response()
+        except Exception as error:  # noqa: BLE001 - one request must not end the worker
+            self._say(f"{scope.method} {scope.path} failed: {type(error).__name__}: {error}")
+            response = HttpError(503, "internal", "the request failed; the server's log has the reason").response()
+        finally:
+            self.running -= 1
+        path = scope.path if scope.path in self._routes else "other"
+        self.counts.add(path, response.status)
+        with contextlib.suppress(Exception):  # the caller has gone
+            headers = [("content-type", response.content_type), *response.headers]
+            protocol.response_bytes(response.status, headers, response.body)
+
+    async def _respond(self, scope: Any, protocol: Any) -> Response:
+        self._check_host(scope)
+        methods = self._routes.get(scope.path)
+        if methods is None:
+            raise HttpError(404, "not-found", f"there is no {scope.path[:100]}; there are {', '.join(self._routes)}")
+        handler = methods.get(scope.method)
+        if handler is None:
+            allowed = ", ".join(methods)
+            raise HttpError(405, "method", f"{scope.path} takes {allowed}", (("allow", allowed),))
+        if scope.method != "POST":
+            return await handler(Request(scope.method, scope.path, scope.query_string, scope.headers, b""))
+        limits = self._limits
+        if self.running > limits.requests or self._bytes > limits.request_bytes:
+            raise HttpError(503, "overloaded", "too many requests at once: send it again a little later")
+        body = await self._body(scope, protocol)
+        self._bytes += len(body)
+        try:
+            return await handler(Request(scope.method, scope.path, scope.query_string, scope.headers, body))
+        finally:
+            self._bytes -= len(body)
+
+    def _check_host(self, scope: Any) -> None:
+        """Refuse what a web page of another site sends through the user's browser."""
+        host = scope.authority or scope.headers.get("host", "")
+        if _name(host) not in self._limits.hosts:
+            raise HttpError(421, "host", f"the Host header names {host[:100]!r}, which is not this server")
+        origin = scope.headers.get("origin")
+        if origin is not None and urlsplit(origin).hostname not in self._limits.hosts:
+            raise HttpError(403, "origin", f"pages of {origin[:100]!r} may not send requests here")
+
+    async def _body(self, scope: Any, protocol: Any) -> bytes:
+        most = self._limits.body_bytes
+        declared = scope.headers.get("content-length")
+        if declared is not None and declared.isdecimal() and int(declared) > most:
+            raise self._too_large()
+        try:
+            async with asyncio.timeout(self._limits.body_seconds):
+                if declared is not None:
+                    whole: bytes = await protocol()
+                    return whole
+                parts: list[bytes] = []
+                size = 0
+                async for part in protocol:
+                    size += len(part)
+                    if size > most:
+                        raise self._too_large()
+                    parts.append(part)
+                return b"".join(parts)
+        except TimeoutError:
+            said = f"the body did not come within {self._limits.body_seconds:g} s"
+            raise HttpError(408, "timeout", said, (("connection", "close"),)) from None
+
+    def _too_large(self) -> HttpError:
+        said = f"the body is larger than {self._limits.body_bytes} bytes: send several requests"
+        return HttpError(413, "too-large", said, (("connection", "close"),))
+
+
+def _name(host: str) -> str:
+    """Return the name in ``name:port``, without the brackets of an IPv6 address."""
+    with contextlib.suppress(ValueError):
+        return urlsplit(f"//{host}").hostname or ""
+    return ""
