@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SERVER: Final = "server"
 FORWARDER: Final = "forwarder"
+IMPORTER: Final = "importer"
 PREDICTOR: Final = "predictor"
 INTAKE: Final = "intake"
 JOINER: Final = "joiner"
@@ -50,6 +51,8 @@ class Role:
         Returns whether a stream has this role; `None` if every stream does.
     on_demand
         It runs only where somebody starts it (`millstream serve`); no stream file asks for it, and it is in no group.
+    commits_as
+        Beginnings of further groups and transactional ids that it commits with.
     done
         Verb for a record that it has processed, for messages.
     """
@@ -64,6 +67,7 @@ class Role:
     sees: tuple[str, ...] = ()
     asked_for: Callable[[Names], bool] | None = None
     on_demand: bool = False
+    commits_as: tuple[str, ...] = ()
     done: str = "done"
 
     @property
@@ -101,6 +105,18 @@ TABLE: tuple[Role, ...] = (
         on_demand=True,
         done="forwarded",
         onward="`millstream forwarder {stream}` goes on",
+    ),
+    Role(
+        IMPORTER,
+        stops=6,
+        # It commits its places on partitions of these topics, which it must be allowed to read for that.
+        follows=("examples", "alerts"),
+        writes=("examples", "dead-letters", "alerts"),
+        on_demand=True,
+        # An import has a group and a transactional id of its own, by its content.
+        commits_as=("import",),
+        done="imported",
+        onward="`millstream importer {stream}` goes on",
     ),
     Role(
         PREDICTOR,

@@ -56,6 +56,14 @@ PLACES: Final = (
     "forwarder.note.before",
     "forwarder.note.after",
     "forwarder.delete.before",
+    # A piece of an upload; a whole one is handed to the importer; that commits its end, and writes its result.
+    "upload.write.before",
+    "upload.write.after",
+    "upload.complete.before",
+    "upload.complete.after",
+    "importer.end.before",
+    "importer.result.before",
+    "importer.result.after",
 )
 _ITEM: Final = re.compile(r"(?P<place>[a-z.-]+)=(?P<action>\w+)(?:@(?P<first>\d+)(?P<more>-(?P<last>\d*))?)?")
 _SIGNALS: Final = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}

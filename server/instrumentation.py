@@ -1,8 +1,10 @@
-"""Instrumentation of a server, in addition to that of a predictor."""
+"""Instrumentation of a server, in addition to that of a predictor, and of an importer of uploads."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+
+from consumers.loop.instrumentation import Meter
 
 
 class ServerMeter:
@@ -10,3 +12,13 @@ class ServerMeter:
 
     def serves(self, requests: Callable[[], Mapping[tuple[str, int], int]], spool_bytes: Callable[[], int]) -> None:
         """The server counts its requests by path and status, and its spool has a size. Any thread may ask for both."""
+
+
+class ImporterMeter(Meter):
+    """Receives what becomes of uploads, and ignores it."""
+
+    def uploads_waiting(self, count: int) -> None:
+        """So many whole uploads are not imported yet."""
+
+    def uploaded(self, state: str, taken: int, refused: int) -> None:
+        """An upload has ended in this state, with so many rows that are new examples and so many refused ones."""

@@ -33,6 +33,7 @@ from millstream.cli import (
     status,
     topics,
     trace,
+    uploads,
     version_code,
     version_decisions,
 )
@@ -70,7 +71,7 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
     )
     for part in (run_command, roles, check_and_init, evaluate, preview, publish, read_topics, replay, backfill, trace):
         part.register(app)
-    for part in (models, keys, status, backup, topics, broker, http):
+    for part in (models, keys, status, backup, topics, broker, http, uploads):
         part.register(app)
     _ = version_decisions, version_code, rebuild, export, acls  # add themselves to `models` and `topics`
     return app

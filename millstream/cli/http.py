@@ -11,7 +11,8 @@ from cyclopts import Parameter
 from consumers.roles import FORWARDER, SERVER
 from millstream.cli.monitoring import UNWATCHED, Monitoring
 from millstream.cli.roles import Instance, run_role
-from millstream.cli.shared_options import HERE, CodePolicy, StreamFileName, UsageError, Where, load_file
+from millstream.cli.shared_options import HERE, CodePolicy, StreamFileName, UsageError, Where, byte_count, load_file
+from millstream.cli.uploads import UploadOptions
 
 if TYPE_CHECKING:
     from millstream.config.settings import Settings
@@ -22,13 +23,12 @@ if TYPE_CHECKING:
 _LARGEST_PORT = 65_535
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _MOST_WORKERS = 64
-_UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _LEAST_SPOOL = 1 << 20
 
 
 @Parameter(name="*", group="HTTP")
 @dataclass(frozen=True)
-class Http:
+class Http(UploadOptions):
     """Options of commands that answer over HTTP."""
 
     port: int = 8080
@@ -73,7 +73,7 @@ class Http:
             )
         if not 1 <= self.workers <= _MOST_WORKERS:
             raise UsageError(f"--workers {self.workers} must be from 1 to {_MOST_WORKERS}")
-        most = _bytes("--spool", self.spool)
+        most = byte_count("--spool", self.spool)
         if most < _LEAST_SPOOL:
             raise UsageError(f"--spool {self.spool} must be at least 1MiB")
         return ServerOptions(
@@ -81,7 +81,9 @@ class Http:
             workers=self.workers,
             drain_s=milliseconds(self.drain) / 1000,
             spool=SpoolLimits(most_bytes=most, remember_ms=milliseconds(self.remember), sync=self.sync),
-            app=AppLimits(body_bytes=_bytes("--largest-body", self.largest_body)),
+            uploads=self.upload_limits(),
+            importer_words=self.upload_words(),
+            app=AppLimits(body_bytes=byte_count("--largest-body", self.largest_body)),
             code=code,
             is_worker=is_worker,
         )
@@ -91,15 +93,8 @@ class Http:
         return [
             *("--port", str(self.port), "--host", self.host, "--sync", self.sync, "--spool", self.spool),
             *("--remember", self.remember, "--drain", self.drain, "--largest-body", self.largest_body),
+            *self.upload_words(),
         ]
-
-
-def _bytes(option: str, text: str) -> int:
-    """Return a size such as `64MiB`, in bytes. Raises UsageError."""
-    number, unit = (text[:-3], text[-3:]) if text[-3:] in _UNITS else (text, "")
-    if not (number.isascii() and number.isdecimal() and len(number) < 16):
-        raise UsageError(f"{option} {text} must be a number of bytes, or one with {', '.join(_UNITS)}, such as 64MiB")
-    return int(number) * _UNITS.get(unit, 1)
 
 
 @Parameter(name="*", group="HTTP")
@@ -108,7 +103,7 @@ class HttpBeside(Http):
     """Options of a command that answers over HTTP if it is asked to."""
 
     serve: Annotated[bool, Parameter(negative="")] = False
-    """Also answer over HTTP, with a server and a forwarder; the other options of this group are for them."""
+    """Also answer over HTTP, with server, forwarder and importer; the other options of this group are for them."""
 
 
 _DEFAULTS = Http()
@@ -130,7 +125,7 @@ def serve(
     http: Http = _DEFAULTS,
     where: Where = HERE,
 ) -> int:
-    """Answer over HTTP on this machine: workers that answer, and a forwarder that puts their answers onto Kafka.
+    """Answer over HTTP on this machine: workers, a forwarder of their answers to Kafka, and an importer of uploads.
 
     Each is a supervised process. The other roles run elsewhere (`millstream run`). Ctrl-C stops them cleanly.
 

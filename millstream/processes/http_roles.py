@@ -1,4 +1,4 @@
-"""Wiring of the roles that answer over HTTP: the server, its workers, and the forwarder."""
+"""Wiring of the roles that answer over HTTP: the server, its workers, and the forwarder; `serve` runs all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from consumers.predictor.model_feed import ModelsTopic, VersionFeed
-from consumers.roles import FORWARDER, SERVER
+from consumers.roles import FORWARDER, IMPORTER, SERVER
 from millstream.config.settings import interpreter
 from millstream.observability.instrumentation import RoleInstrumentation
 from millstream.observability.role_log import say
@@ -36,8 +36,11 @@ from server.spool.errors import SpoolUnavailable
 from server.spool.folder import SPOOL, SpoolFolder
 from server.spool.spool import Spool, SpoolLimits
 from server.spool.turns import Turns
+from server.uploads.folder import UPLOADS, UploadFolder
+from server.uploads.receiving import Receiver, UploadLimits
 from server.web.app import App, AppLimits
 from server.web.predict import Predict
+from server.web.uploads import Uploads
 from server.web.worker import Address, Health, Worker
 
 if TYPE_CHECKING:
@@ -62,6 +65,8 @@ class ServerOptions:
         Number of processes that answer; several listen at the same address.
     drain_s
         Seconds for which a worker serves on, unready, after SIGTERM.
+    importer_words
+        Further arguments of the importer's command.
     is_worker
         True in a process that is one of several workers.
     """
@@ -71,8 +76,10 @@ class ServerOptions:
     drain_s: float = 0.0
     spool: SpoolLimits = field(default_factory=SpoolLimits)
     app: AppLimits = field(default_factory=AppLimits)
+    uploads: UploadLimits = field(default_factory=UploadLimits)
     code: Policy = "own"
     is_worker: bool = False
+    importer_words: tuple[str, ...] = ()
 
 
 def spool_path(settings: Settings, names: Names) -> Path:
@@ -126,13 +133,15 @@ class _Server:
         health = Health(lambda: None if versions.newest() is not None else "no version has answered its probe yet")
         self._meter.needs(health.unready)
         predict = Predict(answerer, versions, turns)
+        receiver = Receiver(UploadFolder(self._settings.state(names) / UPLOADS), options.uploads)
+        uploads = Uploads(receiver, lambda: health.draining)
         routes = {
             "/v1/predict": {"POST": predict.predict},
             "/v1/labels": {"POST": predict.labels},
             "/livez": {"GET": health.livez, "HEAD": health.livez},
             "/readyz": {"GET": health.readyz, "HEAD": health.readyz},
         }
-        app = App(routes, options.app, say)
+        app = App(routes, options.app, say, uploads.routes())
         where = f"http://{options.address.host}:{options.address.port}"
         # As in a predictor: a thread loads versions, while this one answers.
         sys.setswitchinterval(_SWITCH_SECONDS)
@@ -153,6 +162,7 @@ class _Server:
         finally:
             self._stop.set()
             turns.close()
+            receiver.close()
             say(f"{SERVER} has ended in order")
 
     def _meet(self) -> tuple[Cluster | None, int, int]:
@@ -245,7 +255,7 @@ def _topics(cluster: Cluster, names: Names, loaded: LoadedStream) -> dict[str, T
 def run_forwarder(loaded: LoadedStream, settings: Settings, instance: str, meter: RoleInstrumentation) -> int:
     """Forward the spool until told to stop; return the exit code."""
     names = settings.names(loaded.stream)
-    cluster = _cluster(settings)
+    cluster = cluster_of(settings)
     _topics(cluster, names, loaded)
     wait_ms = loaded.stream.labels.wait_ms
     forwarding = ForwarderSettings(names, instance, spool_path(settings, names), old_ms=wait_ms // 2)
@@ -274,7 +284,8 @@ def run_forwarder(loaded: LoadedStream, settings: Settings, instance: str, meter
     return OK
 
 
-def _cluster(settings: Settings) -> Cluster:
+def cluster_of(settings: Settings) -> Cluster:
+    """Return the cluster, once it answers. Raises NoBroker if it does not within a minute."""
     until = time.monotonic() + _WAIT_S
     while True:
         try:
@@ -291,7 +302,7 @@ def _cluster(settings: Settings) -> Cluster:
 
 
 def serve(given: str, loaded: LoadedStream, settings: Settings, options: ServerOptions, words: Sequence[str]) -> int:
-    """Run workers and a forwarder as supervised processes until told to stop; return the exit code.
+    """Run workers, a forwarder and an importer as supervised processes until told to stop; return the exit code.
 
     Parameters
     ----------
@@ -302,12 +313,21 @@ def serve(given: str, loaded: LoadedStream, settings: Settings, options: ServerO
     """
     names = settings.names(loaded.stream)
     with alone(settings.state(names), "serve.lock"):
-        return _supervise(serving(given, settings, names, options.workers, words), settings, options)
+        return _supervise(serving(given, settings, names, options, words), settings, options)
 
 
-def serving(given: str, settings: Settings, names: Names, workers: int, words: Sequence[str]) -> list[Child]:
+def serving(given: str, settings: Settings, names: Names, options: ServerOptions, words: Sequence[str]) -> list[Child]:
     """Return the processes that `serve` runs, in starting order."""
-    return [*_workers(given, workers, words), _forwarder(given, SpoolFolder(spool_path(settings, names)).id)]
+    # Named after the spool, so that those of two machines do not fence each other.
+    spool_id = SpoolFolder(spool_path(settings, names)).id
+    beside = {FORWARDER: (), IMPORTER: options.importer_words}
+    return [
+        *_workers(given, options.workers, words),
+        *(
+            Child(role, spool_id, (*interpreter(), role, given, "--instance", spool_id, *more))
+            for role, more in beside.items()
+        ),
+    ]
 
 
 def serve_workers(
@@ -337,8 +357,3 @@ def _workers(given: str, workers: int, words: Sequence[str]) -> list[Child]:
         Child(SERVER, str(number), (*interpreter(), SERVER, given, "--instance", str(number), "--worker", *words))
         for number in range(workers)
     ]
-
-
-def _forwarder(given: str, spool_id: str) -> Child:
-    # Named after the spool, so that those of two machines do not fence each other.
-    return Child(FORWARDER, spool_id, (*interpreter(), FORWARDER, given, "--instance", spool_id))

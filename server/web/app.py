@@ -10,6 +10,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from server.web.messages import Handler, HttpError, Request, Response
+from server.web.streamed import NO_ROUTES, StreamedRequest, StreamedRoutes
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -57,6 +58,8 @@ class App:
         By path, the handler of each method.
     say
         Prints one line for the operator, about an error in the code.
+    streamed
+        The routes whose bodies are read piece by piece, by their handlers.
     """
 
     def __init__(
@@ -64,8 +67,10 @@ class App:
         routes: Mapping[str, Mapping[str, Handler]],
         limits: AppLimits | None = None,
         say: Callable[[str], None] = print,
+        streamed: StreamedRoutes = NO_ROUTES,
     ) -> None:
         self._routes = routes
+        self._streamed = streamed
         self._limits = limits or AppLimits()
         self._say = say
         self._bytes = 0
@@ -88,7 +93,7 @@ class App:
             response = HttpError(503, "internal", "the request failed; the server's log has the reason").response()
         finally:
             self.running -= 1
-        path = scope.path if scope.path in self._routes else "other"
+        path = scope.path if scope.path in self._routes else self._streamed.name_of(scope.path) or "other"
         self.counts.add(path, response.status)
         with contextlib.suppress(Exception):  # the caller has gone
             headers = [("content-type", response.content_type), *response.headers]
@@ -98,7 +103,10 @@ class App:
         self._check_host(scope)
         methods = self._routes.get(scope.path)
         if methods is None:
-            raise HttpError(404, "not-found", f"there is no {scope.path[:100]}; there are {', '.join(self._routes)}")
+            if (streamed := self._streamed.find(scope.path)) is not None:
+                return await streamed.handler(scope.method)(StreamedRequest(scope, protocol))
+            known = ", ".join((*self._routes, *self._streamed.paths()))
+            raise HttpError(404, "not-found", f"there is no {scope.path[:100]}; there are {known}")
         handler = methods.get(scope.method)
         if handler is None:
             allowed = ", ".join(methods)

@@ -53,6 +53,9 @@ class RoleMeter(RoleInstrumentation):
         self.served: ServedVersion | None = None
         self.requests: Callable[[], Mapping[tuple[str, int], int]] = dict
         self.spool_bytes: Callable[[], int] | None = None
+        self.uploads: Counter[str] = Counter()  # by state
+        self.upload_rows: Counter[str] = Counter()  # by state
+        self.waiting_uploads = 0
         self._names: Names | None = None
         self._newest_read: dict[Partition, int] = {}
         self._read: dict[str, Counter[int]] = {}  # since the last commit: times of records, by topic
@@ -175,6 +178,14 @@ class RoleMeter(RoleInstrumentation):
 
     def serves(self, requests: Callable[[], Mapping[tuple[str, int], int]], spool_bytes: Callable[[], int]) -> None:
         self.requests, self.spool_bytes = requests, spool_bytes
+
+    def uploads_waiting(self, count: int) -> None:
+        self.waiting_uploads = count
+
+    def uploaded(self, state: str, taken: int, refused: int) -> None:
+        self.uploads[state] += 1
+        self.upload_rows["taken"] += taken
+        self.upload_rows["refused"] += refused
 
 
 def _since(times: Mapping[int, int], now: float) -> list[tuple[float, int]]:
