@@ -31,7 +31,17 @@ _SHOWN: Final = 10
 
 
 class ImportRefusedError(Exception):
-    """A file has rows that cannot be examples, with `strict`; nothing of it was imported."""
+    """A file has rows that cannot be examples, with `strict`; nothing of it was imported.
+
+    Attributes
+    ----------
+    rows
+        Number of those rows.
+    """
+
+    def __init__(self, message: str, rows: int = 0) -> None:
+        super().__init__(message)
+        self.rows = rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +64,7 @@ class ImportOptions:
         Called with each row that is refused now, and the number of rows that were refused before it; what it returns is
         written in the transaction of the row.
     list_refused
-        Number of refused rows to report again although an earlier run refused them.
+        Number of refused rows to report that this run does not write: those of earlier runs, and with `strict`.
     on_refused_before
         Called with each of those.
     """
@@ -322,11 +332,14 @@ class _Import:
         for _, row in self._numbered():
             tried = self._tried(row, 0)
             if isinstance(tried, BadRow):
+                if refused < self._options.list_refused:
+                    self._options.on_refused_before(tried)
                 refused += tried.rows
                 self._note(tried)
         if refused:
             raise ImportRefusedError(
-                f"nothing was imported: {refused} rows cannot be examples, the first is {self._first_refused[0]}"
+                f"nothing was imported: {refused} rows cannot be examples, the first is {self._first_refused[0]}",
+                refused,
             )
 
     def _note(self, bad: BadRow) -> None:

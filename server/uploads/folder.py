@@ -76,7 +76,7 @@ class Problem(msgspec.Struct, frozen=True):
 State = Literal["receiving", "waiting", "imported", "refused"]
 
 
-class Result(msgspec.Struct, frozen=True, omit_defaults=True):
+class Result(msgspec.Struct, frozen=True):
     """State of an upload.
 
     Attributes
@@ -109,7 +109,7 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
     refusals: tuple[Refusal, ...] = ()
     lane: str = ""
     repeated_ids: int = 0
-    error: Problem | None = None
+    error: Problem | msgspec.UnsetType = msgspec.UNSET
 
 
 class Begun(msgspec.Struct, frozen=True):

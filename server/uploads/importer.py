@@ -11,7 +11,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,8 +165,9 @@ class Importer:
         except (SourceError, ImportRefusedError) as error:
             if (cause := _fault_of_the_disk(error)) is not None:
                 raise ImportDoubt(f"the disk of the uploads fails: {cause}") from error
-            code = "strict" if isinstance(error, ImportRefusedError) else "file"
-            return self._refused(upload, Problem(code, str(error)), refusals)
+            if isinstance(error, ImportRefusedError):
+                return self._refused(upload, Problem("strict", str(error)), error.rows, refusals)
+            return self._refused(upload, Problem("file", str(error)))
         if report.interrupted:
             return None
         begun = upload.begun()
@@ -214,7 +215,8 @@ class Importer:
             limits=self._settings.import_limits,
         )
 
-    def _refused(self, upload: Upload, problem: Problem, refusals: list[BadRow]) -> Result:
+    @staticmethod
+    def _refused(upload: Upload, problem: Problem, rows: int = 0, refusals: Sequence[BadRow] = ()) -> Result:
         size = upload.size()
         return Result(
             upload.id,
@@ -222,7 +224,7 @@ class Importer:
             upload.meta().name,
             bytes=size,
             length=size,
-            refused=len(refusals),
+            refused=rows,
             refusals=_told(refusals),
             error=problem,
         )
@@ -256,7 +258,7 @@ class Importer:
             said = f"{who} added {result.taken} labelled examples to the log: the model learns them"
             found += self._alerts.raise_(_ADDED_ALERT, "info", said, now, details)
             found += self._alerts.clear(_ADDED_ALERT, now)
-        if result.error is None and result.refused <= result.taken + result.already:
+        if result.error is msgspec.UNSET and result.refused <= result.taken + result.already:
             return [*found, *self._alerts.clear(_REFUSED_ALERT, now)]
         said = f"{who}: {_summary(result)}: look at the file, or at the contract of the stream"
         return [*found, *self._alerts.raise_(_REFUSED_ALERT, "warning", said, now, details)]
@@ -291,12 +293,12 @@ def _note_begun(upload: Upload, reached: Reached) -> None:
     upload.begun(Begun(reached.sequence, reached.refused))
 
 
-def _told(rows: list[BadRow]) -> tuple[Refusal, ...]:
+def _told(rows: Sequence[BadRow]) -> tuple[Refusal, ...]:
     return tuple(Refusal(row.line, row.reason) for row in rows)
 
 
 def _summary(result: Result) -> str:
-    if result.error is not None:
+    if isinstance(result.error, Problem):
         return result.error.message
     said = f"{result.taken} rows taken, {result.already} known before, {result.refused} refused"
     return said + (
