@@ -1,4 +1,4 @@
-"""Wiring of the roles that answer over HTTP: the server, its workers, and the forwarder; `serve` runs all."""
+"""Wiring of server, workers and forwarder, and of `serve`, which runs all roles of HTTP."""
 
 from __future__ import annotations
 

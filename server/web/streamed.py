@@ -1,4 +1,4 @@
-"""Routes whose bodies are read piece by piece, because they are larger than what a request may keep in memory."""
+"""Routes whose bodies are read piece by piece: they are too large for memory."""
 
 from __future__ import annotations
 
