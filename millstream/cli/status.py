@@ -62,9 +62,11 @@ def status(
     from millstream.status import report as stream_status
     from millstream.status.http_state import look
     from millstream.status.snapshot import Observer
+    from millstream.status.upload_state import look as look_at_uploads
     from millstream.status.watch import Looks
     from millstream.stream.duration import milliseconds
     from server.spool.folder import SPOOL
+    from server.uploads.folder import UPLOADS
 
     seconds = milliseconds(interval) / 1000
     if seconds < _QUICKEST_S:
@@ -84,8 +86,9 @@ def status(
     with Observer(cluster, names, settings.state(names)) as observer:
         report = stream_status.watch(observer, names.stream, cluster.bootstrap, settings.home, typed=typed)
     http = look(settings.state(names) / SPOOL)
-    need = None if http is None else http.needs()
-    report = replace(report, http=http, alerts=(*report.alerts, *([need] if need else [])))
+    uploads = look_at_uploads(settings.state(names) / UPLOADS)
+    needs = [need for state in (http, uploads) if state is not None and (need := state.needs())]
+    report = replace(report, http=http, uploads=uploads, alerts=(*report.alerts, *needs))
     if json:
         print_json(stream_status.as_json(report))
     else:
@@ -199,6 +202,7 @@ def _print(report: Report) -> None:
             "labels": ", ".join(f"{count} {state}" for state, count in report.labels.items()),
             **_labels_from(report),
             **({} if report.http is None else {"answers over HTTP": report.http.line()}),
+            **({} if report.uploads is None else {"uploads": report.uploads.line()}),
             "events waiting": report.events_waiting,
             "events never answered": report.events_gone,
             "dead letters": report.dead_letters if report.dead_letters_exact else f"at least {report.dead_letters}",
