@@ -182,6 +182,16 @@ class Upload:
             replace_file(noted, msgspec.json.encode(found), sync=True)
         return found
 
+    def attempts(self) -> int:
+        """Return how many imports of it ended without a reason that lies elsewhere."""
+        with suppress(FileNotFoundError, ValueError):
+            return int((self.path / "attempts").read_text())
+        return 0
+
+    def note_attempts(self, count: int) -> None:
+        """Write that number."""
+        replace_file(self.path / "attempts", str(count).encode())
+
 
 class UploadFolder:
     """The folder of uploads of one stream on this machine; made if it does not exist.
@@ -190,7 +200,8 @@ class UploadFolder:
 
         partial/<id>/   meta.json (`Meta`), data; `unchecked` there holds the size before a part whose checksum is
                         not known to be right; `data` is locked by the request that writes it
-        complete/<id>/  the same, whole and synced; begun.json (`Begun`) from the importer's first look at it
+        complete/<id>/  the same, whole and synced; begun.json (`Begun`) from the importer's first look at it, and
+                        `attempts`
         done/<id>.json  the result (`Result`)
         importer.lock   held by the importer
     """

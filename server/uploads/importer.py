@@ -21,11 +21,14 @@ import msgspec
 
 from consumers.loop.alerts import Alerts
 from consumers.roles import IMPORTER
+from producers.import_log import ImportStoppedError
 from producers.imports import ImportOptions, ImportRefusedError, ImportReport, import_rows
 from producers.rows import BadRow, RowSource, SourceError
 from runtime.exits import TRY_AGAIN, RoleFailure
 from runtime.failpoints import failpoint
 from runtime.kafka_client.client import GroupMetadata
+from runtime.kafka_client.cluster import NoBroker
+from runtime.kafka_client.errors import KafkaError
 from runtime.kafka_client.records import CommittedOffset, Output, Partition
 from runtime.kafka_client.transaction import TransactionLimits, Transactions
 from schemas.dead_letters import DeadLetter
@@ -47,6 +50,9 @@ _BEFORE_END: Final = failpoint("importer.end.before")
 _BEFORE_RESULT: Final = failpoint("importer.result.before")
 _AFTER_RESULT: Final = failpoint("importer.result.after")
 _SHOWN: Final = 100
+_MOST_ATTEMPTS: Final = 20
+_ELSEWHERE: Final = (ImportStoppedError, RoleFailure, KafkaError, NoBroker, OSError)
+"""What ends an import for a reason that does not lie in the upload."""
 _MOST_LETTERS: Final = 1_000
 _LOOK_S: Final = 0.1
 _SWEEP_S: Final = 30.0
@@ -145,7 +151,7 @@ class Importer:
         if not waiting:
             return False
         upload = waiting[0]
-        result = self.folder.result(upload.id) or self._import(upload)
+        result = self.folder.result(upload.id) or self._attempt(upload)
         if result is None:
             return False
         if self._state.last != upload.id:
@@ -154,6 +160,22 @@ class Importer:
         self.folder.finish(upload, result)
         _AFTER_RESULT()
         return True
+
+    def _attempt(self, upload: Upload) -> Result | None:
+        """Import one upload as `_import` does; give it up if it has ended this process again and again."""
+        attempts = upload.attempts()
+        if attempts >= _MOST_ATTEMPTS:
+            said = f"importing it ended the importer {attempts} times; see its log. Rows that are in the log stay there"
+            return self._refused(upload, Problem("internal", said))
+        upload.note_attempts(attempts + 1)
+        try:
+            result = self._import(upload)
+        except _ELSEWHERE:
+            upload.note_attempts(attempts)
+            raise
+        if result is None:
+            upload.note_attempts(attempts)
+        return result
 
     def _import(self, upload: Upload) -> Result | None:
         """Import one upload; return what became of it, `None` if told to stop before its end."""

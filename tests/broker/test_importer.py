@@ -14,8 +14,9 @@ from system.oracle import read_all
 from millstream.observability.instrumentation import RoleInstrumentation
 from millstream.topics import admin
 from producers.file_formats import SourceSpec
+from producers.import_log import ImportStoppedError
 from producers.imports import ImportOptions, import_rows
-from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.cluster import Cluster, NoBroker
 from schemas.alerts import read_alert
 from schemas.dead_letters import read_dead_letter
 from schemas.events import read_example
@@ -186,6 +187,32 @@ def test_a_disk_that_fails_says_nothing_of_the_upload(site: Site, monkeypatch: p
             site.turn()
     site.turn()
     assert len(site.ids()) == 2
+
+
+def test_an_upload_that_ends_the_importer_each_time_is_given_up_and_an_outage_does_not_count(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload_id = site.upload(CSV)
+    after = site.upload(CSV.replace(b"1,", b"7,"))
+
+    def failing(error: type[Exception]) -> Callable[..., None]:
+        def fails(*_: object, **__: object) -> None:
+            raise error("broken")
+
+        return fails
+
+    monkeypatch.setattr("server.uploads.importer._MOST_ATTEMPTS", 3)
+    for kind in (NoBroker, ZeroDivisionError, ZeroDivisionError, ImportStoppedError, ZeroDivisionError):
+        with monkeypatch.context() as patched:
+            patched.setattr("server.uploads.importer.import_rows", failing(kind))
+            with pytest.raises(kind):
+                site.turn()
+    site.turn()
+    given_up, next_one = site.folder.result(upload_id), site.folder.result(after)
+    assert given_up is not None
+    assert next_one is not None
+    assert "ended the importer 3 times" in error(given_up)
+    assert (given_up.state, next_one.state, next_one.taken) == ("refused", "imported", 2)
 
 
 def test_told_to_stop_it_goes_on_with_the_next_start(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
