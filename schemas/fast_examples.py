@@ -10,16 +10,15 @@ texts.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from struct import Struct
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from schemas import codec
 from schemas.codec import HEADER_BYTES
 from schemas.events import Event, Example, Features, LabelValue, Lane, Outcome, read_example, read_prediction
-from schemas.fast_features import Shapes
+from schemas.fast_features import KnownMaps, Shapes
 
 _EXAMPLE_HEADER: Final = codec.EXAMPLE.header
 _PREDICTION_HEADER: Final = codec.PREDICTION.header
@@ -76,29 +75,45 @@ def entry_of(example: Example) -> FastExample:
     )
 
 
+class _Head(NamedTuple):
+    """Pattern of an event after its id and of its outcome, and the maps in it.
+
+    The groups are features, prediction and probabilities; the last one is `None` without probabilities.
+    """
+
+    pattern: re.Pattern[bytes]
+    features: KnownMaps
+    shares: KnownMaps
+
+
 class _Patterns:
     """Patterns of one stream's predictions, in which only numbers vary."""
 
     def __init__(self) -> None:
-        self.features = Shapes()
-        self.shares = Shapes(marker=b"")
+        self._features = Shapes()
+        self._shares = Shapes(marker=b"")
         self._outcomes: dict[bytes, None] = {}
         self._compilations = 0
 
-    def note(self, event: Event, outcome: Outcome, before: re.Pattern[bytes] | None, tail: bytes) -> Any:
-        """Return a pattern for the bytes after an event's id, up to `tail`; it has the groups of `_PREDICTION`."""
-        self.features.note(event.features)
+    def note(self, event: Event, outcome: Outcome, before: _Head | None, tail: bytes) -> _Head | None:
+        """Return the pattern of the bytes after an event's id, up to `tail`."""
+        self._features.note(event.features)
         if len(self._outcomes) >= _MOST_TEXTS:
             return before
-        self.shares.note(outcome.probabilities or {})
+        self._shares.note(outcome.probabilities or {})
+        features, shares = self._features.known(), self._shares.known()
         texts = re.escape(codec.string(outcome.model)) + _NUMBER * 3 + re.escape(codec.string(outcome.source_topic))
         self._outcomes[texts] = None
         # The event's time, no entity key; then two numbers, no error, role and status.
-        head = _NUMBER + rb"\x00(" + _any_of(self.features.sizes()) + rb")"
-        shares = rb"(?:\x00|\x02(" + _any_of(self.shares.sizes()) + rb"))"
+        head = _NUMBER + rb"\x00(" + features.pattern + rb")"
+        shared = rb"(?:\x00|\x02(" + shares.pattern + rb"))"
         outcomes = rb"(?:" + rb"|".join(self._outcomes) + rb")"
         numbers = _NUMBER * 2 + rb"\x00[\x00\x02][\x00\x02]"
-        return self.compiled(head + _PREDICTION + shares + outcomes + numbers + tail, before)
+        pattern = head + _PREDICTION + shared + outcomes + numbers + tail
+        compiled = self.compiled(pattern, None if before is None else before.pattern)
+        if before is not None and compiled is before.pattern:
+            return before
+        return None if compiled is None else _Head(compiled, features, shares)
 
     def compiled(self, pattern: bytes, before: re.Pattern[bytes] | None) -> re.Pattern[bytes] | None:
         """Compile a new pattern, up to a limit: a millisecond each would not pay off if all examples differ."""
@@ -113,7 +128,7 @@ class PredictionReader:
 
     def __init__(self) -> None:
         self._patterns = _Patterns()
-        self._rest: re.Pattern[bytes] | None = None
+        self._rest: _Head | None = None
 
     def features(self, data: bytes) -> Features:
         """Return the features used by an encoded Prediction. Raises CodecError if it cannot be read."""
@@ -126,17 +141,12 @@ class PredictionReader:
 
     def _read_quickly(self, data: bytes) -> Features | None:
         at = _after_id(data)
-        rest = None if at is None or self._rest is None else self._rest.match(data, at)
+        if at is None or self._rest is None:
+            return None
+        rest = self._rest.pattern.match(data, at)
         if rest is None or not _is_utf8(data[HEADER_BYTES + 1 : at]):
             return None
-        mapped, shared = self._patterns.features.read(data, rest.start(1)), rest.group(3)
-        if mapped is None or mapped[1] != rest.end(1):
-            return None
-        if shared is not None:
-            shares = self._patterns.shares.read(shared, 0)
-            if shares is None or shares[1] != len(shared):
-                return None
-        features: Any = mapped[0]
+        features: Any = self._rest.features.read(rest[1])
         return features  # type: ignore[no-any-return]
 
 
@@ -146,7 +156,7 @@ class EntryReader:
     def __init__(self) -> None:
         self._patterns = _Patterns()
         self._lanes: dict[bytes, tuple[str, str]] = {}
-        self._first: re.Pattern[bytes] | None = None
+        self._first: _Head | None = None
         self._rest: re.Pattern[bytes] | None = None
 
     def read(self, data: bytes) -> FastExample:
@@ -174,27 +184,23 @@ class EntryReader:
             self._rest = self._patterns.compiled(rest, self._rest)
 
     def _read_quickly(self, data: bytes) -> FastExample | None:
-        at = _after_id(data)
-        if at is None or self._first is None or self._rest is None:
+        at, head = _after_id(data), self._first
+        if at is None or head is None or self._rest is None:
             return None
         own_id = data[HEADER_BYTES:at]
-        first = self._first.match(data, at)
-        if first is None or not data.startswith(own_id, first.end()):
+        first = head.pattern.match(data, at)
+        if first is None or not data.startswith(own_id, end := first.end()):
             return None
-        rest = self._rest.match(data, first.end() + len(own_id))
-        mapped = self._patterns.features.read(data, first.start(1))
-        if rest is None or mapped is None or mapped[1] != first.end(1):
+        rest = self._rest.match(data, end + len(own_id))
+        if rest is None:
             return None
-        said, shared = first.group(2, 3)
-        shares: dict[str, float] | None = None
-        if shared is not None:
-            shares_mapped = self._patterns.shares.read(shared, 0)
-            if shares_mapped is None or shares_mapped[1] != len(shared):
-                return None
-            shares = shares_mapped[0]
+        mapped, said, shared = first.groups()
+        features: Any = head.features.read(mapped)
+        shares = None if shared is None else head.shares.read(shared)
+        if features is None or (shares is None and shared is not None):
+            return None
         value, weight, kind, lane, sequence, predicted, labelled = rest.groups()
         name, epoch = self._lanes[lane]
-        features: Any = mapped[0]
         try:
             event_id = own_id[1:].decode()
         except UnicodeDecodeError:
@@ -226,11 +232,6 @@ def _is_utf8(raw: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _any_of(sizes: Iterable[int]) -> bytes:
-    """Return a pattern of any bytes with one of these lengths; without lengths it matches nothing."""
-    return rb"|".join(b".{%d}" % size for size in sizes) or rb"(?!)"
 
 
 def _prediction(encoded: bytes) -> LabelValue | None:

@@ -120,6 +120,8 @@ class Guard:
         Unusual
             If a value has another type than the ones before, or is an outlier that must be refused.
         """
+        if self.admits(features, label):
+            return None
         far = wrong = None
         overflows = False
         for name, value in features.items():
@@ -140,12 +142,34 @@ class Guard:
         if wrong is not None:
             raise wrong
         # A refused outlier is noted too: if the values stay there, that is the feature's new range.
-        if self._seen < _SAMPLE or self._seen % _EVERY == 0:
-            self._note(features, label)
-        self._seen += 1
+        self._count(features, label)
         if far is not None and far[1].bounds == "dead-letter":
             raise Unusual("outlier", far[0])
         return None if far is None else Far(far[0], far[1].bounds == "warn", overflows)
+
+    def admits(self, features: Features, label: Scalar | None) -> bool:
+        """Add an example of which `look` would return `None`; otherwise return `False`, and nothing has changed."""
+        fences, unknown = self._fences, self._open
+        for name, value in features.items():
+            classes, low, high, _ = fences.get(name) or unknown
+            kind = value.__class__
+            if kind not in classes:
+                if value is not None:
+                    return False
+            elif (kind is float or kind is int) and not low <= value <= high:  # type: ignore[operator]
+                return False
+        if label is not None:
+            classes, low, high, _ = fences.get(_LABEL) or unknown
+            kind = label.__class__
+            if kind not in classes or (kind is float and not low <= label <= high):  # type: ignore[operator]
+                return False
+        self._count(features, label)
+        return True
+
+    def _count(self, features: Features, label: Scalar | None) -> None:
+        if self._seen < _SAMPLE or self._seen % _EVERY == 0:
+            self._note(features, label)
+        self._seen += 1
 
     def _wrong(self, name: str, value: object) -> Unusual | None:
         if value is None:

@@ -14,10 +14,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 from consumers.model.evaluation import Row as MeasuredRow
-from consumers.model.evaluation import Tallies, said_by
+from consumers.model.evaluation import said_by
 from consumers.model.metric_totals import Totals, totals_of
 from consumers.model.model_state import LearnerState, Poison, Unfit
 from consumers.model.river_model import Answer, wire_value
+from consumers.model.tallies import Tallies
 from millstream.evaluation.rows import Refusals, Row, Served
 from millstream.scaffold.open_data import weigher
 from millstream.stream.processor_rules import learning_rules
