@@ -6,6 +6,7 @@ On Elec2 "the last label" scores 85.3 % if labels come at once, and 63.6 % if th
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from typing import Any, Final, Literal, TypeAlias
 
 from schemas.events import Scalar
@@ -18,6 +19,8 @@ _MOST: Final = 512
 _KEPT_WHOLE: Final = 256
 _MOST_CLASSES: Final = 256
 _NONE_YET: Final = ((None, None), (None, None))
+NOT_ASKED: Final = -1.0
+_NOT_ASKED: Final = ((None, NOT_ASKED), (None, NOT_ASKED))
 
 
 class KnownLabels:
@@ -34,7 +37,26 @@ class KnownLabels:
         self._times: list[int] = []
         self._answers: list[tuple[Graded, Graded]] = []
         self._counts: dict[Scalar, int] = {}
+        self._likely: Scalar | None = None  # the first of the classes with the largest count
         self._count, self._total = 0, 0.0
+
+    def follow(self, times: Iterable[tuple[int, int] | None], labels: Iterable[Scalar]) -> list[tuple[Graded, Graded]]:
+        """Return the two baseline answers to each event, and add the labels.
+
+        Parameters
+        ----------
+        times
+            When the event and its label came (ms); without times nothing was answered.
+        """
+        answers: list[tuple[Graded, Graded]] = []
+        for both, label in zip(times, labels, strict=True):
+            if both is None:
+                answers.append(_NOT_ASKED)
+                continue
+            at = bisect_right(self._times, both[0])
+            answers.append(self._answers[at - 1] if at else _NONE_YET)
+            self.add(both[1], label)
+        return answers
 
     def add(self, time: int, label: Scalar) -> None:
         """Add a label that came at `time` (ms); a label out of order counts as coming now."""
@@ -56,21 +78,18 @@ class KnownLabels:
 
     def _frequencies(self, label: Scalar) -> tuple[Graded, Graded]:
         counts = self._counts
-        counts[label] = counts.get(label, 0) + 1
-        likely = max(counts, key=counts.__getitem__)
+        counts[label] = count = counts.get(label, 0) + 1
+        likely = self._likely
+        if likely is None or (label != likely and count >= counts[likely]):
+            self._likely = likely = max(counts, key=counts.__getitem__)
         if self._wants == "value":
             return (label, None), (likely, None)
         if self._wants == "share":
             return (label, 1.0 if label is True else 0.0), (likely, counts.get(True, 0) / self._count)
         if len(counts) > _MOST_CLASSES:
             return (label, None), (likely, None)
-        count = self._count
-        return (label, {label: 1.0}), (likely, {each: number / count for each, number in counts.items()})
-
-    def graded_at(self, time: int) -> tuple[Graded, Graded]:
-        """Return the two baseline answers at `time` (ms)."""
-        at = bisect_right(self._times, time) - 1
-        return _NONE_YET if at < 0 else self._answers[at]
+        shares = {each: number / self._count for each, number in counts.items()}
+        return (label, {label: 1.0}), (likely, shares)
 
     def dump(self) -> tuple[Any, ...]:
         """Return the state as plain values."""
@@ -82,4 +101,5 @@ class KnownLabels:
         known = cls(*dumped[:2])
         known._times, known._answers, known._counts = list(dumped[2]), list(dumped[3]), dict(dumped[4])
         known._count, known._total = dumped[5:]
+        known._likely = max(known._counts, key=known._counts.__getitem__, default=None)
         return known

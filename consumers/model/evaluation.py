@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 
 from river import metrics as river_metrics
 
-from consumers.model.baselines import Graded, KnownLabels
+from consumers.model.baselines import NOT_ASKED, Graded, KnownLabels
 from consumers.model.river_model import Answer
 from consumers.model.tallies import Said, Tallies
 from schemas.events import LabelValue, Scalar
@@ -44,8 +44,7 @@ Served = tuple[LabelValue | None, dict[str, float] | None]
 Row = tuple[Any, ...]
 Measured: TypeAlias = tuple[Any, Graded, Served | None, tuple[int, int] | None]
 """What `Board.add` takes, with the answer as `Board.grade` returns it."""
-_NOT_ASKED: Final = -1.0
-_NOTHING_ASKED: Final = (None, _NOT_ASKED)
+_NOTHING_ASKED: Final = (None, NOT_ASKED)
 _NO_VALUE: Final = (None, None)
 _INFINITE: Final = (math.inf, -math.inf)
 _ANSWERS: Final[dict[Task, tuple[type, ...]]] = {
@@ -62,7 +61,7 @@ def said_by(rows: Iterable[Row], index: int) -> list[Said]:
     return [
         (row[0], row[value], row[graded])
         for row in rows
-        if row[value] is not None or row[graded] not in (None, _NOT_ASKED)
+        if row[value] is not None or row[graded] not in (None, NOT_ASKED)
     ]
 
 
@@ -219,16 +218,8 @@ class Board:
     def _with_baselines(self, new: Sequence[Row]) -> list[Row]:
         """Add the baselines' answers to the rows, then give the baselines the labels."""
         times, self._times = self._times, []
-        answers_at, add = self._known.graded_at, self._known.add
-        rows = []
-        for row, at in zip(new, times, strict=True):
-            if at is None:
-                rows.append((*row, *_NOTHING_ASKED, *_NOTHING_ASKED))
-                continue
-            last, mean = answers_at(at[0])
-            add(at[1], row[0])
-            rows.append((*row, *last, *mean))
-        return rows
+        answers = self._known.follow(times, [row[0] for row in new])
+        return [(*row, *last, *mean) for row, (last, mean) in zip(new, answers, strict=True)]
 
     def report(self) -> dict[str, Any]:
         """Return every value, unrounded; `None` if a metric is not defined (yet).

@@ -7,7 +7,7 @@ alone.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 from consumers.model import outlier_influence
@@ -168,10 +168,15 @@ class LearnerState:
         plain = self.admit_plain(entries)
         graded: list[Graded] = []
         poison, at, features = None, 0, Features()
+        ask, grade, learn = self._question(), self.board.grade, self.model.learn
         try:
             for at, (entry, features, truth) in enumerate(plain):  # noqa: B007
-                graded.append(self.board.grade(self.ask(features)))
-                self.model.learn(features, truth, entry.weight)
+                try:
+                    answer = ask(features)
+                except ModelError:
+                    answer = NO_ANSWER
+                graded.append(grade(answer))
+                learn(features, truth, entry.weight)
         except Exception as error:  # noqa: BLE001 - a model may raise anything
             poison = Poison(described(error, features), at)
         self.note_plain(plain[: len(graded)], graded)
@@ -186,6 +191,7 @@ class LearnerState:
         """
         plain: list[Plain] = []
         rules, lanes, guard, task = self._rules, self.lanes, self.guard, self._rules.target.task
+        as_sent, apply, of_log = not rules.contract.features, rules.contract.apply, rules.target.of_log
         if rules.learn_from_events or task == "anomaly" or self.learned == 0:
             return plain
         classes = self._classes if task == "multiclass" else None
@@ -195,13 +201,20 @@ class LearnerState:
                 break
             if self._traced and (lane := lanes.expecting(entry.lane)) is None:
                 break
+            features = entry.features
+            # A contract without declared features takes all finite doubles, under names that it has taken before.
+            known = as_sent and guard.knows(features)
             try:
-                features, truth = rules.fit(entry)
+                features = features if known else apply(features)
+                truth = of_log(entry.label)
             except (ContractError, TargetError):
                 break
-            if classes is not None and (truth := self._as_met(truth)) not in classes:
-                break
-            if not guard.admits(features, None if task == "binary" else truth):
+            if classes is not None:
+                met = self._as_met(truth)
+                if met is None or met not in classes:
+                    break
+                truth = met
+            if not guard.admits(features, None if task == "binary" else truth, known):
                 break
             if lane is not None:
                 lanes.remember(lane, entry.event_id)
@@ -240,16 +253,19 @@ class LearnerState:
     def ask(self, features: Any) -> Answer:
         """Return the model's answer, as the metrics need it; an answer that is not finite counts as none."""
         try:
-            if self.board.wants_probabilities or self._rules.target.task not in ("binary", "multiclass"):
-                return self.model.predict(features)
-            # If every metric is over labels, River's own evaluation calls predict_one.
-            return self.model.decide(features)
+            return self._question()(features)
         except ModelError:
             return NO_ANSWER  # a NaN is not measured; the model's soundness is checked elsewhere
         except Exception:
             if self.learned == 0:
                 return NO_ANSWER  # some models raise before they have learned anything
             raise
+
+    def _question(self) -> Callable[[Features], Answer]:
+        if self.board.wants_probabilities or self._rules.target.task not in ("binary", "multiclass"):
+            return self.model.predict
+        # If every metric is over labels, River's own evaluation calls predict_one.
+        return self.model.decide
 
     def _served(self, entry: FastExample) -> tuple[LabelValue | None, dict[str, float] | None] | None:
         return (entry.prediction, entry.probabilities) if entry.answered else None
