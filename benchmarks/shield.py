@@ -101,7 +101,7 @@ def _keeping(records: Sequence[_Record]) -> float:
     shield = Shield(lambda learning: learning)
     began = time.process_time()
     for record in records:
-        shield.keep(record)
+        shield.keep([record])
     return time.process_time() - began
 
 

@@ -25,9 +25,11 @@ _PREDICTION_HEADER: Final = codec.PREDICTION.header
 _DOUBLE: Final = Struct("<d")
 _NUMBER: Final = rb"[\x80-\xff]{0,8}[\x00-\x7f]"  # a varint of 63 bits at most
 _PREDICTION: Final = rb"(\x02\x02[\x00\x01]|\x02\x06.{8}|\x02\x00)"
-_NULL_BYTES: Final = 2
-_BOOLEAN: Final = 2
+# The unions of a prediction and of a label that are not numbers.
+_SAID: Final = {b"\x02\x00": None, b"\x02\x02\x00": False, b"\x02\x02\x01": True}
+_LABELS: Final = {b"\x00\x00": False, b"\x00\x01": True}
 _ONE_BYTE: Final = 0x7F  # the largest varint of one byte
+_LONGEST_ID: Final = _ONE_BYTE >> 1
 _ONE: Final = _DOUBLE.pack(1.0)
 _MOST_TEXTS: Final = 64
 _MOST_COMPILATIONS: Final = 500
@@ -75,10 +77,11 @@ def entry_of(example: Example) -> FastExample:
     )
 
 
-class _Head(NamedTuple):
-    """Pattern of an event after its id and of its outcome, and the maps in it.
+class _Compiled(NamedTuple):
+    """Pattern of the bytes from an event's time to the end of an outcome, with what surrounds them, and the maps in it.
 
-    The groups are features, prediction and probabilities; the last one is `None` without probabilities.
+    The groups of the event and the outcome are features, prediction and probabilities; the last one is `None` without
+    probabilities.
     """
 
     pattern: re.Pattern[bytes]
@@ -86,41 +89,39 @@ class _Head(NamedTuple):
     shares: KnownMaps
 
 
+_NOTHING: Final = _Compiled(re.compile(rb"(?!)"), Shapes().known(), Shapes().known())
+
+
 class _Patterns:
-    """Patterns of one stream's predictions, in which only numbers vary."""
+    """Pattern of one stream's predictions, in which only numbers vary."""
 
     def __init__(self) -> None:
         self._features = Shapes()
         self._shares = Shapes(marker=b"")
         self._outcomes: dict[bytes, None] = {}
         self._compilations = 0
+        self.compiled = _NOTHING
 
-    def note(self, event: Event, outcome: Outcome, before: _Head | None, tail: bytes) -> _Head | None:
-        """Return the pattern of the bytes after an event's id, up to `tail`."""
+    def note(self, event: Event, outcome: Outcome) -> None:
+        """Note the texts of a prediction, for the next pattern."""
         self._features.note(event.features)
-        if len(self._outcomes) >= _MOST_TEXTS:
-            return before
-        self._shares.note(outcome.probabilities or {})
+        if len(self._outcomes) < _MOST_TEXTS:
+            self._shares.note(outcome.probabilities or {})
+            texts = re.escape(codec.string(outcome.model)) + _NUMBER * 3 + re.escape(codec.string(outcome.source_topic))
+            self._outcomes[texts] = None
+
+    def compile(self, before: bytes, after: bytes) -> None:
+        """Compile the pattern anew, up to a limit: a millisecond each would not pay off if all examples differ."""
         features, shares = self._features.known(), self._shares.known()
-        texts = re.escape(codec.string(outcome.model)) + _NUMBER * 3 + re.escape(codec.string(outcome.source_topic))
-        self._outcomes[texts] = None
         # The event's time, no entity key; then two numbers, no error, role and status.
         head = _NUMBER + rb"\x00(" + features.pattern + rb")"
         shared = rb"(?:\x00|\x02(" + shares.pattern + rb"))"
         outcomes = rb"(?:" + rb"|".join(self._outcomes) + rb")"
         numbers = _NUMBER * 2 + rb"\x00[\x00\x02][\x00\x02]"
-        pattern = head + _PREDICTION + shared + outcomes + numbers + tail
-        compiled = self.compiled(pattern, None if before is None else before.pattern)
-        if before is not None and compiled is before.pattern:
-            return before
-        return None if compiled is None else _Head(compiled, features, shares)
-
-    def compiled(self, pattern: bytes, before: re.Pattern[bytes] | None) -> re.Pattern[bytes] | None:
-        """Compile a new pattern, up to a limit: a millisecond each would not pay off if all examples differ."""
-        if self._compilations == _MOST_COMPILATIONS or (before is not None and before.pattern == pattern):
-            return before
-        self._compilations += 1
-        return re.compile(pattern, re.DOTALL)
+        pattern = before + head + _PREDICTION + shared + outcomes + numbers + after
+        if self._compilations < _MOST_COMPILATIONS and pattern != self.compiled.pattern.pattern:
+            self._compilations += 1
+            self.compiled = _Compiled(re.compile(pattern, re.DOTALL), features, shares)
 
 
 class PredictionReader:
@@ -128,7 +129,6 @@ class PredictionReader:
 
     def __init__(self) -> None:
         self._patterns = _Patterns()
-        self._rest: _Head | None = None
 
     def features(self, data: bytes) -> Features:
         """Return the features used by an encoded Prediction. Raises CodecError if it cannot be read."""
@@ -136,17 +136,16 @@ class PredictionReader:
         if found is not None:
             return found
         prediction = read_prediction(data)
-        self._rest = self._patterns.note(prediction.event, prediction.outcome, self._rest, rb"\Z")
+        self._patterns.note(prediction.event, prediction.outcome)
+        self._patterns.compile(b"", rb"\Z")
         return prediction.event.features
 
     def _read_quickly(self, data: bytes) -> Features | None:
-        at = _after_id(data)
-        if at is None or self._rest is None:
-            return None
-        rest = self._rest.pattern.match(data, at)
+        at, known = _after_id(data), self._patterns.compiled
+        rest = None if at is None else known.pattern.match(data, at)
         if rest is None or not _is_utf8(data[HEADER_BYTES + 1 : at]):
             return None
-        features: Any = self._rest.features.read(rest[1])
+        features: Any = known.features.read(rest[1])
         return features  # type: ignore[no-any-return]
 
 
@@ -155,13 +154,12 @@ class EntryReader:
 
     def __init__(self) -> None:
         self._patterns = _Patterns()
+        self._ids: dict[int, None] = {}  # lengths of event ids
         self._lanes: dict[bytes, tuple[str, str]] = {}
-        self._first: _Head | None = None
-        self._rest: re.Pattern[bytes] | None = None
 
     def read(self, data: bytes) -> FastExample:
         """Read an encoded Example. Raises CodecError if it is not one."""
-        entry = self._read_quickly(data) if data.startswith(_EXAMPLE_HEADER) else None
+        entry = self._read_quickly(data)
         if entry is not None:
             return entry
         example = read_example(data)
@@ -169,37 +167,35 @@ class EntryReader:
         return entry_of(example)
 
     def _note(self, example: Example) -> None:
-        """Extend the patterns so that the next example like this one is read quickly."""
-        outcome, lane = example.outcome, example.lane
-        if outcome is not None:
-            self._first = self._patterns.note(example.event, outcome, self._first, rb"\x02")  # and a label
+        """Extend the pattern so that the next example like this one is read quickly."""
+        outcome, lane, size = example.outcome, example.lane, len(example.event.event_id.encode())
+        if outcome is None or size > _LONGEST_ID:
+            return
+        self._patterns.note(example.event, outcome)
         if len(self._lanes) < _MOST_TEXTS:
             self._lanes[codec.string(lane.name) + codec.string(lane.epoch)] = (lane.name, lane.epoch)
-            lanes = rb"|".join(re.escape(text) for text in self._lanes)
-            # Value, weight, time, source and kind; the lane; partition, offsets and times.
-            value = rb"(\x00[\x00\x01]|\x02" + _NUMBER + rb"|\x04.{8})"
-            label = value + rb"(.{8})" + _NUMBER + rb"[\x00\x02\x04\x06]([\x00\x02])"
-            joined = rb"\x02" + _NUMBER * 2 + rb"(" + _NUMBER + rb")" + _NUMBER + rb"(" + _NUMBER + rb")"
-            rest = label + rb"(" + lanes + rb")(" + _NUMBER + rb")" + joined + rb"\Z"
-            self._rest = self._patterns.compiled(rest, self._rest)
+        if len(self._ids) < _MOST_TEXTS:
+            self._ids[size] = None
+        ids = rb"|".join(re.escape(codec.long(each)) + b".{%d}" % each for each in self._ids)
+        lanes = rb"|".join(map(re.escape, self._lanes))
+        # A label with the same id: value, weight, time, source and kind.
+        value = rb"(\x00[\x00\x01]|\x02" + _NUMBER + rb"|\x04.{8})"
+        label = rb"\x02\1" + value + rb"(.{8})" + _NUMBER + rb"[\x00\x02\x04\x06]([\x00\x02])"
+        # The lane; then partition, offsets and times.
+        joined = rb"\x02" + _NUMBER * 2 + rb"(" + _NUMBER + rb")" + _NUMBER + rb"(" + _NUMBER + rb")"
+        after = label + rb"(" + lanes + rb")(" + _NUMBER + rb")" + joined + rb"\Z"
+        self._patterns.compile(re.escape(_EXAMPLE_HEADER) + rb"(" + ids + rb")", after)
 
     def _read_quickly(self, data: bytes) -> FastExample | None:
-        at, head = _after_id(data), self._first
-        if at is None or head is None or self._rest is None:
+        pattern, features, shares = self._patterns.compiled
+        found = pattern.match(data)
+        if found is None:
             return None
-        own_id = data[HEADER_BYTES:at]
-        first = head.pattern.match(data, at)
-        if first is None or not data.startswith(own_id, end := first.end()):
+        own_id, mapped, said, shared, value, weight, kind, lane, sequence, predicted, labelled = found.groups()
+        known: Any = features.read(mapped)
+        probabilities = None if shared is None else shares.read(shared)
+        if known is None or (probabilities is None and shared is not None):
             return None
-        rest = self._rest.match(data, end + len(own_id))
-        if rest is None:
-            return None
-        mapped, said, shared = first.groups()
-        features: Any = head.features.read(mapped)
-        shares = None if shared is None else head.shares.read(shared)
-        if features is None or (shares is None and shared is not None):
-            return None
-        value, weight, kind, lane, sequence, predicted, labelled = rest.groups()
         name, epoch = self._lanes[lane]
         try:
             event_id = own_id[1:].decode()
@@ -207,11 +203,11 @@ class EntryReader:
             return None
         return FastExample(
             event_id,
-            features,
+            known,
             True,
-            _prediction(said),
-            shares,
-            _value(value),
+            _SAID[said] if said in _SAID else _DOUBLE.unpack_from(said, 2)[0],
+            probabilities,
+            _LABELS[value] if value in _LABELS else _number(value),
             1.0 if weight == _ONE else _DOUBLE.unpack(weight)[0],
             kind != b"\x00",
             Lane(name, epoch, _long(sequence)),
@@ -234,14 +230,6 @@ def _is_utf8(raw: bytes) -> bool:
     return True
 
 
-def _prediction(encoded: bytes) -> LabelValue | None:
-    """Decode the union of an outcome's prediction: null, a boolean or a double."""
-    if len(encoded) == _NULL_BYTES:
-        return None
-    value: float = encoded[2] == 1 if encoded[1] == _BOOLEAN else _DOUBLE.unpack_from(encoded, 2)[0]
-    return value
-
-
 def _long(varint: bytes) -> int:
     number = shift = 0
     for byte in varint:
@@ -250,8 +238,7 @@ def _long(varint: bytes) -> int:
     return (number >> 1) ^ -(number & 1)
 
 
-def _value(encoded: bytes) -> LabelValue:
-    if encoded[0] == 0:
-        return encoded[1] == 1
+def _number(encoded: bytes) -> LabelValue:
+    """Decode the union of a label's value if it is a whole number or a double."""
     value: float = _DOUBLE.unpack_from(encoded, 1)[0] if encoded[0] == 4 else _long(encoded[1:])
     return value

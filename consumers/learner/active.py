@@ -162,12 +162,12 @@ class ActiveLearner:
         return count
 
     def _keep(self, records: Sequence[Record]) -> None:
-        for record in records:
-            self._shield.keep(record)
-            self._read = record.offset + 1
+        self._shield.keep(records)
+        if records:
+            self._read = records[-1].offset + 1
 
     def _take_one(self, record: Record, entry: FastExample | CodecError) -> None:
-        self._keep((record,))
+        self._keep([record])
         try:
             self._apply(record, entry)
         except Poison as poison:

@@ -91,16 +91,15 @@ class Shield:
         """Start from a new version; `records` were learned since."""
         self.records, self._bytes, self.base = [], 0, None
         self.guilty.clear()
-        for record in records:
-            self.keep(record)
+        self.keep(records)
 
-    def keep(self, record: Record) -> None:
-        """Keep a record for a rollback, within a limit; beyond it, only a restart can roll back."""
-        self._bytes += len(record.value or b"")
+    def keep(self, records: Sequence[Record]) -> None:
+        """Keep records for a rollback, within a limit; beyond it, only a restart can roll back."""
+        self._bytes += sum([len(record.value or b"") for record in records])
         if self.overfull:
             self.records = []
         else:
-            self.records.append(record)
+            self.records += records
 
     @property
     def overfull(self) -> bool:

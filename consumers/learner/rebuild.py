@@ -148,7 +148,7 @@ class Rebuilder:
         shield = Shield(copy, editor(plan.edits, self._read(begin, plan.edits.until)), plan.skipped)
         learning, offset, saved = copy(good), begin, time.monotonic()
         for count, record in enumerate(self._read(begin, plan.log.end), start=1):
-            shield.keep(record)
+            shield.keep([record])
             offset = record.offset + 1
             try:
                 shield.take(learning, record)
