@@ -53,8 +53,7 @@ class KnownLabels:
             if both is None:
                 answers.append(_NOT_ASKED)
                 continue
-            at = bisect_right(self._times, both[0])
-            answers.append(self._answers[at - 1] if at else _NONE_YET)
+            answers.append(self.graded_at(both[0]))
             self.add(both[1], label)
         return answers
 
@@ -78,9 +77,9 @@ class KnownLabels:
 
     def _frequencies(self, label: Scalar) -> tuple[Graded, Graded]:
         counts = self._counts
-        counts[label] = count = counts.get(label, 0) + 1
+        counts[label] = times = counts.get(label, 0) + 1
         likely = self._likely
-        if likely is None or (label != likely and count >= counts[likely]):
+        if likely is None or (label != likely and times >= counts[likely]):
             self._likely = likely = max(counts, key=counts.__getitem__)
         if self._wants == "value":
             return (label, None), (likely, None)
@@ -88,8 +87,13 @@ class KnownLabels:
             return (label, 1.0 if label is True else 0.0), (likely, counts.get(True, 0) / self._count)
         if len(counts) > _MOST_CLASSES:
             return (label, None), (likely, None)
-        shares = {each: number / self._count for each, number in counts.items()}
-        return (label, {label: 1.0}), (likely, shares)
+        count = self._count
+        return (label, {label: 1.0}), (likely, {each: number / count for each, number in counts.items()})
+
+    def graded_at(self, time: int) -> tuple[Graded, Graded]:
+        """Return the two baseline answers at `time` (ms)."""
+        at = bisect_right(self._times, time) - 1
+        return _NONE_YET if at < 0 else self._answers[at]
 
     def dump(self) -> tuple[Any, ...]:
         """Return the state as plain values."""

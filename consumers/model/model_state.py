@@ -25,7 +25,7 @@ from schemas.fast_examples import FastExample, entry_of
 from schemas.label_spelling import Spellings
 from schemas.target import TargetError
 
-__all__ = ["Applied", "LearnerState", "LearningRules", "Poison", "Unfit"]
+__all__ = ["Applied", "LearnerState", "LearningRules", "Plain", "Poison", "Unfit"]
 
 STATE_FORMAT: Final = 3
 READABLE: Final = (2, 3)  # a state of version 2 had no guard
@@ -166,19 +166,7 @@ class LearnerState:
             As `take`; its `at` says on which of the entries.
         """
         plain = self.admit_plain(entries)
-        graded: list[Graded] = []
-        poison, at, features = None, 0, Features()
-        ask, grade, learn = self._question(), self.board.grade, self.model.learn
-        try:
-            for at, (entry, features, truth) in enumerate(plain):  # noqa: B007
-                try:
-                    answer = ask(features)
-                except ModelError:
-                    answer = NO_ANSWER
-                graded.append(grade(answer))
-                learn(features, truth, entry.weight)
-        except Exception as error:  # noqa: BLE001 - a model may raise anything
-            poison = Poison(described(error, features), at)
+        graded, poison = self.learn_plain(plain)
         self.note_plain(plain[: len(graded)], graded)
         if poison is not None:
             raise poison
@@ -220,6 +208,38 @@ class LearnerState:
                 lanes.remember(lane, entry.event_id)
             plain.append((entry, features, truth))
         return plain
+
+    def learn_plain(
+        self, plain: Sequence[Plain], before: Callable[[int], None] | None = None
+    ) -> tuple[list[Graded], Poison | None]:
+        """Have the model answer and then learn each plain example.
+
+        Parameters
+        ----------
+        before
+            Called with each example's index before the model is asked.
+
+        Returns
+        -------
+        tuple
+            The graded answers, and the error if the model raised: the others were not learned then.
+        """
+        graded: list[Graded] = []
+        at, features = 0, Features()
+        ask, grade, learn = self._question(), self.board.grade, self.model.learn
+        try:
+            for at, (entry, features, truth) in enumerate(plain):
+                if before is not None:
+                    before(at)
+                try:
+                    answer = ask(features)
+                except ModelError:
+                    answer = NO_ANSWER
+                graded.append(grade(answer))
+                learn(features, truth, entry.weight)
+        except Exception as error:  # noqa: BLE001 - a model may raise anything
+            return graded, Poison(described(error, features), at)
+        return graded, None
 
     def note_plain(self, plain: Sequence[Plain], graded: Sequence[Graded]) -> None:
         """Note plain examples, with the graded answers that the model gave just before it learned them.
