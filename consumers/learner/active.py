@@ -19,6 +19,7 @@ from consumers.learner.poison_rollback import PoisonRecord, Shield, unsound
 from consumers.loop.processor import Anew
 from consumers.model.checkpoints import LearnerCheckpoints, NewEpoch, Standing
 from consumers.model.lanes import LaneFault
+from consumers.model.log_replay import TOGETHER
 from consumers.model.model_state import LearnerState, Poison, Unfit
 from consumers.model.quality import quality
 from consumers.model.river_model import ModelError
@@ -37,7 +38,6 @@ _MOST_SKIPPED: Final = 10_000  # runs: every later manifest lists them
 # The committed offset only shows progress; the offset that counts is in the version. A transaction for each batch
 # would take a tenth of the learning time.
 _PLACE_EVERY_MS: Final = 500
-_TOGETHER: Final = 500  # records decoded together: what a stage reads and writes fits into the processor's cache
 _offset: Final = attrgetter("offset")
 _BEFORE_ANNOUNCING: Final = failpoint("learner.announce.before")
 
@@ -128,7 +128,7 @@ class ActiveLearner:
         for record in records[:at]:
             self._letters.catch_up(record, self._learning)
         while at < len(records):
-            several = records[at : at + _TOGETHER]
+            several = records[at : at + TOGETHER]
             self._take_all(several, [self._decoded(record) for record in several])
             at += len(several)
         return self._posted()

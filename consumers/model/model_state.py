@@ -153,12 +153,8 @@ class LearnerState:
 
         A plain example is only learned: it is next in its lane, has a label of a known class, and nothing about it is
         unusual. Each stage runs over all examples, because code and data of one stage fit into the processor's caches:
-        an example takes little more than half the time.
-
-        Returns
-        -------
-        int
-            The number of examples that were applied. The one after them, if there is one, must be applied with `take`.
+        an example takes little more than half the time. Return the number of examples that were applied. The one after
+        them must be applied with `take`.
 
         Raises
         ------
@@ -212,17 +208,9 @@ class LearnerState:
     def learn_plain(
         self, plain: Sequence[Plain], before: Callable[[int], None] | None = None
     ) -> tuple[list[Graded], Poison | None]:
-        """Have the model answer and then learn each plain example.
+        """Have the model answer and then learn each plain example; return the answers, and the error if it raised.
 
-        Parameters
-        ----------
-        before
-            Called with each example's index before the model is asked.
-
-        Returns
-        -------
-        tuple
-            The graded answers, and the error if the model raised: the others were not learned then.
+        `before` is called with each example's index before the model is asked.
         """
         graded: list[Graded] = []
         at, features = 0, Features()
