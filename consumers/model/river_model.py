@@ -13,6 +13,7 @@ from schemas.events import Features, LabelValue, Scalar
 from schemas.target import Task, class_key
 
 _NOTHING_YET: Final = None
+_BOTH: Final = 2
 
 
 class ModelError(ValueError):
@@ -98,7 +99,12 @@ class _Classification(_Here):
         self._plain, self._are_plain = _PLAIN[task]
 
     def predict(self, features: Features) -> Answer:
-        shares = self._shares(features)
+        shares = self._asked(features)
+        if shares is not None and len(shares) == _BOTH and self._by_share:
+            (first, share), (second, other) = shares.items()
+            if first.__class__ is second.__class__ is bool and share - share == 0.0 == other - other:
+                return Answer(second if other > share else first, shares)  # most answers of all
+        shares = self._finite(shares)
         if shares is not None and not self._are_plain(map(type, shares)):
             value = self._decision(features, shares)
             return Answer(self._plain(value), {self._plain(label): share for label, share in shares.items()})
@@ -110,7 +116,7 @@ class _Classification(_Here):
         return Answer(self._plain(self.model.predict_one(features)), None)
 
     def as_said(self, features: Features) -> Answer:
-        shares = self._shares(features)
+        shares = self._finite(self._asked(features))
         return Answer(self._decision(features, shares), shares)
 
     def _decision(self, features: Features, shares: dict[Any, float] | None) -> Any:
@@ -118,10 +124,10 @@ class _Classification(_Here):
             return self.model.predict_one(features)
         return max(shares, key=shares.get)  # type: ignore[arg-type]
 
-    def _shares(self, features: Features) -> dict[Any, float] | None:
-        """Return the shares of the classes, `None` if there are none."""
+    def _asked(self, features: Features) -> dict[Any, float] | None:
+        """Return the shares of the classes as the model says them, `None` if it has none."""
         try:
-            shares: dict[Any, float] = self.model.predict_proba_one(features)
+            return self.model.predict_proba_one(features)  # type: ignore[no-any-return]
         except NotImplementedError:
             return None
         except AttributeError as error:
@@ -130,6 +136,9 @@ class _Classification(_Here):
             if _NO_SHARES_THERE not in str(error):
                 raise
             return None
+
+    def _finite(self, shares: dict[Any, float] | None) -> dict[Any, float] | None:
+        """Return shares that are finite; `None` without shares."""
         if not shares:
             return None
         for share in shares.values():
