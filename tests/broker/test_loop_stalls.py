@@ -20,7 +20,7 @@ from loop_helpers import (
     until,
 )
 from proxy import Proxy
-from raw_kafka import raw_producer
+from raw_kafka import raw_member, raw_producer
 
 from consumers.loop.loop import Loop
 from consumers.loop.watchdog import ProgressWatch
@@ -127,7 +127,7 @@ def test_k10_a_rejoin_that_one_poll_is_too_short_for_is_not_forgotten(
         until(lambda: run.processor.commits, "the loop to be at work")
         joined = len(run.processor.assignments)
         late = proxy.delay("SyncGroup", 0.5)
-        made[0]._client._coordinator._assignment_snapshot = {}
+        raw_member(made[0])._coordinator._assignment_snapshot = {}
         until(lambda: len(run.processor.assignments) > joined, "the next assignment")
         assert late.applied == 1
         run.stop()
