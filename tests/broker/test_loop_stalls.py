@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from client_choice import of_kafka_python
 from kafka.consumer.fetcher import Fetcher
 from loop_helpers import (
     SECONDS,
@@ -45,6 +46,7 @@ def test_k5_a_process_that_hangs_ends_itself(cluster: Cluster, topics: str, boot
     assert "has not turned for" in said
 
 
+@of_kafka_python
 def test_k10_a_client_that_stalls_without_a_word_is_noticed(
     cluster: Cluster, topics: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
