@@ -26,6 +26,7 @@ from consumers.loop.processor import Assignment, Start
 from runtime.exits import RoleFailure
 from runtime.kafka_client.client import GroupMetadata
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.kafka_python.consumer import metadata_of
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions
 from runtime.kafka_client.transaction import TransactionLimits, Transactions
 
@@ -235,7 +236,11 @@ def is_exact(cluster: Cluster, prefix: str) -> bool:
 def places(cluster: Cluster, group: str) -> dict[TopicPartition, OffsetAndMetadata]:
     with raw_admin(cluster) as admin:
         found: dict[Any, Any] = admin.list_group_offsets([group])[group]
-    return {TopicPartition(*tp): place for tp, place in found.items() if place.offset >= 0}
+    return {
+        TopicPartition(*tp): place._replace(metadata=metadata_of(place.metadata))
+        for tp, place in found.items()
+        if place.offset >= 0
+    }
 
 
 def ends(cluster: Cluster, topic: str) -> dict[TopicPartition, int]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import test_loop_transactions as transactions
+from client_choice import of_kafka_python
 from kafka.structs import TopicPartition
 from loop_helpers import Copier, is_exact, numbered, places, put, read, running, settings, until
 from proxy import Proxy
@@ -25,6 +26,7 @@ __all__ = ["proxy"]
 Patch = pytest.MonkeyPatch
 
 
+@of_kafka_python
 def test_without_the_metadata_of_the_first_poll_a_commit_is_not_fenced(
     cluster: Cluster, proxy: Proxy, topics: str, monkeypatch: Patch
 ) -> None:
@@ -110,6 +112,7 @@ def test_without_one_transaction_for_both_places_stay_behind_records(
         )
 
 
+@of_kafka_python
 def test_without_a_look_at_each_record_a_transaction_is_committed_with_a_hole(
     cluster: Cluster, proxy: Proxy, topics: str, monkeypatch: Patch
 ) -> None:

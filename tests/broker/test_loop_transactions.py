@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from client_choice import of_kafka_python
 from kafka import errors as theirs
 from kafka.structs import TopicPartition
 from loop_helpers import (
@@ -177,6 +178,7 @@ def test_f7_a_lost_answer_is_asked_for_again_and_nothing_is_there_twice(
 # --- K2 --------------------------------------------------------------------------------------------
 
 
+@of_kafka_python
 def test_k2_a_commit_that_the_client_dropped_is_a_doubt_within_the_deadline(
     cluster: Cluster, proxy: Proxy, topics: str
 ) -> None:
@@ -201,6 +203,7 @@ def test_k2_a_commit_that_the_client_dropped_is_a_doubt_within_the_deadline(
     assert written(cluster, topics) == (0, 0)
 
 
+@of_kafka_python
 def test_k2_a_process_whose_commit_never_returns_can_end(cluster: Cluster, topics: str, bootstrap: str) -> None:
     put(cluster, topics + "in", numbered(0, 10))
     with child(bootstrap, topics, "stuck=commit_transaction") as process:

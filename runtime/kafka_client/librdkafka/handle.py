@@ -17,9 +17,29 @@ from runtime.kafka_client.librdkafka.errors import translated
 from runtime.kafka_client.librdkafka.forks import MadeHere
 
 _LOOK_SECONDS: Final = 0.5
+_REPEAT_SECONDS: Final = 10.0
+_MOST_LINES: Final = 100
 _ANY_TOPIC: Final = "millstream"
 # What the client cannot repair by itself. It reports lost connections and brokers, too, and connects again.
 _FINAL: Final = frozenset({TheirError._AUTHENTICATION, TheirError._FATAL, TheirError._FENCED})
+
+
+class _Log:
+    """The client's logger, which repeats no line within ten seconds: the client writes one for each attempt."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._written: dict[str, float] = {}
+
+    def log(self, level: int, form: str, *values: object) -> None:
+        """Write a line, unless it was written a moment ago."""
+        line, now = form % values, time.monotonic()
+        if now - self._written.get(line, -_REPEAT_SECONDS) < _REPEAT_SECONDS:
+            return
+        if len(self._written) >= _MOST_LINES:
+            self._written.clear()
+        self._written[line] = now
+        self._logger.log(level, "%s", line)
 
 
 class Handle:
@@ -34,7 +54,7 @@ class Handle:
         self._logger = logger
         self._reports: deque[TheirError] = deque(maxlen=100)
         # The functions are of the queue alone, so that the client does not keep its owner alive.
-        self.client: Any = make({**properties, "error_cb": self._reports.append}, logger=logger)
+        self.client: Any = make({**properties, "error_cb": self._reports.append}, logger=_Log(logger))
 
     def check(self) -> None:
         """Raise the error that ends this client, if it has reported one; RuntimeError after a fork."""

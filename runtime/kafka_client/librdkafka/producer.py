@@ -207,6 +207,8 @@ class LibrdkafkaProducer:
 
         If it takes longer than `timeout` s, it closes the client itself when it ends.
         """
+        if not self._open:
+            return
         self._open = False
         self._purge()
 
