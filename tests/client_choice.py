@@ -12,4 +12,4 @@ from runtime.kafka_client.library_names import KAFKA_PYTHON
 CLIENT = os.environ.get("MILLSTREAM_CLIENT") or cluster.DEFAULT
 cluster.DEFAULT = CLIENT  # type: ignore[misc]
 
-of_kafka_python = pytest.mark.skipif(CLIENT != KAFKA_PYTHON, reason="provokes a fault inside kafka-python")
+of_kafka_python = pytest.mark.skipif(CLIENT != KAFKA_PYTHON, reason="about kafka-python itself")

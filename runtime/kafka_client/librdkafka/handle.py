@@ -19,7 +19,6 @@ from runtime.kafka_client.librdkafka.forks import MadeHere
 _LOOK_SECONDS: Final = 0.5
 _REPEAT_SECONDS: Final = 10.0
 _MOST_LINES: Final = 100
-_ANY_TOPIC: Final = "millstream"
 # What the client cannot repair by itself. It reports lost connections and brokers, too, and connects again.
 _FINAL: Final = frozenset({TheirError._AUTHENTICATION, TheirError._FATAL, TheirError._FENCED})
 
@@ -69,9 +68,10 @@ class Handle:
         """Wait for a broker's first answer. Raises KafkaError if there is none in time, or the user is rejected."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
-            # Of one topic, because some clusters have thousands. It need not exist, and is not created.
             with suppress(KafkaException):
-                self.client.list_topics(_ANY_TOPIC, timeout=min(left, _LOOK_SECONDS))
+                # Of all topics. If one were named that does not exist, a client with short back-offs would ask for it
+                # again without a pause, and its other requests would wait for seconds.
+                self.client.list_topics(timeout=min(left, _LOOK_SECONDS))
                 return
             self.client.poll(0)  # lets the client report
             self.check()

@@ -146,7 +146,9 @@ class Librdkafka:
                 wait_for_coordinator(admin, group, seconds)
 
         block_ms = _chosen("max_block_ms", options, settings, _BLOCK_MS)
-        producer = LibrdkafkaProducer(handle, block_ms=block_ms, find_coordinator=find_coordinator)
+        # As long as for a record, so that the client gives a step up before its caller gives the client up.
+        step_ms = _chosen("delivery_timeout_ms", options, settings, block_ms)
+        producer = LibrdkafkaProducer(handle, block_ms=block_ms, step_ms=step_ms, find_coordinator=find_coordinator)
         _require_answer(producer, handle, options, settings)
         return producer
 

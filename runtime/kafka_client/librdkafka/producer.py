@@ -69,17 +69,22 @@ class LibrdkafkaProducer:
     Parameters
     ----------
     block_ms
-        Longest wait for a topic's partitions, for room among the records that wait to be sent, and for each step of a
-        transaction.
+        Longest wait for a topic's partitions, for room among the records that wait to be sent, and for the end of an
+        earlier producer with the transactional id.
+    step_ms
+        Longest wait for any other step of a transaction.
     find_coordinator
         Waits for a group's coordinator, for at most so many seconds.
     """
 
-    def __init__(self, handle: Handle, *, block_ms: int, find_coordinator: Callable[[str, float], None]) -> None:
+    def __init__(
+        self, handle: Handle, *, block_ms: int, step_ms: int, find_coordinator: Callable[[str, float], None]
+    ) -> None:
         self._handle = handle
         # The client ends when nothing refers to it. So no other name is given to it: an error would keep the name.
         self._client: Any = handle.client
         self._block_seconds = block_ms / 1000
+        self._step_seconds = step_ms / 1000
         self._find_coordinator = find_coordinator
         self._groups: set[str] = set()  # whose coordinator has answered
         self._counts: dict[str, int] = {}  # partitions of each topic that was sent to
@@ -198,7 +203,7 @@ class LibrdkafkaProducer:
         with self._in_use:
             if self._open:
                 self._open = False
-                with suppress(KafkaException):
+                with suppress(KafkaException, SystemError):
                     self._client.flush(-1 if timeout is None else timeout)
                 self._end()
 
@@ -232,7 +237,7 @@ class LibrdkafkaProducer:
         """
         if self._client is not None:
             self._purge()
-            with suppress(KafkaException):
+            with suppress(KafkaException, SystemError):
                 self._client.flush(_LOOK_SECONDS)
             self._client = self._handle.client = None
 
@@ -247,9 +252,19 @@ class LibrdkafkaProducer:
                 yield
             except KafkaException as error:
                 raise of_exception(error) from error
+            except SystemError as error:
+                # It ended for good while it called back, and cannot say so: the next call says why.
+                raise self._ending() from error
             finally:
                 if not self._open:
                     self._end()
+
+    def _ending(self) -> KafkaError:
+        try:
+            self._client.begin_transaction()
+        except KafkaException as error:
+            return of_exception(error)
+        return KafkaError("the client has failed")
 
     # --- transactions ------------------------------------------------------------------------------
 
@@ -269,15 +284,15 @@ class LibrdkafkaProducer:
         if group.handle is None and group.group_id not in self._groups:
             # The client asks three times within milliseconds for the group's coordinator. If that is not there yet, as
             # in a new cluster, the call below never returns, not even at its time-out. A member has found it before.
-            self._find_coordinator(group.group_id, self._block_seconds)
+            self._find_coordinator(group.group_id, self._step_seconds)
             self._groups.add(group.group_id)
         with self._using():
-            self._client.send_offsets_to_transaction(theirs, member, self._block_seconds)
+            self._client.send_offsets_to_transaction(theirs, member, self._step_seconds)
 
     def commit_transaction(self) -> None:
         with self._using():
-            self._client.commit_transaction(self._block_seconds)
+            self._client.commit_transaction(self._step_seconds)
 
     def abort_transaction(self) -> None:
         with self._using():
-            self._client.abort_transaction(self._block_seconds)
+            self._client.abort_transaction(self._step_seconds)
