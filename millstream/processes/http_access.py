@@ -44,5 +44,5 @@ def require_access(settings: Settings, address: Address, *, is_public: bool) -> 
 
 
 def survive_sighup() -> None:
-    """Let this process outlive SIGHUP, by which operators announce a new certificate; servers notice that themselves."""
+    """Let this process outlive SIGHUP, which announces a new certificate; servers notice that by themselves."""
     signal.signal(signal.SIGHUP, lambda number, frame: None)
