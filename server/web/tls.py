@@ -6,8 +6,16 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, SECP384R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from runtime.exits import FAILED
+
+_KINDS: Final = "take RSA with 2048 bits or more, ECDSA on P-256 or P-384, or Ed25519"
 
 
 class CertificateProblem(Exception):  # noqa: N818
@@ -45,7 +53,19 @@ class Certificate:
         except ssl.SSLError as error:
             if error.reason == "KEY_VALUES_MISMATCH":
                 raise CertificateProblem(f"--tls-key {self.key} is not the key of --tls-cert {self.cert}") from error
+            if error.reason is not None and error.reason.endswith(("TOO_SMALL", "TOO_WEAK")):
+                raise CertificateProblem(f"--tls-cert {self.cert} is too weak ({error.reason}): {_KINDS}") from error
             raise CertificateProblem(f"--tls-key {self.key} holds no private key in PEM for {self.cert}") from error
+        self._check_kind()
+
+    def _check_kind(self) -> None:
+        """Raise CertificateProblem for a key that OpenSSL takes, but not the TLS library of the web server."""
+        key = x509.load_pem_x509_certificate(self.cert.read_bytes()).public_key()
+        usable = isinstance(key, (RSAPublicKey, Ed25519PublicKey)) or (
+            isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, (SECP256R1, SECP384R1))
+        )
+        if not usable:
+            raise CertificateProblem(f"--tls-key {self.key} is of a kind that cannot be used: {_KINDS}")
 
     def stamp(self) -> tuple[tuple[int, ...], ...]:
         """Return what differs after every change of one of the files."""

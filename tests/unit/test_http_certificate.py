@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from certificates import self_signed
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from server.web.tls import Certificate, CertificateProblem, Renewals
 
@@ -57,6 +57,16 @@ def test_a_pair_that_cannot_be_used_is_named_with_its_option(pair: Certificate, 
     assert "directory" in problem(tmp_path, pair.key)
     assert "openssl pkey" in problem(pair.cert, encrypted(tmp_path / "encrypted.key"))
     assert other_cert.exists()
+
+
+_WEAK = rsa.generate_private_key(65537, 1024)  # noqa: S505 - too weak on purpose
+
+
+@pytest.mark.parametrize("key", [_WEAK, ec.generate_private_key(ec.SECP521R1())])
+def test_a_key_that_the_web_server_could_not_use_is_refused(
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, tmp_path: Path
+) -> None:
+    assert "RSA with 2048 bits" in problem(*self_signed(tmp_path, key))
 
 
 def test_a_renewed_pair_is_noticed_once_it_is_whole(pair: Certificate, tmp_path: Path) -> None:
