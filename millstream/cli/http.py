@@ -9,6 +9,7 @@ import cyclopts
 from cyclopts import Parameter
 
 from consumers.roles import FORWARDER, SERVER
+from millstream.cli.http_security import HttpSecurity, listening_address
 from millstream.cli.monitoring import UNWATCHED, Monitoring
 from millstream.cli.roles import Instance, run_role
 from millstream.cli.shared_options import HERE, CodePolicy, StreamFileName, UsageError, Where, load_file
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from millstream.stream.load import LoadedStream
 
 _LARGEST_PORT = 65_535
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _MOST_WORKERS = 64
 _UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _LEAST_SPOOL = 1 << 20
@@ -28,14 +28,14 @@ _LEAST_SPOOL = 1 << 20
 
 @Parameter(name="*", group="HTTP")
 @dataclass(frozen=True)
-class Http:
+class Http(HttpSecurity):
     """Options of commands that answer over HTTP."""
 
     port: int = 8080
     """Port to listen at."""
 
     host: str = "127.0.0.1"
-    """Address to listen at: a loopback address."""
+    """Address to listen at. One that other machines can reach (0.0.0.0) needs a token: `millstream tokens create`."""
 
     workers: int = 1
     """Number of processes that answer. Each has the model in memory."""
@@ -66,22 +66,20 @@ class Http:
 
         if not 1 <= self.port <= _LARGEST_PORT:
             raise UsageError(f"--port {self.port} must be from 1 to {_LARGEST_PORT}")
-        if self.host not in _LOOPBACK:
-            raise UsageError(
-                f"--host {self.host} can be reached from other machines, and requests carry no token yet: only "
-                f"{', '.join(_LOOPBACK)} are taken"
-            )
+        host, is_public = listening_address(self.host)
         if not 1 <= self.workers <= _MOST_WORKERS:
             raise UsageError(f"--workers {self.workers} must be from 1 to {_MOST_WORKERS}")
         most = _bytes("--spool", self.spool)
         if most < _LEAST_SPOOL:
             raise UsageError(f"--spool {self.spool} must be at least 1MiB")
         return ServerOptions(
-            address=Address("127.0.0.1" if self.host == "localhost" else self.host, self.port),
+            address=Address(host, self.port, self.certificate()),
             workers=self.workers,
             drain_s=milliseconds(self.drain) / 1000,
             spool=SpoolLimits(most_bytes=most, remember_ms=milliseconds(self.remember), sync=self.sync),
-            app=AppLimits(body_bytes=_bytes("--largest-body", self.largest_body)),
+            app=AppLimits(
+                body_bytes=_bytes("--largest-body", self.largest_body), hosts=self.hosts(host), is_public=is_public
+            ),
             code=code,
             is_worker=is_worker,
         )
@@ -91,6 +89,7 @@ class Http:
         return [
             *("--port", str(self.port), "--host", self.host, "--sync", self.sync, "--spool", self.spool),
             *("--remember", self.remember, "--drain", self.drain, "--largest-body", self.largest_body),
+            *super().words(),
         ]
 
 

@@ -85,7 +85,7 @@ def run(
 
     if predictors < 1:
         raise UsageError(f"--predictors {predictors} must be at least 1")
-    address = http.options(code).address  # checked also without --serve
+    server = http.options(code)  # checked also without --serve
     most = predictors + http.workers + len(roles.TABLE) - 1
     metrics, ratio = monitoring.address(ports=most), monitoring.ratio()
     span = None if until_idle is None else milliseconds(until_idle) / 1000
@@ -102,7 +102,7 @@ def run(
     if http.serve:
         from millstream.processes.http_roles import serving
 
-        address.require_free()
+        server.require(settings)
         words = [*http.words(), "--code", code]
         options = replace(options, beside=lambda names: serving(stream, settings, names, http.workers, words))
     return run_roles(stream, loaded, settings, options, role_log.say)
