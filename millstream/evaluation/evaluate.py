@@ -238,8 +238,8 @@ class Evaluation:
                     self._reveal(self._waiting.popleft())
                 asked = [trial.ask(row) for trial, row in zip(self.trials, rows, strict=True)]
                 self._waiting.append(_Waiting(rows, asked, at, at + (delay.events or delay.ms)))
-            self._settle()
             if ordinal % _SHOW_EVERY == 0:
+                self._settle()
                 self._progress(self.read, self._total)
         while self._waiting:
             self._reveal(self._waiting.popleft())
