@@ -10,7 +10,7 @@ JOBS ?= 4
 # Tests start processes by the hundred. Compile their imports once, even if the environment forbids bytecode.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install demo test lint docs faults bench lock clean
+.PHONY: help install demo test lint docs faults bench peers lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*  ## /\1\t/p' Makefile | expand -t 10
@@ -64,6 +64,11 @@ faults: install  ## fault tests in full size; about 3 hours, on an otherwise idl
 bench: install  ## run the benchmarks; the table is in docs/benchmarks.md
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+# Their requirements conflict with ours, so they get an environment of their own, with the same Python.
+peers: .venv/python.stamp  ## set up .venv-peers with Quix Streams, for the benchmarks that compare with it
+	@$$($(BIN)/python -c 'import sys; print(sys._base_executable)') -m venv .venv-peers
+	@.venv-peers/bin/pip install --quiet 'quixstreams>=3.28,<4' 'river>=0.26.1,<0.27' 'fastavro>=1.13'
+
 # The lock files name no addresses: configure a mirror in pip, if you use one.
 LOCK = $(BIN)/python -m uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
     --no-emit-index-url --no-emit-find-links --no-header pyproject.toml requirements/build.in
@@ -71,7 +76,7 @@ LOCK = $(BIN)/python -m uv pip compile --quiet --upgrade --universal --python-ve
 lock: install  ## update requirements/*.lock and the list of Kafka's jars
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(LOCK) --all-extras --output-file requirements/install.lock
-	@$(LOCK) --extra objects --extra batch --extra otel --output-file requirements/runtime.lock
+	@$(LOCK) --extra fast --extra http --extra objects --extra batch --extra otel --output-file requirements/runtime.lock
 	@$(BIN)/python -m millstream.embedded_kafka.jars
 
 clean:  ## remove everything that make created

@@ -12,7 +12,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from benchmarks import evaluations, frames, idle, latency, memory, replays, shield, snapshots, throughput
+from benchmarks import (
+    clients,
+    evaluations,
+    frames,
+    idle,
+    latency,
+    memory,
+    predictor_process,
+    replays,
+    shield,
+    snapshots,
+    throughput,
+)
 from benchmarks.figures import Figure
 from benchmarks.material import NoMaterial, rows
 from benchmarks.rig import Broken, Rig, rig
@@ -22,6 +34,10 @@ from benchmarks.throughput import QUICK, Size
 Benchmark = Callable[[Rig, Size], list[Figure]]
 BENCHMARKS: Final[dict[str, Benchmark]] = {
     "predictor": throughput.predictor,
+    "predictor-process": predictor_process.predictor_process,
+    "fast-predictor": clients.fast_predictor,
+    "client-latency": clients.client_latency,
+    "publisher": clients.publisher,
     "joiner": throughput.joiner,
     "pending": throughput.pending,
     "learner": throughput.learner,

@@ -37,10 +37,15 @@ class Row(NamedTuple):
     label: bool
 
 
+def elec_file() -> Path:
+    """Return the path of Elec2's CSV."""
+    return Path(os.environ.get(FILE) or _DEFAULT_FILE)
+
+
 @cache
 def rows() -> tuple[Row, ...]:
     """Return the 45,312 rows of Elec2. NoMaterial where the file is not there."""
-    path = Path(os.environ.get(FILE) or _DEFAULT_FILE)
+    path = elec_file()
     try:
         with path.open(newline="") as file:
             return tuple(

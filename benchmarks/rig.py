@@ -37,13 +37,14 @@ class Broken(Exception):  # noqa: N818
 class Process:
     """A child that is measured."""
 
-    def __init__(self, arguments: Sequence[str], log: Path) -> None:
+    def __init__(self, command: Sequence[str | Path], log: Path, client: str | None = None) -> None:
         self._log = log
         self._file = log.open("wb")
+        chosen = {} if client is None else {"MILLSTREAM_CLIENT": client}
         self._child = subprocess.Popen(
-            [sys.executable, "-m", *arguments],
+            command,
             cwd=_ROOT,
-            env={**os.environ, "PYTHONHASHSEED": "0"},
+            env={**os.environ, "PYTHONHASHSEED": "0", **chosen},
             stdout=self._file,
             stderr=subprocess.STDOUT,
         )
@@ -113,6 +114,10 @@ class Rig:
             until(lambda: _has_leaders(client, name), 30, f"{name} has no leaders")
         return name
 
+    def topic_once(self, name: str, partitions: int) -> str:
+        """Make such a topic unless it exists."""
+        return name if self.cluster.topic_info(name) else self.topic(name, partitions)
+
     def load(self, topic: str, records: Iterable[tuple[int, bytes | None, bytes]]) -> None:
         """Put (partition, key, value) records on a topic."""
         producer = self.cluster.producer(linger_ms=20, batch_size=1 << 18)
@@ -158,21 +163,29 @@ class Rig:
 
     # --- processes ---------------------------------------------------------------------------------
 
-    def role(self, role: str, names: Names, model: str = "lr", snapshot_every: str = "5m") -> Process:
-        """Start one of ours."""
+    def role(
+        self, role: str, names: Names, model: str = "lr", snapshot_every: str = "5m", client: str | None = None
+    ) -> Process:
+        """Start one of ours, with the Kafka client of this name."""
         home = str(self.folder / names.prefix)
         arguments = [role, model, home, self.cluster.bootstrap, names.prefix, snapshot_every]
-        return self.python("benchmarks.role", *arguments)
+        return self.python("benchmarks.role", *arguments, client=client)
 
-    def bare(self, name: str, out: str, extra: int, partitions: int, topics: Sequence[str]) -> Process:
+    def bare(
+        self, name: str, out: str, extra: int, partitions: int, topics: Sequence[str], client: str | None = None
+    ) -> Process:
         """Start a bare loop."""
         given = [self.cluster.bootstrap, name, out, str(extra), str(partitions), *topics]
-        return self.python("benchmarks.bare_loop", *given)
+        return self.python("benchmarks.bare_loop", *given, client=client)
 
-    def python(self, *arguments: str) -> Process:
+    def python(self, *arguments: str, client: str | None = None) -> Process:
         """Start a module."""
+        return self.program([sys.executable, "-m", *arguments], arguments[0].rpartition(".")[2], client)
+
+    def program(self, command: Sequence[str | Path], name: str, client: str | None = None) -> Process:
+        """Start any program; `name` is its log's."""
         self._count += 1
-        return Process(arguments, self.folder / f"{self._count}-{arguments[0].rpartition('.')[2]}.log")
+        return Process(command, self.folder / f"{self._count}-{name}.log", client)
 
     def forget(self, group: str, state: Path | None = None) -> None:
         """Delete a group, so that it starts again from the beginning, and its state folder."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from millstream import Join, Stream
 from millstream.config.settings import Settings
 from millstream.processes.roles import run_joiner, run_learner, run_predictor
 from millstream.stream.load import LoadedStream
+from runtime.kafka_client.library_names import DEFAULT
 
 STREAM = "elec"
 
@@ -31,7 +33,8 @@ def loaded(model: str, snapshot_every: str = "1d") -> LoadedStream:
 
 def main(role: str, model: str, home: str, bootstrap: str, prefix: str, snapshot_every: str) -> int:
     """Work until told to end."""
-    settings = Settings(Path(home), bootstrap, prefix)
+    client = os.environ.get("MILLSTREAM_CLIENT", DEFAULT)
+    settings = Settings(Path(home), bootstrap, prefix, client=client)
     run = {"predictor": run_predictor, "joiner": run_joiner, "learner": run_learner}[role]
     return run(loaded(model, snapshot_every), settings, "0")
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from schemas.topics import Names
 
+SERVER: Final = "server"
+FORWARDER: Final = "forwarder"
 PREDICTOR: Final = "predictor"
 INTAKE: Final = "intake"
 JOINER: Final = "joiner"
@@ -46,6 +48,8 @@ class Role:
         Roles whose committed offsets it reads.
     asked_for
         Returns whether a stream has this role; `None` if every stream does.
+    on_demand
+        It runs only where somebody starts it (`millstream serve`); no stream file asks for it, and it is in no group.
     done
         Verb for a record that it has processed, for messages.
     """
@@ -59,15 +63,16 @@ class Role:
     reads_label_topics: bool = False
     sees: tuple[str, ...] = ()
     asked_for: Callable[[Names], bool] | None = None
+    on_demand: bool = False
     done: str = "done"
 
     @property
     def optional(self) -> bool:
         """True if it runs only for a stream that asks for it."""
-        return self.asked_for is not None
+        return self.on_demand or self.asked_for is not None
 
     def runs_for(self, names: Names) -> bool:
-        """Return whether the stream with these names has this role."""
+        """Return whether the stream with these names can have this role."""
         return self.asked_for is None or self.asked_for(names)
 
     def command(self, stream: str, instance: str) -> tuple[str, ...]:
@@ -77,6 +82,26 @@ class Role:
 
 # In the order in which an event passes the roles; they start and are shown in this order.
 TABLE: tuple[Role, ...] = (
+    Role(
+        SERVER,
+        stops=2,
+        follows=("models",),
+        # It holds no producer: what it answers and takes goes into the spool on its disk.
+        sees=(PREDICTOR, JOINER),
+        on_demand=True,
+        done="answered",
+        onward="`millstream server {stream}` goes on",
+    ),
+    Role(
+        FORWARDER,
+        stops=4,
+        # Its place is committed on a partition of this topic, which it must be allowed to read for that.
+        follows=("alerts",),
+        writes=("predictions", WHOLE, "labels", "dead-letters", "alerts"),
+        on_demand=True,
+        done="forwarded",
+        onward="`millstream forwarder {stream}` goes on",
+    ),
     Role(
         PREDICTOR,
         stops=10,
@@ -141,5 +166,5 @@ def stopping_order() -> tuple[str, ...]:
 
 
 def of_stream(names: Names) -> tuple[Role, ...]:
-    """Return the roles of the stream with these names."""
-    return tuple(role for role in TABLE if role.runs_for(names))
+    """Return the roles that every run of the stream with these names has."""
+    return tuple(role for role in TABLE if role.runs_for(names) and not role.on_demand)

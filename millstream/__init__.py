@@ -4,8 +4,8 @@ A stream file holds one `Stream`. `Feature` restricts the values of a feature; `
 Optional parameters are in groups: `Labels`, `Validation`, `Evaluation`, `Checkpoints` (which has `Retention`),
 `Predictions` and `Join`; `Calendar` adds features from an event's time.
 
-In a notebook, `examples`, `predictions` and `dead_letters` read the results, `model` loads a version, and `evaluate`
-measures stream files.
+In a notebook, `examples`, `predictions`, `dead_letters` and `alerts` read the results, `model` loads a version, and
+`evaluate` measures stream files.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from millstream.cli.evaluate import evaluate
-    from millstream.cli.python_api import Model, Rows, dead_letters, examples, model, predictions
-    from millstream.reading.typed_rows import DeadLetterRow, ExampleRow, PredictionRow
+    from millstream.cli.python_api import Model, Rows, alerts, dead_letters, examples, model, predictions
+    from millstream.reading.typed_rows import AlertRow, DeadLetterRow, ExampleRow, PredictionRow
     from millstream.stream.calendar import Calendar
     from millstream.stream.errors import InvalidStream
     from millstream.stream.parameter_groups import Checkpoints, Evaluation, Join, Labels, Predictions, Validation
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from schemas.sources.source import Constant, Source
 
 __all__ = [
+    "AlertRow",
     "Calendar",
     "Checkpoints",
     "Constant",
@@ -44,6 +45,7 @@ __all__ = [
     "Source",
     "Stream",
     "Validation",
+    "alerts",
     "dead_letters",
     "evaluate",
     "examples",
@@ -55,6 +57,7 @@ _API: Final = "millstream.cli.python_api"
 _GROUPS: Final = "millstream.stream.parameter_groups"
 _ROWS: Final = "millstream.reading.typed_rows"
 _HOMES: Final = {
+    "AlertRow": _ROWS,
     "Calendar": "millstream.stream.calendar",
     "Checkpoints": _GROUPS,
     "Constant": "schemas.sources.source",
@@ -74,6 +77,7 @@ _HOMES: Final = {
     "Stream": "millstream.stream.stream",
     "Validation": _GROUPS,
     "evaluate": "millstream.cli.evaluate",
+    "alerts": _API,
     "dead_letters": _API,
     "examples": _API,
     "model": _API,

@@ -42,7 +42,8 @@ class Inferred:
     `positive` and `classes` are set, in the form of `Target`, if the label is text or has more than two values. `empty`
     names columns without any value. `rows` is the number of examined rows. `left_out` names columns that are not
     features, with the reason. `notes` are sentences for the reader of the stream file, one for each uncertain guess.
-    `examples` are the first rows with a label, to try models on. `choices` say what was taken for label, task, id and
+    `examples` are the first rows with a label, to try models on, and `example_times` their times (ms) if there is a
+    column of the time. `choices` say what was taken for label, task, id and
     time, and why.
     """
 
@@ -58,6 +59,7 @@ class Inferred:
     left_out: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     examples: tuple[tuple[Features, LabelValue], ...] = ()
+    example_times: tuple[int, ...] = ()
     choices: tuple[Choice, ...] = ()
 
 
@@ -210,6 +212,7 @@ class _Looked(NamedTuple):
     bad: list[BadRow]
     rows: int
     examples: tuple[tuple[Features, LabelValue], ...]
+    example_times: tuple[int, ...]
 
 
 def _look(place: str, label: str | None, id_: str | None, time: str | None) -> _Looked:
@@ -219,12 +222,14 @@ def _look(place: str, label: str | None, id_: str | None, time: str | None) -> _
     rows = 0
     bad: list[BadRow] = []
     examples: list[tuple[Features, LabelValue]] = []
+    times: list[int] = []
     for row in _sample(source.rows(bad.append)):
         rows += 1
         if row.label is not None:
             labels.append(row.label)  # type: ignore[arg-type]
             if len(examples) < EXAMPLES:
                 examples.append((row.features, row.label))
+                times += [] if time is None else [row.event_time_ms]
         for name, value in row.features.items():
             seen.setdefault(name, ColumnStatistics()).add(value)
     if not rows:
@@ -248,6 +253,7 @@ def _look(place: str, label: str | None, id_: str | None, time: str | None) -> _
         bad=bad,
         rows=rows,
         examples=tuple(examples),
+        example_times=tuple(times),
     )
 
 
@@ -266,6 +272,7 @@ def _inferred(looked: _Looked, named: tuple[str | None, str | None, str | None],
         left_out=looked.left_out,
         notes=tuple(_notes(looked.columns, looked.left_out, looked.empty, looked.bad, looked.rows)),
         examples=looked.examples,
+        example_times=looked.example_times,
     )
 
 

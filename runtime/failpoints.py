@@ -43,6 +43,19 @@ PLACES: Final = (
     # The joiner's local store, after the transaction.
     "local-store.commit.before",
     "local-store.commit.after",
+    # An HTTP server's spool: the entries of one turn, their sync, a new segment, the index of remembered ids.
+    "spool.write.before",
+    "spool.write.after",
+    "spool.fsync.before",
+    "spool.fsync.after",
+    "spool.rotate.before",
+    "spool.rotate.after",
+    "spool.index.before",
+    "spool.index.after",
+    # The forwarder's note of its place, before and after the transaction, and the deletion of a segment.
+    "forwarder.note.before",
+    "forwarder.note.after",
+    "forwarder.delete.before",
 )
 _ITEM: Final = re.compile(r"(?P<place>[a-z.-]+)=(?P<action>\w+)(?:@(?P<first>\d+)(?P<more>-(?P<last>\d*))?)?")
 _SIGNALS: Final = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}

@@ -79,6 +79,19 @@ def _without_logical_types(node: Any) -> Any:
     return node
 
 
+def _two_bytes() -> bytes:
+    """Return the first two bytes of every varint of more than two, in the order of its 14 lowest bits."""
+    pairs = bytearray(2 << 14)
+    pairs[0::2] = bytes(range(0x80, 0x100)) * 128
+    for high in range(128):
+        pairs[high * 256 + 1 : (high + 1) * 256 : 2] = bytes([high | 0x80]) * 128
+    return bytes(pairs)
+
+
+_TWO_BYTES: Final = _two_bytes()
+_ONE_BYTE: Final = [bytes([value]) for value in range(0x80)]
+
+
 def long(value: int) -> bytes:
     r"""Return an Avro int or long: zigzag, seven bits in each byte.
 
@@ -86,12 +99,12 @@ def long(value: int) -> bytes:
     (b'\x01', b'\x80\x01')
     """
     value = value << 1 if value >= 0 else ~(value << 1)
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+    out = b""
+    while value >= 1 << 14:
+        at = value << 1 & 0x7FFE
+        out += _TWO_BYTES[at : at + 2]
+        value >>= 14
+    return out + (_ONE_BYTE[value] if value <= 0x7F else bytes((value & 0x7F | 0x80, value >> 7)))
 
 
 def string(value: str) -> bytes:

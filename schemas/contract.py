@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -16,6 +16,7 @@ from schemas.events import Features, FeatureValue
 FeatureType = Literal["number", "integer", "boolean", "string", "bytes", "vector"]
 Missing = Literal["drop", "none", "refuse"]
 Bounds = Literal["off", "warn", "dead-letter"]
+Range: TypeAlias = tuple[float, float]
 
 _TYPES: Final[dict[str, tuple[type, ...]]] = {
     # bool is an int in Python but a boolean in Avro, so it is refused as a number.
@@ -175,6 +176,33 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
         self._check_count(used)
         return used
 
+    def ranges(self, names: Sequence[str]) -> list[Range | None] | None:
+        """Return what `of_event` does with any event that has features of these names, in this order, all doubles.
+
+        If each finite double of the event is within its feature's range, both ends included, exactly the features with
+        a range are kept, unchanged and in their order. A feature without one is dropped, whatever its value. If that
+        cannot be said of such events, the result is `None`.
+
+        >>> Contract(features={"a": Feature(minimum=0)}).ranges(["a", "b"])
+        [(0, inf), None]
+        """
+        if self.calendar is not None or any(_counts(self, name) for name in self.features.keys() - names):
+            return None
+        found: list[Range | None] = []
+        for name in names:
+            feature = self.features.get(name)
+            if feature is None and self._drops_undeclared:
+                found.append(None)
+                continue
+            if len(name) > self.max_name_chars or (feature is None and self.features and self.unknown == "refuse"):
+                return None
+            if feature is not None and (feature.type != "number" or feature.categories is not None):
+                return None
+            low, high = (None, None) if feature is None else (feature.minimum, feature.maximum)
+            found.append((-math.inf if low is None else low, math.inf if high is None else high))
+        kept = len(found) - found.count(None)
+        return found if 0 < kept <= self.max_features else None
+
     def _check_count(self, kept: Features) -> None:
         if len(kept) > self.max_features:
             raise ContractError(
@@ -227,6 +255,12 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
 
 
 _DEFAULT: Final = Contract()
+
+
+def _counts(contract: Contract, name: str) -> bool:
+    """Return whether an event without a declared feature is refused, or the feature is added to it."""
+    feature = contract.features[name]
+    return feature.required or (feature.missing or contract.missing) == "none"
 
 
 def _calendar_features(calendar: CalendarFeatures) -> dict[str, Feature]:

@@ -11,6 +11,7 @@ from schemas import codec
 from schemas.codec import HEADER_BYTES, CodecError
 from schemas.exact_integers import may_be_rounded, rounded
 from schemas.fast_features import Shapes, skip_to_features
+from schemas.fast_writing import event_body, label_body
 from schemas.json_text import NO_JSON, json_text, why_no_json
 
 FeatureValue: TypeAlias = bool | int | float | str | bytes | list[float] | None
@@ -34,7 +35,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
             if value.__class__ is int and not -_LONG <= value < _LONG:
                 # The union also has a double, to which the Avro library would round.
                 raise CodecError(f"feature {name!r} is a whole number beyond 64 bits: keep it as text")
-        return codec.EVENT.encode(msgspec.structs.asdict(self))
+        return codec.EVENT.header + _event_body(self)
 
 
 class Failure(msgspec.Struct, frozen=True, gc=False):
@@ -87,7 +88,7 @@ class Label(msgspec.Struct, frozen=True, gc=False):
         """Return header and body. Raises CodecError if a value does not fit the schema."""
         if self.value.__class__ is int and not -_LONG <= self.value < _LONG:
             raise CodecError("the label is a whole number beyond 64 bits: keep it as text")
-        return codec.LABEL.encode(msgspec.structs.asdict(self))
+        return codec.LABEL.header + _label_body(self)
 
 
 class Lane(msgspec.Struct, frozen=True, gc=False):
@@ -118,7 +119,29 @@ class Example(msgspec.Struct, frozen=True, gc=False):
     joined: Joined | None
 
     def encode(self) -> bytes:
-        return codec.EXAMPLE.encode(msgspec.to_builtins(self, builtin_types=(bytes,)))
+        outcome, label, joined = self.outcome, self.label, self.joined
+        return b"".join(
+            (
+                codec.EXAMPLE.header,
+                _event_body(self.event),
+                b"\x00" if outcome is None else b"\x02" + codec.OUTCOME.encode_body(msgspec.to_builtins(outcome)),
+                b"\x00" if label is None else b"\x02" + _label_body(label),
+                codec.string(self.lane.name),
+                codec.string(self.lane.epoch),
+                codec.long(self.lane.sequence),
+                b"\x00" if joined is None else b"\x02" + b"".join(map(codec.long, msgspec.structs.astuple(joined))),
+            )
+        )
+
+
+def _event_body(event: Event) -> bytes:
+    body = event_body(event.event_id, event.event_time, event.features) if event.entity_key is None else None
+    return codec.EVENT.encode_body(msgspec.structs.asdict(event)) if body is None else body
+
+
+def _label_body(label: Label) -> bytes:
+    body = label_body(label.event_id, label.value, label.label_time, label.weight, (label.source, label.kind))
+    return codec.LABEL.encode_body(msgspec.structs.asdict(label)) if body is None else body
 
 
 # --- reading ---------------------------------------------------------------------------------------
@@ -128,9 +151,13 @@ class Example(msgspec.Struct, frozen=True, gc=False):
 _Long = Annotated[int, msgspec.Meta(ge=-_LONG, le=_LONG - 1)]
 
 
+JsonFeatures: TypeAlias = dict[str, bool | _Long | float | str | list[float] | None]
+"""Features as JSON holds them, as a type for msgspec; `features_of` makes them those of an Event."""
+
+
 class _JsonEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     event_id: str
-    features: dict[str, bool | _Long | float | str | list[float] | None]
+    features: JsonFeatures
     event_time: _Long = 0
     entity_key: str | None = None
 
@@ -180,14 +207,25 @@ def read_event(data: bytes, default_time: int = 0) -> Event:
         try:
             found = _json_event.decode(text)
         except NO_JSON as error:
-            raise CodecError(f"not an event in JSON: {rounded(text) or why_no_json(error, text)}") from error
-        features: Features = dict(found.features)
-        if any(value.__class__ is list and may_be_rounded(value) for value in features.values()):
-            reason = rounded(text)
-            if reason:
-                raise CodecError(f"not an event in JSON: {reason}")
+            raise CodecError(not_json("an event", error, text)) from error
+        features = features_of(found.features, text)
         return Event(found.event_id, found.event_time or default_time, features, found.entity_key)
     return Event(**codec.EVENT.decode(data))
+
+
+def features_of(found: JsonFeatures, text: bytes) -> Features:
+    """Return the features of an event in JSON. Raises CodecError if a number of a vector in `text` was rounded."""
+    features: Features = dict(found)
+    if any(value.__class__ is list and may_be_rounded(value) for value in features.values()):
+        reason = rounded(text)
+        if reason:
+            raise CodecError(f"not an event in JSON: {reason}")
+    return features
+
+
+def not_json(kind: str, error: Exception, text: bytes) -> str:
+    """Return the message for a text that was refused as an event or a label in JSON."""
+    return f"not {kind} in JSON: {rounded(text) or why_no_json(error, text)}"
 
 
 def read_label(data: bytes, default_time: int = 0) -> Label:
@@ -205,7 +243,7 @@ def read_label(data: bytes, default_time: int = 0) -> Label:
         try:
             found = _json_label.decode(text)
         except NO_JSON as error:
-            raise CodecError(f"not a label in JSON: {rounded(text) or why_no_json(error, text)}") from error
+            raise CodecError(not_json("a label", error, text)) from error
         time = found.label_time or default_time
         return _weighed(Label(found.event_id, found.value, time, found.weight, found.source, found.kind))
     return Label(**codec.LABEL.decode(data))
@@ -297,6 +335,19 @@ def peek_event_id(data: bytes) -> str:
         return data[position : position + length].decode()
     except (IndexError, UnicodeDecodeError) as error:
         raise CodecError("damaged event: its event id cannot be read") from error
+
+
+_ONE_BYTE = 0x7F  # the largest varint of one byte
+
+
+def event_id_bytes(data: bytes) -> bytes:
+    """Return the event id as UTF-8; otherwise like `peek_event_id`."""
+    length = data[HEADER_BYTES] if len(data) > HEADER_BYTES else _ONE_BYTE + 1
+    if length <= _ONE_BYTE and not length & 1:
+        event_id = data[HEADER_BYTES + 1 : HEADER_BYTES + 1 + (length >> 1)]
+        if event_id.isascii() and len(event_id) == length >> 1:
+            return event_id
+    return peek_event_id(data).encode()
 
 
 _OK = 0  # index of "ok" in Status and of "serving" in Role; an enum of one byte each

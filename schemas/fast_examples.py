@@ -17,7 +17,17 @@ import msgspec
 
 from schemas import codec
 from schemas.codec import HEADER_BYTES
-from schemas.events import Event, Example, Features, LabelValue, Lane, Outcome, read_example, read_prediction
+from schemas.events import (
+    Event,
+    Example,
+    Features,
+    LabelValue,
+    Lane,
+    Outcome,
+    Prediction,
+    read_example,
+    read_prediction,
+)
 from schemas.fast_features import KnownMaps, Shapes
 
 _EXAMPLE_HEADER: Final = codec.EXAMPLE.header
@@ -132,20 +142,31 @@ class PredictionReader:
 
     def features(self, data: bytes) -> Features:
         """Return the features used by an encoded Prediction. Raises CodecError if it cannot be read."""
-        found = self._read_quickly(data) if data.startswith(_PREDICTION_HEADER) else None
+        found = self._read_quickly(data)
         if found is not None:
             return found
+        return self._note(data).event.features
+
+    def check(self, data: bytes) -> None:
+        """Raise CodecError if an encoded Prediction cannot be read."""
+        if self._match(data) is None:
+            self._note(data)
+
+    def _note(self, data: bytes) -> Prediction:
+        """Return a decoded Prediction, and extend the pattern so that the next one like it is read quickly."""
         prediction = read_prediction(data)
         self._patterns.note(prediction.event, prediction.outcome)
         self._patterns.compile(b"", rb"\Z")
-        return prediction.event.features
+        return prediction
+
+    def _match(self, data: bytes) -> re.Match[bytes] | None:
+        at = _after_id(data) if data.startswith(_PREDICTION_HEADER) else None
+        found = None if at is None else self._patterns.compiled.pattern.match(data, at)
+        return None if found is None or not _is_utf8(data[HEADER_BYTES + 1 : at]) else found
 
     def _read_quickly(self, data: bytes) -> Features | None:
-        at, known = _after_id(data), self._patterns.compiled
-        rest = None if at is None else known.pattern.match(data, at)
-        if rest is None or not _is_utf8(data[HEADER_BYTES + 1 : at]):
-            return None
-        features: Any = known.features.read(rest[1])
+        found = self._match(data)
+        features: Any = None if found is None else self._patterns.compiled.features.read(found[1])
         return features  # type: ignore[no-any-return]
 
 

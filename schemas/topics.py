@@ -164,4 +164,9 @@ def partition_of(event_id: str, partitions: int) -> int:
     It uses Kafka's own default: murmur2 of the key's bytes. Clients based on librdkafka hash with CRC-32 by default and
     write labels to other partitions; the joiner forwards those.
     """
-    return hashed(event_id.encode(), partitions)
+    return partition_of_key(event_id.encode(), partitions)
+
+
+def partition_of_key(event_id: bytes, partitions: int) -> int:
+    """Return the same for an event id in UTF-8."""
+    return hashed(event_id, partitions)

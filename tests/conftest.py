@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import client_choice  # noqa: F401 - before any cluster
 import faults_table
 import hypothesis
 import kafka_fixture
@@ -130,6 +131,14 @@ def fork_server() -> Iterator[ForkServer]:
     """Lend what forks roles: it imports everything, once. Where it is killed, the next wish finds another."""
     with closing(ForkServer(os.environ)) as fork_server:
         yield fork_server
+
+
+@pytest.fixture(params=["kafka-python", "librdkafka"])
+def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Set each Kafka client in turn, for commands and roles that a test starts; return its name."""
+    name: str = request.param
+    monkeypatch.setenv("MILLSTREAM_CLIENT", name)
+    return name
 
 
 @pytest.fixture

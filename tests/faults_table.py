@@ -40,6 +40,8 @@ FAULTS: Final = {
     "F18": "one instance id twice; labels on wrong partitions; a clock an hour ahead; a slow rebuild",
     "F19": "retention, truncation and recreation under a stopped role",
     "F20": "soak: a random fault every 10 s",
+    "F21": "kill -9 at each failpoint of HTTP server and forwarder",
+    "F22": "HTTP: Kafka away, also at the server's start; ids repeated at two workers; a second forwarder",
 }
 
 

@@ -99,6 +99,10 @@ class Intake:
     def topics(self) -> Sequence[str]:
         return tuple(self._mappings)
 
+    @property
+    def overlaps(self) -> bool:
+        return True
+
     # --- assignment --------------------------------------------------------------------------------
 
     def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:

@@ -7,35 +7,23 @@ when no later record can match it.
 
 from __future__ import annotations
 
-import hashlib
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
-from consumers.joiner.join_state import (
-    QUEUED,
-    Emitted,
-    JoinEntry,
-    JoinRules,
-    JoinState,
-    NotWritten,
-    Waiting,
-    pack_entry,
-    unpack_entry,
-    unpack_waiting,
-)
+from consumers.joiner.entries import PartitionEntries
+from consumers.joiner.join_state import Emitted, JoinEntry, JoinRules, JoinState, NotWritten, Waiting
+from consumers.joiner.labels import EncodedLabel, LabelReader
 from consumers.joiner.local_store import LocalStore
-from schemas import codec
 from schemas.codec import CodecError
-from schemas.events import Features, Label, LabelValue, is_joinable, peek_event_id
+from schemas.events import Label, event_id_bytes, is_joinable, peek_event_id
 from schemas.fast_examples import PredictionReader
 
 __all__ = ["Emitted", "JoinRules", "JoinState", "NotWritten", "PartitionJoin"]
 
 _WAITING, _JOINED, _EXPIRED = 1, 2, 3
-_LONGEST_PLAIN_ID: Final = 400  # the local store's keys are bounded; longer ids are kept by their hash
-_WITHOUT_PREDICTION: Final = b"w"
 _MOST_AT_ONCE: Final = 5000  # waits that end in one turn, because a transaction has a deadline
 _MOST_LABELS_AN_ID: Final = 16  # waiting, within one label wait: a sender stuck in a loop must not fill the store
 
@@ -44,35 +32,65 @@ class PartitionJoin:
     """Applies predictions and labels of one partition to a local store; `emitted` collects examples."""
 
     def __init__(self, store: LocalStore, partition: int, rules: JoinRules, state: JoinState) -> None:
-        self._store = store
+        self._entries = PartitionEntries(store, partition)
         self._rules = rules
         self.state = state
         self.emitted: list[Emitted] = []
         self.refused: list[NotWritten] = []
-        place = partition.to_bytes(2, "big")
-        self._entries = b"e" + place
-        self._predictions = b"p" + place
-        self._labels = b"l" + place
         self._reader = PredictionReader()
+        self._label_reader = LabelReader(rules.target)
         self._next_expiry: int | None = 0  # unknown: it must be looked up
         self._next_label_expiry: int | None = 0
         self._next_forget = 0
 
     # --- records -----------------------------------------------------------------------------------
 
-    def prediction(self, value: bytes, offset: int, time: int) -> None:
-        """Apply one record of predictions. Raises CodecError if its id cannot be read."""
+    def arrived(self, value: bytes, time: int) -> bytes | None:
+        """Note a record of predictions; return the key of its id, `None` if it is not to be joined.
+
+        Raises
+        ------
+        CodecError
+            If its id cannot be read.
+        """
         self._tick_predictions(time)
         if not is_joinable(value):
             self.count("errors")
-            return
-        key = self._key(peek_event_id(value))
-        entry = self._get(key)
+            return None
+        return self._entries.key(event_id_bytes(value))
+
+    def predictions(self, arrived: Sequence[tuple[bytes, bytes, int, int]]) -> None:
+        """Apply records of predictions in their order: key, value, offset and time of each."""
+        keys = [key for key, _, _, _ in arrived]
+        self._entries.load(keys)
+        if self.state.waiting_labels:
+            self._entries.load_labels(keys)
+        for key, value, offset, time in arrived:
+            self._prediction(key, value, offset, time)
+
+    def labels(self, arrived: Sequence[tuple[EncodedLabel, int, int]]) -> None:
+        """Apply labels in their order: each with its offset and time."""
+        entries = self._entries
+        keys = [entries.key(label.event_id) for label, _, _ in arrived]
+        entries.load(keys)
+        unknown, waiting = [], []
+        for key in keys:
+            entry = entries.get(key)
+            if entry is None:
+                unknown.append(key)
+            elif entry.state == _WAITING:
+                waiting.append(entry.offset)
+        entries.load_labels(unknown)
+        entries.load_predictions(waiting)
+        for key, (label, offset, time) in zip(keys, arrived, strict=True):
+            self._label(key, label, offset, time)
+
+    def _prediction(self, key: bytes, value: bytes, offset: int, time: int) -> None:
+        entry = self._entries.get(key)
         if entry is not None and time <= entry.last_time() + self._rules.remembered:
             self.count("again")
             return
-        queued = QUEUED.pack(time, len(key)) + key + value
-        self._store.put(self._queue_key(self._predictions, offset), queued)
+        self._entries.put_prediction(offset, time, key, value)
         self._soonest(time)
         self.state.waiting_predictions += 1
         if self._rules.learn_from_events:
@@ -82,23 +100,21 @@ class PartitionJoin:
             # The id is used again while labels of its earlier use may still arrive, so this use is queued behind that
             # one.
             entry.behind.append((time, offset))
-            self._put(key, entry)
+            self._entries.put(key, entry)
             return
         fresh = JoinEntry(_WAITING, time, offset)
         self._meet_all(fresh, self._come_before(key, time + self._rules.remembered))
-        self._put(key, fresh)
+        self._entries.put(key, fresh)
 
-    def label(self, label: Label, offset: int, time: int) -> None:
-        """Apply one label whose value is already coerced."""
+    def _label(self, key: bytes, label: EncodedLabel, offset: int, time: int) -> None:
         self._tick_labels(time)
-        key = self._key(label.event_id)
-        entry = self._get(key)
+        entry = self._entries.get(key)
         entry = None if entry is None else self._current(key, entry, time)
         if entry is None:
             self._wait(key, label, offset, time)
             return
         self._meet(entry, label, offset, time)
-        self._put(key, entry)
+        self._entries.put(key, entry)
 
     def _current(self, key: bytes, entry: JoinEntry, time: int) -> JoinEntry | None:
         """Return the use of an id that a label of `time` can match; `None` if all uses are over.
@@ -117,7 +133,7 @@ class PartitionJoin:
         if not entry.behind:
             return None
         following = JoinEntry(_WAITING, *entry.behind[0], behind=entry.behind[1:])
-        self._put(key, following)
+        self._entries.put(key, following)
         return following
 
     def tick(self, time: int) -> None:
@@ -129,6 +145,11 @@ class PartitionJoin:
         self._expire_predictions()
         self._expire_labels()
         self._forget()
+        self.flush()
+
+    def flush(self) -> None:
+        """Write all changes to the store."""
+        self._entries.flush()
 
     def oldest_wait_ends(self) -> int | None:
         """Return the time of the labels clock that ends the oldest wait, `None` if nothing waits."""
@@ -146,10 +167,11 @@ class PartitionJoin:
         self.state.examined = max(self.state.examined, examined)
         self._expire_labels()
         self._forget()
+        self.flush()
 
     # --- joining -----------------------------------------------------------------------------------
 
-    def _meet(self, entry: JoinEntry, label: Label, offset: int, time: int) -> None:
+    def _meet(self, entry: JoinEntry, label: EncodedLabel, offset: int, time: int) -> None:
         rules = self._rules
         if abs(time - entry.time) > rules.label_wait and entry.state != _JOINED:
             self.count("late" if time > entry.time else "unknown")
@@ -158,51 +180,50 @@ class PartitionJoin:
         elif entry.state == _EXPIRED or time > entry.joined_at + rules.dedup_window:
             self.count("late")
         elif label.kind == "correction":
-            entry.value = _value_key(label.value)
+            entry.value = label.key()
             self.count("correction" if self._emit(entry, label, offset, time) else "refused")
         else:
-            self.count("duplicate" if entry.value == _value_key(label.value) else "contradicting")
+            self.count("duplicate" if entry.value == label.key() else "contradicting")
 
     def _meet_all(self, entry: JoinEntry, came: list[Waiting]) -> None:
         """Join a prediction that comes after its labels: take the first label in time, then apply later corrections."""
-        labels = [codec_label(waiting.label) for waiting in came]
+        if not came:
+            return
+        labels = [self._label_reader.read_coerced(waiting.label) for waiting in came]
         merged: set[int] = set()
         for number, (waiting, label) in enumerate(zip(came, labels, strict=True)):
             if entry.state == _WAITING and abs(waiting.time - entry.time) <= self._rules.label_wait:
                 until = max(entry.time, waiting.time) + self._rules.dedup_window
                 after = range(number + 1, len(came))
                 merged = {n for n in after if labels[n].kind == "correction" and came[n].time <= until}
-                last = labels[max(merged, default=number)]
-                learned = msgspec.structs.replace(label, value=last.value, source=last.source, weight=last.weight)
+                learned = _corrected(label, labels[max(merged)]) if merged else label
                 self._join(entry, learned, waiting.offset, waiting.time)
-                entry.value = _value_key(label.value)
+                entry.value = label.key()
             elif number in merged:
-                entry.value = _value_key(label.value)
+                entry.value = label.key()
                 self.count("correction")
             else:
                 self._meet(entry, label, waiting.offset, waiting.time)
 
-    def _join(self, entry: JoinEntry, label: Label, offset: int, time: int) -> None:
+    def _join(self, entry: JoinEntry, label: EncodedLabel, offset: int, time: int) -> None:
         entry.state = _JOINED
         entry.joined_at = max(entry.time, time)
-        entry.value = _value_key(label.value)
+        entry.value = label.key()
         self.state.waiting_predictions -= 1
-        # The first label of an id is its label, even where it was sent as a correction.
-        first = msgspec.structs.replace(label, kind="label") if label.kind != "label" else label
-        self.count("joined" if self._emit(entry, first, offset, time) else "refused")
+        self.count("joined" if self._emit(entry, label.as_first(), offset, time) else "refused")
 
-    def _emit(self, entry: JoinEntry, label: Label, offset: int, time: int) -> bool:
+    def _emit(self, entry: JoinEntry, label: EncodedLabel, offset: int, time: int) -> bool:
         """Add an example; return `False` if the user's weight function refuses it."""
-        prediction = self._prediction(entry.offset)
+        prediction = self._entries.prediction(entry.offset)
         try:
-            features = self._reader.features(prediction)
+            self._reader.check(prediction)
         except CodecError as error:
             # Any client can write to a topic. The learner could not read this example, and would find a gap in its
             # lane.
             self.refused.append(NotWritten(label, offset, time, "codec", f"its prediction: {error}"))
             return False
         try:
-            weighted = self._weighted(features, label)
+            weighted = self._weighted(prediction, label)
         except Exception as error:  # noqa: BLE001 - user code may raise anything, and it concerns this label
             reason = f"the weight of this label: {type(error).__name__}: {error}"
             self.refused.append(NotWritten(label, offset, time, "weight", reason))
@@ -210,18 +231,21 @@ class PartitionJoin:
         self.emitted.append(Emitted(prediction, weighted, entry.offset, entry.time, offset, time))
         return True
 
-    def _weighted(self, features: Features, label: Label) -> Label:
+    def _weighted(self, prediction: bytes, label: EncodedLabel) -> EncodedLabel:
         rules = self._rules
         factor = 1.0
         if rules.weights is not None and not isinstance(label.value, dict):
             factor = rules.weights.of(label.value)
         if rules.weight_of is not None and not isinstance(label.value, dict):
-            factor = float(rules.weight_of(dict(features), label.value))
+            factor = float(rules.weight_of(dict(self._reader.features(prediction)), label.value))
         if not 0.0 <= factor < math.inf:
             raise ValueError(f"{factor} is no weight; it must be finite and not negative")
-        return label if factor == 1.0 else msgspec.structs.replace(label, weight=label.weight * factor)
+        if factor == 1.0:
+            return label
+        decoded = label.decoded()
+        return EncodedLabel.of(msgspec.structs.replace(decoded, weight=decoded.weight * factor))
 
-    def _wait(self, key: bytes, label: Label, offset: int, time: int) -> None:
+    def _wait(self, key: bytes, label: EncodedLabel, offset: int, time: int) -> None:
         if self.state.predictions_clock > time + self._rules.label_wait:
             self.count("unknown")  # no prediction still to come can match it
             return
@@ -233,10 +257,10 @@ class PartitionJoin:
             return
         waiting.append(Waiting(offset, time, label.encode()))
         self.state.waiting_labels += 1
-        self._store.put(self._queue_key(self._labels, offset), time.to_bytes(8, "big") + key)
+        self._entries.queue_label(offset, time, key)
         if self._next_label_expiry is None:
             self._next_label_expiry = time + self._rules.label_wait
-        self._keep_waiting(key, waiting)
+        self._entries.put_labels(key, waiting)
 
     def _come_before(self, key: bytes, until: int) -> list[Waiting]:
         """Remove and return the labels of an id up to `until`. Later labels belong to another prediction."""
@@ -244,18 +268,11 @@ class PartitionJoin:
         taken = [each for each in waiting if each.time <= until]
         if taken:
             self.state.waiting_labels -= len(taken)
-            self._keep_waiting(key, [each for each in waiting if each.time > until])
+            self._entries.put_labels(key, [each for each in waiting if each.time > until])
         return taken
 
     def _waiting(self, key: bytes) -> list[Waiting]:
-        raw = self._store.get(_WITHOUT_PREDICTION + key[1:]) if self.state.waiting_labels else None
-        return [] if raw is None else unpack_waiting(raw)
-
-    def _keep_waiting(self, key: bytes, waiting: list[Waiting]) -> None:
-        if waiting:
-            self._store.put(_WITHOUT_PREDICTION + key[1:], pack_entry(waiting))
-        else:
-            self._store.delete(_WITHOUT_PREDICTION + key[1:])
+        return self._entries.labels(key) if self.state.waiting_labels else []
 
     # --- waits that end ----------------------------------------------------------------------------
 
@@ -265,8 +282,7 @@ class PartitionJoin:
             return
         due: list[tuple[int, bytes]] = []
         self._next_expiry = None
-        for queued, value in self._store.scan(self._predictions, self._queue_key(self._predictions, state.examined)):
-            (time, _), offset = QUEUED.unpack_from(value), int.from_bytes(queued[3:], "big")
+        for offset, time, key in self._entries.predictions_from(state.examined):
             if below is not None and offset >= below:
                 self._next_expiry = 0  # the rest was not examined
                 break
@@ -274,10 +290,10 @@ class PartitionJoin:
                 # After an outage thousands of waits end at once: later turns handle the rest.
                 self._next_expiry = time + wait
                 break
-            due.append((offset, _queued_key(value)))
+            due.append((offset, key))
         for offset, key in due:
             state.examined = offset + 1
-            entry = self._get(key)
+            entry = self._entries.get(key)
             if entry is not None and entry.offset != offset and entry.behind:
                 # If the wait of a later use is over, the labels of earlier uses have passed as well.
                 entry = self._current(key, entry, state.labels_clock)
@@ -290,14 +306,14 @@ class PartitionJoin:
         self.state.waiting_predictions -= 1
         if rules.on_timeout is not None:
             end = entry.time + rules.label_wait
-            label = Label(peek_event_id(self._prediction(entry.offset)), rules.on_timeout, end, source="timeout")
+            event_id = peek_event_id(self._entries.prediction(entry.offset))
+            label = EncodedLabel.of(Label(event_id, rules.on_timeout, end, source="timeout"))
             self.count("timeout" if self._emit(entry, label, -1, end) else "timeout_refused")
         else:
             self.count("unlabelled")
         # No label can match the prediction any more; its queue entry stays until the id is evicted.
-        bare = QUEUED.pack(entry.time, len(key)) + key
-        self._store.put(self._queue_key(self._predictions, entry.offset), bare)
-        self._put(key, entry)
+        self._entries.put_prediction(entry.offset, entry.time, key, b"")
+        self._entries.put(key, entry)
 
     def _expire_labels(self) -> None:
         state, wait = self.state, self._rules.label_wait
@@ -306,15 +322,14 @@ class PartitionJoin:
             return
         due = []
         self._next_label_expiry = None
-        for queued, value in self._store.scan(self._labels, self._labels):
-            time = int.from_bytes(value[:8], "big")
+        for offset, time, key in self._entries.queued_labels():
             if state.predictions_clock <= time + wait:
                 self._next_label_expiry = time + wait
                 break
-            due.append((queued, value[8:]))
-        for queued, key in due:
-            self._store.delete(queued)
-            self._drop_label(key, int.from_bytes(queued[3:], "big"))
+            due.append((offset, key))
+        for offset, key in due:
+            self._entries.unqueue_label(offset)
+            self._drop_label(key, offset)
 
     def _drop_label(self, key: bytes, offset: int) -> None:
         waiting = self._waiting(key)
@@ -322,25 +337,24 @@ class PartitionJoin:
         if len(kept) < len(waiting):
             self.state.waiting_labels -= 1
             self.count("unknown")
-            self._keep_waiting(key, kept)
+            self._entries.put_labels(key, kept)
 
     def _forget(self) -> None:
         clock = min(self.state.predictions_clock, self.state.labels_clock)
         if clock <= self._next_forget:
             return
         due = []
-        for queued, value in self._store.scan(self._predictions, self._predictions):
-            offset = int.from_bytes(queued[3:], "big")
-            until = QUEUED.unpack_from(value)[0] + self._rules.remembered
+        for offset, time, key in self._entries.predictions_from(0):
+            until = time + self._rules.remembered
             if clock <= until or offset >= self.state.examined:
                 self._next_forget = until
                 break
-            due.append((queued, offset, _queued_key(value)))
-        for queued, offset, key in due:
-            self._store.delete(queued)
-            entry = self._get(key)
+            due.append((offset, key))
+        for offset, key in due:
+            self._entries.delete_prediction(offset)
+            entry = self._entries.get(key)
             if entry is not None and entry.offset == offset and self._next_use(key, entry) is None:
-                self._store.delete(key)
+                self._entries.delete(key)
 
     # --- helpers -----------------------------------------------------------------------------------
 
@@ -354,42 +368,13 @@ class PartitionJoin:
         if self._next_expiry is None:
             self._next_expiry = time + self._rules.label_wait
 
-    def _key(self, event_id: str) -> bytes:
-        raw = event_id.encode()
-        if len(raw) > _LONGEST_PLAIN_ID:
-            raw = b"\xff" + hashlib.blake2b(raw, digest_size=32).digest()
-        return self._entries + raw
-
-    def _queue_key(self, prefix: bytes, offset: int) -> bytes:
-        return prefix + offset.to_bytes(8, "big")
-
-    def _prediction(self, offset: int) -> bytes:
-        """Return the record of the prediction that waits at `offset`."""
-        queued = self._store.get(self._queue_key(self._predictions, offset))
-        assert queued is not None  # noqa: S101 - kept until the id is forgotten
-        return queued[QUEUED.size + QUEUED.unpack_from(queued)[1] :]
-
-    def _get(self, key: bytes) -> JoinEntry | None:
-        raw = self._store.get(key)
-        return None if raw is None else unpack_entry(raw)
-
-    def _put(self, key: bytes, entry: JoinEntry) -> None:
-        self._store.put(key, pack_entry(entry))
-
     def count(self, what: str) -> None:
         """Add one to the count of labels or predictions with this result."""
         self.state.counts[what] = self.state.counts.get(what, 0) + 1
 
 
-def codec_label(data: bytes) -> Label:
-    """Decode a label that this module encoded."""
-    return Label(**codec.LABEL.decode(data))
-
-
-def _queued_key(queued: bytes) -> bytes:
-    return queued[QUEUED.size : QUEUED.size + QUEUED.unpack_from(queued)[1]]
-
-
-def _value_key(value: LabelValue) -> bytes:
-    """Return a key that is equal only for labels of equal type and value: True is not 1."""
-    return f"{type(value).__name__}:{value!r}".encode()
+def _corrected(label: EncodedLabel, correction: EncodedLabel) -> EncodedLabel:
+    last = correction.decoded()
+    return EncodedLabel.of(
+        msgspec.structs.replace(label.decoded(), value=last.value, source=last.source, weight=last.weight)
+    )

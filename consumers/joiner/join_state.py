@@ -9,7 +9,8 @@ from typing import Final
 
 import msgspec
 
-from schemas.events import Features, Label, LabelValue, Scalar
+from consumers.joiner.labels import EncodedLabel
+from schemas.events import Features, LabelValue, Scalar
 from schemas.label_spelling import ByClass
 from schemas.target import Target
 
@@ -55,7 +56,7 @@ class Emitted(msgspec.Struct, frozen=True, gc=False):
     """One example to write: the prediction's bytes, the label if any, and the offsets and times of both."""
 
     prediction: bytes
-    label: Label | None
+    label: EncodedLabel | None
     prediction_offset: int
     prediction_time: int
     label_offset: int
@@ -65,7 +66,7 @@ class Emitted(msgspec.Struct, frozen=True, gc=False):
 class NotWritten(msgspec.Struct, frozen=True, gc=False):
     """A label whose example was not written: its weight function failed, or its prediction cannot be read."""
 
-    label: Label
+    label: EncodedLabel
     offset: int
     time: int
     code: str

@@ -13,8 +13,10 @@ from typing import Final
 
 import msgspec
 
+from consumers.joiner.example_writer import ExampleWriter
 from consumers.joiner.instrumentation import JoinerMeter
-from consumers.joiner.join import Emitted, JoinRules, NotWritten, PartitionJoin
+from consumers.joiner.join import JoinRules, NotWritten, PartitionJoin
+from consumers.joiner.labels import EncodedLabel, LabelReader
 from consumers.joiner.local_store import LocalStore
 from consumers.joiner.offset_metadata import JoinerMetadata, LocalPlace, meta_key
 from consumers.joiner.recovery import JoinerTakeover
@@ -22,13 +24,11 @@ from consumers.joiner.snapshot_thread import SnapshotKeeper
 from consumers.loop.dead_letters import dead_letter
 from consumers.loop.processor import Assignment, Start
 from consumers.roles import JOINER
-from runtime.kafka_client import size_limits
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions, Record
 from schemas import codec
-from schemas.codec import HEADER_BYTES, CodecError
-from schemas.events import Label, read_label
+from schemas.codec import CodecError
 from schemas.target import TargetError
-from schemas.topics import Names, partition_of
+from schemas.topics import Names, partition_of_key
 
 _TICK: Final = codec.TICK.encode({"written_by": JOINER})
 _TICK_HEADER: Final = codec.TICK.header
@@ -37,7 +37,6 @@ _TICK_EVERY_MS: Final = 1000
 # that is behind catches up at the next start. Uncommitted entries use memory, so the interval is short.
 _KEEP_EVERY_MS: Final = 1000
 _KEEP_EVERY_RECORDS: Final = 4000
-_EXAMPLE_HEADER: Final = codec.EXAMPLE.header
 _PREDICTION_HEADER: Final = codec.PREDICTION.header
 
 
@@ -72,7 +71,7 @@ class _LabelRecord:
     def __init__(self, topic: str, partition: int, refused: NotWritten) -> None:
         self.topic, self.partition, self.offset = topic, partition, refused.offset
         self.timestamp = refused.time
-        self.key: bytes | None = refused.label.event_id.encode()
+        self.key: bytes | None = refused.label.event_id
         self.value: bytes | None = refused.label.encode()
 
 
@@ -124,6 +123,7 @@ class Joiner:
         self._examples = settings.names.topic("examples")
         self._dead_letters = settings.names.topic("dead-letters")
         self._group = settings.names.group(JOINER)
+        self._label_reader = LabelReader(settings.rules.target)
         self._lanes: dict[int, _Lane] = {}
         self._beyond: dict[int, JoinerMetadata] = {}  # places in partitions that no event id belongs to
         self._spread = settings.spread
@@ -143,6 +143,10 @@ class Joiner:
     @property
     def topics(self) -> Sequence[str]:
         return (self._predictions, self._labels)
+
+    @property
+    def overlaps(self) -> bool:
+        return False  # `committed` keeps the state as it is then, which would include the next turn
 
     # --- assignment --------------------------------------------------------------------------------
 
@@ -200,39 +204,52 @@ class Joiner:
     def _apply(self, number: int, batch: Batch, outputs: list[Output] | None) -> None:
         """Apply records, live and in recovery alike; `outputs` is `None` in recovery."""
         join = self._lanes[number].join
-        for record in batch.get(Partition(self._predictions, number), ()):
-            value = record.value or b""
-            if value.startswith(_PREDICTION_HEADER):
-                try:
-                    join.prediction(value, record.offset, record.timestamp)
-                    continue
-                except CodecError as error:
-                    self._refuse(record, "codec", str(error), outputs)
-            else:
-                self._refuse(record, "codec", "not a prediction of Millstream's", outputs)
-        for record in batch.get(Partition(self._labels, number), ()):
-            self._apply_label(number, join, record, outputs)
-        if outputs is not None:
+        self._apply_predictions(join, batch.get(Partition(self._predictions, number), ()), outputs)
+        self._apply_labels(number, join, batch.get(Partition(self._labels, number), ()), outputs)
+        if outputs is None:
             # Recovery ends only the waits that had ended before, and only after it has read all records.
+            join.flush()
+        else:
             join.advance()
 
-    def _apply_label(self, number: int, join: PartitionJoin, record: Record, outputs: list[Output] | None) -> None:
-        value = record.value or b""
-        if value.startswith(_TICK_HEADER):
-            join.tick(record.timestamp)
-            return
-        label = self._read(record, outputs)
-        if label is None:
-            join.tick(record.timestamp)
-            join.count("refused")
-            return
-        if partition_of(label.event_id, self._spread) != number:
-            join.tick(record.timestamp)
-            join.count("forwarded")
-            if outputs is not None:
-                outputs.append(self._forwarded(label, value))
-            return
-        join.label(label, record.offset, record.timestamp)
+    def _apply_predictions(self, join: PartitionJoin, records: Sequence[Record], outputs: list[Output] | None) -> None:
+        arrived = []
+        for record in records:
+            value = record.value or b""
+            if not value.startswith(_PREDICTION_HEADER):
+                self._refuse(record, "codec", "not a prediction of Millstream's", outputs)
+                continue
+            try:
+                key = join.arrived(value, record.timestamp)
+            except CodecError as error:
+                self._refuse(record, "codec", str(error), outputs)
+                continue
+            if key is not None:
+                arrived.append((key, value, record.offset, record.timestamp))
+        join.predictions(arrived)
+
+    def _apply_labels(
+        self, number: int, join: PartitionJoin, records: Sequence[Record], outputs: list[Output] | None
+    ) -> None:
+        arrived = []
+        for record in records:
+            value = record.value or b""
+            if value.startswith(_TICK_HEADER):
+                join.tick(record.timestamp)
+                continue
+            label = self._read(record, outputs)
+            if label is None:
+                join.tick(record.timestamp)
+                join.count("refused")
+                continue
+            if partition_of_key(label.event_id, self._spread) != number:
+                join.tick(record.timestamp)
+                join.count("forwarded")
+                if outputs is not None:
+                    outputs.append(self._forwarded(label, value))
+                continue
+            arrived.append((label, record.offset, record.timestamp))
+        join.labels(arrived)
 
     def _pass_on(self, number: int, batch: Batch, outputs: list[Output]) -> None:
         """Forward labels from a partition without event ids to their own partition; refuse predictions there."""
@@ -250,25 +267,17 @@ class Joiner:
             fate = "refused" if label is None else "forwarded"
             counts[fate] = counts.get(fate, 0) + 1
 
-    def _forwarded(self, label: Label, value: bytes) -> Output:
-        right = partition_of(label.event_id, self._spread)
-        return Output(self._labels, right, label.event_id.encode(), value)
+    def _forwarded(self, label: EncodedLabel, value: bytes) -> Output:
+        return Output(self._labels, partition_of_key(label.event_id, self._spread), label.event_id, value)
 
-    def _read(self, record: Record, outputs: list[Output] | None) -> Label | None:
+    def _read(self, record: Record, outputs: list[Output] | None) -> EncodedLabel | None:
         """Return a record's label; if it holds none, return `None` and write a dead letter."""
-        value = record.value or b""
         try:
-            if len(value) > size_limits.LABEL:
-                raise CodecError(f"the label has {len(value)} bytes; at most {size_limits.LABEL} are taken")
-            label = read_label(value, default_time=record.timestamp)
-            label = msgspec.structs.replace(label, value=self._settings.rules.target.coerce(label.value))
-            if value[:1] == b"{":
-                label.encode()  # JSON can say what Avro cannot
+            return self._label_reader.read(record.value or b"", record.timestamp)
         except (CodecError, TargetError) as error:
             code = "codec" if isinstance(error, CodecError) else "label"
             self._refuse(record, code, str(error), outputs)
             return None
-        return label
 
     def _refuse(self, record: Record, code: str, reason: str, outputs: list[Output] | None) -> None:
         if outputs is not None:
@@ -277,10 +286,10 @@ class Joiner:
     def _write(self, number: int) -> list[Output]:
         """Number the joined examples and encode them: the prediction's bytes, then label, lane and offsets."""
         lane = self._lanes[number]
-        place, name = lane.place, str(number)
+        place, writer = lane.place, ExampleWriter(number, lane.place.epoch)
         outputs = []
         for emitted in lane.join.emitted:
-            outputs.append(Output(self._examples, 0, None, _example(emitted, number, name, place.epoch, place.seq)))
+            outputs.append(Output(self._examples, 0, None, writer.write(emitted, place.seq)))
             place.seq += 1
         if outputs:
             self._meter.joined(lane.join.emitted)
@@ -349,21 +358,3 @@ class Joiner:
         if self._agrees:
             self._store.commit()
         self._store.close()
-
-
-def _example(emitted: Emitted, number: int, name: str, epoch: str, sequence: int) -> bytes:
-    label: Label | None = emitted.label
-    tail = codec.EXAMPLE_TAIL.encode_body(
-        {
-            "label": None if label is None else msgspec.structs.asdict(label),
-            "lane": {"name": name, "epoch": epoch, "sequence": sequence},
-            "joined": {
-                "partition": number,
-                "prediction_offset": emitted.prediction_offset,
-                "prediction_time": emitted.prediction_time,
-                "label_offset": emitted.label_offset,
-                "label_time": emitted.label_time,
-            },
-        }
-    )
-    return _EXAMPLE_HEADER + emitted.prediction[HEADER_BYTES:] + tail

@@ -57,6 +57,9 @@ class LocalStore(Protocol):
         The caller may stop at any time and must not put or delete while it iterates.
         """
 
+    def get_many(self, keys: Sequence[bytes]) -> Sequence[tuple[bytes, bytes]]:
+        """Return the pairs of those keys that exist; fastest in the order of the keys."""
+
     def put_many(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
         """Put all pairs; fastest in the order of their keys."""
 
@@ -220,6 +223,10 @@ class DiskStore:
         except (lmdb.Error, OSError) as error:
             raise _failed(self._folder, error) from error
 
+    def get_many(self, keys: Sequence[bytes]) -> Sequence[tuple[bytes, bytes]]:
+        with self._damage(), self._txn.cursor() as cursor:
+            return [(bytes(key), bytes(value)) for key, value in cursor.getmulti(keys)]
+
     def put_many(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
         with self._damage(), self._txn.cursor() as cursor:
             cursor.putmulti(pairs)
@@ -318,6 +325,10 @@ class MemoryStore:
             key = self._keys[index]
             yield key, self._values[key]
             index += 1
+
+    def get_many(self, keys: Sequence[bytes]) -> Sequence[tuple[bytes, bytes]]:
+        values = self._values
+        return [(key, values[key]) for key in keys if key in values]
 
     def put_many(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
         for key, value in pairs:

@@ -66,6 +66,10 @@ class Learner:
     def topics(self) -> Sequence[str]:
         return (self._examples,)
 
+    @property
+    def overlaps(self) -> bool:
+        return False  # it commits twice a second at most, so there is nothing to gain
+
     # --- taking over -------------------------------------------------------------------------------
 
     def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:

@@ -34,6 +34,9 @@ class Meter:
     def committed(self, outputs: Sequence[Output], places: Mapping[Partition, CommittedOffset], seconds: float) -> None:
         """Outputs and offsets are committed, with everything processed since the last call."""
 
+    def overlapped(self) -> None:
+        """The turn before was committed while records were read and processed; its `committed` came just before."""
+
     def aborted(self) -> None:
         """A transaction failed, or its outcome is unknown: the role is about to end."""
 

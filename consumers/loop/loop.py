@@ -3,6 +3,9 @@
 A turn: poll, pass the records to the processor, commit its outputs together with the offsets that it has read. Any
 doubt about the outcome ends the process with exit code 75; the next process aborts the open transaction and rebuilds
 its state in the normal way.
+
+While the role is behind, and if its processor allows it, the commit of a turn runs in a thread while the next turn is
+polled and processed. "Overlapping commits" in docs/architecture.md says why that loses and repeats nothing.
 """
 
 from __future__ import annotations
@@ -15,9 +18,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from consumers.loop.commit_in_flight import CommitInFlight, Turn
 from consumers.loop.instrumentation import Meter
 from consumers.loop.processor import Anew, Processor
+from consumers.loop.reading import POLL_MS, PollTime, apply_pauses, positions, topic_ids, unread
 from consumers.loop.takeover import Interrupted, Takeover
+from consumers.loop.turns import MOST_RECORDS, TurnSizes
 from consumers.loop.watchdog import ProgressWatch, TurnWatch
 from runtime.exits import Doubt, RoleFailure, RoleRefused
 from runtime.kafka_client.client import GroupConsumer, GroupMetadata
@@ -30,12 +36,6 @@ from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partiti
 from runtime.kafka_client.transaction import TransactionLimits, Transactions
 
 _LOG: Final = logging.getLogger("millstream")
-_POLL_MS: Final = 100
-# Used after a while without records: each poll costs 3 ms of CPU time, and a record ends the wait at once anyway.
-_QUIET_POLL_MS: Final = 500
-_QUIET_SECONDS: Final = 2.0
-_MOST_RECORDS: Final = 2000
-_LEAST_RECORDS: Final = 20
 # A member learns from a heartbeat that the others wait for it to rejoin. With the default of 3 s they wait that long.
 _HEARTBEAT_MS: Final = 1000
 
@@ -53,6 +53,8 @@ class LoopSettings:
         idle.
     turn_ms
         Target time for processing one batch; batch sizes are chosen for it.
+    most_behind
+        Most records of a batch while the role is behind; see `consumers.loop.turns`.
     stall_ms
         Time after which a partition that does not move, or a group that is not joined, counts as stalled.
     fetch_bytes
@@ -66,6 +68,7 @@ class LoopSettings:
     poll_interval_ms: int = 60_000
     commit_idle_ms: int = 5_000
     turn_ms: int = 150
+    most_behind: int = MOST_RECORDS
     stall_ms: int = 60_000
     fetch_bytes: int = 1
     limits: TransactionLimits = field(default_factory=TransactionLimits)
@@ -101,7 +104,8 @@ class Loop:
         self._rebalanced = threading.Event()  # set by the client's thread
         self._last: dict[Partition, CommittedOffset] = {}
         self._last_commit = time.monotonic()
-        self._seconds_a_record = 0.0
+        self._sizes = TurnSizes(settings.turn_ms, settings.most_behind, settings.limits.deadline_ms)
+        self._in_flight = CommitInFlight()
         self._partitions: list[Partition] = []
         self._topic_ids: dict[str, object] = {}
         self._fell_out = False
@@ -110,7 +114,7 @@ class Loop:
         self._watch: TurnWatch | None = None
         self._progress = ProgressWatch(settings.stall_ms / 1000)
         self._unsettled_since = time.monotonic()
-        self._active = time.monotonic()  # time of the last record read or sent
+        self._poll_time = PollTime(settings.fetch_bytes)
 
     def stop(self) -> None:
         """Request an orderly end: the current turn is finished first. Safe in a signal handler."""
@@ -152,12 +156,25 @@ class Loop:
 
     def _work(self, consumer: GroupConsumer, transactions: Transactions) -> None:
         transactions.open()
-        consumer.subscribe(self._processor.topics, self._rebalanced.set)
+        consumer.subscribe(self._processor.topics, self._assignment_changes)
         self._membership.know_topics(consumer, self._processor.topics, self._settings.limits.broker_ms / 1000)
         self._unsettled_since = time.monotonic()
-        while self._turns():
-            self._turn(consumer, transactions)
-        self._finish(transactions)
+        try:
+            while self._turns():
+                self._turn(consumer, transactions)
+            self._finish(transactions)
+        finally:
+            # An error in a turn must not hide that the commit before it has failed.
+            self._land()
+
+    def _assignment_changes(self) -> None:
+        """Note that the assignment changes; the client calls this before it joins the group again.
+
+        The commit in flight is waited for, because the group's next generation would refuse it. Heartbeats wait, too,
+        so the wait is shorter than a session.
+        """
+        self._rebalanced.set()
+        self._in_flight.wait(self._settings.session_ms / 3000)
 
     def _turns(self) -> bool:
         """Report a turn to the watch; return whether the loop continues."""
@@ -175,9 +192,9 @@ class Loop:
             heartbeat_interval_ms=min(_HEARTBEAT_MS, settings.session_ms // 3),
             max_poll_interval_ms=settings.poll_interval_ms,
             request_timeout_ms=settings.limits.request_ms,
-            max_poll_records=_MOST_RECORDS,
+            max_poll_records=MOST_RECORDS,
             bootstrap_timeout_ms=settings.limits.broker_ms,
-            fetch_max_wait_ms=_POLL_MS,
+            fetch_max_wait_ms=POLL_MS,
             fetch_min_bytes=settings.fetch_bytes,
             max_partition_fetch_bytes=4 << 20,
         )
@@ -185,10 +202,12 @@ class Loop:
     # --- a turn ------------------------------------------------------------------------------------
 
     def _turn(self, consumer: GroupConsumer, transactions: Transactions) -> None:
-        batch = self._poll(consumer)
+        asked = self._sizes.size()
+        batch = self._poll(consumer, asked)
         self._check_topics(consumer)
         if self._rebalanced.is_set():
             # The polled records are dropped: the new assignment begins at the committed offsets.
+            self._land()
             self._join(consumer)
             return
         if not self._partitions:
@@ -198,28 +217,37 @@ class Loop:
         except Anew:
             self._rebalanced.set()  # the same partitions, taken over like after a rebalance
             return
-        self._read = self._positions(consumer)
-        self._commit(transactions, outputs)
-        self._apply_pauses(consumer)
-        self._check_progress(consumer)
+        self._read = positions(consumer, self._partitions, self._settings.limits.request_ms)
+        records = sum(map(len, batch.values()))
+        self._sizes.polled(asked, records, unread(consumer, self._read) if records else 0)
+        self._commit(transactions, outputs, records, overlaps=self._may_overlap(consumer))
+        apply_pauses(consumer, self._processor.paused())
+        self._progress.check(consumer, self._read, self._settings.limits.request_ms)
         if (lags := self._lag.look(consumer, self._read)) is not None:
             self._meter.lag(lags)
 
     def _hand_over(self, batch: Batch) -> list[Output]:
-        """Return the processor's outputs for these records and for the time that has passed."""
+        """Return the processor's outputs for these records and for the time that has passed.
+
+        The turn before is committed when this returns: only `process` overlaps with its commit.
+        """
         outputs: list[Output] = []
         if batch:
             began = time.monotonic()
             outputs = self._processor.process(batch)
             seconds = time.monotonic() - began
-            self._learn_pace(batch, seconds)
+            self._sizes.processed(batch, outputs, seconds)
+            if self._land():
+                self._meter.overlapped()
             self._meter.processed(batch, seconds)
+        self._land()
         return outputs + self._processor.tick(time.time_ns() // 1_000_000)
 
-    def _poll(self, consumer: GroupConsumer) -> Batch:
+    def _poll(self, consumer: GroupConsumer, records: int) -> Batch:
         polled: Batch = {}
         try:
-            polled = consumer.poll(timeout_ms=self._wait_for_records(consumer), max_records=self._batch_size())
+            timeout_ms = self._poll_time.choose(consumer, joining=self._rebalanced.is_set())
+            polled = consumer.poll(timeout_ms=timeout_ms, max_records=records)
         except (NoOffsetError, OffsetOutOfRangeError, LogTruncatedError):
             # The group never committed, or its offset is no longer in the log. Settling chooses the offset to start at,
             # or reports why there is none and how to continue. Only one attempt: a second would have the same result.
@@ -236,53 +264,28 @@ class Loop:
             self._rebalanced.set()
         return polled
 
-    def _wait_for_records(self, consumer: GroupConsumer) -> int:
-        """Return the poll time in ms and set the same wait at the broker: longer while the stream is quiet."""
-        if time.monotonic() - self._active < _QUIET_SECONDS or self._rebalanced.is_set():
-            consumer.wait_for_bytes(self._settings.fetch_bytes, _POLL_MS)
-            return _POLL_MS
-        # The first record after a quiet time is returned at once, and does not wait for a larger batch.
-        consumer.wait_for_bytes(1, _QUIET_POLL_MS)
-        return _QUIET_POLL_MS
-
     def _check_topics(self, consumer: GroupConsumer) -> None:
         """Settle again if a topic was deleted and created again: the offsets belong to the old topic."""
-        if self._partitions and self._ids_now(consumer) != self._topic_ids:
+        if self._partitions and topic_ids(consumer, self._processor.topics, self._topic_ids) != self._topic_ids:
             self._rebalanced.set()
 
-    def _ids_now(self, consumer: GroupConsumer) -> dict[str, object]:
-        """Return the topics' ids that the client knows."""
-        known = consumer.topic_ids(self._processor.topics)
-        # Between deletion and creation the client knows no id.
-        return {topic: self._topic_ids.get(topic) if now is None else now for topic, now in known.items()}
+    def _may_overlap(self, consumer: GroupConsumer) -> bool:
+        """Return whether the next turn may begin before this one is committed."""
+        return (
+            self._processor.overlaps
+            and self._sizes.behind
+            and self._processor.paused() & consumer.assignment() == consumer.paused()
+        )
 
-    def _batch_size(self) -> int:
-        """Return the number of records to process in a turn, so that heartbeats and checkpoints do not wait long."""
-        if not self._seconds_a_record:
-            return _LEAST_RECORDS  # the time for one record is not known yet
-        fits = self._settings.turn_ms / 1000 / self._seconds_a_record
-        return max(_LEAST_RECORDS, min(_MOST_RECORDS, int(fits)))
-
-    def _learn_pace(self, batch: Batch, seconds: float) -> None:
-        pace = seconds / sum(map(len, batch.values()))
-        self._seconds_a_record = 0.7 * self._seconds_a_record + 0.3 * pace if self._seconds_a_record else pace
-
-    def _positions(self, consumer: GroupConsumer) -> dict[Partition, int]:
-        """Return the next offsets to read, past transaction markers: last offset + 1 would leave a lag of 1."""
-        positions = {}
-        for partition in self._partitions:
-            position = consumer.position_within(partition, self._settings.limits.request_ms)
-            if position is None:
-                raise Doubt(f"the position in {partition} is not known")
-            positions[partition] = position
-        return positions
-
-    def _commit(self, transactions: Transactions, outputs: list[Output]) -> None:
+    def _commit(
+        self, transactions: Transactions, outputs: list[Output], records: int = 0, *, overlaps: bool = False
+    ) -> None:
+        """Commit a turn of so many records, or, if it overlaps, begin to; `_land` ends it."""
         places = self._processor.places(self._read)
         due = (time.monotonic() - self._last_commit) * 1000 >= self._settings.commit_idle_ms
         moved = any(self._last.get(partition) != place for partition, place in places.items())
         if outputs or moved:
-            self._active = time.monotonic()
+            self._poll_time.active()
         elif not due:
             return
         if self._rebalanced.is_set():
@@ -292,39 +295,30 @@ class Loop:
             last = self._last.get(partition)
             if last is not None and place.offset < last.offset:
                 raise Doubt(f"{partition} would go back from {last.offset} to {place.offset}")
-        began = time.monotonic()
+        turn = Turn(outputs, places, self._group, records)
+        if overlaps:
+            self._in_flight.start(transactions, turn)
+        else:
+            self._in_flight.run(transactions, turn)
+            self._land()
+
+    def _land(self) -> bool:
+        """Wait for the commit in flight and pass on its success, or raise its failure; return whether there was one."""
         try:
-            transactions.commit(outputs, places, self._group)
+            committed = self._in_flight.land()
         except RoleFailure:
             self._meter.aborted()
             raise
+        if committed is None:
+            return False
+        turn = committed.turn
         self._fell_out = False
-        self._last.update(places)
-        self._last_commit = time.monotonic()
-        self._meter.committed(outputs, places, self._last_commit - began)
-        self._processor.committed(places)
-
-    def _apply_pauses(self, consumer: GroupConsumer) -> None:
-        wanted = self._processor.paused() & consumer.assignment()
-        now = consumer.paused()
-        if wanted - now:
-            consumer.pause(wanted - now)
-        if now - wanted:
-            consumer.resume(now - wanted)
-
-    def _check_progress(self, consumer: GroupConsumer) -> None:
-        # A partition whose fetched records wait for their turn has not stalled. It can wait for minutes behind 1 MB of
-        # another partition that is slow to process; that other partition moves.
-        resting = consumer.paused() | consumer.waiting()
-        reading = {partition: offset for partition, offset in self._read.items() if partition not in resting}
-        standing = self._progress.standing(reading, time.monotonic())
-        if not standing:
-            return
-        # With read-committed, another producer's open transaction counts as the end of the log, not as a stall.
-        ends = consumer.end_offsets(standing, timeout_ms=self._settings.limits.request_ms)
-        stuck = self._progress.stalled(ends, time.monotonic())
-        if stuck:
-            raise Doubt(f"reading stands still in {stuck[0]} although there is more to read")
+        self._last.update(turn.places)
+        self._last_commit = committed.ended
+        self._sizes.committed(turn.records, committed.seconds)
+        self._meter.committed(turn.outputs, turn.places, committed.seconds)
+        self._processor.committed(turn.places)
+        return True
 
     # --- an assignment -----------------------------------------------------------------------------
 
@@ -370,7 +364,7 @@ class Loop:
             goes_on=lambda: self._turns() and not self._rebalanced.is_set(),
         )
         try:
-            self._topic_ids = self._ids_now(consumer)
+            self._topic_ids = topic_ids(consumer, self._processor.topics, self._topic_ids)
             held = takeover.run(assigned)
         except Interrupted:
             return
@@ -378,7 +372,7 @@ class Loop:
             if self._rebalanced.is_set():
                 return  # the assignment has changed again: the next turn settles the newer one
             raise
-        self._apply_pauses(consumer)
+        apply_pauses(consumer, self._processor.paused())
         self._last = held
         self._partitions = assigned
         self._unsettled_since = time.monotonic()
@@ -391,6 +385,7 @@ class Loop:
 
     def _finish(self, transactions: Transactions) -> None:
         """Commit the processor's last outputs; nothing if it has not taken its partitions over."""
+        self._land()
         if not self._partitions or not self._read or self._rebalanced.is_set():
             return
         self._commit(transactions, self._processor.stopping())

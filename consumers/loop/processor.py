@@ -81,6 +81,14 @@ class Processor(Protocol):
     def topics(self) -> Sequence[str]:
         """Topics that it reads."""
 
+    @property
+    def overlaps(self) -> bool:
+        """True if `process` may be called with the next records before `committed` was called for the last ones.
+
+        Then nothing of a turn may have an effect outside the process before its commit, and `committed` may use only
+        its argument: the state can be that of the next turn, which may yet be dropped.
+        """
+
     def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:
         """Take over exactly these partitions and return where to start reading each."""
 

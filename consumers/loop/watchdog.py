@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from runtime.exits import TRY_AGAIN
-from runtime.kafka_client.records import Partition
+from runtime.exits import TRY_AGAIN, Doubt
+from runtime.kafka_client.client import GroupConsumer
+from runtime.kafka_client.records import Partition, Positions
 
 
 class TurnWatch:
@@ -68,6 +69,20 @@ class ProgressWatch:
     def __init__(self, limit: float) -> None:
         self._limit = limit
         self._stands: dict[Partition, _Stand] = {}
+
+    def check(self, consumer: GroupConsumer, read: Positions, request_ms: int) -> None:
+        """Raise Doubt if a partition of `read` (next offsets) has stalled."""
+        # A partition whose fetched records wait for their turn has not stalled. It can wait for minutes behind 1 MB of
+        # another partition that is slow to process; that other partition moves.
+        resting = consumer.paused() | consumer.waiting()
+        reading = {partition: offset for partition, offset in read.items() if partition not in resting}
+        standing = self.standing(reading, time.monotonic())
+        if not standing:
+            return
+        # With read-committed, another producer's open transaction counts as the end of the log, not as a stall.
+        stuck = self.stalled(consumer.end_offsets(standing, timeout_ms=request_ms), time.monotonic())
+        if stuck:
+            raise Doubt(f"reading stands still in {stuck[0]} although there is more to read")
 
     def standing(self, positions: Mapping[Partition, int], now: float) -> list[Partition]:
         """Return the partitions whose ends are needed: those that have not moved for half the limit.

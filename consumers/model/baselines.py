@@ -37,6 +37,7 @@ class KnownLabels:
         self._times: list[int] = []
         self._answers: list[tuple[Graded, Graded]] = []
         self._counts: dict[Scalar, int] = {}
+        self._certain: dict[Scalar, dict[Scalar, float]] = {}
         self._likely: Scalar | None = None  # the first of the classes with the largest count
         self._count, self._total = 0, 0.0
 
@@ -88,7 +89,16 @@ class KnownLabels:
         if len(counts) > _MOST_CLASSES:
             return (label, None), (likely, None)
         count = self._count
-        return (label, {label: 1.0}), (likely, {each: number / count for each, number in counts.items()})
+        return (label, self._certain_of(label)), (likely, {each: number / count for each, number in counts.items()})
+
+    def _certain_of(self, label: Scalar) -> dict[Scalar, float]:
+        """Return the shares of an answer that is certain of one class.
+
+        The other classes have the share 0: to River's `CrossEntropy` a class without a share is no error at all.
+        """
+        if label not in self._certain or len(self._certain[label]) < len(self._counts):
+            self._certain[label] = {each: float(each == label) for each in self._counts}
+        return self._certain[label]
 
     def graded_at(self, time: int) -> tuple[Graded, Graded]:
         """Return the two baseline answers at `time` (ms)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from runtime.exits import Doubt, RoleRefused
@@ -16,8 +16,8 @@ from schemas.schema_registry import RegistryError
 from schemas.sources.event_mapping import EventMapping
 from schemas.sources.message_fields import Unmapped, place_id
 
-_FAR_FUTURE_MS: Final = 24 * 3600 * 1000
-_LONGEST_ID: Final = 1024
+FAR_FUTURE_MS: Final = 24 * 3600 * 1000
+LONGEST_ID: Final = 1024
 _MOST_TO_READ: Final = 4 * size_limits.EVENT  # JSON may be larger than the Avro made from it
 _EVENT_HEADER: Final = codec.EVENT.header
 
@@ -54,6 +54,10 @@ class Questions:
         self._mapping = mapping
         self._clock = clock
 
+    def read(self, records: Sequence[Record]) -> Sequence[Question]:
+        """Return the requests in several records."""
+        return [self.ask(record) for record in records]
+
     def ask(self, record: Record) -> Question:
         """Return a record's request; every record gives one, whatever its content."""
         event: Event | None = None
@@ -72,6 +76,15 @@ class Questions:
         except CodecError as error:
             return Question(event, None, ("codec", str(error)))
 
+    def check(self, event: Event) -> Question:
+        """Return the request of an event that did not come from a topic."""
+        try:
+            _check_id(event)
+            _check_time(event, self._clock())
+            return Question(event, self._contract.of_event(event.features, event.event_time), None)
+        except (Unanswerable, ContractError) as error:
+            return Question(event, None, (error.code, str(error)))
+
     def _read(self, record: Record) -> Event:
         value = record.value
         if not value:
@@ -85,9 +98,7 @@ class Questions:
                 event = read_event(value, default_time=record.timestamp)
             except CodecError as error:
                 raise Unanswerable("codec", str(error)) from error
-        if not 0 < len(event.event_id) <= _LONGEST_ID:
-            length = len(event.event_id)
-            raise Unanswerable("id", f"the event id has {length} characters; 1 to {_LONGEST_ID} are taken")
+        _check_id(event)
         return event
 
     def _mapped(self, mapping: EventMapping, record: Record) -> Event:
@@ -110,7 +121,7 @@ class Questions:
                 text = key.decode()
             except UnicodeDecodeError:
                 text = ""
-        event_id = text if 0 < len(text) <= _LONGEST_ID else place_id(record)
+        event_id = text if 0 < len(text) <= LONGEST_ID else place_id(record)
         return Event(event_id, max(record.timestamp, 0), {})
 
     def body(self, record: Record, event: Event, used: Features) -> bytes:
@@ -135,11 +146,17 @@ class Questions:
 
 
 def _with_fit_id(event: Event | None) -> Event | None:
-    return event if event is not None and 0 < len(event.event_id) <= _LONGEST_ID else None
+    return event if event is not None and 0 < len(event.event_id) <= LONGEST_ID else None
+
+
+def _check_id(event: Event) -> None:
+    if not 0 < len(event.event_id) <= LONGEST_ID:
+        length = len(event.event_id)
+        raise Unanswerable("id", f"the event id has {length} characters; 1 to {LONGEST_ID} are taken")
 
 
 def _check_time(event: Event, now: int) -> None:
-    if event.event_time < 0 or event.event_time > now + _FAR_FUTURE_MS:
+    if event.event_time < 0 or event.event_time > now + FAR_FUTURE_MS:
         raise Unanswerable("time", f"event_time {event.event_time} is negative, or over a day in the future")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from msgspec import UNSET
 
@@ -17,21 +17,19 @@ from consumers.loop.start_offsets import Starts
 from consumers.model.river_model import NO_ANSWER, Answer, RiverModel
 from consumers.predictor.fast_outcomes import OutcomeWriter
 from consumers.predictor.feature_requests import Question, Questions, Unanswerable
+from consumers.predictor.known_shapes import Known, KnownShapes
 from consumers.predictor.offset_metadata import PredictorMetadata
 from consumers.predictor.prediction_records import WHOLE, Form, PredictionRecords
 from consumers.roles import PREDICTOR
 from runtime.exits import RoleFailure
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions, Record
-from schemas import codec
 from schemas.codec import HEADER_BYTES, CodecError
 from schemas.contract import Contract
-from schemas.events import Features
+from schemas.events import Event, Features
 from schemas.sources.event_mapping import EventMapping
 from schemas.topics import Names
 
-_PREDICTION_HEADER: Final = codec.PREDICTION.header
-_HAS_OUTCOME: Final = b"\x02"  # the second branch of [null, Outcome]
-WriteOutcome = Callable[[Answer, int, tuple[str, str] | None], bytes]
+Failure: TypeAlias = tuple[str, str]  # code and sentence
 
 
 @dataclass(frozen=True)
@@ -116,6 +114,9 @@ class Predictor:
         at_end = (self._features,) if settings.start == "end" else ()
         self._starts = Starts(PREDICTOR, PredictorMetadata, self._memory, at_end, settings.new_epoch, say)
         self._questions = Questions(settings.contract, settings.mapping, self._clock)
+        # Messages of an external topic have no shape.
+        known = KnownShapes(self._questions, settings.contract) if settings.mapping is None else self._questions
+        self._read: Callable[[Sequence[Record]], Sequence[Known | Question]] = known.read
         self._answers = PredictionRecords(settings.names, settings.spread, settings.form)
         self._dead_letters = settings.names.topic("dead-letters")
         self._notes: dict[Partition, PredictorMetadata] = {}
@@ -127,6 +128,10 @@ class Predictor:
     @property
     def topics(self) -> Sequence[str]:
         return (self._features,)
+
+    @property
+    def overlaps(self) -> bool:
+        return True
 
     def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:
         self._topic_id = short_ids(assignment.topic_ids[self._features])
@@ -158,11 +163,14 @@ class Predictor:
         self._now = now = self._clock()
         outputs: list[Output] = []
         for partition, records in batch.items():
-            write = OutcomeWriter((serving.name, serving.epoch, serving.examples), now, partition).write
-            read = [self._questions.ask(record) for record in records]
+            writer = OutcomeWriter((serving.name, serving.epoch, serving.examples), now, partition)
+            read = self._read(records)
             serving.model.ahead([each.used for each in read if each.used is not None])
             for record, each in zip(records, read, strict=True):
-                outputs += self._answer(record, each, serving, write)
+                if isinstance(each, Known):
+                    outputs += self._answer_known(record, each, serving, writer)
+                else:
+                    outputs += self._answer(record, each, serving, writer)
         return outputs
 
     def tick(self, now_ms: int) -> list[Output]:
@@ -195,28 +203,74 @@ class Predictor:
 
     # --- one event ---------------------------------------------------------------------------------
 
-    def _answer(self, record: Record, asked: Question, serving: ServedVersion, write: WriteOutcome) -> list[Output]:
-        event, used, failure = asked
-        answer = NO_ANSWER
-        body: bytes | None = None
-        if event is not None and used is not None:
-            try:
-                answer = ask(serving, used)
-                body = self._questions.body(record, event, used)
-            except Unanswerable as error:
-                failure = error.code, str(error)
-            except CodecError as error:
-                failure = "codec", str(error)
-        if event is None:
-            event = self._questions.unnamed(record)
-            body = event.encode()[HEADER_BYTES:]
-        elif body is None:
-            body = self._questions.failed_body(record, event)
-        value = _PREDICTION_HEADER + body + _HAS_OUTCOME + write(answer, record.offset, failure)
-        outputs = self._answers.outputs(record, event.event_id, value)
-        if failure is not None:
-            outputs.append(dead_letter(self._dead_letters, record, PREDICTOR, *failure, self._now))
+    def _answer_known(
+        self, record: Record, known: Known, serving: ServedVersion, writer: OutcomeWriter
+    ) -> list[Output]:
+        """Answer a request whose shape is known, as `_answer` does."""
+        questions = self._questions
+        try:
+            answer = ask(serving, known.used)
+        except Unanswerable as error:
+            failure = error.code, str(error)
+            return self._outputs(record, replied(questions, record, questions.ask(record), NO_ANSWER, failure), writer)
+        body = known.shape.body(record.value or b"", known)
+        if body is None:
+            asked = questions.ask(record)._replace(used=known.used)
+            return self._outputs(record, replied(questions, record, asked, answer, None), writer)
+        return self._answers.outputs(record, known.key, writer.prediction(body, answer, record.offset))
+
+    def _answer(self, record: Record, asked: Question, serving: ServedVersion, writer: OutcomeWriter) -> list[Output]:
+        return self._outputs(record, answered(self._questions, serving, record, asked), writer)
+
+    def _outputs(self, record: Record, said: Answered, writer: OutcomeWriter) -> list[Output]:
+        value = said.encode(writer, record.offset)
+        outputs = self._answers.outputs(record, said.event.event_id.encode(), value)
+        if said.failure is not None:
+            outputs.append(dead_letter(self._dead_letters, record, PREDICTOR, *said.failure, self._now))
         return outputs
+
+
+class Answered(NamedTuple):
+    """One event with its answer: `body` holds the encoded fields of the event, with the features as used."""
+
+    event: Event
+    body: bytes
+    answer: Answer
+    failure: Failure | None
+
+    def encode(self, writer: OutcomeWriter, offset: int) -> bytes:
+        """Return the whole Prediction of the event at `offset` of its source."""
+        return writer.prediction(self.body, self.answer, offset, self.failure)
+
+
+def answered(questions: Questions, serving: ServedVersion, record: Record, asked: Question) -> Answered:
+    """Return the answer to an event; every event gets one, whatever its content and whatever the model does."""
+    answer, failure = NO_ANSWER, asked.failure
+    if asked.event is not None and asked.used is not None:
+        try:
+            answer = ask(serving, asked.used)
+        except Unanswerable as error:
+            failure = error.code, str(error)
+    return replied(questions, record, asked, answer, failure)
+
+
+def replied(questions: Questions, record: Record, asked: Question, answer: Answer, failure: Failure | None) -> Answered:
+    """Return the event with a version's answer, or with its failure to answer."""
+    event, used, _ = asked
+    body: bytes | None = None
+    if event is not None and used is not None and failure is None:
+        try:
+            body = questions.body(record, event, used)
+        except Unanswerable as error:
+            failure = error.code, str(error)
+        except CodecError as error:
+            failure = "codec", str(error)
+    if event is None:
+        event = questions.unnamed(record)
+        body = event.encode()[HEADER_BYTES:]
+    elif body is None:
+        body = questions.failed_body(record, event)
+    return Answered(event, body, answer, failure)
 
 
 def ask(serving: ServedVersion, features: Features) -> Answer:

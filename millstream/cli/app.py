@@ -21,6 +21,7 @@ from millstream.cli import (
     check_and_init,
     evaluate,
     export,
+    http,
     keys,
     models,
     preview,
@@ -30,6 +31,7 @@ from millstream.cli import (
     replay,
     roles,
     status,
+    tokens,
     topics,
     trace,
     version_code,
@@ -43,7 +45,9 @@ from millstream.observability import role_log
 from runtime.exits import FAILED, INTERRUPTED, OK, USAGE
 from runtime.kafka_client.client import LOGGER as CLIENT_LOGGER
 
-_PACKAGES: Final = frozenset({"runtime", "schemas", "model_store", "producers", "consumers", "millstream", "streams"})
+_PACKAGES: Final = frozenset(
+    {"runtime", "schemas", "model_store", "producers", "consumers", "server", "millstream", "streams"}
+)
 _LONGEST_LINE: Final = 2000
 _HELP: Final = (
     "An online learner on Kafka, with River models. Start with `millstream demo`.\n\n"
@@ -67,7 +71,7 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
     )
     for part in (run_command, roles, check_and_init, evaluate, preview, publish, read_topics, replay, backfill, trace):
         part.register(app)
-    for part in (models, keys, status, backup, topics, broker):
+    for part in (models, keys, tokens, status, backup, topics, broker, http):
         part.register(app)
     _ = version_decisions, version_code, rebuild, export, acls  # add themselves to `models` and `topics`
     return app

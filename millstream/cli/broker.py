@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import cyclopts
 from cyclopts import Parameter
 
-from millstream.cli.shared_options import HERE, Json, UsageError, Where, print_fields, print_json
+from millstream.cli.shared_options import (
+    HERE,
+    HERE_WITH_BROKER,
+    Json,
+    UsageError,
+    Where,
+    WhereWithBroker,
+    print_fields,
+    print_json,
+)
 from runtime.exits import FAILED, OK
 
 if TYPE_CHECKING:
@@ -31,10 +40,8 @@ def say(line: str) -> None:
 _LAST_PORT: Final = 65_535
 
 
-def _broker(where: Where, port: int | None = None) -> EmbeddedBroker:
-    from millstream.embedded_kafka.broker import EmbeddedBroker
-
-    return EmbeddedBroker(where.settings().broker, port=port)
+def _broker(where: Where) -> EmbeddedBroker:
+    return where.settings().embedded_broker()
 
 
 def _show(status: Any, as_json: bool) -> None:
@@ -51,7 +58,7 @@ def start(
     port: Annotated[
         int | None, Parameter(help="Port to listen on [default: the previous one, else a free one].")
     ] = None,
-    where: Where = HERE,
+    where: WhereWithBroker = HERE_WITH_BROKER,
     json: Json = False,
 ) -> None:
     """Start the embedded Kafka, or show the address of a running one. Its data survives stops and crashes.
@@ -60,7 +67,10 @@ def start(
     """
     if port is not None and not 0 <= port <= _LAST_PORT:
         raise UsageError(f"--port {port} must be 1 to {_LAST_PORT}, or 0 for a free one")
-    _show(_broker(where, port).start(say=say), json)
+    from millstream.embedded_kafka.broker import EmbeddedBroker
+
+    broker = EmbeddedBroker(where.settings().broker, port=port, compiler=where.broker_compiler)
+    _show(broker.start(say=say), json)
 
 
 @app.command

@@ -74,6 +74,9 @@ class Named:
     time: str | None = None
     """Column or path of the event time; none for no column [default: guessed]."""
 
+    calendar: bool = True
+    """Try the hour, the weekday and the month of a file's time column as features; they are kept if they help."""
+
 
 GUESSED: Final = Named()
 
@@ -113,14 +116,14 @@ def init(
     if named.id == "none" and live.from_topic is not None:
         raise UsageError("--id none goes with --from: an event of a topic without an id has topic-partition-offset")
     settings = where.settings()  # reports an invalid prefix, even if it is not needed
-    given: dict[str, Any] = dataclasses.asdict(named)
+    given: dict[str, Any] = {each: getattr(named, each) for each in _CORRECTED}
     inferred = None if from_ is None else infer(from_, **given)
     topics, choices = None, () if inferred is None else inferred.choices
     if live.from_topic is not None:
         topics = _look(settings, live.from_topic, live.labels_from_topic, given)
         choices = tuple(topic_choices(topics, **given))
     notes = [] if inferred is None else list(inferred.notes)
-    path = write(name, Path(), inferred, from_, topics, notes.append, named.task)
+    path = write(name, Path(), inferred, from_, topics, notes.append, named.task, named.calendar)
     if json:
         print_json({"stream": name, "path": str(path), "choices": list(choices), "notes": notes})
         return

@@ -14,15 +14,17 @@ from millstream.cli.main import THREADS
 from millstream.cli.main import main as become
 from millstream.processes.fork_server import ENDING, serve
 
-# Modules that the roles import late; they bring River and its libraries.
+# Modules that the roles import late; they bring River and its libraries, and the Kafka client.
 _IMPORTED: Final = (
     "millstream.cli.app",
     "millstream.config.instance_id",
     "millstream.stream.load",
     "millstream.observability.log_events",
     "millstream.observability.prometheus.serve_metrics",
+    "millstream.processes.http_roles",
     "millstream.processes.roles",
     "millstream.observability.tracing.enable",
+    "runtime.kafka_client.kafka_python.library",
 )
 
 

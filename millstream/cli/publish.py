@@ -25,11 +25,14 @@ from millstream.cli.shared_options import (
 from runtime.exits import FAILED, INTERRUPTED, OK
 
 if TYPE_CHECKING:
+    from millstream.reading.first_answers import FirstAnswers
+    from millstream.status.published_quality import PublishedQuality
     from millstream.stream.stream import Stream
     from producers.imports import ImportReport
     from producers.publisher import PublishOptions, PublishReport
 
 _ANSWERS_SECONDS: Final = 5.0  # to wait for the answers to the first events
+_LEARNED_SECONDS: Final = 10.0  # to wait until the labels are learned, and in a version
 
 SourceName = Annotated[
     str,
@@ -61,12 +64,14 @@ def publish(
     """Publish features and labels from a file or a data set. Never writes to an external topic.
 
     The same source gives the same event ids: if you publish it twice, the second time counts as duplicates. At the end
-    it shows what became of the first 100 events, if a predictor runs; it waits at most 5 s for that.
+    it shows what became of the first 100 events, if a predictor runs, and with 100 labels or more the served metrics
+    beside the baselines. It waits at most 5 s for the answers, and 10 s until the labels are learned.
 
     Example: millstream publish phishing river:Phishing --rate 200 --label-delay 50
     """
     from millstream.reading.first_answers import AnswersFromNow
     from millstream.scaffold.open_data import source_of
+    from millstream.status.published_quality import quality_of_published
     from producers.publisher import Progress
     from producers.publisher import publish as send
 
@@ -89,15 +94,18 @@ def publish(
             answers = AnswersFromNow(cluster, names)
             report = send(cluster, names, rows, options, progress=show)
     found_answers = None if report.interrupted or not ids else answers.to(ids, _ANSWERS_SECONDS)
+    quality = None
+    # Without predictors nothing is served that labels could measure.
+    if found_answers is not None and found_answers.predictors and report.labels_acknowledged:
+        quality = quality_of_published(cluster, names, report.labels_acknowledged, _LEARNED_SECONDS)
     if json:
         told = None if found_answers is None else dataclasses.asdict(found_answers)
-        print_json({**dataclasses.asdict(report), "first_answers": told})
+        measured = None if quality is None else quality.to_dict()
+        print_json({**dataclasses.asdict(report), "first_answers": told, "served_quality": measured})
     else:
         _finish(report, json, "published")
-        for line in _of_published(report, source):
+        for line in _of_published(report, source, stream, found_answers, quality):
             print(line)
-        if found_answers is not None:
-            print(cell(found_answers.text(_ANSWERS_SECONDS)))
     return _code(report, taken=report.sent > 0 or not report.bad_rows)
 
 
@@ -222,13 +230,19 @@ def _told(report: ImportReport, file: str) -> Iterator[str]:
         )
 
 
-def _of_published(report: PublishReport, source: str) -> Iterator[str]:
+def _of_published(
+    report: PublishReport, source: str, stream: str, answers: FirstAnswers | None, quality: PublishedQuality | None
+) -> Iterator[str]:
     """Yield notes on published events that the numbers do not show."""
     if report.repeated_ids:
         yield (
             f"warning: {report.repeated_ids:,} rows of {source} have the id of an earlier row; each is answered, but "
             "only one for each id is learned: if that is not intended, name other columns as the id, or none (id=)"
         )
+    if answers is not None:
+        yield cell(answers.text(_ANSWERS_SECONDS))
+    if quality is not None:
+        yield cell(quality.text(stream, _LEARNED_SECONDS))
 
 
 def _code(report: ImportReport | PublishReport, *, taken: bool) -> int:

@@ -1,4 +1,4 @@
-"""Python interface to results: `millstream.examples`, `predictions`, `dead_letters` and `model`.
+"""Results in Python: `millstream.examples`, `predictions`, `dead_letters`, `alerts` and `model`.
 
 They find the cluster and the model store as the commands do: an argument takes precedence over the environment
 (``MILLSTREAM_BOOTSTRAP``), and that over ``millstream.toml``.
@@ -10,7 +10,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
 from consumers.model.river_model import Answer, RiverModel, wrap
 from consumers.model.version_files import CODE_FILE, MODEL_FILE, REBUILD, REBUILD_START
@@ -19,13 +19,15 @@ from millstream.config.errors import SettingsError
 from millstream.config.settings import DEFAULT_HOME, read_config
 from millstream.reading.frame import frame
 from millstream.reading.topic_readers import each_record
-from millstream.reading.typed_rows import READERS, DeadLetterRow, ExampleRow, PredictionRow
+from millstream.reading.typed_rows import READERS, AlertRow, DeadLetterRow, ExampleRow, PredictionRow
 from millstream.stream.code_object import decode
 from millstream.stream.load import load_stream
 from millstream.stream.stream import Stream
 from millstream.stream.stream_file import ready_made
 from millstream.version_code.choice import OtherCode, VersionCode, run_code
 from model_store import Manifest, ModelStore, NotFound, VersionId, open_store
+from runtime.kafka_client.library_names import DEFAULT as DEFAULT_CLIENT
+from runtime.kafka_client.library_names import LibraryName
 from schemas.codec import CodecError
 from schemas.events import Features
 
@@ -72,7 +74,8 @@ class Rows(Generic[T]):
     def to_pandas(self, prefix: str = "features.") -> pd.DataFrame:
         """Return the rows as a data frame; needs pandas (``pip install 'millstream[pandas]'``).
 
-        Each feature is a column, each class a column ``probabilities.CLASS``. Times are timestamps in UTC.
+        Each feature is a column, each class a column ``probabilities.CLASS``, and each detail of an alert a column
+        ``details.NAME``. Times are timestamps in UTC.
 
         Parameters
         ----------
@@ -178,6 +181,19 @@ def dead_letters(
     return _rows("dead-letters", stream, last, limit, _settings(home, bootstrap, prefix))
 
 
+def alerts(
+    stream: str | Path | Stream,
+    *,
+    last: int | None = None,
+    limit: int | None = None,
+    home: str | Path | None = None,
+    bootstrap: str | None = None,
+    prefix: str | None = None,
+) -> Rows[AlertRow]:
+    """Return the alerts as they were raised and cleared. See `examples` for the parameters."""
+    return _rows("alerts", stream, last, limit, _settings(home, bootstrap, prefix))
+
+
 def _rows(kind: str, stream: str | Path | Stream, last: int | None, limit: int | None, settings: Settings) -> Rows[Any]:
     for name, value in (("last", last), ("limit", limit)):
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
@@ -210,6 +226,7 @@ def _settings(home: str | Path | None, bootstrap: str | None, prefix: str | None
         bootstrap=option("bootstrap", bootstrap),
         prefix=option("prefix", prefix),
         store=option("store", store),
+        client=cast(LibraryName, option("client", None) or DEFAULT_CLIENT),  # `library_named` checks it
     )
     return where.settings()
 

@@ -56,7 +56,7 @@ def predictor(
 
         return run_predictor(loaded, settings, name, new_epoch is not None, meter=meter, code=code)
 
-    return _run(PREDICTOR, stream, instance, where, monitoring, work)
+    return run_role(PREDICTOR, stream, instance, where, monitoring, work)
 
 
 def intake(
@@ -80,7 +80,7 @@ def intake(
 
         return run_intake(loaded, settings, name, new_epoch is not None, meter=meter)
 
-    return _run(INTAKE, stream, instance, where, monitoring, work)
+    return run_role(INTAKE, stream, instance, where, monitoring, work)
 
 
 def joiner(
@@ -102,7 +102,7 @@ def joiner(
 
         return run_joiner(loaded, settings, name, new_epoch is not None, meter=meter)
 
-    return _run(JOINER, stream, instance, where, monitoring, work)
+    return run_role(JOINER, stream, instance, where, monitoring, work)
 
 
 def learner(
@@ -130,10 +130,10 @@ def learner(
 
         return run_learner(loaded, settings, name, new_epoch, meter=meter)
 
-    return _run(LEARNER, stream, instance, where, monitoring, work)
+    return run_role(LEARNER, stream, instance, where, monitoring, work)
 
 
-def _run(
+def run_role(
     role: str,
     stream: str,
     instance: str | None,
@@ -141,6 +141,7 @@ def _run(
     monitoring: Monitoring,
     work: Callable[[LoadedStream, Settings, str, RoleInstrumentation], int],
 ) -> int:
+    """Claim the instance, run `work` with log, metrics and traces, and return the exit code."""
     from millstream.config.instance_id import InvalidInstance, claim
     from millstream.observability import role_log
     from millstream.observability.instrumentation import FanOut
@@ -150,6 +151,7 @@ def _run(
     from millstream.processes import role_events
     from millstream.processes.supervisor import die_with_parent
     from runtime.kafka_client.errors import KafkaError, described
+    from runtime.kafka_client.library_names import version_of
 
     die_with_parent()
     role_events.begin()
@@ -163,9 +165,16 @@ def _run(
         with claim(role, instance, state) as claimed:
             name = claimed.instance
             role_log.about(instance=name, stream=f"{names.prefix}{names.stream}")
-            role_log.say(f"{role} {name} of {names.stream} starts", event="started", pid=os.getpid())
+            version = version_of(settings.client)
+            role_log.say(
+                f"{role} {name} of {names.stream} starts, with the Kafka client {settings.client} {version}",
+                event="started",
+                pid=os.getpid(),
+                client=settings.client,
+                client_version=version,
+            )
             told = LogMeter(names, role_log.say)
-            scraped = Scraped(names, role, name, state)
+            scraped = Scraped(names, role, name, state, settings.client)
             with traced(ratio, scraped, role_log.say) as traces:
                 code = measured(
                     address,

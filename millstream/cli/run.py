@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import cyclopts
 from cyclopts import Parameter
 
 from consumers import roles
+from millstream.cli.http import NO_HTTP, HttpBeside
 from millstream.cli.monitoring import UNWATCHED, Monitoring
 from millstream.cli.shared_options import (
-    HERE,
+    HERE_WITH_BROKER,
     CodePolicy,
     Json,
     StreamFileName,
     UsageError,
-    Where,
+    WhereWithBroker,
     load_file,
     print_json,
 )
@@ -37,7 +39,7 @@ def demo(
         str | None, Parameter(help="Data file, if River does not include the data (elec2: elec.csv).")
     ] = None,
     rate: Annotated[float | None, Parameter(help="Events per second [default: such that it takes about 20 s].")] = None,
-    where: Where = HERE,
+    where: WhereWithBroker = HERE_WITH_BROKER,
     json: Json = False,
 ) -> int:
     """Show a model learning from a data stream on a real Kafka, in under a minute.
@@ -69,7 +71,8 @@ def run(
         Parameter(help="Begin a new epoch after a change of model, contract or log; see `learner --help`."),
     ] = None,
     code: CodePolicy = "version",
-    where: Where = HERE,
+    http: HttpBeside = NO_HTTP,
+    where: WhereWithBroker = HERE_WITH_BROKER,
     monitoring: Monitoring = UNWATCHED,
 ) -> int:
     """Run all roles of a stream on this machine, each a supervised process. Ctrl-C stops them cleanly.
@@ -82,7 +85,8 @@ def run(
 
     if predictors < 1:
         raise UsageError(f"--predictors {predictors} must be at least 1")
-    most = predictors + len(roles.TABLE) - 1
+    server = http.options(code)  # checked also without --serve
+    most = predictors + http.workers + len(roles.TABLE) - 1
     metrics, ratio = monitoring.address(ports=most), monitoring.ratio()
     span = None if until_idle is None else milliseconds(until_idle) / 1000
     from millstream.observability import role_log
@@ -95,4 +99,10 @@ def run(
     settings, loaded = where.settings(), load_file(stream, "run")
     role_log.about(stream=f"{settings.prefix}{loaded.stream.name}")
     options = RunOptions(predictors, span, new_epoch, metrics, form, ratio, code)
+    if http.serve:
+        from millstream.processes.http_roles import serving
+
+        server.require(settings)
+        words = [*http.words(), "--code", code]
+        options = replace(options, beside=lambda names: serving(stream, settings, names, http.workers, words))
     return run_roles(stream, loaded, settings, options, role_log.say)

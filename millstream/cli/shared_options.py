@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +16,8 @@ from cyclopts import Parameter
 from millstream.config.precedence import kafka_options
 from millstream.config.schema_registry_options import registry_options
 from millstream.config.settings import DEFAULT_HOME, Settings, read_config
+from runtime.kafka_client.library_names import DEFAULT as DEFAULT_CLIENT
+from runtime.kafka_client.library_names import LibraryName
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,6 +65,9 @@ class Where:
     store: str | None = None
     """Address of the model store [default: models/ in the home folder]."""
 
+    client: LibraryName = DEFAULT_CLIENT
+    """Kafka client: kafka-python, or librdkafka (faster; in the extra `fast`)."""
+
     def settings(self) -> Settings:
         """Return the settings: these options, and the client's from the environment and the file."""
         from schemas.topics import check_prefix
@@ -76,10 +81,30 @@ class Where:
             kafka=kafka_options(file),
             store=self.store or None,
             registry=registry_options(file),
+            client=self.client,
         )
 
 
+@Parameter(name="*", group="Connection and storage")
+@dataclass(frozen=True)
+class WhereWithBroker(Where):
+    """The same for a command that may start the embedded broker."""
+
+    broker_compiler: Annotated[
+        Literal["c1", "c2"],
+        Parameter(
+            help="Compilers of the embedded Kafka's Java, when it is started: c1 (starts with little work) or c2 "
+            "(faster once warm, for more CPU in the first minutes and more memory)."
+        ),
+    ] = "c1"
+
+    def settings(self) -> Settings:
+        """Return the settings, with those of the broker."""
+        return replace(super().settings(), broker_compiler=self.broker_compiler)
+
+
 HERE = Where()
+HERE_WITH_BROKER = WhereWithBroker()
 
 
 def print_json(value: Any) -> None:

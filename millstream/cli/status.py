@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import cyclopts
@@ -59,9 +60,11 @@ def status(
     Example: millstream status phishing
     """
     from millstream.status import report as stream_status
+    from millstream.status.http_state import look
     from millstream.status.snapshot import Observer
     from millstream.status.watch import Looks
     from millstream.stream.duration import milliseconds
+    from server.spool.folder import SPOOL
 
     seconds = milliseconds(interval) / 1000
     if seconds < _QUICKEST_S:
@@ -80,6 +83,9 @@ def status(
         return
     with Observer(cluster, names, settings.state(names)) as observer:
         report = stream_status.watch(observer, names.stream, cluster.bootstrap, settings.home, typed=typed)
+    http = look(settings.state(names) / SPOOL)
+    need = None if http is None else http.needs()
+    report = replace(report, http=http, alerts=(*report.alerts, *([need] if need else [])))
     if json:
         print_json(stream_status.as_json(report))
     else:
@@ -169,12 +175,15 @@ def _labels_from(report: Report) -> dict[str, list[str]]:
 
 
 def _print(report: Report) -> None:
-    from millstream.status.render import learning, quality_lines
+    from millstream.status.render import learning, quality_lines, used_clients
     from millstream.stream.duration import spoken
 
     print(f"{report.stream} on {report.bootstrap}")
-    rows = [(stage.role, stage.processes, stage.lag, stage.done, stage.per_second) for stage in report.stages]
-    print_table(("stage", "processes", "lag", "done", "a second"), rows)
+    rows = [
+        (each.role, each.processes, each.lag, each.done, each.per_second, used_clients(each.clients))
+        for each in report.stages
+    ]
+    print_table(("stage", "processes", "lag", "done", "a second", "Kafka client"), rows)
     model = report.model
     print_fields(
         {
@@ -189,6 +198,7 @@ def _print(report: Report) -> None:
             "label to served": None if model.delay_ms is None else spoken(model.delay_ms),
             "labels": ", ".join(f"{count} {state}" for state, count in report.labels.items()),
             **_labels_from(report),
+            **({} if report.http is None else {"answers over HTTP": report.http.line()}),
             "events waiting": report.events_waiting,
             "events never answered": report.events_gone,
             "dead letters": report.dead_letters if report.dead_letters_exact else f"at least {report.dead_letters}",

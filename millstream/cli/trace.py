@@ -99,5 +99,7 @@ def _where(place: dict[str, Any]) -> str:
 
 
 def _features(row: dict[str, Any]) -> str:
+    if row.get("over_http"):
+        return "asked over HTTP; partition and offset are those of the server's spool"
     features = row.get("features")
     return "unreadable" if features is None else f"{len(features)} features"

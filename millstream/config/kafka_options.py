@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from millstream.config.errors import CONFIG_FILE, KAFKA_PREFIX, SettingsError
 from runtime.kafka_client.kafka_python import known_options
+from runtime.kafka_client.library_names import DEFAULT, LIBRDKAFKA
 from runtime.kafka_client.oauth_tokens import TokenError, load_token_provider
 
 _OURS: Final = frozenset(
@@ -44,16 +45,23 @@ _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
 _FILES: Final = ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_crlfile")
 
 
-def client_options(given: Mapping[str, Any]) -> dict[str, Any]:
+def client_options(given: Mapping[str, Any], client: str = DEFAULT) -> dict[str, Any]:
     """Return `given` in kafka-python's types: strings are converted to the type of the option's default.
 
     Values that cannot work are refused here, because the client itself tries for half a minute and then gives no
     reason.
 
+    Parameters
+    ----------
+    client
+        Name of the library that gets the options.
+
     Raises
     ------
     SettingsError
         If an option is unknown to kafka-python, is one that exactly-once depends on, or cannot have this value.
+    OptionRefused
+        If the client is librdkafka, and it has no such option or cannot have this value.
     """
     if not given:
         return {}
@@ -69,7 +77,19 @@ def client_options(given: Mapping[str, Any]) -> dict[str, Any]:
             options[_PROVIDER] = load_token_provider(options[_PROVIDER])
         except TokenError as error:
             raise SettingsError(f"{_where(_PROVIDER)} {error}") from error
+    if client == LIBRDKAFKA:
+        _check_translation(options)
     return options
+
+
+def _check_translation(options: Mapping[str, Any]) -> None:
+    """Raise OptionRefused unless librdkafka can have these options."""
+    from runtime.kafka_client.librdkafka.options import OptionRefused, translated
+
+    try:
+        translated(options, "consumer")
+    except OptionRefused as error:
+        raise OptionRefused(error.option, error.way, _where(error.option)) from None
 
 
 def _check_sasl(options: Mapping[str, Any]) -> None:

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from millstream.config.errors import CONFIG_FILE, KAFKA_PREFIX, SettingsError
+from runtime.kafka_client.library_names import DEFAULT as DEFAULT_CLIENT
 
 if TYPE_CHECKING:
+    from millstream.embedded_kafka.broker import EmbeddedBroker
+    from millstream.embedded_kafka.java import Compiler
     from millstream.stream.stream import Stream
     from runtime.kafka_client.cluster import Cluster
     from schemas.schema_registry import Registry
@@ -40,6 +43,10 @@ class Settings:
         The model store's address; `None` is ``home/models``.
     registry
         Options of the schema registry, as written (`registry_options`); never shown.
+    client
+        Library of the Kafka clients, one of `library_names.LibraryName`.
+    broker_compiler
+        Compilers of the Java that runs the embedded broker (`millstream.embedded_kafka.java`).
     """
 
     home: Path
@@ -48,11 +55,18 @@ class Settings:
     kafka: Mapping[str, Any] = field(default_factory=dict, repr=False)
     store: str | None = None
     registry: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    client: str = DEFAULT_CLIENT
+    broker_compiler: Compiler = "c1"
 
     @property
     def keys(self) -> Path:
         """Return the folder of the signing keys."""
         return self.home / "keys"
+
+    @property
+    def tokens(self) -> Path:
+        """Return the folder of the tokens that callers over HTTP have."""
+        return self.home / "tokens"
 
     @property
     def models(self) -> str:
@@ -65,6 +79,12 @@ class Settings:
     def broker(self) -> Path:
         """Return the embedded broker's folder."""
         return self.home / "broker"
+
+    def embedded_broker(self) -> EmbeddedBroker:
+        """Return the embedded broker of this home; it may not be running."""
+        from millstream.embedded_kafka.broker import EmbeddedBroker
+
+        return EmbeddedBroker(self.broker, compiler=self.broker_compiler)
 
     def names(self, stream: str | Stream) -> Names:
         """Return every name of `stream` on the cluster. Raises InvalidName if the stream's name is invalid.
@@ -82,10 +102,14 @@ class Settings:
         return self.home / "state" / f"{names.prefix}{names.stream}"
 
     def cluster(self) -> Cluster:
-        """Return the cluster to use: the named one, else the embedded broker.
+        """Return the cluster to use: the named one, else the embedded broker. Its clients are of the library `client`.
 
         Raises
         ------
+        ClientUnavailable
+            If the library is not installed.
+        OptionRefused
+            If it lacks an option of the client that is set.
         NoBroker
             If none is named and the embedded broker is not running.
         SettingsError
@@ -93,19 +117,19 @@ class Settings:
         """
         from millstream.config.kafka_options import client_options
         from runtime.kafka_client.cluster import Cluster, NoBroker
+        from runtime.kafka_client.libraries import library_named
 
-        options = client_options(self.kafka)
+        options = client_options(self.kafka, self.client)
+        library = library_named(self.client)
         if self.bootstrap is not None:
-            return Cluster(self.bootstrap, options)
-        from millstream.embedded_kafka.broker import EmbeddedBroker
-
-        address = EmbeddedBroker(self.broker).address()
+            return Cluster(self.bootstrap, options, library)
+        address = self.embedded_broker().address()
         if address is None:
             raise NoBroker(
                 f"the embedded broker in {self.broker} is not running: start it with `millstream broker start`, "
                 "or name another Kafka with MILLSTREAM_BOOTSTRAP"
             )
-        return Cluster(address, options)
+        return Cluster(address, options, library)
 
     def schema_registry(self, say: Callable[[str], None] = print) -> Registry | None:
         """Return the schema registry that the settings name, if any. Raises SettingsError if a setting is invalid."""
@@ -121,6 +145,7 @@ class Settings:
             "MILLSTREAM_HOME": str(self.home),
             "MILLSTREAM_PREFIX": self.prefix,
             "MILLSTREAM_STORE": self.store or str(self.home / "models"),
+            "MILLSTREAM_CLIENT": self.client,
         }
         if self.bootstrap is not None:
             given["MILLSTREAM_BOOTSTRAP"] = self.bootstrap

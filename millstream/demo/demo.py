@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
@@ -17,6 +18,7 @@ from millstream.config.settings import Settings
 from millstream.demo import render
 from millstream.demo.render import Scene
 from millstream.processes import run_stream
+from millstream.processes.broker_outage import Outage
 from millstream.processes.idle_watch import IdleWatch
 from millstream.processes.supervisor import Supervisor
 from millstream.scaffold.open_data import source_of
@@ -27,7 +29,8 @@ from model_store import ModelStore, StoreError, open_store
 from producers.file_formats import RowSource
 from producers.publisher import PublishOptions, PublishReport, publish
 from runtime.exits import INTERRUPTED, OK
-from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.cluster import Cluster, NoBroker
+from runtime.kafka_client.errors import KafkaError
 from schemas.topics import Names
 
 if TYPE_CHECKING:
@@ -38,6 +41,7 @@ _LABEL_DELAY_EVENTS: Final = 50
 _SECONDS: Final = 20.0
 _READY_S: Final = 120.0
 _SETTLE_S: Final = 60.0
+_OUTAGE_S: Final = 120.0
 _LOOK_S: Final = 0.25
 _LINE_S: Final = 2.0
 _QUIET_S: Final = 1.0
@@ -84,14 +88,16 @@ def run(name: str, settings: Settings, options: DemoOptions) -> int:
         forget(cluster, settings, names, [(child.role, child.instance) for child in children])
         run_stream.prepare(cluster, names, stream, tell)
         tell(f"starting {_PREDICTORS} predictors, a joiner and a learner; their output is in {say.path}")
-        supervisor = Supervisor(children, run_stream.environment(settings), say, needs_all=True)
+        outage = Outage(cluster, say)
+        supervisor = Supervisor(children, run_stream.environment(settings), say, outage.lasts, needs_all=True)
         show = _Show(stream, cluster, names, settings, source, options, stop)
-        try:
-            supervisor.start()
-            ready_s = _await_ready(supervisor, say, stop)
-            found = None if stop.is_set() else show.play(supervisor, ready_s)
-        finally:
-            supervisor.stop()
+        with run_stream.kept(settings, tell):
+            try:
+                supervisor.start()
+                ready_s = _await_ready(supervisor, say, stop)
+                found = None if stop.is_set() else show.play(supervisor, ready_s)
+            finally:
+                supervisor.stop()
     if found is None:
         return INTERRUPTED
     if options.print_json is not None:
@@ -100,10 +106,6 @@ def run(name: str, settings: Settings, options: DemoOptions) -> int:
         end = "millstream broker stop" if settings.bootstrap is None else None
         print(render.closing_words(found, name, place, end))
     return OK
-
-
-def _on_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _subject(name: str, file: str | None) -> tuple[Stream, RowSource, str]:
@@ -179,6 +181,7 @@ class _Show:
         self._first: float | None = None
         self._metrics: tuple[str | None, dict[str, Any]] = (None, {})
         self._began = 0.0
+        self._observer: Observer | None = None
 
     def play(self, supervisor: Supervisor, ready_s: float) -> dict[str, Any] | None:
         """Return the summary, `None` if the demo was stopped."""
@@ -187,11 +190,12 @@ class _Show:
         self._began = time.monotonic()
         sender.start()
         try:
-            with Observer(self._cluster, self._names) as observer, _screen(self._json) as show:
-                snapshot = self._watch(supervisor, observer, show)
+            with _screen(self._json) as show:
+                snapshot = self._watch(supervisor, show)
         finally:
             quiet.set()
             sender.join()
+            self._close()
         if snapshot is None:
             return None
         scene = self._scene(snapshot)
@@ -205,18 +209,26 @@ class _Show:
         except Exception as error:  # noqa: BLE001 - the main thread raises it again
             self._failure = error
 
-    def _watch(
-        self, supervisor: Supervisor, observer: Observer, show: Callable[[Scene], None]
-    ) -> StreamSnapshot | None:
-        idle, deadline = IdleWatch(_QUIET_S), float("inf")
+    def _watch(self, supervisor: Supervisor, show: Callable[[Scene], None]) -> StreamSnapshot | None:
+        idle, deadline, patience = IdleWatch(_QUIET_S), math.inf, math.inf
         while not self._stop.wait(_LOOK_S):
             supervisor.look()
             if self._failure is not None:
                 raise self._failure
-            snapshot = observer.look()
+            snapshot = self._look()
+            if snapshot is None:
+                # The broker is being started again, and the time that this takes does not count.
+                idle, deadline = IdleWatch(_QUIET_S), math.inf
+                patience = min(patience, time.monotonic() + _OUTAGE_S)
+                if time.monotonic() > patience:
+                    raise DemoFailed(f"no Kafka has answered at {self._cluster.bootstrap} for {_OUTAGE_S:g} s")
+                continue
+            patience = math.inf
             self._note(snapshot)
             show(replace(self._scene(snapshot), note=self._restarts(supervisor)))
-            done = idle.note(snapshot, time.monotonic()) == "done"
+            # The state that a role left before it was restarted must not count before it works again.
+            idle = idle if supervisor.ready() else IdleWatch(_QUIET_S)
+            done = idle.note(snapshot, time.monotonic()) == "done" and supervisor.ready()
             if self._published is None:
                 continue
             if done:
@@ -226,6 +238,20 @@ class _Show:
                 lags = ", ".join(f"{role} {snapshot.lag(role)}" for role in (PREDICTOR, JOINER, LEARNER))
                 raise DemoFailed(f"not all is learned {_SETTLE_S:g} s after the last event (lag: {lags})")
         return None
+
+    def _look(self) -> StreamSnapshot | None:
+        """Return the stream's state, `None` while no Kafka answers."""
+        try:
+            self._observer = self._observer or Observer(self._cluster, self._names)
+            return self._observer.look()
+        except (KafkaError, NoBroker):
+            self._close()
+            return None
+
+    def _close(self) -> None:
+        if self._observer is not None:
+            self._observer.close()
+            self._observer = None
 
     def _note(self, snapshot: StreamSnapshot) -> None:
         """Record the delay of each new version, and the time of the first prediction."""

@@ -3,13 +3,15 @@
 One process is broker and controller (KRaft); it listens on the loopback address only and outlives the command that
 started it. All its files are in one folder::
 
-    server.properties, log4j2.properties   rewritten at each start broker.pid, port                       which process,
-    and where it is reached data/                                  the topics; survives `stop` and kill -9 logs/
-    what Kafka says, rotated; console.log is what Java says
+    server.properties, log4j2.properties   rewritten at each start
+    broker.pid, port                       its process, and where it is reached
+    data/                                  the topics; survives `stop` and kill -9
+    logs/                                  output of Kafka, rotated; console.log is that of Java
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -28,7 +30,7 @@ import psutil
 from millstream.embedded_kafka.class_data_sharing import archive_options
 from millstream.embedded_kafka.errors import BrokerError
 from millstream.embedded_kafka.jars import KAFKA_VERSION, ensure_jars, jar_paths
-from millstream.embedded_kafka.java import Java, find_java
+from millstream.embedded_kafka.java import Compiler, Java, compiler_of, compiler_options, find_java
 from millstream.embedded_kafka.process import (
     POLL_SECONDS,
     alive,
@@ -68,6 +70,8 @@ class BrokerStatus:
     kafka_version: str
     java: str | None
     """The Java that runs it."""
+    compiler: Compiler | None
+    """Compilers that its Java uses: ``c1`` for the first alone."""
     data_bytes: int
     """Size of its data on the disk, in bytes."""
 
@@ -86,6 +90,8 @@ class EmbeddedBroker:
         Additional Kafka settings, which override Millstream's.
     java_options
         Additional options of Java.
+    compiler
+        ``c2`` also uses Java's second compiler: faster once warm, for more CPU in the first minutes and more memory.
 
     Examples
     --------
@@ -102,7 +108,9 @@ class EmbeddedBroker:
         port: int | None = None,
         properties: Mapping[str, str] | None = None,
         java_options: Sequence[str] = (),
+        compiler: Compiler = "c1",
     ) -> None:
+        self._compiler = compiler
         self._java_options = list(java_options)
         self._home = home.expanduser().absolute()
         self._wanted_port = port
@@ -132,7 +140,7 @@ class EmbeddedBroker:
         with self._usable(), self._alone():
             running = self._process()
             if running is not None:
-                self._refuse_to_move()
+                self._compare(running, say)
             # The running broker may have been killed in this moment.
             if running is None or not self._answers(running, timeout):
                 self._launch(say, timeout)
@@ -206,10 +214,11 @@ class EmbeddedBroker:
     def status(self) -> BrokerStatus:
         """Return the current state."""
         process = self._process()
-        java = None
+        java = compiler = None
         if process is not None:
             try:
-                java = process.cmdline()[0]
+                command = process.cmdline()
+                java, compiler = command[0], compiler_of(command)
             except (psutil.Error, IndexError):
                 process = None
         return BrokerStatus(
@@ -219,6 +228,7 @@ class EmbeddedBroker:
             home=self._home,
             kafka_version=KAFKA_VERSION,
             java=java,
+            compiler=compiler,
             data_bytes=bytes_on_disk(self._data),
         )
 
@@ -269,9 +279,7 @@ class EmbeddedBroker:
             "-Xmx512m",
             # It starts faster than G1 and needs less memory; the small heap needs no better collector.
             "-XX:+UseSerialGC",
-            # The second compiler costs more than it saves: 12 s of CPU in the first 75 s beside a small stream, and
-            # 800,000 records (160 MB) later it had not paid off.
-            "-XX:TieredStopAtLevel=1",
+            *compiler_options(self._compiler),
             "-Djava.awt.headless=true",
             f"-Dlog4j2.configurationFile={self._home / 'log4j2.properties'}",
             *self._java_options,
@@ -295,7 +303,7 @@ class EmbeddedBroker:
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         if cluster.startswith("-"):
             cluster = "A" + cluster[1:]  # a leading dash would look like an option
-        tool = ["-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(settings)]
+        tool = [*compiler_options("c1"), "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(settings)]
         with self._console.open("wb") as console:
             done = subprocess.run(
                 [*self._java_command(java), *tool],
@@ -343,9 +351,13 @@ class EmbeddedBroker:
             )
         return port
 
-    def _refuse_to_move(self) -> None:
+    def _compare(self, running: psutil.Process, say: Callable[[str], None]) -> None:
+        """Refuse another port than the running broker's; say if it has other compilers than those wanted."""
         if self._wanted_port and self._wanted_port != self._port():
             raise BrokerError(f"the broker already runs on port {self._port()}; stop it before it moves to another")
+        with contextlib.suppress(psutil.Error):
+            if (used := compiler_of(running.cmdline())) != self._compiler:
+                say(f"the broker runs already, with compiler {used}; `millstream broker stop` first to change that")
 
     def _process(self) -> psutil.Process | None:
         """Return the broker's process; another process that reuses its pid does not count."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import math
 from importlib.util import find_spec
-from pathlib import Path
+from textwrap import wrap
 from typing import Any, Final
 
 from millstream.evaluation.curve_style import Panel, colours, panel
@@ -13,6 +14,9 @@ from millstream.evaluation.findings import Findings
 _WIDTH: Final = 7.2  # inches, of one metric's panel
 _HEIGHT: Final = 3.0
 _DPI: Final = 120
+_LINE_LETTERS: Final = 95  # that fit into the legend's width
+_KEY_LETTERS: Final = 8  # as wide as the line before a name, and the space between two columns
+_MOST_COLUMNS: Final = 3
 
 
 class NoLibrary(Exception):  # noqa: N818
@@ -27,8 +31,8 @@ def require_library() -> None:
         )
 
 
-def draw(report: Findings, path: Path) -> Path:
-    """Draw a panel for each metric. Raises NoLibrary."""
+def draw(report: Findings) -> bytes:
+    """Return a PNG picture with a panel for each metric. Raises NoLibrary."""
     require_library()
     from matplotlib.figure import Figure
 
@@ -37,32 +41,46 @@ def draw(report: Findings, path: Path) -> Path:
     figure = Figure(figsize=(_WIDTH, count * _HEIGHT + 1.0), dpi=_DPI, layout="constrained")
     axes = figure.subplots(count, 1, squeeze=False, sharex=True)[:, 0]
     shade = colours(report)
+    lines: dict[str, Any] = {}
     for each, (name, found) in zip(axes, drawn, strict=False):
-        _draw_panel(each, found, name, shade)
+        lines |= _draw_panel(each, found, name, shade)
     axes[-1].set_xlabel("rows measured\n(strong: over all rows so far; thin: over the newest tenth)", fontsize=9)
-    keys: dict[str, Any] = {}
-    for each in axes:
-        lines, names = each.get_legend_handles_labels()
-        keys |= dict(zip(names, lines, strict=True))
-    title = f"{report.on}: {report.measured:,} rows"
+    columns = max(1, min(_MOST_COLUMNS, _LINE_LETTERS // (_KEY_LETTERS + max(map(len, lines), default=0))))
     figure.legend(
-        list(keys.values()), list(keys), title=title, loc="outside upper center", ncols=3, fontsize=8, frameon=False
+        list(lines.values()),
+        [_plain(name) for name in lines],
+        title=_plain(f"{report.on}: {report.measured:,} rows"),
+        loc="outside upper center",
+        ncols=columns,
+        fontsize=8,
+        frameon=False,
     )
-    figure.savefig(path, format="png")
-    return path
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    return picture.getvalue()
 
 
-def _draw_panel(axes: Any, found: Panel, name: str, shade: dict[str, str]) -> None:
+def _draw_panel(axes: Any, found: Panel, name: str, shade: dict[str, str]) -> dict[str, Any]:
+    """Draw one metric and return the line of each result."""
+    lines = {}
     for each in found.curves:
         dashes = "-" if each.kind == "model" else "--"
-        axes.plot(each.rows, _numbers(each.since_beginning[name]), dashes, color=shade[each.name], label=each.name)
+        (lines[each.name],) = axes.plot(each.rows, _numbers(each.since_beginning[name]), dashes, color=shade[each.name])
         if each.kind == "model":
             axes.plot(each.rows, _numbers(each.recent[name]), "-", color=shade[each.name], alpha=0.45, linewidth=0.9)
     axes.set_ylim(found.low, found.high)
-    axes.set_title(found.title, fontsize=10, loc="left")
+    axes.set_title(_plain(found.title), fontsize=10, loc="left")
     axes.grid(alpha=0.25)
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.spines[["top", "right"]].set_visible(False)
+    return lines
+
+
+def _plain(text: str) -> str:
+    """Return a text in lines that fit; matplotlib would read a formula between dollars and hide a leading `_`."""
+    return "\n".join(f" {line}" if line.startswith("_") else line for line in wrap(text, _LINE_LETTERS)).replace(
+        "$", r"\$"
+    )
 
 
 def _numbers(values: list[float | None]) -> list[float]:

@@ -14,24 +14,35 @@ from millstream.evaluation.text import Block, heading, remarks, tables, verdicts
 _STYLE: Final = """
 .ms { color-scheme: light dark; --ink: #1c1917; --paper: #ffffff; --line: #d6d3d1; --soft: #57534e;
   font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); padding: 1.5rem;
-  max-width: 62rem; margin: 0 auto; }
-@media (prefers-color-scheme: dark) { .ms { --ink: #e7e5e4; --paper: #1c1917; --line: #44403c; --soft: #a8a29e; } }
+  max-width: 72rem; margin: 0 auto; box-sizing: border-box; overflow-wrap: anywhere; }
 .ms h1 { font-size: 1.25rem; } .ms h2 { font-size: 1.05rem; margin: 1.6rem 0 .4rem; }
 .ms .wide { overflow-x: auto; }
 .ms table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
 .ms th, .ms td { text-align: left; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line);
-  white-space: nowrap; background: none; color: inherit; }
+  white-space: nowrap; background: var(--paper); color: inherit; }
+.ms th:first-child, .ms td:first-child { min-width: 9rem; max-width: 24rem; white-space: normal;
+  overflow-wrap: break-word; }
 .ms th { font-weight: 600; } .ms .soft { color: var(--soft); font-size: .88rem; }
-.ms svg { width: 100%; height: auto; display: block; } .ms svg text { fill: var(--soft); font-size: 11px; }
-.ms svg .grid { stroke: var(--line); stroke-width: 1; } .ms .key { margin-right: 1.2rem; white-space: nowrap; }
+.ms .wide svg { width: 100%; min-width: 30rem; height: auto; display: block; }
+.ms svg text { fill: var(--soft); font-size: 12px; } .ms svg .recent { opacity: .45; }
+.ms svg .grid { stroke: var(--line); stroke-width: 1; } .ms .key { display: inline-block; margin-right: 1.2rem; }
 .ms .key svg { display: inline-block; width: 26px; height: 8px; vertical-align: middle; margin-right: .35rem; }
+@media (prefers-color-scheme: dark) {
+  .ms { --ink: #e7e5e4; --paper: #1c1917; --line: #44403c; --soft: #a8a29e; }
+  .ms svg polyline { filter: brightness(1.35); } .ms svg .recent { opacity: .65; }
+}
+@media (max-width: 40rem) {
+  .ms { padding: 1rem; } .ms svg text { font-size: 18px; }
+  .ms th:first-child, .ms td:first-child { position: sticky; left: 0; min-width: 6.5rem; max-width: 8rem; }
+}
 """
 _OUTSIDE: Final = (
     "<style>body { margin: 0; } @media (prefers-color-scheme: dark) { body { background: #1c1917; } }</style>"
 )
 _WIDTH, _HEIGHT = 900, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 12, 10, 26
+_LEFT, _RIGHT, _TOP, _BOTTOM = 76, 12, 10, 28
 _TICKS: Final = 5
+_EDGE: Final = 30
 _Place = Callable[[int, float], tuple[float, float]]
 
 
@@ -58,7 +69,12 @@ def body(report: Findings) -> str:
 def _table(block: Block) -> str:
     head = "".join(f"<th>{escape(name)}</th>" for name in block.columns)
     rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in block.rows)
-    return f'<h2>{escape(block.title)}</h2>\n<div class="wide"><table><tr>{head}</tr>{rows}</table></div>'
+    return f"<h2>{escape(block.title)}</h2>\n{_wide(block.title)}<table><tr>{head}</tr>{rows}</table></div>"
+
+
+def _wide(label: str) -> str:
+    """Return the beginning of what scrolls by itself where the screen is narrow, by the keyboard too."""
+    return f'<div class="wide" tabindex="0" role="region" aria-label="{escape(label)}">'
 
 
 def _legend(report: Findings) -> str:
@@ -88,11 +104,11 @@ def _chart(report: Findings, name: str) -> str:
     parts = list(_axes(low, high, last))
     for each in found.curves:
         if each.kind == "model":
-            parts += _lines(each.rows, each.recent[name], place, shade[each.name], 'stroke-width="1" opacity=".45"')
+            parts += _lines(each.rows, each.recent[name], place, shade[each.name], 'class="recent" stroke-width="1"')
         parts += _lines(each.rows, each.since_beginning[name], place, shade[each.name], _dash(each))
     size = f'xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}"'
     picture = f'<svg {size} role="img" aria-label="{escape(name)}">'
-    return f"<h2>{escape(found.title)}</h2>{picture}{''.join(parts)}</svg>"
+    return f"<h2>{escape(found.title)}</h2>{_wide(found.title)}{picture}{''.join(parts)}</svg></div>"
 
 
 def _axes(low: float, high: float, last: int) -> Iterator[str]:
@@ -108,7 +124,9 @@ def _axes(low: float, high: float, last: int) -> Iterator[str]:
     row = 0.0
     while row <= last:
         at = _LEFT + (_WIDTH - _LEFT - _RIGHT) * row / last
-        yield f'<text x="{at:.1f}" y="{_HEIGHT - 6}" text-anchor="middle">{row:,.0f}</text>'
+        # A number in the middle below the right edge would be cut off.
+        anchor = "end" if at > _WIDTH - _RIGHT - _EDGE else "middle"
+        yield f'<text x="{at:.1f}" y="{_HEIGHT - 6}" text-anchor="{anchor}">{row:,.0f}</text>'
         row += across
 
 

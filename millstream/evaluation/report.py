@@ -9,6 +9,7 @@ import msgspec
 
 from millstream.evaluation.chart import draw
 from millstream.evaluation.findings import Findings, Result
+from millstream.evaluation.output_file import write_whole
 from millstream.evaluation.page import body, page
 from millstream.evaluation.text import text
 
@@ -29,13 +30,15 @@ class Report(Findings, frozen=True):
         raise KeyError(f"{name!r}; there are: {', '.join(each.name for each in self.results)}")
 
     def png(self, path: str | Path) -> Path:
-        """Draw the learning curves to a PNG file; needs the extra `plot`."""
-        return draw(self, Path(path))
+        """Draw the learning curves to a PNG file; needs the extra `plot`. Raises NotWritten, NoLibrary."""
+        target = Path(path)
+        write_whole(target, draw(self))
+        return target
 
     def html(self, path: str | Path) -> Path:
-        """Write a page with tables and learning curves, which needs nothing beside it."""
+        """Write a page with tables and learning curves, which needs nothing beside it. Raises NotWritten."""
         target = Path(path)
-        target.write_text(page(self), encoding="utf-8")
+        write_whole(target, page(self).encode())
         return target
 
     def _repr_html_(self) -> str:

@@ -160,7 +160,8 @@ def _refused(evaluation: Evaluation) -> list[Refused]:
 
 
 def _notes(evaluation: Evaluation) -> list[str]:
-    notes: list[str] = []
+    remark = evaluation.rows.remark()
+    notes = [] if remark is None else [remark]
     for trial, named in zip(evaluation.trials, evaluation.models, strict=True):
         notes += _notes_of(evaluation, trial, named)
     return notes

@@ -76,6 +76,9 @@ class Rows(Protocol):
     def read(self, refused: Refusals) -> Iterator[tuple[Row, ...]]:
         """Yield one row for each model, all of the same event. Rows that any stream cannot read are left out."""
 
+    def remark(self) -> str | None:
+        """Return what has happened to the source meanwhile, if that matters to the reader of the results."""
+
 
 class FileRows:
     """Rows of a file or of ``river:NAME``, read as each stream's events."""
@@ -96,9 +99,18 @@ class FileRows:
             self._of_stream.append(same)
         self.name, self.unit = sources[0].name, sources[0].unit
         self.has_times = all(stream.time is not None for stream in streams)
+        # A file may grow while it is read: each pass ends at the row that was the last one at first.
+        self._stamp = self._readers[0].stamp()
+        self._count = self._readers[0].count()
+        self._last = None if self._stamp is None else self._count
 
     def count(self) -> int | None:
-        return self._readers[0].count()
+        return self._count
+
+    def remark(self) -> str | None:
+        if self._readers[0].stamp() == self._stamp:
+            return None
+        return f"{self.name} was changed while it was read: rows added meanwhile are not measured"
 
     def read(self, refused: Refusals) -> Iterator[tuple[Row, ...]]:
         if len(self._readers) == 1:
@@ -107,15 +119,16 @@ class FileRows:
             def note(bad: BadRow) -> None:
                 refused.add(f"{self.unit} {bad.line}", bad.reason, bad.rows)
 
-            for found in _read(self._readers[0], note):
+            for found in _read(self._readers[0], note, self._last):
                 yield (found,) * many
             return
         yield from self._together(refused)
 
     def _together(self, refused: Refusals) -> Iterator[tuple[Row, ...]]:
         """Yield the rows that every stream can read; a row that one of them refuses is counted once."""
-        readers = [_numbered(reader) for reader in self._readers]
-        for several in zip(*readers, strict=True):
+        readers = [_numbered(reader, self._last) for reader in self._readers]
+        # One reader may see an unfinished last line that the next one finds complete.
+        for several in zip(*readers, strict=False):
             wrong = next((each for each in several if isinstance(each, BadRow)), None)
             if wrong is not None:
                 refused.add(f"{self.unit} {wrong.line}", wrong.reason, wrong.rows)
@@ -123,21 +136,23 @@ class FileRows:
             yield tuple(several[n] for n in self._of_stream)
 
 
-def _numbered(reader: RowSource) -> Iterator[Row | BadRow]:
+def _numbered(reader: RowSource, last: int | None) -> Iterator[Row | BadRow]:
     """Yield good and bad rows in the order of the file."""
     bad: list[BadRow] = []
-    for found in _read(reader, bad.append):
+    for found in _read(reader, bad.append, last):
         yield from bad
         bad.clear()
         yield found
     yield from bad
 
 
-def _read(reader: RowSource, on_bad: Callable[[BadRow], None]) -> Iterator[Row]:
-    """Yield rows with the features that the predictor would use: those of a `Calendar` too."""
+def _read(reader: RowSource, on_bad: Callable[[BadRow], None], last: int | None) -> Iterator[Row]:
+    """Yield rows up to the one numbered `last`, with the features as the predictor uses them: a `Calendar`'s too."""
     contract = reader.spec.contract
     dated = contract.calendar is not None
     for row in reader.rows(on_bad):
+        if last is not None and row.row_number > last:
+            return
         features = row.features
         if dated:
             try:
@@ -165,6 +180,9 @@ class LogRows:
 
     def count(self) -> int | None:
         return self._end - self._begin
+
+    def remark(self) -> str | None:
+        return None  # what is written to a log meanwhile is another evaluation's
 
     def read(self, refused: Refusals) -> Iterator[tuple[Row, ...]]:
         reader, lanes = EntryReader(), dict[str, tuple[str, int]]()

@@ -10,6 +10,7 @@ from consumers.learner.instrumentation import LearnerMeter
 from consumers.loop.instrumentation import Meter
 from consumers.predictor.instrumentation import PredictorMeter
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition
+from server.instrumentation import ServerMeter
 
 if TYPE_CHECKING:
     from consumers.joiner.join import Emitted
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from model_store import Manifest
 
 
-class RoleInstrumentation(Meter, PredictorMeter, JoinerMeter, LearnerMeter):
+class RoleInstrumentation(Meter, PredictorMeter, JoinerMeter, LearnerMeter, ServerMeter):
     """Receives the calls of every role and ignores them."""
 
 
@@ -51,6 +52,10 @@ class FanOut(RoleInstrumentation):
         for each in self._meters:
             each.committed(outputs, places, seconds)
 
+    def overlapped(self) -> None:
+        for each in self._meters:
+            each.overlapped()
+
     def aborted(self) -> None:
         for each in self._meters:
             each.aborted()
@@ -70,3 +75,7 @@ class FanOut(RoleInstrumentation):
     def swapped(self, version: ServedVersion) -> None:
         for each in self._meters:
             each.swapped(version)
+
+    def serves(self, requests: Callable[[], Mapping[tuple[str, int], int]], spool_bytes: Callable[[], int]) -> None:
+        for each in self._meters:
+            each.serves(requests, spool_bytes)

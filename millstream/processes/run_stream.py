@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -15,7 +15,6 @@ from consumers import roles
 from consumers.roles import LEARNER, PREDICTOR
 from millstream.config.instance_id import Held, hold, writing
 from millstream.config.settings import Settings, interpreter
-from millstream.embedded_kafka.broker import EmbeddedBroker
 from millstream.observability import role_log
 from millstream.processes.broker_keeper import BrokerKeeper
 from millstream.processes.broker_outage import Outage
@@ -59,6 +58,7 @@ class RunOptions:
 
     `metrics` is the address of the first process's metrics; the others use the next ports. `log_format` is for the
     children: their JSON lines are printed unchanged. `code` selects the code that predictors run a version with.
+    `beside` returns further processes to run, given the stream's names.
     """
 
     predictors: int = 1
@@ -68,6 +68,7 @@ class RunOptions:
     log_format: Literal["text", "json"] = "text"
     trace_ratio: float = 0.0
     code: Policy = "version"
+    beside: Callable[[Names], Sequence[Child]] = lambda names: ()
 
 
 def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOptions, say: Say = print) -> int:
@@ -92,18 +93,16 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
     with alone(settings.state(names)):
         examine(loaded, given, say)
         cluster = meet(settings, say)
-        # Of another Kafka somebody else takes care.
-        keeper = BrokerKeeper(EmbeddedBroker(settings.broker), say) if settings.bootstrap is None else nullcontext()
         prepare(cluster, names, stream, say)
         started = children(given, names, options.predictors, options.new_epoch, code=options.code)
-        started = with_ports(started, options.metrics)
+        started = with_ports([*started, *options.beside(names)], options.metrics)
         outage = Outage(cluster, say)
         relay = role_log.relay if options.log_format == "json" else None
         told = {**environment(settings, options.log_format), "MILLSTREAM_TRACE_RATIO": str(options.trace_ratio)}
         alerts = EndingAlerts(cluster, names, say)
         ends = options.until_idle is not None
         supervisor = Supervisor(started, told, say, outage.lasts, relay, alerts.keeps_ending, needs_all=ends)
-        with stopping() as stop, keeper:
+        with stopping() as stop, kept(settings, say):
             try:
                 supervisor.start()
                 _work(supervisor, stop, cluster, names, options.until_idle, outage, say)
@@ -114,7 +113,7 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
 
 
 @contextmanager
-def alone(state: Path) -> Iterator[None]:
+def alone(state: Path, lock: str = "run.lock") -> Iterator[None]:
     """Lock the stream in this home: two runs of it would fence each other without end.
 
     Raises
@@ -127,7 +126,7 @@ def alone(state: Path) -> Iterator[None]:
     try:
         with writing(state):
             state.mkdir(parents=True, exist_ok=True)
-            held = hold(state / "run.lock")
+            held = hold(state / lock)
     except Held as error:
         raise AlreadyRuns(
             f"{state.name} runs already from this MILLSTREAM_HOME, as process {error.process}: "
@@ -155,13 +154,24 @@ def examine(loaded: LoadedStream, given: str, say: Say) -> None:
 def meet(settings: Settings, say: Say) -> Cluster:
     """Return the cluster; start the embedded broker if no other is configured."""
     if settings.bootstrap is None:
-        broker = EmbeddedBroker(settings.broker)
+        broker = settings.embedded_broker()
         if not broker.status().running:
             status = broker.start(say=say)
             say(f"the embedded broker listens at {status.bootstrap}; `millstream broker stop` ends it")
     cluster = settings.cluster()
     cluster.require(5.0)
     return cluster
+
+
+def kept(settings: Settings, say: Say) -> AbstractContextManager[object]:
+    """Return a context in which the embedded broker is started again when it dies; of another, its operator takes care.
+
+    Parameters
+    ----------
+    say
+        Takes one line. Called from a thread.
+    """
+    return BrokerKeeper(settings.embedded_broker(), say) if settings.bootstrap is None else nullcontext()
 
 
 def prepare(cluster: Cluster, names: Names, stream: Stream, say: Say) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from consumers.roles import PREDICTOR
 from millstream.reading.topic_readers import is_note, prediction_row
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.coordinator import describe_group
 from runtime.kafka_client.errors import NotAuthorizedError
 from runtime.kafka_client.records import Partition
 from schemas.topics import Names
@@ -78,7 +79,7 @@ class AnswersFromNow:
         events = len(missing)
         try:
             with self._cluster.admin() as admin:
-                predictors = len(admin.describe_group(self._names.group(PREDICTOR)).members)
+                predictors = len(describe_group(admin, self._names.group(PREDICTOR)).members)
         except NotAuthorizedError:
             return FirstAnswers(predictors=None, events=events)
         if not predictors or not self._ends:

@@ -106,6 +106,18 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
             _Field("at", "", "at", "time"),
         ),
     ),
+    "alerts": Layout(
+        codec.ALERT,
+        (),
+        (
+            _Field("name", "", "name", "category"),
+            _Field("severity", "", "severity", "category"),
+            _Field("state", "", "state", "category"),
+            _Field("message", "", "message"),
+            _Field("at", "", "at", "time"),
+        ),
+        (("details.", "", "details"),),
+    ),
 }
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from runtime.kafka_client.records import Record
 from schemas import events
+from schemas.alerts import read_alert
 from schemas.dead_letters import read_dead_letter
 from schemas.events import Features, LabelValue, Outcome
 
@@ -104,6 +105,28 @@ class DeadLetterRow(msgspec.Struct, frozen=True, kw_only=True):
     at: int
 
 
+class AlertRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A condition that an operator should know: raised once, and cleared once.
+
+    Attributes
+    ----------
+    severity
+        ``info``, ``warning`` or ``critical``.
+    state
+        ``raised`` or ``cleared``, at the time `at`.
+    """
+
+    partition: int
+    offset: int
+    timestamp: int
+    name: str
+    severity: str
+    state: str
+    message: str
+    at: int
+    details: dict[str, str]
+
+
 def example(record: Record) -> ExampleRow:
     """Return the row of an Example. Raises CodecError."""
     found = events.read_example(record.value or b"")
@@ -156,6 +179,11 @@ def dead_letter(record: Record) -> DeadLetterRow:
     )
 
 
+def alert(record: Record) -> AlertRow:
+    """Return the row of an Alert. Raises CodecError."""
+    return AlertRow(**_place(record), **msgspec.structs.asdict(read_alert(record.value or b"")))
+
+
 def _place(record: Record) -> dict[str, Any]:
     return {"partition": record.partition, "offset": record.offset, "timestamp": record.timestamp}
 
@@ -175,4 +203,5 @@ READERS: Final[Mapping[str, Callable[[Record], Any]]] = {
     "examples": example,
     "predictions": prediction,
     "dead-letters": dead_letter,
+    "alerts": alert,
 }

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from consumers.model.river_model import ModelError, RiverModel, wrap
 from producers.infer import Inferred
+from schemas.calendar import CalendarFeatures
 from schemas.contract import Contract, ContractError, Feature
 from schemas.events import Features, Scalar
 from schemas.target import Target, TargetError, Task
@@ -58,8 +59,12 @@ Lines = Callable[[str], list[str]]
 
 
 class Tried(NamedTuple):
-    """A model, as lines of the file, and its error and baseline. `error` is infinite if the model raised."""
+    """A model, as lines of the file that end with `learner`, and its error and baseline.
 
+    `error` is infinite if the model raised.
+    """
+
+    learner: str
     lines: list[str]
     rows: int
     error: float
@@ -75,9 +80,9 @@ class Tried(NamedTuple):
     @property
     def text(self) -> str:
         """Return the result as text."""
-        said = f"{self.metric} {_short(self.error)} on {self.rows:,} rows; {self.rival}: {_short(self.baseline)}"
+        said = f"{self.metric} {short(self.error)} on {self.rows:,} rows; {self.rival}: {short(self.baseline)}"
         if self.last_label is not None and self.last_label < self.error:
-            said += f" (the last label, where labels come at once: {_short(self.last_label)})"
+            said += f" (the last label, where labels come at once: {short(self.last_label)})"
         return said
 
     @property
@@ -110,37 +115,45 @@ def choose(
         The file's own names that the lines refer to.
     """
     learners = LEARNERS[task]
-    rows = [] if inferred is None or task == "anomaly" else list(_examples(inferred, task))
+    rows = [] if inferred is None or task == "anomaly" else list(examples(inferred, task))
     if len(rows) < _LEAST_ROWS:
         return lines(learners[0])
-    first, *others = [_try(task, lines(learner), names, rows) for learner in learners]
-    best = min(others, key=_ratio)
-    taken = best if _ratio(best) < _CLEARLY * _ratio(first) or (first.loses and not best.loses) else first
+    first, *others = [try_model(task, learner, lines(learner), names, rows) for learner in learners]
+    best = min(others, key=ratio)
+    taken = best if ratio(best) < _CLEARLY * ratio(first) or (first.loses and not best.loses) else first
     if not taken.loses or taken.error == math.inf:
         return taken
-    best = min(first, best, key=_ratio)
-    learner = next(each for each in learners if lines(each) == best.lines)
-    name = " ".join(learner.split()).replace("( ", "(").replace(" )", ")")
+    best = min(first, best, key=ratio)
+    name = " ".join(best.learner.split()).replace("( ", "(").replace(" )", ")")
     return Lost(best, name, [f"    model=lambda: {_BASELINE_MODELS[task]},"])
 
 
-def _ratio(tried: Tried) -> float:
+def ratio(tried: Tried) -> float:
+    """Return the error relative to the baseline's on the same rows."""
     return tried.error / max(tried.baseline, 1e-300)
 
 
-def _examples(inferred: Inferred, task: Task) -> Iterator[tuple[Features, Scalar]]:
+def examples(
+    inferred: Inferred, task: Task, calendar: CalendarFeatures | None = None
+) -> Iterator[tuple[Features, Scalar]]:
+    """Yield the sample rows with a label as the stream would learn them, with the features of a calendar if given."""
     columns = inferred.columns
     named = {column.name: Feature(type=column.type) for column in columns}
-    contract = Contract(features=named, max_features=max(len(columns), 1))
+    most = len(columns) + (len(calendar.parts) if calendar is not None else 0)
+    contract = Contract(features=named, max_features=max(most, 1), calendar=calendar)
+    times = inferred.example_times or (0,) * len(inferred.examples)
     target = Target(task=task, positive=inferred.positive, classes=inferred.classes)
-    for features, label in inferred.examples:
+    for (features, label), time_ms in zip(inferred.examples, times, strict=True):
         try:
-            yield contract.apply(features), target.coerce(label)
+            yield contract.of_event(features, time_ms), target.coerce(label)
         except (ContractError, TargetError):
             continue
 
 
-def _try(task: Task, lines: list[str], names: Mapping[str, object], rows: Sequence[tuple[Features, Scalar]]) -> Tried:
+def try_model(
+    task: Task, learner: str, lines: list[str], names: Mapping[str, object], rows: Sequence[tuple[Features, Scalar]]
+) -> Tried:
+    """Return how the model of these lines, which end with `learner`, does on rows."""
     model = wrap(_built(lines, names), task)
     measure = _absolute_errors if task == "regression" else _log_losses
     metric = "mean absolute error" if task == "regression" else "log loss"
@@ -153,9 +166,9 @@ def _try(task: Task, lines: list[str], names: Mapping[str, object], rows: Sequen
             if time.monotonic() - begun > _SECONDS:
                 break
     except Exception:  # noqa: BLE001 - after any exception the model is not chosen
-        return Tried(lines, len(rows), math.inf, 0.0, None, metric)
+        return Tried(learner, lines, len(rows), math.inf, 0.0, None, metric)
     error = error / count if math.isfinite(error) else math.inf
-    return Tried(lines, count, error, baseline / count, last / count if task == "regression" else None, metric)
+    return Tried(learner, lines, count, error, baseline / count, last / count if task == "regression" else None, metric)
 
 
 def _built(lines: Sequence[str], names: Mapping[str, object]) -> Any:
@@ -197,5 +210,6 @@ def _log_losses(model: RiverModel, rows: Sequence[tuple[Features, Any]]) -> Iter
         counts[label] += 1
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
+    """Return an error for reading."""
     return f"{value:.4g}" if value < 1e6 else f"{value:.1e}"

@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
+from millstream.scaffold.choose_calendar import propose
 from millstream.scaffold.choose_model import PACKAGES, Lost, Tried, choose
 from millstream.scaffold.infer_topics import FoundTopics, LabelTopic
 from millstream.scaffold.write_sources import events_lines, label_source_lines
@@ -36,6 +37,7 @@ def init(
     topics: FoundTopics | None = None,
     say: Callable[[str], None] = lambda text: None,
     task: Task | None = None,
+    calendar: bool = True,
 ) -> Path:
     """Write ``NAME.py`` into a folder and return its path; nothing is ever overwritten.
 
@@ -51,6 +53,8 @@ def init(
         Prints the model's result on the sample rows.
     task
         The task of a file to fill in, without `inferred` and `topics`.
+    calendar
+        Whether a `Calendar` is tried where a file has a column of the time.
 
     Raises
     ------
@@ -71,7 +75,7 @@ def init(
     there = f"{path} is there already and is left as it is; take another name or remove it"
     if path.exists():
         raise InitError(there)
-    lines = list(_lines(name, path, inferred, source, topics, say, task or "binary"))
+    lines = list(_lines(name, path, inferred, source, topics, say, task or "binary", calendar))
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write("\n".join(lines) + "\n")
@@ -90,13 +94,20 @@ def _lines(
     topics: FoundTopics | None,
     say: Callable[[str], None],
     task: Task,
+    calendar: bool,
 ) -> Iterator[str]:
     inferred = inferred if topics is None else topics.inferred
     task = inferred.task if inferred is not None else task
     columns = inferred.columns if inferred is not None else ()
     names = {"TEXTS": _discarded(columns)}
     chosen = choose(inferred, task, lambda learner: _model(task, columns, learner), names)
+    proposed = None
+    if calendar and topics is None:
+        proposed = propose(inferred, task, chosen, lambda learner: _model(task, columns, learner, dated=True), names)
+        chosen = proposed.tried if proposed is not None and proposed.helps else chosen
     model, tried = (chosen, None) if isinstance(chosen, list) else (chosen.lines, chosen)
+    for each in filter(_is_unused, columns):
+        say(f"{each.name}: the model does not use this text, as {each.missing:,} rows have none: write a word there")
     yield f'"""{name}: say here in a sentence what is predicted, and from what.'
     yield ""
     yield f"Check it: millstream check {path.name}{f' --from {_plain(source)}' if source else ''}"
@@ -107,7 +118,7 @@ def _lines(
         yield f"Look at its events: millstream preview {path.name}"
     yield '"""'
     yield ""
-    yield from _imports(path, model, _ours(task, columns, topics))
+    yield from _imports(path, model, _ours(task, columns, topics, dated=proposed is not None and proposed.helps))
     yield ""
     if task != "anomaly" and any("*TEXTS" in line for line in model):
         yield "# These are no categories: they have too many values."
@@ -120,6 +131,9 @@ def _lines(
     yield from _how_it_did(tried, say)
     yield from model
     yield from _target(inferred, files=topics is None)
+    if proposed is not None:
+        say(proposed.text)
+        yield from proposed.lines() if proposed.helps else ()
     yield from _learning(task)
     if topics is None:
         yield from _features(columns, inferred.left_out if inferred is not None else {})
@@ -132,9 +146,10 @@ def _lines(
     yield ")"
 
 
-def _ours(task: Task, columns: Sequence[Column], topics: FoundTopics | None) -> list[str]:
+def _ours(task: Task, columns: Sequence[Column], topics: FoundTopics | None, *, dated: bool) -> list[str]:
     """Return the names of Millstream's that the file uses, as import sorters want them."""
     used = {
+        "Calendar": dated,
         "Feature": bool(_required(columns)),
         "Labels": task != "anomaly" or (topics is not None and topics.labels is not None),
         "Source": topics is not None,
@@ -281,6 +296,11 @@ def _is_text(column: Column) -> bool:
     return column.type == "string" and not _is_categorical(column) and column.required
 
 
+def _is_unused(column: Column) -> bool:
+    """Return whether a column is a text that some rows lack, so that no step of the model takes it."""
+    return column.type == "string" and not _is_categorical(column) and not _is_text(column)
+
+
 def _discarded(columns: Sequence[Column]) -> list[str]:
     """Return the columns of text that are no categories, if there are categories beside them."""
     strings = [column for column in columns if column.type == "string"]
@@ -293,9 +313,10 @@ def _required(columns: Sequence[Column]) -> set[str]:
     return {column.name for column in columns if _is_text(column)}
 
 
-def _model(task: Task, columns: Sequence[Column], learner: str) -> list[str]:
+def _model(task: Task, columns: Sequence[Column], learner: str, *, dated: bool = False) -> list[str]:
+    """Return the lines of a model; `dated` ones have the numbers of a calendar, too."""
     scaler = "preprocessing.MinMaxScaler()" if task == "anomaly" else "preprocessing.StandardScaler()"
-    numbers = any(column.type in ("number", "integer", "boolean") for column in columns) or not columns
+    numbers = dated or any(column.type in ("number", "integer", "boolean") for column in columns) or not columns
     if all(column.type in ("number", "integer", "boolean") for column in columns):
         inputs = [scaler]
     else:

@@ -13,9 +13,9 @@ from consumers.joiner.offset_metadata import JoinerMetadata
 from consumers.loop.log_faults import short_ids
 from consumers.predictor.offset_metadata import PredictorMetadata
 from consumers.roles import INTAKE, JOINER, PREDICTOR
-from millstream.status.snapshot import patiently
 from runtime.kafka_client.client import Admin
 from runtime.kafka_client.cluster import Cluster, TopicInfo
+from runtime.kafka_client.coordinator import patiently
 from runtime.kafka_client.errors import NotAuthorizedError
 from runtime.kafka_client.records import Partition
 from schemas.topics import ANSWERS, Names

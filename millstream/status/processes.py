@@ -1,4 +1,6 @@
-"""Processes of roles that crashed or were started again, which a group alone does not show at once.
+"""Processes of roles: which crashed or were started again, and which Kafka client each uses.
+
+A group alone does not show the first two at once.
 
 A process that is killed stays a member of its group until its session ends, 15 s later. On this machine its lock tells
 at once: the kernel has released it. Everywhere, a new member id under the same name is a new process.
@@ -28,9 +30,15 @@ def crashed(members: Members, names: Names, state: Path) -> tuple[str, ...]:
     for role, those in members.items():
         for member in those:
             name = _name(role, member, names)
-            if name is not None and _is_local(member) and _is_released(state / f"{name}.lock"):
+            if name is not None and _is_local(member) and is_released(state / f"{name}.lock"):
                 found.append(name)
     return tuple(sorted(found))
+
+
+def clients(role: str, members: Sequence[GroupMember], names: Names) -> dict[str, str]:
+    """Return by process, such as ``predictor-0``, the Kafka client that it has told its group; empty if unknown."""
+    named = {_name(role, member, names): member.client for member in members}
+    return {name: client for name, client in sorted(named.items(), key=str) if name is not None}
 
 
 def started_again(before: Members, now: Members, names: Names) -> tuple[str, ...]:
@@ -56,7 +64,7 @@ def _is_local(member: GroupMember) -> bool:
     return member.host.lstrip("/") in ("127.0.0.1", "::1", "0:0:0:0:0:0:0:1")
 
 
-def _is_released(lock: Path) -> bool:
+def is_released(lock: Path) -> bool:
     """Tell whether nobody holds a process's lock; not if there is none here: then it works in another home."""
     try:
         descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)

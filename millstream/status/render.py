@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -43,6 +43,27 @@ def line(report: Report) -> str:
         f"{len(report.alerts)} alerts",
     ]
     return " | ".join((*stages, *facts))
+
+
+def used_clients(clients: Mapping[str, str]) -> str:
+    """Return the Kafka clients of some processes: one for all if they use the same, else process by process.
+
+    >>> used_clients({"predictor-0": "librdkafka 2.16.1", "predictor-1": "librdkafka 2.16.1"})
+    'librdkafka 2.16.1'
+    >>> used_clients({"predictor-0": "librdkafka 2.16.1", "predictor-1": "", "predictor-2": "librdkafka 2.16.1"})
+    'librdkafka 2.16.1 (predictor-0, predictor-2), unknown (predictor-1)'
+    """
+    by_client: dict[str, list[str]] = {}
+    for name, client in clients.items():
+        by_client.setdefault(client or "unknown", []).append(name)
+    if len(by_client) < 2:
+        return next(iter(by_client), "–")
+    return ", ".join(f"{client} ({', '.join(names)})" for client, names in by_client.items())
+
+
+def clients_of(report: Report) -> dict[str, str]:
+    """Return the Kafka client of every process, by its name."""
+    return {name: client for stage in report.stages for name, client in stage.clients.items()}
 
 
 def again(report: Report) -> list[str]:
@@ -206,6 +227,7 @@ def _facts(report: Report, width: int) -> Iterator[Text]:
             drawn.append(" " * (_PART - cell.cell_len))
         drawn.rstrip()
         yield drawn
+    yield from _folded("Kafka client", used_clients(clients_of(report)).split(", "), width)
     yield from _folded("labels", [f"{count:,} {state}" for state, count in report.labels.items()], width)
     if model.quality is not None:
         # One line of the page: `millstream status` without --watch has every metric.

@@ -21,6 +21,7 @@ from consumers.offset_metadata import kind_of
 from consumers.predictor.offset_metadata import PredictorMetadata
 from consumers.roles import INTAKE
 from millstream.reading.topic_readers import Counted
+from millstream.status.http_state import HttpState
 from millstream.status.log_fault_states import log_faults
 from millstream.status.snapshot import LABELS_FROM, Observer, StreamSnapshot
 from schemas.alerts import Alert
@@ -44,6 +45,8 @@ class Stage:
     """One role: its processes, its lag, and its throughput a second (`None` with only one sample).
 
     `crashed` names processes of this machine that are gone, and that Kafka still takes for members; they do not count.
+    `clients` gives the Kafka client of each process that is a member, such as ``librdkafka 2.16.1``. It is empty for a
+    process that has not told it: one of an earlier release, or any while its group rebalances.
     """
 
     role: str
@@ -52,6 +55,7 @@ class Stage:
     done: int
     per_second: float | None
     crashed: tuple[str, ...] = ()
+    clients: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,8 @@ class Report:
         Times (ms) at which a process, such as ``predictor-0``, was restarted while `--watch` ran.
     labels_from
         By external topic that labels come from: counts of its messages by result, see `taken_in`.
+    http
+        HTTP server and forwarder of this machine, `None` if it never had any.
     """
 
     stream: str
@@ -125,6 +131,7 @@ class Report:
     events_gone: int = 0
     started_again: Mapping[str, int] = field(default_factory=dict)
     labels_from: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    http: HttpState | None = None
 
 
 def watch(
@@ -286,7 +293,8 @@ def _stage(now: StreamSnapshot, role: str, before: StreamSnapshot | None, second
         rate = round(max(0, progress(now, role) - progress(before, role)) / seconds, 1)
     gone = tuple(each for each in now.crashed if each.startswith(f"{role}-"))
     alive = max(0, now.members.get(role, 0) - len(gone))
-    return Stage(role, alive, now.lag(role), progress(now, role), rate, gone)
+    used = {name: client for name, client in now.clients.get(role, {}).items() if name not in gone}
+    return Stage(role, alive, now.lag(role), progress(now, role), rate, gone, used)
 
 
 def _waiting(now: StreamSnapshot, which: int) -> list[int]:

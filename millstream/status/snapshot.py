@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,18 +15,16 @@ from consumers.learner.offset_metadata import LearnerMetadata
 from consumers.loop.alerts import raised
 from consumers.loop.offset_metadata import OffsetMetadata
 from millstream.reading.topic_readers import Counted, count
-from millstream.status.processes import crashed
+from millstream.status.processes import clients, crashed
 from runtime.kafka_client.client import GroupMember
 from runtime.kafka_client.cluster import Cluster, require_sight
-from runtime.kafka_client.errors import CoordinatorNotAvailableError
+from runtime.kafka_client.coordinator import describe_group, patiently
 from runtime.kafka_client.records import Partition
 from schemas.alerts import Alert, read_alert
 from schemas.codec import CodecError
 from schemas.model_updates import Learning, ModelUpdate, Published, Serving, read_model_update
 from schemas.topics import Names
 
-_COORDINATOR_S: Final = 15.0
-_Told = TypeVar("_Told")
 _COUNTED: Final = ("features", "predictions", "labels", "examples", "dead-letters", "alerts")
 
 Place = tuple[str, int]
@@ -86,6 +84,8 @@ class StreamSnapshot:
         By role, the members of its group.
     crashed
         Names of processes on this machine that are members and do not run any more, such as ``predictor-0``.
+    clients
+        By role and process, its Kafka client, such as ``librdkafka 2.16.1``; empty if unknown.
     """
 
     at_ms: int
@@ -105,6 +105,7 @@ class StreamSnapshot:
     asked_for: tuple[str, ...] = ()
     processes: Mapping[str, Sequence[GroupMember]] = field(default_factory=dict)
     crashed: tuple[str, ...] = ()
+    clients: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -238,6 +239,7 @@ class Observer:
             asked_for=tuple(role.name for role in roles.of_stream(self._names) if role.optional),
             processes=processes,
             crashed=() if self._state is None else crashed(processes, self._names, self._state),
+            clients={role: clients(role, members, self._names) for role, members in processes.items()},
         )
 
     def dead_letters(self) -> Counted:
@@ -291,7 +293,7 @@ class Observer:
 
     def _members(self, role: str) -> Sequence[GroupMember]:
         group = self._names.group(role)
-        return patiently(lambda: self._admin.describe_group(group)).members
+        return describe_group(self._admin, group).members
 
     def _read_states(self) -> None:
         """Read new records of the models topic and the alerts topic."""
@@ -319,18 +321,6 @@ class Observer:
                 self._newest[type(update.state)] = update
         except CodecError:
             pass  # an invalid record; the roles that read the topic report it
-
-
-def patiently(ask: Callable[[], _Told]) -> _Told:
-    """Retry `ask` until there is a coordinator: on a new cluster, the first request creates it."""
-    deadline = time.monotonic() + _COORDINATOR_S
-    while True:
-        try:
-            return ask()
-        except CoordinatorNotAvailableError:
-            if time.monotonic() >= deadline:
-                raise
-            time.sleep(0.1)
 
 
 def _counted() -> tuple[str, ...]:

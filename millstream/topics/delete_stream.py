@@ -14,6 +14,7 @@ from millstream.config.settings import Settings
 from model_store import StoreError, forget_model
 from runtime.kafka_client.client import Admin
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.coordinator import describe_group
 from runtime.kafka_client.errors import KafkaError, UnknownGroupError, described
 from schemas.topics import ANSWERS, KINDS, Names
 
@@ -85,7 +86,7 @@ def _delete_groups(admin: Admin, names: Names) -> None:
         try:
             # Static members stay in their group for one session after their end, and a group with members cannot be
             # deleted.
-            members = admin.describe_group(group).members
+            members = describe_group(admin, group).members
             leaving = [each.instance_id for each in members if each.instance_id is not None]
             if leaving:
                 admin.remove_group_members(group, leaving)

@@ -23,6 +23,7 @@ from schemas.sources.decoding import decoder
 from schemas.sources.event_mapping import EventMapping
 from schemas.sources.message_fields import Unmapped
 from schemas.topics import partition_of
+from server.spool.folder import SOURCE
 
 if TYPE_CHECKING:
     from millstream.stream.load import LoadedStream
@@ -182,7 +183,13 @@ def _example(record: Record, example: Example) -> Row:
 
 
 def _sent(consumer: Consumer, outcome: Outcome, source: Source | None, registry: Registry | None) -> Row | None:
-    """Return the feature event as it was sent, if it still exists; an external one as it is mapped now."""
+    """Return the feature event as it was sent, if it still exists; an external one as it is mapped now.
+
+    Of an event that came over HTTP only the features used are kept, with the answer.
+    """
+    if outcome.source_topic.startswith(SOURCE):
+        told = {"topic": outcome.source_topic, "partition": outcome.source_partition, "offset": outcome.source_offset}
+        return {**told, "timestamp": outcome.predicted_at, "over_http": True}
     place = Partition(outcome.source_topic, outcome.source_partition)
     if place.topic not in consumer.topics():
         return None

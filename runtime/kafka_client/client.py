@@ -1,7 +1,7 @@
 """Interface of a Kafka client library; its errors are in `errors.py`.
 
 All code outside this package uses only these types, so another library needs an implementation and no other change.
-`kafka_python/` is the only implementation. Names are Kafka's own; the interface has only what is used.
+`kafka_python/` and `librdkafka/` implement it. Names are Kafka's own; the interface has only what is used.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from runtime.kafka_client.errors import KafkaError
-from runtime.kafka_client.records import Batch, CommittedOffset, Partition, Positions
+from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions
 
 LOGGER: Final = "kafka"
 """Name of the logger that the client library writes to."""
@@ -85,12 +85,16 @@ class GroupMember:
         Given by the coordinator each time that a process joins.
     host
         The address that it came from, as the broker saw it.
+    client
+        Name and version of its client library, such as ``librdkafka 2.16.1``; empty if it did not tell, as in releases
+        with one library, or while the group rebalances.
     """
 
     instance_id: str | None
     assigned: frozenset[Partition]
     member_id: str = ""
     host: str = ""
+    client: str = ""
 
 
 @dataclass(frozen=True)
@@ -262,6 +266,15 @@ class Producer(Protocol):
             If the topic has no such partition.
         """
 
+    def send_all(self, outputs: Sequence[Output], timeout: float) -> None:
+        """Send records and wait up to `timeout` seconds until all are acknowledged.
+
+        Raises KafkaError if one is not. In a transaction, a client may leave that to `commit_transaction`.
+        """
+
+    def send_for_offsets(self, outputs: Sequence[Output], timeout: float) -> list[int]:
+        """Send records as `send_all`, and return the offset of each."""
+
     def flush(self, timeout: float | None = None) -> None:
         """Send all records and wait for their outcome."""
 
@@ -345,8 +358,15 @@ class Library(Protocol):
     the names of kafka-python, which are Kafka's with underscores. Raises KafkaError if no broker is usable.
     """
 
-    def consumer(self, bootstrap: str, options: Mapping[str, Any], settings: Mapping[str, Any]) -> GroupConsumer:
-        """Return a consumer that reads only committed records, never commits and never resets its offset."""
+    @property
+    def name(self) -> str:
+        """Name of the library in the settings, one of `library_names.LibraryName`."""
+
+    def consumer(self, bootstrap: str, options: Mapping[str, Any], settings: Mapping[str, Any]) -> Consumer:
+        """Return a consumer that reads only committed records, never commits and never resets its offset.
+
+        It is a `GroupConsumer` if `settings` has a `group_id`.
+        """
 
     def producer(
         self, bootstrap: str, options: Mapping[str, Any], settings: Mapping[str, Any]

@@ -21,7 +21,8 @@ from runtime.kafka_client.client import (
 )
 from runtime.kafka_client.diagnosis import explain
 from runtime.kafka_client.errors import KafkaError, KafkaTimeoutError, NotAuthorizedError, described
-from runtime.kafka_client.kafka_python.library import KafkaPython
+from runtime.kafka_client.libraries import library_named
+from runtime.kafka_client.library_names import DEFAULT
 from runtime.kafka_client.oauth_tokens import TokenError, TokenProvider
 
 _Client = TypeVar("_Client")
@@ -73,7 +74,7 @@ class Cluster:
 
     bootstrap: str
     options: Mapping[str, Any] = field(default_factory=dict)
-    library: Library = field(default=KafkaPython(), repr=False, compare=False)
+    library: Library = field(default_factory=lambda: library_named(DEFAULT), repr=False, compare=False)
 
     @overload
     def consumer(self, *, group_id: str, **settings: Any) -> GroupConsumer: ...

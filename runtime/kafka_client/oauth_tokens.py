@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import importlib
-from typing import Any
+import json
+import math
+import time
+from typing import Any, Final
 
 from kafka.net.sasl.oauth import AbstractTokenProvider
 
 _LONGEST_REASON = 200
+_UNKNOWN_LIFETIME_S: Final = 60.0
+_SHORTEST_LIFETIME_S: Final = 10.0
 
 
 class TokenError(Exception):
@@ -41,6 +47,16 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
             kind = type(token).__name__ if token != "" else "an empty text"
             raise TokenError(f"the token provider {self._name} returned {kind}: token() must return a text")
         return token
+
+    def expires(self, token: str) -> float:
+        """Return when another token is needed, in seconds since 1970.
+
+        It is the claim `exp` of a JWT, and in 60 s for any other token. At the earliest it is in 10 s: the broker
+        rejects an expired token with a reason; a client that finds it expired does not ask the broker.
+        """
+        now = time.time()
+        expiry = _claimed_expiry(token)
+        return now + _UNKNOWN_LIFETIME_S if expiry is None else max(expiry, now + _SHORTEST_LIFETIME_S)
 
     def extensions(self) -> dict[str, str]:
         """Return the SASL extensions sent with the token."""
@@ -90,3 +106,17 @@ def _made(name: str, found: Any) -> Any:
 def _told(error: Exception) -> str:
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:_LONGEST_REASON]}" if text else type(error).__name__
+
+
+def _claimed_expiry(token: str) -> float | None:
+    """Return a JWT's claim `exp`; `None` if the token is not a JWT, or has no such claim."""
+    _, _, rest = token.partition(".")
+    part = rest.partition(".")[0]
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    except ValueError:
+        return None
+    expiry = claims.get("exp") if isinstance(claims, dict) else None
+    if isinstance(expiry, bool) or not isinstance(expiry, (int, float)) or not math.isfinite(expiry):
+        return None
+    return float(expiry)

@@ -1,7 +1,7 @@
 """Transactional producers: of roles, imports, replays, backfills and restores.
 
 A client's commit can return although a record of the transaction is missing, can block for ever, and can put records
-of a failed transaction into the next one. So every future is checked before the commit, each call runs in a worker
+of a failed transaction into the next one. So every record is acknowledged before the commit, each call runs in a worker
 thread with a deadline shorter than the broker's, and after any failure the producer is never used again. The next
 process settles an unknown outcome: opening the same transactional id ends the old transaction.
 """
@@ -9,7 +9,6 @@ process settles an unknown outcome: opening the same transactional id ends the o
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -18,7 +17,7 @@ from runtime.deadline import Overdue, within
 from runtime.exits import Doubt
 from runtime.failpoints import failpoint
 from runtime.kafka_client import size_limits
-from runtime.kafka_client.client import Delivery, GroupMetadata
+from runtime.kafka_client.client import GroupMetadata
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.errors import KafkaError
 from runtime.kafka_client.failures import failure_of
@@ -124,8 +123,9 @@ class Transactions:
 
     def send(self, outputs: Sequence[Output]) -> list[int]:
         """Send `outputs` in the open transaction and return the offset of each, once all are acknowledged."""
+        seconds = self._limits.delivery_ms / 1000
         return self._within_deadline(
-            lambda: [each.get().offset for each in self._acknowledged(outputs)], self._limits.deadline_ms
+            lambda: self._producer.send_for_offsets(outputs, seconds), self._limits.deadline_ms
         )
 
     def commit(
@@ -168,43 +168,23 @@ class Transactions:
         producer = self._producer
         if not self._begun:
             self._begin()
-        _BEFORE_SEND()
-        self._acknowledged(outputs)
-        _AFTER_SEND()
+        # The offsets first: a member that the group has removed is refused before it has sent a record. And right after
+        # a transaction the broker is often not ready for the next one, which librdkafka waits for only 1 ms here, but
+        # 20 ms when a record is the first.
         if places:
             if group is None:
                 raise ValueError("offsets are committed for a group: none is named")
             _BEFORE_OFFSETS()
             producer.send_offsets_to_transaction(places, group)
             _AFTER_OFFSETS()
+        _BEFORE_SEND()
+        if outputs:
+            producer.send_all(outputs, self._limits.delivery_ms / 1000)
+        _AFTER_SEND()
         _BEFORE_COMMIT()
         producer.commit_transaction()
         self._begun = False
         _AFTER_COMMIT()
-
-    def _acknowledged(self, outputs: Sequence[Output]) -> list[Delivery]:
-        """Send records and return their deliveries once all are acknowledged."""
-        producer = self._producer
-        send = producer.send
-        deliveries = [
-            send(topic, value, key, headers, partition, timestamp)
-            for topic, partition, key, value, headers, timestamp in outputs
-        ]
-        if not deliveries:
-            return deliveries
-        seconds = self._limits.delivery_ms / 1000
-        until = time.monotonic() + seconds
-        # Sends without the linger time. It fails if a batch was too large for the topic and was sent again in two
-        # parts: each record is waited for below.
-        with contextlib.suppress(KafkaError):
-            producer.flush(timeout=seconds)
-        for delivery in deliveries:
-            if not delivery.is_done:
-                delivery.get(timeout=max(0.0, until - time.monotonic()))
-            # A record can expire, and commit_transaction() would return as if nothing were missing.
-            if (error := delivery.exception) is not None:
-                raise error
-        return deliveries
 
     def _within_deadline(self, work: Callable[[], T], limit_ms: int) -> T:
         if not self._usable:

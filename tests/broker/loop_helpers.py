@@ -15,15 +15,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import client_choice  # noqa: F401 - before any cluster
 from kafka import KafkaProducer
 from kafka.structs import OffsetAndMetadata, TopicPartition
 from raw_kafka import raw_admin, raw_consumer, raw_producer
 
+from consumers.loop.instrumentation import Meter
 from consumers.loop.loop import Loop, LoopSettings
 from consumers.loop.processor import Assignment, Start
 from runtime.exits import RoleFailure
 from runtime.kafka_client.client import GroupMetadata
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.kafka_python.consumer import metadata_of
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions
 from runtime.kafka_client.transaction import TransactionLimits, Transactions
 
@@ -59,6 +62,7 @@ class Copier:
         self.commits: list[Mapping[Partition, CommittedOffset]] = []
         self.hold: frozenset[Partition] = frozenset()
         self.assignments: list[list[Partition]] = []
+        self.overlaps = True
 
     @property
     def topics(self) -> Sequence[str]:
@@ -118,11 +122,11 @@ class Copier:
 class Running:
     """A loop in a thread of this process."""
 
-    def __init__(self, cluster: Cluster, chosen: LoopSettings, processor: Any) -> None:
+    def __init__(self, cluster: Cluster, chosen: LoopSettings, processor: Any, meter: Meter | None = None) -> None:
         self.ready = threading.Event()
         self.failure: BaseException | None = None
         self.processor = processor
-        self.loop = Loop(cluster, chosen, processor, settled=lambda partitions: self.ready.set())
+        self.loop = Loop(cluster, chosen, processor, settled=lambda partitions: self.ready.set(), meter=meter)
         self._thread = threading.Thread(target=self._run, name=chosen.instance, daemon=True)
         self._thread.start()
 
@@ -232,7 +236,11 @@ def is_exact(cluster: Cluster, prefix: str) -> bool:
 def places(cluster: Cluster, group: str) -> dict[TopicPartition, OffsetAndMetadata]:
     with raw_admin(cluster) as admin:
         found: dict[Any, Any] = admin.list_group_offsets([group])[group]
-    return {TopicPartition(*tp): place for tp, place in found.items() if place.offset >= 0}
+    return {
+        TopicPartition(*tp): place._replace(metadata=metadata_of(place.metadata))
+        for tp, place in found.items()
+        if place.offset >= 0
+    }
 
 
 def ends(cluster: Cluster, topic: str) -> dict[TopicPartition, int]:
@@ -242,15 +250,23 @@ def ends(cluster: Cluster, topic: str) -> dict[TopicPartition, int]:
     return dict(found)
 
 
-def child(bootstrap: str, prefix: str, *how: str) -> subprocess.Popen[str]:
+def child(bootstrap: str, prefix: str, *how: str, failpoints: str = "") -> subprocess.Popen[str]:
     """Start this file as a process: a copier that misbehaves as the words in `how` say."""
+    paths = str(Path(__file__).parent.parent)
     return subprocess.Popen(
         [sys.executable, __file__, bootstrap, prefix, *how],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        env={**os.environ, "PYTHONPATH": paths, "MILLSTREAM_FAILPOINTS": failpoints},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+class Told(Meter):
+    """Prints the places that were committed, of a topic with one partition."""
+
+    def committed(self, outputs: Any, places: Mapping[Partition, CommittedOffset], seconds: float) -> None:
+        print("committed", *(place.offset for place in places.values()), flush=True)
 
 
 def _main(bootstrap: str, prefix: str, *how: str) -> int:
@@ -270,7 +286,19 @@ def _main(bootstrap: str, prefix: str, *how: str) -> int:
             while True:
                 os.getpid()
 
-    loop = Loop(Cluster(bootstrap), chosen, Copier(prefix, hang), settled=lambda partitions: print("ready", flush=True))
+    def process(batch: Batch) -> None:
+        if "tell" in words:
+            print("process", sum(map(len, batch.values())), flush=True)
+        hang(batch)
+
+    meter = Told() if "tell" in words else None
+    loop = Loop(
+        Cluster(bootstrap),
+        chosen,
+        Copier(prefix, process),
+        meter=meter,
+        settled=lambda partitions: print("ready", flush=True),
+    )
     try:
         loop.run()
     except RoleFailure as failure:

@@ -1,4 +1,4 @@
-"""A Kafka of its own with TLS, SASL/SCRAM, SASL/OAUTHBEARER, mutual TLS and access control."""
+"""A Kafka of its own with TLS, SASL/SCRAM, SASL/PLAIN, SASL/OAUTHBEARER, mutual TLS and access control."""
 
 from __future__ import annotations
 
@@ -54,6 +54,10 @@ class SecureKafka:
             "sasl_plain_password": PASSWORD,
             "ssl_cafile": str(self.folder / "ca.pem"),
         }
+
+    def by_plain_password(self) -> dict[str, str]:
+        """Return the client's options for the predictor with a password that is sent as it is, within TLS."""
+        return {**self.by_password("predictor"), "sasl_mechanism": "PLAIN"}
 
     def by_certificate(self, user: str) -> dict[str, str]:
         """Return the client's options for a user with a certificate."""
@@ -126,7 +130,10 @@ def _properties(kafka: SecureKafka, controller: int) -> dict[str, str]:
         "listener.security.protocol.map": (
             "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SCRAM:SASL_SSL,MUTUAL:SSL,TOKEN:SASL_SSL"
         ),
-        "listener.name.scram.sasl.enabled.mechanisms": "SCRAM-SHA-512",
+        "listener.name.scram.sasl.enabled.mechanisms": "SCRAM-SHA-512,PLAIN",
+        "listener.name.scram.plain.sasl.jaas.config": (
+            f'org.apache.kafka.common.security.plain.PlainLoginModule required user_predictor="{PASSWORD}";'
+        ),
         "listener.name.token.sasl.enabled.mechanisms": "OAUTHBEARER",
         # Kafka's own check of tokens that nobody has signed: who they are for, and until when.
         "listener.name.token.oauthbearer.sasl.jaas.config": (

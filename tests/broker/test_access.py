@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -14,21 +15,33 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaException, Producer
 from kafka.admin import NewTopic
 from kafka.errors import TopicAuthorizationFailedError
 from raw_kafka import raw_admin, raw_producer
 from secure_kafka import SecureKafka, secure_kafka
 
 from consumers.learner.offset_metadata import LearnerMetadata
+from millstream.config.kafka_options import client_options
 from millstream.processes.fork_server import ForkServer, Process
 from millstream.status.report import taken_in
 from millstream.status.snapshot import Observer
 from millstream.topics import admin
 from millstream.topics.acls import principals, rights
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.errors import NoOffsetError
+from runtime.kafka_client.libraries import library_named
+from runtime.kafka_client.library_names import version_of
+from runtime.kafka_client.librdkafka.options import translated
+from runtime.kafka_client.records import Partition
 from schemas.topics import KINDS, Names
+from server.forwarder.forwarder import Forwarder, ForwarderSettings
+from server.spool.entries import SpooledRecord
+from server.spool.spool import Made, Pending, Spool
 
 NAMES = Names("phishing", labels_from=("chargebacks",))
+# A stream for the tests of each client, so that they do not meet.
+PREFIXES = {"kafka-python": "", "librdkafka": "rd-"}
 EVENTS = 150
 _SECONDS = 120
 SOON = {"MILLSTREAM_KAFKA_BOOTSTRAP_TIMEOUT_MS": "2000"}  # of 15 s, where it is known that nobody gets in
@@ -37,11 +50,25 @@ SOON = {"MILLSTREAM_KAFKA_BOOTSTRAP_TIMEOUT_MS": "2000"}  # of 15 s, where it is
 @pytest.fixture(scope="module")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
     with secure_kafka(tmp_path_factory.mktemp("secure")) as kafka:
-        admin.create(Cluster(kafka.plain), NAMES, partitions=2, label_wait_ms=600_000)
         kafka.add(*principals())
-        for role in principals():
-            kafka.grant(role, rights(NAMES, role))
+        with raw_admin(Cluster(kafka.plain)) as client:
+            client.create_topics([NewTopic("chargebacks", 1, 1)])
+        with closing(raw_producer(Cluster(kafka.plain))) as producer:
+            producer.send("chargebacks", b'{"ref": "e1"}').get(20)
+            producer.send("chargebacks", b"no JSON").get(20)
+        for prefix in PREFIXES.values():
+            of = Names("phishing", prefix, labels_from=("chargebacks",))
+            admin.create(Cluster(kafka.plain), of, partitions=2, label_wait_ms=600_000)
+            for role in principals():
+                kafka.grant(role, rights(of, role))
         yield kafka
+
+
+@pytest.fixture
+def names(client: str, monkeypatch: pytest.MonkeyPatch) -> Names:
+    """Return the names of the client's stream, which commands have too."""
+    monkeypatch.setenv("MILLSTREAM_PREFIX", PREFIXES[client])
+    return Names("phishing", PREFIXES[client], labels_from=("chargebacks",))
 
 
 def environment(kafka: SecureKafka, role: str, home: Path, options: dict[str, str] | None = None) -> dict[str, str]:
@@ -68,7 +95,7 @@ def millstream(environ: dict[str, str], *words: str, code: int = 0) -> str:
 
 
 @pytest.fixture
-def roles(kafka: SecureKafka, fork_server: ForkServer, tmp_path: Path) -> Iterator[dict[str, Process]]:
+def roles(kafka: SecureKafka, names: Names, fork_server: ForkServer, tmp_path: Path) -> Iterator[dict[str, Process]]:
     """Run each role as its own user."""
     with ExitStack() as held:
         running: dict[str, Process] = {}
@@ -93,12 +120,12 @@ def end(process: Process) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="roles are forked on Linux alone")
 def test_the_whole_loop_works_with_each_roles_own_rights(
-    kafka: SecureKafka, roles: dict[str, Process], tmp_path: Path
+    kafka: SecureKafka, client: str, names: Names, roles: dict[str, Process], tmp_path: Path
 ) -> None:
     publisher = environment(kafka, "publisher", tmp_path / "home")
     millstream(publisher, "publish", "phishing", "river:Phishing", "--limit", str(EVENTS))
     operator = environment(kafka, "operator", tmp_path / "home", kafka.by_certificate("operator"))
-    with Observer(Cluster(kafka.plain), NAMES) as observer:
+    with Observer(Cluster(kafka.plain), names) as observer:
         deadline = time.monotonic() + _SECONDS
         while [each.learned for each in observer.look().beside(LearnerMetadata)] != [EVENTS]:
             assert time.monotonic() < deadline
@@ -107,6 +134,10 @@ def test_the_whole_loop_works_with_each_roles_own_rights(
     status = json.loads(millstream(operator, "status", "phishing", "--json"))
     assert status["stages"]["learner"]["done"] == EVENTS
     assert status["stages"]["predictor"]["done"] >= EVENTS
+    used = {name: told for stage in status["stages"].values() for name, told in stage["clients"].items()}
+    assert {name.partition("-")[0]: told for name, told in used.items()} == dict.fromkeys(
+        roles, f"{client} {version_of(client)}"
+    )
     millstream(operator, "models", "pin", "phishing", "1/0", "--why", "may an operator?")
     assert {role: process.poll() for role, process in roles.items()} == dict.fromkeys(roles)
 
@@ -120,19 +151,14 @@ stream = Stream(name="phishing", task="binary", model=linear_model.LogisticRegre
 """
 
 
-def test_an_intake_works_with_its_own_rights(kafka: SecureKafka, tmp_path: Path) -> None:
+def test_an_intake_works_with_its_own_rights(kafka: SecureKafka, names: Names, tmp_path: Path) -> None:
     file = tmp_path / "with_chargebacks.py"
     file.write_text(LABELS_OF_OTHERS)
-    with raw_admin(Cluster(kafka.plain)) as client:
-        client.create_topics([NewTopic("chargebacks", 1, 1)])
-    with closing(raw_producer(Cluster(kafka.plain))) as producer:
-        producer.send("chargebacks", b'{"ref": "e1"}').get(20)
-        producer.send("chargebacks", b"no JSON").get(20)
     words = [sys.executable, "-m", "millstream", "intake", str(file)]
     process = subprocess.Popen(words, env=environment(kafka, "intake", tmp_path / "home"))
     deadline = time.monotonic() + _SECONDS
     try:
-        with Observer(Cluster(kafka.scram, kafka.by_password("operator")), NAMES) as observer:
+        with Observer(Cluster(kafka.scram, kafka.by_password("operator")), names) as observer:
             while (now := observer.look()).lag("intake"):
                 assert process.poll() is None
                 assert time.monotonic() < deadline
@@ -160,6 +186,19 @@ def test_a_role_is_refused_beyond_its_own(kafka: SecureKafka, role: str) -> None
     assert {NAMES.topic(kind) for kind in KINDS if write(kafka, role, kind)} == may
 
 
+def test_a_forwarder_needs_no_more_than_its_rights(kafka: SecureKafka, tmp_path: Path) -> None:
+    with closing(Spool(tmp_path)) as spool:
+        records = tuple(SpooledRecord(kind, 0, b"key", b"value") for kind in ("whole", "labels", "dead-letters"))
+        spool.write([Pending(lambda number: Made(records, b""))])
+    cluster = Cluster(kafka.scram, client_options(kafka.by_password("forwarder")))
+    for before in (0, 1):
+        forwarder = Forwarder(cluster, ForwarderSettings(NAMES, "0", tmp_path))
+        with closing(forwarder):
+            assert forwarder.open() == before
+            forwarder.stop.set()
+            forwarder.run()
+
+
 TOKENS = """
 import base64, json, os, time
 
@@ -176,7 +215,7 @@ class Tokens:
 
 
 @pytest.fixture
-def by_token(kafka: SecureKafka, tmp_path: Path) -> dict[str, str]:
+def by_token(kafka: SecureKafka, names: Names, tmp_path: Path) -> dict[str, str]:
     """Return the environment of a process whose provider stands in a module of its own."""
     (tmp_path / "tokens_of_tests.py").write_text(TOKENS)
     environ = environment(kafka, "operator", tmp_path / "home", kafka.by_token("tokens_of_tests:Tokens"))
@@ -209,17 +248,112 @@ def test_a_token_that_is_none_is_said_in_a_line(by_token: dict[str, str], change
     assert said in told
 
 
+WAYS = {
+    "PLAIN": lambda kafka: (kafka.scram, kafka.by_plain_password()),
+    "SCRAM": lambda kafka: (kafka.scram, kafka.by_password("predictor")),
+    "certificate": lambda kafka: (kafka.mutual, kafka.by_certificate("predictor")),
+    "token": lambda kafka: (kafka.token, kafka.by_token("tokens_of_tests:Tokens")),
+}
+
+
+@pytest.fixture
+def ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process have the tokens of the predictor."""
+    (tmp_path / "tokens_of_tests.py").write_text(TOKENS)
+    monkeypatch.delitem(sys.modules, "tokens_of_tests", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("TOKEN_FOR", "predictor")
+
+
+@pytest.mark.usefixtures("ways")
+@pytest.mark.parametrize("way", WAYS)
+def test_translated_options_let_librdkafka_in(kafka: SecureKafka, way: str) -> None:
+    address, options = WAYS[way](kafka)
+    producer = Producer({"bootstrap.servers": address, **translated(client_options(options, "librdkafka"), "producer")})
+    topic = NAMES.topic("predictions")
+    found = producer.list_topics(topic, timeout=20).topics[topic]
+    # The broker knows who it is: of a stranger it would hide the topic.
+    assert (found.error, set(found.partitions)) == (None, {0, 1})
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"sasl_plain_password": "wrong"}, "SASL"),
+        ({"ssl_cafile": ""}, "certificate"),
+    ],
+)
+def test_translated_options_keep_librdkafka_out_of_what_it_may_not_trust(
+    kafka: SecureKafka, change: dict[str, str], reason: str
+) -> None:
+    options = {name: value for name, value in {**kafka.by_password("predictor"), **change}.items() if value}
+    said: list[str] = []
+    settings = {"bootstrap.servers": kafka.scram, "error_cb": lambda error: said.append(error.str()), "log_level": 0}
+    producer = Producer({**settings, **translated(client_options(options, "librdkafka"), "producer")})
+    with pytest.raises(KafkaException):
+        producer.list_topics(timeout=2)
+    producer.poll(0)
+    assert any(reason in each for each in said), said
+    assert not any("wrong" in each for each in said)
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_the_name_in_a_certificate_is_checked_unless_it_is_told_not_to(kafka: SecureKafka, checked: bool) -> None:
+    """127.1 is the same address, under a name that the certificate does not have."""
+    given = {**kafka.by_certificate("predictor"), "ssl_check_hostname": str(checked)}
+    address = kafka.mutual.replace("127.0.0.1", "127.1")
+    said: list[str] = []
+    settings = {"bootstrap.servers": address, "error_cb": lambda error: said.append(error.str()), "log_level": 0}
+    producer = Producer({**settings, **translated(client_options(given, "librdkafka"), "producer")})
+    if not checked:
+        assert producer.list_topics(timeout=20).topics
+        return
+    with pytest.raises(KafkaException):
+        producer.list_topics(timeout=2)
+    producer.poll(0)
+    assert any("certificate" in each for each in said), said
+
+
+@pytest.mark.usefixtures("ways")
+@pytest.mark.parametrize("way", WAYS)
+def test_each_way_in_reads_writes_and_joins(kafka: SecureKafka, client: str, names: Names, way: str) -> None:
+    address, options = WAYS[way](kafka)
+    cluster = Cluster(address, client_options(options, client), library_named(client))
+    instance = names.process("predictor", f"way-{way.lower()}")
+    with closing(cluster.producer(transactional_id=instance)) as producer:
+        producer.init_transactions()
+        producer.begin_transaction()
+        producer.send(names.topic("predictions"), b"of nobody", partition=0)
+        producer.flush(20)
+        producer.abort_transaction()
+    with closing(cluster.consumer()) as reader:
+        assert reader.partitions_for_topic(names.topic("features")) == {0, 1}
+        assert reader.end_offsets([Partition(names.topic("predictions"), 0)])
+    group = names.group("predictor")
+    with closing(cluster.consumer(group_id=group, group_instance_id=instance)) as member, cluster.admin() as admin:
+        member.subscribe([names.topic("features")], lambda: None)
+        assert member.wait_for_partitions({names.topic("features"): 2}, _SECONDS)
+        deadline = time.monotonic() + _SECONDS
+        while not member.group_metadata().stable or not member.assignment():
+            with contextlib.suppress(NoOffsetError):  # it has its partitions then
+                member.poll(100)
+            assert time.monotonic() < deadline
+        told = {each.instance_id: each.client for each in admin.describe_group(group).members}
+        assert told[instance] == f"{client} {version_of(client)}"
+        admin.remove_group_members(group, [instance])
+
+
 def test_no_role_writes_both_labels_and_model_updates() -> None:
     for role in principals():
         writes = {right.name for right in rights(NAMES, role) if right.operation == "Write"}
         assert not {NAMES.topic("labels"), NAMES.topic("models")} <= writes, role
 
 
-def test_a_missing_right_is_named_with_what_to_ask_for(kafka: SecureKafka, tmp_path: Path) -> None:
+def test_a_missing_right_is_named_with_what_to_ask_for(kafka: SecureKafka, names: Names, tmp_path: Path) -> None:
     kafka.add("nobody")
     said = millstream(environment(kafka, "nobody", tmp_path), "learner", "phishing", code=1)
     assert len(said.splitlines()) == 1, said
-    assert "phishing." in said
+    assert f" {names.prefix}phishing." in said
     assert "millstream topics acls" in said
 
 
@@ -232,7 +366,7 @@ def test_a_missing_right_is_named_with_what_to_ask_for(kafka: SecureKafka, tmp_p
     ],
 )
 def test_a_cluster_that_lets_nobody_in_is_said_in_a_line(
-    kafka: SecureKafka, tmp_path: Path, change: dict[str, Any], said: str
+    kafka: SecureKafka, names: Names, tmp_path: Path, change: dict[str, Any], said: str
 ) -> None:
     options = {**kafka.by_password("operator"), **change}
     options = {name: value for name, value in options.items() if value}

@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from client_choice import of_kafka_python
 from kafka import KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 from proxy import Proxy, Rule
@@ -178,6 +179,7 @@ def is_transactional(request: Any) -> bool:
     return bool(request.transactional_id)
 
 
+@of_kafka_python
 def test_an_end_of_a_transaction_that_never_returns_is_given_up(
     cluster: Cluster, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import test_loop_transactions as transactions
+from client_choice import of_kafka_python
 from kafka.structs import TopicPartition
 from loop_helpers import Copier, is_exact, numbered, places, put, read, running, settings, until
 from proxy import Proxy
@@ -25,6 +26,7 @@ __all__ = ["proxy"]
 Patch = pytest.MonkeyPatch
 
 
+@of_kafka_python
 def test_without_the_metadata_of_the_first_poll_a_commit_is_not_fenced(
     cluster: Cluster, proxy: Proxy, topics: str, monkeypatch: Patch
 ) -> None:
@@ -32,15 +34,15 @@ def test_without_the_metadata_of_the_first_poll_a_commit_is_not_fenced(
     poll, commit = Loop._poll, Loop._commit
     consumers: list[Any] = []
 
-    def remember(self: Loop, consumer: Any) -> Any:
+    def remember(self: Loop, consumer: Any, records: int) -> Any:
         consumers[:] = [consumer]
-        return poll(self, consumer)
+        return poll(self, consumer, records)
 
-    def ask_late(self: Loop, *more: Any) -> None:
+    def ask_late(self: Loop, *more: Any, **how: Any) -> None:
         changed = self._rebalanced.is_set()
         self._rebalanced.clear()
         self._group = consumers[0].group_metadata()
-        commit(self, *more)
+        commit(self, *more, **how)
         if changed:
             self._rebalanced.set()
 
@@ -55,7 +57,9 @@ def test_without_the_metadata_of_the_first_poll_a_commit_is_not_fenced(
             assert thrown_out.wait()
             assert not proxy.wait_for("Heartbeat", proxy.seen("Heartbeat") + 1, timeout=1.5)
 
-    with running(Cluster(proxy.bootstrap), settings(topics), Copier(topics, lose)) as run:
+    copier = Copier(topics, lose)
+    copier.overlaps = False
+    with running(Cluster(proxy.bootstrap), settings(topics), copier) as run:
         until(lambda: unfenced.applied or run.ended, "a commit of nobody's")
     assert unfenced.applied > 0
 
@@ -66,9 +70,9 @@ def test_without_a_new_process_after_a_doubt_what_it_had_handled_is_lost(
     """A new producer, and the state as it was: the next place that is committed is beyond what never went out."""
     commit = Loop._commit
 
-    def go_on(self: Loop, transactions: Transactions, outputs: list[Output]) -> None:
+    def go_on(self: Loop, transactions: Transactions, *more: Any, **how: Any) -> None:
         try:
-            commit(self, transactions, outputs)
+            commit(self, transactions, *more, **how)
         except Doubt:
             Transactions.__init__(transactions, self._cluster, self._settings.instance, self._settings.limits)
             transactions.open()
@@ -76,7 +80,9 @@ def test_without_a_new_process_after_a_doubt_what_it_had_handled_is_lost(
     monkeypatch.setattr(Loop, "_commit", go_on)
     put(cluster, topics + "in", numbered(0, 50))
     failed = proxy.fail("Produce", transactions.INVALID_RECORD)
-    with running(Cluster(proxy.bootstrap), settings(topics), Copier(topics)) as run:
+    copier = Copier(topics)
+    copier.overlaps = False
+    with running(Cluster(proxy.bootstrap), settings(topics), copier) as run:
         assert failed.wait()
         put(cluster, topics + "in", numbered(50, 100))
         until(lambda: place_of(cluster, topics) == 100, "both halves to be handled")
@@ -106,6 +112,7 @@ def test_without_one_transaction_for_both_places_stay_behind_records(
         )
 
 
+@of_kafka_python
 def test_without_a_look_at_each_record_a_transaction_is_committed_with_a_hole(
     cluster: Cluster, proxy: Proxy, topics: str, monkeypatch: Patch
 ) -> None:

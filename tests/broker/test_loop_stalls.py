@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from client_choice import of_kafka_python
 from kafka.consumer.fetcher import Fetcher
 from loop_helpers import (
     SECONDS,
@@ -20,7 +21,7 @@ from loop_helpers import (
     until,
 )
 from proxy import Proxy
-from raw_kafka import raw_producer
+from raw_kafka import raw_member, raw_producer
 
 from consumers.loop.loop import Loop
 from consumers.loop.watchdog import ProgressWatch
@@ -45,6 +46,7 @@ def test_k5_a_process_that_hangs_ends_itself(cluster: Cluster, topics: str, boot
     assert "has not turned for" in said
 
 
+@of_kafka_python
 def test_k10_a_client_that_stalls_without_a_word_is_noticed(
     cluster: Cluster, topics: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,7 +129,7 @@ def test_k10_a_rejoin_that_one_poll_is_too_short_for_is_not_forgotten(
         until(lambda: run.processor.commits, "the loop to be at work")
         joined = len(run.processor.assignments)
         late = proxy.delay("SyncGroup", 0.5)
-        made[0]._client._coordinator._assignment_snapshot = {}
+        raw_member(made[0])._coordinator._assignment_snapshot = {}
         until(lambda: len(run.processor.assignments) > joined, "the next assignment")
         assert late.applied == 1
         run.stop()

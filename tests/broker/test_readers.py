@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from raw_kafka import raw_producer
 
+import millstream
 from consumers.loop.alerts import Alerts
 from millstream.cli.app import run
 from millstream.reading import topic_readers
@@ -142,6 +143,11 @@ def test_alerts_are_listed_and_those_that_stand_are_in_the_status(
         ("joiner.store", "cleared"),
     ]
     assert rows[0]["details"] == {"bytes": "7"}
+    found = millstream.alerts("clicks", bootstrap=bootstrap, prefix=names.prefix, home=tmp_path)
+    assert [(row.name, row.state, row.at, row.details) for row in found] == [
+        (row["name"], row["state"], row["at"], row["details"]) for row in rows
+    ]
+    assert found.to_pandas()["name"].tolist() == [row["name"] for row in rows]
     assert run(("status", "clicks", *where)) == 0
     shown = capsys.readouterr().out
     assert "! learner.memory: the model is full" in shown

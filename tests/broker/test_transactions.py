@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
+from client_choice import of_kafka_python
 from kafka.structs import TopicPartition
 from loop_helpers import LIMITS, ends, places, read
 from proxy import Proxy
@@ -106,6 +107,7 @@ def test_a_record_that_expires_ends_the_transaction_at_the_call_that_sent_it(
     assert read(cluster, topics + "out")[0] == []
 
 
+@of_kafka_python
 def test_a_place_goes_to_a_group_named_or_shown_by_its_member(
     cluster: Cluster, topics: str, transactions: Transactions
 ) -> None:
@@ -118,6 +120,7 @@ def test_a_place_goes_to_a_group_named_or_shown_by_its_member(
         assert (place.offset, place.metadata) == (number, "note")
 
 
+@of_kafka_python
 def test_a_batch_that_is_larger_than_the_topic_takes_is_split_and_whole(cluster: Cluster, topics: str) -> None:
     """The client sends it again in two parts, and ends the wait for it before they are acknowledged."""
     topic = topics + "narrow"

@@ -13,13 +13,17 @@ import pytest
 from runtime.kafka_client.client import Admin, Consumer, GroupConsumer, Library, NewTopic
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.kafka_python.library import KafkaPython
+from runtime.kafka_client.librdkafka.library import Librdkafka
 from runtime.kafka_client.records import Partition, Record
 
 SECONDS = 20.0
 BEGAN_MS = 1_700_000_000_000
 
 
-@pytest.fixture(params=[KafkaPython], ids=["kafka-python"])
+LIBRARIES: dict[str, type[Library]] = {each.name: each for each in (KafkaPython, Librdkafka)}  # type: ignore[type-abstract]
+
+
+@pytest.fixture(params=LIBRARIES.values(), ids=LIBRARIES)
 def library(request: pytest.FixtureRequest) -> Library:
     made: Library = request.param()
     return made

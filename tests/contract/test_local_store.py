@@ -212,6 +212,11 @@ class BothAndADict(RuleBasedStateMachine):
     def get(self, key: bytes) -> None:
         assert [store.get(key) for store in self.both()] == [self.now.get(key)] * 2
 
+    @rule(keys=st.lists(KEYS, unique=True, max_size=6))
+    def get_many(self, keys: list[bytes]) -> None:
+        wanted = [(key, self.now[key]) for key in sorted(keys) if key in self.now]
+        assert [store.get_many(sorted(keys)) for store in self.both()] == [wanted] * 2
+
     @rule(prefix=st.binary(max_size=2), start=st.binary(max_size=3), most=st.integers(0, 20))
     def scan(self, prefix: bytes, start: bytes, most: int) -> None:
         wanted = sorted((k, v) for k, v in self.now.items() if k.startswith(prefix) and k >= start)

@@ -115,13 +115,16 @@ class Rig:
 
     # --- processes ---------------------------------------------------------------------------------
 
-    def start(self, role: str, instance: str = "0", *armed: str) -> Member:
-        """Start a process; the failpoints in `armed` are those of its first start, its second, and so on."""
+    def start(self, role: str, instance: str = "0", *armed: str, words: Sequence[str] = ()) -> Member:
+        """Start a process; the failpoints in `armed` are those of its first start, its second, and so on.
+
+        `words`: more of its command line.
+        """
         name = f"{role}-{instance}"
         member = self.members.get(name) or Member(
             role,
             instance,
-            [role, self.stream.ref, "--instance", instance],
+            [role, self.stream.ref, "--instance", instance, *words],
             self.stream.environment(),
             self._fork_server,
             self.folder / f"{name}.log",
@@ -138,7 +141,7 @@ class Rig:
         self.start("joiner")
         self.start("learner")
 
-    def publish(self) -> None:
+    def publish(self, *, wait: bool = True) -> None:
         """Let events come from now on, and wait until the first is answered, joined and learned."""
         source = self.folder / "events.csv"
         if not source.exists():
@@ -157,7 +160,8 @@ class Rig:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.until(lambda: self.learned() >= 1, "the first to be learned")
+        if wait:
+            self.until(lambda: self.learned() >= 1, "the first to be learned")
 
     def end_publishing(self) -> dict[str, Any]:
         """Stop the publisher in order and return its report; nothing that it sent may be unacknowledged."""

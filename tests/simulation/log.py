@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from consumers.loop.processor import Anew, Assignment, Processor
 from runtime.kafka_client.records import CommittedOffset, Output, Partition
@@ -24,6 +24,17 @@ class LoggedRecord(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
+
+
+Overlap = Literal["never", "early", "late"]
+
+
+class Turn(NamedTuple):
+    """A turn whose transaction has begun; `settled` once it has taken effect at the broker."""
+
+    outputs: Sequence[Output]
+    places: Mapping[Partition, CommittedOffset]
+    settled: bool
 
 
 class Crash(Exception):  # noqa: N818
@@ -134,6 +145,9 @@ class SimulatedLoop:
         Asked, by the name of the place, whether to die there.
     share
         Which partition numbers are this process's; all of them where it is not given.
+    overlap
+        While records wait, a turn's commit overlaps with the next turn, if the processor allows it. Its transaction
+        takes effect before the next turn or after it; between the two the process can die or sleep.
     """
 
     def __init__(
@@ -144,8 +158,12 @@ class SimulatedLoop:
         crash: Callable[[str], bool] = lambda place: False,
         share: Collection[int] | None = None,
         clock: Callable[[], int] | None = None,
+        overlap: Overlap = "never",
     ) -> None:
         self._log = log
+        self._overlap = overlap
+        self._in_flight: Turn | None = None
+        self.overlapped = 0
         self._group = group
         self._processor = processor
         self._crash = crash
@@ -215,15 +233,32 @@ class SimulatedLoop:
         try:
             outputs = processor.process(batch) if batch else []
             self._die_if("processed")
+            self.overlapped += bool(batch and self._in_flight)
+            self.land()
             outputs += processor.tick(self._clock())
         except Anew:
+            self.land()
             self.settle(self._share)
             return
         places = processor.places(dict(self._read))
         self._die_if("before the commit")
-        self._commit(outputs, places)
+        if self._overlap == "never" or not processor.overlaps or not self._waiting():
+            self._in_flight = Turn(outputs, places, settled=False)
+            self.land()
+            return
+        if self._overlap == "early":
+            self._commit(outputs, places)
+        self._in_flight = Turn(outputs, places, settled=self._overlap == "early")
+
+    def land(self) -> None:
+        """End the commit in flight, if there is one."""
+        turn, self._in_flight = self._in_flight, None
+        if turn is None:
+            return
+        if not turn.settled:
+            self._commit(turn.outputs, turn.places)
         self._die_if("between the log's commit and the local one")
-        processor.committed(places)
+        self._processor.committed(turn.places)
         self._die_if("committed")
 
     def _commit(self, outputs: Sequence[Output], places: Mapping[Partition, CommittedOffset]) -> None:
@@ -234,11 +269,15 @@ class SimulatedLoop:
 
     def end(self) -> None:
         """End in order, as a signal makes the loop do."""
+        self.land()
         outputs = self._processor.stopping()
         places = self._processor.places(dict(self._read))
         self._commit(outputs, places)
         self._processor.committed(places)
 
     def idle(self) -> bool:
-        """Whether everything there is has been read."""
-        return all(at == len(self._log.records[partition]) for partition, at in self._read.items())
+        """Whether everything there is has been read and committed."""
+        return self._in_flight is None and not self._waiting()
+
+    def _waiting(self) -> bool:
+        return any(at < len(self._log.records[partition]) for partition, at in self._read.items())

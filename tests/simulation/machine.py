@@ -18,6 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from simulation import oracle
+from simulation.log import Overlap
 from simulation.world import GO_ON, MODELS, NUMBERS, PLACES, ROLES, WAIT, Clock, Fate, World
 
 from consumers.learner import checkpoint_timer
@@ -62,10 +63,11 @@ class Schedule(RuleBasedStateMachine):
         on_timeout=st.sampled_from([None, False]),
         rough=st.sampled_from([False, False, True]),
         take=_PACES,
+        overlap=st.sampled_from(["never", "early", "late"]),
     )
-    def begin(self, model: str, on_timeout: bool | None, rough: bool, take: tuple[int, int]) -> None:
+    def begin(self, model: str, on_timeout: bool | None, rough: bool, take: tuple[int, int], overlap: Overlap) -> None:
         """`rough`: also what no guard can put right, only notice; a learner that stops ends most of a schedule."""
-        self.world = World(model, on_timeout)
+        self.world = World(model, on_timeout, overlap)
         self.rough = rough or self.always_rough
         for role in ("learner", "predictor"):
             self.world.turn(role, 0)

@@ -126,6 +126,11 @@ def _create_only(patch: Patch) -> None:
     patch.setattr(MemoryBackend, "put_new", overwrites)
 
 
+def _no_overlap(patch: Patch) -> None:
+    """`committed` keeps the state as it is, and that is the state after a turn which may yet be dropped."""
+    patch.setattr(Joiner, "overlaps", True)
+
+
 LEARNED_OTHERWISE = ("learned more, or less", "learned others", "was not learned", "goes past a lane", "no complaint")
 LOST = ("a pair is lost", "another state", "a pair is joined twice", "does not come to rest")
 NOT_NOTICED = ("a topic made again was not noticed", "an epoch began that nobody asked for", *LEARNED_OTHERWISE)
@@ -138,6 +143,7 @@ GUARDS: Mapping[str, tuple[Callable[[Patch], None], int, Sequence[str]]] = {
     "counts ride in the metadata": (_counts_ride_in_the_metadata, 0, LOST),
     "pairwise eviction": (_pairwise_eviction, 2, LOST),
     "what stands behind a use": (_what_stands_behind, 2, LOST),
+    "no overlap in the joiner": (_no_overlap, 0, LOST),
     "least place": (_least_place, 0, ("went back",)),
 }
 

@@ -23,6 +23,7 @@ _ALSO = (
     "forgotten places",
     "examples lost",
     "examples kept twice",
+    "overlapped commits",
 )
 
 

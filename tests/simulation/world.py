@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from river import linear_model, naive_bayes, neighbors
-from simulation.log import Crash, FencedOff, MemoryLog, SimulatedLoop
+from simulation.log import Crash, FencedOff, MemoryLog, Overlap, SimulatedLoop
 
 from consumers.joiner.join import JoinRules
 from consumers.joiner.joiner import Joiner, JoinerSettings
@@ -153,7 +153,10 @@ class World:
         Examples as joiners committed them, whatever the broker made of them.
     """
 
-    def __init__(self, model: str = "logistic regression", on_timeout: bool | None = None) -> None:
+    def __init__(
+        self, model: str = "logistic regression", on_timeout: bool | None = None, overlap: Overlap = "never"
+    ) -> None:
+        self.overlap: Overlap = overlap
         self.log = MemoryLog(
             {TOPIC["features"]: PARTITIONS, TOPIC["predictions"]: PARTITIONS, TOPIC["labels"]: PARTITIONS}
             | {TOPIC["examples"]: 1, TOPIC["models"]: 1, NAMES.topic("dead-letters"): 1, NAMES.topic("alerts"): 1}
@@ -281,7 +284,9 @@ class World:
                 loop.step({})  # a predictor first looks for what it is to serve
             self.tally["reorderings"] += 0 in take
             paces = dict.fromkeys((TOPIC["features"], TOPIC["predictions"], TOPIC["examples"]), take[0])
+            before = loop.overlapped
             loop.step({**paces, TOPIC["labels"]: take[1]})
+            self.tally["overlapped commits"] += loop.overlapped - before
         except (Crash, FencedOff, StoreUnavailable, Doubt, RoleRefused) as error:
             self._died(role, member, error)
         finally:
@@ -300,7 +305,7 @@ class World:
         processor = self._processor(role, member, new_epoch)
         share = self.groups[role].shares[member]
         try:
-            return SimulatedLoop(self.log, NAMES.group(role), processor, self._reached, share, self.clock)
+            return SimulatedLoop(self.log, NAMES.group(role), processor, self._reached, share, self.clock, self.overlap)
         except RoleRefused as error:
             if role != "joiner" or new_epoch or not self._inputs_are_others():
                 raise
@@ -358,13 +363,19 @@ class World:
         self.tally["rebalances"] += asleep is None
         for member, share in shares.items():
             group.shares[member] = share
+        # Each process ends its commit in flight before it joins again, so before any of them is given its share.
+        self._tell(role, asleep, lambda loop, share: loop.land())
+        self._tell(role, asleep, lambda loop, share: loop.settle(share))
+
+    def _tell(self, role: str, asleep: int | None, call: Callable[[SimulatedLoop, frozenset[int]], None]) -> None:
+        group = self.groups[role]
         for member, loop in enumerate(group.loops):
             if loop is None or member == asleep:
                 continue
             self._running.append((role, member, GO_ON))
             try:
-                loop.settle(group.shares[member])
-            except (StoreUnavailable, Doubt, RoleRefused) as error:
+                call(loop, group.shares[member])
+            except (FencedOff, StoreUnavailable, Doubt, RoleRefused) as error:
                 self._died(role, member, error)
             finally:
                 self._running.pop()

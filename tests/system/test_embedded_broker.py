@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -19,11 +20,13 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from raw_kafka import raw_admin
 
+from millstream.cli import app as cli
 from millstream.embedded_kafka.broker import BrokerError, EmbeddedBroker
 from millstream.embedded_kafka.class_data_sharing import archive_path
 from millstream.embedded_kafka.java import find_java
 from millstream.embedded_kafka.prefetch import set_up
 from millstream.embedded_kafka.process import alive, takes_requests
+from runtime.exits import USAGE
 from runtime.kafka_client.cluster import Cluster
 
 BROKER = "from millstream.embedded_kafka.broker import EmbeddedBroker as B"
@@ -190,3 +193,25 @@ def test_damaged_data_are_said_with_the_place_of_the_log(home: Path) -> None:
         broker.start()
     broker.reset()
     assert broker.start().running
+
+
+def test_the_second_compiler_is_a_setting_of_every_command_that_starts_it(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MILLSTREAM_HOME", str(home.parent))
+    Path("millstream.toml").write_text('broker_compiler = "c2"\n')
+    assert cli.run(("broker", "start", "--port", "0", "--json")) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["compiler"] == "c2"
+    assert "-XX:TieredStopAtLevel=1" not in psutil.Process(told["pid"]).cmdline()
+    monkeypatch.setenv("MILLSTREAM_BROKER_COMPILER", "c1")
+    assert cli.run(("broker", "start", "--json")) == 0
+    said = capsys.readouterr()
+    assert (json.loads(said.out)["pid"], json.loads(said.out)["compiler"]) == (told["pid"], "c2")
+    assert "runs already, with compiler c2; `millstream broker stop` first" in said.err
+    assert cli.run(("broker", "stop")) == 0
+    assert cli.run(("broker", "start", "--json")) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["compiler"] == "c1"
+    assert cli.run(("broker", "start", "--broker-compiler", "c3")) == USAGE
+    assert "c3" in capsys.readouterr().err

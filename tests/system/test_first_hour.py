@@ -164,6 +164,9 @@ def test_a_new_csv_is_served_better_than_its_baseline(
         first = report["first_answers"]
         assert (first["predictors"], first["events"]) == (1, 100)
         assert first["answered"] + first["errors"] == 100
+        shown = report["served_quality"]
+        assert (shown["labels"], shown["no_learner"]) == (ROWS, False)
+        assert set(shown["quality"]["metrics"][0]["baselines"]) == {"last_label", case.baseline}
         until_learned(stream, ROWS)
         metrics = told(stream, "models", "list", stream.ref)[-1]["metrics"]
         clock.look()

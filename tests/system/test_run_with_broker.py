@@ -1,9 +1,10 @@
-"""`millstream run` with the embedded broker: it starts the broker again when that dies, and no event is lost."""
+"""`run` and `demo` with the embedded broker: they start it again when it dies, and no event is lost."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -81,6 +82,26 @@ def test_a_broker_that_is_killed_under_a_run_is_back_and_every_event_is_answered
     assert code == 0, log.read_text()
     assert "Traceback" not in log.read_text() + sent.read_text()
     assert EmbeddedBroker(home / "broker").status().running, "it outlives the run, as before"
+
+
+def test_a_broker_that_is_killed_under_a_demo_is_back_and_the_demo_ends_by_itself(home: Path, tmp_path: Path) -> None:
+    log, counted = tmp_path / "demo.log", tmp_path / "counted"
+    demo = start(home, log, "demo", "phishing", "--rate", "100")
+    try:
+        until(lambda: re.search(r" [1-9]\d\d of 1,250 events", log.read_text()) is not None, log)
+        pid = EmbeddedBroker(home / "broker").status().pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: "the embedded broker listens again at 127.0.0.1:" in log.read_text(), log)
+        assert demo.wait(SECONDS) == 0, log.read_text()
+    finally:
+        demo.kill()
+        demo.wait()
+    assert "the embedded broker has died; starting it again" in log.read_text()
+    assert "Traceback" not in log.read_text()
+    assert start(home, counted, "predictions", "phishing", "--json").wait(SECONDS) == 0
+    ids = {json.loads(line)["event_id"] for line in counted.read_text().splitlines()}
+    assert len(ids) == 1250
 
 
 def test_a_broker_that_was_stopped_is_not_one_that_died(home: Path) -> None:

@@ -53,15 +53,15 @@ def work(tmp_path: Path) -> Path:
 class Said:
     """Runs commands with the canary in their environment, and keeps all they print."""
 
-    def __init__(self, stream: Stream, work: Path) -> None:
-        self.stream, self.work = stream, work
+    def __init__(self, stream: Stream, work: Path, client: str) -> None:
+        self.stream, self.work, self.client = stream, work, client
         self.all: list[str] = []
 
     def __call__(self, *words: str, fails: bool | None = False, **options: str) -> str:
         given = {"sasl_plain_password": CANARY, "ssl_password": CANARY, **options}
         environment = {f"MILLSTREAM_KAFKA_{name.upper()}": value for name, value in given.items()}
         environment |= {"MILLSTREAM_REGISTRY_URL": "http://127.0.0.1:1", "MILLSTREAM_REGISTRY_USER": "ann"}
-        environment["MILLSTREAM_REGISTRY_PASSWORD"] = CANARY
+        environment |= {"MILLSTREAM_REGISTRY_PASSWORD": CANARY, "MILLSTREAM_CLIENT": self.client}
         done = subprocess.run(
             [sys.executable, "-P", "-m", "millstream", *words],
             cwd=self.work, env=self.stream.environment() | environment,
@@ -101,9 +101,9 @@ def found(said: Said, secret: str) -> list[str]:
 
 @pytest.mark.full
 def test_a_secret_is_found_nowhere_but_where_it_was_given(
-    stream: Stream, work: Path, rounds: Callable[[int, int], int]
+    stream: Stream, work: Path, client: str, rounds: Callable[[int, int], int]
 ) -> None:
-    said = Said(stream, work)
+    said = Said(stream, work, client)
     said("topics", "create", "phishing")
     said("publish", "phishing", "river:Phishing", "--limit", "60")
     said("run", "phishing", "--until-idle", "1s")
@@ -127,6 +127,7 @@ def fail_in_every_way(said: Said, refused: Sequence[dict[str, str]]) -> None:
     assert "is no option of kafka-python" in said(*status, fails=True, sasl_password=CANARY)
     assert "must be of type int" in said(*status, fails=True, retry_backoff_ms=CANARY)
     assert "must be of type bool" in said(*status, fails=True, ssl_check_hostname=CANARY)
+    assert "no counterpart in client" in said(*status, "--client", "librdkafka", fails=True, socks5_proxy=CANARY)
     # Each waits for an answer that never comes: together they wait no longer than one.
     with ThreadPoolExecutor(len(refused)) as pool:
         done = [pool.submit(said, *status, fails=None, **options) for options in refused]

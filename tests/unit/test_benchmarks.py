@@ -29,7 +29,7 @@ SLOW = Figure(
 )
 
 
-@pytest.mark.parametrize("name", ["bare_loop", "bare_learner"])
+@pytest.mark.parametrize("name", ["bare_loop", "bare_learner", "peers/bare_librdkafka"])
 def test_a_bare_loop_has_at_most_80_lines(name: str) -> None:
     assert 0 < len((ROOT / "benchmarks" / f"{name}.py").read_text().splitlines()) <= 80
 

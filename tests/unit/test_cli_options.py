@@ -14,6 +14,7 @@ from millstream.cli import app as cli
 from millstream.cli.shared_options import Where
 from millstream.reading.timestamps import InvalidMoment, moment
 from millstream.stream.duration import InvalidDuration
+from runtime.kafka_client.library_names import DEFAULT
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -67,6 +68,52 @@ def test_a_table_named_after_a_command_is_over_the_top_of_the_file(
     assert run("run", "s")[0] == 0
     assert seen[0][1] == 3
     assert seen[0][2].settings().kafka == {"client_id": "x"}
+
+
+def test_the_client_is_a_flag_a_variable_and_a_key(
+    run: Run, seen: list[tuple[str, int, Where]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("run", "s")[0] == 0
+    (tmp_path / "millstream.toml").write_text("client = 'librdkafka'\n")
+    assert run("run", "s")[0] == 0
+    monkeypatch.setenv("MILLSTREAM_CLIENT", "kafka-python")
+    assert run("run", "s")[0] == 0
+    assert run("run", "s", "--client", "librdkafka")[0] == 0
+    clients = [where.settings().client for *_, where in seen]
+    assert clients == [DEFAULT, "librdkafka", "kafka-python", "librdkafka"]
+
+
+@pytest.mark.parametrize("where", ["flag", "variable", "file"])
+def test_an_unknown_client_is_refused_with_both(
+    run: Run, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["status", "--bootstrap", "127.0.0.1:1"]
+    if where == "file":
+        (tmp_path / "millstream.toml").write_text("client = 'aiokafka'\n")
+    elif where == "variable":
+        monkeypatch.setenv("MILLSTREAM_CLIENT", "aiokafka")
+    else:
+        words += ["--client", "aiokafka"]
+    code, _, errors = run(*words)
+    assert code == 2
+    assert len(errors.splitlines()) == 1
+    assert all(each in errors for each in ('"aiokafka"', '"kafka-python"', '"librdkafka"')), errors
+
+
+def test_a_client_that_is_not_installed_or_lacks_an_option_is_one_line_and_exit_code_1(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "confluent_kafka", None)
+    monkeypatch.setenv("MILLSTREAM_CLIENT", "librdkafka")
+    code, _, errors = run("status", "--bootstrap", "127.0.0.1:1")
+    assert (code, len(errors.splitlines())) == (1, 1), errors
+    assert "pip install 'millstream[fast]'" in errors
+    monkeypatch.setenv("MILLSTREAM_KAFKA_PROXY_URL", "socks5://ann:canary-secret@proxy:1")
+    code, _, errors = run("status", "--bootstrap", "127.0.0.1:1")
+    assert (code, len(errors.splitlines())) == (1, 1), errors
+    assert "MILLSTREAM_KAFKA_PROXY_URL" in errors
+    assert "set client to kafka-python" in errors
+    assert "canary" not in errors
 
 
 @pytest.mark.parametrize(
@@ -144,7 +191,7 @@ def test_no_secret_is_told_when_no_broker_answers(run: Run, monkeypatch: pytest.
 def test_every_command_has_help_with_an_example(run: Run) -> None:
     app = cli.build({}, "none")
     commands = [(name,) for name in app if not name.startswith("-")]
-    for name in ("broker", "keys", "models", "topics"):
+    for name in ("broker", "keys", "models", "tokens", "topics"):
         commands.remove((name,))
         commands += [(name, each) for each in app[name] if not each.startswith("-")]
     for command in commands:

@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-PACKAGES: Final = ("runtime", "schemas", "model_store", "producers", "consumers", "millstream", "streams")
+PACKAGES: Final = ("runtime", "schemas", "model_store", "producers", "consumers", "server", "millstream", "streams")
 WITH_EXAMPLES: Final = tuple(
     sorted(
         path.relative_to(ROOT)

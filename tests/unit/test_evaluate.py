@@ -223,6 +223,9 @@ def test_the_page_needs_nothing_beside_it(tmp_path: Path) -> None:
     assert not any(word in text for word in ("<script", "<link", "src=", "url("))
     assert "phishing, delayed" in text
     assert "phishing, delayed" in str(report)
+    assert text.count("prefers-color-scheme: dark") == 2
+    # Tables and curves scroll by themselves, so that the page does not on a small screen.
+    assert text.count('<div class="wide"') == text.count("<table>") + 4
 
 
 def test_the_picture_is_a_png(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from runtime import exits
 
 ROOT = Path(__file__).parents[2]
-PRODUCT = ("runtime", "schemas", "model_store", "producers", "consumers", "millstream", "streams")
+PRODUCT = ("runtime", "schemas", "model_store", "producers", "consumers", "server", "millstream", "streams")
 UNMISTAKABLE = {exits.TRY_AGAIN, exits.INTERRUPTED}
 
 

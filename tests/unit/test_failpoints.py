@@ -81,7 +81,7 @@ def test_kill_ends_the_process_at_once() -> None:
 def test_every_place_is_built_in_once() -> None:
     asked = [
         name
-        for folder in ("runtime", "schemas", "model_store", "consumers", "producers", "millstream")
+        for folder in ("runtime", "schemas", "model_store", "consumers", "producers", "server", "millstream")
         for file in (ROOT / folder).rglob("*.py")
         for name in re.findall(r'= failpoint\("([^"]+)"\)', file.read_text())
     ]

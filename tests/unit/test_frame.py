@@ -15,6 +15,7 @@ from millstream.reading import frame as frames
 from millstream.reading.frame import NoPandas, frame
 from millstream.reading.typed_rows import READERS
 from schemas import codec
+from schemas.alerts import Alert
 from schemas.codec import CodecError
 from schemas.dead_letters import DeadLetter
 from schemas.events import Event, Example, Failure, Features, Joined, Label, Lane, Outcome
@@ -143,6 +144,23 @@ def test_predictions_and_dead_letters_have_their_reasons() -> None:
     [row] = frame([record], "dead-letters", "features.", refuse).to_dict("records")
     assert (row["stage"], row["from.topic"], row["from.offset"], row["value"]) == ("predictor", "t", 4, b"\xff")
     assert READERS["dead-letters"](record).headers == [("h", None)]
+
+
+def test_alerts_have_a_column_for_each_detail() -> None:
+    raised = Alert("learner.memory", "critical", "raised", "the model is full", 5, {"bytes": "7"})
+    cleared = Alert("learner.memory", "info", "cleared", "it has cleared", 7, {})
+    records: Any = [Sent(each.encode(), offset=number) for number, each in enumerate((raised, cleared))]
+    found = frame(records, "alerts", "features.", refuse)
+    assert found["state"].tolist() == ["raised", "cleared"]
+    assert [stamp.value // 10**6 for stamp in found["at"]] == [5, 7]
+    assert found["details.bytes"].tolist()[0] == "7"
+    assert pd.isna(found["details.bytes"].tolist()[1])
+    typed = [READERS["alerts"](record) for record in records]
+    assert [(row.name, row.severity, row.details) for row in typed] == [
+        ("learner.memory", "critical", {"bytes": "7"}),
+        ("learner.memory", "info", {}),
+    ]
+    assert [row.offset for row in typed] == found["offset"].tolist()
 
 
 def test_typed_rows_say_what_the_frame_says() -> None:

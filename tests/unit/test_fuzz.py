@@ -180,6 +180,8 @@ class Predictions:
     def __call__(self, data: bytes) -> None:
         expected = outcome_of(lambda given: read_prediction(given).event.features, data)
         assert outcome_of(self.reader.features, data) == expected
+        refused = "refused" if expected == "refused" else repr(None)
+        assert outcome_of(self.reader.check, data) == refused
 
 
 def a_manifest(data: bytes) -> None:

@@ -11,11 +11,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("runtime", "schemas", "model_store", "producers", "consumers", "millstream", "streams")
+PACKAGES = ("runtime", "schemas", "model_store", "producers", "consumers", "server", "millstream", "streams")
 BROKEN = {
-    # contract: (file, a line that breaks it)
+    # contract: (file, each line that breaks it)
     "imports run one way": ("schemas/target.py", "import model_store.retention"),
-    "only runtime.kafka_client imports a Kafka client": ("consumers/loop/loop.py", "def late() -> None: import kafka"),
+    "only runtime.kafka_client imports a Kafka client": (
+        "consumers/loop/loop.py",
+        "def late() -> None: import kafka",
+        "def late() -> None: import confluent_kafka.admin",
+    ),
     "no module, and no folder, imports in a circle": (
         "producers/columns.py",
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING: import producers.infer",
@@ -52,9 +56,11 @@ def test_nothing_is_broken(copy: Path) -> None:
     assert f"Contracts: {len(BROKEN)} kept, 0 broken." in done.stdout
 
 
-@pytest.mark.parametrize("contract", BROKEN)
-def test_a_broken_contract_is_named(copy: Path, contract: str) -> None:
-    name, line = BROKEN[contract]
+@pytest.mark.parametrize(
+    ("contract", "line"), [(contract, line) for contract, (_, *lines) in BROKEN.items() for line in lines]
+)
+def test_a_broken_contract_is_named(copy: Path, contract: str, line: str) -> None:
+    name, *_ = BROKEN[contract]
     file = copy / name
     whole = file.read_text()
     file.write_text(f"{whole}\n\n{line}\n")

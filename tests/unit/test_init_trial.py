@@ -85,6 +85,13 @@ def test_few_rows_try_nothing(tmp_path: Path) -> None:
     assert said == []
 
 
+def test_a_text_that_some_rows_lack_is_said_to_be_unused(tmp_path: Path) -> None:
+    rows = [[f"word{n % 99} word{n % 98}" if n % 10 else "", n % 3, "abc"[n % 3]] for n in range(300)]
+    source, said = table(tmp_path, ["text", "x", "label"], rows), list[str]()
+    init("mine", tmp_path, infer(source), source, say=said.append)
+    assert "text: the model does not use this text, as 30 rows have none: write a word there" in said
+
+
 def test_texts_that_name_things_are_no_words(tmp_path: Path) -> None:
     rows = [[f"order-{n}", f"shop{n % 60}", f"good {n}", n % 2] for n in range(300)]
     inferred = infer(table(tmp_path, ["order", "shop", "text", "label"], rows))

@@ -92,7 +92,7 @@ def test_the_schemas_find_a_misspelled_field_and_a_wrong_type() -> None:
 
 def test_every_role_has_a_stateful_set_with_its_command_and_its_disruption_budget() -> None:
     sets, budgets = of_kind("StatefulSet"), of_kind("PodDisruptionBudget")
-    assert {*sets} == {*budgets} == {*roles.names_of_all()}
+    assert {*sets} == {*budgets} == {role.name for role in roles.TABLE if not role.on_demand}
     for name, each in sets.items():
         labels = each["spec"]["template"]["metadata"]["labels"]
         assert container(each["spec"]["template"]["spec"])["args"] == [name]
@@ -105,7 +105,7 @@ def test_what_kustomize_takes_by_default_is_every_file_but_those_of_optional_rol
     taken = {*kustomization()["resources"]}
     assert {path.name for path in FOLDER.glob("*.yaml")} - taken == {
         "kustomization.yaml",
-        *(f"{role.name}.yaml" for role in roles.TABLE if role.optional),
+        *(f"{role.name}.yaml" for role in roles.TABLE if role.asked_for),
     }
     assert {name for generated in kustomization()["configMapGenerator"] for name in generated.get("files", [])} == {
         env_file("settings.env")["MILLSTREAM_STREAM"]
@@ -173,7 +173,7 @@ def _secrets(spec: Manifest) -> set[str]:
 def test_a_role_has_a_secret_of_its_own_and_only_the_learner_has_the_signing_key() -> None:
     held = {name: _secrets(spec) for name, spec in pod_specs().items()}
     assert [name for name, secrets in held.items() if "signing-key" in secrets] == ["learner"]
-    for role in roles.names_of_all():
+    for role in (role.name for role in roles.TABLE if not role.on_demand):
         assert held[role] - {"kafka-ca", "trusted-keys", "signing-key"} == {role}
     for name in {name for secrets in held.values() for name in secrets}:
         assert f"secret generic {name} " in DOCUMENT.read_text(), f"the document does not create {name}"

@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-PACKAGES: Final = ("runtime", "schemas", "model_store", "producers", "consumers", "millstream", "streams")
+PACKAGES: Final = ("runtime", "schemas", "model_store", "producers", "consumers", "server", "millstream", "streams")
 MODULES: Final = tuple(sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")))
 LONGEST: Final = 100
 HIDDEN: Final = re.compile(r"(?:what|which|how|whether|where|when|who|why|that|a thing)\b", re.IGNORECASE)

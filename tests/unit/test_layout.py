@@ -17,14 +17,14 @@ def test_a_folder_has_few_entries(folder: str, most: int) -> None:
 
 
 def test_no_product_file_is_long() -> None:
-    packages = ("runtime", "schemas", "model_store", "producers", "consumers", "millstream", "streams")
+    packages = ("runtime", "schemas", "model_store", "producers", "consumers", "server", "millstream", "streams")
     lengths = {path: len(path.read_text().splitlines()) for each in packages for path in (ROOT / each).rglob("*.py")}
     assert len(lengths) > 250
     assert {str(path.relative_to(ROOT)): length for path, length in lengths.items() if length > 400} == {}
 
 
 def test_no_product_function_is_long() -> None:
-    packages = ("runtime", "schemas", "model_store", "producers", "consumers", "millstream", "streams")
+    packages = ("runtime", "schemas", "model_store", "producers", "consumers", "server", "millstream", "streams")
     lengths = {
         f"{path.relative_to(ROOT)}:{node.name}": node.end_lineno - node.lineno + 1
         for each in packages

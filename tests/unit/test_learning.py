@@ -222,6 +222,19 @@ def test_baselines_know_no_more_than_had_come_when_the_prediction_was_made() -> 
     assert report["last_label"]["all"]["Accuracy"] == 1.0
 
 
+def test_the_last_label_pays_for_its_certainty_in_the_log_loss() -> None:
+    learning = LearnerState(rules("multiclass", naive_bayes.GaussianNB, window=1000))
+    labels = [*"abc"] + ["abc"[number // 3 % 3] for number in range(400)]
+    for number, label in enumerate(labels):
+        learning.apply(example(number, {"x": float(number)}, label), number)
+    by_river, delay = metrics.CrossEntropy(), 50  # labels come so many events late
+    for now, known in zip(labels[delay:], labels, strict=False):
+        by_river.update(now, {each: float(each == known) for each in "abc"})
+    report = learning.board.report()
+    assert report["last_label"]["all"]["CrossEntropy"] == by_river.get()
+    assert report["last_label"]["last"]["CrossEntropy"] > 10 > report["frequencies"]["last"]["CrossEntropy"]
+
+
 def test_a_metric_that_raises_measures_nothing_and_stops_no_learning() -> None:
     learning = LearnerState(rules("regression", linear_model.LinearRegression, metrics=lambda: [metrics.RMSLE()]))
     for number in range(600):

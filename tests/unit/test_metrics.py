@@ -17,6 +17,7 @@ from prometheus_client.registry import CollectorRegistry
 from scrape import get, scrape
 
 from consumers.joiner.join import Emitted
+from consumers.joiner.labels import EncodedLabel
 from consumers.loop.dead_letters import dead_letter
 from millstream.observability.prometheus import metrics_server
 from millstream.observability.prometheus.catalog import METRICS
@@ -25,6 +26,7 @@ from millstream.observability.prometheus.exit_counts import Ends
 from millstream.observability.prometheus.histogram import Histogram
 from millstream.observability.prometheus.metrics_server import MetricsServer, PortTaken
 from millstream.observability.prometheus.role_metrics import RoleMeter
+from runtime.kafka_client.library_names import KAFKA_PYTHON, LIBRDKAFKA, version_of
 from runtime.kafka_client.records import CommittedOffset, Output, Partition
 from schemas.events import Label
 from schemas.topics import Names
@@ -73,6 +75,14 @@ def test_every_metric_has_its_help_and_type_before_there_is_anything_to_tell(url
         family = shown[name.removesuffix("_total")]
         assert family.documentation == metric.help
         assert family.type == ("gauge" if metric.kind == "info" else metric.kind)
+
+
+def test_the_client_is_told_with_the_version_of_its_package(meter: RoleMeter) -> None:
+    for client in (KAFKA_PYTHON, LIBRDKAFKA):
+        registry = CollectorRegistry()
+        registry.register(RoleCollector(meter, "ann-fraud", "joiner", "ann-fraud.joiner-0", client))
+        labels = {"client": client, "version": version_of(client), "stream": "ann-fraud", "role": "joiner"}
+        assert registry.get_sample_value("millstream_client_info", labels) == 1
 
 
 def test_topics_that_labels_come_from_are_told_apart_however_alike_they_end(meter: RoleMeter, url: str) -> None:
@@ -153,7 +163,7 @@ def test_labels_by_state_are_what_stands_beside_the_offsets(meter: RoleMeter, ur
 
 def test_a_join_tells_how_long_it_waited_and_how_old_its_label_was(meter: RoleMeter, url: str) -> None:
     now = time.time_ns() // 1_000_000
-    label = Label("e1", True, now)
+    label = EncodedLabel.of(Label("e1", True, now))
     meter.joined([Emitted(b"", label, 1, now - 65_000, 1, now - 5_000), Emitted(b"", None, 2, now, -1, 0)])
     meter.committed([], {}, 0.01)
     found = scrape(url)

@@ -68,7 +68,7 @@ def test_every_metric_but_those_of_one_process_is_on_the_dashboard() -> None:
     assert left_out == {
         "millstream_partitions", "millstream_last_turn_timestamp_seconds", "millstream_last_commit_timestamp_seconds",
         "millstream_transactions_committed_total", "millstream_served_version_epoch", "millstream_checkpoint_epoch",
-        "millstream_events_gone_total", "millstream_checkpoints_total",
+        "millstream_transactions_overlapped_total", "millstream_events_gone_total", "millstream_checkpoints_total",
     }  # fmt: skip
 
 

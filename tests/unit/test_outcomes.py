@@ -36,6 +36,42 @@ def test_whatever_is_answered_is_what_is_read(value: Any, shares: dict[Any, floa
     assert (fields["probabilities"], fields["source_offset"]) == (shares, offset)
 
 
+shares_of_two = st.one_of(
+    st.tuples(floats, floats).flatmap(
+        lambda pair: st.sampled_from(
+            [dict(zip(keys, pair, strict=True)) for keys in ((False, True), (True, False), (0, 1), (1, 0), ("a", "b"))]
+        )
+    ),
+    st.dictionaries(st.one_of(st.booleans(), longs, texts), floats, max_size=3),
+)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.one_of(st.sampled_from([False, True, 0, 1, "a", "b", None]), scalars),
+            st.one_of(st.none(), shares_of_two),
+            st.one_of(st.integers(0, 200), st.integers(0, 2**63 - 1)),
+            st.sampled_from([None, None, None, ("model", "it raised")]),
+        ),
+        max_size=30,
+    ),
+    st.binary(max_size=20),
+)
+def test_a_whole_prediction_is_header_event_and_outcome(
+    answers: list[tuple[Any, Any, int, tuple[str, str] | None]], body: bytes
+) -> None:
+    """One writer has all answers of a batch; what it remembers of one must not show in the next."""
+    version, place = ("fraud", 3, 70_000), Partition("fraud.features", 2)
+    writer = OutcomeWriter(version, 5, place)
+    for value, shares, offset, failure in answers:
+        outcome = codec.OUTCOME.encode_body(
+            OutcomeWriter(version, 5, place)._fields(Answer(value, shares), offset, failure)
+        )
+        expected = codec.PREDICTION.header + body + b"\x02" + outcome
+        assert writer.prediction(body, Answer(value, shares), offset, failure) == expected
+
+
 def test_what_a_batch_has_in_common_is_in_each() -> None:
     fields = written(Answer(True, {False: 0.25, True: 0.75}))
     assert fields == {

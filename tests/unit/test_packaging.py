@@ -22,6 +22,14 @@ def test_every_file_beside_the_code_is_installed() -> None:
     assert {path for path in there if path.suffix not in (".py", ".pyc")} == named
 
 
+def test_a_checkout_and_the_image_have_both_kafka_clients() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert [each.partition(">")[0] for each in project["optional-dependencies"]["fast"]] == ["confluent-kafka"]
+    for lock in ("install", "runtime"):
+        locked = {line.split("==")[0] for line in (ROOT / "requirements" / f"{lock}.lock").read_text().splitlines()}
+        assert {"kafka-python", "confluent-kafka"} <= locked, lock
+
+
 def test_every_package_is_installed() -> None:
     named = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     roots = {each.partition(".")[0] for each in named}

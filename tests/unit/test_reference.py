@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 GENERATE: dict[str, Any] = runpy.run_path(str(ROOT / "docs" / "generate.py"))
 PAGES: dict[str, Callable[[], str]] = dict(GENERATE["PAGES"])
-PACKAGES = ("runtime", "schemas", "model_store", "producers", "consumers", "millstream", "streams")
+PACKAGES = ("runtime", "schemas", "model_store", "producers", "consumers", "server", "millstream", "streams")
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ from millstream.config.errors import SettingsError
 from millstream.config.kafka_options import client_options
 from millstream.config.precedence import kafka_options
 from millstream.config.settings import Settings, read_config
+from runtime.kafka_client.libraries import ClientUnavailable
+from runtime.kafka_client.library_names import DEFAULT
+from runtime.kafka_client.librdkafka.options import OptionRefused
 
 
 def test_environment_is_over_the_file_for_kafka_options() -> None:
@@ -102,10 +106,22 @@ def test_a_child_process_is_given_the_same_settings() -> None:
         "MILLSTREAM_BOOTSTRAP": "b:1",
         "MILLSTREAM_PREFIX": "ann-",
         "MILLSTREAM_STORE": "/elsewhere",
+        "MILLSTREAM_CLIENT": "kafka-python",
         "MILLSTREAM_KAFKA_SSL_CHECK_HOSTNAME": "false",
         "MILLSTREAM_KAFKA_CLIENT_ID": "me",
     }
     assert client_options(kafka_options({}, environment)) == {"ssl_check_hostname": False, "client_id": "me"}
+
+
+def test_the_cluster_gets_the_library_that_the_settings_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings(Path("/h"), "b:1").cluster().library.name == DEFAULT
+    assert Settings(Path("/h"), "b:1", client="kafka-python").cluster().library.name == "kafka-python"
+    monkeypatch.setitem(sys.modules, "confluent_kafka", None)
+    with pytest.raises(ClientUnavailable, match="install the extra"):
+        Settings(Path("/h"), "b:1", client="librdkafka").cluster()
+    # An option that it lacks is told before that.
+    with pytest.raises(OptionRefused, match="MILLSTREAM_KAFKA_SOCKS5_PROXY"):
+        Settings(Path("/h"), "b:1", kafka={"socks5_proxy": "socks5://p"}, client="librdkafka").cluster()
 
 
 def test_each_stream_and_prefix_has_a_state_folder_of_its_own() -> None:

@@ -49,6 +49,14 @@ def _with_end(snapshot: StreamSnapshot, place: Place, end: int) -> StreamSnapsho
     return replace(snapshot, ends={**snapshot.ends, place: end})
 
 
+def test_the_report_has_the_client_of_each_process_that_runs() -> None:
+    clients = {"predictor": {"predictor-0": "librdkafka 2.16.1", "predictor-1": "kafka-python 3.0.12"}, "joiner": {}}
+    now = replace(_done(), clients=clients, crashed=("predictor-1",))
+    stages = as_json(report(now, "fraud", "k:1", _DISK))["stages"]
+    assert stages["predictor"]["clients"] == {"predictor-0": "librdkafka 2.16.1"}
+    assert stages["joiner"]["clients"] == stages["learner"]["clients"] == {}
+
+
 def test_lag_is_what_the_group_has_not_read_of_its_inputs() -> None:
     behind = _with_end(_with_end(_done(), ("labels", 1), 20), ("features", 0), 27)
     assert [behind.lag(role) for role in ("predictor", "joiner", "learner")] == [7, 5, 0]

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from millstream.config.instance_id import claim
-from millstream.status.processes import Members, crashed, started_again
+from millstream.status.processes import Members, clients, crashed, started_again
 from runtime.kafka_client.client import GroupMember
 from schemas.topics import Names
 
@@ -51,6 +51,20 @@ def test_nothing_is_known_of_members_elsewhere(tmp_path: Path) -> None:
     assert crashed(members(("7", "a")), NAMES, tmp_path) == (), "no lock here: it works in another home"
     others = {"predictor": [GroupMember(None, frozenset(), "a", "/127.0.0.1")]}
     assert crashed(others, NAMES, tmp_path) == ()
+
+
+def test_each_process_is_told_with_its_client() -> None:
+    """Also beside members of an earlier release, which tell none, and of programs that are not ours."""
+    both = [
+        GroupMember(f"ann-fraud.predictor-{name}", frozenset(), name, client=client)
+        for name, client in (("1", "kafka-python 3.0.12"), ("0", "librdkafka 2.16.1"), ("old", ""))
+    ]
+    others = [GroupMember(None, frozenset(), "x", client="librdkafka 9"), GroupMember("other", frozenset(), "y")]
+    assert clients("predictor", [*both, *others], NAMES) == {
+        "predictor-0": "librdkafka 2.16.1",
+        "predictor-1": "kafka-python 3.0.12",
+        "predictor-old": "",
+    }
 
 
 def test_looking_does_not_keep_a_process_from_its_name(tmp_path: Path) -> None:

@@ -75,6 +75,16 @@ def test_the_numbers_stand_where_they_belong() -> None:
     assert "nothing needs a person" in text
 
 
+def test_the_clients_are_one_for_all_or_named_by_process() -> None:
+    assert "Kafka client    –" in "\n".join(drawn(DOWN)), "of none that runs"
+    both = [{f"{stage.role}-{number}": "librdkafka 2.16.1" for number in (0, 1)} for stage in STAGES]
+    same = replace(REPORT, stages=tuple(replace(stage, clients=of) for stage, of in zip(STAGES, both, strict=True)))
+    assert "Kafka client    librdkafka 2.16.1" in "\n".join(drawn(same))
+    mixed = replace(STAGES[0], clients={"predictor-0": "librdkafka 2.16.1", "predictor-1": "kafka-python 3.0.12"})
+    shown = " ".join(" ".join(drawn(replace(same, stages=(mixed, *same.stages[1:])))).split())
+    assert "kafka-python 3.0.12 (predictor-1)" in shown
+
+
 def test_a_stage_that_nobody_runs_says_so() -> None:
     assert "\n".join(drawn(DOWN)).count("NONE RUNS") == 3
     assert line(DOWN).startswith("predictor none at work, –/s, lag 7 | ")

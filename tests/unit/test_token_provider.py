@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,3 +129,33 @@ def test_no_token_is_said_with_the_providers_name_and_never_shown(name: str, sai
 def test_a_connection_that_comes_to_nothing_is_explained_by_the_provider() -> None:
     options = {**OAUTH, "sasl_oauth_token_provider": load_token_provider("issuer_of_tests:Failing")}
     assert "raised ConnectionError" in explain("127.0.0.1:1", options)
+
+
+def jwt(claims: object) -> str:
+    part = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return f"head.{part}.signature"
+
+
+@pytest.mark.parametrize(
+    ("token", "seconds"),
+    [
+        (jwt({"exp": 1_000_600}), 600),
+        (jwt({"exp": 1_000_600.5}), 600.5),
+        # Of an expired one, the broker says why it is refused.
+        (jwt({"exp": 999_000}), 10),
+        # Of no other token is it known.
+        (jwt({"exp": "soon"}), 60),
+        (jwt({"exp": math.inf}), 60),
+        (jwt({"exp": True}), 60),
+        (jwt(["exp"]), 60),
+        ("opaque", 60),
+        ("a.ä.b", 60),
+        ("a.!!!!.b", 60),
+        ("", 60),
+    ],
+)
+def test_a_token_is_asked_for_again_when_it_says_so(
+    token: str, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.kafka_client.oauth_tokens.time.time", lambda: 1_000_000.0)
+    assert load_token_provider("issuer_of_tests:ready").expires(token) == 1_000_000 + seconds

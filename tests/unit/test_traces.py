@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from consumers.joiner.join import Emitted
+from consumers.joiner.labels import EncodedLabel
 from millstream.cli import app
 from millstream.observability.instrumentation import RoleInstrumentation
 from millstream.observability.prometheus.serve_metrics import Scraped
@@ -129,7 +130,7 @@ def until(condition: Any) -> None:
 def test_what_is_joined_is_sent_once_it_is_committed_and_at_the_latest_at_the_end() -> None:
     exporter = InMemorySpanExporter()
     meter = TraceMeter(NAMES, spans(), exporter, print)
-    emitted = [Emitted(prediction("e1"), Label("e1", True, 1), 1, 1_000, 1, 2_000)]
+    emitted = [Emitted(prediction("e1"), EncodedLabel.of(Label("e1", True, 1)), 1, 1_000, 1, 2_000)]
     meter.joined(emitted)
     meter.revoked()  # it was not committed, and will be joined again
     meter.committed([], {}, 0.1)

@@ -21,6 +21,7 @@ class Metric(NamedTuple):
 METRICS: Final[dict[str, Metric]] = {
     # every role
     "millstream_build_info": Metric("info", "What runs.", ("process", "version", "river", "python")),
+    "millstream_client_info": Metric("info", "Library of the Kafka client, and its version.", ("client", "version")),
     "millstream_ready": Metric("gauge", "1 while the role is at work on its partitions, as /readyz says."),
     "millstream_partitions": Metric("gauge", "Partitions that this process works on."),
     "millstream_last_turn_timestamp_seconds": Metric("gauge", "When the loop last came round."),
@@ -29,6 +30,9 @@ METRICS: Final[dict[str, Metric]] = {
     "millstream_records_consumed_total": Metric("counter", "Records processed, by topic.", ("topic",)),
     "millstream_records_produced_total": Metric("counter", "Records committed, by topic.", ("topic",)),
     "millstream_transactions_committed_total": Metric("counter", "Transactions that were committed."),
+    "millstream_transactions_overlapped_total": Metric(
+        "counter", "Transactions that were committed while the next records were read and processed."
+    ),
     "millstream_transactions_aborted_total": Metric(
         "counter", "Transactions that failed or were in doubt, those of this process's predecessors included."
     ),
@@ -56,6 +60,9 @@ METRICS: Final[dict[str, Metric]] = {
     "millstream_events_gone_total": Metric(
         "counter", "Feature events that were gone before anybody answered them.", ("partition",)
     ),
+    # HTTP server
+    "millstream_http_requests_total": Metric("counter", "Requests that were answered.", ("path", "status")),
+    "millstream_spool_bytes": Metric("gauge", "The spool: what is not on Kafka yet, and each worker's last segment."),
     # joiner
     "millstream_labels_total": Metric("counter", "Labels by what became of them.", ("partition", "state")),
     "millstream_predictions_left_total": Metric(

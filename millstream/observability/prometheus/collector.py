@@ -22,10 +22,12 @@ from consumers.learner.offset_metadata import LearnerMetadata
 from consumers.loop.offset_metadata import OffsetMetadata
 from consumers.model.quality import quality
 from consumers.predictor.offset_metadata import PredictorMetadata
-from consumers.roles import JOINER, LEARNER, PREDICTOR
+from consumers.roles import JOINER, LEARNER, PREDICTOR, SERVER
 from millstream.observability.prometheus.catalog import METRICS
 from millstream.observability.prometheus.histogram import Histogram
 from millstream.observability.prometheus.role_metrics import RoleMeter
+from runtime.kafka_client.library_names import DEFAULT as DEFAULT_CLIENT
+from runtime.kafka_client.library_names import version_of
 from runtime.kafka_client.records import Partition
 
 LABEL_STATES: Final = (
@@ -44,17 +46,24 @@ class RoleCollector(Collector):
     ----------
     stream, role, process
         Labels of the samples; `process` is the name in Kafka's groups.
+    client
+        Name of the library of the Kafka client.
     """
 
-    def __init__(self, meter: RoleMeter, stream: str, role: str, process: str) -> None:
+    def __init__(self, meter: RoleMeter, stream: str, role: str, process: str, client: str = DEFAULT_CLIENT) -> None:
         self._meter = meter
         self._of = (stream, role)
         self._process = process
+        self._client = client
 
     def collect(self) -> Iterable[Family]:
         """Yield all metrics."""
         histograms = dict(self._histograms())
         samples = dict(self._samples())
+        infos = {
+            "millstream_build_info": self._build(),
+            "millstream_client_info": (self._client, version_of(self._client)),
+        }
         for name, metric in METRICS.items():
             labels = ("stream", "role", *metric.labels)
             if metric.kind == "histogram":
@@ -65,7 +74,7 @@ class RoleCollector(Collector):
                 yield sizes
             elif metric.kind == "info":
                 info = InfoMetricFamily(name.removesuffix("_info"), metric.help, labels=("stream", "role"))
-                info.add_metric(self._of, dict(zip(metric.labels, self._build(), strict=True)))
+                info.add_metric(self._of, dict(zip(metric.labels, infos[name], strict=True)))
                 yield info
             else:
                 kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
@@ -86,14 +95,19 @@ class RoleCollector(Collector):
             [((meter.kind(topic),), histogram) for topic, histogram in list(meter.latency.items())],
         )
         role = self._of[1]
-        yield "millstream_label_to_served_seconds", [((), meter.label_to_served)] if role == PREDICTOR else []
+        yield "millstream_label_to_served_seconds", [((), meter.label_to_served)] if role in (PREDICTOR, SERVER) else []
         yield "millstream_join_wait_seconds", [((), meter.join_wait)] if role == JOINER else []
         yield "millstream_label_to_example_seconds", [((), meter.label_to_example)] if role == JOINER else []
         yield "millstream_checkpoint_duration_seconds", [((), meter.checkpoints)] if role == LEARNER else []
 
     def _samples(self) -> Iterator[tuple[str, list[Sample]]]:
         yield from self._of_the_loop()
-        more = {PREDICTOR: self._of_a_predictor, JOINER: self._of_a_joiner, LEARNER: self._of_a_learner}
+        more = {
+            PREDICTOR: self._of_a_predictor,
+            SERVER: self._of_a_server,
+            JOINER: self._of_a_joiner,
+            LEARNER: self._of_a_learner,
+        }
         if found := more.get(self._of[1]):
             yield from found()
 
@@ -112,6 +126,7 @@ class RoleCollector(Collector):
         yield "millstream_records_consumed_total", self._by_topic(meter.consumed)
         yield "millstream_records_produced_total", self._by_topic(meter.produced)
         yield "millstream_transactions_committed_total", _one(meter.counts["committed"])
+        yield "millstream_transactions_overlapped_total", _one(meter.counts["overlapped"])
         yield "millstream_transactions_aborted_total", _one(meter.ends.told.aborted)
         yield "millstream_role_ends_total", [((code,), count) for code, count in list(meter.ends.told.ends.items())]
         yield "millstream_dead_letters_total", [((code,), count) for code, count in list(meter.letters.items())]
@@ -135,6 +150,14 @@ class RoleCollector(Collector):
             yield "millstream_served_version_epoch", _one(served.epoch)
             yield "millstream_served_version_examples", _one(served.examples)
             yield "millstream_served_version_timestamp_seconds", _one(served.since_ms / 1000)
+
+    def _of_a_server(self) -> Iterator[tuple[str, list[Sample]]]:
+        yield from self._of_a_predictor()
+        counted = sorted(self._meter.requests().items())
+        requests: list[Sample] = [((path, str(status)), float(count)) for (path, status), count in counted]
+        yield "millstream_http_requests_total", requests
+        size = self._meter.spool_bytes
+        yield "millstream_spool_bytes", _one(None if size is None else size())
 
     def _of_a_joiner(self) -> Iterator[tuple[str, list[Sample]]]:
         beside = self._beside(JoinerMetadata)

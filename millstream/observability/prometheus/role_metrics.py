@@ -51,6 +51,8 @@ class RoleMeter(RoleInstrumentation):
         self.label_to_example, self.join_wait, self.label_to_served = Histogram(), Histogram(WAIT), Histogram()
         self.newest: Manifest | None = None
         self.served: ServedVersion | None = None
+        self.requests: Callable[[], Mapping[tuple[str, int], int]] = dict
+        self.spool_bytes: Callable[[], int] | None = None
         self._names: Names | None = None
         self._newest_read: dict[Partition, int] = {}
         self._read: dict[str, Counter[int]] = {}  # since the last commit: times of records, by topic
@@ -142,6 +144,9 @@ class RoleMeter(RoleInstrumentation):
                 except CodecError:
                     self.letters["unknown"] += 1
 
+    def overlapped(self) -> None:
+        self.counts["overlapped"] += 1
+
     def aborted(self) -> None:
         self.ends.aborted()
 
@@ -167,6 +172,9 @@ class RoleMeter(RoleInstrumentation):
         self.counts["swaps"] += 1
         if version.delay_ms is not None:
             self.label_to_served.add([(version.delay_ms / 1000, 1)])
+
+    def serves(self, requests: Callable[[], Mapping[tuple[str, int], int]], spool_bytes: Callable[[], int]) -> None:
+        self.requests, self.spool_bytes = requests, spool_bytes
 
 
 def _since(times: Mapping[int, int], now: float) -> list[tuple[float, int]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from millstream.observability.instrumentation import RoleInstrumentation
 from runtime.exits import FAILED, TRY_AGAIN
 from runtime.kafka_client.errors import KafkaError
+from runtime.kafka_client.library_names import DEFAULT as DEFAULT_CLIENT
 
 if TYPE_CHECKING:
     from prometheus_client.registry import CollectorRegistry
@@ -28,12 +29,21 @@ class Address:
 
 @dataclass(frozen=True)
 class Scraped:
-    """Stream and process of the metrics, and `state`, the folder for data that outlives the process."""
+    """Stream and process of the metrics.
+
+    Attributes
+    ----------
+    state
+        Folder for data that outlives the process.
+    client
+        Name of the library of its Kafka client.
+    """
 
     names: Names
     role: str
     instance: str
     state: Path
+    client: str = DEFAULT_CLIENT
 
 
 def measured(
@@ -82,7 +92,8 @@ def _registry(meter: RoleMeter, scraped: Scraped) -> CollectorRegistry:
     names = scraped.names
     registry = CollectorRegistry()
     process = names.process(scraped.role, scraped.instance)
-    registry.register(RoleCollector(meter, f"{names.prefix}{names.stream}", scraped.role, process))
+    stream = f"{names.prefix}{names.stream}"
+    registry.register(RoleCollector(meter, stream, scraped.role, process, scraped.client))
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
     return registry

@@ -102,7 +102,8 @@ class Spans:
             told: Values = {"millstream.labelled": labelled}
             if each.label is not None and labelled:
                 events.append(Event("labelled", timestamp=each.label_time * _MS))
-                told |= {"millstream.label.source": each.label.source, "millstream.label.kind": each.label.kind}
+                label = each.label.decoded()
+                told |= {"millstream.label.source": label.source, "millstream.label.kind": label.kind}
             yield self._span(
                 "join", _SpanIds(ids.trace, ids.join, ids.predict), (began * _MS, at_ns), told, events=events
             )

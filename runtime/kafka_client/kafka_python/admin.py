@@ -12,6 +12,8 @@ from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove
 
 from runtime.kafka_client.client import GroupDescription, GroupMember, NewTopic, TopicDescription
 from runtime.kafka_client.errors import KafkaError
+from runtime.kafka_client.kafka_python.assignor import noted_client
+from runtime.kafka_client.kafka_python.consumer import metadata_of
 from runtime.kafka_client.kafka_python.errors import of_code, translating
 from runtime.kafka_client.records import CommittedOffset, Partition, Positions
 
@@ -69,7 +71,9 @@ class KafkaPythonAdmin:
     def describe_group(self, group: str) -> GroupDescription:
         found: Mapping[str, Any] = self._client.describe_groups([group])[group]
         members = [
-            GroupMember(each["group_instance_id"], _assigned(each), each["member_id"], each["client_host"])
+            GroupMember(
+                each["group_instance_id"], _assigned(each), each["member_id"], each["client_host"], _client(each)
+            )
             for each in found["members"]
         ]
         # The client does not raise the error of a group: it returns it as text, the only place that has the code.
@@ -80,7 +84,7 @@ class KafkaPythonAdmin:
     @translating
     def list_group_offsets(self, group: str) -> dict[Partition, CommittedOffset]:
         return {
-            Partition(*partition): CommittedOffset(place.offset, place.metadata or "")
+            Partition(*partition): CommittedOffset(place.offset, metadata_of(place.metadata))
             for partition, place in self._client.list_group_offsets(group)[group].items()
             if place.offset >= 0
         }
@@ -105,6 +109,13 @@ def _description(topic: Mapping[str, Any]) -> TopicDescription:
         return TopicDescription(topic["name"], "", {}, error)
     leaders = {each["partition_index"]: each["leader_id"] for each in topic["partitions"]}
     return TopicDescription(topic["name"], str(UUID(str(topic["topic_id"]))), leaders)
+
+
+def _client(member: Mapping[str, Any]) -> str:
+    """Return the client library that a member has told."""
+    subscription = member["member_metadata"]
+    # It is empty while the group rebalances, and the client's own text of bytes that it cannot decode.
+    return noted_client(subscription["user_data"]) if isinstance(subscription, Mapping) else ""
 
 
 def _assigned(member: Mapping[str, Any]) -> frozenset[Partition]:

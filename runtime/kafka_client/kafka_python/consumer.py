@@ -89,6 +89,13 @@ class KafkaPythonConsumer:
     def wait_for_bytes(self, least: int, timeout_ms: int) -> None:
         self._client._fetcher.config.update(fetch_min_bytes=least, fetch_max_wait_ms=timeout_ms)
 
+    def stop_fetching(self) -> None:
+        """Read nothing from now on: this client then only keeps the membership, and another one reads.
+
+        Paused partitions would do, too, but each rebalance returns them unpaused.
+        """
+        self._client._fetcher.send_fetches = list
+
     # --- what there is -----------------------------------------------------------------------------
 
     @translating
@@ -139,7 +146,7 @@ class KafkaPythonConsumer:
     @translating
     def committed(self, partition: Partition, timeout_ms: int | None = None) -> CommittedOffset | None:
         found = self._client.committed(TopicPartition(*partition), metadata=True, timeout_ms=timeout_ms)
-        return None if found is None or found.offset < 0 else CommittedOffset(found.offset, found.metadata or "")
+        return None if found is None or found.offset < 0 else CommittedOffset(found.offset, metadata_of(found.metadata))
 
     @translating
     def wait_for_partitions(self, counts: Mapping[str, int], seconds: float) -> bool:
@@ -179,6 +186,15 @@ class KafkaPythonConsumer:
     @translating
     def close(self, timeout_ms: int | None = None) -> None:
         self._client.close(autocommit=False, timeout_ms=timeout_ms)
+
+
+def metadata_of(text: str | None) -> str:
+    r"""Return the metadata of a committed offset as it was given: librdkafka appends a NUL when it commits.
+
+    >>> metadata_of("next 3\0"), metadata_of(None)
+    ('next 3', '')
+    """
+    return (text or "").rstrip("\0")
 
 
 def _theirs(partitions: Iterable[Partition]) -> list[TopicPartition]:

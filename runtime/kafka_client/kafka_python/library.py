@@ -10,14 +10,15 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
-from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.errors import KafkaError
 from kafka.net.compat import KafkaNetClient
 
 from runtime.kafka_client.kafka_python.admin import KafkaPythonAdmin
+from runtime.kafka_client.kafka_python.assignor import range_assignor
 from runtime.kafka_client.kafka_python.consumer import KafkaPythonConsumer
 from runtime.kafka_client.kafka_python.errors import translated
 from runtime.kafka_client.kafka_python.producer import KafkaPythonProducer, Values
+from runtime.kafka_client.library_names import KAFKA_PYTHON
 from runtime.kafka_client.socket_cleanup import DIRECT
 
 _EVERY_CLIENT: Final[Mapping[str, Any]] = MappingProxyType(
@@ -42,8 +43,8 @@ _CONSUMER: Final[Mapping[str, Any]] = MappingProxyType(
         # next metadata refresh, by default after five minutes.
         "metadata_max_age_ms": 10_000,
         "metrics_enabled": False,
-        # A single assignor, so that members of every release agree on it.
-        "partition_assignment_strategy": (RangePartitionAssignor,),
+        # A single assignor, so that members of every release and library agree on it.
+        "partition_assignment_strategy": (range_assignor(KAFKA_PYTHON),),
     }
 )
 _PRODUCER: Final[Mapping[str, Any]] = MappingProxyType(
@@ -56,6 +57,8 @@ _ADMIN: Final[Mapping[str, Any]] = MappingProxyType(
 
 class KafkaPython:
     """A `Library` with kafka-python."""
+
+    name: Final = KAFKA_PYTHON
 
     def consumer(self, bootstrap: str, options: Mapping[str, Any], settings: Mapping[str, Any]) -> KafkaPythonConsumer:
         return KafkaPythonConsumer(_consumer(bootstrap, options, settings))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
@@ -12,9 +13,10 @@ from kafka.errors import KafkaError
 from kafka.serializer import Serializer
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
+from runtime.kafka_client import errors as ours
 from runtime.kafka_client.client import Acknowledged, GroupMetadata
 from runtime.kafka_client.kafka_python.errors import translated, translating
-from runtime.kafka_client.records import CommittedOffset, Partition
+from runtime.kafka_client.records import CommittedOffset, Output, Partition
 
 _NOTHING: Final = object()
 
@@ -68,6 +70,34 @@ class KafkaPythonProducer:
             return _Delivery(self._client.send(topic, given, key, _writable(headers), partition, timestamp_ms))
         except KafkaError as error:
             raise translated(error) from error
+
+    def send_all(self, outputs: Sequence[Output], timeout: float) -> None:
+        self._acknowledged(outputs, timeout)
+
+    def send_for_offsets(self, outputs: Sequence[Output], timeout: float) -> list[int]:
+        return [each.get().offset for each in self._acknowledged(outputs, timeout)]
+
+    def _acknowledged(self, outputs: Sequence[Output], timeout: float) -> list[_Delivery]:
+        """Send records and return their deliveries once all are acknowledged."""
+        send = self.send
+        deliveries = [
+            send(topic, value, key, headers, partition, timestamp)
+            for topic, partition, key, value, headers, timestamp in outputs
+        ]
+        if not deliveries:
+            return deliveries
+        until = time.monotonic() + timeout
+        # Sends without the linger time. It fails if a batch was too large for the topic and was sent again in two
+        # parts: each record is waited for below.
+        with contextlib.suppress(ours.KafkaError):
+            self.flush(timeout=timeout)
+        for delivery in deliveries:
+            if not delivery.is_done:
+                delivery.get(timeout=max(0.0, until - time.monotonic()))
+            # A record can expire, and commit_transaction() would return as if nothing were missing.
+            if (error := delivery.exception) is not None:
+                raise error
+        return deliveries
 
     @translating
     def flush(self, timeout: float | None = None) -> None:

@@ -1,0 +1,1 @@
+"""The same work written with other projects, to compare with."""

@@ -1,0 +1,199 @@
+"""`millstream serve`, `server` and `forwarder`: answers over HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import cyclopts
+from cyclopts import Parameter
+
+from consumers.roles import FORWARDER, SERVER
+from millstream.cli.http_security import HttpSecurity, listening_address
+from millstream.cli.monitoring import UNWATCHED, Monitoring
+from millstream.cli.roles import Instance, run_role
+from millstream.cli.shared_options import HERE, CodePolicy, StreamFileName, UsageError, Where, load_file
+
+if TYPE_CHECKING:
+    from millstream.config.settings import Settings
+    from millstream.observability.instrumentation import RoleInstrumentation
+    from millstream.processes.http_roles import ServerOptions
+    from millstream.stream.load import LoadedStream
+
+_LARGEST_PORT = 65_535
+_MOST_WORKERS = 64
+_UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+_LEAST_SPOOL = 1 << 20
+
+
+@Parameter(name="*", group="HTTP")
+@dataclass(frozen=True)
+class Http(HttpSecurity):
+    """Options of commands that answer over HTTP."""
+
+    port: int = 8080
+    """Port to listen at."""
+
+    host: str = "127.0.0.1"
+    """Address to listen at. One that other machines can reach (0.0.0.0) needs a token: `millstream tokens create`."""
+
+    workers: int = 1
+    """Number of processes that answer. Each has the model in memory."""
+
+    sync: Literal["process", "disk", "kafka"] = "process"
+    """What an answer has survived when it is sent: process (a kill of the server), disk (a power failure), kafka (it is
+    committed on Kafka)."""
+
+    spool: str = "1GiB"
+    """Size of the spool on disk from which on requests are refused, because Kafka is away for too long."""
+
+    remember: str = "10m"
+    """Time for which an event id gets the same answer again."""
+
+    drain: str = "0s"
+    """Time to serve on after SIGTERM, with /readyz at 503, so that a load balancer can take the server out."""
+
+    largest_body: str = "8MiB"
+    """Largest body of a request."""
+
+    def options(self, code: Literal["own", "version"], *, is_worker: bool = False) -> ServerOptions:
+        """Return the checked options. Raises UsageError, or InvalidDuration."""
+        from millstream.processes.http_roles import ServerOptions
+        from millstream.stream.duration import milliseconds
+        from server.spool.spool import SpoolLimits
+        from server.web.app import AppLimits
+        from server.web.worker import Address
+
+        if not 1 <= self.port <= _LARGEST_PORT:
+            raise UsageError(f"--port {self.port} must be from 1 to {_LARGEST_PORT}")
+        host, is_public = listening_address(self.host)
+        if not 1 <= self.workers <= _MOST_WORKERS:
+            raise UsageError(f"--workers {self.workers} must be from 1 to {_MOST_WORKERS}")
+        most = _bytes("--spool", self.spool)
+        if most < _LEAST_SPOOL:
+            raise UsageError(f"--spool {self.spool} must be at least 1MiB")
+        return ServerOptions(
+            address=Address(host, self.port, self.certificate()),
+            workers=self.workers,
+            drain_s=milliseconds(self.drain) / 1000,
+            spool=SpoolLimits(most_bytes=most, remember_ms=milliseconds(self.remember), sync=self.sync),
+            app=AppLimits(
+                body_bytes=_bytes("--largest-body", self.largest_body), hosts=self.hosts(host), is_public=is_public
+            ),
+            code=code,
+            is_worker=is_worker,
+        )
+
+    def words(self) -> list[str]:
+        """Return the options as arguments of a worker's command."""
+        return [
+            *("--port", str(self.port), "--host", self.host, "--sync", self.sync, "--spool", self.spool),
+            *("--remember", self.remember, "--drain", self.drain, "--largest-body", self.largest_body),
+            *super().words(),
+        ]
+
+
+def _bytes(option: str, text: str) -> int:
+    """Return a size such as `64MiB`, in bytes. Raises UsageError."""
+    number, unit = (text[:-3], text[-3:]) if text[-3:] in _UNITS else (text, "")
+    if not (number.isascii() and number.isdecimal() and len(number) < 16):
+        raise UsageError(f"{option} {text} must be a number of bytes, or one with {', '.join(_UNITS)}, such as 64MiB")
+    return int(number) * _UNITS.get(unit, 1)
+
+
+@Parameter(name="*", group="HTTP")
+@dataclass(frozen=True)
+class HttpBeside(Http):
+    """Options of a command that answers over HTTP if it is asked to."""
+
+    serve: Annotated[bool, Parameter(negative="")] = False
+    """Also answer over HTTP, with a server and a forwarder; the other options of this group are for them."""
+
+
+_DEFAULTS = Http()
+NO_HTTP = HttpBeside()
+
+
+def register(parent: cyclopts.App) -> None:
+    """Add these commands."""
+    parent.command(serve)
+    parent.command(server)
+    parent.command(forwarder)
+
+
+def serve(
+    stream: StreamFileName,
+    /,
+    *,
+    code: CodePolicy = "version",
+    http: Http = _DEFAULTS,
+    where: Where = HERE,
+) -> int:
+    """Answer over HTTP on this machine: workers that answer, and a forwarder that puts their answers onto Kafka.
+
+    Each is a supervised process. The other roles run elsewhere (`millstream run`). Ctrl-C stops them cleanly.
+
+    Example: millstream serve my_stream.py --port 8080 --workers 2
+    """
+    options = http.options(code)
+    from millstream.observability import role_log
+    from millstream.processes.http_roles import serve as run_all
+
+    role_log.begin("text", role="serve")
+    settings, loaded = where.settings(), load_file(stream, "serve")
+    return run_all(stream, loaded, settings, options, [*http.words(), "--code", code])
+
+
+def server(
+    stream: StreamFileName,
+    /,
+    *,
+    instance: Instance = None,
+    code: CodePolicy = "own",
+    http: Http = _DEFAULTS,
+    worker: Annotated[bool, Parameter(show=False, negative="")] = False,
+    where: Where = HERE,
+    monitoring: Monitoring = UNWATCHED,
+) -> int:
+    """Answer events over HTTP and take labels, until stopped. What it answers goes to the spool on its disk.
+
+    A forwarder on the same machine puts the spool onto Kafka.
+
+    Example: millstream server my_stream.py --port 8080
+    """
+    options = http.options(code, is_worker=worker)
+    if options.workers > 1:
+        from millstream.processes.http_roles import serve_workers
+
+        settings, loaded = where.settings(), load_file(stream, SERVER)
+        return serve_workers(stream, loaded, settings, options, [*http.words(), "--code", code])
+
+    def work(loaded: LoadedStream, settings: Settings, name: str, meter: RoleInstrumentation) -> int:
+        from millstream.processes.http_roles import run_server
+
+        return run_server(loaded, settings, name, options, meter)
+
+    return run_role(SERVER, stream, instance, where, monitoring, work)
+
+
+def forwarder(
+    stream: StreamFileName,
+    /,
+    *,
+    instance: Instance = None,
+    where: Where = HERE,
+    monitoring: Monitoring = UNWATCHED,
+) -> int:
+    """Put onto Kafka what servers on this machine wrote to their spool, until stopped.
+
+    Each machine that has servers has one.
+
+    Example: millstream forwarder my_stream.py
+    """
+
+    def work(loaded: LoadedStream, settings: Settings, name: str, meter: RoleInstrumentation) -> int:
+        from millstream.processes.http_roles import run_forwarder
+
+        return run_forwarder(loaded, settings, name, meter)
+
+    return run_role(FORWARDER, stream, instance, where, monitoring, work)

@@ -1,0 +1,357 @@
+"""Wiring of the roles that answer over HTTP: the server, its workers, and the forwarder."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from consumers.predictor.model_feed import ModelsTopic, VersionFeed
+from consumers.roles import FORWARDER, SERVER
+from millstream.config.settings import interpreter
+from millstream.observability.instrumentation import RoleInstrumentation
+from millstream.observability.role_log import say
+from millstream.processes import gc_tuning, role_events
+from millstream.processes.http_access import require_access, survive_sighup
+from millstream.processes.model_process_main import starter
+from millstream.processes.run_stream import alone, environment, stopping
+from millstream.processes.supervisor import Child, Supervisor
+from millstream.status.group_metadata import spread_of
+from millstream.stream.processor_rules import definition_of, predictor_settings
+from millstream.version_code.choice import Policy, VersionCode
+from model_store import open_store
+from runtime.exits import FAILED, OK, TRY_AGAIN, RoleFailure
+from runtime.kafka_client.cluster import Cluster, MissingTopic, NoBroker, TopicInfo
+from runtime.kafka_client.errors import KafkaError, described
+from runtime.stop_signals import call_on_signals
+from schemas.topics import Names
+from server.answering.answerer import Answerer, AnswererSettings
+from server.answering.versions import Versions, last_served
+from server.forwarder.forwarder import Forwarder, ForwarderSettings
+from server.spool.errors import SpoolUnavailable
+from server.spool.folder import SPOOL, SpoolFolder
+from server.spool.spool import Spool, SpoolLimits
+from server.spool.turns import Turns
+from server.tokens.token_file import TokenFile
+from server.web.access import Access
+from server.web.app import App, AppLimits
+from server.web.messages import Route
+from server.web.predict import Predict
+from server.web.worker import Address, Health, Worker
+
+if TYPE_CHECKING:
+    from millstream.config.settings import Settings
+    from millstream.stream.load import LoadedStream
+
+_KAFKA_S: Final = 3.0
+"""Seconds for which a server looks for Kafka at its start, before it begins with what it served last."""
+_WAIT_S: Final = 60.0
+_AGAIN_S: Final = 1.0
+_SWITCH_SECONDS: Final = 0.0005
+_LOOK_S: Final = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerOptions:
+    """Options of a server.
+
+    Attributes
+    ----------
+    workers
+        Number of processes that answer; several listen at the same address.
+    drain_s
+        Seconds for which a worker serves on, unready, after SIGTERM.
+    is_worker
+        True in a process that is one of several workers.
+    """
+
+    address: Address
+    workers: int = 1
+    drain_s: float = 0.0
+    spool: SpoolLimits = field(default_factory=SpoolLimits)
+    app: AppLimits = field(default_factory=AppLimits)
+    code: Policy = "own"
+    is_worker: bool = False
+
+    def require(self, settings: Settings) -> None:
+        """Raise NoTokens, CertificateProblem or TokenFileProblem if it must not or cannot listen like this."""
+        require_access(settings, self.address, is_public=self.app.is_public)
+        if self.address.certificate is not None:
+            survive_sighup()
+        if not self.is_worker:
+            self.address.require_free()
+
+
+def spool_path(settings: Settings, names: Names) -> Path:
+    """Return the folder of a stream's spool on this machine."""
+    return settings.state(names) / SPOOL
+
+
+def run_server(
+    loaded: LoadedStream, settings: Settings, instance: str, options: ServerOptions, meter: RoleInstrumentation
+) -> int:
+    """Answer over HTTP until told to stop; return the exit code."""
+    options.require(settings)
+    names = settings.names(loaded.stream)
+    try:
+        spool = Spool(spool_path(settings, names), options.spool)
+    except SpoolUnavailable as error:
+        role_events.failed(SERVER, f"{error}; free space on that disk, or make it writable (MILLSTREAM_HOME)")
+        return TRY_AGAIN
+    except RoleFailure as failure:
+        role_events.failed(SERVER, str(failure))
+        return failure.exit_code
+    with closing(spool):
+        return _Server(loaded, settings, names, options, spool, meter).run(instance)
+
+
+class _Server:
+    """One worker: its version, its answerer and its endpoints."""
+
+    def __init__(
+        self,
+        loaded: LoadedStream,
+        settings: Settings,
+        names: Names,
+        options: ServerOptions,
+        spool: Spool,
+        meter: RoleInstrumentation,
+    ) -> None:
+        self._loaded, self._settings, self._names = loaded, settings, names
+        self._options, self._spool, self._meter = options, spool, meter
+        self._stop = threading.Event()
+        self._note = settings.state(names) / "http-last-served.json"
+        self._last = last_served(self._note)
+
+    def run(self, instance: str) -> int:
+        cluster, spread, public = self._meet()
+        names, options = self._names, self._options
+        versions = self._versions(spread, public)
+        answerer = self._answerer(spread, public)
+        turns = Turns(self._spool, options.spool.sync)
+        health = Health(lambda: None if versions.newest() is not None else "no version has answered its probe yet")
+        self._meter.needs(health.unready)
+        predict = Predict(answerer, versions, turns)
+        livez, readyz = Route(health.livez, None), Route(health.readyz, None)
+        routes = {
+            "/v1/predict": {"POST": Route(predict.predict, "predict")},
+            "/v1/labels": {"POST": Route(predict.labels, "label")},
+            "/livez": {"GET": livez, "HEAD": livez},
+            "/readyz": {"GET": readyz, "HEAD": readyz},
+        }
+        access = Access(TokenFile(self._settings.tokens), required=options.app.is_public, say=say)
+        app = App(routes, options.app, say, access)
+        where = options.address
+        # As in a predictor: a thread loads versions, while this one answers.
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        self._meter.serves(lambda: dict(app.counts.requests), self._spool.folder.size)
+        self._meter.assigned(())
+        threading.Thread(target=self._follow, args=(cluster, versions), name="follow", daemon=True).start()
+        gc_tuning.rest()
+
+        def ready() -> None:
+            role_events.ready(
+                f"ready: {where} answers for {names.stream}, lane {self._spool.lane} of spool {self._spool.folder.id}",
+                event="listening",
+            )
+
+        say(f"{SERVER} {instance} listens at {where}")
+        try:
+            return Worker(app, health, options.address, options.drain_s, ready, self._meter.turned, say).run()
+        finally:
+            self._stop.set()
+            turns.close()
+            say(f"{SERVER} has ended in order")
+
+    def _meet(self) -> tuple[Cluster | None, int, int]:
+        """Return the cluster, and the numbers of partitions that ids and public predictions are spread over.
+
+        Without Kafka they are those of the last time; then there is no cluster yet.
+        """
+        patience = _KAFKA_S if self._last is not None else _WAIT_S
+        until = time.monotonic() + patience
+        while True:
+            try:
+                cluster = self._settings.cluster()
+                cluster.require(max(0.0, until - time.monotonic()))
+                topics = _topics(cluster, self._names, self._loaded)
+                return (
+                    cluster,
+                    spread_of(cluster, self._names, topics),
+                    topics[self._names.topic("predictions")].partitions,
+                )
+            except (NoBroker, KafkaError):
+                if time.monotonic() < until:
+                    time.sleep(0.2)
+                    continue
+                if self._last is None:
+                    raise
+                return None, self._last.spread, self._last.public_partitions
+
+    def _versions(self, spread: int, public: int) -> Versions:
+        loaded, settings = self._loaded, self._settings
+        store = open_store(settings.models, settings.keys, sign=False)
+        choose = VersionCode(loaded, store, self._options.code, say).to_answer
+        start = starter(loaded, settings, choose)
+        feed = VersionFeed(
+            store,
+            definition_of(loaded),
+            loaded.stream.task,
+            say=say,
+            start_process=start,
+            meter=self._meter,
+            choose=choose,
+        )
+        return Versions(feed, self._note, spread, public, say)
+
+    def _answerer(self, spread: int, public: int) -> Answerer:
+        stream, names = self._loaded.stream, self._names
+        topics = {names.topic("predictions"): TopicInfo("", public), names.whole: TopicInfo("", spread)}
+        registry = self._settings.schema_registry(say)
+        form = predictor_settings(stream, names, topics, registry=registry, spread=spread).form
+        folder = self._spool.folder
+        return Answerer(
+            AnswererSettings(names, stream.contract, stream.target, spread, form, folder.source_topic, self._spool.lane)
+        )
+
+    def _follow(self, cluster: Cluster | None, versions: Versions) -> None:
+        """Follow the models topic; begin with what served last if it cannot be read soon."""
+        if cluster is None and self._last is not None:
+            versions.begin_with(self._last)
+        while cluster is None:
+            if self._stop.wait(_AGAIN_S):
+                return
+            try:
+                found = self._settings.cluster()
+                found.require(1.0)
+                cluster = found
+            except (NoBroker, KafkaError):
+                continue
+        follower = ModelsTopic(cluster, self._names.topic("models"), versions.follow, say, role_events.cannot_follow)
+        follower.start()
+        if not follower.wait_until_current(_KAFKA_S) and self._last is not None:
+            versions.begin_with(self._last)
+        self._stop.wait()
+        follower.close()
+
+
+def _topics(cluster: Cluster, names: Names, loaded: LoadedStream) -> dict[str, TopicInfo]:
+    wanted = [names.topic("predictions"), names.whole, names.topic("labels"), names.topic("models")]
+    found = cluster.topic_info(*wanted)
+    missing = [topic for topic in wanted if topic not in found]
+    if missing:
+        raise MissingTopic(
+            f"topic {missing[0]} does not exist on {cluster.bootstrap}: "
+            f"`millstream topics create {loaded.path}` makes it"
+        )
+    return found
+
+
+# --- the forwarder -------------------------------------------------------------------------------------
+
+
+def run_forwarder(loaded: LoadedStream, settings: Settings, instance: str, meter: RoleInstrumentation) -> int:
+    """Forward the spool until told to stop; return the exit code."""
+    names = settings.names(loaded.stream)
+    cluster = _cluster(settings)
+    _topics(cluster, names, loaded)
+    wait_ms = loaded.stream.labels.wait_ms
+    forwarding = ForwarderSettings(names, instance, spool_path(settings, names), old_ms=wait_ms // 2)
+    forwarder: Forwarder | None = None
+    try:
+        forwarder = Forwarder(cluster, forwarding, say, meter)
+        call_on_signals(forwarder.stop.set)
+        before = forwarder.open()
+        role_events.ready(f"ready: forwards {forwarding.spool}; {before} entries are on Kafka", event="assigned")
+        meter.assigned(())
+        forwarder.run()
+    except RoleFailure as failure:
+        meter.aborted()
+        role_events.failed(FORWARDER, str(failure))
+        return failure.exit_code
+    except OSError as error:
+        role_events.failed(FORWARDER, f"the disk of the spool fails: {error}")
+        return TRY_AGAIN
+    except KafkaError as error:
+        role_events.failed(FORWARDER, f"Kafka: {described(error)}")
+        return TRY_AGAIN
+    finally:
+        if forwarder is not None:
+            forwarder.close()
+    say(f"{FORWARDER} has ended in order")
+    return OK
+
+
+def _cluster(settings: Settings) -> Cluster:
+    until = time.monotonic() + _WAIT_S
+    while True:
+        try:
+            cluster = settings.cluster()
+            cluster.require(max(0.0, until - time.monotonic()))
+            return cluster
+        except NoBroker:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(0.2)
+
+
+# --- several processes ---------------------------------------------------------------------------------
+
+
+def serve(given: str, loaded: LoadedStream, settings: Settings, options: ServerOptions, words: Sequence[str]) -> int:
+    """Run workers and a forwarder as supervised processes until told to stop; return the exit code.
+
+    Parameters
+    ----------
+    given
+        The stream as the user named it.
+    words
+        Arguments of each worker's command, besides the stream and its instance.
+    """
+    names = settings.names(loaded.stream)
+    with alone(settings.state(names), "serve.lock"):
+        return _supervise(serving(given, settings, names, options.workers, words), settings, options)
+
+
+def serving(given: str, settings: Settings, names: Names, workers: int, words: Sequence[str]) -> list[Child]:
+    """Return the processes that `serve` runs, in starting order."""
+    return [*_workers(given, workers, words), _forwarder(given, SpoolFolder(spool_path(settings, names)).id)]
+
+
+def serve_workers(
+    given: str, loaded: LoadedStream, settings: Settings, options: ServerOptions, words: Sequence[str]
+) -> int:
+    """Run several workers as supervised processes, as `serve` does, without a forwarder."""
+    with alone(settings.state(settings.names(loaded.stream)), "workers.lock"):
+        return _supervise(_workers(given, options.workers, words), settings, options)
+
+
+def _supervise(children: Sequence[Child], settings: Settings, options: ServerOptions) -> int:
+    options.require(settings)
+    supervisor = Supervisor(children, environment(settings), say)
+    with stopping() as stop:
+        try:
+            supervisor.start()
+            while not stop.wait(_LOOK_S):
+                supervisor.look()
+        finally:
+            say(f"ending: {', '.join(dict.fromkeys(child.role for child in children))}")
+            supervisor.stop()
+    return FAILED if supervisor.given_up() else OK
+
+
+def _workers(given: str, workers: int, words: Sequence[str]) -> list[Child]:
+    return [
+        Child(SERVER, str(number), (*interpreter(), SERVER, given, "--instance", str(number), "--worker", *words))
+        for number in range(workers)
+    ]
+
+
+def _forwarder(given: str, spool_id: str) -> Child:
+    # Named after the spool, so that those of two machines do not fence each other.
+    return Child(FORWARDER, spool_id, (*interpreter(), FORWARDER, given, "--instance", spool_id))

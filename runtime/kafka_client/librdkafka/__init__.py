@@ -1,0 +1,1 @@
+"""Implementation of `runtime.kafka_client.client` with librdkafka (the package confluent-kafka)."""

@@ -1,0 +1,78 @@
+"""One client object of librdkafka: its log, reports and first answer, and the guard against forks."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+from confluent_kafka import KafkaError as TheirError
+from confluent_kafka import KafkaException
+
+from runtime.kafka_client.errors import KafkaTimeoutError
+from runtime.kafka_client.librdkafka.errors import translated
+from runtime.kafka_client.librdkafka.forks import MadeHere
+
+_LOOK_SECONDS: Final = 0.5
+_REPEAT_SECONDS: Final = 10.0
+_MOST_LINES: Final = 100
+# What the client cannot repair by itself. It reports lost connections and brokers, too, and connects again.
+_FINAL: Final = frozenset({TheirError._AUTHENTICATION, TheirError._FATAL, TheirError._FENCED})
+
+
+class _Log:
+    """The client's logger, which repeats no line within ten seconds: the client writes one for each attempt."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._written: dict[str, float] = {}
+
+    def log(self, level: int, form: str, *values: object) -> None:
+        """Write a line, unless it was written a moment ago."""
+        line, now = form % values, time.monotonic()
+        if now - self._written.get(line, -_REPEAT_SECONDS) < _REPEAT_SECONDS:
+            return
+        if len(self._written) >= _MOST_LINES:
+            self._written.clear()
+        self._written[line] = now
+        self._logger.log(level, "%s", line)
+
+
+class Handle:
+    """A client, and what it has reported outside of a call.
+
+    Without a function to report to, the client would return reports as records; without a logger, it would write to
+    stderr.
+    """
+
+    def __init__(self, make: Callable[..., Any], properties: Mapping[str, Any], logger: logging.Logger) -> None:
+        self._made_here = MadeHere()
+        self._logger = logger
+        self._reports: deque[TheirError] = deque(maxlen=100)
+        # The functions are of the queue alone, so that the client does not keep its owner alive.
+        self.client: Any = make({**properties, "error_cb": self._reports.append}, logger=_Log(logger))
+
+    def check(self) -> None:
+        """Raise the error that ends this client, if it has reported one; RuntimeError after a fork."""
+        self._made_here.check()
+        while self._reports:
+            error = self._reports.popleft()
+            if error.code() in _FINAL or error.fatal():
+                raise translated(error)
+            self._logger.info("%s", error.str())
+
+    def require_answer(self, seconds: float) -> None:
+        """Wait for a broker's first answer. Raises KafkaError if there is none in time, or the user is rejected."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            with suppress(KafkaException):
+                # Of all topics. If one were named that does not exist, a client with short back-offs would ask for it
+                # again without a pause, and its other requests would wait for seconds.
+                self.client.list_topics(timeout=min(left, _LOOK_SECONDS))
+                return
+            self.client.poll(0)  # lets the client report
+            self.check()
+        raise KafkaTimeoutError(f"no broker has answered within {seconds:g} s")

@@ -1,0 +1,1 @@
+"""Answers over HTTP: spool, answering, web server, and forwarder to Kafka."""

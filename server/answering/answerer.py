@@ -1,0 +1,213 @@
+"""Answerer: makes the spool's records, and the caller's answer, of events and labels."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from consumers.loop.dead_letters import dead_letter
+from consumers.model.river_model import wire_value
+from consumers.predictor.fast_outcomes import OutcomeWriter
+from consumers.predictor.feature_requests import Question, Questions
+from consumers.predictor.prediction_records import Form, PredictionRecords
+from consumers.predictor.predictor import Answered, ServedVersion, answered
+from consumers.roles import SERVER, WHOLE
+from runtime.kafka_client import size_limits
+from runtime.kafka_client.partitioner import hashed
+from runtime.kafka_client.records import Output, Partition
+from schemas.codec import CodecError
+from schemas.contract import Contract
+from schemas.events import Event, Label, read_label
+from schemas.target import Target, TargetError
+from schemas.topics import Names
+from server.spool.entries import SpooledRecord
+from server.spool.spool import Made, Pending
+
+_encoder: Final = msgspec.json.Encoder()
+_in_order: Final = msgspec.json.Encoder(order="deterministic")
+_FAR_FUTURE_MS: Final = 24 * 3600 * 1000
+_LONGEST_ID: Final = 1024
+
+
+class LabelRefused(ValueError):  # noqa: N818
+    """The label cannot be one of this stream; `code` is for counting."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Said(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The answer to one event, as the caller gets it."""
+
+    event_id: str
+    prediction: Any
+    probabilities: dict[str, float] | None
+    model: str
+    version: str
+    predicted_at: int
+
+
+class Error(msgspec.Struct, frozen=True):
+    """What went wrong: a code for programs, a sentence for people."""
+
+    code: str
+    message: str
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """The error answer to one event or label."""
+
+    event_id: str
+    error: Error
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """The answer to one label."""
+
+    event_id: str
+    taken: bool = True
+
+
+class HttpRecord(NamedTuple):
+    """An event that came by HTTP, in the form of a record. Its place is that of its entry in the spool."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+@dataclass(frozen=True)
+class AnswererSettings:
+    """Settings of an answerer.
+
+    Attributes
+    ----------
+    spread
+        Number of partitions that event ids are spread over, as of a predictor.
+    form
+        Format of the public predictions.
+    source, lane
+        Topic and partition that answers name as those of their event, see `server.spool.folder.SOURCE`.
+    """
+
+    names: Names
+    contract: Contract
+    target: Target
+    spread: int
+    form: Form
+    source: str
+    lane: int
+
+
+class Answerer:
+    """Answers events and takes labels of one stream.
+
+    Parameters
+    ----------
+    clock
+        Wall clock, ms.
+    """
+
+    def __init__(self, settings: AnswererSettings, clock: Callable[[], int] | None = None) -> None:
+        self._settings = settings
+        self._clock = clock or (lambda: time.time_ns() // 1_000_000)
+        self._questions = Questions(settings.contract, None, self._clock)
+        self._records = PredictionRecords(settings.names, settings.spread, settings.form)
+        self._dead_letters = settings.names.topic("dead-letters")
+        self._source = Partition(settings.source, settings.lane)
+
+    def answer(self, events: Sequence[Event], serving: ServedVersion) -> list[Pending]:
+        """Ask the version, and return what is to be logged and answered, in the events' order."""
+        now = self._clock()
+        asked = [self._questions.check(event) for event in events]
+        serving.model.ahead([each.used for each in asked if each.used is not None])
+        writer = OutcomeWriter((serving.name, serving.epoch, serving.examples), now, self._source)
+        return [self._one(event, each, serving, writer, now) for event, each in zip(events, asked, strict=True)]
+
+    def _one(self, event: Event, asked: Question, serving: ServedVersion, writer: OutcomeWriter, now: int) -> Pending:
+        unread = HttpRecord(*self._source, -1, now, None, None)
+        said = answered(self._questions, serving, unread, asked)
+        digest = _hash(_in_order.encode((event.features, event.entity_key)))
+        make = lambda sequence: self._made(said, sequence, serving, writer, now)  # noqa: E731 - one for each event
+        return Pending(make, _hash(b"event " + event.event_id.encode()), digest)
+
+    def _made(self, said: Answered, sequence: int, serving: ServedVersion, writer: OutcomeWriter, now: int) -> Made:
+        event, failure = said.event, said.failure
+        record = HttpRecord(*self._source, sequence, now, None, None)
+        outputs = self._records.outputs(record, event.event_id.encode(), said.encode(writer, sequence))
+        if failure is not None:
+            sent = record._replace(key=event.event_id.encode(), value=_encoder.encode(event))
+            outputs.append(dead_letter(self._dead_letters, sent, SERVER, *failure, now))
+            answer = _encoder.encode(Refused(event.event_id, Error(*failure)))
+        else:
+            answer = _encoder.encode(
+                Said(
+                    event.event_id,
+                    wire_value(said.answer.value),
+                    said.answer.wire_probabilities(),
+                    serving.name,
+                    f"{serving.epoch}/{serving.examples}",
+                    now,
+                )
+            )
+        return Made(tuple(self._spooled(each) for each in outputs), answer, final=failure is None)
+
+    def _spooled(self, output: Output) -> SpooledRecord:
+        names = self._settings.names
+        kind = WHOLE if output.topic == names.whole else names.kind(output.topic)
+        return SpooledRecord(kind, output.partition, output.key, output.value, tuple(output.headers))
+
+    # --- labels ------------------------------------------------------------------------------------
+
+    def label(self, text: bytes, idempotency_key: str | None = None) -> Pending:
+        """Return what is to be logged of a label in JSON.
+
+        Raises
+        ------
+        CodecError
+            If it is not a label in JSON.
+        LabelRefused
+            If it is none of this stream.
+        """
+        label = read_label(text, default_time=self._clock())
+        if label.source == "timeout":
+            raise CodecError("a label with the source `timeout` is made by the joiner alone")
+        self._check(label)
+        value = label.encode()
+        if len(value) > size_limits.LABEL:
+            raise LabelRefused("size", f"the label has {len(value)} bytes; at most {size_limits.LABEL} are taken")
+        key = label.event_id.encode()
+        spooled = SpooledRecord("labels", hashed(key, self._settings.spread), key, value)
+        answer = _encoder.encode(Taken(label.event_id))
+        if idempotency_key is None:
+            return Pending(lambda sequence: Made((spooled,), answer))
+        digest = _hash(_in_order.encode((label.event_id, label.value, label.kind, label.weight)))
+        return Pending(lambda sequence: Made((spooled,), answer), _hash(b"label " + idempotency_key.encode()), digest)
+
+    def _check(self, label: Label) -> None:
+        if not 0 < len(label.event_id) <= _LONGEST_ID:
+            length = len(label.event_id)
+            raise LabelRefused("id", f"the event id has {length} characters; 1 to {_LONGEST_ID} are taken")
+        if label.label_time < 0 or label.label_time > self._clock() + _FAR_FUTURE_MS:
+            raise LabelRefused("time", f"label_time {label.label_time} is negative, or over a day in the future")
+        try:
+            self._settings.target.coerce(label.value)
+        except TargetError as error:
+            raise LabelRefused("label", str(error)) from error
+
+
+def _hash(content: bytes) -> bytes:
+    return blake2b(content, digest_size=16).digest()
+
+
+__all__ = ["Answerer", "AnswererSettings", "CodecError", "LabelRefused"]

@@ -1,0 +1,236 @@
+"""Forwarder: sends the spool's entries in order, and its place with them, in transactions.
+
+The place is the committed offset of a group of its own, on a partition that the stream always has; the metadata holds
+the place in each lane. If anything is in doubt, the process ends, and the next one continues from the committed place:
+opening the same transactional id settles the transaction whose outcome was unknown.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+from consumers.loop.alerts import Alerts
+from consumers.loop.instrumentation import Meter
+from consumers.roles import FORWARDER, WHOLE
+from runtime.exits import RoleRefused
+from runtime.failpoints import failpoint
+from runtime.kafka_client.client import GroupMetadata
+from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.records import CommittedOffset, Output, Partition
+from runtime.kafka_client.transaction import TransactionLimits, Transactions
+from schemas.topics import Names
+from server.forwarder.offset_metadata import ForwarderMetadata
+from server.spool.entries import Entry
+from server.spool.folder import Forwarded, SpoolFolder, hold
+from server.spool.segments import LaneReader
+
+_BEFORE_NOTE: Final = failpoint("forwarder.note.before")
+_AFTER_NOTE: Final = failpoint("forwarder.note.after")
+_BEFORE_DELETE: Final = failpoint("forwarder.delete.before")
+_READ_BYTES: Final = 2 << 20
+_SHORTEST_WAIT_S: Final = 0.005
+_LONGEST_WAIT_S: Final = 0.05
+# Kafka deletes the offsets of a group without members after a week by default.
+_RECOMMIT_S: Final = 3600.0
+_AGE_ALERT: Final = f"{FORWARDER}.age"
+
+
+@dataclass(frozen=True)
+class ForwarderSettings:
+    """Settings of a forwarder.
+
+    Attributes
+    ----------
+    spool
+        Folder of the spool.
+    old_ms
+        Age of the oldest entry from which on an alert is raised; 0 for none.
+    """
+
+    names: Names
+    instance: str
+    spool: Path
+    old_ms: int = 0
+    limits: TransactionLimits | None = None
+
+
+class Forwarder:
+    """Forwards one spool.
+
+    Parameters
+    ----------
+    clock
+        Wall clock, ms.
+
+    Raises
+    ------
+    SpoolInUse
+        If another forwarder on this machine has the spool.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        settings: ForwarderSettings,
+        say: Callable[[str], None] = print,
+        meter: Meter | None = None,
+        clock: Callable[[], int] | None = None,
+    ) -> None:
+        self._cluster, self._settings, self._say = cluster, settings, say
+        self._meter = meter or Meter()
+        self._clock = clock or (lambda: time.time_ns() // 1_000_000)
+        self._folder = SpoolFolder(settings.spool)
+        self._lock = hold(settings.spool / "forwarder.lock", "another forwarder")
+        names = settings.names
+        self._group = group(names, settings.instance)
+        self._place = Partition(names.topic("alerts"), 0)
+        self._transactions = Transactions(cluster, names.process(FORWARDER, settings.instance), settings.limits)
+        self._alerts = Alerts(names, say)
+        self._readers: dict[int, LaneReader] = {}
+        self._done: dict[int, int] = {}
+        self._newest_ms = 0
+        self._committed_at = 0.0
+        self.stop = threading.Event()
+
+    def open(self) -> int:
+        """End an earlier process's open transaction, and find the place; return the number of entries forwarded so far.
+
+        Raises
+        ------
+        RoleRefused
+            If a forwarder of another spool uses this instance name.
+        """
+        self._transactions.open()
+        with closing(self._cluster.consumer(group_id=self._group)) as consumer:
+            committed = consumer.committed(self._place, timeout_ms=10_000)
+        noted = self._folder.forwarded()
+        said = None if committed is None else ForwarderMetadata.decode(committed.metadata)
+        if said is not None and said.spool == self._folder.id:
+            self._done, self._newest_ms = dict(said.lanes), said.at_ms
+            self._alerts.restore(said.alerts)
+        elif said is not None and said.spool and noted is not None:
+            raise RoleRefused(
+                f"the forwarder of another spool, {said.spool}, uses the name {self._settings.instance} too: give the "
+                "forwarder of each machine its own --instance"
+            )
+        else:
+            self._done = self._from_note(noted)
+        self._note(self._done, self._done)
+        return sum(self._done.values())
+
+    def _from_note(self, noted: Forwarded | None) -> dict[int, int]:
+        """Return the place by the note, for a group whose offset Kafka has deleted, or that never committed."""
+        if noted is None:
+            return {}
+        if noted.intended != noted.done:
+            entries = sum(noted.intended.values()) - sum(noted.done.values())
+            self._say(
+                f"Kafka has deleted the place of {self._group}, and the last transaction's outcome is not known: "
+                f"{entries} entries are sent again and may be there twice"
+            )
+        return dict(noted.done)
+
+    def run(self) -> None:
+        """Forward until `stop` is set; then what is in the spool, for as long as there is more."""
+        wait = _SHORTEST_WAIT_S
+        while True:
+            self._meter.turned()
+            if self.turn():
+                wait = _SHORTEST_WAIT_S
+                continue
+            if self.stop.wait(wait):
+                return
+            wait = min(2 * wait, _LONGEST_WAIT_S)
+
+    def turn(self) -> int:
+        """Forward what there is, up to a few megabytes; return the number of entries."""
+        found = self._read()
+        entries = [entry for some in found.values() for entry in some]
+        if not entries and time.monotonic() - self._committed_at < _RECOMMIT_S:
+            return 0
+        now = self._clock()
+        age = now - min((entry.at_ms for entry in entries), default=now)
+        outputs = [self._output(*each) for entry in entries for each in _records(entry)]
+        outputs += self._told_of_age(age, now)
+        intended = {**self._done, **{lane: self._readers[lane].next for lane in found}}
+        self._newest_ms = max([self._newest_ms, *(entry.at_ms for entry in entries)])
+        _BEFORE_NOTE()
+        self._note(intended, self._done)
+        metadata = ForwarderMetadata(
+            spool=self._folder.id, lanes=intended, at_ms=self._newest_ms, alerts=self._alerts.remembered()
+        )
+        places = {self._place: CommittedOffset(metadata.done(), metadata.encode())}
+        began = time.monotonic()
+        self._transactions.commit(outputs, places, GroupMetadata(self._group))
+        self._done, self._committed_at = intended, time.monotonic()
+        self._note(intended, intended)
+        _AFTER_NOTE()
+        self._meter.committed(outputs, places, self._committed_at - began)
+        self._delete(found)
+        return len(entries)
+
+    def _read(self) -> dict[int, list[Entry]]:
+        found: dict[int, list[Entry]] = {}
+        for lane in self._folder.lanes():
+            reader = self._readers.get(lane.number)
+            if reader is None:
+                reader = self._readers[lane.number] = LaneReader(lane, self._done.get(lane.number, 0))
+            if entries := reader.read(_READ_BYTES):
+                found[lane.number] = entries
+        return found
+
+    def _output(
+        self, kind: str, partition: int, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]
+    ) -> Output:
+        names = self._settings.names
+        topic = names.whole if kind == WHOLE else names.topic(kind)
+        return Output(topic, partition, key, value, headers)
+
+    def _told_of_age(self, age_ms: int, now: int) -> list[Output]:
+        old = self._settings.old_ms
+        if not old:
+            return []
+        if age_ms < old:
+            return self._alerts.clear(_AGE_ALERT, now)
+        said = (
+            f"answers over HTTP reach Kafka {age_ms / 1000:.0f} s late, and a label that comes otherwise waits "
+            f"{2 * old / 1000:.0f} s for its prediction: look at Kafka and at the forwarder's machine"
+        )
+        return self._alerts.raise_(_AGE_ALERT, "warning", said, now)
+
+    def _note(self, intended: Mapping[int, int], done: Mapping[int, int]) -> None:
+        self._folder.note(intended, done, self._clock())
+
+    def _delete(self, lanes: Mapping[int, object]) -> None:
+        """Delete the segments that are on Kafka, except for each lane's last, to which a server may write."""
+        for number in lanes:
+            lane = self._folder.lane(number)
+            segments = lane.segments()
+            for first, following in pairwise(segments):
+                if following <= self._done[number]:
+                    _BEFORE_DELETE()
+                    lane.file(first).unlink()
+
+    def close(self) -> None:
+        """Close the producer, and leave the spool to another forwarder."""
+        self._transactions.close()
+        os.close(self._lock)
+
+
+def group(names: Names, instance: str) -> str:
+    """Return the group of a forwarder's place."""
+    return f"{names.group(FORWARDER)}.{instance}"
+
+
+def _records(
+    entry: Entry,
+) -> list[tuple[str, int, bytes | None, bytes | None, Sequence[tuple[str, bytes]]]]:
+    return [(each.kind, each.partition, each.key, each.value, each.headers) for each in entry.records]

@@ -1,0 +1,12 @@
+"""Instrumentation of a server, in addition to that of a predictor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+
+class ServerMeter:
+    """Receives where a server's counts can be read, and ignores it."""
+
+    def serves(self, requests: Callable[[], Mapping[tuple[str, int], int]], spool_bytes: Callable[[], int]) -> None:
+        """The server counts its requests by path and status, and its spool has a size. Any thread may ask for both."""

@@ -1,0 +1,255 @@
+"""A worker's spool: looks up ids, appends the entries of one turn, and remembers them, under one lock."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from server.spool.entries import Entry, Remembered, SpooledRecord, encode
+from server.spool.errors import SpoolFailed, SpoolFull, SpoolInUse
+from server.spool.folder import SpoolFolder, hold
+from server.spool.lane_writer import LaneWriter
+from server.spool.remembered import Place, RememberedIds, Turn, discard_after_reboot
+
+Sync = Literal["process", "disk", "kafka"]
+_INDEX_BYTES: Final = 256 << 20
+_LARGEST_SEGMENT: Final = 32 << 20
+_LOOK_S: Final = 0.2
+_MOST_LANES: Final = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpoolLimits:
+    """Limits and promises of a spool.
+
+    Attributes
+    ----------
+    most_bytes
+        Size of all segments from which on nothing is taken.
+    remember_ms, index_bytes
+        Age and total size up to which answers are remembered.
+    sync
+        ``disk`` syncs each turn to the disk before it is answered.
+    """
+
+    most_bytes: int = 1 << 30
+    remember_ms: int = 600_000
+    index_bytes: int = _INDEX_BYTES
+    sync: Sync = "process"
+
+    @property
+    def segment_bytes(self) -> int:
+        """Return the size from which on a new segment is begun: only whole segments can be deleted."""
+        return min(_LARGEST_SEGMENT, self.most_bytes // 16)
+
+
+class Made(NamedTuple):
+    """Records of one entry, and the answer to whoever asked; `final` as in `Remembered`."""
+
+    records: tuple[SpooledRecord, ...]
+    answer: bytes
+    final: bool = True
+
+
+@dataclass(frozen=True)
+class Pending:
+    """One answer or label that is to be logged.
+
+    Attributes
+    ----------
+    make
+        Makes it, given the sequence number of its entry.
+    key, digest
+        Hash of the id, `None` if it is not remembered, and of the content that goes with the id.
+    """
+
+    make: Callable[[int], Made]
+    key: bytes | None = None
+    digest: bytes = b""
+
+
+class Logged(NamedTuple):
+    """It is in the spool, under this sequence number; `final` as in `Remembered`."""
+
+    sequence: int
+    answer: bytes
+    final: bool = True
+
+
+class Repeated(NamedTuple):
+    """The id was answered before: this is that answer, and nothing was logged."""
+
+    answer: bytes
+    final: bool = True
+
+
+class Conflict(NamedTuple):
+    """The id was answered before, for another content."""
+
+
+Result: TypeAlias = Logged | Repeated | Conflict | Exception
+
+
+class Spool:
+    """One worker's way into the spool. Not thread-safe.
+
+    Parameters
+    ----------
+    clock
+        Wall clock, ms.
+
+    Raises
+    ------
+    SpoolDamaged, SpoolFailed, SpoolInUse
+        If it cannot be opened.
+    """
+
+    def __init__(self, path: Path, limits: SpoolLimits | None = None, clock: Callable[[], int] | None = None) -> None:
+        self._limits = limits or SpoolLimits()
+        self._clock = clock or (lambda: time.time_ns() // 1_000_000)
+        self._looked_at, self._size = 0.0, 0
+        sync = self._limits.sync == "disk"
+        with ExitStack() as opened:
+            try:
+                self.folder = SpoolFolder(path)
+                opened.callback(os.close, self._join())
+                lock, number = self._claim()
+                opened.callback(os.close, lock)
+            except OSError as error:
+                raise SpoolFailed(f"the spool in {path} cannot be opened: {error.strerror or error}") from error
+            self._lane_folder = self.folder.lane(number)
+            self._ids = RememberedIds(path / "index", self._limits.remember_ms, self._limits.index_bytes, sync=sync)
+            opened.callback(self._ids.close)
+            with self._ids.locked() as turn:
+                noted = self.folder.forwarded()
+                self._lane = LaneWriter(self._lane_folder, 0 if noted is None else noted.done.get(number, 0), sync=sync)
+                opened.callback(self._lane.close)
+                for lane in self.folder.lanes():
+                    turn.index(lane, turn.place(lane.number))
+                turn.set_place(number, self._place())
+            self._opened = opened.pop_all()
+
+    @property
+    def lane(self) -> int:
+        """Return the number of this worker's lane."""
+        return self._lane_folder.number
+
+    def _join(self) -> int:
+        """Hold the spool open together with other workers; the first after a restart of the machine drops the index."""
+        descriptor = os.open(self.folder.path / "open.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            discard_after_reboot(self.folder.path / "index")
+        except BlockingIOError:
+            pass  # others have the index open, so it is not older than the machine's start
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        return descriptor
+
+    def _claim(self) -> tuple[int, int]:
+        """Take the first lane that nobody writes to; return its lock and its number."""
+        for number in range(_MOST_LANES):
+            folder = self.folder.lane(number).path
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                return hold(folder / "lock", "another worker"), number
+            except SpoolInUse:
+                continue
+        raise SpoolInUse(f"{self.folder.path} has {_MOST_LANES} lanes in use")
+
+    def _place(self) -> Place:
+        return Place(self._lane.segment, self._lane.offset, self._lane.next)
+
+    def write(self, asked: Sequence[Pending]) -> list[Result]:
+        """Log what is new, in order and in one write; return what became of each.
+
+        A result may be an exception: `SpoolFull` or `SpoolFailed`, or what `make` raised. Entries may be in the spool
+        although this says `SpoolFailed`; they are remembered then.
+        """
+        now = self._clock()
+        try:
+            if self._lane.needs_segment(self._limits.segment_bytes):
+                # Committed before the new segment gets an entry, so that a later turn looks for entries there.
+                with self._ids.locked() as turn:
+                    turn.catch_up(self.folder.lane)
+                    self._lane.rotate()
+                    self._size += self._lane.offset
+                    turn.set_place(self.lane, self._place())
+            with self._ids.locked() as turn:
+                turn.catch_up(self.folder.lane)
+                self._ids.forget(turn, now, 2 * len(asked) + 16)
+                return _Turn(self, turn, now).settle(asked)
+        except SpoolFailed as error:
+            return [error for _ in asked]
+
+    def is_full(self, more: int) -> bool:
+        """Return whether `more` bytes would pass the limit; what other workers wrote is counted 0.2 s later."""
+        if time.monotonic() - self._looked_at > _LOOK_S:
+            self._size, self._looked_at = self.folder.size(), time.monotonic()
+        return self._size + more > self._limits.most_bytes
+
+    def close(self) -> None:
+        """Close it; the lane is free for another worker."""
+        self._opened.close()
+
+
+class _Turn:
+    """The entries of one turn."""
+
+    def __init__(self, spool: Spool, turn: Turn, now: int) -> None:
+        self._spool, self._turn, self._now = spool, turn, now
+        self._entries: list[tuple[bytes, Entry]] = []
+        self._bytes = 0
+        self._answered: dict[bytes, Remembered] = {}
+
+    def settle(self, asked: Sequence[Pending]) -> list[Result]:
+        results = [self._one(each) for each in asked]
+        if not self._entries:
+            return results
+        lane = self._spool._lane
+        written, failure = lane.append([data for data, _ in self._entries])
+        for _, entry in self._entries[:written]:
+            if entry.remembered is not None:
+                self._turn.put(entry.remembered, entry.at_ms)
+        self._turn.set_place(self._spool.lane, self._spool._place())
+        self._spool._size += self._bytes
+        if failure is None:
+            return results
+        return [failure if self._depends(each, result) else result for each, result in zip(asked, results, strict=True)]
+
+    def _depends(self, asked: Pending, result: Result) -> bool:
+        """Return whether a result holds only if this turn's entries are in the spool."""
+        return isinstance(result, Logged) or (asked.key is not None and asked.key in self._answered)
+
+    def _one(self, asked: Pending) -> Result:
+        said = self._said(asked)
+        if said is not None and said.digest == asked.digest:
+            return Repeated(said.answer, said.final)
+        if said is not None and said.final:
+            return Conflict()
+        sequence = self._spool._lane.next + len(self._entries)
+        try:
+            made = asked.make(sequence)
+        except Exception as error:  # noqa: BLE001 - it concerns this one alone
+            return error
+        remembered = None if asked.key is None else Remembered(asked.key, asked.digest, made.final, made.answer)
+        entry = Entry(self._now, made.records, remembered)
+        data = encode(sequence, entry)
+        if self._spool.is_full(self._bytes + len(data)):
+            return SpoolFull("the spool is full: its entries do not get onto Kafka quickly enough")
+        self._entries.append((data, entry))
+        self._bytes += len(data)
+        if remembered is not None:
+            self._answered[remembered.key] = remembered
+        return Logged(sequence, made.answer, made.final)
+
+    def _said(self, asked: Pending) -> Remembered | None:
+        if asked.key is None:
+            return None
+        oldest = self._now - self._spool._limits.remember_ms
+        return self._answered.get(asked.key) or self._turn.look_up(asked.key, oldest)

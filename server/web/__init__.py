@@ -1,0 +1,1 @@
+"""The web server: requests, responses and endpoints on RSGI."""

@@ -1,0 +1,185 @@
+"""The application: lets requests in, reads their bodies, and finds their endpoints."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from server.web.access import Access
+from server.web.messages import ANY, HttpError, Request, Response, Routes
+
+LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppLimits:
+    """Limits of one worker.
+
+    Attributes
+    ----------
+    body_bytes
+        Largest body of a request.
+    requests, request_bytes
+        Requests that are worked on at once, and the bytes of their bodies; the next are refused.
+    body_seconds
+        Time in which a body must have come.
+    hosts
+        Names that the `Host` header, and the `Origin` header if there is one, may have.
+    is_public
+        Other machines can reach this server. Then a `Host` that is an address is taken too, because a browser sends
+        one only to that address; and endpoints that need no token, which are for probes, take any.
+    """
+
+    body_bytes: int = 8 << 20
+    requests: int = 1024
+    request_bytes: int = 128 << 20
+    body_seconds: float = 10.0
+    hosts: frozenset[str] = LOOPBACK
+    is_public: bool = False
+
+
+@dataclass
+class Counts:
+    """Requests of one worker since its start, by path and status."""
+
+    requests: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    def add(self, path: str, status: int) -> None:
+        """Count one; a path that is no endpoint counts as ``other``."""
+        self.requests[path, status] = self.requests.get((path, status), 0) + 1
+
+
+class App:
+    """The application for RSGI 1.
+
+    Parameters
+    ----------
+    say
+        Prints one line for the operator, about an error in the code.
+    access
+        Who is let in; everyone by default.
+    """
+
+    def __init__(
+        self,
+        routes: Routes,
+        limits: AppLimits | None = None,
+        say: Callable[[str], None] = print,
+        access: Access | None = None,
+    ) -> None:
+        self._routes = routes
+        self._limits = limits or AppLimits()
+        self._say = say
+        self._access = access or Access()
+        self._bytes = 0
+        self.running = 0
+        """Requests that are worked on now."""
+        self.counts = Counts()
+
+    async def __rsgi__(self, scope: Any, protocol: Any) -> None:
+        """Answer one request."""
+        if scope.proto != "http":
+            protocol.close(403)
+            return
+        self.running += 1
+        try:
+            response = await self._respond(scope, protocol)
+        except HttpError as error:
+            response = error.response()
+        except Exception as error:  # noqa: BLE001 - one request must not end the worker
+            self._say(f"{scope.method} {scope.path} failed: {type(error).__name__}: {error}")
+            response = HttpError(503, "internal", "the request failed; the server's log has the reason").response()
+        finally:
+            self.running -= 1
+        path = scope.path if scope.path in self._routes else "other"
+        self.counts.add(path, response.status)
+        with contextlib.suppress(Exception):  # the caller has gone
+            headers = [("content-type", response.content_type), *response.headers]
+            protocol.response_bytes(response.status, headers, response.body)
+
+    async def _respond(self, scope: Any, protocol: Any) -> Response:
+        methods = self._routes.get(scope.path)
+        route = None if methods is None else methods.get(scope.method)
+        if route is None or route.scope is not None or not self._limits.is_public:
+            self._check_host(scope)
+        # Before anything is said about the endpoints, and before a body is read.
+        caller = self._access.require(scope, ANY if route is None else route.scope)
+        if methods is None:
+            raise HttpError(404, "not-found", f"there is no {scope.path[:100]}; there are {', '.join(self._routes)}")
+        if route is None:
+            allowed = ", ".join(methods)
+            raise HttpError(405, "method", f"{scope.path} takes {allowed}", (("allow", allowed),))
+        handler = route.handler
+        if scope.method != "POST":
+            return await handler(Request(scope.method, scope.path, scope.query_string, scope.headers, b"", caller))
+        limits = self._limits
+        if self.running > limits.requests or self._bytes > limits.request_bytes:
+            raise HttpError(503, "overloaded", "too many requests at once: send it again a little later")
+        body = await self._body(scope, protocol)
+        self._bytes += len(body)
+        try:
+            return await handler(Request(scope.method, scope.path, scope.query_string, scope.headers, body, caller))
+        finally:
+            self._bytes -= len(body)
+
+    def _check_host(self, scope: Any) -> None:
+        """Refuse what a web page of another site sends through the user's browser."""
+        host = scope.authority or scope.headers.get("host", "")
+        hosts, name = self._limits.hosts, _name(host)
+        if name not in hosts and not (self._limits.is_public and _is_address(name)):
+            raise HttpError(
+                421,
+                "host",
+                f"the Host header names {host[:100]!r}, which is not this server (--allowed-host adds a name)",
+            )
+        origin = scope.headers.get("origin")
+        if origin is not None and (page := _name(origin.partition("://")[2])) not in hosts and page != name:
+            raise HttpError(403, "origin", f"pages of {origin[:100]!r} may not send requests here")
+
+    async def _body(self, scope: Any, protocol: Any) -> bytes:
+        most = self._limits.body_bytes
+        declared = scope.headers.get("content-length")
+        if declared is not None and declared.isdecimal() and int(declared) > most:
+            raise self._too_large()
+        try:
+            async with asyncio.timeout(self._limits.body_seconds):
+                if declared is not None:
+                    whole: bytes = await protocol()
+                    return whole
+                parts: list[bytes] = []
+                size = 0
+                async for part in protocol:
+                    size += len(part)
+                    if size > most:
+                        raise self._too_large()
+                    parts.append(part)
+                return b"".join(parts)
+        except TimeoutError:
+            said = f"the body did not come within {self._limits.body_seconds:g} s"
+            raise HttpError(408, "timeout", said, (("connection", "close"),)) from None
+
+    def _too_large(self) -> HttpError:
+        said = f"the body is larger than {self._limits.body_bytes} bytes: send several requests"
+        return HttpError(413, "too-large", said, (("connection", "close"),))
+
+
+def _name(host: str) -> str:
+    """Return the name in ``name:port``, without the brackets of an IPv6 address."""
+    with contextlib.suppress(ValueError):
+        return urlsplit(f"//{host}").hostname or ""
+    return ""
+
+
+@lru_cache(maxsize=256)
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,120 @@
+"""`millstream serve` as a user types it: answers, labels that are learned, and an orderly end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from system.oracle import Stream
+
+from millstream.processes.fork_server import ForkServer
+
+SECONDS = 120
+FLOW = Path(__file__).parents[1] / "faults" / "flow.py"
+
+
+@pytest.fixture
+def stream(bootstrap: str, prefix: str, tmp_path: Path) -> Stream:
+    return Stream(str(FLOW), bootstrap, prefix, tmp_path / "home")
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {SECONDS} s: {what}"
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@contextmanager
+def running(stream: Stream, *words: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "millstream", *words],
+        env=stream.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        print(process.communicate()[0])
+
+
+def is_ready(client: httpx.Client) -> bool:
+    try:
+        return client.get("/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_what_is_asked_over_http_is_learned_and_the_next_version_answers(stream: Stream) -> None:
+    port = free_port()
+    with (
+        running(stream, "run", stream.ref, "--serve", "--port", str(port), "--workers", "2") as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
+    ):
+        until(lambda: is_ready(client) or process.poll() is not None, "a server that is ready")
+        event = {"event_id": "first", "features": {"x": 1.0, "y": 2.0}}
+        first = client.post("/v1/predict", json=event)
+        assert (first.status_code, first.headers["x-model-version"]) == (200, "1/0")
+        assert client.post("/v1/labels", json={"event_id": "first", "value": True}).status_code == 202
+        learned = client.post("/v1/predict?min_version=1/1&wait=30s", json={**event, "event_id": "second"})
+        assert learned.json()["version"] == "1/1"
+        assert learned.json()["probabilities"] != first.json()["probabilities"]
+        again = client.post("/v1/predict", json=event).json()
+        assert again == {**first.json(), "repeated": True}
+        words = ("trace", "flow", "first", "--json")
+        told = subprocess.run(
+            [sys.executable, "-m", "millstream", *words], env=stream.environment(), capture_output=True, check=True
+        )
+        assert b'"over_http": true' in told.stdout or b'"over_http":true' in told.stdout
+        assert b'"equal": true' in told.stdout or b'"equal":true' in told.stdout
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(SECONDS) == 0
+
+
+def test_a_server_that_is_told_to_stop_is_unready_at_once_and_finishes_its_requests(
+    stream: Stream, fork_server: ForkServer
+) -> None:
+    port = free_port()
+    base = f"http://127.0.0.1:{port}"
+    answers: list[Any] = []
+    with (
+        running(stream, "run", stream.ref) as roles,
+        running(stream, "server", stream.ref, "--port", str(port), "--drain", "2s") as server,
+        httpx.Client(base_url=base, timeout=30) as client,
+    ):
+        until(lambda: is_ready(client) or roles.poll() is not None, "a server that is ready")
+        rows = [{"features": {"x": 1.0, "y": float(number)}} for number in range(5000)]
+
+        def asking() -> None:
+            answers.append(httpx.post(f"{base}/v1/predict", json={"events": rows}, timeout=60))
+
+        ask = threading.Thread(target=asking)
+        server.send_signal(signal.SIGTERM)
+        until(lambda: client.get("/readyz").status_code == 503, "an unready server")
+        assert client.post("/v1/predict", json=rows[0]).status_code == 200, "it serves on while it drains"
+        ask.start()
+        assert server.wait(30) == 0
+        ask.join()
+        assert len(answers[0].json()["answers"]) == 5000
+        os.kill(roles.pid, signal.SIGTERM)
+        assert roles.wait(SECONDS) == 0
