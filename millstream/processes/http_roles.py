@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -32,11 +33,14 @@ from schemas.topics import Names
 from server.answering.answerer import Answerer, AnswererSettings
 from server.answering.versions import Versions, last_served
 from server.forwarder.forwarder import Forwarder, ForwarderSettings
+from server.open_inference.endpoints import OpenInference
+from server.openapi.pages import description
 from server.spool.errors import SpoolUnavailable
 from server.spool.folder import SPOOL, SpoolFolder
 from server.spool.spool import Spool, SpoolLimits
 from server.spool.turns import Turns
 from server.web.app import App, AppLimits
+from server.web.messages import Route
 from server.web.predict import Predict
 from server.web.worker import Address, Health, Worker
 
@@ -126,11 +130,18 @@ class _Server:
         health = Health(lambda: None if versions.newest() is not None else "no version has answered its probe yet")
         self._meter.needs(health.unready)
         predict = Predict(answerer, versions, turns)
+        stream = self._loaded.stream
+        open_inference = OpenInference(
+            names.stream, version("millstream"), stream.contract, stream.target, predict, health.unready
+        )
+        livez, readyz = Route(health.livez, None), Route(health.readyz, None)
         routes = {
-            "/v1/predict": {"POST": predict.predict},
-            "/v1/labels": {"POST": predict.labels},
-            "/livez": {"GET": health.livez, "HEAD": health.livez},
-            "/readyz": {"GET": health.readyz, "HEAD": health.readyz},
+            "/v1/predict": {"POST": Route(predict.predict, "predict")},
+            "/v1/labels": {"POST": Route(predict.labels, "label")},
+            "/livez": {"GET": livez, "HEAD": livez},
+            "/readyz": {"GET": readyz, "HEAD": readyz},
+            **open_inference.routes(),
+            **description(names.stream, version("millstream")),
         }
         app = App(routes, options.app, say)
         where = f"http://{options.address.host}:{options.address.port}"
