@@ -40,13 +40,14 @@ from server.spool.folder import SPOOL, SpoolFolder
 from server.spool.spool import Spool, SpoolLimits
 from server.spool.turns import Turns
 from server.web.app import App, AppLimits
-from server.web.messages import Route
+from server.web.messages import Route, Routes
 from server.web.predict import Predict
 from server.web.worker import Address, Health, Worker
 
 if TYPE_CHECKING:
     from millstream.config.settings import Settings
     from millstream.stream.load import LoadedStream
+    from millstream.stream.stream import Stream
 
 _KAFKA_S: Final = 3.0
 """Seconds for which a server looks for Kafka at its start, before it begins with what it served last."""
@@ -130,19 +131,7 @@ class _Server:
         health = Health(lambda: None if versions.newest() is not None else "no version has answered its probe yet")
         self._meter.needs(health.unready)
         predict = Predict(answerer, versions, turns)
-        stream = self._loaded.stream
-        open_inference = OpenInference(
-            names.stream, version("millstream"), stream.contract, stream.target, predict, health.unready
-        )
-        livez, readyz = Route(health.livez, None), Route(health.readyz, None)
-        routes = {
-            "/v1/predict": {"POST": Route(predict.predict, "predict")},
-            "/v1/labels": {"POST": Route(predict.labels, "label")},
-            "/livez": {"GET": livez, "HEAD": livez},
-            "/readyz": {"GET": readyz, "HEAD": readyz},
-            **open_inference.routes(),
-            **description(names.stream, version("millstream")),
-        }
+        routes = server_routes(self._loaded.stream, names, predict, health)
         app = App(routes, options.app, say)
         where = f"http://{options.address.host}:{options.address.port}"
         # As in a predictor: a thread loads versions, while this one answers.
@@ -236,6 +225,21 @@ class _Server:
             versions.begin_with(self._last)
         self._stop.wait()
         follower.close()
+
+
+def server_routes(stream: Stream, names: Names, predict: Predict, health: Health) -> Routes:
+    """Return the routes of a server."""
+    release = version("millstream")
+    livez, readyz = Route(health.livez, None), Route(health.readyz, None)
+    open_inference = OpenInference(names.stream, release, stream.contract, stream.target, predict, health.unready)
+    return {
+        "/v1/predict": {"POST": Route(predict.predict, "predict")},
+        "/v1/labels": {"POST": Route(predict.labels, "label")},
+        "/livez": {"GET": livez, "HEAD": livez},
+        "/readyz": {"GET": readyz, "HEAD": readyz},
+        **open_inference.routes(),
+        **description(names.stream, release),
+    }
 
 
 def _topics(cluster: Cluster, names: Names, loaded: LoadedStream) -> dict[str, TopicInfo]:

@@ -79,7 +79,10 @@ def _operation(each: Endpoint, stream: str) -> dict[str, Any]:
     if each.parameters:
         found["parameters"] = [_parameter(parameter, stream) for parameter in each.parameters]
     if each.takes:
-        found["requestBody"] = {"required": True, "content": _content(each.takes)}
+        content = _content(each.takes)
+        if each.example is not None:
+            content[JSON]["example"] = each.example
+        found["requestBody"] = {"required": True, "content": content}
     return found
 
 

@@ -45,6 +45,8 @@ class Endpoint:
     ----------
     says
         One sentence: what it does.
+    example
+        A body in JSON.
     errors
         Statuses of errors, besides those that every endpoint may have.
     """
@@ -55,6 +57,7 @@ class Endpoint:
     says: str
     answers: Mapping[int, Answer]
     takes: Content = field(default_factory=dict)
+    example: Mapping[str, Any] | None = None
     parameters: tuple[Parameter, ...] = ()
     errors: tuple[int, ...] = ()
     role: Role = "server"
@@ -109,6 +112,7 @@ _PREDICTIONS_AND_LABELS: Final = (
         says="Answers one event, or many: each row has its own answer or error. A stream with a mapped source "
         "also takes that source's raw message.",
         takes={JSON: "PredictRequest", NDJSON: "Lines", BINARY: ""},
+        example={"event_id": "order-17", "features": {"amount": 12.5, "country": "DE"}},
         parameters=_PREDICTS,
         answers={
             200: Answer("The answers.", {JSON: "PredictResponse", NDJSON: "Lines"}, _VERSION_HEADERS),
@@ -121,6 +125,7 @@ _PREDICTIONS_AND_LABELS: Final = (
         scope="label",
         says="Takes labels and corrections, one or many.",
         takes={JSON: "LabelsRequest", NDJSON: "Lines"},
+        example={"event_id": "order-17", "value": True},
         parameters=(_KEY,),
         answers={
             200: Answer("What became of each row.", {JSON: "LabelsResponse", NDJSON: "Lines"}),
@@ -149,6 +154,10 @@ def _v2(path: str, *parameters: Parameter) -> tuple[Endpoint, ...]:
             scope="predict",
             says="Answers the rows of some tensors; each row is an event. Tensors are JSON, or binary behind the JSON.",
             takes={JSON: "InferenceRequest", BINARY: ""},
+            example={
+                "id": "orders-5",
+                "inputs": [{"name": "amount", "shape": [2], "datatype": "FP64", "data": [12.5, 990.0]}],
+            },
             parameters=(*parameters, _JSON_LENGTH, *_PREDICTS),
             answers={
                 200: Answer(
@@ -263,6 +272,7 @@ def _decision(name: str, says: str) -> Endpoint:
         scope="admin",
         says=says,
         takes={JSON: "Decision"},
+        example={"why": "the shop moved"} | ({"version": "3/81000"} if name in ("pin", "adopt") else {}),
         answers={200: Answer("The decision.", {JSON: "Object"})},
         errors=(404, 409),
         role="console",

@@ -32,10 +32,10 @@ details { border: 1px solid var(--line); border-radius: 8px; background: var(--c
 summary { padding: .6rem .8rem; cursor: pointer; } summary p { margin: .3rem 0 0; color: var(--soft); }
 details > div { padding: 0 .8rem .8rem; border-top: 1px solid var(--line); }
 .method { display: inline-block; min-width: 4.2rem; font-weight: 700; color: var(--mark); font-size: .85rem; }
-.scope { color: var(--soft); font-size: .85rem; margin-left: .5rem; }
+.scope { color: var(--soft); font-size: .85rem; margin-left: .5rem; white-space: nowrap; }
 dl { display: grid; grid-template-columns: minmax(6rem, 14rem) 1fr; gap: .25rem .9rem; margin: .2rem 0; }
-dt { font-weight: 600; } dd { margin: 0; }
-@media (max-width: 30rem) { dl { grid-template-columns: 1fr; gap: 0; } dd { margin: 0 0 .5rem; } }
+dl.statuses { grid-template-columns: 3rem 1fr; } dt { font-weight: 600; } dd { margin: 0; }
+@media (max-width: 30rem) { dl.names { grid-template-columns: 1fr; gap: 0; } dl.names dd { margin: 0 0 .5rem; } }
 """
 _CODE: Final = re.compile(r"`([^`]+)`")
 
@@ -67,7 +67,7 @@ def _endpoint(each: Endpoint, stream: str) -> str:
     return (
         f'<details><summary><span class="method">{each.method.upper()}</span> <code>{escape(path)}</code>'
         f'<span class="scope">{scope}</span><p>{_text(each.says)}</p></summary><div>'
-        f"{_parameters(each.parameters)}{_body(each.takes)}{_responses(each)}</div></details>"
+        f"{_parameters(each.parameters)}{_body(each)}{_responses(each)}</div></details>"
     )
 
 
@@ -77,11 +77,14 @@ def _parameters(parameters: Iterable[Parameter]) -> str:
         for each in parameters
         if each.name != "model"
     )
-    return f"<h3>Parameters</h3><dl>{rows}</dl>" if rows else ""
+    return f'<h3>Parameters</h3><dl class="names">{rows}</dl>' if rows else ""
 
 
-def _body(content: Content) -> str:
-    return f"<h3>Body</h3><p>{_contents(content)}</p>" if content else ""
+def _body(each: Endpoint) -> str:
+    if not each.takes:
+        return ""
+    example = "" if each.example is None else f"<pre>{escape(msgspec.json.encode(each.example).decode())}</pre>"
+    return f"<h3>Body</h3><p>{_contents(each.takes)}</p>{example}"
 
 
 def _contents(content: Content) -> str:
@@ -98,12 +101,12 @@ def _responses(each: Endpoint) -> str:
         for status, answer in each.answers.items()
     )
     bad = "".join(f"<dt>{status}</dt><dd>{_text(ERRORS[status])}</dd>" for status in errors_of(each))
-    return f"<h3>Responses</h3><dl>{good}{bad}</dl>"
+    return f'<h3>Responses</h3><dl class="statuses">{good}{bad}</dl>'
 
 
 def _schemas() -> str:
     shown = "".join(
-        f'<details id="schema-{name}"><summary><code>{name}</code></summary><div><pre>'
+        f'<details><summary><code>{name}</code></summary><div id="schema-{name}"><pre>'
         f"{escape(msgspec.json.format(msgspec.json.encode(schema)).decode())}</pre></div></details>"
         for name, schema in SCHEMAS.items()
         if name != "Object"

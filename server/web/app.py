@@ -114,7 +114,8 @@ class App:
     async def _respond(self, scope: Any, protocol: Any, path: str | None, in_path: Mapping[str, str]) -> Response:
         self._check_host(scope)
         if path is None:
-            raise HttpError(404, "not-found", f"there is no {scope.path[:100]}; there are {', '.join(self._routes)}")
+            there = ", ".join(path for path in self._routes if "{" not in path)
+            raise HttpError(404, "not-found", f"there is no {scope.path[:100]}; there are {there}")
         methods = self._routes[path]
         route = methods.get(scope.method)
         if route is None:
