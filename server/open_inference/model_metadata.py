@@ -1,4 +1,4 @@
-"""Metadata of a stream's model: its inputs, from the contract or from events that it has learned, and its outputs."""
+"""Metadata of a model: inputs, from the contract or from events that it has learned, and outputs."""
 
 from __future__ import annotations
 
