@@ -14,7 +14,7 @@ from consumers.predictor.predictor import ServedVersion
 from schemas.contract import Contract
 from schemas.target import Target
 from server.answering.answerer import Refused, Said
-from server.open_inference.inference_request import InvalidInference, read_inference
+from server.open_inference.inference_request import Inference, InvalidInference, Wanted, read_inference
 from server.open_inference.inference_response import Outputs, Row, failure, response_body
 from server.open_inference.model_metadata import model_metadata
 from server.open_inference.tensors import InvalidTensor, shown
@@ -164,19 +164,23 @@ class OpenInference:
         answered = await self._predict.answer_rows(
             inference.rows, lambda begin, end: inference.events(begin, end, key, now), serving
         )
+        return await _apart(inference.rows * _ROW_BYTES, self._response, inference, wanted, answered, serving)
+
+    def _response(
+        self, inference: Inference, wanted: list[Wanted], answered: list[tuple[str, Result]], serving: ServedVersion
+    ) -> Response:
         rows = [_row(event_id, result, serving) for event_id, result in answered]
+        version = (VERSION_HEADER, version_name(serving))
         why = failure(rows, inference)
         if why is not None:
-            raise HttpError(422, "rows", why, ((VERSION_HEADER, version_name(serving)),))
+            raise HttpError(422, "rows", why, (version,))
         head: dict[str, Any] = {"model_name": self._model, "model_version": _in_url(serving)}
         if inference.id is not None:
             head["id"] = inference.id
-        size = len(rows) * _ROW_BYTES
-        body, json_bytes = await _apart(size, response_body, head, rows, self._outputs, wanted)
-        headers = (VERSION_HEADER, version_name(serving))
+        body, json_bytes = response_body(head, rows, self._outputs, wanted)
         if json_bytes is None:
-            return Response(200, body, (headers,))
-        return Response(200, body, (headers, (JSON_LENGTH_HEADER, str(json_bytes))), _BINARY)
+            return Response(200, body, (version,))
+        return Response(200, body, (version, (JSON_LENGTH_HEADER, str(json_bytes))), _BINARY)
 
 
 async def _apart(size: int, work: Callable[_P, _T], *given: _P.args, **named: _P.kwargs) -> _T:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, TypeAlias
 import msgspec
 import numpy as np
 
+from runtime.kafka_client import size_limits
 from schemas.events import FeatureValue, not_json
 from schemas.json_text import NO_JSON
 
@@ -17,6 +18,7 @@ Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 _LONG: Final = 2**63
 _EXACT: Final = 2**53  # doubles hold all whole numbers up to here
 _LENGTH_BYTES: Final = 4
+_LONGEST_VECTOR: Final = size_limits.EVENT // 8
 _SHOWN: Final = 50
 _NESTED: Final = re.compile(rb"\[\s*\[")
 
@@ -72,11 +74,14 @@ def shape_of(name: str, shape: Sequence[int]) -> tuple[int, int]:
     Raises
     ------
     InvalidTensor
-        If the shape is none of these, or has a zero.
+        If the shape is none of these, has a zero, or is of vectors that no event can hold.
     """
     if not 0 < len(shape) <= 2 or 0 in shape:
         raise InvalidTensor(f"input {shown(name)} has the shape {list(shape)[:8]}; [N], [N, 1] or [N, d] is taken")
-    return shape[0], shape[1] if len(shape) == 2 else 1
+    width = shape[1] if len(shape) == 2 else 1
+    if width > _LONGEST_VECTOR:
+        raise InvalidTensor(f"input {shown(name)} has {width} numbers a row; an event holds at most {_LONGEST_VECTOR}")
+    return shape[0], width
 
 
 def shown(name: str) -> str:

@@ -326,6 +326,7 @@ HOSTILE: dict[str, tuple[Any, bytes]] = {
     "a shape of 2^63": ({"inputs": [{**X, "shape": [2**63]}]}, b""),
     "a shape of 2^63 - 1": ({"inputs": [{**X, "shape": [2, 2**63 - 1]}]}, b""),
     "a product beyond 64 bits": ({"inputs": [{**X, "shape": [100_000, 2**62]}]}, b""),
+    "a vector beyond an event": ({"inputs": [{**X, "shape": [1, 800_000], "data": [1] * 800_000}]}, b""),
     "three axes": ({"inputs": [{**X, "shape": [2, 1, 1]}]}, b""),
     "no axis": ({"inputs": [{**X, "shape": []}]}, b""),
     "no rows": ({"inputs": [{**X, "shape": [0], "data": []}]}, b""),
