@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -33,6 +34,8 @@ from schemas.topics import Names
 from server.answering.answerer import Answerer, AnswererSettings
 from server.answering.versions import Versions, last_served
 from server.forwarder.forwarder import Forwarder, ForwarderSettings
+from server.open_inference.endpoints import OpenInference
+from server.openapi.pages import description
 from server.spool.errors import SpoolUnavailable
 from server.spool.folder import SPOOL, SpoolFolder
 from server.spool.spool import Spool, SpoolLimits
@@ -40,13 +43,14 @@ from server.spool.turns import Turns
 from server.tokens.token_file import TokenFile
 from server.web.access import Access
 from server.web.app import App, AppLimits
-from server.web.messages import Route
+from server.web.messages import Route, Routes
 from server.web.predict import Predict
 from server.web.worker import Address, Health, Worker
 
 if TYPE_CHECKING:
     from millstream.config.settings import Settings
     from millstream.stream.load import LoadedStream
+    from millstream.stream.stream import Stream
 
 _KAFKA_S: Final = 3.0
 """Seconds for which a server looks for Kafka at its start, before it begins with what it served last."""
@@ -137,13 +141,7 @@ class _Server:
         health = Health(lambda: None if versions.newest() is not None else "no version has answered its probe yet")
         self._meter.needs(health.unready)
         predict = Predict(answerer, versions, turns)
-        livez, readyz = Route(health.livez, None), Route(health.readyz, None)
-        routes = {
-            "/v1/predict": {"POST": Route(predict.predict, "predict")},
-            "/v1/labels": {"POST": Route(predict.labels, "label")},
-            "/livez": {"GET": livez, "HEAD": livez},
-            "/readyz": {"GET": readyz, "HEAD": readyz},
-        }
+        routes = server_routes(self._loaded.stream, names, predict, health)
         access = Access(TokenFile(self._settings.tokens), required=options.app.is_public, say=say)
         app = App(routes, options.app, say, access)
         where = options.address
@@ -238,6 +236,21 @@ class _Server:
             versions.begin_with(self._last)
         self._stop.wait()
         follower.close()
+
+
+def server_routes(stream: Stream, names: Names, predict: Predict, health: Health) -> Routes:
+    """Return the routes of a server."""
+    release = version("millstream")
+    livez, readyz = Route(health.livez, None), Route(health.readyz, None)
+    open_inference = OpenInference(names.stream, release, stream.contract, stream.target, predict, health.unready)
+    return {
+        "/v1/predict": {"POST": Route(predict.predict, "predict")},
+        "/v1/labels": {"POST": Route(predict.labels, "label")},
+        "/livez": {"GET": livez, "HEAD": livez},
+        "/readyz": {"GET": readyz, "HEAD": readyz},
+        **open_inference.routes(),
+        **description(names.stream, release),
+    }
 
 
 def _topics(cluster: Cluster, names: Names, loaded: LoadedStream) -> dict[str, TopicInfo]:

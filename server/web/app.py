@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+import re
+import types
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address
@@ -14,6 +16,9 @@ from urllib.parse import urlsplit
 from server.web.access import Access
 from server.web.messages import ANY, HttpError, Request, Response, Routes
 
+_PLAIN_ERRORS: Final = "/v2"
+"""Paths that begin so have the errors of the Open Inference Protocol."""
+_NOTHING: Final[Mapping[str, str]] = types.MappingProxyType({})
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -60,6 +65,8 @@ class App:
 
     Parameters
     ----------
+    routes
+        By path, the route of each method. A name in braces stands for one part of a path: ``/v2/models/{model}``.
     say
         Prints one line for the operator, about an error in the code.
     access
@@ -74,6 +81,7 @@ class App:
         access: Access | None = None,
     ) -> None:
         self._routes = routes
+        self._patterns = [(_pattern(path), path) for path in routes if "{" in path]
         self._limits = limits or AppLimits()
         self._say = say
         self._access = access or Access()
@@ -88,43 +96,63 @@ class App:
             protocol.close(403)
             return
         self.running += 1
+        path, in_path = self._find(scope.path)
+        plain = scope.path.startswith(_PLAIN_ERRORS)
         try:
-            response = await self._respond(scope, protocol)
+            response = await self._respond(scope, protocol, path, in_path)
         except HttpError as error:
-            response = error.response()
+            response = error.response(plain=plain)
         except Exception as error:  # noqa: BLE001 - one request must not end the worker
             self._say(f"{scope.method} {scope.path} failed: {type(error).__name__}: {error}")
-            response = HttpError(503, "internal", "the request failed; the server's log has the reason").response()
+            said = "the request failed; the server's log has the reason"
+            response = HttpError(503, "internal", said).response(plain=plain)
         finally:
             self.running -= 1
-        path = scope.path if scope.path in self._routes else "other"
-        self.counts.add(path, response.status)
+        self.counts.add(path or "other", response.status)
         with contextlib.suppress(Exception):  # the caller has gone
             headers = [("content-type", response.content_type), *response.headers]
             protocol.response_bytes(response.status, headers, response.body)
 
-    async def _respond(self, scope: Any, protocol: Any) -> Response:
-        methods = self._routes.get(scope.path)
-        route = None if methods is None else methods.get(scope.method)
+    def _find(self, path: str) -> tuple[str | None, Mapping[str, str]]:
+        """Return the route of a path, `None` if there is none, and the values of the names in it."""
+        if path in self._routes:
+            return path, _NOTHING
+        for pattern, route in self._patterns:
+            if found := pattern.fullmatch(path):
+                return route, found.groupdict()
+        return None, _NOTHING
+
+    async def _respond(self, scope: Any, protocol: Any, path: str | None, in_path: Mapping[str, str]) -> Response:
+        methods = {} if path is None else self._routes[path]
+        route = methods.get(scope.method)
         if route is None or route.scope is not None or not self._limits.is_public:
             self._check_host(scope)
         # Before anything is said about the endpoints, and before a body is read.
         caller = self._access.require(scope, ANY if route is None else route.scope)
-        if methods is None:
-            raise HttpError(404, "not-found", f"there is no {scope.path[:100]}; there are {', '.join(self._routes)}")
+        if path is None:
+            there = ", ".join(path for path in self._routes if "{" not in path)
+            raise HttpError(404, "not-found", f"there is no {scope.path[:100]}; there are {there}")
         if route is None:
             allowed = ", ".join(methods)
             raise HttpError(405, "method", f"{scope.path} takes {allowed}", (("allow", allowed),))
         handler = route.handler
+
+        def asked(body: bytes) -> Request:
+            return Request(scope.method, scope.path, scope.query_string, scope.headers, body, caller, in_path)
+
         if scope.method != "POST":
-            return await handler(Request(scope.method, scope.path, scope.query_string, scope.headers, b"", caller))
+            return await handler(
+                Request(scope.method, scope.path, scope.query_string, scope.headers, b"", caller, in_path)
+            )
         limits = self._limits
         if self.running > limits.requests or self._bytes > limits.request_bytes:
             raise HttpError(503, "overloaded", "too many requests at once: send it again a little later")
         body = await self._body(scope, protocol)
         self._bytes += len(body)
         try:
-            return await handler(Request(scope.method, scope.path, scope.query_string, scope.headers, body, caller))
+            return await handler(
+                Request(scope.method, scope.path, scope.query_string, scope.headers, body, caller, in_path)
+            )
         finally:
             self._bytes -= len(body)
 
@@ -167,6 +195,11 @@ class App:
     def _too_large(self) -> HttpError:
         said = f"the body is larger than {self._limits.body_bytes} bytes: send several requests"
         return HttpError(413, "too-large", said, (("connection", "close"),))
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    parts = re.split(r"\{(\w+)\}", path)
+    return re.compile("".join(f"(?P<{part}>[^/]+)" if at % 2 else re.escape(part) for at, part in enumerate(parts)))
 
 
 def _name(host: str) -> str:

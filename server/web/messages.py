@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qsl
 
@@ -41,9 +41,10 @@ class HttpError(Exception):
         self.status, self.code = status, code
         self.headers = (*headers, RETRY_AFTER) if status == 503 else headers
 
-    def response(self) -> Response:
-        """Return the response."""
-        return Response(self.status, error_body(self.code, str(self)), self.headers)
+    def response(self, *, plain: bool = False) -> Response:
+        """Return the response; `plain` as the Open Inference Protocol has it, ``{"error": "the sentence"}``."""
+        body = _encoder.encode({"error": str(self)}) if plain else error_body(self.code, str(self))
+        return Response(self.status, body, self.headers)
 
 
 def error_body(code: str, message: str, event_id: str | None = None) -> bytes:
@@ -80,6 +81,8 @@ class Request:
         The web server's headers: `get` takes a name in small letters.
     caller
         Who asks.
+    in_path
+        Values of the names in the route's path, such as ``model`` of ``/v2/models/{model}``.
     """
 
     method: str
@@ -88,6 +91,7 @@ class Request:
     headers: Any
     body: bytes
     caller: Caller = ANYONE
+    in_path: Mapping[str, str] = field(default_factory=dict)
 
     def query(self) -> dict[str, str]:
         """Return the parameters after the question mark. Raises HttpError if one is there twice."""
