@@ -180,9 +180,34 @@ class EntryReader:
 
     def read(self, data: bytes) -> FastExample:
         """Read an encoded Example. Raises CodecError if it is not one."""
-        entry = self._read_quickly(data)
-        if entry is not None:
-            return entry
+        pattern, features, shares = self._patterns.compiled
+        found = pattern.match(data)
+        if found is None:
+            return self._read_slowly(data)
+        own_id, mapped, said, shared, value, weight, kind, lane, sequence, predicted, labelled = found.groups()
+        known: Any = features.read(mapped)
+        probabilities = None if shared is None else shares.read(shared)
+        if known is None or (probabilities is None and shared is not None):
+            return self._read_slowly(data)
+        name, epoch = self._lanes[lane]
+        try:
+            event_id = own_id[1:].decode()
+        except UnicodeDecodeError:
+            return self._read_slowly(data)
+        return FastExample(
+            event_id,
+            known,
+            True,
+            _SAID[said] if said in _SAID else _DOUBLE.unpack_from(said, 2)[0],
+            probabilities,
+            _LABELS[value] if value in _LABELS else _number(value),
+            1.0 if weight == _ONE else _DOUBLE.unpack(weight)[0],
+            kind != b"\x00",
+            Lane(name, epoch, _long(sequence)),
+            (_long(predicted), _long(labelled)),
+        )
+
+    def _read_slowly(self, data: bytes) -> FastExample:
         example = read_example(data)
         self._note(example)
         return entry_of(example)
@@ -206,34 +231,6 @@ class EntryReader:
         joined = rb"\x02" + _NUMBER * 2 + rb"(" + _NUMBER + rb")" + _NUMBER + rb"(" + _NUMBER + rb")"
         after = label + rb"(" + lanes + rb")(" + _NUMBER + rb")" + joined + rb"\Z"
         self._patterns.compile(re.escape(_EXAMPLE_HEADER) + rb"(" + ids + rb")", after)
-
-    def _read_quickly(self, data: bytes) -> FastExample | None:
-        pattern, features, shares = self._patterns.compiled
-        found = pattern.match(data)
-        if found is None:
-            return None
-        own_id, mapped, said, shared, value, weight, kind, lane, sequence, predicted, labelled = found.groups()
-        known: Any = features.read(mapped)
-        probabilities = None if shared is None else shares.read(shared)
-        if known is None or (probabilities is None and shared is not None):
-            return None
-        name, epoch = self._lanes[lane]
-        try:
-            event_id = own_id[1:].decode()
-        except UnicodeDecodeError:
-            return None
-        return FastExample(
-            event_id,
-            known,
-            True,
-            _SAID[said] if said in _SAID else _DOUBLE.unpack_from(said, 2)[0],
-            probabilities,
-            _LABELS[value] if value in _LABELS else _number(value),
-            1.0 if weight == _ONE else _DOUBLE.unpack(weight)[0],
-            kind != b"\x00",
-            Lane(name, epoch, _long(sequence)),
-            (_long(predicted), _long(labelled)),
-        )
 
 
 def _after_id(data: bytes) -> int | None:

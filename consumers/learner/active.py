@@ -129,7 +129,7 @@ class ActiveLearner:
             self._letters.catch_up(record, self._learning)
         while at < len(records):
             several = records[at : at + TOGETHER]
-            self._take_all(several, [self._decoded(record) for record in several])
+            self._take_all(several, self._decoded(several))
             at += len(several)
         return self._posted()
 
@@ -142,11 +142,14 @@ class ActiveLearner:
                 self._take_one(records[at], entries[at])
                 at += 1
 
-    def _decoded(self, record: Record) -> FastExample | CodecError:
-        try:
-            return self._reader.read(record.value or b"")
-        except CodecError as error:
-            return error
+    def _decoded(self, records: Sequence[Record]) -> list[FastExample | CodecError]:
+        read, entries = self._reader.read, list[FastExample | CodecError]()
+        for record in records:
+            try:
+                entries.append(read(record.value or b""))
+            except CodecError as error:
+                entries.append(error)
+        return entries
 
     def _take_plain(self, records: Sequence[Record], entries: Sequence[FastExample | CodecError]) -> int:
         """Learn the plain examples at the beginning of the records by stages; return their number."""

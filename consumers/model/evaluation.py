@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from operator import is_
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from river import metrics as river_metrics
 
@@ -20,6 +20,7 @@ from consumers.model.baselines import NOT_ASKED, Graded, KnownLabels
 from consumers.model.river_model import Answer
 from consumers.model.tallies import Said, Tallies
 from schemas.events import LabelValue, Scalar
+from schemas.fast_examples import FastExample
 from schemas.target import Task, class_key
 
 _BATCH: Final = 256  # examples measured together
@@ -42,8 +43,6 @@ Served = tuple[LabelValue | None, dict[str, float] | None]
 # A truth, then value and grade of every source. An empty value means that there was no prediction yet, or that the
 # model was not asked. Rows are flat tuples of plain values because a thousand of them are kept in memory.
 Row = tuple[Any, ...]
-Measured: TypeAlias = tuple[Any, Graded, Served | None, tuple[int, int] | None]
-"""What `Board.add` takes, with the answer as `Board.grade` returns it."""
 _NOTHING_ASKED: Final = (None, NOT_ASKED)
 _NO_VALUE: Final = (None, None)
 _INFINITE: Final = (math.inf, -math.inf)
@@ -148,19 +147,18 @@ class Board:
         """Return the number of examples that are collected before the next ones are measured together."""
         return _BATCH - len(self._new)
 
-    def add_several(self, several: Sequence[Measured]) -> None:
-        """Add at most `room` examples as `add` does; not for anomaly detection."""
-        new, as_sent = self._new, self._graded_as_sent
-        if self._task == "multiclass":
-            for each in several:
-                self._classes.setdefault(class_key(each[0]), each[0])
-                new.append((each[0], *each[1], *(_NOTHING_ASKED if each[2] is None else as_sent(*each[2]))))
-        else:
-            new += [
-                (truth, *graded, *(_NOTHING_ASKED if served is None else as_sent(*served)))
-                for truth, graded, served, _ in several
-            ]
-        self._times += [times for _, _, _, times in several]
+    def add_several(self, examples: Sequence[FastExample], truths: Sequence[Any], graded: Sequence[Graded]) -> None:
+        """Add at most `room` examples as `add` does, with the answers as `grade` returns them.
+
+        Not for anomaly detection.
+        """
+        new, as_sent, multiclass = self._new, self._graded_as_sent, self._task == "multiclass"
+        for example, truth, (value, grade) in zip(examples, truths, graded, strict=True):
+            if multiclass:
+                self._classes.setdefault(class_key(truth), truth)
+            sent = as_sent(example.prediction, example.probabilities) if example.answered else _NOTHING_ASKED
+            new.append((truth, value, grade, *sent))
+        self._times += [example.times for example in examples]
         if len(new) >= _BATCH:
             self._take_in()
 

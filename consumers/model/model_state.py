@@ -237,16 +237,12 @@ class LearnerState:
         Poison
             If the metrics raise.
         """
-        entries = [entry for entry, _, _ in plain]
-        measured = [
-            (truth, answer, (entry.prediction, entry.probabilities) if entry.answered else None, entry.times)
-            for (entry, _, truth), answer in zip(plain, graded, strict=True)
-        ]
+        entries, truths = [entry for entry, _, _ in plain], [truth for _, _, truth in plain]
         at = 0
-        while at < len(measured):
-            following = min(at + self.board.room, len(measured))
+        while at < len(plain):
+            following = min(at + self.board.room, len(plain))
             try:
-                self.board.add_several(measured[at:following])
+                self.board.add_several(entries[at:following], truths[at:following], graded[at:following])
             except Exception as error:
                 raise Poison(described(error, plain[following - 1][1]), following - 1) from error
             at = following
