@@ -218,5 +218,6 @@ def as_vectors(tensor: Tensor) -> Tensor:
         raise InvalidTensor(f"input {shown(tensor.name)} has a vector with a null in it")
     if tensor.datatype in WHOLE_NUMBERS and any(abs(int(end)) > _EXACT for end in (min(flat), max(flat))):
         raise InvalidTensor(f"input {shown(tensor.name)} has a vector with a number that FP64 would round")
-    doubles = np.asarray(flat, dtype=np.float64)
+    with np.errstate(invalid="ignore"):  # of a NaN that signals
+        doubles = np.asarray(flat, dtype=np.float64)
     return Tensor(tensor.name, tensor.datatype, doubles, tensor.rows, tensor.width, is_vector=True)

@@ -7,7 +7,8 @@ from typing import Any, Final
 from server.openapi.endpoints import ENDPOINTS, JSON, Answer, Content, Endpoint, Parameter
 from server.openapi.schemas import SCHEMAS, ref
 
-_ALWAYS: Final = (401, 403, 405, 421, 429, 503)
+_ALWAYS: Final = (403, 405, 421, 503)
+_OF_TOKENS: Final = (401, 429)
 _OF_BODIES: Final = (400, 408, 413)
 ERRORS: Final = {
     400: "The request cannot be read; nothing was logged.",
@@ -88,7 +89,14 @@ def _operation(each: Endpoint, stream: str) -> dict[str, Any]:
 
 def errors_of(each: Endpoint) -> list[int]:
     """Return the statuses of an endpoint's errors."""
-    return sorted({*_ALWAYS, *each.errors, *(_OF_BODIES if each.takes else ()), *((400,) if each.parameters else ())})
+    found = {*_ALWAYS, *each.errors}
+    if each.scope is not None:
+        found.update(_OF_TOKENS)
+    if each.takes:
+        found.update(_OF_BODIES)
+    if each.parameters:
+        found.add(400)
+    return sorted(found)
 
 
 def _operation_id(each: Endpoint) -> str:

@@ -255,6 +255,13 @@ def test_what_is_missing_is_nan_or_null(make: Callable[..., Model]) -> None:
     assert site.features() == [{"x": 1.5, "y": 1.0}, {"x": 2.0, "word": "a"}]
 
 
+def test_vectors_with_any_nan_are_refused_row_by_row_without_a_warning(site: Model) -> None:
+    signalling = b"\x01\x00\xa0\x7f" * 2 + np.array([1, 2], "<f4").tobytes()
+    vector = {"name": "vector", "shape": [2, 2], "datatype": "FP32", "parameters": {"binary_data_size": 16}}
+    found = outputs(site.infer(X, vector, binary=signalling))
+    assert [each.partition(":")[0] for each in found["error"]] == ["infinite", ""]
+
+
 # --- outputs -------------------------------------------------------------------------------------------
 
 
