@@ -15,7 +15,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import client_choice  # noqa: F401 - before any cluster
 from kafka import KafkaProducer
 from kafka.structs import OffsetAndMetadata, TopicPartition
 from raw_kafka import raw_admin, raw_consumer, raw_producer
@@ -26,6 +25,7 @@ from consumers.loop.processor import Assignment, Start
 from runtime.exits import RoleFailure
 from runtime.kafka_client.client import GroupMetadata
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.libraries import library_named
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions
 from runtime.kafka_client.transaction import TransactionLimits, Transactions
 
@@ -172,9 +172,14 @@ def until(true: Callable[[], Any], what: str, seconds: float = SECONDS) -> None:
         time.sleep(0.02)
 
 
-@cache
 def warmed(bootstrap: str) -> Cluster:
     """Return the cluster once it has its own topics for groups and transactions, which it makes at the first use."""
+    _warm(bootstrap)
+    return Cluster(bootstrap)
+
+
+@cache
+def _warm(bootstrap: str) -> None:
     cluster = Cluster(bootstrap)
     patient = TransactionLimits(20_000, 25_000, 28_000, 30_000, open_ms=60_000, connect_ms=30_000)
     transactions = Transactions(cluster, f"warm-{uuid.uuid4().hex}", patient)
@@ -183,7 +188,6 @@ def warmed(bootstrap: str) -> Cluster:
     make_topics(cluster, prefix)
     transactions.commit([], {Partition(prefix + "in", 0): CommittedOffset(0, "")}, GroupMetadata(prefix + "group"))
     transactions.close()
-    return cluster
 
 
 def make_topics(cluster: Cluster, prefix: str, partitions: int = 1) -> None:
@@ -287,8 +291,9 @@ def _main(bootstrap: str, prefix: str, *how: str) -> int:
         hang(batch)
 
     meter = Told() if "tell" in words else None
+    library = library_named(os.environ["MILLSTREAM_CLIENT"])
     loop = Loop(
-        Cluster(bootstrap),
+        Cluster(bootstrap, library=library),
         chosen,
         Copier(prefix, process),
         meter=meter,

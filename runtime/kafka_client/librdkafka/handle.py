@@ -17,7 +17,6 @@ from runtime.kafka_client.librdkafka.errors import translated
 from runtime.kafka_client.librdkafka.forks import MadeHere
 
 _LOOK_SECONDS: Final = 0.5
-_ANY_TOPIC: Final = "millstream"
 # What the client cannot repair by itself. It reports lost connections and brokers, too, and connects again.
 _FINAL: Final = frozenset({TheirError._AUTHENTICATION, TheirError._FATAL, TheirError._FENCED})
 
@@ -49,9 +48,10 @@ class Handle:
         """Wait for a broker's first answer. Raises KafkaError if there is none in time, or the user is rejected."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
-            # Of one topic, because some clusters have thousands. It need not exist, and is not created.
+            # The first answer has the cluster's id. A topic is not asked for: until one exists, and for ever if the
+            # user may not see it, the client would ask for it at each retry, 500 times a second in a producer.
             with suppress(KafkaException):
-                self.client.list_topics(_ANY_TOPIC, timeout=min(left, _LOOK_SECONDS))
+                self.client.cluster_id(min(left, _LOOK_SECONDS))
                 return
             self.client.poll(0)  # lets the client report
             self.check()

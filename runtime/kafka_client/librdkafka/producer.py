@@ -205,8 +205,10 @@ class LibrdkafkaProducer:
     def abandon(self, timeout: float) -> None:
         """Drop the records, then close, in a thread, because a call that still waits for the broker has to end first.
 
-        If it takes longer than `timeout` s, it closes the client itself when it ends.
+        If it takes longer than `timeout` s, it closes the client itself when it ends. A second call does nothing.
         """
+        if not self._open:
+            return
         self._open = False
         self._purge()
 
