@@ -1,8 +1,8 @@
 """Client library of the product in a test: of each cluster that names none, and of commands and roles.
 
 ``--client`` chooses it. ``both`` runs every test of a folder in `FOLDERS` with each of the two. Without the option,
-``MILLSTREAM_CLIENT`` chooses, as for the commands; with neither, ``make faults`` takes both, and ``make test`` takes both
-for what is marked ``both_clients`` and the default for the rest.
+``MILLSTREAM_CLIENT`` chooses, as for the commands; with neither, ``make faults`` takes both, and ``make test`` takes
+both for what is marked ``both_clients`` and the default for the rest.
 """
 
 from __future__ import annotations

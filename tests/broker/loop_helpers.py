@@ -237,9 +237,14 @@ def is_exact(cluster: Cluster, prefix: str) -> bool:
 
 
 def places(cluster: Cluster, group: str) -> dict[TopicPartition, OffsetAndMetadata]:
+    """Return the committed offsets with their metadata, without the NUL that librdkafka writes behind it."""
     with raw_admin(cluster) as admin:
         found: dict[Any, Any] = admin.list_group_offsets([group])[group]
-    return {TopicPartition(*tp): place for tp, place in found.items() if place.offset >= 0}
+    return {
+        TopicPartition(*tp): place._replace(metadata=place.metadata.rstrip("\0"))
+        for tp, place in found.items()
+        if place.offset >= 0
+    }
 
 
 def ends(cluster: Cluster, topic: str) -> dict[TopicPartition, int]:

@@ -39,6 +39,8 @@ from producers.retrying_producer import RetryingProducer, RetryLimits
 from runtime.exits import Doubt
 from runtime.kafka_client.cluster import Cluster
 
+pytestmark = pytest.mark.both_clients
+
 
 @contextmanager
 def flowing(cluster: Cluster, topic: str, partitions: int) -> Iterator[None]:

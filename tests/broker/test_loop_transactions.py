@@ -35,6 +35,8 @@ from runtime.kafka_client.kafka_python.errors import translated
 from runtime.kafka_client.records import CommittedOffset, Output, Partition
 from runtime.kafka_client.transaction import TransactionLimits, Transactions
 
+pytestmark = pytest.mark.both_clients
+
 CORRUPT, NOT_LEADER, TIMED_OUT, TOO_LARGE, STORAGE = 2, 6, 7, 10, 56
 OUT_OF_ORDER, OLD_EPOCH, BAD_STATE, NO_MAPPING, UNKNOWN_PRODUCER = 45, 47, 48, 49, 59
 FENCED_INSTANCE, INVALID_RECORD, FENCED = 82, 87, 90
