@@ -15,7 +15,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from kafka import KafkaProducer
 from kafka.structs import OffsetAndMetadata, TopicPartition
 from raw_kafka import raw_admin, raw_consumer, raw_producer
 
@@ -25,7 +24,9 @@ from consumers.loop.processor import Assignment, Start
 from runtime.exits import RoleFailure
 from runtime.kafka_client.client import GroupMetadata
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.kafka_python.producer import KafkaPythonProducer
 from runtime.kafka_client.libraries import library_named
+from runtime.kafka_client.librdkafka.producer import LibrdkafkaProducer
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions
 from runtime.kafka_client.transaction import TransactionLimits, Transactions
 
@@ -254,16 +255,21 @@ def ends(cluster: Cluster, topic: str) -> dict[TopicPartition, int]:
     return dict(found)
 
 
-def child(bootstrap: str, prefix: str, *how: str, failpoints: str = "") -> subprocess.Popen[str]:
-    """Start this file as a process: a copier that misbehaves as the words in `how` say."""
+@contextlib.contextmanager
+def child(bootstrap: str, prefix: str, *how: str, failpoints: str = "") -> Iterator[subprocess.Popen[str]]:
+    """Run this file as a process, a copier that misbehaves as the words in `how` say; kill it at the end."""
     paths = str(Path(__file__).parent.parent)
-    return subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, __file__, bootstrap, prefix, *how],
         env={**os.environ, "PYTHONPATH": paths, "MILLSTREAM_FAILPOINTS": failpoints},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 class Told(Meter):
@@ -280,7 +286,8 @@ def _main(bootstrap: str, prefix: str, *how: str) -> int:
         chosen = replace(chosen, poll_interval_ms=int(words["poll_interval_ms"]))
 
     if "stuck" in words:
-        setattr(KafkaProducer, words["stuck"], lambda self: threading.Event().wait())
+        for producer in (KafkaPythonProducer, LibrdkafkaProducer):
+            setattr(producer, words["stuck"], lambda self: threading.Event().wait())
 
     def hang(batch: Batch) -> None:
         if "hang" in words and any(

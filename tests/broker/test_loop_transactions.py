@@ -32,6 +32,7 @@ from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.errors import KafkaError
 from runtime.kafka_client.failures import failure_of
 from runtime.kafka_client.kafka_python.errors import translated
+from runtime.kafka_client.library_names import LIBRDKAFKA
 from runtime.kafka_client.records import CommittedOffset, Output, Partition
 from runtime.kafka_client.transaction import TransactionLimits, Transactions
 
@@ -180,7 +181,7 @@ def test_f7_a_lost_answer_is_asked_for_again_and_nothing_is_there_twice(
 
 
 def test_k2_a_commit_that_the_client_dropped_is_a_doubt_within_the_deadline(
-    cluster: Cluster, proxy: Proxy, topics: str
+    cluster: Cluster, proxy: Proxy, topics: str, client: str
 ) -> None:
     """An outage between the records and the commit: the client forgets its EndTxn and waits for ever."""
     transactions = opened(proxy.bootstrap, topics)
@@ -188,10 +189,13 @@ def test_k2_a_commit_that_the_client_dropped_is_a_doubt_within_the_deadline(
     end = producer.commit_transaction
 
     def outage_then_end() -> None:
-        proxy.drop_requests("ApiVersions", times=None, cut=True)
+        attempt = proxy.drop_requests("ApiVersions", times=None, cut=True)
         proxy.cut()
-        coordinator = producer._client._transaction_manager._transaction_coordinator
-        until(lambda: not producer._client._sender._client.is_ready(coordinator), "the producer to notice")
+        if client == LIBRDKAFKA:
+            assert attempt.wait()
+        else:
+            coordinator = producer._client._transaction_manager._transaction_coordinator
+            until(lambda: not producer._client._sender._client.is_ready(coordinator), "the producer to notice")
         end()
 
     producer.commit_transaction = outage_then_end

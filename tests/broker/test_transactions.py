@@ -20,6 +20,8 @@ from runtime.kafka_client.failures import cause_of
 from runtime.kafka_client.records import CommittedOffset, Output, Partition
 from runtime.kafka_client.transaction import Transactions
 
+pytestmark = pytest.mark.both_clients
+
 __all__ = ["proxy"]
 
 
