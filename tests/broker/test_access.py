@@ -119,6 +119,7 @@ def end(process: Process) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="roles are forked on Linux alone")
+@pytest.mark.both_clients
 def test_the_whole_loop_works_with_each_roles_own_rights(
     kafka: SecureKafka, client: str, names: Names, roles: dict[str, Process], tmp_path: Path
 ) -> None:
@@ -151,6 +152,7 @@ stream = Stream(name="phishing", task="binary", model=linear_model.LogisticRegre
 """
 
 
+@pytest.mark.both_clients
 def test_an_intake_works_with_its_own_rights(kafka: SecureKafka, names: Names, tmp_path: Path) -> None:
     file = tmp_path / "with_chargebacks.py"
     file.write_text(LABELS_OF_OTHERS)
@@ -316,6 +318,7 @@ def test_the_name_in_a_certificate_is_checked_unless_it_is_told_not_to(kafka: Se
 
 @pytest.mark.usefixtures("ways")
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.both_clients
 def test_each_way_in_reads_writes_and_joins(kafka: SecureKafka, client: str, names: Names, way: str) -> None:
     address, options = WAYS[way](kafka)
     cluster = Cluster(address, client_options(options, client), library_named(client))
@@ -349,6 +352,7 @@ def test_no_role_writes_both_labels_and_model_updates() -> None:
         assert not {NAMES.topic("labels"), NAMES.topic("models")} <= writes, role
 
 
+@pytest.mark.both_clients
 def test_a_missing_right_is_named_with_what_to_ask_for(kafka: SecureKafka, names: Names, tmp_path: Path) -> None:
     kafka.add("nobody")
     said = millstream(environment(kafka, "nobody", tmp_path), "learner", "phishing", code=1)
@@ -365,6 +369,7 @@ def test_a_missing_right_is_named_with_what_to_ask_for(kafka: SecureKafka, names
         ({"security_protocol": "PLAINTEXT", "sasl_mechanism": ""}, "it speaks TLS: set security_protocol"),
     ],
 )
+@pytest.mark.both_clients
 def test_a_cluster_that_lets_nobody_in_is_said_in_a_line(
     kafka: SecureKafka, names: Names, tmp_path: Path, change: dict[str, Any], said: str
 ) -> None:

@@ -68,10 +68,10 @@ class Handle:
         """Wait for a broker's first answer. Raises KafkaError if there is none in time, or the user is rejected."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
+            # The first answer has the cluster's id. A topic is not asked for: until one exists, and for ever if the
+            # user may not see it, the client would ask for it at each retry, 500 times a second in a producer.
             with suppress(KafkaException):
-                # Of all topics. If one were named that does not exist, a client with short back-offs would ask for it
-                # again without a pause, and its other requests would wait for seconds.
-                self.client.list_topics(timeout=min(left, _LOOK_SECONDS))
+                self.client.cluster_id(min(left, _LOOK_SECONDS))
                 return
             self.client.poll(0)  # lets the client report
             self.check()

@@ -32,9 +32,15 @@ class LibrdkafkaDelivery:
         self._offset = -1
 
     def __call__(self, error: TheirError | None, message: Message) -> None:
+        offset = message.offset()
         if error is not None:
             self._error = translated(error)
-        self._offset = message.offset() or 0
+        elif offset is None:
+            # A batch that the broker has refused for a while counts as written as soon as a later one is. But a broker
+            # that knows nothing of a producer on a partition takes any batch as its first one. So it may not be there.
+            self._error = KafkaError("the broker has acknowledged only later records, and this one may be lost")
+        else:
+            self._offset = offset
         self._producer = None
 
     @property
@@ -107,10 +113,19 @@ class LibrdkafkaProducer:
 
     def send_all(self, outputs: Sequence[Output], timeout: float) -> None:
         produce = self._produce
+        first: dict[tuple[str, int], LibrdkafkaDelivery] = {}
         for output in outputs:
-            produce(*output)
-        # No callbacks: if a record fails, the client refuses to commit the transaction.
+            place = (output.topic, output.partition)
+            if place in first:
+                # If a record fails, the client refuses to commit the transaction.
+                produce(*output)
+            else:
+                # That the first batch of a partition is lost shows only here.
+                first[place] = LibrdkafkaDelivery(self)
+                produce(*output, first[place])
         self.flush(timeout)
+        for delivery in first.values():
+            delivery.get(0)
 
     def send_for_offsets(self, outputs: Sequence[Output], timeout: float) -> list[int]:
         deliveries = [LibrdkafkaDelivery(self) for _ in outputs]
@@ -190,8 +205,8 @@ class LibrdkafkaProducer:
             if self._open:
                 try:
                     self._client.poll(seconds)
-                except KafkaException as error:  # it has ended for good
-                    raise of_exception(error) from error
+                except (KafkaException, SystemError) as error:  # it has ended for good
+                    raise self._told(error) from error
 
     def flush(self, timeout: float | None = None) -> None:
         with self._using():
@@ -210,7 +225,7 @@ class LibrdkafkaProducer:
     def abandon(self, timeout: float) -> None:
         """Drop the records, then close, in a thread, because a call that still waits for the broker has to end first.
 
-        If it takes longer than `timeout` s, it closes the client itself when it ends.
+        If it takes longer than `timeout` s, it closes the client itself when it ends. A second call does nothing.
         """
         if not self._open:
             return
@@ -250,21 +265,25 @@ class LibrdkafkaProducer:
             self._handle.check()
             try:
                 yield
-            except KafkaException as error:
-                raise of_exception(error) from error
-            except SystemError as error:
-                # It ended for good while it called back, and cannot say so: the next call says why.
-                raise self._ending() from error
+            except (KafkaException, SystemError) as error:
+                raise self._told(error) from error
             finally:
                 if not self._open:
                     self._end()
 
-    def _ending(self) -> KafkaError:
+    def _told(self, error: KafkaException | SystemError) -> KafkaError:
+        """Return the translation of an error.
+
+        While it raises a fatal error, the client still calls back for records. Python takes such a call for the
+        failure, and the error is lost: so it is asked for again.
+        """
+        if isinstance(error, KafkaException):
+            return of_exception(error)
         try:
             self._client.begin_transaction()
-        except KafkaException as error:
-            return of_exception(error)
-        return KafkaError("the client has failed")
+        except KafkaException as told:
+            return of_exception(told)
+        return KafkaError(str(error))
 
     # --- transactions ------------------------------------------------------------------------------
 
