@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from millstream.observability.instrumentation import RoleInstrumentation
     from millstream.processes.http_roles import ServerOptions
     from millstream.stream.load import LoadedStream
+    from server.web.worker import Address
 
 _LARGEST_PORT = 65_535
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -62,22 +63,15 @@ class Http:
         from millstream.stream.duration import milliseconds
         from server.spool.spool import SpoolLimits
         from server.web.app import AppLimits
-        from server.web.worker import Address
 
-        if not 1 <= self.port <= _LARGEST_PORT:
-            raise UsageError(f"--port {self.port} must be from 1 to {_LARGEST_PORT}")
-        if self.host not in _LOOPBACK:
-            raise UsageError(
-                f"--host {self.host} can be reached from other machines, and requests carry no token yet: only "
-                f"{', '.join(_LOOPBACK)} are taken"
-            )
+        address = listening(self.host, self.port)
         if not 1 <= self.workers <= _MOST_WORKERS:
             raise UsageError(f"--workers {self.workers} must be from 1 to {_MOST_WORKERS}")
         most = _bytes("--spool", self.spool)
         if most < _LEAST_SPOOL:
             raise UsageError(f"--spool {self.spool} must be at least 1MiB")
         return ServerOptions(
-            address=Address("127.0.0.1" if self.host == "localhost" else self.host, self.port),
+            address=address,
             workers=self.workers,
             drain_s=milliseconds(self.drain) / 1000,
             spool=SpoolLimits(most_bytes=most, remember_ms=milliseconds(self.remember), sync=self.sync),
@@ -94,6 +88,20 @@ class Http:
         ]
 
 
+def listening(host: str, port: int) -> Address:
+    """Return the address of `--host` and `--port`. Raises UsageError if it is not taken."""
+    from server.web.worker import Address
+
+    if not 1 <= port <= _LARGEST_PORT:
+        raise UsageError(f"--port {port} must be from 1 to {_LARGEST_PORT}")
+    if host not in _LOOPBACK:
+        raise UsageError(
+            f"--host {host} can be reached from other machines, and requests carry no token yet: only "
+            f"{', '.join(_LOOPBACK)} are taken"
+        )
+    return Address("127.0.0.1" if host == "localhost" else host, port)
+
+
 def _bytes(option: str, text: str) -> int:
     """Return a size such as `64MiB`, in bytes. Raises UsageError."""
     number, unit = (text[:-3], text[-3:]) if text[-3:] in _UNITS else (text, "")
@@ -104,14 +112,39 @@ def _bytes(option: str, text: str) -> int:
 
 @Parameter(name="*", group="HTTP")
 @dataclass(frozen=True)
-class HttpBeside(Http):
+class HttpWithConsole(Http):
+    """Options of a command that runs a console beside the server."""
+
+    console_port: int | None = None
+    """Port of the console [default: the one after --port]; 0 runs none."""
+
+    def console(self, code: Literal["own", "version"]) -> list[str] | None:
+        """Return the arguments of the console's command, `None` to run none. Raises UsageError."""
+        port = self.port + 1 if self.console_port is None else self.console_port
+        if port == 0:
+            return None
+        if not 0 < port <= _LARGEST_PORT or port == self.port:
+            raise UsageError(f"--console-port {port} must be from 0 to {_LARGEST_PORT}, and not --port")
+        return ["--port", str(port), "--host", self.host, "--drain", self.drain, "--code", code]
+
+    def require_free(self) -> None:
+        """Raise PortTaken if another program listens at a port of these."""
+        listening(self.host, self.port).require_free()
+        if (words := self.console("own")) is not None:
+            listening(self.host, int(words[1])).require_free("--console-port")
+
+
+@Parameter(name="*", group="HTTP")
+@dataclass(frozen=True)
+class HttpBeside(HttpWithConsole):
     """Options of a command that answers over HTTP if it is asked to."""
 
     serve: Annotated[bool, Parameter(negative="")] = False
-    """Also answer over HTTP, with a server and a forwarder; the other options of this group are for them."""
+    """Also answer over HTTP, with a server, a forwarder and a console; the other options of this group are for them."""
 
 
 _DEFAULTS = Http()
+_WITH_CONSOLE = HttpWithConsole()
 NO_HTTP = HttpBeside()
 
 
@@ -127,22 +160,24 @@ def serve(
     /,
     *,
     code: CodePolicy = "version",
-    http: Http = _DEFAULTS,
+    http: HttpWithConsole = _WITH_CONSOLE,
     where: Where = HERE,
 ) -> int:
-    """Answer over HTTP on this machine: workers that answer, and a forwarder that puts their answers onto Kafka.
+    """Answer over HTTP on this machine: workers, a forwarder that puts their answers onto Kafka, and a console.
 
     Each is a supervised process. The other roles run elsewhere (`millstream run`). Ctrl-C stops them cleanly.
 
     Example: millstream serve my_stream.py --port 8080 --workers 2
     """
-    options = http.options(code)
+    options, console = http.options(code), http.console(code)
     from millstream.observability import role_log
+    from millstream.processes.http_roles import Words
     from millstream.processes.http_roles import serve as run_all
 
     role_log.begin("text", role="serve")
     settings, loaded = where.settings(), load_file(stream, "serve")
-    return run_all(stream, loaded, settings, options, [*http.words(), "--code", code])
+    http.require_free()
+    return run_all(stream, loaded, settings, options, Words([*http.words(), "--code", code], console))
 
 
 def server(
@@ -167,6 +202,7 @@ def server(
         from millstream.processes.http_roles import serve_workers
 
         settings, loaded = where.settings(), load_file(stream, SERVER)
+        options.address.require_free()
         return serve_workers(stream, loaded, settings, options, [*http.words(), "--code", code])
 
     def work(loaded: LoadedStream, settings: Settings, name: str, meter: RoleInstrumentation) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from server.web.messages import Handler, HttpError, Request, Response
+from server.web.messages import Handler, Headers, HttpError, Request, Response
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -51,6 +51,11 @@ class Counts:
 class App:
     """The application for RSGI 1.
 
+    Attributes
+    ----------
+    headers
+        Headers of every response.
+
     Parameters
     ----------
     routes
@@ -59,6 +64,8 @@ class App:
         Prints one line for the operator, about an error in the code.
     """
 
+    headers: Headers = ()
+
     def __init__(
         self,
         routes: Mapping[str, Mapping[str, Handler]],
@@ -66,6 +73,7 @@ class App:
         say: Callable[[str], None] = print,
     ) -> None:
         self._routes = routes
+        self.paths = tuple(routes)
         self._limits = limits or AppLimits()
         self._say = say
         self._bytes = 0
@@ -88,17 +96,16 @@ class App:
             response = HttpError(503, "internal", "the request failed; the server's log has the reason").response()
         finally:
             self.running -= 1
-        path = scope.path if scope.path in self._routes else "other"
-        self.counts.add(path, response.status)
+        self.counts.add(self._counted(scope.path), response.status)
         with contextlib.suppress(Exception):  # the caller has gone
-            headers = [("content-type", response.content_type), *response.headers]
+            headers = [("content-type", response.content_type), *self.headers, *response.headers]
             protocol.response_bytes(response.status, headers, response.body)
 
     async def _respond(self, scope: Any, protocol: Any) -> Response:
         self._check_host(scope)
-        methods = self._routes.get(scope.path)
+        methods = self._methods(scope.path)
         if methods is None:
-            raise HttpError(404, "not-found", f"there is no {scope.path[:100]}; there are {', '.join(self._routes)}")
+            raise HttpError(404, "not-found", f"there is no {scope.path[:100]}; there are {', '.join(self.paths)}")
         handler = methods.get(scope.method)
         if handler is None:
             allowed = ", ".join(methods)
@@ -115,13 +122,21 @@ class App:
         finally:
             self._bytes -= len(body)
 
+    def _methods(self, path: str) -> Mapping[str, Handler] | None:
+        """Return the handlers of a path by method, `None` if it is no endpoint."""
+        return self._routes.get(path)
+
+    def _counted(self, path: str) -> str:
+        """Return the name under which requests to a path are counted."""
+        return path if path in self._routes else "other"
+
     def _check_host(self, scope: Any) -> None:
         """Refuse what a web page of another site sends through the user's browser."""
         host = scope.authority or scope.headers.get("host", "")
         if _name(host) not in self._limits.hosts:
             raise HttpError(421, "host", f"the Host header names {host[:100]!r}, which is not this server")
         origin = scope.headers.get("origin")
-        if origin is not None and urlsplit(origin).hostname not in self._limits.hosts:
+        if origin is not None and _name(origin.partition("://")[2]) not in self._limits.hosts:
             raise HttpError(403, "origin", f"pages of {origin[:100]!r} may not send requests here")
 
     async def _body(self, scope: Any, protocol: Any) -> bytes:

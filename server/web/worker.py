@@ -42,8 +42,8 @@ class Address:
     host: str
     port: int
 
-    def require_free(self) -> None:
-        """Raise PortTaken if another program listens there."""
+    def require_free(self, option: str = "--port") -> None:
+        """Raise PortTaken if another program listens there; `option` names another port."""
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -52,7 +52,7 @@ class Address:
                 probe.listen(1)
             except OSError as error:
                 raise PortTaken(
-                    f"cannot listen at {self.host}:{self.port}: {error.strerror or error}; --port names another port"
+                    f"cannot listen at {self.host}:{self.port}: {error.strerror or error}; {option} names another port"
                 ) from error
 
 
