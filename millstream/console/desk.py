@@ -1,4 +1,4 @@
-"""Answers of the console to reads, and its decisions: each by the function that the command of the same name calls."""
+"""Reads and decisions of the console, by the functions that the commands call."""
 
 from __future__ import annotations
 

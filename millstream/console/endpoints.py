@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, get_args
 
 import msgspec
 
+from consumers.roles import CONSOLE
 from millstream.console.desk import Decision, Deed, Desk
 from millstream.console.workers import Workers
 from millstream.versions.decisions import NotDecided
@@ -26,7 +27,7 @@ _ROWS: Final = 100
 _LONGEST_ID: Final = 1000
 _LONGEST_WHY: Final = 1000
 _LARGEST_OFFSET: Final = 2**63 - 1
-_NAMELESS: Final = "console"
+_NAMELESS: Final = CONSOLE
 """Who decides, where nobody needs a token."""
 _NEED_VERSION: Final = ("pin", "adopt")
 _TAKE_VERSION: Final = (*_NEED_VERSION, "rollback")

@@ -1,4 +1,4 @@
-"""Threads for what an endpoint waits for: a bounded number of them, with a bounded number of requests before them."""
+"""Threads for what an endpoint waits for: bounded, as are the requests before them."""
 
 from __future__ import annotations
 

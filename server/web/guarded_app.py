@@ -1,4 +1,4 @@
-"""Application for a person's tools and browser: paths with a value, and guards against pages of other sites."""
+"""Application for tools and browsers: values in paths, guards against other sites."""
 
 from __future__ import annotations
 
