@@ -9,6 +9,7 @@ import cyclopts
 from cyclopts import Parameter
 
 from consumers.roles import FORWARDER, SERVER
+from millstream.cli.http_security import HttpSecurity, listening_address
 from millstream.cli.monitoring import UNWATCHED, Monitoring
 from millstream.cli.roles import Instance, run_role
 from millstream.cli.shared_options import HERE, CodePolicy, StreamFileName, UsageError, Where, load_file
@@ -18,10 +19,8 @@ if TYPE_CHECKING:
     from millstream.observability.instrumentation import RoleInstrumentation
     from millstream.processes.http_roles import ServerOptions
     from millstream.stream.load import LoadedStream
-    from server.web.worker import Address
 
 _LARGEST_PORT = 65_535
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _MOST_WORKERS = 64
 _UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _LEAST_SPOOL = 1 << 20
@@ -29,14 +28,14 @@ _LEAST_SPOOL = 1 << 20
 
 @Parameter(name="*", group="HTTP")
 @dataclass(frozen=True)
-class Http:
+class Http(HttpSecurity):
     """Options of commands that answer over HTTP."""
 
     port: int = 8080
     """Port to listen at."""
 
     host: str = "127.0.0.1"
-    """Address to listen at: a loopback address."""
+    """Address to listen at. One that other machines can reach (0.0.0.0) needs a token: `millstream tokens create`."""
 
     workers: int = 1
     """Number of processes that answer. Each has the model in memory."""
@@ -63,19 +62,24 @@ class Http:
         from millstream.stream.duration import milliseconds
         from server.spool.spool import SpoolLimits
         from server.web.app import AppLimits
+        from server.web.worker import Address
 
-        address = listening(self.host, self.port)
+        if not 1 <= self.port <= _LARGEST_PORT:
+            raise UsageError(f"--port {self.port} must be from 1 to {_LARGEST_PORT}")
+        host, is_public = listening_address(self.host)
         if not 1 <= self.workers <= _MOST_WORKERS:
             raise UsageError(f"--workers {self.workers} must be from 1 to {_MOST_WORKERS}")
         most = _bytes("--spool", self.spool)
         if most < _LEAST_SPOOL:
             raise UsageError(f"--spool {self.spool} must be at least 1MiB")
         return ServerOptions(
-            address=address,
+            address=Address(host, self.port, self.certificate()),
             workers=self.workers,
             drain_s=milliseconds(self.drain) / 1000,
             spool=SpoolLimits(most_bytes=most, remember_ms=milliseconds(self.remember), sync=self.sync),
-            app=AppLimits(body_bytes=_bytes("--largest-body", self.largest_body)),
+            app=AppLimits(
+                body_bytes=_bytes("--largest-body", self.largest_body), hosts=self.hosts(host), is_public=is_public
+            ),
             code=code,
             is_worker=is_worker,
         )
@@ -85,21 +89,8 @@ class Http:
         return [
             *("--port", str(self.port), "--host", self.host, "--sync", self.sync, "--spool", self.spool),
             *("--remember", self.remember, "--drain", self.drain, "--largest-body", self.largest_body),
+            *super().words(),
         ]
-
-
-def listening(host: str, port: int) -> Address:
-    """Return the address of `--host` and `--port`. Raises UsageError if it is not taken."""
-    from server.web.worker import Address
-
-    if not 1 <= port <= _LARGEST_PORT:
-        raise UsageError(f"--port {port} must be from 1 to {_LARGEST_PORT}")
-    if host not in _LOOPBACK:
-        raise UsageError(
-            f"--host {host} can be reached from other machines, and requests carry no token yet: only "
-            f"{', '.join(_LOOPBACK)} are taken"
-        )
-    return Address("127.0.0.1" if host == "localhost" else host, port)
 
 
 def _bytes(option: str, text: str) -> int:
@@ -125,13 +116,15 @@ class HttpWithConsole(Http):
             return None
         if not 0 < port <= _LARGEST_PORT or port == self.port:
             raise UsageError(f"--console-port {port} must be from 0 to {_LARGEST_PORT}, and not --port")
-        return ["--port", str(port), "--host", self.host, "--drain", self.drain, "--code", code]
+        words = ["--port", str(port), "--host", self.host, "--drain", self.drain, "--code", code]
+        return [*words, *HttpSecurity.words(self)]
 
-    def require_free(self) -> None:
-        """Raise PortTaken if another program listens at a port of these."""
-        listening(self.host, self.port).require_free()
+    def require_console_free(self) -> None:
+        """Raise PortTaken if another program listens at the console's port."""
+        from server.web.worker import Address
+
         if (words := self.console("own")) is not None:
-            listening(self.host, int(words[1])).require_free("--console-port")
+            Address(listening_address(self.host)[0], int(words[1])).require_free("--console-port")
 
 
 @Parameter(name="*", group="HTTP")
@@ -176,7 +169,7 @@ def serve(
 
     role_log.begin("text", role="serve")
     settings, loaded = where.settings(), load_file(stream, "serve")
-    http.require_free()
+    http.require_console_free()
     return run_all(stream, loaded, settings, options, Words([*http.words(), "--code", code], console))
 
 
@@ -202,7 +195,6 @@ def server(
         from millstream.processes.http_roles import serve_workers
 
         settings, loaded = where.settings(), load_file(stream, SERVER)
-        options.address.require_free()
         return serve_workers(stream, loaded, settings, options, [*http.words(), "--code", code])
 
     def work(loaded: LoadedStream, settings: Settings, name: str, meter: RoleInstrumentation) -> int:

@@ -85,7 +85,7 @@ def run(
 
     if predictors < 1:
         raise UsageError(f"--predictors {predictors} must be at least 1")
-    _, console = http.options(code), http.console(code)  # checked also without --serve
+    server, console = http.options(code), http.console(code)  # checked also without --serve
     most = predictors + http.workers + len(roles.TABLE) - 1
     metrics, ratio = monitoring.address(ports=most), monitoring.ratio()
     span = None if until_idle is None else milliseconds(until_idle) / 1000
@@ -102,7 +102,8 @@ def run(
     if http.serve:
         from millstream.processes.http_roles import Words, serving
 
-        http.require_free()
+        server.require(settings)
+        http.require_console_free()
         words = Words([*http.words(), "--code", code], console)
         options = replace(options, beside=lambda names: serving(stream, settings, names, http.workers, words))
     return run_roles(stream, loaded, settings, options, role_log.say)

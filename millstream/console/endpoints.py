@@ -19,7 +19,7 @@ from model_store import InvalidVersion, NotFound, StoreError, VersionRefused
 from runtime.kafka_client.cluster import KafkaAccessDenied, MissingTopic, NoBroker
 from runtime.kafka_client.errors import KafkaError, described
 from schemas.json_text import NO_JSON, json_text, why_no_json
-from server.web.guarded_app import Call, Route
+from server.web.guarded_app import Call, Endpoint
 from server.web.messages import HttpError, Response
 
 _MOST_ROWS: Final = 1000
@@ -54,17 +54,17 @@ class Endpoints:
         unknown = "it is not known yet whether the decision holds: look at /v1/status before you send it again"
         self._deciding = Workers("decide", 1, waiting=15, seconds=60, late=unknown)
 
-    def routes(self) -> Sequence[Route]:
-        """Return the routes."""
+    def all(self) -> Sequence[Endpoint]:
+        """Return all of them."""
         deeds: tuple[Deed, ...] = get_args(Deed)
         return (
-            Route("GET", "/v1/status", "read", self._read(self._quick, self._status)),
-            Route("GET", "/v1/models", "read", self._read(self._quick, self._models)),
-            Route("GET", "/v1/models/{version}", "read", self._read(self._quick, self._model)),
-            Route("GET", "/v1/alerts", "read", self._read(self._slow, self._page("alerts"))),
-            Route("GET", "/v1/events/{id}", "data", self._read(self._slow, self._event)),
-            Route("GET", "/v1/dead-letters", "data", self._read(self._slow, self._page("dead-letters"))),
-            *(Route("POST", f"/v1/{deed}", "admin", self._decide(deed)) for deed in deeds),
+            Endpoint("GET", "/v1/status", "read", self._read(self._quick, self._status)),
+            Endpoint("GET", "/v1/models", "read", self._read(self._quick, self._models)),
+            Endpoint("GET", "/v1/models/{version}", "read", self._read(self._quick, self._model)),
+            Endpoint("GET", "/v1/alerts", "read", self._read(self._slow, self._page("alerts"))),
+            Endpoint("GET", "/v1/events/{id}", "data", self._read(self._slow, self._event)),
+            Endpoint("GET", "/v1/dead-letters", "data", self._read(self._slow, self._page("dead-letters"))),
+            *(Endpoint("POST", f"/v1/{deed}", "admin", self._decide(deed)) for deed in deeds),
         )
 
     def _read(self, workers: Workers, work: Callable[[Call], Callable[[], Any]]) -> Callable[[Call], Any]:
@@ -110,7 +110,7 @@ class Endpoints:
         async def handle(call: Call) -> Response:
             _no_query(call)
             wanted = _read_wanted(call.request.body, deed)
-            decision = Decision(deed, wanted.version, call.by or _NAMELESS, wanted.why)
+            decision = Decision(deed, wanted.version, call.request.caller.name or _NAMELESS, wanted.why)
             return await _answer(self._deciding, lambda: self._desk.decide(decision))
 
         return handle

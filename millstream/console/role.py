@@ -12,11 +12,14 @@ from millstream.console.endpoints import Endpoints
 from millstream.observability.instrumentation import RoleInstrumentation
 from millstream.observability.role_log import say
 from millstream.processes import role_events
+from millstream.processes.http_access import require_access, survive_sighup
 from millstream.status.report import Typed
 from runtime.kafka_client.cluster import KafkaAccessDenied, NoBroker
 from runtime.kafka_client.errors import KafkaError, described
+from server.tokens.token_file import TokenFile
+from server.web.access import Access
 from server.web.app import AppLimits
-from server.web.guarded_app import Call, GuardedApp, OpenAccess, Route
+from server.web.guarded_app import Call, Endpoint, GuardedApp
 from server.web.messages import Response
 from server.web.worker import Address, Health, Worker
 
@@ -25,7 +28,8 @@ if TYPE_CHECKING:
     from millstream.stream.load import LoadedStream
     from millstream.version_code.choice import Policy
 
-_LIMITS: Final = AppLimits(body_bytes=64 << 10, requests=256)
+LARGEST_BODY: Final = 64 << 10
+MOST_REQUESTS: Final = 256
 _AGAIN_S: Final = 1.0
 
 
@@ -42,8 +46,16 @@ class ConsoleOptions:
     """
 
     address: Address
+    app: AppLimits
     drain_s: float = 0.0
     code: Policy = "own"
+
+    def require(self, settings: Settings) -> None:
+        """Raise NoTokens, CertificateProblem, TokenFileProblem or PortTaken if it must not or cannot listen."""
+        require_access(settings, self.address, is_public=self.app.is_public)
+        if self.address.certificate is not None:
+            survive_sighup()
+        self.address.require_free()
 
 
 def run_console(
@@ -61,16 +73,16 @@ def run_console(
     given
         The stream as the user named it.
     """
-    address = options.address
-    address.require_free()
+    options.require(settings)
     desk = Desk(given, loaded, settings, options.code, say)
     met = _Met(desk)
     health = Health(met.lacks)
     meter.needs(health.unready)
-    app = GuardedApp([*Endpoints(desk).routes(), *_health(health)], OpenAccess(), _LIMITS, say)
+    access = Access(TokenFile(settings.tokens), required=options.app.is_public, say=say)
+    app = GuardedApp([*Endpoints(desk).all(), *_health(health)], options.app, say, access)
     meter.serves(lambda: dict(app.counts.requests), lambda: 0)
     meter.assigned(())
-    where = f"http://{address.host}:{address.port}"
+    where = options.address
     met.start()
 
     def ready() -> None:
@@ -78,19 +90,19 @@ def run_console(
 
     say(f"{CONSOLE} {instance} listens at {where}")
     try:
-        return Worker(app, health, address, options.drain_s, ready, meter.turned).run()
+        return Worker(app, health, options.address, options.drain_s, ready, meter.turned, say).run()
     finally:
         say(f"{CONSOLE} has ended in order")
 
 
-def _health(health: Health) -> list[Route]:
+def _health(health: Health) -> list[Endpoint]:
     async def livez(call: Call) -> Response:
         return await health.livez(call.request)
 
     async def readyz(call: Call) -> Response:
         return await health.readyz(call.request)
 
-    return [Route("GET", "/livez", None, livez), Route("GET", "/readyz", None, readyz)]
+    return [Endpoint("GET", "/livez", None, livez), Endpoint("GET", "/readyz", None, readyz)]
 
 
 class _Met:

@@ -17,6 +17,7 @@ from millstream.config.settings import interpreter
 from millstream.observability.instrumentation import RoleInstrumentation
 from millstream.observability.role_log import say
 from millstream.processes import gc_tuning, role_events
+from millstream.processes.http_access import require_access, survive_sighup
 from millstream.processes.model_process_main import starter
 from millstream.processes.run_stream import alone, environment, stopping
 from millstream.processes.supervisor import Child, Supervisor
@@ -36,7 +37,10 @@ from server.spool.errors import SpoolUnavailable
 from server.spool.folder import SPOOL, SpoolFolder
 from server.spool.spool import Spool, SpoolLimits
 from server.spool.turns import Turns
+from server.tokens.token_file import TokenFile
+from server.web.access import Access
 from server.web.app import App, AppLimits
+from server.web.messages import Route
 from server.web.predict import Predict
 from server.web.worker import Address, Health, Worker
 
@@ -74,6 +78,14 @@ class ServerOptions:
     code: Policy = "own"
     is_worker: bool = False
 
+    def require(self, settings: Settings) -> None:
+        """Raise NoTokens, CertificateProblem or TokenFileProblem if it must not or cannot listen like this."""
+        require_access(settings, self.address, is_public=self.app.is_public)
+        if self.address.certificate is not None:
+            survive_sighup()
+        if not self.is_worker:
+            self.address.require_free()
+
 
 def spool_path(settings: Settings, names: Names) -> Path:
     """Return the folder of a stream's spool on this machine."""
@@ -84,8 +96,7 @@ def run_server(
     loaded: LoadedStream, settings: Settings, instance: str, options: ServerOptions, meter: RoleInstrumentation
 ) -> int:
     """Answer over HTTP until told to stop; return the exit code."""
-    if not options.is_worker:
-        options.address.require_free()
+    options.require(settings)
     names = settings.names(loaded.stream)
     try:
         spool = Spool(spool_path(settings, names), options.spool)
@@ -126,14 +137,16 @@ class _Server:
         health = Health(lambda: None if versions.newest() is not None else "no version has answered its probe yet")
         self._meter.needs(health.unready)
         predict = Predict(answerer, versions, turns)
+        livez, readyz = Route(health.livez, None), Route(health.readyz, None)
         routes = {
-            "/v1/predict": {"POST": predict.predict},
-            "/v1/labels": {"POST": predict.labels},
-            "/livez": {"GET": health.livez, "HEAD": health.livez},
-            "/readyz": {"GET": health.readyz, "HEAD": health.readyz},
+            "/v1/predict": {"POST": Route(predict.predict, "predict")},
+            "/v1/labels": {"POST": Route(predict.labels, "label")},
+            "/livez": {"GET": livez, "HEAD": livez},
+            "/readyz": {"GET": readyz, "HEAD": readyz},
         }
-        app = App(routes, options.app, say)
-        where = f"http://{options.address.host}:{options.address.port}"
+        access = Access(TokenFile(self._settings.tokens), required=options.app.is_public, say=say)
+        app = App(routes, options.app, say, access)
+        where = options.address
         # As in a predictor: a thread loads versions, while this one answers.
         sys.setswitchinterval(_SWITCH_SECONDS)
         self._meter.serves(lambda: dict(app.counts.requests), self._spool.folder.size)
@@ -149,7 +162,7 @@ class _Server:
 
         say(f"{SERVER} {instance} listens at {where}")
         try:
-            return Worker(app, health, options.address, options.drain_s, ready, self._meter.turned).run()
+            return Worker(app, health, options.address, options.drain_s, ready, self._meter.turned, say).run()
         finally:
             self._stop.set()
             turns.close()
@@ -310,7 +323,7 @@ def serve(given: str, loaded: LoadedStream, settings: Settings, options: ServerO
     """
     names = settings.names(loaded.stream)
     with alone(settings.state(names), "serve.lock"):
-        return _supervise(serving(given, settings, names, options.workers, words), settings)
+        return _supervise(serving(given, settings, names, options.workers, words), settings, options)
 
 
 def serving(given: str, settings: Settings, names: Names, workers: int, words: Words) -> list[Child]:
@@ -325,10 +338,11 @@ def serve_workers(
 ) -> int:
     """Run several workers as supervised processes, as `serve` does, without a forwarder."""
     with alone(settings.state(settings.names(loaded.stream)), "workers.lock"):
-        return _supervise(_workers(given, options.workers, words), settings)
+        return _supervise(_workers(given, options.workers, words), settings, options)
 
 
-def _supervise(children: Sequence[Child], settings: Settings) -> int:
+def _supervise(children: Sequence[Child], settings: Settings, options: ServerOptions) -> int:
+    options.require(settings)
     supervisor = Supervisor(children, environment(settings), say)
     with stopping() as stop:
         try:

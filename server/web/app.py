@@ -6,10 +6,13 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from server.web.messages import Handler, Headers, HttpError, Request, Response
+from server.web.access import Access
+from server.web.messages import ANY, Headers, HttpError, Request, Response, Route, Routes
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -28,6 +31,9 @@ class AppLimits:
         Time in which a body must have come.
     hosts
         Names that the `Host` header, and the `Origin` header if there is one, may have.
+    is_public
+        Other machines can reach this server. Then a `Host` that is an address is taken too, because a browser sends
+        one only to that address; and endpoints that need no token, which are for probes, take any.
     """
 
     body_bytes: int = 8 << 20
@@ -35,6 +41,7 @@ class AppLimits:
     request_bytes: int = 128 << 20
     body_seconds: float = 10.0
     hosts: frozenset[str] = LOOPBACK
+    is_public: bool = False
 
 
 @dataclass
@@ -58,24 +65,26 @@ class App:
 
     Parameters
     ----------
-    routes
-        By path, the handler of each method.
     say
         Prints one line for the operator, about an error in the code.
+    access
+        Who is let in; everyone by default.
     """
 
     headers: Headers = ()
 
     def __init__(
         self,
-        routes: Mapping[str, Mapping[str, Handler]],
+        routes: Routes,
         limits: AppLimits | None = None,
         say: Callable[[str], None] = print,
+        access: Access | None = None,
     ) -> None:
         self._routes = routes
         self.paths = tuple(routes)
         self._limits = limits or AppLimits()
         self._say = say
+        self._access = access or Access()
         self._bytes = 0
         self.running = 0
         """Requests that are worked on now."""
@@ -102,28 +111,32 @@ class App:
             protocol.response_bytes(response.status, headers, response.body)
 
     async def _respond(self, scope: Any, protocol: Any) -> Response:
-        self._check_host(scope)
         methods = self._methods(scope.path)
+        route = None if methods is None else methods.get(scope.method)
+        if route is None or route.scope is not None or not self._limits.is_public:
+            self._check_host(scope)
+        # Before anything is said about the endpoints, and before a body is read.
+        caller = self._access.require(scope, ANY if route is None else route.scope)
         if methods is None:
             raise HttpError(404, "not-found", f"there is no {scope.path[:100]}; there are {', '.join(self.paths)}")
-        handler = methods.get(scope.method)
-        if handler is None:
+        if route is None:
             allowed = ", ".join(methods)
             raise HttpError(405, "method", f"{scope.path} takes {allowed}", (("allow", allowed),))
+        handler = route.handler
         if scope.method != "POST":
-            return await handler(Request(scope.method, scope.path, scope.query_string, scope.headers, b""))
+            return await handler(Request(scope.method, scope.path, scope.query_string, scope.headers, b"", caller))
         limits = self._limits
         if self.running > limits.requests or self._bytes > limits.request_bytes:
             raise HttpError(503, "overloaded", "too many requests at once: send it again a little later")
         body = await self._body(scope, protocol)
         self._bytes += len(body)
         try:
-            return await handler(Request(scope.method, scope.path, scope.query_string, scope.headers, body))
+            return await handler(Request(scope.method, scope.path, scope.query_string, scope.headers, body, caller))
         finally:
             self._bytes -= len(body)
 
-    def _methods(self, path: str) -> Mapping[str, Handler] | None:
-        """Return the handlers of a path by method, `None` if it is no endpoint."""
+    def _methods(self, path: str) -> Mapping[str, Route] | None:
+        """Return the routes of a path by method, `None` if it is no endpoint."""
         return self._routes.get(path)
 
     def _counted(self, path: str) -> str:
@@ -133,10 +146,15 @@ class App:
     def _check_host(self, scope: Any) -> None:
         """Refuse what a web page of another site sends through the user's browser."""
         host = scope.authority or scope.headers.get("host", "")
-        if _name(host) not in self._limits.hosts:
-            raise HttpError(421, "host", f"the Host header names {host[:100]!r}, which is not this server")
+        hosts, name = self._limits.hosts, _name(host)
+        if name not in hosts and not (self._limits.is_public and _is_address(name)):
+            raise HttpError(
+                421,
+                "host",
+                f"the Host header names {host[:100]!r}, which is not this server (--allowed-host adds a name)",
+            )
         origin = scope.headers.get("origin")
-        if origin is not None and _name(origin.partition("://")[2]) not in self._limits.hosts:
+        if origin is not None and (page := _name(origin.partition("://")[2])) not in hosts and page != name:
             raise HttpError(403, "origin", f"pages of {origin[:100]!r} may not send requests here")
 
     async def _body(self, scope: Any, protocol: Any) -> bytes:
@@ -171,3 +189,12 @@ def _name(host: str) -> str:
     with contextlib.suppress(ValueError):
         return urlsplit(f"//{host}").hostname or ""
     return ""
+
+
+@lru_cache(maxsize=256)
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
+from server.web.access import Access
 from server.web.app import App, AppLimits
-from server.web.messages import JSON, Handler, Headers, HttpError, Request, Response
+from server.web.messages import JSON, Headers, HttpError, Request, Response, Route
 
 Scope: TypeAlias = Literal["read", "data", "admin"]
 
@@ -24,55 +25,16 @@ _OURS: Final = ("same-origin", "none")
 """Values of `Sec-Fetch-Site` of requests that no other site's page has caused."""
 
 
-class Caller(Protocol):
-    """Sender of a request."""
-
-    @property
-    def name(self) -> str | None:
-        """Name of the token; `None` if none is needed."""
-
-
-class Access(Protocol):
-    """Decides who may do what."""
-
-    def require(self, request: Request, scope: str) -> Caller:
-        """Return the sender of a request. Raises HttpError if it may not do this."""
-
-
-@dataclass(frozen=True)
-class Anybody:
-    """The sender, where no tokens are needed."""
-
-    name: str | None = None
-
-
-class OpenAccess:
-    """Lets everybody in. Only for loopback addresses."""
-
-    def require(self, request: Request, scope: str) -> Caller:
-        """Return a sender without a name."""
-        return Anybody()
-
-
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request that was let in.
-
-    Attributes
-    ----------
-    value
-        What stands in the place of the path's value; empty if the path has none.
-    by
-        Name of the sender's token, `None` if none is needed.
-    """
+    """A request that was let in, with what stands in the place of the path's value; empty if the path has none."""
 
     request: Request
     value: str
-    by: str | None
 
 
 @dataclass(frozen=True)
-class Route:
+class Endpoint:
     """One endpoint.
 
     Attributes
@@ -80,7 +42,7 @@ class Route:
     path
         Such as ``/v1/status``; ``/v1/events/{id}`` takes a value, which may contain slashes.
     scope
-        What a token must allow; `None` if the endpoint needs none.
+        Scope that a token must have; `None` if none is needed.
     """
 
     method: Literal["GET", "POST"]
@@ -88,63 +50,52 @@ class Route:
     scope: Scope | None
     handler: Callable[[Call], Awaitable[Response]]
 
+    def route(self, value: str = "") -> Route:
+        """Return what answers requests with this value."""
+
+        async def handle(request: Request) -> Response:
+            if self.method == "POST":
+                _require_json(request)
+            return await self.handler(Call(request, value))
+
+        return Route(handle, self.scope)
+
 
 class GuardedApp(App):
-    """Refuses what pages of other sites send through a person's browser, and lets browsers keep nothing.
-
-    Parameters
-    ----------
-    routes
-        The endpoints.
-    access
-        Decides who may call them.
-    """
+    """Refuses what pages of other sites send through a person's browser, and lets browsers keep nothing."""
 
     headers = _HEADERS
 
     def __init__(
-        self,
-        routes: Sequence[Route],
-        access: Access,
-        limits: AppLimits | None = None,
-        say: Callable[[str], None] = print,
+        self, endpoints: Sequence[Endpoint], limits: AppLimits, say: Callable[[str], None], access: Access
     ) -> None:
-        self._access = access
-        plain: dict[str, dict[str, Handler]] = {}
-        self._prefixes: dict[str, tuple[str, Mapping[str, Route]]] = {}
-        for route in routes:
-            begin, brace, _ = route.path.partition("{")
+        plain: dict[str, dict[str, Route]] = {}
+        self._prefixes: dict[str, Endpoint] = {}
+        for each in endpoints:
+            begin, brace, _ = each.path.partition("{")
             if brace:
-                self._prefixes[begin] = route.path, {route.method: route}
+                self._prefixes[begin] = each
             else:
-                plain.setdefault(route.path, {})[route.method] = self._handler(route, "")
-        super().__init__(plain, limits, say)
-        self.paths = tuple(dict.fromkeys(route.path for route in routes))
+                plain.setdefault(each.path, {})[each.method] = each.route()
+        super().__init__(plain, limits, say, access)
+        self.paths = tuple(dict.fromkeys(each.path for each in endpoints))
 
-    def _methods(self, path: str) -> Mapping[str, Handler] | None:
+    def _methods(self, path: str) -> Mapping[str, Route] | None:
         found = super()._methods(path)
-        if found is not None:
-            return found
-        for begin, (_, routes) in self._prefixes.items():
-            if path.startswith(begin) and len(path) > len(begin):
-                value = path[len(begin) :]
-                return {method: self._handler(route, value) for method, route in routes.items()}
-        return None
+        if found is None and (taken := self._with_value(path)) is not None:
+            endpoint, value = taken
+            return {endpoint.method: endpoint.route(value)}
+        return found
 
     def _counted(self, path: str) -> str:
-        for begin, (template, _) in self._prefixes.items():
+        taken = self._with_value(path)
+        return super()._counted(path) if taken is None else taken[0].path
+
+    def _with_value(self, path: str) -> tuple[Endpoint, str] | None:
+        for begin, endpoint in self._prefixes.items():
             if path.startswith(begin) and len(path) > len(begin):
-                return template
-        return super()._counted(path)
-
-    def _handler(self, route: Route, value: str) -> Handler:
-        async def handle(request: Request) -> Response:
-            by = None if route.scope is None else self._access.require(request, route.scope).name
-            if route.method == "POST":
-                _require_json(request)
-            return await route.handler(Call(request, value, by))
-
-        return handle
+                return endpoint, path[len(begin) :]
+        return None
 
     def _check_host(self, scope: Any) -> None:
         """Refuse what a page of another site caused, which a person's browser sends with that person's rights."""

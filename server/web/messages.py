@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qsl
@@ -51,6 +51,25 @@ def error_body(code: str, message: str, event_id: str | None = None) -> bytes:
     return _encoder.encode(_ErrorBody(Error(code, message), event_id))
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks.
+
+    Attributes
+    ----------
+    name
+        Name of the token; `None` where no token was needed.
+    """
+
+    name: str | None
+    scopes: frozenset[str] = frozenset()
+
+
+ANYONE: Final = Caller(None)
+ANY: Final = "any"
+"""Scope of an endpoint that every token may use."""
+
+
 @dataclass(slots=True)
 class Request:
     """A request that was read and let in.
@@ -59,6 +78,8 @@ class Request:
     ----------
     headers
         The web server's headers: `get` takes a name in small letters.
+    caller
+        Who asks.
     """
 
     method: str
@@ -66,6 +87,7 @@ class Request:
     query_string: str
     headers: Any
     body: bytes
+    caller: Caller = ANYONE
 
     def query(self) -> dict[str, str]:
         """Return the parameters after the question mark. Raises HttpError if one is there twice."""
@@ -84,3 +106,21 @@ class Request:
 
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What answers one method of one path.
+
+    Attributes
+    ----------
+    scope
+        Scope that the caller's token must have; `ANY` for any token, `None` if none is needed.
+    """
+
+    handler: Handler
+    scope: str | None
+
+
+Routes: TypeAlias = Mapping[str, Mapping[str, Route]]
+"""By path, the route of each method."""
