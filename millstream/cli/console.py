@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import cyclopts
 from cyclopts import Parameter
@@ -28,8 +28,8 @@ _LARGEST_PORT = 65_535
 class ConsoleHttp(HttpSecurity):
     """Options of the console's web server."""
 
-    port: int = 8081
-    """Port to listen at."""
+    # Annotated must be a name of this module, too: the inherited fields are evaluated here.
+    port: Annotated[int, Parameter(help="Port to listen at.")] = 8081
 
     host: str = "127.0.0.1"
     """Address to listen at. One that other machines can reach (0.0.0.0) needs a token: `millstream tokens create`."""
