@@ -110,6 +110,7 @@ class Site:
         until(lambda: self.status()["stages"]["learner"]["done"] == EVENTS, "all are learned")
         until(lambda: self.status()["model"]["newest"] == f"1/{EVENTS}", "a version that learned all")
         until(lambda: self.status()["dead_letters"] == 1, "the dead letter")
+        self.until_served(f"1/{EVENTS}")
 
     def status(self) -> Any:
         return self.console.get("/v1/status")
