@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SERVER: Final = "server"
 FORWARDER: Final = "forwarder"
+CONSOLE: Final = "console"
 PREDICTOR: Final = "predictor"
 INTAKE: Final = "intake"
 JOINER: Final = "joiner"
@@ -50,6 +51,8 @@ class Role:
         Returns whether a stream has this role; `None` if every stream does.
     on_demand
         It runs only where somebody starts it (`millstream serve`); no stream file asks for it, and it is in no group.
+    commits
+        It writes in transactions, and commits its place in a group with them.
     done
         Verb for a record that it has processed, for messages.
     """
@@ -64,6 +67,7 @@ class Role:
     sees: tuple[str, ...] = ()
     asked_for: Callable[[Names], bool] | None = None
     on_demand: bool = False
+    commits: bool = True
     done: str = "done"
 
     @property
@@ -89,6 +93,7 @@ TABLE: tuple[Role, ...] = (
         # It holds no producer: what it answers and takes goes into the spool on its disk.
         sees=(PREDICTOR, JOINER),
         on_demand=True,
+        commits=False,
         done="answered",
         onward="`millstream server {stream}` goes on",
     ),
@@ -101,6 +106,18 @@ TABLE: tuple[Role, ...] = (
         on_demand=True,
         done="forwarded",
         onward="`millstream forwarder {stream}` goes on",
+    ),
+    Role(
+        CONSOLE,
+        stops=6,
+        # It shows all of it: status, versions, alerts, dead letters, and the way of one event.
+        follows=("features", WHOLE, "labels", "examples", "models", "decisions", "alerts", "dead-letters"),
+        writes=("models", "decisions"),
+        sees=(PREDICTOR, INTAKE, JOINER, LEARNER),
+        on_demand=True,
+        commits=False,
+        done="decided",
+        onward="`millstream console {stream}` goes on",
     ),
     Role(
         PREDICTOR,

@@ -103,14 +103,41 @@ def _bytes(option: str, text: str) -> int:
 
 @Parameter(name="*", group="HTTP")
 @dataclass(frozen=True)
-class HttpBeside(Http):
+class HttpWithConsole(Http):
+    """Options of a command that runs a console beside the server."""
+
+    console_port: int | None = None
+    """Port of the console [default: the one after --port]; 0 runs none."""
+
+    def console(self, code: Literal["own", "version"]) -> list[str] | None:
+        """Return the arguments of the console's command, `None` to run none. Raises UsageError."""
+        port = self.port + 1 if self.console_port is None else self.console_port
+        if port == 0:
+            return None
+        if not 0 < port <= _LARGEST_PORT or port == self.port:
+            raise UsageError(f"--console-port {port} must be from 0 to {_LARGEST_PORT}, and not --port")
+        words = ["--port", str(port), "--host", self.host, "--drain", self.drain, "--code", code]
+        return [*words, *HttpSecurity.words(self)]
+
+    def require_console_free(self) -> None:
+        """Raise PortTaken if another program listens at the console's port."""
+        from server.web.worker import Address
+
+        if (words := self.console("own")) is not None:
+            Address(listening_address(self.host)[0], int(words[1])).require_free("--console-port")
+
+
+@Parameter(name="*", group="HTTP")
+@dataclass(frozen=True)
+class HttpBeside(HttpWithConsole):
     """Options of a command that answers over HTTP if it is asked to."""
 
     serve: Annotated[bool, Parameter(negative="")] = False
-    """Also answer over HTTP, with a server and a forwarder; the other options of this group are for them."""
+    """Also answer over HTTP, with a server, a forwarder and a console; the other options of this group are for them."""
 
 
 _DEFAULTS = Http()
+_WITH_CONSOLE = HttpWithConsole()
 NO_HTTP = HttpBeside()
 
 
@@ -126,22 +153,24 @@ def serve(
     /,
     *,
     code: CodePolicy = "version",
-    http: Http = _DEFAULTS,
+    http: HttpWithConsole = _WITH_CONSOLE,
     where: Where = HERE,
 ) -> int:
-    """Answer over HTTP on this machine: workers that answer, and a forwarder that puts their answers onto Kafka.
+    """Answer over HTTP on this machine: workers, a forwarder that puts their answers onto Kafka, and a console.
 
     Each is a supervised process. The other roles run elsewhere (`millstream run`). Ctrl-C stops them cleanly.
 
     Example: millstream serve my_stream.py --port 8080 --workers 2
     """
-    options = http.options(code)
+    options, console = http.options(code), http.console(code)
     from millstream.observability import role_log
+    from millstream.processes.http_roles import Words
     from millstream.processes.http_roles import serve as run_all
 
     role_log.begin("text", role="serve")
     settings, loaded = where.settings(), load_file(stream, "serve")
-    return run_all(stream, loaded, settings, options, [*http.words(), "--code", code])
+    http.require_console_free()
+    return run_all(stream, loaded, settings, options, Words([*http.words(), "--code", code], console))
 
 
 def server(

@@ -10,10 +10,10 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from consumers.predictor.model_feed import ModelsTopic, VersionFeed
-from consumers.roles import FORWARDER, SERVER
+from consumers.roles import CONSOLE, FORWARDER, SERVER
 from millstream.config.settings import interpreter
 from millstream.observability.instrumentation import RoleInstrumentation
 from millstream.observability.role_log import say
@@ -316,24 +316,34 @@ def _cluster(settings: Settings) -> Cluster:
 # --- several processes ---------------------------------------------------------------------------------
 
 
-def serve(given: str, loaded: LoadedStream, settings: Settings, options: ServerOptions, words: Sequence[str]) -> int:
-    """Run workers and a forwarder as supervised processes until told to stop; return the exit code.
+class Words(NamedTuple):
+    """Arguments of each worker's command and of the console's, besides the stream and its instance.
+
+    `console` is `None` where there is to be none.
+    """
+
+    worker: Sequence[str]
+    console: Sequence[str] | None
+
+
+def serve(given: str, loaded: LoadedStream, settings: Settings, options: ServerOptions, words: Words) -> int:
+    """Run workers, a forwarder and a console as supervised processes until told to stop; return the exit code.
 
     Parameters
     ----------
     given
         The stream as the user named it.
-    words
-        Arguments of each worker's command, besides the stream and its instance.
     """
     names = settings.names(loaded.stream)
     with alone(settings.state(names), "serve.lock"):
         return _supervise(serving(given, settings, names, options.workers, words), settings, options)
 
 
-def serving(given: str, settings: Settings, names: Names, workers: int, words: Sequence[str]) -> list[Child]:
+def serving(given: str, settings: Settings, names: Names, workers: int, words: Words) -> list[Child]:
     """Return the processes that `serve` runs, in starting order."""
-    return [*_workers(given, workers, words), _forwarder(given, SpoolFolder(spool_path(settings, names)).id)]
+    spool = SpoolFolder(spool_path(settings, names))
+    console = [] if words.console is None else [_console(given, words.console)]
+    return [*_workers(given, workers, words.worker), _forwarder(given, spool.id), *console]
 
 
 def serve_workers(
@@ -368,3 +378,7 @@ def _workers(given: str, workers: int, words: Sequence[str]) -> list[Child]:
 def _forwarder(given: str, spool_id: str) -> Child:
     # Named after the spool, so that those of two machines do not fence each other.
     return Child(FORWARDER, spool_id, (*interpreter(), FORWARDER, given, "--instance", spool_id))
+
+
+def _console(given: str, words: Sequence[str]) -> Child:
+    return Child(CONSOLE, "0", (*interpreter(), CONSOLE, given, "--instance", "0", *words))

@@ -112,6 +112,8 @@ class Report:
         By external topic that labels come from: counts of its messages by result, see `taken_in`.
     http
         HTTP server and forwarder of this machine, `None` if it never had any.
+    consoles
+        Number of consoles that run on this machine.
     """
 
     stream: str
@@ -132,6 +134,7 @@ class Report:
     started_again: Mapping[str, int] = field(default_factory=dict)
     labels_from: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     http: HttpState | None = None
+    consoles: int = 0
 
 
 def watch(

@@ -14,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from server.web.access import Access
-from server.web.messages import ANY, HttpError, Request, Response, Routes
+from server.web.messages import ANY, Headers, HttpError, Request, Response, Routes
 
 _PLAIN_ERRORS: Final = "/v2"
 """Paths that begin so have the errors of the Open Inference Protocol."""
@@ -63,6 +63,11 @@ class Counts:
 class App:
     """The application for RSGI 1.
 
+    Attributes
+    ----------
+    headers
+        Headers of every response.
+
     Parameters
     ----------
     routes
@@ -72,6 +77,8 @@ class App:
     access
         Who is let in; everyone by default.
     """
+
+    headers: Headers = ()
 
     def __init__(
         self,
@@ -110,7 +117,7 @@ class App:
             self.running -= 1
         self.counts.add(path or "other", response.status)
         with contextlib.suppress(Exception):  # the caller has gone
-            headers = [("content-type", response.content_type), *response.headers]
+            headers = [("content-type", response.content_type), *self.headers, *response.headers]
             protocol.response_bytes(response.status, headers, response.body)
 
     def _find(self, path: str) -> tuple[str | None, Mapping[str, str]]:

@@ -49,8 +49,8 @@ class Address:
         name = f"[{self.host}]" if ":" in self.host else self.host
         return f"http{'' if self.certificate is None else 's'}://{name}:{self.port}"
 
-    def require_free(self) -> None:
-        """Raise PortTaken if another program listens there."""
+    def require_free(self, option: str = "--port") -> None:
+        """Raise PortTaken if another program listens there; `option` names another port."""
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -59,8 +59,8 @@ class Address:
                 probe.listen(1)
             except OSError as error:
                 raise PortTaken(
-                    f"cannot listen at {self.host}:{self.port}: {error.strerror or error}; --port names another port, "
-                    "--host another address"
+                    f"cannot listen at {self.host}:{self.port}: {error.strerror or error}; {option} names another "
+                    "port, --host another address"
                 ) from error
 
 

@@ -23,11 +23,15 @@ from secure_kafka import SecureKafka, secure_kafka
 
 from consumers.learner.offset_metadata import LearnerMetadata
 from millstream.config.kafka_options import client_options
+from millstream.config.settings import Settings
+from millstream.console.desk import Decision, Desk
 from millstream.processes.fork_server import ForkServer, Process
-from millstream.status.report import taken_in
+from millstream.status.report import Typed, taken_in
 from millstream.status.snapshot import Observer
+from millstream.stream.load import load_stream
 from millstream.topics import admin
 from millstream.topics.acls import principals, rights
+from millstream.versions.trace_event import NoSuchEvent
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.errors import NoOffsetError
 from runtime.kafka_client.libraries import library_named
@@ -199,6 +203,19 @@ def test_a_forwarder_needs_no_more_than_its_rights(kafka: SecureKafka, tmp_path:
             assert forwarder.open() == before
             forwarder.stop.set()
             forwarder.run()
+
+
+def test_a_console_needs_no_more_than_its_rights(kafka: SecureKafka, tmp_path: Path) -> None:
+    millstream({**os.environ, "MILLSTREAM_HOME": str(tmp_path)}, "keys", "init")
+    settings = Settings(tmp_path, kafka.scram, kafka=kafka.by_password("console"))
+    desk = Desk(Typed("phishing", "phishing"), load_stream("phishing"), settings, "own", print)
+    assert desk.status()["stages"].keys() == {"predictor", "joiner", "learner"}
+    assert (desk.models(), desk.page("alerts", 5, None)["before"]) == ([], None)
+    assert desk.page("dead-letters", 5, 0) == {"dead_letters": [], "before": None}
+    with pytest.raises(NoSuchEvent):
+        desk.event("nobody")
+    for deed in ("pause", "resume", "unpin"):
+        assert desk.decide(Decision(deed, None, "ann", "may a console?"))["by"] == "ann"
 
 
 TOKENS = """
