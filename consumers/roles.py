@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 SERVER: Final = "server"
 FORWARDER: Final = "forwarder"
 IMPORTER: Final = "importer"
+CONSOLE: Final = "console"
 PREDICTOR: Final = "predictor"
 INTAKE: Final = "intake"
 JOINER: Final = "joiner"
@@ -51,6 +52,8 @@ class Role:
         Returns whether a stream has this role; `None` if every stream does.
     on_demand
         It runs only where somebody starts it (`millstream serve`); no stream file asks for it, and it is in no group.
+    commits
+        It writes in transactions, and commits its place in a group with them.
     commits_as
         Beginnings of further groups and transactional ids that it commits with.
     done
@@ -67,6 +70,7 @@ class Role:
     sees: tuple[str, ...] = ()
     asked_for: Callable[[Names], bool] | None = None
     on_demand: bool = False
+    commits: bool = True
     commits_as: tuple[str, ...] = ()
     done: str = "done"
 
@@ -93,6 +97,7 @@ TABLE: tuple[Role, ...] = (
         # It holds no producer: what it answers and takes goes into the spool on its disk.
         sees=(PREDICTOR, JOINER),
         on_demand=True,
+        commits=False,
         done="answered",
         onward="`millstream server {stream}` goes on",
     ),
@@ -117,6 +122,18 @@ TABLE: tuple[Role, ...] = (
         commits_as=("import",),
         done="imported",
         onward="`millstream importer {stream}` goes on",
+    ),
+    Role(
+        CONSOLE,
+        stops=7,
+        # It shows all of it: status, versions, alerts, dead letters, and the way of one event.
+        follows=("features", WHOLE, "labels", "examples", "models", "decisions", "alerts", "dead-letters"),
+        writes=("models", "decisions"),
+        sees=(PREDICTOR, INTAKE, JOINER, LEARNER),
+        on_demand=True,
+        commits=False,
+        done="decided",
+        onward="`millstream console {stream}` goes on",
     ),
     Role(
         PREDICTOR,

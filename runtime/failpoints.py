@@ -64,6 +64,9 @@ PLACES: Final = (
     "importer.end.before",
     "importer.result.before",
     "importer.result.after",
+    # A person's decision: after the history has it, and after it is in force.
+    "decision.models.before",
+    "decision.models.after",
 )
 _ITEM: Final = re.compile(r"(?P<place>[a-z.-]+)=(?P<action>\w+)(?:@(?P<first>\d+)(?P<more>-(?P<last>\d*))?)?")
 _SIGNALS: Final = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}

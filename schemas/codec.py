@@ -9,7 +9,6 @@ Source: Apache Avro 1.12 specification, "Single-object encoding" and "Schema fin
 from __future__ import annotations
 
 import json
-from functools import lru_cache
 from importlib import resources
 from io import BytesIO
 from typing import Any, Final
@@ -90,6 +89,7 @@ def _two_bytes() -> bytes:
 
 
 _TWO_BYTES: Final = _two_bytes()
+_ONE_BYTE: Final = [bytes([value]) for value in range(0x80)]
 
 
 def long(value: int) -> bytes:
@@ -99,21 +99,12 @@ def long(value: int) -> bytes:
     (b'\x01', b'\x80\x01')
     """
     value = value << 1 if value >= 0 else ~(value << 1)
-    if value < 1 << 14:
-        return _varint(value)
-    at = value << 1 & 0x7FFE
-    return _TWO_BYTES[at : at + 2] + _varint(value >> 14)
-
-
-# The high bits of neighbouring times and offsets are equal.
-@lru_cache(maxsize=4096)
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+    out = b""
+    while value >= 1 << 14:
+        at = value << 1 & 0x7FFE
+        out += _TWO_BYTES[at : at + 2]
+        value >>= 14
+    return out + (_ONE_BYTE[value] if value <= 0x7F else bytes((value & 0x7F | 0x80, value >> 7)))
 
 
 def string(value: str) -> bytes:

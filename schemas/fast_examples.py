@@ -11,24 +11,35 @@ from __future__ import annotations
 
 import re
 from struct import Struct
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from schemas import codec
 from schemas.codec import HEADER_BYTES
-from schemas.events import Event, Example, Features, LabelValue, Lane, Outcome, read_example, read_prediction
-from schemas.fast_features import Shapes
+from schemas.events import (
+    Event,
+    Example,
+    Features,
+    LabelValue,
+    Lane,
+    Outcome,
+    Prediction,
+    read_example,
+    read_prediction,
+)
+from schemas.fast_features import KnownMaps, Shapes
 
 _EXAMPLE_HEADER: Final = codec.EXAMPLE.header
 _PREDICTION_HEADER: Final = codec.PREDICTION.header
 _DOUBLE: Final = Struct("<d")
 _NUMBER: Final = rb"[\x80-\xff]{0,8}[\x00-\x7f]"  # a varint of 63 bits at most
 _PREDICTION: Final = rb"(\x02\x02[\x00\x01]|\x02\x06.{8}|\x02\x00)"
-_NOTHING: Final = rb"(?!)"  # matches nothing
-_NULL_BYTES: Final = 2
-_BOOLEAN: Final = 2
+# The unions of a prediction and of a label that are not numbers.
+_SAID: Final = {b"\x02\x00": None, b"\x02\x02\x00": False, b"\x02\x02\x01": True}
+_LABELS: Final = {b"\x00\x00": False, b"\x00\x01": True}
 _ONE_BYTE: Final = 0x7F  # the largest varint of one byte
+_LONGEST_ID: Final = _ONE_BYTE >> 1
 _ONE: Final = _DOUBLE.pack(1.0)
 _MOST_TEXTS: Final = 64
 _MOST_COMPILATIONS: Final = 500
@@ -76,45 +87,51 @@ def entry_of(example: Example) -> FastExample:
     )
 
 
+class _Compiled(NamedTuple):
+    """Pattern of the bytes from an event's time to the end of an outcome, with what surrounds them, and the maps in it.
+
+    The groups of the event and the outcome are features, prediction and probabilities; the last one is `None` without
+    probabilities.
+    """
+
+    pattern: re.Pattern[bytes]
+    features: KnownMaps
+    shares: KnownMaps
+
+
+_NOTHING: Final = _Compiled(re.compile(rb"(?!)"), Shapes().known(), Shapes().known())
+
+
 class _Patterns:
-    """Patterns of one stream's predictions, in which only numbers vary."""
+    """Pattern of one stream's predictions, in which only numbers vary."""
 
     def __init__(self) -> None:
-        self.features = Shapes()
-        self.shares = Shapes(marker=b"")
+        self._features = Shapes()
+        self._shares = Shapes(marker=b"")
         self._outcomes: dict[bytes, None] = {}
         self._compilations = 0
+        self.compiled = _NOTHING
 
-    def note(
-        self, event: Event, outcome: Outcome, before: re.Pattern[bytes] | None, tail: bytes, *, exact: bool = False
-    ) -> Any:
-        """Return a pattern for the bytes after an event's id, up to `tail`; it has the groups of `_PREDICTION`.
+    def note(self, event: Event, outcome: Outcome) -> None:
+        """Note the texts of a prediction, for the next pattern."""
+        self._features.note(event.features)
+        if len(self._outcomes) < _MOST_TEXTS:
+            self._shares.note(outcome.probabilities or {})
+            texts = re.escape(codec.string(outcome.model)) + _NUMBER * 3 + re.escape(codec.string(outcome.source_topic))
+            self._outcomes[texts] = None
 
-        An exact pattern also compares the names of features and classes, and not only the lengths of their maps.
-        """
-        self.features.note(event.features)
-        if len(self._outcomes) >= _MOST_TEXTS:
-            return before
-        self.shares.note(outcome.probabilities or {})
-        texts = re.escape(codec.string(outcome.model)) + _NUMBER * 3 + re.escape(codec.string(outcome.source_topic))
-        self._outcomes[texts] = None
+    def compile(self, before: bytes, after: bytes) -> None:
+        """Compile the pattern anew, up to a limit: a millisecond each would not pay off if all examples differ."""
+        features, shares = self._features.known(), self._shares.known()
         # The event's time, no entity key; then two numbers, no error, role and status.
-        features, shares = (
-            rb"|".join(each.patterns() if exact else [b".{%d}" % size for size in each.sizes()]) or _NOTHING
-            for each in (self.features, self.shares)
-        )
-        head = _NUMBER + rb"\x00(" + features + rb")"
-        shares = rb"(?:\x00|\x02(" + shares + rb"))"
+        head = _NUMBER + rb"\x00(" + features.pattern + rb")"
+        shared = rb"(?:\x00|\x02(" + shares.pattern + rb"))"
         outcomes = rb"(?:" + rb"|".join(self._outcomes) + rb")"
         numbers = _NUMBER * 2 + rb"\x00[\x00\x02][\x00\x02]"
-        return self.compiled(head + _PREDICTION + shares + outcomes + numbers + tail, before)
-
-    def compiled(self, pattern: bytes, before: re.Pattern[bytes] | None) -> re.Pattern[bytes] | None:
-        """Compile a new pattern, up to a limit: a millisecond each would not pay off if all examples differ."""
-        if self._compilations == _MOST_COMPILATIONS or (before is not None and before.pattern == pattern):
-            return before
-        self._compilations += 1
-        return re.compile(pattern, re.DOTALL)
+        pattern = before + head + _PREDICTION + shared + outcomes + numbers + after
+        if self._compilations < _MOST_COMPILATIONS and pattern != self.compiled.pattern.pattern:
+            self._compilations += 1
+            self.compiled = _Compiled(re.compile(pattern, re.DOTALL), features, shares)
 
 
 class PredictionReader:
@@ -122,40 +139,34 @@ class PredictionReader:
 
     def __init__(self) -> None:
         self._patterns = _Patterns()
-        self._rest: re.Pattern[bytes] | None = None
-        self._exact: re.Pattern[bytes] | None = None
-
-    def check(self, data: bytes) -> None:
-        """Raise CodecError if an encoded Prediction cannot be read."""
-        at = _after_id(data)
-        exact = self._exact if data.startswith(_PREDICTION_HEADER) else None
-        if exact is not None and at is not None and exact.match(data, at) and _is_utf8(data[HEADER_BYTES + 1 : at]):
-            return
-        prediction = read_prediction(data)
-        self._exact = self._patterns.note(prediction.event, prediction.outcome, self._exact, rb"\Z", exact=True)
 
     def features(self, data: bytes) -> Features:
         """Return the features used by an encoded Prediction. Raises CodecError if it cannot be read."""
-        found = self._read_quickly(data) if data.startswith(_PREDICTION_HEADER) else None
+        found = self._read_quickly(data)
         if found is not None:
             return found
+        return self._note(data).event.features
+
+    def check(self, data: bytes) -> None:
+        """Raise CodecError if an encoded Prediction cannot be read."""
+        if self._match(data) is None:
+            self._note(data)
+
+    def _note(self, data: bytes) -> Prediction:
+        """Return a decoded Prediction, and extend the pattern so that the next one like it is read quickly."""
         prediction = read_prediction(data)
-        self._rest = self._patterns.note(prediction.event, prediction.outcome, self._rest, rb"\Z")
-        return prediction.event.features
+        self._patterns.note(prediction.event, prediction.outcome)
+        self._patterns.compile(b"", rb"\Z")
+        return prediction
+
+    def _match(self, data: bytes) -> re.Match[bytes] | None:
+        at = _after_id(data) if data.startswith(_PREDICTION_HEADER) else None
+        found = None if at is None else self._patterns.compiled.pattern.match(data, at)
+        return None if found is None or not _is_utf8(data[HEADER_BYTES + 1 : at]) else found
 
     def _read_quickly(self, data: bytes) -> Features | None:
-        at = _after_id(data)
-        rest = None if at is None or self._rest is None else self._rest.match(data, at)
-        if rest is None or not _is_utf8(data[HEADER_BYTES + 1 : at]):
-            return None
-        mapped, shared = self._patterns.features.read(data, rest.start(1)), rest.group(3)
-        if mapped is None or mapped[1] != rest.end(1):
-            return None
-        if shared is not None:
-            shares = self._patterns.shares.read(shared, 0)
-            if shares is None or shares[1] != len(shared):
-                return None
-        features: Any = mapped[0]
+        found = self._match(data)
+        features: Any = None if found is None else self._patterns.compiled.features.read(found[1])
         return features  # type: ignore[no-any-return]
 
 
@@ -164,72 +175,62 @@ class EntryReader:
 
     def __init__(self) -> None:
         self._patterns = _Patterns()
+        self._ids: dict[int, None] = {}  # lengths of event ids
         self._lanes: dict[bytes, tuple[str, str]] = {}
-        self._first: re.Pattern[bytes] | None = None
-        self._rest: re.Pattern[bytes] | None = None
 
     def read(self, data: bytes) -> FastExample:
         """Read an encoded Example. Raises CodecError if it is not one."""
-        entry = self._read_quickly(data) if data.startswith(_EXAMPLE_HEADER) else None
-        if entry is not None:
-            return entry
-        example = read_example(data)
-        self._note(example)
-        return entry_of(example)
-
-    def _note(self, example: Example) -> None:
-        """Extend the patterns so that the next example like this one is read quickly."""
-        outcome, lane = example.outcome, example.lane
-        if outcome is not None:
-            self._first = self._patterns.note(example.event, outcome, self._first, rb"\x02")  # and a label
-        if len(self._lanes) < _MOST_TEXTS:
-            self._lanes[codec.string(lane.name) + codec.string(lane.epoch)] = (lane.name, lane.epoch)
-            lanes = rb"|".join(re.escape(text) for text in self._lanes)
-            # Value, weight, time, source and kind; the lane; partition, offsets and times.
-            value = rb"(\x00[\x00\x01]|\x02" + _NUMBER + rb"|\x04.{8})"
-            label = value + rb"(.{8})" + _NUMBER + rb"[\x00\x02\x04\x06]([\x00\x02])"
-            joined = rb"\x02" + _NUMBER * 2 + rb"(" + _NUMBER + rb")" + _NUMBER + rb"(" + _NUMBER + rb")"
-            rest = label + rb"(" + lanes + rb")(" + _NUMBER + rb")" + joined + rb"\Z"
-            self._rest = self._patterns.compiled(rest, self._rest)
-
-    def _read_quickly(self, data: bytes) -> FastExample | None:
-        at = _after_id(data)
-        if at is None or self._first is None or self._rest is None:
-            return None
-        own_id = data[HEADER_BYTES:at]
-        first = self._first.match(data, at)
-        if first is None or not data.startswith(own_id, first.end()):
-            return None
-        rest = self._rest.match(data, first.end() + len(own_id))
-        mapped = self._patterns.features.read(data, first.start(1))
-        if rest is None or mapped is None or mapped[1] != first.end(1):
-            return None
-        said, shared = first.group(2, 3)
-        shares: dict[str, float] | None = None
-        if shared is not None:
-            shares_mapped = self._patterns.shares.read(shared, 0)
-            if shares_mapped is None or shares_mapped[1] != len(shared):
-                return None
-            shares = shares_mapped[0]
-        value, weight, kind, lane, sequence, predicted, labelled = rest.groups()
+        pattern, features, shares = self._patterns.compiled
+        found = pattern.match(data)
+        if found is None:
+            return self._read_slowly(data)
+        own_id, mapped, said, shared, value, weight, kind, lane, sequence, predicted, labelled = found.groups()
+        known: Any = features.read(mapped)
+        probabilities = None if shared is None else shares.read(shared)
+        if known is None or (probabilities is None and shared is not None):
+            return self._read_slowly(data)
         name, epoch = self._lanes[lane]
-        features: Any = mapped[0]
         try:
             event_id = own_id[1:].decode()
         except UnicodeDecodeError:
-            return None
+            return self._read_slowly(data)
         return FastExample(
             event_id,
-            features,
+            known,
             True,
-            _prediction(said),
-            shares,
-            _value(value),
+            _SAID[said] if said in _SAID else _DOUBLE.unpack_from(said, 2)[0],
+            probabilities,
+            _LABELS[value] if value in _LABELS else _number(value),
             1.0 if weight == _ONE else _DOUBLE.unpack(weight)[0],
             kind != b"\x00",
             Lane(name, epoch, _long(sequence)),
             (_long(predicted), _long(labelled)),
         )
+
+    def _read_slowly(self, data: bytes) -> FastExample:
+        example = read_example(data)
+        self._note(example)
+        return entry_of(example)
+
+    def _note(self, example: Example) -> None:
+        """Extend the pattern so that the next example like this one is read quickly."""
+        outcome, lane, size = example.outcome, example.lane, len(example.event.event_id.encode())
+        if outcome is None or size > _LONGEST_ID:
+            return
+        self._patterns.note(example.event, outcome)
+        if len(self._lanes) < _MOST_TEXTS:
+            self._lanes[codec.string(lane.name) + codec.string(lane.epoch)] = (lane.name, lane.epoch)
+        if len(self._ids) < _MOST_TEXTS:
+            self._ids[size] = None
+        ids = rb"|".join(re.escape(codec.long(each)) + b".{%d}" % each for each in self._ids)
+        lanes = rb"|".join(map(re.escape, self._lanes))
+        # A label with the same id: value, weight, time, source and kind.
+        value = rb"(\x00[\x00\x01]|\x02" + _NUMBER + rb"|\x04.{8})"
+        label = rb"\x02\1" + value + rb"(.{8})" + _NUMBER + rb"[\x00\x02\x04\x06]([\x00\x02])"
+        # The lane; then partition, offsets and times.
+        joined = rb"\x02" + _NUMBER * 2 + rb"(" + _NUMBER + rb")" + _NUMBER + rb"(" + _NUMBER + rb")"
+        after = label + rb"(" + lanes + rb")(" + _NUMBER + rb")" + joined + rb"\Z"
+        self._patterns.compile(re.escape(_EXAMPLE_HEADER) + rb"(" + ids + rb")", after)
 
 
 def _after_id(data: bytes) -> int | None:
@@ -247,14 +248,6 @@ def _is_utf8(raw: bytes) -> bool:
     return True
 
 
-def _prediction(encoded: bytes) -> LabelValue | None:
-    """Decode the union of an outcome's prediction: null, a boolean or a double."""
-    if len(encoded) == _NULL_BYTES:
-        return None
-    value: float = encoded[2] == 1 if encoded[1] == _BOOLEAN else _DOUBLE.unpack_from(encoded, 2)[0]
-    return value
-
-
 def _long(varint: bytes) -> int:
     number = shift = 0
     for byte in varint:
@@ -263,8 +256,7 @@ def _long(varint: bytes) -> int:
     return (number >> 1) ^ -(number & 1)
 
 
-def _value(encoded: bytes) -> LabelValue:
-    if encoded[0] == 0:
-        return encoded[1] == 1
+def _number(encoded: bytes) -> LabelValue:
+    """Decode the union of a label's value if it is a whole number or a double."""
     value: float = _DOUBLE.unpack_from(encoded, 1)[0] if encoded[0] == 4 else _long(encoded[1:])
     return value

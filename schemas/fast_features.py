@@ -8,7 +8,8 @@ reads the map: 1 µs instead of 7 for seven features. The Avro library reads all
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from struct import Struct, error
 from typing import Final
 
@@ -31,6 +32,34 @@ class _Shape:
         self.between = (*encoded, _END)
         self.layout = Struct("<" + "d".join(f"{len(part)}s" for part in self.between))
         self.size = self.layout.size
+
+
+class KnownMaps:
+    """A pattern of maps, and the reading of a map that has matched it.
+
+    A match has compared all bytes between the doubles, so only the doubles are unpacked. Later shapes do not change an
+    object, because the pattern would not know them.
+
+    Attributes
+    ----------
+    pattern
+        Matches exactly the maps that can be read; without shapes it matches nothing.
+    """
+
+    def __init__(self, shapes: Iterable[_Shape]) -> None:
+        shapes = tuple(shapes)
+        self.pattern = rb"|".join(b".{8}".join(map(re.escape, shape.between)) for shape in shapes) or rb"(?!)"
+        alike = Counter(shape.size for shape in shapes)
+        self._layouts = {
+            shape.size: (shape.names, Struct("<" + "d".join(f"{len(part)}x" for part in shape.between)))
+            for shape in shapes
+            if alike[shape.size] == 1
+        }
+
+    def read(self, matched: bytes) -> dict[str, float] | None:
+        """Return the map that has matched; `None` if several shapes have its length."""
+        known = self._layouts.get(len(matched))
+        return None if known is None else dict(zip(known[0], known[1].unpack(matched), strict=True))
 
 
 class Shapes:
@@ -57,13 +86,9 @@ class Shapes:
                 return dict(zip(shape.names, parts[1::2], strict=True)), at + shape.size
         return None
 
-    def sizes(self) -> list[int]:
-        """Return the lengths in bytes of the maps that can be read."""
-        return sorted({shape.size for shape in self._shapes})
-
-    def patterns(self) -> list[bytes]:
-        """Return, for each shape, a regular expression of exactly the maps that it reads."""
-        return [b".{8}".join(map(re.escape, shape.between)) for shape in self._shapes]
+    def known(self) -> KnownMaps:
+        """Return what is known now, for maps that a pattern finds."""
+        return KnownMaps(self._shapes)
 
     def note(self, features: Mapping[str, object]) -> None:
         """Remember the shape of features that `read` did not know, if they have one."""

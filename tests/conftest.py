@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
-import client_choice  # noqa: F401 - before any cluster
+import client_choice
 import faults_table
 import hypothesis
 import kafka_fixture
@@ -32,7 +32,12 @@ _ROOT = Path(__file__).resolve().parent.parent
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     kafka_fixture.add_option(parser)
+    client_choice.add_option(parser)
     parser.addoption("--faults", action="store_true", help="inject each fault as often as a release must survive it")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    client_choice.parametrize(metafunc)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -113,7 +118,8 @@ def _tell_faults(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(line)
     config = terminalreporter.config
     picked = config.option.keyword or any("::" in word for word in config.args)  # a part of a fault is not its line
-    if config.getoption("--faults") and not picked and (written := faults_table.write(rows)):
+    part = picked or client_choice.is_one(config)
+    if config.getoption("--faults") and not part and (written := faults_table.write(rows)):
         terminalreporter.write_line(f"written to {faults_table.DOCUMENT}: {', '.join(written)}")
 
 
@@ -133,12 +139,10 @@ def fork_server() -> Iterator[ForkServer]:
         yield fork_server
 
 
-@pytest.fixture(params=["kafka-python", "librdkafka"])
-def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Set each Kafka client in turn, for commands and roles that a test starts; return its name."""
-    name: str = request.param
-    monkeypatch.setenv("MILLSTREAM_CLIENT", name)
-    return name
+@pytest.fixture(scope="module")
+def client(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Set the Kafka client of the product, and return its name; see `client_choice`."""
+    yield from client_choice.set_client(request.param)
 
 
 @pytest.fixture

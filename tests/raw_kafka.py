@@ -28,3 +28,8 @@ def raw_admin(cluster: Cluster) -> Iterator[KafkaAdminClient]:
     with cluster.admin() as admin:
         client: Any = admin
         yield client._client
+
+
+def raw_member(consumer: Any) -> KafkaConsumer:
+    """Return kafka-python's client of a consumer of the product: with librdkafka, too, it is the group's member."""
+    return getattr(consumer, "_membership", consumer)._client

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Final
 
 from msgspec import UNSET
@@ -17,6 +19,7 @@ from consumers.learner.poison_rollback import PoisonRecord, Shield, unsound
 from consumers.loop.processor import Anew
 from consumers.model.checkpoints import LearnerCheckpoints, NewEpoch, Standing
 from consumers.model.lanes import LaneFault
+from consumers.model.log_replay import TOGETHER
 from consumers.model.model_state import LearnerState, Poison, Unfit
 from consumers.model.quality import quality
 from consumers.model.river_model import ModelError
@@ -26,7 +29,7 @@ from runtime.exits import Doubt, RoleRefused
 from runtime.failpoints import failpoint
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions, Record
 from schemas.codec import CodecError
-from schemas.fast_examples import EntryReader
+from schemas.fast_examples import EntryReader, FastExample
 from schemas.model_updates import ModelUpdate
 
 _PRUNE_EVERY: Final = 20  # checkpoints
@@ -35,6 +38,7 @@ _MOST_SKIPPED: Final = 10_000  # runs: every later manifest lists them
 # The committed offset only shows progress; the offset that counts is in the version. A transaction for each batch
 # would take a tenth of the learning time.
 _PLACE_EVERY_MS: Final = 500
+_offset: Final = attrgetter("offset")
 _BEFORE_ANNOUNCING: Final = failpoint("learner.announce.before")
 
 
@@ -119,21 +123,62 @@ class ActiveLearner:
     # --- learning ----------------------------------------------------------------------------------
 
     def process(self, batch: Batch) -> list[Output]:
-        for record in batch.get(self._partition, ()):
-            if record.offset < self._from:
-                self._letters.catch_up(record, self._learning)
-                continue
-            self._shield.keep(record)
-            self._read = record.offset + 1
-            try:
-                self._apply(record)
-            except Poison as poison:
-                self._restore(poison.reason)
-            self._tell(record)
-            if self._read >= self._comparison.until:
-                for line in self._comparison.compare(self._learning):
-                    self._say(line)
+        records = batch.get(self._partition, ())
+        at = bisect_left(records, self._from, key=_offset)
+        for record in records[:at]:
+            self._letters.catch_up(record, self._learning)
+        while at < len(records):
+            several = records[at : at + TOGETHER]
+            self._take_all(several, self._decoded(several))
+            at += len(several)
         return self._posted()
+
+    def _take_all(self, records: Sequence[Record], entries: Sequence[FastExample | CodecError]) -> None:
+        """Apply decoded records: plain examples by stages, each of the others by itself."""
+        at = 0
+        while at < len(records):
+            at += self._take_plain(records[at:], entries[at:])
+            if at < len(records):
+                self._take_one(records[at], entries[at])
+                at += 1
+
+    def _decoded(self, records: Sequence[Record]) -> list[FastExample | CodecError]:
+        read, entries = self._reader.read, list[FastExample | CodecError]()
+        for record in records:
+            try:
+                entries.append(read(record.value or b""))
+            except CodecError as error:
+                entries.append(error)
+        return entries
+
+    def _take_plain(self, records: Sequence[Record], entries: Sequence[FastExample | CodecError]) -> int:
+        """Learn the plain examples at the beginning of the records by stages; return their number."""
+        until = bisect_left(records, self._comparison.until - 1, key=_offset)  # that one is followed by the report
+        try:
+            count = self._learning.take_plain(_examples(entries[:until]))
+        except Poison as poison:
+            count = poison.at + 1
+            self._keep(records[:count])
+            self._restore(poison.reason)
+        else:
+            self._keep(records[:count])
+        return count
+
+    def _keep(self, records: Sequence[Record]) -> None:
+        self._shield.keep(records)
+        if records:
+            self._read = records[-1].offset + 1
+
+    def _take_one(self, record: Record, entry: FastExample | CodecError) -> None:
+        self._keep([record])
+        try:
+            self._apply(record, entry)
+        except Poison as poison:
+            self._restore(poison.reason)
+        self._tell(record)
+        if self._read >= self._comparison.until:
+            for line in self._comparison.compare(self._learning):
+                self._say(line)
 
     def _tell(self, record: Record) -> None:
         """Report the news since the previous record."""
@@ -151,12 +196,10 @@ class ActiveLearner:
             self._told = None  # the next offset metadata must say that they are sent, and which alerts are raised
         return letters
 
-    def _apply(self, record: Record) -> None:
+    def _apply(self, record: Record, entry: FastExample | CodecError) -> None:
         """Learn one record."""
-        try:
-            entry = self._reader.read(record.value or b"")
-        except CodecError as error:
-            self._letters.refuse(record, "codec", str(error))
+        if isinstance(entry, CodecError):
+            self._letters.refuse(record, "codec", str(entry))
             return
         try:
             try:
@@ -343,3 +386,11 @@ class ActiveLearner:
         if self._learning.learned != self._newest.examples:
             self._checkpoint("stop", now_ms)
         return [*self._posted(), *self._announcement(now_ms)]
+
+
+def _examples(entries: Iterable[FastExample | CodecError]) -> Iterator[FastExample]:
+    """Yield the entries before the first one that could not be decoded."""
+    for entry in entries:
+        if isinstance(entry, CodecError):
+            return
+        yield entry

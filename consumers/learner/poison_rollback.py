@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from consumers.model.log_edits import NO_EDITS, Editor
-from consumers.model.model_state import LearnerState, Poison, Unfit
+from consumers.model.log_replay import TOGETHER, apply_records
+from consumers.model.model_state import LearnerState, Poison
 from consumers.model.river_model import ModelError
 from runtime.exits import RoleRefused
 from runtime.kafka_client.records import Record
-from schemas.codec import CodecError
 
 _MOST_KEPT_BYTES: Final = 256 << 20
 _MOST_FOUND: Final = 100  # records found in one rollback by their effect; if more, the model itself is at fault
@@ -91,16 +91,15 @@ class Shield:
         """Start from a new version; `records` were learned since."""
         self.records, self._bytes, self.base = [], 0, None
         self.guilty.clear()
-        for record in records:
-            self.keep(record)
+        self.keep(records)
 
-    def keep(self, record: Record) -> None:
-        """Keep a record for a rollback, within a limit; beyond it, only a restart can roll back."""
-        self._bytes += len(record.value or b"")
+    def keep(self, records: Sequence[Record]) -> None:
+        """Keep records for a rollback, within a limit; beyond it, only a restart can roll back."""
+        self._bytes += sum([len(record.value or b"") for record in records])
         if self.overfull:
             self.records = []
         else:
-            self.records.append(record)
+            self.records += records
 
     @property
     def overfull(self) -> bool:
@@ -112,10 +111,9 @@ class Shield:
         """True if a version should be written, or the state held, so that a rollback stays possible."""
         return self._bytes > _MOST_KEPT_BYTES // 2
 
-    def take(self, learning: LearnerState, record: Record) -> None:
-        """Learn a record unless it is left out. Raises CodecError, and the errors of `LearnerState.take`."""
-        entry, left_out = self._editor.read(record)
-        learning.take(entry, record.offset, record.offset in self.guilty or record.offset in self._known, left_out)
+    def take(self, learning: LearnerState, records: Sequence[Record]) -> None:
+        """Learn records except those that are left out. Raises the errors of `apply_records`."""
+        apply_records(learning, records, self._editor, lambda offset: offset in self.guilty or offset in self._known)
 
     # --- what raised, or left the probe without finite answers -------------------------------------
 
@@ -182,13 +180,11 @@ class Shield:
     def _replay(self, good: LearnerState, records: Sequence[Record]) -> tuple[LearnerState, _Stuck | None]:
         """Apply records to a copy, as a learner does; stop if the model raises."""
         learning = self._copy(good)
-        for at, record in enumerate(records):
+        for at in range(0, len(records), TOGETHER):
             try:
-                self.take(learning, record)
-            except (CodecError, Unfit):
-                continue
+                self.take(learning, records[at : at + TOGETHER])
             except Poison as poison:
-                return learning, _Stuck(at, poison.reason)
+                return learning, _Stuck(at + poison.at, poison.reason)
         return learning, None
 
 

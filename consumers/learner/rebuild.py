@@ -9,17 +9,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from consumers.learner.poison_rollback import Shield, unsound
 from consumers.model.checkpoints import REBUILD, REBUILD_START, LearnerCheckpoints, Log, Standing
 from consumers.model.lanes import Lanes
 from consumers.model.log_edits import Edits, editor
-from consumers.model.model_state import LearnerState, Poison, Unfit
+from consumers.model.log_replay import TOGETHER
+from consumers.model.model_state import LearnerState, Poison
 from model_store import Manifest, VersionId
 from runtime.exits import RoleRefused
 from runtime.kafka_client.records import Record
-from schemas.codec import CodecError
 
 Reading = Callable[[int, int], Iterable[Record]]
 _SAVE_SECONDS: Final = 10.0  # about how much work is repeated if a poison record is found late
@@ -147,17 +148,23 @@ class Rebuilder:
         plan, copy = self._plan, self._checkpoints.copy
         shield = Shield(copy, editor(plan.edits, self._read(begin, plan.edits.until)), plan.skipped)
         learning, offset, saved = copy(good), begin, time.monotonic()
-        for count, record in enumerate(self._read(begin, plan.log.end), start=1):
-            shield.keep(record)
-            offset = record.offset + 1
+        records, ahead = iter(self._read(begin, plan.log.end)), list[Record]()
+        while True:
+            # Never further than to the record with which all are learned.
+            size = TOGETHER if plan.most is None else min(TOGETHER, plan.most - learning.learned)
+            ahead += islice(records, max(size - len(ahead), 0))
+            several, ahead = ahead[:size], ahead[size:]
+            if not several:
+                return self._sound(learning, shield, good), plan.log.end
             try:
-                shield.take(learning, record)
-            except (CodecError, Unfit):
-                pass  # every learner skips it
-            except Poison:
+                shield.take(learning, several)
+                shield.keep(several)
+            except Poison as poison:
+                several, ahead = several[: poison.at + 1], several[poison.at + 1 :] + ahead
+                shield.keep(several)
                 learning = self._restored(shield, good)
-            if count % 500 == 0:
-                self._progress(offset)
+            offset = several[-1].offset + 1
+            self._progress(offset)
             full = self._has_all(learning)
             if full or shield.filling or time.monotonic() - saved > _SAVE_SECONDS:
                 learning = self._sound(learning, shield, good)
@@ -165,7 +172,6 @@ class Rebuilder:
                 shield.begin()
                 if full and self._has_all(learning):
                     return learning, offset
-        return self._sound(learning, shield, good), plan.log.end
 
     def _has_all(self, learning: LearnerState) -> bool:
         return self._plan.most is not None and learning.learned >= self._plan.most

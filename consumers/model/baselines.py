@@ -6,6 +6,7 @@ On Elec2 "the last label" scores 85.3 % if labels come at once, and 63.6 % if th
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from typing import Any, Final, Literal, TypeAlias
 
 from schemas.events import Scalar
@@ -18,6 +19,8 @@ _MOST: Final = 512
 _KEPT_WHOLE: Final = 256
 _MOST_CLASSES: Final = 256
 _NONE_YET: Final = ((None, None), (None, None))
+NOT_ASKED: Final = -1.0
+_NOT_ASKED: Final = ((None, NOT_ASKED), (None, NOT_ASKED))
 
 
 class KnownLabels:
@@ -35,7 +38,25 @@ class KnownLabels:
         self._answers: list[tuple[Graded, Graded]] = []
         self._counts: dict[Scalar, int] = {}
         self._certain: dict[Scalar, dict[Scalar, float]] = {}
+        self._likely: Scalar | None = None  # the first of the classes with the largest count
         self._count, self._total = 0, 0.0
+
+    def follow(self, times: Iterable[tuple[int, int] | None], labels: Iterable[Scalar]) -> list[tuple[Graded, Graded]]:
+        """Return the two baseline answers to each event, and add the labels.
+
+        Parameters
+        ----------
+        times
+            When the event and its label came (ms); without times nothing was answered.
+        """
+        answers: list[tuple[Graded, Graded]] = []
+        for both, label in zip(times, labels, strict=True):
+            if both is None:
+                answers.append(_NOT_ASKED)
+                continue
+            answers.append(self.graded_at(both[0]))
+            self.add(both[1], label)
+        return answers
 
     def add(self, time: int, label: Scalar) -> None:
         """Add a label that came at `time` (ms); a label out of order counts as coming now."""
@@ -57,8 +78,10 @@ class KnownLabels:
 
     def _frequencies(self, label: Scalar) -> tuple[Graded, Graded]:
         counts = self._counts
-        counts[label] = counts.get(label, 0) + 1
-        likely = max(counts, key=counts.__getitem__)
+        counts[label] = times = counts.get(label, 0) + 1
+        likely = self._likely
+        if likely is None or (label != likely and times >= counts[likely]):
+            self._likely = likely = max(counts, key=counts.__getitem__)
         if self._wants == "value":
             return (label, None), (likely, None)
         if self._wants == "share":
@@ -92,4 +115,5 @@ class KnownLabels:
         known = cls(*dumped[:2])
         known._times, known._answers, known._counts = list(dumped[2]), list(dumped[3]), dict(dumped[4])
         known._count, known._total = dumped[5:]
+        known._likely = max(known._counts, key=known._counts.__getitem__, default=None)
         return known

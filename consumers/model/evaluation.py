@@ -1,34 +1,30 @@
 """Metrics over the examples log: progressive, served, and two baselines under the same label delay.
 
 Progressive validation predicts each example just before the model learns it. The values equal
-`river.evaluate.progressive_val_score` over the log in its order. Confusion matrices do not depend on the order, so they
-are counted first and handed to River in one update for each cell.
+`river.evaluate.progressive_val_score` over the log in its order.
 """
 
 from __future__ import annotations
 
-import bisect
-import contextlib
 import math
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
+from operator import is_
 from typing import Any, Final
 
 from river import metrics as river_metrics
-from river.metrics.base import BinaryMetric, ClassificationMetric, MultiClassMetric
 
-from consumers.model.baselines import Graded, KnownLabels, Wants
+from consumers.model.baselines import NOT_ASKED, Graded, KnownLabels
 from consumers.model.river_model import Answer
+from consumers.model.tallies import Said, Tallies
 from schemas.events import LabelValue, Scalar
+from schemas.fast_examples import FastExample
 from schemas.target import Task, class_key
 
-_LEAST: Final = 1e-15  # as River clamps probabilities
 _BATCH: Final = 256  # examples measured together
 SOURCES: Final = ("progressive", "served", "last_label", "frequencies", "running_mean")
-
-
-Said = tuple[Any, Any, Any]  # truth, value and grade
 
 
 def default_metrics(task: Task) -> list[Any]:
@@ -43,137 +39,11 @@ def default_metrics(task: Task) -> list[Any]:
     return [river_metrics.ROCAUC()]
 
 
-class Tallies:
-    """River's metrics over one source's answers, updated in batches: same values as one by one, in less time.
-
-    Parameters
-    ----------
-    metrics
-        Metrics of River.
-    takes_scores
-        True if answers are anomaly scores.
-
-    Attributes
-    ----------
-    decided, shared
-        Number of answers that had a value, and that had shares. If it is 0, metrics over these have no value.
-    cells, bins
-        Counts for `matrices` and for `curves` that have not been handed to River's metrics yet.
-    matrices, curves
-        Metrics that only count cells of a confusion matrix; places of each ROCAUC.
-    """
-
-    def __init__(self, metrics: Iterable[Any], takes_scores: bool) -> None:
-        self.metrics = list(metrics)
-        self._takes_scores = takes_scores
-        self.decided = self.shared = 0
-        self.cells: Counter[tuple[Any, Any]] = Counter()
-        self.bins: dict[int, Counter[tuple[Any, int]]] = {}
-        self.matrices = [metric for metric in self.metrics if is_plain_matrix(metric)]
-        self.curves = [n for n, metric in enumerate(self.metrics) if type(metric) is river_metrics.ROCAUC]
-        self._losses = [metric for metric in self.metrics if type(metric) is river_metrics.LogLoss]
-        counted = {id(metric) for metric in (*self.matrices, *self._losses)}
-        counted.update(id(self.metrics[n]) for n in self.curves)
-        self._others = [metric for metric in self.metrics if id(metric) not in counted]
-
-    def wants(self) -> Wants:
-        """Return what metrics need beside an answer's value: nothing, the share of True, or every class's share."""
-        if self._takes_scores or all(getattr(metric, "requires_labels", True) for metric in self.metrics):
-            return "value"
-        return "shares" if any(not getattr(metric, "requires_labels", True) for metric in self._others) else "share"
-
-    def add_all(self, said: Sequence[Said]) -> None:
-        """Add answers that are predictions to the metrics, in their order."""
-        self.decided += sum(value is not None for _, value, _ in said)
-        self.shared += sum(graded is not None for _, _, graded in said)
-        if self.matrices:
-            self.cells.update([(truth, value) for truth, value, _ in said if value is not None])
-        if self.curves or self._losses:
-            self._add_shares(said)
-        for metric in self._others:
-            by_value = getattr(metric, "requires_labels", True) or self._takes_scores
-            for truth, value, graded in said:
-                if (value if by_value else graded) is not None:
-                    # The square of 1e308 overflows, the logarithm of -2 is undefined, and a user's metric may raise
-                    # anything. Such a pair is not measured, but the model still learns it.
-                    with contextlib.suppress(Exception):
-                        metric.update(truth, value if by_value else graded)
-
-    def _add_shares(self, said: Sequence[Said]) -> None:
-        shares: list[tuple[Any, float]]
-        if self._takes_scores:
-            shares = [(truth, score) for truth, score, _ in said]
-        else:
-            shares = [
-                (truth, graded.get(True, 0.0) if graded.__class__ is dict else graded)
-                for truth, _, graded in said
-                if graded is not None
-            ]
-        for number in self.curves:
-            # ROCAUC uses only which thresholds are below the share.
-            thresholds, below = self.metrics[number].thresholds, bisect.bisect_left
-            self.bins.setdefault(number, Counter()).update(
-                [(truth, below(thresholds, share)) for truth, share in shares]
-            )
-        for metric in self._losses:
-            _add_losses(metric._mean, shares)
-
-    def settle(self) -> list[Any]:
-        """Pass the counts on to River's metrics and return them."""
-        for (truth, said), count in self.cells.items():
-            for metric in self.matrices:
-                with contextlib.suppress(Exception):
-                    metric.update(truth, said, float(count))
-        self.cells.clear()
-        for number, bins in self.bins.items():
-            curve = self.metrics[number]
-            for (truth, below), count in bins.items():
-                curve.update(truth, share_in_bin(curve.thresholds, below), float(count))
-            bins.clear()
-        return self.metrics
-
-    def values(self) -> dict[str, float | None]:
-        """Return each metric's value; `None` if nothing was measured, where River's 0 would look like a result."""
-        values: dict[str, float | None] = {}
-        for metric in self.settle():
-            try:
-                by_value = getattr(metric, "requires_labels", True) or self._takes_scores
-                value = float(metric.get()) if (self.decided if by_value else self.shared) else math.nan
-            except Exception:  # noqa: BLE001 - a metric without a value (yet) may raise anything
-                value = math.nan
-            values[type(metric).__name__] = value if math.isfinite(value) else None
-        return values
-
-
-def _add_losses(mean: Any, shares: Iterable[tuple[Any, float]]) -> None:
-    """Update a running mean as `LogLoss.update` does, in the same order and to the last bit, but faster."""
-    count, value, log = mean.n, mean._mean, math.log
-    for truth, share in shares:
-        share = min(max(share, _LEAST), 1.0 - _LEAST)  # noqa: PLW2901 - clamped
-        count += 1.0
-        value += (1.0 / count) * ((-log(share) if truth else -log(1.0 - share)) - value)
-    mean.n, mean._mean = count, value
-
-
-def is_plain_matrix(metric: Any) -> bool:
-    """Return whether the metric only counts cells of a confusion matrix, so that order does not matter."""
-    if not isinstance(metric, ClassificationMetric):
-        return False
-    plain = (ClassificationMetric.update, BinaryMetric.update, MultiClassMetric.update)
-    return type(metric).update in plain and metric.requires_labels
-
-
-def share_in_bin(thresholds: list[float], below: int) -> float:
-    """Return a share that exceeds exactly the first `below` thresholds."""
-    return thresholds[below] if below < len(thresholds) else thresholds[-1] + 1.0
-
-
 Served = tuple[LabelValue | None, dict[str, float] | None]
 # A truth, then value and grade of every source. An empty value means that there was no prediction yet, or that the
 # model was not asked. Rows are flat tuples of plain values because a thousand of them are kept in memory.
 Row = tuple[Any, ...]
-_NOT_ASKED: Final = -1.0
-_NOTHING_ASKED: Final = (None, _NOT_ASKED)
+_NOTHING_ASKED: Final = (None, NOT_ASKED)
 _NO_VALUE: Final = (None, None)
 _INFINITE: Final = (math.inf, -math.inf)
 _ANSWERS: Final[dict[Task, tuple[type, ...]]] = {
@@ -190,7 +60,7 @@ def said_by(rows: Iterable[Row], index: int) -> list[Said]:
     return [
         (row[0], row[value], row[graded])
         for row in rows
-        if row[value] is not None or row[graded] not in (None, _NOT_ASKED)
+        if row[value] is not None or row[graded] not in (None, NOT_ASKED)
     ]
 
 
@@ -267,12 +137,33 @@ class Board:
         if self._task == "anomaly":
             self._new.append((truth, *sent))
         else:
-            self._new.append((truth, *self._graded(progressive), *sent))
+            self._new.append((truth, *self.grade(progressive), *sent))
             self._times.append(times)
         if len(self._new) >= _BATCH:
             self._take_in()
 
-    def _graded(self, answer: Answer) -> Graded:
+    @property
+    def room(self) -> int:
+        """Return the number of examples that are collected before the next ones are measured together."""
+        return _BATCH - len(self._new)
+
+    def add_several(self, examples: Sequence[FastExample], truths: Sequence[Any], graded: Sequence[Graded]) -> None:
+        """Add at most `room` examples as `add` does, with the answers as `grade` returns them.
+
+        Not for anomaly detection.
+        """
+        new, as_sent, multiclass = self._new, self._graded_as_sent, self._task == "multiclass"
+        for example, truth, (value, grade) in zip(examples, truths, graded, strict=True):
+            if multiclass:
+                self._classes.setdefault(class_key(truth), truth)
+            sent = as_sent(example.prediction, example.probabilities) if example.answered else _NOTHING_ASKED
+            new.append((truth, value, grade, *sent))
+        self._times += [example.times for example in examples]
+        if len(new) >= _BATCH:
+            self._take_in()
+
+    def grade(self, answer: Answer) -> Graded:
+        """Return what is kept of the model's answer."""
         value, shares = answer
         if shares is None or self._wants == "value":
             return value, None
@@ -301,11 +192,16 @@ class Board:
         new, self._new = self._new, []
         if self._task != "anomaly":
             new = self._with_baselines(new)
+        columns = list(zip(*new, strict=True))
         for index, source in enumerate(self.sources):
+            value, graded = 1 + 2 * index, 2 + 2 * index
+            if columns and not any(map(is_, columns[value], repeat(None))):
+                self.counted[source] += len(new)
+                self._all[source].add_columns(columns[0], columns[value], columns[graded])
+                continue
             said = said_by(new, index)
             self.counted[source] += len(said)
             # An answer without value and shares does not count; neither does a row for which the model was not asked.
-            value, graded = 1 + 2 * index, 2 + 2 * index
             self._left_out[source] += sum(row[value] is None and row[graded] is None for row in new)
             self._all[source].add_all(said)
         self._window.extend(new)
@@ -320,16 +216,8 @@ class Board:
     def _with_baselines(self, new: Sequence[Row]) -> list[Row]:
         """Add the baselines' answers to the rows, then give the baselines the labels."""
         times, self._times = self._times, []
-        answers_at, add = self._known.graded_at, self._known.add
-        rows = []
-        for row, at in zip(new, times, strict=True):
-            if at is None:
-                rows.append((*row, *_NOTHING_ASKED, *_NOTHING_ASKED))
-                continue
-            last, mean = answers_at(at[0])
-            add(at[1], row[0])
-            rows.append((*row, *last, *mean))
-        return rows
+        answers = self._known.follow(times, [row[0] for row in new])
+        return [(*row, *last, *mean) for row, (last, mean) in zip(new, answers, strict=True)]
 
     def report(self) -> dict[str, Any]:
         """Return every value, unrounded; `None` if a metric is not defined (yet).

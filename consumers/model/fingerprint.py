@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from consumers.model.river_model import ModelError, RiverModel
 from schemas.events import Features, LabelValue, Lane
+from schemas.fast_examples import FastExample
 
 _FIRST_PROBES: Final = 32
 _LAST_PROBES: Final = 32
@@ -30,6 +31,15 @@ class Chain:
         head = _PACK.pack(lane.sequence, len(text))
         self.value = hashlib.blake2b(self.value + head + text + (b"\1" if learned else b"\0"), digest_size=32).digest()
 
+    def add_learned(self, entries: Iterable[FastExample]) -> None:
+        """Add examples that were learned to the hash, each as `add` does."""
+        value, pack, blake2b = self.value, _PACK.pack, hashlib.blake2b
+        for entry in entries:
+            lane, label = entry.lane, entry.label
+            text = f"{lane.name}\0{lane.epoch}\0{entry.event_id}\0{type(label).__name__}:{label!r}".encode()
+            value = blake2b(b"%b%b%b\1" % (value, pack(lane.sequence, len(text)), text), digest_size=32).digest()
+        self.value = value
+
     def hex(self) -> str:
         return self.value.hex()
 
@@ -47,6 +57,12 @@ class Probes:
             self._first.append(features)
         else:
             self._last.append(features)
+
+    def add_several(self, several: Sequence[Features]) -> None:
+        """Offer several events, in their order."""
+        few = _FIRST_PROBES - len(self._first)
+        self._first += several[:few]
+        self._last.extend(several[few:])
 
     def __iter__(self) -> Any:
         yield from self._first

@@ -34,7 +34,9 @@ class LaneFault(RoleRefused):
 
 
 @dataclass
-class _LaneState:
+class LaneState:
+    """One lane: its epoch, the next sequence number, and the newest ids."""
+
     epoch: str
     next: int = 0
     ids: array[int] = field(default_factory=lambda: array("Q"))
@@ -50,7 +52,7 @@ class Lanes:
     """
 
     def __init__(self) -> None:
-        self._lanes: dict[str, _LaneState] = {}
+        self._lanes: dict[str, LaneState] = {}
 
     def admit(self, lane: Lane, event_id: str) -> bool:
         """Return whether the example is new; `False` for a remembered repeat.
@@ -68,9 +70,9 @@ class Lanes:
                     f"lane {lane.name} begins epoch {lane.epoch!r} with sequence {lane.sequence}, not 0: "
                     f"{lane.sequence} examples before it are not on the log. {_WAYS}",
                 )
-            self._lanes[lane.name] = state = _LaneState(lane.epoch)
+            self._lanes[lane.name] = state = LaneState(lane.epoch)
         if lane.sequence == state.next:
-            self._remember(state, event_id)
+            self.remember(state, event_id)
             return True
         if lane.sequence < state.next:
             back = state.next - lane.sequence
@@ -90,7 +92,13 @@ class Lanes:
             f"{lane.sequence - state.next} examples are not on the log. {_WAYS}",
         )
 
-    def _remember(self, state: _LaneState, event_id: str) -> None:
+    def expecting(self, lane: Lane) -> LaneState | None:
+        """Return the lane's state if the example is the next one of its lane, else `None`."""
+        state = self._lanes.get(lane.name)
+        return state if state is not None and lane.sequence == state.next and lane.epoch == state.epoch else None
+
+    def remember(self, state: LaneState, event_id: str) -> None:
+        """Admit the example that `state` expects."""
         slot = state.next % REMEMBERED
         if slot < len(state.ids):
             state.ids[slot] = _digest(event_id)
@@ -107,7 +115,7 @@ class Lanes:
     def stand_at(self, lane: Lane) -> None:
         """Continue a lane at the given example: `lane` is its next one."""
         nothing = array("Q", bytes(8 * min(lane.sequence, REMEMBERED)))  # no id's digest is 0
-        self._lanes[lane.name] = _LaneState(lane.epoch, lane.sequence, nothing)
+        self._lanes[lane.name] = LaneState(lane.epoch, lane.sequence, nothing)
 
     def places(self) -> dict[str, list[Any]]:
         """Return epoch and next sequence number of each lane, without the remembered ids."""
@@ -135,7 +143,7 @@ class Lanes:
         for name, (epoch, following, ids, *again) in dumped.items():
             remembered = array("Q")
             remembered.frombytes(ids)
-            lanes._lanes[name] = _LaneState(epoch, following, remembered, bool(again))
+            lanes._lanes[name] = LaneState(epoch, following, remembered, bool(again))
         return lanes
 
 

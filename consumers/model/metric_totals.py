@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 from river import metrics as river_metrics
 from river.metrics.base import MeanMetric
 
-from consumers.model.evaluation import Tallies, share_in_bin
+from consumers.model.tallies import Tallies, share_in_bin
 
 Totals: TypeAlias = dict[tuple[Any, ...], float]
 """Sums by kind, place of the metric (-1 for all confusion matrices) and what is counted."""

@@ -7,22 +7,25 @@ alone.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, Literal, TypeAlias
 
 from consumers.model import outlier_influence
+from consumers.model.baselines import Graded
 from consumers.model.evaluation import Board, default_metrics
 from consumers.model.fingerprint import Chain, Probes, fingerprint
 from consumers.model.lanes import Lanes
+from consumers.model.learning_rules import LearningRules, Poison, Unfit, described
 from consumers.model.outlier_bounds import Far, Guard, Unusual
 from consumers.model.river_model import NO_ANSWER, Answer, ModelError, RiverModel, wrap
 from model_store.offset_runs import Offsets
-from schemas.contract import Contract, ContractError
+from schemas.contract import ContractError
 from schemas.events import Example, Features, LabelValue, Scalar
 from schemas.fast_examples import FastExample, entry_of
 from schemas.label_spelling import Spellings
-from schemas.target import Target, TargetError
+from schemas.target import TargetError
+
+__all__ = ["Applied", "LearnerState", "LearningRules", "Plain", "Poison", "Unfit"]
 
 STATE_FORMAT: Final = 3
 READABLE: Final = (2, 3)  # a state of version 2 had no guard
@@ -30,65 +33,8 @@ _MOST_REFUSED: Final = 4096  # runs of offsets; two batches can hold so many
 _MOST_CLASSES: Final = 1000
 
 
-class Poison(Exception):  # noqa: N818
-    """The model raised on an example and may have learned half of it: restore the state and skip the example."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class Unfit(Exception):  # noqa: N818
-    """An example that must not reach the model; it was noted as skipped, nothing else has changed."""
-
-    def __init__(self, code: str, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-
-
-def _texts_among(error: Exception, features: Features) -> str:
-    """Name the text features on which a model for numbers may have failed."""
-    texts = [name for name, value in features.items() if isinstance(value, str)]
-    if not texts or not isinstance(error, TypeError):
-        return ""
-    named = ", ".join(texts[:3]) + (", ..." if len(texts) > 3 else "")
-    return f" (features that are texts: {named}; River's OneHotEncoder or a Select takes them in or leaves them out)"
-
-
-@dataclass(frozen=True)
-class LearningRules:
-    """Rules by which a stream learns.
-
-    Attributes
-    ----------
-    make_model, make_metrics
-        Create the model and the metrics; `None` means the default metrics of the task.
-    window
-        Number of newest examples that the "last" metrics cover.
-    """
-
-    target: Target
-    contract: Contract
-    make_model: Callable[[], Any]
-    make_metrics: Callable[[], Iterable[Any]] | None
-    window: int
-    learn_from_events: bool = False
-
-    def fit(self, entry: FastExample) -> tuple[Features, Scalar | None]:
-        """Return features and label in the form in which the model learns them.
-
-        Raises
-        ------
-        ContractError, TargetError
-            If the rules refuse them.
-        """
-        features = self.contract.apply(entry.features)
-        truth = None if entry.label is None else self.target.of_log(entry.label)
-        if truth is None and not self.learn_from_events:
-            raise TargetError("the example has no label")
-        return features, truth
-
-
+Plain: TypeAlias = tuple[FastExample, Features, Scalar | None]
+"""An example, and its features and label in the form in which the model learns them."""
 Applied = Literal["learned", "measured", "correction", "repeat", "skipped", "refused", "left_out"]
 
 
@@ -187,7 +133,7 @@ class LearnerState:
             if not only_measure:
                 self.model.learn(features, truth, entry.weight)
         except Exception as error:
-            raise Poison(f"{type(error).__name__}: {error}{_texts_among(error, features)}") from error
+            raise Poison(described(error, features)) from error
         if far is not None:
             self._take_far(far, before, offset)
         self._link(entry, learned=not only_measure)
@@ -200,19 +146,130 @@ class LearnerState:
         self._note_time(entry)
         return self._count("learned")
 
+    # --- by stages ---------------------------------------------------------------------------------
+
+    def take_plain(self, entries: Iterable[FastExample]) -> int:
+        """Apply the plain examples at the beginning of `entries`, with the same result as `take` one by one.
+
+        A plain example is only learned: it is next in its lane, has a label of a known class, and nothing about it is
+        unusual. Each stage runs over all examples, because code and data of one stage fit into the processor's caches:
+        an example takes little more than half the time. Return the number of examples that were applied. The one after
+        them must be applied with `take`.
+
+        Raises
+        ------
+        Poison
+            As `take`; its `at` says on which of the entries.
+        """
+        plain = self.admit_plain(entries)
+        graded, poison = self.learn_plain(plain)
+        self.note_plain(plain[: len(graded)], graded)
+        if poison is not None:
+            raise poison
+        return len(plain)
+
+    def admit_plain(self, entries: Iterable[FastExample]) -> list[Plain]:
+        """Return the plain examples at the beginning of `entries`, which lanes and bounds have noted.
+
+        They must be learned now, in their order.
+        """
+        plain: list[Plain] = []
+        rules, lanes, guard, task = self._rules, self.lanes, self.guard, self._rules.target.task
+        as_sent, apply, of_log = not rules.contract.features, rules.contract.apply, rules.target.of_log
+        if rules.learn_from_events or task == "anomaly" or self.learned == 0:
+            return plain
+        classes = self._classes if task == "multiclass" else None
+        lane = None
+        for entry in entries:
+            if entry.correction or entry.label is None:
+                break
+            if self._traced and (lane := lanes.expecting(entry.lane)) is None:
+                break
+            features = entry.features
+            # A contract without declared features takes all finite doubles, under names that it has taken before.
+            known = as_sent and guard.knows(features)
+            try:
+                features = features if known else apply(features)
+                truth = of_log(entry.label)
+            except (ContractError, TargetError):
+                break
+            if classes is not None:
+                met = self._as_met(truth)
+                if met is None or met not in classes:
+                    break
+                truth = met
+            if not guard.admits(features, None if task == "binary" else truth, known):
+                break
+            if lane is not None:
+                lanes.remember(lane, entry.event_id)
+            plain.append((entry, features, truth))
+        return plain
+
+    def learn_plain(
+        self, plain: Sequence[Plain], before: Callable[[int], None] | None = None
+    ) -> tuple[list[Graded], Poison | None]:
+        """Have the model answer and then learn each plain example; return the answers, and the error if it raised.
+
+        `before` is called with each example's index before the model is asked.
+        """
+        graded: list[Graded] = []
+        at, features = 0, Features()
+        ask, grade, learn = self._question(), self.board.grade, self.model.learn
+        try:
+            for at, (entry, features, truth) in enumerate(plain):
+                if before is not None:
+                    before(at)
+                try:
+                    answer = ask(features)
+                except ModelError:
+                    answer = NO_ANSWER
+                graded.append(grade(answer))
+                learn(features, truth, entry.weight)
+        except Exception as error:  # noqa: BLE001 - a model may raise anything
+            return graded, Poison(described(error, features), at)
+        return graded, None
+
+    def note_plain(self, plain: Sequence[Plain], graded: Sequence[Graded]) -> None:
+        """Note plain examples, with the graded answers that the model gave just before it learned them.
+
+        Raises
+        ------
+        Poison
+            If the metrics raise.
+        """
+        entries, truths = [entry for entry, _, _ in plain], [truth for _, _, truth in plain]
+        at = 0
+        while at < len(plain):
+            following = min(at + self.board.room, len(plain))
+            try:
+                self.board.add_several(entries[at:following], truths[at:following], graded[at:following])
+            except Exception as error:
+                raise Poison(described(error, plain[following - 1][1]), following - 1) from error
+            at = following
+        if self._traced:
+            self.chain.add_learned(entries)
+        self.probes.add_several([features for _, features, _ in plain])
+        self._note_label_times([entry.times[1] for entry in entries if entry.times is not None])
+        if plain:
+            self._last = "learned"
+            self.counts["learned"] += len(plain)
+
     def ask(self, features: Any) -> Answer:
         """Return the model's answer, as the metrics need it; an answer that is not finite counts as none."""
         try:
-            if self.board.wants_probabilities or self._rules.target.task not in ("binary", "multiclass"):
-                return self.model.predict(features)
-            # If every metric is over labels, River's own evaluation calls predict_one.
-            return self.model.decide(features)
+            return self._question()(features)
         except ModelError:
             return NO_ANSWER  # a NaN is not measured; the model's soundness is checked elsewhere
         except Exception:
             if self.learned == 0:
                 return NO_ANSWER  # some models raise before they have learned anything
             raise
+
+    def _question(self) -> Callable[[Features], Answer]:
+        if self.board.wants_probabilities or self._rules.target.task not in ("binary", "multiclass"):
+            return self.model.predict
+        # If every metric is over labels, River's own evaluation calls predict_one.
+        return self.model.decide
 
     def _served(self, entry: FastExample) -> tuple[LabelValue | None, dict[str, float] | None] | None:
         return (entry.prediction, entry.probabilities) if entry.answered else None
@@ -285,13 +342,12 @@ class LearnerState:
     def _note_time(self, entry: FastExample) -> None:
         if entry.times is None:
             return
-        time = entry.times[entry.label is not None]
-        if self.labels_from is None or self.labels_to is None:
-            self.labels_from = self.labels_to = time
-        elif time < self.labels_from:
-            self.labels_from = time
-        elif time > self.labels_to:
-            self.labels_to = time
+        self._note_label_times([entry.times[entry.label is not None]])
+
+    def _note_label_times(self, times: list[int]) -> None:
+        if times:
+            self.labels_from = min(times if self.labels_from is None else (self.labels_from, *times))
+            self.labels_to = max(times if self.labels_to is None else (self.labels_to, *times))
 
     def _count(self, what: Applied) -> Applied:
         self.counts[what] += 1

@@ -29,6 +29,7 @@ _LARGEST: Final = 1e100
 _OVERFLOWING: Final = 1e30
 _MOST_FEATURES: Final = 1000
 _LABEL: Final = "\0label"
+_MOST_ORDERS: Final = 64
 _NUMBERS: Final = frozenset({int, float, bool})
 _KINDS: Final[dict[type, tuple[str, frozenset[type]]]] = {
     **dict.fromkeys(_NUMBERS, ("number", _NUMBERS)),
@@ -111,6 +112,7 @@ class Guard:
         self._open = self._fence_open("")
         self._fences = {name: self._fence_open(name) for name in contract.declared}
         self._seen = 0
+        self._ranges: dict[tuple[str, ...], list[tuple[float, float]]] = {}  # by names in their order
 
     def look(self, features: Features, label: Scalar | None) -> Far | None:
         """Check an example; return `None` if nothing is unusual. Give `label` only if it is a number or a class.
@@ -120,6 +122,8 @@ class Guard:
         Unusual
             If a value has another type than the ones before, or is an outlier that must be refused.
         """
+        if self.admits(features, label):
+            return None
         far = wrong = None
         overflows = False
         for name, value in features.items():
@@ -140,12 +144,57 @@ class Guard:
         if wrong is not None:
             raise wrong
         # A refused outlier is noted too: if the values stay there, that is the feature's new range.
-        if self._seen < _SAMPLE or self._seen % _EVERY == 0:
-            self._note(features, label)
-        self._seen += 1
+        self._count(features, label)
         if far is not None and far[1].bounds == "dead-letter":
             raise Unusual("outlier", far[0])
         return None if far is None else Far(far[0], far[1].bounds == "warn", overflows)
+
+    def knows(self, features: Features) -> bool:
+        """Return whether all values are finite doubles within their bounds, under names as in an earlier example."""
+        ranges = self._ranges.get(tuple(features))
+        if ranges is None:
+            return False
+        for value, (low, high) in zip(features.values(), ranges, strict=False):
+            if value.__class__ is not float or not low <= value <= high:
+                return False
+        return True
+
+    def admits(self, features: Features, label: Scalar | None, known: bool = False) -> bool:
+        """Add an example of which `look` would return `None`; otherwise return `False`, and nothing has changed.
+
+        `known` is what `knows` has returned for these features.
+        """
+        fences, unknown = self._fences, self._open
+        if not known and not self._within(features):
+            return False
+        if label is not None:
+            classes, low, high, _ = fences.get(_LABEL) or unknown
+            kind = label.__class__
+            if kind not in classes or (kind is float and not low <= label <= high):  # type: ignore[operator]
+                return False
+        self._count(features, label)
+        return True
+
+    def _within(self, features: Features) -> bool:
+        fences, unknown, doubles = self._fences, self._open, True
+        for name, value in features.items():
+            classes, low, high, _ = fences.get(name) or unknown
+            kind = value.__class__
+            if kind not in classes:
+                if value is not None:
+                    return False
+            elif (kind is float or kind is int) and not low <= value <= high:  # type: ignore[operator]
+                return False
+            doubles = doubles and kind is float
+        if doubles and len(self._ranges) < _MOST_ORDERS:
+            found = [fences.get(name) or unknown for name in features]
+            self._ranges[tuple(features)] = [(fence.low, fence.high) for fence in found]
+        return True
+
+    def _count(self, features: Features, label: Scalar | None) -> None:
+        if self._seen < _SAMPLE or self._seen % _EVERY == 0:
+            self._note(features, label)
+        self._seen += 1
 
     def _wrong(self, name: str, value: object) -> Unusual | None:
         if value is None:
@@ -176,6 +225,7 @@ class Guard:
         fence = self._fences.get(name, self._open)
         feature.add(value, fence.low, fence.high)
         if feature.count % _LEAST == 0:
+            self._ranges.clear()
             self._fences[name] = self._fence(name, feature)
 
     def _fence_open(self, name: str) -> _Fence:
@@ -203,6 +253,7 @@ class Guard:
     def restore(self, dumped: dict[str, Any]) -> None:
         """Restore a dumped state."""
         self._seen = dumped["seen"]
+        self._ranges.clear()
         self._features = {name: _Feature(*held) for name, held in dumped["features"].items()}
         for name, (low, high) in dumped["fences"].items():
             fence = self._fence(name, self._features[name]) if name in self._features else self._fence_open(name)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from consumers.model.checkpoints import LearnerCheckpoints, cpu_name
 from consumers.model.log_edits import NO_EDITS, Editor
-from consumers.model.model_state import LearnerState, Unfit
+from consumers.model.log_replay import apply_records, in_batches
+from consumers.model.model_state import LearnerState
 from model_store import Manifest, VersionId
 from model_store.offset_runs import Offsets
 from runtime.kafka_client.records import Record
-from schemas.codec import CodecError
 
 
 @dataclass(frozen=True)
@@ -96,17 +96,9 @@ def replay(
     """
     reader = edited or Editor(NO_EDITS, {})
     count = 0
-    if learning.learned == most:
-        return count
-    for record in records:
-        count += 1
-        if count % 500 == 0:
-            progress(record.offset)
-        try:
-            entry, left_out = reader.read(record)
-            learning.take(entry, record.offset, record.offset in skipped, left_out)
-        except (CodecError, Unfit):
-            continue  # the learner passed over it too: it never reached the model
-        if learning.learned == most:
-            break
+    # Never further than to the record with which `most` are learned: the next ones belong to a later call.
+    for several in in_batches(records, lambda: None if most is None else most - learning.learned):
+        apply_records(learning, several, reader, lambda offset: offset in skipped)
+        count += len(several)
+        progress(several[-1].offset)
     return count

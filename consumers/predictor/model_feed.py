@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from consumers.model.checkpoints import MODEL_FILE, Definition
+from consumers.model.checkpoints import MODEL_FILE, PROBE, Definition
 from consumers.model.river_model import ModelError, RiverModel
 from consumers.model.version_runtime import RunWith, try_out
 from consumers.predictor.instrumentation import PredictorMeter
@@ -337,7 +337,8 @@ class VersionFeed:
         oldest = self._news.oldest(self._version(), manifest)
         # Only a version announced now has news. The time comes from the signed manifest.
         delay = now - oldest if oldest is not None and sha256 is not None else None
-        return ServedVersion(face, version.model, version.epoch, version.examples, now, delay)
+        probes = manifest.extra.get(PROBE, ())
+        return ServedVersion(face, version.model, version.epoch, version.examples, now, delay, probes)
 
     def _load_here(self, manifest: Manifest, run_with: RunWith) -> RiverModel:
         # Before the first version no answers are due, so loading need not pause.

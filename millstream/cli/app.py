@@ -19,6 +19,7 @@ from millstream.cli import (
     backup,
     broker,
     check_and_init,
+    console,
     evaluate,
     export,
     http,
@@ -31,6 +32,7 @@ from millstream.cli import (
     replay,
     roles,
     status,
+    tokens,
     topics,
     trace,
     uploads,
@@ -71,7 +73,7 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
     )
     for part in (run_command, roles, check_and_init, evaluate, preview, publish, read_topics, replay, backfill, trace):
         part.register(app)
-    for part in (models, keys, status, backup, topics, broker, http, uploads):
+    for part in (models, keys, tokens, status, backup, topics, broker, http, uploads, console):
         part.register(app)
     _ = version_decisions, version_code, rebuild, export, acls  # add themselves to `models` and `topics`
     return app

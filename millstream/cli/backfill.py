@@ -172,7 +172,7 @@ def _version(wish: _Wish, settings: Settings, loaded: LoadedStream, store: Model
     from millstream.cli.models import now_served
     from millstream.cli.version_decisions import parsed
     from millstream.replay.backfill import CannotBackfill
-    from millstream.versions.operations import usable
+    from millstream.versions.decisions import usable
 
     names = settings.names(loaded.stream)
     version = wish.model or now_served(settings, names)
@@ -200,6 +200,7 @@ def _choose(wish: _Wish, names: Any, work: Replay, versions: PastVersions) -> Ch
 
 
 def _learn(stream: str, span: Range, why: str, where: Where, as_json: bool) -> int:
+    from millstream.versions.decisions import who
     from millstream.versions.rebuild import Workshop, adopt
     from model_store import open_store
 
@@ -214,7 +215,7 @@ def _learn(stream: str, span: Range, why: str, where: Where, as_json: bool) -> i
             made = workshop.learn(begin, end, bar.show)
         version = made.made.version
         workshop.insist_on_adoptable(version)
-        adopt(cluster, names, version, why)
+        adopt(cluster, names, version, by=who(), why=why)
     told = {
         "version": str(version),
         "first": str(made.first.version),

@@ -9,6 +9,7 @@ import cyclopts
 from cyclopts import Parameter
 
 from consumers.roles import FORWARDER, SERVER
+from millstream.cli.http_security import HttpSecurity, listening_address
 from millstream.cli.monitoring import UNWATCHED, Monitoring
 from millstream.cli.roles import Instance, run_role
 from millstream.cli.shared_options import HERE, CodePolicy, StreamFileName, UsageError, Where, byte_count, load_file
@@ -21,21 +22,20 @@ if TYPE_CHECKING:
     from millstream.stream.load import LoadedStream
 
 _LARGEST_PORT = 65_535
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _MOST_WORKERS = 64
 _LEAST_SPOOL = 1 << 20
 
 
 @Parameter(name="*", group="HTTP")
 @dataclass(frozen=True)
-class Http(UploadOptions):
+class Http(HttpSecurity, UploadOptions):
     """Options of commands that answer over HTTP."""
 
     port: int = 8080
     """Port to listen at."""
 
     host: str = "127.0.0.1"
-    """Address to listen at: a loopback address."""
+    """Address to listen at. One that other machines can reach (0.0.0.0) needs a token: `millstream tokens create`."""
 
     workers: int = 1
     """Number of processes that answer. Each has the model in memory."""
@@ -66,24 +66,24 @@ class Http(UploadOptions):
 
         if not 1 <= self.port <= _LARGEST_PORT:
             raise UsageError(f"--port {self.port} must be from 1 to {_LARGEST_PORT}")
-        if self.host not in _LOOPBACK:
-            raise UsageError(
-                f"--host {self.host} can be reached from other machines, and requests carry no token yet: only "
-                f"{', '.join(_LOOPBACK)} are taken"
-            )
+        host, is_public = listening_address(self.host)
         if not 1 <= self.workers <= _MOST_WORKERS:
             raise UsageError(f"--workers {self.workers} must be from 1 to {_MOST_WORKERS}")
         most = byte_count("--spool", self.spool)
         if most < _LEAST_SPOOL:
             raise UsageError(f"--spool {self.spool} must be at least 1MiB")
         return ServerOptions(
-            address=Address("127.0.0.1" if self.host == "localhost" else self.host, self.port),
+            address=Address(host, self.port, self.certificate()),
             workers=self.workers,
             drain_s=milliseconds(self.drain) / 1000,
             spool=SpoolLimits(most_bytes=most, remember_ms=milliseconds(self.remember), sync=self.sync),
             uploads=self.upload_limits(),
             importer_words=self.upload_words(),
-            app=AppLimits(body_bytes=byte_count("--largest-body", self.largest_body)),
+            app=AppLimits(
+                body_bytes=byte_count("--largest-body", self.largest_body),
+                hosts=self.hosts(host),
+                is_public=is_public,
+            ),
             code=code,
             is_worker=is_worker,
         )
@@ -94,19 +94,48 @@ class Http(UploadOptions):
             *("--port", str(self.port), "--host", self.host, "--sync", self.sync, "--spool", self.spool),
             *("--remember", self.remember, "--drain", self.drain, "--largest-body", self.largest_body),
             *self.upload_words(),
+            *super().words(),
         ]
 
 
 @Parameter(name="*", group="HTTP")
 @dataclass(frozen=True)
-class HttpBeside(Http):
+class HttpWithConsole(Http):
+    """Options of a command that runs a console beside the server."""
+
+    console_port: int | None = None
+    """Port of the console [default: the one after --port]; 0 runs none."""
+
+    def console(self, code: Literal["own", "version"]) -> list[str] | None:
+        """Return the arguments of the console's command, `None` to run none. Raises UsageError."""
+        port = self.port + 1 if self.console_port is None else self.console_port
+        if port == 0:
+            return None
+        if not 0 < port <= _LARGEST_PORT or port == self.port:
+            raise UsageError(f"--console-port {port} must be from 0 to {_LARGEST_PORT}, and not --port")
+        words = ["--port", str(port), "--host", self.host, "--drain", self.drain, "--code", code]
+        return [*words, *HttpSecurity.words(self)]
+
+    def require_console_free(self) -> None:
+        """Raise PortTaken if another program listens at the console's port."""
+        from server.web.worker import Address
+
+        if (words := self.console("own")) is not None:
+            Address(listening_address(self.host)[0], int(words[1])).require_free("--console-port")
+
+
+@Parameter(name="*", group="HTTP")
+@dataclass(frozen=True)
+class HttpBeside(HttpWithConsole):
     """Options of a command that answers over HTTP if it is asked to."""
 
     serve: Annotated[bool, Parameter(negative="")] = False
-    """Also answer over HTTP, with server, forwarder and importer; the other options of this group are for them."""
+    """Also answer over HTTP, with a server, a forwarder, an importer and a console; the other options of this group are
+    for them."""
 
 
 _DEFAULTS = Http()
+_WITH_CONSOLE = HttpWithConsole()
 NO_HTTP = HttpBeside()
 
 
@@ -122,22 +151,24 @@ def serve(
     /,
     *,
     code: CodePolicy = "version",
-    http: Http = _DEFAULTS,
+    http: HttpWithConsole = _WITH_CONSOLE,
     where: Where = HERE,
 ) -> int:
-    """Answer over HTTP on this machine: workers, a forwarder of their answers to Kafka, and an importer of uploads.
+    """Answer over HTTP on this machine: workers, a forwarder of their answers to Kafka, an importer, and a console.
 
     Each is a supervised process. The other roles run elsewhere (`millstream run`). Ctrl-C stops them cleanly.
 
     Example: millstream serve my_stream.py --port 8080 --workers 2
     """
-    options = http.options(code)
+    options, console = http.options(code), http.console(code)
     from millstream.observability import role_log
+    from millstream.processes.http_roles import Words
     from millstream.processes.http_roles import serve as run_all
 
     role_log.begin("text", role="serve")
     settings, loaded = where.settings(), load_file(stream, "serve")
-    return run_all(stream, loaded, settings, options, [*http.words(), "--code", code])
+    http.require_console_free()
+    return run_all(stream, loaded, settings, options, Words([*http.words(), "--code", code], console))
 
 
 def server(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,7 +26,8 @@ from millstream.cli.shared_options import (
 from millstream.config.settings import Settings
 
 if TYPE_CHECKING:
-    from model_store import Manifest, ModelStore
+    from millstream.versions.listing import KnownVersion, RefusedVersion
+    from model_store import ModelStore
     from schemas.topics import Names
 
 app = cyclopts.App(name="models", help="List, verify, pin, rebuild and move the versions of a stream's model.")
@@ -50,20 +50,23 @@ def list_(stream: StreamName, /, *, where: Where = HERE, json: Json = False) -> 
 
     Example: millstream models list phishing --json
     """
+    from millstream.versions.listing import KnownVersion, row, versions
+
     settings = where.settings()
     store = store_of(settings)
     names = names_of(stream, settings, known(store, settings))
-    found = list(_all(store, names.stream))
+    found = list(versions(store, names.stream))
     serving = now_served(settings, names)
     if json:
-        print_json([_plain(each, serving) if isinstance(each, _Known) else _refused(each) for each in found])
+        print_json([row(each, serving) for each in found])
         return
     if not found:
         print(f"there are no versions of {names.stream} in {settings.models}: the learner writes the first")
         return
-    metrics = list(dict.fromkeys(name for each in found if isinstance(each, _Known) for name in _progressive(each)))
+    readable = [each for each in found if isinstance(each, KnownVersion)]
+    metrics = list(dict.fromkeys(name for each in readable for name in _progressive(each)))
     rows = [_row(each, metrics, serving) for each in found]
-    _print_versions(rows, metrics, keep_reasons=any(isinstance(each, _Refused) for each in found))
+    _print_versions(rows, metrics, keep_reasons=len(readable) < len(found))
 
 
 @app.command
@@ -81,7 +84,8 @@ def show(
 
     Example: millstream models show phishing 1/1250
     """
-    from model_store import InvalidVersion, NotFound, VersionId
+    from millstream.versions.listing import find, row
+    from model_store import InvalidVersion, VersionId
 
     settings = where.settings()
     store = store_of(settings)
@@ -90,13 +94,7 @@ def show(
         wanted = None if version is None else VersionId.parse(version, names.stream)
     except InvalidVersion as error:
         raise UsageError(str(error)) from error
-    there = store.versions(names.stream)
-    if not there:
-        raise NotFound(f"there are no versions of {names.stream} in {settings.models}: the learner writes the first")
-    if wanted is not None and wanted not in there:
-        raise NotFound(f"there is no version {wanted} of {names.stream}; the newest is {there[-1]}")
-    wanted = wanted or there[-1]
-    plain = _plain(_Known(store.manifest(wanted), wanted in store.pinned(names.stream)), now_served(settings, names))
+    plain = row(find(store, names.stream, wanted, settings.models), now_served(settings, names))
     if json:
         print_json(plain)
     else:
@@ -120,18 +118,15 @@ def resume(stream: StreamName, /, *, why: Why = "", where: Where = HERE, json: J
 
 
 def _decide(stream: str, paused: bool, why: str, where: Where, as_json: bool) -> None:
-    import msgspec
-
-    from millstream.versions.decisions import decide, who
-    from schemas.model_updates import Learning
+    from millstream.versions.decisions import decided_row, learn, who
 
     settings = where.settings()
     cluster = settings.cluster()
     names = names_of(stream, settings, has_topics(cluster))
     with filling_in(stream):
-        update = decide(cluster, names, Learning(shard=0, paused=paused, by=who(), why=why))
+        update = learn(cluster, names, paused=paused, by=who(), why=why)
     if as_json:
-        print_json({"stream": names.stream, "at": update.at, **msgspec.structs.asdict(update.state)})
+        print_json(decided_row(names, update))
     elif paused:
         print(f"learning of {names.stream} is paused; `millstream resume {stream}` continues")
     else:
@@ -163,53 +158,20 @@ def known(store: ModelStore, settings: Settings) -> Callable[[Names], bool]:
 
 def now_served(settings: Settings, names: Names) -> str | None:
     """Return the served version, `None` if no broker answers."""
-    from millstream.status.group_metadata import recalled
-    from millstream.status.report import served
-    from millstream.status.snapshot import Observer
-    from runtime.kafka_client.cluster import NoBroker
-    from runtime.kafka_client.errors import KafkaError
+    from millstream.versions.listing import now_served
 
-    try:
-        cluster = settings.cluster()
-        with Observer(cluster, recalled(cluster, names)) as observer:
-            return served(observer.look()).served
-    except (NoBroker, KafkaError):
-        return None
+    return now_served(settings.cluster, names)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Known:
-    manifest: Manifest
-    pinned: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class _Refused:
-    version: str
-    why: str
-
-
-def _all(store: ModelStore, model: str) -> Iterator[_Known | _Refused]:
-    """Yield the versions, oldest first; an invalid one is yielded as refused, and does not hide others."""
-    from model_store import NotFound, VersionRefused
-
-    pinned = store.pinned(model)
-    for version in store.versions(model):
-        try:
-            yield _Known(store.manifest(version), version in pinned)
-        except NotFound:
-            continue  # retention deleted it in the meantime
-        except VersionRefused as error:
-            yield _Refused(str(version), str(error))
-
-
-def _progressive(known: _Known) -> dict[str, Any]:
+def _progressive(known: KnownVersion) -> dict[str, Any]:
     found = known.manifest.metrics.get("progressive", {}).get("all", {})
     return found if isinstance(found, dict) else {}
 
 
-def _row(each: _Known | _Refused, metrics: list[str], serving: str | None) -> tuple[object, ...]:
-    if isinstance(each, _Refused):
+def _row(each: KnownVersion | RefusedVersion, metrics: list[str], serving: str | None) -> tuple[object, ...]:
+    from millstream.versions.listing import RefusedVersion
+
+    if isinstance(each, RefusedVersion):
         return (each.version, None, *(None for _ in metrics), None, None, f"refused: {each.why}", "")
     manifest, values = each.manifest, _progressive(each)
     marks = [mark for mark, holds in (("serves", str(manifest.version) == serving), ("pinned", each.pinned)) if holds]
@@ -232,31 +194,6 @@ def _print_versions(rows: list[tuple[object, ...]], metrics: list[str], *, keep_
         spare=("river", "all files", *(() if keep_reasons else ("because",)), "made", *reversed(metrics[1:])),
         cut={"because": 12},
     )
-
-
-def _plain(known: _Known, serving: str | None) -> dict[str, Any]:
-    """Return a version for JSON: its manifest, full name, size and code, and whether it is served."""
-    import msgspec
-
-    from consumers.model.version_files import CODE_FILE
-
-    manifest = known.manifest
-    fields = msgspec.to_builtins(manifest)
-    return {
-        **fields,
-        "version": str(manifest.version),
-        "model": manifest.version.model,
-        "epoch": manifest.version.epoch,
-        "parent": None if manifest.parent is None else str(manifest.parent),
-        "size_bytes": manifest.size_bytes,
-        "code": None if CODE_FILE not in manifest.files else manifest.files[CODE_FILE].sha256[:12],
-        "serving": None if serving is None else str(manifest.version) == serving,
-        "pinned": known.pinned,
-    }
-
-
-def _refused(each: _Refused) -> dict[str, Any]:
-    return {"version": each.version, "refused": each.why}
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:

@@ -110,6 +110,7 @@ def rebuild(
 
     Example: millstream models rebuild fraud.py --labels-from 6h --source system --adopt --why "inverted labels"
     """
+    from millstream.versions.decisions import who
     from millstream.versions.rebuild import RebuildRequest, Workshop
     from millstream.versions.rebuild import adopt as decide
     from model_store import open_store
@@ -132,7 +133,7 @@ def rebuild(
         difference = None if served is None else workshop.compare(made.made, parsed(served, names.stream))
         if adopt:
             workshop.insist_on_adoptable(made.made.version)
-            decide(cluster, names, made.made.version, why)
+            decide(cluster, names, made.made.version, by=who(), why=why)
     if json:
         print_json(_plain(made, difference, adopt))
     else:
@@ -147,8 +148,7 @@ def adopt_(
 
     Example: millstream models adopt fraud.py 2/81200 --why "without the inverted labels"
     """
-    import msgspec
-
+    from millstream.versions.decisions import decided_row, who
     from millstream.versions.rebuild import Workshop
     from millstream.versions.rebuild import adopt as decide
     from model_store import open_store
@@ -161,9 +161,9 @@ def adopt_(
     store = open_store(settings.models, settings.keys, sign=False)
     with filling_in(stream), Workshop(loaded, cluster, names, store, _say) as workshop:
         workshop.insist_on_adoptable(wanted)
-        update = decide(cluster, names, wanted, why)
+        update = decide(cluster, names, wanted, by=who(), why=why)
     if json:
-        print_json({"stream": names.stream, "at": update.at, **msgspec.structs.asdict(update.state)})
+        print_json(decided_row(names, update))
     else:
         print(_adopted(wanted))
 

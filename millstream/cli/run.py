@@ -85,7 +85,7 @@ def run(
 
     if predictors < 1:
         raise UsageError(f"--predictors {predictors} must be at least 1")
-    serve = http.options(code)  # checked also without --serve
+    server, console = http.options(code), http.console(code)  # checked also without --serve
     most = predictors + http.workers + len(roles.TABLE) - 1
     metrics, ratio = monitoring.address(ports=most), monitoring.ratio()
     span = None if until_idle is None else milliseconds(until_idle) / 1000
@@ -100,9 +100,10 @@ def run(
     role_log.about(stream=f"{settings.prefix}{loaded.stream.name}")
     options = RunOptions(predictors, span, new_epoch, metrics, form, ratio, code)
     if http.serve:
-        from millstream.processes.http_roles import serving
+        from millstream.processes.http_roles import Words, serving
 
-        serve.address.require_free()
-        words = [*http.words(), "--code", code]
-        options = replace(options, beside=lambda names: serving(stream, settings, names, serve, words))
+        server.require(settings)
+        http.require_console_free()
+        words = Words([*http.words(), "--code", code], console)
+        options = replace(options, beside=lambda names: serving(stream, settings, names, server, words))
     return run_roles(stream, loaded, settings, options, role_log.say)

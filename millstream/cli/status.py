@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import cyclopts
@@ -60,13 +59,10 @@ def status(
     Example: millstream status phishing
     """
     from millstream.status import report as stream_status
-    from millstream.status.http_state import look
     from millstream.status.snapshot import Observer
-    from millstream.status.upload_state import look as look_at_uploads
+    from millstream.status.this_machine import with_processes_here
     from millstream.status.watch import Looks
     from millstream.stream.duration import milliseconds
-    from server.spool.folder import SPOOL
-    from server.uploads.folder import UPLOADS
 
     seconds = milliseconds(interval) / 1000
     if seconds < _QUICKEST_S:
@@ -85,10 +81,7 @@ def status(
         return
     with Observer(cluster, names, settings.state(names)) as observer:
         report = stream_status.watch(observer, names.stream, cluster.bootstrap, settings.home, typed=typed)
-    http = look(settings.state(names) / SPOOL)
-    uploads = look_at_uploads(settings.state(names) / UPLOADS)
-    needs = [need for state in (http, uploads) if state is not None and (need := state.needs())]
-    report = replace(report, http=http, uploads=uploads, alerts=(*report.alerts, *needs))
+    report = with_processes_here(report, settings.state(names))
     if json:
         print_json(stream_status.as_json(report))
     else:
@@ -203,6 +196,7 @@ def _print(report: Report) -> None:
             **_labels_from(report),
             **({} if report.http is None else {"answers over HTTP": report.http.line()}),
             **({} if report.uploads is None else {"uploads": report.uploads.line()}),
+            **({"consoles": f"{report.consoles} on this machine"} if report.consoles else {}),
             "events waiting": report.events_waiting,
             "events never answered": report.events_gone,
             "dead letters": report.dead_letters if report.dead_letters_exact else f"at least {report.dead_letters}",

@@ -26,7 +26,6 @@ from runtime.exits import FAILED, OK
 if TYPE_CHECKING:
     from model_store import VersionId
     from runtime.kafka_client.cluster import Cluster
-    from schemas.model_updates import ModelUpdate
     from schemas.topics import Names
 
 VersionName = Annotated[str, Parameter(name="VERSION", help="EPOCH/EXAMPLES, as `millstream models list` shows it.")]
@@ -123,62 +122,34 @@ def rollback(
 
     Example: millstream models rollback phishing --why "answers got worse at noon"
     """
-    from millstream.versions.rollback import before, serving_decisions
+    from millstream.versions.rollback import previous
 
     settings = where.settings()
     name = stream_name(stream, where)
     if version is not None:
-        _serve(stream, parsed(version, name), why, where, json)
-        return
-    cluster, names = settings.cluster(), settings.names(name)
-    with filling_in(stream):
-        serving = _served(cluster, names)
-        target = before(store_of(settings), serving_decisions(cluster, names), serving)
+        target = parsed(version, name)
+    else:
+        with filling_in(stream):
+            target = previous(settings.cluster(), settings.names(name), store_of(settings))
     _serve(stream, target, why, where, json)
-
-
-def _served(cluster: Any, names: Any) -> VersionId:
-    from millstream.status.group_metadata import recalled
-    from millstream.status.report import served
-    from millstream.status.snapshot import Observer
-    from millstream.versions.rollback import NothingBefore
-    from model_store import VersionId
-
-    with Observer(cluster, recalled(cluster, names)) as observer:
-        found = served(observer.look()).served
-    if found is None:
-        raise NothingBefore(f"nothing serves {names.stream} yet, so there is nothing to roll back from")
-    return VersionId.parse(found, names.stream)
 
 
 def _serve(stream: str, version: VersionId | None, why: str, where: Where, as_json: bool) -> None:
     """Record the decision on the version to serve; `None` means the newest."""
-    import msgspec
-
-    from millstream.versions.decisions import decide, who
-    from millstream.versions.operations import usable
-    from schemas.model_updates import Serving
+    from millstream.versions.decisions import decided_row, serve, who
 
     settings = where.settings()
-    name, other = stream_name(stream, where), False
+    name = stream_name(stream, where)
     cluster, names, store = settings.cluster(), settings.names(name), store_of(settings)
-    if version is not None:
-        manifest = usable(store, version)
-        store.pin(version)
-        other = manifest.definition != store.manifest(store.versions(name)[-1]).definition
-    epoch, examples = (None, None) if version is None else (version.epoch, version.examples)
     with filling_in(stream):
-        update: ModelUpdate = decide(cluster, names, Serving(name, 0, epoch, examples, who(), why))
-    # The previous decision protected its version from retention until now.
-    for pinned in store.pinned(name) - {version}:
-        store.unpin(pinned)
+        made = serve(cluster, names, store, version, by=who(), why=why)
     if as_json:
-        print_json({"stream": name, "at": update.at, **msgspec.structs.asdict(update.state)})
-    elif version is None:
+        print_json(decided_row(names, made.update))
+    elif made.manifest is None:
         print(f"{name} serves its newest version from now on")
     else:
         print(f"{name} serves version {version} until `millstream models unpin {stream}`; {_learning(cluster, names)}")
-        if other:
+        if made.manifest.definition != store.manifest(store.versions(name)[-1]).definition:
             print(
                 f"version {version} has another definition than the newest: a predictor whose code differs from the "
                 "version's serves it with --code version and refuses it with --code own"

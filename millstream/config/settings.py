@@ -64,6 +64,11 @@ class Settings:
         return self.home / "keys"
 
     @property
+    def tokens(self) -> Path:
+        """Return the folder of the tokens that callers over HTTP have."""
+        return self.home / "tokens"
+
+    @property
     def models(self) -> str:
         """Return the model store's address: a folder, or the one in `store`; each prefix has its own."""
         from model_store import below

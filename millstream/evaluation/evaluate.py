@@ -16,6 +16,7 @@ from consumers.model.evaluation import default_metrics
 from consumers.model.metric_totals import Totals
 from millstream.evaluation.rows import Refusals, Row, Rows, Served
 from millstream.evaluation.slices import Slices
+from millstream.evaluation.stages import Event, Stages
 from millstream.evaluation.trial import Broken, Trial
 from millstream.stream.duration import milliseconds
 from millstream.stream.processor_rules import learning_rules
@@ -50,6 +51,17 @@ class Delay:
             return cls(text, events=int(text))
         ms = milliseconds(text)
         return cls(text, ms=ms) if ms else None
+
+    def moment(self, row: Row, ordinal: int, before: int) -> int:
+        """Return the moment at which a row comes, in the unit of the delay; `before` is that of the row before it."""
+        if self.events:
+            return ordinal
+        return before if row.time_ms is None else row.time_ms
+
+
+def _known_at(row: Row, ordinal: int) -> tuple[int, int] | None:
+    """Return when a row and its label came: on a log the baselines know the labels that had come, as in a learner."""
+    return row.times if row.weight is not None else (ordinal, ordinal)
 
 
 class Named(NamedTuple):
@@ -95,6 +107,8 @@ class Evaluation:
                 "or give the delay as a number of events"
             )
         self._slices = None if by is None else Slices(by, (each[0].features for each in rows.read(Refusals())))
+        slices = self._slices
+        self._key: Callable[[Row], str] | None = None if slices is None else lambda row: slices.key(row.features)
         self._total = rows.count()
         self._broken: list[dict[int, str]] = [{} for _ in models]
         first = learning_rules(models[0].stream)
@@ -183,6 +197,35 @@ class Evaluation:
         return "it has no rows" if self.read == 0 else "none has a label"
 
     def _pass(self) -> None:
+        if self._alone is not None and self._alone.learns_labels:
+            self._pass_by_stages(self._alone)
+        else:
+            self._pass_by_rows()
+        self._progress(self.read, self.read)
+
+    def _pass_by_stages(self, trial: Trial) -> None:
+        delay, at, waiting = self.delay, -1, deque[tuple[int, Event]]()
+        stages = Stages(trial, self._key, lambda: self._block - self.measured % self._block, self._count)
+        for row, *_ in self.rows.read(self.unreadable):
+            ordinal, self.read = self.read, self.read + 1
+            if delay is None:
+                stages.learn(Event(row, _known_at(row, ordinal)))
+            else:
+                at = delay.moment(row, ordinal, at)
+                while waiting and waiting[0][0] <= at:
+                    stages.learn(waiting.popleft()[1])
+                due = at + (delay.events or delay.ms)
+                event = Event(row, (at, due))
+                stages.ask(event)
+                waiting.append((due, event))
+            if ordinal % _SHOW_EVERY == 0:
+                stages.finish()
+                self._progress(self.read, self._total)
+        for _, event in waiting:
+            stages.learn(event)
+        stages.finish()
+
+    def _pass_by_rows(self) -> None:
         delay = self.delay
         at = -1
         for rows in self.rows.read(self.unreadable):
@@ -190,24 +233,28 @@ class Evaluation:
             if delay is None:
                 self._at_once(rows, ordinal)
             else:
-                at = ordinal if delay.events else (at if rows[0].time_ms is None else rows[0].time_ms)
+                at = delay.moment(rows[0], ordinal, at)
                 while self._waiting and self._waiting[0].due <= at:
                     self._reveal(self._waiting.popleft())
                 asked = [trial.ask(row) for trial, row in zip(self.trials, rows, strict=True)]
                 self._waiting.append(_Waiting(rows, asked, at, at + (delay.events or delay.ms)))
             if ordinal % _SHOW_EVERY == 0:
+                self._settle()
                 self._progress(self.read, self._total)
         while self._waiting:
             self._reveal(self._waiting.popleft())
-        self._progress(self.read, self.read)
+        self._settle()
+
+    def _settle(self) -> None:
+        for trial in self.trials:
+            trial.settle()
 
     def _at_once(self, rows: tuple[Row, ...], ordinal: int) -> None:
-        # On a log the baselines know the labels that had come by then, as in a learner.
-        times = rows[0].times if rows[0].weight is not None else (ordinal, ordinal)
+        times = _known_at(rows[0], ordinal)
         if self._alone is not None:
             row = rows[0]
             asked_one = self._alone.ask(row)
-            key = None if self._slices is None else self._slices.key(row.features)
+            key = None if self._key is None else self._key(row)
             if not self._alone.skips(asked_one) and self._alone.learn(row, asked_one, times, key):
                 self._count()
             return
@@ -225,13 +272,13 @@ class Evaluation:
         pairs = list(zip(self.trials, rows, asked, strict=True))
         if any(trial.skips(answer) for trial, _, answer in pairs):
             return
-        key = None if self._slices is None else self._slices.key(rows[0].features)
+        key = None if self._key is None else self._key(rows[0])
         learned = [trial.learn(row, answer, times, key) for trial, row, answer in pairs]
         if any(learned):
             self._count()
 
-    def _count(self) -> None:
-        self.measured += 1
+    def _count(self, more: int = 1) -> None:
+        self.measured += more
         if self.measured % self._block == 0:
             self._end_block()
 

@@ -11,13 +11,16 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from operator import itemgetter
 from typing import Any, Final
 
+from consumers.model.baselines import Graded
 from consumers.model.evaluation import Row as MeasuredRow
-from consumers.model.evaluation import Tallies, said_by
+from consumers.model.evaluation import said_by
 from consumers.model.metric_totals import Totals, totals_of
-from consumers.model.model_state import LearnerState, Poison, Unfit
+from consumers.model.model_state import LearnerState, Plain, Poison, Unfit
 from consumers.model.river_model import Answer, wire_value
+from consumers.model.tallies import Tallies
 from millstream.evaluation.rows import Refusals, Row, Served
 from millstream.scaffold.open_data import weigher
 from millstream.stream.processor_rules import learning_rules
@@ -60,6 +63,8 @@ class Trial:
         Rows that the contract, the target, the bounds or the model refused, or that broke it.
     on_timeout
         Number of rows without a label that were learned as the stream's `on_timeout`.
+    step
+        Number of the current step: stages do not take them in their order.
     slices
         Tallies of every source, by slice.
     """
@@ -78,6 +83,8 @@ class Trial:
         self._labels: dict[tuple[type, Any], Scalar] = {}
         self.state = LearnerState(self._rules, traced=False)
         self.refused = Refusals()
+        self.step = 0
+        self._refused: list[tuple[int, str, str]] = []
         self.on_timeout = self.unlabelled = 0
         self.slices: dict[str, list[Tallies]] = {}
 
@@ -99,7 +106,7 @@ class Trial:
             self._refuse(row, f"the model refused the event: {type(error).__name__}: {error}")
             return None
         if self._rules.learn_from_events and row.number not in self._broken:
-            self._take(row, None, 1.0, None, None)
+            self.take(row, _entry(row, None, 1.0, None, None), None)
         return _as_sent(answer)
 
     def fits(self, row: Row) -> bool:
@@ -113,55 +120,69 @@ class Trial:
             return False
         return True
 
+    @property
+    def learns_labels(self) -> bool:
+        """Return whether the model learns each row once, when its label comes."""
+        return not self._rules.learn_from_events and self._stream.task != "anomaly"
+
     def skips(self, asked: Served | None) -> bool:
         """Return whether an event was refused when it came."""
         return self._asks_first and asked is None
 
     def learn(self, row: Row, asked: Served | None, times: tuple[int, int] | None, key: str | None) -> bool:
         """Learn a row's label, measure the answers, and return whether that was done. Raises Broken."""
-        served = asked if self._asks_first else row.served
+        entry = self.entry(row, asked, times)
+        return entry is not None and self.take(row, entry, key)
+
+    def entry(self, row: Row, asked: Served | None, times: tuple[int, int] | None) -> FastExample | None:
+        """Return a row as an example of a log; `None`, and counted, if it cannot be learned."""
         label = row.label
         if label is None and self._stream.labels.on_timeout is not None:
             label = self._stream.labels.on_timeout
             self.on_timeout += 1
         if label is None:
             self.unlabelled += 1
-            return False
+            return None
         try:
             # A log holds coerced labels and their weights; a file holds labels in any spelling.
             label = label if row.weight is not None else self._coerced(label)
             weight = self._weight(row, label)
         except (ContractError, TargetError) as error:
             self._refuse(row, str(error))
-            return False
+            return None
         if row.number in self._broken:
             self._refuse(row, f"it broke the model and was left out: {self._broken[row.number]}")
-            return False
+            return None
+        return _entry(row, label, weight, asked if self._asks_first else row.served, times)
+
+    def take(self, row: Row, entry: FastExample, key: str | None) -> bool:
+        """Learn an example, and return whether it was measured. Raises Broken."""
         if key is not None:
             self._keys.append(key)
-        taken = self._take(row, label, weight, served, times)
-        if not taken and key is not None:
+        try:
+            if self.state.take(entry, row.number) in ("learned", "measured"):
+                return True
+        except Unfit as error:
+            self._refuse(row, str(error))
+        except Poison as poison:
+            raise Broken(self, row.number, poison.reason) from poison
+        if key is not None:
             self._keys.pop()
-        return taken
+        return False
+
+    def note(
+        self, rows: Sequence[Row], plain: Sequence[Plain], graded: Sequence[Graded], keys: Iterable[str] = ()
+    ) -> None:
+        """Measure rows that the model has learned as plain examples. Raises Broken."""
+        self._keys.extend(keys)
+        try:
+            self.state.note_plain(plain, graded)
+        except Poison as poison:
+            raise Broken(self, rows[poison.at].number, poison.reason) from poison
 
     def totals(self) -> list[Totals]:
         """Return the totals of each source so far, in the order of the board's sources."""
         return [totals_of(tallies) for tallies in self.state.board.tallies().values()]
-
-    def _take(
-        self, row: Row, label: LabelValue | None, weight: float, served: Served | None, times: tuple[int, int] | None
-    ) -> bool:
-        value, shares = served or (None, None)
-        entry = FastExample(
-            "", row.features, served is not None, value, shares, label, weight, row.correction, _LANE, times
-        )
-        try:
-            return self.state.take(entry, row.number) in ("learned", "measured")
-        except Unfit as error:
-            self._refuse(row, str(error))
-            return False
-        except Poison as poison:
-            raise Broken(self, row.number, poison.reason) from poison
 
     def _coerced(self, label: LabelValue) -> Scalar:
         key = label.__class__, label
@@ -187,7 +208,14 @@ class Trial:
         return weight
 
     def _refuse(self, row: Row, reason: str) -> None:
-        self.refused.add(f"{self._unit} {row.number}", reason)
+        self._refused.append((self.step, f"{self._unit} {row.number}", reason))
+
+    def settle(self) -> None:
+        """Add the newest refusals to `refused`, in the order of their steps."""
+        for _, where, reason in sorted(self._refused, key=itemgetter(0)):
+            self.refused.add(where, reason)
+        self._refused.clear()
+        self.step = 0
 
     def _count_slices(self, rows: Sequence[MeasuredRow]) -> None:
         by_key: dict[str, list[MeasuredRow]] = {}
@@ -199,6 +227,13 @@ class Trial:
                 self.slices[key] = [Tallies(self._metrics(), self._stream.task == "anomaly") for _ in range(sources)]
             for index, tallies in enumerate(self.slices[key]):
                 tallies.add_all(said_by(some, index))
+
+
+def _entry(
+    row: Row, label: LabelValue | None, weight: float, served: Served | None, times: tuple[int, int] | None
+) -> FastExample:
+    value, shares = served or (None, None)
+    return FastExample("", row.features, served is not None, value, shares, label, weight, row.correction, _LANE, times)
 
 
 def _as_sent(answer: Answer) -> Served:

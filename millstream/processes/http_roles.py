@@ -8,15 +8,17 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from consumers.predictor.model_feed import ModelsTopic, VersionFeed
-from consumers.roles import FORWARDER, IMPORTER, SERVER
+from consumers.roles import CONSOLE, FORWARDER, IMPORTER, SERVER
 from millstream.config.settings import interpreter
 from millstream.observability.instrumentation import RoleInstrumentation
 from millstream.observability.role_log import say
 from millstream.processes import gc_tuning, role_events
+from millstream.processes.http_access import require_access, survive_sighup
 from millstream.processes.model_process_main import starter
 from millstream.processes.run_stream import alone, environment, stopping
 from millstream.processes.supervisor import Child, Supervisor
@@ -32,13 +34,18 @@ from schemas.topics import Names
 from server.answering.answerer import Answerer, AnswererSettings
 from server.answering.versions import Versions, last_served
 from server.forwarder.forwarder import Forwarder, ForwarderSettings
+from server.open_inference.endpoints import OpenInference
+from server.openapi.pages import description
 from server.spool.errors import SpoolUnavailable
 from server.spool.folder import SPOOL, SpoolFolder
 from server.spool.spool import Spool, SpoolLimits
 from server.spool.turns import Turns
+from server.tokens.token_file import TokenFile
 from server.uploads.folder import UPLOADS, UploadFolder
 from server.uploads.receiving import Receiver, UploadLimits
+from server.web.access import Access
 from server.web.app import App, AppLimits
+from server.web.messages import Route, Routes
 from server.web.predict import Predict
 from server.web.uploads import Uploads
 from server.web.worker import Address, Health, Worker
@@ -46,6 +53,7 @@ from server.web.worker import Address, Health, Worker
 if TYPE_CHECKING:
     from millstream.config.settings import Settings
     from millstream.stream.load import LoadedStream
+    from millstream.stream.stream import Stream
 
 _KAFKA_S: Final = 3.0
 """Seconds for which a server looks for Kafka at its start, before it begins with what it served last."""
@@ -81,6 +89,14 @@ class ServerOptions:
     is_worker: bool = False
     importer_words: tuple[str, ...] = ()
 
+    def require(self, settings: Settings) -> None:
+        """Raise NoTokens, CertificateProblem or TokenFileProblem if it must not or cannot listen like this."""
+        require_access(settings, self.address, is_public=self.app.is_public)
+        if self.address.certificate is not None:
+            survive_sighup()
+        if not self.is_worker:
+            self.address.require_free()
+
 
 def spool_path(settings: Settings, names: Names) -> Path:
     """Return the folder of a stream's spool on this machine."""
@@ -91,8 +107,7 @@ def run_server(
     loaded: LoadedStream, settings: Settings, instance: str, options: ServerOptions, meter: RoleInstrumentation
 ) -> int:
     """Answer over HTTP until told to stop; return the exit code."""
-    if not options.is_worker:
-        options.address.require_free()
+    options.require(settings)
     names = settings.names(loaded.stream)
     try:
         spool = Spool(spool_path(settings, names), options.spool)
@@ -135,14 +150,10 @@ class _Server:
         predict = Predict(answerer, versions, turns)
         receiver = Receiver(UploadFolder(self._settings.state(names) / UPLOADS), options.uploads)
         uploads = Uploads(receiver, lambda: health.draining)
-        routes = {
-            "/v1/predict": {"POST": predict.predict},
-            "/v1/labels": {"POST": predict.labels},
-            "/livez": {"GET": health.livez, "HEAD": health.livez},
-            "/readyz": {"GET": health.readyz, "HEAD": health.readyz},
-        }
-        app = App(routes, options.app, say, uploads.routes())
-        where = f"http://{options.address.host}:{options.address.port}"
+        routes = server_routes(self._loaded.stream, names, predict, health)
+        access = Access(TokenFile(self._settings.tokens), required=options.app.is_public, say=say)
+        app = App(routes, options.app, say, access, uploads.routes())
+        where = options.address
         # As in a predictor: a thread loads versions, while this one answers.
         sys.setswitchinterval(_SWITCH_SECONDS)
         self._meter.serves(lambda: dict(app.counts.requests), self._spool.folder.size)
@@ -158,7 +169,7 @@ class _Server:
 
         say(f"{SERVER} {instance} listens at {where}")
         try:
-            return Worker(app, health, options.address, options.drain_s, ready, self._meter.turned).run()
+            return Worker(app, health, options.address, options.drain_s, ready, self._meter.turned, say).run()
         finally:
             self._stop.set()
             turns.close()
@@ -237,6 +248,21 @@ class _Server:
         follower.close()
 
 
+def server_routes(stream: Stream, names: Names, predict: Predict, health: Health) -> Routes:
+    """Return the routes of a server."""
+    release = version("millstream")
+    livez, readyz = Route(health.livez, None), Route(health.readyz, None)
+    open_inference = OpenInference(names.stream, release, stream.contract, stream.target, predict, health.unready)
+    return {
+        "/v1/predict": {"POST": Route(predict.predict, "predict")},
+        "/v1/labels": {"POST": Route(predict.labels, "label")},
+        "/livez": {"GET": livez, "HEAD": livez},
+        "/readyz": {"GET": readyz, "HEAD": readyz},
+        **open_inference.routes(),
+        **description(names.stream, release),
+    }
+
+
 def _topics(cluster: Cluster, names: Names, loaded: LoadedStream) -> dict[str, TopicInfo]:
     wanted = [names.topic("predictions"), names.whole, names.topic("labels"), names.topic("models")]
     found = cluster.topic_info(*wanted)
@@ -301,32 +327,39 @@ def cluster_of(settings: Settings) -> Cluster:
 # --- several processes ---------------------------------------------------------------------------------
 
 
-def serve(given: str, loaded: LoadedStream, settings: Settings, options: ServerOptions, words: Sequence[str]) -> int:
-    """Run workers, a forwarder and an importer as supervised processes until told to stop; return the exit code.
+class Words(NamedTuple):
+    """Arguments of each worker's command and of the console's, besides the stream and its instance.
+
+    `console` is `None` where there is to be none.
+    """
+
+    worker: Sequence[str]
+    console: Sequence[str] | None
+
+
+def serve(given: str, loaded: LoadedStream, settings: Settings, options: ServerOptions, words: Words) -> int:
+    """Run workers, forwarder, importer and console as supervised processes until told to stop; return the exit code.
 
     Parameters
     ----------
     given
         The stream as the user named it.
-    words
-        Arguments of each worker's command, besides the stream and its instance.
     """
     names = settings.names(loaded.stream)
     with alone(settings.state(names), "serve.lock"):
         return _supervise(serving(given, settings, names, options, words), settings, options)
 
 
-def serving(given: str, settings: Settings, names: Names, options: ServerOptions, words: Sequence[str]) -> list[Child]:
+def serving(given: str, settings: Settings, names: Names, options: ServerOptions, words: Words) -> list[Child]:
     """Return the processes that `serve` runs, in starting order."""
     # Named after the spool, so that those of two machines do not fence each other.
     spool_id = SpoolFolder(spool_path(settings, names)).id
-    beside = {FORWARDER: (), IMPORTER: options.importer_words}
+    console = [] if words.console is None else [_console(given, words.console)]
     return [
-        *_workers(given, options.workers, words),
-        *(
-            Child(role, spool_id, (*interpreter(), role, given, "--instance", spool_id, *more))
-            for role, more in beside.items()
-        ),
+        *_workers(given, options.workers, words.worker),
+        _beside(FORWARDER, given, spool_id),
+        _beside(IMPORTER, given, spool_id, *options.importer_words),
+        *console,
     ]
 
 
@@ -339,7 +372,7 @@ def serve_workers(
 
 
 def _supervise(children: Sequence[Child], settings: Settings, options: ServerOptions) -> int:
-    options.address.require_free()
+    options.require(settings)
     supervisor = Supervisor(children, environment(settings), say)
     with stopping() as stop:
         try:
@@ -357,3 +390,11 @@ def _workers(given: str, workers: int, words: Sequence[str]) -> list[Child]:
         Child(SERVER, str(number), (*interpreter(), SERVER, given, "--instance", str(number), "--worker", *words))
         for number in range(workers)
     ]
+
+
+def _beside(role: str, given: str, spool_id: str, *words: str) -> Child:
+    return Child(role, spool_id, (*interpreter(), role, given, "--instance", spool_id, *words))
+
+
+def _console(given: str, words: Sequence[str]) -> Child:
+    return Child(CONSOLE, "0", (*interpreter(), CONSOLE, given, "--instance", "0", *words))

@@ -168,7 +168,9 @@ def run_joiner(
     except LocalStoreError as error:
         return _no_disk(JOINER, error, kept)
     joiner = Joiner(joiner_settings, store, _keeper(loaded, settings), say, meter)
-    return _drive(cluster, names, JOINER, instance, joiner, meter, kept)
+    # A turn is read before the joiner can pause a topic: so it is no more than a tenth of what may wait.
+    most = max(MOST_RECORDS, loaded.stream.join.max_pending // 10)
+    return _drive(cluster, names, JOINER, instance, joiner, meter, kept, most)
 
 
 def _keeper(loaded: LoadedStream, settings: Settings) -> SnapshotKeeper | None:
@@ -270,11 +272,13 @@ def _drive(
     processor: Processor,
     meter: Meter | None = None,
     kept: StateAlerts | None = None,
+    most_behind: int | None = None,
 ) -> int:
+    most = _MOST_BEHIND.get(role, MOST_RECORDS)
     settings = LoopSettings(
         group=names.group(role),
         instance=names.process(role, instance),
-        most_behind=_MOST_BEHIND.get(role, MOST_RECORDS),
+        most_behind=most if most_behind is None else min(most, most_behind),
         fetch_bytes=_FETCH_BYTES.get(role, 1),
     )
     alerts = LogAlerts(cluster, names, role, say)

@@ -115,6 +115,8 @@ class Report:
         HTTP server and forwarder of this machine, `None` if it never had any.
     uploads
         Uploads of this machine, `None` if it never had a server.
+    consoles
+        Number of consoles that run on this machine.
     """
 
     stream: str
@@ -136,6 +138,7 @@ class Report:
     labels_from: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     http: HttpState | None = None
     uploads: UploadState | None = None
+    consoles: int = 0
 
 
 def watch(

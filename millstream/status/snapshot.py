@@ -292,8 +292,9 @@ class Observer:
         }
 
     def _members(self, role: str) -> Sequence[GroupMember]:
-        group = self._names.group(role)
-        return describe_group(self._admin, group).members
+        if roles.named(role).on_demand:
+            return ()  # it is in no group
+        return describe_group(self._admin, self._names.group(role)).members
 
     def _read_states(self) -> None:
         """Read new records of the models topic and the alerts topic."""

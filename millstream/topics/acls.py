@@ -85,14 +85,13 @@ def rights(names: Names, principal: str) -> list[Right]:
 
 
 def _of_a_role(names: Names, role: Role) -> list[Right]:
-    if role.on_demand:
-        # A forwarder commits its place in a group of its own, named after its instance; a server commits nothing.
-        found = _in_group(names, role.name, prefixed=True) if role.writes else []
-    else:
-        found = _in_group(names, role.name)
+    # A role that runs on demand commits its place in a group of its own, named after its instance.
+    found = _in_group(names, role.name, prefixed=role.on_demand) if role.commits else []
     for each in role.commits_as:
         found += _in_group(names, each, prefixed=True)
     found += [Right("group", names.group(each), "Describe") for each in role.sees]
+    if any(roles.named(each).reads_label_topics for each in role.sees):
+        found += [Right("topic", topic, "Describe") for topic in names.labels_from]
     if role.reads_label_topics:
         found += [Right("topic", topic, each) for topic in names.labels_from for each in ("Describe", "Read")]
     return found

@@ -1,18 +1,32 @@
-"""Decisions about a stream's model, written to the topics that predictors and the learner follow."""
+"""Decisions about a stream's model, written to the topics that predictors and the learner follow.
+
+The command line and the console decide by these functions.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import time
 from contextlib import closing
-from typing import Final
+from typing import Any, Final, NamedTuple
 
+import msgspec
+
+from millstream.reading import topic_readers
+from model_store import Manifest, ModelStore, NotFound, VersionId
+from model_store.errors import StoreError
+from runtime.failpoints import failpoint
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.errors import KafkaError, described
-from schemas.model_updates import Decision, ModelUpdate
+from runtime.kafka_client.records import Output, Partition
+from schemas.codec import CodecError
+from schemas.model_updates import Decision, Learning, ModelUpdate, Serving, read_model_update
 from schemas.topics import Names
 
 _ACKNOWLEDGED_S: Final = 15.0
+_between = failpoint("decision.models.before")
+_decided = failpoint("decision.models.after")
 
 
 class NotDecided(Exception):  # noqa: N818
@@ -29,6 +43,11 @@ def decide(cluster: Cluster, names: Names, state: Decision) -> ModelUpdate:
     NotDecided
         If the cluster has not acknowledged both.
     """
+    return _write(cluster, names, state)[0]
+
+
+def _write(cluster: Cluster, names: Names, state: Decision) -> tuple[ModelUpdate, int]:
+    """Write a decision; return it with its offset on the models topic."""
     update = ModelUpdate(time.time_ns() // 1_000_000, state)
     key, value = state.key.encode(), update.encode()
     missing = {names.topic("decisions"), names.topic("models")} - set(
@@ -37,15 +56,94 @@ def decide(cluster: Cluster, names: Names, state: Decision) -> ModelUpdate:
     if missing:
         raise NotDecided(f"there is no topic {min(missing)}: `millstream topics create STREAM` makes it")
     limits = {"request_timeout_ms": 5_000, "delivery_timeout_ms": int(_ACKNOWLEDGED_S * 1000)}
+    offset = 0
     with closing(cluster.producer(acks="all", **limits)) as producer:
         for kind in ("decisions", "models"):
             try:
-                producer.send(names.topic(kind), key=key, value=value, partition=0).get(_ACKNOWLEDGED_S)
+                record = Output(names.topic(kind), 0, key, value)
+                [offset] = producer.send_for_offsets([record], _ACKNOWLEDGED_S)
             except KafkaError as error:
                 raise NotDecided(
                     f"{names.topic(kind)} did not accept the decision ({described(error)}): run the command again"
                 ) from error
-    return update
+            if kind == "decisions":
+                _between()
+    _decided()
+    return update, offset
+
+
+def learn(cluster: Cluster, names: Names, *, paused: bool, by: str, why: str) -> ModelUpdate:
+    """Decide whether the learner learns. Raises NotDecided."""
+    return decide(cluster, names, Learning(shard=0, paused=paused, by=by, why=why))
+
+
+class ServingDecided(NamedTuple):
+    """A decision on the version to serve. `manifest` is the version's, `None` if the newest is to serve."""
+
+    update: ModelUpdate
+    manifest: Manifest | None
+
+
+def serve(
+    cluster: Cluster, names: Names, store: ModelStore, version: VersionId | None, *, by: str, why: str
+) -> ServingDecided:
+    """Decide which version predictors and servers serve; `None` means the newest.
+
+    Retention does not delete the version while the decision is in force.
+
+    Raises
+    ------
+    NotFound, VersionRefused
+        If predictors would not serve the version; nothing was decided.
+    NotDecided
+        If the cluster has not acknowledged the decision.
+    """
+    manifest = None if version is None else usable(store, version)
+    if version is not None:
+        store.pin(version)
+    epoch, examples = (None, None) if version is None else (version.epoch, version.examples)
+    update, offset = _write(cluster, names, Serving(names.stream, 0, epoch, examples, by, why))
+    # The previous decision protected its version from retention until now.
+    for pinned in store.pinned(names.stream) - {version}:
+        store.unpin(pinned)
+    # Somebody may have decided after this and before the lines above, which then have ended the wrong protection.
+    later = _serving_since(cluster, names, offset)
+    if later is not None and later.epoch is not None and later.examples is not None:
+        with contextlib.suppress(StoreError):  # who decided that reports what is wrong with the version
+            store.pin(VersionId(names.stream, later.epoch, later.examples))
+    return ServingDecided(update, manifest)
+
+
+def _serving_since(cluster: Cluster, names: Names, offset: int) -> Serving | None:
+    """Return the newest decision on the version to serve, of those at this offset of the models topic and later."""
+    topic, found = names.topic("models"), None
+    with closing(cluster.consumer()) as consumer:
+        end = topic_readers.end(consumer, topic)
+        for record in topic_readers.between(consumer, Partition(topic, 0), offset, end):
+            try:
+                state = read_model_update(record.value or b"").state
+            except CodecError:
+                continue
+            if isinstance(state, Serving) and record.key == state.key.encode():
+                found = state
+    return found
+
+
+def usable(store: ModelStore, version: VersionId) -> Manifest:
+    """Return the manifest of a complete version. Raises NotFound or VersionRefused if predictors would not serve it."""
+    if version not in store.versions(version.model):
+        raise NotFound(
+            f"there is no version {version} of {version.model}: `millstream models list` shows what there is"
+        )
+    manifest = store.manifest(version)
+    for file in manifest.files:
+        store.check(manifest, file)
+    return manifest
+
+
+def decided_row(names: Names, update: ModelUpdate) -> dict[str, Any]:
+    """Return a decision for JSON."""
+    return {"stream": names.stream, "at": update.at, **msgspec.structs.asdict(update.state)}
 
 
 def who() -> str:

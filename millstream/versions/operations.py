@@ -12,7 +12,7 @@ from consumers.model.verify import Verified, verify
 from millstream.reading import topic_readers
 from millstream.stream.processor_rules import definition_of, learning_rules
 from millstream.version_code.choice import OtherCode, VersionCode
-from model_store import Manifest, ModelStore, NotFound, VersionId
+from model_store import ModelStore, NotFound, VersionId
 from runtime.kafka_client.records import Partition, Record
 
 if TYPE_CHECKING:
@@ -115,15 +115,3 @@ def _first(store: ModelStore, version: VersionId) -> VersionId:
     if version not in there:
         raise NotFound(f"there is no version {version} of {version.model}")
     return there[0]
-
-
-def usable(store: ModelStore, version: VersionId) -> Manifest:
-    """Return the manifest of a complete version. Raises NotFound or VersionRefused if predictors would not serve it."""
-    if version not in store.versions(version.model):
-        raise NotFound(
-            f"there is no version {version} of {version.model}: `millstream models list` shows what there is"
-        )
-    manifest = store.manifest(version)
-    for file in manifest.files:
-        store.check(manifest, file)
-    return manifest

@@ -28,7 +28,7 @@ from millstream.reading import topic_readers
 from millstream.reading.offset_ranges import Edge, span
 from millstream.stream.processor_rules import definition_of, learning_rules
 from millstream.version_code.choice import Policy, VersionCode
-from millstream.versions.decisions import decide, who
+from millstream.versions.decisions import decide
 from model_store import Manifest, ModelStore, NotFound, StoreError, VersionId, WrongLibraries
 from model_store.libraries import check_libraries
 from model_store.offset_runs import Offsets
@@ -330,9 +330,9 @@ class Workshop:
             self._store.read(manifest, file)
 
 
-def adopt(cluster: Cluster, names: Names, version: VersionId, why: str) -> ModelUpdate:
+def adopt(cluster: Cluster, names: Names, version: VersionId, *, by: str, why: str) -> ModelUpdate:
     """Write the decision that the learner continues from a rebuilt version. Raises NotDecided if that fails."""
-    return decide(cluster, names, Adopted(names.stream, 0, version.epoch, version.examples, who(), why))
+    return decide(cluster, names, Adopted(names.stream, 0, version.epoch, version.examples, by, why))
 
 
 def _progressive(manifest: Manifest) -> dict[str, float | None]:

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from consumers.model.checkpoints import REBUILD, REBUILD_START
 from consumers.model.version_files import OVERTAKES
 from millstream.reading import topic_readers
+from millstream.status.group_metadata import recalled
+from millstream.status.report import served
+from millstream.status.snapshot import Observer
 from model_store import Manifest, ModelStore, StoreError, VersionId
 from runtime.kafka_client.records import Partition
 from schemas.codec import CodecError
@@ -52,10 +55,10 @@ def before(store: ModelStore, decisions: list[ModelUpdate], serving: VersionId) 
     NothingBefore
         If no earlier version is in the store.
     """
-    served = [each for each in decisions if isinstance(each.state, Serving)]
-    last = served[-1] if served else None
-    if last is not None and _named(last.state) is not None and len(served) > 1:
-        earlier = _named(served[-2].state)
+    chosen = [each for each in decisions if isinstance(each.state, Serving)]
+    last = chosen[-1] if chosen else None
+    if last is not None and _named(last.state) is not None and len(chosen) > 1:
+        earlier = _named(chosen[-2].state)
         if earlier is not None and earlier != serving and earlier in store.versions(serving.model):
             return earlier
     # Before the first decision, and without one, the newest version of each time served.
@@ -137,3 +140,12 @@ def serving_decisions(cluster: Cluster, names: Names) -> list[ModelUpdate]:
             if isinstance(update.state, (Serving, Adopted)) and record.key == update.state.key.encode():
                 found.append(update)
     return found
+
+
+def previous(cluster: Cluster, names: Names, store: ModelStore) -> VersionId:
+    """Return the version that a rollback without a named one goes to. Raises NothingBefore."""
+    with Observer(cluster, recalled(cluster, names)) as observer:
+        found = served(observer.look()).served
+    if found is None:
+        raise NothingBefore(f"nothing serves {names.stream} yet, so there is nothing to roll back from")
+    return before(store, serving_decisions(cluster, names), VersionId.parse(found, names.stream))

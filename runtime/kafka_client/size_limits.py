@@ -13,4 +13,6 @@ EVENT: Final = 6 << 20  # in a prediction or an example
 LABEL: Final = 1 << 19  # in an example, beside its event; JSON may double in Avro
 LETTER: Final = 6 << 20  # the bytes of the refused record that a dead letter keeps
 BESIDE: Final = 1 << 18  # its key, and its headers
-OFFSET_METADATA: Final = 4096  # characters, by the broker's default of offset.metadata.max.bytes
+OFFSET_METADATA: Final = (
+    4095  # characters: the broker's default of offset.metadata.max.bytes less the NUL of librdkafka
+)

@@ -170,7 +170,7 @@ class Versions:
 
 
 def _version(text: str) -> tuple[int, int]:
-    epoch, _, examples = text.partition("/")
+    epoch, _, examples = text.replace("-", "/", 1).partition("/")  # 3-81000 is the form in paths
     if not (text.isascii() and epoch.isdecimal() and examples.isdecimal() and len(text) < 40):
         raise ValueError(f"min_version={text[:50]} is not EPOCH/EXAMPLES, such as 3/81000")
     return int(epoch), int(examples)

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
+import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from server.web.messages import Handler, HttpError, Request, Response
+from server.web.access import Access
+from server.web.messages import ANY, Headers, HttpError, Request, Response, Routes
 from server.web.streamed import NO_ROUTES, StreamedRequest, StreamedRoutes
 
+_PLAIN_ERRORS: Final = "/v2"
+"""Paths that begin so have the errors of the Open Inference Protocol."""
+_NOTHING: Final[Mapping[str, str]] = types.MappingProxyType({})
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -29,6 +37,9 @@ class AppLimits:
         Time in which a body must have come.
     hosts
         Names that the `Host` header, and the `Origin` header if there is one, may have.
+    is_public
+        Other machines can reach this server. Then a `Host` that is an address is taken too, because a browser sends
+        one only to that address; and endpoints that need no token, which are for probes, take any.
     """
 
     body_bytes: int = 8 << 20
@@ -36,6 +47,7 @@ class AppLimits:
     request_bytes: int = 128 << 20
     body_seconds: float = 10.0
     hosts: frozenset[str] = LOOPBACK
+    is_public: bool = False
 
 
 @dataclass
@@ -52,27 +64,39 @@ class Counts:
 class App:
     """The application for RSGI 1.
 
+    Attributes
+    ----------
+    headers
+        Headers of every response.
+
     Parameters
     ----------
     routes
-        By path, the handler of each method.
+        By path, the route of each method. A name in braces stands for one part of a path: ``/v2/models/{model}``.
     say
         Prints one line for the operator, about an error in the code.
+    access
+        Who is let in; everyone by default.
     streamed
         The routes whose bodies are read piece by piece, by their handlers.
     """
 
+    headers: Headers = ()
+
     def __init__(
         self,
-        routes: Mapping[str, Mapping[str, Handler]],
+        routes: Routes,
         limits: AppLimits | None = None,
         say: Callable[[str], None] = print,
+        access: Access | None = None,
         streamed: StreamedRoutes = NO_ROUTES,
     ) -> None:
         self._routes = routes
+        self._patterns = [(_pattern(path), path) for path in routes if "{" in path]
         self._streamed = streamed
         self._limits = limits or AppLimits()
         self._say = say
+        self._access = access or Access()
         self._bytes = 0
         self.running = 0
         """Requests that are worked on now."""
@@ -84,52 +108,82 @@ class App:
             protocol.close(403)
             return
         self.running += 1
+        path, in_path = self._find(scope.path)
+        plain = scope.path.startswith(_PLAIN_ERRORS)
         try:
-            response = await self._respond(scope, protocol)
+            response = await self._respond(scope, protocol, path, in_path)
         except HttpError as error:
-            response = error.response()
+            response = error.response(plain=plain)
         except Exception as error:  # noqa: BLE001 - one request must not end the worker
             self._say(f"{scope.method} {scope.path} failed: {type(error).__name__}: {error}")
-            response = HttpError(503, "internal", "the request failed; the server's log has the reason").response()
+            said = "the request failed; the server's log has the reason"
+            response = HttpError(503, "internal", said).response(plain=plain)
         finally:
             self.running -= 1
-        path = scope.path if scope.path in self._routes else self._streamed.name_of(scope.path) or "other"
-        self.counts.add(path, response.status)
+        self.counts.add(path or self._streamed.name_of(scope.path) or "other", response.status)
         with contextlib.suppress(Exception):  # the caller has gone
-            headers = [("content-type", response.content_type), *response.headers]
+            headers = [("content-type", response.content_type), *self.headers, *response.headers]
             protocol.response_bytes(response.status, headers, response.body)
 
-    async def _respond(self, scope: Any, protocol: Any) -> Response:
-        self._check_host(scope)
-        methods = self._routes.get(scope.path)
-        if methods is None:
-            if (streamed := self._streamed.find(scope.path)) is not None:
-                return await streamed.handler(scope.method)(StreamedRequest(scope, protocol))
-            known = ", ".join((*self._routes, *self._streamed.paths()))
-            raise HttpError(404, "not-found", f"there is no {scope.path[:100]}; there are {known}")
-        handler = methods.get(scope.method)
-        if handler is None:
+    def _find(self, path: str) -> tuple[str | None, Mapping[str, str]]:
+        """Return the route of a path, `None` if there is none, and the values of the names in it."""
+        if path in self._routes:
+            return path, _NOTHING
+        for pattern, route in self._patterns:
+            if found := pattern.fullmatch(path):
+                return route, found.groupdict()
+        return None, _NOTHING
+
+    async def _respond(self, scope: Any, protocol: Any, path: str | None, in_path: Mapping[str, str]) -> Response:
+        streamed = self._streamed.find(scope.path) if path is None else None
+        methods = {} if path is None else self._routes[path]
+        route = methods.get(scope.method)
+        if route is None or route.scope is not None or not self._limits.is_public:
+            self._check_host(scope)
+        needed = streamed.scope if streamed is not None else ANY if route is None else route.scope
+        # Before anything is said about the endpoints, and before a body is read.
+        caller = self._access.require(scope, needed)
+        if streamed is not None:
+            return await streamed.handler(scope.method)(StreamedRequest(scope, protocol, caller))
+        if path is None:
+            there = ", ".join((*(path for path in self._routes if "{" not in path), *self._streamed.paths()))
+            raise HttpError(404, "not-found", f"there is no {scope.path[:100]}; there are {there}")
+        if route is None:
             allowed = ", ".join(methods)
             raise HttpError(405, "method", f"{scope.path} takes {allowed}", (("allow", allowed),))
+        handler = route.handler
+
+        def asked(body: bytes) -> Request:
+            return Request(scope.method, scope.path, scope.query_string, scope.headers, body, caller, in_path)
+
         if scope.method != "POST":
-            return await handler(Request(scope.method, scope.path, scope.query_string, scope.headers, b""))
+            return await handler(
+                Request(scope.method, scope.path, scope.query_string, scope.headers, b"", caller, in_path)
+            )
         limits = self._limits
         if self.running > limits.requests or self._bytes > limits.request_bytes:
             raise HttpError(503, "overloaded", "too many requests at once: send it again a little later")
         body = await self._body(scope, protocol)
         self._bytes += len(body)
         try:
-            return await handler(Request(scope.method, scope.path, scope.query_string, scope.headers, body))
+            return await handler(
+                Request(scope.method, scope.path, scope.query_string, scope.headers, body, caller, in_path)
+            )
         finally:
             self._bytes -= len(body)
 
     def _check_host(self, scope: Any) -> None:
         """Refuse what a web page of another site sends through the user's browser."""
         host = scope.authority or scope.headers.get("host", "")
-        if _name(host) not in self._limits.hosts:
-            raise HttpError(421, "host", f"the Host header names {host[:100]!r}, which is not this server")
+        hosts, name = self._limits.hosts, _name(host)
+        if name not in hosts and not (self._limits.is_public and _is_address(name)):
+            raise HttpError(
+                421,
+                "host",
+                f"the Host header names {host[:100]!r}, which is not this server (--allowed-host adds a name)",
+            )
         origin = scope.headers.get("origin")
-        if origin is not None and urlsplit(origin).hostname not in self._limits.hosts:
+        if origin is not None and (page := _name(origin.partition("://")[2])) not in hosts and page != name:
             raise HttpError(403, "origin", f"pages of {origin[:100]!r} may not send requests here")
 
     async def _body(self, scope: Any, protocol: Any) -> bytes:
@@ -159,8 +213,22 @@ class App:
         return HttpError(413, "too-large", said, (("connection", "close"),))
 
 
+def _pattern(path: str) -> re.Pattern[str]:
+    parts = re.split(r"\{(\w+)\}", path)
+    return re.compile("".join(f"(?P<{part}>[^/]+)" if at % 2 else re.escape(part) for at, part in enumerate(parts)))
+
+
 def _name(host: str) -> str:
     """Return the name in ``name:port``, without the brackets of an IPv6 address."""
     with contextlib.suppress(ValueError):
         return urlsplit(f"//{host}").hostname or ""
     return ""
+
+
+@lru_cache(maxsize=256)
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True

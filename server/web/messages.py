@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qsl
 
@@ -41,14 +41,34 @@ class HttpError(Exception):
         self.status, self.code = status, code
         self.headers = (*headers, RETRY_AFTER) if status == 503 else headers
 
-    def response(self) -> Response:
-        """Return the response."""
-        return Response(self.status, error_body(self.code, str(self)), self.headers)
+    def response(self, *, plain: bool = False) -> Response:
+        """Return the response; `plain` as the Open Inference Protocol has it, ``{"error": "the sentence"}``."""
+        body = _encoder.encode({"error": str(self)}) if plain else error_body(self.code, str(self))
+        return Response(self.status, body, self.headers)
 
 
 def error_body(code: str, message: str, event_id: str | None = None) -> bytes:
     """Return ``{"error": {"code": …, "message": …}}``, with the event's id if there is one."""
     return _encoder.encode(_ErrorBody(Error(code, message), event_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks.
+
+    Attributes
+    ----------
+    name
+        Name of the token; `None` where no token was needed.
+    """
+
+    name: str | None
+    scopes: frozenset[str] = frozenset()
+
+
+ANYONE: Final = Caller(None)
+ANY: Final = "any"
+"""Scope of an endpoint that every token may use."""
 
 
 @dataclass(slots=True)
@@ -59,6 +79,10 @@ class Request:
     ----------
     headers
         The web server's headers: `get` takes a name in small letters.
+    caller
+        Who asks.
+    in_path
+        Values of the names in the route's path, such as ``model`` of ``/v2/models/{model}``.
     """
 
     method: str
@@ -66,6 +90,8 @@ class Request:
     query_string: str
     headers: Any
     body: bytes
+    caller: Caller = ANYONE
+    in_path: Mapping[str, str] = field(default_factory=dict)
 
     def query(self) -> dict[str, str]:
         """Return the parameters after the question mark. Raises HttpError if one is there twice."""
@@ -84,3 +110,21 @@ class Request:
 
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What answers one method of one path.
+
+    Attributes
+    ----------
+    scope
+        Scope that the caller's token must have; `ANY` for any token, `None` if none is needed.
+    """
+
+    handler: Handler
+    scope: str | None
+
+
+Routes: TypeAlias = Mapping[str, Mapping[str, Route]]
+"""By path, the route of each method."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -27,7 +27,7 @@ _MOST_ROWS: Final = 100_000
 _LONGEST_KEY: Final = 1000
 VERSION_HEADER: Final = "x-model-version"
 EVENT_HEADER: Final = "x-event-id"
-_CONFLICT: Final = "this id was answered before, for other content: give each event its own id"
+CONFLICT: Final = "this id was answered before, for other content: give each event its own id"
 _said: Final = msgspec.json.Decoder(Said)
 
 
@@ -43,8 +43,8 @@ class Predict:
 
     async def predict(self, request: Request) -> Response:
         """Answer one event, or many."""
-        key = _idempotency_key(request)
-        serving = await self._version(request)
+        key = idempotency_key(request)
+        serving = await self.version(request)
         now = time.time_ns() // 1_000_000
         rows = lines(request.body) if request.is_ndjson else _read(event_rows, request.body)
         if rows is None:
@@ -56,11 +56,11 @@ class Predict:
             [pending] = self._answerer.answer([event], serving)
             [result] = await self._turns.log([pending])
             return _single(event.event_id, result, serving)
-        _check_count(rows)
+        check_count(len(rows))
         answers: list[bytes] = []
         for begin in range(0, len(rows), _SLICE):
             answers += await self._slice(rows[begin : begin + _SLICE], begin, key, serving, now)
-        return _many(answers, "answers", request, ((VERSION_HEADER, _named(serving)),))
+        return _many(answers, "answers", request, ((VERSION_HEADER, version_name(serving)),))
 
     async def _slice(
         self, rows: Sequence[bytes], begin: int, key: str | None, serving: ServedVersion, now: int
@@ -83,7 +83,30 @@ class Predict:
         await asyncio.sleep(0)
         return answers
 
-    async def _version(self, request: Request) -> ServedVersion:
+    async def answer_rows(
+        self, rows: int, events: Callable[[int, int], Sequence[Event]], serving: ServedVersion
+    ) -> list[tuple[str, Result]]:
+        """Answer and log the rows of a request in slices; return each row's event id, and what became of it.
+
+        Parameters
+        ----------
+        events
+            Makes the events from a row up to another.
+        """
+        answered: list[tuple[str, Result]] = []
+        for begin in range(0, rows, _SLICE):
+            asked = events(begin, min(begin + _SLICE, rows))
+            results = await self._turns.log(self._answerer.answer(asked, serving))
+            answered += zip((event.event_id for event in asked), results, strict=True)
+            if len(asked) < rows:
+                await asyncio.sleep(0)
+        return answered
+
+    def newest(self) -> ServedVersion | None:
+        """Return the version that answers now."""
+        return self._versions.newest()
+
+    async def version(self, request: Request) -> ServedVersion:
         """Return the version that answers this request; one of at least `min_version`, if the query names one."""
         query = request.query()
         try:
@@ -99,7 +122,7 @@ class Predict:
         """Take one label or correction, or many."""
         if request.query_string:
             raise HttpError(400, "query", "/v1/labels takes no parameters")
-        key = _idempotency_key(request)
+        key = idempotency_key(request)
         rows = lines(request.body) if request.is_ndjson else _read(label_rows, request.body)
         if rows is None:
             try:
@@ -110,9 +133,9 @@ class Predict:
                 raise HttpError(422, error.code, str(error)) from error
             [result] = await self._turns.log([pending])
             if isinstance(result, Conflict):
-                raise HttpError(422, "conflict", _CONFLICT)
-            return Response(202, _answer(result))
-        _check_count(rows)
+                raise HttpError(422, "conflict", CONFLICT)
+            return Response(202, answer_of(result))
+        check_count(len(rows))
         answers: list[bytes] = []
         for begin in range(0, len(rows), _SLICE):
             answers += await self._labels(rows[begin : begin + _SLICE], begin, key)
@@ -144,24 +167,33 @@ def _read(rows: object, body: bytes) -> list[bytes] | None:
     return found
 
 
-def _check_count(rows: Sequence[bytes]) -> None:
-    if len(rows) > _MOST_ROWS:
-        raise HttpError(413, "too-many", f"{len(rows)} rows; at most {_MOST_ROWS} are taken: send several requests")
+def check_count(rows: int) -> None:
+    """Raise HttpError if a request has too many rows."""
+    if rows > _MOST_ROWS:
+        raise HttpError(413, "too-many", f"{rows} rows; at most {_MOST_ROWS} are taken: send several requests")
 
 
-def _idempotency_key(request: Request) -> str | None:
+def idempotency_key(request: Request) -> str | None:
+    """Return the key that the request's header gives, if any. Raises HttpError."""
     key: str | None = request.headers.get("idempotency-key")
     if key is not None and not 0 < len(key) <= _LONGEST_KEY:
         raise HttpError(400, "id", f"the Idempotency-Key has {len(key)} characters; 1 to {_LONGEST_KEY} are taken")
     return key
 
 
-def _named(serving: ServedVersion) -> str:
+def version_name(serving: ServedVersion) -> str:
+    """Return a version as a header names it, such as ``3/81000``."""
     return f"{serving.epoch}/{serving.examples}"
 
 
-def _answer(result: Result) -> bytes:
-    """Return the answer that was logged; marked, if it was logged by an earlier request."""
+def answer_of(result: Result) -> bytes:
+    """Return the answer that was logged; marked, if it was logged by an earlier request.
+
+    Raises
+    ------
+    HttpError
+        If it could not be logged.
+    """
     if isinstance(result, Logged):
         return result.answer
     if isinstance(result, Repeated):
@@ -175,14 +207,14 @@ def _answer(result: Result) -> bytes:
 
 
 def _row(event_id: str | None, result: Result) -> bytes:
-    return error_body("conflict", _CONFLICT, event_id) if isinstance(result, Conflict) else _answer(result)
+    return error_body("conflict", CONFLICT, event_id) if isinstance(result, Conflict) else answer_of(result)
 
 
 def _single(event_id: str, result: Result, serving: ServedVersion) -> Response:
-    headers: Headers = ((VERSION_HEADER, _named(serving)), (EVENT_HEADER, _header_value(event_id)))
+    headers: Headers = ((VERSION_HEADER, version_name(serving)), (EVENT_HEADER, _header_value(event_id)))
     if isinstance(result, Conflict):
-        return Response(422, error_body("conflict", _CONFLICT, event_id), headers)
-    body = _answer(result)
+        return Response(422, error_body("conflict", CONFLICT, event_id), headers)
+    body = answer_of(result)
     final = isinstance(result, (Logged, Repeated)) and result.final
     if isinstance(result, Repeated) and final:
         headers = ((VERSION_HEADER, _said.decode(result.answer).version), *headers[1:])

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from server.web.messages import HttpError, Request, Response
+from server.web.messages import ANYONE, Caller, HttpError, Request, Response
 
 _PIECE_S: Final = 30.0
 _CLOSE: Final = (("connection", "close"),)
@@ -18,8 +18,8 @@ class StreamedRequest(Request):
 
     __slots__ = ("_protocol",)
 
-    def __init__(self, scope: Any, protocol: Any) -> None:
-        super().__init__(scope.method, scope.path, scope.query_string, scope.headers, b"")
+    def __init__(self, scope: Any, protocol: Any, caller: Caller = ANYONE) -> None:
+        super().__init__(scope.method, scope.path, scope.query_string, scope.headers, b"", caller)
         self._protocol = protocol
 
     @property

@@ -72,6 +72,7 @@ class Tus:
             self._length(request),
             resumable=True,
             strict=said.get("strict") == "true",
+            by=request.caller.name or "",
             described=described,
         )
         upload = await self._receiver.run(lambda: self._folder.create(meta))

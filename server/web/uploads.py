@@ -109,7 +109,7 @@ class Uploads:
         length = request.length
         if length is not None and length > self._receiver.limits.largest:
             raise TooLarge
-        meta = Meta(name, suffix, -1 if length is None else length, strict=strict)
+        meta = Meta(name, suffix, -1 if length is None else length, strict=strict, by=request.caller.name or "")
         run, folder = self._receiver.run, self._folder
         upload = await run(lambda: folder.create(meta))
         try:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from runtime.exits import FAILED, OK
 from server.web.app import App
 from server.web.messages import Request, Response, error_body
+from server.web.tls import Certificate, Renewals
 
 _LOOK_S: Final = 0.02
 _TURN_S: Final = 1.0
@@ -41,9 +42,15 @@ class Address:
 
     host: str
     port: int
+    certificate: Certificate | None = None
+    """With one, HTTPS alone is spoken."""
 
-    def require_free(self) -> None:
-        """Raise PortTaken if another program listens there."""
+    def __str__(self) -> str:
+        name = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http{'' if self.certificate is None else 's'}://{name}:{self.port}"
+
+    def require_free(self, option: str = "--port") -> None:
+        """Raise PortTaken if another program listens there; `option` names another port."""
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -52,7 +59,8 @@ class Address:
                 probe.listen(1)
             except OSError as error:
                 raise PortTaken(
-                    f"cannot listen at {self.host}:{self.port}: {error.strerror or error}; --port names another port"
+                    f"cannot listen at {self.host}:{self.port}: {error.strerror or error}; {option} names another "
+                    "port, --host another address"
                 ) from error
 
 
@@ -94,6 +102,8 @@ class Worker:
         Called once, when it listens and is ready.
     turned
         Called every second, as long as the event loop turns.
+    say
+        Prints one line for the operator.
     """
 
     def __init__(
@@ -104,11 +114,13 @@ class Worker:
         drain_s: float,
         ready: Callable[[], None],
         turned: Callable[[], None] = lambda: None,
+        say: Callable[[str], None] = print,
     ) -> None:
         self._app, self._health, self._address = app, health, address
         self._drain_s = drain_s
         self._ready = ready
         self._turned = turned
+        self._say = say
 
     def run(self) -> int:
         """Serve until SIGTERM or Ctrl-C; return the exit code.
@@ -127,7 +139,7 @@ class Worker:
 
     def _server(self) -> Any:
         try:
-            from granian.constants import HTTPModes, Interfaces
+            from granian.constants import HTTPModes, Interfaces, SSLProtocols
             from granian.http import HTTP1Settings
             from granian.server.embed import Server
         except ImportError as error:
@@ -135,6 +147,8 @@ class Worker:
                 f"answers over HTTP need the extra `http`: pip install 'millstream[http]' ({error})"
             ) from error
         logging.getLogger("_granian").setLevel(logging.CRITICAL)  # it warns of its own state at every start
+
+        certificate = self._address.certificate
 
         def make() -> Any:
             # Made in the running loop, which its constructor looks for.
@@ -148,6 +162,9 @@ class Worker:
                 backlog=_BACKLOG,
                 http1_settings=HTTP1Settings(header_read_timeout=_HEADER_MS),
                 log_enabled=False,
+                ssl_cert=None if certificate is None else certificate.cert,
+                ssl_key=None if certificate is None else certificate.key,
+                ssl_protocol_min=SSLProtocols.tls12,
             )
 
         return make
@@ -161,6 +178,8 @@ class Worker:
         serving = loop.create_task(server.serve())
         waiting = loop.create_task(stop.wait())
         telling = [loop.create_task(self._tell_ready()), loop.create_task(self._tell_turns())]
+        if self._address.certificate is not None:
+            telling.append(loop.create_task(self._renew(server, Renewals(self._address.certificate, self._say))))
         await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
         for each in telling:
             each.cancel()
@@ -183,6 +202,17 @@ class Worker:
         while True:
             self._turned()
             await asyncio.sleep(_TURN_S)
+
+    async def _renew(self, server: Any, renewals: Renewals) -> None:
+        """Use a renewed certificate for new connections; those that are open end after their request."""
+        look = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, look.set)
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(look.wait(), _TURN_S)
+            look.clear()
+            if renewals.renewed():
+                server.reload()
 
     async def _drain(self) -> None:
         """Serve on, unready, for the drain time; then wait for the requests that are worked on."""

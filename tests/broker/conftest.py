@@ -18,6 +18,11 @@ from runtime.kafka_client.cluster import Cluster
 from schemas.topics import Names
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _client(client: str) -> str:
+    return client
+
+
 @pytest.fixture
 def names(prefix: str) -> Names:
     return Names("phishing", prefix)

@@ -197,5 +197,5 @@ class LogRoles:
             group = self.names.group(role)
             found = client.list_group_offsets(group)[group]
         place = TopicPartition(self.names.topic(kinds_read(role)[0]), 0)
-        told: dict[str, Any] = msgspec.json.decode(found[place].metadata)
+        told: dict[str, Any] = msgspec.json.decode(found[place].metadata.rstrip("\0"))
         return told

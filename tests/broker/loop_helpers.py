@@ -15,8 +15,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import client_choice  # noqa: F401 - before any cluster
-from kafka import KafkaProducer
 from kafka.structs import OffsetAndMetadata, TopicPartition
 from raw_kafka import raw_admin, raw_consumer, raw_producer
 
@@ -26,6 +24,10 @@ from consumers.loop.processor import Assignment, Start
 from runtime.exits import RoleFailure
 from runtime.kafka_client.client import GroupMetadata
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.kafka_python.consumer import metadata_of
+from runtime.kafka_client.kafka_python.producer import KafkaPythonProducer
+from runtime.kafka_client.libraries import library_named
+from runtime.kafka_client.librdkafka.producer import LibrdkafkaProducer
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions
 from runtime.kafka_client.transaction import TransactionLimits, Transactions
 
@@ -172,9 +174,14 @@ def until(true: Callable[[], Any], what: str, seconds: float = SECONDS) -> None:
         time.sleep(0.02)
 
 
-@cache
 def warmed(bootstrap: str) -> Cluster:
     """Return the cluster once it has its own topics for groups and transactions, which it makes at the first use."""
+    _warm(bootstrap)
+    return Cluster(bootstrap)
+
+
+@cache
+def _warm(bootstrap: str) -> None:
     cluster = Cluster(bootstrap)
     patient = TransactionLimits(20_000, 25_000, 28_000, 30_000, open_ms=60_000, connect_ms=30_000)
     transactions = Transactions(cluster, f"warm-{uuid.uuid4().hex}", patient)
@@ -183,7 +190,6 @@ def warmed(bootstrap: str) -> Cluster:
     make_topics(cluster, prefix)
     transactions.commit([], {Partition(prefix + "in", 0): CommittedOffset(0, "")}, GroupMetadata(prefix + "group"))
     transactions.close()
-    return cluster
 
 
 def make_topics(cluster: Cluster, prefix: str, partitions: int = 1) -> None:
@@ -233,9 +239,14 @@ def is_exact(cluster: Cluster, prefix: str) -> bool:
 
 
 def places(cluster: Cluster, group: str) -> dict[TopicPartition, OffsetAndMetadata]:
+    """Return the committed offsets with their metadata, without the NUL that librdkafka writes behind it."""
     with raw_admin(cluster) as admin:
         found: dict[Any, Any] = admin.list_group_offsets([group])[group]
-    return {TopicPartition(*tp): place for tp, place in found.items() if place.offset >= 0}
+    return {
+        TopicPartition(*tp): place._replace(metadata=metadata_of(place.metadata))
+        for tp, place in found.items()
+        if place.offset >= 0
+    }
 
 
 def ends(cluster: Cluster, topic: str) -> dict[TopicPartition, int]:
@@ -245,16 +256,21 @@ def ends(cluster: Cluster, topic: str) -> dict[TopicPartition, int]:
     return dict(found)
 
 
-def child(bootstrap: str, prefix: str, *how: str, failpoints: str = "") -> subprocess.Popen[str]:
-    """Start this file as a process: a copier that misbehaves as the words in `how` say."""
+@contextlib.contextmanager
+def child(bootstrap: str, prefix: str, *how: str, failpoints: str = "") -> Iterator[subprocess.Popen[str]]:
+    """Run this file as a process, a copier that misbehaves as the words in `how` say; kill it at the end."""
     paths = str(Path(__file__).parent.parent)
-    return subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, __file__, bootstrap, prefix, *how],
         env={**os.environ, "PYTHONPATH": paths, "MILLSTREAM_FAILPOINTS": failpoints},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 class Told(Meter):
@@ -271,7 +287,8 @@ def _main(bootstrap: str, prefix: str, *how: str) -> int:
         chosen = replace(chosen, poll_interval_ms=int(words["poll_interval_ms"]))
 
     if "stuck" in words:
-        setattr(KafkaProducer, words["stuck"], lambda self: threading.Event().wait())
+        for producer in (KafkaPythonProducer, LibrdkafkaProducer):
+            setattr(producer, words["stuck"], lambda self: threading.Event().wait())
 
     def hang(batch: Batch) -> None:
         if "hang" in words and any(
@@ -287,8 +304,9 @@ def _main(bootstrap: str, prefix: str, *how: str) -> int:
         hang(batch)
 
     meter = Told() if "tell" in words else None
+    library = library_named(os.environ["MILLSTREAM_CLIENT"])
     loop = Loop(
-        Cluster(bootstrap),
+        Cluster(bootstrap, library=library),
         chosen,
         Copier(prefix, process),
         meter=meter,

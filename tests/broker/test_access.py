@@ -24,12 +24,16 @@ from secure_kafka import SecureKafka, secure_kafka
 
 from consumers.learner.offset_metadata import LearnerMetadata
 from millstream.config.kafka_options import client_options
+from millstream.config.settings import Settings
+from millstream.console.desk import Decision, Desk
 from millstream.observability.instrumentation import RoleInstrumentation
 from millstream.processes.fork_server import ForkServer, Process
-from millstream.status.report import taken_in
+from millstream.status.report import Typed, taken_in
 from millstream.status.snapshot import Observer
+from millstream.stream.load import load_stream
 from millstream.topics import admin
 from millstream.topics.acls import principals, rights
+from millstream.versions.trace_event import NoSuchEvent
 from producers.rows import SourceSpec
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.errors import NoOffsetError
@@ -124,6 +128,7 @@ def end(process: Process) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="roles are forked on Linux alone")
+@pytest.mark.both_clients
 def test_the_whole_loop_works_with_each_roles_own_rights(
     kafka: SecureKafka, client: str, names: Names, roles: dict[str, Process], tmp_path: Path
 ) -> None:
@@ -156,6 +161,7 @@ stream = Stream(name="phishing", task="binary", model=linear_model.LogisticRegre
 """
 
 
+@pytest.mark.both_clients
 def test_an_intake_works_with_its_own_rights(kafka: SecureKafka, names: Names, tmp_path: Path) -> None:
     file = tmp_path / "with_chargebacks.py"
     file.write_text(LABELS_OF_OTHERS)
@@ -202,6 +208,19 @@ def test_a_forwarder_needs_no_more_than_its_rights(kafka: SecureKafka, tmp_path:
             assert forwarder.open() == before
             forwarder.stop.set()
             forwarder.run()
+
+
+def test_a_console_needs_no_more_than_its_rights(kafka: SecureKafka, tmp_path: Path) -> None:
+    millstream({**os.environ, "MILLSTREAM_HOME": str(tmp_path)}, "keys", "init")
+    settings = Settings(tmp_path, kafka.scram, kafka=kafka.by_password("console"))
+    desk = Desk(Typed("phishing", "phishing"), load_stream("phishing"), settings, "own", print)
+    assert desk.status()["stages"].keys() == {"predictor", "joiner", "learner"}
+    assert (desk.models(), desk.page("alerts", 5, None)["before"]) == ([], None)
+    assert desk.page("dead-letters", 5, 0) == {"dead_letters": [], "before": None}
+    with pytest.raises(NoSuchEvent):
+        desk.event("nobody")
+    for deed in ("pause", "resume", "unpin"):
+        assert desk.decide(Decision(deed, None, "ann", "may a console?"))["by"] == "ann"
 
 
 TOKENS = """
@@ -321,6 +340,7 @@ def test_the_name_in_a_certificate_is_checked_unless_it_is_told_not_to(kafka: Se
 
 @pytest.mark.usefixtures("ways")
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.both_clients
 def test_each_way_in_reads_writes_and_joins(kafka: SecureKafka, client: str, names: Names, way: str) -> None:
     address, options = WAYS[way](kafka)
     cluster = Cluster(address, client_options(options, client), library_named(client))
@@ -354,6 +374,7 @@ def test_no_role_writes_both_labels_and_model_updates() -> None:
         assert not {NAMES.topic("labels"), NAMES.topic("models")} <= writes, role
 
 
+@pytest.mark.both_clients
 def test_a_missing_right_is_named_with_what_to_ask_for(kafka: SecureKafka, names: Names, tmp_path: Path) -> None:
     kafka.add("nobody")
     said = millstream(environment(kafka, "nobody", tmp_path), "learner", "phishing", code=1)
@@ -370,6 +391,7 @@ def test_a_missing_right_is_named_with_what_to_ask_for(kafka: SecureKafka, names
         ({"security_protocol": "PLAINTEXT", "sasl_mechanism": ""}, "it speaks TLS: set security_protocol"),
     ],
 )
+@pytest.mark.both_clients
 def test_a_cluster_that_lets_nobody_in_is_said_in_a_line(
     kafka: SecureKafka, names: Names, tmp_path: Path, change: dict[str, Any], said: str
 ) -> None:

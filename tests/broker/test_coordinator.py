@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 from kafka.errors import CoordinatorNotAvailableError
 from proxy import Proxy
 
 from millstream.reading.first_answers import AnswersFromNow
 from runtime.kafka_client.cluster import Cluster
 from schemas.topics import Names
+
+pytestmark = pytest.mark.both_clients
 
 
 def test_publish_waits_for_the_coordinator_of_the_predictors(bootstrap: str, prefix: str) -> None:

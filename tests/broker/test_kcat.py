@@ -14,7 +14,10 @@ from whole_loop import PARTITIONS, WholeLoop, whole_loop
 from millstream import Stream
 from schemas.topics import partition_of
 
-pytestmark = pytest.mark.skipif(shutil.which("kcat") is None, reason="kcat is not installed")
+pytestmark = [
+    pytest.mark.skipif(shutil.which("kcat") is None, reason="kcat is not installed"),
+    pytest.mark.both_clients,
+]
 
 STREAM = Stream(
     name="visits", task="binary", model=lambda: preprocessing.StandardScaler() | linear_model.LogisticRegression()

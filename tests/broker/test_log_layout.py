@@ -24,6 +24,7 @@ from millstream.backup.offset_preserving_writer import (
 )
 from millstream.reading import topic_readers
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.library_names import KAFKA_PYTHON
 from runtime.kafka_client.records import Partition
 from runtime.kafka_client.transaction import TransactionLimits
 
@@ -178,6 +179,7 @@ def is_transactional(request: Any) -> bool:
     return bool(request.transactional_id)
 
 
+@pytest.mark.client(KAFKA_PYTHON)
 def test_an_end_of_a_transaction_that_never_returns_is_given_up(
     cluster: Cluster, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

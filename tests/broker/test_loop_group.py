@@ -39,6 +39,8 @@ from producers.retrying_producer import RetryingProducer, RetryLimits
 from runtime.exits import Doubt
 from runtime.kafka_client.cluster import Cluster
 
+pytestmark = pytest.mark.both_clients
+
 
 @contextmanager
 def flowing(cluster: Cluster, topic: str, partitions: int) -> Iterator[None]:
@@ -164,7 +166,8 @@ def test_k4_a_process_that_slept_past_its_session_moves_no_place_back(
         with running(cluster, settings(prefix, "other"), Copier(prefix)) as other:
             until(lambda: other.processor.assignments[-1:] not in ([], [[]]), "the other to take over")
             put(cluster, prefix + "in", numbered(50, 500))
-            until(lambda: offset(cluster, prefix) == 500, "450 more")
+            until(lambda: other.ended or offset(cluster, prefix) == 500, "450 more")
+            assert other.failure is None
             sleeper.send_signal(signal.SIGCONT)
             # Awake, it either ends or joins again; the place stands or moves on, whatever it does.
             put(cluster, prefix + "in", numbered(500, 550))

@@ -20,13 +20,17 @@ from loop_helpers import (
     until,
 )
 from proxy import Proxy
-from raw_kafka import raw_producer
+from raw_kafka import raw_member, raw_producer
 
 from consumers.loop.loop import Loop
 from consumers.loop.watchdog import ProgressWatch
 from runtime.exits import Doubt
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.library_names import LIBRDKAFKA
+from runtime.kafka_client.librdkafka.consumer import LibrdkafkaConsumer
 from runtime.kafka_client.records import Batch, Partition
+
+pytestmark = pytest.mark.both_clients
 
 
 @pytest.fixture
@@ -46,12 +50,15 @@ def test_k5_a_process_that_hangs_ends_itself(cluster: Cluster, topics: str, boot
 
 
 def test_k10_a_client_that_stalls_without_a_word_is_noticed(
-    cluster: Cluster, topics: str, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, topics: str, monkeypatch: pytest.MonkeyPatch, client: str
 ) -> None:
     with running(cluster, settings(topics, stall_ms=1_000), Copier(topics)) as run:
         put(cluster, topics + "in", numbered(0, 10))
         until(lambda: run.processor.counts == {0: 10}, "10 records")
-        monkeypatch.setattr(Fetcher, "fetch_records", lambda *args, **kwargs: ({}, True))
+        if client == LIBRDKAFKA:
+            monkeypatch.setattr(LibrdkafkaConsumer, "_messages", lambda *args: [])
+        else:
+            monkeypatch.setattr(Fetcher, "fetch_records", lambda *args, **kwargs: ({}, True))
         put(cluster, topics + "in", numbered(10, 20))
         failure = run.wait()
     assert isinstance(failure, Doubt)
@@ -117,7 +124,7 @@ def test_k10_a_partition_is_stuck_only_when_twice_behind_at_one_place() -> None:
 
 
 def test_k10_a_rejoin_that_one_poll_is_too_short_for_is_not_forgotten(
-    cluster: Cluster, proxy: Proxy, topics: str, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, proxy: Proxy, topics: str, monkeypatch: pytest.MonkeyPatch, client: str
 ) -> None:
     """Such a one as changed metadata ask for: at one start in a hundred they come just after the assignment."""
     made: list[Any] = []
@@ -127,7 +134,7 @@ def test_k10_a_rejoin_that_one_poll_is_too_short_for_is_not_forgotten(
         until(lambda: run.processor.commits, "the loop to be at work")
         joined = len(run.processor.assignments)
         late = proxy.delay("SyncGroup", 0.5)
-        made[0]._client._coordinator._assignment_snapshot = {}
+        raw_member(made[0])._coordinator._assignment_snapshot = {}
         until(lambda: len(run.processor.assignments) > joined, "the next assignment")
         assert late.applied == 1
         run.stop()

@@ -9,11 +9,14 @@ from uuid import uuid4
 
 import pytest
 from loop_helpers import Copier, Running, is_exact, make_topics, numbered, put, running, settings, until
+from raw_kafka import raw_member
 
 from consumers.loop.loop import Loop
 from consumers.loop.processor import Assignment, Start
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.records import Partition
+
+pytestmark = pytest.mark.both_clients
 
 
 class Slow(Copier):
@@ -63,7 +66,7 @@ def test_a_topic_that_is_another_by_its_id_is_taken_over_anew(
     with running(cluster, settings(prefix), copier) as run:
         until(lambda: copier.commits, "the loop to be at work")
         taken = len(copier.assignments)
-        made[0]._client._cluster._topic_ids[prefix + "in"] = uuid4()
+        raw_member(made[0])._cluster._topic_ids[prefix + "in"] = uuid4()
         until(lambda: len(copier.assignments) > taken, "the processor to be asked again")
         run.stop()
     assert len(made) == 1, "the loop made its client again, and not its assignment"

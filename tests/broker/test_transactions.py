@@ -17,8 +17,11 @@ from runtime.kafka_client.client import GroupMetadata
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.errors import KafkaError
 from runtime.kafka_client.failures import cause_of
+from runtime.kafka_client.library_names import KAFKA_PYTHON
 from runtime.kafka_client.records import CommittedOffset, Output, Partition
 from runtime.kafka_client.transaction import Transactions
+
+pytestmark = pytest.mark.both_clients
 
 __all__ = ["proxy"]
 
@@ -106,6 +109,7 @@ def test_a_record_that_expires_ends_the_transaction_at_the_call_that_sent_it(
     assert read(cluster, topics + "out")[0] == []
 
 
+@pytest.mark.client(KAFKA_PYTHON)
 def test_a_place_goes_to_a_group_named_or_shown_by_its_member(
     cluster: Cluster, topics: str, transactions: Transactions
 ) -> None:
@@ -118,6 +122,7 @@ def test_a_place_goes_to_a_group_named_or_shown_by_its_member(
         assert (place.offset, place.metadata) == (number, "note")
 
 
+@pytest.mark.client(KAFKA_PYTHON)
 def test_a_batch_that_is_larger_than_the_topic_takes_is_split_and_whole(cluster: Cluster, topics: str) -> None:
     """The client sends it again in two parts, and ends the wait for it before they are acknowledged."""
     topic = topics + "narrow"

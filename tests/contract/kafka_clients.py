@@ -20,7 +20,10 @@ SECONDS = 20.0
 BEGAN_MS = 1_700_000_000_000
 
 
-@pytest.fixture(params=[KafkaPython, Librdkafka], ids=["kafka-python", "librdkafka"])
+LIBRARIES: dict[str, type[Library]] = {each.name: each for each in (KafkaPython, Librdkafka)}  # type: ignore[type-abstract]
+
+
+@pytest.fixture(params=LIBRARIES.values(), ids=LIBRARIES)
 def library(request: pytest.FixtureRequest) -> Library:
     made: Library = request.param()
     return made

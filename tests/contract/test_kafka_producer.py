@@ -61,6 +61,7 @@ def test_an_abandoned_producer_sends_no_more(cluster: Cluster, topic: str, close
     sent = producer.send(topic, b"never", partition=0)
     producer.abandon(5)
     until(lambda: sent.is_done or not _abandoning(), "end of the sender")
+    producer.abandon(5)  # again, as where no successor can be made yet
     put(cluster, topic, 1)
     assert [each.value for each in polled(reading(cluster, closed, Partition(topic, 0)), 1)] == [b"v0"]
 

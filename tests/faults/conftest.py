@@ -13,6 +13,11 @@ from faults.rig import Rig
 from millstream.processes.fork_server import ForkServer
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _client(client: str) -> str:
+    return client
+
+
 @pytest.fixture
 def rate(request: pytest.FixtureRequest) -> float:
     """Return the events a second: with a transaction for nearly each, 60 keep two processors busy by themselves."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +18,8 @@ from millstream.processes.fork_server import ForkServer
 
 OUTAGES = (1, 10, 25, 45)
 LONGEST_CALL_SECONDS = 60
+LONGEST_END_SECONDS = 10
+pytestmark = pytest.mark.both_clients
 
 
 @pytest.fixture
@@ -54,3 +59,32 @@ def test_outages_of_the_broker_lose_nothing_that_was_acknowledged(
             assert_alone_with_its_new_session(tmp_path / "broker" / "logs" / "server.log")
         assert max(rig.recoveries) < LONGEST_CALL_SECONDS
         rig.finish(tally, times)
+
+
+@pytest.mark.fault("F4")
+@pytest.mark.parametrize("how", ["kill", "stop"])
+def test_roles_of_a_new_broker_start_and_end_in_time_also_while_it_is_away(
+    broker: EmbeddedBroker, prefix: str, tmp_path: Path, fork_server: ForkServer, rate: float, how: str
+) -> None:
+    """A broker that has never had a group or a transaction, and then one that is dead, or answers nothing."""
+    with Rig(broker.status().bootstrap, prefix, tmp_path, fork_server, rate=rate) as rig:
+        rig.start_all(predictors=2)
+        rig.publish()
+        pid = broker.status().pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL if how == "kill" else signal.SIGSTOP)
+        rig.broker_is_down = True
+        try:
+            rig.watching = False  # the rig's own reader would wait for the broker
+            rig.work(1)  # the roles are within a turn, or wait for the broker
+            began = time.monotonic()
+            running = [member.process for member in rig.members.values() if member.process is not None]
+            for process in running:
+                process.send_signal(signal.SIGTERM)
+            codes = [process.wait(3 * LONGEST_END_SECONDS) for process in running]
+            assert time.monotonic() - began < LONGEST_END_SECONDS
+            # Undecided is what a turn may be that the broker did not answer.
+            assert set(codes) <= {0, 75}
+        finally:
+            if how == "stop":
+                os.kill(pid, signal.SIGCONT)

@@ -101,6 +101,11 @@ KINDS: Final[dict[str, Kind]] = {
     "--principal": "text",
     "--metrics-host": "place",
     "--host": "name",
+    "--allowed-host": "text",
+    "--tls-cert": "file",
+    "--tls-key": "file",
+    "--scope": "name",
+    "--expires": "name",
     "--spool": "name",
     "--remember": "name",
     "--drain": "name",
@@ -116,6 +121,7 @@ GOOD: Final = {
     "STREAM": "phishing", "NAME": "mine", "VERSION": "1/1", "KEY_ID": "0" * 16, "SOURCE": "river:Phishing",
     "FILE": "rows.csv", "EVENT_ID": "e1", "VALUE": "true",
     "TOPIC": "features", "--into": "x", "--on": "river:Phishing", "TO": "backup", "FROM": "backup", "--to": "x.tar",
+    "--scope": "predict",
 }  # fmt: skip
 # What a command says that took the name for one, and went on to a broker.
 REACHED: Final = "a broker was asked for"

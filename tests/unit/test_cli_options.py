@@ -191,7 +191,7 @@ def test_no_secret_is_told_when_no_broker_answers(run: Run, monkeypatch: pytest.
 def test_every_command_has_help_with_an_example(run: Run) -> None:
     app = cli.build({}, "none")
     commands = [(name,) for name in app if not name.startswith("-")]
-    for name in ("broker", "keys", "models", "topics"):
+    for name in ("broker", "keys", "models", "tokens", "topics"):
         commands.remove((name,))
         commands += [(name, each) for each in app[name] if not each.startswith("-")]
     for command in commands:

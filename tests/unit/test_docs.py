@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-PACKAGES = "runtime|schemas|model_store|producers|consumers|millstream|streams|tests|benchmarks|deploy"
+PACKAGES = "runtime|schemas|model_store|producers|consumers|server|millstream|streams|tests|benchmarks|deploy"
 
 
 def anchors(page: Path) -> set[str]:

@@ -334,6 +334,9 @@ def test_a_version_that_answers_its_probe_otherwise_than_when_it_was_written_is_
     served = predictors.take(published(backend, GOOD[2]))
     assert served is not None
     assert served.examples == GOOD[2].examples
+    newest = predictors.feed.newest()
+    assert newest is not None
+    assert newest.probes == events, "they tell which features there are"
 
 
 # --- any order, any junk -----------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from server.spool.segments import LaneReader
 from server.spool.spool import Spool, SpoolLimits
 from server.spool.turns import Turns
 from server.web.app import App, AppLimits
+from server.web.messages import Route
 from server.web.predict import Predict
 from server.web.worker import Health
 
@@ -135,9 +136,9 @@ class Site:
         if not hasattr(self, "_made") or self._made[0] is not loop:
             predict = Predict(self.answerer, self.versions, Turns(self.spool, "process"))  # type: ignore[arg-type]
             routes = {
-                "/v1/predict": {"POST": predict.predict},
-                "/v1/labels": {"POST": predict.labels},
-                "/readyz": {"GET": self.health.readyz},
+                "/v1/predict": {"POST": Route(predict.predict, "predict")},
+                "/v1/labels": {"POST": Route(predict.labels, "label")},
+                "/readyz": {"GET": Route(self.health.readyz, None)},
             }
             self._made = loop, App(routes, self._limits, self._said.append)
         app: App = self._made[1]

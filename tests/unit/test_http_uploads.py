@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 
+from server.tokens.token_file import TokenFile
 from server.uploads.folder import Begun, Result, Upload, UploadBusy, UploadFolder
 from server.uploads.receiving import Receiver, UploadLimits
+from server.web.access import Access
 from server.web.app import App
 from server.web.uploads import Uploads
 
@@ -38,11 +40,13 @@ class _Scope:
 @dataclass
 class _Protocol:
     pieces: list[bytes]
+    body_read: bool = False
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     answer: bytes = b""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        self.body_read = True
         for piece in self.pieces:
             yield piece
 
@@ -61,12 +65,12 @@ class _Protocol:
 class Site:
     """The endpoints on a folder of uploads."""
 
-    def __init__(self, path: Path, limits: UploadLimits | None = None) -> None:
+    def __init__(self, path: Path, limits: UploadLimits | None = None, access: Access | None = None) -> None:
         self.folder = UploadFolder(path)
         self.receiver = Receiver(self.folder, limits or UploadLimits())
         self.draining = False
         uploads = Uploads(self.receiver, lambda: self.draining)
-        self.app = App({}, streamed=uploads.routes())
+        self.app = App({}, access=access, streamed=uploads.routes())
 
     def ask(self, method: str, target: str, *pieces: bytes, **headers: str) -> _Protocol:
         return asyncio.run(self.asked(method, target, *pieces, **headers))
@@ -96,6 +100,29 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 def limited(site: Site, **limits: int) -> Site:
     return Site(site.folder.path, UploadLimits(**limits))
+
+
+def test_a_token_needs_the_scope_upload_and_its_name_is_noted(tmp_path: Path) -> None:
+    file = TokenFile(tmp_path / "tokens")
+    mine, _ = file.create("batch", ["upload"], "ann")
+    other, _ = file.create("web", ["predict"], "ann")
+    site = Site(tmp_path / "uploads", access=Access(file))
+    for method, path in (("POST", "/v1/uploads"), ("PATCH", "/v1/uploads/x"), ("PUT", "/v1/uploads")):
+        nobody = site.ask(method, path, CSV)
+        wrong = site.ask(method, path, CSV, authorization=f"Bearer {other}")
+        assert (nobody.status, wrong.status) == (401, 403)
+        assert not nobody.body_read
+        assert not wrong.body_read
+    authorization = f"Bearer {mine}"
+    assert site.ask("PUT", "/v1/uploads", authorization=authorization).status == 405
+    assert site.send(CSV, authorization=authorization).status == 202
+    part = {"tus_resumable": "1.0.0", "upload_length": "10"}
+    begun = site.ask("POST", "/v1/uploads", **part, authorization=authorization)
+    assert begun.status == 201
+    assert [upload.meta().by for upload in site.waiting()] == ["batch"]
+    assert site.folder.partial(begun.headers["location"].rpartition("/")[2]).meta().by == "batch"
+    assert site.app.counts.requests["/v1/uploads", 401] == 2
+    site.receiver.close()
 
 
 def test_a_whole_upload_is_on_disk_for_its_owner_alone_before_it_is_answered(site: Site) -> None:

@@ -134,9 +134,9 @@ def test_a_joiners_text_without_its_lane_is_none() -> None:
 
 
 def test_what_kafka_would_not_take_is_refused_where_it_is_written() -> None:
-    room = 4096 - len(LearnerMetadata(alerts=[""]).encode())
-    assert len(LearnerMetadata(alerts=["a" * room]).encode()) == 4096
-    with pytest.raises(MetadataTooLong, match=r"the learner writes .* has 4097 characters, and Kafka takes 4096"):
+    room = 4095 - len(LearnerMetadata(alerts=[""]).encode())
+    assert len(LearnerMetadata(alerts=["a" * room]).encode()) == 4095
+    with pytest.raises(MetadataTooLong, match=r"the learner writes .* has 4096 characters, and Kafka takes 4095"):
         LearnerMetadata(alerts=["a" * (room + 1)]).encode()
 
 

@@ -22,7 +22,7 @@ from consumers.learner.offset_metadata import LearnerMetadata
 from consumers.loop.offset_metadata import OffsetMetadata
 from consumers.model.quality import quality
 from consumers.predictor.offset_metadata import PredictorMetadata
-from consumers.roles import IMPORTER, JOINER, LEARNER, PREDICTOR, SERVER
+from consumers.roles import CONSOLE, IMPORTER, JOINER, LEARNER, PREDICTOR, SERVER
 from millstream.observability.prometheus.catalog import METRICS
 from millstream.observability.prometheus.histogram import Histogram
 from millstream.observability.prometheus.role_metrics import RoleMeter
@@ -106,6 +106,7 @@ class RoleCollector(Collector):
             PREDICTOR: self._of_a_predictor,
             SERVER: self._of_a_server,
             IMPORTER: self._of_an_importer,
+            CONSOLE: self._of_http,
             JOINER: self._of_a_joiner,
             LEARNER: self._of_a_learner,
         }
@@ -154,11 +155,14 @@ class RoleCollector(Collector):
 
     def _of_a_server(self) -> Iterator[tuple[str, list[Sample]]]:
         yield from self._of_a_predictor()
+        yield from self._of_http()
+        size = self._meter.spool_bytes
+        yield "millstream_spool_bytes", _one(None if size is None else size())
+
+    def _of_http(self) -> Iterator[tuple[str, list[Sample]]]:
         counted = sorted(self._meter.requests().items())
         requests: list[Sample] = [((path, str(status)), float(count)) for (path, status), count in counted]
         yield "millstream_http_requests_total", requests
-        size = self._meter.spool_bytes
-        yield "millstream_spool_bytes", _one(None if size is None else size())
 
     def _of_an_importer(self) -> Iterator[tuple[str, list[Sample]]]:
         meter = self._meter

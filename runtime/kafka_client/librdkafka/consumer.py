@@ -22,6 +22,7 @@ from runtime.kafka_client.records import Batch, Partition, Record
 
 _STOP_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.0005
+_RETRY_SECONDS: Final = 0.05
 _READ_AHEAD: Final = 200_000
 """More records than the client reads ahead."""
 _INTERNAL: Final = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state"})
@@ -256,14 +257,26 @@ class LibrdkafkaConsumer:
         found = self._offsets(times, timeout_ms)
         return {partition: None if offset < 0 else offset for partition, offset in found.items()}
 
-    @translating
     def _offsets(self, asked: Mapping[Partition, int], timeout_ms: int | None) -> dict[Partition, int]:
         """Return offsets by time, or by the protocol's two special times for the beginning and the end."""
         self._handle.check()
         if not asked:
             return {}
+        seconds = (timeout_ms or self._request_ms) / 1000
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                return self._ask_offsets(asked, max(0.0, deadline - time.monotonic()))
+            except KafkaError as error:
+                # For a moment after a topic has grown, or a broker has started, no broker leads the partition.
+                if not error.retriable or time.monotonic() > deadline:
+                    raise
+            time.sleep(_RETRY_SECONDS)
+
+    @translating
+    def _ask_offsets(self, asked: Mapping[Partition, int], seconds: float) -> dict[Partition, int]:
         theirs = [TopicPartition(*partition, at) for partition, at in asked.items()]
-        found = self._client.offsets_for_times(theirs, timeout=(timeout_ms or self._request_ms) / 1000)
+        found = self._client.offsets_for_times(theirs, timeout=seconds)
         for each in found:
             if each.error is not None:
                 raise translated(each.error)

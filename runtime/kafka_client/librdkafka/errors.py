@@ -31,6 +31,11 @@ _TABLE: Final[dict[int, type[ours.KafkaError]]] = {
     TheirError._BAD_MSG: ours.KafkaError,
 }
 _TRUNCATED: Final = "truncat"
+_NO_SPLIT: Final = (
+    "librdkafka does not divide a batch that is larger than the topic's max.message.bytes: "
+    "set MILLSTREAM_KAFKA_BATCH_SIZE to less"
+)
+_PASSING: Final = frozenset({TheirError._TIMED_OUT, TheirError._TRANSPORT, TheirError._ALL_BROKERS_DOWN})
 
 
 def translated(error: TheirError) -> ours.KafkaError:
@@ -46,10 +51,13 @@ def _translated(error: TheirError) -> ours.KafkaError:
         # The client reports a lost offset as a reset that is not allowed; only the text has the cause.
         lost = ours.LogTruncatedError if _TRUNCATED in text.lower() else ours.OffsetOutOfRangeError
         return lost(text, name=lost.__name__, from_broker=True)
+    if code == TheirError.MSG_SIZE_TOO_LARGE:
+        text = f"{text}. {_NO_SPLIT}"
     if code > 0 and (found := of_code(code, text)) is not None:
         return found
     kind = _TABLE.get(code, ours.KafkaError)
-    return kind(text, name=error.name().lstrip("_"), retriable=error.retriable())
+    name = "ProducerFencedError" if kind is ours.FencedError else kind.__name__  # as kafka-python calls it
+    return kind(text, name=name, retriable=error.retriable() or code in _PASSING)
 
 
 def of_exception(error: KafkaException) -> ours.KafkaError:

@@ -61,10 +61,10 @@ class LibrdkafkaGroupConsumer:
         fetcher = self._reading()
         # It sends what is due, and takes note of a rebalance. What this needs time for is waited for below.
         self._membership.poll(0)
-        if self._rebalanced.is_set():
-            return {}
         if self._subscribed and not self._membership.group_metadata().stable:
             self._membership.poll(min(timeout_ms, _JOIN_MS))
+            return {}
+        if self._rebalanced.is_set():
             return {}
         if unplaced := fetcher.unplaced():
             for partition in unplaced:

@@ -17,9 +17,28 @@ from runtime.kafka_client.librdkafka.errors import translated
 from runtime.kafka_client.librdkafka.forks import MadeHere
 
 _LOOK_SECONDS: Final = 0.5
-_ANY_TOPIC: Final = "millstream"
+_REPEAT_SECONDS: Final = 10.0
+_MOST_LINES: Final = 100
 # What the client cannot repair by itself. It reports lost connections and brokers, too, and connects again.
 _FINAL: Final = frozenset({TheirError._AUTHENTICATION, TheirError._FATAL, TheirError._FENCED})
+
+
+class _Log:
+    """The client's logger, which repeats no line within ten seconds: the client writes one for each attempt."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._written: dict[str, float] = {}
+
+    def log(self, level: int, form: str, *values: object) -> None:
+        """Write a line, unless it was written a moment ago."""
+        line, now = form % values, time.monotonic()
+        if now - self._written.get(line, -_REPEAT_SECONDS) < _REPEAT_SECONDS:
+            return
+        if len(self._written) >= _MOST_LINES:
+            self._written.clear()
+        self._written[line] = now
+        self._logger.log(level, "%s", line)
 
 
 class Handle:
@@ -34,7 +53,7 @@ class Handle:
         self._logger = logger
         self._reports: deque[TheirError] = deque(maxlen=100)
         # The functions are of the queue alone, so that the client does not keep its owner alive.
-        self.client: Any = make({**properties, "error_cb": self._reports.append}, logger=logger)
+        self.client: Any = make({**properties, "error_cb": self._reports.append}, logger=_Log(logger))
 
     def check(self) -> None:
         """Raise the error that ends this client, if it has reported one; RuntimeError after a fork."""
@@ -49,9 +68,10 @@ class Handle:
         """Wait for a broker's first answer. Raises KafkaError if there is none in time, or the user is rejected."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
-            # Of one topic, because some clusters have thousands. It need not exist, and is not created.
+            # The first answer has the cluster's id. A topic is not asked for: until one exists, and for ever if the
+            # user may not see it, the client would ask for it at each retry, 500 times a second in a producer.
             with suppress(KafkaException):
-                self.client.list_topics(_ANY_TOPIC, timeout=min(left, _LOOK_SECONDS))
+                self.client.cluster_id(min(left, _LOOK_SECONDS))
                 return
             self.client.poll(0)  # lets the client report
             self.check()

@@ -64,6 +64,10 @@ _PRODUCER: Final[Mapping[str, Any]] = MappingProxyType(
     {
         **_EVERY_CLIENT,
         "enable.idempotence": True,
+        # With more, a record can be lost unnoticed: a broker that refuses a producer's first batch for a moment (it is
+        # about to lead) accepts the second one, and the client then takes the first one to be delivered, too. A broker
+        # handles one request of a connection at a time anyway.
+        "max.in.flight": 1,
         # Of the same size as kafka-python's. A batch above the topic's limit is refused whole, and the default is 1 MB.
         "batch.size": 1 << 17,
         "queue.buffering.max.messages": 500_000,
@@ -142,7 +146,9 @@ class Librdkafka:
                 wait_for_coordinator(admin, group, seconds)
 
         block_ms = _chosen("max_block_ms", options, settings, _BLOCK_MS)
-        producer = LibrdkafkaProducer(handle, block_ms=block_ms, find_coordinator=find_coordinator)
+        # As long as for a record, so that the client gives a step up before its caller gives the client up.
+        step_ms = _chosen("delivery_timeout_ms", options, settings, block_ms)
+        producer = LibrdkafkaProducer(handle, block_ms=block_ms, step_ms=step_ms, find_coordinator=find_coordinator)
         _require_answer(producer, handle, options, settings)
         return producer
 

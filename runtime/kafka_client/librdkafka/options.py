@@ -86,6 +86,12 @@ def _at_most(most: int) -> Callable[[Any], int]:
     return lambda value: min(_whole(1)(value), most)
 
 
+def _one_in_flight(value: Any) -> int:
+    if _whole(1)(value) != 1:
+        raise ValueError("must be 1 (with more, librdkafka can commit a transaction that lacks a record)")
+    return 1
+
+
 def _mechanism(value: Any) -> str:
     if value == "GSSAPI":
         raise ValueError("cannot be GSSAPI (confluent-kafka is built without Kerberos)")
@@ -120,7 +126,7 @@ _TABLE: Final[Mapping[str, _Translated]] = {
     "client_dns_lookup": _Translated(("client.dns.lookup",)),
     "connections_max_idle_ms": _Translated(("connections.max.idle.ms",), _whole(0)),
     "metadata_max_age_ms": _Translated(("topic.metadata.refresh.interval.ms",), _at_most(_HOUR_MS)),
-    "max_in_flight_requests_per_connection": _Translated(("max.in.flight",), _whole(1, 5)),
+    "max_in_flight_requests_per_connection": _Translated(("max.in.flight",), _one_in_flight),
     "receive_buffer_bytes": _Translated(("socket.receive.buffer.bytes",), _whole(0, 100_000_000)),
     "send_buffer_bytes": _Translated(("socket.send.buffer.bytes",), _whole(0, 100_000_000)),
     "receive_message_max_bytes": _Translated(("receive.message.max.bytes",), _whole(1000)),

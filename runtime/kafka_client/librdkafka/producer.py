@@ -32,9 +32,15 @@ class LibrdkafkaDelivery:
         self._offset = -1
 
     def __call__(self, error: TheirError | None, message: Message) -> None:
+        offset = message.offset()
         if error is not None:
             self._error = translated(error)
-        self._offset = message.offset() or 0
+        elif offset is None:
+            # A batch that the broker has refused for a while counts as written as soon as a later one is. But a broker
+            # that knows nothing of a producer on a partition takes any batch as its first one. So it may not be there.
+            self._error = KafkaError("the broker has acknowledged only later records, and this one may be lost")
+        else:
+            self._offset = offset
         self._producer = None
 
     @property
@@ -69,17 +75,22 @@ class LibrdkafkaProducer:
     Parameters
     ----------
     block_ms
-        Longest wait for a topic's partitions, for room among the records that wait to be sent, and for each step of a
-        transaction.
+        Longest wait for a topic's partitions, for room among the records that wait to be sent, and for the end of an
+        earlier producer with the transactional id.
+    step_ms
+        Longest wait for any other step of a transaction.
     find_coordinator
         Waits for a group's coordinator, for at most so many seconds.
     """
 
-    def __init__(self, handle: Handle, *, block_ms: int, find_coordinator: Callable[[str, float], None]) -> None:
+    def __init__(
+        self, handle: Handle, *, block_ms: int, step_ms: int, find_coordinator: Callable[[str, float], None]
+    ) -> None:
         self._handle = handle
         # The client ends when nothing refers to it. So no other name is given to it: an error would keep the name.
         self._client: Any = handle.client
         self._block_seconds = block_ms / 1000
+        self._step_seconds = step_ms / 1000
         self._find_coordinator = find_coordinator
         self._groups: set[str] = set()  # whose coordinator has answered
         self._counts: dict[str, int] = {}  # partitions of each topic that was sent to
@@ -102,10 +113,19 @@ class LibrdkafkaProducer:
 
     def send_all(self, outputs: Sequence[Output], timeout: float) -> None:
         produce = self._produce
+        first: dict[tuple[str, int], LibrdkafkaDelivery] = {}
         for output in outputs:
-            produce(*output)
-        # No callbacks: if a record fails, the client refuses to commit the transaction.
+            place = (output.topic, output.partition)
+            if place in first:
+                # If a record fails, the client refuses to commit the transaction.
+                produce(*output)
+            else:
+                # That the first batch of a partition is lost shows only here.
+                first[place] = LibrdkafkaDelivery(self)
+                produce(*output, first[place])
         self.flush(timeout)
+        for delivery in first.values():
+            delivery.get(0)
 
     def send_for_offsets(self, outputs: Sequence[Output], timeout: float) -> list[int]:
         deliveries = [LibrdkafkaDelivery(self) for _ in outputs]
@@ -185,8 +205,8 @@ class LibrdkafkaProducer:
             if self._open:
                 try:
                     self._client.poll(seconds)
-                except KafkaException as error:  # it has ended for good
-                    raise of_exception(error) from error
+                except (KafkaException, SystemError) as error:  # it has ended for good
+                    raise self._told(error) from error
 
     def flush(self, timeout: float | None = None) -> None:
         with self._using():
@@ -198,15 +218,17 @@ class LibrdkafkaProducer:
         with self._in_use:
             if self._open:
                 self._open = False
-                with suppress(KafkaException):
+                with suppress(KafkaException, SystemError):
                     self._client.flush(-1 if timeout is None else timeout)
                 self._end()
 
     def abandon(self, timeout: float) -> None:
         """Drop the records, then close, in a thread, because a call that still waits for the broker has to end first.
 
-        If it takes longer than `timeout` s, it closes the client itself when it ends.
+        If it takes longer than `timeout` s, it closes the client itself when it ends. A second call does nothing.
         """
+        if not self._open:
+            return
         self._open = False
         self._purge()
 
@@ -230,7 +252,7 @@ class LibrdkafkaProducer:
         """
         if self._client is not None:
             self._purge()
-            with suppress(KafkaException):
+            with suppress(KafkaException, SystemError):
                 self._client.flush(_LOOK_SECONDS)
             self._client = self._handle.client = None
 
@@ -243,11 +265,25 @@ class LibrdkafkaProducer:
             self._handle.check()
             try:
                 yield
-            except KafkaException as error:
-                raise of_exception(error) from error
+            except (KafkaException, SystemError) as error:
+                raise self._told(error) from error
             finally:
                 if not self._open:
                     self._end()
+
+    def _told(self, error: KafkaException | SystemError) -> KafkaError:
+        """Return the translation of an error.
+
+        While it raises a fatal error, the client still calls back for records. Python takes such a call for the
+        failure, and the error is lost: so it is asked for again.
+        """
+        if isinstance(error, KafkaException):
+            return of_exception(error)
+        try:
+            self._client.begin_transaction()
+        except KafkaException as told:
+            return of_exception(told)
+        return KafkaError(str(error))
 
     # --- transactions ------------------------------------------------------------------------------
 
@@ -267,15 +303,15 @@ class LibrdkafkaProducer:
         if group.handle is None and group.group_id not in self._groups:
             # The client asks three times within milliseconds for the group's coordinator. If that is not there yet, as
             # in a new cluster, the call below never returns, not even at its time-out. A member has found it before.
-            self._find_coordinator(group.group_id, self._block_seconds)
+            self._find_coordinator(group.group_id, self._step_seconds)
             self._groups.add(group.group_id)
         with self._using():
-            self._client.send_offsets_to_transaction(theirs, member, self._block_seconds)
+            self._client.send_offsets_to_transaction(theirs, member, self._step_seconds)
 
     def commit_transaction(self) -> None:
         with self._using():
-            self._client.commit_transaction(self._block_seconds)
+            self._client.commit_transaction(self._step_seconds)
 
     def abort_transaction(self) -> None:
         with self._using():
-            self._client.abort_transaction(self._block_seconds)
+            self._client.abort_transaction(self._step_seconds)

@@ -1,0 +1,1 @@
+"""Console: an HTTP server of decisions and status, for people and their tools."""

@@ -1,0 +1,173 @@
+"""Reads and decisions of the console, by the functions that the commands call."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+from millstream.reading.pages import page
+from millstream.status.report import Report, Typed, as_json
+from millstream.status.this_machine import with_processes_here
+from millstream.status.watch import Looks
+from millstream.versions import listing
+from millstream.versions.decisions import decided_row, learn, serve
+from millstream.versions.rebuild import Workshop, adopt
+from millstream.versions.rollback import previous
+from millstream.versions.trace_event import trace
+from model_store import ModelStore, VersionId, open_store
+from runtime.kafka_client.cluster import NoBroker
+from runtime.kafka_client.errors import KafkaError
+
+if TYPE_CHECKING:
+    from millstream.config.settings import Settings
+    from millstream.stream.load import LoadedStream
+    from millstream.version_code.choice import Policy
+    from schemas.schema_registry import Registry
+    from schemas.topics import Names
+
+Row: TypeAlias = dict[str, Any]
+Deed: TypeAlias = Literal["pin", "unpin", "rollback", "adopt", "pause", "resume"]
+FRESH_S: Final = 1.0
+"""Seconds for which a report answers further requests."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A decision that somebody asks for; `version` as text, `None` if none was named."""
+
+    deed: Deed
+    version: str | None
+    by: str
+    why: str
+
+
+class Desk:
+    """Reads and decides for one stream. All methods block; any thread may call them.
+
+    Parameters
+    ----------
+    given
+        The stream as the user named it.
+    say
+        Prints one line for the operator.
+    """
+
+    def __init__(
+        self, given: Typed, loaded: LoadedStream, settings: Settings, code: Policy, say: Callable[[str], None]
+    ) -> None:
+        self._loaded, self._settings, self._code, self._say = loaded, settings, code, say
+        self._names: Names = settings.names(loaded.stream)
+        self._registry: Registry | None = settings.schema_registry(say)
+        self._reports = _Reports(given, settings, self._names)
+
+    # --- reads -------------------------------------------------------------------------------------
+
+    def status(self) -> Row:
+        """Return the report of `millstream status`, at most a second old."""
+        return as_json(self._reports.newest())
+
+    def models(self) -> list[Row]:
+        """Return the versions in the store."""
+        serving = self._serving()
+        return [listing.row(each, serving) for each in listing.versions(self._store(), self._names.stream)]
+
+    def model(self, version: str) -> Row:
+        """Return one version. Raises InvalidVersion, NotFound or VersionRefused."""
+        wanted = VersionId.parse(version, self._names.stream)
+        found = listing.find(self._store(), self._names.stream, wanted, self._settings.models)
+        return listing.row(found, self._serving())
+
+    def page(self, kind: Literal["alerts", "dead-letters"], limit: int, before: int | None) -> Row:
+        """Return the newest rows of a topic, or those before an offset, and the offset for the page before them."""
+        rows, earlier = page(self._settings.cluster(), self._names, kind, limit=limit, before=before)
+        return {kind.replace("-", "_"): rows, "before": earlier}
+
+    def event(self, event_id: str) -> Row:
+        """Return the trace of an event. Raises NoSuchEvent."""
+        cluster = self._settings.cluster()
+        return asdict(
+            trace(self._loaded, cluster, self._names, self._store(), event_id, self._registry, code=self._code)
+        )
+
+    def _store(self) -> ModelStore:
+        return open_store(self._settings.models, self._settings.keys, sign=False)
+
+    def _serving(self) -> str | None:
+        """Return the served version; `None` if Kafka does not answer."""
+        try:
+            return self._reports.newest().model.served
+        except (KafkaError, NoBroker):
+            return None
+
+    # --- decisions ---------------------------------------------------------------------------------
+
+    def decide(self, wanted: Decision) -> Row:
+        """Decide.
+
+        Raises
+        ------
+        InvalidVersion, NotFound
+            If there is no such version.
+        CannotAdopt, NothingBefore, VersionRefused
+            If it cannot be decided; nothing was.
+        NotDecided, KafkaError, NoBroker
+            If Kafka has not acknowledged the decision.
+        """
+        names = self._names
+        version = None if wanted.version is None else VersionId.parse(wanted.version, names.stream)
+        cluster, by, why = self._settings.cluster(), wanted.by, wanted.why
+        if wanted.deed in ("pause", "resume"):
+            update = learn(cluster, names, paused=wanted.deed == "pause", by=by, why=why)
+        elif wanted.deed == "adopt":
+            assert version is not None  # noqa: S101 - the endpoint requires one
+            with Workshop(self._loaded, cluster, names, self._store(), self._say, self._code) as workshop:
+                workshop.insist_on_adoptable(version)
+                update = adopt(cluster, names, version, by=by, why=why)
+        else:
+            store = self._store()
+            if version is None and wanted.deed == "rollback":
+                version = previous(cluster, names, store)
+            update = serve(cluster, names, store, version, by=by, why=why).update
+        self._reports.forget()
+        self._say(f"decided by {by}: {wanted.deed}{'' if version is None else f' {version}'}")
+        return decided_row(names, update)
+
+
+class _Reports:
+    """The newest report, for requests that come within a second. One request looks, the others wait for it."""
+
+    def __init__(self, given: Typed, settings: Settings, names: Names) -> None:
+        self._given, self._settings, self._names = given, settings, names
+        self._lock = threading.Lock()
+        self._looks: Looks | None = None
+        self._found: Report | KafkaError | NoBroker | None = None
+        self._at = 0.0
+
+    def newest(self) -> Report:
+        """Return a report. Raises KafkaError or NoBroker."""
+        with self._lock:
+            if self._found is None or time.monotonic() - self._at > FRESH_S:
+                self._found = self._look()
+                self._at = time.monotonic()
+            found = self._found
+        if isinstance(found, Report):
+            return found
+        raise found
+
+    def forget(self) -> None:
+        """Look again for the next request."""
+        self._at = 0.0
+
+    def _look(self) -> Report | KafkaError | NoBroker:
+        state = self._settings.state(self._names)
+        try:
+            if self._looks is None:
+                cluster = self._settings.cluster()
+                self._looks = Looks(cluster, self._names, self._settings.home, state, self._given)
+            return with_processes_here(self._looks.next(), state)
+        except (KafkaError, NoBroker) as error:
+            self._looks = None  # the embedded broker may come back at another address
+            return error

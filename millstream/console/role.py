@@ -1,0 +1,132 @@
+"""Wiring of the console's process: its desk, its endpoints and the web server."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from consumers.roles import CONSOLE
+from millstream.console.desk import Desk
+from millstream.console.endpoints import Endpoints
+from millstream.observability.instrumentation import RoleInstrumentation
+from millstream.observability.role_log import say
+from millstream.processes import role_events
+from millstream.processes.http_access import require_access, survive_sighup
+from millstream.status.report import Typed
+from runtime.kafka_client.cluster import KafkaAccessDenied, NoBroker
+from runtime.kafka_client.errors import KafkaError, described
+from server.tokens.token_file import TokenFile
+from server.web.access import Access
+from server.web.app import AppLimits
+from server.web.guarded_app import Call, Endpoint, GuardedApp
+from server.web.messages import Response
+from server.web.worker import Address, Health, Worker
+
+if TYPE_CHECKING:
+    from millstream.config.settings import Settings
+    from millstream.stream.load import LoadedStream
+    from millstream.version_code.choice import Policy
+
+LARGEST_BODY: Final = 64 << 10
+MOST_REQUESTS: Final = 256
+_AGAIN_S: Final = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsoleOptions:
+    """Options of a console.
+
+    Attributes
+    ----------
+    drain_s
+        Seconds for which it serves on, unready, after SIGTERM.
+    code
+        Code that a trace runs a version with.
+    """
+
+    address: Address
+    app: AppLimits
+    drain_s: float = 0.0
+    code: Policy = "own"
+
+    def require(self, settings: Settings) -> None:
+        """Raise NoTokens, CertificateProblem, TokenFileProblem or PortTaken if it must not or cannot listen."""
+        require_access(settings, self.address, is_public=self.app.is_public)
+        if self.address.certificate is not None:
+            survive_sighup()
+        self.address.require_free()
+
+
+def run_console(
+    given: Typed,
+    loaded: LoadedStream,
+    settings: Settings,
+    instance: str,
+    options: ConsoleOptions,
+    meter: RoleInstrumentation,
+) -> int:
+    """Show and decide over HTTP until told to stop; return the exit code.
+
+    Parameters
+    ----------
+    given
+        The stream as the user named it.
+    """
+    options.require(settings)
+    desk = Desk(given, loaded, settings, options.code, say)
+    met = _Met(desk)
+    health = Health(met.lacks)
+    meter.needs(health.unready)
+    access = Access(TokenFile(settings.tokens), required=options.app.is_public, say=say)
+    app = GuardedApp([*Endpoints(desk).all(), *_health(health)], options.app, say, access)
+    meter.serves(lambda: dict(app.counts.requests), lambda: 0)
+    meter.assigned(())
+    where = options.address
+    met.start()
+
+    def ready() -> None:
+        role_events.ready(f"ready: {where} shows and decides for {loaded.stream.name}", event="listening")
+
+    say(f"{CONSOLE} {instance} listens at {where}")
+    try:
+        return Worker(app, health, options.address, options.drain_s, ready, meter.turned, say).run()
+    finally:
+        say(f"{CONSOLE} has ended in order")
+
+
+def _health(health: Health) -> list[Endpoint]:
+    async def livez(call: Call) -> Response:
+        return await health.livez(call.request)
+
+    async def readyz(call: Call) -> Response:
+        return await health.readyz(call.request)
+
+    return [Endpoint("GET", "/livez", None, livez), Endpoint("GET", "/readyz", None, readyz)]
+
+
+class _Met:
+    """Looks at the stream once Kafka is there, so that the first request finds what a report compares with."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._lacks: str | None = "it has not looked at the stream yet"
+
+    def lacks(self) -> str | None:
+        """Return why there is nothing to show yet, `None` once there was."""
+        return self._lacks
+
+    def start(self) -> None:
+        """Begin to look, in a thread."""
+        threading.Thread(target=self._look, name="look", daemon=True).start()
+
+    def _look(self) -> None:
+        again = threading.Event()  # it is never set: the thread ends with the process
+        while self._lacks is not None:
+            try:
+                self._desk.status()
+                self._lacks = None
+            except (KafkaError, NoBroker, KafkaAccessDenied) as error:
+                why = described(error) if isinstance(error, KafkaError) else str(error)
+                self._lacks = f"it cannot look at the stream: {why}"
+                again.wait(_AGAIN_S)

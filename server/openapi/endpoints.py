@@ -1,0 +1,351 @@
+"""The table of all HTTP endpoints: what each takes, what it answers, and the scope that it needs.
+
+The OpenAPI document and the page ``/docs`` are made from it, and a test compares it with the routes of the server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeAlias
+
+Scope: TypeAlias = Literal["predict", "label", "upload", "read", "data", "admin"]
+Role: TypeAlias = Literal["server", "console"]
+Content: TypeAlias = Mapping[str, str]
+"""By media type, the name of a schema in `server.openapi.schemas`; empty for any bytes."""
+JSON: Final = "application/json"
+NDJSON: Final = "application/x-ndjson"
+BINARY: Final = "application/octet-stream"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter. `schema` is JSON Schema."""
+
+    name: str
+    place: Literal["path", "query", "header"]
+    says: str
+    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response of a status that is not an error."""
+
+    says: str
+    content: Content = field(default_factory=dict)
+    headers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """One method of one path.
+
+    Attributes
+    ----------
+    says
+        One sentence: what it does.
+    example
+        A body in JSON.
+    errors
+        Statuses of errors, besides those that every endpoint may have.
+    """
+
+    method: Literal["get", "post", "head", "patch", "delete", "options"]
+    path: str
+    scope: Scope | None
+    says: str
+    answers: Mapping[int, Answer]
+    takes: Content = field(default_factory=dict)
+    example: Mapping[str, Any] | None = None
+    parameters: tuple[Parameter, ...] = ()
+    errors: tuple[int, ...] = ()
+    role: Role = "server"
+
+    @property
+    def group(self) -> str:
+        """Return the heading under which it stands."""
+        if self.role == "console":
+            return "Console"
+        groups = {"/v2": "Open Inference Protocol V2", "/v1/uploads": "Uploads", "/v1/": "Predictions and labels"}
+        return next((group for begin, group in groups.items() if self.path.startswith(begin)), "The server itself")
+
+
+_VERSION_HEADERS: Final = ("X-Model-Version", "X-Event-Id")
+_KEY: Final = Parameter(
+    "Idempotency-Key",
+    "header",
+    "Id of an event that has none; of the events of a larger request, followed by - and the row.",
+)
+_MIN_VERSION: Final = Parameter("min_version", "query", "The least version that may answer, such as 3/81000.")
+_WAIT: Final = Parameter("wait", "query", "Time to wait for `min_version`, such as 500ms or 2s; at most 30 s.")
+_PREDICTS: Final = (_KEY, _MIN_VERSION, _WAIT)
+_MODEL: Final = Parameter("model", "path", "Name of the stream.")
+_VERSION: Final = Parameter("version", "path", "The version that serves, such as 3-81000; 3%2F81000 is taken too.")
+_JSON_LENGTH: Final = Parameter(
+    "Inference-Header-Content-Length",
+    "header",
+    "Length of the JSON, if binary tensors follow it.",
+    {"type": "integer", "minimum": 0},
+)
+_ID: Final = Parameter("id", "path", "Id of the event.")
+_UPLOAD: Final = Parameter("id", "path", "Id of the upload.")
+_TUS: Final = Parameter("Tus-Resumable", "header", "Version of the tus protocol.", {"const": "1.0.0"})
+_PART_AT: Final = Parameter("Upload-Offset", "header", "Where the part begins.", {"type": "integer", "minimum": 0})
+_CHECKSUM: Final = Parameter("Upload-Checksum", "header", "sha1, md5 or sha256, and the part's digest in base64.")
+_IMPORTED_WITHIN: Final = Parameter("wait", "query", "Time to wait for the import; at most 30 s.")
+_LIMIT: Final = Parameter("limit", "query", "Most rows of the answer.", {"type": "integer", "minimum": 1})
+_BEFORE: Final = Parameter("before", "query", "Where the last page ended.", {"type": "integer", "minimum": 0})
+
+
+def _probe(path: str, scope: Scope | None, says: str, schema: str, *parameters: Parameter) -> Endpoint:
+    errors = (404, 503) if parameters else (503,)
+    answers = {200: Answer("Yes.", {JSON: schema})}
+    return Endpoint(
+        method="get", path=path, scope=scope, says=says, answers=answers, parameters=parameters, errors=errors
+    )
+
+
+_PREDICTIONS_AND_LABELS: Final = (
+    Endpoint(
+        method="post",
+        path="/v1/predict",
+        scope="predict",
+        says="Answers one event, or many: each row has its own answer or error. A stream with a mapped source "
+        "also takes that source's raw message.",
+        takes={JSON: "PredictRequest", NDJSON: "Lines", BINARY: ""},
+        example={"event_id": "order-17", "features": {"amount": 12.5, "country": "DE"}},
+        parameters=_PREDICTS,
+        answers={
+            200: Answer("The answers.", {JSON: "PredictResponse", NDJSON: "Lines"}, _VERSION_HEADERS),
+        },
+        errors=(409, 422),
+    ),
+    Endpoint(
+        method="post",
+        path="/v1/labels",
+        scope="label",
+        says="Takes labels and corrections, one or many.",
+        takes={JSON: "LabelsRequest", NDJSON: "Lines"},
+        example={"event_id": "order-17", "value": True},
+        parameters=(_KEY,),
+        answers={
+            200: Answer("What became of each row.", {JSON: "LabelsResponse", NDJSON: "Lines"}),
+            202: Answer("The label is taken.", {JSON: "Taken"}),
+        },
+        errors=(422,),
+    ),
+)
+
+
+def _v2(path: str, *parameters: Parameter) -> tuple[Endpoint, ...]:
+    return (
+        Endpoint(
+            method="get",
+            path=path,
+            scope="predict",
+            says="Describes the model: its inputs, outputs, and the version that serves.",
+            parameters=parameters,
+            answers={200: Answer("The metadata.", {JSON: "ModelMetadata"})},
+            errors=(404,),
+        ),
+        _probe(f"{path}/ready", "predict", "Answers whether the model answers.", "ModelReady", *parameters),
+        Endpoint(
+            method="post",
+            path=f"{path}/infer",
+            scope="predict",
+            says="Answers the rows of some tensors; each row is an event. Tensors are JSON, or binary behind the JSON.",
+            takes={JSON: "InferenceRequest", BINARY: ""},
+            example={
+                "id": "orders-5",
+                "inputs": [{"name": "amount", "shape": [2], "datatype": "FP64", "data": [12.5, 990.0]}],
+            },
+            parameters=(*parameters, _JSON_LENGTH, *_PREDICTS),
+            answers={
+                200: Answer(
+                    "The outputs.",
+                    {JSON: "InferenceResponse", BINARY: ""},
+                    ("X-Model-Version", "Inference-Header-Content-Length"),
+                )
+            },
+            errors=(404, 409, 415, 422),
+        ),
+    )
+
+
+_OPEN_INFERENCE: Final = (
+    Endpoint(
+        method="get",
+        path="/v2",
+        scope="predict",
+        says="Describes the server.",
+        answers={200: Answer("The metadata.", {JSON: "ServerMetadata"})},
+    ),
+    _probe("/v2/health/live", "predict", "Answers that the process lives.", "Live"),
+    _probe("/v2/health/ready", "predict", "Answers whether requests should come here.", "Ready"),
+    *_v2("/v2/models/{model}", _MODEL),
+    *_v2("/v2/models/{model}/versions/{version}", _MODEL, _VERSION),
+)
+
+_OF_PARTS: Final = (404, 409, 412, 415, 423, 460, 507)
+
+
+def _tus_options(path: str, *parameters: Parameter) -> Endpoint:
+    return Endpoint(
+        method="options",
+        path=path,
+        scope="upload",
+        says="Names the version and the extensions of tus.",
+        parameters=parameters,
+        answers={204: Answer("In the headers.", {}, ("Tus-Version", "Tus-Extension", "Tus-Max-Size"))},
+    )
+
+
+_UPLOADS: Final = (
+    Endpoint(
+        method="post",
+        path="/v1/uploads",
+        scope="upload",
+        says="Takes more training data, streamed: CSV, TSV, JSON lines or Avro. The same content twice adds nothing. "
+        "With `Tus-Resumable` it begins a resumable upload (tus 1.0).",
+        takes={"text/csv": "", "text/tab-separated-values": "", NDJSON: "Lines", BINARY: ""},
+        parameters=(
+            Parameter("name", "query", "Name of the file; its end says the format."),
+            Parameter("strict", "query", "Import nothing if any row is refused.", {"type": "boolean"}),
+            _IMPORTED_WITHIN,
+            _TUS,
+            Parameter("Upload-Length", "header", "Its size, bytes; resumable.", {"type": "integer", "minimum": 0}),
+            Parameter("Upload-Metadata", "header", "filename, filetype and strict of a resumable upload, in base64."),
+        ),
+        answers={
+            200: Answer("Rows taken, rows refused and why.", {JSON: "Object"}),
+            201: Answer("A resumable upload has begun.", {}, ("Location", "Tus-Resumable")),
+            202: Answer("The file is taken; its import is not done yet.", {JSON: "Object"}, ("Location",)),
+        },
+        errors=(412, 415, 422, 460, 507),
+    ),
+    _tus_options("/v1/uploads"),
+    _tus_options("/v1/uploads/{id}", _UPLOAD),
+    Endpoint(
+        method="get",
+        path="/v1/uploads/{id}",
+        scope="upload",
+        says="Says what became of an upload.",
+        parameters=(_UPLOAD, _IMPORTED_WITHIN),
+        answers={200: Answer("Rows taken, rows refused and why.", {JSON: "Object"})},
+        errors=(404,),
+    ),
+    Endpoint(
+        method="head",
+        path="/v1/uploads/{id}",
+        scope="upload",
+        says="Says how much of a resumable upload has come.",
+        parameters=(_UPLOAD, _TUS),
+        answers={200: Answer("In the headers.", {}, ("Upload-Offset", "Upload-Length"))},
+        errors=(404, 412),
+    ),
+    Endpoint(
+        method="patch",
+        path="/v1/uploads/{id}",
+        scope="upload",
+        says="Takes the next part of a resumable upload.",
+        takes={"application/offset+octet-stream": ""},
+        parameters=(_UPLOAD, _TUS, _PART_AT, _CHECKSUM),
+        answers={204: Answer("The part is taken.", {}, ("Upload-Offset",))},
+        errors=_OF_PARTS,
+    ),
+    Endpoint(
+        method="post",
+        path="/v1/uploads/{id}",
+        scope="upload",
+        says="PATCH and DELETE for clients that cannot send them.",
+        takes={"application/offset+octet-stream": ""},
+        parameters=(
+            _UPLOAD,
+            Parameter("X-HTTP-Method-Override", "header", "The method.", {"enum": ["PATCH", "DELETE"]}),
+            _TUS,
+            _PART_AT,
+            _CHECKSUM,
+        ),
+        answers={204: Answer("It is done.", {}, ("Upload-Offset",))},
+        errors=_OF_PARTS,
+    ),
+    Endpoint(
+        method="delete",
+        path="/v1/uploads/{id}",
+        scope="upload",
+        says="Ends a resumable upload and removes what has come.",
+        parameters=(_UPLOAD, _TUS),
+        answers={204: Answer("It is gone.")},
+        errors=(404, 409, 423),
+    ),
+)
+
+
+def _console(path: str, scope: Scope, says: str, *parameters: Parameter) -> Endpoint:
+    return Endpoint(
+        method="get",
+        path=path,
+        scope=scope,
+        says=says,
+        parameters=parameters,
+        answers={200: Answer("As the command prints it with `--json`.", {JSON: "Object"})},
+        errors=(404,) if "{" in path else (),
+        role="console",
+    )
+
+
+def _decision(name: str, says: str) -> Endpoint:
+    return Endpoint(
+        method="post",
+        path=f"/v1/{name}",
+        scope="admin",
+        says=says,
+        takes={JSON: "Decision"},
+        example={"why": "the shop moved"} | ({"version": "3/81000"} if name in ("pin", "adopt") else {}),
+        answers={200: Answer("The decision.", {JSON: "Object"})},
+        errors=(404, 409),
+        role="console",
+    )
+
+
+_CONSOLE: Final = (
+    _console("/v1/status", "read", "The stream's status, as `millstream status`."),
+    _console("/v1/models", "read", "All versions, as `millstream models list`."),
+    _console(
+        "/v1/models/{version}",
+        "read",
+        "One version, as `millstream models show`.",
+        Parameter("version", "path", "Such as 3%2F81000."),
+    ),
+    _console("/v1/alerts", "read", "Alerts, newest first.", _LIMIT, _BEFORE),
+    _console("/v1/events/{id}", "data", "What became of an event, as `millstream trace`.", _ID),
+    _console("/v1/dead-letters", "data", "Dead letters, newest first.", _LIMIT, _BEFORE),
+    _decision("pin", "Lets one version serve until it is unpinned."),
+    _decision("unpin", "Lets the newest version serve again."),
+    _decision("rollback", "Serves an earlier version, and continues to learn from it."),
+    _decision("adopt", "Continues from a version that was rebuilt or replayed."),
+    _decision("pause", "Stops learning."),
+    _decision("resume", "Learns again."),
+)
+
+_ITSELF: Final = (
+    _probe("/livez", None, "Answers that the process lives.", "Live"),
+    _probe("/readyz", None, "Answers whether requests should come here.", "Ready"),
+    Endpoint(
+        method="get",
+        path="/openapi.json",
+        scope=None,
+        says="This description.",
+        answers={200: Answer("An OpenAPI 3.1 document.", {JSON: "Object"})},
+    ),
+    Endpoint(
+        method="get",
+        path="/docs",
+        scope=None,
+        says="This description as a page.",
+        answers={200: Answer("A page.", {"text/html": ""})},
+    ),
+)
+
+ENDPOINTS: Final = (*_PREDICTIONS_AND_LABELS, *_OPEN_INFERENCE, *_UPLOADS, *_CONSOLE, *_ITSELF)

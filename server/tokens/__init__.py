@@ -1,0 +1,1 @@
+"""Tokens of callers over HTTP: how they look, and the file that holds their hashes."""

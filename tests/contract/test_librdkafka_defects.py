@@ -1,0 +1,158 @@
+"""What librdkafka does wrong or otherwise, each provoked at a real broker, and what its adapter makes of it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from typing import Any
+
+import pytest
+from broker.proxy import Proxy
+from kafka_clients import SECONDS, admin, closed, put, reading, topic, until
+from kafka_clients import polled as read
+from raw_kafka import raw_admin
+
+from runtime.kafka_client.client import GroupMetadata, TransactionalProducer
+from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.librdkafka.library import Librdkafka
+from runtime.kafka_client.records import CommittedOffset, Output, Partition
+
+__all__ = ["admin", "closed", "topic"]
+
+COORDINATOR_NOT_AVAILABLE, CONCURRENT_TRANSACTIONS = 15, 51
+
+
+@pytest.fixture
+def cluster(bootstrap: str) -> Cluster:
+    return Cluster(bootstrap, library=Librdkafka())
+
+
+@pytest.fixture
+def proxy(bootstrap: str) -> Iterator[Proxy]:
+    with Proxy(bootstrap) as proxy:
+        yield proxy
+
+
+def opened(proxy: Proxy, closed: ExitStack, prefix: str) -> TransactionalProducer:
+    cluster = Cluster(proxy.bootstrap, library=Librdkafka())
+    producer = closed.enter_context(closing(cluster.producer(transactional_id=f"{prefix}id")))
+    producer.init_transactions()
+    return producer
+
+
+def transact(producer: TransactionalProducer, topic: str, group: str, offset: int = 1) -> None:
+    producer.begin_transaction()
+    places = {Partition(topic, 0): CommittedOffset(offset, "note")}
+    producer.send_offsets_to_transaction(places, GroupMetadata(group))
+    producer.send_all([Output(topic, 1, b"k", b"v")], SECONDS)
+    producer.commit_transaction()
+
+
+def test_it_writes_a_nul_behind_metadata_which_nobody_is_shown(
+    cluster: Cluster, proxy: Proxy, topic: str, prefix: str, closed: ExitStack
+) -> None:
+    group = f"{prefix}group"
+    transact(opened(proxy, closed, prefix), topic, group)
+    with raw_admin(cluster) as client:
+        [written] = client.list_group_offsets([group])[group].values()
+    assert written.metadata == "note\0"
+    member = closed.enter_context(closing(cluster.consumer(group_id=group)))
+    assert member.committed(Partition(topic, 0)) == CommittedOffset(1, "note")
+    with cluster.admin() as admin:
+        assert admin.list_group_offsets(group) == {Partition(topic, 0): CommittedOffset(1, "note")}
+
+
+def test_it_asks_for_nothing_that_it_does_not_need(proxy: Proxy, topic: str, prefix: str, closed: ExitStack) -> None:
+    """It would ask for a topic that does not exist, or is hidden, at each retry: 500 times a second in a producer."""
+    producer = opened(proxy, closed, prefix)
+    consumer = reading(Cluster(proxy.bootstrap, library=Librdkafka()), closed, Partition(topic, 1))
+    transact(producer, topic, f"{prefix}group")
+    asked = proxy.seen("Metadata")
+    began = time.monotonic()
+    for number in range(2, 1000):
+        transact(producer, topic, f"{prefix}group", number)
+        if time.monotonic() - began > 2:
+            break
+    assert len(read(consumer, number)) >= number
+    assert proxy.seen("Metadata") - asked < 20
+
+
+def test_before_a_first_commit_it_would_never_return_without_a_coordinator(
+    proxy: Proxy, topic: str, prefix: str, closed: ExitStack
+) -> None:
+    producer = opened(proxy, closed, prefix)
+    refused = proxy.fail("DescribeGroups", COORDINATOR_NOT_AVAILABLE, times=3)
+    transact(producer, topic, f"{prefix}group")
+    assert refused.applied == 3
+
+
+def test_it_would_wait_100_ms_and_more_for_the_transaction_before(
+    proxy: Proxy, topic: str, prefix: str, closed: ExitStack
+) -> None:
+    """Six answers that it is too early took 3 s and more with its own back-off."""
+    producer = opened(proxy, closed, prefix)
+    transact(producer, topic, f"{prefix}group")
+    early = proxy.fail("AddOffsetsToTxn", CONCURRENT_TRANSACTIONS, times=6)
+    began = time.monotonic()
+    transact(producer, topic, f"{prefix}group", 2)
+    assert early.applied == 6
+    assert time.monotonic() - began < 2
+
+
+def test_it_would_wait_for_as_many_records_as_a_poll_may_return(
+    cluster: Cluster, topic: str, closed: ExitStack
+) -> None:
+    put(cluster, topic, 3)
+    consumer = reading(cluster, closed, Partition(topic, 0))
+    began = time.monotonic()
+    assert len(consumer.poll(60_000, 500)[Partition(topic, 0)]) <= 3
+    assert time.monotonic() - began < 30
+
+
+def test_it_would_take_a_time_of_0_for_now(cluster: Cluster, admin: Any, prefix: str, closed: ExitStack) -> None:
+    topic = f"{prefix}timed"
+    with raw_admin(cluster) as client:
+        spec = {"num_partitions": 1, "replication_factor": 1, "configs": {"message.timestamp.type": "CreateTime"}}
+        client.create_topics({topic: spec}, wait_for_metadata=True)
+    producer = closed.enter_context(closing(cluster.producer()))
+    producer.send(topic, b"old", partition=0, timestamp_ms=0).get(SECONDS)
+    [record] = read(reading(cluster, closed, Partition(topic, 0)), 1)
+    assert record.timestamp == 1
+
+
+def test_its_position_is_behind_the_markers_of_transactions(
+    cluster: Cluster, proxy: Proxy, topic: str, prefix: str, closed: ExitStack
+) -> None:
+    producer = opened(proxy, closed, prefix)
+    for number in range(1, 4):
+        transact(producer, topic, f"{prefix}group", number)
+    partition = Partition(topic, 1)
+    consumer = reading(cluster, closed, partition)
+    assert [each.offset for each in read(consumer, 3)] == [0, 2, 4]
+
+    def behind_the_last_marker() -> bool:
+        consumer.poll(100)
+        return consumer.position(partition) == 6
+
+    until(behind_the_last_marker, "position behind the last marker")
+
+
+# Later Pythons warn of a fork beside threads, which is what is tested.
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_client_does_not_survive_a_fork(cluster: Cluster, topic: str, closed: ExitStack) -> None:
+    consumer = reading(cluster, closed, Partition(topic, 0))
+    producer = closed.enter_context(closing(cluster.producer()))
+    pid = os.fork()
+    if pid == 0:  # no test goes on in the child
+        refusals = 0
+        for call in (lambda: consumer.poll(0), lambda: producer.flush(0)):
+            try:
+                call()
+            except RuntimeError as error:
+                refusals += "does not survive a fork" in str(error)
+        os._exit(refusals)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 2
+    assert consumer.poll(0) == {}

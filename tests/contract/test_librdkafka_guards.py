@@ -1,0 +1,213 @@
+"""What librdkafka does wrong, provoked, and that its adapter is not caught by it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import confluent_kafka as raw
+import pytest
+from broker.proxy import Proxy
+from kafka.structs import ConsumerGroupMetadata, TopicPartition
+from kafka_clients import SECONDS, closed, make, polled, until
+from raw_kafka import raw_admin
+
+from runtime.kafka_client.client import GroupMetadata, NewTopic
+from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.errors import UnknownMemberError
+from runtime.kafka_client.librdkafka.group_metadata import encoded
+from runtime.kafka_client.librdkafka.library import Librdkafka
+from runtime.kafka_client.records import CommittedOffset, Output, Partition
+from runtime.kafka_client.size_limits import OFFSET_METADATA
+
+__all__ = ["closed"]
+
+COORDINATOR_NOT_AVAILABLE = 15
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture
+def cluster(bootstrap: str) -> Cluster:
+    return Cluster(bootstrap, library=Librdkafka())
+
+
+@pytest.fixture
+def topic(cluster: Cluster, prefix: str) -> str:
+    with cluster.admin() as admin:
+        make(admin, NewTopic(f"{prefix}records", 2, {}))
+    return f"{prefix}records"
+
+
+@pytest.fixture
+def proxy(bootstrap: str) -> Iterator[Proxy]:
+    with Proxy(bootstrap) as proxy:
+        yield proxy
+
+
+def commit(cluster: Cluster, name: str, place: dict[Partition, CommittedOffset], group: GroupMetadata) -> None:
+    with closing(cluster.producer(transactional_id=name)) as producer:
+        producer.init_transactions()
+        producer.begin_transaction()
+        producer.send_offsets_to_transaction(place, group)
+        producer.commit_transaction()
+
+
+# --- groups ----------------------------------------------------------------------------------------
+
+
+def test_the_nul_behind_metadata_is_taken_off(cluster: Cluster, topic: str, prefix: str, closed: ExitStack) -> None:
+    group, partition, place = f"{prefix}group", Partition(topic, 0), CommittedOffset(3, "note é")
+    commit(cluster, f"{prefix}id", {partition: place}, GroupMetadata(group))
+    with raw_admin(cluster) as admin:
+        until(lambda: TopicPartition(*partition) in admin.list_group_offsets(group)[group], "commit")
+        assert admin.list_group_offsets(group)[group][TopicPartition(*partition)].metadata == "note é\0"
+    consumer = closed.enter_context(closing(cluster.consumer(group_id=group)))
+    assert consumer.committed(partition) == place
+    with cluster.admin() as ours:
+        assert ours.list_group_offsets(group) == {partition: place}
+
+
+def test_metadata_of_the_greatest_length_has_room_for_the_nul(cluster: Cluster, topic: str, prefix: str) -> None:
+    place = {Partition(topic, 0): CommittedOffset(3, "x" * OFFSET_METADATA)}
+    commit(cluster, f"{prefix}id", place, GroupMetadata(f"{prefix}group"))
+
+
+@pytest.mark.parametrize("instance", [None, "predictor-0"])
+def test_a_membership_is_written_as_the_client_itself_writes_it(bootstrap: str, instance: str | None) -> None:
+    name: dict[str, Any] = {} if instance is None else {"group.instance.id": instance}
+    client = raw.Consumer({"bootstrap.servers": bootstrap, "group.id": "group", **name})
+    try:
+        theirs = client.consumer_group_metadata()
+    finally:
+        client.close()
+    member = ConsumerGroupMetadata("group", 7, "m-1", instance)
+    ours = encoded(GroupMetadata("group", 7, True, member))
+    assert ours == theirs.replace(b"\xff\xff\xff\xff", b"\7\0\0\0").replace(b"group\0\0", b"group\0m-1\0", 1)
+
+
+def test_who_is_no_member_any_more_commits_nothing(cluster: Cluster, topic: str, prefix: str) -> None:
+    """The broker would take the commit for that of an outsider."""
+    group, place = f"{prefix}group", {Partition(topic, 0): CommittedOffset(1, "")}
+    removed = GroupMetadata(group, -1, False, ConsumerGroupMetadata(group, -1, "", None))
+    with pytest.raises(UnknownMemberError, match="no member"):
+        commit(cluster, f"{prefix}id", place, removed)
+    commit(cluster, f"{prefix}id", place, GroupMetadata(group))  # the same bytes, and it is let
+
+
+def test_a_coordinator_that_is_not_there_yet_is_waited_for(proxy: Proxy, topic: str, prefix: str) -> None:
+    """The client asks three times, and its call then never returns."""
+    missing = proxy.fail("DescribeGroups", COORDINATOR_NOT_AVAILABLE, times=3)
+    place = {Partition(topic, 0): CommittedOffset(1, "")}
+    commit(Cluster(proxy.bootstrap, library=Librdkafka()), f"{prefix}id", place, GroupMetadata(f"{prefix}group"))
+    assert missing.applied == 3
+
+
+# --- records ---------------------------------------------------------------------------------------
+
+
+def test_a_time_of_0_is_not_the_current_time(cluster: Cluster, topic: str, closed: ExitStack) -> None:
+    producer = closed.enter_context(closing(cluster.producer()))
+    producer.send_all([Output(topic, 0, None, b"x", (), 0), Output(topic, 0, None, b"y", (), 1000)], SECONDS)
+    consumer = closed.enter_context(closing(cluster.consumer()))
+    consumer.assign([Partition(topic, 0)])
+    consumer.seek(Partition(topic, 0), 0)
+    assert [each.timestamp for each in polled(consumer, 2)] == [1, 1000]
+
+
+def test_a_poll_returns_as_soon_as_there_is_a_record(cluster: Cluster, topic: str, closed: ExitStack) -> None:
+    """The client's own call for many records waits all its time unless so many come."""
+    producer = closed.enter_context(closing(cluster.producer()))
+    consumer = closed.enter_context(closing(cluster.consumer()))
+    consumer.assign([Partition(topic, 0)])
+    consumer.seek(Partition(topic, 0), 0)
+    producer.send_all([Output(topic, 0, None, b"x")], SECONDS)
+    began = time.monotonic()
+    assert consumer.poll(60_000, max_records=100)
+    assert time.monotonic() - began < SECONDS
+
+
+# --- processes -------------------------------------------------------------------------------------
+
+_FORKED = """
+import os, sys
+from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.librdkafka.library import Librdkafka
+cluster = Cluster(sys.argv[1], library=Librdkafka())
+made = cluster.producer() if sys.argv[2] == "producer" else cluster.consumer()
+child = os.fork()
+if not child:
+    try:
+        made.flush(1) if sys.argv[2] == "producer" else made.poll(0)
+    except RuntimeError as error:
+        print(error, flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+made.close()
+"""
+_AWAY = """
+import logging, sys
+from runtime.kafka_client.librdkafka.library import Librdkafka
+logging.basicConfig(stream=sys.stdout, format="%(name)s %(message)s")
+try:
+    Librdkafka().producer("127.0.0.1:1", {}, {"bootstrap_timeout_ms": 500})
+except Exception as error:
+    print(type(error).__name__)
+"""
+
+
+def python(script: str, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", script, *words], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+
+
+@pytest.mark.parametrize("kind", ["producer", "consumer"])
+def test_a_client_says_that_it_does_not_survive_a_fork(bootstrap: str, kind: str) -> None:
+    assert "does not survive a fork" in python(_FORKED, bootstrap, kind).stdout
+
+
+def test_its_log_goes_to_our_logger_and_never_to_stderr() -> None:
+    done = python(_AWAY)
+    assert "kafka FAIL" in done.stdout
+    assert "KafkaTimeoutError" in done.stdout
+    assert done.stderr == ""
+
+
+def counted() -> tuple[int, int]:
+    """Return the number of threads and of open files of this process."""
+    return len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.parametrize("end", ["close", "abandon"])
+def test_a_client_that_ended_leaves_no_thread_and_no_file(cluster: Cluster, topic: str, prefix: str, end: str) -> None:
+    def producer() -> None:
+        made = cluster.producer(transactional_id=f"{prefix}id")
+        made.init_transactions()
+        made.begin_transaction()
+        made.send_all([Output(topic, 0, None, b"x")], SECONDS)
+        made.close(5) if end == "close" else made.abandon(5)
+
+    def reader() -> None:
+        with closing(cluster.consumer()) as made:
+            made.assign([Partition(topic, 0)])
+            made.seek(Partition(topic, 0), 0)
+            made.poll(10)
+
+    def member() -> None:
+        with closing(cluster.consumer(group_id=f"{prefix}group")) as made:
+            made.subscribe([topic], lambda: None)
+            made.wait_for_partitions({topic: 2}, SECONDS)
+
+    kinds: list[Callable[[], None]] = [producer, reader, member]
+    for make_one in kinds:
+        make_one()  # what a library keeps from its first client is no leak
+    before = counted()
+    for make_one in kinds:
+        make_one()
+    until(lambda: all(now <= then for now, then in zip(counted(), before, strict=True)), "end of all threads and files")

@@ -1,0 +1,145 @@
+"""A stream at work with a server and consoles, each a process, for the tests of consoles."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from system.oracle import Stream
+
+SECONDS = 120
+FLOW = Path(__file__).parents[1] / "faults" / "flow.py"
+EVENTS = 30
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {SECONDS} s: {what}"
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@contextmanager
+def running(environ: dict[str, str], *words: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a command for a while; what it printed is shown if the test fails."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "millstream", *words],
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            said = process.communicate(timeout=30)[0]
+        except subprocess.TimeoutExpired:
+            process.kill()
+            said = process.communicate()[0]
+        print(said)
+
+
+@contextmanager
+def console(stream: Stream, *words: str, failpoints: str = "", ready: bool = True) -> Iterator[Console]:
+    """Run a console of its own."""
+    port = free_port()
+    environ = {**stream.environment(), "MILLSTREAM_FAILPOINTS": failpoints}
+    with (
+        running(environ, "console", stream.ref, "--port", str(port), *words) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
+    ):
+        until(lambda: answers(client, "/readyz" if ready else "/livez") or process.poll() is not None, "a console")
+        yield Console(client, process)
+
+
+class Console:
+    """A console, as a caller sees it."""
+
+    def __init__(self, client: httpx.Client, process: subprocess.Popen[str]) -> None:
+        self.client, self.process = client, process
+
+    def get(self, path: str) -> Any:
+        response = self.client.get(path)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    def decide(self, deed: str, version: str | None = None, why: str = "a test") -> Any:
+        body = {"why": why} if version is None else {"why": why, "version": version}
+        response = self.client.post(f"/v1/{deed}", json=body)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+
+def answers(client: httpx.Client, path: str) -> bool:
+    try:
+        return client.get(path).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+class Site:
+    """A stream that has learned some events, with its server and its console."""
+
+    def __init__(self, stream: Stream, server: httpx.Client, first: Console) -> None:
+        self.stream, self.server, self.console = stream, server, first
+
+    def feed(self) -> None:
+        """Teach it some events, and send one that is refused."""
+        for number in range(EVENTS):
+            event = {"event_id": f"e/{number}", "features": {"x": number - 15.0, "y": 1.0}}
+            assert self.server.post("/v1/predict", json=event).status_code == 200
+            label = {"event_id": f"e/{number}", "value": number % 2 == 0}
+            assert self.server.post("/v1/labels", json=label).status_code == 202
+        refused = {"event_id": "refused", "features": {"x": 1000.0, "y": 1.0}}
+        assert self.server.post("/v1/predict", json=refused).status_code == 422
+        until(lambda: self.status()["stages"]["learner"]["done"] == EVENTS, "all are learned")
+        until(lambda: self.status()["model"]["newest"] == f"1/{EVENTS}", "a version that learned all")
+        until(lambda: self.status()["dead_letters"] == 1, "the dead letter")
+        self.until_served(f"1/{EVENTS}")
+
+    def status(self) -> Any:
+        return self.console.get("/v1/status")
+
+    def served(self) -> str:
+        """Return the version by which the server answers."""
+        response = self.server.post("/v1/predict", json={"features": {"x": 1.0, "y": 1.0}})
+        assert response.status_code == 200, response.text
+        return str(response.json()["version"])
+
+    def until_served(self, version: str) -> None:
+        """Wait until predictors and server answer by a version."""
+        until(lambda: self.served() == version, f"the server answers by {version}")
+        until(lambda: self.status()["model"]["served"] == version, f"predictors answer by {version}")
+
+
+@contextmanager
+def site(bootstrap: str, prefix: str, home: Path) -> Iterator[Site]:
+    """Run a stream with `run --serve`."""
+    stream = Stream(str(FLOW), bootstrap, prefix, home)
+    ports = free_port(), free_port()
+    words = ("--serve", "--port", str(ports[0]), "--console-port", str(ports[1]))
+    with (
+        running(stream.environment(), "run", stream.ref, *words) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{ports[0]}", timeout=60) as server,
+        httpx.Client(base_url=f"http://127.0.0.1:{ports[1]}", timeout=60) as client,
+    ):
+        for each in (server, client):
+            until(lambda each=each: answers(each, "/readyz") or process.poll() is not None, "it is ready")
+        found = Site(stream, server, Console(client, process))
+        found.feed()
+        yield found

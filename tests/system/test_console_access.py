@@ -1,0 +1,90 @@
+"""Who may do what at a console: every endpoint with every scope, and with no token, a wrong and a revoked one."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from system.commands import millstream
+from system.console_rig import FLOW, Console, console, until
+from system.oracle import Stream
+
+SCOPES = {
+    "GET /v1/status": "read",
+    "GET /v1/models": "read",
+    "GET /v1/models/1/0": "read",
+    "GET /v1/alerts": "read",
+    "GET /v1/events/e1": "data",
+    "GET /v1/dead-letters": "data",
+    "POST /v1/pin": "admin",
+    "POST /v1/unpin": "admin",
+    "POST /v1/rollback": "admin",
+    "POST /v1/adopt": "admin",
+    "POST /v1/pause": "admin",
+    "POST /v1/resume": "admin",
+    "GET /livez": None,
+    "GET /readyz": None,
+}
+HOLDERS = ("predict", "label", "upload", "read", "data", "admin")
+
+
+class Guarded:
+    """A console of a home with a token for each scope."""
+
+    def __init__(self, stream: Stream, found: Console, tokens: dict[str, str]) -> None:
+        self.stream, self.tokens, self._console = stream, tokens, found
+
+    def status(self, endpoint: str, token: str | None) -> int:
+        method, path = endpoint.split()
+        given = {} if token is None else {"authorization": f"Bearer {token}"}
+        body = {"why": "who may?", **({"version": "1/0"} if path in ("/v1/pin", "/v1/adopt") else {})}
+        client = self._console.client
+        response = client.get(path, headers=given) if method == "GET" else client.post(path, headers=given, json=body)
+        self.by = response.json().get("by") if response.status_code == 200 and method == "POST" else None
+        return response.status_code
+
+
+@pytest.fixture(scope="module")
+def at(bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    stream = Stream(str(FLOW), bootstrap, f"acc-{secrets.token_hex(4)}-", tmp_path_factory.mktemp("home"))
+    millstream(stream, "topics", "create", stream.ref)
+    millstream(stream, "keys", "init")
+    made = {scope: millstream(stream, "tokens", "create", f"has-{scope}", "--scope", scope) for scope in HOLDERS}
+    with console(stream) as found:
+        yield Guarded(stream, found, {scope: token.strip() for scope, token in made.items()})
+
+
+@pytest.mark.parametrize("endpoint", SCOPES)
+def test_an_endpoint_is_for_the_holders_of_its_scope_alone(at: Guarded, endpoint: str) -> None:
+    needs = SCOPES[endpoint]
+    for scope, token in at.tokens.items():
+        found = at.status(endpoint, token)
+        assert (found == 403) == (needs not in (None, scope)), (scope, found)
+        assert found in (200, 403, 404, 409), (scope, found)
+    refused = 200 if needs is None else 401
+    for wrong in (None, "ms_wrong", at.tokens["admin"][:-1] + "x"):
+        assert at.status(endpoint, wrong) == refused
+
+
+def test_every_endpoint_is_in_the_table(at: Guarded) -> None:
+    told = at._console.client.get("/nothing", headers={"authorization": f"Bearer {at.tokens['read']}"}).json()
+    named = told["error"]["message"].partition("; there are ")[2].split(", ")
+    tried = {each.split()[1] for each in SCOPES}
+    assert {"/v1/models/{version}": "/v1/models/1/0", "/v1/events/{id}": "/v1/events/e1"}.keys() <= {*named}
+    assert {each.replace("{version}", "1/0").replace("{id}", "e1") for each in named} == tried
+
+
+def test_a_decision_is_by_the_tokens_name_until_it_is_revoked(at: Guarded) -> None:
+    token = millstream(at.stream, "tokens", "create", "ann", "--scope", "admin").strip()
+    until(lambda: at.status("POST /v1/unpin", token) == 200, "the new token is let in")
+    assert at.by == "ann"
+    millstream(at.stream, "tokens", "revoke", "ann")
+    until(lambda: at.status("POST /v1/unpin", token) == 401, "the revoked token is refused")
+
+
+def test_a_console_that_others_can_reach_needs_a_token(at: Guarded, tmp_path: Path) -> None:
+    bare = Stream(at.stream.ref, at.stream.bootstrap, at.stream.prefix, tmp_path)
+    said = millstream(bare, "console", bare.ref, "--host", "0.0.0.0", "--port", "18933", code=1)  # noqa: S104
+    assert "millstream tokens create" in said
