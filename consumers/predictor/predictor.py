@@ -70,6 +70,8 @@ class ServedVersion:
     delay_ms
         Milliseconds from the broker time of the oldest newly learned label to `since_ms`. `None` if the version learned
         no new labels, or an earlier served version already had them.
+    apart
+        True if the model is in a process of its own.
     """
 
     model: RiverModel
@@ -78,6 +80,7 @@ class ServedVersion:
     examples: int
     since_ms: int
     delay_ms: int | None
+    apart: bool = False
 
 
 class VersionSource(Protocol):

@@ -30,6 +30,7 @@ from runtime.kafka_client.errors import KafkaError, described
 from runtime.stop_signals import call_on_signals
 from schemas.topics import Names
 from server.answering.answerer import Answerer, AnswererSettings
+from server.answering.pacing import Pacing
 from server.answering.versions import Versions, last_served
 from server.forwarder.forwarder import Forwarder, ForwarderSettings
 from server.spool.errors import SpoolUnavailable
@@ -125,7 +126,8 @@ class _Server:
         turns = Turns(self._spool, options.spool.sync)
         health = Health(lambda: None if versions.newest() is not None else "no version has answered its probe yet")
         self._meter.needs(health.unready)
-        predict = Predict(answerer, versions, turns)
+        pacing = Pacing(answerer, health.fail)
+        predict = Predict(answerer, versions, turns, pacing)
         routes = {
             "/v1/predict": {"POST": predict.predict},
             "/v1/labels": {"POST": predict.labels},
@@ -153,7 +155,11 @@ class _Server:
         finally:
             self._stop.set()
             turns.close()
-            say(f"{SERVER} has ended in order")
+            pacing.close()
+            if health.failure is None:
+                say(f"{SERVER} has ended in order")
+            else:
+                role_events.failed(SERVER, str(health.failure))
 
     def _meet(self) -> tuple[Cluster | None, int, int]:
         """Return the cluster, and the numbers of partitions that ids and public predictions are spread over.

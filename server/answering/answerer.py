@@ -35,7 +35,7 @@ _LONGEST_ID: Final = 1024
 
 
 class LabelRefused(ValueError):  # noqa: N818
-    """The label cannot be one of this stream; `code` is for counting."""
+    """The label cannot be one of this stream; `code` is for counting and for programs."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -170,22 +170,23 @@ class Answerer:
     # --- labels ------------------------------------------------------------------------------------
 
     def label(self, text: bytes, idempotency_key: str | None = None) -> Pending:
-        """Return what is to be logged of a label in JSON.
+        """Return what is to be logged of a label in JSON: the label, or a dead letter if it is none of this stream.
 
         Raises
         ------
         CodecError
             If it is not a label in JSON.
-        LabelRefused
-            If it is none of this stream.
         """
-        label = read_label(text, default_time=self._clock())
+        now = self._clock()
+        label = read_label(text, default_time=now)
         if label.source == "timeout":
             raise CodecError("a label with the source `timeout` is made by the joiner alone")
-        self._check(label)
         value = label.encode()
-        if len(value) > size_limits.LABEL:
-            raise LabelRefused("size", f"the label has {len(value)} bytes; at most {size_limits.LABEL} are taken")
+        try:
+            self._check(label, len(value))
+        except LabelRefused as error:
+            failure = error.code, str(error)
+            return Pending(lambda sequence: self._refused(label.event_id, text, sequence, failure, now))
         key = label.event_id.encode()
         spooled = SpooledRecord("labels", hashed(key, self._settings.spread), key, value)
         answer = _encoder.encode(Taken(label.event_id))
@@ -194,7 +195,14 @@ class Answerer:
         digest = _hash(_in_order.encode((label.event_id, label.value, label.kind, label.weight)))
         return Pending(lambda sequence: Made((spooled,), answer), _hash(b"label " + idempotency_key.encode()), digest)
 
-    def _check(self, label: Label) -> None:
+    def _refused(self, event_id: str, text: bytes, sequence: int, failure: tuple[str, str], now: int) -> Made:
+        """Return the dead letter of a label that was refused, and the answer."""
+        record = HttpRecord(*self._source, sequence, now, event_id.encode(), text)
+        letter = dead_letter(self._dead_letters, record, SERVER, *failure, now)
+        return Made((self._spooled(letter),), _encoder.encode(Refused(event_id, Error(*failure))), final=False)
+
+    def _check(self, label: Label, size: int) -> None:
+        """Raise LabelRefused if a label of this size cannot be one of this stream."""
         if not 0 < len(label.event_id) <= _LONGEST_ID:
             length = len(label.event_id)
             raise LabelRefused("id", f"the event id has {length} characters; 1 to {_LONGEST_ID} are taken")
@@ -204,6 +212,8 @@ class Answerer:
             self._settings.target.coerce(label.value)
         except TargetError as error:
             raise LabelRefused("label", str(error)) from error
+        if size > size_limits.LABEL:
+            raise LabelRefused("size", f"the label has {size} bytes; at most {size_limits.LABEL} are taken")
 
 
 def _hash(content: bytes) -> bytes:
