@@ -16,7 +16,7 @@ from millstream.cli.shared_options import HERE, CodePolicy, StreamFileName, Usag
 if TYPE_CHECKING:
     from millstream.config.settings import Settings
     from millstream.observability.instrumentation import RoleInstrumentation
-    from millstream.processes.http_roles import ServerOptions
+    from millstream.processes.http_roles import Beside, ServerOptions
     from millstream.stream.load import LoadedStream
 
 _LARGEST_PORT = 65_535
@@ -56,6 +56,10 @@ class Http:
     largest_body: str = "8MiB"
     """Largest body of a request."""
 
+    unlogged: Annotated[bool, Parameter(negative="")] = False
+    """Also answer when the spool is full or its disk fails. Such an answer is in no log: the header X-Logged says so,
+    and it is never learned."""
+
     def options(self, code: Literal["own", "version"], *, is_worker: bool = False) -> ServerOptions:
         """Return the checked options. Raises UsageError, or InvalidDuration."""
         from millstream.processes.http_roles import ServerOptions
@@ -83,6 +87,7 @@ class Http:
             spool=SpoolLimits(most_bytes=most, remember_ms=milliseconds(self.remember), sync=self.sync),
             app=AppLimits(body_bytes=_bytes("--largest-body", self.largest_body)),
             code=code,
+            unlogged=self.unlogged,
             is_worker=is_worker,
         )
 
@@ -91,6 +96,7 @@ class Http:
         return [
             *("--port", str(self.port), "--host", self.host, "--sync", self.sync, "--spool", self.spool),
             *("--remember", self.remember, "--drain", self.drain, "--largest-body", self.largest_body),
+            *(("--unlogged",) if self.unlogged else ()),
         ]
 
 
@@ -129,6 +135,7 @@ def serve(
     code: CodePolicy = "version",
     http: Http = _DEFAULTS,
     where: Where = HERE,
+    monitoring: Monitoring = UNWATCHED,
 ) -> int:
     """Answer over HTTP on this machine: workers that answer, and a forwarder that puts their answers onto Kafka.
 
@@ -137,12 +144,20 @@ def serve(
     Example: millstream serve my_stream.py --port 8080 --workers 2
     """
     options = http.options(code)
+    beside = _beside(stream, http, code, monitoring)
     from millstream.observability import role_log
     from millstream.processes.http_roles import serve as run_all
 
-    role_log.begin("text", role="serve")
+    role_log.begin(beside.log_format, role="serve")
     settings, loaded = where.settings(), load_file(stream, "serve")
-    return run_all(stream, loaded, settings, options, [*http.words(), "--code", code])
+    return run_all(loaded, settings, options, beside)
+
+
+def _beside(stream: str, http: Http, code: CodePolicy, monitoring: Monitoring) -> Beside:
+    from millstream.processes.http_roles import Beside
+
+    form: Literal["text", "json"] = "json" if monitoring.log_format == "json" else "text"
+    return Beside(stream, [*http.words(), "--code", code], monitoring.address(), form, monitoring.ratio())
 
 
 def server(
@@ -166,8 +181,9 @@ def server(
     if options.workers > 1:
         from millstream.processes.http_roles import serve_workers
 
+        beside = _beside(stream, http, code, monitoring)
         settings, loaded = where.settings(), load_file(stream, SERVER)
-        return serve_workers(stream, loaded, settings, options, [*http.words(), "--code", code])
+        return serve_workers(loaded, settings, options, beside)
 
     def work(loaded: LoadedStream, settings: Settings, name: str, meter: RoleInstrumentation) -> int:
         from millstream.processes.http_roles import run_server

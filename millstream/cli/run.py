@@ -85,7 +85,7 @@ def run(
 
     if predictors < 1:
         raise UsageError(f"--predictors {predictors} must be at least 1")
-    address = http.options(code).address  # checked also without --serve
+    answering = http.options(code)  # checked also without --serve
     most = predictors + http.workers + len(roles.TABLE) - 1
     metrics, ratio = monitoring.address(ports=most), monitoring.ratio()
     span = None if until_idle is None else milliseconds(until_idle) / 1000
@@ -100,9 +100,9 @@ def run(
     role_log.about(stream=f"{settings.prefix}{loaded.stream.name}")
     options = RunOptions(predictors, span, new_epoch, metrics, form, ratio, code)
     if http.serve:
-        from millstream.processes.http_roles import serving
+        from millstream.processes.http_roles import Beside, serving
 
-        address.require_free()
-        words = [*http.words(), "--code", code]
-        options = replace(options, beside=lambda names: serving(stream, settings, names, http.workers, words))
+        answering.address.require_free()
+        beside = Beside(stream, [*http.words(), "--code", code])
+        options = replace(options, beside=lambda names: serving(beside, settings, names, answering))
     return run_roles(stream, loaded, settings, options, role_log.say)

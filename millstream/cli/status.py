@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import cyclopts
@@ -60,11 +59,10 @@ def status(
     Example: millstream status phishing
     """
     from millstream.status import report as stream_status
-    from millstream.status.http_state import look
+    from millstream.status.on_this_machine import with_http
     from millstream.status.snapshot import Observer
     from millstream.status.watch import Looks
     from millstream.stream.duration import milliseconds
-    from server.spool.folder import SPOOL
 
     seconds = milliseconds(interval) / 1000
     if seconds < _QUICKEST_S:
@@ -83,9 +81,7 @@ def status(
         return
     with Observer(cluster, names, settings.state(names)) as observer:
         report = stream_status.watch(observer, names.stream, cluster.bootstrap, settings.home, typed=typed)
-    http = look(settings.state(names) / SPOOL)
-    need = None if http is None else http.needs()
-    report = replace(report, http=http, alerts=(*report.alerts, *([need] if need else [])))
+    report = with_http(report, settings.state(names))
     if json:
         print_json(stream_status.as_json(report))
     else:

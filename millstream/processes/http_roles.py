@@ -6,14 +6,15 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from consumers.predictor.model_feed import ModelsTopic, VersionFeed
 from consumers.roles import FORWARDER, SERVER
 from millstream.config.settings import interpreter
+from millstream.observability import role_log
 from millstream.observability.instrumentation import RoleInstrumentation
 from millstream.observability.role_log import say
 from millstream.processes import gc_tuning, role_events
@@ -21,6 +22,7 @@ from millstream.processes.model_process_main import starter
 from millstream.processes.run_stream import alone, environment, stopping
 from millstream.processes.supervisor import Child, Supervisor
 from millstream.status.group_metadata import spread_of
+from millstream.status.http_state import look
 from millstream.stream.processor_rules import definition_of, predictor_settings
 from millstream.version_code.choice import Policy, VersionCode
 from model_store import open_store
@@ -32,17 +34,18 @@ from schemas.topics import Names
 from server.answering.answerer import Answerer, AnswererSettings
 from server.answering.pacing import Pacing
 from server.answering.versions import Versions, last_served
-from server.forwarder.forwarder import Forwarder, ForwarderSettings
+from server.forwarder.forwarder import FLUSH_S, Forwarder, ForwarderSettings
 from server.spool.errors import SpoolUnavailable
 from server.spool.folder import SPOOL, SpoolFolder
 from server.spool.spool import Spool, SpoolLimits
 from server.spool.turns import Turns
 from server.web.app import App, AppLimits
 from server.web.predict import Predict
-from server.web.worker import Address, Health, Worker
+from server.web.worker import ENDS_WITHIN_S, Address, Health, Worker
 
 if TYPE_CHECKING:
     from millstream.config.settings import Settings
+    from millstream.observability.prometheus.serve_metrics import Address as MetricsAddress
     from millstream.stream.load import LoadedStream
 
 _KAFKA_S: Final = 3.0
@@ -51,6 +54,7 @@ _WAIT_S: Final = 60.0
 _AGAIN_S: Final = 1.0
 _SWITCH_SECONDS: Final = 0.0005
 _LOOK_S: Final = 0.1
+_COMMIT_S: Final = 10.0  # the last transaction of a forwarder, and its end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +67,8 @@ class ServerOptions:
         Number of processes that answer; several listen at the same address.
     drain_s
         Seconds for which a worker serves on, unready, after SIGTERM.
+    unlogged
+        True to answer also what the spool does not take.
     is_worker
         True in a process that is one of several workers.
     """
@@ -73,6 +79,7 @@ class ServerOptions:
     spool: SpoolLimits = field(default_factory=SpoolLimits)
     app: AppLimits = field(default_factory=AppLimits)
     code: Policy = "own"
+    unlogged: bool = False
     is_worker: bool = False
 
 
@@ -123,7 +130,7 @@ class _Server:
         names, options = self._names, self._options
         versions = self._versions(spread, public)
         answerer = self._answerer(spread, public)
-        turns = Turns(self._spool, options.spool.sync)
+        turns = Turns(self._spool, options.spool.sync, unlogged=options.unlogged)
         health = Health(lambda: None if versions.newest() is not None else "no version has answered its probe yet")
         self._meter.needs(health.unready)
         pacing = Pacing(answerer, health.fail)
@@ -138,7 +145,7 @@ class _Server:
         where = f"http://{options.address.host}:{options.address.port}"
         # As in a predictor: a thread loads versions, while this one answers.
         sys.setswitchinterval(_SWITCH_SECONDS)
-        self._meter.serves(lambda: dict(app.counts.requests), self._spool.folder.size)
+        self._meter.serves(lambda: dict(app.counts.requests), self._spool.folder.size, lambda: turns.unlogged)
         self._meter.assigned(())
         threading.Thread(target=self._follow, args=(cluster, versions), name="follow", daemon=True).start()
         gc_tuning.rest()
@@ -260,9 +267,12 @@ def run_forwarder(loaded: LoadedStream, settings: Settings, instance: str, meter
         forwarder = Forwarder(cluster, forwarding, say, meter)
         call_on_signals(forwarder.stop.set)
         before = forwarder.open()
-        role_events.ready(f"ready: forwards {forwarding.spool}; {before} entries are on Kafka", event="assigned")
+        on_kafka = f"{before} entries are on Kafka, {forwarder.waiting()} wait"
+        role_events.ready(f"ready: forwards {forwarding.spool}; {on_kafka}", event="assigned")
         meter.assigned(())
         forwarder.run()
+        if left := forwarder.waiting():
+            say(f"{left} answers and labels stay in the spool; the next forwarder puts them onto Kafka")
     except RoleFailure as failure:
         meter.aborted()
         role_events.failed(FORWARDER, str(failure))
@@ -296,38 +306,54 @@ def _cluster(settings: Settings) -> Cluster:
 # --- several processes ---------------------------------------------------------------------------------
 
 
-def serve(given: str, loaded: LoadedStream, settings: Settings, options: ServerOptions, words: Sequence[str]) -> int:
-    """Run workers and a forwarder as supervised processes until told to stop; return the exit code.
+@dataclass(frozen=True)
+class Beside:
+    """Stream of the processes of `serve` as the user named it, arguments of each worker, and how they are watched."""
 
-    Parameters
-    ----------
-    given
-        The stream as the user named it.
-    words
-        Arguments of each worker's command, besides the stream and its instance.
-    """
+    given: str
+    words: Sequence[str]
+    metrics: MetricsAddress | None = None
+    log_format: Literal["text", "json"] = "text"
+    trace_ratio: float = 0.0
+
+
+def serve(loaded: LoadedStream, settings: Settings, options: ServerOptions, beside: Beside) -> int:
+    """Run workers and a forwarder as supervised processes until told to stop; return the exit code."""
     names = settings.names(loaded.stream)
     with alone(settings.state(names), "serve.lock"):
-        return _supervise(serving(given, settings, names, options.workers, words), settings, options)
+        code = _supervise(serving(beside, settings, names, options), settings, options, beside)
+        state = look(spool_path(settings, names))
+        if state is not None and state.waiting:
+            say(f"{state.waiting} answers and labels are not on Kafka yet: the next start publishes them")
+        return code
 
 
-def serving(given: str, settings: Settings, names: Names, workers: int, words: Sequence[str]) -> list[Child]:
+def serving(beside: Beside, settings: Settings, names: Names, options: ServerOptions) -> list[Child]:
     """Return the processes that `serve` runs, in starting order."""
-    return [*_workers(given, workers, words), _forwarder(given, SpoolFolder(spool_path(settings, names)).id)]
+    return [*_workers(beside, options), _forwarder(beside.given, SpoolFolder(spool_path(settings, names)).id)]
 
 
-def serve_workers(
-    given: str, loaded: LoadedStream, settings: Settings, options: ServerOptions, words: Sequence[str]
-) -> int:
+def serve_workers(loaded: LoadedStream, settings: Settings, options: ServerOptions, beside: Beside) -> int:
     """Run several workers as supervised processes, as `serve` does, without a forwarder."""
     with alone(settings.state(settings.names(loaded.stream)), "workers.lock"):
-        return _supervise(_workers(given, options.workers, words), settings, options)
+        return _supervise(_workers(beside, options), settings, options, beside)
 
 
-def _supervise(children: Sequence[Child], settings: Settings, options: ServerOptions) -> int:
+def _supervise(children: Sequence[Child], settings: Settings, options: ServerOptions, beside: Beside) -> int:
     options.address.require_free()
-    supervisor = Supervisor(children, environment(settings), say)
-    with stopping() as stop:
+    with ExitStack() as opened:
+        if beside.metrics is not None:
+            from millstream.observability.prometheus.summed import summed
+
+            folder = opened.enter_context(summed(beside.metrics, [child.name for child in children], say))
+            children = [
+                replace(child, command=(*child.command, "--metrics-socket", f"{folder}/{child.name}"))
+                for child in children
+            ]
+        stop = opened.enter_context(stopping())
+        relay = role_log.relay if beside.log_format == "json" else None
+        told = {**environment(settings, beside.log_format), "MILLSTREAM_TRACE_RATIO": str(beside.trace_ratio)}
+        supervisor = Supervisor(children, told, say, relay=relay)
         try:
             supervisor.start()
             while not stop.wait(_LOOK_S):
@@ -338,13 +364,13 @@ def _supervise(children: Sequence[Child], settings: Settings, options: ServerOpt
     return FAILED if supervisor.given_up() else OK
 
 
-def _workers(given: str, workers: int, words: Sequence[str]) -> list[Child]:
-    return [
-        Child(SERVER, str(number), (*interpreter(), SERVER, given, "--instance", str(number), "--worker", *words))
-        for number in range(workers)
-    ]
+def _workers(beside: Beside, options: ServerOptions) -> list[Child]:
+    command = (*interpreter(), SERVER, beside.given, "--worker", *beside.words, "--instance")
+    within = options.drain_s + ENDS_WITHIN_S
+    return [Child(SERVER, str(number), (*command, str(number)), within) for number in range(options.workers)]
 
 
 def _forwarder(given: str, spool_id: str) -> Child:
     # Named after the spool, so that those of two machines do not fence each other.
-    return Child(FORWARDER, spool_id, (*interpreter(), FORWARDER, given, "--instance", spool_id))
+    command = (*interpreter(), FORWARDER, given, "--instance", spool_id)
+    return Child(FORWARDER, spool_id, command, FLUSH_S + _COMMIT_S)

@@ -12,6 +12,7 @@ from typing import Final
 
 from millstream.reading.topic_readers import Counted
 from millstream.status import report
+from millstream.status.on_this_machine import with_http
 from millstream.status.processes import started_again
 from millstream.status.render import Page
 from millstream.status.report import Report, Typed
@@ -59,7 +60,7 @@ class Looks:
         disk = report.free_disk(self._home)
         stream, bootstrap = self._names.stream, self._cluster.bootstrap
         found = report.report(now, stream, bootstrap, disk, before, at - since, letters=letters, typed=self._typed)
-        return replace(found, started_again=self._recent(before, now))
+        return with_http(replace(found, started_again=self._recent(before, now)), self._state)
 
     def _recent(self, before: StreamSnapshot | None, now: StreamSnapshot) -> dict[str, int]:
         """Return the processes that were started again in the last minute, and when that was seen."""

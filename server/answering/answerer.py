@@ -139,7 +139,7 @@ class Answerer:
         said = answered(self._questions, serving, unread, asked)
         digest = _hash(_in_order.encode((event.features, event.entity_key)))
         make = lambda sequence: self._made(said, sequence, serving, writer, now)  # noqa: E731 - one for each event
-        return Pending(make, _hash(b"event " + event.event_id.encode()), digest)
+        return Pending(make, _hash(b"event " + event.event_id.encode()), digest, may_be_unlogged=True)
 
     def _made(self, said: Answered, sequence: int, serving: ServedVersion, writer: OutcomeWriter, now: int) -> Made:
         event, failure = said.event, said.failure

@@ -40,6 +40,8 @@ _SHORTEST_WAIT_S: Final = 0.005
 _LONGEST_WAIT_S: Final = 0.05
 # Kafka deletes the offsets of a group without members after a week by default.
 _RECOMMIT_S: Final = 3600.0
+FLUSH_S: Final = 10.0
+"""Seconds for which a forwarder that was told to stop still forwards what is in the spool."""
 _AGE_ALERT: Final = f"{FORWARDER}.age"
 
 
@@ -139,16 +141,25 @@ class Forwarder:
         return dict(noted.done)
 
     def run(self) -> None:
-        """Forward until `stop` is set; then what is in the spool, for as long as there is more."""
+        """Forward until `stop` is set; then what is in the spool, for at most `FLUSH_S`."""
         wait = _SHORTEST_WAIT_S
+        until: float | None = None
         while True:
             self._meter.turned()
+            if until is None and self.stop.is_set():
+                until = time.monotonic() + FLUSH_S
+            if until is not None and time.monotonic() >= until:
+                return
             if self.turn():
                 wait = _SHORTEST_WAIT_S
                 continue
             if self.stop.wait(wait):
                 return
             wait = min(2 * wait, _LONGEST_WAIT_S)
+
+    def waiting(self) -> int:
+        """Return how many entries are in the spool and not on Kafka."""
+        return self._folder.waiting(self._done)
 
     def turn(self) -> int:
         """Forward what there is, up to a few megabytes; return the number of entries."""

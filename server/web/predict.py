@@ -17,10 +17,10 @@ from server.answering.answerer import Answerer, Said
 from server.answering.pacing import LARGEST_SLICE, Overloaded, Pacing, VersionGone
 from server.answering.requests import event_rows, label_rows, lines, read_event_row
 from server.answering.versions import Versions, VersionTooOld
-from server.spool.spool import Conflict, Logged, Pending, Repeated, Result
+from server.spool.spool import Conflict, Logged, Pending, Repeated, Result, Unlogged
 from server.spool.turns import Turns
 from server.web.messages import Headers, HttpError, Request, Response, error_body
-from server.web.rows import CONFLICT, Rows, answer_of
+from server.web.rows import CONFLICT, UNLOGGED, Rows, answer_of
 
 _MOST_ROWS: Final = 100_000
 _LONGEST_KEY: Final = 1000
@@ -173,7 +173,7 @@ def _named(serving: ServedVersion) -> str:
 
 
 def _is_final(result: Result) -> bool:
-    return isinstance(result, (Logged, Repeated)) and result.final
+    return isinstance(result, (Logged, Repeated, Unlogged)) and result.final
 
 
 def _single(event_id: str, result: Result, serving: ServedVersion) -> Response:
@@ -182,6 +182,8 @@ def _single(event_id: str, result: Result, serving: ServedVersion) -> Response:
         return Response(422, error_body("conflict", CONFLICT, event_id), headers)
     body = answer_of(result)
     final = _is_final(result)
+    if isinstance(result, Unlogged):
+        headers = (*headers, UNLOGGED)
     if isinstance(result, Repeated) and final:
         headers = ((VERSION_HEADER, _said.decode(result.answer).version), *headers[1:])
     return Response(200 if final else 422, body, headers)

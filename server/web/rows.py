@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from server.spool.errors import SpoolFull, SpoolUnavailable
-from server.spool.spool import Conflict, Logged, Repeated, Result
+from server.spool.errors import NotCommitted, SpoolFull, SpoolUnavailable
+from server.spool.spool import Conflict, Logged, Repeated, Result, Unlogged
 from server.web.messages import NDJSON, Headers, HttpError, Request, Response, error_body
 
+UNLOGGED: Final = ("x-logged", "false")
+"""Header of a response with an answer that is in no log."""
 CONFLICT: Final = "this id was answered before, for other content: give each event its own id"
 
 
@@ -17,7 +19,8 @@ class Rows:
 
     def __init__(self) -> None:
         self._answers: list[bytes] = []
-        self._logged = False
+        self._answered = False
+        self._unlogged = False
         self.failure: HttpError | None = None
         """Why rows could not be logged: the next ones need not be tried."""
 
@@ -29,7 +32,8 @@ class Rows:
                 continue
             try:
                 self._answers.append(row(event_id, result))
-                self._logged = self._logged or isinstance(result, (Logged, Repeated))
+                self._answered = self._answered or isinstance(result, (Logged, Repeated, Unlogged))
+                self._unlogged = self._unlogged or isinstance(result, Unlogged)
             except HttpError as failure:
                 self.fail(failure, [event_id])
 
@@ -40,8 +44,10 @@ class Rows:
 
     def response(self, name: str, request: Request, headers: Headers) -> Response:
         """Return the whole response. Raises the HttpError of the rows if nothing was logged of any."""
-        if self.failure is not None and not self._logged:
+        if self.failure is not None and not self._answered:
             raise self.failure
+        if self._unlogged:
+            headers = (*headers, UNLOGGED)
         if request.is_ndjson:
             return Response(200, b"".join(answer + b"\n" for answer in self._answers), headers, NDJSON)
         return Response(200, b'{"' + name.encode() + b'":[' + b",".join(self._answers) + b"]}", headers)
@@ -64,6 +70,10 @@ def answer_of(result: Result) -> bytes:
         return result.answer
     if isinstance(result, Repeated):
         return result.answer[:-1] + b',"repeated":true}'
+    if isinstance(result, Unlogged):
+        return result.answer[:-1] + b',"logged":false}'
+    if isinstance(result, NotCommitted):
+        raise HttpError(503, "not-committed", str(result))
     if isinstance(result, SpoolFull):
         raise HttpError(503, "spool-full", str(result))
     if isinstance(result, SpoolUnavailable):

@@ -19,6 +19,8 @@ _LOOK_S: Final = 0.02
 _TURN_S: Final = 1.0
 _FINISH_S: Final = 10.0
 _CLOSE_S: Final = 5.0
+ENDS_WITHIN_S: Final = _FINISH_S + _CLOSE_S + 5.0
+"""Seconds in which a worker ends after its drain time."""
 _HEADER_MS: Final = 10_000
 _BACKLOG: Final = 1024
 

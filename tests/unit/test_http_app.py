@@ -106,6 +106,7 @@ class Site:
         self.answerer = Answerer(settings)
         self.health = Health(lambda: None)
         self.pacing: Pacing | None = None
+        self.unlogged = False
         self._limits = app
         self._said: list[str] = []
 
@@ -135,7 +136,7 @@ class Site:
         # One for each loop: its turns belong to it.
         loop: Any = asyncio.get_running_loop()
         if not hasattr(self, "_made") or self._made[0] is not loop:
-            turns = Turns(self.spool, "process")
+            turns = Turns(self.spool, "process", unlogged=self.unlogged)
             predict = Predict(self.answerer, self.versions, turns, self.pacing)  # type: ignore[arg-type]
             routes = {
                 "/v1/predict": {"POST": predict.predict},

@@ -156,6 +156,7 @@ class RoleCollector(Collector):
         counted = sorted(self._meter.requests().items())
         requests: list[Sample] = [((path, str(status)), float(count)) for (path, status), count in counted]
         yield "millstream_http_requests_total", requests
+        yield "millstream_http_unlogged_total", _one(self._meter.unlogged())
         size = self._meter.spool_bytes
         yield "millstream_spool_bytes", _one(None if size is None else size())
 
