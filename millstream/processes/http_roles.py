@@ -213,10 +213,21 @@ class _Server:
         stream, names = self._loaded.stream, self._names
         topics = {names.topic("predictions"): TopicInfo("", public), names.whole: TopicInfo("", spread)}
         registry = self._settings.schema_registry(say)
-        form = predictor_settings(stream, names, topics, registry=registry, spread=spread).form
-        folder = self._spool.folder
+        rules = predictor_settings(stream, names, topics, registry=registry, spread=spread)
+        source = self._spool.folder.source_topic
+        events = stream.features_source
         return Answerer(
-            AnswererSettings(names, stream.contract, stream.target, spread, form, folder.source_topic, self._spool.lane)
+            AnswererSettings(
+                names,
+                stream.contract,
+                stream.target,
+                spread,
+                rules.form,
+                source,
+                self._spool.lane,
+                rules.mapping,
+                has_ids=events is not None and bool(events.ids),
+            )
         )
 
     def _follow(self, cluster: Cluster | None, versions: Versions) -> None:

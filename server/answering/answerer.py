@@ -23,6 +23,7 @@ from runtime.kafka_client.records import Output, Partition
 from schemas.codec import CodecError
 from schemas.contract import Contract
 from schemas.events import Event, Label, read_label
+from schemas.sources.event_mapping import EventMapping
 from schemas.target import Target, TargetError
 from schemas.topics import Names
 from server.spool.entries import SpooledRecord
@@ -86,6 +87,14 @@ class HttpRecord(NamedTuple):
     headers: Sequence[tuple[str, bytes]] = ()
 
 
+class Message(NamedTuple):
+    """A raw message of the stream's external topic: the event that it gives, its check, and its bytes."""
+
+    event: Event
+    asked: Question
+    value: bytes
+
+
 @dataclass(frozen=True)
 class AnswererSettings:
     """Settings of an answerer.
@@ -98,6 +107,10 @@ class AnswererSettings:
         Format of the public predictions.
     source, lane
         Topic and partition that answers name as those of their event, see `server.spool.folder.SOURCE`.
+    mapping
+        Maps raw messages of the stream's external topic; `None` for a stream without one.
+    has_ids
+        True if the mapping finds an id in each message.
     """
 
     names: Names
@@ -107,6 +120,8 @@ class AnswererSettings:
     form: Form
     source: str
     lane: int
+    mapping: EventMapping | None = None
+    has_ids: bool = False
 
 
 class Answerer:
@@ -122,31 +137,66 @@ class Answerer:
         self._settings = settings
         self._clock = clock or (lambda: time.time_ns() // 1_000_000)
         self._questions = Questions(settings.contract, None, self._clock)
+        self._messages = Questions(settings.contract, settings.mapping, self._clock)
         self._records = PredictionRecords(settings.names, settings.spread, settings.form)
         self._dead_letters = settings.names.topic("dead-letters")
         self._source = Partition(settings.source, settings.lane)
 
-    def answer(self, events: Sequence[Event], serving: ServedVersion) -> list[Pending]:
+    @property
+    def takes_messages(self) -> bool:
+        """Return whether the stream has an external topic, whose raw messages can be answered too."""
+        return self._settings.mapping is not None
+
+    def read_message(self, value: bytes, unnamed: str, now: int) -> Message:
+        """Read a raw message of the external topic; `unnamed` is its id if the source finds none, `now` its time.
+
+        Raises
+        ------
+        CodecError
+            If it cannot be decoded.
+        Doubt, RoleRefused
+            If the schema registry does not answer, or refuses.
+        """
+        named = () if self._settings.has_ids else (("ce_id", unnamed.encode()),)
+        asked = self._messages.ask(HttpRecord(*self._source, -1, now, None, value, named))
+        if asked.failure is not None and asked.failure[0] == "codec":
+            raise CodecError(asked.failure[1])
+        return Message(asked.event or Event(unnamed, now, {}), asked, value)
+
+    def answer(self, events: Sequence[Event | Message], serving: ServedVersion) -> list[Pending]:
         """Ask the version, and return what is to be logged and answered, in the events' order."""
         now = self._clock()
-        asked = [self._questions.check(event) for event in events]
+        asked = [each.asked if isinstance(each, Message) else self._questions.check(each) for each in events]
         serving.model.ahead([each.used for each in asked if each.used is not None])
         writer = OutcomeWriter((serving.name, serving.epoch, serving.examples), now, self._source)
         return [self._one(event, each, serving, writer, now) for event, each in zip(events, asked, strict=True)]
 
-    def _one(self, event: Event, asked: Question, serving: ServedVersion, writer: OutcomeWriter, now: int) -> Pending:
+    def _one(
+        self, given: Event | Message, asked: Question, serving: ServedVersion, writer: OutcomeWriter, now: int
+    ) -> Pending:
+        event, value = (given.event, given.value) if isinstance(given, Message) else (given, None)
         unread = HttpRecord(*self._source, -1, now, None, None)
-        said = answered(self._questions, serving, unread, asked)
-        digest = _hash(_in_order.encode((event.features, event.entity_key)))
-        make = lambda sequence: self._made(said, sequence, serving, writer, now)  # noqa: E731 - one for each event
+        said = answered(self._questions, serving, unread, asked._replace(event=event))
+        digest = _hash(_in_order.encode((event.features, event.entity_key)) if value is None else value)
+        make = lambda sequence: self._made(said, sequence, serving, writer, now, value)  # noqa: E731 - one for each event
         return Pending(make, _hash(b"event " + event.event_id.encode()), digest, may_be_unlogged=True)
 
-    def _made(self, said: Answered, sequence: int, serving: ServedVersion, writer: OutcomeWriter, now: int) -> Made:
+    def _made(
+        self,
+        said: Answered,
+        sequence: int,
+        serving: ServedVersion,
+        writer: OutcomeWriter,
+        now: int,
+        message: bytes | None,
+    ) -> Made:
         event, failure = said.event, said.failure
         record = HttpRecord(*self._source, sequence, now, None, None)
         outputs = self._records.outputs(record, event.event_id.encode(), said.encode(writer, sequence))
         if failure is not None:
-            sent = record._replace(key=event.event_id.encode(), value=_encoder.encode(event))
+            sent = record._replace(
+                key=event.event_id.encode(), value=_encoder.encode(event) if message is None else message
+            )
             outputs.append(dead_letter(self._dead_letters, sent, SERVER, *failure, now))
             answer = _encoder.encode(Refused(event.event_id, Error(*failure)))
         else:

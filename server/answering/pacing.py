@@ -12,7 +12,7 @@ from typing import Final
 from consumers.predictor.predictor import ServedVersion
 from runtime.exits import RoleFailure
 from schemas.events import Event
-from server.answering.answerer import Answerer
+from server.answering.answerer import Answerer, Message
 from server.spool.spool import Pending
 
 LARGEST_SLICE: Final = 32
@@ -96,7 +96,7 @@ class Pacing:
         if self._waiting and self._waiting * self._pace(version).seconds > _LONGEST_WAIT_S:
             raise Overloaded(f"{self._waiting} events wait for the model")
 
-    def at_once(self, events: Sequence[Event], version: ServedVersion) -> list[Pending] | None:
+    def at_once(self, events: Sequence[Event | Message], version: ServedVersion) -> list[Pending] | None:
         """Return what is to be logged of these events, `None` if the version must be asked in the thread.
 
         Raises
@@ -115,12 +115,12 @@ class Pacing:
         finally:
             pace.took(self._clock() - began, len(events))
 
-    async def answer(self, events: Sequence[Event], version: ServedVersion) -> list[Pending]:
+    async def answer(self, events: Sequence[Event | Message], version: ServedVersion) -> list[Pending]:
         """Return what is to be logged of these events. Raises VersionGone."""
         found = self.at_once(events, version)
         return await self._in_thread(events, version) if found is None else found
 
-    async def _in_thread(self, events: Sequence[Event], version: ServedVersion) -> list[Pending]:
+    async def _in_thread(self, events: Sequence[Event | Message], version: ServedVersion) -> list[Pending]:
         self._waiting += len(events)
         try:
             found, seconds = await asyncio.get_running_loop().run_in_executor(
@@ -133,7 +133,7 @@ class Pacing:
         self._pace(version).took(seconds, len(events))
         return found
 
-    def _timed(self, events: Sequence[Event], version: ServedVersion) -> tuple[list[Pending], float]:
+    def _timed(self, events: Sequence[Event | Message], version: ServedVersion) -> tuple[list[Pending], float]:
         began = self._clock()
         return self._answerer.answer(events, version), self._clock() - began
 

@@ -11,9 +11,10 @@ from typing import Final
 import msgspec
 
 from consumers.predictor.predictor import ServedVersion
+from runtime.exits import RoleFailure
 from schemas.codec import CodecError
 from schemas.events import Event
-from server.answering.answerer import Answerer, Said
+from server.answering.answerer import Answerer, Message, Said
 from server.answering.pacing import LARGEST_SLICE, Overloaded, Pacing, VersionGone
 from server.answering.requests import event_rows, label_rows, lines, read_event_row
 from server.answering.versions import Versions, VersionTooOld
@@ -22,6 +23,7 @@ from server.spool.turns import Turns
 from server.web.messages import Headers, HttpError, Request, Response, error_body
 from server.web.rows import CONFLICT, UNLOGGED, Rows, answer_of
 
+_FRAMED: Final = (b"\0", b"\1")  # of a schema registry
 _MOST_ROWS: Final = 100_000
 _LONGEST_KEY: Final = 1000
 VERSION_HEADER: Final = "x-model-version"
@@ -45,16 +47,19 @@ class Predict:
         key = _idempotency_key(request)
         serving = await self._version(request)
         now = time.time_ns() // 1_000_000
-        rows = lines(request.body) if request.is_ndjson else _read(event_rows, request.body)
+        rows = self._rows(request)
         if rows is None:
             event_id = key or secrets.token_hex(12)
             try:
-                event = read_event_row(request.body, event_id, now)
+                if request.body[:1] in _FRAMED:  # the registry may be asked for its schema
+                    event = await asyncio.to_thread(self._event, request.body, event_id, now)
+                else:
+                    event = self._event(request.body, event_id, now)
             except CodecError as error:
                 raise HttpError(400, "json", str(error)) from error
             [pending] = await self._asked([event], serving)
             [result] = await self._turns.log([pending])
-            return _single(event.event_id, result, serving)
+            return _single(_id(event), result, serving)
         _check_count(rows)
         answers = Rows()
         begin = 0
@@ -64,6 +69,29 @@ class Predict:
             begin += len(some)
         return answers.response("answers", request, ((VERSION_HEADER, _named(serving)),))
 
+    def _rows(self, request: Request) -> list[bytes] | None:
+        """Return the rows of a request with many events; `None` if it is a single one."""
+        if request.is_ndjson:
+            return lines(request.body)
+        try:
+            return event_rows(request.body)
+        except CodecError as error:
+            if self._answerer.takes_messages:
+                return None
+            raise HttpError(400, "json", str(error)) from error
+
+    def _event(self, text: bytes, unnamed: str, now: int) -> Event | Message:
+        """Read one event, or a raw message of the stream's external topic. Raises CodecError, or HttpError."""
+        try:
+            return read_event_row(text, unnamed, now)
+        except CodecError:
+            if not self._answerer.takes_messages:
+                raise
+        try:
+            return self._answerer.read_message(text, unnamed, now)
+        except RoleFailure as failure:
+            raise HttpError(503, "registry", str(failure)) from failure
+
     async def _slice(
         self, answers: Rows, rows: Sequence[bytes], begin: int, key: str | None, serving: ServedVersion, now: int
     ) -> None:
@@ -71,24 +99,26 @@ class Predict:
         if answers.failure is not None:
             answers.fail(answers.failure, [None] * len(rows))
             return
-        events: list[Event | bytes] = []
+        events: list[Event | Message | bytes] = []
         for number, row in enumerate(rows, begin):
             event_id = secrets.token_hex(12) if key is None else f"{key}-{number}"
             try:
-                events.append(read_event_row(row, event_id, now))
+                events.append(self._event(row, event_id, now))
             except CodecError as error:
                 events.append(error_body("json", str(error)))
-        read = [each for each in events if isinstance(each, Event)]
-        ids = [each.event_id if isinstance(each, Event) else None for each in events]
+            except HttpError as error:
+                events.append(error_body(error.code, str(error)))
+        read = [each for each in events if not isinstance(each, bytes)]
+        ids = [None if isinstance(each, bytes) else _id(each) for each in events]
         try:
             results = iter(await self._turns.log(await self._asked(read, serving)) if read else [])
         except HttpError as failure:
             answers.fail(failure, ids)
             return
-        answers.add(ids, [next(results) if isinstance(each, Event) else each for each in events])
+        answers.add(ids, [each if isinstance(each, bytes) else next(results) for each in events])
         await asyncio.sleep(0)
 
-    async def _asked(self, events: Sequence[Event], serving: ServedVersion) -> list[Pending]:
+    async def _asked(self, events: Sequence[Event | Message], serving: ServedVersion) -> list[Pending]:
         try:
             found = self._pacing.at_once(events, serving)
             return await self._pacing.answer(events, serving) if found is None else found
@@ -146,6 +176,10 @@ class Predict:
         results = iter(await self._turns.log(read) if read else [])
         answers.add([None] * len(rows), [next(results) if isinstance(each, Pending) else each for each in labels])
         await asyncio.sleep(0)
+
+
+def _id(event: Event | Message) -> str:
+    return event.event.event_id if isinstance(event, Message) else event.event_id
 
 
 def _read(rows: object, body: bytes) -> list[bytes] | None:

@@ -98,6 +98,8 @@ def test_a_server_that_is_told_to_stop_is_unready_at_once_and_finishes_its_reque
     port = free_port()
     base = f"http://127.0.0.1:{port}"
     answers: list[Any] = []
+    with running(stream, "topics", "create", stream.ref) as created:
+        assert created.wait(SECONDS) == 0
     with (
         running(stream, "run", stream.ref) as roles,
         running(stream, "server", stream.ref, "--port", str(port), "--drain", "2s") as server,
