@@ -39,21 +39,31 @@ def demo(
         str | None, Parameter(help="Data file, if River does not include the data (elec2: elec.csv).")
     ] = None,
     rate: Annotated[float | None, Parameter(help="Events per second [default: such that it takes about 20 s].")] = None,
+    http: HttpBeside = NO_HTTP,
     where: WhereWithBroker = HERE_WITH_BROKER,
     json: Json = False,
 ) -> int:
     """Show a model learning from a data stream on a real Kafka, in under a minute.
 
     The topics and versions stay, so that you can use the other commands on them. A second demo starts from scratch.
+    With --serve it also answers over HTTP, prints three curl commands to try, and goes on until Ctrl-C.
 
     Example: millstream demo bananas
     """
     if rate is not None and not rate > 0:
         raise UsageError(f"--rate {rate:g} must be more than 0 events a second")
+    if http.serve and json:
+        raise UsageError("--json prints a result at the end, and --serve goes on until Ctrl-C: use one of them")
+    answering = http.options("version")  # checked also without --serve
     from millstream.demo.demo import DemoOptions
     from millstream.demo.demo import run as show
 
     options = DemoOptions(file=file, rate=rate, print_json=print_json if json else None)
+    if http.serve:
+        from millstream.demo.serving import Served
+
+        answering.address.require_free()
+        options = replace(options, served=Served(answering, tuple(http.words())))
     return show(stream, where.settings(), options)
 
 
