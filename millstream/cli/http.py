@@ -56,6 +56,10 @@ class Http:
     largest_body: str = "8MiB"
     """Largest body of a request."""
 
+    publish: Literal["spool", "before-answer", "never"] = "spool"
+    """Way of answers to Kafka: spool (a forwarder takes them from there), before-answer (the server puts them onto Kafka
+    before it answers, for functions that stop after the response), never (answers are in no log)."""
+
     unlogged: Annotated[bool, Parameter(negative="")] = False
     """Also answer when the spool is full or its disk fails. Such an answer is in no log: the header X-Logged says so,
     and it is never learned."""
@@ -77,6 +81,9 @@ class Http:
             )
         if not 1 <= self.workers <= _MOST_WORKERS:
             raise UsageError(f"--workers {self.workers} must be from 1 to {_MOST_WORKERS}")
+        if self.publish != "spool" and self.workers > 1:
+            raise UsageError(f"--publish {self.publish} is for a server with one worker, not with {self.workers}")
+        sync = "kafka" if self.publish == "before-answer" else self.sync
         most = _bytes("--spool", self.spool)
         if most < _LEAST_SPOOL:
             raise UsageError(f"--spool {self.spool} must be at least 1MiB")
@@ -84,10 +91,15 @@ class Http:
             address=Address("127.0.0.1" if self.host == "localhost" else self.host, self.port),
             workers=self.workers,
             drain_s=milliseconds(self.drain) / 1000,
-            spool=SpoolLimits(most_bytes=most, remember_ms=milliseconds(self.remember), sync=self.sync),
+            spool=SpoolLimits(
+                most_bytes=most,
+                remember_ms=milliseconds(self.remember),
+                sync="kafka" if self.publish == "before-answer" else self.sync,
+            ),
             app=AppLimits(body_bytes=_bytes("--largest-body", self.largest_body)),
             code=code,
             unlogged=self.unlogged,
+            publish=self.publish,
             is_worker=is_worker,
         )
 
@@ -96,6 +108,7 @@ class Http:
         return [
             *("--port", str(self.port), "--host", self.host, "--sync", self.sync, "--spool", self.spool),
             *("--remember", self.remember, "--drain", self.drain, "--largest-body", self.largest_body),
+            *("--publish", self.publish),
             *(("--unlogged",) if self.unlogged else ()),
         ]
 
@@ -143,6 +156,8 @@ def serve(
 
     Example: millstream serve my_stream.py --port 8080 --workers 2
     """
+    if http.publish != "spool":
+        raise UsageError(f"--publish {http.publish} is for `millstream server`: `serve` runs a forwarder")
     options = http.options(code)
     beside = _beside(stream, http, code, monitoring)
     from millstream.observability import role_log
@@ -209,7 +224,7 @@ def forwarder(
     """
 
     def work(loaded: LoadedStream, settings: Settings, name: str, meter: RoleInstrumentation) -> int:
-        from millstream.processes.http_roles import run_forwarder
+        from millstream.processes.forwarding import run_forwarder
 
         return run_forwarder(loaded, settings, name, meter)
 

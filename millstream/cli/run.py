@@ -112,6 +112,8 @@ def run(
     if http.serve:
         from millstream.processes.http_roles import Beside, serving
 
+        if http.publish != "spool":
+            raise UsageError(f"--publish {http.publish} is for `millstream server`: `run --serve` runs a forwarder")
         answering.address.require_free()
         beside = Beside(stream, [*http.words(), "--code", code])
         options = replace(options, beside=lambda names: serving(beside, settings, names, answering))

@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from consumers.predictor.model_feed import ModelsTopic, VersionFeed
@@ -18,6 +17,7 @@ from millstream.observability import role_log
 from millstream.observability.instrumentation import RoleInstrumentation
 from millstream.observability.role_log import say
 from millstream.processes import gc_tuning, role_events
+from millstream.processes.forwarding import ForwardingThread, require_topics, spool_path
 from millstream.processes.model_process_main import starter
 from millstream.processes.run_stream import alone, environment, stopping
 from millstream.processes.supervisor import Child, Supervisor
@@ -27,16 +27,15 @@ from millstream.stream.processor_rules import definition_of, predictor_settings
 from millstream.version_code.choice import Policy, VersionCode
 from model_store import open_store
 from runtime.exits import FAILED, OK, TRY_AGAIN, RoleFailure
-from runtime.kafka_client.cluster import Cluster, MissingTopic, NoBroker, TopicInfo
-from runtime.kafka_client.errors import KafkaError, described
-from runtime.stop_signals import call_on_signals
+from runtime.kafka_client.cluster import Cluster, NoBroker, TopicInfo
+from runtime.kafka_client.errors import KafkaError
 from schemas.topics import Names
 from server.answering.answerer import Answerer, AnswererSettings
 from server.answering.pacing import Pacing
 from server.answering.versions import Versions, last_served
-from server.forwarder.forwarder import FLUSH_S, Forwarder, ForwarderSettings
+from server.forwarder.forwarder import FLUSH_S, ForwarderSettings
 from server.spool.errors import SpoolUnavailable
-from server.spool.folder import SPOOL, SpoolFolder
+from server.spool.folder import SpoolFolder
 from server.spool.spool import Spool, SpoolLimits
 from server.spool.turns import Turns
 from server.web.app import App, AppLimits
@@ -54,6 +53,7 @@ _WAIT_S: Final = 60.0
 _AGAIN_S: Final = 1.0
 _SWITCH_SECONDS: Final = 0.0005
 _LOOK_S: Final = 0.1
+_QUICK_S: Final = 0.005  # as requests wait for the commit
 _COMMIT_S: Final = 10.0  # the last transaction of a forwarder, and its end
 
 
@@ -69,6 +69,8 @@ class ServerOptions:
         Seconds for which a worker serves on, unready, after SIGTERM.
     unlogged
         True to answer also what the spool does not take.
+    publish
+        Way of answers to Kafka: ``spool``, ``before-answer`` by a forwarder in this process, or ``never``.
     is_worker
         True in a process that is one of several workers.
     """
@@ -80,12 +82,8 @@ class ServerOptions:
     app: AppLimits = field(default_factory=AppLimits)
     code: Policy = "own"
     unlogged: bool = False
+    publish: Literal["spool", "before-answer", "never"] = "spool"
     is_worker: bool = False
-
-
-def spool_path(settings: Settings, names: Names) -> Path:
-    """Return the folder of a stream's spool on this machine."""
-    return settings.state(names) / SPOOL
 
 
 def run_server(
@@ -130,7 +128,19 @@ class _Server:
         names, options = self._names, self._options
         versions = self._versions(spread, public)
         answerer = self._answerer(spread, public)
-        turns = Turns(self._spool, options.spool.sync, unlogged=options.unlogged)
+        never = options.publish == "never"
+        turns = Turns(self._spool, options.spool.sync, unlogged=options.unlogged, log_nothing=never)
+        forwarding: ForwardingThread | None = None
+        if options.publish == "before-answer":
+            if cluster is None:
+                role_events.failed(SERVER, "Kafka is away, and --publish before-answer needs it")
+                return TRY_AGAIN
+            here = ForwarderSettings(names, self._spool.folder.id, self._spool.folder.path, longest_wait_s=_QUICK_S)
+            try:
+                forwarding = ForwardingThread(cluster, here, say)
+            except RoleFailure as failure:
+                role_events.failed(SERVER, str(failure))
+                return failure.exit_code
         health = Health(lambda: None if versions.newest() is not None else "no version has answered its probe yet")
         self._meter.needs(health.unready)
         pacing = Pacing(answerer, health.fail)
@@ -156,11 +166,18 @@ class _Server:
                 event="listening",
             )
 
+        def turned() -> None:
+            self._meter.turned()
+            if forwarding is not None and forwarding.failure is not None:
+                health.fail(forwarding.failure)
+
         say(f"{SERVER} {instance} listens at {where}")
         try:
-            return Worker(app, health, options.address, options.drain_s, ready, self._meter.turned).run()
+            return Worker(app, health, options.address, options.drain_s, ready, turned).run()
         finally:
             self._stop.set()
+            if forwarding is not None:
+                forwarding.close()
             turns.close()
             pacing.close()
             if health.failure is None:
@@ -179,7 +196,7 @@ class _Server:
             try:
                 cluster = self._settings.cluster()
                 cluster.require(max(0.0, until - time.monotonic()))
-                topics = _topics(cluster, self._names, self._loaded)
+                topics = require_topics(cluster, self._names, self._loaded)
                 return (
                     cluster,
                     spread_of(cluster, self._names, topics),
@@ -249,69 +266,6 @@ class _Server:
             versions.begin_with(self._last)
         self._stop.wait()
         follower.close()
-
-
-def _topics(cluster: Cluster, names: Names, loaded: LoadedStream) -> dict[str, TopicInfo]:
-    wanted = [names.topic("predictions"), names.whole, names.topic("labels"), names.topic("models")]
-    found = cluster.topic_info(*wanted)
-    missing = [topic for topic in wanted if topic not in found]
-    if missing:
-        raise MissingTopic(
-            f"topic {missing[0]} does not exist on {cluster.bootstrap}: "
-            f"`millstream topics create {loaded.path}` makes it"
-        )
-    return found
-
-
-# --- the forwarder -------------------------------------------------------------------------------------
-
-
-def run_forwarder(loaded: LoadedStream, settings: Settings, instance: str, meter: RoleInstrumentation) -> int:
-    """Forward the spool until told to stop; return the exit code."""
-    names = settings.names(loaded.stream)
-    cluster = _cluster(settings)
-    _topics(cluster, names, loaded)
-    wait_ms = loaded.stream.labels.wait_ms
-    forwarding = ForwarderSettings(names, instance, spool_path(settings, names), old_ms=wait_ms // 2)
-    forwarder: Forwarder | None = None
-    try:
-        forwarder = Forwarder(cluster, forwarding, say, meter)
-        call_on_signals(forwarder.stop.set)
-        before = forwarder.open()
-        on_kafka = f"{before} entries are on Kafka, {forwarder.waiting()} wait"
-        role_events.ready(f"ready: forwards {forwarding.spool}; {on_kafka}", event="assigned")
-        meter.assigned(())
-        forwarder.run()
-        if left := forwarder.waiting():
-            say(f"{left} answers and labels stay in the spool; the next forwarder puts them onto Kafka")
-    except RoleFailure as failure:
-        meter.aborted()
-        role_events.failed(FORWARDER, str(failure))
-        return failure.exit_code
-    except OSError as error:
-        role_events.failed(FORWARDER, f"the disk of the spool fails: {error}")
-        return TRY_AGAIN
-    except KafkaError as error:
-        role_events.failed(FORWARDER, f"Kafka: {described(error)}")
-        return TRY_AGAIN
-    finally:
-        if forwarder is not None:
-            forwarder.close()
-    say(f"{FORWARDER} has ended in order")
-    return OK
-
-
-def _cluster(settings: Settings) -> Cluster:
-    until = time.monotonic() + _WAIT_S
-    while True:
-        try:
-            cluster = settings.cluster()
-            cluster.require(max(0.0, until - time.monotonic()))
-            return cluster
-        except NoBroker:
-            if time.monotonic() >= until:
-                raise
-            time.sleep(0.2)
 
 
 # --- several processes ---------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from server.spool.spool import Logged, Pending, Repeated, Result, Spool, Sync, U
 
 _COMMIT_LOOK_S: Final = 0.005
 _NO_SEQUENCE: Final = -1
+_NEVER: Final = SpoolUnavailable("this server publishes nothing (--publish never), so it takes no labels")
 
 
 class Turns:
@@ -26,13 +27,18 @@ class Turns:
     ----------
     unlogged
         True to answer also what the spool does not take.
+    log_nothing
+        True to answer without the spool.
     """
 
-    def __init__(self, spool: Spool, sync: Sync, *, unlogged: bool = False, commit_s: float = 30.0) -> None:
+    def __init__(
+        self, spool: Spool, sync: Sync, *, unlogged: bool = False, commit_s: float = 30.0, log_nothing: bool = False
+    ) -> None:
         self._spool = spool
         self._sync = sync
         self._unlogged = unlogged
         self._commit_s = commit_s
+        self._log_nothing = log_nothing
         self.unlogged = 0
         """Number of answers that were not logged."""
         self._waiting: list[tuple[Sequence[Pending], asyncio.Future[list[Result]]]] = []
@@ -43,6 +49,8 @@ class Turns:
 
     async def log(self, asked: Sequence[Pending]) -> list[Result]:
         """Log these with everything else of this turn; return what became of each."""
+        if self._log_nothing:
+            return [self._without(each, _NEVER) for each in asked]
         loop = asyncio.get_running_loop()
         done: asyncio.Future[list[Result]] = loop.create_future()
         self._waiting.append((asked, done))
