@@ -57,8 +57,8 @@ class Http:
     """Largest body of a request."""
 
     publish: Literal["spool", "before-answer", "never"] = "spool"
-    """Way of answers to Kafka: spool (a forwarder takes them from there), before-answer (the server puts them onto Kafka
-    before it answers, for functions that stop after the response), never (answers are in no log)."""
+    """Way of answers to Kafka: spool (a forwarder takes them from there), before-answer (the server puts them
+    onto Kafka before it answers, for functions that stop after the response), never (answers are in no log)."""
 
     unlogged: Annotated[bool, Parameter(negative="")] = False
     """Also answer when the spool is full or its disk fails. Such an answer is in no log: the header X-Logged says so,
@@ -83,7 +83,6 @@ class Http:
             raise UsageError(f"--workers {self.workers} must be from 1 to {_MOST_WORKERS}")
         if self.publish != "spool" and self.workers > 1:
             raise UsageError(f"--publish {self.publish} is for a server with one worker, not with {self.workers}")
-        sync = "kafka" if self.publish == "before-answer" else self.sync
         most = _bytes("--spool", self.spool)
         if most < _LEAST_SPOOL:
             raise UsageError(f"--spool {self.spool} must be at least 1MiB")

@@ -39,6 +39,7 @@ from server.spool.folder import SpoolFolder
 from server.spool.spool import Spool, SpoolLimits
 from server.spool.turns import Turns
 from server.web.app import App, AppLimits
+from server.web.messages import Handler
 from server.web.predict import Predict
 from server.web.worker import ENDS_WITHIN_S, Address, Health, Worker
 
@@ -121,38 +122,25 @@ class _Server:
         self._options, self._spool, self._meter = options, spool, meter
         self._stop = threading.Event()
         self._note = settings.state(names) / "http-last-served.json"
-        self._last = last_served(self._note)
+        # A function's copy may be older than a decision, so it waits until it has read them.
+        self._last = last_served(self._note) if options.publish == "spool" else None
 
     def run(self, instance: str) -> int:
         cluster, spread, public = self._meet()
-        names, options = self._names, self._options
+        options = self._options
+        try:
+            forwarding = self._forwarding(cluster)
+        except RoleFailure as failure:
+            role_events.failed(SERVER, str(failure))
+            return failure.exit_code
         versions = self._versions(spread, public)
         answerer = self._answerer(spread, public)
         never = options.publish == "never"
         turns = Turns(self._spool, options.spool.sync, unlogged=options.unlogged, log_nothing=never)
-        forwarding: ForwardingThread | None = None
-        if options.publish == "before-answer":
-            if cluster is None:
-                role_events.failed(SERVER, "Kafka is away, and --publish before-answer needs it")
-                return TRY_AGAIN
-            here = ForwarderSettings(names, self._spool.folder.id, self._spool.folder.path, longest_wait_s=_QUICK_S)
-            try:
-                forwarding = ForwardingThread(cluster, here, say)
-            except RoleFailure as failure:
-                role_events.failed(SERVER, str(failure))
-                return failure.exit_code
         health = Health(lambda: None if versions.newest() is not None else "no version has answered its probe yet")
         self._meter.needs(health.unready)
         pacing = Pacing(answerer, health.fail)
-        predict = Predict(answerer, versions, turns, pacing)
-        routes = {
-            "/v1/predict": {"POST": predict.predict},
-            "/v1/labels": {"POST": predict.labels},
-            "/livez": {"GET": health.livez, "HEAD": health.livez},
-            "/readyz": {"GET": health.readyz, "HEAD": health.readyz},
-        }
-        app = App(routes, options.app, say)
-        where = f"http://{options.address.host}:{options.address.port}"
+        app = App(_routes(Predict(answerer, versions, turns, pacing), health), options.app, say)
         # As in a predictor: a thread loads versions, while this one answers.
         sys.setswitchinterval(_SWITCH_SECONDS)
         self._meter.serves(lambda: dict(app.counts.requests), self._spool.folder.size, lambda: turns.unlogged)
@@ -160,20 +148,14 @@ class _Server:
         threading.Thread(target=self._follow, args=(cluster, versions), name="follow", daemon=True).start()
         gc_tuning.rest()
 
-        def ready() -> None:
-            role_events.ready(
-                f"ready: {where} answers for {names.stream}, lane {self._spool.lane} of spool {self._spool.folder.id}",
-                event="listening",
-            )
-
         def turned() -> None:
             self._meter.turned()
             if forwarding is not None and forwarding.failure is not None:
                 health.fail(forwarding.failure)
 
-        say(f"{SERVER} {instance} listens at {where}")
+        say(f"{SERVER} {instance} listens at {self._where}")
         try:
-            return Worker(app, health, options.address, options.drain_s, ready, turned).run()
+            return Worker(app, health, options.address, options.drain_s, self._ready, turned).run()
         finally:
             self._stop.set()
             if forwarding is not None:
@@ -184,6 +166,23 @@ class _Server:
                 say(f"{SERVER} has ended in order")
             else:
                 role_events.failed(SERVER, str(health.failure))
+
+    @property
+    def _where(self) -> str:
+        return f"http://{self._options.address.host}:{self._options.address.port}"
+
+    def _ready(self) -> None:
+        spool = f"lane {self._spool.lane} of spool {self._spool.folder.id}"
+        role_events.ready(f"ready: {self._where} answers for {self._names.stream}, {spool}", event="listening")
+
+    def _forwarding(self, cluster: Cluster | None) -> ForwardingThread | None:
+        """Return the forwarder of this process, if it has one. Raises RoleFailure."""
+        if self._options.publish != "before-answer":
+            return None
+        assert cluster is not None  # noqa: S101 - without a note of what served last, there is no start without Kafka
+        folder = self._spool.folder
+        here = ForwarderSettings(self._names, folder.id, folder.path, longest_wait_s=_QUICK_S)
+        return ForwardingThread(cluster, here, say)
 
     def _meet(self) -> tuple[Cluster | None, int, int]:
         """Return the cluster, and the numbers of partitions that ids and public predictions are spread over.
@@ -266,6 +265,15 @@ class _Server:
             versions.begin_with(self._last)
         self._stop.wait()
         follower.close()
+
+
+def _routes(predict: Predict, health: Health) -> dict[str, dict[str, Handler]]:
+    return {
+        "/v1/predict": {"POST": predict.predict},
+        "/v1/labels": {"POST": predict.labels},
+        "/livez": {"GET": health.livez, "HEAD": health.livez},
+        "/readyz": {"GET": health.readyz, "HEAD": health.readyz},
+    }
 
 
 # --- several processes ---------------------------------------------------------------------------------
