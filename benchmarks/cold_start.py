@@ -23,6 +23,7 @@ def cold_start(rig: Rig, size: Size) -> list[Figure]:
     publish_untrained(rig, names)
     home = rig.folder / names.prefix
     taken: list[float] = []
+    worked: list[float] = []
     for _ in range(size.rounds):
         shutil.rmtree(home / "state", ignore_errors=True)
         with socket.socket() as found:
@@ -33,6 +34,8 @@ def cold_start(rig: Rig, size: Size) -> list[Figure]:
         try:
             until(lambda process=process, port=port: _answers(process, port), _SECONDS, "the server does not answer")
             taken.append(time.monotonic() - began)
+            times = process.stats.cpu_times()
+            worked.append(times.user + times.system)
         finally:
             process.end()
     return [
@@ -42,8 +45,9 @@ def cold_start(rig: Rig, size: Size) -> list[Figure]:
             Spread(tuple(taken)),
             "s",
             "at most",
-            10,
-            {},
+            _SECONDS,
+            {"processor time until then, s": Spread(tuple(worked))},
+            "printed; nothing faster is required",
         )
     ]
 
