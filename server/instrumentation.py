@@ -10,8 +10,16 @@ from consumers.loop.instrumentation import Meter
 class ServerMeter:
     """Receives where a server's counts can be read, and ignores it."""
 
-    def serves(self, requests: Callable[[], Mapping[tuple[str, int], int]], spool_bytes: Callable[[], int]) -> None:
-        """The server counts its requests by path and status, and its spool has a size. Any thread may ask for both."""
+    def serves(
+        self,
+        requests: Callable[[], Mapping[tuple[str, int], int]],
+        spool_bytes: Callable[[], int],
+        unlogged: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """The server counts its requests by path and status and its unlogged answers, and its spool has a size.
+
+        Any thread may ask for these.
+        """
 
 
 class ImporterMeter(Meter):

@@ -75,9 +75,14 @@ class FanOut(RoleInstrumentation):
         for each in self._meters:
             each.swapped(version)
 
-    def serves(self, requests: Callable[[], Mapping[tuple[str, int], int]], spool_bytes: Callable[[], int]) -> None:
+    def serves(
+        self,
+        requests: Callable[[], Mapping[tuple[str, int], int]],
+        spool_bytes: Callable[[], int],
+        unlogged: Callable[[], int] = lambda: 0,
+    ) -> None:
         for each in self._meters:
-            each.serves(requests, spool_bytes)
+            each.serves(requests, spool_bytes, unlogged)
 
     def uploads_waiting(self, count: int) -> None:
         for each in self._meters:

@@ -8,7 +8,7 @@ from consumers.roles import IMPORTER
 from millstream.observability.instrumentation import RoleInstrumentation
 from millstream.observability.role_log import say
 from millstream.processes import role_events
-from millstream.processes.http_roles import cluster_of
+from millstream.processes.forwarding import cluster_of
 from millstream.processes.run_stream import stopping
 from millstream.scaffold.open_data import spec_of, weigher
 from producers.import_log import ImportStoppedError

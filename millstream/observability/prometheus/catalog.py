@@ -62,6 +62,7 @@ METRICS: Final[dict[str, Metric]] = {
     ),
     # HTTP server
     "millstream_http_requests_total": Metric("counter", "Requests that were answered.", ("path", "status")),
+    "millstream_http_unlogged_total": Metric("counter", "Answers that are in no log, because of --unlogged."),
     "millstream_spool_bytes": Metric("gauge", "The spool: what is not on Kafka yet, and each worker's last segment."),
     # importer of uploads
     "millstream_uploads_total": Metric("counter", "Uploads by what became of them.", ("state",)),

@@ -156,6 +156,7 @@ class RoleCollector(Collector):
     def _of_a_server(self) -> Iterator[tuple[str, list[Sample]]]:
         yield from self._of_a_predictor()
         yield from self._of_http()
+        yield "millstream_http_unlogged_total", _one(self._meter.unlogged())
         size = self._meter.spool_bytes
         yield "millstream_spool_bytes", _one(None if size is None else size())
 
