@@ -1,4 +1,4 @@
-"""Server, forwarder, importer and console of `millstream demo --serve`, and the commands to try them with."""
+"""What `millstream demo --serve` runs beside the demo, and commands to try it with."""
 
 from __future__ import annotations
 

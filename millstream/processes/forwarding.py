@@ -1,4 +1,4 @@
-"""Wiring of the forwarder: a process of its own, or a thread of a server that publishes before it answers."""
+"""Wiring of the forwarder: a process of its own, or a thread of a server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wiring of server, workers and forwarder, and of `serve`, which runs all roles of HTTP."""
+"""Wiring of the server: its version, its endpoints, and what it writes."""
 
 from __future__ import annotations
 
@@ -55,9 +55,7 @@ _KAFKA_S: Final = 3.0
 _WAIT_S: Final = 60.0
 _AGAIN_S: Final = 1.0
 _SWITCH_SECONDS: Final = 0.0005
-_LOOK_S: Final = 0.1
 _QUICK_S: Final = 0.005  # as requests wait for the commit
-_COMMIT_S: Final = 10.0  # the last transaction of a forwarder, and its end
 
 
 @dataclass(frozen=True, kw_only=True)

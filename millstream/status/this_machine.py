@@ -1,4 +1,4 @@
-"""Processes of this machine that are in no group: those that answer over HTTP, take uploads, and the console."""
+"""Processes of this machine that are in no group: servers, forwarder, importer, console."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pacing: a slow version is asked in a thread, and in small pieces, so that one request does not delay the others."""
+"""Pacing: a slow version is asked in a thread and in small pieces, so that no request delays others."""
 
 from __future__ import annotations
 

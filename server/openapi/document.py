@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from consumers.roles import CONSOLE
 from server.openapi.endpoints import ENDPOINTS, JSON, Answer, Content, Endpoint, Parameter
 from server.openapi.schemas import SCHEMAS, ref
 
@@ -36,7 +37,7 @@ def document(stream: str, release: str) -> dict[str, Any]:
     """Return the document for the server of a stream."""
     paths: dict[str, Any] = {}
     for each in ENDPOINTS:
-        path = paths.setdefault(each.path, {"servers": [_CONSOLE]} if each.role == "console" else {})
+        path = paths.setdefault(each.path, {"servers": [_CONSOLE]} if each.role == CONSOLE else {})
         path[each.method] = _operation(each, stream)
     return {
         "openapi": "3.1.0",

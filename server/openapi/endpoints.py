@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
+from consumers.roles import CONSOLE, SERVER
+
 Scope: TypeAlias = Literal["predict", "label", "upload", "read", "data", "admin"]
-Role: TypeAlias = Literal["server", "console"]
 Content: TypeAlias = Mapping[str, str]
 """By media type, the name of a schema in `server.openapi.schemas`; empty for any bytes."""
 JSON: Final = "application/json"
@@ -60,12 +61,12 @@ class Endpoint:
     example: Mapping[str, Any] | None = None
     parameters: tuple[Parameter, ...] = ()
     errors: tuple[int, ...] = ()
-    role: Role = "server"
+    role: str = SERVER
 
     @property
     def group(self) -> str:
         """Return the heading under which it stands."""
-        if self.role == "console":
+        if self.role == CONSOLE:
             return "Console"
         groups = {"/v2": "Open Inference Protocol V2", "/v1/uploads": "Uploads", "/v1/": "Predictions and labels"}
         return next((group for begin, group in groups.items() if self.path.startswith(begin)), "The server itself")
@@ -291,7 +292,7 @@ def _console(path: str, scope: Scope, says: str, *parameters: Parameter) -> Endp
         parameters=parameters,
         answers={200: Answer("As the command prints it with `--json`.", {JSON: "Object"})},
         errors=(404,) if "{" in path else (),
-        role="console",
+        role=CONSOLE,
     )
 
 
@@ -305,7 +306,7 @@ def _decision(name: str, says: str) -> Endpoint:
         example={"why": "the shop moved"} | ({"version": "3/81000"} if name in ("pin", "adopt") else {}),
         answers={200: Answer("The decision.", {JSON: "Object"})},
         errors=(404, 409),
-        role="console",
+        role=CONSOLE,
     )
 
 

@@ -100,6 +100,7 @@ KINDS: Final[dict[str, Kind]] = {
     "--role": "name",
     "--principal": "text",
     "--metrics-host": "place",
+    "--metrics-socket": "place",
     "--host": "name",
     "--allowed-host": "text",
     "--tls-cert": "file",

@@ -26,6 +26,8 @@ FOLDER: Final = ROOT / "deploy" / "kubernetes"
 SCHEMAS: Final = json.loads((ROOT / "tests" / "data" / "kubernetes" / "schemas-1.28.json").read_text())
 DOCUMENT: Final = ROOT / "docs" / "kubernetes.md"
 NONROOT: Final = 10001
+# Forwarder and importer are in the pod of their server; a console is not among the manifests.
+_WITHOUT_SET: Final = ("forwarder", "importer", "console")
 
 Manifest = dict[str, Any]
 
@@ -98,8 +100,7 @@ def test_the_schemas_find_a_misspelled_field_and_a_wrong_type() -> None:
 
 def test_every_role_has_a_stateful_set_with_its_command_and_its_disruption_budget() -> None:
     sets, budgets = of_kind("StatefulSet"), of_kind("PodDisruptionBudget")
-    # A forwarder is in the pod of its server.
-    assert {*sets} == {*budgets} == {role.name for role in roles.TABLE if role.name != "forwarder"}
+    assert {*sets} == {*budgets} == {role.name for role in roles.TABLE if role.name not in _WITHOUT_SET}
     for name, each in sets.items():
         labels = each["spec"]["template"]["metadata"]["labels"]
         assert container(each["spec"]["template"]["spec"])["args"] == [name]
@@ -112,7 +113,7 @@ def test_what_kustomize_takes_by_default_is_every_file_but_those_of_optional_rol
     taken = {*kustomization()["resources"]}
     assert {path.name for path in FOLDER.glob("*.yaml")} - taken == {
         "kustomization.yaml",
-        *(f"{role.name}.yaml" for role in roles.TABLE if role.optional and role.name != "forwarder"),
+        *(f"{role.name}.yaml" for role in roles.TABLE if role.optional and role.name not in _WITHOUT_SET),
     }
     assert {name for generated in kustomization()["configMapGenerator"] for name in generated.get("files", [])} == {
         env_file("settings.env")["MILLSTREAM_STREAM"]
@@ -130,7 +131,7 @@ def test_probes_and_services_use_the_port_of_the_metrics() -> None:
     assert settings["MILLSTREAM_METRICS_HOST"] == "0.0.0.0"  # noqa: S104 - of a pod
     service = of_kind("Service")["millstream"]
     ports = [(each["port"], each["targetPort"]) for each in service["spec"]["ports"]]
-    assert ports == [(port, "metrics"), (port + 1, "metrics-fwd")]
+    assert ports == [(port, "metrics"), (port + 1, "metrics-fwd"), (port + 2, "metrics-imp")]
     for each in of_kind("StatefulSet").values():
         role = container(each["spec"]["template"]["spec"])
         assert role["ports"][0] == {"name": "metrics", "containerPort": port}
@@ -143,16 +144,17 @@ def test_probes_and_services_use_the_port_of_the_metrics() -> None:
         assert service["spec"]["selector"].items() <= each["spec"]["template"]["metadata"]["labels"].items()
 
 
-def test_a_server_and_its_forwarder_share_a_pod_and_the_spool_and_end_in_order() -> None:
+def test_a_server_its_forwarder_and_its_importer_share_a_pod_and_the_state_and_end_in_order() -> None:
     spec = pod_specs()["server"]
-    server, forwarder = spec["containers"]
-    assert [each["args"] for each in (server, forwarder)] == [["server"], ["forwarder"]]
-    [spool] = [each for each in server["volumeMounts"] if each["name"] == "state"]
-    assert spool in forwarder["volumeMounts"]
-    ports = [each for container in (server, forwarder) for each in container["ports"]]
+    server, forwarder, importer = spec["containers"]
+    assert [each["args"] for each in spec["containers"]] == [["server"], ["forwarder"], ["importer"]]
+    [state] = [each for each in server["volumeMounts"] if each["name"] == "state"]
+    ports = [each for container in spec["containers"] for each in container["ports"]]
     assert len({each["name"] for each in ports}) == len({each["containerPort"] for each in ports}) == len(ports)
-    variables = {each["name"]: each["value"] for each in forwarder["env"]}
-    assert {"name": "metrics-fwd", "containerPort": int(variables["MILLSTREAM_METRICS_PORT"])} in ports
+    for beside, name in ((forwarder, "metrics-fwd"), (importer, "metrics-imp")):
+        assert state in beside["volumeMounts"]
+        variables = {each["name"]: each["value"] for each in beside["env"]}
+        assert {"name": name, "containerPort": int(variables["MILLSTREAM_METRICS_PORT"])} in ports
     [http] = of_kind("Service")["server"]["spec"]["ports"]
     assert {"name": http["targetPort"], "containerPort": http["port"]} in server["ports"]
     [_, waits] = forwarder["lifecycle"]["preStop"]["exec"]["command"]
@@ -202,7 +204,7 @@ def test_a_role_has_a_secret_of_its_own_and_only_the_learner_has_the_signing_key
     assert [name for name, secrets in held.items() if "signing-key" in secrets] == ["learner"]
     for role in (role.name for role in roles.TABLE if not role.on_demand):
         assert held[role] - {"kafka-ca", "trusted-keys", "signing-key"} == {role}
-    assert held["server"] - {"kafka-ca", "trusted-keys", "http-tokens"} == {"server", "forwarder"}
+    assert held["server"] - {"kafka-ca", "trusted-keys", "http-tokens"} == {"server", "forwarder", "importer"}
     for name in {name for secrets in held.values() for name in secrets}:
         assert f"secret generic {name} " in DOCUMENT.read_text(), f"the document does not create {name}"
 

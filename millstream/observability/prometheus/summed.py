@@ -1,4 +1,4 @@
-"""Metrics of several processes in one page: counters and histograms are summed, gauges by their meaning."""
+"""Metrics of several processes in one page: counters are summed, gauges by their meaning."""
 
 from __future__ import annotations
 
