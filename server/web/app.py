@@ -134,19 +134,26 @@ class App:
                 return route, found.groupdict()
         return None, _NOTHING
 
+    def _shown_paths(self) -> list[str]:
+        """Return the paths that a caller is told who asks for another one."""
+        return [*(path for path in self._routes if "{" not in path), *self._streamed.paths()]
+
     async def _respond(self, scope: Any, protocol: Any, path: str | None, in_path: Mapping[str, str]) -> Response:
         streamed = self._streamed.find(scope.path) if path is None else None
         methods = {} if path is None else self._routes[path]
         route = methods.get(scope.method)
         if route is None or route.scope is not None or not self._limits.is_public:
             self._check_host(scope)
-        needed = streamed.scope if streamed is not None else ANY if route is None else route.scope
+        if streamed is not None:
+            needed = streamed.scope if scope.method in streamed.methods else ANY
+        else:
+            needed = ANY if route is None else route.scope
         # Before anything is said about the endpoints, and before a body is read.
         caller = self._access.require(scope, needed)
         if streamed is not None:
             return await streamed.handler(scope.method)(StreamedRequest(scope, protocol, caller))
         if path is None:
-            there = ", ".join((*(path for path in self._routes if "{" not in path), *self._streamed.paths()))
+            there = ", ".join(self._shown_paths())
             raise HttpError(404, "not-found", f"there is no {scope.path[:100]}; there are {there}")
         if route is None:
             allowed = ", ".join(methods)

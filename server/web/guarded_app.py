@@ -84,6 +84,10 @@ class GuardedApp(App):
                 return endpoint, {_VALUE: path[len(begin) :]}
         return found
 
+    def _shown_paths(self) -> list[str]:
+        """Return all paths; those with a value, too."""
+        return [*self._routes]
+
     def _check_host(self, scope: Any) -> None:
         """Refuse what a page of another site caused, which a person's browser sends with that person's rights."""
         super()._check_host(scope)

@@ -97,7 +97,7 @@ def serving(stream: Stream, folder: Path) -> Iterator[Serving]:
     port, metrics = free_port(), free_port()
     words = [
         *("run", stream.ref, "--serve", "--host", _ALL_ADDRESSES, "--port", str(port), "--metrics-port", str(metrics)),
-        *("--tls-cert", str(cert), "--tls-key", str(key)),
+        *("--tls-cert", str(cert), "--tls-key", str(key), "--console-port", str(free_port())),
     ]
     log = folder / "log"
     with log.open("w") as out:
