@@ -25,7 +25,8 @@ RUN --mount=type=bind,from=millstream,source=/millstream,target=/millstream \
     && useradd --uid 10001 --home-dir "$MILLSTREAM_HOME" --no-create-home --shell /usr/sbin/nologin millstream \
     && install --directory --owner millstream --group millstream --mode 755 \
         "$MILLSTREAM_HOME" "$MILLSTREAM_HOME/models" "$MILLSTREAM_HOME/state" "$MILLSTREAM_HOME/keys/trusted" \
-    && install --directory --owner millstream --group millstream --mode 700 "$MILLSTREAM_HOME/keys" "$MILLSTREAM_HOME/tokens"
+    && install --directory --owner millstream --group millstream --mode 700 \
+        "$MILLSTREAM_HOME/keys" "$MILLSTREAM_HOME/tokens"
 USER millstream
 WORKDIR /streams
 ENTRYPOINT ["millstream"]

@@ -14,6 +14,7 @@ from typing import Final
 
 from benchmarks import (
     clients,
+    cold_start,
     evaluations,
     frames,
     idle,
@@ -47,6 +48,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "swap": latency.swap,
     "swap-large": latency.swap_large,
     "idle": idle.idle,
+    "cold-start": cold_start.cold_start,
     "memory": memory.memory,
     "frames": frames.frames,
     "snapshots": snapshots.snapshots,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SERVER: Final = "server"
 FORWARDER: Final = "forwarder"
+IMPORTER: Final = "importer"
 CONSOLE: Final = "console"
 PREDICTOR: Final = "predictor"
 INTAKE: Final = "intake"
@@ -53,6 +54,8 @@ class Role:
         It runs only where somebody starts it (`millstream serve`); no stream file asks for it, and it is in no group.
     commits
         It writes in transactions, and commits its place in a group with them.
+    commits_as
+        Beginnings of further groups and transactional ids that it commits with.
     done
         Verb for a record that it has processed, for messages.
     """
@@ -68,6 +71,7 @@ class Role:
     asked_for: Callable[[Names], bool] | None = None
     on_demand: bool = False
     commits: bool = True
+    commits_as: tuple[str, ...] = ()
     done: str = "done"
 
     @property
@@ -108,8 +112,20 @@ TABLE: tuple[Role, ...] = (
         onward="`millstream forwarder {stream}` goes on",
     ),
     Role(
-        CONSOLE,
+        IMPORTER,
         stops=6,
+        # It commits its places on partitions of these topics, which it must be allowed to read for that.
+        follows=("examples", "alerts"),
+        writes=("examples", "dead-letters", "alerts"),
+        on_demand=True,
+        # An import has a group and a transactional id of its own, by its content.
+        commits_as=("import",),
+        done="imported",
+        onward="`millstream importer {stream}` goes on",
+    ),
+    Role(
+        CONSOLE,
+        stops=7,
         # It shows all of it: status, versions, alerts, dead letters, and the way of one event.
         follows=("features", WHOLE, "labels", "examples", "models", "decisions", "alerts", "dead-letters"),
         writes=("models", "decisions"),

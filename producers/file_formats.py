@@ -9,13 +9,14 @@ from typing import Final
 from producers.avro_file import AvroFile
 from producers.compressed import without_suffix
 from producers.csv_file import CsvFile
+from producers.file_source import FileSource
 from producers.json_file import JsonFile
 from producers.river_data import PREFIX, RiverData
 from producers.rows import BadRow, RowSource, SourceError, SourceRow, SourceSpec
 
-__all__ = ["BadRow", "RowSource", "SourceError", "SourceRow", "SourceSpec", "open_source"]
+__all__ = ["SUFFIXES", "BadRow", "RowSource", "SourceError", "SourceRow", "SourceSpec", "open_named", "open_source"]
 
-_FORMATS: Final[dict[str, Callable[[Path, SourceSpec], RowSource]]] = {
+_FORMATS: Final[dict[str, Callable[[Path, SourceSpec], FileSource]]] = {
     ".csv": CsvFile,
     ".tsv": CsvFile,
     ".jsonl": JsonFile,
@@ -23,6 +24,8 @@ _FORMATS: Final[dict[str, Callable[[Path, SourceSpec], RowSource]]] = {
     ".json": JsonFile,
     ".avro": AvroFile,
 }
+SUFFIXES: Final = tuple(_FORMATS)
+"""Suffixes of the formats that are read."""
 
 
 def open_source(place: str | Path, spec: SourceSpec | None = None) -> RowSource:
@@ -50,3 +53,18 @@ def open_source(place: str | Path, spec: SourceSpec | None = None) -> RowSource:
             f"{path}: name it by what it holds: .csv, .tsv, .jsonl, .ndjson or .avro (also with .gz, .bz2, .xz or .zst)"
         )
     return kind(path, spec)
+
+
+def open_named(path: Path, suffix: str, name: str, stem: str, spec: SourceSpec) -> FileSource:
+    """Return the rows of a file of the format `suffix`, which has another name than the user knows.
+
+    Parameters
+    ----------
+    suffix
+        One of `SUFFIXES`.
+    name, stem
+        Name for messages, and beginning of the events' ids if there is no id column.
+    """
+    source = _FORMATS[suffix](path, spec)
+    source.name, source.stem = name, stem
+    return source

@@ -72,8 +72,8 @@ class ImportLog:
         except KafkaError as error:
             raise self._stopped(described(error)) from error
 
-    def write(self, examples: Sequence[tuple[int, Example]], reached: Reached) -> None:
-        """Write `examples`, each with its row number, and `reached` as the progress.
+    def write(self, examples: Sequence[tuple[int, Example]], reached: Reached, more: Sequence[Output] = ()) -> None:
+        """Write `examples`, each with its row number, the records `more`, and `reached` as the progress.
 
         Raises
         ------
@@ -86,7 +86,7 @@ class ImportLog:
         ]
         state = {"seq": reached.sequence, "refused": reached.refused, "topic": self._topic_id}
         places = {Partition(self._topic, 0): CommittedOffset(reached.rows, json.dumps(state))}
-        self._transacted(lambda: self._transactions.commit(records, places, GroupMetadata(self._group)))
+        self._transacted(lambda: self._transactions.commit([*records, *more], places, GroupMetadata(self._group)))
 
     def close(self) -> None:
         """Close the producer."""

@@ -15,6 +15,7 @@ from producers.duplicate_ids import RepeatedIds
 from producers.import_log import ImportLog, ImportStoppedError, Reached
 from producers.rows import BadRow, RowSource, SourceError, SourceRow
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.records import Output
 from runtime.kafka_client.transaction import TransactionLimits
 from runtime.stop_signals import stop_on_signals
 from schemas.contract import ContractError
@@ -30,7 +31,17 @@ _SHOWN: Final = 10
 
 
 class ImportRefusedError(Exception):
-    """A file has rows that cannot be examples, with `strict`; nothing of it was imported."""
+    """A file has rows that cannot be examples, with `strict`; nothing of it was imported.
+
+    Attributes
+    ----------
+    rows
+        Number of those rows.
+    """
+
+    def __init__(self, message: str, rows: int = 0) -> None:
+        super().__init__(message)
+        self.rows = rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +58,25 @@ class ImportOptions:
         Maximum number of rows in one transaction.
     transaction_bytes
         Approximate maximum size of one transaction, in bytes.
+    begun
+        Called with the progress of earlier runs, before this run writes anything.
+    on_refused
+        Called with each row that is refused now, and the number of rows that were refused before it; what it returns is
+        written in the transaction of the row.
+    list_refused
+        Number of refused rows to report that this run does not write: those of earlier runs, and with `strict`.
+    on_refused_before
+        Called with each of those.
     """
 
     weigh: Callable[[Features, Scalar], float] | None = None
     strict: bool = False
     transaction_rows: int = 2_000
     transaction_bytes: int = 4 << 20
+    begun: Callable[[Reached], None] = lambda _reached: None
+    on_refused: Callable[[BadRow, int], Output | None] = lambda _row, _before: None
+    list_refused: int = 0
+    on_refused_before: Callable[[BadRow], None] = lambda _row: None
 
     def __post_init__(self) -> None:
         if self.transaction_rows < 1:
@@ -187,6 +211,7 @@ class _Import:
                 if self._options.strict:
                     self._look_through()
                 self._before = self._log.open(lambda scanned: self._tell(self._before, scanned))
+                self._options.begun(self._before)
                 reached = self._write_from(self._before)
             finally:
                 self._log.close()
@@ -207,38 +232,42 @@ class _Import:
     def _write_from(self, reached: Reached) -> Reached:
         """Write the rows after `reached`, one transaction at a time, and return the position reached."""
         batch: list[tuple[int, Example]] = []
+        more: list[Output] = []
         size = 0
+        again = min(self._options.list_refused, reached.refused)
         rows, sequence, refused = reached.rows, reached.sequence, reached.refused
         for number, row in self._numbered():
             if isinstance(row, SourceRow):
                 self._ids.add(row.event_id)
-            if number <= reached.rows:
+            if number <= self._before.rows:
+                if again > 0 and isinstance(bad := self._tried(row, 0), BadRow):
+                    self._options.on_refused_before(bad)
+                    again -= bad.rows
                 continue
-            try:
-                if isinstance(row, BadRow):
-                    raise _RefusedError(row.reason)
-                example = self._example(row, sequence)
-            except _RefusedError as error:
-                refused += row.rows if isinstance(row, BadRow) else 1
-                self._note(row.line, error)
+            tried = self._tried(row, sequence)
+            if isinstance(tried, BadRow):
+                if (output := self._options.on_refused(tried, refused)) is not None:
+                    more.append(output)
+                refused += tried.rows
+                self._note(tried)
             else:
-                batch.append((number, example))
-                size += _size(example)
+                batch.append((number, tried))
+                size += _size(tried)
                 sequence += 1
             rows = number
             if rows - reached.rows >= self._options.transaction_rows or size >= self._options.transaction_bytes:
-                reached = self._commit(batch, Reached(rows, sequence, refused))
-                batch, size = [], 0
+                reached = self._commit(batch, more, Reached(rows, sequence, refused))
+                batch, more, size = [], [], 0
         if rows > reached.rows:
-            reached = self._commit(batch, Reached(rows, sequence, refused))
+            reached = self._commit(batch, more, Reached(rows, sequence, refused))
         return reached
 
-    def _commit(self, batch: list[tuple[int, Example]], reached: Reached) -> Reached:
+    def _commit(self, batch: list[tuple[int, Example]], more: list[Output], reached: Reached) -> Reached:
         if self._source.stamp() != self._stamp:
             raise ImportRefusedError(
                 f"{self._source.name} changed while it was imported; what was imported stays, as lane {self._lane}"
             )
-        self._log.write(batch, reached)
+        self._log.write(batch, reached, more)
         self._tell(reached)
         return reached
 
@@ -258,6 +287,15 @@ class _Import:
         for each in bad:
             number += 1
             yield number, each
+
+    def _tried(self, row: SourceRow | BadRow, sequence: int) -> Example | BadRow:
+        """Return the row as an example, or why it cannot be one."""
+        if isinstance(row, BadRow):
+            return row
+        try:
+            return self._example(row, sequence)
+        except _RefusedError as error:
+            return self._source.bad(row.line, str(error))
 
     def _example(self, row: SourceRow, sequence: int) -> Example:
         """Return the row as an example. Raises _RefusedError if it cannot be one."""
@@ -292,21 +330,21 @@ class _Import:
     def _look_through(self) -> None:
         refused = 0
         for _, row in self._numbered():
-            try:
-                if isinstance(row, BadRow):
-                    raise _RefusedError(row.reason)
-                self._example(row, 0)
-            except _RefusedError as error:
-                refused += row.rows if isinstance(row, BadRow) else 1
-                self._note(row.line, error)
+            tried = self._tried(row, 0)
+            if isinstance(tried, BadRow):
+                if refused < self._options.list_refused:
+                    self._options.on_refused_before(tried)
+                refused += tried.rows
+                self._note(tried)
         if refused:
             raise ImportRefusedError(
-                f"nothing was imported: {refused} rows cannot be examples, the first is {self._first_refused[0]}"
+                f"nothing was imported: {refused} rows cannot be examples, the first is {self._first_refused[0]}",
+                refused,
             )
 
-    def _note(self, line: int, error: _RefusedError) -> None:
+    def _note(self, bad: BadRow) -> None:
         if len(self._first_refused) < _SHOWN:
-            self._first_refused.append(str(self._source.bad(line, str(error))))
+            self._first_refused.append(str(bad))
 
     def _tell(self, reached: Reached, scanned: int = 0) -> None:
         before = self._before

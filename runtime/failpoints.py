@@ -56,6 +56,14 @@ PLACES: Final = (
     "forwarder.note.before",
     "forwarder.note.after",
     "forwarder.delete.before",
+    # A piece of an upload; a whole one is handed to the importer; that commits its end, and writes its result.
+    "upload.write.before",
+    "upload.write.after",
+    "upload.complete.before",
+    "upload.complete.after",
+    "importer.end.before",
+    "importer.result.before",
+    "importer.result.after",
     # A person's decision: after the history has it, and after it is in force.
     "decision.models.before",
     "decision.models.after",

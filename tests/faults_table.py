@@ -42,6 +42,7 @@ FAULTS: Final = {
     "F20": "soak: a random fault every 10 s",
     "F21": "kill -9 at each failpoint of HTTP server and forwarder",
     "F22": "HTTP: Kafka away, also at the server's start; ids repeated at two workers; a second forwarder",
+    "F23": "uploads: kill -9 at each failpoint of HTTP server and importer; Kafka away",
 }
 
 

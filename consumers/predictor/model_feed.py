@@ -329,7 +329,8 @@ class VersionFeed:
         manifest = self._store.manifest(version, sha256=sha256)
         file = manifest.files.get(MODEL_FILE)
         run_with = self._choose(manifest)
-        if self._start_process is not None and file is not None and file.size >= LARGE_BYTES:
+        apart = self._start_process is not None and file is not None and file.size >= LARGE_BYTES
+        if self._start_process is not None and apart:
             face = run_with.narrowed(self._start_process(manifest, sha256))
         else:
             face = self._load_here(manifest, run_with)
@@ -338,7 +339,7 @@ class VersionFeed:
         # Only a version announced now has news. The time comes from the signed manifest.
         delay = now - oldest if oldest is not None and sha256 is not None else None
         probes = manifest.extra.get(PROBE, ())
-        return ServedVersion(face, version.model, version.epoch, version.examples, now, delay, probes)
+        return ServedVersion(face, version.model, version.epoch, version.examples, now, delay, probes, apart)
 
     def _load_here(self, manifest: Manifest, run_with: RunWith) -> RiverModel:
         # Before the first version no answers are due, so loading need not pause.

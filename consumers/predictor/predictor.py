@@ -72,6 +72,8 @@ class ServedVersion:
         no new labels, or an earlier served version already had them.
     probes
         Features of a few events that it had learned when it was written, as the model is given them.
+    apart
+        True if the model is in a process of its own.
     """
 
     model: RiverModel
@@ -81,6 +83,7 @@ class ServedVersion:
     since_ms: int
     delay_ms: int | None
     probes: Sequence[Features] = ()
+    apart: bool = False
 
 
 class VersionSource(Protocol):

@@ -35,6 +35,7 @@ from millstream.cli import (
     tokens,
     topics,
     trace,
+    uploads,
     version_code,
     version_decisions,
 )
@@ -72,7 +73,7 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
     )
     for part in (run_command, roles, check_and_init, evaluate, preview, publish, read_topics, replay, backfill, trace):
         part.register(app)
-    for part in (models, keys, tokens, status, backup, topics, broker, http, console):
+    for part in (models, keys, tokens, status, backup, topics, broker, http, uploads, console):
         part.register(app)
     _ = version_decisions, version_code, rebuild, export, acls  # add themselves to `models` and `topics`
     return app

@@ -22,6 +22,7 @@ _IMPORTED: Final = (
     "millstream.observability.log_events",
     "millstream.observability.prometheus.serve_metrics",
     "millstream.processes.http_roles",
+    "millstream.processes.upload_roles",
     "millstream.processes.roles",
     "millstream.observability.tracing.enable",
     "runtime.kafka_client.kafka_python.library",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,23 +13,24 @@ from consumers.roles import FORWARDER, SERVER
 from millstream.cli.http_security import HttpSecurity, listening_address
 from millstream.cli.monitoring import UNWATCHED, Monitoring
 from millstream.cli.roles import Instance, run_role
-from millstream.cli.shared_options import HERE, CodePolicy, StreamFileName, UsageError, Where, load_file
+from millstream.cli.shared_options import HERE, CodePolicy, StreamFileName, UsageError, Where, byte_count, load_file
+from millstream.cli.uploads import UploadOptions
 
 if TYPE_CHECKING:
     from millstream.config.settings import Settings
     from millstream.observability.instrumentation import RoleInstrumentation
     from millstream.processes.http_roles import ServerOptions
+    from millstream.processes.serving import Beside
     from millstream.stream.load import LoadedStream
 
 _LARGEST_PORT = 65_535
 _MOST_WORKERS = 64
-_UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _LEAST_SPOOL = 1 << 20
 
 
 @Parameter(name="*", group="HTTP")
 @dataclass(frozen=True)
-class Http(HttpSecurity):
+class Http(HttpSecurity, UploadOptions):
     """Options of commands that answer over HTTP."""
 
     port: int = 8080
@@ -56,6 +58,14 @@ class Http(HttpSecurity):
     largest_body: str = "8MiB"
     """Largest body of a request."""
 
+    publish: Literal["spool", "before-answer", "never"] = "spool"
+    """Way of answers to Kafka: spool (a forwarder takes them from there), before-answer (the server puts them
+    onto Kafka before it answers, for functions that stop after the response), never (answers are in no log)."""
+
+    unlogged: Annotated[bool, Parameter(negative="")] = False
+    """Also answer when the spool is full or its disk fails. Such an answer is in no log: the header X-Logged says so,
+    and it is never learned."""
+
     def options(self, code: Literal["own", "version"], *, is_worker: bool = False) -> ServerOptions:
         """Return the checked options. Raises UsageError, or InvalidDuration."""
         from millstream.processes.http_roles import ServerOptions
@@ -69,18 +79,29 @@ class Http(HttpSecurity):
         host, is_public = listening_address(self.host)
         if not 1 <= self.workers <= _MOST_WORKERS:
             raise UsageError(f"--workers {self.workers} must be from 1 to {_MOST_WORKERS}")
-        most = _bytes("--spool", self.spool)
+        if self.publish != "spool" and self.workers > 1:
+            raise UsageError(f"--publish {self.publish} is for a server with one worker, not with {self.workers}")
+        most = byte_count("--spool", self.spool)
         if most < _LEAST_SPOOL:
             raise UsageError(f"--spool {self.spool} must be at least 1MiB")
         return ServerOptions(
             address=Address(host, self.port, self.certificate()),
             workers=self.workers,
             drain_s=milliseconds(self.drain) / 1000,
-            spool=SpoolLimits(most_bytes=most, remember_ms=milliseconds(self.remember), sync=self.sync),
+            spool=SpoolLimits(
+                most_bytes=most,
+                remember_ms=milliseconds(self.remember),
+                sync="kafka" if self.publish == "before-answer" else self.sync,
+            ),
+            uploads=self.upload_limits(),
             app=AppLimits(
-                body_bytes=_bytes("--largest-body", self.largest_body), hosts=self.hosts(host), is_public=is_public
+                body_bytes=byte_count("--largest-body", self.largest_body),
+                hosts=self.hosts(host),
+                is_public=is_public,
             ),
             code=code,
+            unlogged=self.unlogged,
+            publish=self.publish,
             is_worker=is_worker,
         )
 
@@ -89,16 +110,31 @@ class Http(HttpSecurity):
         return [
             *("--port", str(self.port), "--host", self.host, "--sync", self.sync, "--spool", self.spool),
             *("--remember", self.remember, "--drain", self.drain, "--largest-body", self.largest_body),
+            *("--publish", self.publish),
+            *(("--unlogged",) if self.unlogged else ()),
+            *self.upload_words(),
             *super().words(),
         ]
 
+    def beside(
+        self,
+        stream: str,
+        code: Literal["own", "version"],
+        monitoring: Monitoring = UNWATCHED,
+        console: Sequence[str] | None = None,
+    ) -> Beside:
+        """Return what the processes of a command have in common; `console` has the arguments of a console's command."""
+        from millstream.processes.serving import Beside
 
-def _bytes(option: str, text: str) -> int:
-    """Return a size such as `64MiB`, in bytes. Raises UsageError."""
-    number, unit = (text[:-3], text[-3:]) if text[-3:] in _UNITS else (text, "")
-    if not (number.isascii() and number.isdecimal() and len(number) < 16):
-        raise UsageError(f"{option} {text} must be a number of bytes, or one with {', '.join(_UNITS)}, such as 64MiB")
-    return int(number) * _UNITS.get(unit, 1)
+        return Beside(
+            given=stream,
+            worker=[*self.words(), "--code", code],
+            importer=self.upload_words(),
+            console=console,
+            metrics=monitoring.address(),
+            log_format="json" if monitoring.log_format == "json" else "text",
+            trace_ratio=monitoring.ratio(),
+        )
 
 
 @Parameter(name="*", group="HTTP")
@@ -133,7 +169,8 @@ class HttpBeside(HttpWithConsole):
     """Options of a command that answers over HTTP if it is asked to."""
 
     serve: Annotated[bool, Parameter(negative="")] = False
-    """Also answer over HTTP, with a server, a forwarder and a console; the other options of this group are for them."""
+    """Also answer over HTTP, with a server, a forwarder, an importer and a console; the other options of this group are
+    for them."""
 
 
 _DEFAULTS = Http()
@@ -155,22 +192,25 @@ def serve(
     code: CodePolicy = "version",
     http: HttpWithConsole = _WITH_CONSOLE,
     where: Where = HERE,
+    monitoring: Monitoring = UNWATCHED,
 ) -> int:
-    """Answer over HTTP on this machine: workers, a forwarder that puts their answers onto Kafka, and a console.
+    """Answer over HTTP on this machine: workers, a forwarder of their answers to Kafka, an importer, and a console.
 
     Each is a supervised process. The other roles run elsewhere (`millstream run`). Ctrl-C stops them cleanly.
 
     Example: millstream serve my_stream.py --port 8080 --workers 2
     """
-    options, console = http.options(code), http.console(code)
+    if http.publish != "spool":
+        raise UsageError(f"--publish {http.publish} is for `millstream server`: `serve` runs a forwarder")
+    options = http.options(code)
+    beside = http.beside(stream, code, monitoring, http.console(code))
     from millstream.observability import role_log
-    from millstream.processes.http_roles import Words
-    from millstream.processes.http_roles import serve as run_all
+    from millstream.processes.serving import serve as run_all
 
-    role_log.begin("text", role="serve")
+    role_log.begin(beside.log_format, role="serve")
     settings, loaded = where.settings(), load_file(stream, "serve")
     http.require_console_free()
-    return run_all(stream, loaded, settings, options, Words([*http.words(), "--code", code], console))
+    return run_all(loaded, settings, options, beside)
 
 
 def server(
@@ -192,10 +232,11 @@ def server(
     """
     options = http.options(code, is_worker=worker)
     if options.workers > 1:
-        from millstream.processes.http_roles import serve_workers
+        from millstream.processes.serving import serve_workers
 
+        beside = http.beside(stream, code, monitoring)
         settings, loaded = where.settings(), load_file(stream, SERVER)
-        return serve_workers(stream, loaded, settings, options, [*http.words(), "--code", code])
+        return serve_workers(loaded, settings, options, beside)
 
     def work(loaded: LoadedStream, settings: Settings, name: str, meter: RoleInstrumentation) -> int:
         from millstream.processes.http_roles import run_server
@@ -221,7 +262,7 @@ def forwarder(
     """
 
     def work(loaded: LoadedStream, settings: Settings, name: str, meter: RoleInstrumentation) -> int:
-        from millstream.processes.http_roles import run_forwarder
+        from millstream.processes.forwarding import run_forwarder
 
         return run_forwarder(loaded, settings, name, meter)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -22,10 +22,14 @@ class Monitoring:
     """The options of every command that runs roles."""
 
     metrics_port: int | None = None
-    """Port for /metrics, /livez and /readyz [default: none; 0: a free port]. `run` uses this port and the next ones."""
+    """Port for /metrics, /livez and /readyz [default: none; 0: a free port]. `run` uses this port and the next ones;
+    `serve` and `server --workers` sum over their processes."""
 
     metrics_host: str = "127.0.0.1"
     """Address to serve these pages at."""
+
+    metrics_socket: Annotated[str, Parameter(show=False)] = ""
+    """Unix socket at which a supervisor reads the metrics of this process."""
 
     log_format: Format = "auto"
     """Format of log lines: auto is text on a terminal (for `run`, always) and JSON elsewhere."""
@@ -43,6 +47,8 @@ class Monitoring:
         """Return the first address for the metrics of `ports` processes. Raises UsageError if a port is invalid."""
         from millstream.observability.prometheus.serve_metrics import Address
 
+        if self.metrics_socket:
+            return Address("", 0, self.metrics_socket)
         if self.metrics_port is None:
             return None
         if not 0 <= self.metrics_port <= _LARGEST_PORT - ports + 1:

@@ -39,22 +39,34 @@ def demo(
         str | None, Parameter(help="Data file, if River does not include the data (elec2: elec.csv).")
     ] = None,
     rate: Annotated[float | None, Parameter(help="Events per second [default: such that it takes about 20 s].")] = None,
+    http: HttpBeside = NO_HTTP,
     where: WhereWithBroker = HERE_WITH_BROKER,
     json: Json = False,
 ) -> int:
     """Show a model learning from a data stream on a real Kafka, in under a minute.
 
     The topics and versions stay, so that you can use the other commands on them. A second demo starts from scratch.
+    With --serve it also answers over HTTP, prints three curl commands to try, and goes on until Ctrl-C.
 
     Example: millstream demo bananas
     """
     if rate is not None and not rate > 0:
         raise UsageError(f"--rate {rate:g} must be more than 0 events a second")
+    if http.serve and json:
+        raise UsageError("--json prints a result at the end, and --serve goes on until Ctrl-C: use one of them")
+    server, console = http.options("version"), http.console("version")  # checked also without --serve
     from millstream.demo.demo import DemoOptions
     from millstream.demo.demo import run as show
 
+    settings = where.settings()
     options = DemoOptions(file=file, rate=rate, print_json=print_json if json else None)
-    return show(stream, where.settings(), options)
+    if http.serve:
+        from millstream.demo.serving import Served
+
+        server.require(settings)
+        http.require_console_free()
+        options = replace(options, served=Served(server, http.beside(stream, "version", console=console)))
+    return show(stream, settings, options)
 
 
 def run(
@@ -100,10 +112,12 @@ def run(
     role_log.about(stream=f"{settings.prefix}{loaded.stream.name}")
     options = RunOptions(predictors, span, new_epoch, metrics, form, ratio, code)
     if http.serve:
-        from millstream.processes.http_roles import Words, serving
+        if http.publish != "spool":
+            raise UsageError(f"--publish {http.publish} is for `millstream server`: `run --serve` runs a forwarder")
+        from millstream.processes.serving import serving
 
         server.require(settings)
         http.require_console_free()
-        words = Words([*http.words(), "--code", code], console)
-        options = replace(options, beside=lambda names: serving(stream, settings, names, http.workers, words))
+        beside = http.beside(stream, code, console=console)
+        options = replace(options, beside=lambda names: serving(beside, settings, names, server))
     return run_roles(stream, loaded, settings, options, role_log.say)

@@ -344,3 +344,14 @@ def at(milliseconds: int | None) -> str | None:
     from datetime import datetime
 
     return datetime.fromtimestamp(milliseconds / 1000).astimezone().isoformat(" ", "milliseconds")[:23]
+
+
+_SIZES: Final = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+
+
+def byte_count(option: str, text: str) -> int:
+    """Return a size such as `64MiB`, in bytes. Raises UsageError."""
+    number, unit = (text[:-3], text[-3:]) if text[-3:] in _SIZES else (text, "")
+    if not (number.isascii() and number.isdecimal() and len(number) < 16):
+        raise UsageError(f"{option} {text} must be a number of bytes, or one with {', '.join(_SIZES)}, such as 64MiB")
+    return int(number) * _SIZES.get(unit, 1)

@@ -195,6 +195,7 @@ def _print(report: Report) -> None:
             "labels": ", ".join(f"{count} {state}" for state, count in report.labels.items()),
             **_labels_from(report),
             **({} if report.http is None else {"answers over HTTP": report.http.line()}),
+            **({} if report.uploads is None else {"uploads": report.uploads.line()}),
             **({"consoles": f"{report.consoles} on this machine"} if report.consoles else {}),
             "events waiting": report.events_waiting,
             "events never answered": report.events_gone,

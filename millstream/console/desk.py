@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from millstream.reading.pages import page
 from millstream.status.report import Report, Typed, as_json
-from millstream.status.this_machine import with_processes_here
 from millstream.status.watch import Looks
 from millstream.versions import listing
 from millstream.versions.decisions import decided_row, learn, serve
@@ -167,7 +166,7 @@ class _Reports:
             if self._looks is None:
                 cluster = self._settings.cluster()
                 self._looks = Looks(cluster, self._names, self._settings.home, state, self._given)
-            return with_processes_here(self._looks.next(), state)
+            return self._looks.next()
         except (KafkaError, NoBroker) as error:
             self._looks = None  # the embedded broker may come back at another address
             return error

@@ -34,6 +34,7 @@ from runtime.kafka_client.errors import KafkaError
 from schemas.topics import Names
 
 if TYPE_CHECKING:
+    from millstream.demo.serving import Served
     from millstream.stream.stream import Stream
 
 _PREDICTORS: Final = 2
@@ -61,11 +62,14 @@ class DemoOptions:
         Events a second; `None` is what takes about 20 s.
     print_json
         Takes the result, in place of text for people.
+    served
+        Options of a server beside the other roles; then the demo goes on until it is told to stop.
     """
 
     file: str | None = None
     rate: float | None = None
     print_json: Callable[[Any], None] | None = None
+    served: Served | None = None
 
 
 def run(name: str, settings: Settings, options: DemoOptions) -> int:
@@ -87,6 +91,8 @@ def run(name: str, settings: Settings, options: DemoOptions) -> int:
         children = run_stream.children(name, names, _PREDICTORS)
         forget(cluster, settings, names, [(child.role, child.instance) for child in children])
         run_stream.prepare(cluster, names, stream, tell)
+        if options.served is not None:
+            children += options.served.children(settings, names)
         tell(f"starting {_PREDICTORS} predictors, a joiner and a learner; their output is in {say.path}")
         outage = Outage(cluster, say)
         supervisor = Supervisor(children, run_stream.environment(settings), say, outage.lasts, needs_all=True)
@@ -96,16 +102,29 @@ def run(name: str, settings: Settings, options: DemoOptions) -> int:
                 supervisor.start()
                 ready_s = _await_ready(supervisor, say, stop)
                 found = None if stop.is_set() else show.play(supervisor, ready_s)
+                if found is not None:
+                    _tell_result(found, name, place, settings, options)
+                if found is not None and options.served is not None:
+                    _serve_on(supervisor, options.served, source, stop)
             finally:
                 supervisor.stop()
-    if found is None:
-        return INTERRUPTED
+    return INTERRUPTED if found is None else OK
+
+
+def _tell_result(found: dict[str, Any], name: str, place: str, settings: Settings, options: DemoOptions) -> None:
     if options.print_json is not None:
         options.print_json(found)
     else:
         end = "millstream broker stop" if settings.bootstrap is None else None
-        print(render.closing_words(found, name, place, end))
-    return OK
+        print(render.closing_words(found, name, place, end), flush=True)
+
+
+def _serve_on(supervisor: Supervisor, served: Served, source: RowSource, stop: threading.Event) -> None:
+    """Print commands to try, and keep everything running until told to stop."""
+    print("\nThe model answers over HTTP until Ctrl-C. Try it:\n")
+    print("\n".join(f"  {command}" for command in served.commands(source)), flush=True)
+    while not stop.wait(_LOOK_S):
+        supervisor.look()
 
 
 def _subject(name: str, file: str | None) -> tuple[Stream, RowSource, str]:

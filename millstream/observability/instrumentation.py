@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 from consumers.joiner.instrumentation import JoinerMeter
 from consumers.learner.instrumentation import LearnerMeter
-from consumers.loop.instrumentation import Meter
 from consumers.predictor.instrumentation import PredictorMeter
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition
-from server.instrumentation import ServerMeter
+from server.instrumentation import ImporterMeter, ServerMeter
 
 if TYPE_CHECKING:
     from consumers.joiner.join import Emitted
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from model_store import Manifest
 
 
-class RoleInstrumentation(Meter, PredictorMeter, JoinerMeter, LearnerMeter, ServerMeter):
+class RoleInstrumentation(ImporterMeter, PredictorMeter, JoinerMeter, LearnerMeter, ServerMeter):
     """Receives the calls of every role and ignores them."""
 
 
@@ -76,6 +75,19 @@ class FanOut(RoleInstrumentation):
         for each in self._meters:
             each.swapped(version)
 
-    def serves(self, requests: Callable[[], Mapping[tuple[str, int], int]], spool_bytes: Callable[[], int]) -> None:
+    def serves(
+        self,
+        requests: Callable[[], Mapping[tuple[str, int], int]],
+        spool_bytes: Callable[[], int],
+        unlogged: Callable[[], int] = lambda: 0,
+    ) -> None:
         for each in self._meters:
-            each.serves(requests, spool_bytes)
+            each.serves(requests, spool_bytes, unlogged)
+
+    def uploads_waiting(self, count: int) -> None:
+        for each in self._meters:
+            each.uploads_waiting(count)
+
+    def uploaded(self, state: str, taken: int, refused: int) -> None:
+        for each in self._meters:
+            each.uploaded(state, taken, refused)

@@ -1,50 +1,48 @@
-"""Wiring of the roles that answer over HTTP: the server, its workers, and the forwarder."""
+"""Wiring of the server: its version, its endpoints, and what it writes."""
 
 from __future__ import annotations
 
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal
 
 from consumers.predictor.model_feed import ModelsTopic, VersionFeed
-from consumers.roles import CONSOLE, FORWARDER, SERVER
-from millstream.config.settings import interpreter
+from consumers.roles import SERVER
 from millstream.observability.instrumentation import RoleInstrumentation
 from millstream.observability.role_log import say
 from millstream.processes import gc_tuning, role_events
+from millstream.processes.forwarding import ForwardingThread, require_topics, spool_path
 from millstream.processes.http_access import require_access, survive_sighup
 from millstream.processes.model_process_main import starter
-from millstream.processes.run_stream import alone, environment, stopping
-from millstream.processes.supervisor import Child, Supervisor
 from millstream.status.group_metadata import spread_of
 from millstream.stream.processor_rules import definition_of, predictor_settings
 from millstream.version_code.choice import Policy, VersionCode
 from model_store import open_store
-from runtime.exits import FAILED, OK, TRY_AGAIN, RoleFailure
-from runtime.kafka_client.cluster import Cluster, MissingTopic, NoBroker, TopicInfo
-from runtime.kafka_client.errors import KafkaError, described
-from runtime.stop_signals import call_on_signals
+from runtime.exits import TRY_AGAIN, RoleFailure
+from runtime.kafka_client.cluster import Cluster, NoBroker, TopicInfo
+from runtime.kafka_client.errors import KafkaError
 from schemas.topics import Names
 from server.answering.answerer import Answerer, AnswererSettings
+from server.answering.pacing import Pacing
 from server.answering.versions import Versions, last_served
-from server.forwarder.forwarder import Forwarder, ForwarderSettings
+from server.forwarder.forwarder import ForwarderSettings
 from server.open_inference.endpoints import OpenInference
 from server.openapi.pages import description
 from server.spool.errors import SpoolUnavailable
-from server.spool.folder import SPOOL, SpoolFolder
 from server.spool.spool import Spool, SpoolLimits
 from server.spool.turns import Turns
 from server.tokens.token_file import TokenFile
+from server.uploads.folder import UPLOADS, UploadFolder
+from server.uploads.receiving import Receiver, UploadLimits
 from server.web.access import Access
 from server.web.app import App, AppLimits
 from server.web.messages import Route, Routes
 from server.web.predict import Predict
+from server.web.uploads import Uploads
 from server.web.worker import Address, Health, Worker
 
 if TYPE_CHECKING:
@@ -57,7 +55,7 @@ _KAFKA_S: Final = 3.0
 _WAIT_S: Final = 60.0
 _AGAIN_S: Final = 1.0
 _SWITCH_SECONDS: Final = 0.0005
-_LOOK_S: Final = 0.1
+_QUICK_S: Final = 0.005  # as requests wait for the commit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +68,10 @@ class ServerOptions:
         Number of processes that answer; several listen at the same address.
     drain_s
         Seconds for which a worker serves on, unready, after SIGTERM.
+    unlogged
+        True to answer also what the spool does not take.
+    publish
+        Way of answers to Kafka: ``spool``, ``before-answer`` by a forwarder in this process, or ``never``.
     is_worker
         True in a process that is one of several workers.
     """
@@ -79,7 +81,10 @@ class ServerOptions:
     drain_s: float = 0.0
     spool: SpoolLimits = field(default_factory=SpoolLimits)
     app: AppLimits = field(default_factory=AppLimits)
+    uploads: UploadLimits = field(default_factory=UploadLimits)
     code: Policy = "own"
+    unlogged: bool = False
+    publish: Literal["spool", "before-answer", "never"] = "spool"
     is_worker: bool = False
 
     def require(self, settings: Settings) -> None:
@@ -89,11 +94,6 @@ class ServerOptions:
             survive_sighup()
         if not self.is_worker:
             self.address.require_free()
-
-
-def spool_path(settings: Settings, names: Names) -> Path:
-    """Return the folder of a stream's spool on this machine."""
-    return settings.state(names) / SPOOL
 
 
 def run_server(
@@ -130,41 +130,70 @@ class _Server:
         self._options, self._spool, self._meter = options, spool, meter
         self._stop = threading.Event()
         self._note = settings.state(names) / "http-last-served.json"
-        self._last = last_served(self._note)
+        # A function's copy may be older than a decision, so it waits until it has read them.
+        self._last = last_served(self._note) if options.publish == "spool" else None
 
     def run(self, instance: str) -> int:
         cluster, spread, public = self._meet()
-        names, options = self._names, self._options
+        options = self._options
+        try:
+            forwarding = self._forwarding(cluster)
+        except RoleFailure as failure:
+            role_events.failed(SERVER, str(failure))
+            return failure.exit_code
         versions = self._versions(spread, public)
         answerer = self._answerer(spread, public)
-        turns = Turns(self._spool, options.spool.sync)
+        never = options.publish == "never"
+        turns = Turns(self._spool, options.spool.sync, unlogged=options.unlogged, log_nothing=never)
         health = Health(lambda: None if versions.newest() is not None else "no version has answered its probe yet")
         self._meter.needs(health.unready)
-        predict = Predict(answerer, versions, turns)
-        routes = server_routes(self._loaded.stream, names, predict, health)
+        pacing = Pacing(answerer, health.fail)
+        routes = server_routes(self._loaded.stream, self._names, Predict(answerer, versions, turns, pacing), health)
+        receiver = Receiver(UploadFolder(self._settings.state(self._names) / UPLOADS), options.uploads)
+        uploads = Uploads(receiver, lambda: health.draining)
         access = Access(TokenFile(self._settings.tokens), required=options.app.is_public, say=say)
-        app = App(routes, options.app, say, access)
-        where = options.address
+        app = App(routes, options.app, say, access, uploads.routes())
         # As in a predictor: a thread loads versions, while this one answers.
         sys.setswitchinterval(_SWITCH_SECONDS)
-        self._meter.serves(lambda: dict(app.counts.requests), self._spool.folder.size)
+        self._meter.serves(lambda: dict(app.counts.requests), self._spool.folder.size, lambda: turns.unlogged)
         self._meter.assigned(())
         threading.Thread(target=self._follow, args=(cluster, versions), name="follow", daemon=True).start()
         gc_tuning.rest()
 
-        def ready() -> None:
-            role_events.ready(
-                f"ready: {where} answers for {names.stream}, lane {self._spool.lane} of spool {self._spool.folder.id}",
-                event="listening",
-            )
+        def turned() -> None:
+            self._meter.turned()
+            if forwarding is not None and forwarding.failure is not None:
+                health.fail(forwarding.failure)
 
-        say(f"{SERVER} {instance} listens at {where}")
+        say(f"{SERVER} {instance} listens at {self._options.address}")
         try:
-            return Worker(app, health, options.address, options.drain_s, ready, self._meter.turned, say).run()
+            return Worker(app, health, options.address, options.drain_s, self._ready, turned, say).run()
         finally:
             self._stop.set()
+            if forwarding is not None:
+                forwarding.close()
             turns.close()
-            say(f"{SERVER} has ended in order")
+            receiver.close()
+            pacing.close()
+            if health.failure is None:
+                say(f"{SERVER} has ended in order")
+            else:
+                role_events.failed(SERVER, str(health.failure))
+
+    def _ready(self) -> None:
+        spool = f"lane {self._spool.lane} of spool {self._spool.folder.id}"
+        role_events.ready(
+            f"ready: {self._options.address} answers for {self._names.stream}, {spool}", event="listening"
+        )
+
+    def _forwarding(self, cluster: Cluster | None) -> ForwardingThread | None:
+        """Return the forwarder of this process, if it has one. Raises RoleFailure."""
+        if self._options.publish != "before-answer":
+            return None
+        assert cluster is not None  # noqa: S101 - without a note of what served last, there is no start without Kafka
+        folder = self._spool.folder
+        here = ForwarderSettings(self._names, folder.id, folder.path, longest_wait_s=_QUICK_S)
+        return ForwardingThread(cluster, here, say)
 
     def _meet(self) -> tuple[Cluster | None, int, int]:
         """Return the cluster, and the numbers of partitions that ids and public predictions are spread over.
@@ -177,7 +206,7 @@ class _Server:
             try:
                 cluster = self._settings.cluster()
                 cluster.require(max(0.0, until - time.monotonic()))
-                topics = _topics(cluster, self._names, self._loaded)
+                topics = require_topics(cluster, self._names, self._loaded)
                 return (
                     cluster,
                     spread_of(cluster, self._names, topics),
@@ -211,10 +240,21 @@ class _Server:
         stream, names = self._loaded.stream, self._names
         topics = {names.topic("predictions"): TopicInfo("", public), names.whole: TopicInfo("", spread)}
         registry = self._settings.schema_registry(say)
-        form = predictor_settings(stream, names, topics, registry=registry, spread=spread).form
-        folder = self._spool.folder
+        rules = predictor_settings(stream, names, topics, registry=registry, spread=spread)
+        source = self._spool.folder.source_topic
+        events = stream.features_source
         return Answerer(
-            AnswererSettings(names, stream.contract, stream.target, spread, form, folder.source_topic, self._spool.lane)
+            AnswererSettings(
+                names,
+                stream.contract,
+                stream.target,
+                spread,
+                rules.form,
+                source,
+                self._spool.lane,
+                rules.mapping,
+                has_ids=events is not None and bool(events.ids),
+            )
         )
 
     def _follow(self, cluster: Cluster | None, versions: Versions) -> None:
@@ -251,134 +291,3 @@ def server_routes(stream: Stream, names: Names, predict: Predict, health: Health
         **open_inference.routes(),
         **description(names.stream, release),
     }
-
-
-def _topics(cluster: Cluster, names: Names, loaded: LoadedStream) -> dict[str, TopicInfo]:
-    wanted = [names.topic("predictions"), names.whole, names.topic("labels"), names.topic("models")]
-    found = cluster.topic_info(*wanted)
-    missing = [topic for topic in wanted if topic not in found]
-    if missing:
-        raise MissingTopic(
-            f"topic {missing[0]} does not exist on {cluster.bootstrap}: "
-            f"`millstream topics create {loaded.path}` makes it"
-        )
-    return found
-
-
-# --- the forwarder -------------------------------------------------------------------------------------
-
-
-def run_forwarder(loaded: LoadedStream, settings: Settings, instance: str, meter: RoleInstrumentation) -> int:
-    """Forward the spool until told to stop; return the exit code."""
-    names = settings.names(loaded.stream)
-    cluster = _cluster(settings)
-    _topics(cluster, names, loaded)
-    wait_ms = loaded.stream.labels.wait_ms
-    forwarding = ForwarderSettings(names, instance, spool_path(settings, names), old_ms=wait_ms // 2)
-    forwarder: Forwarder | None = None
-    try:
-        forwarder = Forwarder(cluster, forwarding, say, meter)
-        call_on_signals(forwarder.stop.set)
-        before = forwarder.open()
-        role_events.ready(f"ready: forwards {forwarding.spool}; {before} entries are on Kafka", event="assigned")
-        meter.assigned(())
-        forwarder.run()
-    except RoleFailure as failure:
-        meter.aborted()
-        role_events.failed(FORWARDER, str(failure))
-        return failure.exit_code
-    except OSError as error:
-        role_events.failed(FORWARDER, f"the disk of the spool fails: {error}")
-        return TRY_AGAIN
-    except KafkaError as error:
-        role_events.failed(FORWARDER, f"Kafka: {described(error)}")
-        return TRY_AGAIN
-    finally:
-        if forwarder is not None:
-            forwarder.close()
-    say(f"{FORWARDER} has ended in order")
-    return OK
-
-
-def _cluster(settings: Settings) -> Cluster:
-    until = time.monotonic() + _WAIT_S
-    while True:
-        try:
-            cluster = settings.cluster()
-            cluster.require(max(0.0, until - time.monotonic()))
-            return cluster
-        except NoBroker:
-            if time.monotonic() >= until:
-                raise
-            time.sleep(0.2)
-
-
-# --- several processes ---------------------------------------------------------------------------------
-
-
-class Words(NamedTuple):
-    """Arguments of each worker's command and of the console's, besides the stream and its instance.
-
-    `console` is `None` where there is to be none.
-    """
-
-    worker: Sequence[str]
-    console: Sequence[str] | None
-
-
-def serve(given: str, loaded: LoadedStream, settings: Settings, options: ServerOptions, words: Words) -> int:
-    """Run workers, a forwarder and a console as supervised processes until told to stop; return the exit code.
-
-    Parameters
-    ----------
-    given
-        The stream as the user named it.
-    """
-    names = settings.names(loaded.stream)
-    with alone(settings.state(names), "serve.lock"):
-        return _supervise(serving(given, settings, names, options.workers, words), settings, options)
-
-
-def serving(given: str, settings: Settings, names: Names, workers: int, words: Words) -> list[Child]:
-    """Return the processes that `serve` runs, in starting order."""
-    spool = SpoolFolder(spool_path(settings, names))
-    console = [] if words.console is None else [_console(given, words.console)]
-    return [*_workers(given, workers, words.worker), _forwarder(given, spool.id), *console]
-
-
-def serve_workers(
-    given: str, loaded: LoadedStream, settings: Settings, options: ServerOptions, words: Sequence[str]
-) -> int:
-    """Run several workers as supervised processes, as `serve` does, without a forwarder."""
-    with alone(settings.state(settings.names(loaded.stream)), "workers.lock"):
-        return _supervise(_workers(given, options.workers, words), settings, options)
-
-
-def _supervise(children: Sequence[Child], settings: Settings, options: ServerOptions) -> int:
-    options.require(settings)
-    supervisor = Supervisor(children, environment(settings), say)
-    with stopping() as stop:
-        try:
-            supervisor.start()
-            while not stop.wait(_LOOK_S):
-                supervisor.look()
-        finally:
-            say(f"ending: {', '.join(dict.fromkeys(child.role for child in children))}")
-            supervisor.stop()
-    return FAILED if supervisor.given_up() else OK
-
-
-def _workers(given: str, workers: int, words: Sequence[str]) -> list[Child]:
-    return [
-        Child(SERVER, str(number), (*interpreter(), SERVER, given, "--instance", str(number), "--worker", *words))
-        for number in range(workers)
-    ]
-
-
-def _forwarder(given: str, spool_id: str) -> Child:
-    # Named after the spool, so that those of two machines do not fence each other.
-    return Child(FORWARDER, spool_id, (*interpreter(), FORWARDER, given, "--instance", spool_id))
-
-
-def _console(given: str, words: Sequence[str]) -> Child:
-    return Child(CONSOLE, "0", (*interpreter(), CONSOLE, given, "--instance", "0", *words))

@@ -34,7 +34,6 @@ STAYED_S: Final = 120.0
 """Seconds of work after which earlier ends no longer count."""
 GIVEN_UP_S: Final = 60.0
 """Seconds after which a role that gave up is restarted: an operator may have corrected the cause."""
-_TERM_S: Final = 10.0
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -44,11 +43,12 @@ class RoleFailed(Exception):  # noqa: N818
 
 @dataclass(frozen=True)
 class Child:
-    """One process to keep running."""
+    """One process to keep running; `ends_within` seconds after SIGTERM, or it is killed."""
 
     role: str
     instance: str
     command: tuple[str, ...]
+    ends_within: float = 10.0
 
     @property
     def name(self) -> str:
@@ -200,9 +200,9 @@ class Supervisor:
             group = [each for each in self._running if each.child.role == role and each.process is not None]
             for each in group:
                 _signal(each.process, signal.SIGTERM)
-            deadline = time.monotonic() + _TERM_S
+            began = time.monotonic()
             for each in group:
-                self._await_end(each, deadline)
+                self._await_end(each, began + each.child.ends_within)
         self._fork_server.close()
 
     def _await_end(self, each: _Running, deadline: float) -> None:
@@ -210,7 +210,7 @@ class Supervisor:
         try:
             each.process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            self._say(f"{each.child.name} did not end within {_TERM_S:g} s; it is killed")
+            self._say(f"{each.child.name} did not end within {each.child.ends_within:g} s; it is killed")
             each.process.kill()
             each.process.wait()
         self._drain(each)

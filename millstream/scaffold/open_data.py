@@ -27,15 +27,19 @@ def source_of(stream: Stream, place: str, *, labelled: bool | None = None) -> Ro
     SourceError
         If the data cannot be read.
     """
-    spec = SourceSpec(
+    return open_source(place, spec_of(stream, stream.learn_from == "labels" if labelled is None else labelled))
+
+
+def spec_of(stream: Stream, labelled: bool) -> SourceSpec:
+    """Return what the columns of a stream's data mean; `labelled` if the label's column is required."""
+    return SourceSpec(
         target=stream.target,
         label=stream.label,
         id=stream.id,
         time=stream.time,
         contract=stream.contract,
-        label_required=stream.learn_from == "labels" if labelled is None else labelled,
+        label_required=labelled,
     )
-    return open_source(place, spec)
 
 
 def weigher(stream: Stream) -> Callable[[Features, Scalar], float] | None:

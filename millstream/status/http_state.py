@@ -66,11 +66,7 @@ def look(path: Path) -> HttpState | None:
         folder = SpoolFolder(path)
         noted = folder.forwarded()
         done = {} if noted is None else noted.done
-        waiting = 0
-        for lane in folder.lanes():
-            segments = lane.segments()
-            end = lane.intact(segments[-1]).next if segments else 0
-            waiting += max(0, end - done.get(lane.number, 0))
+        waiting = folder.waiting(done)
     except SpoolDamaged as error:
         return HttpState("", 0, 0, 0, 0, 0, None, str(error))
     now = time.time_ns() // 1_000_000

@@ -39,6 +39,7 @@ def line(report: Report) -> str:
     facts = [
         f"served {model.served or 'none yet'}",
         f"learning {learning(model)}",
+        *([] if report.http is None else [f"HTTP: {report.http.line()}"]),
         f"{letters} dead letters",
         f"{len(report.alerts)} alerts",
     ]
@@ -228,6 +229,10 @@ def _facts(report: Report, width: int) -> Iterator[Text]:
         drawn.rstrip()
         yield drawn
     yield from _folded("Kafka client", used_clients(clients_of(report)).split(", "), width)
+    if report.http is not None:
+        yield from _folded("answers over HTTP", [report.http.line()], width)
+    if report.uploads is not None:
+        yield from _folded("uploads", [report.uploads.line()], width)
     yield from _folded("labels", [f"{count:,} {state}" for state, count in report.labels.items()], width)
     if model.quality is not None:
         # One line of the page: `millstream status` without --watch has every metric.

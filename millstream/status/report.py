@@ -24,6 +24,7 @@ from millstream.reading.topic_readers import Counted
 from millstream.status.http_state import HttpState
 from millstream.status.log_fault_states import log_faults
 from millstream.status.snapshot import LABELS_FROM, Observer, StreamSnapshot
+from millstream.status.upload_state import UploadState
 from schemas.alerts import Alert
 from schemas.model_updates import Learning, Published, Serving
 from schemas.topics import NOT_OURS
@@ -112,6 +113,8 @@ class Report:
         By external topic that labels come from: counts of its messages by result, see `taken_in`.
     http
         HTTP server and forwarder of this machine, `None` if it never had any.
+    uploads
+        Uploads of this machine, `None` if it never had a server.
     consoles
         Number of consoles that run on this machine.
     """
@@ -134,6 +137,7 @@ class Report:
     started_again: Mapping[str, int] = field(default_factory=dict)
     labels_from: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     http: HttpState | None = None
+    uploads: UploadState | None = None
     consoles: int = 0
 
 

@@ -1,4 +1,4 @@
-"""Processes of this machine that are in no group: those that answer over HTTP, and the console."""
+"""Processes of this machine that are in no group: servers, forwarder, importer, console."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from consumers.roles import CONSOLE
 from millstream.status.http_state import look
 from millstream.status.processes import is_released
 from millstream.status.report import Report
+from millstream.status.upload_state import look as look_at_uploads
 from server.spool.folder import SPOOL
+from server.uploads.folder import UPLOADS
 
 
 def with_processes_here(report: Report, state: Path) -> Report:
-    """Return the report, completed by what the stream's state folder says of HTTP servers, forwarder and consoles."""
+    """Return the report, completed by what the stream's state folder says of answers, uploads and consoles."""
     http = look(state / SPOOL)
-    need = None if http is None else http.needs()
+    uploads = look_at_uploads(state / UPLOADS)
+    needs = [need for each in (http, uploads) if each is not None and (need := each.needs())]
     consoles = sum(not is_released(lock) for lock in state.glob(f"{CONSOLE}-*.lock"))
-    return replace(report, http=http, consoles=consoles, alerts=(*report.alerts, *([need] if need else [])))
+    return replace(report, http=http, uploads=uploads, consoles=consoles, alerts=(*report.alerts, *needs))

@@ -16,6 +16,7 @@ from millstream.status.processes import started_again
 from millstream.status.render import Page
 from millstream.status.report import Report, Typed
 from millstream.status.snapshot import Observer, StreamSnapshot
+from millstream.status.this_machine import with_processes_here
 from runtime.kafka_client.cluster import Cluster, NoBroker
 from runtime.kafka_client.errors import KafkaError, described
 from schemas.topics import Names
@@ -59,7 +60,7 @@ class Looks:
         disk = report.free_disk(self._home)
         stream, bootstrap = self._names.stream, self._cluster.bootstrap
         found = report.report(now, stream, bootstrap, disk, before, at - since, letters=letters, typed=self._typed)
-        return replace(found, started_again=self._recent(before, now))
+        return with_processes_here(replace(found, started_again=self._recent(before, now)), self._state)
 
     def _recent(self, before: StreamSnapshot | None, now: StreamSnapshot) -> dict[str, int]:
         """Return the processes that were started again in the last minute, and when that was seen."""

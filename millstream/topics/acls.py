@@ -35,14 +35,12 @@ class Right:
 
 
 PUBLISHER: Final = "publisher"
-IMPORTER: Final = "importer"
 OPERATOR: Final = "operator"
-# Principals besides the roles: a sender of events and labels, `millstream import`, an operator with the commands.
-_READS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {PUBLISHER: (), IMPORTER: ("examples",), OPERATOR: (*KINDS, roles.WHOLE)}
-)
+# Principals besides the roles: a sender of events and labels, an operator with the commands. `millstream import` has
+# the rights of the role that imports uploads.
+_READS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({PUBLISHER: (), OPERATOR: (*KINDS, roles.WHOLE)})
 _WRITES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {PUBLISHER: ("features", "labels"), IMPORTER: ("examples",), OPERATOR: ("models", "decisions")}
+    {PUBLISHER: ("features", "labels"), OPERATOR: ("models", "decisions")}
 )
 
 
@@ -79,8 +77,6 @@ def rights(names: Names, principal: str) -> list[Right]:
     found += [Right("topic", topic, "Write") for topic in _topics(names, written)]
     if role is not None:
         found += _of_a_role(names, role)
-    elif principal == IMPORTER:
-        found += _in_group(names, "import", prefixed=True)
     elif principal == OPERATOR:
         found += [Right("topic", topic, "Describe") for topic in names.labels_from]
         found += [Right("group", names.group(each), "Describe") for each in roles.names_of_all()]
@@ -91,6 +87,8 @@ def rights(names: Names, principal: str) -> list[Right]:
 def _of_a_role(names: Names, role: Role) -> list[Right]:
     # A role that runs on demand commits its place in a group of its own, named after its instance.
     found = _in_group(names, role.name, prefixed=role.on_demand) if role.commits else []
+    for each in role.commits_as:
+        found += _in_group(names, each, prefixed=True)
     found += [Right("group", names.group(each), "Describe") for each in role.sees]
     if any(roles.named(each).reads_label_topics for each in role.sees):
         found += [Right("topic", topic, "Describe") for topic in names.labels_from]

@@ -23,6 +23,7 @@ from runtime.kafka_client.records import Output, Partition
 from schemas.codec import CodecError
 from schemas.contract import Contract
 from schemas.events import Event, Label, read_label
+from schemas.sources.event_mapping import EventMapping
 from schemas.target import Target, TargetError
 from schemas.topics import Names
 from server.spool.entries import SpooledRecord
@@ -35,7 +36,7 @@ _LONGEST_ID: Final = 1024
 
 
 class LabelRefused(ValueError):  # noqa: N818
-    """The label cannot be one of this stream; `code` is for counting."""
+    """The label cannot be one of this stream; `code` is for counting and for programs."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -86,6 +87,14 @@ class HttpRecord(NamedTuple):
     headers: Sequence[tuple[str, bytes]] = ()
 
 
+class Message(NamedTuple):
+    """A raw message of the stream's external topic: the event that it gives, its check, and its bytes."""
+
+    event: Event
+    asked: Question
+    value: bytes
+
+
 @dataclass(frozen=True)
 class AnswererSettings:
     """Settings of an answerer.
@@ -98,6 +107,10 @@ class AnswererSettings:
         Format of the public predictions.
     source, lane
         Topic and partition that answers name as those of their event, see `server.spool.folder.SOURCE`.
+    mapping
+        Maps raw messages of the stream's external topic; `None` for a stream without one.
+    has_ids
+        True if the mapping finds an id in each message.
     """
 
     names: Names
@@ -107,6 +120,8 @@ class AnswererSettings:
     form: Form
     source: str
     lane: int
+    mapping: EventMapping | None = None
+    has_ids: bool = False
 
 
 class Answerer:
@@ -122,31 +137,66 @@ class Answerer:
         self._settings = settings
         self._clock = clock or (lambda: time.time_ns() // 1_000_000)
         self._questions = Questions(settings.contract, None, self._clock)
+        self._messages = Questions(settings.contract, settings.mapping, self._clock)
         self._records = PredictionRecords(settings.names, settings.spread, settings.form)
         self._dead_letters = settings.names.topic("dead-letters")
         self._source = Partition(settings.source, settings.lane)
 
-    def answer(self, events: Sequence[Event], serving: ServedVersion) -> list[Pending]:
+    @property
+    def takes_messages(self) -> bool:
+        """Return whether the stream has an external topic, whose raw messages can be answered too."""
+        return self._settings.mapping is not None
+
+    def read_message(self, value: bytes, unnamed: str, now: int) -> Message:
+        """Read a raw message of the external topic; `unnamed` is its id if the source finds none, `now` its time.
+
+        Raises
+        ------
+        CodecError
+            If it cannot be decoded.
+        Doubt, RoleRefused
+            If the schema registry does not answer, or refuses.
+        """
+        named = () if self._settings.has_ids else (("ce_id", unnamed.encode()),)
+        asked = self._messages.ask(HttpRecord(*self._source, -1, now, None, value, named))
+        if asked.failure is not None and asked.failure[0] == "codec":
+            raise CodecError(asked.failure[1])
+        return Message(asked.event or Event(unnamed, now, {}), asked, value)
+
+    def answer(self, events: Sequence[Event | Message], serving: ServedVersion) -> list[Pending]:
         """Ask the version, and return what is to be logged and answered, in the events' order."""
         now = self._clock()
-        asked = [self._questions.check(event) for event in events]
+        asked = [each.asked if isinstance(each, Message) else self._questions.check(each) for each in events]
         serving.model.ahead([each.used for each in asked if each.used is not None])
         writer = OutcomeWriter((serving.name, serving.epoch, serving.examples), now, self._source)
         return [self._one(event, each, serving, writer, now) for event, each in zip(events, asked, strict=True)]
 
-    def _one(self, event: Event, asked: Question, serving: ServedVersion, writer: OutcomeWriter, now: int) -> Pending:
+    def _one(
+        self, given: Event | Message, asked: Question, serving: ServedVersion, writer: OutcomeWriter, now: int
+    ) -> Pending:
+        event, value = (given.event, given.value) if isinstance(given, Message) else (given, None)
         unread = HttpRecord(*self._source, -1, now, None, None)
-        said = answered(self._questions, serving, unread, asked)
-        digest = _hash(_in_order.encode((event.features, event.entity_key)))
-        make = lambda sequence: self._made(said, sequence, serving, writer, now)  # noqa: E731 - one for each event
-        return Pending(make, _hash(b"event " + event.event_id.encode()), digest)
+        said = answered(self._questions, serving, unread, asked._replace(event=event))
+        digest = _hash(_in_order.encode((event.features, event.entity_key)) if value is None else value)
+        make = lambda sequence: self._made(said, sequence, serving, writer, now, value)  # noqa: E731 - one for each event
+        return Pending(make, _hash(b"event " + event.event_id.encode()), digest, may_be_unlogged=True)
 
-    def _made(self, said: Answered, sequence: int, serving: ServedVersion, writer: OutcomeWriter, now: int) -> Made:
+    def _made(
+        self,
+        said: Answered,
+        sequence: int,
+        serving: ServedVersion,
+        writer: OutcomeWriter,
+        now: int,
+        message: bytes | None,
+    ) -> Made:
         event, failure = said.event, said.failure
         record = HttpRecord(*self._source, sequence, now, None, None)
         outputs = self._records.outputs(record, event.event_id.encode(), said.encode(writer, sequence))
         if failure is not None:
-            sent = record._replace(key=event.event_id.encode(), value=_encoder.encode(event))
+            sent = record._replace(
+                key=event.event_id.encode(), value=_encoder.encode(event) if message is None else message
+            )
             outputs.append(dead_letter(self._dead_letters, sent, SERVER, *failure, now))
             answer = _encoder.encode(Refused(event.event_id, Error(*failure)))
         else:
@@ -170,22 +220,23 @@ class Answerer:
     # --- labels ------------------------------------------------------------------------------------
 
     def label(self, text: bytes, idempotency_key: str | None = None) -> Pending:
-        """Return what is to be logged of a label in JSON.
+        """Return what is to be logged of a label in JSON: the label, or a dead letter if it is none of this stream.
 
         Raises
         ------
         CodecError
             If it is not a label in JSON.
-        LabelRefused
-            If it is none of this stream.
         """
-        label = read_label(text, default_time=self._clock())
+        now = self._clock()
+        label = read_label(text, default_time=now)
         if label.source == "timeout":
             raise CodecError("a label with the source `timeout` is made by the joiner alone")
-        self._check(label)
         value = label.encode()
-        if len(value) > size_limits.LABEL:
-            raise LabelRefused("size", f"the label has {len(value)} bytes; at most {size_limits.LABEL} are taken")
+        try:
+            self._check(label, len(value))
+        except LabelRefused as error:
+            failure = error.code, str(error)
+            return Pending(lambda sequence: self._refused(label.event_id, text, sequence, failure, now))
         key = label.event_id.encode()
         spooled = SpooledRecord("labels", hashed(key, self._settings.spread), key, value)
         answer = _encoder.encode(Taken(label.event_id))
@@ -194,7 +245,14 @@ class Answerer:
         digest = _hash(_in_order.encode((label.event_id, label.value, label.kind, label.weight)))
         return Pending(lambda sequence: Made((spooled,), answer), _hash(b"label " + idempotency_key.encode()), digest)
 
-    def _check(self, label: Label) -> None:
+    def _refused(self, event_id: str, text: bytes, sequence: int, failure: tuple[str, str], now: int) -> Made:
+        """Return the dead letter of a label that was refused, and the answer."""
+        record = HttpRecord(*self._source, sequence, now, event_id.encode(), text)
+        letter = dead_letter(self._dead_letters, record, SERVER, *failure, now)
+        return Made((self._spooled(letter),), _encoder.encode(Refused(event_id, Error(*failure))), final=False)
+
+    def _check(self, label: Label, size: int) -> None:
+        """Raise LabelRefused if a label of this size cannot be one of this stream."""
         if not 0 < len(label.event_id) <= _LONGEST_ID:
             length = len(label.event_id)
             raise LabelRefused("id", f"the event id has {length} characters; 1 to {_LONGEST_ID} are taken")
@@ -204,6 +262,8 @@ class Answerer:
             self._settings.target.coerce(label.value)
         except TargetError as error:
             raise LabelRefused("label", str(error)) from error
+        if size > size_limits.LABEL:
+            raise LabelRefused("size", f"the label has {size} bytes; at most {size_limits.LABEL} are taken")
 
 
 def _hash(content: bytes) -> bytes:

@@ -149,7 +149,7 @@ class Versions:
             raise ValueError("wait= says how long to wait for min_version=, which is missing")
         if wanted is None:
             return self._there(serving)
-        least, until = _version(wanted), time.monotonic() + _seconds(wait)
+        least, until = _version(wanted), time.monotonic() + wait_seconds(wait)
         while serving is None or (serving.epoch, serving.examples) < least:
             decided = self._decided
             if decided is not None and (decided.epoch, decided.examples) < least:
@@ -176,7 +176,7 @@ def _version(text: str) -> tuple[int, int]:
     return int(epoch), int(examples)
 
 
-def _seconds(text: str | None) -> float:
+def wait_seconds(text: str | None) -> float:
     if text is None:
         return 0.0
     unit = 0.001 if text.endswith("ms") else 1.0

@@ -24,9 +24,11 @@ from runtime.exits import RoleRefused
 from runtime.failpoints import failpoint
 from runtime.kafka_client.client import GroupMetadata
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.errors import NotAuthorizedError
 from runtime.kafka_client.records import CommittedOffset, Output, Partition
 from runtime.kafka_client.transaction import TransactionLimits, Transactions
 from schemas.topics import Names
+from server.forwarder.last_transaction import is_on_kafka
 from server.forwarder.offset_metadata import ForwarderMetadata
 from server.spool.entries import Entry
 from server.spool.folder import Forwarded, SpoolFolder, hold
@@ -37,9 +39,10 @@ _AFTER_NOTE: Final = failpoint("forwarder.note.after")
 _BEFORE_DELETE: Final = failpoint("forwarder.delete.before")
 _READ_BYTES: Final = 2 << 20
 _SHORTEST_WAIT_S: Final = 0.005
-_LONGEST_WAIT_S: Final = 0.05
 # Kafka deletes the offsets of a group without members after a week by default.
 _RECOMMIT_S: Final = 3600.0
+FLUSH_S: Final = 10.0
+"""Seconds for which a forwarder that was told to stop still forwards what is in the spool."""
 _AGE_ALERT: Final = f"{FORWARDER}.age"
 
 
@@ -53,12 +56,15 @@ class ForwarderSettings:
         Folder of the spool.
     old_ms
         Age of the oldest entry from which on an alert is raised; 0 for none.
+    longest_wait_s
+        Longest time between two looks at an idle spool.
     """
 
     names: Names
     instance: str
     spool: Path
     old_ms: int = 0
+    longest_wait_s: float = 0.05
     limits: TransactionLimits | None = None
 
 
@@ -130,25 +136,49 @@ class Forwarder:
         """Return the place by the note, for a group whose offset Kafka has deleted, or that never committed."""
         if noted is None:
             return {}
-        if noted.intended != noted.done:
-            entries = sum(noted.intended.values()) - sum(noted.done.values())
-            self._say(
-                f"Kafka has deleted the place of {self._group}, and the last transaction's outcome is not known: "
-                f"{entries} entries are sent again and may be there twice"
-            )
+        if noted.intended != noted.done and self._was_committed(noted):
+            return dict(noted.intended)
         return dict(noted.done)
 
+    def _was_committed(self, noted: Forwarded) -> bool:
+        """Return whether the entries of the last transaction, whose outcome is unknown, are on Kafka."""
+        count = sum(noted.intended.values()) - sum(noted.done.values())
+        said = f"Kafka has deleted the place of {self._group}, and the last transaction's outcome is not known"
+        outputs: list[Output] = []
+        for number, end in noted.intended.items():
+            reader = LaneReader(self._folder.lane(number), noted.done.get(number, 0))
+            while reader.next < end and (entries := reader.read(_READ_BYTES)):
+                surplus = max(0, reader.next - end)
+                entries = entries[: len(entries) - surplus]
+                outputs += [self._output(*each) for entry in entries for each in _records(entry)]
+        try:
+            found = is_on_kafka(self._cluster, outputs, noted.at_ms)
+        except NotAuthorizedError as error:
+            self._say(f"{said}: {count} entries are sent again and may be there twice ({error})")
+            return False
+        self._say(f"{said}: its {count} entries " + ("are on Kafka" if found else "are not on Kafka and are sent"))
+        return found
+
     def run(self) -> None:
-        """Forward until `stop` is set; then what is in the spool, for as long as there is more."""
+        """Forward until `stop` is set; then what is in the spool, for at most `FLUSH_S`."""
         wait = _SHORTEST_WAIT_S
+        until: float | None = None
         while True:
             self._meter.turned()
+            if until is None and self.stop.is_set():
+                until = time.monotonic() + FLUSH_S
+            if until is not None and time.monotonic() >= until:
+                return
             if self.turn():
                 wait = _SHORTEST_WAIT_S
                 continue
             if self.stop.wait(wait):
                 return
-            wait = min(2 * wait, _LONGEST_WAIT_S)
+            wait = min(2 * wait, self._settings.longest_wait_s)
+
+    def waiting(self) -> int:
+        """Return how many entries are in the spool and not on Kafka."""
+        return self._folder.waiting(self._done)
 
     def turn(self) -> int:
         """Forward what there is, up to a few megabytes; return the number of entries."""

@@ -18,17 +18,10 @@ from server.open_inference.inference_request import Inference, InvalidInference,
 from server.open_inference.inference_response import Outputs, Row, failure, response_body
 from server.open_inference.model_metadata import model_metadata
 from server.open_inference.tensors import InvalidTensor, shown
-from server.spool.spool import Conflict, Logged, Repeated, Result
-from server.web.messages import RETRY_AFTER, Handler, HttpError, Request, Response, Route, Routes
-from server.web.predict import (
-    CONFLICT,
-    VERSION_HEADER,
-    Predict,
-    answer_of,
-    check_count,
-    idempotency_key,
-    version_name,
-)
+from server.spool.spool import Conflict, Repeated, Result, Unlogged
+from server.web.messages import RETRY_AFTER, Handler, Headers, HttpError, Request, Response, Route, Routes
+from server.web.predict import VERSION_HEADER, Predict, check_count, idempotency_key, version_name
+from server.web.rows import CONFLICT, UNLOGGED, answer_of, is_final
 
 JSON_LENGTH_HEADER: Final = "inference-header-content-length"
 EXTENSIONS: Final = ("binary_tensor_data",)
@@ -170,17 +163,19 @@ class OpenInference:
         self, inference: Inference, wanted: list[Wanted], answered: list[tuple[str, Result]], serving: ServedVersion
     ) -> Response:
         rows = [_row(event_id, result, serving) for event_id, result in answered]
-        version = (VERSION_HEADER, version_name(serving))
+        headers: Headers = ((VERSION_HEADER, version_name(serving)),)
+        if any(isinstance(result, Unlogged) for _, result in answered):
+            headers = (*headers, UNLOGGED)
         why = failure(rows, inference)
         if why is not None:
-            raise HttpError(422, "rows", why, (version,))
+            raise HttpError(422, "rows", why, headers)
         head: dict[str, Any] = {"model_name": self._model, "model_version": _in_url(serving)}
         if inference.id is not None:
             head["id"] = inference.id
         body, json_bytes = response_body(head, rows, self._outputs, wanted)
         if json_bytes is None:
-            return Response(200, body, (version,))
-        return Response(200, body, (version, (JSON_LENGTH_HEADER, str(json_bytes))), _BINARY)
+            return Response(200, body, headers)
+        return Response(200, body, (*headers, (JSON_LENGTH_HEADER, str(json_bytes))), _BINARY)
 
 
 async def _apart(size: int, work: Callable[_P, _T], *given: _P.args, **named: _P.kwargs) -> _T:
@@ -196,7 +191,7 @@ def _row(event_id: str, result: Result, serving: ServedVersion) -> Row:
         return Row(event_id, version, error=f"conflict: {CONFLICT}")
     answer = answer_of(result)
     repeated = isinstance(result, Repeated)
-    if isinstance(result, (Logged, Repeated)) and not result.final:
+    if not is_final(result):
         error = _refused.decode(answer).error
         return Row(event_id, version, repeated=repeated, error=f"{error.code}: {error.message}")
     said = _said.decode(answer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from consumers.roles import CONSOLE
 from server.openapi.endpoints import ENDPOINTS, JSON, Answer, Content, Endpoint, Parameter
 from server.openapi.schemas import SCHEMAS, ref
 
@@ -18,11 +19,14 @@ ERRORS: Final = {
     405: "The path has other methods.",
     408: "The body did not come in time.",
     409: "A decision, or what has come so far, does not allow it.",
+    412: "The version of tus is another.",
     413: "The body is too large, or has too many rows.",
     415: "The body's format or encoding is not read.",
     421: "The Host header names another server.",
     422: "It was read, and refused: by the contract, the model, or as a conflict.",
+    423: "Another request sends this upload.",
     429: "The token's rate is used up: later again.",
+    460: "The part has another checksum.",
     503: "Later again: not ready, overloaded, or nothing can be logged.",
     507: "The disk has no room for it.",
 }
@@ -33,7 +37,7 @@ def document(stream: str, release: str) -> dict[str, Any]:
     """Return the document for the server of a stream."""
     paths: dict[str, Any] = {}
     for each in ENDPOINTS:
-        path = paths.setdefault(each.path, {"servers": [_CONSOLE]} if each.role == "console" else {})
+        path = paths.setdefault(each.path, {"servers": [_CONSOLE]} if each.role == CONSOLE else {})
         path[each.method] = _operation(each, stream)
     return {
         "openapi": "3.1.0",

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
+from consumers.roles import CONSOLE, SERVER
+
 Scope: TypeAlias = Literal["predict", "label", "upload", "read", "data", "admin"]
-Role: TypeAlias = Literal["server", "console"]
 Content: TypeAlias = Mapping[str, str]
 """By media type, the name of a schema in `server.openapi.schemas`; empty for any bytes."""
 JSON: Final = "application/json"
@@ -60,12 +61,12 @@ class Endpoint:
     example: Mapping[str, Any] | None = None
     parameters: tuple[Parameter, ...] = ()
     errors: tuple[int, ...] = ()
-    role: Role = "server"
+    role: str = SERVER
 
     @property
     def group(self) -> str:
         """Return the heading under which it stands."""
-        if self.role == "console":
+        if self.role == CONSOLE:
             return "Console"
         groups = {"/v2": "Open Inference Protocol V2", "/v1/uploads": "Uploads", "/v1/": "Predictions and labels"}
         return next((group for begin, group in groups.items() if self.path.startswith(begin)), "The server itself")
@@ -92,6 +93,8 @@ _ID: Final = Parameter("id", "path", "Id of the event.")
 _UPLOAD: Final = Parameter("id", "path", "Id of the upload.")
 _TUS: Final = Parameter("Tus-Resumable", "header", "Version of the tus protocol.", {"const": "1.0.0"})
 _PART_AT: Final = Parameter("Upload-Offset", "header", "Where the part begins.", {"type": "integer", "minimum": 0})
+_CHECKSUM: Final = Parameter("Upload-Checksum", "header", "sha1, md5 or sha256, and the part's digest in base64.")
+_IMPORTED_WITHIN: Final = Parameter("wait", "query", "Time to wait for the import; at most 30 s.")
 _LIMIT: Final = Parameter("limit", "query", "Most rows of the answer.", {"type": "integer", "minimum": 1})
 _BEFORE: Final = Parameter("before", "query", "Where the last page ended.", {"type": "integer", "minimum": 0})
 
@@ -185,6 +188,20 @@ _OPEN_INFERENCE: Final = (
     *_v2("/v2/models/{model}/versions/{version}", _MODEL, _VERSION),
 )
 
+_OF_PARTS: Final = (404, 409, 412, 415, 423, 460, 507)
+
+
+def _tus_options(path: str, *parameters: Parameter) -> Endpoint:
+    return Endpoint(
+        method="options",
+        path=path,
+        scope="upload",
+        says="Names the version and the extensions of tus.",
+        parameters=parameters,
+        answers={204: Answer("In the headers.", {}, ("Tus-Version", "Tus-Extension", "Tus-Max-Size"))},
+    )
+
+
 _UPLOADS: Final = (
     Endpoint(
         method="post",
@@ -195,29 +212,27 @@ _UPLOADS: Final = (
         takes={"text/csv": "", "text/tab-separated-values": "", NDJSON: "Lines", BINARY: ""},
         parameters=(
             Parameter("name", "query", "Name of the file; its end says the format."),
-            Parameter("wait", "query", "Time to wait for the import."),
+            Parameter("strict", "query", "Import nothing if any row is refused.", {"type": "boolean"}),
+            _IMPORTED_WITHIN,
             _TUS,
+            Parameter("Upload-Length", "header", "Its size, bytes; resumable.", {"type": "integer", "minimum": 0}),
+            Parameter("Upload-Metadata", "header", "filename, filetype and strict of a resumable upload, in base64."),
         ),
         answers={
             200: Answer("Rows taken, rows refused and why.", {JSON: "Object"}),
             201: Answer("A resumable upload has begun.", {}, ("Location", "Tus-Resumable")),
             202: Answer("The file is taken; its import is not done yet.", {JSON: "Object"}, ("Location",)),
         },
-        errors=(415, 422, 507),
+        errors=(412, 415, 422, 460, 507),
     ),
-    Endpoint(
-        method="options",
-        path="/v1/uploads",
-        scope="upload",
-        says="Names the version and the extensions of tus.",
-        answers={204: Answer("In the headers.", {}, ("Tus-Version", "Tus-Extension", "Tus-Max-Size"))},
-    ),
+    _tus_options("/v1/uploads"),
+    _tus_options("/v1/uploads/{id}", _UPLOAD),
     Endpoint(
         method="get",
         path="/v1/uploads/{id}",
         scope="upload",
         says="Says what became of an upload.",
-        parameters=(_UPLOAD,),
+        parameters=(_UPLOAD, _IMPORTED_WITHIN),
         answers={200: Answer("Rows taken, rows refused and why.", {JSON: "Object"})},
         errors=(404,),
     ),
@@ -228,7 +243,7 @@ _UPLOADS: Final = (
         says="Says how much of a resumable upload has come.",
         parameters=(_UPLOAD, _TUS),
         answers={200: Answer("In the headers.", {}, ("Upload-Offset", "Upload-Length"))},
-        errors=(404,),
+        errors=(404, 412),
     ),
     Endpoint(
         method="patch",
@@ -236,9 +251,25 @@ _UPLOADS: Final = (
         scope="upload",
         says="Takes the next part of a resumable upload.",
         takes={"application/offset+octet-stream": ""},
-        parameters=(_UPLOAD, _TUS, _PART_AT),
+        parameters=(_UPLOAD, _TUS, _PART_AT, _CHECKSUM),
         answers={204: Answer("The part is taken.", {}, ("Upload-Offset",))},
-        errors=(404, 409, 415, 507),
+        errors=_OF_PARTS,
+    ),
+    Endpoint(
+        method="post",
+        path="/v1/uploads/{id}",
+        scope="upload",
+        says="PATCH and DELETE for clients that cannot send them.",
+        takes={"application/offset+octet-stream": ""},
+        parameters=(
+            _UPLOAD,
+            Parameter("X-HTTP-Method-Override", "header", "The method.", {"enum": ["PATCH", "DELETE"]}),
+            _TUS,
+            _PART_AT,
+            _CHECKSUM,
+        ),
+        answers={204: Answer("It is done.", {}, ("Upload-Offset",))},
+        errors=_OF_PARTS,
     ),
     Endpoint(
         method="delete",
@@ -247,7 +278,7 @@ _UPLOADS: Final = (
         says="Ends a resumable upload and removes what has come.",
         parameters=(_UPLOAD, _TUS),
         answers={204: Answer("It is gone.")},
-        errors=(404,),
+        errors=(404, 409, 423),
     ),
 )
 
@@ -261,7 +292,7 @@ def _console(path: str, scope: Scope, says: str, *parameters: Parameter) -> Endp
         parameters=parameters,
         answers={200: Answer("As the command prints it with `--json`.", {JSON: "Object"})},
         errors=(404,) if "{" in path else (),
-        role="console",
+        role=CONSOLE,
     )
 
 
@@ -275,7 +306,7 @@ def _decision(name: str, says: str) -> Endpoint:
         example={"why": "the shop moved"} | ({"version": "3/81000"} if name in ("pin", "adopt") else {}),
         answers={200: Answer("The decision.", {JSON: "Object"})},
         errors=(404, 409),
-        role="console",
+        role=CONSOLE,
     )
 
 

@@ -17,6 +17,10 @@ class SpoolFailed(SpoolUnavailable):
     """The disk refused a write or a sync; the message is the system's."""
 
 
+class NotCommitted(SpoolUnavailable):
+    """It is in the spool, and the forwarder has not committed it on Kafka in time."""
+
+
 class SpoolDamaged(RoleFailure):
     """A file of the spool does not hold what was written to it; the message gives the place and the solution."""
 

@@ -113,6 +113,15 @@ class SpoolFolder:
         """Return the bytes of all segments."""
         return sum(file.stat().st_size for lane in self.lanes() for file in _files(lane.path))
 
+    def waiting(self, done: Mapping[int, int]) -> int:
+        """Return how many entries follow the places in `done`, by lane. Raises SpoolDamaged."""
+        found = 0
+        for lane in self.lanes():
+            segments = lane.segments()
+            end = lane.intact(segments[-1]).next if segments else 0
+            found += max(0, end - done.get(lane.number, 0))
+        return found
+
     @contextmanager
     def locked(self, name: str) -> Iterator[None]:
         """Hold a lock of the folder, and wait for it."""

@@ -67,11 +67,14 @@ class Pending:
         Makes it, given the sequence number of its entry.
     key, digest
         Hash of the id, `None` if it is not remembered, and of the content that goes with the id.
+    may_be_unlogged
+        True for an answer that may be given without being logged, if the server is told so.
     """
 
     make: Callable[[int], Made]
     key: bytes | None = None
     digest: bytes = b""
+    may_be_unlogged: bool = False
 
 
 class Logged(NamedTuple):
@@ -93,7 +96,14 @@ class Conflict(NamedTuple):
     """The id was answered before, for another content."""
 
 
-Result: TypeAlias = Logged | Repeated | Conflict | Exception
+class Unlogged(NamedTuple):
+    """The spool takes nothing, and this is answered all the same."""
+
+    answer: bytes
+    final: bool = True
+
+
+Result: TypeAlias = Logged | Repeated | Conflict | Unlogged | Exception
 
 
 class Spool:
@@ -186,6 +196,12 @@ class Spool:
                 return _Turn(self, turn, now).settle(asked)
         except SpoolFailed as error:
             return [error for _ in asked]
+
+    def ends(self) -> dict[int, int]:
+        """Return the number of the next entry, by lane. Raises SpoolFailed."""
+        with self._ids.locked() as turn:
+            turn.catch_up(self.folder.lane)
+            return {lane.number: place.next for lane in self.folder.lanes() if (place := turn.place(lane.number))}
 
     def is_full(self, more: int) -> bool:
         """Return whether `more` bytes would pass the limit; what other workers wrote is counted 0.2 s later."""

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from server.web.access import Access
 from server.web.messages import ANY, Headers, HttpError, Request, Response, Routes
+from server.web.streamed import NO_ROUTES, StreamedRequest, StreamedRoutes
 
 _PLAIN_ERRORS: Final = "/v2"
 """Paths that begin so have the errors of the Open Inference Protocol."""
@@ -76,6 +77,8 @@ class App:
         Prints one line for the operator, about an error in the code.
     access
         Who is let in; everyone by default.
+    streamed
+        The routes whose bodies are read piece by piece, by their handlers.
     """
 
     headers: Headers = ()
@@ -86,9 +89,11 @@ class App:
         limits: AppLimits | None = None,
         say: Callable[[str], None] = print,
         access: Access | None = None,
+        streamed: StreamedRoutes = NO_ROUTES,
     ) -> None:
         self._routes = routes
         self._patterns = [(_pattern(path), path) for path in routes if "{" in path]
+        self._streamed = streamed
         self._limits = limits or AppLimits()
         self._say = say
         self._access = access or Access()
@@ -115,7 +120,7 @@ class App:
             response = HttpError(503, "internal", said).response(plain=plain)
         finally:
             self.running -= 1
-        self.counts.add(path or "other", response.status)
+        self.counts.add(path or self._streamed.name_of(scope.path) or "other", response.status)
         with contextlib.suppress(Exception):  # the caller has gone
             headers = [("content-type", response.content_type), *self.headers, *response.headers]
             protocol.response_bytes(response.status, headers, response.body)
@@ -130,14 +135,18 @@ class App:
         return None, _NOTHING
 
     async def _respond(self, scope: Any, protocol: Any, path: str | None, in_path: Mapping[str, str]) -> Response:
+        streamed = self._streamed.find(scope.path) if path is None else None
         methods = {} if path is None else self._routes[path]
         route = methods.get(scope.method)
         if route is None or route.scope is not None or not self._limits.is_public:
             self._check_host(scope)
+        needed = streamed.scope if streamed is not None else ANY if route is None else route.scope
         # Before anything is said about the endpoints, and before a body is read.
-        caller = self._access.require(scope, ANY if route is None else route.scope)
+        caller = self._access.require(scope, needed)
+        if streamed is not None:
+            return await streamed.handler(scope.method)(StreamedRequest(scope, protocol, caller))
         if path is None:
-            there = ", ".join(path for path in self._routes if "{" not in path)
+            there = ", ".join((*(path for path in self._routes if "{" not in path), *self._streamed.paths()))
             raise HttpError(404, "not-found", f"there is no {scope.path[:100]}; there are {there}")
         if route is None:
             allowed = ", ".join(methods)

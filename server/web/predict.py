@@ -11,33 +11,34 @@ from typing import Final
 import msgspec
 
 from consumers.predictor.predictor import ServedVersion
+from runtime.exits import RoleFailure
 from schemas.codec import CodecError
 from schemas.events import Event
-from server.answering.answerer import Answerer, LabelRefused, Said
+from server.answering.answerer import Answerer, Message, Said
+from server.answering.pacing import LARGEST_SLICE, Overloaded, Pacing, VersionGone
 from server.answering.requests import event_rows, label_rows, lines, read_event_row
 from server.answering.versions import Versions, VersionTooOld
-from server.spool.errors import SpoolFull, SpoolUnavailable
-from server.spool.spool import Conflict, Logged, Pending, Repeated, Result
+from server.spool.spool import Conflict, Pending, Repeated, Result, Unlogged
 from server.spool.turns import Turns
-from server.web.messages import NDJSON, Headers, HttpError, Request, Response, error_body
+from server.web.messages import Headers, HttpError, Request, Response, error_body
+from server.web.rows import CONFLICT, UNLOGGED, Rows, answer_of, is_final
 
-_SLICE: Final = 32
-"""Events of one request that are answered and logged before other requests have their turn."""
+_FRAMED: Final = (b"\0", b"\1")  # of a schema registry
 _MOST_ROWS: Final = 100_000
 _LONGEST_KEY: Final = 1000
 VERSION_HEADER: Final = "x-model-version"
 EVENT_HEADER: Final = "x-event-id"
-CONFLICT: Final = "this id was answered before, for other content: give each event its own id"
 _said: Final = msgspec.json.Decoder(Said)
 
 
 class Predict:
     """The endpoints that the spool logs."""
 
-    def __init__(self, answerer: Answerer, versions: Versions, turns: Turns) -> None:
+    def __init__(self, answerer: Answerer, versions: Versions, turns: Turns, pacing: Pacing | None = None) -> None:
         self._answerer = answerer
         self._versions = versions
         self._turns = turns
+        self._pacing = pacing or Pacing(answerer)
 
     # --- predictions -------------------------------------------------------------------------------
 
@@ -46,42 +47,83 @@ class Predict:
         key = idempotency_key(request)
         serving = await self.version(request)
         now = time.time_ns() // 1_000_000
-        rows = lines(request.body) if request.is_ndjson else _read(event_rows, request.body)
+        rows = self._rows(request)
         if rows is None:
             event_id = key or secrets.token_hex(12)
             try:
-                event = read_event_row(request.body, event_id, now)
+                if request.body[:1] in _FRAMED:  # the registry may be asked for its schema
+                    event = await asyncio.to_thread(self._event, request.body, event_id, now)
+                else:
+                    event = self._event(request.body, event_id, now)
             except CodecError as error:
                 raise HttpError(400, "json", str(error)) from error
-            [pending] = self._answerer.answer([event], serving)
+            [pending] = await self._asked([event], serving)
             [result] = await self._turns.log([pending])
-            return _single(event.event_id, result, serving)
+            return _single(_id(event), result, serving)
         check_count(len(rows))
-        answers: list[bytes] = []
-        for begin in range(0, len(rows), _SLICE):
-            answers += await self._slice(rows[begin : begin + _SLICE], begin, key, serving, now)
-        return _many(answers, "answers", request, ((VERSION_HEADER, version_name(serving)),))
+        answers = Rows()
+        begin = 0
+        while begin < len(rows):
+            some = rows[begin : begin + self._pacing.slice(serving)]
+            await self._slice(answers, some, begin, key, serving, now)
+            begin += len(some)
+        return answers.response("answers", request, ((VERSION_HEADER, version_name(serving)),))
+
+    def _rows(self, request: Request) -> list[bytes] | None:
+        """Return the rows of a request with many events; `None` if it is a single one."""
+        if request.is_ndjson:
+            return lines(request.body)
+        try:
+            return event_rows(request.body)
+        except CodecError as error:
+            if self._answerer.takes_messages:
+                return None
+            raise HttpError(400, "json", str(error)) from error
+
+    def _event(self, text: bytes, unnamed: str, now: int) -> Event | Message:
+        """Read one event, or a raw message of the stream's external topic. Raises CodecError, or HttpError."""
+        try:
+            return read_event_row(text, unnamed, now)
+        except CodecError:
+            if not self._answerer.takes_messages:
+                raise
+        try:
+            return self._answerer.read_message(text, unnamed, now)
+        except RoleFailure as failure:
+            raise HttpError(503, "registry", str(failure)) from failure
 
     async def _slice(
-        self, rows: Sequence[bytes], begin: int, key: str | None, serving: ServedVersion, now: int
-    ) -> list[bytes]:
+        self, answers: Rows, rows: Sequence[bytes], begin: int, key: str | None, serving: ServedVersion, now: int
+    ) -> None:
         """Answer some rows of a request; the others wait, so that other requests do not."""
-        events: list[Event] = []
-        answers: list[bytes] = []
-        at: list[int] = []
-        for number, row in enumerate(rows):
-            event_id = secrets.token_hex(12) if key is None else f"{key}-{begin + number}"
+        if answers.failure is not None:
+            answers.fail(answers.failure, [None] * len(rows))
+            return
+        events: list[Event | Message | bytes] = []
+        for number, row in enumerate(rows, begin):
+            event_id = secrets.token_hex(12) if key is None else f"{key}-{number}"
             try:
-                events.append(read_event_row(row, event_id, now))
-                at.append(number)
-                answers.append(b"")
+                events.append(self._event(row, event_id, now))
             except CodecError as error:
-                answers.append(error_body("json", str(error)))
-        results = await self._turns.log(self._answerer.answer(events, serving)) if events else []
-        for number, event, result in zip(at, events, results, strict=True):
-            answers[number] = _row(event.event_id, result)
+                events.append(error_body("json", str(error)))
+            except HttpError as error:
+                events.append(error_body(error.code, str(error)))
+        read = [each for each in events if not isinstance(each, bytes)]
+        ids = [None if isinstance(each, bytes) else _id(each) for each in events]
+        try:
+            results = iter(await self._turns.log(await self._asked(read, serving)) if read else [])
+        except HttpError as failure:
+            answers.fail(failure, ids)
+            return
+        answers.add(ids, [each if isinstance(each, bytes) else next(results) for each in events])
         await asyncio.sleep(0)
-        return answers
+
+    async def _asked(self, events: Sequence[Event | Message], serving: ServedVersion) -> list[Pending]:
+        try:
+            found = self._pacing.at_once(events, serving)
+            return await self._pacing.answer(events, serving) if found is None else found
+        except VersionGone as error:
+            raise HttpError(503, "not-ready", f"{error}; the server starts again") from error
 
     async def answer_rows(
         self, rows: int, events: Callable[[int, int], Sequence[Event]], serving: ServedVersion
@@ -94,9 +136,10 @@ class Predict:
             Makes the events from a row up to another.
         """
         answered: list[tuple[str, Result]] = []
-        for begin in range(0, rows, _SLICE):
-            asked = events(begin, min(begin + _SLICE, rows))
-            results = await self._turns.log(self._answerer.answer(asked, serving))
+        while len(answered) < rows:
+            begin = len(answered)
+            asked = events(begin, min(begin + self._pacing.slice(serving), rows))
+            results = await self._turns.log(await self._asked(asked, serving))
             answered += zip((event.event_id for event in asked), results, strict=True)
             if len(asked) < rows:
                 await asyncio.sleep(0)
@@ -110,11 +153,15 @@ class Predict:
         """Return the version that answers this request; one of at least `min_version`, if the query names one."""
         query = request.query()
         try:
-            return await self._versions.at_least(query.pop("min_version", None), query.pop("wait", None), query)
+            serving = await self._versions.at_least(query.pop("min_version", None), query.pop("wait", None), query)
+            self._pacing.require_room(serving)
         except ValueError as error:
             raise HttpError(400, "query", str(error)) from error
         except VersionTooOld as error:
             raise HttpError(error.status, error.code, str(error)) from error
+        except Overloaded as error:
+            raise HttpError(503, "overloaded", f"{error}: send it again a little later") from error
+        return serving
 
     # --- labels ------------------------------------------------------------------------------------
 
@@ -129,34 +176,34 @@ class Predict:
                 pending = self._answerer.label(request.body, key)
             except CodecError as error:
                 raise HttpError(400, "json", str(error)) from error
-            except LabelRefused as error:
-                raise HttpError(422, error.code, str(error)) from error
             [result] = await self._turns.log([pending])
             if isinstance(result, Conflict):
                 raise HttpError(422, "conflict", CONFLICT)
-            return Response(202, answer_of(result))
+            return Response(202 if is_final(result) else 422, answer_of(result))
         check_count(len(rows))
-        answers: list[bytes] = []
-        for begin in range(0, len(rows), _SLICE):
-            answers += await self._labels(rows[begin : begin + _SLICE], begin, key)
-        return _many(answers, "labels", request, ())
+        answers = Rows()
+        for begin in range(0, len(rows), LARGEST_SLICE):
+            await self._labels(answers, rows[begin : begin + LARGEST_SLICE], begin, key)
+        return answers.response("labels", request, ())
 
-    async def _labels(self, rows: Sequence[bytes], begin: int, key: str | None) -> list[bytes]:
-        taken: list[tuple[int, Pending]] = []
-        answers = [b""] * len(rows)
-        for number, row in enumerate(rows):
+    async def _labels(self, answers: Rows, rows: Sequence[bytes], begin: int, key: str | None) -> None:
+        if answers.failure is not None:
+            answers.fail(answers.failure, [None] * len(rows))
+            return
+        labels: list[Pending | bytes] = []
+        for number, row in enumerate(rows, begin):
             try:
-                pending = self._answerer.label(row, None if key is None else f"{key}-{begin + number}")
-                taken.append((number, pending))
+                labels.append(self._answerer.label(row, None if key is None else f"{key}-{number}"))
             except CodecError as error:
-                answers[number] = error_body("json", str(error))
-            except LabelRefused as error:
-                answers[number] = error_body(error.code, str(error))
-        results = await self._turns.log([pending for _, pending in taken]) if taken else []
-        for (number, _), result in zip(taken, results, strict=True):
-            answers[number] = _row(None, result)
+                labels.append(error_body("json", str(error)))
+        read = [each for each in labels if isinstance(each, Pending)]
+        results = iter(await self._turns.log(read) if read else [])
+        answers.add([None] * len(rows), [next(results) if isinstance(each, Pending) else each for each in labels])
         await asyncio.sleep(0)
-        return answers
+
+
+def _id(event: Event | Message) -> str:
+    return event.event.event_id if isinstance(event, Message) else event.event_id
 
 
 def _read(rows: object, body: bytes) -> list[bytes] | None:
@@ -186,45 +233,17 @@ def version_name(serving: ServedVersion) -> str:
     return f"{serving.epoch}/{serving.examples}"
 
 
-def answer_of(result: Result) -> bytes:
-    """Return the answer that was logged; marked, if it was logged by an earlier request.
-
-    Raises
-    ------
-    HttpError
-        If it could not be logged.
-    """
-    if isinstance(result, Logged):
-        return result.answer
-    if isinstance(result, Repeated):
-        return result.answer[:-1] + b',"repeated":true}'
-    if isinstance(result, SpoolFull):
-        raise HttpError(503, "spool-full", str(result))
-    if isinstance(result, SpoolUnavailable):
-        raise HttpError(503, "spool-failed", str(result))
-    assert isinstance(result, Exception)  # noqa: S101 - callers have handled conflicts
-    raise result
-
-
-def _row(event_id: str | None, result: Result) -> bytes:
-    return error_body("conflict", CONFLICT, event_id) if isinstance(result, Conflict) else answer_of(result)
-
-
 def _single(event_id: str, result: Result, serving: ServedVersion) -> Response:
     headers: Headers = ((VERSION_HEADER, version_name(serving)), (EVENT_HEADER, _header_value(event_id)))
     if isinstance(result, Conflict):
         return Response(422, error_body("conflict", CONFLICT, event_id), headers)
     body = answer_of(result)
-    final = isinstance(result, (Logged, Repeated)) and result.final
+    final = is_final(result)
+    if isinstance(result, Unlogged):
+        headers = (*headers, UNLOGGED)
     if isinstance(result, Repeated) and final:
         headers = ((VERSION_HEADER, _said.decode(result.answer).version), *headers[1:])
     return Response(200 if final else 422, body, headers)
-
-
-def _many(answers: list[bytes], name: str, request: Request, headers: Headers) -> Response:
-    if request.is_ndjson:
-        return Response(200, b"".join(answer + b"\n" for answer in answers), headers, NDJSON)
-    return Response(200, b'{"' + name.encode() + b'":[' + b",".join(answers) + b"]}", headers)
 
 
 def _header_value(text: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from runtime.exits import FAILED, OK
+from runtime.exits import FAILED, OK, RoleFailure
 from server.web.app import App
 from server.web.messages import Request, Response, error_body
 from server.web.tls import Certificate, Renewals
@@ -20,6 +20,8 @@ _LOOK_S: Final = 0.02
 _TURN_S: Final = 1.0
 _FINISH_S: Final = 10.0
 _CLOSE_S: Final = 5.0
+ENDS_WITHIN_S: Final = _FINISH_S + _CLOSE_S + 5.0
+"""Seconds in which a worker ends after its drain time."""
 _HEADER_MS: Final = 10_000
 _BACKLOG: Final = 1024
 
@@ -76,6 +78,15 @@ class Health:
     def __init__(self, lacks: Callable[[], str | None]) -> None:
         self._lacks = lacks
         self.draining = False
+        self.failure: RoleFailure | None = None
+        self.stop = asyncio.Event()
+        """Set when the worker must end."""
+
+    def fail(self, failure: RoleFailure) -> None:
+        """End the worker: it cannot answer any more. Call it in the event loop."""
+        self.failure = self.failure or failure
+        self.draining = True
+        self.stop.set()
 
     def unready(self) -> str | None:
         """Return why requests should go elsewhere, `None` if they should come."""
@@ -123,7 +134,7 @@ class Worker:
         self._say = say
 
     def run(self) -> int:
-        """Serve until SIGTERM or Ctrl-C; return the exit code.
+        """Serve until SIGTERM, Ctrl-C or a failure; return the exit code.
 
         Raises
         ------
@@ -171,7 +182,7 @@ class Worker:
 
     async def _serve(self, make: Callable[[], Any]) -> int:
         loop = asyncio.get_running_loop()
-        stop = asyncio.Event()
+        stop = self._health.stop
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         server = make()
@@ -191,7 +202,8 @@ class Worker:
         # Idle connections that callers keep open would hold it up.
         await asyncio.wait({serving}, timeout=_CLOSE_S)
         serving.cancel()
-        return OK
+        failure = self._health.failure
+        return OK if failure is None else failure.exit_code
 
     async def _tell_ready(self) -> None:
         while self._health.unready() is not None:
@@ -217,7 +229,8 @@ class Worker:
     async def _drain(self) -> None:
         """Serve on, unready, for the drain time; then wait for the requests that are worked on."""
         self._health.draining = True
-        await asyncio.sleep(self._drain_s)
+        if self._health.failure is None:
+            await asyncio.sleep(self._drain_s)
         until = asyncio.get_running_loop().time() + _FINISH_S
         while self._app.running and asyncio.get_running_loop().time() < until:
             await asyncio.sleep(_LOOK_S)

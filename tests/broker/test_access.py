@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -25,6 +26,7 @@ from consumers.learner.offset_metadata import LearnerMetadata
 from millstream.config.kafka_options import client_options
 from millstream.config.settings import Settings
 from millstream.console.desk import Decision, Desk
+from millstream.observability.instrumentation import RoleInstrumentation
 from millstream.processes.fork_server import ForkServer, Process
 from millstream.status.report import Typed, taken_in
 from millstream.status.snapshot import Observer
@@ -32,6 +34,7 @@ from millstream.stream.load import load_stream
 from millstream.topics import admin
 from millstream.topics.acls import principals, rights
 from millstream.versions.trace_event import NoSuchEvent
+from producers.rows import SourceSpec
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.errors import NoOffsetError
 from runtime.kafka_client.libraries import library_named
@@ -42,6 +45,8 @@ from schemas.topics import KINDS, Names
 from server.forwarder.forwarder import Forwarder, ForwarderSettings
 from server.spool.entries import SpooledRecord
 from server.spool.spool import Made, Pending, Spool
+from server.uploads.folder import Meta, UploadFolder
+from server.uploads.importer import Importer, ImporterSettings
 
 NAMES = Names("phishing", labels_from=("chargebacks",))
 # A stream for the tests of each client, so that they do not meet.
@@ -396,3 +401,28 @@ def test_a_cluster_that_lets_nobody_in_is_said_in_a_line(
     assert len(told.splitlines()) == 1, told
     assert said in told
     assert "wrong" not in told
+
+
+def test_an_importer_of_uploads_needs_no_more_than_its_rights(kafka: SecureKafka, tmp_path: Path) -> None:
+    cluster = Cluster(kafka.scram, client_options(kafka.by_password("importer")))
+    settings = ImporterSettings(
+        names=NAMES,
+        instance="0",
+        spec=SourceSpec(),
+        weigh=None,
+        uploads=tmp_path,
+        expire_s=60,
+        largest_unpacked=1000,
+    )
+    folder = UploadFolder(tmp_path)
+    for before, taken in ((0, 1), (1, 0)):
+        upload = folder.create(Meta())
+        with folder.writing(upload) as descriptor:
+            os.write(descriptor, b"x,label\n1,true\n2,\n")
+            folder.complete(upload, descriptor)
+        with closing(Importer(cluster, settings, threading.Event(), print, RoleInstrumentation())) as importer:
+            assert importer.open() == before
+            assert importer.turn()
+        found = folder.result(upload.id)
+        assert found is not None
+        assert (found.taken, found.refused) == (taken, 1)

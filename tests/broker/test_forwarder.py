@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from schemas.topics import Names
 from server.forwarder.forwarder import Forwarder, ForwarderSettings, group
 from server.spool.entries import SpooledRecord
 from server.spool.errors import SpoolInUse
+from server.spool.folder import SpoolFolder
 from server.spool.spool import Made, Pending, Spool, SpoolLimits
 
 NOW = 1_700_000_000_000
@@ -117,3 +119,21 @@ def test_entries_that_come_late_raise_an_alert_once(cluster: Cluster, made: Name
     told = [read_alert(value) for value in on(cluster, made, "alerts")]
     assert [(each.name, each.state) for each in told] == [("forwarder.age", "raised"), ("forwarder.age", "cleared")]
     assert "40 s late" in told[0].message
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_transaction_of_unknown_outcome_is_looked_for_before_it_is_sent_again(
+    cluster: Cluster, made: Names, tmp_path: Path, *, committed: bool
+) -> None:
+    now = time.time_ns() // 1_000_000
+    written(tmp_path, "a", "b")
+    forward(cluster, made, tmp_path, now=now)
+    written(tmp_path, "c", "d")
+    if committed:
+        forward(cluster, made, tmp_path, now=now)
+    SpoolFolder(tmp_path).note({0: 4}, {0: 2}, now)  # as before the commit
+    with raw_admin(cluster) as client:
+        client.delete_groups([group(made, "0")])
+    written(tmp_path, "e")
+    assert forward(cluster, made, tmp_path, now=now) == (4 if committed else 2)
+    assert on(cluster, made) == [b"a", b"b", b"c", b"d", b"e"]

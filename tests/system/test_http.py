@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -97,6 +98,8 @@ def test_a_server_that_is_told_to_stop_is_unready_at_once_and_finishes_its_reque
     port = free_port()
     base = f"http://127.0.0.1:{port}"
     answers: list[Any] = []
+    with running(stream, "topics", "create", stream.ref) as created:
+        assert created.wait(SECONDS) == 0
     with (
         running(stream, "run", stream.ref) as roles,
         running(stream, "server", stream.ref, "--port", str(port), "--drain", "2s") as server,
@@ -116,5 +119,31 @@ def test_a_server_that_is_told_to_stop_is_unready_at_once_and_finishes_its_reque
         assert server.wait(30) == 0
         ask.join()
         assert len(answers[0].json()["answers"]) == 5000
+        os.kill(roles.pid, signal.SIGTERM)
+        assert roles.wait(SECONDS) == 0
+
+
+def test_one_metrics_port_for_all_workers_and_what_stays_in_the_spool_is_said(stream: Stream) -> None:
+    port, metrics = free_port(), free_port()
+    words = ("--workers", "2", "--drain", "1s", "--metrics-port", str(metrics))
+    with running(stream, "run", stream.ref) as roles:
+        with (
+            running(stream, "serve", stream.ref, "--port", str(port), *words) as serve,
+            httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
+            httpx.Client(base_url=f"http://127.0.0.1:{metrics}", timeout=30) as watch,
+        ):
+            until(lambda: roles.poll() is not None or (is_ready(client) and is_ready(watch)), "all workers ready")
+            for number in range(40):  # each by a connection of its own, so that both workers have some
+                event = {"event_id": f"m{number}", "features": {"x": 1.0, "y": 2.0}}
+                assert httpx.post(f"http://127.0.0.1:{port}/v1/predict", json=event, timeout=30).status_code == 200
+
+            def scraped() -> str:
+                return watch.get("/metrics").text
+
+            until(lambda: re.search(r'topic="predictions"} 40\.0', scraped()) is not None, "the forwarder's numbers")
+            assert re.search(r'http_requests_total{.*path="/v1/predict".*} 40\.0', scraped())
+            serve.send_signal(signal.SIGTERM)
+            until(lambda: client.get("/readyz").status_code == 503, "unready workers")
+            assert serve.wait(SECONDS) == 0
         os.kill(roles.pid, signal.SIGTERM)
         assert roles.wait(SECONDS) == 0

@@ -34,6 +34,22 @@ ENDPOINTS = {
     ("HEAD", "/livez"): None,
     ("GET", "/readyz"): None,
     ("HEAD", "/readyz"): None,
+    ("GET", "/v2"): "predict",
+    ("HEAD", "/v2"): "predict",
+    ("GET", "/v2/health/live"): "predict",
+    ("HEAD", "/v2/health/live"): "predict",
+    ("GET", "/v2/health/ready"): "predict",
+    ("HEAD", "/v2/health/ready"): "predict",
+    ("GET", "/openapi.json"): None,
+    ("GET", "/docs"): None,
+    ("POST", "/v1/uploads"): "upload",
+    ("OPTIONS", "/v1/uploads"): "upload",
+    ("GET", "/v1/uploads/"): "upload",
+    ("HEAD", "/v1/uploads/"): "upload",
+    ("PATCH", "/v1/uploads/"): "upload",
+    ("DELETE", "/v1/uploads/"): "upload",
+    ("OPTIONS", "/v1/uploads/"): "upload",
+    ("POST", "/v1/uploads/"): "upload",
 }
 EVENT = {"features": {"x": 1.0, "y": 2.0}}
 _ROLES = 5

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from millstream.cli import models, read_topics, shared_options
+from millstream.versions.listing import RefusedVersion
 from model_store import VersionId
 
 Shown = Callable[[], list[str]]
@@ -70,7 +71,7 @@ def test_at_80_columns_a_row_is_a_line_and_headings_are_whole(
 def test_at_80_columns_versions_keep_their_metrics(shown: Shown) -> None:
     metrics = {"ROCAUC": 0.951234567, "LogLoss": None, "F1": 0.87654321, "Accuracy": 0.891234567}
     names = list(metrics)
-    refused = models._Refused("1/300", "its signature is of no key that is trusted here; see `millstream keys`")
+    refused = RefusedVersion("1/300", "its signature is of no key that is trusted here; see `millstream keys`")
     rows: list[tuple[object, ...]] = [
         (
             VersionId("phishing", 1, 1250),

@@ -22,6 +22,7 @@ from schemas.events import Event, Prediction, read_label, read_prediction
 from schemas.target import Target
 from schemas.topics import Names
 from server.answering.answerer import Answerer, AnswererSettings
+from server.answering.pacing import Pacing
 from server.answering.versions import VersionTooOld
 from server.spool.entries import Entry
 from server.spool.segments import LaneReader
@@ -105,6 +106,8 @@ class Site:
         )
         self.answerer = Answerer(settings)
         self.health = Health(lambda: None)
+        self.pacing: Pacing | None = None
+        self.unlogged = False
         self._limits = app
         self._said: list[str] = []
 
@@ -134,7 +137,8 @@ class Site:
         # One for each loop: its turns belong to it.
         loop: Any = asyncio.get_running_loop()
         if not hasattr(self, "_made") or self._made[0] is not loop:
-            predict = Predict(self.answerer, self.versions, Turns(self.spool, "process"))  # type: ignore[arg-type]
+            turns = Turns(self.spool, "process", unlogged=self.unlogged)
+            predict = Predict(self.answerer, self.versions, turns, self.pacing)  # type: ignore[arg-type]
             routes = {
                 "/v1/predict": {"POST": Route(predict.predict, "predict")},
                 "/v1/labels": {"POST": Route(predict.labels, "label")},
@@ -401,13 +405,20 @@ def test_labels_and_corrections_are_logged(site: Site) -> None:
     assert second.label_time > 1_600_000_000_000
 
 
-def test_a_label_that_cannot_be_one_is_refused(site: Site) -> None:
-    assert site.one({"event_id": "a", "value": "word"}, "/v1/labels").code == "label"
-    assert site.one({"event_id": "", "value": 1}, "/v1/labels").code == "id"
-    assert site.one({"event_id": "a", "value": 1, "label_time": -1}, "/v1/labels").code == "time"
+def test_a_label_that_cannot_be_one_is_refused_and_a_dead_letter(site: Site) -> None:
+    for label, code in (
+        ({"event_id": "a", "value": "word"}, "label"),
+        ({"event_id": "", "value": 1}, "id"),
+        ({"event_id": "a", "value": 1, "label_time": -1}, "time"),
+    ):
+        said = site.one(label, "/v1/labels")
+        assert (said.status, said.code) == (422, code)
+        letter = read_dead_letter(site.values("dead-letters")[-1])
+        assert (letter.stage, letter.code, letter.key) == ("server", code, label["event_id"].encode())
+        assert json.loads(letter.value or b"") == label
     said = site.one({"event_id": "a", "value": 1, "source": "timeout"}, "/v1/labels")
     assert (said.status, said.code) == (400, "json")
-    assert site.entries() == []
+    assert len(site.entries()) == 3
 
 
 def test_a_label_with_an_idempotency_key_is_taken_once(site: Site) -> None:

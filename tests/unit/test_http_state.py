@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from contextlib import closing
+from io import StringIO
 from pathlib import Path
 
+from rich.console import Console
+
 from millstream.status.http_state import look
+from millstream.status.render import Page, line
+from millstream.status.report import Model, Report, Stage
+from millstream.status.this_machine import with_processes_here
 from server.spool.entries import SpooledRecord
 from server.spool.folder import hold
 from server.spool.spool import Made, Pending, Spool
@@ -44,3 +50,19 @@ def test_damage_is_what_it_says(tmp_path: Path) -> None:
     assert found is not None
     assert "format 9" in found.line()
     assert found.needs() == found.line()
+
+
+def test_a_report_has_the_line_in_every_form(tmp_path: Path) -> None:
+    stage = Stage("predictor", 1, 0, 0, 0.0)
+    model = Model("1/200", 1000, "1/200", None, False, None, {})
+    bare = Report("fraud", "k:1", 0, (stage,), {}, 0, model, 0, True, 1, 1, ())
+    assert with_processes_here(bare, tmp_path) == bare
+    with closing(Spool(tmp_path / "spool")) as spool:
+        spool.write([entry()])
+        report = with_processes_here(bare, tmp_path)
+        said = "1 workers, 0 forwarders; of answers and labels 1 wait in the spool, 0 are on Kafka"
+        assert f"HTTP: {said}" in line(report)
+        page = Console(width=200, file=StringIO())
+        page.print(Page(report, ""))
+        assert said in page.file.getvalue()  # type: ignore[attr-defined]
+        assert report.alerts == ("1 answers over HTTP wait in the spool, and no forwarder runs on this machine",)

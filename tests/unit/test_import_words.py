@@ -45,6 +45,6 @@ def test_an_import_that_takes_nothing_says_why_and_fails() -> None:
 
 
 def test_published_ids_that_come_twice_are_told_with_their_count() -> None:
-    assert list(_of_published(PUBLISHED, "p.csv")) == []
-    [line] = _of_published(replace(PUBLISHED, repeated_ids=490), "p.csv")
+    assert list(_of_published(PUBLISHED, "p.csv", "phishing", None, None)) == []
+    [line] = _of_published(replace(PUBLISHED, repeated_ids=490), "p.csv", "phishing", None, None)
     assert line.startswith("warning: 490 rows of p.csv have the id of an earlier row")

@@ -26,6 +26,8 @@ FOLDER: Final = ROOT / "deploy" / "kubernetes"
 SCHEMAS: Final = json.loads((ROOT / "tests" / "data" / "kubernetes" / "schemas-1.28.json").read_text())
 DOCUMENT: Final = ROOT / "docs" / "kubernetes.md"
 NONROOT: Final = 10001
+# Forwarder and importer are in the pod of their server; a console is not among the manifests.
+_WITHOUT_SET: Final = ("forwarder", "importer", "console")
 
 Manifest = dict[str, Any]
 
@@ -56,9 +58,15 @@ def pod_specs() -> dict[str, Manifest]:
 
 
 def container(spec: Manifest) -> Manifest:
-    [only] = spec["containers"]
-    found: Manifest = only
+    found: Manifest = spec["containers"][0]
     return found
+
+
+def containers() -> Iterator[tuple[str, Manifest, Manifest]]:
+    """Yield the name of what starts each container, its pod's specification, and its own."""
+    for name, spec in pod_specs().items():
+        for each in spec["containers"]:
+            yield name, spec, each
 
 
 def env_file(name: str, *, with_comments: bool = False) -> dict[str, str]:
@@ -92,7 +100,7 @@ def test_the_schemas_find_a_misspelled_field_and_a_wrong_type() -> None:
 
 def test_every_role_has_a_stateful_set_with_its_command_and_its_disruption_budget() -> None:
     sets, budgets = of_kind("StatefulSet"), of_kind("PodDisruptionBudget")
-    assert {*sets} == {*budgets} == {role.name for role in roles.TABLE if not role.on_demand}
+    assert {*sets} == {*budgets} == {role.name for role in roles.TABLE if role.name not in _WITHOUT_SET}
     for name, each in sets.items():
         labels = each["spec"]["template"]["metadata"]["labels"]
         assert container(each["spec"]["template"]["spec"])["args"] == [name]
@@ -105,7 +113,7 @@ def test_what_kustomize_takes_by_default_is_every_file_but_those_of_optional_rol
     taken = {*kustomization()["resources"]}
     assert {path.name for path in FOLDER.glob("*.yaml")} - taken == {
         "kustomization.yaml",
-        *(f"{role.name}.yaml" for role in roles.TABLE if role.asked_for),
+        *(f"{role.name}.yaml" for role in roles.TABLE if role.optional and role.name not in _WITHOUT_SET),
     }
     assert {name for generated in kustomization()["configMapGenerator"] for name in generated.get("files", [])} == {
         env_file("settings.env")["MILLSTREAM_STREAM"]
@@ -121,11 +129,12 @@ def test_probes_and_services_use_the_port_of_the_metrics() -> None:
     settings = env_file("settings.env")
     port = int(settings["MILLSTREAM_METRICS_PORT"])
     assert settings["MILLSTREAM_METRICS_HOST"] == "0.0.0.0"  # noqa: S104 - of a pod
-    [service] = of_kind("Service").values()
-    assert [(each["port"], each["targetPort"]) for each in service["spec"]["ports"]] == [(port, "metrics")]
+    service = of_kind("Service")["millstream"]
+    ports = [(each["port"], each["targetPort"]) for each in service["spec"]["ports"]]
+    assert ports == [(port, "metrics"), (port + 1, "metrics-fwd"), (port + 2, "metrics-imp")]
     for each in of_kind("StatefulSet").values():
         role = container(each["spec"]["template"]["spec"])
-        assert role["ports"] == [{"name": "metrics", "containerPort": port}]
+        assert role["ports"][0] == {"name": "metrics", "containerPort": port}
         probes = {kind: role[kind]["httpGet"] for kind in ("startupProbe", "livenessProbe", "readinessProbe")}
         assert {kind: (get["path"], get["port"]) for kind, get in probes.items()} == {
             "startupProbe": ("/livez", "metrics"),
@@ -135,11 +144,29 @@ def test_probes_and_services_use_the_port_of_the_metrics() -> None:
         assert service["spec"]["selector"].items() <= each["spec"]["template"]["metadata"]["labels"].items()
 
 
+def test_a_server_its_forwarder_and_its_importer_share_a_pod_and_the_state_and_end_in_order() -> None:
+    spec = pod_specs()["server"]
+    server, forwarder, importer = spec["containers"]
+    assert [each["args"] for each in spec["containers"]] == [["server"], ["forwarder"], ["importer"]]
+    [state] = [each for each in server["volumeMounts"] if each["name"] == "state"]
+    ports = [each for container in spec["containers"] for each in container["ports"]]
+    assert len({each["name"] for each in ports}) == len({each["containerPort"] for each in ports}) == len(ports)
+    for beside, name in ((forwarder, "metrics-fwd"), (importer, "metrics-imp")):
+        assert state in beside["volumeMounts"]
+        variables = {each["name"]: each["value"] for each in beside["env"]}
+        assert {"name": name, "containerPort": int(variables["MILLSTREAM_METRICS_PORT"])} in ports
+    [http] = of_kind("Service")["server"]["spec"]["ports"]
+    assert {"name": http["targetPort"], "containerPort": http["port"]} in server["ports"]
+    [_, waits] = forwarder["lifecycle"]["preStop"]["exec"]["command"]
+    drain = int({each["name"]: each["value"] for each in server["env"]}["MILLSTREAM_DRAIN"].removesuffix("s"))
+    assert drain + 15 <= int(waits) <= spec["terminationGracePeriodSeconds"] - 10
+
+
 def _variables() -> Iterator[str]:
     for file in ("settings.env", "learner.env"):
         yield from env_file(file, with_comments=True)
-    for spec in pod_specs().values():
-        yield from (each["name"] for each in container(spec).get("env", []))
+    for _, _, each in containers():
+        yield from (variable["name"] for variable in each.get("env", []))
     yield from re.findall(r"\bMILLSTREAM_\w+", DOCUMENT.read_text())
 
 
@@ -151,8 +178,8 @@ def test_every_variable_is_an_option() -> None:
 
 
 def test_every_pod_is_as_narrow_as_the_restricted_pod_security_standard() -> None:
-    for name, spec in pod_specs().items():
-        shut, pod = container(spec)["securityContext"], spec["securityContext"]
+    for name, spec, each in containers():
+        shut, pod = each["securityContext"], spec["securityContext"]
         assert shut == {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -162,12 +189,14 @@ def test_every_pod_is_as_narrow_as_the_restricted_pod_security_standard() -> Non
         assert pod["runAsUser"] == pod["fsGroup"] == NONROOT, name
         assert pod["seccompProfile"] == {"type": "RuntimeDefault"}, name
         assert (spec["automountServiceAccountToken"], spec["enableServiceLinks"]) == (False, False), name
-        assert {"requests", "limits"} == {*container(spec)["resources"]}, name
+        assert {"requests", "limits"} == {*each["resources"]}, name
 
 
 def _secrets(spec: Manifest) -> set[str]:
     mounted = {volume["secret"]["secretName"] for volume in spec["volumes"] if "secret" in volume}
-    return mounted | {each["secretRef"]["name"] for each in container(spec)["envFrom"] if "secretRef" in each}
+    return mounted | {
+        each["secretRef"]["name"] for own in spec["containers"] for each in own["envFrom"] if "secretRef" in each
+    }
 
 
 def test_a_role_has_a_secret_of_its_own_and_only_the_learner_has_the_signing_key() -> None:
@@ -175,17 +204,19 @@ def test_a_role_has_a_secret_of_its_own_and_only_the_learner_has_the_signing_key
     assert [name for name, secrets in held.items() if "signing-key" in secrets] == ["learner"]
     for role in (role.name for role in roles.TABLE if not role.on_demand):
         assert held[role] - {"kafka-ca", "trusted-keys", "signing-key"} == {role}
+    assert held["server"] - {"kafka-ca", "trusted-keys", "http-tokens"} == {"server", "forwarder", "importer"}
     for name in {name for secrets in held.values() for name in secrets}:
         assert f"secret generic {name} " in DOCUMENT.read_text(), f"the document does not create {name}"
 
 
-def test_mounts_name_volumes_and_only_the_joiners_state_outlives_a_pod() -> None:
+def test_mounts_name_volumes_and_only_the_state_of_joiners_and_servers_outlives_a_pod() -> None:
     for name, spec in pod_specs().items():
         claimed = [each["metadata"]["name"] for each in of_kind("StatefulSet").get(name, {"spec": {}})["spec"]
                    .get("volumeClaimTemplates", [])]  # fmt: skip
         named = [volume["name"] for volume in spec["volumes"]] + claimed
         assert sorted(mount["name"] for mount in container(spec)["volumeMounts"]) == sorted(named), name
-        assert claimed == (["state"] if name == "joiner" else [])
+        assert {mount["name"] for each in spec["containers"] for mount in each["volumeMounts"]} == {*named}
+        assert claimed == (["state"] if name in ("joiner", "server") else [])
         made = {each["name"] for each in kustomization()["configMapGenerator"]}
         asked = {each["configMap"]["name"] for each in spec["volumes"] if "configMap" in each}
         asked |= {each["configMapRef"]["name"] for each in container(spec)["envFrom"] if "configMapRef" in each}

@@ -62,7 +62,12 @@ METRICS: Final[dict[str, Metric]] = {
     ),
     # HTTP server
     "millstream_http_requests_total": Metric("counter", "Requests that were answered.", ("path", "status")),
+    "millstream_http_unlogged_total": Metric("counter", "Answers that are in no log, because of --unlogged."),
     "millstream_spool_bytes": Metric("gauge", "The spool: what is not on Kafka yet, and each worker's last segment."),
+    # importer of uploads
+    "millstream_uploads_total": Metric("counter", "Uploads by what became of them.", ("state",)),
+    "millstream_upload_rows_total": Metric("counter", "Rows of uploads: new examples, and refused ones.", ("state",)),
+    "millstream_uploads_waiting": Metric("gauge", "Uploads that have come whole and are not imported yet."),
     # joiner
     "millstream_labels_total": Metric("counter", "Labels by what became of them.", ("partition", "state")),
     "millstream_predictions_left_total": Metric(

@@ -22,7 +22,7 @@ from consumers.learner.offset_metadata import LearnerMetadata
 from consumers.loop.offset_metadata import OffsetMetadata
 from consumers.model.quality import quality
 from consumers.predictor.offset_metadata import PredictorMetadata
-from consumers.roles import CONSOLE, JOINER, LEARNER, PREDICTOR, SERVER
+from consumers.roles import CONSOLE, IMPORTER, JOINER, LEARNER, PREDICTOR, SERVER
 from millstream.observability.prometheus.catalog import METRICS
 from millstream.observability.prometheus.histogram import Histogram
 from millstream.observability.prometheus.role_metrics import RoleMeter
@@ -105,6 +105,7 @@ class RoleCollector(Collector):
         more = {
             PREDICTOR: self._of_a_predictor,
             SERVER: self._of_a_server,
+            IMPORTER: self._of_an_importer,
             CONSOLE: self._of_http,
             JOINER: self._of_a_joiner,
             LEARNER: self._of_a_learner,
@@ -155,6 +156,7 @@ class RoleCollector(Collector):
     def _of_a_server(self) -> Iterator[tuple[str, list[Sample]]]:
         yield from self._of_a_predictor()
         yield from self._of_http()
+        yield "millstream_http_unlogged_total", _one(self._meter.unlogged())
         size = self._meter.spool_bytes
         yield "millstream_spool_bytes", _one(None if size is None else size())
 
@@ -162,6 +164,13 @@ class RoleCollector(Collector):
         counted = sorted(self._meter.requests().items())
         requests: list[Sample] = [((path, str(status)), float(count)) for (path, status), count in counted]
         yield "millstream_http_requests_total", requests
+
+    def _of_an_importer(self) -> Iterator[tuple[str, list[Sample]]]:
+        meter = self._meter
+        yield "millstream_uploads_total", [((each,), float(meter.uploads[each])) for each in ("imported", "refused")]
+        rows: list[Sample] = [((each,), float(meter.upload_rows[each])) for each in ("taken", "refused")]
+        yield "millstream_upload_rows_total", rows
+        yield "millstream_uploads_waiting", _one(meter.waiting_uploads)
 
     def _of_a_joiner(self) -> Iterator[tuple[str, list[Sample]]]:
         beside = self._beside(JoinerMetadata)

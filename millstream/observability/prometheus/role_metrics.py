@@ -53,6 +53,10 @@ class RoleMeter(RoleInstrumentation):
         self.served: ServedVersion | None = None
         self.requests: Callable[[], Mapping[tuple[str, int], int]] = dict
         self.spool_bytes: Callable[[], int] | None = None
+        self.uploads: Counter[str] = Counter()  # by state
+        self.upload_rows: Counter[str] = Counter()  # by state
+        self.waiting_uploads = 0
+        self.unlogged: Callable[[], int] = lambda: 0
         self._names: Names | None = None
         self._newest_read: dict[Partition, int] = {}
         self._read: dict[str, Counter[int]] = {}  # since the last commit: times of records, by topic
@@ -173,8 +177,21 @@ class RoleMeter(RoleInstrumentation):
         if version.delay_ms is not None:
             self.label_to_served.add([(version.delay_ms / 1000, 1)])
 
-    def serves(self, requests: Callable[[], Mapping[tuple[str, int], int]], spool_bytes: Callable[[], int]) -> None:
-        self.requests, self.spool_bytes = requests, spool_bytes
+    def serves(
+        self,
+        requests: Callable[[], Mapping[tuple[str, int], int]],
+        spool_bytes: Callable[[], int],
+        unlogged: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self.requests, self.spool_bytes, self.unlogged = requests, spool_bytes, unlogged
+
+    def uploads_waiting(self, count: int) -> None:
+        self.waiting_uploads = count
+
+    def uploaded(self, state: str, taken: int, refused: int) -> None:
+        self.uploads[state] += 1
+        self.upload_rows["taken"] += taken
+        self.upload_rows["refused"] += refused
 
 
 def _since(times: Mapping[int, int], now: float) -> list[tuple[float, int]]:

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Address:
-    """Address of the metrics server; port 0 chooses a free one."""
+    """Address of the metrics server; port 0 chooses a free one. With `socket`, a Unix socket for a supervisor."""
 
     host: str
     port: int
+    socket: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,15 +63,21 @@ def measured(
     if address is None:
         return work(RoleInstrumentation())
     from millstream.observability.prometheus.exit_counts import Ends
+    from millstream.observability.prometheus.local_socket import LocalSocket
     from millstream.observability.prometheus.metrics_server import MetricsServer
     from millstream.observability.prometheus.role_metrics import RoleMeter
 
     ends = Ends(scraped.state / f"{scraped.role}-{scraped.instance}.ends.json")
     meter = RoleMeter(ends)
     meter.names(scraped.names)
-    server = MetricsServer(address.host, address.port, _registry(meter, scraped), meter.stands, meter.unready)
+    registry = _registry(meter, scraped)
+    server: MetricsServer | LocalSocket
+    if address.socket:
+        server = LocalSocket(Path(address.socket), registry)
+    else:
+        server = MetricsServer(address.host, address.port, registry, meter.stands, meter.unready)
+        say(f"metrics: {server.url}/metrics, /livez and /readyz")
     ends.begin()
-    say(f"metrics: {server.url}/metrics, /livez and /readyz")
     code = TRY_AGAIN
     try:
         code = work(meter)

@@ -1,0 +1,146 @@
+"""Pacing: a slow version is asked in a thread and in small pieces, so that no request delays others."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from consumers.predictor.predictor import ServedVersion
+from runtime.exits import RoleFailure
+from schemas.events import Event
+from server.answering.answerer import Answerer, Message
+from server.spool.spool import Pending
+
+LARGEST_SLICE: Final = 32
+"""Events of one request that are answered and logged before other requests have their turn."""
+_SLICE_S: Final = 0.005
+_SLOW_S: Final = 0.001  # an event; beyond it a version is asked in the thread
+_SLOW_IN_A_ROW: Final = 3  # one slow answer may be a pause of the machine
+_LONGEST_SAMPLE_S: Final = 0.01
+_WEIGHT: Final = 1 / 8
+_LONGEST_WAIT_S: Final = 2.0
+_VERSIONS: Final = 8
+
+
+class Overloaded(Exception):  # noqa: N818
+    """More events wait for the version than it can answer soon."""
+
+
+class VersionGone(Exception):  # noqa: N818
+    """The version's process has ended, so it answers nothing any more; this worker must start again."""
+
+
+class _Pace:
+    """Time that one version takes for an event, in seconds, and where it is asked."""
+
+    def __init__(self, version: ServedVersion, seconds: float, *, in_thread: bool) -> None:
+        self.version = version
+        self.seconds = seconds
+        self.in_thread = in_thread
+        self._slow = 0
+
+    def took(self, seconds: float, events: int) -> None:
+        sample = seconds / events
+        self.seconds += (min(sample, _LONGEST_SAMPLE_S) - self.seconds) * _WEIGHT
+        self._slow = self._slow + 1 if sample > _SLOW_S else 0
+        # Never back: the thread may be asking it, and a model is asked by one thread at a time.
+        self.in_thread = self.in_thread or self._slow >= _SLOW_IN_A_ROW
+
+
+class Pacing:
+    """Asks versions: quick ones at once in the event loop, slow ones and those in a process of their own in a thread.
+
+    A new version is expected to take as long as the one before it. Several are in use at a time, because each request
+    keeps the version that it began with.
+
+    Parameters
+    ----------
+    gone
+        Called in the event loop when a version's process has ended.
+    clock
+        Seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        answerer: Answerer,
+        gone: Callable[[RoleFailure], None] = lambda failure: None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._answerer = answerer
+        self._clock = clock
+        self._gone = gone
+        self._paces: deque[_Pace] = deque(maxlen=_VERSIONS)
+        self._thread = ThreadPoolExecutor(1, "ask")
+        self._waiting = 0
+
+    def _pace(self, version: ServedVersion) -> _Pace:
+        for each in self._paces:
+            if each.version is version:
+                return each
+        before = self._paces[0] if self._paces else None
+        in_thread = version.apart or (before is not None and before.in_thread)
+        self._paces.appendleft(_Pace(version, _SLOW_S / 2 if before is None else before.seconds, in_thread=in_thread))
+        return self._paces[0]
+
+    def slice(self, version: ServedVersion) -> int:
+        """Return how many events of one request to ask before others have their turn."""
+        return max(1, min(LARGEST_SLICE, int(_SLICE_S / max(self._pace(version).seconds, 1e-9))))
+
+    def require_room(self, version: ServedVersion) -> None:
+        """Raise Overloaded if a new request would wait for long. Rows of a request that has begun are always taken."""
+        if self._waiting and self._waiting * self._pace(version).seconds > _LONGEST_WAIT_S:
+            raise Overloaded(f"{self._waiting} events wait for the model")
+
+    def at_once(self, events: Sequence[Event | Message], version: ServedVersion) -> list[Pending] | None:
+        """Return what is to be logged of these events, `None` if the version must be asked in the thread.
+
+        Raises
+        ------
+        VersionGone
+            If the version's process has ended.
+        """
+        pace = self._pace(version)
+        if pace.in_thread:
+            return None
+        began = self._clock()
+        try:
+            return self._answerer.answer(events, version)
+        except RoleFailure as failure:
+            raise self._ended(failure) from failure
+        finally:
+            pace.took(self._clock() - began, len(events))
+
+    async def answer(self, events: Sequence[Event | Message], version: ServedVersion) -> list[Pending]:
+        """Return what is to be logged of these events. Raises VersionGone."""
+        found = self.at_once(events, version)
+        return await self._in_thread(events, version) if found is None else found
+
+    async def _in_thread(self, events: Sequence[Event | Message], version: ServedVersion) -> list[Pending]:
+        self._waiting += len(events)
+        try:
+            found, seconds = await asyncio.get_running_loop().run_in_executor(
+                self._thread, self._timed, events, version
+            )
+        except RoleFailure as failure:
+            raise self._ended(failure) from failure
+        finally:
+            self._waiting -= len(events)
+        self._pace(version).took(seconds, len(events))
+        return found
+
+    def _timed(self, events: Sequence[Event | Message], version: ServedVersion) -> tuple[list[Pending], float]:
+        began = self._clock()
+        return self._answerer.answer(events, version), self._clock() - began
+
+    def _ended(self, failure: RoleFailure) -> VersionGone:
+        self._gone(failure)
+        return VersionGone(str(failure))
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
