@@ -201,7 +201,7 @@ def learner(rig: Rig, size: Size) -> list[Figure]:
     names = rig.names("learner")
     rig.load(names.topic("examples"), ((0, None, value) for value in material.examples(size.examples)))
     figures = []
-    for model, title, bound in (("hat", "HoeffdingAdaptiveTree", 0.7), ("lr", "logistic regression", 0.4)):
+    for model, title, bound in (("hat", "HoeffdingAdaptiveTree", 0.7), ("lr", "logistic regression", 0.7)):
         ours, bare = [], []
         for _ in range(size.rounds):
             ours.append(_learn(rig, names, model, size.examples))

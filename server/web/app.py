@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address
@@ -125,6 +125,10 @@ class App:
             headers = [("content-type", response.content_type), *self.headers, *response.headers]
             protocol.response_bytes(response.status, headers, response.body)
 
+    def _plain_paths(self) -> Iterable[str]:
+        """Return the paths that the answer to an unknown one names."""
+        return (path for path in self._routes if "{" not in path)
+
     def _find(self, path: str) -> tuple[str | None, Mapping[str, str]]:
         """Return the route of a path, `None` if there is none, and the values of the names in it."""
         if path in self._routes:
@@ -133,10 +137,6 @@ class App:
             if found := pattern.fullmatch(path):
                 return route, found.groupdict()
         return None, _NOTHING
-
-    def _shown_paths(self) -> list[str]:
-        """Return the paths that a caller is told who asks for another one."""
-        return [*(path for path in self._routes if "{" not in path), *self._streamed.paths()]
 
     async def _respond(self, scope: Any, protocol: Any, path: str | None, in_path: Mapping[str, str]) -> Response:
         streamed = self._streamed.find(scope.path) if path is None else None
@@ -153,7 +153,7 @@ class App:
         if streamed is not None:
             return await streamed.handler(scope.method)(StreamedRequest(scope, protocol, caller))
         if path is None:
-            there = ", ".join(self._shown_paths())
+            there = ", ".join((*self._plain_paths(), *self._streamed.paths()))
             raise HttpError(404, "not-found", f"there is no {scope.path[:100]}; there are {there}")
         if route is None:
             allowed = ", ".join(methods)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
@@ -84,9 +84,8 @@ class GuardedApp(App):
                 return endpoint, {_VALUE: path[len(begin) :]}
         return found
 
-    def _shown_paths(self) -> list[str]:
-        """Return all paths; those with a value, too."""
-        return [*self._routes]
+    def _plain_paths(self) -> Iterable[str]:
+        return self._routes
 
     def _check_host(self, scope: Any) -> None:
         """Refuse what a page of another site caused, which a person's browser sends with that person's rights."""
