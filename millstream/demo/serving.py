@@ -1,4 +1,4 @@
-"""What `millstream demo --serve` runs beside the demo, and commands to try it with."""
+"""Processes that `millstream demo --serve` runs beside the demo, and commands to try them with."""
 
 from __future__ import annotations
 

@@ -144,7 +144,10 @@ class App:
         route = methods.get(scope.method)
         if route is None or route.scope is not None or not self._limits.is_public:
             self._check_host(scope)
-        needed = streamed.scope if streamed is not None else ANY if route is None else route.scope
+        if streamed is not None:
+            needed = streamed.scope if scope.method in streamed.methods else ANY
+        else:
+            needed = ANY if route is None else route.scope
         # Before anything is said about the endpoints, and before a body is read.
         caller = self._access.require(scope, needed)
         if streamed is not None:

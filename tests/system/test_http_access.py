@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +23,7 @@ import psutil
 import pytest
 from certificates import self_signed
 from system.oracle import Stream
-from system.test_http import FLOW, SECONDS, free_port, is_ready, until
+from system.test_http import FLOW, SECONDS, is_ready, until
 from system.test_secrets import Said, found
 
 from server.tokens.token_file import SCOPES, TokenFile
@@ -41,7 +43,9 @@ ENDPOINTS = {
     ("GET", "/v2/health/ready"): "predict",
     ("HEAD", "/v2/health/ready"): "predict",
     ("GET", "/openapi.json"): None,
+    ("HEAD", "/openapi.json"): None,
     ("GET", "/docs"): None,
+    ("HEAD", "/docs"): None,
     ("POST", "/v1/uploads"): "upload",
     ("OPTIONS", "/v1/uploads"): "upload",
     ("GET", "/v1/uploads/"): "upload",
@@ -89,10 +93,20 @@ def file(stream: Stream) -> TokenFile:
     return TokenFile(stream.home / "tokens")
 
 
+def _free_ports(count: int) -> int:
+    """Return the first of some ports in a row, below those that the system gives to others meanwhile."""
+    while True:
+        first = random.randrange(20_000, 32_000)
+        with ExitStack() as opened, suppress(OSError):
+            for port in range(first, first + count):
+                opened.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
+
+
 @contextmanager
 def serving(stream: Stream, folder: Path) -> Iterator[Serving]:
     cert, key = self_signed(folder)
-    port, metrics = free_port(), free_port()
+    port, metrics = _free_ports(2), _free_ports(_ROLES + 2)
     words = [
         *("run", stream.ref, "--serve", "--host", _ALL_ADDRESSES, "--port", str(port), "--metrics-port", str(metrics)),
         *("--tls-cert", str(cert), "--tls-key", str(key)),
@@ -256,7 +270,7 @@ def test_without_a_token_no_server_is_reached_from_other_machines(stream: Stream
     file.create("old", ["predict"], "ann")
     file.revoke("old")
     for command in ("server", "serve"):
-        where = ("--host", _ALL_ADDRESSES, "--port", str(free_port()))
+        where = ("--host", _ALL_ADDRESSES, "--port", str(_free_ports(2)))
         done = subprocess.run(
             [sys.executable, "-m", "millstream", command, stream.ref, *where],
             env=stream.environment(), capture_output=True, text=True, timeout=SECONDS, check=False,

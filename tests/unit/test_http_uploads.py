@@ -107,10 +107,14 @@ def test_a_token_needs_the_scope_upload_and_its_name_is_noted(tmp_path: Path) ->
     mine, _ = file.create("batch", ["upload"], "ann")
     other, _ = file.create("web", ["predict"], "ann")
     site = Site(tmp_path / "uploads", access=Access(file))
-    for method, path in (("POST", "/v1/uploads"), ("PATCH", "/v1/uploads/x"), ("PUT", "/v1/uploads")):
+    for method, path, status in (
+        ("POST", "/v1/uploads", 403),
+        ("PATCH", "/v1/uploads/x", 403),
+        ("PUT", "/v1/uploads", 405),
+    ):
         nobody = site.ask(method, path, CSV)
         wrong = site.ask(method, path, CSV, authorization=f"Bearer {other}")
-        assert (nobody.status, wrong.status) == (401, 403)
+        assert (nobody.status, wrong.status) == (401, status)
         assert not nobody.body_read
         assert not wrong.body_read
     authorization = f"Bearer {mine}"
