@@ -13,8 +13,6 @@ from millstream.embedded_kafka.broker import EmbeddedBroker
 from millstream.status.snapshot import kinds_read
 from schemas.topics import Names
 
-pytestmark = pytest.mark.both_clients
-
 ROLES = ("predictor", "joiner", "learner")
 
 

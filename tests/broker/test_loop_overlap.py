@@ -39,8 +39,6 @@ from runtime.failpoints import PLACES
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.transaction import Transactions
 
-pytestmark = pytest.mark.both_clients
-
 RECORDS = 6_000
 
 

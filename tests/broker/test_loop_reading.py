@@ -36,8 +36,6 @@ from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.records import Batch, CommittedOffset, Partition
 from runtime.kafka_client.transaction import TransactionLimits, Transactions
 
-pytestmark = pytest.mark.both_clients
-
 UNKNOWN_MEMBER = 25
 
 

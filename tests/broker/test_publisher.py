@@ -26,8 +26,6 @@ from schemas.events import read_event, read_label
 from schemas.target import Target, TargetError
 from schemas.topics import Names, partition_of, specs
 
-pytestmark = pytest.mark.both_clients
-
 # Far below the defaults, so that what takes minutes in the field takes a second here.
 HASTY = RetryLimits(request_ms=400, delivery_ms=1_000, give_up_seconds=30, stop_seconds=10)
 BINARY = Target(task="binary")

@@ -16,8 +16,6 @@ from consumers.loop.processor import Assignment, Start
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.records import Partition
 
-pytestmark = pytest.mark.both_clients
-
 
 class Slow(Copier):
     """Takes a while over `assigned`, breathing."""

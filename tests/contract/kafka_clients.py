@@ -16,7 +16,7 @@ from runtime.kafka_client.kafka_python.library import KafkaPython
 from runtime.kafka_client.librdkafka.library import Librdkafka
 from runtime.kafka_client.records import Partition, Record
 
-SECONDS = 20.0
+SECONDS = 60.0
 BEGAN_MS = 1_700_000_000_000
 
 

@@ -62,7 +62,7 @@ def test_outages_of_the_broker_lose_nothing_that_was_acknowledged(
 
 
 @pytest.mark.fault("F4")
-@pytest.mark.parametrize("how", ["kill", "stop"])
+@pytest.mark.parametrize("how", ["kill", pytest.param("stop", marks=pytest.mark.full)])
 def test_roles_of_a_new_broker_start_and_end_in_time_also_while_it_is_away(
     broker: EmbeddedBroker, prefix: str, tmp_path: Path, fork_server: ForkServer, rate: float, how: str
 ) -> None:

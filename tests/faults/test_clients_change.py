@@ -59,7 +59,9 @@ def test_predictors_of_both_clients_in_one_group_are_killed_and_answer_each_even
 
 
 @pytest.mark.fault("F1")
-@pytest.mark.parametrize("dies", [False, True], ids=["ends", "dies"])
+@pytest.mark.parametrize(
+    "dies", [pytest.param(False, id="ends", marks=pytest.mark.full), pytest.param(True, id="dies")]
+)
 def test_roles_that_change_their_client_and_change_back_lose_and_repeat_nothing(
     rig: Rig, rounds: Rounds, tally: Tally, dies: bool
 ) -> None:

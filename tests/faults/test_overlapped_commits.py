@@ -15,8 +15,6 @@ from scrape import scrape
 
 from millstream.processes.fork_server import ForkServer
 
-pytestmark = pytest.mark.both_clients
-
 Rounds = Callable[[int, int], int]
 
 

@@ -157,6 +157,7 @@ def broker(tmp_path: Path) -> Iterator[EmbeddedBroker]:
 
 
 @pytest.mark.fault("F23")
+@pytest.mark.full
 def test_kafka_away_uploads_are_taken_and_imported_once_when_it_is_back(
     broker: EmbeddedBroker, prefix: str, tmp_path: Path, fork_server: ForkServer, rng: random.Random, tally: Tally
 ) -> None:

@@ -11,8 +11,6 @@ import pytest
 from faults.rig import ORDER, Rig
 from faults_table import Tally
 
-pytestmark = pytest.mark.both_clients
-
 # Where to fall asleep; "" is wherever it happens to be.
 BEDS = {
     "predictor": ("transaction.offsets.before", "", "transaction.send.before", "transaction.commit.before"),
