@@ -78,6 +78,7 @@ def broker(tmp_path: Path) -> Iterator[EmbeddedBroker]:
 
 
 @pytest.mark.fault("F22")
+@pytest.mark.full
 def test_kafka_away_answers_go_on_and_a_server_that_starts_then_serves_what_it_served_last(
     broker: EmbeddedBroker,
     prefix: str,

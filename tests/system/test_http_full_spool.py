@@ -19,6 +19,7 @@ def stream(bootstrap: str, prefix: str, tmp_path: Path) -> Stream:
     return Stream(str(FLOW), bootstrap, prefix, tmp_path / "home")
 
 
+@pytest.mark.full
 def test_a_full_spool_and_a_disk_that_fails(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
     with running(stream, "topics", "create", stream.ref) as created:

@@ -41,6 +41,7 @@ def answered(stream: Stream) -> list[str]:
     return [read_prediction(each.value).event.event_id for each in read_all(stream.bootstrap, names.whole)]
 
 
+@pytest.mark.full
 def test_before_answer_is_on_kafka_when_it_is_heard_and_never_is_in_no_log(stream: Stream) -> None:
     port = free_port()
     words = (SERVER, stream.ref, "--port", str(port), "--publish")

@@ -71,7 +71,7 @@ class Server:
 @pytest.fixture(scope="module")
 def server(bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("open-inference")
-    path = folder / "fraud.py"
+    path = folder / "asked_by_tensors.py"
     path.write_text(_FILE)
     stream = Stream(str(path), bootstrap, new_prefix(), folder / "home")
     port = free_port()

@@ -84,6 +84,7 @@ def test_a_broker_that_is_killed_under_a_run_is_back_and_every_event_is_answered
     assert EmbeddedBroker(home / "broker").status().running, "it outlives the run, as before"
 
 
+@pytest.mark.full
 def test_a_broker_that_is_killed_under_a_demo_is_back_and_the_demo_ends_by_itself(home: Path, tmp_path: Path) -> None:
     log, counted = tmp_path / "demo.log", tmp_path / "counted"
     demo = start(home, log, "demo", "phishing", "--rate", "100")

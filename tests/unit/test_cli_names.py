@@ -184,6 +184,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         raise NoBroker(REACHED)
 
     monkeypatch.setattr(settings.Settings, "cluster", reached)
+    monkeypatch.setattr("millstream.processes.http_roles._WAIT_S", 0.0)  # a server would wait for Kafka
     monkeypatch.setattr(broker.EmbeddedBroker, "start", reached)
     return tmp_path
 
