@@ -107,6 +107,15 @@ def long(value: int) -> bytes:
     return out + (_ONE_BYTE[value] if value <= 0x7F else bytes((value & 0x7F | 0x80, value >> 7)))
 
 
+def is_utf8(raw: bytes) -> bool:
+    """Return whether the bytes are a text that Avro can read."""
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def string(value: str) -> bytes:
     """Return an Avro string: its length in bytes, then UTF-8."""
     data = value.encode()

@@ -162,7 +162,7 @@ class PredictionReader:
     def _match(self, data: bytes) -> re.Match[bytes] | None:
         at = _after_id(data) if data.startswith(_PREDICTION_HEADER) else None
         found = None if at is None else self._patterns.compiled.pattern.match(data, at)
-        return None if found is None or not _is_utf8(data[HEADER_BYTES + 1 : at]) else found
+        return None if found is None or not codec.is_utf8(data[HEADER_BYTES + 1 : at]) else found
 
     def _read_quickly(self, data: bytes) -> Features | None:
         found = self._match(data)
@@ -238,14 +238,6 @@ def _after_id(data: bytes) -> int | None:
     length = data[HEADER_BYTES] if len(data) > HEADER_BYTES else _ONE_BYTE + 1
     # An odd number is a negative length, which the Avro library refuses too.
     return None if length > _ONE_BYTE or length & 1 else HEADER_BYTES + 1 + (length >> 1)
-
-
-def _is_utf8(raw: bytes) -> bool:
-    try:
-        raw.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _long(varint: bytes) -> int:

@@ -110,7 +110,7 @@ class Shape:
             return None
         if self._lows and not (all(map(le, self._lows, numbers)) and all(map(le, numbers, self._highs))):
             return None
-        if not key.isascii() and not _is_utf8(key):
+        if not key.isascii() and not codec.is_utf8(key):
             return None
         return _new(Known, (self, dict(zip(self._names, numbers)), key, numbers))  # noqa: B905 - strict takes its time
 
@@ -218,14 +218,6 @@ def _add(keys: set[_Key], key: _Key) -> None:
 
 def _fixed(data: bytes) -> _Piece:
     return data, b"\xff" * len(data), f"{len(data)}x"
-
-
-def _is_utf8(raw: bytes) -> bool:
-    try:
-        raw.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _upper_bound(time: int) -> int:

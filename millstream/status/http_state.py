@@ -45,7 +45,7 @@ class HttpState:
         if self.damage:
             return self.damage
         return (
-            f"{self.workers} workers, {self.forwarders} forwarders; of answers and labels {self.waiting} wait in the "
+            f"workers: {self.workers}, forwarders: {self.forwarders}; of answers and labels {self.waiting} wait in the "
             f"spool, {self.forwarded} are on Kafka"
         )
 

@@ -34,7 +34,7 @@ class UploadState:
     def line(self) -> str:
         """Return the state in one line."""
         since = f", the oldest for {self.oldest_s:.0f} s" if self.waiting else ""
-        return f"{self.waiting} wait to be imported{since}; {self.importers} importers"
+        return f"{self.waiting} wait to be imported{since}; importers: {self.importers}"
 
     def needs(self) -> str | None:
         """Return what a person should look at, `None` if nothing."""

@@ -19,7 +19,7 @@ from consumers.predictor.predictor import Answered, ServedVersion, answered
 from consumers.roles import SERVER, WHOLE
 from runtime.kafka_client import size_limits
 from runtime.kafka_client.partitioner import hashed
-from runtime.kafka_client.records import Output, Partition
+from runtime.kafka_client.records import Output, Partition, PlainRecord
 from schemas.codec import CodecError
 from schemas.contract import Contract
 from schemas.events import Event, Label, read_label
@@ -73,18 +73,6 @@ class Taken(msgspec.Struct, frozen=True):
 
     event_id: str
     taken: bool = True
-
-
-class HttpRecord(NamedTuple):
-    """An event that came by HTTP, in the form of a record. Its place is that of its entry in the spool."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]] = ()
 
 
 class Message(NamedTuple):
@@ -158,7 +146,7 @@ class Answerer:
             If the schema registry does not answer, or refuses.
         """
         named = () if self._settings.has_ids else (("ce_id", unnamed.encode()),)
-        asked = self._messages.ask(HttpRecord(*self._source, -1, now, None, value, named))
+        asked = self._messages.ask(PlainRecord(*self._source, -1, now, None, value, named))
         if asked.failure is not None and asked.failure[0] == "codec":
             raise CodecError(asked.failure[1])
         return Message(asked.event or Event(unnamed, now, {}), asked, value)
@@ -175,7 +163,7 @@ class Answerer:
         self, given: Event | Message, asked: Question, serving: ServedVersion, writer: OutcomeWriter, now: int
     ) -> Pending:
         event, value = (given.event, given.value) if isinstance(given, Message) else (given, None)
-        unread = HttpRecord(*self._source, -1, now, None, None)
+        unread = PlainRecord(*self._source, -1, now, None, None)
         said = answered(self._questions, serving, unread, asked._replace(event=event))
         digest = _hash(_in_order.encode((event.features, event.entity_key)) if value is None else value)
         make = lambda sequence: self._made(said, sequence, serving, writer, now, value)  # noqa: E731 - one for each event
@@ -191,7 +179,7 @@ class Answerer:
         message: bytes | None,
     ) -> Made:
         event, failure = said.event, said.failure
-        record = HttpRecord(*self._source, sequence, now, None, None)
+        record = PlainRecord(*self._source, sequence, now, None, None)
         outputs = self._records.outputs(record, event.event_id.encode(), said.encode(writer, sequence))
         if failure is not None:
             sent = record._replace(
@@ -247,7 +235,7 @@ class Answerer:
 
     def _refused(self, event_id: str, text: bytes, sequence: int, failure: tuple[str, str], now: int) -> Made:
         """Return the dead letter of a label that was refused, and the answer."""
-        record = HttpRecord(*self._source, sequence, now, event_id.encode(), text)
+        record = PlainRecord(*self._source, sequence, now, event_id.encode(), text)
         letter = dead_letter(self._dead_letters, record, SERVER, *failure, now)
         return Made((self._spooled(letter),), _encoder.encode(Refused(event_id, Error(*failure))), final=False)
 

@@ -76,6 +76,8 @@ def test_the_nul_behind_metadata_is_taken_off(cluster: Cluster, topic: str, pref
 def test_metadata_of_the_greatest_length_has_room_for_the_nul(cluster: Cluster, topic: str, prefix: str) -> None:
     place = {Partition(topic, 0): CommittedOffset(3, "x" * OFFSET_METADATA)}
     commit(cluster, f"{prefix}id", place, GroupMetadata(f"{prefix}group"))
+    with cluster.admin() as ours:
+        assert ours.list_group_offsets(f"{prefix}group") == place
 
 
 @pytest.mark.parametrize("instance", [None, "predictor-0"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import socket
 import threading
 import time
 from collections import Counter
@@ -14,6 +13,7 @@ import httpx
 from faults.processes import Member
 from faults.rig import SECONDS, Rig
 from faults.verdict import due
+from system.http_server import free_port
 from system.oracle import assert_versions_are_functions_of_the_log, read_all
 
 from millstream.processes.fork_server import ForkServer
@@ -178,13 +178,6 @@ class HttpRig(Rig):
                 member.process.wait()
             print(f"===== {member.name}, ended {member.ends}\n{member.said()}")
         super().__exit__(*error)
-
-
-def free_port() -> int:
-    """Return a port that nobody listens at."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 __all__ = ["Caller", "Cluster", "HttpRig", "free_port"]

@@ -5,65 +5,23 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from system.http_server import FLOW, SECONDS, free_port, is_ready, running, until
 from system.oracle import Stream
 
 from millstream.processes.fork_server import ForkServer
-
-SECONDS = 120
-FLOW = Path(__file__).parents[1] / "faults" / "flow.py"
 
 
 @pytest.fixture
 def stream(bootstrap: str, prefix: str, tmp_path: Path) -> Stream:
     return Stream(str(FLOW), bootstrap, prefix, tmp_path / "home")
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {SECONDS} s: {what}"
-        time.sleep(0.05)
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-@contextmanager
-def running(stream: Stream, *words: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "millstream", *words],
-        env=stream.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        print(process.communicate()[0])
-
-
-def is_ready(client: httpx.Client) -> bool:
-    try:
-        return client.get("/readyz").status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def test_what_is_asked_over_http_is_learned_and_the_next_version_answers(stream: Stream) -> None:

@@ -22,8 +22,8 @@ import httpx
 import psutil
 import pytest
 from certificates import self_signed
+from system.http_server import FLOW, SECONDS, is_ready, until
 from system.oracle import Stream
-from system.test_http import FLOW, SECONDS, is_ready, until
 from system.test_secrets import Said, found
 
 from server.tokens.token_file import SCOPES, TokenFile

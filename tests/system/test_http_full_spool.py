@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx
 import pytest
+from system.http_server import FLOW, SECONDS, free_port, is_ready, running, until
 from system.oracle import Stream
-from system.test_http import FLOW, SECONDS, free_port, is_ready, running, until
 
 ROWS: list[dict[str, Any]] = [{"features": {"x": 1.0, "y": float(number)}} for number in range(1000)]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from system.http_server import FLOW, SECONDS, free_port, is_ready, running, until
 from system.oracle import Stream, read_all
-from system.test_http import FLOW, SECONDS, free_port, is_ready, running, until
 
 from millstream.processes.http_roles import SERVER
 from runtime.exits import USAGE

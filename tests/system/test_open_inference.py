@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 from kafka_fixture import new_prefix
+from system.http_server import SECONDS, free_port, is_ready, running, until
 from system.oracle import Stream, read_all
-from system.test_http import SECONDS, free_port, is_ready, running, until
 from tritonclient.utils import InferenceServerException
 
 from schemas.events import Prediction, read_prediction

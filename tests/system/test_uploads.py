@@ -16,8 +16,8 @@ from typing import Any
 import fastavro
 import httpx
 import pytest
+from system.http_server import FLOW, SECONDS, free_port, is_ready, running, until
 from system.oracle import Stream, assert_versions_are_functions_of_the_log, examples
-from system.test_http import FLOW, SECONDS, free_port, is_ready, running, until
 from tusclient.client import TusClient
 
 ROWS = 400

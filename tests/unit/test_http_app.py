@@ -4,183 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from river import linear_model
+from unit.http_site import CONTRACT, NAMES, Make, Raises, Site, make, site
+from unit.rsgi import Protocol
 
 from consumers.model.river_model import wrap
 from consumers.predictor.predictor import Predictor, PredictorSettings, ServedVersion
 from runtime.kafka_client.records import Partition
-from schemas.contract import Contract, Feature
 from schemas.dead_letters import read_dead_letter
-from schemas.events import Event, Prediction, read_label, read_prediction
-from schemas.target import Target
-from schemas.topics import Names
-from server.answering.answerer import Answerer, AnswererSettings
-from server.answering.pacing import Pacing
-from server.answering.versions import VersionTooOld
-from server.spool.entries import Entry
-from server.spool.segments import LaneReader
+from schemas.events import Event, read_label
 from server.spool.spool import Spool, SpoolLimits
-from server.spool.turns import Turns
-from server.web.app import App, AppLimits
-from server.web.messages import Route
-from server.web.predict import Predict
-from server.web.worker import Health
+from server.web.app import AppLimits
 
-NAMES = Names("fraud")
-CONTRACT = Contract(features={"x": Feature(minimum=-10, maximum=10), "y": Feature()}, unknown="refuse")
-
-
-class _Raises:
-    """A model that refuses some events."""
-
-    def predict_one(self, features: dict[str, float]) -> float:
-        if features["x"] == 7:
-            raise ZeroDivisionError("seven")
-        return features["x"] * 2
-
-
-class _Served:
-    """Serves one version, or none."""
-
-    def __init__(self, model: Any = None) -> None:
-        face = wrap(model or _Raises(), "regression")
-        self.serving: ServedVersion | None = ServedVersion(face, "fraud", 3, 81_000, 0, None)
-
-    async def at_least(self, wanted: str | None, wait: str | None, others: object) -> ServedVersion:
-        if self.serving is None:
-            raise VersionTooOld(503, "not-ready", "no version has answered its probe yet")
-        return self.serving
-
-
-@dataclass
-class _Scope:
-    method: str
-    path: str
-    headers: dict[str, str]
-    query_string: str = ""
-    authority: str | None = None
-    proto: str = "http"
-
-
-@dataclass
-class _Protocol:
-    body: bytes
-    status: int = 0
-    headers: dict[str, str] = field(default_factory=dict)
-    answer: bytes = b""
-
-    async def __call__(self) -> bytes:
-        return self.body
-
-    async def __aiter__(self) -> Any:
-        for begin in range(0, len(self.body), 1000):
-            yield self.body[begin : begin + 1000]
-
-    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        self.status, self.headers, self.answer = status, dict(headers), body
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.answer)
-
-    @property
-    def code(self) -> str:
-        return str(self.json["error"]["code"])
-
-
-class Site:
-    """A server's application on a spool."""
-
-    def __init__(self, path: Path, limits: SpoolLimits | None = None, app: AppLimits | None = None) -> None:
-        self.spool = Spool(path, limits)
-        self.versions = _Served()
-        settings = AnswererSettings(
-            NAMES, CONTRACT, Target(task="regression"), 4, PredictorSettings(NAMES, CONTRACT, 4).form, "http:abc", 0
-        )
-        self.answerer = Answerer(settings)
-        self.health = Health(lambda: None)
-        self.pacing: Pacing | None = None
-        self.unlogged = False
-        self._limits = app
-        self._said: list[str] = []
-
-    def run(self, *requests: Coroutine[Any, Any, _Protocol]) -> list[_Protocol]:
-        async def all_at_once() -> list[_Protocol]:
-            return await asyncio.gather(*requests)
-
-        return asyncio.run(all_at_once())
-
-    def one(self, body: bytes | dict[str, Any], path: str = "/v1/predict", **more: Any) -> _Protocol:
-        [response] = self.run(self.request(body, path, **more))
-        return response
-
-    async def request(
-        self, body: bytes | dict[str, Any], path: str = "/v1/predict", method: str = "POST", **headers: str
-    ) -> _Protocol:
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        given = {"host": "localhost:8080", "content-length": str(len(data))}
-        given |= {name.replace("_", "-"): value for name, value in headers.items()}
-        if given["content-length"] == "none":
-            del given["content-length"]
-        protocol = _Protocol(data)
-        await self._app().__rsgi__(_Scope(method, path, given), protocol)
-        return protocol
-
-    def _app(self) -> App:
-        # One for each loop: its turns belong to it.
-        loop: Any = asyncio.get_running_loop()
-        if not hasattr(self, "_made") or self._made[0] is not loop:
-            turns = Turns(self.spool, "process", unlogged=self.unlogged)
-            predict = Predict(self.answerer, self.versions, turns, self.pacing)  # type: ignore[arg-type]
-            routes = {
-                "/v1/predict": {"POST": Route(predict.predict, "predict")},
-                "/v1/labels": {"POST": Route(predict.labels, "label")},
-                "/readyz": {"GET": Route(self.health.readyz, None)},
-            }
-            self._made = loop, App(routes, self._limits, self._said.append)
-        app: App = self._made[1]
-        return app
-
-    def entries(self) -> list[Entry]:
-        reader = LaneReader(self.spool.folder.lane(self.spool.lane), 0)
-        found: list[Entry] = []
-        while more := reader.read(1 << 22):
-            found += more
-        return found
-
-    def values(self, kind: str) -> list[bytes]:
-        return [each.value or b"" for entry in self.entries() for each in entry.records if each.kind == kind]
-
-    def predictions(self) -> list[Prediction]:
-        return [read_prediction(value) for value in self.values("whole")]
-
-
-Make = Callable[..., Site]
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Make]:
-    made: list[Site] = []
-
-    def new(**more: Any) -> Site:
-        made.append(Site(tmp_path / str(len(made)), **more))
-        return made[-1]
-
-    yield new
-    for site in made:
-        site.spool.close()
-
-
-@pytest.fixture
-def site(make: Make) -> Site:
-    return make()
+__all__ = ["make", "site"]
 
 
 # --- answers -------------------------------------------------------------------------------------------
@@ -238,7 +81,7 @@ def test_an_id_is_the_events_or_the_idempotency_key_or_made_here(site: Site) -> 
 def test_a_repeated_id_gets_the_same_answer_of_the_same_version_and_other_features_a_conflict(site: Site) -> None:
     event = {"event_id": "a", "features": {"x": 1, "y": 2}}
     first = site.one(event)
-    site.versions.serving = ServedVersion(wrap(_Raises(), "regression"), "fraud", 3, 90_000, 0, None)
+    site.versions.serving = ServedVersion(wrap(Raises(), "regression"), "fraud", 3, 90_000, 0, None)
     again = site.one({"event_id": "a", "features": {"y": 2, "x": 1}})
     assert again.json == {**first.json, "repeated": True}
     assert again.headers["x-model-version"] == "3/81000"
@@ -276,7 +119,7 @@ def test_a_large_request_lets_others_have_their_turn(site: Site) -> None:
     rows = [{"features": {"x": 1, "y": n}} for n in range(2000)]
     order: list[str] = []
 
-    async def told(name: str, request: Coroutine[Any, Any, _Protocol]) -> _Protocol:
+    async def told(name: str, request: Coroutine[Any, Any, Protocol]) -> Protocol:
         response = await request
         order.append(name)
         return response
@@ -347,14 +190,14 @@ def test_a_body_beyond_the_limit_is_refused_declared_or_not(make: Make) -> None:
 
 @pytest.mark.parametrize("declared", ["30", "none"])
 def test_a_body_that_does_not_come_is_408(make: Make, declared: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def never(self: _Protocol) -> bytes:
+    async def never(self: Protocol) -> bytes:
         return await asyncio.get_running_loop().create_future()
 
-    async def never_a_part(self: _Protocol) -> Any:
+    async def never_a_part(self: Protocol) -> Any:
         yield await asyncio.get_running_loop().create_future()
 
-    monkeypatch.setattr(_Protocol, "__call__", never)
-    monkeypatch.setattr(_Protocol, "__aiter__", never_a_part)
+    monkeypatch.setattr(Protocol, "__call__", never)
+    monkeypatch.setattr(Protocol, "__aiter__", never_a_part)
     said = make(app=AppLimits(body_seconds=0.01)).one(b"{}", content_length=declared)
     assert (said.status, said.code, said.headers["connection"]) == (408, "timeout", "close")
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from unit.test_http_app import CONTRACT, NAMES, Make, Site, make
+from unit.http_site import CONTRACT, NAMES, Make, Site, make
 
 from consumers.predictor.predictor import PredictorSettings
 from runtime.exits import Doubt

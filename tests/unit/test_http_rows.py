@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from unit.test_http_app import Make, Site, _Raises, make
+from unit.http_site import Make, Raises, Site, make
 
 from consumers.model.river_model import wrap
 from consumers.predictor.predictor import ServedVersion
@@ -22,7 +22,7 @@ __all__ = ["make"]
 EVENT = Event("a", 1, {"x": 1.0, "y": 2.0})
 
 
-class _Slow(_Raises):
+class _Slow(Raises):
     def __init__(self, pause: Callable[[], object]) -> None:
         self._pause = pause
         self.threads: set[str] = set()
@@ -34,7 +34,7 @@ class _Slow(_Raises):
 
 
 def version(model: Any, *, apart: bool = False) -> ServedVersion:
-    return ServedVersion(wrap(model, "regression"), "fraud", 3, 81_000, 0, None, apart)
+    return ServedVersion(wrap(model, "regression"), "fraud", 3, 81_000, 0, None, apart=apart)
 
 
 def test_while_a_model_in_its_own_process_works_others_are_answered(make: Make) -> None:

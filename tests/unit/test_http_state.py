@@ -60,7 +60,7 @@ def test_a_report_has_the_line_in_every_form(tmp_path: Path) -> None:
     with closing(Spool(tmp_path / "spool")) as spool:
         spool.write([entry()])
         report = with_processes_here(bare, tmp_path)
-        said = "1 workers, 0 forwarders; of answers and labels 1 wait in the spool, 0 are on Kafka"
+        said = "workers: 1, forwarders: 0; of answers and labels 1 wait in the spool, 0 are on Kafka"
         assert f"HTTP: {said}" in line(report)
         page = Console(width=200, file=StringIO())
         page.print(Page(report, ""))

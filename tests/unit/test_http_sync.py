@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.test_http_app import Make, Site, make
+from unit.http_site import Make, Site, make
 
 from runtime import failpoints
 from server.spool.entries import SpooledRecord

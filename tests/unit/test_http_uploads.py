@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import json
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from unit.rsgi import Protocol, Scope
 
 from server.tokens.token_file import TokenFile
 from server.uploads.folder import Begun, Result, Upload, UploadBusy, UploadFolder
@@ -27,41 +26,6 @@ TUS = {"tus-resumable": "1.0.0"}
 PART = {**TUS, "content-type": "application/offset+octet-stream"}
 
 
-@dataclass
-class _Scope:
-    method: str
-    path: str
-    headers: dict[str, str]
-    query_string: str = ""
-    authority: str | None = None
-    proto: str = "http"
-
-
-@dataclass
-class _Protocol:
-    pieces: list[bytes]
-    body_read: bool = False
-    status: int = 0
-    headers: dict[str, str] = field(default_factory=dict)
-    answer: bytes = b""
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        self.body_read = True
-        for piece in self.pieces:
-            yield piece
-
-    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        self.status, self.headers, self.answer = status, dict(headers), body
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.answer)
-
-    @property
-    def code(self) -> str:
-        return str(self.json["error"]["code"])
-
-
 class Site:
     """The endpoints on a folder of uploads."""
 
@@ -72,19 +36,19 @@ class Site:
         uploads = Uploads(self.receiver, lambda: self.draining)
         self.app = App({}, access=access, streamed=uploads.routes())
 
-    def ask(self, method: str, target: str, *pieces: bytes, **headers: str) -> _Protocol:
+    def ask(self, method: str, target: str, *pieces: bytes, **headers: str) -> Protocol:
         return asyncio.run(self.asked(method, target, *pieces, **headers))
 
-    async def asked(self, method: str, target: str, *pieces: bytes, **headers: str) -> _Protocol:
+    async def asked(self, method: str, target: str, *pieces: bytes, **headers: str) -> Protocol:
         path, _, query = target.partition("?")
         given = {"host": "localhost", "content-length": str(sum(map(len, pieces)))}
         given |= {name.replace("_", "-"): value for name, value in headers.items()}
         given = {name: value for name, value in given.items() if value}
-        protocol = _Protocol(list(pieces))
-        await self.app.__rsgi__(_Scope(method, path, given, query), protocol)
+        protocol = Protocol(list(pieces))
+        await self.app.__rsgi__(Scope(method, path, given, query), protocol)
         return protocol
 
-    def send(self, *pieces: bytes, query: str = "wait=0s", **headers: str) -> _Protocol:
+    def send(self, *pieces: bytes, query: str = "wait=0s", **headers: str) -> Protocol:
         return self.ask("POST", f"/v1/uploads?{query}", *pieces, **headers)
 
     def waiting(self) -> list[Upload]:
@@ -143,7 +107,7 @@ def test_a_whole_upload_is_on_disk_for_its_owner_alone_before_it_is_answered(sit
 
 
 def test_the_request_waits_for_the_importer_and_a_worker_that_ends_lets_it_go(site: Site) -> None:
-    async def both() -> _Protocol:
+    async def both() -> Protocol:
         asking = asyncio.create_task(site.asked("POST", "/v1/uploads?wait=20s", CSV))
         while not (waiting := site.waiting()):
             await asyncio.sleep(0.01)
@@ -244,7 +208,7 @@ def offset(site: Site, place: str) -> str:
     return site.ask("HEAD", place, **TUS).headers["upload-offset"]
 
 
-def patch(site: Site, place: str, at: int, part: bytes, **headers: str) -> _Protocol:
+def patch(site: Site, place: str, at: int, part: bytes, **headers: str) -> Protocol:
     return site.ask("PATCH", place, part, upload_offset=str(at), **PART, **headers)
 
 

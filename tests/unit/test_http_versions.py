@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from unit.test_http_app import _Raises
+from unit.http_site import Raises
 
 from consumers.model.river_model import wrap
 from consumers.predictor.model_feed import Known
@@ -30,7 +30,7 @@ class _Feed:
 
 
 def _version(examples: int) -> ServedVersion:
-    return ServedVersion(wrap(_Raises(), "regression"), "fraud", 3, examples, 0, None)
+    return ServedVersion(wrap(Raises(), "regression"), "fraud", 3, examples, 0, None)
 
 
 def versions(path: Path, feed: _Feed, decided: int | None = None) -> Versions:

@@ -2,151 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import struct
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from unit.test_http_app import NAMES, Site
+from unit.inference_site import INFER, Chooses, Doubles, Model, X, make, outputs, site, texts
 
 from consumers.model.river_model import wrap
-from consumers.predictor.predictor import PredictorSettings, ServedVersion
+from consumers.predictor.predictor import ServedVersion
 from schemas.contract import Contract, Feature
 from schemas.events import Features
-from schemas.target import Target, Task
-from server.answering.answerer import Answerer, AnswererSettings
-from server.answering.versions import VersionTooOld
-from server.open_inference.endpoints import OpenInference
-from server.openapi.pages import description
-from server.spool.turns import Turns
-from server.web.app import App
-from server.web.predict import Predict
 
-MIXED = Contract(
-    features={
-        "x": Feature(minimum=-10, maximum=10),
-        "count": Feature(type="integer"),
-        "new": Feature(type="boolean"),
-        "country": Feature(type="string"),
-        "raw": Feature(type="bytes"),
-        "vector": Feature(type="vector"),
-    },
-    unknown="refuse",
-)
-INFER = "/v2/models/fraud/infer"
-X = {"name": "x", "shape": [2], "datatype": "FP64", "data": [1.5, 2.0]}
-
-
-class _Doubles:
-    """Answers twice x; refuses 7, and has no answer to 8."""
-
-    def predict_one(self, features: dict[str, Any]) -> float | None:
-        if features["x"] == 7:
-            raise ZeroDivisionError("seven")
-        return None if features["x"] == 8 else features["x"] * 2
-
-
-class _Chooses:
-    """A classifier of texts."""
-
-    def predict_proba_one(self, features: dict[str, Any]) -> dict[str, float]:
-        return {"a": 0.75, "b": 0.25} if features["x"] > 0 else {"c": 1.0}
-
-    def predict_one(self, features: dict[str, Any]) -> str:
-        return "a" if features["x"] > 0 else "c"
-
-
-class _Versions:
-    def __init__(self, serving: ServedVersion | None) -> None:
-        self.serving = serving
-
-    def newest(self) -> ServedVersion | None:
-        return self.serving
-
-    async def at_least(self, wanted: str | None, wait: str | None, others: object) -> ServedVersion:
-        if self.serving is None:
-            raise VersionTooOld(503, "not-ready", "no version has answered its probe yet")
-        return self.serving
-
-
-class Model(Site):
-    """A server's application with the protocol, on a spool."""
-
-    def __init__(
-        self, path: Path, model: Any, task: Task, contract: Contract = MIXED, probes: tuple[Features, ...] = ()
-    ) -> None:
-        super().__init__(path)
-        self._target = Target(task=task)
-        self._contract = contract
-        serving = ServedVersion(wrap(model, task), "fraud", 3, 81_000, 0, None, probes)
-        self.versions = _Versions(serving)  # type: ignore[assignment]
-        form = PredictorSettings(NAMES, contract, 4).form
-        self.answerer = Answerer(AnswererSettings(NAMES, contract, self._target, 4, form, "http:abc", 0))
-
-    def _app(self) -> App:
-        predict = Predict(self.answerer, self.versions, Turns(self.spool, "process"))  # type: ignore[arg-type]
-        unready = self.health.unready
-        protocol = OpenInference("fraud", "0.1.0", self._contract, self._target, predict, unready)
-        return App({**protocol.routes(), **description("fraud", "0.1.0")}, None, self._said.append)
-
-    def get(self, path: str) -> Any:
-        return self.one(b"", path, method="GET")
-
-    def infer(self, *inputs: dict[str, Any], binary: bytes = b"", **more: Any) -> Any:
-        """Send a request; with binary tensors, the length of its JSON too."""
-        headers = more.pop("headers", {})
-        text = json.dumps({"inputs": inputs, **more}).encode()
-        if binary:
-            headers = {"inference_header_content_length": str(len(text)), **headers}
-        return self.one(text + binary, INFER, **headers)
-
-    def features(self) -> list[Features]:
-        return [each.event.features for each in self.predictions()]
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Callable[..., Model]]:
-    made: list[Model] = []
-
-    def new(model: Any = None, task: Task = "regression", **more: Any) -> Model:
-        made.append(Model(tmp_path / str(len(made)), model or _Doubles(), task, **more))
-        return made[-1]
-
-    yield new
-    for each in made:
-        each.spool.close()
-
-
-@pytest.fixture
-def site(make: Callable[..., Model]) -> Model:
-    return make()
-
-
-def outputs(said: Any) -> dict[str, Any]:
-    """Return the outputs of a response by name, also those that are binary."""
-    length = said.headers.get("inference-header-content-length")
-    head = json.loads(said.answer if length is None else said.answer[: int(length)])
-    rest = b"" if length is None else said.answer[int(length) :]
-    found: dict[str, Any] = {}
-    for each in head["outputs"]:
-        if "data" in each:
-            found[each["name"]] = each["data"]
-            continue
-        size = each["parameters"]["binary_data_size"]
-        data, rest = rest[:size], rest[size:]
-        found[each["name"]] = data if each["datatype"] == "BYTES" else np.frombuffer(data, NUMPY[each["datatype"]])
-    assert rest == b""
-    return found
-
-
-NUMPY = {"BOOL": "?", "INT64": "<i8", "FP64": "<f8", "FP32": "<f4"}
-
-
-def texts(*given: bytes) -> bytes:
-    return b"".join(struct.pack("<I", len(each)) + each for each in given)
+__all__ = ["make", "site"]
 
 
 # --- inference -----------------------------------------------------------------------------------------
@@ -231,7 +99,7 @@ def test_ids_are_the_requests_or_the_headers_or_made_here(site: Model) -> None:
 def test_a_repeated_request_has_the_same_answer_of_the_same_version_and_is_not_logged_again(site: Model) -> None:
     site.infer(X, id="r")
     assert site.versions.serving is not None
-    site.versions.serving = ServedVersion(wrap(_Doubles(), "regression"), "fraud", 3, 90_000, 0, None)
+    site.versions.serving = ServedVersion(wrap(Doubles(), "regression"), "fraud", 3, 90_000, 0, None)
     again = site.infer(X, id="r")
     assert again.json["model_version"] == "3-90000"
     found = outputs(again)
@@ -266,7 +134,7 @@ def test_vectors_with_any_nan_are_refused_row_by_row_without_a_warning(site: Mod
 
 
 def test_only_the_outputs_that_are_asked_for_come_in_their_order_and_form(make: Callable[..., Model]) -> None:
-    site = make(_Chooses(), "multiclass")
+    site = make(Chooses(), "multiclass")
     wanted = [
         {"name": "classes", "parameters": {"binary_data": True}},
         {"name": "probabilities", "parameters": {"binary_data": True}},
@@ -312,105 +180,6 @@ def test_many_rows_are_answered_in_slices_and_too_many_are_refused(site: Model) 
     flags = {"name": "new", "shape": [100_001], "datatype": "BOOL", "parameters": {"binary_data_size": 100_001}}
     assert site.infer(flags, binary=bytes(100_001)).status == 413
     assert len(site.predictions()) == count
-
-
-# --- hostile requests ----------------------------------------------------------------------------------
-
-
-def _binary(size: Any, **more: Any) -> dict[str, Any]:
-    return {**X, "data": None, "parameters": {"binary_data_size": size}} | more
-
-
-def _words(size: int) -> dict[str, Any]:
-    return _binary(size, name="country", datatype="BYTES")
-
-
-HOSTILE: dict[str, tuple[Any, bytes]] = {
-    "no list of inputs": ({"inputs": {}}, b""),
-    "no inputs": ({"inputs": []}, b""),
-    "no shape": ({"inputs": [{"name": "x", "datatype": "FP64", "data": [1]}]}, b""),
-    "a negative shape": ({"inputs": [{**X, "shape": [-2]}]}, b""),
-    "a shape of 2^63": ({"inputs": [{**X, "shape": [2**63]}]}, b""),
-    "a shape of 2^63 - 1": ({"inputs": [{**X, "shape": [2, 2**63 - 1]}]}, b""),
-    "a product beyond 64 bits": ({"inputs": [{**X, "shape": [100_000, 2**62]}]}, b""),
-    "a vector beyond an event": ({"inputs": [{**X, "shape": [1, 800_000], "data": [1] * 800_000}]}, b""),
-    "three axes": ({"inputs": [{**X, "shape": [2, 1, 1]}]}, b""),
-    "no axis": ({"inputs": [{**X, "shape": []}]}, b""),
-    "no rows": ({"inputs": [{**X, "shape": [0], "data": []}]}, b""),
-    "a shape of fractions": ({"inputs": [{**X, "shape": [2.5]}]}, b""),
-    "fewer values than the shape": ({"inputs": [{**X, "shape": [3]}]}, b""),
-    "rows of other lengths": ({"inputs": [{**X, "shape": [2, 2], "data": [[1, 2, 3], [4]]}]}, b""),
-    "an unknown datatype": ({"inputs": [{**X, "datatype": "FP128"}]}, b""),
-    "a datatype that is no text": ({"inputs": [{**X, "datatype": ["FP64"]}]}, b""),
-    "text as a number": ({"inputs": [{**X, "data": ["1", "2"]}]}, b""),
-    "a fraction as a whole number": ({"inputs": [{**X, "datatype": "INT32", "data": [1, 2.5]}]}, b""),
-    "beyond INT8": ({"inputs": [{**X, "datatype": "INT8", "data": [1, 128]}]}, b""),
-    "beyond 63 bits": ({"inputs": [{**X, "datatype": "UINT64", "data": [1, 2**63]}]}, b""),
-    "beyond FP32": ({"inputs": [{**X, "datatype": "FP32", "data": [1, 1e39]}]}, b""),
-    "beyond FP16": ({"inputs": [{**X, "datatype": "FP16", "data": [1, 1e6]}]}, b""),
-    "a number as BOOL": ({"inputs": [{**X, "datatype": "BOOL", "data": [1, 0]}]}, b""),
-    "an object as data": ({"inputs": [{**X, "data": {"0": 1}}]}, b""),
-    "deep data": (b'{"inputs":[{"name":"x","shape":[1],"datatype":"FP64","data":' + b"[" * 100_000, b""),
-    "NaN": (b'{"inputs":[{"name":"x","shape":[1],"datatype":"FP64","data":[NaN]}]}', b""),
-    "a number without end": (b'{"inputs":[{"name":"x","shape":[%s]' % (b"9" * 9999), b""),
-    "a value without end": (b'{"inputs":[{"name":"x","shape":[1],"datatype":"FP64","data":[%s]}]}' % (b"9" * 999), b""),
-    "half a surrogate": (b'{"inputs":[{"name":"country","shape":[1],"datatype":"BYTES","data":["\\ud800"]}]}', b""),
-    "not UTF-8": (b'{"inputs":[{"name":"\xff"}]}', b""),
-    "other numbers of rows": ({"inputs": [X, {**X, "name": "y", "shape": [1], "data": [1]}]}, b""),
-    "a name twice": ({"inputs": [X, X]}, b""),
-    "an unknown output": ({"inputs": [X], "outputs": [{"name": "nothing"}]}, b""),
-    "an output twice": ({"inputs": [X], "outputs": [{"name": "error"}, {"name": "error"}]}, b""),
-    "top classes": ({"inputs": [X], "outputs": [{"name": "error", "parameters": {"classification": 2}}]}, b""),
-    "a flag that is none": ({"inputs": [X], "parameters": {"binary_data_output": 1}}, b""),
-    "a long id": ({"inputs": [X], "id": "x" * 1001}, b""),
-    "an id that is a number": ({"inputs": [X], "id": 7}, b""),
-    "ids that are numbers": ({"inputs": [X, {**X, "name": "event_id"}]}, b""),
-    "times that are fractions": ({"inputs": [X, {**X, "name": "event_time"}]}, b""),
-    "texts as a vector": ({"inputs": [{**X, "shape": [1, 2], "datatype": "BYTES", "data": ["a", "b"]}]}, b""),
-    "a vector that FP64 would round": (
-        {"inputs": [{**X, "shape": [1, 2], "datatype": "INT64", "data": [1, 2**53 + 1]}]}, b""
-    ),
-    "neither data nor size": ({"inputs": [{**X, "data": None}]}, b""),
-    "both data and size": ({"inputs": [{**X, "parameters": {"binary_data_size": 16}}]}, bytes(16)),
-    "a size that is too large": ({"inputs": [_binary(17)]}, bytes(16)),
-    "a size of 2^63": ({"inputs": [_binary(2**63)]}, bytes(16)),
-    "a negative size": ({"inputs": [_binary(-16)]}, bytes(16)),
-    "a size that is no number": ({"inputs": [_binary(True)]}, bytes(16)),
-    "a size that is not the shape's": ({"inputs": [_binary(8)]}, bytes(8)),
-    "sizes that overlap": ({"inputs": [_binary(16), _binary(16, name="y")]}, bytes(24)),
-    "bytes that belong to nobody": ({"inputs": [_binary(16)]}, bytes(17)),
-    "UINT64 beyond 63 bits": ({"inputs": [_binary(16, datatype="UINT64")]}, b"\xff" * 16),
-    "texts that are too long": ({"inputs": [_words(10)]}, texts(b"ab") + b"\xff" * 4),
-    "texts that are too few": ({"inputs": [_words(6)]}, texts(b"ab")),
-    "texts with a rest": ({"inputs": [_words(13)]}, texts(b"ab", b"c") + b"\0\0"),
-    "texts that are not UTF-8": ({"inputs": [_words(9)]}, texts(b"\xff", b"")),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_request_is_400_and_nothing_of_it_is_logged(site: Model, name: str) -> None:
-    given, binary = HOSTILE[name]
-    if isinstance(given, dict):
-        for each in given["inputs"]:
-            if isinstance(each, dict) and each.get("data") is None:
-                each.pop("data", None)
-        given = json.dumps(given).encode()
-    headers = {"inference_header_content_length": str(len(given))} if binary else {}
-    said = site.one(given + binary, INFER, **headers)
-    assert (said.status, list(said.json)) == (400, ["error"]), said.answer
-    assert len(said.json["error"]) < 400
-    assert site.entries() == []
-
-
-@pytest.mark.parametrize("length", ["", "-1", "+1", "1.0", "999999", "1" * 5000, "１", "0x10", "0"])
-def test_a_json_length_must_be_within_the_body(site: Model, length: str) -> None:
-    said = site.infer(X, headers={"inference_header_content_length": length})
-    assert said.status == 400
-    assert site.entries() == []
-
-
-def test_a_compressed_body_is_415(site: Model) -> None:
-    assert site.infer(X, headers={"content_encoding": "gzip"}).status == 415
 
 
 # --- what there is -------------------------------------------------------------------------------------

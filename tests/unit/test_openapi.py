@@ -13,7 +13,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from river import linear_model
-from unit.test_inference_requests import INFER, Model, X, make
+from unit.inference_site import INFER, Model, X, make
 
 from millstream import Stream
 from millstream.processes.http_roles import server_routes

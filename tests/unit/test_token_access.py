@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unit.rsgi import Protocol, Scope
 
 from server.tokens.token_file import SCOPES, TokenFile, TokenFileProblem, TokensRefused, read_rate
 from server.tokens.token_text import hash_of, id_of, new_token
@@ -292,36 +293,11 @@ def test_the_latest_use_is_noted_once_a_minute(file: TokenFile, clock: Clock) ->
 # --- the application -----------------------------------------------------------------------------------
 
 
-@dataclass
-class _Scope:
-    method: str
-    path: str
-    headers: dict[str, str]
-    query_string: str = ""
-    authority: str | None = None
-    proto: str = "http"
-
-
-@dataclass
-class _Protocol:
-    body_read: bool = False
-    status: int = 0
-    headers: dict[str, str] = field(default_factory=dict)
-    answer: bytes = b""
-
-    async def __call__(self) -> bytes:
-        self.body_read = True
-        return b"{}"
-
-    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        self.status, self.headers, self.answer = status, dict(headers), body
-
-
 async def _named(request: Request) -> Response:
     return Response(200, (request.caller.name or "nobody").encode())
 
 
-Ask = Callable[..., _Protocol]
+Ask = Callable[..., Protocol]
 
 
 @pytest.fixture
@@ -332,12 +308,12 @@ def ask(file: TokenFile) -> Ask:
 
     def send(
         path: str, token: str = "", method: str = "POST", limits: AppLimits | None = None, **headers: str
-    ) -> _Protocol:
+    ) -> Protocol:
         given = {"host": "localhost", "content-length": "2", **headers}
         given |= {"authorization": f"Bearer {token}"} if token else {}
-        protocol = _Protocol()
+        protocol = Protocol([b"{}"])
         app = App(routes, limits, access=Access(file, required=limits is not None and limits.is_public))
-        asyncio.run(app.__rsgi__(_Scope(method, path, given), protocol))
+        asyncio.run(app.__rsgi__(Scope(method, path, given), protocol))
         return protocol
 
     return send

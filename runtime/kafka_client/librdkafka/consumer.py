@@ -17,8 +17,7 @@ from confluent_kafka import KafkaError as TheirError
 from runtime.kafka_client.errors import KafkaError, KafkaTimeoutError, NoOffsetError
 from runtime.kafka_client.librdkafka.errors import of_exception, translated, translating
 from runtime.kafka_client.librdkafka.handle import Handle
-from runtime.kafka_client.librdkafka.records import ReadRecord
-from runtime.kafka_client.records import Batch, Partition, Record
+from runtime.kafka_client.records import Batch, Partition, PlainRecord, Record
 
 _STOP_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.0005
@@ -140,7 +139,7 @@ class LibrdkafkaConsumer:
                 records = batch.setdefault(at, [])
             records.append(
                 make(
-                    ReadRecord,
+                    PlainRecord,
                     (
                         topic,
                         partition,

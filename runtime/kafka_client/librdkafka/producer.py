@@ -36,9 +36,8 @@ class LibrdkafkaDelivery:
         if error is not None:
             self._error = translated(error)
         elif offset is None:
-            # A batch that the broker has refused for a while counts as written as soon as a later one is. But a broker
-            # that knows nothing of a producer on a partition takes any batch as its first one. So it may not be there.
-            self._error = KafkaError("the broker has acknowledged only later records, and this one may be lost")
+            # Only later records were acknowledged, see `max.in.flight` in library.py: this one may not be there.
+            self._error = KafkaError("the record was acknowledged without an offset, and may be lost")
         else:
             self._offset = offset
         self._producer = None
@@ -112,20 +111,10 @@ class LibrdkafkaProducer:
         return delivery
 
     def send_all(self, outputs: Sequence[Output], timeout: float) -> None:
-        produce = self._produce
-        first: dict[tuple[str, int], LibrdkafkaDelivery] = {}
         for output in outputs:
-            place = (output.topic, output.partition)
-            if place in first:
-                # If a record fails, the client refuses to commit the transaction.
-                produce(*output)
-            else:
-                # That the first batch of a partition is lost shows only here.
-                first[place] = LibrdkafkaDelivery(self)
-                produce(*output, first[place])
+            self._produce(*output)
+        # No callbacks: if a record fails, the client refuses to commit the transaction.
         self.flush(timeout)
-        for delivery in first.values():
-            delivery.get(0)
 
     def send_for_offsets(self, outputs: Sequence[Output], timeout: float) -> list[int]:
         deliveries = [LibrdkafkaDelivery(self) for _ in outputs]
