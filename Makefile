@@ -59,7 +59,7 @@ docs: install  ## write docs/reference from the code
 # Two tests on two cores: each keeps one core busy, and beside three of them Kafka does not answer in time.
 faults: JOBS = 2
 faults: install  ## fault tests in full size, with both Kafka clients; about 6 hours, on an otherwise idle machine
-	@$(BIN)/pytest --faults -n $(JOBS) --dist worksteal $(ARGS) || test $$? -eq 5
+	@$(BIN)/pytest --faults -o timeout=7200 -n $(JOBS) --dist worksteal $(ARGS) || test $$? -eq 5
 
 bench: install  ## run the benchmarks; the table is in docs/benchmarks.md
 	@$(BIN)/python -m benchmarks $(ARGS)
