@@ -4,6 +4,8 @@ A stream file holds one `Stream`. `Feature` restricts the values of a feature; `
 Optional parameters are in groups: `Labels`, `Validation`, `Evaluation`, `Checkpoints` (which has `Retention`),
 `Predictions` and `Join`; `Calendar` adds features from an event's time.
 
+Several `Model`s of a stream compete; `Promote`, `Guard` and `Cost` make the rule by which one is promoted.
+
 In a notebook, `examples`, `predictions`, `dead_letters` and `alerts` read the results, `model` loads a version, and
 `evaluate` measures stream files.
 """
@@ -15,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from millstream.cli.evaluate import evaluate
-    from millstream.cli.python_api import Model, Rows, alerts, dead_letters, examples, model, predictions
+    from millstream.cli.python_api import Rows, StoredModel, alerts, dead_letters, examples, model, predictions
     from millstream.reading.typed_rows import AlertRow, DeadLetterRow, ExampleRow, PredictionRow
     from millstream.stream.calendar import Calendar
+    from millstream.stream.competition import Cost, Guard, Model, Promote
     from millstream.stream.errors import InvalidStream
     from millstream.stream.parameter_groups import Checkpoints, Evaluation, Join, Labels, Predictions, Validation
     from millstream.stream.stream import Stream
@@ -30,19 +33,23 @@ __all__ = [
     "Calendar",
     "Checkpoints",
     "Constant",
+    "Cost",
     "DeadLetterRow",
     "Evaluation",
     "ExampleRow",
     "Feature",
+    "Guard",
     "InvalidStream",
     "Join",
     "Labels",
     "Model",
     "PredictionRow",
     "Predictions",
+    "Promote",
     "Retention",
     "Rows",
     "Source",
+    "StoredModel",
     "Stream",
     "Validation",
     "alerts",
@@ -54,6 +61,7 @@ __all__ = [
 ]
 
 _API: Final = "millstream.cli.python_api"
+_COMPETITION: Final = "millstream.stream.competition"
 _GROUPS: Final = "millstream.stream.parameter_groups"
 _ROWS: Final = "millstream.reading.typed_rows"
 _HOMES: Final = {
@@ -61,19 +69,23 @@ _HOMES: Final = {
     "Calendar": "millstream.stream.calendar",
     "Checkpoints": _GROUPS,
     "Constant": "schemas.sources.source",
+    "Cost": _COMPETITION,
     "DeadLetterRow": _ROWS,
     "Evaluation": _GROUPS,
     "ExampleRow": _ROWS,
     "Feature": "schemas.contract",
+    "Guard": _COMPETITION,
     "InvalidStream": "millstream.stream.errors",
     "Join": _GROUPS,
     "Labels": _GROUPS,
-    "Model": _API,
+    "Model": _COMPETITION,
     "PredictionRow": _ROWS,
     "Predictions": _GROUPS,
+    "Promote": _COMPETITION,
     "Retention": "model_store.retention",
     "Rows": _API,
     "Source": "schemas.sources.source",
+    "StoredModel": _API,
     "Stream": "millstream.stream.stream",
     "Validation": _GROUPS,
     "evaluate": "millstream.cli.evaluate",

@@ -28,6 +28,10 @@ _FILES: Final = {
     "Tick": "tick",
     "ModelUpdate": "model_update",
     "Adoption": "adoption",
+    "ModelLearning": "model_learning",
+    "Promotion": "promotion",
+    "Shadow": "shadow",
+    "Comparison": "comparison",
     "DeadLetter": "dead_letter",
     "Alert": "alert",
 }
@@ -204,7 +208,7 @@ def _what_instead(name: str, data: bytes) -> str:
         begins = data[:4].hex(" ")
         instead = "neither an Avro single object nor JSON" if name in _ALSO_JSON else "no Avro single object"
         return f"not an event of kind {name}: {len(data)} bytes that begin {begins}, {instead}"
-    for codec in (EVENT, PREDICTION, LABEL, EXAMPLE, TICK, MODEL_UPDATE, ADOPTION, DEAD_LETTER, ALERT):
+    for codec in _KINDS:
         if data.startswith(codec.header):
             return f"not an event of kind {name}: the message holds a {codec.name}"
     return f"not an event of kind {name}: unknown schema fingerprint {data[2:10].hex()}"
@@ -237,5 +241,24 @@ EXAMPLE_REST: Final = Codec("ExampleRest", _without_event("Example"))
 TICK: Final = Codec("Tick")
 MODEL_UPDATE: Final = Codec("ModelUpdate")
 ADOPTION: Final = Codec("Adoption")
+MODEL_LEARNING: Final = Codec("ModelLearning")
+PROMOTION: Final = Codec("Promotion")
+SHADOW: Final = Codec("Shadow")
+COMPARISON: Final = Codec("Comparison")
 DEAD_LETTER: Final = Codec("DeadLetter")
 ALERT: Final = Codec("Alert")
+_KINDS: Final = (
+    EVENT,
+    PREDICTION,
+    LABEL,
+    EXAMPLE,
+    TICK,
+    MODEL_UPDATE,
+    ADOPTION,
+    MODEL_LEARNING,
+    PROMOTION,
+    SHADOW,
+    COMPARISON,
+    DEAD_LETTER,
+    ALERT,
+)

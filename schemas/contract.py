@@ -94,6 +94,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
         Limits of one event; dropped features do not count.
     calendar
         Features that the predictor adds from the event's time; senders do not send them.
+    sees
+        Of one model: names of the features that it is given; the others are left out before anything else.
     """
 
     features: dict[str, Feature] = {}
@@ -104,11 +106,33 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
     max_name_chars: int = 255
     max_value_bytes: int = 1 << 20
     calendar: CalendarFeatures | None = None
+    sees: tuple[str, ...] | None = None
+
+    def narrowed(self, sees: Iterable[str]) -> Contract:
+        """Return the contract of a model that is given only these features. Others may change without changing it.
+
+        >>> Contract(features={"a": Feature(), "b": Feature()}).narrowed(["a"]).apply({"a": 1.0, "b": 2.0})
+        {'a': 1.0}
+        """
+        names = frozenset(sees)
+        calendar = self.calendar
+        parts = () if calendar is None else tuple(part for name, part in calendar.names.items() if name in names)
+        return msgspec.structs.replace(
+            self,
+            features={name: feature for name, feature in self.features.items() if name in names},
+            calendar=None if calendar is None or not parts else msgspec.structs.replace(calendar, parts=parts),
+            sees=tuple(sorted(names)),
+        )
 
     @cached_property
     def declared(self) -> dict[str, Feature]:
         """Return all declared features, those of the calendar among them."""
         return self.features if self.calendar is None else self.features | _calendar_features(self.calendar)
+
+    @property
+    def is_open(self) -> bool:
+        """True if every finite typed value is accepted and passed on, under any name."""
+        return not self.features and self.sees is None
 
     def fingerprint(self) -> str:
         """Return a hash that is equal only for equal contracts."""
@@ -164,6 +188,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
         ContractError
             If the event must be refused.
         """
+        if self.sees is not None:
+            features = {name: value for name, value in features.items() if name in self.sees}
         if not self.features and _is_plain(features, self.max_name_chars):
             self._check_count(features)
             return features
@@ -329,6 +355,8 @@ def _meaning(feature: Feature) -> Feature:
 
 def names_seen(contract: Contract) -> frozenset[str] | None:
     """Return the features that a model under this contract was given; `None` if it may be any."""
+    if contract.sees is not None:
+        return frozenset(contract.sees)
     return None if not contract.features or contract.unknown == "keep" else frozenset(contract.declared)
 
 

@@ -1,8 +1,13 @@
-"""Records of the models topic: announcements of versions, and decisions about them."""
+"""Records of the models topic: announcements of versions, and decisions about them.
+
+A stream's own model has the stream's name as its id; a named model has ``stream.name``. Keys of decisions about a named
+model contain its id, so that compaction keeps those of all models.
+"""
 
 from __future__ import annotations
 
-from typing import TypeAlias
+import hashlib
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -44,20 +49,27 @@ class Serving(msgspec.Struct, frozen=True, gc=False):
 
 
 class Learning(msgspec.Struct, frozen=True, gc=False):
-    """Decision on whether the learner learns. Key `learning/<shard>`."""
+    """Decision on whether a learner learns. Key `learning/<shard>`; for a named model `learning/<model>/<shard>`.
+
+    `model` is empty for the stream's own model.
+    """
 
     shard: int
     paused: bool
     by: str
     why: str
+    model: str = ""
 
     @property
     def key(self) -> str:
-        return f"learning/{self.shard}"
+        return f"learning/{self.model}/{self.shard}" if self.model else f"learning/{self.shard}"
 
 
 class Adopted(msgspec.Struct, frozen=True, gc=False):
-    """Decision on the rebuilt version from which the learner continues. Key `adopted/<shard>`."""
+    """Decision on the rebuilt version from which a learner continues.
+
+    Key `adopted/<shard>`; for a named model `adopted/<model>/<shard>`.
+    """
 
     model: str
     shard: int
@@ -68,10 +80,51 @@ class Adopted(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def key(self) -> str:
-        return f"adopted/{self.shard}"
+        return f"adopted/{self.model}/{self.shard}" if is_named(self.model) else f"adopted/{self.shard}"
 
 
-Decision: TypeAlias = Published | Serving | Learning | Adopted
+class Promoted(msgspec.Struct, frozen=True, gc=False):
+    """Decision of the rule or the guard on the model to serve. Key `promoted/<shard>`.
+
+    Attributes
+    ----------
+    follows
+        `decision_hash` of the last decision of a person on serving, empty if there was none. The promotion holds only
+        while that decision is the last one.
+    before
+        The model that served before.
+    evidence
+        Figures that the decision rests on, by name.
+    """
+
+    model: str
+    shard: int
+    follows: str
+    by: Literal["rule", "guard"]
+    why: str
+    before: str
+    evidence: dict[str, float]
+
+    @property
+    def key(self) -> str:
+        return f"promoted/{self.shard}"
+
+
+Decision: TypeAlias = Published | Serving | Learning | Adopted | Promoted
+
+
+def is_named(model: str) -> bool:
+    """Return whether a model id is that of a named model, not of a stream's own model.
+
+    >>> is_named("fraud.forest"), is_named("fraud")
+    (True, False)
+    """
+    return "." in model
+
+
+def decision_hash(record: bytes) -> str:
+    """Return the hash by which a promotion refers to a person's decision: of the bytes of its record."""
+    return hashlib.sha256(record).hexdigest()[:32]
 
 
 class ModelUpdate(msgspec.Struct, frozen=True, gc=False):
@@ -81,10 +134,18 @@ class ModelUpdate(msgspec.Struct, frozen=True, gc=False):
     state: Decision
 
     def encode(self) -> bytes:
-        if isinstance(self.state, Adopted):  # it has its own schema, because released schemas must not change
-            return codec.ADOPTION.encode({"at": self.at, **msgspec.structs.asdict(self.state)})
+        fields = msgspec.structs.asdict(self.state)
+        # These have their own schemas, because released schemas must not change.
+        if isinstance(self.state, Adopted):
+            return codec.ADOPTION.encode({"at": self.at, **fields})
+        if isinstance(self.state, Promoted):
+            return codec.PROMOTION.encode({"at": self.at, **fields})
+        if isinstance(self.state, Learning) and self.state.model:
+            return codec.MODEL_LEARNING.encode({"at": self.at, **fields})
+        if isinstance(self.state, Learning):
+            fields.pop("model")
         name = f"millstream.{type(self.state).__name__}"
-        return codec.MODEL_UPDATE.encode({"at": self.at, "state": (name, msgspec.structs.asdict(self.state))})
+        return codec.MODEL_UPDATE.encode({"at": self.at, "state": (name, fields)})
 
 
 def read_model_update(data: bytes) -> ModelUpdate:
@@ -92,6 +153,12 @@ def read_model_update(data: bytes) -> ModelUpdate:
     if data.startswith(codec.ADOPTION.header):
         fields = codec.ADOPTION.decode(data)
         return ModelUpdate(fields.pop("at"), Adopted(**fields))
+    if data.startswith(codec.PROMOTION.header):
+        fields = codec.PROMOTION.decode(data)
+        return ModelUpdate(fields.pop("at"), Promoted(**fields))
+    if data.startswith(codec.MODEL_LEARNING.header):
+        fields = codec.MODEL_LEARNING.decode(data)
+        return ModelUpdate(fields.pop("at"), Learning(**fields))
     fields = codec.MODEL_UPDATE.decode(data)
     state = fields["state"]
     # The three records of the union differ in their field names.

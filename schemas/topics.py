@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from runtime.kafka_client.partitioner import hashed
@@ -26,6 +26,10 @@ KINDS: Final = (
 )
 ANSWERS: Final = "answers"
 """Kind of the topic of whole predictions; only streams with public predictions have it."""
+SHADOWS: Final = "shadows"
+COMPARISONS: Final = "comparisons"
+COMPARED: Final = (SHADOWS, COMPARISONS)
+"""Kinds of the topics of compared models; only streams with several models have them."""
 
 NOT_OURS: Final = (
     "Source(topic=...) names it, so it is external and Millstream does not create it; correct the name, or create it"
@@ -67,6 +71,10 @@ class Names:
         Full names of external topics of labels, beside the stream's own; also empty if only the stream's name is known.
     public
         True if predictions are written in a public form; whole ones, with the features used, then have their own topic.
+    models
+        Names of the stream's other models, beside its own; also empty if only the stream's name is known.
+    model
+        The name among `models` whose learner is meant, empty for the stream's own model.
 
     >>> Names("fraud", prefix="ann-").topic("features")
     'ann-fraud.features'
@@ -74,6 +82,8 @@ class Names:
     'payments'
     >>> Names("fraud", public=True).whole
     'fraud.answers'
+    >>> Names("fraud", models=("forest",)).of("forest").group("learner")
+    'fraud.learner.forest'
     """
 
     stream: str
@@ -81,6 +91,8 @@ class Names:
     elsewhere: Mapping[str, str] = field(default_factory=dict, hash=False)
     labels_from: tuple[str, ...] = ()
     public: bool = False
+    models: tuple[str, ...] = ()
+    model: str = ""
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.stream):
@@ -88,14 +100,14 @@ class Names:
                 f"stream name {self.stream[:100]!r} must be 1 to 63 of a-z, 0-9 and '-', not beginning with '-'"
             )
         check_prefix(self.prefix)
-        ours = {f"{self.prefix}{self.stream}.{kind}" for kind in (*KINDS, ANSWERS)}
+        ours = {f"{self.prefix}{self.stream}.{kind}" for kind in (*KINDS, ANSWERS, *COMPARED)}
         for kind, topic in (*self.elsewhere.items(), *(("labels", topic) for topic in self.labels_from)):
             if topic in ours:
                 raise InvalidName(f"{kind} of {self.stream} cannot come from {topic}: that is a topic of its own")
 
     def topic(self, kind: str) -> str:
-        """Return the topic's name; `kind` is one of `KINDS`, or `ANSWERS`."""
-        assert kind in KINDS or kind == ANSWERS, kind  # noqa: S101 - an error of the caller, not of a user
+        """Return the topic's name; `kind` is one of `KINDS` or `COMPARED`, or `ANSWERS`."""
+        assert kind in (*KINDS, ANSWERS, *COMPARED), kind  # noqa: S101 - an error of the caller, not of a user
         return self.elsewhere.get(kind) or f"{self.prefix}{self.stream}.{kind}"
 
     def kind(self, topic: str) -> str:
@@ -108,7 +120,7 @@ class Names:
     @property
     def kinds(self) -> tuple[str, ...]:
         """Return the kinds of topics that this stream has, own and external ones."""
-        return (*KINDS, ANSWERS) if self.public else KINDS
+        return (*KINDS, *((ANSWERS,) if self.public else ()), *(COMPARED if self.models else ()))
 
     @property
     def own(self) -> tuple[str, ...]:
@@ -120,13 +132,30 @@ class Names:
         """Return the topic of whole predictions, which the joiner reads."""
         return self.topic(ANSWERS if self.public else "predictions")
 
+    def of(self, model: str) -> Names:
+        """Return these names for the learner of one of `models`; for the stream's own model with an empty name."""
+        return replace(self, model=model)
+
+    @property
+    def model_id(self) -> str:
+        """Return the id of the model in the store and on the models topic.
+
+        >>> Names("fraud").model_id, Names("fraud", models=("forest",), model="forest").model_id
+        ('fraud', 'fraud.forest')
+        """
+        return f"{self.stream}.{self.model}" if self.model else self.stream
+
     def group(self, role: str) -> str:
-        """Return the consumer group of a role."""
-        return f"{self.prefix}{self.stream}.{role}"
+        """Return the consumer group of a role; each model's learner has its own."""
+        return f"{self.prefix}{self.stream}.{role}{self._suffix}"
 
     def process(self, role: str, instance: str) -> str:
         """Return the group instance id and transactional id of one process of a role."""
-        return f"{self.prefix}{self.stream}.{role}-{instance}"
+        return f"{self.prefix}{self.stream}.{role}{self._suffix}-{instance}"
+
+    @property
+    def _suffix(self) -> str:
+        return f".{self.model}" if self.model else ""
 
 
 def specs(names: Names, *, partitions: int, label_wait_ms: int) -> list[TopicSpec]:
@@ -149,10 +178,13 @@ def specs(names: Names, *, partitions: int, label_wait_ms: int) -> list[TopicSpe
         ANSWERS: (partitions, joined, least),
         "labels": (partitions, joined, least),
         "examples": (1, {**log_time, **keep, **wide}, None),
-        "models": (1, {"cleanup.policy": "compact", "max.compaction.lag.ms": str(DAY_MS)}, None),
-        "decisions": (1, keep, None),
+        # A shadow answer may only come from a version that the broker took before the prediction.
+        "models": (1, {**log_time, "cleanup.policy": "compact", "max.compaction.lag.ms": str(DAY_MS)}, None),
+        "decisions": (1, {**log_time, **keep}, None),
         "alerts": (1, keep, None),
         "jobs": (1, keep, None),
+        SHADOWS: (partitions, joined, least),
+        COMPARISONS: (1, {**log_time, **keep, **wide}, None),
         "dead-letters": (1, {**wide, "cleanup.policy": "delete", "retention.ms": str(30 * DAY_MS)}, None),
     }
     return [TopicSpec(names.topic(kind), *per_kind[kind]) for kind in names.own]

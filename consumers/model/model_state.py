@@ -175,7 +175,7 @@ class LearnerState:
         """
         plain: list[Plain] = []
         rules, lanes, guard, task = self._rules, self.lanes, self.guard, self._rules.target.task
-        as_sent, apply, of_log = not rules.contract.features, rules.contract.apply, rules.target.of_log
+        as_sent, apply, of_log = rules.contract.is_open, rules.contract.apply, rules.target.of_log
         if rules.learn_from_events or task == "anomaly" or self.learned == 0:
             return plain
         classes = self._classes if task == "multiclass" else None

@@ -13,114 +13,24 @@ from dataclasses import dataclass
 from typing import Final
 
 from consumers.model.checkpoints import MODEL_FILE, PROBE, Definition
+from consumers.model.models_topic_state import Known, UnusableRecord
 from consumers.model.river_model import ModelError, RiverModel
 from consumers.model.version_runtime import RunWith, try_out
 from consumers.predictor.instrumentation import PredictorMeter
 from consumers.predictor.label_freshness import LabelNews
 from consumers.predictor.model_process import LARGE_BYTES
 from consumers.predictor.predictor import ServedVersion
-from model_store import BadSignature, InvalidVersion, Manifest, ModelStore, StoreError, VersionId, VersionRefused
+from model_store import BadSignature, Manifest, ModelStore, StoreError, VersionId, VersionRefused
 from model_store.gil_pause import Breather, no_breath
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.errors import described
 from runtime.kafka_client.records import Partition, Record
-from schemas.codec import CodecError
-from schemas.model_updates import Adopted, Learning, Published, Serving, read_model_update
 from schemas.target import Task
 
 _POLL_MS: Final = 1000  # an announcement ends the wait at once
 _RETRY_SECONDS: Final = 1.0
 _LONGEST_RETRY_SECONDS: Final = 60.0
 _SAID_IN_FULL: Final = 20  # ignored records reported one by one; after that every thousandth
-_CANDIDATES: Final = 32
-
-
-class UnusableRecord(ValueError):  # noqa: N818
-    """A record of the models topic that cannot be used; the message says why."""
-
-
-@dataclass(frozen=True)
-class Announced:
-    """An announced version and the announced hash of its manifest."""
-
-    version: VersionId
-    sha256: str
-
-
-class Known:
-    """State of a models topic as read so far.
-
-    The last decision counts. The newest and the last few announcements are kept, because any of them may be forged or
-    repeated: only the store shows which is valid.
-    """
-
-    def __init__(self) -> None:
-        self._serving: dict[int, Serving] = {}
-        self._learning: dict[int, Learning] = {}
-        self._adopted: dict[int, VersionId] = {}
-        self._announced: dict[tuple[str, int], dict[Announced, None]] = {}
-
-    def take(self, key: bytes | None, value: bytes | None) -> bool:
-        """Apply one record; return whether it held any information.
-
-        Raises
-        ------
-        UnusableRecord
-            If it is not a record of Millstream, or has the wrong key.
-        """
-        if value is None:
-            return False  # a tombstone is ignored: states are replaced, never withdrawn
-        try:
-            state = read_model_update(value).state
-            if key != state.key.encode():
-                raise UnusableRecord(f"its key is not {state.key[:100]}")
-            if isinstance(state, Published):
-                self._announce(state)
-            elif isinstance(state, Serving):
-                _named(state)
-                self._serving[state.shard] = state
-            elif isinstance(state, Adopted):
-                self._adopted[state.shard] = VersionId(state.model, state.epoch, state.examples)
-            else:
-                self._learning[state.shard] = state
-        except (CodecError, InvalidVersion) as error:
-            raise UnusableRecord(str(error)) from error
-        return True
-
-    def _announce(self, state: Published) -> None:
-        said = Announced(VersionId(state.model, state.epoch, state.examples), state.manifest_sha256)
-        before = self._announced.setdefault((state.model, state.shard), {})
-        before.pop(said, None)
-        before[said] = None  # moved to the end
-        if len(before) > 4 * _CANDIDATES:
-            last = [*before]
-            stay = {*sorted(last, key=lambda one: one.version)[-_CANDIDATES:], *last[-_CANDIDATES:]}
-            self._announced[state.model, state.shard] = {one: None for one in last if one in stay}
-
-    def learning(self, shard: int) -> Learning | None:
-        """Return the last decision on learning."""
-        return self._learning.get(shard)
-
-    def adopted(self, shard: int) -> VersionId | None:
-        """Return the rebuilt version that the learner must continue from, by the last decision."""
-        return self._adopted.get(shard)
-
-    def decided(self, shard: int) -> VersionId | None:
-        """Return the version that must serve by decision, `None` if the newest must serve."""
-        decision = self._serving.get(shard)
-        return None if decision is None else _named(decision)
-
-    def announced(self, model: str, shard: int) -> list[Announced]:
-        """Return the announced versions of the model to serve (`model`, unless a decision names one), newest first."""
-        decision = self._serving.get(shard)
-        wanted = model if decision is None else decision.model
-        last_first = reversed(self._announced.get((wanted, shard), {}))
-        return sorted(last_first, key=lambda one: one.version, reverse=True)
-
-
-def _named(decision: Serving) -> VersionId | None:
-    named = VersionId(decision.model, decision.epoch or 0, decision.examples or 0)
-    return None if decision.epoch is None or decision.examples is None else named
 
 
 class ModelsTopic:
@@ -364,16 +274,16 @@ class PauseSwitch:
 
     def follow(self, known: Known) -> None:
         """Apply the state of the models topic."""
-        decision = known.learning(self._shard)
+        decision = known.learning(self._model, self._shard)
         paused = decision is not None and decision.paused
         if paused != self._paused:
             self._say("learning is paused" if paused else "learning goes on")
         self._paused = paused
-        adopted = known.adopted(self._shard)
-        self._adopted = adopted if adopted is not None and adopted.model == self._model else None
+        self._adopted = known.adopted(self._model, self._shard)
         decided = known.decided(self._shard)
-        announced = known.announced(self._model, self._shard)
-        self._protected = frozenset({decided} if decided else (one.version for one in announced[:1]))
+        # The newest version of a model that does not serve answers in the shadow, and may be promoted.
+        newest = [one.version for one in known.announced_of(self._model, self._shard)[:1]]
+        self._protected = frozenset([decided] if decided is not None and decided.model == self._model else newest)
 
     def is_paused(self) -> bool:
         """Return whether learning is paused."""

@@ -234,7 +234,7 @@ def _settings(home: str | Path | None, bootstrap: str | None, prefix: str | None
 # --- models ----------------------------------------------------------------------------------------
 
 
-class Model:
+class StoredModel:
     """A version of a stream's model, with its signature, its hashes and its libraries checked.
 
     Attributes
@@ -279,7 +279,7 @@ def model(
     home: str | Path | None = None,
     prefix: str | None = None,
     store: str | None = None,
-) -> Model:
+) -> StoredModel:
     """Return a version of the stream's model, after all checks that a predictor makes before it loads one.
 
     It is a copy: what it learns here goes nowhere.
@@ -323,7 +323,7 @@ def model(
         run_with = VersionCode(loaded, versions, code).to_answer(manifest)
         found = versions.load(manifest, MODEL_FILE, extra_allowed=run_with.allowed, find=run_with.find)
         face, carried = run_with.face(found, loaded.stream.task), run_with.carried
-    return Model(manifest, face, carried)
+    return StoredModel(manifest, face, carried)
 
 
 def _is_only_a_name(given: str) -> bool:

@@ -95,7 +95,14 @@ class Settings:
 
         if isinstance(stream, str):
             return Names(stream, self.prefix)
-        return Names(stream.name, self.prefix, stream.elsewhere, stream.labels_from, stream.predictions.public)
+        return Names(
+            stream.name,
+            self.prefix,
+            stream.elsewhere,
+            stream.labels_from,
+            stream.predictions.public,
+            tuple(stream.models),
+        )
 
     def state(self, names: Names) -> Path:
         """Return the folder of one stream's local state; it may not exist yet."""

@@ -195,7 +195,7 @@ def run_learner(
     cluster, names, _ = _meet(loaded, settings)
     stream = loaded.stream
     store = open_store(settings.models, settings.keys, sign=True)
-    switch = PauseSwitch(stream.name, say=say)
+    switch = PauseSwitch(loaded.model_id, say=say)
     follower = ModelsTopic(cluster, names.topic("models"), switch.follow, say, role_events.cannot_follow)
     checkpoints = MeasuredCheckpoints(
         store,

@@ -30,7 +30,9 @@ class Code(msgspec.Struct, frozen=True, kw_only=True):
     definition
         One line for each part of the model, ``path = value``, as `millstream.stream.definition_hash` writes it.
     contract, target
-        Contract and target of the stream at that time.
+        Contract of what the model saw, and target of the stream, at that time.
+    model
+        Name among the stream's `models`, if it is not the stream's own model.
     """
 
     format: int = FORMAT
@@ -39,6 +41,12 @@ class Code(msgspec.Struct, frozen=True, kw_only=True):
     definition: str
     contract: Contract
     target: Target
+    model: str | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def model_name(self) -> str:
+        """Return the name of the model, empty for the stream's own."""
+        return "" if self.model is msgspec.UNSET else self.model
 
     @property
     def main(self) -> str:

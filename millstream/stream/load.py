@@ -10,8 +10,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+import msgspec
+
 from millstream.stream.code_object import MOST_BYTES, Code, encode
 from millstream.stream.collect_sources import sources
+from millstream.stream.competition import MAIN
 from millstream.stream.definition_hash import definition_hash, definition_text
 from millstream.stream.errors import LoadError
 from millstream.stream.model_kind import WrongModel, require_fit
@@ -41,10 +44,14 @@ class LoadedStream:
         (module, qualified name) of the user's own classes and functions that a version may refer to.
     source
         The file's ``SOURCE``, a file or ``river:NAME`` to try the stream with, if it has one.
+    others
+        The stream once for each of its `models`, each loaded with that model as its model.
     code
         The code object that its versions carry: see `millstream.version_code`.
     find
         Looks up the names in `allowed`, if the stream belongs to a version and is not the process's own.
+    model
+        Name among the stream's `models` if this is the stream with that model, empty with its own.
     """
 
     stream: Stream
@@ -56,10 +63,41 @@ class LoadedStream:
     source: str | None = None
     code: bytes = field(default=b"", repr=False)
     find: Find | None = None
+    model: str = ""
+    others: tuple[LoadedStream, ...] = field(default=(), repr=False)
+
+    @property
+    def model_id(self) -> str:
+        """Return the id of the model in the store and on the models topic."""
+        return f"{self.stream.name}.{self.model}" if self.model else self.stream.name
+
+    @property
+    def each_model(self) -> tuple[LoadedStream, ...]:
+        """Return the stream once for each of its models, with its own first."""
+        return (self, *self.others)
+
+    def of_model(self, name: str) -> LoadedStream:
+        """Return the stream with the model of this name as its model.
+
+        Parameters
+        ----------
+        name
+            Name among `models`; empty or `MAIN` for the stream's own model.
+
+        Raises
+        ------
+        LoadError
+            If the stream has no such model.
+        """
+        for each in self.each_model:
+            if each.model == ("" if name == MAIN else name):
+                return each
+        known = ", ".join([MAIN, *self.stream.models])
+        raise LoadError(f"{self.path}: it has no model {name!r}; its models are {known}")
 
     def fresh_model(self) -> Any:
         """Return a new model. Raises LoadError if `model` raises or returns an unsuitable object."""
-        return _fresh_model(self.stream, self.path)
+        return _fresh_model(self.stream, self.path, self.model)
 
 
 def load_stream(ref: str) -> LoadedStream:
@@ -82,13 +120,19 @@ def load_stream(ref: str) -> LoadedStream:
     # Modules that are already imported at a second load are in the code that the first load collected.
     known = module.__dict__.setdefault(_IMPORTED, sorted(frozenset(sys.modules) - before))
     files = sources(file, known)
-    loaded = loaded_from(module, file, own, files)
+    first = _with_code(loaded_from(module, file, own, files), file, files)
+    others = (loaded_from(module, file, own, files, name) for name in first.stream.models)
+    return replace(first, others=tuple(_with_code(each, file, files) for each in others))
+
+
+def _with_code(loaded: LoadedStream, file: StreamFile, files: dict[str, str]) -> LoadedStream:
     code = Code(
         module=file.module,
         files=files,
         definition=loaded.definition_text,
-        contract=loaded.stream.contract,
+        contract=loaded.stream.seen,
         target=loaded.stream.target,
+        model=loaded.model or msgspec.UNSET,
     )
     data = encode(code)
     if len(data) > MOST_BYTES:
@@ -100,9 +144,13 @@ def load_stream(ref: str) -> LoadedStream:
 
 
 def loaded_from(
-    module: ModuleType, file: StreamFile, own: Callable[[str], bool], files: Mapping[str, str]
+    module: ModuleType,
+    file: StreamFile,
+    own: Callable[[str], bool],
+    files: Mapping[str, str],
+    name: str = "",
 ) -> LoadedStream:
-    """Return the stream in a module that was imported.
+    """Return the stream in a module that was imported, with one of its models.
 
     Parameters
     ----------
@@ -110,14 +158,19 @@ def loaded_from(
         Returns whether the module of this name is the user's.
     files
         The user's source, by path below the stream file's folder.
+    name
+        Name of the model among `models`, empty for the stream's own.
 
     Raises
     ------
     LoadError
-        If it has no `Stream` or several, or its model is unsuitable.
+        If it has no `Stream` or several, or its model is missing or unsuitable.
     """
-    stream = _only_stream(module, file)
-    model = _fresh_model(stream, file.path)
+    whole = _only_stream(module, file)
+    if name and name not in whole.models:
+        raise LoadError(f"{file.path}: it has no model {name!r} in models=")
+    stream = whole.of_model(name)
+    model = _fresh_model(stream, file.path, name)
     try:
         text = definition_text(stream, model, own, files, file.module.replace(".", "/") + ".py")
     except Exception as error:
@@ -132,6 +185,7 @@ def loaded_from(
         definition_text=text,
         allowed=_own_globals(model, own),
         source=source if isinstance(source, str) else None,
+        model=name,
     )
 
 
@@ -145,15 +199,16 @@ def _only_stream(module: ModuleType, file: StreamFile) -> Stream:
     return next(iter(found.values()))[1]
 
 
-def _fresh_model(stream: Stream, path: Path) -> Any:
+def _fresh_model(stream: Stream, path: Path, name: str) -> Any:
+    parameter = f"models[{name!r}]" if name else "model="
     try:
         model = stream.model()
     except Exception as error:
-        raise LoadError(f"model= raised when called: {explain(error, path)}") from error
+        raise LoadError(f"{parameter} raised when called: {explain(error, path)}") from error
     try:
         require_fit(model, stream.task)
     except WrongModel as error:
-        raise WrongModel(f"{path}: {error}") from error
+        raise WrongModel(f"{path}: {f'{parameter}: ' if name else ''}{error}") from error
     return model
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -82,6 +83,33 @@ def check_choices(given: object, choices: Mapping[str, Sequence[object]]) -> Non
             raise InvalidStream(
                 f"{_kind(given)}: {name}={getattr(given, name)!r:.60} must be one of {', '.join(map(str, allowed))}"
             )
+
+
+def check_number(
+    given: object,
+    name: str,
+    *,
+    least: float = -math.inf,
+    above: float = -math.inf,
+    below: float = math.inf,
+    most: float = math.inf,
+) -> None:
+    """Check that a parameter is a finite number within limits: `least` and `most` are included, the others are not."""
+    value = getattr(given, name)
+    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not fits or not (least <= value <= most and above < value < below):
+        limits = [
+            text
+            for text, holds in (
+                (f"at least {least:g}", math.isfinite(least)),
+                (f"above {above:g}", math.isfinite(above)),
+                (f"below {below:g}", math.isfinite(below)),
+                (f"at most {most:g}", math.isfinite(most)),
+            )
+            if holds
+        ]
+        kind = type(given).__name__
+        raise InvalidStream(f"{kind}: {name}={value!r:.60} must be a number{', ' * bool(limits)}{' and '.join(limits)}")
 
 
 def check_kind(given: object, name: str, kind: type, example: str) -> None:

@@ -74,7 +74,7 @@ def learning_rules(stream: Stream) -> LearningRules:
     """Return the learning rules of a stream's model."""
     return LearningRules(
         target=stream.target,
-        contract=stream.contract,
+        contract=stream.seen,
         make_model=stream.model,
         make_metrics=None if stream.evaluation.metrics is None else lambda: _as_list(stream.evaluation.metrics),
         window=stream.evaluation.window,
@@ -106,9 +106,9 @@ def join_rules(stream: Stream) -> JoinRules:
 def definition_of(loaded: LoadedStream) -> Definition:
     """Return the definition for versions of this stream."""
     stream = loaded.stream
-    contract = f"{stream.contract.fingerprint()[:HALF]}{stream.target.fingerprint()[:HALF]}"
+    contract = f"{stream.seen.fingerprint()[:HALF]}{stream.target.fingerprint()[:HALF]}"
 
     def differs(code: bytes) -> list[str]:
         return changes(decode(code).definition, loaded.definition_text)
 
-    return Definition(stream.name, loaded.definition, contract, loaded.allowed, loaded.find, loaded.code, differs)
+    return Definition(loaded.model_id, loaded.definition, contract, loaded.allowed, loaded.find, loaded.code, differs)

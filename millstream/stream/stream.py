@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from millstream.stream.calendar import Calendar
+from millstream.stream.competition import Model, Promote, Slice, check_models, check_promote, check_slices
 from millstream.stream.duration import milliseconds
 from millstream.stream.errors import InvalidStream
 from millstream.stream.flat_names import grouped
@@ -42,7 +43,17 @@ class Stream:
     task
         ``binary``, ``multiclass``, ``regression`` or ``anomaly``.
     model
-        Called without arguments, returns a new River model. A seed belongs inside it.
+        Called without arguments, returns a new River model. A seed belongs inside it. Or a `Model`.
+    models
+        Further models that learn the same log, by name: see `Model`. `model` serves first; a person or the rule may
+        promote another.
+    promote
+        The rule by which another model is promoted: see `Promote`. Without it, only a person promotes one.
+    slices
+        Parts of the events that models are compared on: a comparison (``"amount > 1000"``), the name of a feature, or
+        ``function(features)``, by name.
+    shadow_share
+        Share of the events that the other models answer in the shadow, 0 to 1, chosen by a hash of the event id.
     label
         The label's column in files; the other columns are features.
     id, time
@@ -88,7 +99,11 @@ class Stream:
 
     name: str
     task: Task
-    model: Callable[[], Any]
+    model: Callable[[], Any] | Model
+    models: Mapping[str, Model] = field(default_factory=dict)
+    promote: Promote | None = None
+    slices: Mapping[str, Slice] = field(default_factory=dict)
+    shadow_share: float = 1.0
     label: str = "label"
     id: str | Sequence[str] | None = None
     time: str | None = None
@@ -120,6 +135,22 @@ class Stream:
         self._check_learning()
         self._check_features()
         self._check_target()
+        check_models(self.models, self.name)
+        check_promote(self.promote, self.task, self.models)
+        check_slices(self.slices)
+        self._check_competition()
+
+    def _check_competition(self) -> None:
+        share = self.shadow_share
+        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
+            raise InvalidStream(f"Stream: shadow_share={share!r:.60} must be a number from 0 to 1")
+        named = self.contract.declared
+        for name, model in (("model", self.model), *self.models.items()):
+            for feature in model.sees or () if isinstance(model, Model) else ():
+                if named and feature not in named and self.validation.unknown != "keep":
+                    raise InvalidStream(
+                        f"Model: {name} sees {feature!r}, which is not in features= and never reaches it"
+                    )
 
     def _check_learning(self) -> None:
         if self.learn_from == "events" and self.labels.on_timeout is not None:
@@ -196,6 +227,21 @@ class Stream:
             max_features=self.validation.max_features,
             calendar=None if self.calendar is None else self.calendar.features,
         )
+
+    @property
+    def sees(self) -> frozenset[str] | None:
+        """Names of the features that `model` is given, `None` if all."""
+        sees = self.model.sees if isinstance(self.model, Model) else None
+        return None if sees is None else frozenset(sees)
+
+    @property
+    def seen(self) -> Contract:
+        """The part of the contract that covers what `model` sees; a version of the model carries it."""
+        return self.contract if self.sees is None else self.contract.narrowed(self.sees)
+
+    def of_model(self, name: str) -> Stream:
+        """Return the stream with one of `models` as its model; with an empty name the stream itself."""
+        return replace(self, model=self.models[name]) if name else self
 
     @property
     def target(self) -> Target:

@@ -78,11 +78,11 @@ class VersionCode:
             If its contract or target does not fit this process, or its code does not run.
         """
         if self._is_own(manifest):
-            return RunWith.own(self._definition)
+            return self._own()
         code = self._required(manifest)
         self._insist_on_fit(manifest, code)
         if model_lines(code.definition) == model_lines(self.loaded.definition_text):
-            return self._narrowed(RunWith.own(self._definition), code)
+            return self._narrowed(self._own(), code)
         ran = self._ran(manifest, code)
         return self._narrowed(RunWith(ran.allowed, ran.find, carried=True), code)
 
@@ -112,6 +112,9 @@ class VersionCode:
         if code is None or manifest.definition == self._definition.hash:
             return []
         return changes(code.definition, self.loaded.definition_text)
+
+    def _own(self) -> RunWith:
+        return replace(RunWith.own(self._definition), sees=self.loaded.stream.sees)
 
     def _is_own(self, manifest: Manifest) -> bool:
         mine = self._definition
@@ -150,10 +153,10 @@ class VersionCode:
 
     def _narrowed(self, run_with: RunWith, code: Code) -> RunWith:
         """Return settings by which a version is given only features that its contract had."""
-        now = self.loaded.stream.contract
-        if code.contract == now:
-            return run_with
-        return replace(run_with, sees=names_seen(code.contract), hides=calendar_added(now, code.contract))
+        stream = self.loaded.stream
+        if code.contract == stream.seen:
+            return replace(run_with, sees=stream.sees)
+        return replace(run_with, sees=names_seen(code.contract), hides=calendar_added(stream.contract, code.contract))
 
     def _ran(self, manifest: Manifest, code: Code) -> LoadedStream:
         ref = manifest.files[CODE_FILE]
@@ -208,7 +211,7 @@ def run_code(code: Code) -> LoadedStream:
     file = StreamFile(Path(f"<version code {space.package.removeprefix(PREFIX)}>/{code.main}"), code.module)
     try:
         module = space.main()
-        loaded = loaded_from(module, file, space.owns, code.files)
+        loaded = loaded_from(module, file, space.owns, code.files, code.model_name)
     except LoadError as error:
         raise VersionRefused(f"the code that the version carries does not run: {error}") from error
     except KeyboardInterrupt:

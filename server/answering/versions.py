@@ -10,7 +10,8 @@ from typing import Final
 
 import msgspec
 
-from consumers.predictor.model_feed import Known, VersionFeed
+from consumers.model.models_topic_state import Known
+from consumers.predictor.model_feed import VersionFeed
 from consumers.predictor.predictor import ServedVersion
 from consumers.roles import SERVER
 from model_store import VersionId

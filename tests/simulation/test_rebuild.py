@@ -19,8 +19,9 @@ from consumers.learner.rebuild import Plan, Rebuilder, Rebuilt
 from consumers.model.checkpoints import EDITS_FILE, Definition, LearnerCheckpoints, Log
 from consumers.model.log_edits import Edits, digest, editor
 from consumers.model.model_state import LearnerState, LearningRules
+from consumers.model.models_topic_state import Known
 from consumers.model.verify import verify
-from consumers.predictor.model_feed import Known, PauseSwitch
+from consumers.predictor.model_feed import PauseSwitch
 from model_store import Manifest, MemoryBackend, ModelStore, Retention, Signer, Trust, VersionId
 from runtime.exits import RoleRefused
 from runtime.kafka_client.records import Output

@@ -17,8 +17,9 @@ from store_parts import OTHER, SIGNER, draft, publish, store_on, version
 
 from consumers.model.checkpoints import Definition, cpu_name
 from consumers.model.fingerprint import fingerprint
+from consumers.model.models_topic_state import Known
 from consumers.model.river_model import wrap
-from consumers.predictor.model_feed import Known, ModelsTopic, PauseSwitch, VersionFeed
+from consumers.predictor.model_feed import ModelsTopic, PauseSwitch, VersionFeed
 from model_store import MemoryBackend, PublicKeys, StoreUnavailable, Trust, VersionId, dumps
 from schemas.events import Label
 from schemas.model_updates import Adopted, Decision, Learning, ModelUpdate, Published, Serving

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from unit.http_site import Raises
 
+from consumers.model.models_topic_state import Known
 from consumers.model.river_model import wrap
-from consumers.predictor.model_feed import Known
 from consumers.predictor.predictor import ServedVersion
 from schemas.model_updates import ModelUpdate, Serving
 from server.answering.versions import Versions, VersionTooOld

@@ -11,7 +11,8 @@ import pytest
 from store_parts import publish, version
 
 from consumers.model.checkpoints import Definition
-from consumers.predictor.model_feed import Known, VersionFeed
+from consumers.model.models_topic_state import Known
+from consumers.predictor.model_feed import VersionFeed
 from millstream.cli import app as cli
 from millstream.cli import keys as cli_keys
 from model_store import AlreadyExists, BadSignature, KeyProblem, LogCopy, ModelStore, RevokedKey, keyring, open_store

@@ -16,10 +16,11 @@ from river import linear_model, naive_bayes, preprocessing, tree
 from store_parts import draft, version
 
 from consumers.model.checkpoints import Definition
+from consumers.model.models_topic_state import Known
 from consumers.model.river_model import ModelError, RiverModel, wrap
 from consumers.model.version_runtime import RunWith
 from consumers.predictor import model_feed
-from consumers.predictor.model_feed import Known, VersionFeed
+from consumers.predictor.model_feed import VersionFeed
 from consumers.predictor.model_process import VersionProcess
 from consumers.predictor.predictor import ServedVersion, ask
 from millstream.config.settings import Settings
