@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import os
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -34,6 +35,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     kafka_fixture.add_option(parser)
     client_choice.add_option(parser)
     parser.addoption("--faults", action="store_true", help="inject each fault as often as a release must survive it")
+
+
+def pytest_configure() -> None:
+    # A shell without job control starts a command in the background with Ctrl-C ignored, and so would be its children.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

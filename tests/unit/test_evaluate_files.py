@@ -218,12 +218,15 @@ def test_an_end_in_the_middle_leaves_the_old_files(ending: signal.Signals) -> No
     outputs = ("--html", "page.html", "--png", "curves.png")
     command = [sys.executable, "-m", "millstream", "evaluate", "mine.py", "--on", "rows.csv", *outputs]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 60
-        while not Path("reached").exists():
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-        os.kill(process.pid, ending)
-        out, err = process.communicate(timeout=30)
+        try:
+            deadline = time.monotonic() + 60
+            while not Path("reached").exists():
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+            os.kill(process.pid, ending)
+            out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()  # without this a test that fails would wait for a process that never ends
     assert process.returncode == (INTERRUPTED if ending is signal.SIGINT else -ending)
     assert (out, err) == ("", "")
     assert [Path(name).read_text() for name in ("page.html", "curves.png")] == ["old", "old"]
