@@ -281,13 +281,11 @@ class _Server:
 def server_routes(stream: Stream, names: Names, predict: Predict, health: Health) -> Routes:
     """Return the routes of a server."""
     release = version("millstream")
-    livez, readyz = Route(health.livez, None), Route(health.readyz, None)
     open_inference = OpenInference(names.stream, release, stream.contract, stream.target, predict, health.unready)
     return {
         "/v1/predict": {"POST": Route(predict.predict, "predict")},
         "/v1/labels": {"POST": Route(predict.labels, "label")},
-        "/livez": {"GET": livez, "HEAD": livez},
-        "/readyz": {"GET": readyz, "HEAD": readyz},
+        **health.routes(),
         **open_inference.routes(),
         **description(names.stream, release),
     }

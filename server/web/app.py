@@ -64,11 +64,6 @@ class Counts:
 class App:
     """The application for RSGI 1.
 
-    Attributes
-    ----------
-    headers
-        Headers of every response.
-
     Parameters
     ----------
     routes
@@ -80,8 +75,6 @@ class App:
     streamed
         The routes whose bodies are read piece by piece, by their handlers.
     """
-
-    headers: Headers = ()
 
     def __init__(
         self,
@@ -122,8 +115,12 @@ class App:
             self.running -= 1
         self.counts.add(path or self._streamed.name_of(scope.path) or "other", response.status)
         with contextlib.suppress(Exception):  # the caller has gone
-            headers = [("content-type", response.content_type), *self.headers, *response.headers]
+            headers = [("content-type", response.content_type), *self._headers(response)]
             protocol.response_bytes(response.status, headers, response.body)
+
+    def _headers(self, response: Response) -> Headers:
+        """Return the headers of a response, besides its type."""
+        return response.headers
 
     def _plain_paths(self) -> Iterable[str]:
         """Return the paths that the answer to an unknown one names."""

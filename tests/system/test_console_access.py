@@ -25,7 +25,13 @@ SCOPES = {
     "POST /v1/pause": "admin",
     "POST /v1/resume": "admin",
     "GET /livez": None,
+    "HEAD /livez": None,
     "GET /readyz": None,
+    "HEAD /readyz": None,
+    "GET /openapi.json": None,
+    "HEAD /openapi.json": None,
+    "GET /docs": None,
+    "HEAD /docs": None,
 }
 HOLDERS = ("predict", "label", "upload", "read", "data", "admin")
 
@@ -41,7 +47,7 @@ class Guarded:
         given = {} if token is None else {"authorization": f"Bearer {token}"}
         body = {"why": "who may?", **({"version": "1/0"} if path in ("/v1/pin", "/v1/adopt") else {})}
         client = self._console.client
-        response = client.get(path, headers=given) if method == "GET" else client.post(path, headers=given, json=body)
+        response = client.request(method, path, headers=given, json=body if method == "POST" else None)
         self.by = response.json().get("by") if response.status_code == 200 and method == "POST" else None
         return response.status_code
 
