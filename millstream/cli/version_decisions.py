@@ -1,4 +1,4 @@
-"""`millstream models verify`, `pin`, `unpin` and `rollback`: check a version, choose the served one."""
+"""`millstream models verify`, `pin`, `unpin`, `rollback` and `history`: check a version, choose the served one."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from millstream.cli.shared_options import (
     StreamName,
     UsageError,
     Where,
+    at,
     filling_in,
     load_named,
     print_fields,
     print_json,
+    print_table,
 )
 from runtime.exits import FAILED, OK
 
@@ -132,6 +134,30 @@ def rollback(
         with filling_in(stream):
             target = previous(settings.cluster(), settings.names(name), store_of(settings))
     _serve(stream, target, why, where, json)
+
+
+@app.command
+def history(stream: StreamName, /, *, where: Where = HERE, json: Json = False) -> None:
+    """List the decisions about the model, oldest first: what, when, who, and why.
+
+    A decision made over HTTP is by the name of the caller's token.
+
+    Example: millstream models history phishing
+    """
+    from millstream.versions.decisions import decided_row, past_decisions, words
+
+    settings = where.settings()
+    names = settings.names(stream_name(stream, where))
+    with filling_in(stream):
+        made = past_decisions(settings.cluster(), names)
+    found = [{"decision": words(each.state), **decided_row(names, each)} for each in made]
+    if json:
+        print_json(found)
+    elif not found:
+        print(f"nothing was decided about {names.stream} yet: it learns, and the newest version serves")
+    else:
+        rows = [(at(each["at"]), each["decision"], each["by"], each["why"]) for each in found]
+        print_table(("at", "decision", "by", "why"), rows)
 
 
 def _serve(stream: str, version: VersionId | None, why: str, where: Where, as_json: bool) -> None:

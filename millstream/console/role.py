@@ -54,7 +54,7 @@ class ConsoleOptions:
 
     def require(self, settings: Settings) -> None:
         """Raise NoTokens, CertificateProblem, TokenFileProblem or PortTaken if it must not or cannot listen."""
-        require_access(settings, self.address, is_public=self.app.is_public)
+        require_access(settings, self.address, is_public=self.app.is_public, scopes="read,data,admin")
         if self.address.certificate is not None:
             survive_sighup()
         self.address.require_free()

@@ -89,7 +89,7 @@ class ServerOptions:
 
     def require(self, settings: Settings) -> None:
         """Raise NoTokens, CertificateProblem or TokenFileProblem if it must not or cannot listen like this."""
-        require_access(settings, self.address, is_public=self.app.is_public)
+        require_access(settings, self.address, is_public=self.app.is_public, scopes="predict,label")
         if self.address.certificate is not None:
             survive_sighup()
         if not self.is_worker:

@@ -21,7 +21,7 @@ from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.errors import KafkaError, described
 from runtime.kafka_client.records import Output, Partition
 from schemas.codec import CodecError
-from schemas.model_updates import Decision, Learning, ModelUpdate, Serving, read_model_update
+from schemas.model_updates import Adopted, Decision, Learning, ModelUpdate, Published, Serving, read_model_update
 from schemas.topics import Names
 
 _ACKNOWLEDGED_S: Final = 15.0
@@ -129,6 +129,22 @@ def _serving_since(cluster: Cluster, names: Names, offset: int) -> Serving | Non
     return found
 
 
+def past_decisions(cluster: Cluster, names: Names) -> list[ModelUpdate]:
+    """Return all decisions, oldest first."""
+    topic = names.topic("decisions")
+    found: list[ModelUpdate] = []
+    with closing(cluster.consumer()) as consumer:
+        begin, end = topic_readers.begin(consumer, topic), topic_readers.end(consumer, topic)
+        for record in topic_readers.between(consumer, Partition(topic, 0), begin, end):
+            try:
+                update = read_model_update(record.value or b"")
+            except CodecError:
+                continue  # any client can write there; an invalid record is not a decision
+            if not isinstance(update.state, Published) and record.key == update.state.key.encode():
+                found.append(update)
+    return found
+
+
 def usable(store: ModelStore, version: VersionId) -> Manifest:
     """Return the manifest of a complete version. Raises NotFound or VersionRefused if predictors would not serve it."""
     if version not in store.versions(version.model):
@@ -144,6 +160,19 @@ def usable(store: ModelStore, version: VersionId) -> Manifest:
 def decided_row(names: Names, update: ModelUpdate) -> dict[str, Any]:
     """Return a decision for JSON."""
     return {"stream": names.stream, "at": update.at, **msgspec.structs.asdict(update.state)}
+
+
+def words(state: Decision) -> str:
+    """Return a decision in the words of the command that makes it.
+
+    >>> words(Learning(0, True, "ann", "")), words(Serving("m", 0, 1, 30, "ann", ""))
+    ('pause', 'serve 1/30')
+    """
+    if isinstance(state, Learning):
+        return "pause" if state.paused else "resume"
+    if isinstance(state, Serving) and state.epoch is None:
+        return "unpin"
+    return f"{'adopt' if isinstance(state, Adopted) else 'serve'} {state.epoch}/{state.examples}"
 
 
 def who() -> str:

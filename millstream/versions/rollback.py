@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from consumers.model.checkpoints import REBUILD, REBUILD_START
 from consumers.model.version_files import OVERTAKES
-from millstream.reading import topic_readers
 from millstream.status.group_metadata import recalled
 from millstream.status.report import served
 from millstream.status.snapshot import Observer
+from millstream.versions.decisions import past_decisions
 from model_store import Manifest, ModelStore, StoreError, VersionId
-from runtime.kafka_client.records import Partition
-from schemas.codec import CodecError
-from schemas.model_updates import Adopted, ModelUpdate, Serving, read_model_update
+from schemas.model_updates import Adopted, ModelUpdate, Serving
 
 if TYPE_CHECKING:
     from runtime.kafka_client.cluster import Cluster
@@ -126,26 +123,11 @@ def _named(state: object) -> VersionId | None:
     return VersionId(state.model, state.epoch, state.examples)
 
 
-def serving_decisions(cluster: Cluster, names: Names) -> list[ModelUpdate]:
-    """Return the decisions on the version to serve and on adoptions, oldest first."""
-    topic = names.topic("decisions")
-    found: list[ModelUpdate] = []
-    with closing(cluster.consumer()) as consumer:
-        begin, end = topic_readers.begin(consumer, topic), topic_readers.end(consumer, topic)
-        for record in topic_readers.between(consumer, Partition(topic, 0), begin, end):
-            try:
-                update = read_model_update(record.value or b"")
-            except CodecError:
-                continue  # any client can write there; an invalid record is not a decision
-            if isinstance(update.state, (Serving, Adopted)) and record.key == update.state.key.encode():
-                found.append(update)
-    return found
-
-
 def previous(cluster: Cluster, names: Names, store: ModelStore) -> VersionId:
     """Return the version that a rollback without a named one goes to. Raises NothingBefore."""
     with Observer(cluster, recalled(cluster, names)) as observer:
         found = served(observer.look()).served
     if found is None:
         raise NothingBefore(f"nothing serves {names.stream} yet, so there is nothing to roll back from")
-    return before(store, serving_decisions(cluster, names), VersionId.parse(found, names.stream))
+    chosen = [each for each in past_decisions(cluster, names) if isinstance(each.state, (Serving, Adopted))]
+    return before(store, chosen, VersionId.parse(found, names.stream))
