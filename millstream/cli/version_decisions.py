@@ -1,4 +1,4 @@
-"""`millstream models verify`, `pin`, `unpin`, `rollback` and `history`: check a version, choose the served one."""
+"""`millstream models verify`, `pin`, `unpin`, `rollback`, `history`: versions and decisions about them."""
 
 from __future__ import annotations
 
