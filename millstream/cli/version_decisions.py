@@ -1,4 +1,4 @@
-"""`millstream models verify`, `pin`, `unpin`, `rollback`, `history`: versions and decisions about them."""
+"""`millstream models verify`, `pin`, `unpin`, `rollback`, `history`: the served version, and why."""
 
 from __future__ import annotations
 
