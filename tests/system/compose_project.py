@@ -55,6 +55,9 @@ class Project:
         assert done.returncode == 0, f"docker compose {' '.join(arguments)}:\n{done.stdout}{done.stderr}"
         return done.stdout
 
+    def up(self, *options: str, with_demo: bool = True) -> None:
+        self.compose("up", "--detach", "--scale", f"demo={int(with_demo)}", *options)
+
     def millstream(self, *arguments: str) -> Any:
         """Run a command in the first predictor's container and return the JSON it printed."""
         return json.loads(self.compose("exec", "-T", "predictor-0", "millstream", *arguments, "--json"))
@@ -87,7 +90,7 @@ def require_compose() -> None:
 
 
 @contextmanager
-def running(*profiles: str, **environment: str) -> Iterator[Project]:
+def running(*profiles: str, with_demo: bool = True) -> Iterator[Project]:
     """Build the image, start all services of some profiles, and remove everything in the end; or skip the test."""
     if os.environ.get("MILLSTREAM_TEST_COMPOSE") != "1":
         pytest.skip("takes minutes; MILLSTREAM_TEST_COMPOSE=1 runs it")
@@ -98,9 +101,8 @@ def running(*profiles: str, **environment: str) -> Iterator[Project]:
     if missing:
         pytest.skip(f"no image {missing[0]} here: docker pull {missing[0]}")
     project = Project(profiles)
-    project.environment |= environment
     try:
-        project.compose("up", "--build", "--detach")
+        project.up("--build", with_demo=with_demo)
         yield project
     finally:
         project.compose("down", "--volumes", "--timeout", "15")
