@@ -28,9 +28,9 @@ def docker(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def _ports() -> dict[str, str]:
-    """Return every port of the compose file, for Docker to choose; Kafka says its own to its clients."""
+    """Return every port of the compose file. Docker chooses those of metrics, others at each start of a container."""
     named = set(re.findall(r"\$\{(\w+_PORT):-\d+\}", (ROOT / "docker-compose.yml").read_text()))
-    return {**dict.fromkeys(named, "0"), "KAFKA_PORT": str(free_port())}
+    return {name: "0" if "METRICS" in name else str(free_port()) for name in named}
 
 
 @dataclass

@@ -27,23 +27,16 @@ class Site:
 
     def __init__(self, project: Project, tokens: tuple[str, str]) -> None:
         self.project, self._tokens = project, tokens
-        self._bases: dict[str, str] = {}
-
-    def up(self) -> None:
-        """Start all services again. Docker chooses other ports then."""
-        self._bases.clear()
-        self.project.up(with_demo=False)
 
     def send(self, service: str, method: str, path: str, **more: Any) -> httpx.Response:
         """Send a request until the service answers it, as a caller does who repeats what got no response."""
-        port, token = {"server": ("8080", self._tokens[0]), "console": ("8081", self._tokens[1])}[service]
-        if service not in self._bases:
-            self._bases[service] = f"http://{self.project.compose('port', service, port).strip()}"
+        port, token = {"server": ("HTTP_PORT", self._tokens[0]), "console": ("CONSOLE_PORT", self._tokens[1])}[service]
+        address = f"http://127.0.0.1:{self.project.environment[port]}{path}"
         headers = {"authorization": f"Bearer {token}"}
         deadline = time.monotonic() + _SECONDS
         while True:
             with contextlib.suppress(httpx.TransportError):  # it starts again
-                response = httpx.request(method, self._bases[service] + path, headers=headers, timeout=40, **more)
+                response = httpx.request(method, address, headers=headers, timeout=40, **more)
                 if response.status_code != 503:
                     return response
             assert time.monotonic() < deadline, self.project.compose("logs", service)
@@ -115,7 +108,7 @@ def test_a_decision_of_the_console_has_its_tokens_name(site: Site) -> None:
 def test_nothing_is_lost_by_down_and_up(site: Site) -> None:
     answer, versions = site.ask(1), site.send("console", "GET", "/v1/models").json()
     site.project.compose("down", "--timeout", "30")
-    site.up()
+    site.project.up(with_demo=False)
     assert site.ask(1) == answer, "remembered, by the tokens of before"
     site.until_learned(_ASKED + _UPLOADED)
     assert site.send("console", "GET", "/v1/models").json() == versions
