@@ -28,7 +28,7 @@ from runtime.kafka_client.errors import KafkaError
 from schemas.topics import Names
 from server.answering.answerer import Answerer, AnswererSettings
 from server.answering.pacing import Pacing
-from server.answering.versions import Versions, last_served
+from server.answering.versions import NO_VERSION, Versions, last_served
 from server.forwarder.forwarder import ForwarderSettings
 from server.open_inference.endpoints import OpenInference
 from server.openapi.pages import description
@@ -145,7 +145,7 @@ class _Server:
         answerer = self._answerer(spread, public)
         never = options.publish == "never"
         turns = Turns(self._spool, options.spool.sync, unlogged=options.unlogged, log_nothing=never)
-        health = Health(lambda: None if versions.newest() is not None else "no version has answered its probe yet")
+        health = Health(lambda: None if versions.newest() is not None else NO_VERSION)
         self._meter.needs(health.unready)
         pacing = Pacing(answerer, health.fail)
         routes = server_routes(self._loaded.stream, self._names, Predict(answerer, versions, turns, pacing), health)

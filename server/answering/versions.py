@@ -19,6 +19,7 @@ from server.spool.folder import replace_file
 
 _LOOK_S: Final = 0.01
 _LONGEST_WAIT_S: Final = 30.0
+NO_VERSION: Final = "no version has answered its probe yet; the first is from the learner (`millstream run`)"
 
 
 class VersionTooOld(Exception):  # noqa: N818
@@ -165,7 +166,7 @@ class Versions:
     @staticmethod
     def _there(serving: ServedVersion | None) -> ServedVersion:
         if serving is None:
-            raise VersionTooOld(503, "not-ready", "no version has answered its probe yet")
+            raise VersionTooOld(503, "not-ready", NO_VERSION)
         return serving
 
 
