@@ -25,7 +25,7 @@ class HttpSecurity:
 
     allowed_host: Annotated[tuple[str, ...], Parameter(negative="")] = ()
     """Further name under which the server is reached, such as that of a proxy before it. Requests that name another
-    host are refused. May be given several times."""
+    host are refused. May be given several times; in the environment, separated by spaces."""
 
     tls_cert: str | None = None
     """File of the certificate for HTTPS, in PEM, followed by those of its issuers. TLS 1.2 or later is spoken."""

@@ -37,7 +37,7 @@ _encoder: Final = msgspec.json.Encoder(enc_hook=str)
 
 
 class _Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    why: str
+    why: str = ""
     version: str | None = None
     model: str | None = None
 
@@ -149,17 +149,17 @@ def _read_wanted(body: bytes, deed: Deed) -> _Wanted:
     if len({name for name, _ in pairs}) < len(pairs):
         raise HttpError(400, "json", "a name is there twice")
     if not found.why.strip():
-        raise HttpError(400, "why", "say why: the reason is kept with the decision")
+        raise HttpError(422, "why", f'{deed} needs a reason, which is kept with it: {{"why": …}}')
     if len(found.why) > _LONGEST_WHY:
-        raise HttpError(400, "why", f"a reason of {len(found.why)} characters; at most {_LONGEST_WHY} are taken")
+        raise HttpError(422, "why", f"a reason of {len(found.why)} characters; at most {_LONGEST_WHY} are taken")
     if found.version is None and deed in _NEED_VERSION:
-        raise HttpError(400, "version", f'{deed} needs a version: {{"version": "EPOCH/EXAMPLES", "why": …}}')
+        raise HttpError(422, "version", f'{deed} needs a version: {{"version": "EPOCH/EXAMPLES", "why": …}}')
     if found.version is not None and deed not in _TAKE_VERSION:
-        raise HttpError(400, "version", f"{deed} takes no version")
+        raise HttpError(422, "version", f"{deed} takes no version")
     if found.model is None and deed in _NEED_MODEL:
-        raise HttpError(400, "model", f'{deed} needs a model: {{"model": "NAME", "why": …}}')
+        raise HttpError(422, "model", f'{deed} needs a model: {{"model": "NAME", "why": …}}')
     if found.model is not None and deed not in _TAKE_MODEL:
-        raise HttpError(400, "model", f"{deed} takes no model")
+        raise HttpError(422, "model", f"{deed} takes no model")
     return found
 
 

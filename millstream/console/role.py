@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 from consumers.roles import CONSOLE
@@ -16,11 +17,12 @@ from millstream.processes.http_access import require_access, survive_sighup
 from millstream.status.report import Typed
 from runtime.kafka_client.cluster import KafkaAccessDenied, NoBroker
 from runtime.kafka_client.errors import KafkaError, described
+from server.openapi.pages import description
 from server.tokens.token_file import TokenFile
 from server.web.access import Access
 from server.web.app import AppLimits
-from server.web.guarded_app import Call, Endpoint, GuardedApp
-from server.web.messages import Response
+from server.web.guarded_app import GuardedApp
+from server.web.messages import Routes
 from server.web.worker import Address, Health, Worker
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ class ConsoleOptions:
 
     def require(self, settings: Settings) -> None:
         """Raise NoTokens, CertificateProblem, TokenFileProblem or PortTaken if it must not or cannot listen."""
-        require_access(settings, self.address, is_public=self.app.is_public)
+        require_access(settings, self.address, is_public=self.app.is_public, scopes="read,data,admin")
         if self.address.certificate is not None:
             survive_sighup()
         self.address.require_free()
@@ -79,7 +81,7 @@ def run_console(
     health = Health(met.lacks)
     meter.needs(health.unready)
     access = Access(TokenFile(settings.tokens), required=options.app.is_public, say=say)
-    app = GuardedApp([*Endpoints(desk).all(), *_health(health)], options.app, say, access)
+    app = GuardedApp(Endpoints(desk).all(), _routes(loaded.stream.name, health), options.app, say, access)
     meter.serves(lambda: dict(app.counts.requests), lambda: 0)
     meter.assigned(())
     where = options.address
@@ -95,14 +97,9 @@ def run_console(
         say(f"{CONSOLE} has ended in order")
 
 
-def _health(health: Health) -> list[Endpoint]:
-    async def livez(call: Call) -> Response:
-        return await health.livez(call.request)
-
-    async def readyz(call: Call) -> Response:
-        return await health.readyz(call.request)
-
-    return [Endpoint("GET", "/livez", None, livez), Endpoint("GET", "/readyz", None, readyz)]
+def _routes(stream: str, health: Health) -> Routes:
+    """Return the routes that need no token."""
+    return {**health.routes(), **description(stream, version("millstream"), CONSOLE)}
 
 
 class _Met:

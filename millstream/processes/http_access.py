@@ -20,8 +20,8 @@ class NoTokens(Exception):  # noqa: N818
     exit_code = FAILED
 
 
-def require_access(settings: Settings, address: Address, *, is_public: bool) -> None:
-    """Check tokens and certificate before anything listens.
+def require_access(settings: Settings, address: Address, *, is_public: bool, scopes: str) -> None:
+    """Check tokens and certificate before anything listens; `scopes` are those of a first token.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def require_access(settings: Settings, address: Address, *, is_public: bool) -> 
     if is_public and not any(each.state(now_ms) == "valid" for each in tokens):
         raise NoTokens(
             f"--host {address.host} can be reached from other machines, and no token in {settings.tokens} is valid: "
-            "`millstream tokens create NAME --scope predict,label` makes one"
+            f"`millstream tokens create NAME --scope {scopes}` makes one"
         )
     if address.certificate is not None:
         address.certificate.check()

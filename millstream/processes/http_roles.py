@@ -28,7 +28,7 @@ from runtime.kafka_client.errors import KafkaError
 from schemas.topics import Names
 from server.answering.answerer import Answerer, AnswererSettings
 from server.answering.pacing import Pacing
-from server.answering.versions import Versions, last_served
+from server.answering.versions import NO_VERSION, Versions, last_served
 from server.forwarder.forwarder import ForwarderSettings
 from server.open_inference.endpoints import OpenInference
 from server.openapi.pages import description
@@ -89,7 +89,7 @@ class ServerOptions:
 
     def require(self, settings: Settings) -> None:
         """Raise NoTokens, CertificateProblem or TokenFileProblem if it must not or cannot listen like this."""
-        require_access(settings, self.address, is_public=self.app.is_public)
+        require_access(settings, self.address, is_public=self.app.is_public, scopes="predict,label")
         if self.address.certificate is not None:
             survive_sighup()
         if not self.is_worker:
@@ -145,7 +145,7 @@ class _Server:
         answerer = self._answerer(spread, public)
         never = options.publish == "never"
         turns = Turns(self._spool, options.spool.sync, unlogged=options.unlogged, log_nothing=never)
-        health = Health(lambda: None if versions.newest() is not None else "no version has answered its probe yet")
+        health = Health(lambda: None if versions.newest() is not None else NO_VERSION)
         self._meter.needs(health.unready)
         pacing = Pacing(answerer, health.fail)
         routes = server_routes(self._loaded.stream, self._names, Predict(answerer, versions, turns, pacing), health)
@@ -281,13 +281,11 @@ class _Server:
 def server_routes(stream: Stream, names: Names, predict: Predict, health: Health) -> Routes:
     """Return the routes of a server."""
     release = version("millstream")
-    livez, readyz = Route(health.livez, None), Route(health.readyz, None)
     open_inference = OpenInference(names.stream, release, stream.contract, stream.target, predict, health.unready)
     return {
         "/v1/predict": {"POST": Route(predict.predict, "predict")},
         "/v1/labels": {"POST": Route(predict.labels, "label")},
-        "/livez": {"GET": livez, "HEAD": livez},
-        "/readyz": {"GET": readyz, "HEAD": readyz},
+        **health.routes(),
         **open_inference.routes(),
         **description(names.stream, release),
     }

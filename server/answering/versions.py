@@ -24,6 +24,7 @@ _LOOK_S: Final = 0.01
 _LONGEST_WAIT_S: Final = 30.0
 # As in a header, or with - as in paths: 3/81000, 3-81000, forest:3/81000, forest-3-81000.
 _TEXT: Final = re.compile(r"(?:([a-z0-9-]+)[:-])?([0-9]{1,6})[/-]([0-9]{1,15})")
+NO_VERSION: Final = "no version has answered its probe yet; the first is from the learner (`millstream run`)"
 
 
 class VersionTooOld(Exception):  # noqa: N818
@@ -175,7 +176,7 @@ class Versions:
     @staticmethod
     def _there(serving: ServedVersion | None) -> ServedVersion:
         if serving is None:
-            raise VersionTooOld(503, "not-ready", "no version has answered its probe yet")
+            raise VersionTooOld(503, "not-ready", NO_VERSION)
         return serving
 
 

@@ -13,6 +13,7 @@ from consumers.predictor.predictor import ServedVersion
 from schemas.contract import Contract
 from schemas.target import Target
 from server.answering.answerer import Refused, Said
+from server.answering.versions import NO_VERSION
 from server.open_inference.inference_request import Inference, InvalidInference, Wanted, read_inference
 from server.open_inference.inference_response import Outputs, Row, failure, response_body
 from server.open_inference.model_metadata import model_metadata
@@ -122,7 +123,7 @@ class OpenInference:
         if given is None:
             return
         if serving is None:
-            raise HttpError(503, "not-ready", "no version has answered its probe yet")
+            raise HttpError(503, "not-ready", NO_VERSION)
         if _in_path(given) != _in_url(serving):
             raise HttpError(
                 404,

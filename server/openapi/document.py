@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from consumers.roles import CONSOLE
-from server.openapi.endpoints import ENDPOINTS, JSON, Answer, Content, Endpoint, Parameter
-from server.openapi.schemas import SCHEMAS, ref
+from consumers.roles import CONSOLE, SERVER
+from server.openapi.endpoints import JSON, Answer, Content, Endpoint, Parameter, described_by
+from server.openapi.schemas import ref, schemas_of
 
 _ALWAYS: Final = (403, 405, 421, 503)
 _OF_TOKENS: Final = (401, 429)
@@ -30,33 +30,37 @@ ERRORS: Final = {
     503: "Later again: not ready, overloaded, or nothing can be logged.",
     507: "The disk has no room for it.",
 }
+_SUMMARIES: Final = {
+    SERVER: "Answers of an online learner on Kafka, and labels that it learns from.",
+    CONSOLE: "Status of an online learner on Kafka, and decisions about it.",
+}
 _CONSOLE: Final = {"url": "http://localhost:8081", "description": "The role console."}
 
 
-def document(stream: str, release: str) -> dict[str, Any]:
-    """Return the document for the server of a stream."""
+def document(stream: str, release: str, role: str = SERVER) -> dict[str, Any]:
+    """Return the document for the server of a stream, or for its console."""
+    endpoints = described_by(role)
     paths: dict[str, Any] = {}
-    for each in ENDPOINTS:
-        path = paths.setdefault(each.path, {"servers": [_CONSOLE]} if each.role == CONSOLE else {})
+    for each in endpoints:
+        path = paths.setdefault(each.path, {"servers": [_CONSOLE]} if each.role == CONSOLE != role else {})
         path[each.method] = _operation(each, stream)
     return {
         "openapi": "3.1.0",
         "info": {
             "title": f"Millstream: {stream}",
             "version": release,
-            "summary": "Answers of an online learner on Kafka, and labels that it learns from.",
+            "summary": _SUMMARIES[role],
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "tags": [{"name": name} for name in dict.fromkeys(each.group for each in ENDPOINTS)],
+        "tags": [{"name": name} for name in dict.fromkeys(each.group for each in endpoints)],
         "paths": paths,
         "components": {
-            "schemas": SCHEMAS,
+            "schemas": schemas_of(name for each in endpoints for name in each.schemas),
             "responses": {
-                **{f"Error{status}": _error(status, says, "Error") for status, says in ERRORS.items()},
-                **{
-                    f"InferenceError{status}": _error(status, says, "InferenceError") for status, says in ERRORS.items()
-                },
+                f"{schema}{status}": _error(status, says, schema)
+                for schema in sorted({each.error_schema for each in endpoints})
+                for status, says in ERRORS.items()
             },
             "securitySchemes": {
                 "token": {
@@ -109,8 +113,7 @@ def _operation_id(each: Endpoint) -> str:
 
 
 def _error_ref(each: Endpoint, status: int) -> dict[str, str]:
-    kind = "InferenceError" if each.path.startswith("/v2") else "Error"
-    return {"$ref": f"#/components/responses/{kind}{status}"}
+    return {"$ref": f"#/components/responses/{each.error_schema}{status}"}
 
 
 def _error(status: int, says: str, schema: str) -> dict[str, Any]:

@@ -64,12 +64,23 @@ class Endpoint:
     role: str = SERVER
 
     @property
+    def schemas(self) -> set[str]:
+        """Return the names of the schemas that it takes and answers, and that of its errors."""
+        contents = (self.takes, *(answer.content for answer in self.answers.values()))
+        return {*(name for each in contents for name in each.values() if name), self.error_schema}
+
+    @property
+    def error_schema(self) -> str:
+        """Return the name of the schema of its errors."""
+        return "InferenceError" if self.path.startswith("/v2") else "Error"
+
+    @property
     def group(self) -> str:
         """Return the heading under which it stands."""
         if self.role == CONSOLE:
             return "Console"
         groups = {"/v2": "Open Inference Protocol V2", "/v1/uploads": "Uploads", "/v1/": "Predictions and labels"}
-        return next((group for begin, group in groups.items() if self.path.startswith(begin)), "The server itself")
+        return next((group for begin, group in groups.items() if self.path.startswith(begin)), "Health and description")
 
 
 _VERSION_HEADERS: Final = ("X-Model-Version", "X-Event-Id")
@@ -95,8 +106,12 @@ _TUS: Final = Parameter("Tus-Resumable", "header", "Version of the tus protocol.
 _PART_AT: Final = Parameter("Upload-Offset", "header", "Where the part begins.", {"type": "integer", "minimum": 0})
 _CHECKSUM: Final = Parameter("Upload-Checksum", "header", "sha1, md5 or sha256, and the part's digest in base64.")
 _IMPORTED_WITHIN: Final = Parameter("wait", "query", "Time to wait for the import; at most 30 s.")
-_LIMIT: Final = Parameter("limit", "query", "Most rows of the answer.", {"type": "integer", "minimum": 1})
-_BEFORE: Final = Parameter("before", "query", "Where the last page ended.", {"type": "integer", "minimum": 0})
+_LIMIT: Final = Parameter(
+    "limit", "query", "Most rows of the answer; 100 by default.", {"type": "integer", "minimum": 1, "maximum": 1000}
+)
+_BEFORE: Final = Parameter(
+    "before", "query", "The `before` of the page that came after it.", {"type": "integer", "minimum": 0}
+)
 
 
 def _probe(path: str, scope: Scope | None, says: str, schema: str, *parameters: Parameter) -> Endpoint:
@@ -291,7 +306,7 @@ def _console(path: str, scope: Scope, says: str, *parameters: Parameter) -> Endp
         says=says,
         parameters=parameters,
         answers={200: Answer("As the command prints it with `--json`.", {JSON: "Object"})},
-        errors=(404,) if "{" in path else (),
+        errors=(404, 409) if "{" in path else (),
         role=CONSOLE,
     )
 
@@ -305,7 +320,7 @@ def _decision(name: str, says: str) -> Endpoint:
         takes={JSON: "Decision"},
         example={"why": "the shop moved"} | ({"version": "3/81000"} if name in ("pin", "adopt") else {}),
         answers={200: Answer("The decision.", {JSON: "Object"})},
-        errors=(404, 409),
+        errors=(404, 409, 415, 422),
         role=CONSOLE,
     )
 
@@ -319,13 +334,19 @@ _CONSOLE: Final = (
         "One version, as `millstream models show`.",
         Parameter("version", "path", "Such as 3%2F81000."),
     ),
-    _console("/v1/alerts", "read", "Alerts, newest first.", _LIMIT, _BEFORE),
+    _console("/v1/alerts", "read", "The newest alerts, in their order.", _LIMIT, _BEFORE),
     _console("/v1/events/{id}", "data", "What became of an event, as `millstream trace`.", _ID),
-    _console("/v1/dead-letters", "data", "Dead letters, newest first.", _LIMIT, _BEFORE),
-    _decision("pin", "Lets one version serve until it is unpinned."),
-    _decision("unpin", "Lets the newest version serve again."),
-    _decision("rollback", "Serves an earlier version, and continues to learn from it."),
-    _decision("adopt", "Continues from a version that was rebuilt or replayed."),
+    _console(
+        "/v1/dead-letters",
+        "data",
+        "The newest dead letters, in their order.",
+        _LIMIT,
+        _BEFORE,
+    ),
+    _decision("pin", "Serves `version` until it is unpinned."),
+    _decision("unpin", "Serves the newest version again."),
+    _decision("rollback", "Serves `version`; without one, the version that served before."),
+    _decision("adopt", "Continues to learn from `version`, which was rebuilt."),
     _decision("pause", "Stops learning."),
     _decision("resume", "Learns again."),
 )
@@ -350,3 +371,8 @@ _ITSELF: Final = (
 )
 
 ENDPOINTS: Final = (*_PREDICTIONS_AND_LABELS, *_OPEN_INFERENCE, *_UPLOADS, *_CONSOLE, *_ITSELF)
+
+
+def described_by(role: str) -> tuple[Endpoint, ...]:
+    """Return the endpoints that a role describes: a server those of the console too, a console its own."""
+    return (*_CONSOLE, *_ITSELF) if role == CONSOLE else ENDPOINTS

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Iterable
+from hashlib import sha256
 from html import escape
 from itertools import groupby
 from typing import Final
 
 import msgspec
 
+from consumers.roles import CONSOLE, SERVER
 from server.openapi.document import ERRORS, errors_of
-from server.openapi.endpoints import ENDPOINTS, Content, Endpoint, Parameter
-from server.openapi.schemas import SCHEMAS
+from server.openapi.endpoints import Content, Endpoint, Parameter, described_by
+from server.openapi.schemas import schemas_of
 
 _STYLE: Final = """
 :root { color-scheme: light dark; --text: #1c2430; --soft: #566072; --back: #fff; --card: #f5f7fa; --line: #d8dee8;
@@ -37,27 +40,32 @@ dl { display: grid; grid-template-columns: minmax(6rem, 14rem) 1fr; gap: .25rem 
 dl.statuses { grid-template-columns: 3rem 1fr; } dt { font-weight: 600; } dd { margin: 0; }
 @media (max-width: 30rem) { dl.names { grid-template-columns: 1fr; gap: 0; } dl.names dd { margin: 0 0 .5rem; } }
 """
+STYLE_HASH: Final = f"sha256-{b64encode(sha256(_STYLE.encode()).digest()).decode()}"
+"""Source expression of a content security policy that allows the page's style, and no other."""
+_TITLES: Final = {SERVER: "answers over HTTP", CONSOLE: "the console"}
 _CODE: Final = re.compile(r"`([^`]+)`")
 
 
-def page(stream: str, release: str) -> str:
-    """Return the page for the server of a stream."""
-    groups = [(name, list(some)) for name, some in groupby(ENDPOINTS, lambda each: each.group)]
+def page(stream: str, release: str, role: str = SERVER) -> str:
+    """Return the page for the server of a stream, or for its console."""
+    endpoints = described_by(role)
+    groups = [(name, list(some)) for name, some in groupby(endpoints, lambda each: each.group)]
+    title = f"{stream}: {_TITLES[role]}"
     links = "".join(f'<li><a href="#{_anchor(name)}">{escape(name)}</a></li>' for name, _ in groups)
-    parts = "".join(_group(name, some, stream) for name, some in groups)
+    parts = "".join(_group(name, some, stream, role) for name, some in groups)
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Millstream: {escape(stream)}</title>'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head><body>'
-        f"<h1>{escape(stream)}: answers over HTTP</h1><p>Millstream {escape(release)}. The same as OpenAPI 3.1: "
+        f"<h1>{escape(title)}</h1><p>Millstream {escape(release)}. The same as OpenAPI 3.1: "
         '<a href="/openapi.json">/openapi.json</a>. With tokens, send <code>Authorization: Bearer …</code>; the scope '
         "that an endpoint needs is beside it.</p>"
         f'<nav aria-label="Groups of endpoints"><ul>{links}<li><a href="#schemas">Schemas</a></li></ul></nav>'
-        f"<main>{parts}{_schemas()}</main></body></html>"
+        f"<main>{parts}{_schemas(endpoints)}</main></body></html>"
     )
 
 
-def _group(name: str, some: Iterable[Endpoint], stream: str) -> str:
-    where = "<p>On the console's port, 8081 by default.</p>" if name == "Console" else ""
+def _group(name: str, some: Iterable[Endpoint], stream: str, role: str) -> str:
+    where = "<p>On the console's port, 8081 by default.</p>" if name == "Console" and role != CONSOLE else ""
     return f'<h2 id="{_anchor(name)}">{escape(name)}</h2>{where}' + "".join(_endpoint(each, stream) for each in some)
 
 
@@ -104,11 +112,11 @@ def _responses(each: Endpoint) -> str:
     return f'<h3>Responses</h3><dl class="statuses">{good}{bad}</dl>'
 
 
-def _schemas() -> str:
+def _schemas(endpoints: Iterable[Endpoint]) -> str:
     shown = "".join(
         f'<details><summary><code>{name}</code></summary><div id="schema-{name}"><pre>'
         f"{escape(msgspec.json.format(msgspec.json.encode(schema)).decode())}</pre></div></details>"
-        for name, schema in SCHEMAS.items()
+        for name, schema in schemas_of(name for each in endpoints for name in each.schemas).items()
         if name != "Object"
     )
     return f'<h2 id="schemas">Schemas</h2>{shown}'

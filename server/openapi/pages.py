@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Final
 
 import msgspec
 
+from consumers.roles import SERVER
 from server.openapi.document import document
-from server.openapi.html import page
+from server.openapi.html import STYLE_HASH, page
 from server.web.messages import Request, Response, Route, Routes
 
-_CSP = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-_HEADERS = (("content-security-policy", _CSP), ("x-content-type-options", "nosniff"))
+_CSP: Final = (
+    f"default-src 'none'; style-src '{STYLE_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS: Final = (("content-security-policy", _CSP), ("x-content-type-options", "nosniff"))
 
 
-def description(stream: str, release: str) -> Routes:
-    """Return the routes that describe all endpoints; both are made when they are first asked for."""
+def description(stream: str, release: str, role: str = SERVER) -> Routes:
+    """Return the routes that describe the endpoints of a role; both are made when they are first asked for."""
 
     @cache
     def as_json() -> Response:
-        return Response(200, msgspec.json.encode(document(stream, release)), _HEADERS)
+        return Response(200, msgspec.json.encode(document(stream, release, role)), _HEADERS)
 
     @cache
     def as_page() -> Response:
-        return Response(200, page(stream, release).encode(), _HEADERS, "text/html; charset=utf-8")
+        return Response(200, page(stream, release, role).encode(), _HEADERS, "text/html; charset=utf-8")
 
     async def openapi(request: Request) -> Response:
         return as_json()

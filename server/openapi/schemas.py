@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import Any, Final
+
+import msgspec
 
 _LONG: Final = {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}
 _TEXT: Final = {"type": "string"}
@@ -99,7 +103,7 @@ SCHEMAS: Final[dict[str, Any]] = {
     "Taken": _object("event_id taken", event_id=_TEXT, taken=_FLAG, repeated=_FLAG),
     "LabelsResponse": _object("labels", labels=_list(_any_of(ref("Taken"), ref("Error")))),
     "Error": _object("error", error=_object("code message", code=_TEXT, message=_TEXT), event_id=_TEXT),
-    "Decision": _closed("why", why={"type": "string", "minLength": 1}, version=_VERSION),
+    "Decision": _closed("why", why={"type": "string", "minLength": 1, "maxLength": 1000}, version=_VERSION),
     "Live": _object("live", live=_FLAG),
     "Ready": _object("ready", ready=_FLAG),
     "ServerMetadata": _object("name version extensions", name=_TEXT, version=_TEXT, extensions=_list(_TEXT)),
@@ -137,3 +141,15 @@ SCHEMAS: Final[dict[str, Any]] = {
     ),
     "InferenceError": _object("error", error=_TEXT),
 }
+_REF: Final = re.compile(rb'"#/components/schemas/(\w+)"')
+
+
+def schemas_of(names: Iterable[str]) -> dict[str, Any]:
+    """Return the schemas of these names, with those that they refer to."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        if (name := waiting.pop()) not in found:
+            found.add(name)
+            waiting += map(bytes.decode, _REF.findall(msgspec.json.encode(SCHEMAS[name])))
+    return {name: schema for name, schema in SCHEMAS.items() if name in found}

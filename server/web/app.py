@@ -36,7 +36,8 @@ class AppLimits:
     body_seconds
         Time in which a body must have come.
     hosts
-        Names that the `Host` header, and the `Origin` header if there is one, may have.
+        Names that the `Host` header may have. The `Origin` header, if there is one, must name the same host and port,
+        or one of these names that is no address and not this machine.
     is_public
         Other machines can reach this server. Then a `Host` that is an address is taken too, because a browser sends
         one only to that address; and endpoints that need no token, which are for probes, take any.
@@ -64,11 +65,6 @@ class Counts:
 class App:
     """The application for RSGI 1.
 
-    Attributes
-    ----------
-    headers
-        Headers of every response.
-
     Parameters
     ----------
     routes
@@ -80,8 +76,6 @@ class App:
     streamed
         The routes whose bodies are read piece by piece, by their handlers.
     """
-
-    headers: Headers = ()
 
     def __init__(
         self,
@@ -122,8 +116,12 @@ class App:
             self.running -= 1
         self.counts.add(path or self._streamed.name_of(scope.path) or "other", response.status)
         with contextlib.suppress(Exception):  # the caller has gone
-            headers = [("content-type", response.content_type), *self.headers, *response.headers]
+            headers = [("content-type", response.content_type), *self._headers(response)]
             protocol.response_bytes(response.status, headers, response.body)
+
+    def _headers(self, response: Response) -> Headers:
+        """Return the headers of a response, besides its type."""
+        return response.headers
 
     def _plain_paths(self) -> Iterable[str]:
         """Return the paths that the answer to an unknown one names."""
@@ -190,8 +188,12 @@ class App:
                 f"the Host header names {host[:100]!r}, which is not this server (--allowed-host adds a name)",
             )
         origin = scope.headers.get("origin")
-        if origin is not None and (page := _name(origin.partition("://")[2])) not in hosts and page != name:
+        if origin is not None and (page := origin.partition("://")[2]) != host and not self._is_allowed(_name(page)):
             raise HttpError(403, "origin", f"pages of {origin[:100]!r} may not send requests here")
+
+    def _is_allowed(self, name: str) -> bool:
+        """Return whether pages of a host may send requests here; at another port of this machine may be anybody's."""
+        return name in self._limits.hosts and name not in LOOPBACK and not _is_address(name)
 
     async def _body(self, scope: Any, protocol: Any) -> bytes:
         most = self._limits.body_bytes

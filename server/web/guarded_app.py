@@ -8,19 +8,19 @@ from typing import Any, Final, Literal, TypeAlias
 
 from server.web.access import Access
 from server.web.app import App, AppLimits
-from server.web.messages import JSON, Headers, HttpError, Request, Response, Route
+from server.web.messages import JSON, Headers, HttpError, Request, Response, Route, Routes
 
 Scope: TypeAlias = Literal["read", "data", "admin"]
 
-_HEADERS: Final[Headers] = (
-    ("content-security-policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
-    ("x-content-type-options", "nosniff"),
-    ("x-frame-options", "DENY"),
-    ("referrer-policy", "no-referrer"),
-    ("cross-origin-resource-policy", "same-origin"),
-    ("cross-origin-opener-policy", "same-origin"),
-    ("cache-control", "no-store"),
-)
+_HEADERS: Final = {
+    "content-security-policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cache-control": "no-store",
+}
 _VALUE: Final = "value"
 _OURS: Final = ("same-origin", "none")
 """Values of `Sec-Fetch-Site` of requests that no other site's page has caused."""
@@ -63,18 +63,31 @@ class Endpoint:
 
 
 class GuardedApp(App):
-    """Refuses what pages of other sites send through a person's browser, and lets browsers keep nothing."""
+    """Refuses what pages of other sites send through a person's browser, and lets browsers keep nothing.
 
-    headers = _HEADERS
+    Parameters
+    ----------
+    routes
+        Further routes, such as those of the probes.
+    """
 
     def __init__(
-        self, endpoints: Sequence[Endpoint], limits: AppLimits, say: Callable[[str], None], access: Access
+        self,
+        endpoints: Sequence[Endpoint],
+        routes: Routes,
+        limits: AppLimits,
+        say: Callable[[str], None],
+        access: Access,
     ) -> None:
-        routes: dict[str, dict[str, Route]] = {}
+        all_routes: dict[str, Mapping[str, Route]] = {}
         for each in endpoints:
-            routes.setdefault(each.path, {})[each.method] = each.route()
-        super().__init__(routes, limits, say, access)
-        self._prefixes = [(path.partition("{")[0], path) for path in routes if "{" in path]
+            all_routes[each.path] = {**all_routes.get(each.path, {}), each.method: each.route()}
+        super().__init__({**all_routes, **routes}, limits, say, access)
+        self._prefixes = [(path.partition("{")[0], path) for path in self._routes if "{" in path]
+
+    def _headers(self, response: Response) -> Headers:
+        # Of two content security policies, browsers apply both: a response's own replaces this one.
+        return tuple({**_HEADERS, **dict(response.headers)}.items())
 
     def _find(self, path: str) -> tuple[str | None, Mapping[str, str]]:
         """Return the endpoint of a path, and the path's value, which may contain slashes."""

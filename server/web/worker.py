@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from runtime.exits import FAILED, OK, RoleFailure
 from server.web.app import App
-from server.web.messages import Request, Response, error_body
+from server.web.messages import Request, Response, Route, Routes, error_body
 from server.web.tls import Certificate, Renewals
 
 _LOOK_S: Final = 0.02
@@ -100,6 +100,11 @@ class Health:
         """Answer whether requests should come here."""
         why = self.unready()
         return Response(200, b'{"ready":true}') if why is None else Response(503, error_body("not-ready", why))
+
+    def routes(self) -> Routes:
+        """Return the routes of both."""
+        livez, readyz = Route(self.livez, None), Route(self.readyz, None)
+        return {"/livez": {"GET": livez, "HEAD": livez}, "/readyz": {"GET": readyz, "HEAD": readyz}}
 
 
 class Worker:

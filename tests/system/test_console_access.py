@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from system.commands import millstream
+from system.commands import millstream, told
 from system.console_rig import FLOW, Console, console, until
 from system.oracle import Stream
 
@@ -15,17 +15,25 @@ SCOPES = {
     "GET /v1/status": "read",
     "GET /v1/models": "read",
     "GET /v1/models/1/0": "read",
+    "GET /v1/decisions": "read",
     "GET /v1/alerts": "read",
     "GET /v1/events/e1": "data",
     "GET /v1/dead-letters": "data",
     "POST /v1/pin": "admin",
     "POST /v1/unpin": "admin",
+    "POST /v1/promote": "admin",
     "POST /v1/rollback": "admin",
     "POST /v1/adopt": "admin",
     "POST /v1/pause": "admin",
     "POST /v1/resume": "admin",
     "GET /livez": None,
+    "HEAD /livez": None,
     "GET /readyz": None,
+    "HEAD /readyz": None,
+    "GET /openapi.json": None,
+    "HEAD /openapi.json": None,
+    "GET /docs": None,
+    "HEAD /docs": None,
 }
 HOLDERS = ("predict", "label", "upload", "read", "data", "admin")
 
@@ -41,7 +49,7 @@ class Guarded:
         given = {} if token is None else {"authorization": f"Bearer {token}"}
         body = {"why": "who may?", **({"version": "1/0"} if path in ("/v1/pin", "/v1/adopt") else {})}
         client = self._console.client
-        response = client.get(path, headers=given) if method == "GET" else client.post(path, headers=given, json=body)
+        response = client.request(method, path, headers=given, json=body if method == "POST" else None)
         self.by = response.json().get("by") if response.status_code == 200 and method == "POST" else None
         return response.status_code
 
@@ -68,6 +76,10 @@ def test_an_endpoint_is_for_the_holders_of_its_scope_alone(at: Guarded, endpoint
         assert at.status(endpoint, wrong) == refused
 
 
+def test_what_cannot_be_decided_is_409(at: Guarded) -> None:
+    assert at.status("POST /v1/rollback", at.tokens["admin"]) == 409, "nothing serves yet"
+
+
 def test_every_endpoint_is_in_the_table(at: Guarded) -> None:
     told = at._console.client.get("/nothing", headers={"authorization": f"Bearer {at.tokens['read']}"}).json()
     named = told["error"]["message"].partition("; there are ")[2].split(", ")
@@ -80,6 +92,9 @@ def test_a_decision_is_by_the_tokens_name_until_it_is_revoked(at: Guarded) -> No
     token = millstream(at.stream, "tokens", "create", "ann", "--scope", "admin").strip()
     until(lambda: at.status("POST /v1/unpin", token) == 200, "the new token is let in")
     assert at.by == "ann"
+    shown = told(at.stream, "models", "history", at.stream.ref)[-1]
+    assert (shown["decision"], shown["by"], shown["why"]) == ("serve main", "ann", "who may?")
+    assert "serve main" in millstream(at.stream, "models", "history", at.stream.ref)
     millstream(at.stream, "tokens", "revoke", "ann")
     until(lambda: at.status("POST /v1/unpin", token) == 401, "the revoked token is refused")
 
@@ -87,4 +102,4 @@ def test_a_decision_is_by_the_tokens_name_until_it_is_revoked(at: Guarded) -> No
 def test_a_console_that_others_can_reach_needs_a_token(at: Guarded, tmp_path: Path) -> None:
     bare = Stream(at.stream.ref, at.stream.bootstrap, at.stream.prefix, tmp_path)
     said = millstream(bare, "console", bare.ref, "--host", "0.0.0.0", "--port", "18933", code=1)  # noqa: S104
-    assert "millstream tokens create" in said
+    assert "millstream tokens create NAME --scope read,data,admin" in said

@@ -177,7 +177,8 @@ def test_the_host_and_the_origin_must_be_this_server(site: Site) -> None:
         assert site.one(event, host=host).status == 200
     assert site.one(event, origin="https://evil.example").code == "origin"
     assert site.one(event, origin="null").code == "origin"
-    assert site.one(event, origin="http://localhost:3000").status == 200
+    assert site.one(event, origin="http://localhost:3000").code == "origin", "another program's page"
+    assert site.one(event, origin="http://localhost:8080").status == 200
 
 
 def test_a_body_beyond_the_limit_is_refused_declared_or_not(make: Make) -> None:

@@ -18,7 +18,13 @@ import pytest
 import yaml
 
 from consumers import roles
+from millstream.cli.console import ConsoleHttp
+from millstream.cli.http import Http
+from millstream.cli.http_security import HttpSecurity, listening_address
+from millstream.cli.shared_options import byte_count
 from millstream.config.instance_id import resolve
+from model_store import VersionId
+from model_store.object_keys import pin_place
 from model_store.signing import make_pair
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -26,8 +32,8 @@ FOLDER: Final = ROOT / "deploy" / "kubernetes"
 SCHEMAS: Final = json.loads((ROOT / "tests" / "data" / "kubernetes" / "schemas-1.28.json").read_text())
 DOCUMENT: Final = ROOT / "docs" / "kubernetes.md"
 NONROOT: Final = 10001
-# Forwarder and importer are in the pod of their server; a console is not among the manifests.
-_WITHOUT_SET: Final = ("forwarder", "importer", "console")
+# Forwarder and importer are in the pod of their server.
+_WITHOUT_SET: Final = ("forwarder", "importer")
 
 Manifest = dict[str, Any]
 
@@ -113,6 +119,7 @@ def test_what_kustomize_takes_by_default_is_every_file_but_those_of_optional_rol
     taken = {*kustomization()["resources"]}
     assert {path.name for path in FOLDER.glob("*.yaml")} - taken == {
         "kustomization.yaml",
+        "ingress.yaml",
         *(f"{role.name}.yaml" for role in roles.TABLE if role.optional and role.name not in _WITHOUT_SET),
     }
     assert {name for generated in kustomization()["configMapGenerator"] for name in generated.get("files", [])} == {
@@ -155,11 +162,53 @@ def test_a_server_its_forwarder_and_its_importer_share_a_pod_and_the_state_and_e
         assert state in beside["volumeMounts"]
         variables = {each["name"]: each["value"] for each in beside["env"]}
         assert {"name": name, "containerPort": int(variables["MILLSTREAM_METRICS_PORT"])} in ports
-    [http] = of_kind("Service")["server"]["spec"]["ports"]
-    assert {"name": http["targetPort"], "containerPort": http["port"]} in server["ports"]
     [_, waits] = forwarder["lifecycle"]["preStop"]["exec"]["command"]
     drain = int({each["name"]: each["value"] for each in server["env"]}["MILLSTREAM_DRAIN"].removesuffix("s"))
     assert drain + 15 <= int(waits) <= spec["terminationGracePeriodSeconds"] - 10
+
+
+@pytest.mark.parametrize("name", ["server", "console", "uploads"])
+def test_a_service_of_callers_leads_to_the_port_of_its_role_under_a_name_that_the_role_takes(name: str) -> None:
+    service = of_kind("Service")[name]["spec"]
+    role = {"uploads": "server"}.get(name, name)
+    spec = pod_specs()[role]
+    [http] = service["ports"]
+    assert {"name": http["targetPort"], "containerPort": http["port"]} in container(spec)["ports"]
+    assert http["port"] == {"server": Http.port, "console": ConsoleHttp.port}[role]
+    assert service["selector"] == of_kind("StatefulSet")[role]["spec"]["selector"]["matchLabels"]
+    variables = {each["name"]: each["value"] for each in container(spec)["env"]}
+    _, is_public = listening_address(variables["MILLSTREAM_HOST"])
+    taken = HttpSecurity(allowed_host=tuple(variables["MILLSTREAM_ALLOWED_HOST"].split())).hosts("0.0.0.0")  # noqa: S104
+    assert is_public
+    assert {name, f"{name}.millstream.svc"} <= taken
+    assert {
+        rule["host"]
+        for ingress in of_kind("Ingress").values()
+        for rule in ingress["spec"]["rules"]
+        if rule["http"]["paths"][0]["backend"]["service"]["name"] == name
+    } <= taken
+
+
+def test_an_ingress_leads_to_a_service_over_https_and_uploads_stay_with_one_pod() -> None:
+    for name, each in of_kind("Ingress").items():
+        [rule] = each["spec"]["rules"]
+        [path] = rule["http"]["paths"]
+        assert path["backend"]["service"] == {"name": name, "port": {"name": "http"}}
+        assert name in of_kind("Service")
+        assert [rule["host"]] == each["spec"]["tls"][0]["hosts"]
+        assert f"secret tls {each['spec']['tls'][0]['secretName']} " in DOCUMENT.read_text()
+    assert of_kind("Service")["uploads"]["spec"]["sessionAffinity"] == "ClientIP"
+    annotations = of_kind("Ingress")["uploads"]["metadata"]["annotations"]
+    assert "nginx.ingress.kubernetes.io/upstream-hash-by" in annotations
+    largest = byte_count("--largest-upload", Http.largest_upload)
+    assert annotations["nginx.ingress.kubernetes.io/proxy-body-size"] == f"{largest >> 30}g"
+
+
+def test_what_decides_about_versions_may_mark_them_in_the_bucket() -> None:
+    rows = re.findall(r"^\| (.*?) \| (.*?) \|$", DOCUMENT.read_text(), re.MULTILINE)
+    [decides] = [needs for who, needs in rows if who == "`operator`, `console`"]
+    kind = pin_place(VersionId("fraud", 1, 0)).rpartition("/")[0]
+    assert f"write and delete `{kind}/*`" in decides
 
 
 def _variables() -> Iterator[str]:
@@ -205,6 +254,7 @@ def test_a_role_has_a_secret_of_its_own_and_only_the_learner_has_the_signing_key
     for role in (role.name for role in roles.TABLE if not role.on_demand):
         assert held[role] - {"kafka-ca", "trusted-keys", "signing-key"} == {role}
     assert held["server"] - {"kafka-ca", "trusted-keys", "http-tokens"} == {"server", "forwarder", "importer"}
+    assert held["console"] - {"kafka-ca", "trusted-keys", "http-tokens"} == {"console"}
     for name in {name for secrets in held.values() for name in secrets}:
         assert f"secret generic {name} " in DOCUMENT.read_text(), f"the document does not create {name}"
 
@@ -250,10 +300,10 @@ def test_kustomize_builds_them_and_a_changed_stream_file_is_a_changed_pod(tmp_pa
         assert image == f"{kustomization()['images'][0]['newName']}:{kustomization()['images'][0]['newTag']}"
 
 
-def test_on_a_shared_volume_only_the_learner_and_an_administrator_write_versions(tmp_path: Path) -> None:
+def test_on_a_shared_volume_only_those_write_versions_who_make_or_mark_them(tmp_path: Path) -> None:
     folder = Path(shutil.copytree(FOLDER, tmp_path / "kubernetes"))
     text = (folder / "kustomization.yaml").read_text()
-    (folder / "kustomization.yaml").write_text(re.sub(r"^# (?=components:)", "", text, flags=re.M))
+    (folder / "kustomization.yaml").write_text(re.sub(r"^( *)# (?=components:|- \w+\.yaml)", r"\1", text, flags=re.M))
     built = _built(folder)
     write = set()
     for (kind, name), each in built.items():
@@ -262,7 +312,12 @@ def test_on_a_shared_volume_only_the_learner_and_an_administrator_write_versions
         for mount in container(template["spec"])["volumeMounts"] if template else ():
             if mount["name"] == "versions" and mount["subPath"] == "versions" and not mount.get("readOnly"):
                 write.add((kind, name))
-    assert write == {("StatefulSet", "learner"), ("CronJob", "backup"), ("CronJob", "admin")}
+    assert write == {
+        ("StatefulSet", "learner"),
+        *(("Deployment", "operator"), ("StatefulSet", "console")),
+        *(("CronJob", "backup"), ("CronJob", "admin")),
+    }
+    assert {name for kind, name in built if kind == "StatefulSet"} == {*of_kind("StatefulSet")}
     [settings] = [each for (kind, name), each in built.items() if kind == "ConfigMap" and name.startswith("settings")]
     assert settings["data"]["MILLSTREAM_STORE"] == "/var/lib/millstream/models"
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+from base64 import b64encode
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,11 +17,12 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from river import linear_model
 from unit.inference_site import INFER, Model, X, make
 
+from consumers.roles import CONSOLE, SERVER
 from millstream import Stream
 from millstream.processes.http_roles import server_routes
 from schemas.topics import Names
 from server.openapi.document import document
-from server.openapi.endpoints import ENDPOINTS
+from server.openapi.endpoints import ENDPOINTS, described_by
 from server.openapi.html import page
 from server.openapi.schemas import SCHEMAS
 from server.uploads.folder import UploadFolder
@@ -31,8 +34,21 @@ from server.web.worker import Health
 __all__ = ["make"]
 
 
-def test_the_document_is_valid_openapi() -> None:
-    OpenAPIV31SpecValidator(document("fraud", "0.1.0")).validate()
+@pytest.mark.parametrize("role", [SERVER, CONSOLE])
+def test_the_document_is_valid_openapi(role: str) -> None:
+    OpenAPIV31SpecValidator(document("fraud", "0.1.0", role)).validate()
+
+
+def test_a_console_describes_what_it_has_and_a_server_all() -> None:
+    console, server = (document("fraud", "0.1.0", role) for role in (CONSOLE, SERVER))
+    own = {each.path for each in ENDPOINTS if each.role == CONSOLE} | {"/livez", "/readyz", "/openapi.json", "/docs"}
+    assert {*console["paths"]} == own
+    assert {*server["paths"]} == {each.path for each in ENDPOINTS}
+    assert [path for path, found in console["paths"].items() if "servers" in found] == [], "its address is its own"
+    assert "http://localhost:8081" in json.dumps(server["paths"]["/v1/pin"]["servers"])
+    assert {*console["components"]["schemas"]} == {"Object", "Decision", "Live", "Ready", "Error"}
+    assert server["components"]["schemas"] == SCHEMAS
+    assert {name[:5] for name in console["components"]["responses"]} == {"Error"}
 
 
 def test_every_endpoint_of_the_server_is_in_the_table_with_its_scope(tmp_path: Path) -> None:
@@ -92,7 +108,9 @@ def test_the_document_and_the_page_are_served(make: Callable[..., Model]) -> Non
     assert site.get("/openapi.json").json == json.loads(json.dumps(document("fraud", "0.1.0")))
     said = site.get("/docs")
     assert said.headers["content-type"] == "text/html; charset=utf-8"
-    assert said.headers["content-security-policy"].startswith("default-src 'none'")
+    [style] = re.findall(r"<style>(.*?)</style>", said.answer.decode(), re.DOTALL)
+    allowed = f"style-src 'sha256-{b64encode(hashlib.sha256(style.encode()).digest()).decode()}'"
+    assert said.headers["content-security-policy"].split("; ")[:2] == ["default-src 'none'", allowed]
     assert said.answer.decode() == page("fraud", "0.1.0")
 
 
@@ -119,19 +137,24 @@ class _Page(HTMLParser):
         assert self.open.pop() == tag
 
 
+@pytest.fixture(params=[SERVER, CONSOLE])
+def text(request: pytest.FixtureRequest) -> str:
+    return page("fraud", "0.1.0", request.param)
+
+
 @pytest.fixture
-def read() -> _Page:
+def read(text: str) -> _Page:
     found = _Page()
-    found.feed(page("fraud", "0.1.0"))
+    found.feed(text)
     return found
 
 
-def test_the_page_is_well_formed_and_loads_nothing(read: _Page) -> None:
+def test_the_page_is_well_formed_and_loads_nothing(read: _Page, text: str) -> None:
     assert read.open == []
     assert read.tags.isdisjoint({"script", "link", "img", "iframe"})
-    text = page("fraud", "0.1.0")
-    assert re.findall(r"https?://|@import|url\(", text) == []
-    assert all(f"<code>{each.path.replace('{model}', 'fraud')}</code>" in text for each in ENDPOINTS)
+    assert re.findall(r"https?://|@import|url\(| style=", text) == []
+    role = CONSOLE if "the console" in text else SERVER
+    assert all(f"<code>{each.path.replace('{model}', 'fraud')}</code>" in text for each in described_by(role))
 
 
 def test_links_of_the_page_lead_somewhere(read: _Page) -> None:

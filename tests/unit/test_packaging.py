@@ -37,3 +37,10 @@ def test_every_package_is_installed() -> None:
         ".".join(path.parent.relative_to(ROOT).parts) for root in roots for path in (ROOT / root).rglob("__init__.py")
     }
     assert there == set(named)
+
+
+def test_the_image_is_built_from_every_package() -> None:
+    """Docker gets only what .dockerignore lets through."""
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    let_through = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert {each.partition(".")[0] for each in packages} <= let_through
