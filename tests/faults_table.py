@@ -43,6 +43,7 @@ FAULTS: Final = {
     "F21": "kill -9 at each failpoint of HTTP server and forwarder",
     "F22": "HTTP: Kafka away, also at the server's start; ids repeated at two workers; a second forwarder",
     "F23": "uploads: kill -9 at each failpoint of HTTP server and importer; Kafka away",
+    "F24": "HTTP: servers behind HAProxy restarted one after the other, under load",
 }
 
 

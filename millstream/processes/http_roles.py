@@ -28,6 +28,7 @@ from runtime.kafka_client.errors import KafkaError
 from schemas.topics import Names
 from server.answering.answerer import Answerer, AnswererSettings
 from server.answering.pacing import Pacing
+from server.answering.requests import LARGEST_EVENT
 from server.answering.versions import NO_VERSION, Versions, last_served
 from server.forwarder.forwarder import ForwarderSettings
 from server.open_inference.endpoints import OpenInference
@@ -68,6 +69,8 @@ class ServerOptions:
         Number of processes that answer; several listen at the same address.
     drain_s
         Seconds for which a worker serves on, unready, after SIGTERM.
+    largest_event
+        Largest event or label, in bytes, see `check_size`.
     unlogged
         True to answer also what the spool does not take.
     publish
@@ -82,6 +85,7 @@ class ServerOptions:
     spool: SpoolLimits = field(default_factory=SpoolLimits)
     app: AppLimits = field(default_factory=AppLimits)
     uploads: UploadLimits = field(default_factory=UploadLimits)
+    largest_event: int = LARGEST_EVENT
     code: Policy = "own"
     unlogged: bool = False
     publish: Literal["spool", "before-answer", "never"] = "spool"
@@ -148,7 +152,8 @@ class _Server:
         health = Health(lambda: None if versions.newest() is not None else NO_VERSION)
         self._meter.needs(health.unready)
         pacing = Pacing(answerer, health.fail)
-        routes = server_routes(self._loaded.stream, self._names, Predict(answerer, versions, turns, pacing), health)
+        predict = Predict(answerer, versions, turns, pacing, options.largest_event)
+        routes = server_routes(self._loaded.stream, self._names, predict, health)
         receiver = Receiver(UploadFolder(self._settings.state(self._names) / UPLOADS), options.uploads)
         uploads = Uploads(receiver, lambda: health.draining)
         access = Access(TokenFile(self._settings.tokens), required=options.app.is_public, say=say)

@@ -13,7 +13,7 @@ import msgspec
 from consumers.loop.dead_letters import dead_letter
 from consumers.model.river_model import wire_value
 from consumers.predictor.fast_outcomes import OutcomeWriter
-from consumers.predictor.feature_requests import Question, Questions
+from consumers.predictor.feature_requests import LONGEST_ID, Question, Questions
 from consumers.predictor.prediction_records import Form, PredictionRecords
 from consumers.predictor.predictor import Answered, ServedVersion, answered
 from consumers.roles import SERVER, WHOLE
@@ -33,7 +33,6 @@ from server.spool.spool import Made, Pending
 _encoder: Final = msgspec.json.Encoder()
 _in_order: Final = msgspec.json.Encoder(order="deterministic")
 _FAR_FUTURE_MS: Final = 24 * 3600 * 1000
-_LONGEST_ID: Final = 1024
 
 
 class LabelRefused(ValueError):  # noqa: N818
@@ -242,9 +241,9 @@ class Answerer:
 
     def _check(self, label: Label, size: int) -> None:
         """Raise LabelRefused if a label of this size cannot be one of this stream."""
-        if not 0 < len(label.event_id) <= _LONGEST_ID:
+        if not 0 < len(label.event_id) <= LONGEST_ID:
             length = len(label.event_id)
-            raise LabelRefused("id", f"the event id has {length} characters; 1 to {_LONGEST_ID} are taken")
+            raise LabelRefused("id", f"the event id has {length} characters; 1 to {LONGEST_ID} are taken")
         if label.label_time < 0 or label.label_time > self._clock() + _FAR_FUTURE_MS:
             raise LabelRefused("time", f"label_time {label.label_time} is negative, or over a day in the future")
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -21,17 +21,39 @@ class _EventRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Events(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    events: list[msgspec.Raw]
+    events: msgspec.Raw
 
 
 class _Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    labels: list[msgspec.Raw]
+    labels: msgspec.Raw
 
 
+class _Found(msgspec.Struct, frozen=True):
+    """What tells a request with many rows from a single one, whose features may have these names too."""
+
+    events: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    labels: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+MOST_ROWS: Final = 100_000
+NUMBER_BYTES: Final = 8
+LARGEST_EVENT: Final = 1 << 20
+_MOST_VALUES: Final = 1_000_000
 _event_row: Final = msgspec.json.Decoder(_EventRow)
-_events: Final = msgspec.json.Decoder(_Events)
-_labels: Final = msgspec.json.Decoder(_Labels)
-_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_request: Final[dict[str, msgspec.json.Decoder[_Events] | msgspec.json.Decoder[_Labels]]] = {
+    "events": msgspec.json.Decoder(_Events),
+    "labels": msgspec.json.Decoder(_Labels),
+}
+_found: Final = msgspec.json.Decoder(_Found)
+_list: Final = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class TooMany(Exception):  # noqa: N818
+    """The request has more rows, or more values, than are taken at once."""
+
+
+class TooLarge(Exception):  # noqa: N818
+    """An event or a label is so large that other requests would wait for it."""
 
 
 def read_event_row(text: bytes, unnamed: str, now_ms: int) -> Event:
@@ -55,32 +77,54 @@ def read_event_row(text: bytes, unnamed: str, now_ms: int) -> Event:
 
 
 def event_rows(body: bytes) -> list[bytes] | None:
-    """Return the rows of a request with many events; `None` if it is a single one. Raises CodecError."""
-    if b'"events"' not in body:
-        return None
-    return _rows(body, "events", _events)
+    """Return the rows of a request with many events; `None` if it is a single one. Raises CodecError or TooMany."""
+    return _rows(body, "events") if b'"events"' in body else None
 
 
 def label_rows(body: bytes) -> list[bytes] | None:
-    """Return the rows of a request with many labels; `None` if it is a single one. Raises CodecError."""
-    if b'"labels"' not in body:
-        return None
-    return _rows(body, "labels", _labels)
+    """Return the rows of a request with many labels; `None` if it is a single one. Raises CodecError or TooMany."""
+    return _rows(body, "labels") if b'"labels"' in body else None
 
 
-def _rows(
-    body: bytes, name: str, decoder: msgspec.json.Decoder[_Events] | msgspec.json.Decoder[_Labels]
-) -> list[bytes] | None:
+def _rows(body: bytes, name: Literal["events", "labels"]) -> list[bytes] | None:
     text = json_text(body)
     try:
-        if name not in _object.decode(text):
+        if getattr(_found.decode(text), name) is msgspec.UNSET:
             return None  # it is the name of a feature, perhaps
-        found = decoder.decode(text)
+        rows = bytes(getattr(_request[name].decode(text), name))
+        check_values(rows)
+        found = _list.decode(rows)
     except NO_JSON as error:
         raise CodecError(f'not {{"{name}": […]}} in JSON: {error}') from error
-    return [bytes(each) for each in (found.events if isinstance(found, _Events) else found.labels)]
+    check_count(len(found))
+    return [bytes(each) for each in found]
 
 
 def lines(body: bytes) -> list[bytes]:
-    """Return the rows of newline-delimited JSON; empty lines are left out."""
-    return [line for line in body.split(b"\n") if line.strip()]
+    """Return the rows of newline-delimited JSON; empty lines are left out. Raises TooMany."""
+    if (ends := body.count(b"\n")) > 2 * MOST_ROWS:
+        check_count(ends)  # also of empty lines: what is split takes memory
+    found = [line for line in body.split(b"\n") if line.strip()]
+    check_count(len(found))
+    return found
+
+
+def check_size(row: bytes, most: int) -> None:
+    """Raise TooLarge if one event or label is larger than `most` bytes, where a number counts 8 bytes."""
+    size = len(row)
+    if size > most // 4:  # else it cannot hold so many numbers
+        size = max(size, NUMBER_BYTES * row.count(b","))
+    if size > most:
+        raise TooLarge(f"it has {size} bytes, where a number counts 8; --largest-event is {most}")
+
+
+def check_values(text: bytes) -> None:
+    """Raise TooMany if a text in JSON has so many values that other requests would wait until it is read."""
+    if (values := text.count(b",") + 1) > _MOST_VALUES:
+        raise TooMany(f"{values} values in JSON; at most {_MOST_VALUES} are taken: send several requests")
+
+
+def check_count(rows: int) -> None:
+    """Raise TooMany if a request has too many rows."""
+    if rows > MOST_ROWS:
+        raise TooMany(f"{rows} rows; at most {MOST_ROWS} are taken: send several requests")

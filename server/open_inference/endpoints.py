@@ -13,6 +13,7 @@ from consumers.predictor.predictor import ServedVersion
 from schemas.contract import Contract
 from schemas.target import Target
 from server.answering.answerer import Refused, Said
+from server.answering.requests import NUMBER_BYTES, TooMany
 from server.answering.versions import NO_VERSION
 from server.open_inference.inference_request import Inference, InvalidInference, Wanted, read_inference
 from server.open_inference.inference_response import Outputs, Row, failure, response_body
@@ -20,7 +21,7 @@ from server.open_inference.model_metadata import model_metadata
 from server.open_inference.tensors import InvalidTensor, shown
 from server.spool.spool import Conflict, Repeated, Result, Unlogged
 from server.web.messages import RETRY_AFTER, Handler, Headers, HttpError, Request, Response, Route, Routes
-from server.web.predict import VERSION_HEADER, Predict, check_count, idempotency_key, version_name
+from server.web.predict import VERSION_HEADER, Predict, idempotency_key, too_many, version_name
 from server.web.rows import CONFLICT, UNLOGGED, answer_of, is_final
 
 JSON_LENGTH_HEADER: Final = "inference-header-content-length"
@@ -147,13 +148,21 @@ class OpenInference:
         try:
             json_length = request.headers.get(JSON_LENGTH_HEADER)
             inference = await _apart(
-                len(request.body), read_inference, request.body, json_length, self._contract, check_count
+                len(request.body),
+                read_inference,
+                request.body,
+                json_length,
+                self._contract,
+                self._predict.largest_event // NUMBER_BYTES,
             )
             wanted = self._outputs.wanted(inference)
         except (InvalidInference, InvalidTensor) as error:
             raise HttpError(400, "json", str(error)) from error
+        except TooMany as error:
+            raise too_many(error) from error
+        row_bytes = max(NUMBER_BYTES * inference.width, len(request.body) // inference.rows)
         answered = await self._predict.answer_rows(
-            inference.rows, lambda begin, end: inference.events(begin, end, key, now), serving
+            inference.rows, row_bytes, lambda begin, end: inference.events(begin, end, key, now), serving
         )
         return await _apart(inference.rows * _ROW_BYTES, self._response, inference, wanted, answered, serving)
 

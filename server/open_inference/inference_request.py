@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 import msgspec
 
+from consumers.predictor.feature_requests import LONGEST_ID
 from schemas.contract import Contract
 from schemas.events import Event, not_json
 from schemas.json_text import NO_JSON, json_text
+from server.answering.requests import check_count, check_values
 from server.open_inference import tensors
 from server.open_inference.tensors import DATATYPES, InvalidTensor, Tensor, shown
 
@@ -81,6 +83,11 @@ class Inference:
     wanted: Sequence[Wanted]
     all_binary: bool
 
+    @property
+    def width(self) -> int:
+        """Return the number of values in a row."""
+        return sum(each.width for each in self.features)
+
     def events(self, begin: int, end: int, key: str | None, now_ms: int) -> list[Event]:
         """Return the events of some rows.
 
@@ -104,38 +111,39 @@ class Inference:
         return found
 
 
-def read_inference(
-    body: bytes, json_bytes: str | None, contract: Contract, check_rows: Callable[[int], None]
-) -> Inference:
+def read_inference(body: bytes, json_bytes: str | None, contract: Contract, longest_vector: int) -> Inference:
     """Read a request.
 
     Parameters
     ----------
     json_bytes
         Header `Inference-Header-Content-Length`: length of the JSON, behind which binary tensors follow.
-    check_rows
-        Raises an error of its own if so many rows are too many; called before their tensors are read.
+    longest_vector
+        Most numbers that a row of one tensor may have.
 
     Raises
     ------
     InvalidInference, InvalidTensor
         If it cannot be read; the message says why.
+    TooMany
+        If it has too many rows, or values.
     """
     length = len(body) if json_bytes is None else _length(json_bytes, len(body))
     text = json_text(body[:length])
+    check_values(text)
     try:
         asked = _inference.decode(text)
     except NO_JSON as error:
         raise InvalidInference(not_json("an inference request", error, text)) from error
     if asked.id is not None and len(asked.id) > _MOST_ID_CHARS:
         raise InvalidInference(f"the id has {len(asked.id)} characters; at most {_MOST_ID_CHARS} are taken")
-    found = {each.name: each for each in _tensors(asked.inputs, memoryview(body)[length:], check_rows)}
+    found = {each.name: each for each in _tensors(asked.inputs, memoryview(body)[length:], longest_vector)}
     rows = _rows(asked.inputs, found)
     ids, times, keys = (found.pop(name, None) for name in (EVENT_ID, EVENT_TIME, ENTITY_KEY))
     return Inference(
         asked.id or None,
         [_feature(each, contract) for each in found.values()],
-        _texts(ids),
+        _ids(ids),
         _times(times),
         _texts(keys),
         rows,
@@ -156,13 +164,13 @@ def _length(text: str, most: int) -> int:
     return int(text)
 
 
-def _tensors(inputs: Sequence[_Input], binary: memoryview, check_rows: Callable[[int], None]) -> list[Tensor]:
+def _tensors(inputs: Sequence[_Input], binary: memoryview, longest_vector: int) -> list[Tensor]:
     """Read all inputs; those in binary lie behind each other, in the inputs' order."""
     found: list[Tensor] = []
     at = 0
     for each in inputs:
-        rows, width = tensors.shape_of(each.name, each.shape)
-        check_rows(rows)
+        rows, width = tensors.shape_of(each.name, each.shape, longest_vector)
+        check_count(rows)
         if each.datatype not in DATATYPES:
             raise InvalidTensor(
                 f"input {shown(each.name)} has the datatype {shown(each.datatype)}; there are {', '.join(DATATYPES)}"
@@ -211,6 +219,14 @@ def _feature(tensor: Tensor, contract: Contract) -> Tensor:
     if tensor.datatype != "BYTES":
         return tensor
     return tensors.as_bytes(tensor) if kind == "bytes" else tensors.as_texts(tensor)
+
+
+def _ids(tensor: Tensor | None) -> Tensor | None:
+    found = _texts(tensor)
+    for each in () if found is None else found.flat:
+        if each is not None and not 0 < len(each) <= LONGEST_ID:
+            raise InvalidInference(f"an {EVENT_ID} has {len(each)} characters; 1 to {LONGEST_ID} are taken")
+    return found
 
 
 def _texts(tensor: Tensor | None) -> Tensor | None:

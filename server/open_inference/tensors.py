@@ -18,7 +18,7 @@ Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 _LONG: Final = 2**63
 _EXACT: Final = 2**53  # doubles hold all whole numbers up to here
 _LENGTH_BYTES: Final = 4
-_LONGEST_VECTOR: Final = size_limits.EVENT // 8
+LONGEST_VECTOR: Final = size_limits.EVENT // 8
 _SHOWN: Final = 50
 _NESTED: Final = re.compile(rb"\[\s*\[")
 
@@ -65,8 +65,8 @@ class Tensor:
         return [plain[at : at + self.width] for at in range(0, len(plain), self.width)]
 
 
-def shape_of(name: str, shape: Sequence[int]) -> tuple[int, int]:
-    """Return the numbers of rows and of values in each row.
+def shape_of(name: str, shape: Sequence[int], longest: int = LONGEST_VECTOR) -> tuple[int, int]:
+    """Return the numbers of rows and of values in each row, of which there are at most `longest`.
 
     >>> shape_of("x", [3]), shape_of("x", [3, 1]), shape_of("x", [3, 8])
     ((3, 1), (3, 1), (3, 8))
@@ -79,8 +79,10 @@ def shape_of(name: str, shape: Sequence[int]) -> tuple[int, int]:
     if not 0 < len(shape) <= 2 or 0 in shape:
         raise InvalidTensor(f"input {shown(name)} has the shape {list(shape)[:8]}; [N], [N, 1] or [N, d] is taken")
     width = shape[1] if len(shape) == 2 else 1
-    if width > _LONGEST_VECTOR:
-        raise InvalidTensor(f"input {shown(name)} has {width} numbers a row; an event holds at most {_LONGEST_VECTOR}")
+    if width > (most := min(longest, LONGEST_VECTOR)):
+        raise InvalidTensor(
+            f"input {shown(name)} has {width} numbers a row; {most} are taken, of 8 bytes each (--largest-event)"
+        )
     return shape[0], width
 
 

@@ -318,12 +318,19 @@ def _decision(name: str, says: str) -> Endpoint:
         scope="admin",
         says=says,
         takes={JSON: "Decision"},
-        example={"why": "the shop moved"} | ({"version": "3/81000"} if name in ("pin", "adopt") else {}),
+        example={"why": "the shop moved"} | _FURTHER.get(name, {}),
         answers={200: Answer("The decision.", {JSON: "Object"})},
         errors=(404, 409, 415, 422),
         role=CONSOLE,
     )
 
+
+_FURTHER: Final[dict[str, dict[str, str]]] = {
+    "pin": {"version": "3/81000"},
+    "adopt": {"version": "3/81000"},
+    "promote": {"model": "forest"},
+}
+"""What the example of a decision says beside the reason."""
 
 _CONSOLE: Final = (
     _console("/v1/status", "read", "The stream's status, as `millstream status`."),
@@ -334,6 +341,7 @@ _CONSOLE: Final = (
         "One version, as `millstream models show`.",
         Parameter("version", "path", "Such as 3%2F81000."),
     ),
+    _console("/v1/decisions", "read", "All decisions, newest first, as `millstream models history`."),
     _console("/v1/alerts", "read", "The newest alerts, in their order.", _LIMIT, _BEFORE),
     _console("/v1/events/{id}", "data", "What became of an event, as `millstream trace`.", _ID),
     _console(
@@ -345,10 +353,11 @@ _CONSOLE: Final = (
     ),
     _decision("pin", "Serves `version` until it is unpinned."),
     _decision("unpin", "Serves the newest version again."),
-    _decision("rollback", "Serves `version`; without one, the version that served before."),
+    _decision("promote", "Serves another of the stream's models, `model`: its newest version, and each that follows."),
+    _decision("rollback", "Serves `version`; without one, the version or the model that served before."),
     _decision("adopt", "Continues to learn from `version`, which was rebuilt."),
-    _decision("pause", "Stops learning."),
-    _decision("resume", "Learns again."),
+    _decision("pause", "Stops learning of `model`, by default the stream's own."),
+    _decision("resume", "Learns again, with `model`."),
 )
 
 _ITSELF: Final = (

@@ -10,6 +10,7 @@ import msgspec
 
 _LONG: Final = {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}
 _TEXT: Final = {"type": "string"}
+_REASON: Final = {"type": "string", "minLength": 1, "maxLength": 1000}
 _VERSION: Final = {"type": "string", "examples": ["3/81000"]}
 _URL_VERSION: Final = {"type": "string", "examples": ["3-81000"]}
 _FLAG: Final = {"type": "boolean"}
@@ -103,7 +104,9 @@ SCHEMAS: Final[dict[str, Any]] = {
     "Taken": _object("event_id taken", event_id=_TEXT, taken=_FLAG, repeated=_FLAG),
     "LabelsResponse": _object("labels", labels=_list(_any_of(ref("Taken"), ref("Error")))),
     "Error": _object("error", error=_object("code message", code=_TEXT, message=_TEXT), event_id=_TEXT),
-    "Decision": _closed("why", why={"type": "string", "minLength": 1, "maxLength": 1000}, version=_VERSION),
+    "Decision": _closed(
+        "why", why={"type": "string", "minLength": 1, "maxLength": 1000}, version=_VERSION, model=_TEXT
+    ),
     "Live": _object("live", live=_FLAG),
     "Ready": _object("ready", ready=_FLAG),
     "ServerMetadata": _object("name version extensions", name=_TEXT, version=_TEXT, extensions=_list(_TEXT)),

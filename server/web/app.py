@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
 import types
@@ -14,6 +13,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from server.web.access import Access
+from server.web.bodies import whole
 from server.web.messages import ANY, Headers, HttpError, Request, Response, Routes
 from server.web.streamed import NO_ROUTES, StreamedRequest, StreamedRoutes
 
@@ -168,7 +168,7 @@ class App:
         limits = self._limits
         if self.running > limits.requests or self._bytes > limits.request_bytes:
             raise HttpError(503, "overloaded", "too many requests at once: send it again a little later")
-        body = await self._body(scope, protocol)
+        body = await whole(scope.headers, protocol, limits.body_bytes, limits.body_seconds)
         self._bytes += len(body)
         try:
             return await handler(
@@ -180,6 +180,9 @@ class App:
     def _check_host(self, scope: Any) -> None:
         """Refuse what a web page of another site sends through the user's browser."""
         host = scope.authority or scope.headers.get("host", "")
+        if len(scope.headers.get_all("host")) > 1:
+            # A proxy in front may have let the request in by the other one.
+            raise HttpError(400, "host", "the request has two Host headers", (("connection", "close"),))
         hosts, name = self._limits.hosts, _name(host)
         if name not in hosts and not (self._limits.is_public and _is_address(name)):
             raise HttpError(
@@ -194,32 +197,6 @@ class App:
     def _is_allowed(self, name: str) -> bool:
         """Return whether pages of a host may send requests here; at another port of this machine may be anybody's."""
         return name in self._limits.hosts and name not in LOOPBACK and not _is_address(name)
-
-    async def _body(self, scope: Any, protocol: Any) -> bytes:
-        most = self._limits.body_bytes
-        declared = scope.headers.get("content-length")
-        if declared is not None and declared.isdecimal() and int(declared) > most:
-            raise self._too_large()
-        try:
-            async with asyncio.timeout(self._limits.body_seconds):
-                if declared is not None:
-                    whole: bytes = await protocol()
-                    return whole
-                parts: list[bytes] = []
-                size = 0
-                async for part in protocol:
-                    size += len(part)
-                    if size > most:
-                        raise self._too_large()
-                    parts.append(part)
-                return b"".join(parts)
-        except TimeoutError:
-            said = f"the body did not come within {self._limits.body_seconds:g} s"
-            raise HttpError(408, "timeout", said, (("connection", "close"),)) from None
-
-    def _too_large(self) -> HttpError:
-        said = f"the body is larger than {self._limits.body_bytes} bytes: send several requests"
-        return HttpError(413, "too-large", said, (("connection", "close"),))
 
 
 def _pattern(path: str) -> re.Pattern[str]:

@@ -13,6 +13,7 @@ from server.answering.answerer import Error
 
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
+_MOST_PARAMETERS: Final = 32
 RETRY_AFTER: Final = ("retry-after", "1")
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 _encoder: Final = msgspec.json.Encoder()
@@ -94,10 +95,13 @@ class Request:
     in_path: Mapping[str, str] = field(default_factory=dict)
 
     def query(self) -> dict[str, str]:
-        """Return the parameters after the question mark. Raises HttpError if one is there twice."""
+        """Return the parameters after the question mark. Raises HttpError if one is there twice, or there are many."""
         if not self.query_string:
             return {}
-        pairs = parse_qsl(self.query_string, keep_blank_values=True, max_num_fields=32)
+        try:
+            pairs = parse_qsl(self.query_string, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS)
+        except ValueError as error:
+            raise HttpError(400, "query", f"the query has more than {_MOST_PARAMETERS} parameters") from error
         if len({name for name, _ in pairs}) < len(pairs):
             raise HttpError(400, "query", "a parameter of the query is given twice")
         return dict(pairs)

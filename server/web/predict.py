@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from consumers.predictor.feature_requests import LONGEST_ID
 from consumers.predictor.predictor import ServedVersion
 from runtime.exits import RoleFailure
 from schemas.codec import CodecError
@@ -17,7 +18,16 @@ from schemas.events import Event
 from schemas.model_names import version_text
 from server.answering.answerer import Answerer, Message, Said
 from server.answering.pacing import LARGEST_SLICE, Overloaded, Pacing, VersionGone
-from server.answering.requests import event_rows, label_rows, lines, read_event_row
+from server.answering.requests import (
+    LARGEST_EVENT,
+    TooLarge,
+    TooMany,
+    check_size,
+    event_rows,
+    label_rows,
+    lines,
+    read_event_row,
+)
 from server.answering.versions import Versions, VersionTooOld
 from server.spool.spool import Conflict, Pending, Repeated, Result, Unlogged
 from server.spool.turns import Turns
@@ -25,21 +35,36 @@ from server.web.messages import Headers, HttpError, Request, Response, error_bod
 from server.web.rows import CONFLICT, UNLOGGED, Rows, answer_of, is_final
 
 _FRAMED: Final = (b"\0", b"\1")  # of a schema registry
-_MOST_ROWS: Final = 100_000
 _LONGEST_KEY: Final = 1000
+_LONGEST_HEADER: Final = 2048
+_SLICE_BYTES: Final = 64 << 10
 VERSION_HEADER: Final = "x-model-version"
 EVENT_HEADER: Final = "x-event-id"
 _said: Final = msgspec.json.Decoder(Said)
 
 
 class Predict:
-    """The endpoints that the spool logs."""
+    """The endpoints that the spool logs.
 
-    def __init__(self, answerer: Answerer, versions: Versions, turns: Turns, pacing: Pacing | None = None) -> None:
+    Parameters
+    ----------
+    largest_event
+        Largest event or label, in bytes, see `check_size`.
+    """
+
+    def __init__(
+        self,
+        answerer: Answerer,
+        versions: Versions,
+        turns: Turns,
+        pacing: Pacing | None = None,
+        largest_event: int = LARGEST_EVENT,
+    ) -> None:
         self._answerer = answerer
         self._versions = versions
         self._turns = turns
         self._pacing = pacing or Pacing(answerer)
+        self.largest_event = largest_event
 
     # --- predictions -------------------------------------------------------------------------------
 
@@ -51,6 +76,7 @@ class Predict:
         rows = self._rows(request)
         if rows is None:
             event_id = key or secrets.token_hex(12)
+            self._check_size(request.body)
             try:
                 if request.body[:1] in _FRAMED:  # the registry may be asked for its schema
                     event = await asyncio.to_thread(self._event, request.body, event_id, now)
@@ -61,33 +87,43 @@ class Predict:
             [pending] = await self._asked([event], serving)
             [result] = await self._turns.log([pending])
             return _single(_id(event), result, serving)
-        check_count(len(rows))
         answers = Rows()
         begin = 0
         while begin < len(rows):
-            some = rows[begin : begin + self._pacing.slice(serving)]
+            some = _share(rows, begin, self._pacing.slice(serving))
             await self._slice(answers, some, begin, key, serving, now)
             begin += len(some)
         return answers.response("answers", request, ((VERSION_HEADER, version_name(serving)),))
 
     def _rows(self, request: Request) -> list[bytes] | None:
         """Return the rows of a request with many events; `None` if it is a single one."""
-        if request.is_ndjson:
-            return lines(request.body)
         try:
-            return event_rows(request.body)
+            return lines(request.body) if request.is_ndjson else event_rows(request.body)
         except CodecError as error:
             if self._answerer.takes_messages:
                 return None
             raise HttpError(400, "json", str(error)) from error
+        except TooMany as error:
+            raise too_many(error) from error
+
+    def _check_size(self, row: bytes) -> None:
+        try:
+            check_size(row, self.largest_event)
+        except TooLarge as error:
+            raise HttpError(413, "too-large", str(error)) from error
 
     def _event(self, text: bytes, unnamed: str, now: int) -> Event | Message:
         """Read one event, or a raw message of the stream's external topic. Raises CodecError, or HttpError."""
         try:
-            return read_event_row(text, unnamed, now)
+            event = read_event_row(text, unnamed, now)
         except CodecError:
             if not self._answerer.takes_messages:
                 raise
+        else:
+            if not 0 < (length := len(event.event_id)) <= LONGEST_ID:
+                # It is the key of records: one with a long key could be larger than Kafka takes.
+                raise HttpError(400, "id", f"the event id has {length} characters; 1 to {LONGEST_ID} are taken")
+            return event
         try:
             return self._answerer.read_message(text, unnamed, now)
         except RoleFailure as failure:
@@ -104,6 +140,7 @@ class Predict:
         for number, row in enumerate(rows, begin):
             event_id = secrets.token_hex(12) if key is None else f"{key}-{number}"
             try:
+                self._check_size(row)
                 events.append(self._event(row, event_id, now))
             except CodecError as error:
                 events.append(error_body("json", str(error)))
@@ -127,19 +164,22 @@ class Predict:
             raise HttpError(503, "not-ready", f"{error}; the server starts again") from error
 
     async def answer_rows(
-        self, rows: int, events: Callable[[int, int], Sequence[Event]], serving: ServedVersion
+        self, rows: int, row_bytes: int, events: Callable[[int, int], Sequence[Event]], serving: ServedVersion
     ) -> list[tuple[str, Result]]:
         """Answer and log the rows of a request in slices; return each row's event id, and what became of it.
 
         Parameters
         ----------
+        row_bytes
+            Size of a row, roughly.
         events
             Makes the events from a row up to another.
         """
         answered: list[tuple[str, Result]] = []
+        most = max(1, _SLICE_BYTES // row_bytes)
         while len(answered) < rows:
             begin = len(answered)
-            asked = events(begin, min(begin + self._pacing.slice(serving), rows))
+            asked = events(begin, min(begin + min(most, self._pacing.slice(serving)), rows))
             results = await self._turns.log(await self._asked(asked, serving))
             answered += zip((event.event_id for event in asked), results, strict=True)
             if len(asked) < rows:
@@ -171,8 +211,14 @@ class Predict:
         if request.query_string:
             raise HttpError(400, "query", "/v1/labels takes no parameters")
         key = idempotency_key(request)
-        rows = lines(request.body) if request.is_ndjson else _read(label_rows, request.body)
+        try:
+            rows = lines(request.body) if request.is_ndjson else label_rows(request.body)
+        except CodecError as error:
+            raise HttpError(400, "json", str(error)) from error
+        except TooMany as error:
+            raise too_many(error) from error
         if rows is None:
+            self._check_size(request.body)
             try:
                 pending = self._answerer.label(request.body, key)
             except CodecError as error:
@@ -181,10 +227,12 @@ class Predict:
             if isinstance(result, Conflict):
                 raise HttpError(422, "conflict", CONFLICT)
             return Response(202 if is_final(result) else 422, answer_of(result))
-        check_count(len(rows))
         answers = Rows()
-        for begin in range(0, len(rows), LARGEST_SLICE):
-            await self._labels(answers, rows[begin : begin + LARGEST_SLICE], begin, key)
+        begin = 0
+        while begin < len(rows):
+            some = _share(rows, begin, LARGEST_SLICE)
+            await self._labels(answers, some, begin, key)
+            begin += len(some)
         return answers.response("labels", request, ())
 
     async def _labels(self, answers: Rows, rows: Sequence[bytes], begin: int, key: str | None) -> None:
@@ -194,9 +242,12 @@ class Predict:
         labels: list[Pending | bytes] = []
         for number, row in enumerate(rows, begin):
             try:
+                self._check_size(row)
                 labels.append(self._answerer.label(row, None if key is None else f"{key}-{number}"))
             except CodecError as error:
                 labels.append(error_body("json", str(error)))
+            except HttpError as error:
+                labels.append(error_body(error.code, str(error)))
         read = [each for each in labels if isinstance(each, Pending)]
         results = iter(await self._turns.log(read) if read else [])
         answers.add([None] * len(rows), [next(results) if isinstance(each, Pending) else each for each in labels])
@@ -207,23 +258,28 @@ def _id(event: Event | Message) -> str:
     return event.event.event_id if isinstance(event, Message) else event.event_id
 
 
-def _read(rows: object, body: bytes) -> list[bytes] | None:
-    try:
-        found: list[bytes] | None = rows(body)  # type: ignore[operator]
-    except CodecError as error:
-        raise HttpError(400, "json", str(error)) from error
-    return found
+def _share(rows: Sequence[bytes], begin: int, most: int) -> Sequence[bytes]:
+    """Return the next rows of a request: at most `most`, and of 64 KiB or one, so that other requests do not wait."""
+    some = rows[begin : begin + most]
+    size = 0
+    for number, row in enumerate(some, 1):
+        size += len(row)
+        if size > _SLICE_BYTES:
+            return some[: max(1, number - 1)]
+    return some
 
 
-def check_count(rows: int) -> None:
-    """Raise HttpError if a request has too many rows."""
-    if rows > _MOST_ROWS:
-        raise HttpError(413, "too-many", f"{rows} rows; at most {_MOST_ROWS} are taken: send several requests")
+def too_many(error: TooMany) -> HttpError:
+    """Return the error of a request with too many rows."""
+    return HttpError(413, "too-many", str(error))
 
 
 def idempotency_key(request: Request) -> str | None:
     """Return the key that the request's header gives, if any. Raises HttpError."""
     key: str | None = request.headers.get("idempotency-key")
+    if key is None and "idempotency-key" in request.headers:
+        # Without it, a repeated request would count as a second event.
+        raise HttpError(400, "id", "the Idempotency-Key has characters other than visible ASCII")
     if key is not None and not 0 < len(key) <= _LONGEST_KEY:
         raise HttpError(400, "id", f"the Idempotency-Key has {len(key)} characters; 1 to {_LONGEST_KEY} are taken")
     return key
@@ -235,7 +291,9 @@ def version_name(serving: ServedVersion) -> str:
 
 
 def _single(event_id: str, result: Result, serving: ServedVersion) -> Response:
-    headers: Headers = ((VERSION_HEADER, version_name(serving)), (EVENT_HEADER, _header_value(event_id)))
+    headers: Headers = ((VERSION_HEADER, version_name(serving)),)
+    if len(named := _header_value(event_id[:_LONGEST_HEADER])) <= _LONGEST_HEADER:
+        headers = (*headers, (EVENT_HEADER, named))  # proxies refuse long headers
     if isinstance(result, Conflict):
         return Response(422, error_body("conflict", CONFLICT, event_id), headers)
     body = answer_of(result)

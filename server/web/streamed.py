@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from server.web.bodies import length_of, pieces
 from server.web.messages import ANYONE, Caller, HttpError, Request, Response
-
-_PIECE_S: Final = 30.0
-_CLOSE: Final = (("connection", "close"),)
 
 
 class StreamedRequest(Request):
@@ -24,39 +21,12 @@ class StreamedRequest(Request):
 
     @property
     def length(self) -> int | None:
-        """Return the declared length of the body, bytes; `None` if it comes in chunks."""
-        given = self.headers.get("content-length")
-        if given is None or self.headers.get("transfer-encoding") is not None:
-            return None
-        return int(given) if given.isdecimal() and len(given) < 20 else None
+        """Return the declared length of the body, bytes; `None` if it comes in chunks. Raises HttpError."""
+        return length_of(self.headers)
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """Yield the body.
-
-        Raises
-        ------
-        HttpError
-            If it ends before its end, or nothing comes for 30 s.
-        """
-        expected, size, empty = self.length, 0, 0
-        pieces = aiter(self._protocol)
-        while True:
-            try:
-                async with asyncio.timeout(_PIECE_S):
-                    piece = await anext(pieces)
-            except StopAsyncIteration:
-                break
-            except TimeoutError:
-                raise HttpError(408, "timeout", f"nothing of the body came for {_PIECE_S:g} s", _CLOSE) from None
-            size += len(piece)
-            if piece:
-                yield piece
-            else:
-                empty += 1
-        # The web server ends the iteration also where the connection broke. Then it yields one more empty piece than
-        # the one that ends each body.
-        if empty > 1 or (expected is not None and size != expected):
-            raise HttpError(400, "cut", f"the body ended early, after {size} bytes: send it again", _CLOSE)
+    def pieces(self) -> AsyncIterator[bytes]:
+        """Yield the body, as `server.web.bodies.pieces`."""
+        return pieces(self.headers, self._protocol)
 
 
 StreamedHandler: TypeAlias = Callable[[StreamedRequest], Awaitable[Response]]

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from runtime.exits import FAILED, OK, RoleFailure
 from server.web.app import App
+from server.web.connections import give_up_unread, most_connections
 from server.web.messages import Request, Response, Route, Routes, error_body
 from server.web.tls import Certificate, Renewals
 
@@ -176,6 +177,7 @@ class Worker:
                 http=HTTPModes.http1,
                 websockets=False,
                 backlog=_BACKLOG,
+                backpressure=most_connections(),
                 http1_settings=HTTP1Settings(header_read_timeout=_HEADER_MS),
                 log_enabled=False,
                 ssl_cert=None if certificate is None else certificate.cert,
@@ -213,6 +215,7 @@ class Worker:
     async def _tell_ready(self) -> None:
         while self._health.unready() is not None:
             await asyncio.sleep(_LOOK_S)
+        give_up_unread(self._address.port)
         self._ready()
 
     async def _tell_turns(self) -> None:
@@ -225,6 +228,7 @@ class Worker:
         look = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, look.set)
         while True:
+            give_up_unread(self._address.port)  # a reload listens at a new socket
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(look.wait(), _TURN_S)
             look.clear()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.rsgi import Protocol, Scope
+from unit.rsgi import Headers, Protocol, Scope
 
 from consumers.model.river_model import wrap
 from consumers.predictor.predictor import PredictorSettings, ServedVersion
@@ -90,7 +90,7 @@ class Site:
         if given["content-length"] == "none":
             del given["content-length"]
         protocol = Protocol([data[begin : begin + 1000] for begin in range(0, len(data), 1000)])
-        await self._app().__rsgi__(Scope(method, path, given), protocol)
+        await self._app().__rsgi__(Scope(method, path, Headers(given)), protocol)
         return protocol
 
     def _app(self) -> App:

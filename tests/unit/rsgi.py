@@ -8,13 +8,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
+class Headers(dict[str, str]):
+    """Headers, each there once."""
+
+    def get_all(self, name: str) -> list[str]:
+        return [self[name]] if name in self else []
+
+
 @dataclass
 class Scope:
     """Method, path and headers of a request."""
 
     method: str
     path: str
-    headers: dict[str, str]
+    headers: Headers
     query_string: str = ""
     authority: str | None = None
     proto: str = "http"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.rsgi import Protocol, Scope
+from unit.rsgi import Headers, Protocol, Scope
 
 from server.tokens.token_file import TokenFile
 from server.uploads.folder import Begun, Result, Upload, UploadBusy, UploadFolder
@@ -45,7 +45,7 @@ class Site:
         given |= {name.replace("_", "-"): value for name, value in headers.items()}
         given = {name: value for name, value in given.items() if value}
         protocol = Protocol(list(pieces))
-        await self.app.__rsgi__(Scope(method, path, given, query), protocol)
+        await self.app.__rsgi__(Scope(method, path, Headers(given), query), protocol)
         return protocol
 
     def send(self, *pieces: bytes, query: str = "wait=0s", **headers: str) -> Protocol:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.rsgi import Protocol, Scope
+from unit.rsgi import Headers, Protocol, Scope
 
 from server.tokens.token_file import SCOPES, TokenFile, TokenFileProblem, TokensRefused, read_rate
 from server.tokens.token_text import hash_of, id_of, new_token
@@ -313,7 +313,7 @@ def ask(file: TokenFile) -> Ask:
         given |= {"authorization": f"Bearer {token}"} if token else {}
         protocol = Protocol([b"{}"])
         app = App(routes, limits, access=Access(file, required=limits is not None and limits.is_public))
-        asyncio.run(app.__rsgi__(Scope(method, path, given), protocol))
+        asyncio.run(app.__rsgi__(Scope(method, path, Headers(given)), protocol))
         return protocol
 
     return send
