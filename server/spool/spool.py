@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeAlias
 
+import msgspec
+
 from server.spool.entries import Entry, Remembered, SpooledRecord, encode
 from server.spool.errors import SpoolFailed, SpoolFull, SpoolInUse
 from server.spool.folder import SpoolFolder, hold
@@ -57,8 +59,7 @@ class Made(NamedTuple):
     final: bool = True
 
 
-@dataclass(frozen=True)
-class Pending:
+class Pending(msgspec.Struct, frozen=True):
     """One answer or label that is to be logged.
 
     Attributes

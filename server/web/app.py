@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
 import types
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 
 from server.web.access import Access
 from server.web.messages import ANY, Headers, HttpError, Request, Response, Routes
+from server.web.reading_timeout import ReadingTimeout
 from server.web.streamed import NO_ROUTES, StreamedRequest, StreamedRoutes
 
 _PLAIN_ERRORS: Final = "/v2"
@@ -97,6 +97,7 @@ class App:
         self._limits = limits or AppLimits()
         self._say = say
         self._access = access or Access()
+        self._bodies = ReadingTimeout(self._limits.body_seconds)
         self._bytes = 0
         self.running = 0
         """Requests that are worked on now."""
@@ -141,43 +142,37 @@ class App:
     async def _respond(self, scope: Any, protocol: Any, path: str | None, in_path: Mapping[str, str]) -> Response:
         streamed = self._streamed.find(scope.path) if path is None else None
         methods = {} if path is None else self._routes[path]
-        route = methods.get(scope.method)
+        method, headers = scope.method, scope.headers
+        route = methods.get(method)
         if route is None or route.scope is not None or not self._limits.is_public:
             self._check_host(scope)
         if streamed is not None:
-            needed = streamed.scope if scope.method in streamed.methods else ANY
+            needed = streamed.scope if method in streamed.methods else ANY
         else:
             needed = ANY if route is None else route.scope
         # Before anything is said about the endpoints, and before a body is read.
         caller = self._access.require(scope, needed)
         if streamed is not None:
-            return await streamed.handler(scope.method)(StreamedRequest(scope, protocol, caller))
+            return await streamed.handler(method)(StreamedRequest(scope, protocol, caller))
         if path is None:
             there = ", ".join((*self._plain_paths(), *self._streamed.paths()))
             raise HttpError(404, "not-found", f"there is no {scope.path[:100]}; there are {there}")
         if route is None:
             allowed = ", ".join(methods)
             raise HttpError(405, "method", f"{scope.path} takes {allowed}", (("allow", allowed),))
-        handler = route.handler
-
-        def asked(body: bytes) -> Request:
-            return Request(scope.method, scope.path, scope.query_string, scope.headers, body, caller, in_path)
-
-        if scope.method != "POST":
-            return await handler(
-                Request(scope.method, scope.path, scope.query_string, scope.headers, b"", caller, in_path)
-            )
+        request = Request(method, scope.path, scope.query_string, headers, b"", caller, in_path)
+        if method != "POST":
+            return await route.handler(request)
         limits = self._limits
         if self.running > limits.requests or self._bytes > limits.request_bytes:
             raise HttpError(503, "overloaded", "too many requests at once: send it again a little later")
-        body = await self._body(scope, protocol)
-        self._bytes += len(body)
+        request.body = await self._body(headers, protocol)
+        size = len(request.body)
+        self._bytes += size
         try:
-            return await handler(
-                Request(scope.method, scope.path, scope.query_string, scope.headers, body, caller, in_path)
-            )
+            return await route.handler(request)
         finally:
-            self._bytes -= len(body)
+            self._bytes -= size
 
     def _check_host(self, scope: Any) -> None:
         """Refuse what a web page of another site sends through the user's browser."""
@@ -193,13 +188,13 @@ class App:
         if origin is not None and (page := _name(origin.partition("://")[2])) not in hosts and page != name:
             raise HttpError(403, "origin", f"pages of {origin[:100]!r} may not send requests here")
 
-    async def _body(self, scope: Any, protocol: Any) -> bytes:
+    async def _body(self, headers: Any, protocol: Any) -> bytes:
         most = self._limits.body_bytes
-        declared = scope.headers.get("content-length")
+        declared = headers.get("content-length")
         if declared is not None and declared.isdecimal() and int(declared) > most:
             raise self._too_large()
         try:
-            async with asyncio.timeout(self._limits.body_seconds):
+            with self._bodies.reading():
                 if declared is not None:
                     whole: bytes = await protocol()
                     return whole
@@ -225,6 +220,7 @@ def _pattern(path: str) -> re.Pattern[str]:
     return re.compile("".join(f"(?P<{part}>[^/]+)" if at % 2 else re.escape(part) for at, part in enumerate(parts)))
 
 
+@lru_cache(maxsize=256)
 def _name(host: str) -> str:
     """Return the name in ``name:port``, without the brackets of an IPv6 address."""
     with contextlib.suppress(ValueError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ _MOST_ROWS: Final = 100_000
 _LONGEST_KEY: Final = 1000
 VERSION_HEADER: Final = "x-model-version"
 EVENT_HEADER: Final = "x-event-id"
+_PLAIN: Final = re.compile("[!-$&-~]*").fullmatch
 _said: Final = msgspec.json.Decoder(Said)
 
 
@@ -248,6 +250,8 @@ def _single(event_id: str, result: Result, serving: ServedVersion) -> Response:
 
 def _header_value(text: str) -> str:
     """Return an id as a header can hold it: other characters than visible ASCII are percent-encoded."""
+    if _PLAIN(text) is not None:
+        return text
     return "".join(
         each if "!" <= each <= "~" and each != "%" else "".join(f"%{byte:02X}" for byte in each.encode())
         for each in text
