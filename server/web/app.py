@@ -194,21 +194,21 @@ class App:
         if declared is not None and declared.isdecimal() and int(declared) > most:
             raise self._too_large()
         try:
-            with self._bodies.reading():
-                if declared is not None:
-                    whole: bytes = await protocol()
-                    return whole
-                parts: list[bytes] = []
-                size = 0
-                async for part in protocol:
-                    size += len(part)
-                    if size > most:
-                        raise self._too_large()
-                    parts.append(part)
-                return b"".join(parts)
+            return await self._bodies.within(protocol() if declared is not None else self._in_parts(protocol))
         except TimeoutError:
             said = f"the body did not come within {self._limits.body_seconds:g} s"
             raise HttpError(408, "timeout", said, (("connection", "close"),)) from None
+
+    async def _in_parts(self, protocol: Any) -> bytes:
+        """Read a body whose length is not declared."""
+        parts: list[bytes] = []
+        size = 0
+        async for part in protocol:
+            size += len(part)
+            if size > self._limits.body_bytes:
+                raise self._too_large()
+            parts.append(part)
+        return b"".join(parts)
 
     def _too_large(self) -> HttpError:
         said = f"the body is larger than {self._limits.body_bytes} bytes: send several requests"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable
 from typing import Any
 
 
@@ -17,16 +16,15 @@ class ReadingTimeout:
         self._late: set[asyncio.Task[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        """Read in the current task, in this context. Raises TimeoutError if it takes too long."""
+    async def within(self, read: Awaitable[bytes]) -> bytes:
+        """Return what is read. Raises TimeoutError if it takes too long."""
         task, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert task is not None  # noqa: S101 - a coroutine runs in a task
         self._begun[task] = loop.time()
         if self._timer is None:
             self._timer = loop.call_later(self._seconds, self._look, loop)
         try:
-            yield
+            return await read
         except asyncio.CancelledError:
             if task not in self._late:
                 raise
