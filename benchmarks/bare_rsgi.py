@@ -60,7 +60,9 @@ async def app(scope: Any, protocol: Any) -> None:
 async def serve(port: int) -> None:
     """Serve until told to end."""
     loop = asyncio.get_running_loop()
-    server = Server(app, port=port, interface=Interfaces.RSGI, http=HTTPModes.http1, websockets=False, log_enabled=False)
+    server = Server(
+        app, port=port, interface=Interfaces.RSGI, http=HTTPModes.http1, websockets=False, log_enabled=False
+    )
     loop.add_signal_handler(signal.SIGTERM, server.stop)
     await server.serve()
 
