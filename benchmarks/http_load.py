@@ -2,8 +2,8 @@
 
 `python -m benchmarks.http_load PORT CONNECTIONS SECONDS RATE WARM_UP KIND [KEEP]`. With a RATE of 0, each connection
 sends its next request when it has the answer to the one before. Otherwise requests are sent at that rate, and a delay
-counts from the time at which its request was due. KIND is `predict`, rows of Elec2 as JSON, or `get`, of `/livez`. Bodies
-are made beforehand. The first WARM_UP seconds are not counted. Prints a line of JSON, see `Load`.
+counts from the time at which its request was due. KIND is `predict`, rows of Elec2 as JSON, or `get`, of `/livez`.
+Bodies are made beforehand. The first WARM_UP seconds are not counted. Prints a line of JSON, see `Load`.
 """
 
 from __future__ import annotations

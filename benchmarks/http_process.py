@@ -1,4 +1,4 @@
-"""One of our roles of HTTP as a process: `python -m benchmarks.http_process ROLE HOME BOOTSTRAP PREFIX PORT [PUBLISH]`."""
+"""Server or forwarder as a process: `python -m benchmarks.http_process ROLE HOME BOOTSTRAP PREFIX PORT [PUBLISH]`."""
 
 from __future__ import annotations
 

@@ -39,7 +39,8 @@ class RememberedIds:
 
     Three tables: ``answers`` holds for each key the time, the digest, whether it is final, and the answer; ``ages`` the
     keys by time, so that the oldest are forgotten first; ``lanes`` the end of what is indexed of each lane. The lanes
-    are the truth: whoever takes the lock first indexes what another worker has written and not indexed, see `NewestIds`.
+    are the truth: whoever takes the lock first indexes what another worker has written and not indexed yet, see
+    `NewestIds`.
 
     Parameters
     ----------
