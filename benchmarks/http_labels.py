@@ -1,7 +1,8 @@
 """Asks a server at a steady rate, and sends the labels later.
 
-`python -m benchmarks.http_labels PORT RATE SECONDS DELAY` prints a line of JSON: by event id when its label was
-sent, and of each answer when it came and how many examples its version had learned. Times are ns of the machine's monotonic clock. DELAY is the number of events before a label.
+`python -m benchmarks.http_labels PORT RATE SECONDS DELAY` prints a line of JSON: by event id when its label was sent,
+and of each answer when it came and how many examples its version had learned. Times are ns of the machine's monotonic
+clock. DELAY is the number of events before a label.
 """
 
 from __future__ import annotations

@@ -187,12 +187,11 @@ class Answerer:
     def _made(self, said: Answered, sequence: int, turn: _Turn, message: bytes | None) -> Made:
         event, failure = said.event, said.failure
         serving, now, writer, unread = turn
-        record = PlainRecord(unread.topic, unread.partition, sequence, now, None, None)
-        outputs = self._records.outputs(record, event.event_id.encode(), said.encode(writer, sequence))
+        key = event.event_id.encode()
+        outputs = self._records.outputs(unread, key, said.encode(writer, sequence))
         if failure is not None:
-            sent = record._replace(
-                key=event.event_id.encode(), value=_encoder.encode(event) if message is None else message
-            )
+            value = _encoder.encode(event) if message is None else message
+            sent = unread._replace(offset=sequence, key=key, value=value)
             outputs.append(dead_letter(self._dead_letters, sent, SERVER, *failure, now))
             answer = _encoder.encode(Refused(event.event_id, Error(*failure)))
         else:
@@ -206,7 +205,7 @@ class Answerer:
                     now,
                 )
             )
-        return Made(tuple(self._spooled(each) for each in outputs), answer, final=failure is None)
+        return Made(tuple([self._spooled(each) for each in outputs]), answer, failure is None)
 
     def _spooled(self, output: Output) -> SpooledRecord:
         kind = self._kinds[output.topic]

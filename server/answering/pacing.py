@@ -103,6 +103,13 @@ class Pacing:
         if self._waiting and self._waiting * self._pace(version).seconds > _LONGEST_WAIT_S:
             raise Overloaded(f"{self._waiting} events wait for the model")
 
+    def is_slow(self, version: ServedVersion) -> bool:
+        """Return whether a version must be asked in the thread."""
+        pace = self._pace(version)
+        if pace.in_thread and not self._waiting:
+            pace.leave_thread()
+        return pace.in_thread
+
     def at_once(self, events: Sequence[Event | Message], version: ServedVersion) -> list[Pending] | None:
         """Return what is to be logged of these events, `None` if the version must be asked in the thread.
 
@@ -111,11 +118,9 @@ class Pacing:
         VersionGone
             If the version's process has ended.
         """
-        pace = self._pace(version)
-        if pace.in_thread and not self._waiting:
-            pace.leave_thread()
-        if pace.in_thread:
+        if self.is_slow(version):
             return None
+        pace = self._pace(version)
         began = self._clock()
         try:
             return self._answerer.answer(events, version)

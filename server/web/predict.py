@@ -16,6 +16,7 @@ from runtime.exits import RoleFailure
 from schemas.codec import CodecError
 from schemas.events import Event
 from server.answering.answerer import Answerer, Message, Said
+from server.answering.asking import Asking
 from server.answering.pacing import LARGEST_SLICE, Overloaded, Pacing, VersionGone
 from server.answering.requests import event_rows, label_rows, lines, read_event_row
 from server.answering.versions import Versions, VersionTooOld
@@ -41,6 +42,7 @@ class Predict:
         self._versions = versions
         self._turns = turns
         self._pacing = pacing or Pacing(answerer)
+        self._asking = Asking(self._pacing)
 
     # --- predictions -------------------------------------------------------------------------------
 
@@ -59,7 +61,10 @@ class Predict:
                     event = self._event(request.body, event_id, now)
             except CodecError as error:
                 raise HttpError(400, "json", str(error)) from error
-            [pending] = await self._asked([event], serving)
+            try:
+                pending = await self._asking.ask(event, serving)
+            except VersionGone as error:
+                raise _gone(error) from error
             [result] = await self._turns.log([pending])
             return _single(_id(event), result, serving)
         check_count(len(rows))
@@ -125,7 +130,7 @@ class Predict:
             found = self._pacing.at_once(events, serving)
             return await self._pacing.answer(events, serving) if found is None else found
         except VersionGone as error:
-            raise HttpError(503, "not-ready", f"{error}; the server starts again") from error
+            raise _gone(error) from error
 
     async def answer_rows(
         self, rows: int, events: Callable[[int, int], Sequence[Event]], serving: ServedVersion
@@ -202,6 +207,10 @@ class Predict:
         results = iter(await self._turns.log(read) if read else [])
         answers.add([None] * len(rows), [next(results) if isinstance(each, Pending) else each for each in labels])
         await asyncio.sleep(0)
+
+
+def _gone(error: VersionGone) -> HttpError:
+    return HttpError(503, "not-ready", f"{error}; the server starts again")
 
 
 def _id(event: Event | Message) -> str:
