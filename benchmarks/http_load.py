@@ -76,7 +76,7 @@ class Connection:
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), _SLOWEST_S)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._read, self.send = self._socket.recv, self._socket.send
+        self._read, self.send, self.close = self._socket.recv, self._socket.send, self._socket.close
         self._begun = b""
         self.due = 0
         """When the request was sent, or should have been, ns."""
@@ -118,6 +118,14 @@ class Client:
         self.delays: list[int] = []
         self.ended: list[int] = []
         self.answers: dict[str, int] = {}
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._poll.close()
+        for each in self._all:
+            each.close()
 
     def _send(self, connection: Connection, due: int) -> None:
         connection.due = due
@@ -179,8 +187,6 @@ class Client:
 
 def measure(client: Client, seconds: float, rate: float, warm_up: float) -> Load:
     """Send for some seconds."""
-    gc.freeze()
-    gc.disable()
     began, worked = time.monotonic_ns(), time.process_time()
     until = began + int(seconds * 1e9)
     if rate:
@@ -198,8 +204,10 @@ def measure(client: Client, seconds: float, rate: float, warm_up: float) -> Load
 
 def main(port: str, connections: str, seconds: str, rate: str, warm_up: str, kind: str, keep: str = "") -> None:
     """Print what was measured."""
-    client = Client(int(port), int(connections), requests(kind), keep=bool(keep))
-    print(json.dumps(asdict(measure(client, float(seconds), float(rate), float(warm_up)))))
+    with Client(int(port), int(connections), requests(kind), keep=bool(keep)) as client:
+        gc.freeze()
+        gc.disable()
+        print(json.dumps(asdict(measure(client, float(seconds), float(rate), float(warm_up)))))
 
 
 if __name__ == "__main__":
