@@ -86,7 +86,10 @@ class Connection:
 
     def answer(self) -> bytes | None:
         """Read; return the whole response, `None` until all of it is there. Raises Failed."""
-        data = self._read(65536)
+        try:
+            data = self._read(65536)
+        except ConnectionError as error:
+            raise Failed(f"the server closed a connection: {error}") from error
         if self._begun:
             data = self._begun + data
         at = data.find(b"\r\n\r\n")
@@ -131,7 +134,11 @@ class Client:
         connection.due = due
         body = self._sent[self._next % len(self._sent)]
         self._next += 1
-        if connection.send(body) != len(body):
+        try:
+            whole = connection.send(body) == len(body)
+        except ConnectionError as error:
+            raise Failed(f"the server closed a connection: {error}") from error
+        if not whole:
             raise Failed("the server does not read")
 
     def closed(self, until: int) -> None:

@@ -1,4 +1,4 @@
-"""Newest ids of a worker: not indexed in each turn, and remembered all the same, whoever asks and whoever was killed."""
+"""Newest ids of a worker: not indexed in each turn, and remembered all the same, whoever asks or was killed."""
 
 from __future__ import annotations
 
