@@ -5,13 +5,13 @@ from __future__ import annotations
 import http.client
 import json
 import shutil
-import socket
 import time
 from typing import Final
 
 from benchmarks.figures import Figure, Spread
 from benchmarks.rig import Process, Rig, until
 from benchmarks.throughput import Size, publish_untrained
+from millstream.embedded_kafka.server_properties import free_port
 
 _SECONDS: Final = 60.0
 _EVENT: Final = json.dumps({"features": {"day": 0.5, "nswprice": 0.1}})
@@ -26,11 +26,10 @@ def cold_start(rig: Rig, size: Size) -> list[Figure]:
     worked: list[float] = []
     for _ in range(size.rounds):
         shutil.rmtree(home / "state", ignore_errors=True)
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            port: int = found.getsockname()[1]
+        port = free_port()
         began = time.monotonic()
-        process = rig.python("benchmarks.cold_server", str(home), rig.cluster.bootstrap, names.prefix, str(port))
+        where = (str(home), rig.cluster.bootstrap, names.prefix, str(port))
+        process = rig.python("benchmarks.http_process", "server", *where, "before-answer")
         try:
             until(lambda process=process, port=port: _answers(process, port), _SECONDS, "the server does not answer")
             taken.append(time.monotonic() - began)

@@ -38,7 +38,7 @@ class Arrivals:
 
 
 @contextmanager
-def _reading(rig: Rig, topic: str) -> Iterator[Arrivals]:
+def reading(rig: Rig, topic: str) -> Iterator[Arrivals]:
     """Read what comes to a topic from now on, in a thread."""
     arrivals, stop = Arrivals(), threading.Event()
     ends = rig.ends(topic)
@@ -73,7 +73,7 @@ def _send(rig: Rig, topic: str, rate: float, seconds: float, *labels: str) -> Pr
 
 def one_round(rig: Rig, features: str, out: str, process: Process, seconds: float) -> list[float]:
     """Send for a while through a process that is ready, and return the delays (ms)."""
-    with _reading(rig, out) as arrivals:
+    with reading(rig, out) as arrivals:
         sent = json.loads(_send(rig, features, RATE, seconds).wait(seconds + 30))
         until(lambda: len(arrivals.seen) >= len(sent), 20, f"{out}: not everything comes")
         process.require()
@@ -232,7 +232,7 @@ def freshness(rig: Rig, size: Size) -> list[Figure]:
 
 def _fresh_round(rig: Rig, names: Names, predictions: str, seconds: float, learned: int) -> list[float]:
     labels = (names.topic("labels"), str(_LABEL_DELAY_EVENTS))
-    with _reading(rig, predictions) as arrivals:
+    with reading(rig, predictions) as arrivals:
         sent: dict[str, int] = json.loads(
             _send(rig, names.topic("features"), _FRESH_RATE, seconds, *labels).wait(seconds + 30)
         )

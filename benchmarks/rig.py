@@ -93,10 +93,20 @@ class Process:
 class Rig:
     """One broker and one folder, shared by all benchmarks of a run; each takes a prefix of its own."""
 
-    def __init__(self, folder: Path, cluster: Cluster) -> None:
+    def __init__(self, folder: Path, cluster: Cluster, broker: EmbeddedBroker) -> None:
         self.folder = folder
         self.cluster = cluster
+        self._broker = broker
         self._count = 0
+
+    @contextmanager
+    def kafka_away(self) -> Iterator[None]:
+        """Stop the broker for a while; afterwards it is at the same address."""
+        self._broker.stop()
+        try:
+            yield
+        finally:
+            self._broker.start()
 
     # --- topics ------------------------------------------------------------------------------------
 
@@ -245,7 +255,7 @@ def rig() -> Iterator[Rig]:
     folder = Path(tempfile.mkdtemp(prefix="millstream-bench-"))
     broker = EmbeddedBroker(folder / "broker", port=0)
     try:
-        yield Rig(folder, Cluster(broker.start().bootstrap))
+        yield Rig(folder, Cluster(broker.start().bootstrap), broker)
     finally:
         broker.stop()
         shutil.rmtree(folder, ignore_errors=True)

@@ -32,11 +32,15 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
     def encode(self) -> bytes:
         """Return header and body. Raises CodecError if a value does not fit the schema."""
+        return codec.EVENT.header + self.encode_body()
+
+    def encode_body(self) -> bytes:
+        """Return the body alone. Raises CodecError if a value does not fit the schema."""
         for name, value in self.features.items():
             if value.__class__ is int and not -_LONG <= value < _LONG:
                 # The union also has a double, to which the Avro library would round.
                 raise CodecError(f"feature {name!r} is a whole number beyond 64 bits: keep it as text")
-        return codec.EVENT.header + _event_body(self)
+        return _event_body(self)
 
 
 class Failure(msgspec.Struct, frozen=True, gc=False):

@@ -14,9 +14,10 @@ _DEFAULT: Final = _HERE.parent.parent / ".venv-peers" / "bin" / "python"
 SCHEMAS: Final = _HERE.parent.parent / "schemas" / "avro"
 _VERSIONS: Final = """
 import json, sys
-from importlib.metadata import version
-names = ("quixstreams", "confluent-kafka", "river")
-print(json.dumps({"Python": sys.version.split()[0], **{name: version(name) for name in names}}))
+from importlib.metadata import distributions
+names = ("quixstreams", "confluent-kafka", "river", "fastapi", "uvicorn", "uvloop", "httptools")
+found = {each.name: each.version for each in distributions()}
+print(json.dumps({"Python": sys.version.split()[0], **{name: found[name] for name in names if name in found}}))
 """
 
 
@@ -27,7 +28,7 @@ def python() -> Path | None:
 
 
 def versions(interpreter: Path) -> dict[str, str]:
-    """Return the versions of Python and of the peers' packages. Raises CalledProcessError if one is missing."""
+    """Return the versions of Python and of the peers' packages that are installed."""
     said = subprocess.run([interpreter, "-c", _VERSIONS], capture_output=True, text=True, check=True)
     found: dict[str, str] = json.loads(said.stdout)
     return found

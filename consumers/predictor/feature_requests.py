@@ -135,14 +135,16 @@ class Questions:
         value = record.value
         if self._mapping is None and used is event.features and value is not None and value.startswith(_EVENT_HEADER):
             return _fitting(value[HEADER_BYTES:])
-        return _fitting(Event(event.event_id, event.event_time, used, event.entity_key).encode()[HEADER_BYTES:])
+        if used is not event.features:
+            event = Event(event.event_id, event.event_time, used, event.entity_key)
+        return _fitting(event.encode_body())
 
     def failed_body(self, record: Record, event: Event) -> bytes:
         """Return the event of an error answer; without its features if they cannot be encoded."""
         try:
             return self.body(record, event, event.features)
         except (CodecError, Unanswerable):
-            return Event(event.event_id, max(record.timestamp, 0), {}).encode()[HEADER_BYTES:]
+            return Event(event.event_id, max(record.timestamp, 0), {}).encode_body()
 
 
 def _with_fit_id(event: Event | None) -> Event | None:

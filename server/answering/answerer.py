@@ -83,6 +83,15 @@ class Message(NamedTuple):
     value: bytes
 
 
+class _Turn(NamedTuple):
+    """What the answers of one version within one millisecond have in common."""
+
+    serving: ServedVersion
+    now: int
+    writer: OutcomeWriter
+    unread: PlainRecord
+
+
 @dataclass(frozen=True)
 class AnswererSettings:
     """Settings of an answerer.
@@ -129,6 +138,9 @@ class Answerer:
         self._records = PredictionRecords(settings.names, settings.spread, settings.form)
         self._dead_letters = settings.names.topic("dead-letters")
         self._source = Partition(settings.source, settings.lane)
+        self._turn: _Turn | None = None
+        self._kinds = {settings.names.topic(kind): kind for kind in settings.names.kinds}
+        self._kinds[settings.names.whole] = WHOLE
 
     @property
     def takes_messages(self) -> bool:
@@ -156,35 +168,30 @@ class Answerer:
         now = self._clock()
         asked = [each.asked if isinstance(each, Message) else self._questions.check(each) for each in events]
         serving.model.ahead([each.used for each in asked if each.used is not None])
-        writer = OutcomeWriter((serving.name, serving.epoch, serving.examples), now, self._source)
-        return [self._one(event, each, serving, writer, now) for event, each in zip(events, asked, strict=True)]
+        turn = self._turn
+        if turn is None or turn.serving is not serving or turn.now != now:
+            writer = OutcomeWriter((serving.name, serving.epoch, serving.examples), now, self._source)
+            unread = PlainRecord(*self._source, -1, now, None, None)
+            self._turn = turn = _Turn(serving, now, writer, unread)
+        return [self._one(event, each, turn) for event, each in zip(events, asked, strict=True)]
 
-    def _one(
-        self, given: Event | Message, asked: Question, serving: ServedVersion, writer: OutcomeWriter, now: int
-    ) -> Pending:
+    def _one(self, given: Event | Message, asked: Question, turn: _Turn) -> Pending:
         event, value = (given.event, given.value) if isinstance(given, Message) else (given, None)
-        unread = PlainRecord(*self._source, -1, now, None, None)
-        said = answered(self._questions, serving, unread, asked._replace(event=event))
+        if asked.event is not event:
+            asked = asked._replace(event=event)
+        said = answered(self._questions, turn.serving, turn.unread, asked)
         digest = _hash(_in_order.encode((event.features, event.entity_key)) if value is None else value)
-        make = lambda sequence: self._made(said, sequence, serving, writer, now, value)  # noqa: E731 - one for each event
+        make = lambda sequence: self._made(said, sequence, turn, value)  # noqa: E731 - one for each event
         return Pending(make, _hash(b"event " + event.event_id.encode()), digest, may_be_unlogged=True)
 
-    def _made(
-        self,
-        said: Answered,
-        sequence: int,
-        serving: ServedVersion,
-        writer: OutcomeWriter,
-        now: int,
-        message: bytes | None,
-    ) -> Made:
+    def _made(self, said: Answered, sequence: int, turn: _Turn, message: bytes | None) -> Made:
         event, failure = said.event, said.failure
-        record = PlainRecord(*self._source, sequence, now, None, None)
-        outputs = self._records.outputs(record, event.event_id.encode(), said.encode(writer, sequence))
+        serving, now, writer, unread = turn
+        key = event.event_id.encode()
+        outputs = self._records.outputs(unread, key, said.encode(writer, sequence))
         if failure is not None:
-            sent = record._replace(
-                key=event.event_id.encode(), value=_encoder.encode(event) if message is None else message
-            )
+            value = _encoder.encode(event) if message is None else message
+            sent = unread._replace(offset=sequence, key=key, value=value)
             outputs.append(dead_letter(self._dead_letters, sent, SERVER, *failure, now))
             answer = _encoder.encode(Refused(event.event_id, Error(*failure)))
         else:
@@ -198,11 +205,10 @@ class Answerer:
                     now,
                 )
             )
-        return Made(tuple(self._spooled(each) for each in outputs), answer, final=failure is None)
+        return Made(tuple([self._spooled(each) for each in outputs]), answer, failure is None)
 
     def _spooled(self, output: Output) -> SpooledRecord:
-        names = self._settings.names
-        kind = WHOLE if output.topic == names.whole else names.kind(output.topic)
+        kind = self._kinds[output.topic]
         return SpooledRecord(kind, output.partition, output.key, output.value, tuple(output.headers))
 
     # --- labels ------------------------------------------------------------------------------------

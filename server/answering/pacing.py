@@ -20,6 +20,7 @@ LARGEST_SLICE: Final = 32
 _SLICE_S: Final = 0.005
 _SLOW_S: Final = 0.001  # an event; beyond it a version is asked in the thread
 _SLOW_IN_A_ROW: Final = 3  # one slow answer may be a pause of the machine
+_QUICK_IN_A_ROW: Final = 64  # in the thread; then the machine was slow, and not the version
 _LONGEST_SAMPLE_S: Final = 0.01
 _WEIGHT: Final = 1 / 8
 _LONGEST_WAIT_S: Final = 2.0
@@ -41,14 +42,20 @@ class _Pace:
         self.version = version
         self.seconds = seconds
         self.in_thread = in_thread
-        self._slow = 0
+        self._slow = self._quick = 0
 
     def took(self, seconds: float, events: int) -> None:
         sample = seconds / events
         self.seconds += (min(sample, _LONGEST_SAMPLE_S) - self.seconds) * _WEIGHT
         self._slow = self._slow + 1 if sample > _SLOW_S else 0
-        # Never back: the thread may be asking it, and a model is asked by one thread at a time.
+        self._quick = self._quick + 1 if sample < _SLOW_S / 2 else 0
         self.in_thread = self.in_thread or self._slow >= _SLOW_IN_A_ROW
+
+    def leave_thread(self) -> None:
+        """Ask it in the event loop again, if it was quick for long. Call it only while the thread asks nothing."""
+        # A model is asked by one thread at a time.
+        if self._quick >= _QUICK_IN_A_ROW and not self.version.apart:
+            self.in_thread = False
 
 
 class Pacing:
@@ -96,6 +103,13 @@ class Pacing:
         if self._waiting and self._waiting * self._pace(version).seconds > _LONGEST_WAIT_S:
             raise Overloaded(f"{self._waiting} events wait for the model")
 
+    def is_slow(self, version: ServedVersion) -> bool:
+        """Return whether a version must be asked in the thread."""
+        pace = self._pace(version)
+        if pace.in_thread and not self._waiting:
+            pace.leave_thread()
+        return pace.in_thread
+
     def at_once(self, events: Sequence[Event | Message], version: ServedVersion) -> list[Pending] | None:
         """Return what is to be logged of these events, `None` if the version must be asked in the thread.
 
@@ -104,9 +118,9 @@ class Pacing:
         VersionGone
             If the version's process has ended.
         """
-        pace = self._pace(version)
-        if pace.in_thread:
+        if self.is_slow(version):
             return None
+        pace = self._pace(version)
         began = self._clock()
         try:
             return self._answerer.answer(events, version)

@@ -39,7 +39,8 @@ class RememberedIds:
 
     Three tables: ``answers`` holds for each key the time, the digest, whether it is final, and the answer; ``ages`` the
     keys by time, so that the oldest are forgotten first; ``lanes`` the end of what is indexed of each lane. The lanes
-    are the truth: whoever takes the lock first indexes what a killed worker had written and not indexed.
+    are the truth: whoever takes the lock first indexes what another worker has written and not indexed yet, see
+    `NewestIds`.
 
     Parameters
     ----------
@@ -145,11 +146,13 @@ class Turn:
         """Set the end of what is indexed of a lane."""
         self.txn.put(_LANE.pack(lane), _PLACE.pack(*place), db=self._lanes)
 
-    def catch_up(self, lane_of: Callable[[int], LaneFolder]) -> int:
-        """Index what killed workers have written and not indexed; return the number of such entries."""
+    def catch_up(self, lane_of: Callable[[int], LaneFolder], own: int) -> int:
+        """Index what workers of other lanes than `own` have written and not indexed; return their number of entries."""
         found = 0
         for key, value in [*self.txn.cursor(self._lanes)]:
             (number,) = _LANE.unpack(key)
+            if number == own:
+                continue
             place = Place(*_PLACE.unpack(value))
             lane = lane_of(number)
             try:

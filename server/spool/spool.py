@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeAlias
 
+import msgspec
+
 from server.spool.entries import Entry, Remembered, SpooledRecord, encode
 from server.spool.errors import SpoolFailed, SpoolFull, SpoolInUse
 from server.spool.folder import SpoolFolder, hold
 from server.spool.lane_writer import LaneWriter
+from server.spool.newest_ids import NewestIds
 from server.spool.remembered import Place, RememberedIds, Turn, discard_after_reboot
 
 Sync = Literal["process", "disk", "kafka"]
@@ -57,8 +60,7 @@ class Made(NamedTuple):
     final: bool = True
 
 
-@dataclass(frozen=True)
-class Pending:
+class Pending(msgspec.Struct, frozen=True):
     """One answer or label that is to be logged.
 
     Attributes
@@ -137,12 +139,14 @@ class Spool:
             self._ids = RememberedIds(path / "index", self._limits.remember_ms, self._limits.index_bytes, sync=sync)
             opened.callback(self._ids.close)
             with self._ids.locked() as turn:
-                noted = self.folder.forwarded()
-                self._lane = LaneWriter(self._lane_folder, 0 if noted is None else noted.done.get(number, 0), sync=sync)
-                opened.callback(self._lane.close)
                 for lane in self.folder.lanes():
                     turn.index(lane, turn.place(lane.number))
+                noted = self.folder.forwarded()
+                # After the index: a lane's last segment may have entries that are not indexed, and must not be deleted.
+                self._lane = LaneWriter(self._lane_folder, 0 if noted is None else noted.done.get(number, 0), sync=sync)
+                opened.callback(self._lane.close)
                 turn.set_place(number, self._place())
+            self._newest = NewestIds(number, self._place())
             self._opened = opened.pop_all()
 
     @property
@@ -186,22 +190,39 @@ class Spool:
             if self._lane.needs_segment(self._limits.segment_bytes):
                 # Committed before the new segment gets an entry, so that a later turn looks for entries there.
                 with self._ids.locked() as turn:
-                    turn.catch_up(self.folder.lane)
+                    turn.catch_up(self.folder.lane, self.lane)
+                    self._index(turn, now)
                     self._lane.rotate()
                     self._size += self._lane.offset
                     turn.set_place(self.lane, self._place())
+                self._newest.indexed(self._place())
+            elif self._newest.are_due():
+                with self._ids.locked() as turn:
+                    self._index(turn, now)
+                self._newest.indexed(self._place())
             with self._ids.locked() as turn:
-                turn.catch_up(self.folder.lane)
-                self._ids.forget(turn, now, 2 * len(asked) + 16)
-                return _Turn(self, turn, now).settle(asked)
+                turn.catch_up(self.folder.lane, self.lane)
+                self._newest.look(turn)
+                results = _Turn(self, turn, now).settle(asked)
+                if self._newest.are_shared():
+                    self._index(turn, now)
+            if self._newest.are_shared():
+                self._newest.indexed(self._place())
+            return results
         except SpoolFailed as error:
             return [error for _ in asked]
+
+    def _index(self, turn: Turn, now: int) -> None:
+        """Index the newest entries, and forget old ones."""
+        self._ids.forget(turn, now, 2 * len(self._newest) + 16)
+        self._newest.index(turn, self._place())
 
     def ends(self) -> dict[int, int]:
         """Return the number of the next entry, by lane. Raises SpoolFailed."""
         with self._ids.locked() as turn:
-            turn.catch_up(self.folder.lane)
-            return {lane.number: place.next for lane in self.folder.lanes() if (place := turn.place(lane.number))}
+            turn.catch_up(self.folder.lane, self.lane)
+            found = {lane.number: place.next for lane in self.folder.lanes() if (place := turn.place(lane.number))}
+            return {**found, self.lane: self._lane.next}
 
     def is_full(self, more: int) -> bool:
         """Return whether `more` bytes would pass the limit; what other workers wrote is counted 0.2 s later."""
@@ -227,12 +248,9 @@ class _Turn:
         results = [self._one(each) for each in asked]
         if not self._entries:
             return results
-        lane = self._spool._lane
+        lane, first = self._spool._lane, self._spool._lane.next
         written, failure = lane.append([data for data, _ in self._entries])
-        for _, entry in self._entries[:written]:
-            if entry.remembered is not None:
-                self._turn.put(entry.remembered, entry.at_ms)
-        self._turn.set_place(self._spool.lane, self._spool._place())
+        self._spool._newest.add(first, [entry for _, entry in self._entries[:written]])
         self._spool._size += self._bytes
         if failure is None:
             return results
@@ -268,4 +286,8 @@ class _Turn:
         if asked.key is None:
             return None
         oldest = self._now - self._spool._limits.remember_ms
-        return self._answered.get(asked.key) or self._turn.look_up(asked.key, oldest)
+        return (
+            self._answered.get(asked.key)
+            or self._spool._newest.look_up(asked.key, oldest)
+            or self._turn.look_up(asked.key, oldest)
+        )

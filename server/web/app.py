@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from server.web.access import Access
 from server.web.bodies import whole
 from server.web.messages import ANY, Headers, HttpError, Request, Response, Routes
+from server.web.reading_timeout import ReadingTimeout
 from server.web.streamed import NO_ROUTES, StreamedRequest, StreamedRoutes
 
 _PLAIN_ERRORS: Final = "/v2"
@@ -91,6 +92,7 @@ class App:
         self._limits = limits or AppLimits()
         self._say = say
         self._access = access or Access()
+        self._bodies = ReadingTimeout(self._limits.body_seconds)
         self._bytes = 0
         self.running = 0
         """Requests that are worked on now."""
@@ -139,43 +141,37 @@ class App:
     async def _respond(self, scope: Any, protocol: Any, path: str | None, in_path: Mapping[str, str]) -> Response:
         streamed = self._streamed.find(scope.path) if path is None else None
         methods = {} if path is None else self._routes[path]
-        route = methods.get(scope.method)
+        method, headers = scope.method, scope.headers
+        route = methods.get(method)
         if route is None or route.scope is not None or not self._limits.is_public:
             self._check_host(scope)
         if streamed is not None:
-            needed = streamed.scope if scope.method in streamed.methods else ANY
+            needed = streamed.scope if method in streamed.methods else ANY
         else:
             needed = ANY if route is None else route.scope
         # Before anything is said about the endpoints, and before a body is read.
         caller = self._access.require(scope, needed)
         if streamed is not None:
-            return await streamed.handler(scope.method)(StreamedRequest(scope, protocol, caller))
+            return await streamed.handler(method)(StreamedRequest(scope, protocol, caller))
         if path is None:
             there = ", ".join((*self._plain_paths(), *self._streamed.paths()))
             raise HttpError(404, "not-found", f"there is no {scope.path[:100]}; there are {there}")
         if route is None:
             allowed = ", ".join(methods)
             raise HttpError(405, "method", f"{scope.path} takes {allowed}", (("allow", allowed),))
-        handler = route.handler
-
-        def asked(body: bytes) -> Request:
-            return Request(scope.method, scope.path, scope.query_string, scope.headers, body, caller, in_path)
-
-        if scope.method != "POST":
-            return await handler(
-                Request(scope.method, scope.path, scope.query_string, scope.headers, b"", caller, in_path)
-            )
+        request = Request(method, scope.path, scope.query_string, headers, b"", caller, in_path)
+        if method != "POST":
+            return await route.handler(request)
         limits = self._limits
         if self.running > limits.requests or self._bytes > limits.request_bytes:
             raise HttpError(503, "overloaded", "too many requests at once: send it again a little later")
-        body = await whole(scope.headers, protocol, limits.body_bytes, limits.body_seconds)
-        self._bytes += len(body)
+        request.body = await whole(headers, protocol, limits.body_bytes, self._bodies)
+        size = len(request.body)
+        self._bytes += size
         try:
-            return await handler(
-                Request(scope.method, scope.path, scope.query_string, scope.headers, body, caller, in_path)
-            )
+            return await route.handler(request)
         finally:
-            self._bytes -= len(body)
+            self._bytes -= size
 
     def _check_host(self, scope: Any) -> None:
         """Refuse what a web page of another site sends through the user's browser."""
@@ -204,6 +200,7 @@ def _pattern(path: str) -> re.Pattern[str]:
     return re.compile("".join(f"(?P<{part}>[^/]+)" if at % 2 else re.escape(part) for at, part in enumerate(parts)))
 
 
+@lru_cache(maxsize=256)
 def _name(host: str) -> str:
     """Return the name in ``name:port``, without the brackets of an IPv6 address."""
     with contextlib.suppress(ValueError):

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 from server.web.messages import Headers, HttpError
+from server.web.reading_timeout import ReadingTimeout
 
 _CLOSE: Final[Headers] = (("connection", "close"),)
 _PIECE_S: Final = 30.0
@@ -33,8 +34,8 @@ def length_of(headers: Any) -> int | None:
     return int(given) if given is not None and given.isdecimal() and len(given) < 20 else None
 
 
-async def whole(headers: Any, protocol: Any, most: int, seconds: float) -> bytes:
-    """Return a body of at most `most` bytes, which must have come within some seconds.
+async def whole(headers: Any, protocol: Any, most: int, timeout: ReadingTimeout) -> bytes:
+    """Return a body of at most `most` bytes, which must have come within the time.
 
     Raises
     ------
@@ -45,19 +46,20 @@ async def whole(headers: Any, protocol: Any, most: int, seconds: float) -> bytes
     if expected is not None and expected > most:
         raise _too_large(most)
     try:
-        async with asyncio.timeout(seconds):
-            if expected is not None:
-                return await _declared(protocol)
-            parts: list[bytes] = []
-            size = 0
-            async for part in _parts(protocol, None):
-                size += len(part)
-                if size > most:
-                    raise _too_large(most)
-                parts.append(part)
-            return b"".join(parts)
+        return await timeout.within(_declared(protocol) if expected is not None else _joined(protocol, most))
     except TimeoutError:
-        raise HttpError(408, "timeout", f"the body did not come within {seconds:g} s", _CLOSE) from None
+        raise HttpError(408, "timeout", f"the body did not come within {timeout.seconds:g} s", _CLOSE) from None
+
+
+async def _joined(protocol: Any, most: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in _parts(protocol, None):
+        size += len(part)
+        if size > most:
+            raise _too_large(most)
+        parts.append(part)
+    return b"".join(parts)
 
 
 async def pieces(headers: Any, protocol: Any, clock: Callable[[], float] = time.monotonic) -> AsyncIterator[bytes]:

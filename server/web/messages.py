@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qsl
 
@@ -109,8 +110,13 @@ class Request:
     @property
     def is_ndjson(self) -> bool:
         """Return whether the body is JSON line by line."""
-        given = self.headers.get("content-type", "").split(";")[0].strip().lower()
-        return given in (NDJSON, "application/ndjson", "application/jsonl", "application/x-jsonlines")
+        return _is_ndjson(self.headers.get("content-type"))
+
+
+@lru_cache(maxsize=256)
+def _is_ndjson(content_type: str | None) -> bool:
+    given = (content_type or "").split(";")[0].strip().lower()
+    return given in (NDJSON, "application/ndjson", "application/jsonl", "application/x-jsonlines")
 
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]

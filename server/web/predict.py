@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from schemas.codec import CodecError
 from schemas.events import Event
 from schemas.model_names import version_text
 from server.answering.answerer import Answerer, Message, Said
+from server.answering.asking import Asking
 from server.answering.pacing import LARGEST_SLICE, Overloaded, Pacing, VersionGone
 from server.answering.requests import (
     LARGEST_EVENT,
@@ -40,6 +42,7 @@ _LONGEST_HEADER: Final = 2048
 _SLICE_BYTES: Final = 64 << 10
 VERSION_HEADER: Final = "x-model-version"
 EVENT_HEADER: Final = "x-event-id"
+_PLAIN: Final = re.compile("[!-$&-~]*").fullmatch
 _said: Final = msgspec.json.Decoder(Said)
 
 
@@ -65,6 +68,7 @@ class Predict:
         self._turns = turns
         self._pacing = pacing or Pacing(answerer)
         self.largest_event = largest_event
+        self._asking = Asking(self._pacing)
 
     # --- predictions -------------------------------------------------------------------------------
 
@@ -84,7 +88,10 @@ class Predict:
                     event = self._event(request.body, event_id, now)
             except CodecError as error:
                 raise HttpError(400, "json", str(error)) from error
-            [pending] = await self._asked([event], serving)
+            try:
+                pending = await self._asking.ask(event, serving)
+            except VersionGone as error:
+                raise _gone(error) from error
             [result] = await self._turns.log([pending])
             return _single(_id(event), result, serving)
         answers = Rows()
@@ -161,7 +168,7 @@ class Predict:
             found = self._pacing.at_once(events, serving)
             return await self._pacing.answer(events, serving) if found is None else found
         except VersionGone as error:
-            raise HttpError(503, "not-ready", f"{error}; the server starts again") from error
+            raise _gone(error) from error
 
     async def answer_rows(
         self, rows: int, row_bytes: int, events: Callable[[int, int], Sequence[Event]], serving: ServedVersion
@@ -254,6 +261,10 @@ class Predict:
         await asyncio.sleep(0)
 
 
+def _gone(error: VersionGone) -> HttpError:
+    return HttpError(503, "not-ready", f"{error}; the server starts again")
+
+
 def _id(event: Event | Message) -> str:
     return event.event.event_id if isinstance(event, Message) else event.event_id
 
@@ -307,6 +318,8 @@ def _single(event_id: str, result: Result, serving: ServedVersion) -> Response:
 
 def _header_value(text: str) -> str:
     """Return an id as a header can hold it: other characters than visible ASCII are percent-encoded."""
+    if _PLAIN(text) is not None:
+        return text
     return "".join(
         each if "!" <= each <= "~" and each != "%" else "".join(f"%{byte:02X}" for byte in each.encode())
         for each in text

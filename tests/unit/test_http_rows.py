@@ -79,6 +79,26 @@ def test_a_slow_version_moves_to_the_thread_and_is_asked_in_small_slices(make: M
     assert pacing.slice(quick) == LARGEST_SLICE
 
 
+def test_a_version_that_was_slow_with_the_machine_alone_comes_back_from_the_thread(make: Make) -> None:
+    site: Site = make()
+    clock = [0.0]
+    pacing = Pacing(site.answerer, clock=lambda: clock[0])
+    model = _Slow(lambda: clock.__setitem__(0, clock[0] + 0.01))
+    asked = version(model)
+
+    async def ask(times: int) -> None:
+        for _ in range(times):
+            await pacing.answer([EVENT], asked)
+
+    asyncio.run(ask(4))
+    assert pacing.at_once([EVENT], asked) is None
+    model._pause = lambda: clock.__setitem__(0, clock[0] + 0.00001)
+    asyncio.run(ask(63))
+    assert pacing.at_once([EVENT], asked) is None, "63 quick answers may be luck"
+    asyncio.run(ask(1))
+    assert pacing.at_once([EVENT], asked) is not None
+
+
 def test_a_new_request_is_refused_early_if_many_events_wait_for_a_slow_version(make: Make) -> None:
     site: Site = make()
     pacing = Pacing(site.answerer)
