@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from broker.proxy import Proxy
 from broker.proxy_link import NAMES_BROKERS
-from kafka_clients import SECONDS, admin, closed, make, put, reading, topic, until
+from kafka_clients import BEGINS, SECONDS, admin, closed, joined, make, put, reading, topic, until
 from kafka_clients import polled as read
 from raw_kafka import raw_admin
 
@@ -46,10 +46,10 @@ def opened(proxy: Proxy, closed: ExitStack, prefix: str) -> TransactionalProduce
     return producer
 
 
-def transact(producer: TransactionalProducer, topic: str, group: str, offset: int = 1) -> None:
+def transact(producer: TransactionalProducer, topic: str, group: str | GroupMetadata, offset: int = 1) -> None:
     producer.begin_transaction()
     places = {Partition(topic, 0): CommittedOffset(offset, "note")}
-    producer.send_offsets_to_transaction(places, GroupMetadata(group))
+    producer.send_offsets_to_transaction(places, GroupMetadata(group) if isinstance(group, str) else group)
     producer.send_all([Output(topic, 1, b"k", b"v")], SECONDS)
     producer.commit_transaction()
 
@@ -116,6 +116,34 @@ def test_before_a_first_commit_it_would_never_return_without_a_coordinator(
     refused = proxy.fail("DescribeGroups", COORDINATOR_NOT_AVAILABLE, times=3)
     transact(producer, topic, f"{prefix}group")
     assert refused.applied == 3
+
+
+def test_after_an_outage_a_commit_would_never_return(
+    cluster: Cluster, proxy: Proxy, topic: str, prefix: str, closed: ExitStack
+) -> None:
+    """It would forget every broker, and no longer know the coordinator of its transactions.
+
+    And it waits for the group's coordinator, which a broker that has just started may not know yet.
+    """
+    producer: Any = opened(proxy, closed, prefix)
+    member = joined(cluster, closed, topic, f"{prefix}group", **BEGINS).group_metadata()
+    transact(producer, topic, member)
+    proxy.refuse()
+
+    def noticed() -> int:
+        producer.serve(0.1)
+        producer._handle.check()
+        return int(producer._handle.losses)
+
+    until(noticed, "end of the connection")
+    missing = proxy.fail("DescribeGroups", COORDINATOR_NOT_AVAILABLE, times=3)
+    proxy.refuse(False)
+    began = time.monotonic()
+    transact(producer, topic, member, 2)
+    assert missing.applied == 3
+    transact(producer, topic, member, 3)
+    assert time.monotonic() - began < 10
+    assert proxy.seen("DescribeGroups") == 4  # once for the outage
 
 
 def test_it_would_wait_100_ms_and_more_for_the_transaction_before(
