@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -48,7 +47,7 @@ def opened(proxy: Proxy, closed: ExitStack, prefix: str) -> TransactionalProduce
 
 def transact(producer: TransactionalProducer, topic: str, group: str | GroupMetadata, offset: int = 1) -> None:
     producer.begin_transaction()
-    places = {Partition(topic, 0): CommittedOffset(offset, "note")}
+    places = {Partition(topic, 0): CommittedOffset(offset, "note é")}
     producer.send_offsets_to_transaction(places, GroupMetadata(group) if isinstance(group, str) else group)
     producer.send_all([Output(topic, 1, b"k", b"v")], SECONDS)
     producer.commit_transaction()
@@ -60,12 +59,13 @@ def test_it_writes_a_nul_behind_metadata_which_nobody_is_shown(
     group = f"{prefix}group"
     transact(opened(proxy, closed, prefix), topic, group)
     with raw_admin(cluster) as client:
+        until(lambda: client.list_group_offsets([group])[group], "commit")
         [written] = client.list_group_offsets([group])[group].values()
-    assert written.metadata == "note\0"
+    assert written.metadata == "note é\0"
     member = closed.enter_context(closing(cluster.consumer(group_id=group)))
-    assert member.committed(Partition(topic, 0)) == CommittedOffset(1, "note")
+    assert member.committed(Partition(topic, 0)) == CommittedOffset(1, "note é")
     with cluster.admin() as admin:
-        assert admin.list_group_offsets(group) == {Partition(topic, 0): CommittedOffset(1, "note")}
+        assert admin.list_group_offsets(group) == {Partition(topic, 0): CommittedOffset(1, "note é")}
 
 
 def test_it_asks_for_nothing_that_it_does_not_need(proxy: Proxy, topic: str, prefix: str, closed: ExitStack) -> None:
@@ -242,22 +242,3 @@ def test_its_position_is_behind_the_markers_of_transactions(
         return consumer.position(partition) == 6
 
     until(behind_the_last_marker, "position behind the last marker")
-
-
-# Later Pythons warn of a fork beside threads, which is what is tested.
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_client_does_not_survive_a_fork(cluster: Cluster, topic: str, closed: ExitStack) -> None:
-    consumer = reading(cluster, closed, Partition(topic, 0))
-    producer = closed.enter_context(closing(cluster.producer()))
-    pid = os.fork()
-    if pid == 0:  # no test goes on in the child
-        refusals = 0
-        for call in (lambda: consumer.poll(0), lambda: producer.flush(0)):
-            try:
-                call()
-            except RuntimeError as error:
-                refusals += "does not survive a fork" in str(error)
-        os._exit(refusals)
-    _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 2
-    assert consumer.poll(0) == {}
