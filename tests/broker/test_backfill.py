@@ -27,12 +27,12 @@ Place = tuple[int, int]
 
 
 @pytest.fixture(scope="module")
-def prefix() -> str:
+def prefix(client: str) -> str:
     return new_prefix()
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(client: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 

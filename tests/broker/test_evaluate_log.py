@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 from broker.phishing_loop import looping, serve
+from kafka_fixture import new_prefix
 from loop_helpers import put
 from raw_kafka import raw_producer
 from river import compose, evaluate, metrics, preprocessing, tree
@@ -38,13 +39,13 @@ FEATURE = "age_of_domain"
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(client: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
 @pytest.fixture(scope="module")
 def loop(bootstrap: str, home: Path) -> Iterator[WholeLoop]:
-    with looping(bootstrap, "on-log-" + home.parent.name.replace("_", "-") + "-", home) as running:
+    with looping(bootstrap, new_prefix(), home) as running:
         serve(running, WAVES)
         yield running
 

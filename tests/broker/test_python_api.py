@@ -13,6 +13,7 @@ import matplotlib as mpl
 import pandas as pd
 import pytest
 from broker.phishing_loop import looping, serve
+from kafka_fixture import new_prefix
 from raw_kafka import raw_producer
 from river import compose
 from whole_loop import WholeLoop
@@ -29,13 +30,13 @@ WAVES = 3
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(client: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
 @pytest.fixture(scope="module")
 def loop(bootstrap: str, home: Path) -> Iterator[WholeLoop]:
-    with looping(bootstrap, "api-" + home.parent.name.replace("_", "-") + "-", home) as running:
+    with looping(bootstrap, new_prefix(), home) as running:
         serve(running, WAVES)
         yield running
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
@@ -107,6 +108,24 @@ def test_a_record_that_expires_ends_the_transaction_at_the_call_that_sent_it(
     with closing(Transactions(cluster, topics + "id", LIMITS)) as successor:
         successor.open()
     assert read(cluster, topics + "out")[0] == []
+
+
+def test_offsets_go_before_the_records(cluster: Cluster, proxy: Proxy, topics: str) -> None:
+    """A removed member is refused before it has sent a record. And right after a transaction the broker is often not
+    ready for the next one, for which librdkafka waits 20 ms if a record is the first.
+    """
+    held = proxy.hold("TxnOffsetCommit", times=1)
+    transactions = Transactions(Cluster(proxy.bootstrap), topics + "id", LIMITS)
+    with closing(transactions), ThreadPoolExecutor() as pool:
+        transactions.open()
+        place = {Partition(topics + "in", 0): CommittedOffset(1, "")}
+        commit = pool.submit(transactions.commit, outputs(topics, 1), place, GroupMetadata(topics + "group"))
+        assert held.wait()
+        assert proxy.seen("AddOffsetsToTxn") == 1
+        assert proxy.seen("AddPartitionsToTxn") == proxy.seen("Produce") == 0
+        proxy.release()
+        commit.result()
+    assert proxy.seen("AddPartitionsToTxn") == proxy.seen("Produce") == 1
 
 
 @pytest.mark.client(KAFKA_PYTHON)

@@ -1,22 +1,19 @@
-"""What librdkafka does wrong, provoked, and that its adapter is not caught by it."""
+"""Guards of librdkafka's adapter: commits of groups, and the end of processes and clients."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import confluent_kafka as raw
 import pytest
-from broker.proxy import Proxy
-from kafka.structs import ConsumerGroupMetadata, TopicPartition
-from kafka_clients import SECONDS, closed, make, polled, until
-from raw_kafka import raw_admin
+from kafka.structs import ConsumerGroupMetadata
+from kafka_clients import SECONDS, make, until
 
 from runtime.kafka_client.client import GroupMetadata, NewTopic
 from runtime.kafka_client.cluster import Cluster
@@ -26,9 +23,6 @@ from runtime.kafka_client.librdkafka.library import Librdkafka
 from runtime.kafka_client.records import CommittedOffset, Output, Partition
 from runtime.kafka_client.size_limits import OFFSET_METADATA
 
-__all__ = ["closed"]
-
-COORDINATOR_NOT_AVAILABLE = 15
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -44,12 +38,6 @@ def topic(cluster: Cluster, prefix: str) -> str:
     return f"{prefix}records"
 
 
-@pytest.fixture
-def proxy(bootstrap: str) -> Iterator[Proxy]:
-    with Proxy(bootstrap) as proxy:
-        yield proxy
-
-
 def commit(cluster: Cluster, name: str, place: dict[Partition, CommittedOffset], group: GroupMetadata) -> None:
     with closing(cluster.producer(transactional_id=name)) as producer:
         producer.init_transactions()
@@ -59,18 +47,6 @@ def commit(cluster: Cluster, name: str, place: dict[Partition, CommittedOffset],
 
 
 # --- groups ----------------------------------------------------------------------------------------
-
-
-def test_the_nul_behind_metadata_is_taken_off(cluster: Cluster, topic: str, prefix: str, closed: ExitStack) -> None:
-    group, partition, place = f"{prefix}group", Partition(topic, 0), CommittedOffset(3, "note é")
-    commit(cluster, f"{prefix}id", {partition: place}, GroupMetadata(group))
-    with raw_admin(cluster) as admin:
-        until(lambda: TopicPartition(*partition) in admin.list_group_offsets(group)[group], "commit")
-        assert admin.list_group_offsets(group)[group][TopicPartition(*partition)].metadata == "note é\0"
-    consumer = closed.enter_context(closing(cluster.consumer(group_id=group)))
-    assert consumer.committed(partition) == place
-    with cluster.admin() as ours:
-        assert ours.list_group_offsets(group) == {partition: place}
 
 
 def test_metadata_of_the_greatest_length_has_room_for_the_nul(cluster: Cluster, topic: str, prefix: str) -> None:
@@ -100,38 +76,6 @@ def test_who_is_no_member_any_more_commits_nothing(cluster: Cluster, topic: str,
     with pytest.raises(UnknownMemberError, match="no member"):
         commit(cluster, f"{prefix}id", place, removed)
     commit(cluster, f"{prefix}id", place, GroupMetadata(group))  # the same bytes, and it is let
-
-
-def test_a_coordinator_that_is_not_there_yet_is_waited_for(proxy: Proxy, topic: str, prefix: str) -> None:
-    """The client asks three times, and its call then never returns."""
-    missing = proxy.fail("DescribeGroups", COORDINATOR_NOT_AVAILABLE, times=3)
-    place = {Partition(topic, 0): CommittedOffset(1, "")}
-    commit(Cluster(proxy.bootstrap, library=Librdkafka()), f"{prefix}id", place, GroupMetadata(f"{prefix}group"))
-    assert missing.applied == 3
-
-
-# --- records ---------------------------------------------------------------------------------------
-
-
-def test_a_time_of_0_is_not_the_current_time(cluster: Cluster, topic: str, closed: ExitStack) -> None:
-    producer = closed.enter_context(closing(cluster.producer()))
-    producer.send_all([Output(topic, 0, None, b"x", (), 0), Output(topic, 0, None, b"y", (), 1000)], SECONDS)
-    consumer = closed.enter_context(closing(cluster.consumer()))
-    consumer.assign([Partition(topic, 0)])
-    consumer.seek(Partition(topic, 0), 0)
-    assert [each.timestamp for each in polled(consumer, 2)] == [1, 1000]
-
-
-def test_a_poll_returns_as_soon_as_there_is_a_record(cluster: Cluster, topic: str, closed: ExitStack) -> None:
-    """The client's own call for many records waits all its time unless so many come."""
-    producer = closed.enter_context(closing(cluster.producer()))
-    consumer = closed.enter_context(closing(cluster.consumer()))
-    consumer.assign([Partition(topic, 0)])
-    consumer.seek(Partition(topic, 0), 0)
-    producer.send_all([Output(topic, 0, None, b"x")], SECONDS)
-    began = time.monotonic()
-    assert consumer.poll(60_000, max_records=100)
-    assert time.monotonic() - began < SECONDS
 
 
 # --- processes -------------------------------------------------------------------------------------

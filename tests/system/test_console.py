@@ -27,7 +27,7 @@ NEWEST = f"1/{EVENTS}"
 
 
 @pytest.fixture(scope="module")
-def at(bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def at(client: str, bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with site(bootstrap, f"con-{secrets.token_hex(4)}-", tmp_path_factory.mktemp("console")) as found:
         yield found
 

@@ -55,7 +55,7 @@ class Guarded:
 
 
 @pytest.fixture(scope="module")
-def at(bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+def at(client: str, bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     stream = Stream(str(FLOW), bootstrap, f"acc-{secrets.token_hex(4)}-", tmp_path_factory.mktemp("home"))
     millstream(stream, "topics", "create", stream.ref)
     millstream(stream, "keys", "init")

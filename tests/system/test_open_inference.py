@@ -69,7 +69,7 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(client: str, bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("open-inference")
     path = folder / "asked_by_tensors.py"
     path.write_text(_FILE)

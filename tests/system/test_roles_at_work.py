@@ -36,7 +36,7 @@ class AtWork:
 
 
 @pytest.fixture(scope="module")
-def at_work(bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AtWork]:
+def at_work(client: str, bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AtWork]:
     """Run the roles once for all tests here: they only look."""
     home = tmp_path_factory.mktemp("at-work")
     stream = Stream("phishing", bootstrap, f"t{uuid.uuid4().hex[:8]}-", home)

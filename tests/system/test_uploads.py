@@ -16,6 +16,7 @@ from typing import Any
 import fastavro
 import httpx
 import pytest
+from kafka_fixture import new_prefix
 from system.http_server import FLOW, SECONDS, free_port, is_ready, running, until
 from system.oracle import Stream, assert_versions_are_functions_of_the_log, examples
 from tusclient.client import TusClient
@@ -42,8 +43,8 @@ def avro(name: str) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def stream(bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Stream:
-    return Stream(str(FLOW), bootstrap, "uploads-", tmp_path_factory.mktemp("uploads") / "home")
+def stream(client: str, bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Stream:
+    return Stream(str(FLOW), bootstrap, new_prefix(), tmp_path_factory.mktemp("uploads") / "home")
 
 
 @pytest.fixture(scope="module")

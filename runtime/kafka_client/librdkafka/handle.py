@@ -21,6 +21,7 @@ _REPEAT_SECONDS: Final = 10.0
 _MOST_LINES: Final = 100
 # What the client cannot repair by itself. It reports lost connections and brokers, too, and connects again.
 _FINAL: Final = frozenset({TheirError._AUTHENTICATION, TheirError._FATAL, TheirError._FENCED})
+_LOST: Final = frozenset({TheirError._ALL_BROKERS_DOWN, TheirError._RESOLVE, TheirError._TRANSPORT})
 
 
 class _Log:
@@ -46,12 +47,18 @@ class Handle:
 
     Without a function to report to, the client would return reports as records; without a logger, it would write to
     stderr.
+
+    Attributes
+    ----------
+    losses
+        Number of lost connections that `check` has seen reported.
     """
 
     def __init__(self, make: Callable[..., Any], properties: Mapping[str, Any], logger: logging.Logger) -> None:
         self._made_here = MadeHere()
         self._logger = logger
         self._reports: deque[TheirError] = deque(maxlen=100)
+        self.losses = 0
         # The functions are of the queue alone, so that the client does not keep its owner alive.
         self.client: Any = make({**properties, "error_cb": self._reports.append}, logger=_Log(logger))
 
@@ -62,6 +69,7 @@ class Handle:
             error = self._reports.popleft()
             if error.code() in _FINAL or error.fatal():
                 raise translated(error)
+            self.losses += error.code() in _LOST
             self._logger.info("%s", error.str())
 
     def require_answer(self, seconds: float) -> None:

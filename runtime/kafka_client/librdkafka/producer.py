@@ -91,7 +91,7 @@ class LibrdkafkaProducer:
         self._block_seconds = block_ms / 1000
         self._step_seconds = step_ms / 1000
         self._find_coordinator = find_coordinator
-        self._groups: set[str] = set()  # whose coordinator has answered
+        self._answered: dict[str, int] = {}  # by group whose coordinator has answered, the lost connections until then
         self._counts: dict[str, int] = {}  # partitions of each topic that was sent to
         # Held in every call that waits without the interpreter's lock: the client must not be freed under it.
         self._in_use = threading.RLock()
@@ -289,13 +289,23 @@ class LibrdkafkaProducer:
             TopicPartition(*partition, place.offset, metadata=place.metadata) for partition, place in offsets.items()
         ]
         member = encoded(group)
-        if group.handle is None and group.group_id not in self._groups:
-            # The client asks three times within milliseconds for the group's coordinator. If that is not there yet, as
-            # in a new cluster, the call below never returns, not even at its time-out. A member has found it before.
-            self._find_coordinator(group.group_id, self._step_seconds)
-            self._groups.add(group.group_id)
+        self._require_coordinator(group)
         with self._using():
             self._client.send_offsets_to_transaction(theirs, member, self._step_seconds)
+
+    def _require_coordinator(self, group: GroupMetadata) -> None:
+        """Wait for the group's coordinator before the first commit, and before the next one after a lost connection.
+
+        The client asks three times within milliseconds for it. If it is not there yet, as in a new cluster or in one
+        that has just started again, the call never returns, not even at its time-out.
+        """
+        self.serve(0)  # lets the client report lost connections
+        self._handle.check()
+        losses = self._handle.losses
+        # A member has found it before.
+        if self._answered.get(group.group_id, -1 if group.handle is None else 0) != losses:
+            self._find_coordinator(group.group_id, self._step_seconds)
+            self._answered[group.group_id] = losses
 
     def commit_transaction(self) -> None:
         with self._using():
