@@ -164,11 +164,18 @@ class Rig:
     # --- processes ---------------------------------------------------------------------------------
 
     def role(
-        self, role: str, names: Names, model: str = "lr", snapshot_every: str = "5m", client: str | None = None
+        self,
+        role: str,
+        names: Names,
+        model: str = "lr",
+        snapshot_every: str = "5m",
+        client: str | None = None,
+        turns_file: Path | None = None,
     ) -> Process:
-        """Start one of ours, with the Kafka client of this name."""
+        """Start one of ours, with the Kafka client of this name. At its end it writes `turns_file`, if given."""
         home = str(self.folder / names.prefix)
         arguments = [role, model, home, self.cluster.bootstrap, names.prefix, snapshot_every]
+        arguments += [] if turns_file is None else [str(turns_file)]
         return self.python("benchmarks.role", *arguments, client=client)
 
     def bare(
