@@ -167,6 +167,8 @@ def by_event(file: Path, arrived: Mapping[str, int]) -> list[list[float]]:
     rows = []
     for turn in json.loads(file.read_text())["turns"]:
         asked, read, begun, offsets, sent, committed = (turn.get(mark, 0) for mark in _MARKS)
+        if not begun:
+            continue  # its commit ran beside the next turn, which has its marks
         for key in turn["keys"]:
             if key not in arrived:
                 continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -15,15 +16,16 @@ import confluent_kafka as raw
 import pytest
 from broker.proxy import Proxy
 from kafka.structs import ConsumerGroupMetadata, TopicPartition
-from kafka_clients import SECONDS, closed, make, polled, until
+from kafka_clients import BEGINS, SECONDS, closed, joined, make, polled, turn, until
 from raw_kafka import raw_admin
 
 from runtime.kafka_client.client import GroupMetadata, NewTopic
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.errors import UnknownMemberError
+from runtime.kafka_client.kafka_python.consumer import KafkaPythonConsumer
 from runtime.kafka_client.librdkafka.group_metadata import encoded
 from runtime.kafka_client.librdkafka.library import Librdkafka
-from runtime.kafka_client.records import CommittedOffset, Output, Partition
+from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition
 from runtime.kafka_client.size_limits import OFFSET_METADATA
 
 __all__ = ["closed"]
@@ -100,6 +102,45 @@ def test_who_is_no_member_any_more_commits_nothing(cluster: Cluster, topic: str,
     with pytest.raises(UnknownMemberError, match="no member"):
         commit(cluster, f"{prefix}id", place, removed)
     commit(cluster, f"{prefix}id", place, GroupMetadata(group))  # the same bytes, and it is let
+
+
+def test_the_membership_is_looked_at_ten_times_a_second_however_often_is_polled(
+    cluster: Cluster, topic: str, prefix: str, closed: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look takes about as long as reading the records of a small turn."""
+    member = joined(cluster, closed, topic, f"{prefix}group", **BEGINS)
+    looks, poll = [], KafkaPythonConsumer.poll
+
+    def looked(self: KafkaPythonConsumer, timeout_ms: int = 0, max_records: int | None = None) -> Batch:
+        looks.append(time.monotonic())
+        return poll(self, timeout_ms, max_records)
+
+    monkeypatch.setattr(KafkaPythonConsumer, "poll", looked)
+    polls = 0
+    while len(looks) < 4:
+        member.poll(0)
+        polls += 1
+    assert looks[3] - looks[0] >= 0.3
+    assert polls > 20
+
+
+def test_a_member_that_polls_without_a_pause_notices_another_one(
+    cluster: Cluster, topic: str, prefix: str, closed: ExitStack
+) -> None:
+    told = threading.Event()
+    member = joined(cluster, closed, topic, f"{prefix}group", **BEGINS)
+    other = closed.enter_context(closing(cluster.consumer(group_id=f"{prefix}group", **BEGINS)))
+    other.subscribe([topic], told.set)
+    both = threading.Event()
+
+    def joins() -> None:
+        until(lambda: turn(other, told), "share of the other member")
+        both.set()
+
+    thread = threading.Thread(target=joins, daemon=True)
+    thread.start()
+    until(lambda: member.poll(0) is not None and both.is_set() and len(member.assignment()) == 1, "smaller share")
+    thread.join()
 
 
 def test_a_coordinator_that_is_not_there_yet_is_waited_for(proxy: Proxy, topic: str, prefix: str) -> None:
