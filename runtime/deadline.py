@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -18,7 +18,7 @@ class Overdue(Exception):  # noqa: N818
         self.seconds = seconds
 
 
-class Worker(Generic[T]):
+class Worker:
     """A thread that makes one call after the other, each within a deadline.
 
     To hand a call over takes a fifth of the time that a new thread takes, and less still while the processors are busy.
@@ -33,8 +33,8 @@ class Worker(Generic[T]):
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._calls: queue.SimpleQueue[Callable[[], T] | None] = queue.SimpleQueue()
-        self._results: queue.SimpleQueue[tuple[T] | Exception] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[tuple[Any] | Exception] = queue.SimpleQueue()
         self._started = False
 
     def within(self, seconds: float, work: Callable[[], T]) -> T:
@@ -60,14 +60,16 @@ class Worker(Generic[T]):
             raise Overdue(seconds) from None
         if isinstance(result, Exception):
             raise result
-        return result[0]
+        return cast(T, result[0])
 
     def close(self) -> None:
         """End the thread once the call that it makes, if any, has returned."""
         self._calls.put(None)
 
 
-def _work(calls: queue.SimpleQueue[Callable[[], T] | None], results: queue.SimpleQueue[tuple[T] | Exception]) -> None:
+def _work(
+    calls: queue.SimpleQueue[Callable[[], Any] | None], results: queue.SimpleQueue[tuple[Any] | Exception]
+) -> None:
     # It knows the queues alone: a worker that is forgotten is freed with what its calls refer to.
     while (call := calls.get()) is not None:
         try:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from runtime.deadline import Overdue, Worker
 from runtime.exits import Doubt
@@ -110,7 +110,7 @@ class Transactions:
             max_request_size=size_limits.RECORD,
             compression_type=compression,
         )
-        self._worker = Worker[Any]("transaction")
+        self._worker = Worker("transaction")
         self._begun = False
         self._usable = True
 

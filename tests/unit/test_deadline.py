@@ -14,7 +14,7 @@ def threads(name: str) -> list[threading.Thread]:
 
 
 def test_all_calls_of_a_worker_are_made_in_one_thread() -> None:
-    worker = Worker[int]("one-thread")
+    worker = Worker("one-thread")
     made = {worker.within(5, threading.get_ident) for _ in range(100)}
     assert len(made) == 1
     assert made != {threading.get_ident()}
@@ -25,7 +25,7 @@ def test_all_calls_of_a_worker_are_made_in_one_thread() -> None:
 
 
 def test_an_error_is_raised_where_the_call_was_asked_for_and_the_next_call_is_made() -> None:
-    worker = Worker[object]("raises")
+    worker = Worker("raises")
     with pytest.raises(ZeroDivisionError):
         worker.within(5, lambda: 1 / 0)
     assert worker.within(5, lambda: "made") == "made"
@@ -33,7 +33,7 @@ def test_an_error_is_raised_where_the_call_was_asked_for_and_the_next_call_is_ma
 
 
 def test_a_call_that_does_not_return_is_given_up_and_its_thread_ends_when_it_does() -> None:
-    released, worker = threading.Event(), Worker[bool]("overdue")
+    released, worker = threading.Event(), Worker("overdue")
     with pytest.raises(Overdue, match=r"^no answer within 0\.05 s$"):
         worker.within(0.05, released.wait)
     [thread] = threads("overdue")
@@ -43,5 +43,5 @@ def test_a_call_that_does_not_return_is_given_up_and_its_thread_ends_when_it_doe
 
 
 def test_a_worker_without_a_call_has_no_thread() -> None:
-    Worker[None]("unused").close()
+    Worker("unused").close()
     assert threads("unused") == []
