@@ -17,7 +17,6 @@ from benchmarks.material import cycle, elec_file, event, event_id, outcome_bytes
 from benchmarks.peers import environment
 from benchmarks.replays import STREAM
 from benchmarks.rig import PARTITIONS, Process, Rig
-from benchmarks.rig import rig as rig_of
 from benchmarks.throughput import Size, publish_untrained
 from runtime.kafka_client.records import Partition
 from schemas.events import Event
@@ -137,21 +136,10 @@ def _quix(rig: Rig, python: Path, source: str, guarantee: str, form: str, count:
 
 
 def client_latency(rig: Rig, size: Size) -> list[Figure]:
-    """p50 and p99 of a predictor at 500 events/s with librdkafka, against kafka-python, each with its steps.
-
-    Once with the broker of all benchmarks, and once with a broker that may use Java's second compiler, as most do.
-    """
-    figures = _latencies(rig, size, "latency", "")
-    with rig_of("c2") as other:
-        return figures + _latencies(other, size, "latency-c2", ", a broker with Java's second compiler", warm_up=True)
-
-
-def _latencies(rig: Rig, size: Size, prefix: str, words: str, *, warm_up: bool = False) -> list[Figure]:
+    """p50 and p99 of a predictor at 500 events/s with librdkafka, against kafka-python, each with its steps."""
     names = rig.names("client-latency")
     publish_untrained(rig, names)
     measured: dict[str, list[_Latency]] = {FAST: [], DEFAULT: []}
-    if warm_up:
-        _latency(rig, names, FAST, size.seconds)
     for _ in range(size.rounds):
         for client, rounds in measured.items():
             rounds.append(_latency(rig, names, client, size.seconds))
@@ -162,9 +150,9 @@ def _latencies(rig: Rig, size: Size, prefix: str, words: str, *, warm_up: bool =
         for client, rounds in measured.items():
             parts = [steps.at(each.rows, *_AROUND[name]) for each in rounds]
             absolute |= {f"{client}, {step}": Spread(tuple(part[step] for part in parts)) for step in steps.STEPS}
-        what = f"prediction latency, exactly once, 500 events/s{words}: {name} with librdkafka against kafka-python"
+        what = f"prediction latency, exactly once, 500 events/s: {name} with librdkafka against kafka-python"
         note = f"the steps are means in ms over the events {_WORDS[name]}"
-        figures.append(Figure(f"{prefix}-{name}", what, ratios(fast, default), "", "at most", bound, absolute, note))
+        figures.append(Figure(f"latency-{name}", what, ratios(fast, default), "", "at most", bound, absolute, note))
     return figures
 
 

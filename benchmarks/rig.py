@@ -18,7 +18,6 @@ import psutil
 
 from benchmarks.role import STREAM
 from millstream.embedded_kafka.broker import EmbeddedBroker
-from millstream.embedded_kafka.java import Compiler
 from millstream.topics import admin
 from runtime.kafka_client.client import Admin, Consumer, NewTopic
 from runtime.kafka_client.cluster import Cluster
@@ -260,10 +259,10 @@ def until(condition: Callable[[], bool], timeout: float, otherwise: str) -> None
 
 
 @contextmanager
-def rig(compiler: Compiler = "c1") -> Iterator[Rig]:
+def rig() -> Iterator[Rig]:
     """Lend a broker in a folder of its own; both are gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="millstream-bench-"))
-    broker = EmbeddedBroker(folder / "broker", port=0, compiler=compiler)
+    broker = EmbeddedBroker(folder / "broker", port=0)
     try:
         yield Rig(folder, instruments(broker.start().bootstrap))
     finally:
