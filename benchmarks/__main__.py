@@ -38,6 +38,7 @@ Benchmark = Callable[[Rig, Size], list[Figure]]
 BENCHMARKS: Final[dict[str, Benchmark]] = {
     "predictor": throughput.predictor,
     "predictor-process": predictor_process.predictor_process,
+    "lean": throughput.lean,
     "fast-predictor": clients.fast_predictor,
     "client-latency": clients.client_latency,
     "publisher": clients.publisher,

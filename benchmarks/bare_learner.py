@@ -1,6 +1,6 @@
 """River's own evaluation over the same rows in memory: `python -m benchmarks.bare_learner MODEL COUNT FIRST [DELAY]`.
 
-Prints the events per second between the rows FIRST and COUNT; labels come DELAY events late.
+Prints the events by second and by processor second between the rows FIRST and COUNT; labels come DELAY events late.
 """
 
 from __future__ import annotations
@@ -16,23 +16,24 @@ from benchmarks.material import MODELS, pairs
 from consumers.model.evaluation import default_metrics
 
 
-def main(model: str, count: int, first: int, delay: int | None = None) -> float:
-    """Return events/s."""
+def main(model: str, count: int, first: int, delay: int | None = None) -> tuple[float, float]:
+    """Return events by second and by processor second."""
     given = pairs(count)
-    times: list[float] = []
+    times: list[tuple[float, float]] = []
 
     def rows() -> Iterator[tuple[Any, bool]]:
         for number, (features, label) in enumerate(given):
             if number == first:
-                times.append(time.perf_counter())
+                times.append((time.perf_counter(), time.process_time()))
             yield features, label
-        times.append(time.perf_counter())
+        times.append((time.perf_counter(), time.process_time()))
 
     evaluate.progressive_val_score(
         rows(), MODELS[model](), metrics.base.Metrics(default_metrics("binary")), delay=delay
     )
-    return (count - first) / (times[1] - times[0])
+    (began, began_cpu), (ended, ended_cpu) = times
+    return (count - first) / (ended - began), (count - first) / (ended_cpu - began_cpu)
 
 
 if __name__ == "__main__":
-    print(main(sys.argv[1], *map(int, sys.argv[2:])))
+    print(*main(sys.argv[1], *map(int, sys.argv[2:])))

@@ -8,10 +8,11 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
+from benchmarks import steps
 from benchmarks.figures import Figure, Spread, percentile, rate, ratios
-from benchmarks.latency import one_round
+from benchmarks.latency import arrivals_of
 from benchmarks.material import cycle, elec_file, event, event_id, outcome_bytes
 from benchmarks.peers import environment
 from benchmarks.replays import STREAM
@@ -25,6 +26,8 @@ FAST: Final = "librdkafka"
 DEFAULT: Final = "kafka-python"
 _GUARANTEES: Final = ("at-least-once", "exactly-once")
 _LONGEST_S: Final = 600.0
+_AROUND: Final = {"p50": (0.45, 0.55), "p99": (0.985, 0.995)}
+_WORDS: Final = {"p50": "around the median", "p99": "around the 99th percentile"}
 Round = Callable[[], float]
 
 
@@ -133,27 +136,43 @@ def _quix(rig: Rig, python: Path, source: str, guarantee: str, form: str, count:
 
 
 def client_latency(rig: Rig, size: Size) -> list[Figure]:
-    """p50 and p99 of a predictor at 500 events/s with librdkafka, against kafka-python."""
+    """p50 and p99 of a predictor at 500 events/s with librdkafka, against kafka-python, each with its steps."""
     names = rig.names("client-latency")
-    features, predictions = names.topic("features"), names.topic("predictions")
     publish_untrained(rig, names)
-    delays: dict[str, list[list[float]]] = {FAST: [], DEFAULT: []}
+    measured: dict[str, list[_Latency]] = {FAST: [], DEFAULT: []}
     for _ in range(size.rounds):
-        for client, rounds in delays.items():
-            process = rig.role("predictor", names, client=client)
-            try:
-                rig.drained(names.group("predictor"), [features], process)
-                rounds.append(one_round(rig, features, predictions, process, size.seconds))
-            finally:
-                process.end()
+        for client, rounds in measured.items():
+            rounds.append(_latency(rig, names, client, size.seconds))
     figures = []
     for name, share, bound in (("p50", 0.5, 0.75), ("p99", 0.99, 0.9)):
-        fast, default = ([percentile(each, share) for each in delays[client]] for client in (FAST, DEFAULT))
+        fast, default = ([percentile(each.delays, share) for each in measured[client]] for client in (FAST, DEFAULT))
         absolute = {f"{FAST}, {name} ms": Spread(tuple(fast)), f"{DEFAULT}, {name} ms": Spread(tuple(default))}
+        for client, rounds in measured.items():
+            parts = [steps.at(each.rows, *_AROUND[name]) for each in rounds]
+            absolute |= {f"{client}, {step}": Spread(tuple(part[step] for part in parts)) for step in steps.STEPS}
         what = f"prediction latency, exactly once, 500 events/s: {name} with librdkafka against kafka-python"
-        note = "librdkafka sends one produce request a partition; the broker commits a transaction in the rest"
+        note = f"the steps are means in ms over the events {_WORDS[name]}"
         figures.append(Figure(f"latency-{name}", what, ratios(fast, default), "", "at most", bound, absolute, note))
     return figures
+
+
+class _Latency(NamedTuple):
+    """Latencies of the events of one round, and the steps of each, in ms."""
+
+    delays: list[float]
+    rows: list[list[float]]
+
+
+def _latency(rig: Rig, names: Names, client: str, seconds: float) -> _Latency:
+    features, predictions = names.topic("features"), names.topic("predictions")
+    turns = rig.folder / f"turns-{client}.json"
+    process = rig.role("predictor", names, client=client, turns_file=turns)
+    try:
+        rig.drained(names.group("predictor"), [features], process)
+        arrivals = arrivals_of(rig, features, predictions, process, seconds)
+    finally:
+        process.end()
+    return _Latency(arrivals.delays(), steps.by_event(turns, arrivals.times()))
 
 
 def publisher(rig: Rig, size: Size) -> list[Figure]:

@@ -29,7 +29,7 @@ def evaluate(rig: Rig, size: Size) -> list[Figure]:
             ours.append(_evaluated(rig, stream, file, first, delay)["rate"])
             late = (str(delay),) if delay else ()
             said = rig.python("benchmarks.bare_learner", "lr", str(size.examples), str(first), *late).wait(_LONGEST_S)
-            bare.append(float(said))
+            bare.append(float(said.split()[0]))
         absolute = {"ours, rows/s": Spread(tuple(ours)), "progressive_val_score, rows/s": Spread(tuple(bare))}
         what = (
             f"evaluate, logistic regression, {title}: rows/s of a CSV file, with baselines and intervals, against "

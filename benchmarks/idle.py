@@ -8,6 +8,7 @@ from typing import Final
 from benchmarks.figures import Figure, Spread
 from benchmarks.rig import Process, Rig
 from benchmarks.throughput import Size, publish_untrained
+from runtime.kafka_client.library_names import PACKAGES
 
 _ROLES: Final = ("predictor", "joiner", "learner")
 _SETTLING_S: Final = 6.0  # a role polls quickly for some seconds after its last record
@@ -15,14 +16,14 @@ _SETTLING_S: Final = 6.0  # a role polls quickly for some seconds after its last
 
 def idle(rig: Rig, size: Size) -> list[Figure]:
     """Measure each role alone, on topics without records, from its start on and once it has settled."""
-    return [_role(rig, size, role) for role in _ROLES]
+    return [_role(rig, size, role, client) for role in _ROLES for client in PACKAGES]
 
 
-def _role(rig: Rig, size: Size, role: str) -> Figure:
-    names = rig.names(f"idle-{role}")
+def _role(rig: Rig, size: Size, role: str, client: str) -> Figure:
+    names = rig.names(f"idle-{role}-{client}")
     if role == "predictor":
         publish_untrained(rig, names)
-    process = rig.role(role, names)
+    process = rig.role(role, names, client=client)
     try:
         process.until_ready()
         time.sleep(_SETTLING_S)
@@ -30,8 +31,8 @@ def _role(rig: Rig, size: Size, role: str) -> Figure:
     finally:
         process.end()
     return Figure(
-        f"idle-{role}",
-        f"processor time of an idle {role} (LR), % of one core",
+        f"idle-{role}-{client}",
+        f"processor time of an idle {role} (LR), {client}, % of one core",
         Spread(tuple(100 * share for share in shares)),
         "%",
         "at most",

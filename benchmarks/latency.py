@@ -20,7 +20,7 @@ from schemas.events import read_example, read_prediction
 from schemas.topics import Names
 
 RATE: Final = 500.0
-_WARM_UP_SECONDS: Final = 2.0
+WARM_UP_SECONDS: Final = 2.0
 _FRESH_RATE: Final = 100.0
 _LABEL_DELAY_EVENTS: Final = 50
 
@@ -31,10 +31,14 @@ class Arrivals:
 
     seen: list[tuple[int, bytes, bytes]] = field(default_factory=list)
 
-    def delays(self, skip: float) -> list[float]:
+    def delays(self, skip: float = WARM_UP_SECONDS) -> list[float]:
         """Return ms from sent to read, without what was sent in the first `skip` seconds."""
+        return [(at - int(key)) / 1e6 for key, at in self.times(skip).items()]
+
+    def times(self, skip: float = WARM_UP_SECONDS) -> dict[str, int]:
+        """Return when each was read (ns) by key, without what was sent in the first `skip` seconds."""
         first = min(int(key) for _, key, _ in self.seen) + int(skip * 1e9)
-        return [(at - int(key)) / 1e6 for at, key, _ in self.seen if int(key) >= first]
+        return {key.decode(): at for at, key, _ in self.seen if int(key) >= first}
 
 
 @contextmanager
@@ -73,13 +77,18 @@ def _send(rig: Rig, topic: str, rate: float, seconds: float, *labels: str) -> Pr
 
 def one_round(rig: Rig, features: str, out: str, process: Process, seconds: float) -> list[float]:
     """Send for a while through a process that is ready, and return the delays (ms)."""
+    return arrivals_of(rig, features, out, process, seconds).delays()
+
+
+def arrivals_of(rig: Rig, features: str, out: str, process: Process, seconds: float) -> Arrivals:
+    """Send for a while through a process that is ready, and return what arrived."""
     with reading(rig, out) as arrivals:
         sent = json.loads(_send(rig, features, RATE, seconds).wait(seconds + 30))
         until(lambda: len(arrivals.seen) >= len(sent), 20, f"{out}: not everything comes")
         process.require()
     if {key.decode() for _, key, _ in arrivals.seen} != set(sent):
         raise Broken(f"{out}: what was read is not what was sent")
-    return arrivals.delays(_WARM_UP_SECONDS)
+    return arrivals
 
 
 def latency(rig: Rig, size: Size) -> list[Figure]:

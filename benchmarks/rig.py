@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -21,6 +22,8 @@ from millstream.topics import admin
 from runtime.kafka_client.client import Admin, Consumer, NewTopic
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.errors import CoordinatorNotAvailableError, UnknownGroupError
+from runtime.kafka_client.libraries import library_named
+from runtime.kafka_client.library_names import KAFKA_PYTHON, LIBRDKAFKA
 from runtime.kafka_client.records import Partition, Record
 from schemas.topics import DAY_MS, Names
 
@@ -174,11 +177,18 @@ class Rig:
     # --- processes ---------------------------------------------------------------------------------
 
     def role(
-        self, role: str, names: Names, model: str = "lr", snapshot_every: str = "5m", client: str | None = None
+        self,
+        role: str,
+        names: Names,
+        model: str = "lr",
+        snapshot_every: str = "5m",
+        client: str | None = None,
+        turns_file: Path | None = None,
     ) -> Process:
-        """Start one of ours, with the Kafka client of this name."""
+        """Start one of ours, with the Kafka client of this name. At its end it writes `turns_file`, if given."""
         home = str(self.folder / names.prefix)
         arguments = [role, model, home, self.cluster.bootstrap, names.prefix, snapshot_every]
+        arguments += [] if turns_file is None else [str(turns_file)]
         return self.python("benchmarks.role", *arguments, client=client)
 
     def bare(
@@ -240,6 +250,15 @@ def _deleted(client: Admin, group: str) -> bool:
         return False
 
 
+def instruments(bootstrap: str) -> Cluster:
+    """Return a cluster for the clients that measure.
+
+    Sender and reader of kafka-python take most of one core at 500 events/s, for which the measured processes then wait.
+    """
+    installed = importlib.util.find_spec("confluent_kafka") is not None
+    return Cluster(bootstrap, library=library_named(LIBRDKAFKA if installed else KAFKA_PYTHON))
+
+
 def until(condition: Callable[[], bool], timeout: float, otherwise: str) -> None:
     """Wait for a condition; Broken where it does not come."""
     deadline = time.monotonic() + timeout
@@ -255,7 +274,7 @@ def rig() -> Iterator[Rig]:
     folder = Path(tempfile.mkdtemp(prefix="millstream-bench-"))
     broker = EmbeddedBroker(folder / "broker", port=0)
     try:
-        yield Rig(folder, Cluster(broker.start().bootstrap), broker)
+        yield Rig(folder, instruments(broker.start().bootstrap), broker)
     finally:
         broker.stop()
         shutil.rmtree(folder, ignore_errors=True)

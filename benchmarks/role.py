@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from benchmarks.material import MODELS
+from benchmarks.steps import TimedSettings, write
+from consumers.predictor import prediction_records, predictor
 from millstream import Join, Stream
 from millstream.config.settings import Settings
 from millstream.processes.roles import run_joiner, run_learner, run_predictor
 from millstream.stream.load import LoadedStream
 from runtime.kafka_client.library_names import DEFAULT
+from runtime.kafka_client.partitioner import hashed_in_python
 
 STREAM = "elec"
+_ROLES: Final[dict[str, Callable[[LoadedStream, Settings, str], int]]] = {
+    "predictor": run_predictor,
+    "general-predictor": run_predictor,
+    "joiner": run_joiner,
+    "learner": run_learner,
+}
 
 
 def loaded(model: str, snapshot_every: str = "1d") -> LoadedStream:
@@ -31,12 +42,27 @@ def loaded(model: str, snapshot_every: str = "1d") -> LoadedStream:
     )
 
 
-def main(role: str, model: str, home: str, bootstrap: str, prefix: str, snapshot_every: str) -> int:
-    """Work until told to end."""
+def _general() -> None:
+    """Have the predictor read each event by the general path, and hash its key in Python."""
+    vars(predictor)["KnownShapes"] = lambda questions, contract: questions
+    vars(prediction_records)["hashed"] = hashed_in_python
+
+
+def main(
+    role: str, model: str, home: str, bootstrap: str, prefix: str, snapshot_every: str, turns_file: str = ""
+) -> int:
+    """Work until told to end. With a file, write when each turn passed each step."""
     client = os.environ.get("MILLSTREAM_CLIENT", DEFAULT)
-    settings = Settings(Path(home), bootstrap, prefix, client=client)
-    run = {"predictor": run_predictor, "joiner": run_joiner, "learner": run_learner}[role]
-    return run(loaded(model, snapshot_every), settings, "0")
+    if role == "general-predictor":
+        _general()
+    run = _ROLES[role]
+    stream = loaded(model, snapshot_every)
+    if not turns_file:
+        return run(stream, Settings(Path(home), bootstrap, prefix, client=client), "0")
+    settings = TimedSettings(Path(home), bootstrap, prefix, client=client)
+    code = run(stream, settings, "0")
+    write(settings.turns, Path(turns_file))
+    return code
 
 
 if __name__ == "__main__":

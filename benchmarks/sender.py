@@ -13,15 +13,14 @@ import sys
 import time
 
 from benchmarks.material import cycle
-from benchmarks.rig import PARTITIONS
-from runtime.kafka_client.cluster import Cluster
+from benchmarks.rig import PARTITIONS, instruments
 from schemas.events import Event, Label
 from schemas.topics import partition_of
 
 
 def main(bootstrap: str, topic: str, rate: float, seconds: float, labels: str = "", delay: int = 0) -> dict[str, int]:
     """Return by event id when its label was sent (ns); without labels, when it was itself."""
-    producer = Cluster(bootstrap).producer(linger_ms=0)
+    producer = instruments(bootstrap).producer(linger_ms=0)
     count = round(rate * seconds)
     material = [row for _, row in cycle(count)]
     ids: list[str] = []

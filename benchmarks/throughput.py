@@ -9,8 +9,10 @@ from benchmarks import material
 from benchmarks.figures import Figure, Spread, rate, ratios
 from benchmarks.material import cycle, event, event_id, label, outcome_bytes, prediction
 from benchmarks.rig import PARTITIONS, Broken, Rig, until
+from benchmarks.steps import processor_rate
 from millstream.config.settings import Settings
 from model_store import open_store
+from runtime.kafka_client.library_names import KAFKA_PYTHON, PACKAGES
 from schemas.topics import Names, partition_of
 
 _LEARNER_WARM_UP: Final = 3000
@@ -89,6 +91,31 @@ def predictor(rig: Rig, size: Size) -> list[Figure]:
     ]
 
 
+def lean(rig: Rig, size: Size) -> list[Figure]:
+    """Events by processor second of a predictor with kafka-python, against one that takes the general path."""
+    names = rig.names("lean")
+    features = names.topic("features")
+    rig.load(
+        features, ((n % PARTITIONS, event_id(n).encode(), event(n, row).encode()) for n, row in cycle(size.events))
+    )
+    publish_untrained(rig, names)
+    measured: dict[str, list[float]] = {"predictor": [], "general-predictor": []}
+    for _ in range(size.rounds):
+        for role, rounds in measured.items():
+            turns = rig.folder / f"turns-{role}.json"
+            process = rig.role(role, names, client=KAFKA_PYTHON, turns_file=turns)
+            try:
+                rig.drained(names.group("predictor"), [features], process)
+            finally:
+                process.end()
+            rounds.append(processor_rate(turns, size.events // 8, size.events))
+            rig.forget(names.group("predictor"), rig.folder / names.prefix / "state")
+    ours, general = measured.values()
+    absolute = {"ours, events/s": Spread(tuple(ours)), "general path, events/s": Spread(tuple(general))}
+    what = "predictor, exactly once, kafka-python: events by processor second against the general path for every event"
+    return [Figure("lean", what, ratios(ours, general), "", "at least", 1.3, absolute)]
+
+
 def copied(rig: Rig, name: str, out: str, extra: int, partitions: int, topics: list[str], warm_up: int) -> float:
     """Return records/s of a bare loop that reads all there is."""
     since = rig.ends(out)
@@ -142,22 +169,35 @@ def joiner(rig: Rig, size: Size) -> list[Figure]:
     group, state = names.group("joiner"), rig.folder / names.prefix / "state"
     load_halves(rig, names, size.events, 0)
     out = rig.topic("joiner-bare", 1)
-    ours, bare = [], []
+    measured: dict[str, list[float]] = {client: [] for client in PACKAGES}
+    bare = []
     for _ in range(size.rounds):
-        ours.append(join(rig, names, size.events // 8))
-        rig.forget(group, state)
+        for client, rounds in measured.items():
+            rounds.append(join(rig, names, size.events // 8, client=client))
+            rig.forget(group, state)
         # Two records of the bare copy are one example's worth.
         bare.append(copied(rig, "joiner-bare", out, 0, 1, topics, size.events // 4) / 2)
-    absolute = {"ours, examples/s": Spread(tuple(ours)), "bare, pairs of records/s": Spread(tuple(bare))}
-    what = "joiner: examples/s against a bare copy of two topics into one"
-    return [Figure("joiner", what, ratios(ours, bare), "", "at least", 0.4, absolute)]
+    absolute = {f"{client}, examples/s": Spread(tuple(rounds)) for client, rounds in measured.items()}
+    absolute["bare, pairs of records/s"] = Spread(tuple(bare))
+    return [
+        Figure(
+            f"joiner-{client}",
+            f"joiner, {client}: examples/s against a bare copy of two topics into one with kafka-python",
+            ratios(rounds, bare),
+            "",
+            "at least",
+            1.3,
+            absolute,
+        )
+        for client, rounds in measured.items()
+    ]
 
 
-def join(rig: Rig, names: Names, warm_up: int, snapshot_every: str = "5m") -> float:
+def join(rig: Rig, names: Names, warm_up: int, snapshot_every: str = "5m", client: str | None = None) -> float:
     """Return examples/s of a joiner that reads all there is."""
     examples = names.topic("examples")
     since = rig.ends(examples)
-    process = rig.role("joiner", names, snapshot_every=snapshot_every)
+    process = rig.role("joiner", names, snapshot_every=snapshot_every, client=client)
     try:
         rig.drained(names.group("joiner"), [names.topic("predictions"), names.topic("labels")], process)
     finally:
@@ -197,26 +237,34 @@ def pending(rig: Rig, size: Size) -> list[Figure]:
 
 
 def learner(rig: Rig, size: Size) -> list[Figure]:
-    """Events/s with checkpoints and all metrics, against River's own evaluation in memory."""
+    """Events by processor second with checkpoints and all metrics, against River's own evaluation in memory."""
     names = rig.names("learner")
     rig.load(names.topic("examples"), ((0, None, value) for value in material.examples(size.examples)))
     figures = []
-    for model, title, bound in (("hat", "HoeffdingAdaptiveTree", 0.7), ("lr", "logistic regression", 0.7)):
-        ours, bare = [], []
+    for model, title in (("hat", "HoeffdingAdaptiveTree"), ("lr", "logistic regression")):
+        measured: dict[str, list[float]] = {client: [] for client in PACKAGES}
+        bare = []
         for _ in range(size.rounds):
-            ours.append(_learn(rig, names, model, size.examples))
+            for client, rounds in measured.items():
+                rounds.append(_learn(rig, names, model, size.examples, client))
             said = rig.python("benchmarks.bare_learner", model, str(size.examples), str(_LEARNER_WARM_UP)).wait(300)
-            bare.append(float(said))
-        absolute = {"ours, events/s": Spread(tuple(ours)), "progressive_val_score, events/s": Spread(tuple(bare))}
-        what = f"learner, {title}: events/s against progressive_val_score with the same metrics in memory"
-        figures.append(Figure(f"learner-{model}", what, ratios(ours, bare), "", "at least", bound, absolute))
+            bare.append(float(said.split()[1]))
+        absolute = {f"{client}, events/s": Spread(tuple(rounds)) for client, rounds in measured.items()}
+        absolute["progressive_val_score, events/s"] = Spread(tuple(bare))
+        for client, rounds in measured.items():
+            what = (
+                f"learner, {title}, {client}: events by processor second against progressive_val_score with the same "
+                "metrics in memory"
+            )
+            name = f"learner-{model}-{client}"
+            figures.append(Figure(name, what, ratios(rounds, bare), "", "at least", 0.7, absolute))
     return figures
 
 
-def _learn(rig: Rig, names: Names, model: str, count: int) -> float:
-    """Return events/s between the first checkpoint after the warm-up and the last."""
-    home = rig.folder / names.prefix
-    process = rig.role("learner", names, model)
+def _learn(rig: Rig, names: Names, model: str, count: int, client: str) -> float:
+    """Return events by processor second, of all threads of the process, after the warm-up."""
+    home, turns = rig.folder / names.prefix, rig.folder / "turns-learner.json"
+    process = rig.role("learner", names, model, client=client, turns_file=turns)
     try:
         rig.drained(names.group("learner"), [names.topic("examples")], process)
     finally:
@@ -224,14 +272,11 @@ def _learn(rig: Rig, names: Names, model: str, count: int) -> float:
     settings = Settings(home, rig.cluster.bootstrap, names.prefix)
     store = open_store(settings.models, settings.keys, sign=False)
     versions = [store.manifest(version) for version in store.versions("elec")]
-    marks = [(each.examples, each.created_at_ms) for each in versions if each.examples >= _LEARNER_WARM_UP]
     # An outlier that would move the model's other answers by far is left out; the manifest names it.
     left_out = (
         sum(1 if isinstance(each, int) else each[1] - each[0] + 1 for each in versions[-1].skipped) if versions else 0
     )
-    if not marks or marks[-1][0] + left_out != count:
-        raise Broken(f"the learner stopped at {marks[-1:]}, not at {count}")
+    if not versions or versions[-1].examples + left_out != count:
+        raise Broken(f"the learner stopped at {[each.examples for each in versions[-1:]]}, not at {count}")
     rig.forget(names.group("learner"), home)
-    # The very last one waited for its time, with nothing left to learn.
-    (examples, began), (last, ended) = marks[0], [mark for mark in marks if mark[0] < marks[-1][0]][-1]
-    return (last - examples) * 1000 / (ended - began)
+    return processor_rate(turns, _LEARNER_WARM_UP, count)

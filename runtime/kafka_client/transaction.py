@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from runtime.deadline import Overdue, within
+from runtime.deadline import Overdue, Worker
 from runtime.exits import Doubt
 from runtime.failpoints import failpoint
 from runtime.kafka_client import size_limits
@@ -110,6 +110,7 @@ class Transactions:
             max_request_size=size_limits.RECORD,
             compression_type=compression,
         )
+        self._worker = Worker("transaction")
         self._begun = False
         self._usable = True
 
@@ -153,6 +154,7 @@ class Transactions:
             self._usable = False
             with contextlib.suppress(KafkaError):
                 self._producer.close(timeout=self._limits.close_ms / 1000)
+        self._worker.close()
 
     def _begin(self) -> None:
         self._producer.begin_transaction()
@@ -190,7 +192,7 @@ class Transactions:
         if not self._usable:
             raise Doubt("this producer has failed before and is not used again")
         try:
-            return within(limit_ms / 1000, work, "transaction")
+            return self._worker.within(limit_ms / 1000, work)
         except Overdue as error:
             self._abandon()
             raise Doubt(f"no answer to a transaction of {self._id} within {limit_ms / 1000:g} s") from error
@@ -200,4 +202,5 @@ class Transactions:
 
     def _abandon(self) -> None:
         self._usable = False
+        self._worker.close()
         self._producer.abandon(self._limits.request_ms / 1000)

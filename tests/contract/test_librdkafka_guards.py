@@ -5,22 +5,25 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import confluent_kafka as raw
 import pytest
 from kafka.structs import ConsumerGroupMetadata
-from kafka_clients import SECONDS, make, until
+from kafka_clients import BEGINS, SECONDS, joined, make, put, turn, until
 
 from runtime.kafka_client.client import GroupMetadata, NewTopic
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.errors import UnknownMemberError
+from runtime.kafka_client.kafka_python.consumer import KafkaPythonConsumer
 from runtime.kafka_client.librdkafka.group_metadata import encoded
 from runtime.kafka_client.librdkafka.library import Librdkafka
-from runtime.kafka_client.records import CommittedOffset, Output, Partition
+from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition
 from runtime.kafka_client.size_limits import OFFSET_METADATA
 
 ROOT = Path(__file__).parent.parent.parent
@@ -76,6 +79,46 @@ def test_who_is_no_member_any_more_commits_nothing(cluster: Cluster, topic: str,
     with pytest.raises(UnknownMemberError, match="no member"):
         commit(cluster, f"{prefix}id", place, removed)
     commit(cluster, f"{prefix}id", place, GroupMetadata(group))  # the same bytes, and it is let
+
+
+def test_the_membership_is_looked_at_ten_times_a_second_however_often_is_polled(
+    cluster: Cluster, topic: str, prefix: str, closed: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look takes about as long as reading the records of a small turn."""
+    member = joined(cluster, closed, topic, f"{prefix}group", **BEGINS)
+    looks, poll = [], KafkaPythonConsumer.poll
+
+    def looked(self: KafkaPythonConsumer, timeout_ms: int = 0, max_records: int | None = None) -> Batch:
+        looks.append(time.monotonic())
+        return poll(self, timeout_ms, max_records)
+
+    monkeypatch.setattr(KafkaPythonConsumer, "poll", looked)
+    polls = 0
+    while len(looks) < 4:
+        member.poll(0)
+        polls += 1
+    assert looks[3] - looks[0] >= 0.3
+    assert polls > 20
+
+
+def test_a_member_that_always_has_records_notices_another_one(
+    cluster: Cluster, topic: str, prefix: str, closed: ExitStack
+) -> None:
+    put(cluster, topic, 5000)
+    told = threading.Event()
+    member = joined(cluster, closed, topic, f"{prefix}group", **BEGINS)
+    other = closed.enter_context(closing(cluster.consumer(group_id=f"{prefix}group", **BEGINS)))
+    other.subscribe([topic], told.set)
+    thread = threading.Thread(target=until, args=(lambda: turn(other, told), "share of the other member"), daemon=True)
+    thread.start()
+
+    def shared() -> bool:
+        member.poll(100, max_records=1)
+        if not member.group_metadata().stable:
+            member.request_rejoin()
+        return not thread.is_alive() and len(member.assignment()) == 1
+
+    until(shared, "smaller share")
 
 
 # --- processes -------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ sys.path.append(str(ROOT))  # benchmarks are not installed: they are run from th
 from benchmarks.figures import Figure, Spread, percentile, rate, ratios  # noqa: E402
 from benchmarks.latency import until_served  # noqa: E402
 from benchmarks.rig import Broken  # noqa: E402
+from benchmarks.steps import STEPS, Turns, at, by_event, processor_rate, write  # noqa: E402
 from benchmarks.table import BEGIN, END, Circumstances, as_json, markdown, put  # noqa: E402
 
 MADE = Circumstances("make bench", "2026-01-31", 2, "Linux x86_64", {"Python": "3.11.7"})
@@ -129,3 +130,25 @@ def test_a_label_is_served_by_the_first_version_that_reaches_its_place_in_the_lo
 def test_a_label_that_is_never_served_is_no_figure() -> None:
     with pytest.raises(Broken, match="never served"):
         until_served({"a": 0}, {"a": 5}, [(0, 1), (10**10, 4)], learned=0)
+
+
+def test_the_steps_of_an_event_sum_to_its_latency(tmp_path: Path) -> None:
+    turn = dict.fromkeys(("asked", "read", "begun", "offsets", "sent", "committed"), 0)
+    turn.update(asked=3_000_000, read=4_000_000, begun=6_000_000, offsets=9_000_000, sent=13_000_000)
+    turns = Turns(done=[{**turn, "committed": 18_000_000, "keys": ["1000000", "3500000", "9"]}])
+    write(turns, tmp_path / "turns.json")
+    rows = by_event(tmp_path / "turns.json", {"1000000": 24_000_000, "3500000": 24_000_000})
+    assert rows == [[2, 1, 2, 3, 4, 5, 6], [0, 0.5, 2, 3, 4, 5, 6]]
+    assert at(rows, 0.5, 1.0) == dict(zip(STEPS, rows[0], strict=True))
+
+
+def test_a_turn_that_overlaps_with_the_next_has_no_steps(tmp_path: Path) -> None:
+    write(Turns(done=[{"asked": 1, "read": 2, "committed": 3, "keys": ["0"]}]), tmp_path / "turns.json")
+    assert by_event(tmp_path / "turns.json", {"0": 4}) == []
+
+
+def test_processor_time_counts_after_the_warm_up(tmp_path: Path) -> None:
+    write(Turns(polls=[(0, 1.0), (90, 5.0), (120, 6.0), (1000, 8.0)]), tmp_path / "turns.json")
+    assert processor_rate(tmp_path / "turns.json", 100, 1000) == 440.0
+    with pytest.raises(ValueError, match="only 1000 of 2000"):
+        processor_rate(tmp_path / "turns.json", 100, 2000)

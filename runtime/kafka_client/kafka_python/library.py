@@ -13,6 +13,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaError
 from kafka.net.compat import KafkaNetClient
 
+from runtime.kafka_client.kafka_python import quick_records
 from runtime.kafka_client.kafka_python.admin import KafkaPythonAdmin
 from runtime.kafka_client.kafka_python.assignor import range_assignor
 from runtime.kafka_client.kafka_python.consumer import KafkaPythonConsumer
@@ -71,6 +72,7 @@ class KafkaPython:
 
 
 def _consumer(bootstrap: str, options: Mapping[str, Any], settings: Mapping[str, Any]) -> KafkaConsumer:
+    quick_records.install()
     client = _made(KafkaConsumer, bootstrap, options, {**_CONSUMER, **settings})
     # The client does not pass the option allow_auto_create_topics on to the requests that create topics.
     client._client._manager.cluster.config["allow_auto_create_topics"] = False

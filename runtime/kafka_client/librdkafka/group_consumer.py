@@ -8,6 +8,7 @@ librdkafka reads the partitions that the group has assigned, each at an explicit
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
@@ -17,6 +18,9 @@ from runtime.kafka_client.librdkafka.consumer import LibrdkafkaConsumer
 from runtime.kafka_client.records import Batch, CommittedOffset, Partition
 
 _JOIN_MS: Final = 100
+# Each look costs as much as a small turn's records: the member's own thread has to be woken and waited for. Heartbeats
+# do not need it, so a look only delays the answer to a rebalance, which takes longer by itself.
+_LOOK_SECONDS: Final = 0.1
 
 
 class LibrdkafkaGroupConsumer:
@@ -36,6 +40,7 @@ class LibrdkafkaGroupConsumer:
         self._fetcher = fetcher
         self._rebalanced = threading.Event()  # set by the member's thread
         self._subscribed = False
+        self._look_at = 0.0  # monotonic time at which the membership is looked at again
 
     # --- what is read ------------------------------------------------------------------------------
 
@@ -59,8 +64,7 @@ class LibrdkafkaGroupConsumer:
     def poll(self, timeout_ms: int = 0, max_records: int | None = None) -> Batch:
         """Return the next records, and keep the membership: both have to happen in every turn of a loop."""
         fetcher = self._reading()
-        # It sends what is due, and takes note of a rebalance. What this needs time for is waited for below.
-        self._membership.poll(0)
+        self._look_at_membership()
         if self._subscribed and not self._membership.group_metadata().stable:
             self._membership.poll(min(timeout_ms, _JOIN_MS))
             return {}
@@ -74,6 +78,13 @@ class LibrdkafkaGroupConsumer:
                     return {}
                 fetcher.seek(partition, at)
         return fetcher.poll(timeout_ms, max_records)
+
+    def _look_at_membership(self) -> None:
+        """Send what is due, and take note of a rebalance. What this needs time for is waited for by `poll`."""
+        now = time.monotonic()
+        if now >= self._look_at or not self._membership.group_metadata().stable:
+            self._look_at = now + _LOOK_SECONDS
+            self._membership.poll(0)
 
     def _reading(self) -> LibrdkafkaConsumer:
         """Return the fetcher, with the partitions that the group has assigned now."""
@@ -156,6 +167,7 @@ class LibrdkafkaGroupConsumer:
         return self._membership.made_assignment()
 
     def request_rejoin(self) -> None:
+        self._look_at = 0.0
         self._membership.request_rejoin()
 
     def close(self, timeout_ms: int | None = None) -> None:
