@@ -10,9 +10,10 @@ from consumers.joiner.offset_metadata import JoinerMetadata
 from consumers.learner.offset_metadata import LearnerMetadata
 from consumers.loop.offset_metadata import OffsetMetadata
 from consumers.predictor.offset_metadata import PredictorMetadata
+from consumers.shadow.offset_metadata import ShadowMetadata
 
 _KINDS: Final[Mapping[str, type[OffsetMetadata]]] = {
-    kind.role: kind for kind in (PredictorMetadata, IntakeMetadata, JoinerMetadata, LearnerMetadata)
+    kind.role: kind for kind in (PredictorMetadata, IntakeMetadata, JoinerMetadata, LearnerMetadata, ShadowMetadata)
 }
 
 

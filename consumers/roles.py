@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from schemas.topics import COMPARISONS, SHADOWS
+
 if TYPE_CHECKING:
     from schemas.topics import Names
 
@@ -21,6 +23,8 @@ PREDICTOR: Final = "predictor"
 INTAKE: Final = "intake"
 JOINER: Final = "joiner"
 LEARNER: Final = "learner"
+SHADOW: Final = "shadow"
+JUDGE: Final = "judge"
 
 WHOLE: Final = "whole"
 """Stands for the kind of topic that holds the stream's whole predictions."""
@@ -86,6 +90,10 @@ class Role:
     def command(self, stream: str, instance: str) -> tuple[str, ...]:
         """Return the arguments of `millstream` that start one of its processes."""
         return self.name, stream, "--instance", instance
+
+
+def _has_models(names: Names) -> bool:
+    return bool(names.models)
 
 
 # In the order in which an event passes the roles; they start and are shown in this order.
@@ -176,6 +184,31 @@ TABLE: tuple[Role, ...] = (
         follows=("models", "alerts"),
         writes=("models", "dead-letters", "alerts"),
         onward="`millstream learner {stream} --new-epoch keep` goes on without what is gone",
+    ),
+    Role(
+        SHADOW,
+        stops=50,
+        reads=(WHOLE,),
+        # Decisions hold all announcements of versions, of which models keeps the last.
+        follows=("models", "decisions", "alerts"),
+        writes=(SHADOWS, "alerts"),
+        sees=(PREDICTOR, JOINER),
+        asked_for=_has_models,
+        done="shadowed",
+        onward="`millstream shadow {stream} --new-epoch fresh` goes on at its last places that are known, "
+        "else at what the topic holds now",
+    ),
+    Role(
+        JUDGE,
+        stops=60,
+        reads=(SHADOWS, "labels"),
+        follows=("alerts",),
+        # No labels: it waits for what the joiner forwards, and for its ticks.
+        writes=(COMPARISONS, "dead-letters", "alerts"),
+        sees=(PREDICTOR, JOINER),
+        asked_for=_has_models,
+        done="compared",
+        onward="`millstream judge {stream} --new-epoch fresh` goes on at what the topics hold now",
     ),
 )
 
