@@ -10,6 +10,7 @@ from consumers.joiner.offset_metadata import JoinerMetadata
 from consumers.learner.offset_metadata import LearnerMetadata
 from consumers.loop.offset_metadata import OffsetMetadata
 from consumers.predictor.offset_metadata import PredictorMetadata
+from consumers.roles import kind_of_role
 from consumers.shadow.offset_metadata import ShadowMetadata
 
 _KINDS: Final[Mapping[str, type[OffsetMetadata]]] = {
@@ -19,7 +20,7 @@ _KINDS: Final[Mapping[str, type[OffsetMetadata]]] = {
 
 def kind_of(role: str) -> type[OffsetMetadata]:
     """Return the metadata class of a role; the base class for a role without fields."""
-    return _KINDS.get(role, OffsetMetadata)
+    return _KINDS.get(kind_of_role(role), OffsetMetadata)
 
 
 def read(role: str, text: str) -> OffsetMetadata | None:

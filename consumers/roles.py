@@ -1,13 +1,15 @@
 """Table of roles: what each reads, writes and may do, how it starts, and in which order roles end.
 
 All other code reads this table: access rights, `millstream status`, `run`, metrics, the reference of topics.
-Read `TABLE` at the time of use, not at import. `docs/architecture.md` describes how to add a role.
+Each of a stream's models has its own learner: that of the model `forest` is the role ``learner.forest``, a row like
+that of `LEARNER`, with a group and instances of its own. Read `TABLE` at the time of use, not at import.
+`docs/architecture.md` describes how to add a role.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from schemas.topics import COMPARISONS, SHADOWS
@@ -58,6 +60,10 @@ class Role:
         It runs only where somebody starts it (`millstream serve`); no stream file asks for it, and it is in no group.
     commits
         It writes in transactions, and commits its place in a group with them.
+    beside
+        It is not part of the loop that serves and learns, which does not wait for it.
+    per_model
+        Each of a stream's models has its own.
     commits_as
         Beginnings of further groups and transactional ids that it commits with.
     done
@@ -75,6 +81,8 @@ class Role:
     asked_for: Callable[[Names], bool] | None = None
     on_demand: bool = False
     commits: bool = True
+    per_model: bool = False
+    beside: bool = False
     commits_as: tuple[str, ...] = ()
     done: str = "done"
 
@@ -89,7 +97,16 @@ class Role:
 
     def command(self, stream: str, instance: str) -> tuple[str, ...]:
         """Return the arguments of `millstream` that start one of its processes."""
-        return self.name, stream, "--instance", instance
+        role, _, model = self.name.partition(".")
+        return role, stream, *(("--model", model) if model else ()), "--instance", instance
+
+    def of_model(self, model: str) -> Role:
+        """Return the row of a named model's role; with an empty name this row.
+
+        >>> named("learner").of_model("forest").command("fraud.py", "0")
+        ('learner', 'fraud.py', '--model', 'forest', '--instance', '0')
+        """
+        return replace(self, name=f"{self.name}.{model}", beside=True) if model else self
 
 
 def _has_models(names: Names) -> bool:
@@ -183,6 +200,7 @@ TABLE: tuple[Role, ...] = (
         reads=("examples",),
         follows=("models", "alerts"),
         writes=("models", "dead-letters", "alerts"),
+        per_model=True,
         onward="`millstream learner {stream} --new-epoch keep` goes on without what is gone",
     ),
     Role(
@@ -194,6 +212,7 @@ TABLE: tuple[Role, ...] = (
         writes=(SHADOWS, "alerts"),
         sees=(PREDICTOR, JOINER),
         asked_for=_has_models,
+        beside=True,
         done="shadowed",
         onward="`millstream shadow {stream} --new-epoch fresh` goes on at its last places that are known, "
         "else at what the topic holds now",
@@ -207,6 +226,7 @@ TABLE: tuple[Role, ...] = (
         writes=(COMPARISONS, "dead-letters", "alerts"),
         sees=(PREDICTOR, JOINER),
         asked_for=_has_models,
+        beside=True,
         done="compared",
         onward="`millstream judge {stream} --new-epoch fresh` goes on at what the topics hold now",
     ),
@@ -215,15 +235,31 @@ TABLE: tuple[Role, ...] = (
 
 def named(name: str) -> Role:
     """Return the role of this name. Raises KeyError if there is none."""
+    plain, _, model = name.partition(".")
     for role in TABLE:
-        if role.name == name:
-            return role
+        if role.name == plain and (role.per_model or not model):
+            return role.of_model(model)
     raise KeyError(name)
 
 
-def names_of_all() -> tuple[str, ...]:
-    """Return the names of all roles, in starting order."""
-    return tuple(role.name for role in TABLE)
+def kind_of_role(name: str) -> str:
+    """Return the role's name without that of a model.
+
+    >>> kind_of_role("learner.forest"), kind_of_role("joiner")
+    ('learner', 'joiner')
+    """
+    return name.partition(".")[0]
+
+
+def names_of_all(names: Names | None = None) -> tuple[str, ...]:
+    """Return the names of all roles, in starting order; given a stream's names, with those of its named models."""
+    return tuple(role.name for role in of_models(names))
+
+
+def of_models(names: Names | None) -> tuple[Role, ...]:
+    """Return all roles, with those of the named models after the one of the stream's own."""
+    models = () if names is None else names.models
+    return tuple(role.of_model(model) for role in TABLE for model in ("", *(models if role.per_model else ())))
 
 
 def stopping_order() -> tuple[str, ...]:
@@ -233,4 +269,4 @@ def stopping_order() -> tuple[str, ...]:
 
 def of_stream(names: Names) -> tuple[Role, ...]:
     """Return the roles that every run of the stream with these names has."""
-    return tuple(role for role in TABLE if role.runs_for(names) and not role.on_demand)
+    return tuple(role for role in of_models(names) if role.runs_for(names) and not role.on_demand)

@@ -7,6 +7,7 @@ from typing import Final
 
 from model_store import InvalidVersion, VersionId
 from schemas.codec import CodecError
+from schemas.model_names import is_named
 from schemas.model_updates import (
     Adopted,
     Learning,
@@ -14,7 +15,6 @@ from schemas.model_updates import (
     Published,
     Serving,
     decision_hash,
-    is_named,
     read_model_update,
 )
 

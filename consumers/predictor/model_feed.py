@@ -168,6 +168,11 @@ class VersionFeed:
         self._said = ""  # reason of the last refusal, without the version's name
         self._retries: dict[tuple[VersionId, str | None], _Retry] = {}
 
+    @property
+    def model(self) -> str:
+        """Id of the stream's own model, which serves unless a decision names another."""
+        return self._definition.model
+
     def newest(self) -> ServedVersion | None:
         """Return the version to serve now."""
         return self._serving
@@ -206,7 +211,7 @@ class VersionFeed:
 
     def _version(self) -> VersionId | None:
         serving = self._serving
-        return None if serving is None else VersionId(serving.name, serving.epoch, serving.examples)
+        return None if serving is None else serving.id
 
     def _failed(self, version: VersionId, sha256: str | None, error: BaseException, took: float) -> None:
         """Report a failure once. A missing, unreachable or unknown-key version is tried again, a bad one is not.

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from millstream.version_code.choice import Policy
 
 _LOOK_S: Final = 0.1
+_BESIDE_NICE: Final = 10  # what serves goes before challengers
 _SNAPSHOT_S: Final = 0.5
 Say = Callable[[str], None]
 
@@ -198,7 +199,12 @@ def children(
     more = {PREDICTOR: ("--code", code), LEARNER: epoch}
     many = {PREDICTOR: predictors}
     return [
-        Child(role.name, number, (*interpreter(), *role.command(given, number), *more.get(role.name, ())))
+        Child(
+            role.name,
+            number,
+            (*interpreter(), *role.command(given, number), *more.get(roles.kind_of_role(role.name), ())),
+            nice=_BESIDE_NICE if role.beside else 0,
+        )
         for role in roles.of_stream(names)
         for number in map(str, range(many.get(role.name, 1)))
     ]

@@ -13,10 +13,9 @@ from millstream.stream.errors import InvalidStream
 from millstream.stream.parameter_checks import check_counts, check_kind, check_number, check_spans, known_parameters
 from millstream.stream.parameter_groups import Span
 from millstream.stream.slices import Slice, check_texts
+from schemas.model_names import MAIN
 from schemas.target import Task
 
-MAIN: Final = "main"
-"""Name of the stream's own model on the command line; no model in `models` may have it."""
 MOST_MODELS: Final = 16
 MOST_SLICES: Final = 32
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")

@@ -79,7 +79,7 @@ def rights(names: Names, principal: str) -> list[Right]:
         found += _of_a_role(names, role)
     elif principal == OPERATOR:
         found += [Right("topic", topic, "Describe") for topic in names.labels_from]
-        found += [Right("group", names.group(each), "Describe") for each in roles.names_of_all()]
+        found += [Right("group", names.group(each), "Describe") for each in roles.names_of_all(names)]
         found += [Right("topic", names.topic(kind), "DescribeConfigs") for kind in names.kinds]
     return sorted(set(found))
 
@@ -87,9 +87,13 @@ def rights(names: Names, principal: str) -> list[Right]:
 def _of_a_role(names: Names, role: Role) -> list[Right]:
     # A role that runs on demand commits its place in a group of its own, named after its instance.
     found = _in_group(names, role.name, prefixed=role.on_demand) if role.commits else []
+    # The learners of all models have the same user: they write the same topics.
+    for model in names.models if role.per_model else ():
+        found += _in_group(names, role.of_model(model).name)
     for each in role.commits_as:
         found += _in_group(names, each, prefixed=True)
-    found += [Right("group", names.group(each), "Describe") for each in role.sees]
+    seen = [each.name for each in roles.of_models(names) if roles.kind_of_role(each.name) in role.sees]
+    found += [Right("group", names.group(each), "Describe") for each in seen]
     if any(roles.named(each).reads_label_topics for each in role.sees):
         found += [Right("topic", topic, "Describe") for topic in names.labels_from]
     if role.reads_label_topics:
