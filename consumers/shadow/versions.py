@@ -85,7 +85,7 @@ class ChallengerVersions:
             try:
                 return Knowledge(announced.version, announced.time, self._face(model, announced))
             except StoreUnavailable as error:
-                raise Doubt(f"version {model} {announced.version} cannot be loaded now: {error}") from error
+                raise Doubt(f"version {announced.version} cannot be loaded now: {error}") from error
             except _FATAL:
                 raise
             except BaseException as error:  # noqa: BLE001 - River's compiled parts panic with a BaseException
@@ -100,7 +100,7 @@ class ChallengerVersions:
         if len(unusable) > _MOST_REMEMBERED:
             del unusable[next(iter(unusable))]
         why = str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
-        self._say(f"version {key[0]} of {key[0].model} gives no shadow answers: {why}")
+        self._say(f"version {key[0]} gives no shadow answers: {why}")
 
     def discard(self, model: str) -> None:
         """Discard the loaded versions of a model, because the process of one is gone; `at` loads them again."""
