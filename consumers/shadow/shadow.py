@@ -27,7 +27,7 @@ from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partiti
 from schemas.codec import CodecError
 from schemas.comparisons import Challenger
 from schemas.events import Features, is_joinable
-from schemas.model_updates import is_named
+from schemas.model_names import is_named
 from schemas.topics import SHADOWS, Names
 
 SHARE_HALVED: Final = "shadow.share"
