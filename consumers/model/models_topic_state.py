@@ -1,4 +1,4 @@
-"""State of the models topic: announced versions, and the last decisions on serving, learning and adopting."""
+"""State of the models topic: announced versions, and the decisions in force."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""History of a stream's decisions, from its decisions topic: who, when, why, and what served at a time."""
+"""History of a stream's decisions: who, when, why, and what served at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Choice of what a rollback goes to: the version that served before the current one, or the model that did."""
+"""Choice of what a rollback goes to: the version or the model that served before."""
 
 from __future__ import annotations
 
