@@ -48,8 +48,8 @@ class Role:
         Topics that its consumer group reads and has a lag in.
     follows
         Topics that it also reads, without a group. From alerts it reads the raised ones, so as to raise none twice.
-    writes
-        Topics that it writes.
+    writes, writes_if_compared
+        Topics that it writes, and further ones if the stream has several models.
     reads_label_topics
         Its group also reads the external topics that labels come from.
     sees
@@ -76,6 +76,7 @@ class Role:
     reads: tuple[str, ...] = ()
     follows: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
+    writes_if_compared: tuple[str, ...] = ()
     reads_label_topics: bool = False
     sees: tuple[str, ...] = ()
     asked_for: Callable[[Names], bool] | None = None
@@ -200,6 +201,8 @@ TABLE: tuple[Role, ...] = (
         reads=("examples",),
         follows=("models", "alerts"),
         writes=("models", "dead-letters", "alerts"),
+        # The decisions topic keeps every announcement, so it tells which version was known when a prediction was made.
+        writes_if_compared=("decisions",),
         per_model=True,
         onward="`millstream learner {stream} --new-epoch keep` goes on without what is gone",
     ),
