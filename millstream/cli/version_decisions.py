@@ -186,7 +186,7 @@ def history(
 
     Example: millstream models history fraud --at 6h
     """
-    from millstream.versions.history import in_force_at, read_history, row, said
+    from millstream.reading.decision_history import in_force_at, read_history, row, said
 
     settings = where.settings()
     cluster = settings.cluster()
@@ -235,8 +235,8 @@ def _serve(
     stream: str, version: VersionId | None, why: str, where: Where, as_json: bool, model: str | None = None
 ) -> None:
     """Record the decision on the version to serve; `None` means the newest of `model`, by default the serving one."""
+    from millstream.reading.decision_history import served_model
     from millstream.versions.decisions import decided_row, serve, who
-    from millstream.versions.history import served_model
 
     settings = where.settings()
     name = stream_name(stream, where)

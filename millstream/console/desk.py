@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
+from millstream.reading.decision_history import read_history, served_model
+from millstream.reading.decision_history import row as history_row
 from millstream.reading.pages import page
 from millstream.status.report import Report, Typed, as_json
 from millstream.status.watch import Looks
 from millstream.versions import listing
 from millstream.versions.decisions import decided_row, learn, promote, serve
-from millstream.versions.history import read_history, served_model
-from millstream.versions.history import row as history_row
 from millstream.versions.rebuild import Workshop, adopt
 from millstream.versions.rollback import previous
 from millstream.versions.trace_event import trace

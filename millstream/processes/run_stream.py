@@ -21,6 +21,7 @@ from millstream.processes.broker_outage import Outage
 from millstream.processes.idle_watch import IdleWatch
 from millstream.processes.role_failure_alerts import EndingAlerts
 from millstream.processes.supervisor import Child, Supervisor
+from millstream.reading.decision_history import lost_model
 from millstream.status.snapshot import Observer
 from millstream.stream.stream import Stream
 from millstream.topics import admin
@@ -94,6 +95,8 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
     with alone(settings.state(names)):
         examine(loaded, given, say)
         cluster = meet(settings, say)
+        if (lost := lost_model(cluster, names, loaded.path.name)) is not None:
+            raise NotFit(lost)
         prepare(cluster, names, stream, say)
         started = children(given, names, options.predictors, options.new_epoch, code=options.code)
         started = with_ports([*started, *options.beside(names)], options.metrics)

@@ -28,8 +28,7 @@ _GOOD, _WAITS, _BAD, _QUIET = "green", "yellow", "bold red", "dim"
 def line(report: Report) -> str:
     """Return a report as one line.
 
-    >>> from millstream.status.competitors import Competitor
-    from millstream.status.report import Model, Report, Stage
+    >>> from millstream.status.report import Model, Report, Stage
     >>> model = Model("1/200", 1000, "1/200", None, False, None, {})
     >>> line(Report("fraud", "k:1", 0, (Stage(PREDICTOR, 2, 5, 9, 3.0),), {}, 0, model, 0, True, 1, 1, ()))
     'predictor 2 at work, 3/s, lag 5 | served 1/200 | learning on | 0 dead letters | 0 alerts'

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from consumers.model.checkpoints import REBUILD, REBUILD_START
 from consumers.model.version_files import OVERTAKES
+from millstream.reading.decision_history import Decided, read_history
 from millstream.status.group_metadata import recalled
 from millstream.status.report import served
 from millstream.status.snapshot import Observer
-from millstream.versions.history import Decided, read_history
 from model_store import Manifest, ModelStore, StoreError, VersionId
 from schemas.model_updates import Adopted, ModelUpdate, Serving
 

@@ -89,7 +89,6 @@ KINDS: Final[dict[str, Kind]] = {
     "replay --to": "text",
     "backfill --from": "text",
     "backfill --to": "text",
-    "--model": "name",
     "--rate": "name",
     "--reason": "text",
     "--diff": "name",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from millstream.reading import topic_readers
 from runtime.kafka_client.records import Partition
 from schemas.codec import CodecError
-from schemas.model_names import name_of, version_text
+from schemas.model_names import MAIN, name_of, version_text
 from schemas.model_updates import (
     Adopted,
     Decision,
@@ -121,3 +121,23 @@ def served_model(cluster: Cluster, names: Names) -> str:
     """Return the id of the model that serves by the decisions; without one, the stream's own."""
     models = [each.serves for each in read_history(cluster, names) if each.serves is not None]
     return models[-1] if models else names.stream
+
+
+def lost_model(cluster: Cluster, names: Names, file: str) -> str | None:
+    """Return what is wrong if the model that serves by the last decision is not in the stream file any more.
+
+    Raises
+    ------
+    KafkaError, NoBroker
+        If the cluster does not answer.
+    """
+    if not cluster.topic_info(names.topic("decisions")):
+        return None
+    serves = served_model(cluster, names)
+    if serves in names.model_ids:
+        return None
+    name = name_of(serves)
+    return (
+        f"{name} serves by a decision, and {file} has no models={{{name!r}: …}}: put it back, or first let another "
+        f"serve with `millstream models promote {names.stream} {MAIN}`"
+    )
