@@ -7,13 +7,16 @@ from typing import Final
 
 from consumers.intake.offset_metadata import IntakeMetadata
 from consumers.joiner.offset_metadata import JoinerMetadata
+from consumers.judge.offset_metadata import JudgeMetadata
 from consumers.learner.offset_metadata import LearnerMetadata
 from consumers.loop.offset_metadata import OffsetMetadata
 from consumers.predictor.offset_metadata import PredictorMetadata
 from consumers.roles import kind_of_role
+from consumers.shadow.offset_metadata import ShadowMetadata
 
 _KINDS: Final[Mapping[str, type[OffsetMetadata]]] = {
-    kind.role: kind for kind in (PredictorMetadata, IntakeMetadata, JoinerMetadata, LearnerMetadata)
+    kind.role: kind
+    for kind in (PredictorMetadata, IntakeMetadata, JoinerMetadata, LearnerMetadata, ShadowMetadata, JudgeMetadata)
 }
 
 

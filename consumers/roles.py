@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from schemas.topics import COMPARISONS, SHADOWS
+
 if TYPE_CHECKING:
     from schemas.topics import Names
 
@@ -23,6 +25,8 @@ PREDICTOR: Final = "predictor"
 INTAKE: Final = "intake"
 JOINER: Final = "joiner"
 LEARNER: Final = "learner"
+SHADOW: Final = "shadow"
+JUDGE: Final = "judge"
 
 WHOLE: Final = "whole"
 """Stands for the kind of topic that holds the stream's whole predictions."""
@@ -44,8 +48,8 @@ class Role:
         Topics that its consumer group reads and has a lag in.
     follows
         Topics that it also reads, without a group. From alerts it reads the raised ones, so as to raise none twice.
-    writes
-        Topics that it writes.
+    writes, writes_if_compared
+        Topics that it writes, and further ones if the stream has several models.
     reads_label_topics
         Its group also reads the external topics that labels come from.
     sees
@@ -72,6 +76,7 @@ class Role:
     reads: tuple[str, ...] = ()
     follows: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
+    writes_if_compared: tuple[str, ...] = ()
     reads_label_topics: bool = False
     sees: tuple[str, ...] = ()
     asked_for: Callable[[Names], bool] | None = None
@@ -103,6 +108,10 @@ class Role:
         ('learner', 'fraud.py', '--model', 'forest', '--instance', '0')
         """
         return replace(self, name=f"{self.name}.{model}", beside=True) if model else self
+
+
+def _has_models(names: Names) -> bool:
+    return bool(names.models)
 
 
 # In the order in which an event passes the roles; they start and are shown in this order.
@@ -192,8 +201,37 @@ TABLE: tuple[Role, ...] = (
         reads=("examples",),
         follows=("models", "alerts"),
         writes=("models", "dead-letters", "alerts"),
+        # The decisions topic keeps every announcement, so it tells which version was known when a prediction was made.
+        writes_if_compared=("decisions",),
         per_model=True,
         onward="`millstream learner {stream} --new-epoch keep` goes on without what is gone",
+    ),
+    Role(
+        SHADOW,
+        stops=50,
+        reads=(WHOLE,),
+        # Decisions hold all announcements of versions, of which models keeps the last.
+        follows=("models", "decisions", "alerts"),
+        writes=(SHADOWS, "alerts"),
+        sees=(PREDICTOR, JOINER),
+        asked_for=_has_models,
+        beside=True,
+        done="shadowed",
+        onward="`millstream shadow {stream} --new-epoch fresh` goes on at its last places that are known, "
+        "else at what the topic holds now",
+    ),
+    Role(
+        JUDGE,
+        stops=60,
+        reads=(SHADOWS, "labels"),
+        follows=("alerts",),
+        # No labels: it waits for what the joiner forwards, and for its ticks.
+        writes=(COMPARISONS, "dead-letters", "alerts"),
+        sees=(PREDICTOR, JOINER),
+        asked_for=_has_models,
+        beside=True,
+        done="compared",
+        onward="`millstream judge {stream} --new-epoch fresh` goes on at what the topics hold now",
     ),
 )
 

@@ -14,7 +14,7 @@ from consumers.learner.alerts import LearnerAlerts
 from consumers.learner.checkpoint_timer import CheckpointPace, CheckpointTimer, wall_ms
 from consumers.learner.dead_letters import LearnerLetters
 from consumers.learner.decisions import Control
-from consumers.learner.offset_metadata import LearnerMetadata, not_read
+from consumers.learner.offset_metadata import LearnerMetadata, announced_on, not_read
 from consumers.learner.standby import StandbyLearner
 from consumers.loop.processor import Assignment, Start
 from consumers.model.checkpoints import LearnerCheckpoints, Log, NewEpoch, Standing
@@ -117,7 +117,7 @@ class Learner:
             handover,
             self._checkpoints,
             self._control,
-            models=self._settings.names.topic("models"),
+            announce_to=announced_on(self._settings.names),
             alerts=self._alerts,
             letters=letters,
             timer=self._timer,

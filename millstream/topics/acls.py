@@ -56,7 +56,7 @@ def reads() -> dict[str, tuple[str, ...]]:
 
 def writes() -> dict[str, tuple[str, ...]]:
     """Return the kinds of topics that each principal writes."""
-    return {**{role.name: role.writes for role in roles.TABLE}, **_WRITES}
+    return {**{role.name: (*role.writes, *role.writes_if_compared) for role in roles.TABLE}, **_WRITES}
 
 
 def _topics(names: Names, kinds: Iterable[str]) -> list[str]:
@@ -73,7 +73,8 @@ def rights(names: Names, principal: str) -> list[Right]:
     found = [Right("topic", topic, "Describe") for topic in _topics(names, names.kinds)]
     found += [Right("topic", topic, "Read") for topic in _topics(names, reads()[principal])]
     # No role writes to an external topic.
-    written = [kind for kind in writes()[principal] if kind not in names.elsewhere]
+    unused = () if role is None or names.models else role.writes_if_compared
+    written = [kind for kind in writes()[principal] if kind not in (*names.elsewhere, *unused)]
     found += [Right("topic", topic, "Write") for topic in _topics(names, written)]
     if role is not None:
         found += _of_a_role(names, role)
