@@ -138,8 +138,8 @@ class Contest:
         self._rule = rule
         self._loss = loss
         self._barred = dict(barred)
-        self._boundary = rule.boundary()
         self._challengers = [model for model in rule.models if model != champion.model]
+        self._boundary = rule.boundary(len(self._challengers))
         self._begin(places)
 
     def _begin(self, places: Places) -> None:

@@ -23,6 +23,8 @@ from consumers.referee.rule import Rule
 from consumers.referee.settling import Begun, Labelled, Period, Settling
 
 _MOST_TESTS: Final = 32
+_TUNED_FOR: Final = 10.0
+"""Sum of squared differences of failures at which their bound is lowest: a few failures must do."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Guard:
     def __init__(self, rule: Rule, begun: Begun | None = None) -> None:
         self._rule = rule
         self._every = max(1, rule.labels // 2)
-        self._failing = Boundary(rule.alpha, 1.0, rule.labels * rule.guard.errors)
+        self._failing = Boundary(rule.alpha, 1.0, _TUNED_FOR)
         settling = Settling(rule.guard.settle_ms, rule.wait_ms, width=2)
         self._period = Period(settling, rule.contest_ms, self._count, self._reset, begun)
         self._reset()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import hashlib
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from consumers.referee.confidence import Boundary
@@ -43,10 +44,17 @@ class Rule:
     wait_ms: int = 0
     guard: GuardRule = field(default_factory=GuardRule)
 
-    def boundary(self) -> Boundary:
-        """Return the boundary of one challenger: all challengers share alpha, which is a union bound."""
-        return self.boundary_at(self.alpha / max(1, len(self.models) - 1))
+    def boundary(self, challengers: int) -> Boundary:
+        """Return the boundary of each of so many challengers: they share alpha, which is a union bound."""
+        return self.boundary_at(self.alpha / max(1, challengers))
 
     def boundary_at(self, alpha: float) -> Boundary:
         """Return the boundary of a difference of two losses at this level."""
         return Boundary(alpha, 2.0 * self.loss.bound, self.labels * _TYPICAL * self.loss.bound**2)
+
+    def fingerprint(self) -> str:
+        """Return a hash of all that decides how events are counted and when a model is promoted."""
+        function = self.loss.function
+        named = None if function is None else (function.__module__, getattr(function, "__qualname__", ""))
+        text = repr((replace(self, loss=replace(self.loss, function=None)), named))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

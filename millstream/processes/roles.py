@@ -24,7 +24,7 @@ from consumers.loop.turns import MOST_RECORDS
 from consumers.model.checkpoints import NewEpoch
 from consumers.predictor.model_feed import ModelsTopic, PauseSwitch, VersionFeed
 from consumers.predictor.predictor import Predictor
-from consumers.roles import INTAKE, JOINER, LEARNER, PREDICTOR
+from consumers.roles import INTAKE, JOINER, LEARNER, PREDICTOR, named
 from millstream.observability.instrumentation import RoleInstrumentation
 from millstream.observability.role_log import say
 from millstream.processes import gc_tuning, role_events
@@ -191,8 +191,9 @@ def run_learner(
     *,
     meter: RoleInstrumentation | None = None,
 ) -> int:
-    """Learn until told to stop; return the exit code."""
+    """Learn with the model of `loaded` until told to stop; return the exit code."""
     cluster, names, _ = _meet(loaded, settings)
+    role = named(LEARNER).of_model(loaded.model).name
     stream = loaded.stream
     store = open_store(settings.models, settings.keys, sign=True)
     switch = PauseSwitch(loaded.model_id, say=say)
@@ -206,13 +207,13 @@ def run_learner(
     )
     checkpoints.meter = meter or checkpoints.meter
     pace = CheckpointPace(*stream.checkpoints.pace(remote=is_object_store(settings.models)))
-    learner = Learner(LearnerSettings(names, pace, new_epoch), checkpoints, switch, say)
+    learner = Learner(LearnerSettings(names, pace, new_epoch, role=role), checkpoints, switch, say)
     follower.start()
     try:
         if not follower.wait_until_current(_CURRENT_WAIT_SECONDS):
             say(f"{names.topic('models')} could not be read to its end; restarting")
             return TRY_AGAIN
-        return _drive(cluster, names, LEARNER, instance, learner, meter)
+        return _drive(cluster, names, role, instance, learner, meter)
     finally:
         follower.close()
 

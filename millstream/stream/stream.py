@@ -144,7 +144,7 @@ class Stream:
         share = self.shadow_share
         if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
             raise InvalidStream(f"Stream: shadow_share={share!r:.60} must be a number from 0 to 1")
-        named = self.contract.declared
+        named = self.contract.declared if self._contract else {}
         for name, model in (("model", self.model), *self.models.items()):
             for feature in model.sees or () if isinstance(model, Model) else ():
                 if named and feature not in named and self.validation.unknown != "keep":
