@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from msgspec import field
@@ -18,6 +19,8 @@ class ShadowMetadata(OffsetMetadata):
     ----------
     halved
         How often the share of the events is halved in this partition, from this offset on.
+    share
+        Share of the events that is shadowed from this offset on.
     shadowed
         Number of predictions that were shadowed.
     left_out
@@ -39,6 +42,7 @@ class ShadowMetadata(OffsetMetadata):
     gone: int = 0
     begun: int = 0
     halved: int = 0
+    share: float = 1.0
     shadowed: int = 0
     left_out: int = 0
     unreadable: int = 0
@@ -54,3 +58,13 @@ class ShadowMetadata(OffsetMetadata):
         """Count answers and errors of a model."""
         before = self.models.get(model, (0, 0))
         self.models[model] = before[0] + answers, before[1] + errors
+
+
+def model_counts(notes: Iterable[ShadowMetadata]) -> dict[str, tuple[int, int]]:
+    """Return, by model id, the number of answers and of errors in all partitions."""
+    found: dict[str, tuple[int, int]] = {}
+    for note in notes:
+        for model, (answers, errors) in note.models.items():
+            before = found.get(model, (0, 0))
+            found[model] = before[0] + answers, before[1] + errors
+    return found

@@ -176,7 +176,7 @@ class Shadows:
     def _read(self, partition: Partition, records: Sequence[Record]) -> list[_Event]:
         """Return the predictions to shadow: the joinable ones among the share."""
         note = self._notes[partition]
-        share = self._settings.share / 2**note.halved
+        share = self._share_of(note)
         events = []
         for record in records:
             value = record.value or b""
@@ -235,11 +235,15 @@ class Shadows:
         """Change the share of partitions that are far behind, or no longer: from the next turn on."""
         changes = self._share.changes({at: note.halved for at, note in self._notes.items()}, now_ms)
         for partition, halved in changes.items():
-            self._notes[partition].halved = halved
-            share = self._settings.share / 2**halved
-            self._say(f"{partition.topic}[{partition.partition}]: a share of {share:.3g} of the events is shadowed")
+            note = self._notes[partition]
+            note.halved = halved
+            at = f"{partition.topic}[{partition.partition}]"
+            self._say(f"{at}: a share of {self._share_of(note):.3g} of the events is shadowed from now on")
         self._forget()
         return self._share_alert(now_ms)
+
+    def _share_of(self, note: ShadowMetadata) -> float:
+        return float(self._settings.share / 2**note.halved)
 
     def _share_alert(self, now_ms: int) -> list[Output]:
         most = max((note.halved for note in self._notes.values()), default=0)
@@ -264,8 +268,9 @@ class Shadows:
         alerts = self._alerts.remembered()
         places = {}
         for partition, offset in read.items():
-            self._notes[partition].alerts = alerts
-            places[partition] = CommittedOffset(offset, self._notes[partition].encode())
+            note = self._notes[partition]
+            note.alerts, note.share = alerts, self._share_of(note)
+            places[partition] = CommittedOffset(offset, note.encode())
         return places
 
     def committed(self, places: Mapping[Partition, CommittedOffset]) -> None:

@@ -24,6 +24,7 @@ _IMPORTED: Final = (
     "millstream.processes.http_roles",
     "millstream.processes.upload_roles",
     "millstream.processes.roles",
+    "millstream.processes.compared_roles",
     "millstream.observability.tracing.enable",
     "runtime.kafka_client.kafka_python.library",
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from consumers import roles
-from consumers.roles import LEARNER, PREDICTOR
+from consumers.roles import LEARNER, PREDICTOR, SHADOW
 from millstream.config.instance_id import Held, hold, writing
 from millstream.config.settings import Settings, interpreter
 from millstream.observability import role_log
@@ -199,7 +199,7 @@ def children(
     """Return the processes of a stream, in starting order."""
     # A learner that is restarted with the flag finds no further change, and continues.
     epoch = () if new_epoch is None else ("--new-epoch", new_epoch)
-    more = {PREDICTOR: ("--code", code), LEARNER: epoch}
+    more = {PREDICTOR: ("--code", code), SHADOW: ("--code", code), LEARNER: epoch}
     many = {PREDICTOR: predictors}
     return [
         Child(

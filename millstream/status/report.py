@@ -21,6 +21,7 @@ from consumers.offset_metadata import kind_of
 from consumers.predictor.offset_metadata import PredictorMetadata
 from consumers.roles import INTAKE
 from millstream.reading.topic_readers import Counted
+from millstream.status.compared_state import ComparedState, compared_state
 from millstream.status.competitors import Competitor, competitors, version_of
 from millstream.status.http_state import HttpState
 from millstream.status.log_fault_states import log_faults
@@ -118,6 +119,8 @@ class Report:
         Uploads of this machine, `None` if it never had a server.
     consoles
         Number of consoles that run on this machine.
+    compared
+        State of the comparison of models, `None` if there is none yet.
     models
         All models of a stream with several, its own first; empty with one.
     """
@@ -142,6 +145,7 @@ class Report:
     http: HttpState | None = None
     uploads: UploadState | None = None
     consoles: int = 0
+    compared: ComparedState | None = None
     models: tuple[Competitor, ...] = ()
 
 
@@ -205,6 +209,7 @@ def report(
         log_faults=faults,
         events_gone=sum(each.gone for each in now.beside(PredictorMetadata)),
         models=competitors(now, stream),
+        compared=compared_state(now),
     )
 
 

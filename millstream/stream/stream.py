@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from millstream.stream.calendar import Calendar
-from millstream.stream.competition import Model, Promote, Slice, check_models, check_promote, check_slices
+from millstream.stream.competition import Model, Promote, check_models, check_promote, check_slices
 from millstream.stream.duration import milliseconds
 from millstream.stream.errors import InvalidStream
 from millstream.stream.flat_names import grouped
@@ -22,6 +22,7 @@ from millstream.stream.parameter_groups import (
     Predictions,
     Validation,
 )
+from millstream.stream.slices import Slice
 from schemas.contract import Contract, Feature, FeatureType, clash
 from schemas.events import Features, Scalar
 from schemas.sources.source import Source

@@ -82,6 +82,17 @@ METRICS: Final[dict[str, Metric]] = {
     "millstream_label_to_example_seconds": Metric(
         "histogram", "From a label's time on the broker to the commit of its example."
     ),
+    # shadow
+    "millstream_shadow_predictions_total": Metric(
+        "counter", "Predictions that were shadowed, left out because of the share, or unreadable.", ("state",)
+    ),
+    "millstream_shadow_answers_total": Metric("counter", "Answers of each model that did not serve.", ("model",)),
+    "millstream_shadow_errors_total": Metric("counter", "Events that such a model could not answer.", ("model",)),
+    "millstream_shadow_share": Metric("gauge", "Share of the events that is shadowed.", ("partition",)),
+    "millstream_shadow_unsliced_total": Metric("counter", "Slices in which a shadowed event has no value."),
+    # judge
+    "millstream_comparisons_total": Metric("counter", "Shadows that were joined with a label.", ("partition",)),
+    "millstream_comparisons_waiting": Metric("gauge", "Shadows and labels without the other.", ("partition", "kind")),
     # learner
     "millstream_examples_learned": Metric("gauge", "Examples that the model has learned, in this epoch."),
     "millstream_examples_skipped": Metric("gauge", "Examples that were left out of the model, in this epoch."),
