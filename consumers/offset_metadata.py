@@ -11,12 +11,21 @@ from consumers.judge.offset_metadata import JudgeMetadata
 from consumers.learner.offset_metadata import LearnerMetadata
 from consumers.loop.offset_metadata import OffsetMetadata
 from consumers.predictor.offset_metadata import PredictorMetadata
+from consumers.referee.offset_metadata import RefereeMetadata
 from consumers.roles import kind_of_role
 from consumers.shadow.offset_metadata import ShadowMetadata
 
 _KINDS: Final[Mapping[str, type[OffsetMetadata]]] = {
     kind.role: kind
-    for kind in (PredictorMetadata, IntakeMetadata, JoinerMetadata, LearnerMetadata, ShadowMetadata, JudgeMetadata)
+    for kind in (
+        PredictorMetadata,
+        IntakeMetadata,
+        JoinerMetadata,
+        LearnerMetadata,
+        ShadowMetadata,
+        JudgeMetadata,
+        RefereeMetadata,
+    )
 }
 
 

@@ -27,6 +27,7 @@ JOINER: Final = "joiner"
 LEARNER: Final = "learner"
 SHADOW: Final = "shadow"
 JUDGE: Final = "judge"
+REFEREE: Final = "referee"
 
 WHOLE: Final = "whole"
 """Stands for the kind of topic that holds the stream's whole predictions."""
@@ -232,6 +233,18 @@ TABLE: tuple[Role, ...] = (
         beside=True,
         done="compared",
         onward="`millstream judge {stream} --new-epoch fresh` goes on at what the topics hold now",
+    ),
+    Role(
+        REFEREE,
+        stops=70,
+        reads=(COMPARISONS,),
+        follows=("models", "alerts"),
+        # Its decisions, in the same transaction as its place.
+        writes=("models", "decisions", "alerts"),
+        asked_for=lambda names: names.promotes,
+        beside=True,
+        done="counted",
+        onward="`millstream referee {stream} --new-epoch fresh` begins a new contest at what the topic holds now",
     ),
 )
 

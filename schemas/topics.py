@@ -91,6 +91,7 @@ class Names:
     labels_from: tuple[str, ...] = ()
     public: bool = False
     models: tuple[str, ...] = ()
+    promotes: bool = False
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.stream):

@@ -1,4 +1,4 @@
-"""`millstream shadow` and `judge`: the roles that compare a stream's models."""
+"""`millstream shadow`, `judge` and `referee`: the roles that compare a stream's models and choose among them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import cyclopts
 
-from consumers.roles import JUDGE, SHADOW
+from consumers.roles import JUDGE, REFEREE, SHADOW
 from millstream.cli.monitoring import UNWATCHED, Monitoring
 from millstream.cli.roles import FromHere, Instance, run_role
 from millstream.cli.shared_options import HERE, CodePolicy, StreamFileName, Where
@@ -21,6 +21,7 @@ def register(parent: cyclopts.App) -> None:
     """Add these commands."""
     parent.command(shadow)
     parent.command(judge)
+    parent.command(referee)
 
 
 def shadow(
@@ -66,3 +67,25 @@ def judge(
         return run_judge(loaded, settings, name, new_epoch is not None, meter=meter)
 
     return run_role(JUDGE, stream, instance, where, monitoring, work)
+
+
+def referee(
+    stream: StreamFileName,
+    /,
+    *,
+    instance: Instance = None,
+    new_epoch: FromHere = None,
+    where: Where = HERE,
+    monitoring: Monitoring = UNWATCHED,
+) -> int:
+    """Decide by the stream's rule (`promote=Promote(...)`) which model serves, until stopped.
+
+    Example: millstream referee my_stream.py
+    """
+
+    def work(loaded: LoadedStream, settings: Settings, name: str, meter: RoleInstrumentation) -> int:
+        from millstream.processes.referee_role import run_referee
+
+        return run_referee(loaded, settings, name, new_epoch is not None, meter=meter)
+
+    return run_role(REFEREE, stream, instance, where, monitoring, work)

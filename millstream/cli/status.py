@@ -193,6 +193,7 @@ def _print(report: Report) -> None:
             "model file": None if model.model_bytes is None else size_text(model.model_bytes),
             **({"models": [competitor_text(each) for each in report.models]} if report.models else {}),
             **({} if report.compared is None else {"shadow answers": report.compared.lines()}),
+            **({} if report.contest is None else {"contest": report.contest.lines()}),
             "label to served": None if model.delay_ms is None else spoken(model.delay_ms),
             "labels": ", ".join(f"{count} {state}" for state, count in report.labels.items()),
             **_labels_from(report),

@@ -23,6 +23,7 @@ from consumers.roles import INTAKE, LEARNER, kind_of_role
 from millstream.reading.topic_readers import Counted
 from millstream.status.compared_state import ComparedState, compared_state
 from millstream.status.competitors import Competitor, competitors, version_of
+from millstream.status.contest_state import ContestState, contest_state
 from millstream.status.http_state import HttpState
 from millstream.status.log_fault_states import log_faults
 from millstream.status.snapshot import LABELS_FROM, Observer, StreamSnapshot
@@ -122,6 +123,8 @@ class Report:
         Number of consoles that run on this machine.
     compared
         State of the comparison of models, `None` if there is none yet.
+    contest
+        State of the contest of models, `None` if no rule promotes one.
     models
         All models of a stream with several, its own first; empty with one.
     """
@@ -147,6 +150,7 @@ class Report:
     uploads: UploadState | None = None
     consoles: int = 0
     compared: ComparedState | None = None
+    contest: ContestState | None = None
     models: tuple[Competitor, ...] = ()
 
 
@@ -211,6 +215,7 @@ def report(
         events_gone=sum(each.gone for each in now.beside(PredictorMetadata)),
         models=several,
         compared=compared_state(now),
+        contest=contest_state(now),
     )
 
 

@@ -114,4 +114,15 @@ METRICS: Final[dict[str, Metric]] = {
         "1 if the first metric of the served answers is worse over the window than a baseline's, else 0; nothing "
         "before the window is full.",
     ),
+    # referee
+    "millstream_contest_labels": Metric(
+        "gauge", "Labelled events that count in the contest, by challenger.", ("model",)
+    ),
+    "millstream_contest_difference": Metric(
+        "gauge",
+        "By how much the challenger's mean loss is lower than the serving model's: the mean and its bounds.",
+        ("model", "bound"),
+    ),
+    "millstream_contest_waiting": Metric("gauge", "Labels that have not settled."),
+    "millstream_promotions_total": Metric("counter", "Decisions on the serving model, by rule or guard.", ("by",)),
 }

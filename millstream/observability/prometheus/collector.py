@@ -23,7 +23,8 @@ from consumers.learner.offset_metadata import LearnerMetadata
 from consumers.loop.offset_metadata import OffsetMetadata
 from consumers.model.quality import quality
 from consumers.predictor.offset_metadata import PredictorMetadata
-from consumers.roles import CONSOLE, IMPORTER, JOINER, JUDGE, LEARNER, PREDICTOR, SERVER, SHADOW, kind_of_role
+from consumers.referee.offset_metadata import RefereeMetadata
+from consumers.roles import CONSOLE, IMPORTER, JOINER, JUDGE, LEARNER, PREDICTOR, REFEREE, SERVER, SHADOW, kind_of_role
 from consumers.shadow.offset_metadata import ShadowMetadata, model_counts
 from millstream.observability.prometheus.catalog import METRICS
 from millstream.observability.prometheus.histogram import Histogram
@@ -117,6 +118,7 @@ class RoleCollector(Collector):
             LEARNER: self._of_a_learner,
             SHADOW: self._of_a_shadow,
             JUDGE: self._of_a_judge,
+            REFEREE: self._of_a_referee,
         }
         if found := more.get(kind_of_role(self._of[1])):
             yield from found()
@@ -210,6 +212,23 @@ class RoleCollector(Collector):
         }
         yield "millstream_comparisons_total", _numbers({place: each.seq for place, each in told.items()})
         yield "millstream_comparisons_waiting", _waiting("shadow", told)
+
+    def _of_a_referee(self) -> Iterator[tuple[str, list[Sample]]]:
+        told = next(iter(self._beside(RefereeMetadata).values()), None)
+        if told is None:
+            return
+        yield "millstream_contest_labels", [((each.model,), float(each.labels)) for each in told.standings]
+        yield (
+            "millstream_contest_difference",
+            [
+                ((each.model, bound), value)
+                for each in told.standings
+                for bound, value in (("mean", each.mean), ("lower", each.low), ("upper", each.high))
+                if value is not None
+            ],
+        )
+        yield "millstream_contest_waiting", _one(told.waiting)
+        yield "millstream_promotions_total", [(("rule",), float(told.promoted)), (("guard",), float(told.returned))]
 
     def _of_a_learner(self) -> Iterator[tuple[str, list[Sample]]]:
         yield "millstream_checkpoints_total", _one(self._meter.counts["checkpoints"])
