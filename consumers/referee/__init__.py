@@ -1,0 +1,1 @@
+"""The referee: decides by the stream's rule which model serves."""
