@@ -11,7 +11,7 @@ import cyclopts
 from cyclopts import Parameter
 
 from millstream.cli.progress import Bar
-from millstream.cli.report_output import output_files, show
+from millstream.cli.report_output import NO_FILES, ReportFiles, show
 from millstream.cli.shared_options import (
     HERE,
     Json,
@@ -46,8 +46,7 @@ def evaluate_command(
         Parameter(help="Delay of labels after their features: a number of events (50) or a time (1h)."),
     ] = "0",
     by: Annotated[str | None, Parameter(help="A feature: shows the metrics by its values, too.")] = None,
-    png: Annotated[Path | None, Parameter(help="File for a picture of the learning curves.")] = None,
-    html: Annotated[Path | None, Parameter(help="File for a page with tables and learning curves.")] = None,
+    files: ReportFiles = NO_FILES,
     where: Where = HERE,
     json: Json = False,
 ) -> None:
@@ -60,7 +59,7 @@ def evaluate_command(
     """
     if not models:
         raise UsageError("name at least one stream file, as in `millstream evaluate fraud.py --on history.csv`")
-    outputs = output_files(png, html, (on, *models))
+    outputs = files.outputs(on, *models)
     from millstream.evaluation import open_rows
     from millstream.processes import gc_tuning
 

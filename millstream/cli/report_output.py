@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from cyclopts import Parameter
 
 from millstream.cli.shared_options import UsageError, print_json, print_table
 
@@ -11,36 +14,50 @@ if TYPE_CHECKING:
     from millstream.evaluation.report import Shown
 
 
-def output_files(png: Path | None, html: Path | None, inputs: tuple[str, ...]) -> dict[str, Path]:
-    """Return the files to write, by the name of their form; reports what is wrong before anything is computed.
+@Parameter(name="*", group="Files")
+@dataclass(frozen=True)
+class ReportFiles:
+    """Files to write a report to."""
 
-    Parameters
-    ----------
-    inputs
-        What is read, which must not be overwritten.
+    png: Path | None = None
+    """File for a picture of the curves; needs the extra `plot`."""
 
-    Raises
-    ------
-    UsageError
-        If a file is certain not to be written.
-    NoLibrary
-        If a picture is wanted and matplotlib is missing.
-    """
-    from millstream.evaluation.output_file import NotWritten, require_place
+    html: Path | None = None
+    """File for a page with tables and curves."""
 
-    outputs = {form: path for form, path in (("png", png), ("html", html)) if path is not None}
-    if png is not None and html is not None and png.resolve() == html.resolve():
-        raise UsageError(f"--png and --html both name {png}: give each its own file")
-    for form, path in outputs.items():
-        try:
-            require_place(f"--{form}", path, inputs)
-        except NotWritten as error:
-            raise UsageError(str(error)) from error
-    if png is not None:
-        from millstream.evaluation.chart import require_library
+    def outputs(self, *inputs: str) -> dict[str, Path]:
+        """Return the files to write, by the name of their form; reports what is wrong before anything is computed.
 
-        require_library()
-    return outputs
+        Parameters
+        ----------
+        inputs
+            What is read, which must not be overwritten.
+
+        Raises
+        ------
+        UsageError
+            If a file is certain not to be written.
+        NoLibrary
+            If a picture is wanted and matplotlib is missing.
+        """
+        from millstream.evaluation.output_file import NotWritten, require_place
+
+        outputs = {form: path for form, path in (("png", self.png), ("html", self.html)) if path is not None}
+        if self.png is not None and self.html is not None and self.png.resolve() == self.html.resolve():
+            raise UsageError(f"--png and --html both name {self.png}: give each its own file")
+        for form, path in outputs.items():
+            try:
+                require_place(f"--{form}", path, inputs)
+            except NotWritten as error:
+                raise UsageError(str(error)) from error
+        if self.png is not None:
+            from millstream.evaluation.chart import require_library
+
+            require_library()
+        return outputs
+
+
+NO_FILES = ReportFiles()
 
 
 def show(report: Shown, outputs: dict[str, Path], *, as_json: bool) -> None:
