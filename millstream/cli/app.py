@@ -19,6 +19,7 @@ from millstream.cli import (
     backup,
     broker,
     check_and_init,
+    compare,
     compared_roles,
     console,
     evaluate,
@@ -78,7 +79,7 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
         part.register(app)
     for part in (models, keys, tokens, status, backup, topics, broker, http, uploads, console):
         part.register(app)
-    _ = version_decisions, version_code, rebuild, export, acls  # add themselves to `models` and `topics`
+    _ = version_decisions, version_code, rebuild, compare, export, acls  # add themselves to `models` and `topics`
     return app
 
 

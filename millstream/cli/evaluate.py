@@ -11,6 +11,7 @@ import cyclopts
 from cyclopts import Parameter
 
 from millstream.cli.progress import Bar
+from millstream.cli.report_output import NO_FILES, ReportFiles, show
 from millstream.cli.shared_options import (
     HERE,
     Json,
@@ -18,8 +19,6 @@ from millstream.cli.shared_options import (
     Where,
     filling_in,
     full_names,
-    print_json,
-    print_table,
 )
 
 if TYPE_CHECKING:
@@ -47,8 +46,7 @@ def evaluate_command(
         Parameter(help="Delay of labels after their features: a number of events (50) or a time (1h)."),
     ] = "0",
     by: Annotated[str | None, Parameter(help="A feature: shows the metrics by its values, too.")] = None,
-    png: Annotated[Path | None, Parameter(help="File for a picture of the learning curves.")] = None,
-    html: Annotated[Path | None, Parameter(help="File for a page with tables and learning curves.")] = None,
+    files: ReportFiles = NO_FILES,
     where: Where = HERE,
     json: Json = False,
 ) -> None:
@@ -61,7 +59,7 @@ def evaluate_command(
     """
     if not models:
         raise UsageError("name at least one stream file, as in `millstream evaluate fraud.py --on history.csv`")
-    outputs = _outputs(png, html, (on, *models))
+    outputs = files.outputs(on, *models)
     from millstream.evaluation import open_rows
     from millstream.processes import gc_tuning
 
@@ -69,51 +67,7 @@ def evaluate_command(
     gc_tuning.rest()
     with Bar("rows") as bar:
         report = _evaluate(models, on, label_delay, by, where.settings, bar.show)
-    written = _write(report, outputs)
-    if json:
-        print_json(report.to_dict())
-    else:
-        _print(report)
-    # A file that fails must not take the result with it.
-    for path, failure in written:
-        if failure is not None:
-            raise failure
-        if not json:
-            print(f"wrote {path}")
-
-
-def _outputs(png: Path | None, html: Path | None, inputs: tuple[str, ...]) -> dict[str, Path]:
-    """Return the files to write, by the name of their form; reports what is wrong before anything is computed."""
-    from millstream.evaluation.output_file import NotWritten, require_place
-
-    outputs = {form: path for form, path in (("png", png), ("html", html)) if path is not None}
-    if png is not None and html is not None and png.resolve() == html.resolve():
-        raise UsageError(f"--png and --html both name {png}: give each its own file")
-    for form, path in outputs.items():
-        try:
-            require_place(f"--{form}", path, inputs)
-        except NotWritten as error:
-            raise UsageError(str(error)) from error
-    if png is not None:
-        from millstream.evaluation.chart import require_library
-
-        require_library()
-    return outputs
-
-
-def _write(report: Report, outputs: dict[str, Path]) -> list[tuple[Path, Exception | None]]:
-    """Write the files; return each with the reason why it could not be written."""
-    from millstream.evaluation.output_file import NotWritten
-
-    results: list[tuple[Path, Exception | None]] = []
-    for form, path in outputs.items():
-        try:
-            report.png(path) if form == "png" else report.html(path)
-        except NotWritten as error:
-            results.append((path, error))
-        else:
-            results.append((path, None))
-    return results
+    show(report, outputs, as_json=json)
 
 
 def evaluate(
@@ -198,13 +152,3 @@ def _evaluate(
     with filling_in(on):
         log = LogRows(cluster, full_names(on, here, cluster), len(named))
         return evaluate_on(named, log, delay, by, show)
-
-
-def _print(report: Report) -> None:
-    from millstream.evaluation.text import heading, remarks, tables, verdicts
-
-    print(heading(report))
-    for block in tables(report):
-        print_table(block.columns, block.rows, block.title)
-    for line in (*verdicts(report), *remarks(report)):
-        print(line)

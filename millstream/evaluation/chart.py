@@ -44,12 +44,14 @@ def draw(report: Findings) -> bytes:
     lines: dict[str, Any] = {}
     for each, (name, found) in zip(axes, drawn, strict=False):
         lines |= _draw_panel(each, found, name, shade)
-    axes[-1].set_xlabel("rows measured\n(strong: over all rows so far; thin: over the newest tenth)", fontsize=9)
+    axes[-1].set_xlabel(
+        f"{report.unit} measured\n(strong: over all {report.unit} so far; thin: over the newest tenth)", fontsize=9
+    )
     columns = max(1, min(_MOST_COLUMNS, _LINE_LETTERS // (_KEY_LETTERS + max(map(len, lines), default=0))))
     figure.legend(
         list(lines.values()),
         [_plain(name) for name in lines],
-        title=_plain(f"{report.on}: {report.measured:,} rows"),
+        title=_plain(f"{report.on}: {report.measured:,} {report.unit}"),
         loc="outside upper center",
         ncols=columns,
         fontsize=8,

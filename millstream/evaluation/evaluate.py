@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from consumers.model.evaluation import default_metrics
 from consumers.model.metric_totals import Totals
+from millstream.evaluation.blocks import Blocks
 from millstream.evaluation.rows import Refusals, Row, Rows, Served
 from millstream.evaluation.slices import Slices
 from millstream.evaluation.stages import Event, Stages
@@ -22,8 +23,6 @@ from millstream.stream.duration import milliseconds
 from millstream.stream.processor_rules import learning_rules
 from millstream.stream.stream import Stream
 
-_FIRST_BLOCK: Final = 8
-_MOST_BLOCKS: Final = 128
 _MOST_BROKEN: Final = 20
 _SHOW_EVERY: Final = 512
 Progress = Callable[[int, int | None], None]
@@ -85,8 +84,8 @@ class Evaluation:
     ----------
     trials
         One for each model, in order.
-    states
-        Totals after each block, by model and source; `ends` are the blocks' ends in measured rows.
+    blocks
+        Totals after each block of measured rows, by model and source.
     unreadable
         Rows that not every stream can read.
     """
@@ -137,10 +136,8 @@ class Evaluation:
     def _begin(self) -> None:
         """Begin a pass."""
         self.unreadable = Refusals()
-        self.ends: list[int] = []
-        self.states: list[list[list[Totals]]] = []
+        self.blocks: Blocks[list[list[Totals]]] = Blocks(lambda: [trial.totals() for trial in self.trials])
         self.read = self.measured = 0
-        self._block = _FIRST_BLOCK
         self._waiting: deque[_Waiting] = deque()
         self.trials = [
             Trial(
@@ -175,8 +172,7 @@ class Evaluation:
                 self._begin()
         if self.measured == 0:
             raise CannotEvaluate(f"no row of {self.rows.name} could be measured: {self._why_none()}")
-        if not self.ends or self.ends[-1] != self.measured:
-            self._end_block()
+        self.blocks.finish(self.measured)
 
     def _leave_out(self, broken: Broken) -> None:
         index = self.trials.index(broken.trial)
@@ -205,7 +201,7 @@ class Evaluation:
 
     def _pass_by_stages(self, trial: Trial) -> None:
         delay, at, waiting = self.delay, -1, deque[tuple[int, Event]]()
-        stages = Stages(trial, self._key, lambda: self._block - self.measured % self._block, self._count)
+        stages = Stages(trial, self._key, lambda: self.blocks.room(self.measured), self._count)
         for row, *_ in self.rows.read(self.unreadable):
             ordinal, self.read = self.read, self.read + 1
             if delay is None:
@@ -279,13 +275,4 @@ class Evaluation:
 
     def _count(self, more: int = 1) -> None:
         self.measured += more
-        if self.measured % self._block == 0:
-            self._end_block()
-
-    def _end_block(self) -> None:
-        self.ends.append(self.measured)
-        self.states.append([trial.totals() for trial in self.trials])
-        if len(self.ends) == _MOST_BLOCKS:
-            # Sums of two neighbouring blocks need no adding: the states are totals since the beginning.
-            self.ends, self.states = self.ends[1::2], self.states[1::2]
-            self._block *= 2
+        self.blocks.note(self.measured)

@@ -9,6 +9,7 @@ import msgspec
 from millstream.evaluation.intervals import Estimate
 
 Kind = Literal["model", "baseline", "live"]
+Verdict = Literal["better", "worse", "no clear difference", "unknown"]
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -31,13 +32,13 @@ class Result(msgspec.Struct, frozen=True):
     metrics: dict[str, Estimate]
 
 
-class Comparison(msgspec.Struct, frozen=True):
+class Difference(msgspec.Struct, frozen=True):
     """Differences of two results on the same rows, `of` minus `than`, and what they mean by metric."""
 
     of: str
     than: str
     metrics: dict[str, Estimate]
-    verdicts: dict[str, Literal["better", "worse", "no clear difference", "unknown"]]
+    verdicts: dict[str, Verdict]
 
 
 class Curve(msgspec.Struct, frozen=True):
@@ -98,10 +99,15 @@ class Findings(msgspec.Struct, frozen=True):
     by: str | None
     bigger_is_better: dict[str, bool]
     results: list[Result]
-    comparisons: list[Comparison]
+    comparisons: list[Difference]
     curves: list[Curve]
     slices: list[Slice]
     refused: list[Refused]
     blocks: int
     block_rows: int
     notes: list[str]
+
+    @property
+    def unit(self) -> str:
+        """Return what a row is, in the plural."""
+        return "rows"

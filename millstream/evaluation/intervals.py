@@ -13,21 +13,19 @@ The blocks' spread includes what changes along the stream: a model that still le
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final, TypeVar
 
 import msgspec
 from scipy import special
-
-from consumers.model.metric_totals import NOTHING, Totals, difference, values_of
 
 LEAST_BLOCKS: Final = 10
 MOST_BLOCKS: Final = 30
 _UPPER: Final = 0.975  # for 95 % on both sides together
 
 Values = dict[str, float | None]
+State = TypeVar("State")
 
 
 class Estimate(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -38,25 +36,7 @@ class Estimate(msgspec.Struct, frozen=True, omit_defaults=True):
     high: float | None = None
 
 
-class LeftOut:
-    """Values of one source's metrics over all blocks but one, for each block.
-
-    Parameters
-    ----------
-    states
-        Totals after each block, in order.
-    make
-        Creates the metrics.
-    """
-
-    def __init__(self, states: Sequence[Totals], make: Callable[[], Sequence[Any]]) -> None:
-        edges: list[Mapping[tuple[Any, ...], float]] = [NOTHING, *states]
-        whole = edges[-1]
-        blocks = [difference(later, earlier) for earlier, later in itertools.pairwise(edges)]
-        self.values: list[Values] = [values_of(make(), difference(whole, block)) for block in blocks]
-
-
-def coarse(states: Sequence[Totals]) -> list[Totals]:
+def coarse(states: Sequence[State]) -> list[State]:
     """Return the states after at most `MOST_BLOCKS` blocks of equal size, as the jackknife needs; the last one stays.
 
     >>> len(coarse([{}] * 100)), len(coarse([{}] * 12))
@@ -94,7 +74,7 @@ def estimate(value: float | None, left_out: Sequence[float | None]) -> Estimate:
 
 
 def estimate_difference(
-    ours: Estimate, theirs: Estimate, left: Sequence[float | None], right: Sequence[Any]
+    ours: Estimate, theirs: Estimate, left: Sequence[float | None], right: Sequence[float | None]
 ) -> Estimate:
     """Return the difference of two values on the same blocks, with its interval; blocks are left out of both."""
     if ours.value is None or theirs.value is None:

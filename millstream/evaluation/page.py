@@ -9,7 +9,7 @@ from typing import Final
 
 from millstream.evaluation.curve_style import colours, panel
 from millstream.evaluation.findings import Curve, Findings
-from millstream.evaluation.text import Block, heading, remarks, tables, verdicts
+from millstream.evaluation.text import Block, Words
 
 _STYLE: Final = """
 .ms { color-scheme: light dark; --ink: #1c1917; --paper: #ffffff; --line: #d6d3d1; --soft: #57534e;
@@ -46,23 +46,24 @@ _EDGE: Final = 30
 _Place = Callable[[int, float], tuple[float, float]]
 
 
-def page(report: Findings) -> str:
+def page(report: Findings, said: Words) -> str:
     """Return the page."""
-    title = f"Evaluation on {escape(report.on)}"
+    title = escape(said.title)
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>{_OUTSIDE}'
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>{body(report)}</body></html>\n'
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>{body(report, said)}</body></html>\n'
 
 
-def body(report: Findings) -> str:
+def body(report: Findings, said: Words) -> str:
     """Return the contents of the page, as a notebook shows them."""
-    parts = [f"<style>{_STYLE}</style>", f"<h1>{escape(heading(report))}</h1>"]
-    parts += [f"<p>{escape(line)}</p>" for line in verdicts(report)]
-    parts += [_table(block) for block in tables(report)]
-    parts.append("<h2>Learning curves</h2>")
-    parts.append(_legend(report))
-    parts += [_chart(report, name) for name in report.bigger_is_better]
+    parts = [f"<style>{_STYLE}</style>", f"<h1>{escape(said.heading)}</h1>"]
+    parts += [f"<p>{escape(line)}</p>" for line in said.verdicts]
+    parts += [_table(block) for block in said.tables]
+    if report.curves:
+        parts.append("<h2>Learning curves</h2>")
+        parts.append(_legend(report))
+        parts += [_chart(report, name) for name in report.bigger_is_better]
     parts.append("<h2>To read this</h2>")
-    parts += [f'<p class="soft">{escape(line.strip())}</p>' for line in remarks(report)]
+    parts += [f'<p class="soft">{escape(line.strip())}</p>' for line in said.remarks]
     return '<div class="ms">' + "\n".join(parts) + "</div>"
 
 
@@ -84,14 +85,14 @@ def _legend(report: Findings) -> str:
         f"{escape(each.name)}</span>"
         for each in report.curves
     )
-    note = "Strong lines: over all rows so far. Thin lines: over the newest tenth of the rows."
+    note = f"Strong lines: over all {report.unit} so far. Thin lines: over the newest tenth of the {report.unit}."
     return f'<p>{keys}</p><p class="soft">{note}</p>'
 
 
 def _chart(report: Findings, name: str) -> str:
     found = panel(report, name)
     if found is None:
-        return f'<h2>{escape(name)}</h2><p class="soft">This metric has a value only over all rows.</p>'
+        return f'<h2>{escape(name)}</h2><p class="soft">This metric has a value only over all {report.unit}.</p>'
     shade = colours(report)
     low, high = found.low, found.high
     last = max(each.rows[-1] for each in found.curves)

@@ -1,4 +1,4 @@
-"""Report of an evaluation: its findings, and the forms in which they can be shown."""
+"""Reports: findings, and the forms in which they can be shown."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from millstream.evaluation.chart import draw
 from millstream.evaluation.findings import Findings, Result
 from millstream.evaluation.output_file import write_whole
 from millstream.evaluation.page import body, page
-from millstream.evaluation.text import text
+from millstream.evaluation.text import Words, text, words
 
 
-class Report(Findings, frozen=True):
-    """Report of an evaluation; prints as tables, and shows as a page in a notebook."""
+class Shown(Findings, frozen=True):
+    """Findings that print as tables, and show as a page in a notebook."""
+
+    def words(self) -> Words:
+        """Return the findings as headings, tables and remarks."""
+        raise NotImplementedError
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain dictionaries and lists, as `--json` prints it."""
@@ -38,12 +42,19 @@ class Report(Findings, frozen=True):
     def html(self, path: str | Path) -> Path:
         """Write a page with tables and learning curves, which needs nothing beside it. Raises NotWritten."""
         target = Path(path)
-        write_whole(target, page(self).encode())
+        write_whole(target, page(self, self.words()).encode())
         return target
 
     def _repr_html_(self) -> str:
         """Return the report as a notebook shows it."""
-        return body(self)
+        return body(self, self.words())
 
     def __str__(self) -> str:
-        return text(self)
+        return text(self.words())
+
+
+class Report(Shown, frozen=True):
+    """Report of an evaluation."""
+
+    def words(self) -> Words:
+        return words(self)

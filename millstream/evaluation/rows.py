@@ -16,7 +16,7 @@ from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.records import Partition
 from schemas.codec import CodecError
 from schemas.contract import ContractError
-from schemas.events import Features, LabelValue
+from schemas.events import Features, LabelValue, Lane
 from schemas.fast_examples import EntryReader
 from schemas.topics import Names
 
@@ -163,6 +163,21 @@ def _read(reader: RowSource, on_bad: Callable[[BadRow], None], last: int | None)
         yield Row(row.row_number, features, row.label, row.event_time_ms)
 
 
+class Repeats:
+    """Recognises entries of a log that repeat earlier ones of their lane, which a learner skips too."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[str, tuple[str, int]] = {}
+
+    def note(self, lane: Lane) -> bool:
+        """Return whether the entry is a repeat; if not, the lane goes on behind it."""
+        epoch, following = self._lanes.get(lane.name, (lane.epoch, 0))
+        if epoch == lane.epoch and lane.sequence < following:
+            return True
+        self._lanes[lane.name] = (lane.epoch, lane.sequence + 1)
+        return False
+
+
 class LogRows:
     """The examples log of a stream, from its beginning to its end at the first reading."""
 
@@ -185,7 +200,7 @@ class LogRows:
         return None  # what is written to a log meanwhile is another evaluation's
 
     def read(self, refused: Refusals) -> Iterator[tuple[Row, ...]]:
-        reader, lanes = EntryReader(), dict[str, tuple[str, int]]()
+        reader, repeats = EntryReader(), Repeats()
         with closing(self._cluster.consumer()) as consumer:
             place = Partition(self._topic, 0)
             for record in topic_readers.between(consumer, place, self._begin, self._end):
@@ -194,12 +209,8 @@ class LogRows:
                 except CodecError as error:
                     refused.add(f"offset {record.offset}", str(error))
                     continue
-                lane = entry.lane
-                epoch, following = lanes.get(lane.name, (lane.epoch, 0))
-                if epoch == lane.epoch and lane.sequence < following:
-                    continue  # a repeat, which a learner skips too
-                lanes[lane.name] = (lane.epoch, lane.sequence + 1)
-                yield (_row(record.offset, entry),) * self._models
+                if not repeats.note(entry.lane):
+                    yield (_row(record.offset, entry),) * self._models
 
 
 def _row(offset: int, entry: Any) -> Row:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from millstream.evaluation.findings import Findings
+from millstream.evaluation.findings import Findings, Result, Slice, Verdict
 from millstream.evaluation.intervals import Estimate
 
 
@@ -15,6 +15,39 @@ class Block(NamedTuple):
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+
+
+class Words(NamedTuple):
+    """A report in words.
+
+    Attributes
+    ----------
+    title
+        Of the page.
+    heading
+        One line on what was measured.
+    verdicts
+        What the figures mean, one line each.
+    remarks
+        What must be known to read the tables.
+    """
+
+    title: str
+    heading: str
+    verdicts: Sequence[str]
+    tables: Sequence[Block]
+    remarks: Sequence[str]
+
+
+def words(report: Findings) -> Words:
+    """Return the findings of an evaluation in words."""
+    return Words(
+        f"Evaluation on {report.on}",
+        heading(report),
+        list(verdicts(report)),
+        list(tables(report)),
+        list(remarks(report)),
+    )
 
 
 def number(value: float | None, scale: float | None = None) -> str:
@@ -60,29 +93,42 @@ def heading(report: Findings) -> str:
 
 def tables(report: Findings) -> Iterator[Block]:
     """Yield the tables."""
-    names = list(report.bigger_is_better)
-    arrows = [f"{name} {'↑' if report.bigger_is_better[name] else '↓'}" for name in names]
+    names, arrows = list(report.bigger_is_better), _arrows(report)
     rows = [[each.name, f"{each.counted:,}", *(shown(each.metrics[name]) for name in names)] for each in report.results]
-    yield Block("Metrics, with 95 % intervals", ["", "rows", *arrows], rows)
+    yield Block("Metrics, with 95 % intervals", ["", report.unit, *arrows], rows)
     if report.comparisons:
         apart = [
             [
                 f"{each.of} − {each.than}",
-                *(f"{shown(each.metrics[name], signed=True)}{_word(each.verdicts[name])}" for name in names),
+                *(f"{shown(each.metrics[name], signed=True)}{word(each.verdicts[name])}" for name in names),
             ]
             for each in report.comparisons
         ]
-        yield Block("Differences on the same rows", ["", *arrows], apart)
+        yield Block(f"Differences on the same {report.unit}", ["", *arrows], apart)
     if report.slices:
-        sliced = [
-            [each.value, f"{each.counted:,}", result.name, *(number(each.metrics[result.name].get(n)) for n in names)]
-            for each in report.slices
-            for result in report.results
-        ]
-        yield Block(f"By {report.by}", [str(report.by), "rows", "", *arrows], sliced)
+        yield sliced(report, report.slices, str(report.by))
 
 
-def _word(verdict: str) -> str:
+def sliced(report: Findings, slices: Sequence[Slice], by: str) -> Block:
+    """Return the table of all results by slice."""
+    rows = [
+        [each.value, f"{each.counted:,}", result.name, *(number(value) for value in _in_slice(report, each, result))]
+        for each in slices
+        for result in report.results
+    ]
+    return Block(f"By {by}", [by, report.unit, "", *_arrows(report)], rows)
+
+
+def _in_slice(report: Findings, each: Slice, result: Result) -> list[float | None]:
+    return [each.metrics[result.name].get(name) for name in report.bigger_is_better]
+
+
+def _arrows(report: Findings) -> list[str]:
+    return [f"{name} {'↑' if higher else '↓'}" for name, higher in report.bigger_is_better.items()]
+
+
+def word(verdict: Verdict) -> str:
+    """Return a verdict as it stands behind a value of a table."""
     return {"better": " better", "worse": " worse", "no clear difference": " unclear"}.get(verdict, "")
 
 
@@ -106,23 +152,27 @@ def remarks(report: Findings) -> Iterator[str]:
         yield f"{rows} refused{who}; the first:"
         yield from (f"  {where}: {reason}" for where, reason in refused.first.items())
     yield from (f"note: {note}" for note in report.notes)
+    yield intervals(report)
+
+
+def intervals(report: Findings) -> str:
+    """Return how the intervals were computed."""
     if any(each.low is not None for result in report.results for each in result.metrics.values()):
-        yield (
-            f"Intervals: jackknife over {report.blocks} blocks of about {report.block_rows:,} rows in their order, as "
-            "neighbours are alike (docs/evaluate.md)."
+        return (
+            f"Intervals: jackknife over {report.blocks} blocks of about {report.block_rows:,} {report.unit} in their "
+            "order, as neighbours are alike (docs/evaluate.md)."
         )
-    else:
-        yield "No intervals: they need at least 10 blocks of 8 rows in which every metric is defined."
+    return f"No intervals: they need at least 10 blocks of 8 {report.unit} in which every metric is defined."
 
 
-def text(report: Findings) -> str:
+def text(said: Words) -> str:
     """Return everything as plain text."""
-    lines = [heading(report)]
-    for block in tables(report):
+    lines = [said.heading]
+    for block in said.tables:
         widths = [max(map(len, column)) for column in zip(block.columns, *block.rows, strict=True)]
         lines += ["", block.title]
         lines += [
             "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
             for row in (block.columns, *block.rows)
         ]
-    return "\n".join([*lines, "", *verdicts(report), *remarks(report)])
+    return "\n".join([*lines, "", *said.verdicts, *said.remarks])

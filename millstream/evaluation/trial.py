@@ -8,20 +8,17 @@ of it: the evaluation begins again and leaves that row out, as a learner does.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from operator import itemgetter
 from typing import Any, Final
 
 from consumers.model.baselines import Graded
-from consumers.model.evaluation import Row as MeasuredRow
-from consumers.model.evaluation import said_by
 from consumers.model.metric_totals import Totals, totals_of
 from consumers.model.model_state import LearnerState, Plain, Poison, Unfit
 from consumers.model.river_model import Answer, wire_value
-from consumers.model.tallies import Tallies
 from millstream.evaluation.rows import Refusals, Row, Served
+from millstream.evaluation.sliced import Sliced
 from millstream.scaffold.open_data import weigher
 from millstream.stream.processor_rules import learning_rules
 from millstream.stream.stream import Stream
@@ -65,8 +62,8 @@ class Trial:
         Number of rows without a label that were learned as the stream's `on_timeout`.
     step
         Number of the current step: stages do not take them in their order.
-    slices
-        Tallies of every source, by slice.
+    sliced
+        Metrics by slice, if the rows are sliced.
     """
 
     def __init__(
@@ -79,18 +76,19 @@ class Trial:
         self._rules = replace(learning_rules(stream), make_metrics=metrics)
         self._asks_first = asks_first or stream.task == "anomaly"
         self._weigh = weigher(stream)
-        self._keys: deque[str] = deque()
         self._labels: dict[tuple[type, Any], Scalar] = {}
         self.state = LearnerState(self._rules, traced=False)
         self.refused = Refusals()
         self.step = 0
         self._refused: list[tuple[int, str, str]] = []
         self.on_timeout = self.unlabelled = 0
-        self.slices: dict[str, list[Tallies]] = {}
+        self.sliced: Sliced | None = None
 
     def slice_by(self) -> None:
         """Keep tallies by the keys that `learn` is given."""
-        self.state.board.watch = self._count_slices
+        board = self.state.board
+        self.sliced = Sliced(self._metrics, len(board.sources), takes_scores=self._stream.task == "anomaly")
+        board.watch = self.sliced.count
 
     def ask(self, row: Row) -> Served | None:
         """Return the answer to a new event; `None` if it was refused, so that it is never learned."""
@@ -157,8 +155,8 @@ class Trial:
 
     def take(self, row: Row, entry: FastExample, key: str | None) -> bool:
         """Learn an example, and return whether it was measured. Raises Broken."""
-        if key is not None:
-            self._keys.append(key)
+        if key is not None and self.sliced is not None:
+            self.sliced.expect(key)
         try:
             if self.state.take(entry, row.number) in ("learned", "measured"):
                 return True
@@ -166,15 +164,16 @@ class Trial:
             self._refuse(row, str(error))
         except Poison as poison:
             raise Broken(self, row.number, poison.reason) from poison
-        if key is not None:
-            self._keys.pop()
+        if key is not None and self.sliced is not None:
+            self.sliced.forget()
         return False
 
     def note(
         self, rows: Sequence[Row], plain: Sequence[Plain], graded: Sequence[Graded], keys: Iterable[str] = ()
     ) -> None:
         """Measure rows that the model has learned as plain examples. Raises Broken."""
-        self._keys.extend(keys)
+        if self.sliced is not None:
+            self.sliced.expect(*keys)
         try:
             self.state.note_plain(plain, graded)
         except Poison as poison:
@@ -216,17 +215,6 @@ class Trial:
             self.refused.add(where, reason)
         self._refused.clear()
         self.step = 0
-
-    def _count_slices(self, rows: Sequence[MeasuredRow]) -> None:
-        by_key: dict[str, list[MeasuredRow]] = {}
-        for row in rows:
-            by_key.setdefault(self._keys.popleft(), []).append(row)
-        sources = len(self.state.board.sources)
-        for key, some in by_key.items():
-            if key not in self.slices:
-                self.slices[key] = [Tallies(self._metrics(), self._stream.task == "anomaly") for _ in range(sources)]
-            for index, tallies in enumerate(self.slices[key]):
-                tallies.add_all(said_by(some, index))
 
 
 def _entry(

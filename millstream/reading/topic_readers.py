@@ -58,7 +58,7 @@ def each_record(
     """Yield the records of the rows that `read` yields."""
     topic = _topic(names, kind)
     with closing(cluster.consumer(max_poll_records=5000, max_partition_fetch_bytes=4 << 20)) as consumer:
-        partitions = _partitions(consumer, topic)
+        partitions = partitions_of(consumer, topic)
         ends = consumer.end_offsets(partitions)
         if last is not None:
             newest = deque(_newest(consumer, ends, last))
@@ -73,7 +73,7 @@ def follow(cluster: Cluster, names: Names, kind: str, *, last: int = 0, limit: i
     topic, rows = _topic(names, kind), ROWS[kind]
     count = 0
     with closing(cluster.consumer()) as consumer:
-        partitions = _partitions(consumer, topic)
+        partitions = partitions_of(consumer, topic)
         ends = consumer.end_offsets(partitions)
         for record in _newest(consumer, ends, last):
             yield rows(record)
@@ -103,7 +103,7 @@ def records(cluster: Cluster, topic: str, count: int, *, newest: bool) -> list[R
         If there is no such topic.
     """
     with closing(cluster.consumer()) as consumer:
-        ends = consumer.end_offsets(_partitions(consumer, topic))
+        ends = consumer.end_offsets(partitions_of(consumer, topic))
         if newest:
             return _newest(consumer, ends, count)
         begins = consumer.beginning_offsets(list(ends))
@@ -130,7 +130,7 @@ def holding(
     means
         Called for each record that has the bytes, because the id ``e5`` is also in ``e50``.
     """
-    partitions = _partitions(consumer, topic)
+    partitions = partitions_of(consumer, topic)
     first = partitions[likely(len(partitions))]
     found = False
     for partition in (first, *(each for each in partitions if each != first)):
@@ -159,7 +159,7 @@ def end(consumer: Consumer, topic: str) -> int:
 
 
 def _only(consumer: Consumer, topic: str) -> Partition:
-    return _partitions(consumer, topic)[0]
+    return partitions_of(consumer, topic)[0]
 
 
 def count(cluster: Cluster, names: Names, kind: str, *, most: int = 1000) -> Counted:
@@ -176,7 +176,7 @@ def count(cluster: Cluster, names: Names, kind: str, *, most: int = 1000) -> Cou
     with closing(cluster.consumer()) as consumer:
         if topic not in consumer.topics():
             return Counted(0, exact=True)
-        partitions = _partitions(consumer, topic)
+        partitions = partitions_of(consumer, topic)
         begins = consumer.beginning_offsets(partitions)
         for partition, end in consumer.end_offsets(partitions).items():
             start = max(begins[partition], end - most)
@@ -203,7 +203,8 @@ def _topic(names: Names, kind: str) -> str:
     return names.whole if kind == "predictions" else names.topic(kind)
 
 
-def _partitions(consumer: Consumer, topic: str) -> list[Partition]:
+def partitions_of(consumer: Consumer, topic: str) -> list[Partition]:
+    """Return the partitions of a topic, in order. Raises MissingTopic."""
     # Unlike partitions_for_topic, this sends a request to the cluster.
     if topic not in consumer.topics():
         raise MissingTopic(f"there is no topic {topic}: create the stream's with `millstream topics create STREAM`")

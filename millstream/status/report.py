@@ -169,7 +169,7 @@ def watch(
     second = observer.look()
     seconds = time.monotonic() - began
     letters = observer.dead_letters() if _span(second, "dead-letters") else _NONE
-    return report(second, stream, bootstrap, _disk(home), first, seconds, letters=letters, typed=typed)
+    return report(second, stream, bootstrap, free_disk(home), first, seconds, letters=letters, typed=typed)
 
 
 def report(
@@ -314,9 +314,6 @@ def free_disk(home: Path) -> tuple[int, int]:
     there = next(each for each in (home, *home.parents) if each.exists())
     usage = shutil.disk_usage(there)
     return usage.free, usage.total
-
-
-_disk = free_disk
 
 
 def _stage(now: StreamSnapshot, role: str, before: StreamSnapshot | None, seconds: float) -> Stage:
