@@ -12,12 +12,12 @@ from millstream.evaluation.compare.measure import Pass, Settings, measured
 from millstream.evaluation.compare.progressive import progressive
 from millstream.evaluation.compare.report import ModelComparison, ProgressiveComparison
 from millstream.evaluation.compare.results import Results
-from millstream.stream.competition import MAIN
 from millstream.stream.load import LoadedStream
-from millstream.stream.loss_rules import loss_rule
 from millstream.stream.processor_rules import learning_rules
+from millstream.stream.promotion_rule import loss_rule
 from model_store import ModelStore
 from runtime.kafka_client.cluster import Cluster, MissingTopic
+from schemas.model_names import MAIN
 from schemas.topics import Names
 
 

@@ -24,9 +24,9 @@ from millstream.evaluation.compare.facets import Facet, Labelled
 from millstream.evaluation.compare.log import Arrived, ComparisonLog, Progress
 from millstream.evaluation.rows import Refusals
 from millstream.evaluation.sliced import Sliced
-from millstream.stream.competition import MAIN
 from schemas.comparisons import Comparison, Shadow
 from schemas.events import LabelValue, Scalar
+from schemas.model_names import MAIN
 from schemas.target import Target, TargetError, class_key
 
 SERVED: Final = ""
