@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 LARGEST_BODY: Final = 64 << 10
 MOST_REQUESTS: Final = 256
 _AGAIN_S: Final = 1.0
+_END_S: Final = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +95,7 @@ def run_console(
     try:
         return Worker(app, health, options.address, options.drain_s, ready, meter.turned, say).run()
     finally:
+        met.close()
         say(f"{CONSOLE} has ended in order")
 
 
@@ -108,6 +110,8 @@ class _Met:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._lacks: str | None = "it has not looked at the stream yet"
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="look", daemon=True)
 
     def lacks(self) -> str | None:
         """Return why there is nothing to show yet, `None` once there was."""
@@ -115,15 +119,19 @@ class _Met:
 
     def start(self) -> None:
         """Begin to look, in a thread."""
-        threading.Thread(target=self._look, name="look", daemon=True).start()
+        self._thread.start()
+
+    def close(self) -> None:
+        """Wait until a look has ended: the client of a thread that is cut off writes a traceback."""
+        self._stop.set()
+        self._thread.join(_END_S)
 
     def _look(self) -> None:
-        again = threading.Event()  # it is never set: the thread ends with the process
-        while self._lacks is not None:
+        while self._lacks is not None and not self._stop.is_set():
             try:
                 self._desk.status()
                 self._lacks = None
             except (KafkaError, NoBroker, KafkaAccessDenied) as error:
                 why = described(error) if isinstance(error, KafkaError) else str(error)
                 self._lacks = f"it cannot look at the stream: {why}"
-                again.wait(_AGAIN_S)
+                self._stop.wait(_AGAIN_S)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import secrets
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from system.commands import millstream, told
-from system.console_rig import FLOW, Console, console, until
+from system.console_rig import FLOW, Console, answers, console, free_port, until
 from system.oracle import Stream
 
 SCOPES = {
@@ -97,6 +100,17 @@ def test_a_decision_is_by_the_tokens_name_until_it_is_revoked(at: Guarded) -> No
     assert "serve main" in millstream(at.stream, "models", "history", at.stream.ref)
     millstream(at.stream, "tokens", "revoke", "ann")
     until(lambda: at.status("POST /v1/unpin", token) == 401, "the revoked token is refused")
+
+
+def test_a_console_that_ends_while_it_looks_at_the_stream_ends_in_order(at: Guarded) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "millstream", "console", at.stream.ref, "--port", str(port), "--instance", "5"]
+    process = subprocess.Popen(command, env=at.stream.environment(), stderr=subprocess.PIPE, text=True)
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        until(lambda: answers(client, "/livez") or process.poll() is not None, "it listens")
+    process.terminate()
+    said = process.communicate(timeout=30)[1]
+    assert (process.returncode, "Traceback" in said) == (0, False), said
 
 
 def test_a_console_that_others_can_reach_needs_a_token(at: Guarded, tmp_path: Path) -> None:
