@@ -1,4 +1,4 @@
-"""Replay of dead letters: sends each back to the topic it came from, once.
+"""Replay of dead letters: sends each back to the topic it came from, once. What came over HTTP goes to a stream's topic.
 
 One transaction sends a letter's record and writes a note about it on the dead-letters topic itself, so the note is kept
 as long as the letter. So after any crash the next run knows which letters were sent. It first waits until it can read
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from consumers.loop.dead_letters import HEADERS_LEFT_OUT, note_replayed, replayed
 from millstream.reading import topic_readers
+from millstream.replay.http_letters import came_over_http, is_uploaded, kind_of
 from runtime.kafka_client import size_limits
 from runtime.kafka_client.client import Consumer
 from runtime.kafka_client.cluster import TopicInfo
@@ -76,7 +77,7 @@ class LettersToReplay:
     Attributes
     ----------
     ready
-        Number of letters by (topic they came from, stage, code).
+        Number of letters by (topic they go to, stage, code).
     sent
         Number of letters that were sent back before.
     kept
@@ -164,7 +165,7 @@ class Letters:
             elif why := self._stays(letter):
                 found.kept[why] += 1
             else:
-                found.ready[letter.topic, letter.stage, letter.code] += 1
+                found.ready[self._target(letter), letter.stage, letter.code] += 1
         return found
 
     def send(self, progress: Callable[[int], None] = lambda sent: None) -> int:
@@ -207,14 +208,22 @@ class Letters:
         cut = len(letter.value or b"") >= size_limits.LETTER or len(letter.key or b"") >= size_limits.BESIDE
         if cut or letter.reason.endswith(HEADERS_LEFT_OUT):
             return "too large to be complete in their letters: `millstream replay` takes them from their own topic"
-        own = set(map(names.topic, names.own))
-        if letter.topic not in own and not self._choice.elsewhere:
-            return (
-                f"{letter.topic} is an external topic whose other readers would see them twice: --elsewhere sends them"
-            )
-        if self._info(letter.topic) is None:
-            return f"there is no topic {letter.topic} any more"
+        if is_uploaded(letter.topic):
+            return "rows of uploads are not in their letters: correct the file, and upload the corrected rows"
+        target, own = self._target(letter), set(map(names.topic, names.own))
+        if came_over_http(letter.topic) and kind_of(letter.value) == "features" and target not in own:
+            return f"events of HTTP do not fit the external topic {target}: send them to a server again"
+        if target not in own and not self._choice.elsewhere:
+            return f"{target} is an external topic whose other readers would see them twice: --elsewhere sends them"
+        if self._info(target) is None:
+            return f"there is no topic {target} any more"
         return ""
+
+    def _target(self, letter: DeadLetter) -> str:
+        """Return the topic that a letter's record goes to."""
+        if not came_over_http(letter.topic):
+            return letter.topic
+        return self._names.topic(kind_of(letter.value) or "features")
 
     def _info(self, topic: str) -> TopicInfo | None:
         if topic not in self._topics:
@@ -224,10 +233,11 @@ class Letters:
 
     def _back(self, letter: DeadLetter) -> Output:
         """Return the original record with the current time: with its old time, retention could delete it at once."""
-        info = self._info(letter.topic)
+        target = self._target(letter)
+        info = self._info(target)
         assert info is not None  # noqa: S101 - letters without a topic are not sent
         partition = letter.partition
-        if partition >= info.partitions:
+        if partition >= info.partitions or target != letter.topic:
             partition = partition % info.partitions if letter.key is None else hashed(letter.key, info.partitions)
         headers: Any = letter.headers  # Kafka too allows a header value of None
-        return Output(letter.topic, partition, letter.key, letter.value, headers)
+        return Output(target, partition, letter.key, letter.value, headers)
