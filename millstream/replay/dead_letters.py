@@ -1,4 +1,4 @@
-"""Replay of dead letters: sends each back to the topic it came from, once. What came over HTTP goes to a stream's topic.
+"""Replay of dead letters: sends each back to the topic it came from, once; those of HTTP, to the topic that takes them.
 
 One transaction sends a letter's record and writes a note about it on the dead-letters topic itself, so the note is kept
 as long as the letter. So after any crash the next run knows which letters were sent. It first waits until it can read
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from consumers.loop.dead_letters import HEADERS_LEFT_OUT, note_replayed, replayed
 from millstream.reading import topic_readers
-from millstream.replay.http_letters import came_over_http, is_uploaded, kind_of
+from millstream.replay.http_letters import came_over_http, kind_of, unfit
 from runtime.kafka_client import size_limits
 from runtime.kafka_client.client import Consumer
 from runtime.kafka_client.cluster import TopicInfo
@@ -208,11 +208,9 @@ class Letters:
         cut = len(letter.value or b"") >= size_limits.LETTER or len(letter.key or b"") >= size_limits.BESIDE
         if cut or letter.reason.endswith(HEADERS_LEFT_OUT):
             return "too large to be complete in their letters: `millstream replay` takes them from their own topic"
-        if is_uploaded(letter.topic):
-            return "rows of uploads are not in their letters: correct the file, and upload the corrected rows"
         target, own = self._target(letter), set(map(names.topic, names.own))
-        if came_over_http(letter.topic) and kind_of(letter.value) == "features" and target not in own:
-            return f"events of HTTP do not fit the external topic {target}: send them to a server again"
+        if why := unfit(letter, target, is_own=target in own):
+            return why
         if target not in own and not self._choice.elsewhere:
             return f"{target} is an external topic whose other readers would see them twice: --elsewhere sends them"
         if self._info(target) is None:

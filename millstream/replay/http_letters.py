@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from schemas.dead_letters import DeadLetter
 from schemas.json_text import NO_JSON, json_text
 from server.spool.folder import SOURCE
 from server.uploads.folder import SOURCE as UPLOADED
@@ -17,11 +18,6 @@ class _Content(msgspec.Struct, frozen=True):
 
 
 _content: Final = msgspec.json.Decoder(_Content)
-
-
-def is_uploaded(topic: str) -> bool:
-    """Return whether a letter with this topic is of a row of an upload."""
-    return topic.startswith(UPLOADED)
 
 
 def came_over_http(topic: str) -> bool:
@@ -42,3 +38,12 @@ def kind_of(value: bytes | None) -> Literal["features", "labels"] | None:
     if found.features is not msgspec.UNSET:
         return "features"
     return None if found.value is msgspec.UNSET else "labels"
+
+
+def unfit(letter: DeadLetter, target: str, *, is_own: bool) -> str:
+    """Return why no topic takes what is in a letter, with the solution; empty if `target` may take it."""
+    if letter.topic.startswith(UPLOADED):
+        return "rows of uploads are not in their letters: correct the file, and upload the corrected rows"
+    if came_over_http(letter.topic) and kind_of(letter.value) == "features" and not is_own:
+        return f"events of HTTP do not fit the external topic {target}: send them to a server again"
+    return ""
