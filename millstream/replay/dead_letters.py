@@ -1,4 +1,6 @@
-"""Replay of dead letters: sends each back to the topic it came from, once; those of HTTP, to the topic that takes them.
+"""Replay of dead letters: sends each back to the topic it came from, once.
+
+What came over HTTP goes to the stream's topic that takes it.
 
 One transaction sends a letter's record and writes a note about it on the dead-letters topic itself, so the note is kept
 as long as the letter. So after any crash the next run knows which letters were sent. It first waits until it can read
