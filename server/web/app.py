@@ -158,31 +158,28 @@ class App:
         if route is None:
             allowed = ", ".join(methods)
             raise HttpError(405, "method", f"{scope.path} takes {allowed}", (("allow", allowed),))
-        handler = route.handler
+        headers = scope.headers
 
         def asked(body: bytes) -> Request:
-            return Request(scope.method, scope.path, scope.query_string, scope.headers, body, caller, in_path)
+            return Request(scope.method, scope.path, scope.query_string, headers, body, caller, in_path)
 
         if scope.method != "POST":
-            return await handler(
-                Request(scope.method, scope.path, scope.query_string, scope.headers, b"", caller, in_path)
-            )
+            return await route.handler(asked(b""))
         limits = self._limits
         if self.running > limits.requests or self._bytes > limits.request_bytes:
             raise HttpError(503, "overloaded", "too many requests at once: send it again a little later")
-        body = await whole(scope.headers, protocol, limits.body_bytes, limits.body_seconds)
+        body = await whole(headers, protocol, limits.body_bytes, limits.body_seconds)
         self._bytes += len(body)
         try:
-            return await handler(
-                Request(scope.method, scope.path, scope.query_string, scope.headers, body, caller, in_path)
-            )
+            return await route.handler(asked(body))
         finally:
             self._bytes -= len(body)
 
     def _check_host(self, scope: Any) -> None:
         """Refuse what a web page of another site sends through the user's browser."""
-        host = scope.authority or scope.headers.get("host", "")
-        if len(scope.headers.get_all("host")) > 1:
+        headers = scope.headers  # the web server copies them at each look
+        host = scope.authority or headers.get("host", "")
+        if len(headers.get_all("host")) > 1:
             # A proxy in front may have let the request in by the other one.
             raise HttpError(400, "host", "the request has two Host headers", (("connection", "close"),))
         hosts, name = self._limits.hosts, _name(host)
@@ -192,7 +189,7 @@ class App:
                 "host",
                 f"the Host header names {host[:100]!r}, which is not this server (--allowed-host adds a name)",
             )
-        origin = scope.headers.get("origin")
+        origin = headers.get("origin")
         if origin is not None and (page := _name(origin.partition("://")[2])) not in hosts and page != name:
             raise HttpError(403, "origin", f"pages of {origin[:100]!r} may not send requests here")
 
