@@ -1,5 +1,7 @@
 """Replay of dead letters: sends each back to the topic it came from, once.
 
+What came over HTTP goes to the stream's topic that takes it.
+
 One transaction sends a letter's record and writes a note about it on the dead-letters topic itself, so the note is kept
 as long as the letter. So after any crash the next run knows which letters were sent. It first waits until it can read
 everything that was on the topic when it began, because an open transaction of another process may hide a note.
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from consumers.loop.dead_letters import HEADERS_LEFT_OUT, note_replayed, replayed
 from millstream.reading import topic_readers
+from millstream.replay.http_letters import came_over_http, kind_of, unfit
 from runtime.kafka_client import size_limits
 from runtime.kafka_client.client import Consumer
 from runtime.kafka_client.cluster import TopicInfo
@@ -76,7 +79,7 @@ class LettersToReplay:
     Attributes
     ----------
     ready
-        Number of letters by (topic they came from, stage, code).
+        Number of letters by (topic they go to, stage, code).
     sent
         Number of letters that were sent back before.
     kept
@@ -164,7 +167,7 @@ class Letters:
             elif why := self._stays(letter):
                 found.kept[why] += 1
             else:
-                found.ready[letter.topic, letter.stage, letter.code] += 1
+                found.ready[self._target(letter), letter.stage, letter.code] += 1
         return found
 
     def send(self, progress: Callable[[int], None] = lambda sent: None) -> int:
@@ -207,14 +210,20 @@ class Letters:
         cut = len(letter.value or b"") >= size_limits.LETTER or len(letter.key or b"") >= size_limits.BESIDE
         if cut or letter.reason.endswith(HEADERS_LEFT_OUT):
             return "too large to be complete in their letters: `millstream replay` takes them from their own topic"
-        own = set(map(names.topic, names.own))
-        if letter.topic not in own and not self._choice.elsewhere:
-            return (
-                f"{letter.topic} is an external topic whose other readers would see them twice: --elsewhere sends them"
-            )
-        if self._info(letter.topic) is None:
-            return f"there is no topic {letter.topic} any more"
+        target, own = self._target(letter), set(map(names.topic, names.own))
+        if why := unfit(letter, target, is_own=target in own):
+            return why
+        if target not in own and not self._choice.elsewhere:
+            return f"{target} is an external topic whose other readers would see them twice: --elsewhere sends them"
+        if self._info(target) is None:
+            return f"there is no topic {target} any more"
         return ""
+
+    def _target(self, letter: DeadLetter) -> str:
+        """Return the topic that a letter's record goes to."""
+        if not came_over_http(letter.topic):
+            return letter.topic
+        return self._names.topic(kind_of(letter.value) or "features")
 
     def _info(self, topic: str) -> TopicInfo | None:
         if topic not in self._topics:
@@ -224,10 +233,11 @@ class Letters:
 
     def _back(self, letter: DeadLetter) -> Output:
         """Return the original record with the current time: with its old time, retention could delete it at once."""
-        info = self._info(letter.topic)
+        target = self._target(letter)
+        info = self._info(target)
         assert info is not None  # noqa: S101 - letters without a topic are not sent
         partition = letter.partition
-        if partition >= info.partitions:
+        if partition >= info.partitions or target != letter.topic:
             partition = partition % info.partitions if letter.key is None else hashed(letter.key, info.partitions)
         headers: Any = letter.headers  # Kafka too allows a header value of None
-        return Output(letter.topic, partition, letter.key, letter.value, headers)
+        return Output(target, partition, letter.key, letter.value, headers)

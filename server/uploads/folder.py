@@ -20,6 +20,8 @@ from server.spool.folder import replace_file, sync_folder
 
 UPLOADS: Final = "uploads"
 """Name of the folder, in the state folder of a stream."""
+SOURCE: Final = "upload:"
+"""Beginning of the topic that dead letters of uploaded rows name; the upload's id follows."""
 _BEFORE_COMPLETE: Final = failpoint("upload.complete.before")
 _AFTER_COMPLETE: Final = failpoint("upload.complete.after")
 _ID: Final = re.compile(r"[0-9]{13}-[0-9a-f]{16}")

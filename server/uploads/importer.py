@@ -34,7 +34,7 @@ from runtime.kafka_client.transaction import TransactionLimits, Transactions
 from schemas.dead_letters import DeadLetter
 from server.spool.folder import hold
 from server.uploads.file_checks import opened, require_fit
-from server.uploads.folder import Begun, Problem, Refusal, Result, Upload, UploadFolder
+from server.uploads.folder import SOURCE, Begun, Problem, Refusal, Result, Upload, UploadFolder
 from server.uploads.offset_metadata import ImporterMetadata
 
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ class Importer:
 
     def _letter(self, upload: Upload, row: BadRow) -> Output:
         now = time.time_ns() // 1_000_000
-        letter = DeadLetter(f"{STAGE}:{upload.id}", 0, row.line, now, None, None, [], STAGE, "row", str(row), now)
+        letter = DeadLetter(f"{SOURCE}{upload.id}", 0, row.line, now, None, None, [], STAGE, "row", str(row), now)
         return Output(self._settings.names.topic("dead-letters"), 0, None, letter.encode())
 
     def _end(self, upload: Upload, result: Result) -> None:

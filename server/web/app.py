@@ -175,8 +175,9 @@ class App:
 
     def _check_host(self, scope: Any) -> None:
         """Refuse what a web page of another site sends through the user's browser."""
-        host = scope.authority or scope.headers.get("host", "")
-        if len(scope.headers.get_all("host")) > 1:
+        headers = scope.headers  # the web server copies them at each look
+        host = scope.authority or headers.get("host", "")
+        if len(headers.get_all("host")) > 1:
             # A proxy in front may have let the request in by the other one.
             raise HttpError(400, "host", "the request has two Host headers", (("connection", "close"),))
         hosts, name = self._limits.hosts, _name(host)
@@ -186,7 +187,7 @@ class App:
                 "host",
                 f"the Host header names {host[:100]!r}, which is not this server (--allowed-host adds a name)",
             )
-        origin = scope.headers.get("origin")
+        origin = headers.get("origin")
         if origin is not None and (page := origin.partition("://")[2]) != host and not self._is_allowed(_name(page)):
             raise HttpError(403, "origin", f"pages of {origin[:100]!r} may not send requests here")
 

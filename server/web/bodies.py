@@ -1,4 +1,4 @@
-"""Bodies of requests: read whole or piece by piece, within a time, and never taken for whole if they are not."""
+"""Bodies of requests, whole or piece by piece, within a time; one that is cut is refused."""
 
 from __future__ import annotations
 

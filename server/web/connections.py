@@ -1,4 +1,4 @@
-"""Limits of connections that the web server itself does not have: their number, and callers that read nothing."""
+"""Limits of connections: their number, and the time for which a response may stay unread."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from consumers.loop.dead_letters import HEADERS_LEFT_OUT
 from millstream.replay.dead_letters import Choice, Letters
 from millstream.topics import admin
 from runtime.kafka_client.cluster import Cluster
+from runtime.kafka_client.partitioner import hashed
 from schemas.dead_letters import DeadLetter
 from schemas.topics import Names
 
@@ -123,6 +124,34 @@ def test_what_must_not_or_cannot_go_back_stays_and_the_way_on_is_said(run: Run, 
     assert (code, told["sent"]) == (0, 1)
     assert "there is no topic" in errors
     assert [each[1:3] for each in content(cluster, elsewhere)] == [(foreign.key, foreign.value)]
+
+
+def test_what_came_over_http_goes_to_the_topic_that_takes_it_and_rows_of_uploads_stay(
+    run: Run, cluster: Cluster, names: Names
+) -> None:
+    kinds = {"event": b'{"event_id": "k", "features": {"x": 1}}', "label": b'{"event_id": "k", "value": true}'}
+    event, label, raw, row = (
+        DeadLetter("http:abc", 7, number, 1, b"k", kinds.get(kind), [], "server", "range", "no", 2)
+        for number, kind in enumerate(("event", "label", "raw", "row"))
+    )
+    raw = msgspec.structs.replace(raw, value=b"\x00\x01")
+    row = msgspec.structs.replace(row, topic="upload:1-abc", stage="upload")
+    put(cluster, names, event, label, raw, row)
+    code, told, errors = run("dead-letters", "phishing", "--replay", "--yes")
+    assert (code, told["sent"]) == (0, 3), errors
+    assert [why for why in told["kept"] if "upload the corrected rows" in why] == [*told["kept"]]
+    right = hashed(b"k", PARTITIONS)
+    assert content(cluster, names.topic("features")) == [(right, b"k", raw.value, []), (right, b"k", event.value, [])]
+    assert content(cluster, names.topic("labels")) == [(right, b"k", label.value, [])]
+
+
+def test_events_of_http_stay_where_an_external_topic_takes_none(cluster: Cluster, names: Names) -> None:
+    external = Names(names.stream, names.prefix, {"features": f"{names.prefix}payments"})
+    event = DeadLetter("http:abc", 0, 0, 1, b"k", b'{"features": {}}', [], "server", "range", "no", 2)
+    put(cluster, names, event)
+    with Letters(cluster, external, Choice(elsewhere=True)) as letters:
+        [why] = letters.look().kept
+    assert why == f"events of HTTP do not fit the external topic {names.prefix}payments: send them to a server again"
 
 
 def test_notes_of_what_was_sent_are_shown_to_nobody(

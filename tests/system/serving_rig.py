@@ -8,12 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from system.http_server import free_port, is_ready, until
+from system.http_server import free_ports, is_ready, until
 from system.oracle import Stream
 
 EVENT = b'{"features": {"x": 1.0, "y": 2.0}}'
@@ -86,22 +86,10 @@ class Serving:
         assert httpx.post(f"{self.base}/v1/predict", content=EVENT, timeout=30).status_code == 200
 
 
-def two_ports() -> int:
-    """Return the first of two free ports in a row."""
-    while True:
-        port = free_port()
-        with ExitStack() as opened:
-            try:
-                opened.enter_context(socket.create_server(("127.0.0.1", port + 1)))
-            except OSError:
-                continue
-            return port
-
-
 @contextmanager
 def serving(stream: Stream, folder: Path, *words: str) -> Iterator[Serving]:
     """Run a stream with `run --serve`; what it printed is shown if the test fails."""
-    port, log = two_ports(), folder / "serving.log"
+    port, log = free_ports(2), folder / "serving.log"
     command = [sys.executable, "-m", "millstream", "run", stream.ref, "--serve", "--port", str(port), *words]
     with log.open("w") as out:
         process = subprocess.Popen(command, env=stream.environment(), stdout=out, stderr=out, text=True)

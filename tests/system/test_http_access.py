@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import itertools
 import json
-import random
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +20,7 @@ import httpx
 import psutil
 import pytest
 from certificates import self_signed
-from system.http_server import FLOW, SECONDS, is_ready, until
+from system.http_server import FLOW, SECONDS, free_ports, is_ready, until
 from system.oracle import Stream
 from system.test_secrets import Said, found
 
@@ -93,20 +91,10 @@ def file(stream: Stream) -> TokenFile:
     return TokenFile(stream.home / "tokens")
 
 
-def _free_ports(count: int) -> int:
-    """Return the first of some ports in a row, below those that the system gives to others meanwhile."""
-    while True:
-        first = random.randrange(20_000, 32_000)
-        with ExitStack() as opened, suppress(OSError):
-            for port in range(first, first + count):
-                opened.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            return first
-
-
 @contextmanager
 def serving(stream: Stream, folder: Path) -> Iterator[Serving]:
     cert, key = self_signed(folder)
-    port, metrics = _free_ports(2), _free_ports(_ROLES + 2)
+    port, metrics = free_ports(2), free_ports(_ROLES + 2)
     words = [
         *("run", stream.ref, "--serve", "--host", _ALL_ADDRESSES, "--port", str(port), "--metrics-port", str(metrics)),
         *("--tls-cert", str(cert), "--tls-key", str(key)),
@@ -270,7 +258,7 @@ def test_without_a_token_no_server_is_reached_from_other_machines(stream: Stream
     file.create("old", ["predict"], "ann")
     file.revoke("old")
     for command in ("server", "serve"):
-        where = ("--host", _ALL_ADDRESSES, "--port", str(_free_ports(2)))
+        where = ("--host", _ALL_ADDRESSES, "--port", str(free_ports(2)))
         done = subprocess.run(
             [sys.executable, "-m", "millstream", command, stream.ref, *where],
             env=stream.environment(), capture_output=True, text=True, timeout=SECONDS, check=False,

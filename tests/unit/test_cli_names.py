@@ -113,6 +113,7 @@ KINDS: Final[dict[str, Kind]] = {
     "--remember": "name",
     "--drain": "name",
     "--largest-body": "name",
+    "--largest-event": "name",
     "--largest-upload": "name",
     "--upload-spool": "name",
     "--upload-expires": "name",

@@ -59,6 +59,11 @@ HOSTILE: dict[str, tuple[Any, bytes]] = {
     "a long id": ({"inputs": [X], "id": "x" * 1001}, b""),
     "an id that is a number": ({"inputs": [X], "id": 7}, b""),
     "ids that are numbers": ({"inputs": [X, {**X, "name": "event_id"}]}, b""),
+    "an id that is too long": (
+        {"inputs": [X, {"name": "event_id", "shape": [2], "datatype": "BYTES", "data": ["a", "i" * 1025]}]}, b""
+    ),
+    "an empty id": ({"inputs": [X, {"name": "event_id", "shape": [2], "datatype": "BYTES", "data": ["a", ""]}]}, b""),
+    "a vector beyond --largest-event": ({"inputs": [{**X, "shape": [1, 131_073], "data": [1] * 131_073}]}, b""),
     "times that are fractions": ({"inputs": [X, {**X, "name": "event_time"}]}, b""),
     "texts as a vector": ({"inputs": [{**X, "shape": [1, 2], "datatype": "BYTES", "data": ["a", "b"]}]}, b""),
     "a vector that FP64 would round": (
@@ -93,6 +98,13 @@ def test_a_hostile_request_is_400_and_nothing_of_it_is_logged(site: Model, name:
     said = site.one(given + binary, INFER, **headers)
     assert (said.status, list(said.json)) == (400, ["error"]), said.answer
     assert len(said.json["error"]) < 400
+    assert site.entries() == []
+
+
+def test_more_values_in_json_than_can_be_read_while_others_wait_are_413(site: Model) -> None:
+    said = site.infer({**X, "shape": [20, 60_000], "data": [1] * 1_200_000})
+    assert (said.status, "values in JSON" in said.json["error"]) == (413, True)
+    assert site.infer({**X, "shape": [100_001], "data": [1]}).status == 413
     assert site.entries() == []
 
 
