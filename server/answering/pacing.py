@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import Final
 
 from consumers.predictor.predictor import ServedVersion
@@ -19,7 +20,8 @@ LARGEST_SLICE: Final = 32
 """Events of one request that are answered and logged before other requests have their turn."""
 _SLICE_S: Final = 0.005
 _SLOW_S: Final = 0.001  # an event; beyond it a version is asked in the thread
-_SLOW_IN_A_ROW: Final = 3  # one slow answer may be a pause of the machine
+_SLOW_IN_A_ROW: Final = 3
+_WAITED: Final = 1 / 8  # of a slow answer: without processor time, it is rather a pause of the machine than the version
 _QUICK_IN_A_ROW: Final = 64  # in the thread; then the machine was slow, and not the version
 _LONGEST_SAMPLE_S: Final = 0.01
 _WEIGHT: Final = 1 / 8
@@ -42,18 +44,23 @@ class _Pace:
         self.version = version
         self.seconds = seconds
         self.in_thread = in_thread
-        self._slow = self._quick = 0
+        self.lock = Lock()
+        """Held while it is asked: a model is asked by one thread at a time."""
+        self._slow, self._quick = 0.0, 0
 
-    def took(self, seconds: float, events: int) -> None:
+    def took(self, seconds: float, worked: float, events: int) -> None:
+        """Note the time that some events took, and the processor time of it."""
         sample = seconds / events
         self.seconds += (min(sample, _LONGEST_SAMPLE_S) - self.seconds) * _WEIGHT
-        self._slow = self._slow + 1 if sample > _SLOW_S else 0
+        if sample <= _SLOW_S:
+            self._slow = 0.0
+        else:
+            self._slow += 1.0 if 2 * worked > seconds else _WAITED
         self._quick = self._quick + 1 if sample < _SLOW_S / 2 else 0
         self.in_thread = self.in_thread or self._slow >= _SLOW_IN_A_ROW
 
     def leave_thread(self) -> None:
-        """Ask it in the event loop again, if it was quick for long. Call it only while the thread asks nothing."""
-        # A model is asked by one thread at a time.
+        """Ask it in the event loop again, if it was quick for long."""
         if self._quick >= _QUICK_IN_A_ROW and not self.version.apart:
             self.in_thread = False
 
@@ -70,6 +77,8 @@ class Pacing:
         Called in the event loop when a version's process has ended.
     clock
         Seconds, monotonic.
+    work
+        Processor time of the calling thread, seconds.
     """
 
     def __init__(
@@ -77,9 +86,10 @@ class Pacing:
         answerer: Answerer,
         gone: Callable[[RoleFailure], None] = lambda failure: None,
         clock: Callable[[], float] = time.perf_counter,
+        work: Callable[[], float] = time.thread_time,
     ) -> None:
         self._answerer = answerer
-        self._clock = clock
+        self._clock, self._work = clock, work
         self._gone = gone
         self._paces: deque[_Pace] = deque(maxlen=_VERSIONS)
         self._thread = ThreadPoolExecutor(1, "ask")
@@ -106,7 +116,7 @@ class Pacing:
     def is_slow(self, version: ServedVersion) -> bool:
         """Return whether a version must be asked in the thread."""
         pace = self._pace(version)
-        if pace.in_thread and not self._waiting:
+        if pace.in_thread:
             pace.leave_thread()
         return pace.in_thread
 
@@ -121,13 +131,14 @@ class Pacing:
         if self.is_slow(version):
             return None
         pace = self._pace(version)
-        began = self._clock()
+        if not pace.lock.acquire(blocking=False):
+            return None  # the thread asks it just now
         try:
-            return self._answerer.answer(events, version)
+            return self._timed(events, pace)
         except RoleFailure as failure:
             raise self._ended(failure) from failure
         finally:
-            pace.took(self._clock() - began, len(events))
+            pace.lock.release()
 
     async def answer(self, events: Sequence[Event | Message], version: ServedVersion) -> list[Pending]:
         """Return what is to be logged of these events. Raises VersionGone."""
@@ -137,19 +148,24 @@ class Pacing:
     async def _in_thread(self, events: Sequence[Event | Message], version: ServedVersion) -> list[Pending]:
         self._waiting += len(events)
         try:
-            found, seconds = await asyncio.get_running_loop().run_in_executor(
-                self._thread, self._timed, events, version
-            )
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._thread, self._locked, events, self._pace(version))
         except RoleFailure as failure:
             raise self._ended(failure) from failure
         finally:
             self._waiting -= len(events)
-        self._pace(version).took(seconds, len(events))
-        return found
 
-    def _timed(self, events: Sequence[Event | Message], version: ServedVersion) -> tuple[list[Pending], float]:
-        began = self._clock()
-        return self._answerer.answer(events, version), self._clock() - began
+    def _locked(self, events: Sequence[Event | Message], pace: _Pace) -> list[Pending]:
+        with pace.lock:
+            return self._timed(events, pace)
+
+    def _timed(self, events: Sequence[Event | Message], pace: _Pace) -> list[Pending]:
+        """Ask, and note how long it took. Call it with the lock."""
+        began, worked = self._clock(), self._work()
+        try:
+            return self._answerer.answer(events, pace.version)
+        finally:
+            pace.took(self._clock() - began, self._work() - worked, len(events))
 
     def _ended(self, failure: RoleFailure) -> VersionGone:
         self._gone(failure)

@@ -63,9 +63,12 @@ class NewestIds:
         """Index the ids, unless another worker has; `end` is the end of the lane. Call `indexed` after the commit."""
         place = turn.place(self._lane)
         indexed = 0 if place is None else place.next
-        for _, (sequence, at_ms, said) in sorted(self._ids.items()):
+        by_time: dict[int, list[Remembered]] = {}
+        for sequence, at_ms, said in self._ids.values():
             if sequence >= indexed:
-                turn.put(said, at_ms)
+                by_time.setdefault(at_ms, []).append(said)
+        for at_ms, several in by_time.items():
+            turn.put(several, at_ms)
         turn.set_place(self._lane, end)
 
     def indexed(self, end: Place) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from struct import Struct
@@ -22,6 +22,7 @@ _AT: Final = Struct(">Q16s?")
 _PLACE: Final = Struct(">QQQ")
 _LANE: Final = Struct(">I")
 _AGE: Final = Struct(">Q")
+_KEY: Final = 16  # bytes
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 _LANES: Final = 4096
 
@@ -38,7 +39,8 @@ class RememberedIds:
     """Answers by the hash of their id, in an LMDB that all workers of the spool share.
 
     Three tables: ``answers`` holds for each key the time, the digest, whether it is final, and the answer; ``ages`` the
-    keys by time, so that the oldest are forgotten first; ``lanes`` the end of what is indexed of each lane. The lanes
+    keys by time, those of one time in one record if they were indexed together, so that the oldest are forgotten first;
+    ``lanes`` the end of what is indexed of each lane. The lanes
     are the truth: whoever takes the lock first indexes what another worker has written and not indexed yet, see
     `NewestIds`.
 
@@ -92,12 +94,14 @@ class RememberedIds:
         excess = int(answers["entries"] * (used - self._most) / used) + 1 if used > self._most else 0
         found = oldest.first()
         while found and most > 0:
-            key = oldest.key()
+            key, more = oldest.item()
             (at,) = _AGE.unpack_from(key)
             if at >= now_ms - self._remember_ms and excess <= 0:
                 return
-            turn.drop(key[_AGE.size :], at)
-            most, excess = most - 1, excess - 1
+            keys = [key[_AGE.size :], *(more[begin : begin + _KEY] for begin in range(0, len(more), _KEY))]
+            for each in keys:
+                turn.drop(each, at)
+            most, excess = most - len(keys), excess - len(keys)
             found = oldest.delete() and bool(oldest.key())
 
     def close(self) -> None:
@@ -124,10 +128,12 @@ class Turn:
         at, digest, final = _AT.unpack_from(found)
         return Remembered(key, digest, final, found[_AT.size :]) if at >= oldest_ms else None
 
-    def put(self, said: Remembered, at_ms: int) -> None:
-        """Remember an answer; an earlier one with its key is replaced."""
-        self.txn.put(said.key, _AT.pack(at_ms, said.digest, said.final) + said.answer, db=self._answers)
-        self.txn.put(_AGE.pack(at_ms) + said.key, b"", db=self._ages)
+    def put(self, said: Sequence[Remembered], at_ms: int) -> None:
+        """Remember answers of one time; earlier ones with their keys are replaced."""
+        for each in said:
+            self.txn.put(each.key, _AT.pack(at_ms, each.digest, each.final) + each.answer, db=self._answers)
+        first, *others = (each.key for each in said)
+        self.txn.put(_AGE.pack(at_ms) + first, b"".join(others), db=self._ages)
 
     def drop(self, key: bytes, at_ms: int) -> None:
         """Forget the answer of a key, unless it was replaced since `at_ms`."""
@@ -179,7 +185,7 @@ class Turn:
                 continue  # deleted since: all of it is on Kafka
             for entry in tail.entries:
                 if entry.remembered is not None:
-                    self.put(entry.remembered, entry.at_ms)
+                    self.put([entry.remembered], entry.at_ms)
             entries += len(tail.entries)
             place = Place(first, tail.end, tail.next)
             self.set_place(lane.number, place)

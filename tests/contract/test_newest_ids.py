@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from spool_worker import Worker
 
-from server.spool.entries import SpooledRecord
+from server.spool.entries import Remembered, SpooledRecord
 from server.spool.errors import SpoolFailed
 from server.spool.remembered import RememberedIds, Turn
 from server.spool.spool import Conflict, Logged, Made, Pending, Repeated, Result, Spool, SpoolLimits
@@ -42,9 +42,9 @@ def puts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
     found: list[bytes] = []
     put = Turn.put
 
-    def noting(turn: Turn, said: object, at_ms: int) -> None:
-        found.append(said.key.strip())  # type: ignore[attr-defined]
-        put(turn, said, at_ms)  # type: ignore[arg-type]
+    def noting(turn: Turn, said: Sequence[Remembered], at_ms: int) -> None:
+        found.extend(each.key.strip() for each in said)
+        put(turn, said, at_ms)
 
     with monkeypatch.context() as patched:
         patched.setattr(Turn, "put", noting)
@@ -135,6 +135,22 @@ def test_while_the_index_cannot_be_written_nothing_is_taken_and_no_id_is_lost(
         [failure] = ask(spool, "new")
         assert isinstance(failure, SpoolFailed)
     assert ask(spool, *names, "new") == [*(repeated(name) for name in names), Logged(256, b"answer new")]
+
+
+def test_all_ids_of_one_time_are_forgotten_together_and_one_that_was_answered_again_is_not(tmp_path: Path) -> None:
+    now = [NOW]
+    spool = Spool(tmp_path, SpoolLimits(remember_ms=1000), lambda: now[0])
+    names = [f"id-{number:04}" for number in range(300)]
+    ask(spool, *names)
+    spool.write([pending("again", final=False)])  # by now the index has the others
+    now[0] += 500
+    spool.write([pending("again", b"corrected")])
+    ask(spool, *(f"later-{number}" for number in range(300)))
+    now[0] += 501
+    assert ask(spool, "again", *(f"later-{number}" for number in range(300)))[0] == Conflict()
+    with RememberedIds.locked(spool._ids) as turn:
+        left = {name for name in names if turn.look_up(name.encode().ljust(16), 0)}
+    assert left == set()
 
 
 def test_what_is_too_old_is_forgotten_before_and_after_it_is_indexed(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -28,7 +28,7 @@ def server(answer: Answer) -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def serve(connection: socket.socket) -> None:
-            with connection:
+            with connection, suppress(OSError):  # the client may have gone
                 while connection.recv(65536):
                     answer(connection)
 

@@ -64,7 +64,7 @@ def test_a_slow_version_moves_to_the_thread_and_is_asked_in_small_slices(make: M
     def pause(seconds: float) -> Callable[[], object]:
         return lambda: clock.__setitem__(0, clock[0] + seconds)
 
-    pacing = Pacing(site.answerer, clock=lambda: clock[0])
+    pacing = Pacing(site.answerer, clock=lambda: clock[0], work=lambda: clock[0])
     slow, quick = version(_Slow(pause(0.01))), version(_Slow(pause(0.00001)))
     for _ in range(3):
         assert pacing.at_once([EVENT], slow) is not None
@@ -82,7 +82,7 @@ def test_a_slow_version_moves_to_the_thread_and_is_asked_in_small_slices(make: M
 def test_a_version_that_was_slow_with_the_machine_alone_comes_back_from_the_thread(make: Make) -> None:
     site: Site = make()
     clock = [0.0]
-    pacing = Pacing(site.answerer, clock=lambda: clock[0])
+    pacing = Pacing(site.answerer, clock=lambda: clock[0], work=lambda: clock[0])
     model = _Slow(lambda: clock.__setitem__(0, clock[0] + 0.01))
     asked = version(model)
 
@@ -97,6 +97,22 @@ def test_a_version_that_was_slow_with_the_machine_alone_comes_back_from_the_thre
     assert pacing.at_once([EVENT], asked) is None, "63 quick answers may be luck"
     asyncio.run(ask(1))
     assert pacing.at_once([EVENT], asked) is not None
+
+
+def test_a_version_that_waits_moves_to_the_thread_only_if_it_always_does(make: Make) -> None:
+    site: Site = make()
+    clock = [0.0]
+    pacing = Pacing(site.answerer, clock=lambda: clock[0], work=lambda: 0.0)
+    model = _Slow(lambda: clock.__setitem__(0, clock[0] + 0.01))
+    asked = version(model)
+    for _ in range(23):
+        assert pacing.at_once([EVENT], asked) is not None
+    model._pause = lambda: None
+    assert pacing.at_once([EVENT], asked) is not None
+    model._pause = lambda: clock.__setitem__(0, clock[0] + 0.01)
+    for _ in range(24):
+        assert pacing.at_once([EVENT], asked) is not None
+    assert pacing.at_once([EVENT], asked) is None
 
 
 def test_a_new_request_is_refused_early_if_many_events_wait_for_a_slow_version(make: Make) -> None:
