@@ -14,6 +14,9 @@ from schemas.topics import Names
 
 _INPUTS: Final = {"predictor": ("features",), "joiner": ("predictions", "labels"), "learner": ("examples",)}
 
+# Its store keeps the pages of its largest transaction, which has the more pages the larger the store is.
+_LEVELS_OFF: Final = frozenset({"joiner"})
+
 
 class Look(NamedTuple):
     """What a process has.
@@ -67,12 +70,13 @@ def _grown(rig: Rig, size: Size, role: str, load: Callable[[Rig, Names, int, int
     try:
         process.until_ready()
         # By equal portions: how much lies in a client's buffers depends on how far behind it is.
-        looks = [
-            _after(rig, names, role, topics, process, load, start, size.first)
-            for start in range(0, size.last, size.first)
+        end = 2 * size.last if role in _LEVELS_OFF else size.last
+        every = [
+            _after(rig, names, role, topics, process, load, start, size.first) for start in range(0, end, size.first)
         ]
     finally:
         process.end()
+    looks, beyond = every[: size.last // size.first], every[size.last // size.first :]
     first, last = looks[0], looks[-1]
     grown = last.own - first.own
     flat = (last.threads, last.files) == (first.threads, first.files)
@@ -84,6 +88,8 @@ def _grown(rig: Rig, size: Size, role: str, load: Callable[[Rig, Names, int, int
         "threads": Spread((first.threads, last.threads)),
         "file handles": Spread((first.files, last.files)),
     }
+    if beyond:
+        absolute[f"from there to {end:,}, MB"] = Spread(tuple(each.own for each in beyond))
     return Figure(
         f"memory-{role}",
         f"memory of the {role} (LR): growth from {size.first:,} to {size.last:,} events; threads, files constant",
