@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from server.web.access import Access
 from server.web.bodies import whole
-from server.web.messages import ANY, HttpError, Request, Response, Routes
+from server.web.messages import ANY, Headers, HttpError, Request, Response, Routes
 from server.web.reading_timeout import ReadingTimeout
 from server.web.streamed import NO_ROUTES, StreamedRequest, StreamedRoutes
 
