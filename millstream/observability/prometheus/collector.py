@@ -23,7 +23,7 @@ from consumers.learner.offset_metadata import LearnerMetadata
 from consumers.loop.offset_metadata import OffsetMetadata
 from consumers.model.quality import quality
 from consumers.predictor.offset_metadata import PredictorMetadata
-from consumers.roles import CONSOLE, IMPORTER, JOINER, JUDGE, LEARNER, PREDICTOR, SERVER, SHADOW
+from consumers.roles import CONSOLE, IMPORTER, JOINER, JUDGE, LEARNER, PREDICTOR, SERVER, SHADOW, kind_of_role
 from consumers.shadow.offset_metadata import ShadowMetadata, model_counts
 from millstream.observability.prometheus.catalog import METRICS
 from millstream.observability.prometheus.histogram import Histogram
@@ -97,11 +97,14 @@ class RoleCollector(Collector):
             "millstream_record_latency_seconds",
             [((meter.kind(topic),), histogram) for topic, histogram in list(meter.latency.items())],
         )
-        role = self._of[1]
+        role = kind_of_role(self._of[1])
         yield "millstream_label_to_served_seconds", [((), meter.label_to_served)] if role in (PREDICTOR, SERVER) else []
         yield "millstream_join_wait_seconds", [((), meter.join_wait)] if role == JOINER else []
         yield "millstream_label_to_example_seconds", [((), meter.label_to_example)] if role == JOINER else []
-        yield "millstream_checkpoint_duration_seconds", [((), meter.checkpoints)] if role == LEARNER else []
+        yield (
+            "millstream_checkpoint_duration_seconds",
+            [((), meter.checkpoints)] if role == LEARNER else [],
+        )
 
     def _samples(self) -> Iterator[tuple[str, list[Sample]]]:
         yield from self._of_the_loop()
@@ -115,7 +118,7 @@ class RoleCollector(Collector):
             SHADOW: self._of_a_shadow,
             JUDGE: self._of_a_judge,
         }
-        if found := more.get(self._of[1]):
+        if found := more.get(kind_of_role(self._of[1])):
             yield from found()
 
     def _beside(self, kind: type[MetadataT]) -> dict[Partition, MetadataT]:
