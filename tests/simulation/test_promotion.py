@@ -1,4 +1,4 @@
-"""Right and wrong decisions of the rule and the guard on simulated streams; `python -m benchmarks promotion` has more."""
+"""Decisions of the rule and the guard on simulated streams; `python -m benchmarks promotion` has more of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from consumers.referee.losses import Loss
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # benchmarks are not installed
 
-from benchmarks import promotion  # noqa: E402
+from benchmarks import promotion
 
 STREAMS, LABELS = 30, 10_000
 
@@ -46,7 +46,7 @@ def test_a_model_that_turns_bad_is_taken_back_within_twice_the_labels_of_the_tes
 
 @pytest.mark.parametrize(("settle_ms", "promoted"), [(20_000, False), (0, True)])
 def test_quick_labels_that_favour_the_worse_model_do_not_promote_it(settle_ms: int, promoted: bool) -> None:
-    """b is better on the tenth of events whose labels are quick, and worse on the rest, whose labels take 20 s.
+    """B is better on the tenth of events whose labels are quick, and worse on the rest, whose labels take 20 s.
 
     With settle=0 the first 2,000 ms hold quick labels alone, so that the same stream promotes it.
     """
