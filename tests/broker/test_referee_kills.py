@@ -36,8 +36,14 @@ stream = Stream(
 )
 """
 BETTER = {MAIN: 10, B: 4, C: 10}
-FEW = ("transaction.offsets.after", "transaction.commit.after")
-REST = ("transaction.send.before", "transaction.send.after", "transaction.offsets.before", "transaction.commit.before")
+FEW = ("transaction.commit.after",)
+REST = (
+    "transaction.offsets.after",
+    "transaction.send.before",
+    "transaction.send.after",
+    "transaction.offsets.before",
+    "transaction.commit.before",
+)
 
 
 @pytest.fixture
