@@ -4,8 +4,9 @@ It goes back if the former model's loss is lower by the guard's `at_least`, or i
 large a share of its events. Both are tested by the bounds of `consumers.referee.confidence`, each at the level alpha.
 
 A model can be good for weeks and then turn bad. The mean since the promotion would then need as many bad labels as
-there were good ones. So one test begins at the promotion with half of alpha, and another one after every half of the
-rule's `labels`, the m-th of them with a share 1 / (m (m + 1)) of the other half, which adds up to it.
+there were good ones. So one test begins at the promotion, and another one after every quarter of the rule's `labels`,
+each with a tenth of alpha: a wrong return has at most the probability alpha for every 2.5 times `labels` events. Tests
+that began long ago are thinned out, so that a few dozen remain.
 
 Failures need no label to be known, so they count when their comparison comes, not when it has settled. With
 errors=0.01 and alpha=0.05, six failures in a row from the beginning exceed the share; three do not.
@@ -13,9 +14,9 @@ errors=0.01 and alpha=0.05, six failures in a row from the beginning exceed the 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from consumers.referee.confidence import Boundary, Differences
@@ -23,16 +24,10 @@ from consumers.referee.rule import Rule
 from consumers.referee.settling import Begun, Labelled, Period, Settling
 
 _MOST_TESTS: Final = 32
+_SHARE: Final = 0.1  # of alpha, for one test
+_BEGINS: Final = 4  # tests in the time of `labels`
 _TUNED_FOR: Final = 10.0
 """Sum of squared differences of failures at which their bound is lowest: a few failures must do."""
-
-
-@dataclass(frozen=True)
-class _Test:
-    """A test of the events since these sums."""
-
-    since: Differences
-    boundary: Boundary
 
 
 class Guard:
@@ -53,7 +48,8 @@ class Guard:
 
     def __init__(self, rule: Rule, begun: Begun | None = None) -> None:
         self._rule = rule
-        self._every = max(1, rule.labels // 2)
+        self._every = max(1, rule.labels // _BEGINS)
+        self._boundary = rule.boundary_at(_SHARE * rule.alpha)
         self._failing = Boundary(rule.alpha, 1.0, _TUNED_FOR)
         settling = Settling(rule.guard.settle_ms, rule.wait_ms, width=2)
         self._period = Period(settling, rule.contest_ms, self._count, self._reset, begun)
@@ -64,7 +60,7 @@ class Guard:
         self.evidence: dict[str, float] = {}
         self._sums = Differences()
         self._failures = Differences()
-        self._tests = [_Test(Differences(), self._rule.boundary_at(self._rule.alpha / 2))]
+        self._begun_at = [Differences()]  # the sums when each test began
 
     @property
     def begun(self) -> Begun | None:
@@ -99,22 +95,24 @@ class Guard:
             return
         self._sums.add(promoted - former)
         if self.reason is None:
-            for test in self._tests:
-                sums = self._sums.since(test.since)
-                if sums.exceeds(self._rule.guard.at_least, test.boundary):
-                    self._worse(sums, test.boundary)
+            for before in self._begun_at:
+                sums = self._sums.since(before)
+                if sums.exceeds(self._rule.guard.at_least, self._boundary):
+                    self._worse(sums)
                     break
         if self._sums.count % self._every == 0:
-            self._begin_test(self._sums.count // self._every)
+            self._begun_at.append(self._sums.copy())
+            if len(self._begun_at) > _MOST_TESTS:
+                self._thin()
 
-    def _begin_test(self, number: int) -> None:
-        share = 0.5 / (number * (number + 1))
-        self._tests.append(_Test(self._sums.copy(), self._rule.boundary_at(self._rule.alpha * share)))
-        if len(self._tests) > _MOST_TESTS:
-            del self._tests[1]  # the first one covers the most events, and the last ones the newest
+    def _thin(self) -> None:
+        """Drop the test whose age is nearest to that of the next older one, in proportion; the oldest stays."""
+        ages = [self._sums.count - each.count for each in self._begun_at[:-1]]
+        gaps = [younger / older for older, younger in itertools.pairwise(ages)]
+        del self._begun_at[1 + gaps.index(max(gaps))]
 
-    def _worse(self, sums: Differences, boundary: Boundary) -> None:
-        low = sums.bounds(boundary)[0]
+    def _worse(self, sums: Differences) -> None:
+        low = sums.bounds(self._boundary)[0]
         self.reason = (
             f"the mean loss of the model before it is lower by {sums.mean:.4g}, surely by more than {low:.4g}, over "
             f"the last {sums.count} labelled events"

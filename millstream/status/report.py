@@ -121,10 +121,8 @@ class Report:
         Uploads of this machine, `None` if it never had a server.
     consoles
         Number of consoles that run on this machine.
-    compared
-        State of the comparison of models, `None` if there is none yet.
-    contest
-        State of the contest of models, `None` if no rule promotes one.
+    compared, contest
+        State of the comparison of models, and of their contest by the rule; `None` if there is none yet.
     models
         All models of a stream with several, its own first; empty with one.
     """

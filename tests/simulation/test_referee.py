@@ -331,11 +331,11 @@ def test_the_guard_takes_nothing_from_a_model_that_a_person_has_promoted() -> No
 
 
 def test_the_guard_has_its_own_settling_time() -> None:
-    """Labels come after half a second, so all fifty events count with settle=0, and none with settle=1 s."""
+    """Labels come after half a second, so all 70 events count with settle=0, and a quarter with settle=1 s."""
     returned = []
     for settle_ms in (0, 1_000):
         world = promoted(replace(RULE, guard=GuardRule(settle_ms=settle_ms)))
-        world.add(*(comparison(n, cycle(n, TURNED), served=B) for n in range(400, 450)))
+        world.add(*(comparison(n, cycle(n, TURNED), served=B) for n in range(400, 470)))
         world.work()
         returned.append([each.by for each in world.decisions()] == ["rule", "guard"])
     assert returned == [True, False]

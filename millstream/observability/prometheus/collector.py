@@ -211,7 +211,7 @@ class RoleCollector(Collector):
             if self._meter.kind(place.topic) == "labels"
         }
         yield "millstream_comparisons_total", _numbers({place: each.seq for place, each in told.items()})
-        yield "millstream_comparisons_waiting", _waiting("shadow", told)
+        yield "millstream_comparisons_waiting", _waiting(SHADOW, told)
 
     def _of_a_referee(self) -> Iterator[tuple[str, list[Sample]]]:
         told = next(iter(self._beside(RefereeMetadata).values()), None)
