@@ -1,14 +1,18 @@
 """Table of roles: what each reads, writes and may do, how it starts, and in which order roles end.
 
 All other code reads this table: access rights, `millstream status`, `run`, metrics, the reference of topics.
-Read `TABLE` at the time of use, not at import. `docs/architecture.md` describes how to add a role.
+Each of a stream's models has its own learner: that of the model `forest` is the role ``learner.forest``, a row like
+that of `LEARNER`, with a group and instances of its own. Read `TABLE` at the time of use, not at import.
+`docs/architecture.md` describes how to add a role.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
+
+from schemas.topics import COMPARISONS, SHADOWS
 
 if TYPE_CHECKING:
     from schemas.topics import Names
@@ -21,6 +25,9 @@ PREDICTOR: Final = "predictor"
 INTAKE: Final = "intake"
 JOINER: Final = "joiner"
 LEARNER: Final = "learner"
+SHADOW: Final = "shadow"
+JUDGE: Final = "judge"
+REFEREE: Final = "referee"
 
 WHOLE: Final = "whole"
 """Stands for the kind of topic that holds the stream's whole predictions."""
@@ -42,8 +49,8 @@ class Role:
         Topics that its consumer group reads and has a lag in.
     follows
         Topics that it also reads, without a group. From alerts it reads the raised ones, so as to raise none twice.
-    writes
-        Topics that it writes.
+    writes, writes_if_compared
+        Topics that it writes, and further ones if the stream has several models.
     reads_label_topics
         Its group also reads the external topics that labels come from.
     sees
@@ -54,6 +61,10 @@ class Role:
         It runs only where somebody starts it (`millstream serve`); no stream file asks for it, and it is in no group.
     commits
         It writes in transactions, and commits its place in a group with them.
+    beside
+        It is not part of the loop that serves and learns, which does not wait for it.
+    per_model
+        Each of a stream's models has its own.
     commits_as
         Beginnings of further groups and transactional ids that it commits with.
     done
@@ -66,11 +77,14 @@ class Role:
     reads: tuple[str, ...] = ()
     follows: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
+    writes_if_compared: tuple[str, ...] = ()
     reads_label_topics: bool = False
     sees: tuple[str, ...] = ()
     asked_for: Callable[[Names], bool] | None = None
     on_demand: bool = False
     commits: bool = True
+    per_model: bool = False
+    beside: bool = False
     commits_as: tuple[str, ...] = ()
     done: str = "done"
 
@@ -85,7 +99,20 @@ class Role:
 
     def command(self, stream: str, instance: str) -> tuple[str, ...]:
         """Return the arguments of `millstream` that start one of its processes."""
-        return self.name, stream, "--instance", instance
+        role, _, model = self.name.partition(".")
+        return role, stream, *(("--model", model) if model else ()), "--instance", instance
+
+    def of_model(self, model: str) -> Role:
+        """Return the row of a named model's role; with an empty name this row.
+
+        >>> named("learner").of_model("forest").command("fraud.py", "0")
+        ('learner', 'fraud.py', '--model', 'forest', '--instance', '0')
+        """
+        return replace(self, name=f"{self.name}.{model}", beside=True) if model else self
+
+
+def _has_models(names: Names) -> bool:
+    return bool(names.models)
 
 
 # In the order in which an event passes the roles; they start and are shown in this order.
@@ -175,22 +202,80 @@ TABLE: tuple[Role, ...] = (
         reads=("examples",),
         follows=("models", "alerts"),
         writes=("models", "dead-letters", "alerts"),
+        # The decisions topic keeps every announcement, so it tells which version was known when a prediction was made.
+        writes_if_compared=("decisions",),
+        per_model=True,
         onward="`millstream learner {stream} --new-epoch keep` goes on without what is gone",
+    ),
+    Role(
+        SHADOW,
+        stops=50,
+        reads=(WHOLE,),
+        # Decisions hold all announcements of versions, of which models keeps the last.
+        follows=("models", "decisions", "alerts"),
+        writes=(SHADOWS, "alerts"),
+        sees=(PREDICTOR, JOINER),
+        asked_for=_has_models,
+        beside=True,
+        done="shadowed",
+        onward="`millstream shadow {stream} --new-epoch fresh` goes on at its last places that are known, "
+        "else at what the topic holds now",
+    ),
+    Role(
+        JUDGE,
+        stops=60,
+        reads=(SHADOWS, "labels"),
+        follows=("alerts",),
+        # No labels: it waits for what the joiner forwards, and for its ticks.
+        writes=(COMPARISONS, "dead-letters", "alerts"),
+        sees=(PREDICTOR, JOINER),
+        asked_for=_has_models,
+        beside=True,
+        done="compared",
+        onward="`millstream judge {stream} --new-epoch fresh` goes on at what the topics hold now",
+    ),
+    Role(
+        REFEREE,
+        stops=70,
+        reads=(COMPARISONS,),
+        follows=("models", "alerts"),
+        # Its decisions, in the same transaction as its place.
+        writes=("models", "decisions", "alerts"),
+        asked_for=lambda names: names.promotes,
+        beside=True,
+        done="counted",
+        onward="`millstream referee {stream} --new-epoch fresh` begins a new contest at what the topic holds now",
     ),
 )
 
 
 def named(name: str) -> Role:
     """Return the role of this name. Raises KeyError if there is none."""
+    plain, _, model = name.partition(".")
     for role in TABLE:
-        if role.name == name:
-            return role
+        if role.name == plain and (role.per_model or not model):
+            return role.of_model(model)
     raise KeyError(name)
 
 
-def names_of_all() -> tuple[str, ...]:
-    """Return the names of all roles, in starting order."""
-    return tuple(role.name for role in TABLE)
+def kind_of_role(name: str) -> str:
+    """Return the role's name without that of a model.
+
+    >>> kind_of_role("learner.forest"), kind_of_role("joiner")
+    ('learner', 'joiner')
+    """
+    return name.partition(".")[0]
+
+
+def names_of_all(names: Names | None = None) -> tuple[str, ...]:
+    """Return the names of all roles, in starting order; given a stream's names, with those of its named models."""
+    return tuple(role.name for role in of_models(names))
+
+
+def of_models(names: Names | None) -> tuple[Role, ...]:
+    """Return all roles, with those of the named models after the one of the stream's own."""
+    models = () if names is None else names.models
+    return tuple(role.of_model(model) for role in TABLE for model in ("", *(models if role.per_model else ())))
 
 
 def stopping_order() -> tuple[str, ...]:
@@ -200,4 +285,4 @@ def stopping_order() -> tuple[str, ...]:
 
 def of_stream(names: Names) -> tuple[Role, ...]:
     """Return the roles that every run of the stream with these names has."""
-    return tuple(role for role in TABLE if role.runs_for(names) and not role.on_demand)
+    return tuple(role for role in of_models(names) if role.runs_for(names) and not role.on_demand)

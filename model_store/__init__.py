@@ -21,10 +21,11 @@ from model_store.errors import (
 from model_store.estimators import NoSkops, dumps_estimator, loads_estimator
 from model_store.libraries import libraries
 from model_store.manifest import Draft, FileRef, Manifest, VersionExists, as_json
+from model_store.opening import open_store
 from model_store.restricted_pickle import dump, dumps, globals_in, loads
 from model_store.retention import Pruned, Retention
 from model_store.signing import KeyProblem, PublicKeys, Signer, Trust
-from model_store.store import ModelStore, open_store
+from model_store.store import ModelStore
 from model_store.versions import InvalidVersion, VersionId
 
 __all__ = [

@@ -19,7 +19,7 @@ from typing import IO, Final, Protocol
 from model_store.errors import AlreadyExists, Damaged, InvalidObjectName, NotFound, StoreUnavailable
 from runtime.failpoints import failpoint
 
-_NAME: Final = re.compile(r"[a-z0-9-]+(/[a-z0-9-]+)*(\.[a-z]+)?")
+_NAME: Final = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)?(/[a-z0-9-]+)*(\.[a-z]+)?")
 _LONGEST_NAME: Final = 300
 _SCRATCH: Final = ".tmp"  # no blob's name can begin with it
 _LEFT_OVER_SECONDS: Final = 3600
@@ -55,6 +55,9 @@ class Backend(Protocol):
 
     def names(self, prefix: str) -> list[str]:
         """Return the names below a folder-like prefix, sorted; empty if there is no such folder."""
+
+    def folders(self) -> list[str]:
+        """Return the first parts of all names, sorted: one for each model."""
 
     def delete(self, name: str) -> None:
         """Delete the blob; a missing one is not an error."""
@@ -106,6 +109,10 @@ class MemoryBackend:
         check_name(prefix)
         with self._lock:
             return sorted(name for name in self._blobs if name.startswith(prefix + "/"))
+
+    def folders(self) -> list[str]:
+        with self._lock:
+            return sorted({name.partition("/")[0] for name in self._blobs})
 
     def delete(self, name: str) -> None:
         check_name(name)
@@ -236,6 +243,14 @@ class FolderBackend:
         except OSError as error:
             raise self._unavailable(prefix, "listed", error) from error
         return sorted(name for name in found if _is_name(name))
+
+    def folders(self) -> list[str]:
+        try:
+            return sorted(each.name for each in os.scandir(self._root) if each.is_dir() and _is_name(each.name))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise self._unavailable("the folder", "listed", error) from error
 
     def delete(self, name: str) -> None:
         try:

@@ -7,8 +7,8 @@ from typing import Final
 
 from model_store.versions import VersionId
 
-_VERSION: Final = re.compile(r"([a-z0-9-]+)/versions/([0-9]{6})/([0-9]{15})\.json")
-_PIN: Final = re.compile(r"([a-z0-9-]+)/pins/([0-9]{6})-([0-9]{15})")
+_VERSION: Final = re.compile(r"([a-z0-9-]+(?:\.[a-z0-9-]+)?)/versions/([0-9]{6})/([0-9]{15})\.json")
+_PIN: Final = re.compile(r"([a-z0-9-]+(?:\.[a-z0-9-]+)?)/pins/([0-9]{6})-([0-9]{15})")
 
 
 def version_place(version: VersionId) -> str:

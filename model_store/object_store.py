@@ -168,6 +168,15 @@ class ObjectBackend:
 
         return sorted(name for name in self._tried(prefix, "listed", listed) if _is_name(name))
 
+    def folders(self) -> list[str]:
+        import obstore
+
+        def listed() -> list[str]:
+            return list(obstore.list_with_delimiter(self._store)["common_prefixes"])
+
+        found = (name.strip("/") for name in self._tried("the store", "listed", listed))
+        return sorted(name for name in found if _is_name(name))
+
     def delete(self, name: str) -> None:
         check_name(name)
         import obstore

@@ -9,10 +9,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping
-from pathlib import Path
 from typing import Any, Final
 
-from model_store.address import open_backend
 from model_store.backends import Backend
 from model_store.blobs import Blob
 from model_store.copied_logs import LogCopies, LogCopy
@@ -34,10 +32,11 @@ from model_store.manifest import (
 from model_store.object_keys import object_place, pin_place, pinned_at, version_at, version_place
 from model_store.restricted_pickle import Find, Global, loads
 from model_store.retention import Pruned, Retention, to_delete
-from model_store.signing import Signer, Trust, open_signer, open_trust
+from model_store.signing import Signer, Trust
 from model_store.version_index import Content, VersionIndex
 from model_store.versions import VersionId, check_model
 from runtime.failpoints import failpoint
+from schemas.model_names import stream_of
 
 _MOST_MANIFEST_BYTES: Final = 16 << 20
 _MOST_MODEL_BYTES: Final = 1 << 30
@@ -189,6 +188,10 @@ class ModelStore:
         return True
 
     # --- reading -----------------------------------------------------------------------------------
+
+    def models(self, stream: str) -> list[str]:
+        """Return the ids of a stream's models that have anything in the store, its own first."""
+        return [each for each in self._backend.folders() if stream_of(each) == stream]
 
     def versions(self, model: str, epoch: int | None = None) -> list[VersionId]:
         """Return the complete versions of a model, oldest first."""
@@ -343,7 +346,8 @@ class ModelStore:
 
     def is_log(self, manifest: Manifest, topic_id: str) -> bool:
         """Return whether a topic holds, at the same offsets, all that a version learned. Raises VersionRefused."""
-        return self._copies.has(manifest.version.model, topic_id, manifest.topic_id, manifest.offset)
+        stream = stream_of(manifest.version.model)  # all models of a stream learn one log
+        return self._copies.has(stream, topic_id, manifest.topic_id, manifest.offset)
 
     def copy_marks(self, target: ModelStore, model: str) -> None:
         """Copy a model's pins and its records of copied logs."""
@@ -390,10 +394,3 @@ class ModelStore:
             return Content.of(self._verified(version, data))
         except VersionRefused:
             return Content.refused(data)
-
-
-def open_store(address: str | Path, keys: Path, *, sign: bool) -> ModelStore:
-    """Return the store at an address, with the keys in folder `keys`. Raises StoreError, KeyProblem."""
-    backend = open_backend(address)
-    signer = open_signer(keys) if sign else None
-    return ModelStore(backend, open_trust(keys), signer)

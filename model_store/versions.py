@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from model_store.errors import InvalidObjectName
+from schemas.model_names import model_id, stream_of, version_text
 
-MODEL_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-_TEXT: Final = re.compile(r"([0-9]{1,6})/([0-9]{1,15})")
+MODEL_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}(\.[a-z0-9][a-z0-9-]{0,30})?")
+_TEXT: Final = re.compile(r"(?:([a-z0-9-]+):)?([0-9]{1,6})/([0-9]{1,15})")
 
 
 class InvalidVersion(InvalidObjectName):
@@ -19,7 +20,10 @@ class InvalidVersion(InvalidObjectName):
 def check_model(name: str) -> None:
     """Raise InvalidVersion unless the name is valid for a model."""
     if not MODEL_NAME.fullmatch(name):
-        raise InvalidVersion(f"model name {name[:100]!r} must be 1 to 63 of a-z, 0-9 and '-', not '-' first")
+        raise InvalidVersion(
+            f"model name {name[:100]!r} must be 1 to 63 of a-z, 0-9 and '-', not '-' first, "
+            "with .NAME for a named model"
+        )
 
 
 @dataclass(frozen=True, order=True)
@@ -40,11 +44,14 @@ class VersionId:
             raise InvalidVersion(f"epoch {self.epoch} or number of examples {self.examples} is out of range")
 
     def __str__(self) -> str:
-        return f"{self.epoch}/{self.examples}"
+        return version_text(self.model, self.epoch, self.examples)
 
     @classmethod
     def parse(cls, text: str, model: str) -> VersionId:
-        """Parse ``epoch/examples``.
+        """Parse ``epoch/examples`` of this model, or ``name:epoch/examples`` of any model of its stream.
+
+        >>> str(VersionId.parse("forest:1/1250", "fraud")), VersionId.parse("main:1/20", "fraud.forest").model
+        ('forest:1/1250', 'fraud')
 
         Raises
         ------
@@ -53,5 +60,9 @@ class VersionId:
         """
         match = _TEXT.fullmatch(text)
         if match is None:
-            raise InvalidVersion(f"{text[:100]!r} is no version: write epoch/examples, such as 1/1250")
-        return cls(model, int(match[1]), int(match[2]))
+            raise InvalidVersion(
+                f"{text[:100]!r} is no version: write epoch/examples, such as 1/1250, or forest:1/1250 "
+                "for the model forest"
+            )
+        of = model if match[1] is None else model_id(stream_of(model), match[1])
+        return cls(of, int(match[2]), int(match[3]))

@@ -31,6 +31,7 @@ _FILES: Final = {
     "ModelLearning": "model_learning",
     "Promotion": "promotion",
     "Shadow": "shadow",
+    "ShadowTick": "shadow_tick",
     "Comparison": "comparison",
     "DeadLetter": "dead_letter",
     "Alert": "alert",
@@ -244,6 +245,7 @@ ADOPTION: Final = Codec("Adoption")
 MODEL_LEARNING: Final = Codec("ModelLearning")
 PROMOTION: Final = Codec("Promotion")
 SHADOW: Final = Codec("Shadow")
+SHADOW_TICK: Final = Codec("ShadowTick")
 COMPARISON: Final = Codec("Comparison")
 DEAD_LETTER: Final = Codec("DeadLetter")
 ALERT: Final = Codec("Alert")
@@ -258,6 +260,7 @@ _KINDS: Final = (
     MODEL_LEARNING,
     PROMOTION,
     SHADOW,
+    SHADOW_TICK,
     COMPARISON,
     DEAD_LETTER,
     ALERT,

@@ -13,6 +13,7 @@ from schemas.exact_integers import may_be_rounded, rounded
 from schemas.fast_features import Shapes, skip_to_features
 from schemas.fast_writing import event_body, label_body
 from schemas.json_text import NO_JSON, json_text, why_no_json
+from schemas.model_names import version_text
 
 FeatureValue: TypeAlias = bool | int | float | str | bytes | list[float] | None
 Features: TypeAlias = dict[str, FeatureValue]
@@ -63,8 +64,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def version(self) -> str:
-        """Return ``epoch/examples``, as on the command line."""
-        return f"{self.epoch}/{self.examples}"
+        """Return the version as on the command line: ``epoch/examples``, after the name of a named model."""
+        return version_text(self.model, self.epoch, self.examples)
 
 
 class Prediction(msgspec.Struct, frozen=True, gc=False):

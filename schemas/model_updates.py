@@ -1,7 +1,7 @@
 """Records of the models topic: announcements of versions, and decisions about them.
 
-A stream's own model has the stream's name as its id; a named model has ``stream.name``. Keys of decisions about a named
-model contain its id, so that compaction keeps those of all models.
+Keys of decisions about a named model contain its id (`schemas.model_names`), so that compaction keeps those of all
+models.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from schemas import codec
+from schemas.model_names import is_named
 
 
 class Published(msgspec.Struct, frozen=True, gc=False):
@@ -111,15 +112,6 @@ class Promoted(msgspec.Struct, frozen=True, gc=False):
 
 
 Decision: TypeAlias = Published | Serving | Learning | Adopted | Promoted
-
-
-def is_named(model: str) -> bool:
-    """Return whether a model id is that of a named model, not of a stream's own model.
-
-    >>> is_named("fraud.forest"), is_named("fraud")
-    (True, False)
-    """
-    return "." in model
 
 
 def decision_hash(record: bytes) -> str:

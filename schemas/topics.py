@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from runtime.kafka_client.partitioner import hashed
+from schemas.model_names import model_id
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 PREFIX: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,62}[a-z0-9.-])?")
@@ -73,8 +74,6 @@ class Names:
         True if predictions are written in a public form; whole ones, with the features used, then have their own topic.
     models
         Names of the stream's other models, beside its own; also empty if only the stream's name is known.
-    model
-        The name among `models` whose learner is meant, empty for the stream's own model.
 
     >>> Names("fraud", prefix="ann-").topic("features")
     'ann-fraud.features'
@@ -82,8 +81,8 @@ class Names:
     'payments'
     >>> Names("fraud", public=True).whole
     'fraud.answers'
-    >>> Names("fraud", models=("forest",)).of("forest").group("learner")
-    'fraud.learner.forest'
+    >>> Names("fraud", models=("forest",)).model_ids
+    ('fraud', 'fraud.forest')
     """
 
     stream: str
@@ -92,7 +91,7 @@ class Names:
     labels_from: tuple[str, ...] = ()
     public: bool = False
     models: tuple[str, ...] = ()
-    model: str = ""
+    promotes: bool = False
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.stream):
@@ -132,30 +131,18 @@ class Names:
         """Return the topic of whole predictions, which the joiner reads."""
         return self.topic(ANSWERS if self.public else "predictions")
 
-    def of(self, model: str) -> Names:
-        """Return these names for the learner of one of `models`; for the stream's own model with an empty name."""
-        return replace(self, model=model)
-
-    @property
-    def model_id(self) -> str:
-        """Return the id of the model in the store and on the models topic.
-
-        >>> Names("fraud").model_id, Names("fraud", models=("forest",), model="forest").model_id
-        ('fraud', 'fraud.forest')
-        """
-        return f"{self.stream}.{self.model}" if self.model else self.stream
-
     def group(self, role: str) -> str:
-        """Return the consumer group of a role; each model's learner has its own."""
-        return f"{self.prefix}{self.stream}.{role}{self._suffix}"
+        """Return the consumer group of a role."""
+        return f"{self.prefix}{self.stream}.{role}"
 
     def process(self, role: str, instance: str) -> str:
         """Return the group instance id and transactional id of one process of a role."""
-        return f"{self.prefix}{self.stream}.{role}{self._suffix}-{instance}"
+        return f"{self.prefix}{self.stream}.{role}-{instance}"
 
     @property
-    def _suffix(self) -> str:
-        return f".{self.model}" if self.model else ""
+    def model_ids(self) -> tuple[str, ...]:
+        """Return the ids of the stream's models, its own first."""
+        return tuple(model_id(self.stream, name) for name in ("", *self.models))
 
 
 def specs(names: Names, *, partitions: int, label_wait_ms: int) -> list[TopicSpec]:

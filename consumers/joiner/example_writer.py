@@ -11,7 +11,6 @@ from consumers.joiner.join_state import Emitted
 from schemas import codec
 from schemas.codec import HEADER_BYTES, long
 
-_HEADER: Final = codec.EXAMPLE.header
 _NULL: Final = b"\x00"
 _RECORD: Final = b"\x02"  # the second branch of a union with null
 
@@ -25,9 +24,12 @@ class ExampleWriter:
         The partition of predictions and labels, whose number is also the lane's name.
     epoch
         The lane's epoch.
+    header
+        First bytes of the records: a comparison has the same fields behind a shadow's.
     """
 
-    def __init__(self, partition: int, epoch: str) -> None:
+    def __init__(self, partition: int, epoch: str, header: bytes = codec.EXAMPLE.header) -> None:
+        self._header = header
         self._lane = codec.string(str(partition)) + codec.string(epoch)
         self._joined = _RECORD + long(partition)
 
@@ -35,7 +37,7 @@ class ExampleWriter:
         """Return the encoded Example with this sequence number."""
         return b"".join(
             (
-                _HEADER,
+                self._header,
                 emitted.prediction[HEADER_BYTES:],
                 _NULL if emitted.label is None else _RECORD + emitted.label.body,
                 self._lane,

@@ -15,6 +15,7 @@ import msgspec
 
 from consumers.joiner.entries import PartitionEntries
 from consumers.joiner.join_state import Emitted, JoinEntry, JoinRules, JoinState, NotWritten, Waiting
+from consumers.joiner.joins import RecordReader
 from consumers.joiner.labels import EncodedLabel, LabelReader
 from consumers.joiner.local_store import LocalStore
 from schemas.codec import CodecError
@@ -31,13 +32,15 @@ _MOST_LABELS_AN_ID: Final = 16  # waiting, within one label wait: a sender stuck
 class PartitionJoin:
     """Applies predictions and labels of one partition to a local store; `emitted` collects examples."""
 
-    def __init__(self, store: LocalStore, partition: int, rules: JoinRules, state: JoinState) -> None:
+    def __init__(
+        self, store: LocalStore, partition: int, rules: JoinRules, state: JoinState, reader: RecordReader | None = None
+    ) -> None:
         self._entries = PartitionEntries(store, partition)
         self._rules = rules
         self.state = state
         self.emitted: list[Emitted] = []
         self.refused: list[NotWritten] = []
-        self._reader = PredictionReader()
+        self._reader = reader or PredictionReader()
         self._label_reader = LabelReader(rules.target)
         self._next_expiry: int | None = 0  # unknown: it must be looked up
         self._next_label_expiry: int | None = 0
@@ -139,6 +142,10 @@ class PartitionJoin:
     def tick(self, time: int) -> None:
         """Apply a tick: a record of labels that only carries the time."""
         self._tick_labels(time)
+
+    def tick_predictions(self, time: int) -> None:
+        """Apply the time of a prediction that is not joined."""
+        self._tick_predictions(time)
 
     def advance(self) -> None:
         """End the waits that the clocks have passed, and evict entries that no later record can match."""

@@ -1,5 +1,7 @@
 """The joiner role: reads predictions and labels, and writes examples. It learns nothing.
 
+The judge is the same code over shadow answers (`consumers.judge.judge`): what differs is a `Joins`.
+
 Its next sequence number, its epoch and its counts are stored in the metadata of both inputs' committed offsets, so the
 transaction that writes the examples commits them too. Predictions and labels that wait are in a local store, which is
 committed later than those transactions (`consumers.joiner.recovery` says what that means for a start).
@@ -16,6 +18,7 @@ import msgspec
 from consumers.joiner.example_writer import ExampleWriter
 from consumers.joiner.instrumentation import JoinerMeter
 from consumers.joiner.join import JoinRules, NotWritten, PartitionJoin
+from consumers.joiner.joins import EXAMPLES, Joins
 from consumers.joiner.labels import EncodedLabel, LabelReader
 from consumers.joiner.local_store import LocalStore
 from consumers.joiner.offset_metadata import JoinerMetadata, LocalPlace, meta_key
@@ -37,7 +40,6 @@ _TICK_EVERY_MS: Final = 1000
 # that is behind catches up at the next start. Uncommitted entries use memory, so the interval is short.
 _KEEP_EVERY_MS: Final = 1000
 _KEEP_EVERY_RECORDS: Final = 4000
-_PREDICTION_HEADER: Final = codec.PREDICTION.header
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class JoinerSettings:
         Predictions and labels that may wait in one partition before the faster topic is paused.
     new_epoch
         Continue although the topics are no longer the ones that the joiner left, instead of refusing.
+    joins
+        What is joined with labels.
     """
 
     names: Names
@@ -61,6 +65,7 @@ class JoinerSettings:
     spread: int
     max_pending: int
     new_epoch: bool = False
+    joins: Joins = EXAMPLES
 
 
 class _LabelRecord:
@@ -104,6 +109,8 @@ class Joiner:
         Prints one line for the operator.
     meter
         Counts what was joined.
+    first_labels
+        Returns the offset at which a new lane begins to read labels, see `JoinerTakeover`.
     """
 
     def __init__(
@@ -113,16 +120,18 @@ class Joiner:
         keeper: SnapshotKeeper | None = None,
         say: Callable[[str], None] = print,
         meter: JoinerMeter | None = None,
+        first_labels: Callable[[Partition], int | None] | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
         self._keeper = keeper
         self._meter = meter or JoinerMeter()
-        self._predictions = settings.names.whole
+        self._joins = settings.joins
+        self._predictions = settings.joins.first(settings.names)
         self._labels = settings.names.topic("labels")
-        self._examples = settings.names.topic("examples")
+        self._examples = settings.names.topic(settings.joins.output)
         self._dead_letters = settings.names.topic("dead-letters")
-        self._group = settings.names.group(JOINER)
+        self._group = settings.names.group(settings.joins.role)
         self._label_reader = LabelReader(settings.rules.target)
         self._lanes: dict[int, _Lane] = {}
         self._beyond: dict[int, JoinerMetadata] = {}  # places in partitions that no event id belongs to
@@ -138,6 +147,8 @@ class Joiner:
             store,
             None if keeper is None else keeper.snapshots,
             say,
+            settings.joins.role,
+            first_labels,
         )
 
     @property
@@ -163,7 +174,7 @@ class Joiner:
                 continue
             taken = self._takeover.take(number, assignment)
             taken.place.spread = self._spread
-            join = PartitionJoin(self._store, number, self._settings.rules, taken.state)
+            join = PartitionJoin(self._store, number, self._settings.rules, taken.state, self._joins.reader())
             self._lanes[number] = _Lane(join, taken.place)
             starts.update(taken.starts)
         return starts
@@ -214,18 +225,23 @@ class Joiner:
 
     def _apply_predictions(self, join: PartitionJoin, records: Sequence[Record], outputs: list[Output] | None) -> None:
         arrived = []
+        header, time_of = self._joins.header, self._joins.time_of
         for record in records:
-            value = record.value or b""
-            if not value.startswith(_PREDICTION_HEADER):
-                self._refuse(record, "codec", "not a prediction of Millstream's", outputs)
+            value, time = record.value or b"", record.timestamp
+            if not value.startswith(header):
+                if (passed := self._joins.tick(value)) is not None:
+                    join.tick_predictions(passed)
+                else:
+                    self._refuse(record, "codec", f"not a {self._joins.noun} of Millstream's", outputs)
                 continue
             try:
-                key = join.arrived(value, record.timestamp)
+                time = time if time_of is None else time_of(value)
+                key = join.arrived(value, time)
             except CodecError as error:
                 self._refuse(record, "codec", str(error), outputs)
                 continue
             if key is not None:
-                arrived.append((key, value, record.offset, record.timestamp))
+                arrived.append((key, value, record.offset, time))
         join.predictions(arrived)
 
     def _apply_labels(
@@ -245,7 +261,7 @@ class Joiner:
             if partition_of_key(label.event_id, self._spread) != number:
                 join.tick(record.timestamp)
                 join.count("forwarded")
-                if outputs is not None:
+                if outputs is not None and self._joins.keeps_labels:
                     outputs.append(self._forwarded(label, value))
                 continue
             arrived.append((label, record.offset, record.timestamp))
@@ -262,7 +278,7 @@ class Joiner:
             if value.startswith(_TICK_HEADER):
                 continue
             label = self._read(record, outputs)
-            if label is not None:
+            if label is not None and self._joins.keeps_labels:
                 outputs.append(self._forwarded(label, value))
             fate = "refused" if label is None else "forwarded"
             counts[fate] = counts.get(fate, 0) + 1
@@ -276,17 +292,18 @@ class Joiner:
             return self._label_reader.read(record.value or b"", record.timestamp)
         except (CodecError, TargetError) as error:
             code = "codec" if isinstance(error, CodecError) else "label"
-            self._refuse(record, code, str(error), outputs)
+            if self._joins.keeps_labels:
+                self._refuse(record, code, str(error), outputs)
             return None
 
     def _refuse(self, record: Record, code: str, reason: str, outputs: list[Output] | None) -> None:
         if outputs is not None:
-            outputs.append(dead_letter(self._dead_letters, record, JOINER, code, reason, record.timestamp))
+            outputs.append(dead_letter(self._dead_letters, record, self._joins.role, code, reason, record.timestamp))
 
     def _write(self, number: int) -> list[Output]:
         """Number the joined examples and encode them: the prediction's bytes, then label, lane and offsets."""
         lane = self._lanes[number]
-        place, writer = lane.place, ExampleWriter(number, lane.place.epoch)
+        place, writer = lane.place, ExampleWriter(number, lane.place.epoch, self._joins.output_header)
         outputs = []
         for emitted in lane.join.emitted:
             outputs.append(Output(self._examples, 0, None, writer.write(emitted, place.seq)))
@@ -296,7 +313,8 @@ class Joiner:
         lane.join.emitted.clear()
         for refused in lane.join.refused:
             record = _LabelRecord(self._labels, number, refused)
-            outputs.append(dead_letter(self._dead_letters, record, JOINER, refused.code, refused.reason, refused.time))
+            letter = refused.code, refused.reason, refused.time
+            outputs.append(dead_letter(self._dead_letters, record, self._joins.role, *letter))
         lane.join.refused.clear()
         return outputs
 
@@ -313,7 +331,8 @@ class Joiner:
                 continue  # a local clock that was set back does not delay the tick
             lane.last_tick_ms = now_ms
             ends = lane.join.oldest_wait_ends()
-            if ends is not None and lane.join.state.labels_clock <= ends < now_ms:
+            due = ends is not None and lane.join.state.labels_clock <= ends < now_ms
+            if due and self._joins.keeps_labels:
                 outputs.append(Output(self._labels, number, None, _TICK))
         self._note_full()
         return outputs

@@ -14,17 +14,15 @@ KINDS: Final = (b"e", b"l", b"p", b"w")
 """Key prefixes of a partition's entries, in their order; the partition number follows in two bytes."""
 
 
-@decodable
-class JoinerMetadata(OffsetMetadata):
-    """The metadata of the committed offsets. `waiting` and `clock` are pairs: of predictions, of labels.
+class JoinMetadata(OffsetMetadata):
+    """The metadata of the committed offsets of a joiner or a judge.
 
-    `oldest` is the time of the oldest prediction whose wait has not ended; 0 if none waits. `ids` stands for the ids of
-    both topics together, `each` for those of each topic. `begin` holds the offsets at which the lane begins; earlier
-    records do not belong to it. `spread` is the number of partitions that event ids are spread over; 0 in metadata
-    older than this field.
+    `waiting` and `clock` are pairs: of predictions, of labels. `oldest` is the time of the oldest prediction whose wait
+    has not ended; 0 if none waits. `ids` stands for the ids of both topics together, `each` for those of each topic.
+    `begin` holds the offsets at which the lane begins; earlier records do not belong to it. `spread` is the number of
+    partitions that event ids are spread over; 0 in metadata older than this field.
     """
 
-    role: ClassVar[str] = JOINER
     counted: ClassVar[bool] = True
 
     seq: int
@@ -40,12 +38,19 @@ class JoinerMetadata(OffsetMetadata):
     spread: int = 0
 
     def done(self) -> int:
-        """Return how many examples were written."""
+        """Return how many examples or comparisons were written."""
         return self.seq
 
     def but_for_clocks(self) -> Self:
         """Return it without the clocks: ticks move them for as long as an event waits for its label."""
         return msgspec.structs.replace(self, clock=(0, 0))
+
+
+@decodable
+class JoinerMetadata(JoinMetadata):
+    """The metadata of a joiner's committed offsets; a judge writes and reads the same."""
+
+    role: ClassVar[str] = JOINER
 
 
 class LocalPlace(msgspec.Struct):

@@ -57,6 +57,11 @@ class JoinerTakeover:
         The operator has decided to continue although the log has changed.
     snapshots
         `None` if snapshots are off.
+    role
+        The role that joins.
+    first_labels
+        Returns the offset at which a new lane begins to read a partition of labels, because older ones can match
+        nothing; `None` for its end. Without the function it begins at the beginning.
     """
 
     group: str
@@ -66,6 +71,8 @@ class JoinerTakeover:
     store: LocalStore
     snapshots: Snapshots | None
     say: Callable[[str], None]
+    role: str = JOINER
+    first_labels: Callable[[Partition], int | None] | None = None
 
     def take(self, number: int, assignment: Assignment) -> Taken:
         """Take one partition of both topics.
@@ -77,10 +84,11 @@ class JoinerTakeover:
         """
         pair = Partition(self.topics[0], number), Partition(self.topics[1], number)
         if not all(partition in assignment.committed for partition in pair):
+            kind = "predictions" if self.role == JOINER else self.topics[0].rpartition(".")[2]
             raise RoleRefused(
-                f"partition {number} of predictions and of labels went to different joiners: {self.topics[0]} and "
-                f"{self.topics[1]} must have equally many partitions for several joiners. `millstream topics create "
-                "STREAM --fix` adds those that are missing; or run one joiner"
+                f"partition {number} of {kind} and of labels went to different {self.role}s: {self.topics[0]} and "
+                f"{self.topics[1]} must have equally many partitions for several {self.role}s. `millstream topics "
+                f"create STREAM --fix` adds those that are missing; or run one {self.role}"
             )
         places = self._remembered(number, [assignment.committed[partition] for partition in pair])
         faults = self._faults(pair, places, assignment)
@@ -125,10 +133,10 @@ class JoinerTakeover:
             known = None if stood is None else JoinerMetadata.decode(stood.metadata)
             beginning, end = assignment.beginnings[at], assignment.ends[at]
             starts[at] = Start(beginning if stood is None else stood.offset)
-            fault = None if stood is None else fault_of(JOINER, at, stood.offset, beginning, end)
+            fault = None if stood is None else fault_of(self.role, at, stood.offset, beginning, end)
             which = self.topics.index(at.topic)
             if known is not None and known.each[which] != each[which]:
-                fault = LogFault(JOINER, "recreated", *at, None if stood is None else stood.offset, beginning, end)
+                fault = LogFault(self.role, "recreated", *at, None if stood is None else stood.offset, beginning, end)
             if fault is not None:
                 faults.append(fault)
                 starts[at] = Start(fault.onward, back=True)
@@ -140,7 +148,7 @@ class JoinerTakeover:
     def _judge(self, faults: list[LogFault]) -> None:
         """Raise LogRefused if the log has changed, unless the operator has decided to continue."""
         if faults and not self.new_epoch:
-            raise LogRefused(faults, way(JOINER))
+            raise LogRefused(faults, way(self.role))
         for fault in faults:
             self.say(f"{fault}. Continuing because of --new-epoch")
 
@@ -164,9 +172,9 @@ class JoinerTakeover:
             beginning, end = assignment.beginnings[partition], assignment.ends[partition]
             if known is not None and self._is_another(which, known, places, assignment):
                 offset = None if place is None else place.offset
-                faults.append(LogFault(JOINER, "recreated", *partition, offset, beginning, end))
+                faults.append(LogFault(self.role, "recreated", *partition, offset, beginning, end))
             elif place is not None:
-                fault = fault_of(JOINER, partition, place.offset, beginning, end)
+                fault = fault_of(self.role, partition, place.offset, beginning, end)
                 faults += [fault] if fault else []
         return faults
 
@@ -191,7 +199,9 @@ class JoinerTakeover:
             return place
         if self.new_epoch:
             return None
-        raise RoleRefused(f"the joiner's committed places in partition {number} do not belong together; {way(JOINER)}")
+        raise RoleRefused(
+            f"the {self.role}'s committed places in partition {number} do not belong together; {way(self.role)}"
+        )
 
     # --- beginning a lane --------------------------------------------------------------------------
 
@@ -212,7 +222,7 @@ class JoinerTakeover:
         self._wipe(number, assignment)
         gone = {fault.topic for fault in faults if fault.state == "recreated"}
         live = {
-            partition: assignment.beginnings[partition]
+            partition: self._beginning(partition, assignment)
             if place is None or partition.topic in gone
             else _within(assignment, partition, place.offset)
             for partition, place in zip(pair, places, strict=True)
@@ -224,6 +234,13 @@ class JoinerTakeover:
         place = JoinerMetadata(0, epoch, both, {}, each=each, begin=(live[pair[0]], live[pair[1]]))
         starts = {partition: Start(live=offset, back=self.new_epoch) for partition, offset in live.items()}
         return Taken(place, JoinState(), starts)
+
+    def _beginning(self, partition: Partition, assignment: Assignment) -> int:
+        beginning = assignment.beginnings[partition]
+        if self.first_labels is None or partition.topic != self.topics[1]:
+            return beginning
+        first = self.first_labels(partition)
+        return assignment.ends[partition] if first is None else max(first, beginning)
 
     # --- resuming a lane ---------------------------------------------------------------------------
 

@@ -1,9 +1,9 @@
-"""Snapshots of a joiner's local store in the model store, one for each partition.
+"""Snapshots of a local store of a joiner or a judge in the model store, one for each partition.
 
 A snapshot is a set of data objects and a manifest, which is written last; without its manifest it does not count:
 
-    <stream>/joiner/<partition>/<id>/<number>   pairs: length of the key (2 bytes) and of the value (4), both; zstd
-    <stream>/joiner/<partition>/<id>.json       {"manifest": {...}, "sha256": of the manifest's bytes}
+    <stream>/<role>/<partition>/<id>/<number>   pairs: length of the key (2 bytes) and of the value (4), both; zstd
+    <stream>/<role>/<partition>/<id>.json       {"manifest": {...}, "sha256": of the manifest's bytes}
 
 Keys ascend through a snapshot and all belong to its partition. An id begins with its creation time, so that the newest
 sorts last. The joiner unpickles nothing of a snapshot. Snapshots are not signed, because only learners have a key: the
@@ -26,6 +26,7 @@ import zstandard
 from consumers.joiner.join_state import check_entry
 from consumers.joiner.local_store import LocalStore, View
 from consumers.joiner.offset_metadata import KINDS, LocalPlace, meta_key, read_local
+from consumers.roles import JOINER
 from model_store import Backend, Damaged
 
 _FORMAT: Final = 1
@@ -80,19 +81,19 @@ _read_snapshot: Final = msgspec.json.Decoder(StoreSnapshot).decode
 
 
 class Snapshots:
-    """The snapshots of one stream's joiner.
+    """The snapshots of one stream's joiner or judge.
 
     Parameters
     ----------
     backend
         The storage that holds them.
-    stream
-        The first part of their names.
+    stream, role
+        The first parts of their names.
     """
 
-    def __init__(self, backend: Backend, stream: str) -> None:
+    def __init__(self, backend: Backend, stream: str, role: str = JOINER) -> None:
         self._backend = backend
-        self._stream = stream
+        self._of = f"{stream}/{role}"
 
     # --- writing -----------------------------------------------------------------------------------
 
@@ -225,7 +226,7 @@ class Snapshots:
     # --- names -------------------------------------------------------------------------------------
 
     def _folder(self, number: int) -> str:
-        return f"{self._stream}/joiner/{number}"
+        return f"{self._of}/{number}"
 
     def _manifest_name(self, number: int, snapshot_id: str) -> str:
         return f"{self._folder(number)}/{snapshot_id}.json"

@@ -89,7 +89,7 @@ class ActiveLearner:
         checkpoints: LearnerCheckpoints,
         control: Control,
         *,
-        models: str,
+        announce_to: Sequence[str],
         alerts: LearnerAlerts,
         letters: LearnerLetters,
         timer: CheckpointTimer,
@@ -97,7 +97,7 @@ class ActiveLearner:
     ) -> None:
         self._checkpoints = checkpoints
         self._control = control
-        self._models = models
+        self._announce_to = announce_to
         self._alerts = alerts
         self._letters = letters
         self._timer = timer
@@ -338,7 +338,7 @@ class ActiveLearner:
         self._announced = manifest
         state = published(manifest, sha256)
         update = ModelUpdate(now_ms, state)
-        return [Output(self._models, 0, state.key.encode(), update.encode())]
+        return [Output(topic, 0, state.key.encode(), update.encode()) for topic in self._announce_to]
 
     # --- places, the end ---------------------------------------------------------------------------
 

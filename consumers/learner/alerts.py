@@ -8,6 +8,7 @@ from typing import Final
 from consumers.loop.alerts import Alerts, Severity
 from consumers.model.model_size import Growth
 from consumers.model.quality import Quality
+from consumers.roles import LEARNER
 from runtime.kafka_client.records import Output, Record
 from schemas.topics import Names
 
@@ -18,6 +19,7 @@ MEMORY: Final = "learner.memory"
 MEMORY_AHEAD: Final = "learner.memory-ahead"
 STORE: Final = "learner.store"
 WORSE: Final = "learner.worse-than-baseline"
+_OF_EXAMPLES: Final = (POISON, REFUSED, OUTLIERS, WORSE)
 _SAID_IN_FULL: Final = 20
 _PASSED_AFTER: Final = 1000  # examples learned without another
 
@@ -27,11 +29,17 @@ class LearnerAlerts:
 
     An alert about examples or quality clears after `_PASSED_AFTER` further examples without such a case, one about the
     model's size when the size is allowed again.
+
+    Parameters
+    ----------
+    role
+        The learner's role, whose name is the beginning of its alerts' names: each model has alerts of its own.
     """
 
-    def __init__(self, names: Names, say: Callable[[str], None]) -> None:
+    def __init__(self, names: Names, say: Callable[[str], None], role: str = LEARNER) -> None:
         self._alerts = Alerts(names, say)
         self._say = say
+        self._role = role
         self._left_out = 0
         self._stream = names.stream
         self._last: dict[str, int] = {}  # by alert, the number of learned examples at its last case
@@ -39,7 +47,11 @@ class LearnerAlerts:
     def restore(self, remembered: Sequence[str], learned: int) -> None:
         """Restore the raised alerts from the offset metadata."""
         self._alerts.restore(remembered)
-        self._last = {name: learned for name in (POISON, REFUSED, OUTLIERS, WORSE) if name in self._alerts}
+        self._last = {name: learned for name in map(self._own, _OF_EXAMPLES) if name in self._alerts}
+
+    def _own(self, name: str) -> str:
+        """Return the name of this learner's alert."""
+        return self._role + name.removeprefix(LEARNER)
 
     def remembered(self) -> list[str]:
         """Return the names for the offset metadata."""
@@ -76,14 +88,15 @@ class LearnerAlerts:
         return self._seen(OUTLIERS, "warning", text, learned, record)
 
     def _seen(self, name: str, severity: Severity, text: str, learned: int, record: Record) -> list[Output]:
+        name = self._own(name)
         self._last[name] = learned
         place = {"topic": record.topic, "partition": str(record.partition), "offset": str(record.offset)}
         return self._alerts.raise_(name, severity, text, record.timestamp, place)
 
     def quality(self, found: Quality | None, learned: int, now_ms: int) -> list[Output]:
         """Compare the served answers with the baselines, at a version. Clears like alerts about examples."""
-        if found is None or not found.worse:
-            return []
+        if found is None or not found.worse or self._role != LEARNER:
+            return []  # what was served is the same for all learners: that of the stream's own model tells
         self._last[WORSE] = learned
         metric = found.metrics[0]
         source, value = metric.best
@@ -106,11 +119,11 @@ class LearnerAlerts:
     def not_written(self, reason: str, now_ms: int) -> list[Output]:
         """Raise the alert that a version could not be written; learning continues, and the next checkpoint retries."""
         text = f"no version can be written ({reason}): what is learned is not served until one is written"
-        return self._alerts.raise_(STORE, "critical", text, now_ms)
+        return self._alerts.raise_(self._own(STORE), "critical", text, now_ms)
 
     def written(self, now_ms: int) -> list[Output]:
         """Clear the alert of `not_written`."""
-        return self._alerts.clear(STORE, now_ms)
+        return self._alerts.clear(self._own(STORE), now_ms)
 
     def size(self, growth: Growth, now_ms: int) -> list[Output]:
         """Raise or clear the alerts about the model's size."""
@@ -118,11 +131,11 @@ class LearnerAlerts:
         outputs: list[Output] = []
         ahead = growth.warning()
         if growth.full:
-            outputs += self._alerts.raise_(MEMORY, "critical", growth.reached(), now_ms, details)
+            outputs += self._alerts.raise_(self._own(MEMORY), "critical", growth.reached(), now_ms, details)
         else:
-            outputs += self._alerts.clear(MEMORY, now_ms)
+            outputs += self._alerts.clear(self._own(MEMORY), now_ms)
         if ahead is not None:
-            outputs += self._alerts.raise_(MEMORY_AHEAD, "warning", ahead, now_ms, details)
+            outputs += self._alerts.raise_(self._own(MEMORY_AHEAD), "warning", ahead, now_ms, details)
         elif not growth.full:
-            outputs += self._alerts.clear(MEMORY_AHEAD, now_ms)
+            outputs += self._alerts.clear(self._own(MEMORY_AHEAD), now_ms)
         return outputs

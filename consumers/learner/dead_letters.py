@@ -17,6 +17,8 @@ class LearnerLetters:
     ----------
     topic
         Topic of the dead letters.
+    role
+        The learner's role: each model has dead letters of its own.
 
     Attributes
     ----------
@@ -26,8 +28,9 @@ class LearnerLetters:
         Outputs of the next send.
     """
 
-    def __init__(self, topic: str) -> None:
+    def __init__(self, topic: str, role: str = LEARNER) -> None:
         self._topic = topic
+        self._role = role
         self._reader = EntryReader()
         self._sent: set[int] = set()  # offsets since the newest version that have a dead letter
         self.out_before = 0
@@ -43,7 +46,7 @@ class LearnerLetters:
             return
         self._sent.add(record.offset)
         if record.offset >= self.out_before:
-            self.waiting.append(dead_letter(self._topic, record, LEARNER, code, reason, record.timestamp))
+            self.waiting.append(dead_letter(self._topic, record, self._role, code, reason, record.timestamp))
 
     def refuse_again(self, record: Record) -> None:
         """Add the dead letter of a record that a rule refused, if the rule is no longer known."""

@@ -14,11 +14,12 @@ from consumers.learner.alerts import LearnerAlerts
 from consumers.learner.checkpoint_timer import CheckpointPace, CheckpointTimer, wall_ms
 from consumers.learner.dead_letters import LearnerLetters
 from consumers.learner.decisions import Control
-from consumers.learner.offset_metadata import LearnerMetadata, not_read
+from consumers.learner.offset_metadata import LearnerMetadata, announced_on, not_read
 from consumers.learner.standby import StandbyLearner
 from consumers.loop.processor import Assignment, Start
 from consumers.model.checkpoints import LearnerCheckpoints, Log, NewEpoch, Standing
 from consumers.model.upgrade_report import Comparison
+from consumers.roles import LEARNER
 from model_store import VersionId
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions
 from schemas.topics import Names
@@ -26,12 +27,13 @@ from schemas.topics import Names
 
 @dataclass(frozen=True)
 class LearnerSettings:
-    """Settings of a learner."""
+    """Settings of a learner; `role` is ``learner.NAME`` for the learner of a named model."""
 
     names: Names
     pace: CheckpointPace
     new_epoch: NewEpoch | None = None
     shard: int = 0
+    role: str = LEARNER
 
 
 class Learner:
@@ -57,7 +59,7 @@ class Learner:
         self._examples = settings.names.topic("examples")
         self._partition = Partition(self._examples, settings.shard)
         # These live as long as the process, across assignments.
-        self._alerts = LearnerAlerts(settings.names, say)
+        self._alerts = LearnerAlerts(settings.names, say, settings.role)
         self._timer = CheckpointTimer(settings.pace)
         self._unadoptable: VersionId | None = None
         self._state: StandbyLearner | ActiveLearner = StandbyLearner()
@@ -96,7 +98,7 @@ class Learner:
             self._say(resumed.note)
         # In a different or truncated log, offsets are assigned again, so the committed offset has no meaning there.
         committed = None if resumed.cut else assignment.committed[self._partition]
-        letters = LearnerLetters(self._settings.names.topic("dead-letters"))
+        letters = LearnerLetters(self._settings.names.topic("dead-letters"), self._settings.role)
         letters.out_before = LearnerMetadata.beside(committed).read
         raised = LearnerMetadata.beside(assignment.committed[self._partition]).alerts
         self._alerts.restore(raised, resumed.learning.learned)
@@ -115,7 +117,7 @@ class Learner:
             handover,
             self._checkpoints,
             self._control,
-            models=self._settings.names.topic("models"),
+            announce_to=announced_on(self._settings.names),
             alerts=self._alerts,
             letters=letters,
             timer=self._timer,

@@ -15,6 +15,7 @@ from consumers.roles import LEARNER
 from model_store import Manifest
 from runtime.kafka_client.records import CommittedOffset, Partition
 from schemas.model_updates import Published
+from schemas.topics import Names
 
 
 @decodable
@@ -62,6 +63,15 @@ class LearnerMetadata(OffsetMetadata):
     def beside(cls, committed: CommittedOffset | None) -> LearnerMetadata:
         """Return the metadata of a committed offset, with default values if a learner has not written any."""
         return (None if committed is None else cls.decode(committed.metadata)) or cls()
+
+
+def announced_on(names: Names) -> list[str]:
+    """Return the topics of announcements.
+
+    The models topic is compacted. Where models are compared, the decisions topic also has every announcement: it tells
+    which version was known at a time.
+    """
+    return [names.topic(kind) for kind in (*(("decisions",) if names.models else ()), "models")]
 
 
 def published(manifest: Manifest, sha256: str) -> Published:

@@ -1,4 +1,4 @@
-"""State of the models topic: announced versions, and the last decisions on serving, learning and adopting."""
+"""State of the models topic: announced versions, and the decisions in force."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Final
 
 from model_store import InvalidVersion, VersionId
 from schemas.codec import CodecError
+from schemas.model_names import is_named
 from schemas.model_updates import (
     Adopted,
     Learning,
@@ -14,7 +15,6 @@ from schemas.model_updates import (
     Published,
     Serving,
     decision_hash,
-    is_named,
     read_model_update,
 )
 

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from consumers.model.checkpoints import MODEL_FILE, PROBE, Definition
+from consumers.model.checkpoints import PROBE, Definition
 from consumers.model.models_topic_state import Known, UnusableRecord
 from consumers.model.river_model import ModelError, RiverModel
-from consumers.model.version_runtime import RunWith, try_out
+from consumers.model.version_loader import VersionLoader
+from consumers.model.version_runtime import RunWith
 from consumers.predictor.instrumentation import PredictorMeter
 from consumers.predictor.label_freshness import LabelNews
-from consumers.predictor.model_process import LARGE_BYTES
 from consumers.predictor.predictor import ServedVersion
 from model_store import BadSignature, Manifest, ModelStore, StoreError, VersionId, VersionRefused
 from model_store.gil_pause import Breather, no_breath
@@ -155,12 +155,11 @@ class VersionFeed:
     ) -> None:
         self._store = store
         self._definition = definition
-        self._choose = choose or (lambda manifest: RunWith.own(self._definition))
-        self._task: Task = task
+        choose = choose or (lambda manifest: RunWith.own(self._definition))
+        self._loader = VersionLoader(store, task, choose, start_process)
         self._shard = 0  # every model has a single shard so far
         self._say = say
         self._clock = clock
-        self._start_process = start_process
         self._meter = meter or PredictorMeter()
         self._serving: ServedVersion | None = None
         self._news = LabelNews()
@@ -168,6 +167,11 @@ class VersionFeed:
         self._refused: set[tuple[VersionId, str | None]] = set()
         self._said = ""  # reason of the last refusal, without the version's name
         self._retries: dict[tuple[VersionId, str | None], _Retry] = {}
+
+    @property
+    def model(self) -> str:
+        """Id of the stream's own model, which serves unless a decision names another."""
+        return self._definition.model
 
     def newest(self) -> ServedVersion | None:
         """Return the version to serve now."""
@@ -207,7 +211,7 @@ class VersionFeed:
 
     def _version(self) -> VersionId | None:
         serving = self._serving
-        return None if serving is None else VersionId(serving.name, serving.epoch, serving.examples)
+        return None if serving is None else serving.id
 
     def _failed(self, version: VersionId, sha256: str | None, error: BaseException, took: float) -> None:
         """Report a failure once. A missing, unreachable or unknown-key version is tried again, a bad one is not.
@@ -237,28 +241,15 @@ class VersionFeed:
 
     def _load(self, version: VersionId, sha256: str | None) -> ServedVersion:
         manifest = self._store.manifest(version, sha256=sha256)
-        file = manifest.files.get(MODEL_FILE)
-        run_with = self._choose(manifest)
-        apart = self._start_process is not None and file is not None and file.size >= LARGE_BYTES
-        if self._start_process is not None and apart:
-            face = run_with.narrowed(self._start_process(manifest, sha256))
-        else:
-            face = self._load_here(manifest, run_with)
+        # Before the first version no answers are due, so loading need not pause.
+        breath = no_breath if self._serving is None else Breather()
+        face, apart = self._loader.load(manifest, sha256, breath)
         now = time.time_ns() // 1_000_000
         oldest = self._news.oldest(self._version(), manifest)
         # Only a version announced now has news. The time comes from the signed manifest.
         delay = now - oldest if oldest is not None and sha256 is not None else None
         probes = manifest.extra.get(PROBE, ())
         return ServedVersion(face, version.model, version.epoch, version.examples, now, delay, probes, apart)
-
-    def _load_here(self, manifest: Manifest, run_with: RunWith) -> RiverModel:
-        # Before the first version no answers are due, so loading need not pause.
-        breath = no_breath if self._serving is None else Breather()
-        allowed, find = run_with.allowed, run_with.find
-        model = self._store.load(manifest, MODEL_FILE, extra_allowed=allowed, find=find, breath=breath)
-        face = run_with.face(model, self._task)
-        try_out(face, manifest)
-        return face
 
 
 class PauseSwitch:

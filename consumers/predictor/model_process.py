@@ -26,7 +26,6 @@ from model_store import StoreError, StoreUnavailable, VersionRefused
 from runtime.exits import Doubt
 from schemas.events import Features, Scalar
 
-LARGE_BYTES: Final = 32 << 20
 _LENGTH: Final = Struct(">I")
 
 

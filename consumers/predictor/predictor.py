@@ -21,11 +21,13 @@ from consumers.predictor.known_shapes import Known, KnownShapes
 from consumers.predictor.offset_metadata import PredictorMetadata
 from consumers.predictor.prediction_records import WHOLE, Form, PredictionRecords
 from consumers.roles import PREDICTOR
+from model_store import VersionId
 from runtime.exits import RoleFailure
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions, Record
 from schemas.codec import HEADER_BYTES, CodecError
 from schemas.contract import Contract
 from schemas.events import Event, Features
+from schemas.model_names import version_text
 from schemas.sources.event_mapping import EventMapping
 from schemas.topics import Names
 
@@ -84,6 +86,11 @@ class ServedVersion:
     delay_ms: int | None
     probes: Sequence[Features] = ()
     apart: bool = False
+
+    @property
+    def id(self) -> VersionId:
+        """Return the version's name."""
+        return VersionId(self.name, self.epoch, self.examples)
 
 
 class VersionSource(Protocol):
@@ -152,7 +159,8 @@ class Predictor:
             if serving is None:
                 note.version, note.since_ms, note.delay_ms, note.model = None, UNSET, UNSET, UNSET
             else:
-                note.version, note.model = f"{serving.epoch}/{serving.examples}", serving.name
+                name = serving.name
+                note.version, note.model = version_text(name, serving.epoch, serving.examples), name
                 note.since_ms, note.delay_ms = serving.since_ms, serving.delay_ms
         self._metadata = {partition: note.encode() for partition, note in self._notes.items()}
 

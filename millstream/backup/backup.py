@@ -107,18 +107,21 @@ def make(cluster: Cluster, names: Names, store: ModelStore, target: Backend, say
     if target.names(f"{stream}/backup"):
         raise BackupError(f"there is a backup of {stream} already: name an empty place for another one")
     copy = ModelStore(target, store.trust)
-    refused = _copy_versions(store, copy, stream, say)
+    models = store.models(stream)
+    refused = [each for model in models for each in _copy_versions(store, copy, model, say)]
     topics = {kind: _copy_topic(cluster, names.topic(kind), target, stream, show) for kind in ("decisions", "examples")}
-    backup = Backup(FORMAT, stream, time.time_ns() // 1_000_000, len(copy.versions(stream)), **topics)
+    backup = Backup(
+        FORMAT, stream, time.time_ns() // 1_000_000, sum(len(copy.versions(model)) for model in models), **topics
+    )
     if not backup.versions and not backup.examples.records:
         raise BackupError(f"{stream} has neither versions nor examples: there is nothing to back up")
     target.put_new(_place(stream), msgspec.json.encode(backup, order="sorted"))
     return Made(backup, tuple(refused))
 
 
-def _copy_versions(store: ModelStore, copy: ModelStore, stream: str, say: Say) -> list[str]:
+def _copy_versions(store: ModelStore, copy: ModelStore, model: str, say: Say) -> list[str]:
     refused = []
-    for version in store.versions(stream):
+    for version in store.versions(model):
         try:
             copy_version(store, copy, version)
         except NotFound:
@@ -126,7 +129,7 @@ def _copy_versions(store: ModelStore, copy: ModelStore, stream: str, say: Say) -
         except VersionRefused as error:
             refused.append(str(version))
             say(f"version {version} is left out: {error}")
-    store.copy_marks(copy, stream)
+    store.copy_marks(copy, model)
     return refused
 
 

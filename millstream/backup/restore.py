@@ -19,7 +19,7 @@ from millstream.backup import backup
 from millstream.backup.backup import Backup, BackupError, Show
 from millstream.backup.offset_preserving_writer import LayoutError, LogRecord, end_open_transaction, runs, write_log
 from millstream.reading import topic_readers
-from model_store import AlreadyExists, Backend, LogCopy, ModelStore
+from model_store import AlreadyExists, Backend, LogCopy, ModelStore, VersionId
 from model_store.version_archive import trusted
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.errors import KafkaError
@@ -62,10 +62,10 @@ def check(source: Backend, store: ModelStore, stream: str) -> Backup:
     """
     found = backup.read(source, stream)
     versions = backup.trusting(source, store.trust)
-    of_backup = versions.versions(stream)
+    of_backup = _versions(versions, stream)
     for version in of_backup:
         trusted(store, versions.sealed(version))
-    foreign = sorted(set(store.versions(stream)) - set(of_backup))
+    foreign = sorted(set(_versions(store, stream)) - set(of_backup))
     if foreign:
         raise BackupError(
             f"the store has version {foreign[0]} of {stream}, which is not in the backup: restore into an empty store"
@@ -83,7 +83,7 @@ def restore(source: Backend, found: Backup, store: ModelStore, place: RestoreTar
     """
     stream = found.stream
     versions = backup.trusting(source, store.trust)
-    for version in versions.versions(stream):
+    for version in _versions(versions, stream):
         try:
             backup.copy_version(versions, store, version)
         except AlreadyExists as error:
@@ -102,10 +102,16 @@ def restore(source: Backend, found: Backup, store: ModelStore, place: RestoreTar
             time.time_ns() // 1_000_000,
         )
         store.note_copy(copy)
-    versions.copy_marks(store, stream)
+    for model in versions.models(stream):
+        versions.copy_marks(store, model)
     _decide_again(source, found, place)
     place.marker.unlink(missing_ok=True)
     return copy
+
+
+def _versions(store: ModelStore, stream: str) -> list[VersionId]:
+    """Return the versions of all the stream's models."""
+    return [version for model in store.models(stream) for version in store.versions(model)]
 
 
 def _topic(place: RestoreTarget) -> str:

@@ -20,6 +20,7 @@ from millstream.stream.model_parameters import walk
 from model_store import restricted_pickle
 from model_store.errors import CannotPickle, Damaged, PickleNotAllowed
 from producers.rows import SourceError
+from schemas.events import Features
 
 __all__ = ["CheckReport", "Finding", "Severity", "check"]
 
@@ -47,7 +48,15 @@ def check(loaded: LoadedStream, examples: int = _EXAMPLES, place: str | None = N
     LoadError
         If `model` raises when it is called again, or returns something else.
     """
-    return _Check(loaded, examples, place).report()
+    found = _Check(loaded, examples, place).report()
+    known = set(found.findings)
+    for other in loaded.others:
+        # What is said of the stream as a whole is not said again of each model.
+        found_too = _Check(other, examples, place).report().findings
+        own = [each for each in found_too if each not in known and (each.about, each.severity) != ("code", "ok")]
+        named = (dataclasses.replace(each, text=f"model {other.model}: {each.text}") for each in own)
+        found = dataclasses.replace(found, findings=(*found.findings, *named))
+    return found
 
 
 class _Check:
@@ -81,7 +90,7 @@ class _Check:
             yield from impossible
             return
         try:
-            self._sample = sample(self._loaded, self._wanted, self._place)
+            self._sample = _seen(sample(self._loaded, self._wanted, self._place), self._stream.sees)
         except SourceError as error:
             yield Finding("error", "events", f"{'SOURCE' if self._place is None else '--from'}: {error}")
             return
@@ -251,6 +260,18 @@ class _Check:
             )
         else:
             yield Finding("ok", "predicts", "predicting does not change it")
+
+
+def _seen(found: Sample, sees: frozenset[str] | None) -> Sample:
+    """Return the sample with only the features that the model is given."""
+    if sees is None:
+        return found
+
+    def few(features: Features) -> Features:
+        return {name: value for name, value in features.items() if name in sees}
+
+    examples = [dataclasses.replace(each, features=few(each.features)) for each in found.examples]
+    return dataclasses.replace(found, examples=examples, unseen=[few(each) for each in found.unseen])
 
 
 def _unanswered(answers: list[str]) -> Iterator[Finding]:

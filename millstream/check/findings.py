@@ -19,7 +19,7 @@ class Finding:
         problem.
     about
         A fixed word for the subject of the check: ``builds``, ``events``, ``saves``, ``predicts``, ``seeds``, ``time``,
-        ``transformers``, ``weight``, ``metrics``, ``contract``, ``label``, ``code``, ``classes``.
+        ``transformers``, ``weight``, ``metrics``, ``contract``, ``label``, ``code``, ``classes``, ``models``.
     """
 
     severity: Severity

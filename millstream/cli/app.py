@@ -20,6 +20,7 @@ from millstream.cli import (
     broker,
     check_and_init,
     compare,
+    compared_roles,
     console,
     evaluate,
     export,
@@ -72,7 +73,9 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
         suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
-    for part in (run_command, roles, check_and_init, evaluate, preview, publish, read_topics, replay, backfill, trace):
+    for part in (run_command, roles, compared_roles, check_and_init, evaluate, preview):
+        part.register(app)
+    for part in (publish, read_topics, replay, backfill, trace):
         part.register(app)
     for part in (models, keys, tokens, status, backup, topics, broker, http, uploads, console):
         part.register(app)

@@ -26,11 +26,14 @@ from millstream.cli.shared_options import (
 )
 
 if TYPE_CHECKING:
+    from millstream.check.findings import Finding
     from millstream.config.settings import Settings
     from millstream.scaffold.infer_topics import FoundTopics
+    from millstream.stream.load import LoadedStream
     from producers.columns import Choice
 
 _LOOKED_AT: Final = 1000
+_KAFKA_S: Final = 2.0  # a check does not wait longer for a Kafka that it can do without
 _CORRECTED: Final = ("label", "task", "id", "time")
 Task: TypeAlias = Literal["binary", "multiclass", "regression", "anomaly"]
 
@@ -175,18 +178,22 @@ def check(
         str | None,
         Parameter(name="--from", help="Data to try the model on: a .csv, .tsv, .jsonl or .avro file, or river:NAME."),
     ] = None,
+    where: Where = HERE,
     json: Json = False,
 ) -> int:
     """Check a stream file: does its model build, learn, save, load, and answer the same each time?
 
     Finds lambdas that cannot be pickled, steps without a seed, and more. The exit code is 1 if the stream must not run
-    like this. `millstream run` checks first. Without --from the events are generated.
+    like this. `millstream run` checks first. Without --from the events are generated. If the stream's Kafka answers,
+    the model that serves there must be in the file.
 
     Example: millstream check my_stream.py --from my_data.csv
     """
     from millstream.check.check import check as examine
 
-    report = examine(load_file(stream, "check"), place=from_)
+    loaded = load_file(stream, "check")
+    report = examine(loaded, place=from_)
+    report = dataclasses.replace(report, findings=(*report.findings, *_served(loaded, where)))
     if json:
         print_json({**dataclasses.asdict(report), "ok": not report.errors})
         return int(bool(report.errors))
@@ -195,6 +202,23 @@ def check(
     print(f"{report.stream}: {'must not run like this' if report.errors else 'fit to run'}", end="")
     print(f", tried on {report.events} {report.origin}")
     return int(bool(report.errors))
+
+
+def _served(loaded: LoadedStream, where: Where) -> list[Finding]:
+    """Return the findings on what serves now; nothing if no Kafka answers, because a check needs none."""
+    from millstream.check.check import Finding
+    from millstream.reading.decision_history import lost_model
+    from runtime.kafka_client.cluster import NoBroker
+    from runtime.kafka_client.errors import KafkaError
+
+    settings = where.settings()
+    try:
+        cluster = settings.cluster()
+        cluster.require(_KAFKA_S)
+        lost = lost_model(cluster, settings.names(loaded.stream), loaded.path.name)
+    except (KafkaError, NoBroker):
+        return []
+    return [] if lost is None else [Finding("error", "models", lost)]
 
 
 def schema(

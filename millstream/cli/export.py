@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from millstream.cli.models import app, store_of
 from millstream.cli.shared_options import HERE, Json, StreamName, Where, names_of, print_json
 from millstream.cli.version_decisions import VersionName, parsed, stream_name
+from schemas.model_names import stream_of
 
 
 @app.command
@@ -32,7 +33,7 @@ def export(
     wanted = parsed(version, stream_name(stream, where))
     manifest = export_version(store_of(settings), wanted, to.expanduser())
     said: dict[str, Any] = {
-        "stream": wanted.model,
+        "stream": stream_of(wanted.model),
         "version": str(wanted),
         "file": str(to),
         "bytes": manifest.size_bytes,
@@ -40,7 +41,8 @@ def export(
     if json:
         print_json(said)
     else:
-        print(f"{to} holds version {wanted} of {wanted.model}: `millstream models import {stream} {to}` takes it over")
+        of = stream_of(wanted.model)
+        print(f"{to} holds version {wanted} of {of}: `millstream models import {stream} {to}` takes it over")
 
 
 @app.command(name="import")

@@ -24,6 +24,8 @@ _IMPORTED: Final = (
     "millstream.processes.http_roles",
     "millstream.processes.upload_roles",
     "millstream.processes.roles",
+    "millstream.processes.compared_roles",
+    "millstream.processes.referee_role",
     "millstream.observability.tracing.enable",
     "runtime.kafka_client.kafka_python.library",
 )

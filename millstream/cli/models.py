@@ -16,6 +16,7 @@ from millstream.cli.shared_options import (
     Where,
     at,
     filling_in,
+    full_names,
     has_topics,
     names_of,
     print_fields,
@@ -24,6 +25,7 @@ from millstream.cli.shared_options import (
     size_text,
 )
 from millstream.config.settings import Settings
+from schemas.model_names import MAIN, is_named, model_id
 
 if TYPE_CHECKING:
     from millstream.versions.listing import KnownVersion, RefusedVersion
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 app = cyclopts.App(name="models", help="List, verify, pin, rebuild and move the versions of a stream's model.")
 
+ModelName = Annotated[str, Parameter(name="--model", help="Name of the model among the stream's `models`.")]
 Why = Annotated[str, Parameter(help="Reason, kept with the decision.")]
 
 
@@ -44,7 +47,7 @@ def register(parent: cyclopts.App) -> None:
 
 @app.command(name="list")
 def list_(stream: StreamName, /, *, where: Where = HERE, json: Json = False) -> None:
-    """List the versions in the store: examples learned, metrics, size, library versions, and the served one.
+    """List the versions in the store, of all models: examples learned, metrics, size, libraries, and the served one.
 
     Works without a broker, but then does not show which version is served.
 
@@ -55,7 +58,7 @@ def list_(stream: StreamName, /, *, where: Where = HERE, json: Json = False) -> 
     settings = where.settings()
     store = store_of(settings)
     names = names_of(stream, settings, known(store, settings))
-    found = list(versions(store, names.stream))
+    found = [each for model in store.models(names.stream) for each in versions(store, model)]
     serving = now_served(settings, names)
     if json:
         print_json([row(each, serving) for each in found])
@@ -73,7 +76,8 @@ def list_(stream: StreamName, /, *, where: Where = HERE, json: Json = False) -> 
 def show(
     stream: StreamName,
     version: Annotated[
-        str | None, Parameter(name="VERSION", help="Version, EPOCH/EXAMPLES [default: the newest].")
+        str | None,
+        Parameter(name="VERSION", help="Version, EPOCH/EXAMPLES or MODEL:EPOCH/EXAMPLES [default: the newest]."),
     ] = None,
     /,
     *,
@@ -94,43 +98,58 @@ def show(
         wanted = None if version is None else VersionId.parse(version, names.stream)
     except InvalidVersion as error:
         raise UsageError(str(error)) from error
-    plain = row(find(store, names.stream, wanted, settings.models), now_served(settings, names))
+    model = names.stream if wanted is None else wanted.model
+    plain = row(find(store, model, wanted, settings.models), now_served(settings, names))
     if json:
         print_json(plain)
     else:
         print_fields(dict(_flat(plain)))
 
 
-def pause(stream: StreamName, /, *, why: Why = "", where: Where = HERE, json: Json = False) -> None:
-    """Pause learning. Predictors keep answering, and examples are kept for later.
+def pause(
+    stream: StreamName, /, *, model: ModelName = MAIN, why: Why = "", where: Where = HERE, json: Json = False
+) -> None:
+    """Pause learning of one model. Predictors keep answering, and examples are kept for later.
 
     Example: millstream pause phishing --why "labels look wrong"
     """
-    _decide(stream, True, why, where, json)
+    _decide(stream, model, True, why, where, json)
 
 
-def resume(stream: StreamName, /, *, why: Why = "", where: Where = HERE, json: Json = False) -> None:
-    """Resume learning, at the example after the last one learned.
+def resume(
+    stream: StreamName, /, *, model: ModelName = MAIN, why: Why = "", where: Where = HERE, json: Json = False
+) -> None:
+    """Resume learning of one model, at the example after the last one learned.
 
     Example: millstream resume phishing
     """
-    _decide(stream, False, why, where, json)
+    _decide(stream, model, False, why, where, json)
 
 
-def _decide(stream: str, paused: bool, why: str, where: Where, as_json: bool) -> None:
+def _decide(stream: str, model: str, paused: bool, why: str, where: Where, as_json: bool) -> None:
     from millstream.versions.decisions import decided_row, learn, who
 
     settings = where.settings()
     cluster = settings.cluster()
-    names = names_of(stream, settings, has_topics(cluster))
+    names = full_names(stream, settings, cluster)
+    of = known_model(names, model)
     with filling_in(stream):
-        update = learn(cluster, names, paused=paused, by=who(), why=why)
+        update = learn(cluster, names, paused=paused, by=who(), why=why, model=of)
+    which, option = (f"{model} of ", f" --model {model}") if is_named(of) else ("", "")
     if as_json:
         print_json(decided_row(names, update))
     elif paused:
-        print(f"learning of {names.stream} is paused; `millstream resume {stream}` continues")
+        print(f"learning of {which}{names.stream} is paused; `millstream resume {stream}{option}` continues")
     else:
-        print(f"learning of {names.stream} continues")
+        print(f"learning of {which}{names.stream} continues")
+
+
+def known_model(names: Names, name: str) -> str:
+    """Return the id of the stream's model with this name. Raises UsageError if there is none."""
+    if name not in (MAIN, *names.models):
+        known = ", ".join((MAIN, *names.models))
+        raise UsageError(f"{names.stream} has no model {name!r}; its models are {known}")
+    return model_id(names.stream, name)
 
 
 def store_of(settings: Settings) -> ModelStore:
@@ -146,7 +165,7 @@ def known(store: ModelStore, settings: Settings) -> Callable[[Names], bool]:
     from runtime.kafka_client.errors import KafkaError
 
     def known(names: Names) -> bool:
-        if store.versions(names.stream):
+        if store.models(names.stream):
             return True
         try:
             return has_topics(settings.cluster())(names)

@@ -253,7 +253,7 @@ class StoredModel:
 
     def __init__(self, manifest: Manifest, face: RiverModel, carried: bool) -> None:
         self.stream = manifest.version.model
-        self.version = f"{manifest.version.epoch}/{manifest.version.examples}"
+        self.version = str(manifest.version)
         self.river: Any = face.model
         self.created_at = manifest.created_at_ms
         self.metrics = dict(manifest.metrics)

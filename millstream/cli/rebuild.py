@@ -26,6 +26,7 @@ from millstream.cli.shared_options import (
     print_table,
 )
 from millstream.cli.version_decisions import VersionName, parsed
+from schemas.model_names import MAIN, model_id, name_of
 
 if TYPE_CHECKING:
     from consumers.learner.rebuild import Rebuilt
@@ -84,6 +85,9 @@ class Base:
     from_: Annotated[str | None, Parameter(name="--from")] = None
     """Version to start from, with the code that made it [default: an untrained model]."""
 
+    model: str = MAIN
+    """Name of the model to rebuild, without `--from`."""
+
     code: CodePolicy = "version"
 
 
@@ -123,7 +127,8 @@ def rebuild(
     settings = where.settings()
     loaded = load_named(stream, settings, base.code)
     names = settings.names(loaded.stream)
-    begin = None if base.from_ is None else parsed(base.from_, names.stream)
+    begin = None if base.from_ is None else parsed(base.from_, model_id(names.stream, base.model))
+    loaded = loaded.of_model(base.model if begin is None else name_of(begin.model))
     cluster = settings.cluster()
     store = open_store(settings.models, settings.keys, sign=True)
     with filling_in(stream), Workshop(loaded, cluster, names, store, _say, base.code) as workshop:
@@ -157,6 +162,7 @@ def adopt_(
     loaded = load_named(stream, settings)
     names = settings.names(loaded.stream)
     wanted = parsed(version, names.stream)
+    loaded = loaded.of_model(name_of(wanted.model))
     cluster = settings.cluster()
     store = open_store(settings.models, settings.keys, sign=False)
     with filling_in(stream), Workshop(loaded, cluster, names, store, _say) as workshop:

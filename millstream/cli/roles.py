@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import cyclopts
 from cyclopts import Parameter
 
-from consumers.roles import INTAKE, JOINER, LEARNER, PREDICTOR
+from consumers.roles import INTAKE, JOINER, LEARNER, PREDICTOR, named
 from millstream.cli.monitoring import UNWATCHED, Monitoring
 from millstream.cli.shared_options import HERE, CodePolicy, StreamFileName, UsageError, Where, load_file
 from runtime.exits import TRY_AGAIN
+from schemas.model_names import MAIN
 
 if TYPE_CHECKING:
     from millstream.config.settings import Settings
@@ -117,20 +118,22 @@ def learner(
             "replay (a new model learns the whole log), keep (the old model continues)."
         ),
     ] = None,
+    model: Annotated[str, Parameter(help="Name of the model among the stream's `models`.")] = MAIN,
     where: Where = HERE,
     monitoring: Monitoring = UNWATCHED,
 ) -> int:
-    """Learn the examples log and write versions, until stopped.
+    """Learn the examples log and write versions, until stopped. Each of the stream's models has its own learner.
 
     Example: millstream learner phishing
     """
+    wanted = "" if model == MAIN else model
 
     def work(loaded: LoadedStream, settings: Settings, name: str, meter: RoleInstrumentation) -> int:
         from millstream.processes.roles import run_learner
 
-        return run_learner(loaded, settings, name, new_epoch, meter=meter)
+        return run_learner(loaded.of_model(wanted), settings, name, new_epoch, meter=meter)
 
-    return run_role(LEARNER, stream, instance, where, monitoring, work)
+    return run_role(named(LEARNER).of_model(wanted).name, stream, instance, where, monitoring, work)
 
 
 def run_role(

@@ -171,7 +171,7 @@ def _labels_from(report: Report) -> dict[str, list[str]]:
 
 
 def _print(report: Report) -> None:
-    from millstream.status.render import learning, quality_lines, used_clients
+    from millstream.status.render import competitor_text, learning, quality_lines, used_clients
     from millstream.stream.duration import spoken
 
     print(f"{report.stream} on {report.bootstrap}")
@@ -191,6 +191,9 @@ def _print(report: Report) -> None:
             "learning": learning(model),
             "served metrics": None if model.quality is None else quality_lines(model.quality),
             "model file": None if model.model_bytes is None else size_text(model.model_bytes),
+            **({"models": [competitor_text(each) for each in report.models]} if report.models else {}),
+            **({} if report.compared is None else {"shadow answers": report.compared.lines()}),
+            **({} if report.contest is None else {"contest": report.contest.lines()}),
             "label to served": None if model.delay_ms is None else spoken(model.delay_ms),
             "labels": ", ".join(f"{count} {state}" for state, count in report.labels.items()),
             **_labels_from(report),

@@ -82,6 +82,17 @@ def _rows(found: Any) -> Iterator[tuple[object, ...]]:
         yield "learned", at(found.learned["made"]), "model store", f"first by version {found.learned['version']}"
     for each in found.not_learned:
         yield "not learned", at(each["made"]), "model store", f"in epoch {each['epoch']}: {_reason(each)}"
+    for name, other in found.models.items():
+        if other["learned"] is not None:
+            yield (
+                "learned",
+                at(other["learned"]["made"]),
+                "model store",
+                f"first by version {other['learned']['version']}",
+            )
+        for each in other["not_learned"]:
+            what = f"by {name} in epoch {each['epoch']}: {_reason(each)}"
+            yield "not learned", at(each["made"]), "model store", what
     if found.again is not None:
         told = {True: "equal to the last bit", False: "NOT EQUAL", None: "not computed"}[found.again["equal"]]
         if found.again.get("carried"):

@@ -1,4 +1,4 @@
-"""`millstream models verify`, `pin`, `unpin` and `rollback`: check a version, choose the served one."""
+"""`millstream models verify`, `pin`, `unpin`, `promote`, `rollback` and `history`: choose what serves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from millstream.cli.models import Why, app, store_of
+from millstream.cli.models import Why, app, known_model, store_of
 from millstream.cli.progress import Bar
 from millstream.cli.shared_options import (
     HERE,
@@ -16,19 +16,25 @@ from millstream.cli.shared_options import (
     StreamName,
     UsageError,
     Where,
+    at,
     filling_in,
+    full_names,
     load_named,
     print_fields,
     print_json,
+    print_table,
 )
 from runtime.exits import FAILED, OK
+from schemas.model_names import MAIN, name_of
 
 if TYPE_CHECKING:
     from model_store import VersionId
     from runtime.kafka_client.cluster import Cluster
     from schemas.topics import Names
 
-VersionName = Annotated[str, Parameter(name="VERSION", help="EPOCH/EXAMPLES, as `millstream models list` shows it.")]
+VersionName = Annotated[
+    str, Parameter(name="VERSION", help="EPOCH/EXAMPLES or MODEL:EPOCH/EXAMPLES, as `millstream models list` shows it.")
+]
 
 
 @app.command
@@ -126,30 +132,127 @@ def rollback(
 
     settings = where.settings()
     name = stream_name(stream, where)
+    model, target = "", None
     if version is not None:
         target = parsed(version, name)
     else:
         with filling_in(stream):
-            target = previous(settings.cluster(), settings.names(name), store_of(settings))
-    _serve(stream, target, why, where, json)
+            model, target = previous(settings.cluster(), settings.names(name), store_of(settings))
+    _serve(stream, target, why, where, json, model)
 
 
-def _serve(stream: str, version: VersionId | None, why: str, where: Where, as_json: bool) -> None:
-    """Record the decision on the version to serve; `None` means the newest."""
+@app.command
+def promote(
+    stream: StreamName,
+    model: Annotated[str, Parameter(name="MODEL", help="Name of the model among the stream's `models`, or main.")],
+    /,
+    *,
+    why: Why = "",
+    where: Where = HERE,
+    json: Json = False,
+) -> None:
+    """Make another model of the stream the serving one: its newest version, and each that follows.
+
+    All models go on learning. `millstream models rollback` takes it back.
+
+    Example: millstream models promote fraud.py forest --why "better on large amounts for a week"
+    """
+    from millstream.versions.decisions import decided_row, who
+    from millstream.versions.decisions import promote as decide
+
+    settings = where.settings()
+    cluster, store = settings.cluster(), store_of(settings)
+    names = full_names(stream, settings, cluster)
+    with filling_in(stream):
+        update, newest = decide(cluster, names, store, known_model(names, model), by=who(), why=why)
+    if json:
+        print_json(decided_row(names, update))
+    else:
+        print(f"{names.stream} serves {model} from now on, beginning with version {newest}")
+
+
+@app.command
+def history(
+    stream: StreamName,
+    /,
+    *,
+    at_: Annotated[
+        str | None, Parameter(name="--at", help="Show what served at this time: 2026-05-01T12:00, 06:00 or 6h (ago).")
+    ] = None,
+    where: Where = HERE,
+    json: Json = False,
+) -> None:
+    """List every decision: when, by whom, what and why; of a promotion by the rule also its evidence.
+
+    Example: millstream models history fraud --at 6h
+    """
+    from millstream.reading.decision_history import in_force_at, read_history, row, said
+
+    settings = where.settings()
+    cluster = settings.cluster()
+    names = full_names(stream, settings, cluster)
+    found = read_history(cluster, names)
+    if at_ is not None:
+        moment = _moment(at_)
+        held = in_force_at(found, moment)
+        if json:
+            print_json({"at": moment, "decision": None if held is None else row(held)})
+        elif held is None:
+            print(f"at {at(moment)} {names.stream} served {MAIN}: nobody had decided anything")
+        else:
+            by = row(held)["by"]
+            print(f"at {at(moment)} the decision in force was: {said(held.update.state)} ({by}, {at(held.update.at)})")
+        return
+    rows = [row(each) for each in found]
+    if json:
+        print_json(rows)
+    elif not rows:
+        print(f"nobody has decided anything about {names.stream}: {MAIN} serves its newest version")
+    else:
+        table = [
+            (
+                at(each["at"]),
+                each["by"],
+                each["decision"] if each["in_force"] else f"{each['decision']} (a person had decided meanwhile)",
+                each["why"],
+                ", ".join(f"{name} {value:.4g}" for name, value in each["evidence"].items()) or None,
+            )
+            for each in rows
+        ]
+        print_table(("time", "by", "decision", "why", "evidence"), table)
+
+
+def _moment(text: str) -> int:
+    from millstream.reading.timestamps import InvalidMoment, moment
+
+    try:
+        return moment(text)
+    except InvalidMoment as error:
+        raise UsageError(str(error)) from error
+
+
+def _serve(
+    stream: str, version: VersionId | None, why: str, where: Where, as_json: bool, model: str | None = None
+) -> None:
+    """Record the decision on the version to serve; `None` means the newest of `model`, by default the serving one."""
+    from millstream.reading.decision_history import served_model
     from millstream.versions.decisions import decided_row, serve, who
 
     settings = where.settings()
     name = stream_name(stream, where)
     cluster, names, store = settings.cluster(), settings.names(name), store_of(settings)
     with filling_in(stream):
-        made = serve(cluster, names, store, version, by=who(), why=why)
+        if version is None and model is None:
+            model = served_model(cluster, names)
+        made = serve(cluster, names, store, version, by=who(), why=why, model=model or "")
     if as_json:
         print_json(decided_row(names, made.update))
     elif made.manifest is None:
-        print(f"{name} serves its newest version from now on")
+        of = f" of {name_of(model)}" if model is not None and len(store.models(name)) > 1 else ""
+        print(f"{name} serves its newest version{of} from now on")
     else:
         print(f"{name} serves version {version} until `millstream models unpin {stream}`; {_learning(cluster, names)}")
-        if made.manifest.definition != store.manifest(store.versions(name)[-1]).definition:
+        if made.manifest.definition != store.manifest(store.versions(made.manifest.version.model)[-1]).definition:
             print(
                 f"version {version} has another definition than the newest: a predictor whose code differs from the "
                 "version's serves it with --code version and refuses it with --code own"

@@ -102,6 +102,7 @@ class Settings:
             stream.labels_from,
             stream.predictions.public,
             tuple(stream.models),
+            stream.promote is not None,
         )
 
     def state(self, names: Names) -> Path:

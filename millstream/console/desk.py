@@ -8,17 +8,20 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
+from millstream.reading.decision_history import read_history, served_model
+from millstream.reading.decision_history import row as history_row
 from millstream.reading.pages import page
 from millstream.status.report import Report, Typed, as_json
 from millstream.status.watch import Looks
 from millstream.versions import listing
-from millstream.versions.decisions import decided_row, learn, serve
+from millstream.versions.decisions import decided_row, learn, promote, serve
 from millstream.versions.rebuild import Workshop, adopt
 from millstream.versions.rollback import previous
 from millstream.versions.trace_event import trace
-from model_store import ModelStore, VersionId, open_store
+from model_store import ModelStore, NotFound, VersionId, open_store
 from runtime.kafka_client.cluster import NoBroker
 from runtime.kafka_client.errors import KafkaError
+from schemas.model_names import MAIN, model_id, name_of
 
 if TYPE_CHECKING:
     from millstream.config.settings import Settings
@@ -28,17 +31,18 @@ if TYPE_CHECKING:
     from schemas.topics import Names
 
 Row: TypeAlias = dict[str, Any]
-Deed: TypeAlias = Literal["pin", "unpin", "rollback", "adopt", "pause", "resume"]
+Deed: TypeAlias = Literal["pin", "unpin", "promote", "rollback", "adopt", "pause", "resume"]
 FRESH_S: Final = 1.0
 """Seconds for which a report answers further requests."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """A decision that somebody asks for; `version` as text, `None` if none was named."""
+    """A decision that somebody asks for; `version` as text and `model` by its name, `None` if none was named."""
 
     deed: Deed
     version: str | None
+    model: str | None
     by: str
     why: str
 
@@ -71,13 +75,19 @@ class Desk:
     def models(self) -> list[Row]:
         """Return the versions in the store."""
         serving = self._serving()
-        return [listing.row(each, serving) for each in listing.versions(self._store(), self._names.stream)]
+        store = self._store()
+        every = (each for model in store.models(self._names.stream) for each in listing.versions(store, model))
+        return [listing.row(each, serving) for each in every]
 
     def model(self, version: str) -> Row:
         """Return one version. Raises InvalidVersion, NotFound or VersionRefused."""
         wanted = VersionId.parse(version, self._names.stream)
-        found = listing.find(self._store(), self._names.stream, wanted, self._settings.models)
+        found = listing.find(self._store(), wanted.model, wanted, self._settings.models)
         return listing.row(found, self._serving())
+
+    def history(self) -> list[Row]:
+        """Return all decisions, newest first."""
+        return [history_row(each) for each in reversed(read_history(self._settings.cluster(), self._names))]
 
     def page(self, kind: Literal["alerts", "dead-letters"], limit: int, before: int | None) -> Row:
         """Return the newest rows of a topic, or those before an offset, and the offset for the page before them."""
@@ -119,20 +129,32 @@ class Desk:
         version = None if wanted.version is None else VersionId.parse(wanted.version, names.stream)
         cluster, by, why = self._settings.cluster(), wanted.by, wanted.why
         if wanted.deed in ("pause", "resume"):
-            update = learn(cluster, names, paused=wanted.deed == "pause", by=by, why=why)
+            model = self._model_id(wanted.model)
+            update = learn(cluster, names, paused=wanted.deed == "pause", by=by, why=why, model=model)
+        elif wanted.deed == "promote":
+            update, version = promote(cluster, names, self._store(), self._model_id(wanted.model), by=by, why=why)
         elif wanted.deed == "adopt":
             assert version is not None  # noqa: S101 - the endpoint requires one
-            with Workshop(self._loaded, cluster, names, self._store(), self._say, self._code) as workshop:
+            loaded = self._loaded.of_model(name_of(version.model))
+            with Workshop(loaded, cluster, names, self._store(), self._say, self._code) as workshop:
                 workshop.insist_on_adoptable(version)
                 update = adopt(cluster, names, version, by=by, why=why)
         else:
-            store = self._store()
-            if version is None and wanted.deed == "rollback":
-                version = previous(cluster, names, store)
-            update = serve(cluster, names, store, version, by=by, why=why).update
+            store, model = self._store(), ""
+            if version is None:
+                back = wanted.deed == "rollback"
+                model, version = previous(cluster, names, store) if back else (served_model(cluster, names), None)
+            update = serve(cluster, names, store, version, by=by, why=why, model=model).update
         self._reports.forget()
         self._say(f"decided by {by}: {wanted.deed}{'' if version is None else f' {version}'}")
         return decided_row(names, update)
+
+    def _model_id(self, name: str | None) -> str:
+        """Return the id of the model with this name, by default the stream's own. Raises NotFound."""
+        if name not in (None, MAIN, *self._names.models):
+            known = ", ".join((MAIN, *self._names.models))
+            raise NotFound(f"{self._names.stream} has no model {name!r:.50}; its models are {known}")
+        return model_id(self._names.stream, name or MAIN)
 
 
 class _Reports:

@@ -31,12 +31,15 @@ _NAMELESS: Final = CONSOLE
 """Who decides, where nobody needs a token."""
 _NEED_VERSION: Final = ("pin", "adopt")
 _TAKE_VERSION: Final = (*_NEED_VERSION, "rollback")
+_NEED_MODEL: Final = ("promote",)
+_TAKE_MODEL: Final = (*_NEED_MODEL, "pause", "resume")
 _encoder: Final = msgspec.json.Encoder(enc_hook=str)
 
 
 class _Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     why: str
     version: str | None = None
+    model: str | None = None
 
 
 _wanted: Final = msgspec.json.Decoder(_Wanted)
@@ -61,6 +64,7 @@ class Endpoints:
             Endpoint("GET", "/v1/status", "read", self._read(self._quick, self._status)),
             Endpoint("GET", "/v1/models", "read", self._read(self._quick, self._models)),
             Endpoint("GET", "/v1/models/{version}", "read", self._read(self._quick, self._model)),
+            Endpoint("GET", "/v1/decisions", "read", self._read(self._slow, self._history)),
             Endpoint("GET", "/v1/alerts", "read", self._read(self._slow, self._page("alerts"))),
             Endpoint("GET", "/v1/events/{id}", "data", self._read(self._slow, self._event)),
             Endpoint("GET", "/v1/dead-letters", "data", self._read(self._slow, self._page("dead-letters"))),
@@ -87,6 +91,10 @@ class Endpoints:
         _no_query(call)
         return lambda: self._desk.model(call.value)
 
+    def _history(self, call: Call) -> Callable[[], Any]:
+        _no_query(call)
+        return self._desk.history
+
     def _event(self, call: Call) -> Callable[[], Any]:
         _no_query(call)
         if len(call.value) > _LONGEST_ID:
@@ -110,7 +118,7 @@ class Endpoints:
         async def handle(call: Call) -> Response:
             _no_query(call)
             wanted = _read_wanted(call.request.body, deed)
-            decision = Decision(deed, wanted.version, call.request.caller.name or _NAMELESS, wanted.why)
+            decision = Decision(deed, wanted.version, wanted.model, call.request.caller.name or _NAMELESS, wanted.why)
             return await _answer(self._deciding, lambda: self._desk.decide(decision))
 
         return handle
@@ -148,6 +156,10 @@ def _read_wanted(body: bytes, deed: Deed) -> _Wanted:
         raise HttpError(400, "version", f'{deed} needs a version: {{"version": "EPOCH/EXAMPLES", "why": …}}')
     if found.version is not None and deed not in _TAKE_VERSION:
         raise HttpError(400, "version", f"{deed} takes no version")
+    if found.model is None and deed in _NEED_MODEL:
+        raise HttpError(400, "model", f'{deed} needs a model: {{"model": "NAME", "why": …}}')
+    if found.model is not None and deed not in _TAKE_MODEL:
+        raise HttpError(400, "model", f"{deed} takes no model")
     return found
 
 

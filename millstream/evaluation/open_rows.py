@@ -34,7 +34,10 @@ def is_stream(on: str) -> bool:
 
 
 def named_models(models: Sequence[str | Path | Stream]) -> list[Named]:
-    """Load the models, with names that are unique in the report. Raises LoadError."""
+    """Load the models, with names that are unique in the report; of a stream with several models, all of them.
+
+    Raises LoadError.
+    """
     streams = [each if isinstance(each, Stream) else load_stream(str(each)).stream for each in models]
     plain = [each.name if isinstance(each, Stream) else Path(each).stem for each in models]
     if len(set(plain)) < len(plain):
@@ -43,7 +46,11 @@ def named_models(models: Sequence[str | Path | Stream]) -> list[Named]:
     for name in plain:
         seen[name] += 1
         names.append(name if repeated[name] == 1 else f"{name} #{seen[name]}")
-    return [Named(name, stream) for name, stream in zip(names, streams, strict=True)]
+    return [
+        Named(f"{name}:{model}" if model else name, stream.of_model(model))
+        for name, stream in zip(names, streams, strict=True)
+        for model in ("", *stream.models)
+    ]
 
 
 def evaluate_on(models: Sequence[Named], rows: Rows, delay: Delay | None, by: str | None, progress: Progress) -> Report:

@@ -12,6 +12,7 @@ from millstream.observability.instrumentation import RoleInstrumentation
 from runtime.kafka_client.records import CommittedOffset, Output, Partition
 from schemas.codec import CodecError
 from schemas.dead_letters import read_dead_letter
+from schemas.model_names import version_text
 from schemas.topics import Names
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class LogMeter(RoleInstrumentation):
             held.look()
 
     def swapped(self, version: ServedVersion) -> None:
-        name = f"{version.epoch}/{version.examples}"
+        name = version_text(version.name, version.epoch, version.examples)
 
         def line(count: int) -> None:
             self._say(f"version {name} answers now{_last_of(count)}", event="swapped", version=name, swaps=count)

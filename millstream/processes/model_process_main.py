@@ -23,6 +23,7 @@ from consumers.model.version_runtime import RunWith, try_out
 from consumers.predictor.model_process import VersionProcess, read_frame, reason_of, say_raised, say_ready, serve
 from model_store import Manifest, VersionId, VersionRefused, open_store
 from runtime.exits import FAILED, OK
+from schemas.model_names import name_of
 from schemas.target import Task
 
 if TYPE_CHECKING:
@@ -65,12 +66,20 @@ _read_request: Final = msgspec.msgpack.Decoder(Request).decode
 def starter(
     loaded: LoadedStream, settings: Settings, choose: Callable[[Manifest], RunWith]
 ) -> Callable[[Manifest, str | None], RiverModel]:
-    """Return a function that starts a process for a version; `choose` returns the code that the version runs with."""
-    ready_made = loaded.module.startswith("streams.") if loaded.allowed else False
-    stream = loaded.module.removeprefix("streams.") if ready_made else str(loaded.path) if loaded.allowed else ""
+    """Return a function that starts a process for a version of any of the stream's models.
+
+    Parameters
+    ----------
+    choose
+        Returns the code that the version runs with.
+    """
+    models = {each.model_id: each for each in loaded.each_model}
 
     def start(manifest: Manifest, sha256: str | None) -> RiverModel:
         version = manifest.version
+        own = models.get(version.model, loaded)
+        ready_made = own.module.startswith("streams.") if own.allowed else False
+        stream = own.module.removeprefix("streams.") if ready_made else str(own.path) if own.allowed else ""
         request = Request(
             settings.models,
             str(settings.keys),
@@ -78,11 +87,11 @@ def starter(
             version.epoch,
             version.examples,
             sha256,
-            loaded.stream.task,
+            own.stream.task,
             stream,
-            loaded.definition,
+            own.definition,
             # A stream that is known by its name alone is the code of a version, not a file to be loaded there.
-            choose(manifest).carried or loaded.find is not None,
+            choose(manifest).carried or own.find is not None,
         )
         command = [sys.executable, "-P", "-m", "millstream.processes.model_process_main"]
         # As in every process that predicts, so that sums over a set are computed in the same order.
@@ -108,7 +117,7 @@ def load(request: Request) -> RiverModel:
     elif request.stream:
         from millstream.stream.load import load_stream
 
-        own = load_stream(request.stream)
+        own = load_stream(request.stream).of_model(name_of(request.model))
         if own.definition != request.definition:
             raise VersionRefused(f"{own.path.name} has changed since this process read it: start it again")
         run_with = RunWith(own.allowed)

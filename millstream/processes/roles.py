@@ -1,45 +1,33 @@
-"""Wiring of each role's process: connects processor, loop, store and cluster, and runs the loop."""
+"""Wiring of each role's process: connects processor, store and cluster, and runs the loop."""
 
 from __future__ import annotations
 
 import sys
-import threading
-import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from consumers.intake.intake import Intake, IntakeSettings
 from consumers.joiner.joiner import Joiner, JoinerSettings
 from consumers.joiner.local_store import DiskStore, LocalStoreError
-from consumers.joiner.snapshot_thread import SnapshotKeeper
-from consumers.joiner.snapshots import Snapshots
 from consumers.learner.checkpoint_timer import CheckpointPace
 from consumers.learner.learner import Learner, LearnerSettings
-from consumers.loop.instrumentation import Meter
 from consumers.loop.last_offsets_file import TopicMemory
-from consumers.loop.log_faults import LogRefused
-from consumers.loop.loop import Loop, LoopSettings
-from consumers.loop.processor import Processor
 from consumers.loop.turns import MOST_RECORDS
 from consumers.model.checkpoints import NewEpoch
 from consumers.predictor.model_feed import ModelsTopic, PauseSwitch, VersionFeed
 from consumers.predictor.predictor import Predictor
-from consumers.roles import INTAKE, JOINER, LEARNER, PREDICTOR
+from consumers.roles import INTAKE, JOINER, LEARNER, PREDICTOR, named
 from millstream.observability.instrumentation import RoleInstrumentation
 from millstream.observability.role_log import say
-from millstream.processes import gc_tuning, role_events
-from millstream.processes.log_fault_alerts import LogAlerts
+from millstream.processes import role_events
 from millstream.processes.measured_checkpoints import MeasuredCheckpoints
 from millstream.processes.model_process_main import starter
-from millstream.processes.role_failure_alerts import StateAlerts
+from millstream.processes.role_loop import drive, meet, no_disk, snapshot_keeper, state_alerts
 from millstream.status.group_metadata import joined_from, spread_of
 from millstream.stream.processor_rules import definition_of, join_rules, learning_rules, predictor_settings
 from millstream.version_code.choice import Policy, VersionCode
-from model_store import StoreError, StoreUnavailable, is_object_store, open_backend, open_store
-from runtime.exits import FAILED, OK, TRY_AGAIN, RoleFailure
-from runtime.kafka_client.cluster import Cluster, MissingTopic, NoBroker, TopicInfo
-from runtime.kafka_client.records import Partition
-from runtime.stop_signals import call_on_signals
+from model_store import is_object_store, open_store
+from runtime.exits import FAILED, TRY_AGAIN
+from runtime.kafka_client.cluster import Cluster, MissingTopic
 from schemas.schema_registry import RegistryError
 from schemas.sources.decoding import decoder
 from schemas.sources.label_mapping import LabelMapping
@@ -52,15 +40,8 @@ if TYPE_CHECKING:
     from schemas.schema_registry import Registry
     from schemas.sources.source import Source
 
-_BROKER_WAIT_SECONDS: Final = 60.0
 _CURRENT_WAIT_SECONDS: Final = 30.0
 _SWITCH_SECONDS: Final = 0.0005
-# Joiner and intake fetch in batches of 64 KB or 100 ms, because labels are not urgent. A prediction is, so the
-# predictor does not wait.
-_FETCH_BYTES: Final = {INTAKE: 1 << 16, JOINER: 1 << 16}
-# While a role is behind, larger transactions cost less for each record; with these sizes most of that is reached. A
-# learner commits seldom, so it keeps the usual turns.
-_MOST_BEHIND: Final = {PREDICTOR: 5_000, INTAKE: 5_000, JOINER: 10_000}
 
 
 def run_predictor(
@@ -73,7 +54,7 @@ def run_predictor(
     code: Policy = "own",
 ) -> int:
     """Predict until told to stop; return the exit code. `code` selects the code that versions run with."""
-    cluster, names, topics = _meet(loaded, settings)
+    cluster, names, topics = meet(loaded, settings)
     definition = definition_of(loaded)
     store = open_store(settings.models, settings.keys, sign=False)
     choose = VersionCode(loaded, store, code, say).to_answer
@@ -82,7 +63,7 @@ def run_predictor(
     meter = meter or RoleInstrumentation()
     meter.needs(lambda: "no version to answer with yet" if feed.newest() is None else None)
     follower = ModelsTopic(cluster, names.topic("models"), feed.follow, say, role_events.cannot_follow)
-    kept = _state_alerts(cluster, names, PREDICTOR, instance)
+    kept = state_alerts(cluster, names, PREDICTOR, instance)
     memory = TopicMemory(settings.state(names) / f"{PREDICTOR}-{instance}.json", written=kept.written)
     registry = settings.schema_registry(say)
     spread = spread_of(cluster, names, topics)
@@ -95,7 +76,7 @@ def run_predictor(
     sys.setswitchinterval(_SWITCH_SECONDS)
     follower.start()
     try:
-        return _drive(cluster, names, PREDICTOR, instance, predictor, meter, kept)
+        return drive(cluster, names, PREDICTOR, instance, predictor, meter, kept)
     finally:
         follower.close()
 
@@ -122,15 +103,15 @@ def run_intake(
     if not sources:
         say(f"{loaded.path.name}: labels come from no other topic; Labels(sources=Source(topic=...)) names one")
         return FAILED
-    cluster, names, topics = _meet(loaded, settings)
+    cluster, names, topics = meet(loaded, settings)
     _require_sources(cluster, names)
-    kept = _state_alerts(cluster, names, INTAKE, instance)
+    kept = state_alerts(cluster, names, INTAKE, instance)
     memory = TopicMemory(settings.state(names) / f"{INTAKE}-{instance}.json", written=kept.written)
     intake_settings = IntakeSettings(names, loaded.stream.target, spread_of(cluster, names, topics), new_epoch)
     registry = settings.schema_registry(say)
     mappings = [LabelMapping(source, decoder(source, registry)) for source in sources]
     intake = Intake(intake_settings, mappings, say=say, memory=memory)
-    return _drive(cluster, names, INTAKE, instance, intake, meter, kept)
+    return drive(cluster, names, INTAKE, instance, intake, meter, kept)
 
 
 def run_joiner(
@@ -142,7 +123,7 @@ def run_joiner(
     meter: RoleInstrumentation | None = None,
 ) -> int:
     """Join until told to stop; return the exit code."""
-    cluster, names, topics = _meet(loaded, settings)
+    cluster, names, topics = meet(loaded, settings)
     spread = spread_of(cluster, names, topics)
     fewest = min((names.whole, names.topic("labels")), key=lambda topic: topics[topic].partitions)
     if topics[fewest].partitions < spread:
@@ -162,25 +143,15 @@ def run_joiner(
     joiner_settings = JoinerSettings(
         names, join_rules(loaded.stream), spread, loaded.stream.join.max_pending, new_epoch
     )
-    kept = _state_alerts(cluster, names, JOINER, instance)
+    kept = state_alerts(cluster, names, JOINER, instance)
     try:
         store = DiskStore(settings.state(names) / f"{JOINER}-{instance}", say)
     except LocalStoreError as error:
-        return _no_disk(JOINER, error, kept)
-    joiner = Joiner(joiner_settings, store, _keeper(loaded, settings), say, meter)
+        return no_disk(JOINER, error, kept)
+    joiner = Joiner(joiner_settings, store, snapshot_keeper(loaded, settings, JOINER), say, meter)
     # A turn is read before the joiner can pause a topic: so it is no more than a tenth of what may wait.
     most = max(MOST_RECORDS, loaded.stream.join.max_pending // 10)
-    return _drive(cluster, names, JOINER, instance, joiner, meter, kept, most)
-
-
-def _keeper(loaded: LoadedStream, settings: Settings) -> SnapshotKeeper | None:
-    """Return the thread that makes snapshots of the joiner's store, `None` if it cannot; they are optional."""
-    try:
-        snapshots = Snapshots(open_backend(settings.models), loaded.stream.name)
-    except StoreError as error:
-        say(f"no snapshots of the local store: {error}")
-        return None
-    return SnapshotKeeper(snapshots, loaded.stream.join.snapshot_every_ms / 1000, say)
+    return drive(cluster, names, JOINER, instance, joiner, meter, kept, most)
 
 
 def run_learner(
@@ -191,8 +162,9 @@ def run_learner(
     *,
     meter: RoleInstrumentation | None = None,
 ) -> int:
-    """Learn until told to stop; return the exit code."""
-    cluster, names, _ = _meet(loaded, settings)
+    """Learn with the model of `loaded` until told to stop; return the exit code."""
+    cluster, names, _ = meet(loaded, settings)
+    role = named(LEARNER).of_model(loaded.model).name
     stream = loaded.stream
     store = open_store(settings.models, settings.keys, sign=True)
     switch = PauseSwitch(loaded.model_id, say=say)
@@ -206,40 +178,15 @@ def run_learner(
     )
     checkpoints.meter = meter or checkpoints.meter
     pace = CheckpointPace(*stream.checkpoints.pace(remote=is_object_store(settings.models)))
-    learner = Learner(LearnerSettings(names, pace, new_epoch), checkpoints, switch, say)
+    learner = Learner(LearnerSettings(names, pace, new_epoch, role=role), checkpoints, switch, say)
     follower.start()
     try:
         if not follower.wait_until_current(_CURRENT_WAIT_SECONDS):
             say(f"{names.topic('models')} could not be read to its end; restarting")
             return TRY_AGAIN
-        return _drive(cluster, names, LEARNER, instance, learner, meter)
+        return drive(cluster, names, role, instance, learner, meter)
     finally:
         follower.close()
-
-
-def _meet(loaded: LoadedStream, settings: Settings) -> tuple[Cluster, Names, dict[str, TopicInfo]]:
-    """Wait for the broker and check that the stream's topics exist. Raises MissingTopic if one does not."""
-    names = settings.names(loaded.stream)
-    deadline = time.monotonic() + _BROKER_WAIT_SECONDS
-    while True:
-        try:
-            cluster = settings.cluster()
-            cluster.require(max(0.0, deadline - time.monotonic()))
-            break
-        except NoBroker:
-            if time.monotonic() >= deadline:
-                raise
-            time.sleep(0.2)
-    wanted = [names.topic(kind) for kind in names.kinds if kind not in ("decisions", "jobs")]
-    found = cluster.topic_info(*wanted)
-    missing = [topic for topic in wanted if topic not in found]
-    if missing:
-        way = f"`millstream topics create {loaded.path}` makes it"
-        raise MissingTopic(
-            f"topic {missing[0]} does not exist on {cluster.bootstrap}: "
-            f"{NOT_OURS if missing[0] in names.elsewhere.values() else way}"
-        )
-    return cluster, names, found
 
 
 def _require_sources(cluster: Cluster, names: Names) -> None:
@@ -251,71 +198,3 @@ def _require_sources(cluster: Cluster, names: Names) -> None:
             f"topic {missing[0]}, which labels of {names.stream} come from, does not exist on {cluster.bootstrap}: "
             f"{NOT_OURS}"
         )
-
-
-def _state_alerts(cluster: Cluster, names: Names, role: str, instance: str) -> StateAlerts:
-    return StateAlerts(LogAlerts(cluster, names, role, say), role, instance, say)
-
-
-def _no_disk(role: str, error: LocalStoreError, kept: StateAlerts) -> int:
-    """Report the failure of the local store; return the exit code: that of `Doubt` if its disk may be repaired."""
-    role_events.failed(role, str(error))
-    kept.unwritable(str(error))
-    return TRY_AGAIN if error.passes else FAILED
-
-
-def _drive(
-    cluster: Cluster,
-    names: Names,
-    role: str,
-    instance: str,
-    processor: Processor,
-    meter: Meter | None = None,
-    kept: StateAlerts | None = None,
-    most_behind: int | None = None,
-) -> int:
-    most = _MOST_BEHIND.get(role, MOST_RECORDS)
-    settings = LoopSettings(
-        group=names.group(role),
-        instance=names.process(role, instance),
-        most_behind=most if most_behind is None else min(most, most_behind),
-        fetch_bytes=_FETCH_BYTES.get(role, 1),
-    )
-    alerts = LogAlerts(cluster, names, role, say)
-    kept = kept or _state_alerts(cluster, names, role, instance)
-
-    def settled(partitions: Sequence[Partition]) -> None:
-        told = [f"{topic}-{number}" for topic, number in partitions]
-        line = f"ready: {len(partitions)} partitions of {', '.join(processor.topics)}"
-        role_events.ready(line, event="assigned", partitions=told)
-        # In a separate thread, because the loop must not wait for another client.
-        threading.Thread(target=alerts.settled, args=(partitions,), name="log-alerts", daemon=True).start()
-        kept.works_soon()
-
-    loop = Loop(cluster, settings, processor, settled, meter)
-
-    call_on_signals(loop.stop)
-    gc_tuning.rest()
-    try:
-        loop.run()
-    except RoleFailure as failure:
-        role_events.failed(role, str(failure))
-        if isinstance(failure, LogRefused):
-            alerts.refused(failure.faults)
-        return failure.exit_code
-    except LocalStoreError as error:
-        return _no_disk(role, error, kept)
-    except RegistryError as error:
-        # A record that could not be decoded without the registry is not invalid: nothing of this turn is sent, and the
-        # record is read again.
-        role_events.failed(role, str(error))
-        return error.exit_code
-    except StoreUnavailable as error:
-        said = f"{error}; the {role} restarts until it can write: free space there, or make it writable"
-        role_events.failed(role, said)
-        kept.unwritable(said)
-        return TRY_AGAIN
-    finally:
-        kept.stop()
-    say(f"{role} has ended in order")
-    return OK

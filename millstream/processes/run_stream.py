@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from consumers import roles
-from consumers.roles import LEARNER, PREDICTOR
+from consumers.roles import LEARNER, PREDICTOR, SHADOW
 from millstream.config.instance_id import Held, hold, writing
 from millstream.config.settings import Settings, interpreter
 from millstream.observability import role_log
@@ -21,6 +21,7 @@ from millstream.processes.broker_outage import Outage
 from millstream.processes.idle_watch import IdleWatch
 from millstream.processes.role_failure_alerts import EndingAlerts
 from millstream.processes.supervisor import Child, Supervisor
+from millstream.reading.decision_history import lost_model
 from millstream.status.snapshot import Observer
 from millstream.stream.stream import Stream
 from millstream.topics import admin
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from millstream.version_code.choice import Policy
 
 _LOOK_S: Final = 0.1
+_BESIDE_NICE: Final = 10  # what serves goes before challengers
 _SNAPSHOT_S: Final = 0.5
 Say = Callable[[str], None]
 
@@ -93,6 +95,8 @@ def run(given: str, loaded: LoadedStream, settings: Settings, options: RunOption
     with alone(settings.state(names)):
         examine(loaded, given, say)
         cluster = meet(settings, say)
+        if (lost := lost_model(cluster, names, loaded.path.name)) is not None:
+            raise NotFit(lost)
         prepare(cluster, names, stream, say)
         started = children(given, names, options.predictors, options.new_epoch, code=options.code)
         started = with_ports([*started, *options.beside(names)], options.metrics)
@@ -195,10 +199,15 @@ def children(
     """Return the processes of a stream, in starting order."""
     # A learner that is restarted with the flag finds no further change, and continues.
     epoch = () if new_epoch is None else ("--new-epoch", new_epoch)
-    more = {PREDICTOR: ("--code", code), LEARNER: epoch}
+    more = {PREDICTOR: ("--code", code), SHADOW: ("--code", code), LEARNER: epoch}
     many = {PREDICTOR: predictors}
     return [
-        Child(role.name, number, (*interpreter(), *role.command(given, number), *more.get(role.name, ())))
+        Child(
+            role.name,
+            number,
+            (*interpreter(), *role.command(given, number), *more.get(roles.kind_of_role(role.name), ())),
+            nice=_BESIDE_NICE if role.beside else 0,
+        )
         for role in roles.of_stream(names)
         for number in map(str, range(many.get(role.name, 1)))
     ]

@@ -5,6 +5,7 @@ The pure function `decide` decides what to do when a child ends; the class below
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import re
@@ -43,12 +44,13 @@ class RoleFailed(Exception):  # noqa: N818
 
 @dataclass(frozen=True)
 class Child:
-    """One process to keep running; `ends_within` seconds after SIGTERM, or it is killed."""
+    """One process to keep running; `ends_within` seconds after SIGTERM, or it is killed. `nice` lowers its priority."""
 
     role: str
     instance: str
     command: tuple[str, ...]
     ends_within: float = 10.0
+    nice: int = 0
 
     @property
     def name(self) -> str:
@@ -197,7 +199,8 @@ class Supervisor:
     def stop(self) -> None:
         """End all in order, predictors and intake first, so that their output reaches the learner's last checkpoint."""
         for role in roles.stopping_order():
-            group = [each for each in self._running if each.child.role == role and each.process is not None]
+            those = [each for each in self._running if roles.kind_of_role(each.child.role) == role]
+            group = [each for each in those if each.process is not None]
             for each in group:
                 _signal(each.process, signal.SIGTERM)
             began = time.monotonic()
@@ -223,6 +226,9 @@ class Supervisor:
         events, told_on = os.pipe()
         try:
             each.process = self._fork_server.launch(each.child.command, self._environment, told_on)
+            if each.child.nice:
+                with contextlib.suppress(OSError):
+                    os.setpriority(os.PRIO_PROCESS, each.process.pid, each.child.nice)
         except OSError:
             os.close(events)
             raise

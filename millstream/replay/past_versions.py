@@ -163,7 +163,8 @@ class PastVersions:
     def _walk_to(self, version: VersionId) -> _ModelWalk:
         """Return a model at or before a version: the current walk, unless a stored version is nearer."""
         base, walk = self._base(version), self._walk
-        at = -1 if walk is None or walk.epoch != version.epoch else walk.learning.learned
+        same = walk is not None and (walk.base.version.model, walk.epoch) == (version.model, version.epoch)
+        at = walk.learning.learned if walk is not None and same else -1
         if walk is not None and base.examples <= at <= version.examples:
             return walk
         end = self._require_log(base)
@@ -185,7 +186,7 @@ class PastVersions:
         before = [
             each for each in self._store.versions(version.model, version.epoch) if each.examples <= version.examples
         ]
-        if not before or version.model != self._loaded.stream.name:
+        if not before or version.model not in {each.model_id for each in self._loaded.each_model}:
             raise CannotRemake(
                 f"version {version} is gone, and so is all of its epoch before it: name one version with --model, "
                 "or a later --from"

@@ -12,13 +12,17 @@ from contextlib import closing
 from consumers.joiner.offset_metadata import JoinerMetadata
 from consumers.loop.log_faults import short_ids
 from consumers.predictor.offset_metadata import PredictorMetadata
-from consumers.roles import INTAKE, JOINER, PREDICTOR
+from consumers.roles import INTAKE, JOINER, PREDICTOR, REFEREE
+from millstream.reading import topic_readers
 from runtime.kafka_client.client import Admin
 from runtime.kafka_client.cluster import Cluster, TopicInfo
 from runtime.kafka_client.coordinator import patiently
 from runtime.kafka_client.errors import NotAuthorizedError
 from runtime.kafka_client.records import Partition
-from schemas.topics import ANSWERS, Names
+from schemas.codec import CodecError
+from schemas.model_names import is_named, name_of, stream_of
+from schemas.model_updates import Published, read_model_update
+from schemas.topics import ANSWERS, COMPARISONS, Names
 
 
 def recalled(cluster: Cluster, names: Names) -> Names:
@@ -29,16 +33,37 @@ def recalled(cluster: Cluster, names: Names) -> Names:
     KafkaError, NoBroker
         If the cluster does not answer.
     """
-    if names.elsewhere or names.public or names.labels_from:
+    if names.elsewhere or names.public or names.labels_from or names.models:
         return names
     with cluster.admin() as admin:
         read = _newest(_committed(admin, names.group(PREDICTOR)))
         joined = _committed(admin, names.group(JOINER))
         taken_in = _committed(admin, names.group(INTAKE))
+        promotes = bool(_committed(admin, names.group(REFEREE)))
     elsewhere = {} if read in (None, names.topic("features")) else {"features": str(read)}
     public = _joined(names, joined) == names.topic(ANSWERS)
     labels_from = tuple(sorted({topic for topic, _ in taken_in}))
-    return dataclasses.replace(names, elsewhere=elsewhere, public=public, labels_from=labels_from)
+    models = _models(cluster, names)
+    return dataclasses.replace(
+        names, elsewhere=elsewhere, public=public, labels_from=labels_from, models=models, promotes=promotes
+    )
+
+
+def _models(cluster: Cluster, names: Names) -> tuple[str, ...]:
+    """Return the names of the stream's other models: those that have announced a version."""
+    if not cluster.topic_info(names.topic(COMPARISONS)):
+        return ()
+    topic, found = names.topic("models"), dict[str, None]()
+    with closing(cluster.consumer()) as consumer:
+        begin, end = topic_readers.begin(consumer, topic), topic_readers.end(consumer, topic)
+        for record in topic_readers.between(consumer, Partition(topic, 0), begin, end):
+            try:
+                state = read_model_update(record.value or b"").state
+            except CodecError:
+                continue
+            if isinstance(state, Published) and is_named(state.model) and stream_of(state.model) == names.stream:
+                found[name_of(state.model)] = None
+    return tuple(found)
 
 
 def _committed(admin: Admin, group: str) -> Mapping[tuple[str, int], str]:

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from operator import itemgetter
 
 from consumers.intake.offset_metadata import IntakeMetadata
-from consumers.joiner.offset_metadata import JoinerMetadata
+from consumers.joiner.offset_metadata import JoinMetadata
 from consumers.loop.log_faults import LogFault, fault_of, short_ids
 from consumers.predictor.offset_metadata import PredictorMetadata
-from consumers.roles import INTAKE, JOINER, LEARNER, PREDICTOR
+from consumers.roles import INTAKE, JOINER, JUDGE, LEARNER, PREDICTOR, SHADOW
+from consumers.shadow.offset_metadata import ShadowMetadata
 from millstream.status.snapshot import LABELS_FROM, Commit, Place, StreamSnapshot, kinds_read
 from schemas.model_updates import Published
 
@@ -20,7 +21,14 @@ def log_faults(now: StreamSnapshot, stream: str) -> tuple[LogFault, ...]:
     An offset that Kafka deleted with its topic is only visible here in the other input's metadata. The role itself has
     it in a file, and raises an alert.
     """
-    found = (*_predictor(now, stream), *_intake(now), *_joiner(now, stream), *_learner(now, stream))
+    found = (
+        *_of_one_topic(now, stream, PREDICTOR),
+        *_intake(now),
+        *_of_two_topics(now, stream, JOINER),
+        *_learner(now, stream),
+        *_of_one_topic(now, stream, SHADOW),
+        *_of_two_topics(now, stream, JUDGE),
+    )
     return tuple(fault for fault in found if fault is not None)
 
 
@@ -42,11 +50,12 @@ def _is_another(wrote: str, known: str | None) -> bool:
     return bool(wrote) and known is not None and wrote != short_ids(known)
 
 
-def _predictor(now: StreamSnapshot, stream: str) -> Iterator[LogFault | None]:
-    for place, commit in sorted(now.committed.get(PREDICTOR, {}).items(), key=itemgetter(0)):
-        wrote = commit.metadata.topic_id if isinstance(commit.metadata, PredictorMetadata) else ""
-        another = _is_another(wrote, now.topic_ids.get("features"))
-        yield _at(now, PREDICTOR, stream, place, commit, another)
+def _of_one_topic(now: StreamSnapshot, stream: str, role: str) -> Iterator[LogFault | None]:
+    [kind] = kinds_read(role)
+    for place, commit in sorted(now.committed.get(role, {}).items(), key=itemgetter(0)):
+        told = commit.metadata
+        wrote = told.topic_id if isinstance(told, (PredictorMetadata, ShadowMetadata)) else ""
+        yield _at(now, role, stream, place, commit, _is_another(wrote, now.topic_ids.get(kind)))
 
 
 def _intake(now: StreamSnapshot) -> Iterator[LogFault | None]:
@@ -62,20 +71,20 @@ def _intake(now: StreamSnapshot) -> Iterator[LogFault | None]:
             yield fault_of(INTAKE, at, commit.offset, beginning, end)
 
 
-def _joiner(now: StreamSnapshot, stream: str) -> Iterator[LogFault | None]:
-    commits = now.committed.get(JOINER, {})
+def _of_two_topics(now: StreamSnapshot, stream: str, role: str) -> Iterator[LogFault | None]:
+    commits = now.committed.get(role, {})
     for number in sorted({number for _, number in commits}):
         metadata = next(commit.metadata for (_, at), commit in commits.items() if at == number)
-        if not isinstance(metadata, JoinerMetadata):
+        if not isinstance(metadata, JoinMetadata):
             continue
-        for kind, wrote in zip(kinds_read(JOINER), metadata.each, strict=True):
+        for kind, wrote in zip(kinds_read(role), metadata.each, strict=True):
             place, another = (kind, number), _is_another(wrote, now.topic_ids.get(kind))
             commit = commits.get(place)
             if commit is not None:
-                yield _at(now, JOINER, stream, place, commit, another)
+                yield _at(now, role, stream, place, commit, another)
             elif another and place in now.ends:
                 name = _name(now, stream, kind)
-                yield LogFault(JOINER, "recreated", name, number, None, now.begins[place], now.ends[place])
+                yield LogFault(role, "recreated", name, number, None, now.begins[place], now.ends[place])
 
 
 def _learner(now: StreamSnapshot, stream: str) -> Iterator[LogFault | None]:

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from consumers.model.quality import Quality
-from consumers.roles import INTAKE, LEARNER, PREDICTOR
+from consumers.roles import INTAKE, LEARNER, PREDICTOR, named
+from millstream.status.competitors import Competitor
 from millstream.status.report import Model, Report, Stage
 from millstream.status.snapshot import kinds_read
 from millstream.stream.duration import spoken
@@ -80,6 +81,27 @@ def quality_lines(found: Quality) -> list[str]:
     return [*map(str, found.metrics), of]
 
 
+def competitor_text(each: Competitor) -> str:
+    """Return one of several models in a few words.
+
+    >>> competitor_text(Competitor("forest", "forest:1/20", True, False, 5, 1, {"Accuracy": 0.875}))
+    'forest:1/20 serves, 5 behind, Accuracy 0.875'
+    """
+    said = each.newest or f"{each.name} none yet"
+    name = said if ":" in said or each.newest is None else f"{each.name}:{said}"
+    parts = [f"{name} serves" if each.serves else name]
+    if each.paused:
+        parts.append("paused")
+    if not each.processes:
+        parts.append("NO LEARNER RUNS")
+    if each.lag:
+        parts.append(f"{each.lag:,} behind")
+    first = next(iter(each.metrics.items()), None)
+    if first is not None:
+        parts.append(f"{first[0]} {first[1]:.4g}")
+    return ", ".join(parts)
+
+
 def learning(model: Model) -> str:
     """Return whether the model learns, as a short phrase."""
     if model.full:
@@ -145,7 +167,7 @@ def _loop(report: Report, width: int) -> Iterator[Text]:
     """Draw the roles from left to right, and below them the way of versions back to the predictor."""
     from rich.text import Text
 
-    stages = report.stages
+    stages = [stage for stage in report.stages if not named(stage.role).beside]
     room = width - len(_BETWEEN) * (len(stages) - 1)
     box = max(_NARROWEST_BOX, min(30, room // max(1, len(stages))))
     for row, cells in enumerate(zip(*(_box(stage, box) for stage in stages), strict=True)):
@@ -180,7 +202,7 @@ def _back(report: Report, box: int) -> Iterator[Text]:
     """Draw the way of a version from the learner to the predictors, with the served version and its delay."""
     from rich.text import Text
 
-    roles = [stage.role for stage in report.stages]
+    roles = [stage.role for stage in report.stages if not named(stage.role).beside]
     if not {PREDICTOR, LEARNER} <= {*roles}:
         return
     first, last = (roles.index(role) * (box + len(_BETWEEN)) + box // 2 for role in (PREDICTOR, LEARNER))
@@ -231,6 +253,10 @@ def _facts(report: Report, width: int) -> Iterator[Text]:
     yield from _folded("Kafka client", used_clients(clients_of(report)).split(", "), width)
     if report.http is not None:
         yield from _folded("answers over HTTP", [report.http.line()], width)
+    if report.compared is not None:
+        yield from _folded("shadow answers", report.compared.lines(), width)
+    if report.contest is not None:
+        yield from _folded("contest", report.contest.lines(), width)
     if report.uploads is not None:
         yield from _folded("uploads", [report.uploads.line()], width)
     yield from _folded("labels", [f"{count:,} {state}" for state, count in report.labels.items()], width)
@@ -238,6 +264,10 @@ def _facts(report: Report, width: int) -> Iterator[Text]:
         # One line of the page: `millstream status` without --watch has every metric.
         worse = _WAITS if model.quality.worse else ""
         yield Text.assemble((f"{'served metric':<16}", _QUIET), (model.quality.verdict, worse))
+    yield from _folded("models", [competitor_text(each) for each in report.models], width)
+    beside = [stage for stage in report.stages if named(stage.role).beside and stage.role != LEARNER]
+    lags = [f"{stage.role} {stage.processes or 'NONE'} at work, lag {stage.lag:,}" for stage in beside]
+    yield from _folded("beside the loop", lags, width)
     yield from _folded("progressive", [f"{name} {value:.4g}" for name, value in model.metrics.items()], width)
 
 

@@ -21,6 +21,9 @@ from consumers.offset_metadata import kind_of
 from consumers.predictor.offset_metadata import PredictorMetadata
 from consumers.roles import INTAKE
 from millstream.reading.topic_readers import Counted
+from millstream.status.compared_state import ComparedState, compared_state
+from millstream.status.competitors import Competitor, competitors, version_of
+from millstream.status.contest_state import ContestState, contest_state
 from millstream.status.http_state import HttpState
 from millstream.status.log_fault_states import log_faults
 from millstream.status.snapshot import LABELS_FROM, Observer, StreamSnapshot
@@ -117,6 +120,12 @@ class Report:
         Uploads of this machine, `None` if it never had a server.
     consoles
         Number of consoles that run on this machine.
+    compared
+        State of the comparison of models, `None` if there is none yet.
+    contest
+        State of the contest of models, `None` if no rule promotes one.
+    models
+        All models of a stream with several, its own first; empty with one.
     """
 
     stream: str
@@ -139,6 +148,9 @@ class Report:
     http: HttpState | None = None
     uploads: UploadState | None = None
     consoles: int = 0
+    compared: ComparedState | None = None
+    contest: ContestState | None = None
+    models: tuple[Competitor, ...] = ()
 
 
 def watch(
@@ -200,6 +212,9 @@ def report(
         raised=now.alerts,
         log_faults=faults,
         events_gone=sum(each.gone for each in now.beside(PredictorMetadata)),
+        models=competitors(now, stream),
+        compared=compared_state(now),
+        contest=contest_state(now),
     )
 
 
@@ -255,8 +270,8 @@ def served(now: StreamSnapshot) -> Model:
     return Model(
         served=newest.version,
         age_ms=now.at_ms - newest.since_ms if newest.since_ms else None,
-        newest=f"{published.epoch}/{published.examples}" if isinstance(published, Published) else None,
-        pinned=f"{serving.epoch}/{serving.examples}" if pinned and isinstance(serving, Serving) else None,
+        newest=version_of(published) if isinstance(published, Published) else None,
+        pinned=version_of(serving) if pinned and isinstance(serving, Serving) else None,
         paused=isinstance(learning, Learning) and learning.paused,
         delay_ms=None if newest.delay_ms is UNSET else newest.delay_ms,
         metrics=published.metrics if isinstance(published, Published) else {},

@@ -14,6 +14,7 @@ from consumers import offset_metadata, roles
 from consumers.learner.offset_metadata import LearnerMetadata
 from consumers.loop.alerts import raised
 from consumers.loop.offset_metadata import OffsetMetadata
+from consumers.model.models_topic_state import Known, UnusableRecord
 from millstream.reading.topic_readers import Counted, count
 from millstream.status.processes import clients, crashed
 from runtime.kafka_client.client import GroupMember
@@ -22,7 +23,7 @@ from runtime.kafka_client.coordinator import describe_group, patiently
 from runtime.kafka_client.records import Partition
 from schemas.alerts import Alert, read_alert
 from schemas.codec import CodecError
-from schemas.model_updates import Learning, ModelUpdate, Published, Serving, read_model_update
+from schemas.model_updates import Learning, ModelUpdate, Promoted, Published, Serving, read_model_update
 from schemas.topics import Names
 
 _COUNTED: Final = ("features", "predictions", "labels", "examples", "dead-letters", "alerts")
@@ -66,8 +67,15 @@ class StreamSnapshot:
         Committed offsets by role. A role that never ran has none.
     members
         By role, the number of processes in the group now.
-    published, serving, learning
-        The newest record of each kind on the models topic.
+    published
+        The newest announcement of the model that serves; `published_by` has that of each model, by its id.
+    serving, learning, promoted
+        The last decision of a person on serving, that on learning of the stream's own model, and the promotion by the
+        rule or the guard that holds.
+    serves
+        Id of the model that serves by the last decision; `None` if the models topic was not read.
+    learning_of
+        The last decision on learning of each named model, by its id.
     missing
         Kinds of topics that do not exist.
     alerts
@@ -78,6 +86,8 @@ class StreamSnapshot:
         Names of topics by kind; of the external ones only.
     labels_from
         External topics that labels come from.
+    every
+        Names of all roles, with those of the stream's named models.
     asked_for
         The optional roles that the stream has.
     processes
@@ -96,12 +106,17 @@ class StreamSnapshot:
     published: ModelUpdate | None = None
     serving: ModelUpdate | None = None
     learning: ModelUpdate | None = None
+    promoted: Promoted | None = None
+    serves: str | None = None
+    published_by: Mapping[str, ModelUpdate] = field(default_factory=dict)
+    learning_of: Mapping[str, ModelUpdate] = field(default_factory=dict)
     missing: tuple[str, ...] = field(default=())
     alerts: tuple[Alert, ...] = field(default=())
     topic_ids: Mapping[str, str] = field(default_factory=dict)
     topics: Mapping[str, str] = field(default_factory=dict)
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     labels_from: tuple[str, ...] = ()
+    every: tuple[str, ...] = field(default_factory=roles.names_of_all)
     asked_for: tuple[str, ...] = ()
     processes: Mapping[str, Sequence[GroupMember]] = field(default_factory=dict)
     crashed: tuple[str, ...] = ()
@@ -109,8 +124,8 @@ class StreamSnapshot:
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """Roles of the stream."""
-        return tuple(role.name for role in roles.TABLE if not role.optional or role.name in self.asked_for)
+        """Roles of the stream, those of its named models among them."""
+        return tuple(name for name in self.every if not roles.named(name).optional or name in self.asked_for)
 
     def inputs(self, role: str) -> tuple[str, ...]:
         """Return the kinds of topics that a role's group reads."""
@@ -151,7 +166,7 @@ class StreamSnapshot:
         The joiner's ticks on labels do not count: they continue while an event waits for its label.
         """
         ends = {place: end for place, end in self.ends.items() if place[0] != "labels"}
-        every = roles.names_of_all()
+        every = self.every
         lags = [self.lag(role) for role in every if "labels" not in kinds_read(role)]
         return ends, lags, {role: [each.but_for_clocks() for each in self.metadata(role)] for role in every}
 
@@ -180,7 +195,10 @@ class Observer:
         self._stack.callback(self._ends.close)
         self._states = cluster.consumer()
         self._stack.callback(self._states.close)
-        self._newest: dict[type, ModelUpdate] = {}
+        self._known = Known()
+        self._published: dict[str, ModelUpdate] = {}
+        self._learning: dict[str, ModelUpdate] = {}
+        self._serving: ModelUpdate | None = None
         self._raised: tuple[Alert, ...] = ()
         self._partitions: list[Partition] = []
         self._topic_ids: dict[str, str] = {}
@@ -207,7 +225,7 @@ class Observer:
         """
         kinds = self._find()
         # Groups before ends, so that records written in between count as lag and are not missed.
-        every = roles.names_of_all()
+        every = roles.names_of_all(self._names)
         committed = {role: self._committed(role) for role in every}
         read = {place for places in committed.values() for place in places if not place[0].startswith(LABELS_FROM)}
         if not read <= {*kinds.values()}:
@@ -227,15 +245,20 @@ class Observer:
             ends={place: ends[each] for each, place in places},
             committed=committed,
             members={role: len(members) for role, members in processes.items()},
-            published=self._newest.get(Published),
-            serving=self._newest.get(Serving),
-            learning=self._newest.get(Learning),
+            published=self._published.get(self._known.serves(self._names.stream, 0)),
+            serving=self._serving,
+            learning=self._learning.get(""),
+            promoted=self._known.promoted(0),
+            serves=self._known.serves(self._names.stream, 0),
+            published_by=dict(self._published),
+            learning_of={model: update for model, update in self._learning.items() if model},
             missing=tuple(kind for kind in _counted() if kind not in there),
             alerts=self._raised,
             topic_ids=self._topic_ids,
             topics={kind: self._topic(kind) for kind in _counted()},
             elsewhere=self._names.elsewhere,
             labels_from=self._names.labels_from,
+            every=every,
             asked_for=tuple(role.name for role in roles.of_stream(self._names) if role.optional),
             processes=processes,
             crashed=() if self._state is None else crashed(processes, self._names, self._state),
@@ -307,20 +330,29 @@ class Observer:
             self._states.assign(sorted(places))
             self._states.seek_to_beginning(places)
             self._raised = ()
+            self._known = Known()
         ends = self._states.end_offsets(sorted(places))
         while any(self._states.position(place) < end for place, end in ends.items()):
             for place, records in self._states.poll(timeout_ms=200).items():
                 for record in records:
-                    self._take_state(self._kind(place.topic), record.value or b"")
+                    self._take_state(self._kind(place.topic), record.key, record.value or b"")
 
-    def _take_state(self, kind: str, value: bytes) -> None:
+    def _take_state(self, kind: str, key: bytes | None, value: bytes) -> None:
         try:
             if kind == "alerts":
                 self._raised = tuple(raised([*self._raised, read_alert(value)]))
-            else:
-                update = read_model_update(value)
-                self._newest[type(update.state)] = update
-        except CodecError:
+                return
+            if not self._known.take(key, value):
+                return
+            update = read_model_update(value)
+            state = update.state
+            if isinstance(state, Published):
+                self._published[state.model] = update
+            elif isinstance(state, Learning):
+                self._learning[state.model] = update
+            elif isinstance(state, Serving):
+                self._serving = update
+        except (CodecError, UnusableRecord):
             pass  # an invalid record; the roles that read the topic report it
 
 

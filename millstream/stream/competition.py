@@ -12,18 +12,16 @@ from millstream.stream.duration import milliseconds
 from millstream.stream.errors import InvalidStream
 from millstream.stream.parameter_checks import check_counts, check_kind, check_number, check_spans, known_parameters
 from millstream.stream.parameter_groups import Span
-from schemas.events import Features
+from millstream.stream.slices import Slice, check_texts
+from schemas.model_names import MAIN
 from schemas.target import Task
 
-MAIN: Final = "main"
-"""Name of the stream's own model on the command line; no model in `models` may have it."""
 MOST_MODELS: Final = 16
 MOST_SLICES: Final = 32
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
 LossName = Literal["error", "brier", "log_loss", "absolute"]
 Loss = Callable[[Any, Any], float]
-Slice = str | Callable[[Features], object]
 
 LOSSES: Final[Mapping[str, tuple[Task, ...]]] = MappingProxyType(
     {
@@ -237,3 +235,4 @@ def check_slices(slices: Mapping[str, Slice]) -> None:
             raise InvalidStream(
                 f"Stream: slices[{name!r}]={said!r:.60} must be a comparison ('amount > 1000'), a feature or a function"
             )
+    check_texts(slices)

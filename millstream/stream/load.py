@@ -14,7 +14,6 @@ import msgspec
 
 from millstream.stream.code_object import MOST_BYTES, Code, encode
 from millstream.stream.collect_sources import sources
-from millstream.stream.competition import MAIN
 from millstream.stream.definition_hash import definition_hash, definition_text
 from millstream.stream.errors import LoadError
 from millstream.stream.model_kind import WrongModel, require_fit
@@ -24,6 +23,7 @@ from model_store import restricted_pickle
 from model_store.code_names import own_name
 from model_store.errors import CannotPickle
 from model_store.restricted_pickle import Find
+from schemas.model_names import MAIN, model_id
 
 __all__ = ["LoadError", "LoadedStream", "WrongModel", "load_stream", "ready_made"]
 
@@ -69,7 +69,7 @@ class LoadedStream:
     @property
     def model_id(self) -> str:
         """Return the id of the model in the store and on the models topic."""
-        return f"{self.stream.name}.{self.model}" if self.model else self.stream.name
+        return model_id(self.stream.name, self.model)
 
     @property
     def each_model(self) -> tuple[LoadedStream, ...]:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from millstream.stream.calendar import Calendar
-from millstream.stream.competition import Model, Promote, Slice, check_models, check_promote, check_slices
+from millstream.stream.competition import Model, Promote, check_models, check_promote, check_slices
 from millstream.stream.duration import milliseconds
 from millstream.stream.errors import InvalidStream
 from millstream.stream.flat_names import grouped
@@ -22,6 +22,7 @@ from millstream.stream.parameter_groups import (
     Predictions,
     Validation,
 )
+from millstream.stream.slices import Slice
 from schemas.contract import Contract, Feature, FeatureType, clash
 from schemas.events import Features, Scalar
 from schemas.sources.source import Source
@@ -144,7 +145,7 @@ class Stream:
         share = self.shadow_share
         if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
             raise InvalidStream(f"Stream: shadow_share={share!r:.60} must be a number from 0 to 1")
-        named = self.contract.declared
+        named = self.contract.declared if self._contract else {}
         for name, model in (("model", self.model), *self.models.items()):
             for feature in model.sees or () if isinstance(model, Model) else ():
                 if named and feature not in named and self.validation.unknown != "keep":

@@ -56,7 +56,7 @@ def reads() -> dict[str, tuple[str, ...]]:
 
 def writes() -> dict[str, tuple[str, ...]]:
     """Return the kinds of topics that each principal writes."""
-    return {**{role.name: role.writes for role in roles.TABLE}, **_WRITES}
+    return {**{role.name: (*role.writes, *role.writes_if_compared) for role in roles.TABLE}, **_WRITES}
 
 
 def _topics(names: Names, kinds: Iterable[str]) -> list[str]:
@@ -73,13 +73,14 @@ def rights(names: Names, principal: str) -> list[Right]:
     found = [Right("topic", topic, "Describe") for topic in _topics(names, names.kinds)]
     found += [Right("topic", topic, "Read") for topic in _topics(names, reads()[principal])]
     # No role writes to an external topic.
-    written = [kind for kind in writes()[principal] if kind not in names.elsewhere]
+    unused = () if role is None or names.models else role.writes_if_compared
+    written = [kind for kind in writes()[principal] if kind not in (*names.elsewhere, *unused)]
     found += [Right("topic", topic, "Write") for topic in _topics(names, written)]
     if role is not None:
         found += _of_a_role(names, role)
     elif principal == OPERATOR:
         found += [Right("topic", topic, "Describe") for topic in names.labels_from]
-        found += [Right("group", names.group(each), "Describe") for each in roles.names_of_all()]
+        found += [Right("group", names.group(each), "Describe") for each in roles.names_of_all(names)]
         found += [Right("topic", names.topic(kind), "DescribeConfigs") for kind in names.kinds]
     return sorted(set(found))
 
@@ -87,9 +88,13 @@ def rights(names: Names, principal: str) -> list[Right]:
 def _of_a_role(names: Names, role: Role) -> list[Right]:
     # A role that runs on demand commits its place in a group of its own, named after its instance.
     found = _in_group(names, role.name, prefixed=role.on_demand) if role.commits else []
+    # The learners of all models have the same user: they write the same topics.
+    for model in names.models if role.per_model else ():
+        found += _in_group(names, role.of_model(model).name)
     for each in role.commits_as:
         found += _in_group(names, each, prefixed=True)
-    found += [Right("group", names.group(each), "Describe") for each in role.sees]
+    seen = [each.name for each in roles.of_models(names) if roles.kind_of_role(each.name) in role.sees]
+    found += [Right("group", names.group(each), "Describe") for each in seen]
     if any(roles.named(each).reads_label_topics for each in role.sees):
         found += [Right("topic", topic, "Describe") for topic in names.labels_from]
     if role.reads_label_topics:

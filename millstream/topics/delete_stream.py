@@ -16,7 +16,7 @@ from runtime.kafka_client.client import Admin
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.coordinator import describe_group
 from runtime.kafka_client.errors import KafkaError, UnknownGroupError, described
-from schemas.topics import ANSWERS, KINDS, Names
+from schemas.topics import ANSWERS, COMPARED, KINDS, Names
 
 _GONE_S: Final = 20.0
 
@@ -53,7 +53,8 @@ def forget(
             _delete_topics(admin, names)
         if versions:
             try:
-                forget_model(settings.models, names.stream)
+                for model in names.model_ids:
+                    forget_model(settings.models, model)
             except StoreError as error:
                 raise NotForgotten(f"the versions of {names.stream} stay: {error}") from error
         for entry in state.iterdir() if state.exists() else ():
@@ -64,13 +65,14 @@ def forget(
 
 def instances_here(settings: Settings, names: Names) -> list[tuple[str, str]]:
     """Return (role, instance) of every process that has ever run for a stream from this home folder."""
-    found = (path.stem.partition("-") for path in settings.state(names).glob("*-*.lock"))
-    return sorted((role, instance) for role, _, instance in found if role in roles.names_of_all())
+    every = roles.names_of_all(names)
+    stems = [path.stem for path in settings.state(names).glob("*-*.lock")]
+    return sorted((role, stem[len(role) + 1 :]) for stem in stems for role in every if stem.startswith(f"{role}-"))
 
 
 def _delete_topics(admin: Admin, names: Names) -> None:
     # Includes the topics of every form of predictions, but never an external topic.
-    topics = [names.topic(kind) for kind in (*KINDS, ANSWERS) if kind not in names.elsewhere]
+    topics = [names.topic(kind) for kind in (*KINDS, ANSWERS, *COMPARED) if kind not in names.elsewhere]
     try:
         there = [each.name for each in admin.describe_topics(topics) if each.exists]
         if there:
@@ -81,7 +83,7 @@ def _delete_topics(admin: Admin, names: Names) -> None:
 
 
 def _delete_groups(admin: Admin, names: Names) -> None:
-    for role in roles.names_of_all():
+    for role in roles.names_of_all(names):
         group = names.group(role)
         try:
             # Static members stay in their group for one session after their end, and a group with members cannot be

@@ -37,7 +37,9 @@ class OtherCode(VersionRefused):
 
 
 class VersionCode:
-    """Chooses the code for the versions of one stream. It must be given only manifests with a checked signature.
+    """Chooses the code for the versions of a stream, of all its models.
+
+    It must be given only manifests with a checked signature.
 
     Parameters
     ----------
@@ -66,6 +68,7 @@ class VersionCode:
         self._say = say
         self._codes: dict[str, Code] = {}
         self._run: dict[str, LoadedStream] = {}
+        self._others = {each.model_id: VersionCode(each, store, policy, say) for each in loaded.others}
 
     def to_answer(self, manifest: Manifest) -> RunWith:
         """Return the settings for a version to answer events that satisfy this process's contract.
@@ -77,6 +80,8 @@ class VersionCode:
         VersionRefused
             If its contract or target does not fit this process, or its code does not run.
         """
+        if (other := self._others.get(manifest.version.model)) is not None:
+            return other.to_answer(manifest)
         if self._is_own(manifest):
             return self._own()
         code = self._required(manifest)
@@ -94,6 +99,8 @@ class VersionCode:
         OtherCode, VersionRefused
             See `to_answer`.
         """
+        if (other := self._others.get(manifest.version.model)) is not None:
+            return other.as_then(manifest)
         if self._is_own(manifest):
             return self.loaded
         return self._ran(manifest, self._required(manifest))
@@ -104,10 +111,12 @@ class VersionCode:
         Raises OtherCode, VersionRefused.
         """
         then = self.as_then(manifest)
-        return RunWith(then.allowed, then.find, carried=then is not self.loaded)
+        return RunWith(then.allowed, then.find, carried=all(then is not each for each in self.loaded.each_model))
 
     def changes(self, manifest: Manifest) -> list[str]:
         """Return the differences between a version's definition and this process's own, as short texts."""
+        if (other := self._others.get(manifest.version.model)) is not None:
+            return other.changes(manifest)
         code = self._carried(manifest)
         if code is None or manifest.definition == self._definition.hash:
             return []
@@ -118,7 +127,8 @@ class VersionCode:
 
     def _is_own(self, manifest: Manifest) -> bool:
         mine = self._definition
-        return (manifest.definition, manifest.contract) == (mine.hash, mine.contract)
+        of = manifest.version.model, manifest.definition, manifest.contract
+        return of == (mine.model, mine.hash, mine.contract)
 
     def _carried(self, manifest: Manifest) -> Code | None:
         ref = manifest.files.get(CODE_FILE)
@@ -212,6 +222,8 @@ def run_code(code: Code) -> LoadedStream:
     try:
         module = space.main()
         loaded = loaded_from(module, file, space.owns, code.files, code.model_name)
+        names = () if loaded.model else tuple(loaded.stream.models)
+        others = [loaded_from(module, file, space.owns, code.files, name) for name in names]
     except LoadError as error:
         raise VersionRefused(f"the code that the version carries does not run: {error}") from error
     except KeyboardInterrupt:
@@ -220,4 +232,6 @@ def run_code(code: Code) -> LoadedStream:
         for name in [each for each in sys.modules if space.owns(each)]:
             del sys.modules[name]
         raise VersionRefused(f"the code that the version carries does not run: {explain(error, file.path)}") from error
-    return replace(loaded, code=encode(code), find=space.find)
+    data = encode(code)
+    carried = tuple(replace(each, code=data, find=space.find) for each in others)
+    return replace(loaded, code=data, find=space.find, others=carried)

@@ -21,6 +21,7 @@ from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.errors import KafkaError, described
 from runtime.kafka_client.records import Output, Partition
 from schemas.codec import CodecError
+from schemas.model_names import is_named, name_of
 from schemas.model_updates import Decision, Learning, ModelUpdate, Serving, read_model_update
 from schemas.topics import Names
 
@@ -72,46 +73,78 @@ def _write(cluster: Cluster, names: Names, state: Decision) -> tuple[ModelUpdate
     return update, offset
 
 
-def learn(cluster: Cluster, names: Names, *, paused: bool, by: str, why: str) -> ModelUpdate:
-    """Decide whether the learner learns. Raises NotDecided."""
-    return decide(cluster, names, Learning(shard=0, paused=paused, by=by, why=why))
+def learn(cluster: Cluster, names: Names, *, paused: bool, by: str, why: str, model: str = "") -> ModelUpdate:
+    """Decide whether a learner learns: that of a named model by its id, else that of the stream's own.
+
+    Raises NotDecided.
+    """
+    named = model if is_named(model) else ""
+    return decide(cluster, names, Learning(shard=0, paused=paused, by=by, why=why, model=named))
 
 
 class ServingDecided(NamedTuple):
-    """A decision on the version to serve. `manifest` is the version's, `None` if the newest is to serve."""
+    """A decision on the version to serve. `manifest` is the version's, `None` if the newest of a model is to serve."""
 
     update: ModelUpdate
     manifest: Manifest | None
 
 
 def serve(
-    cluster: Cluster, names: Names, store: ModelStore, version: VersionId | None, *, by: str, why: str
+    cluster: Cluster, names: Names, store: ModelStore, version: VersionId | None, *, by: str, why: str, model: str = ""
 ) -> ServingDecided:
-    """Decide which version predictors and servers serve; `None` means the newest.
+    """Decide which version predictors and servers serve; `None` means the newest of `model`.
 
     Retention does not delete the version while the decision is in force.
+
+    Parameters
+    ----------
+    model
+        Id of a model, by default the stream's own.
 
     Raises
     ------
     NotFound, VersionRefused
-        If predictors would not serve the version; nothing was decided.
+        If predictors would not serve the version, or the model has none; nothing was decided.
     NotDecided
         If the cluster has not acknowledged the decision.
     """
+    model = version.model if version is not None else model or names.stream
     manifest = None if version is None else usable(store, version)
     if version is not None:
         store.pin(version)
     epoch, examples = (None, None) if version is None else (version.epoch, version.examples)
-    update, offset = _write(cluster, names, Serving(names.stream, 0, epoch, examples, by, why))
+    update, offset = _write(cluster, names, Serving(model, 0, epoch, examples, by, why))
     # The previous decision protected its version from retention until now.
-    for pinned in store.pinned(names.stream) - {version}:
+    for pinned in {each for of in store.models(names.stream) for each in store.pinned(of)} - {version}:
         store.unpin(pinned)
     # Somebody may have decided after this and before the lines above, which then have ended the wrong protection.
     later = _serving_since(cluster, names, offset)
     if later is not None and later.epoch is not None and later.examples is not None:
         with contextlib.suppress(StoreError):  # who decided that reports what is wrong with the version
-            store.pin(VersionId(names.stream, later.epoch, later.examples))
+            store.pin(VersionId(later.model, later.epoch, later.examples))
     return ServingDecided(update, manifest)
+
+
+def promote(
+    cluster: Cluster, names: Names, store: ModelStore, model: str, *, by: str, why: str
+) -> tuple[ModelUpdate, VersionId]:
+    """Decide that the newest version of a model serves, and each that follows; return it with the newest version now.
+
+    Raises
+    ------
+    NotFound, VersionRefused
+        If it has no version that predictors would serve; nothing was decided.
+    NotDecided
+        If the cluster has not acknowledged the decision.
+    """
+    there = store.versions(model)
+    if not there:
+        raise NotFound(
+            f"there are no versions of {name_of(model)} of {names.stream}: its learner writes the first "
+            f"(`millstream run` starts it)"
+        )
+    usable(store, there[-1])
+    return serve(cluster, names, store, None, by=by, why=why, model=model).update, there[-1]
 
 
 def _serving_since(cluster: Cluster, names: Names, offset: int) -> Serving | None:

@@ -86,7 +86,7 @@ class Difference:
 
 
 class Workshop:
-    """Rebuilds versions of one stream. Holds a reader of the log; use it in a `with` block."""
+    """Rebuilds versions of one model, that of `loaded`. Holds a reader of the log; use it in a `with` block."""
 
     def __init__(
         self,
@@ -200,7 +200,7 @@ class Workshop:
         return topic_readers.between(self._consumer, Partition(self._topic, 0), begin, end)
 
     def _manifests(self) -> Iterator[Manifest]:
-        for version in self._store.versions(self._names.stream):
+        for version in self._store.versions(self._definition.model):
             try:
                 yield self._store.manifest(version)
             except StoreError:
@@ -332,7 +332,7 @@ class Workshop:
 
 def adopt(cluster: Cluster, names: Names, version: VersionId, *, by: str, why: str) -> ModelUpdate:
     """Write the decision that the learner continues from a rebuilt version. Raises NotDecided if that fails."""
-    return decide(cluster, names, Adopted(names.stream, 0, version.epoch, version.examples, by, why))
+    return decide(cluster, names, Adopted(version.model, 0, version.epoch, version.examples, by, why))
 
 
 def _progressive(manifest: Manifest) -> dict[str, float | None]:

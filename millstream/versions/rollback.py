@@ -1,22 +1,19 @@
-"""Choice of the version that a rollback goes to: the one that served before the current one."""
+"""Choice of what a rollback goes to: the version or the model that served before."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from consumers.model.checkpoints import REBUILD, REBUILD_START
 from consumers.model.version_files import OVERTAKES
-from millstream.reading import topic_readers
+from millstream.reading.decision_history import Decided, read_history
 from millstream.status.group_metadata import recalled
 from millstream.status.report import served
 from millstream.status.snapshot import Observer
 from model_store import Manifest, ModelStore, StoreError, VersionId
-from runtime.kafka_client.records import Partition
-from schemas.codec import CodecError
-from schemas.model_updates import Adopted, ModelUpdate, Serving, read_model_update
+from schemas.model_updates import Adopted, ModelUpdate, Serving
 
 if TYPE_CHECKING:
     from runtime.kafka_client.cluster import Cluster
@@ -126,26 +123,46 @@ def _named(state: object) -> VersionId | None:
     return VersionId(state.model, state.epoch, state.examples)
 
 
-def serving_decisions(cluster: Cluster, names: Names) -> list[ModelUpdate]:
-    """Return the decisions on the version to serve and on adoptions, oldest first."""
-    topic = names.topic("decisions")
-    found: list[ModelUpdate] = []
-    with closing(cluster.consumer()) as consumer:
-        begin, end = topic_readers.begin(consumer, topic), topic_readers.end(consumer, topic)
-        for record in topic_readers.between(consumer, Partition(topic, 0), begin, end):
-            try:
-                update = read_model_update(record.value or b"")
-            except CodecError:
-                continue  # any client can write there; an invalid record is not a decision
-            if isinstance(update.state, (Serving, Adopted)) and record.key == update.state.key.encode():
-                found.append(update)
-    return found
+class Target(NamedTuple):
+    """What a rollback goes to: a version, or the newest one of a model if `version` is `None`."""
+
+    model: str
+    version: VersionId | None
 
 
-def previous(cluster: Cluster, names: Names, store: ModelStore) -> VersionId:
-    """Return the version that a rollback without a named one goes to. Raises NothingBefore."""
+def previous(cluster: Cluster, names: Names, store: ModelStore) -> Target:
+    """Return what a rollback without a named version goes to.
+
+    After a promotion, by a person or by the rule, that is the model that served before it; otherwise the version that
+    served before. Raises NothingBefore.
+    """
+    history = read_history(cluster, names)
+    former = model_before(history, names.stream)
+    if former is not None:
+        if not store.versions(former):
+            raise NothingBefore(f"no version of {former} is left, which served before: name a version")
+        return Target(former, None)
     with Observer(cluster, recalled(cluster, names)) as observer:
         found = served(observer.look()).served
     if found is None:
         raise NothingBefore(f"nothing serves {names.stream} yet, so there is nothing to roll back from")
-    return before(store, serving_decisions(cluster, names), VersionId.parse(found, names.stream))
+    serving = VersionId.parse(found, names.stream)
+    mine = [each.update for each in history if _is_about(each.update.state, serving.model)]
+    return Target(serving.model, before(store, mine, serving))
+
+
+def _is_about(state: object, model: str) -> bool:
+    return isinstance(state, (Serving, Adopted)) and state.model == model
+
+
+def model_before(history: Sequence[Decided], own: str) -> str | None:
+    """Return the id of the model that served before the one that serves, `None` if the last decision changed none.
+
+    Parameters
+    ----------
+    own
+        Id of the stream's own model, which serves before the first decision.
+    """
+    served_models = [own, *(each.serves for each in history if each.serves is not None)]
+    last = served_models[-1]
+    return None if len(served_models) < 2 or served_models[-2] == last else served_models[-2]

@@ -18,6 +18,7 @@ from runtime.kafka_client.records import Partition, Record
 from schemas.codec import CodecError
 from schemas.dead_letters import read_dead_letter
 from schemas.events import Example, Outcome, Prediction, read_event, read_example, read_label, read_prediction
+from schemas.model_names import is_named, name_of
 from schemas.schema_registry import RegistryError
 from schemas.sources.decoding import decoder
 from schemas.sources.event_mapping import EventMapping
@@ -50,6 +51,8 @@ class Trace:
         The first version that has learned it.
     not_learned
         For each epoch that has read it and did not learn it: the epoch's first existing version, and the reason.
+    models
+        `learned` and `not_learned` of each other model of the stream, by its name.
     again
         The answer computed again by the same version from the same features. `equal` is true if it is the same to the
         last bit; `why` gives the reason if it could not be computed, `version` is absent if no version gave the answer.
@@ -63,6 +66,7 @@ class Trace:
     examples: list[Row] = field(default_factory=list)
     learned: Row | None = None
     not_learned: list[Row] = field(default_factory=list)
+    models: dict[str, Row] = field(default_factory=dict)
     again: Row | None = None
 
 
@@ -104,8 +108,13 @@ def trace(
             found.features = _sent(consumer, first.outcome, loaded.stream.features_source, registry)
         if records:
             topic_id = cluster.topic_info(records[0].topic)[records[0].topic].id
-            history = ExampleHistory(store, names.stream, topic_id, VersionCode(loaded, store, code).to_read)
-            _tell_fates(found, search, history, records)
+            to_read = VersionCode(loaded, store, code).to_read
+            for model in store.models(names.stream):
+                fates = _fates(search, ExampleHistory(store, model, topic_id, to_read), records)
+                if is_named(model):
+                    found.models[name_of(model)] = fates
+                else:
+                    found.learned, found.not_learned = fates["learned"], fates["not_learned"]
     if not (found.predictions or found.labels or found.examples):
         raise NoSuchEvent(
             f"no event {event_id!r} on {names.whole}, {names.topic('labels')} or "
@@ -208,17 +217,19 @@ def _sent(consumer: Consumer, outcome: Outcome, source: Source | None, registry:
     return None
 
 
-def _tell_fates(found: Trace, search: _Search, history: ExampleHistory, records: list[Record]) -> None:
-    """Record the first version that learned the example, and the epochs that did not, with the reason."""
+def _fates(search: _Search, history: ExampleHistory, records: list[Record]) -> Row:
+    """Return the first version of a model that learned the example, and the epochs that did not, with the reason."""
     fates = history.fates(records)
+    first_learned: Row | None = None
+    rows: list[Row] = []
     learned = [each.version for each in fates if each.how == "learned"]
     if learned:
         first = min(learned, key=lambda each: each.created_at_ms)
-        found.learned = {"version": str(first.version), "made": first.created_at_ms}
+        first_learned = {"version": str(first.version), "made": first.created_at_ms}
     not_learned = [each for each in fates if each.how != "learned"]
     reason = search.reason(records[0]) if any(each.how in _WITH_LETTER for each in not_learned) else None
     for each in not_learned:
-        found.not_learned.append(
+        rows.append(
             {
                 "epoch": each.version.version.epoch,
                 "version": str(each.version.version),
@@ -227,6 +238,7 @@ def _tell_fates(found: Trace, search: _Search, history: ExampleHistory, records:
                 "why": (reason if each.how in _WITH_LETTER else None) or WHY[each.how],
             }
         )
+    return {"learned": first_learned, "not_learned": rows}
 
 
 def computed_again(code: VersionCode, said: Prediction) -> Row:

@@ -23,6 +23,7 @@ from runtime.kafka_client.records import Output, Partition, PlainRecord
 from schemas.codec import CodecError
 from schemas.contract import Contract
 from schemas.events import Event, Label, read_label
+from schemas.model_names import version_text
 from schemas.sources.event_mapping import EventMapping
 from schemas.target import Target, TargetError
 from schemas.topics import Names
@@ -194,7 +195,7 @@ class Answerer:
                     wire_value(said.answer.value),
                     said.answer.wire_probabilities(),
                     serving.name,
-                    f"{serving.epoch}/{serving.examples}",
+                    version_text(serving.name, serving.epoch, serving.examples),
                     now,
                 )
             )

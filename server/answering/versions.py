@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,11 +16,14 @@ from consumers.predictor.model_feed import VersionFeed
 from consumers.predictor.predictor import ServedVersion
 from consumers.roles import SERVER
 from model_store import VersionId
+from schemas.model_names import MAIN, name_of, version_text
 from schemas.model_updates import ModelUpdate, Serving
 from server.spool.folder import replace_file
 
 _LOOK_S: Final = 0.01
 _LONGEST_WAIT_S: Final = 30.0
+# As in a header, or with - as in paths: 3/81000, 3-81000, forest:3/81000, forest-3-81000.
+_TEXT: Final = re.compile(r"(?:([a-z0-9-]+)[:-])?([0-9]{1,6})[/-]([0-9]{1,15})")
 
 
 class VersionTooOld(Exception):  # noqa: N818
@@ -90,6 +94,7 @@ class Versions:
         self._spread, self._public_partitions = spread, public_partitions
         self._say = say
         self._decided: VersionId | None = None
+        self._model = self._serves = feed.model
         self._noted: ServedVersion | None = None
         self.followed = False
         """True once the models topic was read; until then the version of the note serves."""
@@ -97,7 +102,7 @@ class Versions:
     def follow(self, known: Known) -> None:
         """Follow the models topic; called in the thread that reads it. Never raises."""
         self._feed.follow(known)
-        self._decided = known.decided(0)
+        self._decided, self._serves = known.decided(0), known.serves(self._model, 0)
         self.followed = True
         self._note()
 
@@ -107,8 +112,10 @@ class Versions:
         known = Known()
         known.take(decision.key.encode(), ModelUpdate(last.at_ms, decision).encode())
         self._feed.follow(known)
+        self._serves = last.model
         if self._feed.newest() is not None:
-            self._say(f"Kafka is away: version {last.epoch}/{last.examples} serves, which served here last")
+            version = version_text(last.model, last.epoch, last.examples)
+            self._say(f"Kafka is away: version {version} serves, which served here last")
 
     def _note(self) -> None:
         serving = self._feed.newest()
@@ -150,14 +157,16 @@ class Versions:
             raise ValueError("wait= says how long to wait for min_version=, which is missing")
         if wanted is None:
             return self._there(serving)
-        least, until = _version(wanted), time.monotonic() + wait_seconds(wait)
-        while serving is None or (serving.epoch, serving.examples) < least:
-            decided = self._decided
-            if decided is not None and (decided.epoch, decided.examples) < least:
-                said = f"version {decided.epoch}/{decided.examples} serves by a decision, which is older than {wanted}"
-                raise VersionTooOld(409, "decided", said)
+        least, until = _version(wanted, self._model), time.monotonic() + wait_seconds(wait)
+        while serving is None or serving.id.model != least.model or serving.id < least:
+            decided, serves = self._decided, self._serves
+            if decided is not None and (decided.model != least.model or decided < least):
+                older = "another model's" if decided.model != least.model else f"older than {wanted}"
+                raise VersionTooOld(409, "decided", f"version {decided} serves by a decision, which is {older}")
+            if serves != least.model:
+                raise VersionTooOld(409, "decided", f"the model {name_of(serves)} serves, not {name_of(least.model)}")
             if time.monotonic() >= until:
-                now = "none" if serving is None else f"{serving.epoch}/{serving.examples}"
+                now = "none" if serving is None else str(serving.id)
                 raise VersionTooOld(503, "version", f"version {wanted} does not serve yet; {now} does")
             await asyncio.sleep(_LOOK_S)
             serving = self._feed.newest()
@@ -170,11 +179,11 @@ class Versions:
         return serving
 
 
-def _version(text: str) -> tuple[int, int]:
-    epoch, _, examples = text.replace("-", "/", 1).partition("/")  # 3-81000 is the form in paths
-    if not (text.isascii() and epoch.isdecimal() and examples.isdecimal() and len(text) < 40):
+def _version(text: str, model: str) -> VersionId:
+    found = _TEXT.fullmatch(text)
+    if found is None:
         raise ValueError(f"min_version={text[:50]} is not EPOCH/EXAMPLES, such as 3/81000")
-    return int(epoch), int(examples)
+    return VersionId.parse(f"{found[1] or MAIN}:{found[2]}/{found[3]}", model)
 
 
 def wait_seconds(text: str | None) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, ParamSpec, TypeVar
@@ -28,7 +27,6 @@ EXTENSIONS: Final = ("binary_tensor_data",)
 _SCOPE: Final = "predict"
 _BINARY: Final = "application/octet-stream"
 _NO_ANSWER: Final = "no-answer: the model gives no prediction, because it has learned too little or abstains"
-_VERSION: Final = re.compile(r"(\d{1,18})[-/](\d{1,18})", re.ASCII)
 _LARGE_BYTES: Final = 128 << 10
 _ROW_BYTES: Final = 128  # of a response, roughly
 _P = ParamSpec("_P")
@@ -120,13 +118,12 @@ class OpenInference:
     def _check_version(self, request: Request, serving: ServedVersion | None) -> None:
         """Raise HttpError if the path names another version than the one that serves."""
         parts = request.in_path
-        given = f"{parts['epoch']}/{parts['examples']}" if "epoch" in parts else parts.get("version")
+        given = f"{parts['epoch']}-{parts['examples']}" if "epoch" in parts else parts.get("version")
         if given is None:
             return
         if serving is None:
             raise HttpError(503, "not-ready", "no version has answered its probe yet")
-        found = _VERSION.fullmatch(given)
-        if found is None or (int(found[1]), int(found[2])) != (serving.epoch, serving.examples):
+        if _in_path(given) != _in_url(serving):
             raise HttpError(
                 404,
                 "not-found",
@@ -196,12 +193,16 @@ def _row(event_id: str, result: Result, serving: ServedVersion) -> Row:
         return Row(event_id, version, repeated=repeated, error=f"{error.code}: {error.message}")
     said = _said.decode(answer)
     error_text = _NO_ANSWER if said.prediction is None else ""
-    return Row(event_id, said.version.replace("/", "-"), said.prediction, said.probabilities, repeated, error_text)
+    return Row(event_id, _in_path(said.version), said.prediction, said.probabilities, repeated, error_text)
 
 
 def _in_url(serving: ServedVersion) -> str:
     """Return a version in a form that a path can hold, such as ``3-81000``."""
-    return f"{serving.epoch}-{serving.examples}"
+    return _in_path(version_name(serving))
+
+
+def _in_path(version: str) -> str:
+    return version.replace("/", "-").replace(":", "-")
 
 
 def _reads(handler: Handler) -> Mapping[str, Route]:

@@ -14,6 +14,7 @@ from consumers.predictor.predictor import ServedVersion
 from runtime.exits import RoleFailure
 from schemas.codec import CodecError
 from schemas.events import Event
+from schemas.model_names import version_text
 from server.answering.answerer import Answerer, Message, Said
 from server.answering.pacing import LARGEST_SLICE, Overloaded, Pacing, VersionGone
 from server.answering.requests import event_rows, label_rows, lines, read_event_row
@@ -230,7 +231,7 @@ def idempotency_key(request: Request) -> str | None:
 
 def version_name(serving: ServedVersion) -> str:
     """Return a version as a header names it, such as ``3/81000``."""
-    return f"{serving.epoch}/{serving.examples}"
+    return version_text(serving.name, serving.epoch, serving.examples)
 
 
 def _single(event_id: str, result: Result, serving: ServedVersion) -> Response:

@@ -20,6 +20,7 @@ from simulation.joining import (
     label,
     make_joiner,
     make_log,
+    make_settings,
     predict,
     rules,
 )
@@ -28,7 +29,7 @@ from simulation.seeds import seeds
 
 import consumers.joiner.join as join_module
 from consumers.joiner import join
-from consumers.joiner.joiner import Joiner, JoinerSettings
+from consumers.joiner.joiner import Joiner
 from consumers.joiner.local_store import MemoryStore
 from runtime.kafka_client.records import Output
 from schemas import codec
@@ -315,7 +316,7 @@ def test_at_the_cap_the_side_of_which_more_waits_is_held_and_all_is_joined() -> 
     log.now += 5
     for number in range(60):
         label(log, f"e{number}")
-    joiner = Joiner(JoinerSettings(NAMES, rules(), PARTITIONS, max_pending=10), store)
+    joiner = Joiner(make_settings(rules(), max_pending=10), store)
     loop = SimulatedLoop(log, GROUP, joiner)
     held = 0
     for _ in range(200):

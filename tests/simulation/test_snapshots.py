@@ -16,6 +16,7 @@ from simulation.joining import (
     examples,
     label,
     make_log,
+    make_settings,
     predict,
     rules,
 )
@@ -23,7 +24,7 @@ from simulation.log import Crash, SimulatedLoop
 from simulation.seeds import seeds
 
 import consumers.joiner.joiner as joiner_module
-from consumers.joiner.joiner import Joiner, JoinerSettings
+from consumers.joiner.joiner import Joiner
 from consumers.joiner.local_store import LocalStore, MemoryStore
 from consumers.joiner.snapshot_thread import SnapshotKeeper
 from consumers.joiner.snapshots import Snapshots
@@ -80,7 +81,7 @@ class World:
         self.said: list[str] = []
 
     def joiner(self, **changes: object) -> Joiner:
-        settings = JoinerSettings(NAMES, rules(**changes), PARTITIONS, max_pending=1000)
+        settings = make_settings(rules(**changes), max_pending=1000)
         keeper = Sometimes(self.backend, self.said.append, self.wanted)
         return Joiner(settings, self.disk, keeper, self.said.append)
 

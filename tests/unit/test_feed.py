@@ -23,6 +23,7 @@ from consumers.predictor.model_feed import ModelsTopic, PauseSwitch, VersionFeed
 from model_store import MemoryBackend, PublicKeys, StoreUnavailable, Trust, VersionId, dumps
 from schemas.events import Label
 from schemas.model_updates import Adopted, Decision, Learning, ModelUpdate, Published, Serving
+from schemas.target import Task
 
 GOOD = [version(1, 0), version(1, 10), version(1, 20), version(2, 0), version(2, 10)]
 
@@ -38,10 +39,10 @@ class Record(NamedTuple):
 class Predictors:
     """A feed behind a models topic that is fed by hand."""
 
-    def __init__(self, store: Any) -> None:
+    def __init__(self, store: Any, task: Task = "binary") -> None:
         self.said: list[str] = []
         self.now = 0.0
-        self.feed = VersionFeed(store, Definition("m", "d", "c"), "binary", self.said.append, lambda: self.now)
+        self.feed = VersionFeed(store, Definition("m", "d", "c"), task, self.said.append, lambda: self.now)
         self.topic = ModelsTopic(None, "m.models", self.feed.follow, self.said.append)  # type: ignore[arg-type]
 
     def take(self, *records: Record) -> VersionId | None:
@@ -296,8 +297,7 @@ def test_whatever_a_model_raises_the_old_one_serves_on(
 
 def test_a_model_that_answers_with_infinity_is_refused() -> None:
     backend = MemoryBackend()
-    predictors = Predictors(store_on(backend, None))
-    predictors.feed._task = "regression"
+    predictors = Predictors(store_on(backend, None), "regression")
     store = store_on(backend)
     bad = linear_model.LinearRegression(intercept_init=float("inf"))
     store.publish(draft(GOOD[1], extra=PROBE), {"model": dumps(bad)})

@@ -19,6 +19,8 @@ from server.answering.versions import Versions, VersionTooOld
 class _Feed:
     """Serves what it is told to."""
 
+    model = "fraud"
+
     def __init__(self, examples: int | None) -> None:
         self.serving = None if examples is None else _version(examples)
 

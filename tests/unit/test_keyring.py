@@ -18,7 +18,7 @@ from millstream.cli import keys as cli_keys
 from model_store import AlreadyExists, BadSignature, KeyProblem, LogCopy, ModelStore, RevokedKey, keyring, open_store
 from model_store.keyring import Revocation
 from model_store.signing import open_signer, open_trust
-from schemas.model_updates import Published, Serving
+from schemas.model_updates import ModelUpdate, Published, Serving
 
 Run = Callable[..., tuple[int, str, str]]
 WHY = Revocation(1_700_000_000_000, "ann", "its machine was broken into")
@@ -203,7 +203,8 @@ def test_a_predictor_that_runs_follows_a_rotation_and_serves_no_version_of_a_rev
     assert said == []
     # What an attacker with the old key puts there now, and what serves from the old key already.
     keyring.revoke(home / "keys", old, WHY)
-    known._serving[0] = Serving("m", 0, 1, 1, "ann", "")
+    decision = Serving("m", 0, 1, 1, "ann", "")
+    known.take(decision.key.encode(), ModelUpdate(0, decision).encode())
     feed.follow(known)
     assert announced(feed, known, store, 2) == 2
     assert said == [f"version 1/1 is refused, 1/2 serves on: signed by key {old}, which is revoked: "

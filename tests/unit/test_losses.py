@@ -12,7 +12,7 @@ from river import metrics
 
 from consumers.referee.losses import Loss, LossRule
 from millstream import Cost, Model, Promote, Stream
-from millstream.stream.loss_rules import loss_rule
+from millstream.stream.promotion_rule import loss_rule
 from schemas.target import Target, TargetError
 
 BINARY = Target(task="binary")

@@ -32,7 +32,7 @@ from millstream.processes.supervisor import Child, Supervisor
 from millstream.status.report import report
 from millstream.topics.acls import Right, principals, rights
 from runtime.kafka_client.records import CommittedOffset, Partition
-from schemas.topics import KINDS, Names
+from schemas.topics import COMPARED, KINDS, Names
 
 ROOT = Path(__file__).parents[2]
 PRODUCT = ("runtime", "schemas", "model_store", "producers", "consumers", "server", "millstream", "streams")
@@ -141,7 +141,7 @@ def test_every_row_fits_the_rest() -> None:
     assert len({*names}) == len(names)
     assert len({role.stops for role in roles.TABLE}) == len(names)
     for role in roles.TABLE:
-        assert {*role.reads, *role.follows, *role.writes} <= {*KINDS, WHOLE}, role.name
+        assert {*role.reads, *role.follows, *role.writes} <= {*KINDS, *COMPARED, WHOLE}, role.name
         assert {*role.sees} <= {*names} - {role.name}, role.name
         assert not {"labels", "models"} <= {*role.writes}, role.name
         assert role.reads or role.reads_label_topics or role.on_demand, role.name

@@ -15,11 +15,11 @@ import pytest
 from river import linear_model, naive_bayes, preprocessing, tree
 from store_parts import draft, version
 
+from consumers.model import version_loader
 from consumers.model.checkpoints import Definition
 from consumers.model.models_topic_state import Known
 from consumers.model.river_model import ModelError, RiverModel, wrap
 from consumers.model.version_runtime import RunWith
-from consumers.predictor import model_feed
 from consumers.predictor.model_feed import VersionFeed
 from consumers.predictor.model_process import VersionProcess
 from consumers.predictor.predictor import ServedVersion, ask
@@ -164,7 +164,7 @@ def test_one_that_hangs_keeps_nothing_else_from_being_served(
     settings: Settings, store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Said once, tried again later: each attempt costs its time, and as much goes to whatever else is announced."""
-    monkeypatch.setattr(model_feed, "LARGE_BYTES", 800)
+    monkeypatch.setattr(version_loader, "LARGE_BYTES", 800)
     now, tried, said = [0.0], [], []
 
     def hang(manifest: Manifest, sha256: str | None) -> RiverModel:
@@ -196,7 +196,7 @@ def test_one_that_hangs_keeps_nothing_else_from_being_served(
 def test_large_versions_alone_are_served_apart(
     settings: Settings, store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_feed, "LARGE_BYTES", 800)
+    monkeypatch.setattr(version_loader, "LARGE_BYTES", 800)
     sizes: list[int] = []
 
     def note(manifest: Manifest, sha256: str | None) -> RiverModel:

@@ -61,10 +61,19 @@ class LabelAge(msgspec.Struct, frozen=True):
 
 
 class LossUsed(msgspec.Struct, frozen=True):
-    """The loss: its name, and what an event without an answer costs."""
+    """The loss.
+
+    Attributes
+    ----------
+    bound
+        What an event without an answer costs.
+    level
+        Largest probability that one end of an interval `at_any_time` is ever wrong.
+    """
 
     name: str
     bound: float
+    level: float
 
 
 class ModelComparison(Shown, frozen=True, kw_only=True):
@@ -188,6 +197,11 @@ class ModelComparison(Shown, frozen=True, kw_only=True):
             yield f"served by {', '.join(f'{name} {count:,}' for name, count in self.served.items())} of these events"
         if self.loss is not None:
             yield f"loss: {self.loss.name}; an event without an answer costs {number(self.loss.bound)}"
+        if self.pairs and self.loss is not None:
+            yield (
+                f"at any time: each end holds however often it is looked at, but with probability {self.loss.level:g} "
+                "(docs/models.md)"
+            )
         for name, age in self.age_ms.items():
             yield f"{name} answered with versions that were {spoken(age)} old (median)"
         for refused in self.refused:

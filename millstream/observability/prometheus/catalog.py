@@ -82,6 +82,17 @@ METRICS: Final[dict[str, Metric]] = {
     "millstream_label_to_example_seconds": Metric(
         "histogram", "From a label's time on the broker to the commit of its example."
     ),
+    # shadow
+    "millstream_shadow_predictions_total": Metric(
+        "counter", "Predictions that were shadowed, left out because of the share, or unreadable.", ("state",)
+    ),
+    "millstream_shadow_answers_total": Metric("counter", "Answers of each model that did not serve.", ("model",)),
+    "millstream_shadow_errors_total": Metric("counter", "Events that such a model could not answer.", ("model",)),
+    "millstream_shadow_share": Metric("gauge", "Share of the events that is shadowed.", ("partition",)),
+    "millstream_shadow_unsliced_total": Metric("counter", "Slices in which a shadowed event has no value."),
+    # judge
+    "millstream_comparisons_total": Metric("counter", "Shadows that were joined with a label.", ("partition",)),
+    "millstream_comparisons_waiting": Metric("gauge", "Shadows and labels without the other.", ("partition", "kind")),
     # learner
     "millstream_examples_learned": Metric("gauge", "Examples that the model has learned, in this epoch."),
     "millstream_examples_skipped": Metric("gauge", "Examples that were left out of the model, in this epoch."),
@@ -103,4 +114,15 @@ METRICS: Final[dict[str, Metric]] = {
         "1 if the first metric of the served answers is worse over the window than a baseline's, else 0; nothing "
         "before the window is full.",
     ),
+    # referee
+    "millstream_contest_labels": Metric(
+        "gauge", "Labelled events that count in the contest, by challenger.", ("model",)
+    ),
+    "millstream_contest_difference": Metric(
+        "gauge",
+        "By how much the challenger's mean loss is lower than the serving model's: the mean and its bounds.",
+        ("model", "bound"),
+    ),
+    "millstream_contest_waiting": Metric("gauge", "Labels that have not settled."),
+    "millstream_promotions_total": Metric("counter", "Decisions on the serving model, by rule or guard.", ("by",)),
 }

@@ -17,12 +17,15 @@ from prometheus_client.core import (
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
-from consumers.joiner.offset_metadata import JoinerMetadata
+from consumers.joiner.offset_metadata import JoinerMetadata, JoinMetadata
+from consumers.judge.offset_metadata import JudgeMetadata
 from consumers.learner.offset_metadata import LearnerMetadata
 from consumers.loop.offset_metadata import OffsetMetadata
 from consumers.model.quality import quality
 from consumers.predictor.offset_metadata import PredictorMetadata
-from consumers.roles import CONSOLE, IMPORTER, JOINER, LEARNER, PREDICTOR, SERVER
+from consumers.referee.offset_metadata import RefereeMetadata
+from consumers.roles import CONSOLE, IMPORTER, JOINER, JUDGE, LEARNER, PREDICTOR, REFEREE, SERVER, SHADOW
+from consumers.shadow.offset_metadata import ShadowMetadata, model_counts
 from millstream.observability.prometheus.catalog import METRICS
 from millstream.observability.prometheus.histogram import Histogram
 from millstream.observability.prometheus.role_metrics import RoleMeter
@@ -34,6 +37,7 @@ LABEL_STATES: Final = (
     "joined", "duplicate", "correction", "contradicting", "late", "unknown", "refused", "forwarded",
 )  # fmt: skip
 PREDICTION_STATES: Final = ("unlabelled", "timeout", "timeout_refused", "errors", "again")
+SHADOW_STATES: Final = ("shadowed", "left_out", "unreadable")
 _MOST_METRICS: Final = 100  # limit for one model, because the user's own metrics choose the names
 Sample = tuple[tuple[str, ...], float]
 MetadataT = TypeVar("MetadataT", bound=OffsetMetadata)
@@ -109,6 +113,9 @@ class RoleCollector(Collector):
             CONSOLE: self._of_http,
             JOINER: self._of_a_joiner,
             LEARNER: self._of_a_learner,
+            SHADOW: self._of_a_shadow,
+            JUDGE: self._of_a_judge,
+            REFEREE: self._of_a_referee,
         }
         if found := more.get(self._of[1]):
             yield from found()
@@ -180,13 +187,45 @@ class RoleCollector(Collector):
         yield "millstream_labels_total", _counts(counts, LABEL_STATES)
         yield "millstream_predictions_left_total", _counts(counts, PREDICTION_STATES)
         yield "millstream_examples_joined_total", _numbers({place: each.seq for place, each in told.items()})
-        waiting: list[Sample] = []
-        for place, each in told.items():
-            for kind, count in zip(("prediction", "label"), each.waiting, strict=True):
-                waiting.append(((str(place.partition), kind), float(count)))
-        yield "millstream_join_waiting", waiting
+        yield "millstream_join_waiting", _waiting("prediction", told)
         oldest = {place: each.oldest / 1000 for place, each in told.items() if each.oldest}
         yield "millstream_join_oldest_timestamp_seconds", _numbers(oldest)
+
+    def _of_a_shadow(self) -> Iterator[tuple[str, list[Sample]]]:
+        told = self._beside(ShadowMetadata)
+        states = {each: sum(getattr(note, each) for note in told.values()) for each in SHADOW_STATES}
+        yield "millstream_shadow_predictions_total", [((state,), float(count)) for state, count in states.items()]
+        counts = model_counts(told.values())
+        yield "millstream_shadow_answers_total", [((model,), float(of[0])) for model, of in counts.items()]
+        yield "millstream_shadow_errors_total", [((model,), float(of[1])) for model, of in counts.items()]
+        yield "millstream_shadow_share", _numbers({place: note.share for place, note in told.items()})
+        yield "millstream_shadow_unsliced_total", _one(sum(note.unsliced for note in told.values()))
+
+    def _of_a_judge(self) -> Iterator[tuple[str, list[Sample]]]:
+        told = {
+            place: each
+            for place, each in self._beside(JudgeMetadata).items()
+            if self._meter.kind(place.topic) == "labels"
+        }
+        yield "millstream_comparisons_total", _numbers({place: each.seq for place, each in told.items()})
+        yield "millstream_comparisons_waiting", _waiting("shadow", told)
+
+    def _of_a_referee(self) -> Iterator[tuple[str, list[Sample]]]:
+        told = next(iter(self._beside(RefereeMetadata).values()), None)
+        if told is None:
+            return
+        yield "millstream_contest_labels", [((each.model,), float(each.labels)) for each in told.standings]
+        yield (
+            "millstream_contest_difference",
+            [
+                ((each.model, bound), value)
+                for each in told.standings
+                for bound, value in (("mean", each.mean), ("lower", each.low), ("upper", each.high))
+                if value is not None
+            ],
+        )
+        yield "millstream_contest_waiting", _one(told.waiting)
+        yield "millstream_promotions_total", [(("rule",), float(told.promoted)), (("guard",), float(told.returned))]
 
     def _of_a_learner(self) -> Iterator[tuple[str, list[Sample]]]:
         yield "millstream_checkpoints_total", _one(self._meter.counts["checkpoints"])
@@ -214,6 +253,16 @@ def _one(value: float | None) -> list[Sample]:
 
 def _numbers(values: Mapping[Partition, float]) -> list[Sample]:
     return [((str(place.partition),), float(value)) for place, value in values.items()]
+
+
+def _waiting(first: str, told: Mapping[Partition, JoinMetadata]) -> list[Sample]:
+    """Return how many records wait, by partition and kind; `first` is what waits for labels."""
+    kinds = first, "label"
+    return [
+        ((str(place.partition), kind), float(count))
+        for place, each in told.items()
+        for kind, count in zip(kinds, each.waiting, strict=True)
+    ]
 
 
 def _counts(counts: Mapping[Partition, Mapping[str, int]], states: Iterable[str]) -> list[Sample]:

@@ -1,0 +1,1 @@
+"""The judge role: joins shadow answers with their labels."""

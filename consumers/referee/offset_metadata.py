@@ -1,0 +1,120 @@
+"""Offset metadata of a referee: its contest, its last decision, and how the challengers stand."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final, Literal
+
+import msgspec
+
+from consumers.loop.offset_metadata import OffsetMetadata, decodable
+from consumers.referee.contest import Standing
+from consumers.referee.settling import Begun
+from consumers.roles import REFEREE
+from schemas.model_names import name_of
+
+_DIGITS: Final = 6
+
+
+class Decided(msgspec.Struct, frozen=True, array_like=True):
+    """The last decision of this referee: a promotion by the rule, or a return by the guard.
+
+    Attributes
+    ----------
+    follows
+        `decision_hash` of the person's decision that it follows.
+    """
+
+    model: str
+    before: str
+    by: Literal["rule", "guard"]
+    follows: str
+
+
+class Stands(msgspec.Struct, frozen=True, array_like=True):
+    """A challenger's `Standing`, with figures of six digits."""
+
+    model: str
+    epoch: int
+    labels: int
+    mean: float | None
+    low: float | None
+    high: float | None
+    champion_loss: float | None
+    challenger_loss: float | None
+    barred: bool
+
+    @classmethod
+    def of(cls, standing: Standing) -> Stands:
+        """Return a standing in short."""
+        return cls(
+            name_of(standing.model),
+            standing.epoch,
+            standing.labels,
+            _short(standing.mean),
+            _short(standing.low),
+            _short(standing.high),
+            _short(standing.champion_loss),
+            _short(standing.challenger_loss),
+            standing.barred,
+        )
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.{_DIGITS}g}")
+
+
+@decodable
+class RefereeMetadata(OffsetMetadata):
+    """Metadata of the referee's committed offset; `topic_id`, `gone` and `begun` as in `consumers.loop.start_offsets`.
+
+    Models are named as among the stream's models, because Kafka takes 4,096 characters.
+
+    Attributes
+    ----------
+    contest_of
+        Hash of the rule and the champion; a contest goes on after a restart only if it is the same.
+    contest, guard
+        Where the contest and the guard began, `None` before their first event.
+    epochs
+        Epoch of each model in the contest.
+    decided
+        The last decision, `None` if there was none.
+    barred
+        Epochs up to which the rule does not promote a model, because the guard took serving from it.
+    champion
+        The serving model.
+    pinned
+        True while a person has pinned a version: the referee then decides nothing.
+    would
+        The challenger that the rule would promote.
+    needed, at_least
+        Number of labelled events, and lower bound of the mean difference, that the rule asks for.
+    waiting
+        Number of labels that have not settled.
+    promoted, returned
+        Number of decisions of the rule, and of the guard.
+    alerts
+        Names of the raised alerts.
+    """
+
+    role: ClassVar[str] = REFEREE
+
+    topic_id: str = msgspec.field(default="", name="t")
+    gone: int = 0
+    begun: int = 0
+    contest_of: str = msgspec.field(default="", name="of")
+    contest: Begun | None = None
+    guard: Begun | None = None
+    epochs: dict[str, int] = msgspec.field(default_factory=dict)
+    decided: Decided | None = None
+    barred: dict[str, int] = msgspec.field(default_factory=dict)
+    champion: str = ""
+    pinned: bool = False
+    would: str = ""
+    needed: int = 0
+    at_least: float = 0.0
+    standings: list[Stands] = msgspec.field(default_factory=list)
+    waiting: int = 0
+    promoted: int = 0
+    returned: int = 0
+    alerts: list[str] = msgspec.field(default_factory=list)

@@ -1,0 +1,146 @@
+"""Wiring of the roles that compare a stream's models: shadow and judge."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from consumers.joiner.joiner import Joiner
+from consumers.joiner.local_store import DiskStore, LocalStoreError
+from consumers.judge.judge import judge_settings
+from consumers.loop.last_offsets_file import TopicMemory
+from consumers.loop.turns import MOST_RECORDS
+from consumers.model.version_loader import VersionLoader
+from consumers.roles import JUDGE, SHADOW
+from consumers.shadow.announcements import Announcements
+from consumers.shadow.decisions_log import DecisionsLog
+from consumers.shadow.shadow import Shadows, ShadowSettings
+from consumers.shadow.versions import ChallengerVersions
+from millstream.observability.role_log import say
+from millstream.processes.model_process_main import starter
+from millstream.processes.role_loop import drive, meet, no_disk, snapshot_keeper, state_alerts
+from millstream.status.group_metadata import spread_of
+from millstream.stream.processor_rules import join_rules
+from millstream.stream.slices import SliceReader
+from millstream.version_code.choice import Policy, VersionCode
+from model_store import open_store
+from runtime.exits import FAILED
+from runtime.kafka_client.cluster import Cluster, TopicInfo
+from runtime.kafka_client.records import Partition
+from schemas.topics import SHADOWS, Names
+
+if TYPE_CHECKING:
+    from millstream.config.settings import Settings
+    from millstream.observability.instrumentation import RoleInstrumentation
+    from millstream.stream.load import LoadedStream
+
+_SKEW_MS: Final = 60_000
+"""Clocks of this machine and of the brokers may differ by as much."""
+
+
+def run_shadow(
+    loaded: LoadedStream,
+    settings: Settings,
+    instance: str,
+    new_epoch: bool = False,
+    *,
+    meter: RoleInstrumentation | None = None,
+    code: Policy = "own",
+) -> int:
+    """Ask the models that do not serve until told to stop; return the exit code.
+
+    `code` selects the code that versions run with.
+    """
+    if not _has_models(loaded, SHADOW):
+        return FAILED
+    cluster, names, topics = meet(loaded, settings)
+    spread = spread_of(cluster, names, topics)
+    if _has_too_few(names, topics, spread, loaded):
+        return FAILED
+    stream, models = loaded.stream, [each.model_id for each in loaded.each_model]
+    store = open_store(settings.models, settings.keys, sign=False)
+    choose = VersionCode(loaded, store, code, say).to_answer
+    loader = VersionLoader(store, stream.task, choose, starter(loaded, settings, choose))
+    log = DecisionsLog(cluster, names)
+    versions = ChallengerVersions(Announcements(log, models), loader, say)
+    shadow_settings = ShadowSettings(
+        names, models, spread, stream.shadow_share, SliceReader(stream.slices), len(stream.slices), new_epoch
+    )
+    kept = state_alerts(cluster, names, SHADOW, instance)
+    memory = TopicMemory(settings.state(names) / f"{SHADOW}-{instance}.json", written=kept.written)
+    try:
+        return drive(
+            cluster, names, SHADOW, instance, Shadows(shadow_settings, versions, log, say, memory), meter, kept
+        )
+    finally:
+        log.close()
+
+
+def run_judge(
+    loaded: LoadedStream,
+    settings: Settings,
+    instance: str,
+    new_epoch: bool = False,
+    *,
+    meter: RoleInstrumentation | None = None,
+) -> int:
+    """Join shadow answers with their labels until told to stop; return the exit code."""
+    if not _has_models(loaded, JUDGE):
+        return FAILED
+    cluster, names, topics = meet(loaded, settings)
+    spread = spread_of(cluster, names, topics)
+    if _has_too_few(names, topics, spread, loaded):
+        return FAILED
+    stream = loaded.stream
+    most_pending = stream.join.max_pending
+    of_judge = judge_settings(names, join_rules(stream), spread, most_pending, new_epoch)
+    kept = state_alerts(cluster, names, JUDGE, instance)
+    try:
+        store = DiskStore(settings.state(names) / f"{JUDGE}-{instance}", say)
+    except LocalStoreError as error:
+        return no_disk(JUDGE, error, kept)
+    keeper = snapshot_keeper(loaded, settings, JUDGE)
+    first = _first_labels(cluster, names, [each.model_id for each in loaded.others], stream.labels.wait_ms)
+    judge = Joiner(of_judge, store, keeper, say, meter, first)
+    return drive(cluster, names, JUDGE, instance, judge, meter, kept, max(MOST_RECORDS, most_pending // 10))
+
+
+def _has_models(loaded: LoadedStream, role: str) -> bool:
+    """Return whether a stream has models to compare; report it if not."""
+    if not loaded.stream.models:
+        say(f"{loaded.path.name}: there is one model, so the {role} has nothing to do; models={{...}} names others")
+    return bool(loaded.stream.models)
+
+
+def _has_too_few(names: Names, topics: dict[str, TopicInfo], spread: int, loaded: LoadedStream) -> bool:
+    """Return whether a topic has fewer partitions than event ids are spread over; report it if so."""
+    fewest = min((names.topic(SHADOWS), names.whole, names.topic("labels")), key=lambda each: topics[each].partitions)
+    count = topics[fewest].partitions
+    if count < spread:
+        say(
+            f"{fewest} has {count} partitions, and event ids of {names.stream} are spread over {spread}: "
+            f"`millstream topics create {loaded.path} --fix` adds those that are missing"
+        )
+    return count < spread
+
+
+def _first_labels(
+    cluster: Cluster, names: Names, models: list[str], label_wait: int
+) -> Callable[[Partition], int | None]:
+    """Return the function by which a new judge begins to read labels.
+
+    No shadow is older than the first announcement of a named model, so a label more than a label wait older than that
+    can match none. Without an announcement, no shadow is older than now.
+    """
+
+    def first(partition: Partition) -> int | None:
+        log = DecisionsLog(cluster, names)
+        try:
+            announced = Announcements(log, models).first(models)
+            since = time.time_ns() // 1_000_000 - _SKEW_MS if announced is None else announced
+            return log.first_after({partition: max(0, since - label_wait)})[partition]
+        finally:
+            log.close()
+
+    return first
