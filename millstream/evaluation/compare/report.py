@@ -139,11 +139,11 @@ class ModelComparison(Shown, frozen=True, kw_only=True):
                 yield block
         if self.pairs:
             yield self._losses()
-        yield sliced(self, self.windows, "window")
+        yield sliced(self, self.windows, "window", baselines=False)
         if self.label_ages:
             yield self._ages()
         if self.slices:
-            yield sliced(self, self.slices, str(self.by))
+            yield sliced(self, self.slices, str(self.by), baselines=False)
         if self.sliced_pairs:
             yield self._sliced_losses()
 
@@ -199,8 +199,8 @@ class ModelComparison(Shown, frozen=True, kw_only=True):
             yield f"loss: {self.loss.name}; an event without an answer costs {number(self.loss.bound)}"
         if self.pairs and self.loss is not None:
             yield (
-                f"at any time: each end holds however often it is looked at, but with probability {self.loss.level:g} "
-                "(docs/models.md)"
+                f"at any time: each end of the interval holds at every look together, with a probability of "
+                f"{1 - self.loss.level:.2%} (docs/models.md)"
             )
         for name, age in self.age_ms.items():
             yield f"{name} answered with versions that were {spoken(age)} old (median)"
