@@ -109,12 +109,13 @@ def tables(report: Findings) -> Iterator[Block]:
         yield sliced(report, report.slices, str(report.by))
 
 
-def sliced(report: Findings, slices: Sequence[Slice], by: str) -> Block:
-    """Return the table of all results by slice."""
+def sliced(report: Findings, slices: Sequence[Slice], by: str, *, baselines: bool = True) -> Block:
+    """Return the table of the results by slice, with or without the baselines."""
     rows = [
         [each.value, f"{each.counted:,}", result.name, *(number(value) for value in _in_slice(report, each, result))]
         for each in slices
         for result in report.results
+        if baselines or result.kind != "baseline"
     ]
     return Block(f"By {by}", [by, report.unit, "", *_arrows(report)], rows)
 

@@ -28,8 +28,13 @@ def loss_rule(stream: Stream) -> LossRule | None:
 
 def promotion_rule(stream: Stream) -> Rule | None:
     """Return the rule by which a stream's models are promoted, `None` if only people promote them."""
-    promote, loss = stream.promote, loss_rule(stream)
-    if promote is None or loss is None:
+    return None if stream.promote is None else comparing_rule(stream)
+
+
+def comparing_rule(stream: Stream) -> Rule | None:
+    """Return the rule of a stream, or the default one; `None` without a loss. Models are compared by its bounds."""
+    promote, loss = stream.promote or Promote(), loss_rule(stream)
+    if loss is None:
         return None
     wait, guard = stream.labels.wait_ms, promote.guard
     settle = promote.settle_ms(wait)

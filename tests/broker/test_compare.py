@@ -153,7 +153,7 @@ def test_metrics_and_losses_are_those_of_an_independent_computation(compare: Any
     assert (report["as_served"], report["champion"], report["measured"]) == (True, "main", len(paired))
     assert report["left_out"] == {"forest": len(asked(events, ("main", "tree"))) - len(paired)} != {"forest": 0}
     assert report["served"] == Counter(name(each.shadow.outcome.model) for each in paired)
-    assert report["loss"] == {"name": "brier", "bound": 1.0}
+    assert report["loss"] == {"name": "brier", "bound": 1.0, "level": 0.025}
     for model in MODELS:
         expected = {"loss": mean([brier(each, model) for each in paired]), **by_river(paired, model)}
         assert values(report, model) == pytest.approx(expected, **NEAR)

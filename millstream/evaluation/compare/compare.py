@@ -14,7 +14,7 @@ from millstream.evaluation.compare.report import ModelComparison, ProgressiveCom
 from millstream.evaluation.compare.results import Results
 from millstream.stream.load import LoadedStream
 from millstream.stream.processor_rules import learning_rules
-from millstream.stream.promotion_rule import loss_rule
+from millstream.stream.promotion_rule import comparing_rule
 from model_store import ModelStore
 from runtime.kafka_client.cluster import Cluster, MissingTopic
 from schemas.model_names import MAIN
@@ -46,6 +46,7 @@ class Comparing:
         self._stream = loaded.stream
         self._period = period
         self._by = by
+        self._rule = comparing_rule(self._stream)
         self._names = [MAIN, *self._stream.models]
         for name in wanted:
             if name not in self._names:
@@ -79,7 +80,7 @@ class Comparing:
             return self._progressive(store, str(error))
         found = self._measured(log, show)
         if found.measured:
-            return Results(found, log.predicted(), self._by).report(log.name, self._rule)
+            return Results(found, log.predicted(), self._by).report(log.name)
         if found.counts.missing:
             asked = "; ".join(f"{', '.join(who)}: {count:,}" for who, count in found.counts.missing.most_common())
             raise CannotCompare(
@@ -99,17 +100,12 @@ class Comparing:
                 return found
             models = [name for name in self._names if name in models or name == champion]
 
-    @property
-    def _rule(self) -> Any:
-        return loss_rule(self._stream)
-
     def _settings(self, models: Sequence[str]) -> Settings:
         return Settings(
-            stream=self._stream.name,
             models=tuple(models),
             target=self._stream.target,
             metrics=self._metrics,
-            loss=self._rule,
+            rule=self._rule,
             wait_ms=self._stream.labels.wait_ms,
             facets=facets_of(self._by, self._stream.slices),
         )

@@ -18,7 +18,8 @@ from consumers.model.evaluation import Board, Row
 from consumers.model.metric_totals import Totals, totals_of
 from consumers.model.quality import BASELINES
 from consumers.model.river_model import NO_ANSWER
-from consumers.referee.losses import Loss, LossRule
+from consumers.referee.losses import Loss
+from consumers.referee.rule import Rule
 from millstream.evaluation.blocks import Blocks
 from millstream.evaluation.compare.facets import Facet, Labelled
 from millstream.evaluation.compare.log import Arrived, ComparisonLog, Progress
@@ -26,7 +27,7 @@ from millstream.evaluation.rows import Refusals
 from millstream.evaluation.sliced import Sliced
 from schemas.comparisons import Comparison, Shadow
 from schemas.events import LabelValue, Scalar
-from schemas.model_names import MAIN
+from schemas.model_names import name_of
 from schemas.target import Target, TargetError, class_key
 
 SERVED: Final = ""
@@ -60,30 +61,20 @@ class Settings:
     ----------
     models
         Names of the models to compare.
-    stream
-        The stream's name.
     metrics
         Creates the metrics.
+    rule
+        The rule by whose loss and bounds models are compared; `None` without a loss.
     wait_ms
         The label wait: the delay of a label that stands for a missing one.
     """
 
-    stream: str
     models: tuple[str, ...]
     target: Target
     metrics: Callable[[], list[Any]]
-    loss: LossRule | None
+    rule: Rule | None
     wait_ms: int
     facets: Sequence[Facet] = ()
-
-    def name(self, model_id: str) -> str:
-        """Return a model's name on the command line.
-
-        >>> settings = Settings("fraud", (), Target(task="binary"), list, None, 0)
-        >>> settings.name("fraud"), settings.name("fraud.forest")
-        ('main', 'forest')
-        """
-        return MAIN if model_id == self.stream else model_id.removeprefix(f"{self.stream}.")
 
 
 class Contender:
@@ -169,7 +160,7 @@ class Pass:
         self.newest = (-1, "")
         self.clock = 0
         self.blocks: Blocks[dict[str, Totals]] = Blocks(self._totals)
-        self.loss = None if settings.loss is None else Loss(settings.loss)
+        self.loss = None if settings.rule is None else Loss(settings.rule.loss)
         self._known = KnownLabels(settings.target.task == "regression", "shares")
 
     @property
@@ -200,7 +191,7 @@ class Pass:
         event = _event_of(comparison)
         if event.delay_ms is not None:
             self.label_ages.append((shadow.time, event.delay_ms))
-        self.newest = max(self.newest, (shadow.time, self.settings.name(shadow.outcome.model)))
+        self.newest = max(self.newest, (shadow.time, name_of(shadow.outcome.model)))
         answers = self._answers(shadow)
         missing = tuple(name for name in self.settings.models if name not in answers)
         if missing:
@@ -212,18 +203,18 @@ class Pass:
         except TargetError as error:
             self.refused.add(f"event {shadow.event.event_id}", str(error))
             return
-        self.counts.asked[self.settings.name(shadow.outcome.model)] += 1
+        self.counts.asked[name_of(shadow.outcome.model)] += 1
         self._measure(event, place, truth, answers)
 
     def _answers(self, shadow: Shadow) -> dict[str, Given]:
         """Return the answers of the models that were asked, by name."""
-        outcome, name = shadow.outcome, self.settings.name
+        outcome = shadow.outcome
         served = Given(outcome.prediction, outcome.probabilities, outcome.error is not None, -1)
-        answers = {SERVED: served, name(outcome.model): served}
+        answers = {SERVED: served, name_of(outcome.model): served}
         for each in shadow.challengers:
             if each.epoch >= 0:  # else it had no version yet
                 given = Given(each.prediction, each.probabilities, each.error is not None, each.age_ms)
-                answers[name(each.model)] = given
+                answers[name_of(each.model)] = given
         return answers
 
     def _measure(self, event: Labelled, place: tuple[int, int], truth: Scalar, answers: dict[str, Given]) -> None:

@@ -61,10 +61,19 @@ class LabelAge(msgspec.Struct, frozen=True):
 
 
 class LossUsed(msgspec.Struct, frozen=True):
-    """The loss: its name, and what an event without an answer costs."""
+    """The loss.
+
+    Attributes
+    ----------
+    bound
+        What an event without an answer costs.
+    level
+        Largest probability that one end of an interval `at_any_time` is ever wrong.
+    """
 
     name: str
     bound: float
+    level: float
 
 
 class ModelComparison(Shown, frozen=True, kw_only=True):
@@ -130,11 +139,11 @@ class ModelComparison(Shown, frozen=True, kw_only=True):
                 yield block
         if self.pairs:
             yield self._losses()
-        yield sliced(self, self.windows, "window")
+        yield sliced(self, self.windows, "window", baselines=False)
         if self.label_ages:
             yield self._ages()
         if self.slices:
-            yield sliced(self, self.slices, str(self.by))
+            yield sliced(self, self.slices, str(self.by), baselines=False)
         if self.sliced_pairs:
             yield self._sliced_losses()
 
@@ -188,6 +197,11 @@ class ModelComparison(Shown, frozen=True, kw_only=True):
             yield f"served by {', '.join(f'{name} {count:,}' for name, count in self.served.items())} of these events"
         if self.loss is not None:
             yield f"loss: {self.loss.name}; an event without an answer costs {number(self.loss.bound)}"
+        if self.pairs and self.loss is not None:
+            yield (
+                f"at any time: each end of the interval holds at every look together, with a probability of "
+                f"{1 - self.loss.level:.2%} (docs/models.md)"
+            )
         for name, age in self.age_ms.items():
             yield f"{name} answered with versions that were {spoken(age)} old (median)"
         for refused in self.refused:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from consumers.model.metric_totals import NOTHING, Totals, difference, values_of
 from consumers.model.quality import BASELINES
-from consumers.referee.losses import LossRule
+from consumers.referee.confidence import Boundary, Differences
 from millstream.evaluation.compare.facets import AGES_MS, By
 from millstream.evaluation.compare.log import Predicted
 from millstream.evaluation.compare.measure import SERVED, Contender, Pass
@@ -49,8 +49,8 @@ class Results:
         self._median = int(np.sort(delays)[(len(delays) - 1) // 2])
         self._quick: Mask = delays <= self._median
 
-    def report(self, name: str, rule: LossRule | None) -> ModelComparison:
-        """Return the report; `name` is the stream's."""
+    def report(self, name: str) -> ModelComparison:
+        """Return the report; `name` is that of the topic."""
         found = self._found
         served = {each: count for each, count in found.counts.asked.most_common() if count}
         champion = found.newest[1]
@@ -59,7 +59,9 @@ class Results:
         bigger = self._bigger()
         against = named.get(champion, lines[0])
         challengers = [line for line in lines if line.kind == "model" and line is not against]
-        pairs = [self._pair(line.name, against.name) for line in challengers] if self._losses else []
+        rule = found.settings.rule
+        boundary = None if rule is None else rule.boundary(len(challengers))
+        pairs = [] if boundary is None else [self._pair(line.name, against.name, boundary) for line in challengers]
         slow = int((~self._quick).sum())
         refusals = found.refused
         return ModelComparison(
@@ -78,7 +80,9 @@ class Results:
             block_rows=round(found.measured / len(self._ends)),
             notes=self._notes(),
             champion=champion,
-            loss=None if rule is None else LossUsed(rule.kind, rule.bound),
+            loss=None
+            if rule is None
+            else LossUsed(rule.loss.kind, rule.loss.bound, rule.alpha / max(1, len(challengers))),
             served=served,
             left_out={", ".join(names): count for names, count in found.counts.missing.most_common()},
             predicted_from_ms=min(found.predicted),
@@ -149,10 +153,22 @@ class Results:
         ]
         return estimate(total / count, left)
 
-    def _pair(self, of: str, than: str) -> Pair:
+    def _pair(self, of: str, than: str, boundary: Boundary) -> Pair:
         loss = self._apart(of, than, self._all)
         quick, slow = self._apart(of, than, self._quick), self._apart(of, than, ~self._quick)
-        return Pair(of, than, loss, Estimate(loss.value), quick, slow, _rests_on_quick(loss, quick, slow))
+        return Pair(
+            of, than, loss, self._at_any_time(of, than, boundary), quick, slow, _rests_on_quick(loss, quick, slow)
+        )
+
+    def _at_any_time(self, of: str, than: str, boundary: Boundary) -> Estimate:
+        """Return the mean difference with the bounds of the rule, in the order of the predictions, as it counts."""
+        apart = (self._losses[of] - self._losses[than]).tolist()
+        order = sorted(range(len(apart)), key=lambda at: (self._found.predicted[at], *self._found.order[at]))
+        sums = Differences()
+        for at in order:
+            sums.add(apart[at])
+        low, high = sums.bounds(boundary)
+        return Estimate(sums.mean, low, high)
 
     def _sliced_pairs(self, pairs: Iterable[Pair]) -> list[SlicedPairs]:
         found = []
