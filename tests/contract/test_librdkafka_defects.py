@@ -214,6 +214,25 @@ def test_it_would_read_beyond_the_end_of_metadata_of_kafka_python(
     assert {each: member.committed(each, 60_000) for each in places} == places
 
 
+def test_it_goes_on_at_the_same_offset_in_another_topic_of_the_name(
+    cluster: Cluster, admin: Any, topic: str, prefix: str, closed: ExitStack
+) -> None:
+    """A record of the other topic never comes before its id, also if the member has not heard of it."""
+    member: Any = joined(cluster, closed, topic, f"{prefix}group", **BEGINS)
+    put(cluster, topic, 3)
+    assert len(read(member, 3)) == 3
+    [before] = member.topic_ids([topic]).values()
+    known = member._membership.topic_ids([topic])
+    member._membership.topic_ids = lambda topics: known
+    assert str(before) == admin.describe_topics([topic])[0].id
+    admin.delete_topics([topic])
+    until(lambda: not admin.describe_topics([topic])[0].exists, "end of the topic")
+    make(admin, NewTopic(topic, 2, {}))
+    put(cluster, topic, 6)
+    assert [each.offset for each in read(member, 3)] == [3, 4, 5]
+    assert member.topic_ids([topic]) == {topic: (before, admin.describe_topics([topic])[0].id)}
+
+
 def test_an_end_would_wait_for_a_broker_that_is_away(proxy: Proxy, topic: str, prefix: str, closed: ExitStack) -> None:
     """It would abort the open transaction first, and there is nobody to abort it with."""
     producer = opened(proxy, closed, prefix)

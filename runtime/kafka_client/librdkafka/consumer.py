@@ -286,6 +286,10 @@ class LibrdkafkaConsumer:
         _, end = self._client.get_watermark_offsets(TopicPartition(*partition), cached=True)
         return None if end < 0 else int(end)
 
+    def topic_id(self, topic: str) -> str | None:
+        """Return the id of the topic that is read, if the client tells it."""
+        return self._handle.topic_ids.get(topic)
+
     @translating
     def topics(self) -> set[str]:
         self._handle.check()

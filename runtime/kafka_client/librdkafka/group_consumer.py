@@ -41,6 +41,7 @@ class LibrdkafkaGroupConsumer:
         self._rebalanced = threading.Event()  # set by the member's thread
         self._subscribed = False
         self._look_at = 0.0  # monotonic time at which the membership is looked at again
+        self._known_ids: dict[str, object] = {}  # as the member knew them last
 
     # --- what is read ------------------------------------------------------------------------------
 
@@ -141,7 +142,20 @@ class LibrdkafkaGroupConsumer:
         return self._membership.partitions_for_topic(topic)
 
     def topic_ids(self, topics: Iterable[str]) -> dict[str, object | None]:
-        return self._membership.topic_ids(topics)
+        """Return the ids; of a topic whose id is not the same for the member and the fetcher, both.
+
+        If a topic is deleted and made again, the fetcher goes on in the new one at the offset of the old one, and may
+        know of it seconds before the member.
+        """
+        return {topic: self._id(topic, known) for topic, known in self._membership.topic_ids(topics).items()}
+
+    def _id(self, topic: str, known: object | None) -> object | None:
+        if known is None:  # it does not exist at the moment
+            known = self._known_ids.get(topic)
+        else:
+            self._known_ids[topic] = known
+        read = self._fetcher.topic_id(topic)
+        return known if read in (None, str(known)) else (known, read)
 
     # --- the group ---------------------------------------------------------------------------------
 

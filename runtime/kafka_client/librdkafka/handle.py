@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import logging
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final
+from uuid import UUID
 
 from confluent_kafka import KafkaError as TheirError
 from confluent_kafka import KafkaException
@@ -24,16 +27,27 @@ _FINAL: Final = frozenset({TheirError._AUTHENTICATION, TheirError._FATAL, TheirE
 _LOST: Final = frozenset({TheirError._ALL_BROKERS_DOWN, TheirError._RESOLVE, TheirError._TRANSPORT})
 
 
-class _Log:
-    """The client's logger, which repeats no line within ten seconds: the client writes one for each attempt."""
+_NEW_ID: Final = re.compile(r"Topic (\S+) changed id from \S+ to (\S+)$")
 
-    def __init__(self, logger: logging.Logger) -> None:
+
+class _Log:
+    """The client's logger, which repeats no line within ten seconds: the client writes one for each attempt.
+
+    Its debug lines are not written. They have the only news of the ids of topics, which go to `topic_ids`.
+    """
+
+    def __init__(self, logger: logging.Logger, topic_ids: dict[str, str]) -> None:
         self._logger = logger
+        self._topic_ids = topic_ids
         self._written: dict[str, float] = {}
 
     def log(self, level: int, form: str, *values: object) -> None:
         """Write a line, unless it was written a moment ago."""
         line, now = form % values, time.monotonic()
+        if level <= logging.DEBUG:
+            if (found := _NEW_ID.search(line)) is not None:
+                self._topic_ids[found[1]] = str(UUID(bytes=base64.b64decode(f"{found[2]}==")))
+            return
         if now - self._written.get(line, -_REPEAT_SECONDS) < _REPEAT_SECONDS:
             return
         if len(self._written) >= _MOST_LINES:
@@ -52,6 +66,8 @@ class Handle:
     ----------
     losses
         Number of lost connections that `check` has seen reported.
+    topic_ids
+        Id of each topic that the client reads, if it gets the property ``debug=topic``; up to date with the records.
     """
 
     def __init__(self, make: Callable[..., Any], properties: Mapping[str, Any], logger: logging.Logger) -> None:
@@ -59,8 +75,9 @@ class Handle:
         self._logger = logger
         self._reports: deque[TheirError] = deque(maxlen=100)
         self.losses = 0
-        # The functions are of the queue alone, so that the client does not keep its owner alive.
-        self.client: Any = make({**properties, "error_cb": self._reports.append}, logger=_Log(logger))
+        self.topic_ids: dict[str, str] = {}
+        # The functions are of these alone, so that the client does not keep its owner alive.
+        self.client: Any = make({**properties, "error_cb": self._reports.append}, logger=_Log(logger, self.topic_ids))
 
     def check(self) -> None:
         """Raise the error that ends this client, if it has reported one; RuntimeError after a fork."""

@@ -60,6 +60,10 @@ _CONSUMER: Final[Mapping[str, Any]] = MappingProxyType(
         "max.poll.interval.ms": 86_400_000,
     }
 )
+_OF_MEMBER: Final[Mapping[str, Any]] = MappingProxyType(
+    # So that it tells the ids of topics, in some lines at each refresh of metadata; see `Handle.topic_ids`.
+    {"debug": "topic"}
+)
 _PRODUCER: Final[Mapping[str, Any]] = MappingProxyType(
     {
         **_EVERY_CLIENT,
@@ -129,13 +133,14 @@ class Librdkafka:
     name: Final = LIBRDKAFKA
 
     def consumer(self, bootstrap: str, options: Mapping[str, Any], settings: Mapping[str, Any]) -> Consumer:
-        handle = _handle("consumer", bootstrap, options, settings, _CONSUMER)
+        member = settings.get("group_id") is not None
+        handle = _handle("consumer", bootstrap, options, settings, {**_CONSUMER, **(_OF_MEMBER if member else {})})
         fetcher = LibrdkafkaConsumer(
             handle,
             request_ms=_chosen("request_timeout_ms", options, settings, _REQUEST_MS),
             most_records=_chosen("max_poll_records", options, settings, _MOST_RECORDS),
         )
-        if settings.get("group_id") is None:
+        if not member:
             _require_answer(fetcher, handle, options, settings)
             return fetcher
         note = {"partition_assignment_strategy": (range_assignor(LIBRDKAFKA),)}
