@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -40,7 +40,7 @@ NUMBER_BYTES: Final = 8
 LARGEST_EVENT: Final = 1 << 20
 _MOST_VALUES: Final = 1_000_000
 _event_row: Final = msgspec.json.Decoder(_EventRow)
-_request: Final[dict[str, msgspec.json.Decoder[_Events] | msgspec.json.Decoder[_Labels]]] = {
+_request: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     "events": msgspec.json.Decoder(_Events),
     "labels": msgspec.json.Decoder(_Labels),
 }

@@ -223,7 +223,9 @@ def _feature(tensor: Tensor, contract: Contract) -> Tensor:
 
 def _ids(tensor: Tensor | None) -> Tensor | None:
     found = _texts(tensor)
-    for each in () if found is None else found.flat:
+    if found is None:
+        return None
+    for each in found.flat:
         if each is not None and not 0 < len(each) <= LONGEST_ID:
             raise InvalidInference(f"an {EVENT_ID} has {len(each)} characters; 1 to {LONGEST_ID} are taken")
     return found

@@ -303,7 +303,7 @@ def version_name(serving: ServedVersion) -> str:
 
 def _single(event_id: str, result: Result, serving: ServedVersion) -> Response:
     headers: Headers = ((VERSION_HEADER, version_name(serving)),)
-    if len(named := _header_value(event_id[:_LONGEST_HEADER])) <= _LONGEST_HEADER:
+    if len(named := _header_value(event_id)) <= _LONGEST_HEADER:
         headers = (*headers, (EVENT_HEADER, named))  # proxies refuse long headers
     if isinstance(result, Conflict):
         return Response(422, error_body("conflict", CONFLICT, event_id), headers)

@@ -78,7 +78,8 @@ def site(tmp_path: Path) -> Site:
 
 
 def complete(deed: str) -> dict[str, str]:
-    return {"why": "a test", **({"version": "1/30"} if deed in ("pin", "adopt") else {})}
+    further = {"pin": {"version": "1/30"}, "adopt": {"version": "1/30"}, "promote": {"model": "forest"}}
+    return {"why": "a test", **further.get(deed, {})}
 
 
 @pytest.mark.parametrize("deed", DEEDS)

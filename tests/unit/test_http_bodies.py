@@ -13,6 +13,7 @@ from unit.rsgi import Headers
 
 from server.web import bodies
 from server.web.messages import HttpError
+from server.web.reading_timeout import ReadingTimeout
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Body:
 
 
 def whole(headers: dict[str, str], body: Body, most: int = 100) -> bytes:
-    return asyncio.run(bodies.whole(Headers(headers), body, most, 5.0))
+    return asyncio.run(bodies.whole(Headers(headers), body, most, ReadingTimeout(5.0)))
 
 
 def streamed(headers: dict[str, str], body: Body, clock: Callable[[], float] = time.monotonic) -> bytes:

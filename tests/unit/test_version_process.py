@@ -61,7 +61,13 @@ def trained(kind: str) -> Any:
 
 def start(settings: Settings, task: Task, manifest: Manifest) -> RiverModel:
     loaded: Any = SimpleNamespace(
-        stream=SimpleNamespace(task=task), allowed=frozenset(), path="", module="", definition="d", find=None
+        stream=SimpleNamespace(task=task),
+        allowed=frozenset(),
+        path="",
+        module="",
+        definition="d",
+        find=None,
+        each_model=(),
     )
     return starter(loaded, settings, lambda each: RunWith())(manifest, None)
 
