@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -21,6 +22,8 @@ from millstream.topics import admin
 from runtime.kafka_client.client import Admin, Consumer, NewTopic
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.errors import CoordinatorNotAvailableError, UnknownGroupError
+from runtime.kafka_client.libraries import library_named
+from runtime.kafka_client.library_names import KAFKA_PYTHON, LIBRDKAFKA
 from runtime.kafka_client.records import Partition, Record
 from schemas.topics import DAY_MS, Names
 
@@ -240,6 +243,15 @@ def _deleted(client: Admin, group: str) -> bool:
         return False
 
 
+def instruments(bootstrap: str) -> Cluster:
+    """Return a cluster for the clients that measure.
+
+    Sender and reader of kafka-python take most of one core at 500 events/s, for which the measured processes then wait.
+    """
+    installed = importlib.util.find_spec("confluent_kafka") is not None
+    return Cluster(bootstrap, library=library_named(LIBRDKAFKA if installed else KAFKA_PYTHON))
+
+
 def until(condition: Callable[[], bool], timeout: float, otherwise: str) -> None:
     """Wait for a condition; Broken where it does not come."""
     deadline = time.monotonic() + timeout
@@ -255,7 +267,7 @@ def rig() -> Iterator[Rig]:
     folder = Path(tempfile.mkdtemp(prefix="millstream-bench-"))
     broker = EmbeddedBroker(folder / "broker", port=0)
     try:
-        yield Rig(folder, Cluster(broker.start().bootstrap), broker)
+        yield Rig(folder, instruments(broker.start().bootstrap), broker)
     finally:
         broker.stop()
         shutil.rmtree(folder, ignore_errors=True)
