@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from itertools import groupby
 from typing import Final, TypeAlias
 
@@ -65,7 +66,7 @@ class Asking:
             if found is None:  # the version has become slow
                 for _, event, done in some:
                     asking = loop.create_task(self._pacing.answer([event], version))
-                    asking.add_done_callback(lambda task, done=done: _pass_on(task, done))
+                    asking.add_done_callback(partial(_pass_on, done))
                 return
             for (_, _, done), pending in zip(some, found, strict=True):
                 if not done.done():  # else its caller has gone
@@ -77,7 +78,7 @@ def _fail(done: asyncio.Future[Pending], error: Exception) -> None:
         done.set_exception(error)
 
 
-def _pass_on(task: asyncio.Task[list[Pending]], done: asyncio.Future[Pending]) -> None:
+def _pass_on(done: asyncio.Future[Pending], task: asyncio.Task[list[Pending]]) -> None:
     if task.cancelled():
         done.cancel()
     elif (error := task.exception()) is not None:
