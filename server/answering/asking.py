@@ -66,7 +66,7 @@ class Asking:
             if found is None:  # the version has become slow
                 for _, event, done in some:
                     asking = loop.create_task(self._pacing.answer([event], version))
-                    asking.add_done_callback(partial(_pass_on, done=done))
+                    asking.add_done_callback(partial(_pass_on, done))
                 return
             for (_, _, done), pending in zip(some, found, strict=True):
                 if not done.done():  # else its caller has gone
@@ -78,7 +78,7 @@ def _fail(done: asyncio.Future[Pending], error: Exception) -> None:
         done.set_exception(error)
 
 
-def _pass_on(task: asyncio.Task[list[Pending]], done: asyncio.Future[Pending]) -> None:
+def _pass_on(done: asyncio.Future[Pending], task: asyncio.Task[list[Pending]]) -> None:
     if task.cancelled():
         done.cancel()
     elif (error := task.exception()) is not None:
