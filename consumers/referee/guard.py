@@ -84,8 +84,8 @@ class Guard:
         share, allowed = self._failures.mean, self._rule.guard.errors
         low = self._failures.bounds(self._failing)[0]
         self.reason = (
-            f"it answered {share:.2%} of {self._failures.count} events with an error, surely more than {low:.2%}; "
-            f"Guard(errors={allowed:g}) allows {allowed:.2%}"
+            f"the model that served failed to answer {share:.2%} of {self._failures.count:,} events, and at least "
+            f"{low:.2%} (alpha {self._rule.alpha:g}); Guard(errors={allowed:g}) allows {allowed:.2%}"
         )
         self.evidence = {"errors": share, "errors_low": low, "events": float(self._failures.count)}
 
@@ -114,7 +114,7 @@ class Guard:
     def _worse(self, sums: Differences) -> None:
         low = sums.bounds(self._boundary)[0]
         self.reason = (
-            f"the mean loss of the model before it is lower by {sums.mean:.4g}, surely by more than {low:.4g}, over "
-            f"the last {sums.count} labelled events"
+            f"over the last {sums.count:,} labelled events, its mean loss is lower by {sums.mean:.4g}, and at least "
+            f"by {low:.4g} (alpha {self._rule.alpha:g})"
         )
         self.evidence = {"mean": sums.mean, "low": low, "labels": float(sums.count)}
