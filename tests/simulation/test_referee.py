@@ -322,6 +322,14 @@ def test_three_failures_of_three_events_are_not_enough() -> None:
     assert [each.by for each in world.decisions()] == ["rule", "guard"]
 
 
+def test_events_that_were_refused_for_their_own_content_say_nothing_of_the_model() -> None:
+    world = promoted()
+    world.add(*(comparison(n, cycle(n, BETTER), served=B, failed=[B], code="contract") for n in range(400, 500)))
+    world.work()
+    assert len(world.decisions()) == 1
+    assert world.metadata().contest is None
+
+
 def test_the_guard_takes_nothing_from_a_model_that_a_person_has_promoted() -> None:
     world = World(replace(RULE, labels=5000, guard=GuardRule(errors=0.01)))
     world.decide(B)
