@@ -5,8 +5,8 @@ failed to answer. It begins anew with another champion, with a newer epoch of an
 
 - An event that another model, another epoch of the champion, or no model at all answered does not count: it says
   nothing of the champion.
-- An answer that the model failed to give costs the bound of the loss, the champion's as well as a challenger's. An event
-  that was refused for its own content, such as its features, does not count: no model was asked.
+- An answer that the model failed to give costs the bound of the loss, the champion's as well as a challenger's. An
+  event that was refused for its own content, such as its features, does not count: no model was asked.
 - A challenger that had no version at the time of the prediction, or that the event was not given to, does not take part
   in that event: the event counts for the others.
 - A label that is invalid for the target does not count.
