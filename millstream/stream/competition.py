@@ -106,7 +106,7 @@ class Guard:
         As `settle` of `Promote`, which is the default.
     errors
         Largest share of events that the promoted model may fail to answer. Serving goes back when the share is larger
-        at the level `alpha`: six failures in a row are enough for 0.01, three are not.
+        at the level `alpha`: nine failures in a row are enough for 0.01, three are not.
     """
 
     at_least: float = 0.0
