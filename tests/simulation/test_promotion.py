@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import optimize, special
 from simulation.refereeing import MAIN, RULE, B, comparison
 
 from consumers.referee.contest import Champion, Contest
@@ -68,3 +69,35 @@ def test_quick_labels_that_favour_the_worse_model_do_not_promote_it(settle_ms: i
         mean = contest.standing(B).mean
         assert mean is not None
         assert mean < -0.1
+
+
+def test_an_independent_computation_from_the_comparisons_agrees_to_a_billionth() -> None:
+    """Differences in a plain list, in the order of predictions, and the boundary as a root of its formula."""
+    rule = replace(RULE, models=(MAIN, B), alpha=0.03, labels=10**9)
+    contest = Contest(rule, Champion(MAIN), Loss(rule.loss), {})
+    random = np.random.default_rng(8)
+    events = []
+    for number in range(1_500):
+        wrong = {MAIN: bool(random.random() < 0.3), B: bool(random.random() < 0.25)}
+        events.append((number, wrong, int(random.integers(1, 1_000))))
+    for at, (number, wrong, delay) in enumerate(sorted(events, key=lambda each: 10 * each[0] + each[2])):
+        contest.take(at, comparison(number, wrong, delay=delay))
+    standing = contest.standing(B)
+    found = [float(wrong[MAIN]) - float(wrong[B]) for _, wrong, _ in events[: standing.labels]]
+    assert standing.labels > 1_300
+    total, variance = sum(found), 0.0
+    for number, each in enumerate(found):
+        variance += (each - (sum(found[:number]) / number if number else 0.0)) ** 2
+    # Howard et al., proposition 9, with the scale 2 of differences from -1 to 1, written as it is printed there.
+    level = 2 * np.log(1 / 0.06)
+    rho = 0.1 * rule.labels / (level + np.log1p(level))
+
+    def log_m(s: float, v: float) -> float:
+        a, b, r = (v + rho) / 4, (2 * s + v + rho) / 4, rho / 4
+        first = r * np.log(r) - special.gammaln(r) - np.log(special.gammainc(r, r))
+        return float(first + special.gammaln(a) + np.log(special.gammainc(a, b)) - a * np.log(b) + (2 * s + v) / 4)
+
+    height = optimize.brentq(lambda s: log_m(s, variance) - np.log(1 / 0.03), 0.0, 1e6, xtol=1e-13, rtol=1e-14)
+    assert standing.mean == pytest.approx(total / standing.labels, abs=1e-9)
+    assert standing.low == pytest.approx((total - height) / standing.labels, abs=1e-9)
+    assert standing.high == pytest.approx((total + height) / standing.labels, abs=1e-9)
