@@ -1,4 +1,4 @@
-"""What is joined with labels: predictions to examples by the joiner, shadow answers to comparisons by the judge."""
+"""Kind of a join: predictions to examples by the joiner, shadows to comparisons by the judge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers of one challenger to several events; whatever the model does, each event gets a record of it."""
+"""Answers of one challenger to several events; each event gets one, whatever the model does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Share of the events that are shadowed: chosen by a hash of the event's id, halved while the role is far behind."""
+"""Share of the events that are shadowed: by a hash of the id, halved while the role is far behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Offset metadata of a shadow role: the topic that it reads, the share in force, and what it has counted."""
+"""Offset metadata of a shadow role: its topic, the share in force, and what it has counted."""
 
 from __future__ import annotations
 

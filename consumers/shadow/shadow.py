@@ -1,4 +1,4 @@
-"""The shadow role: for each prediction it asks the models that did not answer, with what they knew then.
+"""The shadow role: asks the models that did not answer a prediction, with what they knew then.
 
 It reads whole predictions and writes one record for each onto the shadows topic, on the partition of the prediction.
 Predictors know nothing of it, so serving never waits. Its answers depend on the log and the store alone: on the times

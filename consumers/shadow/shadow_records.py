@@ -1,4 +1,4 @@
-"""Reading of predictions and writing of shadows: the bytes of a prediction that a shadow repeats are copied.
+"""Reading of predictions and writing of shadows, which repeat bytes of their prediction.
 
 The bytes written equal those of `Shadow.encode`.
 """

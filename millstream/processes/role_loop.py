@@ -1,4 +1,4 @@
-"""What the processes of all roles share: meeting the cluster, and running the loop with its alerts."""
+"""Shared wiring of all roles: meeting the cluster, and running the loop with its alerts."""
 
 from __future__ import annotations
 

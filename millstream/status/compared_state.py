@@ -1,4 +1,4 @@
-"""State of the comparison of a stream's models: shadow answers by model, the share of the events, comparisons."""
+"""State of the comparison of a stream's models: answers by model, share of the events, comparisons."""
 
 from __future__ import annotations
 
