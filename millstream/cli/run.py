@@ -31,10 +31,21 @@ def register(parent: cyclopts.App) -> None:
 
 def demo(
     stream: Annotated[
-        str, Parameter(name="STREAM", help="Name of a ready-made stream, such as phishing, bananas or elec2.")
-    ] = "phishing",
+        str | None,
+        Parameter(
+            name="STREAM",
+            help="Name of a ready-made stream, such as phishing, bananas or elec2 [default: phishing].",
+        ),
+    ] = None,
     /,
     *,
+    challenger: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="Show two models on one stream (bananas-models): one is promoted by a rule; takes about a minute.",
+        ),
+    ] = False,
     file: Annotated[
         str | None, Parameter(help="Data file, if River does not include the data (elec2: elec.csv).")
     ] = None,
@@ -50,6 +61,9 @@ def demo(
 
     Example: millstream demo bananas
     """
+    if challenger and stream is not None:
+        raise UsageError("--challenger shows the stream bananas-models: leave the name out")
+    stream = stream or ("bananas-models" if challenger else "phishing")
     if rate is not None and not rate > 0:
         raise UsageError(f"--rate {rate:g} must be more than 0 events a second")
     if http.serve and json:

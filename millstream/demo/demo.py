@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 from consumers.predictor.offset_metadata import PredictorMetadata
 from consumers.roles import JOINER, LEARNER, PREDICTOR
 from millstream.config.settings import Settings
-from millstream.demo import render
+from millstream.demo import challenger, render
 from millstream.demo.render import Scene
 from millstream.processes import run_stream
 from millstream.processes.broker_outage import Outage
@@ -31,10 +31,12 @@ from producers.publisher import PublishOptions, PublishReport, publish
 from runtime.exits import INTERRUPTED, OK
 from runtime.kafka_client.cluster import Cluster, NoBroker
 from runtime.kafka_client.errors import KafkaError
+from schemas.model_names import MAIN
 from schemas.topics import Names
 
 if TYPE_CHECKING:
     from millstream.demo.serving import Served
+    from millstream.stream.load import LoadedStream
     from millstream.stream.stream import Stream
 
 _PREDICTORS: Final = 2
@@ -80,7 +82,8 @@ def run(name: str, settings: Settings, options: DemoOptions) -> int:
     DemoFailed
         If the stream's data is missing, or the demo does not finish.
     """
-    stream, source, place = _subject(name, options.file)
+    loaded, source, place = _subject(name, options.file)
+    stream = loaded.stream
     say = _Log(settings.home / "logs" / f"demo-{name}.log")
     tell: Callable[[str], None] = (
         (lambda line: print(line, file=sys.stderr, flush=True)) if options.print_json else print
@@ -93,7 +96,7 @@ def run(name: str, settings: Settings, options: DemoOptions) -> int:
         run_stream.prepare(cluster, names, stream, tell)
         if options.served is not None:
             children += options.served.children(settings, names)
-        tell(f"starting {_PREDICTORS} predictors, a joiner and a learner; their output is in {say.path}")
+        tell(f"starting {_roles(stream)}; their output is in {say.path}")
         outage = Outage(cluster, say)
         supervisor = Supervisor(children, run_stream.environment(settings), say, outage.lasts, needs_all=True)
         show = _Show(stream, cluster, names, settings, source, options, stop)
@@ -103,6 +106,8 @@ def run(name: str, settings: Settings, options: DemoOptions) -> int:
                 ready_s = _await_ready(supervisor, say, stop)
                 found = None if stop.is_set() else show.play(supervisor, ready_s)
                 if found is not None:
+                    if stream.models:
+                        found["models"] = challenger.look_back(loaded, cluster, names, settings)
                     _tell_result(found, name, place, settings, options)
                 if found is not None and options.served is not None:
                     _serve_on(supervisor, options.served, source, stop)
@@ -117,6 +122,15 @@ def _tell_result(found: dict[str, Any], name: str, place: str, settings: Setting
     else:
         end = "millstream broker stop" if settings.bootstrap is None else None
         print(render.closing_words(found, name, place, end), flush=True)
+        if "models" in found:
+            print("\n".join(challenger.words(found["models"], name)), flush=True)
+
+
+def _roles(stream: Stream) -> str:
+    """Return the processes that are started, in words."""
+    learners = " and ".join(f"of {name}" for name in (MAIN, *stream.models)) if stream.models else ""
+    beside = ", a shadow role, a judge and a referee" if stream.models else ""
+    return f"{_PREDICTORS} predictors, a joiner and a learner {learners}".rstrip() + beside
 
 
 def _serve_on(supervisor: Supervisor, served: Served, source: RowSource, stop: threading.Event) -> None:
@@ -127,7 +141,7 @@ def _serve_on(supervisor: Supervisor, served: Served, source: RowSource, stop: t
         supervisor.look()
 
 
-def _subject(name: str, file: str | None) -> tuple[Stream, RowSource, str]:
+def _subject(name: str, file: str | None) -> tuple[LoadedStream, RowSource, str]:
     from millstream.stream.load import load_stream
     from schemas.topics import NAME
 
@@ -137,7 +151,7 @@ def _subject(name: str, file: str | None) -> tuple[Stream, RowSource, str]:
     place = file or loaded.source
     if place is None:
         raise DemoFailed(f"the data of {name} does not come with River: name it with --file {name}.csv")
-    return loaded.stream, source_of(loaded.stream, place), place
+    return loaded, source_of(loaded.stream, place), place
 
 
 def _await_ready(supervisor: Supervisor, log: _Log, stop: threading.Event) -> float:

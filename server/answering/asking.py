@@ -1,4 +1,4 @@
-"""Asking for single events: those of one turn of the event loop are asked together, which takes half the time."""
+"""Asking for single events: those of one turn of the event loop are asked together."""
 
 from __future__ import annotations
 

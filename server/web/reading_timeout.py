@@ -1,4 +1,4 @@
-"""Time limit for reading bodies: one timer for all requests, because a timer for each costs as much as the reading."""
+"""Time limit for reading bodies: one timer for all, as one for each costs as much as the reading."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rsgi import Headers, Protocol, Scope
 from unit.rsgi import Protocol, Scope
 
 from consumers.roles import CONSOLE
@@ -60,7 +61,7 @@ class Site:
             desk: Any = self.desk
             app = GuardedApp(Endpoints(desk).all(), routes, AppLimits(), self._said.append, Access(self._tokens))
             protocol = Protocol([data])
-            await app.__rsgi__(Scope(method, path, headers), protocol)
+            await app.__rsgi__(Scope(method, path, Headers(headers)), protocol)
             return protocol
 
         return asyncio.run(ask())
