@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rsgi import Headers, Protocol, Scope
-from unit.rsgi import Protocol, Scope
+from unit.rsgi import Headers, Protocol, Scope
 
 from consumers.roles import CONSOLE
 from millstream.console.desk import Decision
@@ -89,8 +88,9 @@ def test_a_decision_is_in_the_name_of_the_token_or_of_the_console(site: Site, de
     token = site.token("ann")
     said = site.send("POST", f"/v1/{deed}", complete(deed), token)
     assert (said.status, said.json) == (200, {"by": "ann", "why": "a test"})
-    version = complete(deed).get("version")
-    assert site.desk.decided == [Decision(deed, version, by, "a test") for by in ("console", "ann")]  # type: ignore[arg-type]
+    version, model = complete(deed).get("version"), complete(deed).get("model")
+    expected: Any = [Decision(deed, version, model, by, "a test") for by in ("console", "ann")]  # type: ignore[arg-type]
+    assert site.desk.decided == expected
 
 
 @pytest.mark.parametrize("deed", DEEDS)
