@@ -80,7 +80,7 @@ class Standing:
     champion_loss, challenger_loss
         Mean losses on the same events; `None` before the first.
     barred
-        True if the guard has taken serving from this epoch.
+        True if the guard or a person has taken serving back from this epoch.
     """
 
     model: str
@@ -266,7 +266,7 @@ class Contest:
         """Return what a challenger lacks to be promoted; empty if it lacks nothing."""
         standing, rule = self.standing(model), self._rule
         if standing.barred:
-            return f"the guard has taken serving back from epoch {standing.epoch}; a newer epoch can be promoted again"
+            return f"serving was taken back from epoch {standing.epoch}; a newer epoch can be promoted again"
         if standing.labels < rule.labels:
             return f"{rule.labels - standing.labels} more labelled events"
         if model == self.winner:

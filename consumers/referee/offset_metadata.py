@@ -80,7 +80,8 @@ class RefereeMetadata(OffsetMetadata):
     decided
         The last decision, `None` if there was none.
     barred
-        Epochs up to which the rule does not promote a model, because the guard took serving from it.
+        Epochs up to which the rule does not promote a model, because the guard took serving from it, or a person rolled
+        its promotion back.
     champion
         The serving model.
     pinned
@@ -93,6 +94,8 @@ class RefereeMetadata(OffsetMetadata):
         Number of labels that have not settled.
     promoted, returned
         Number of decisions of the rule, and of the guard.
+    promoted_epoch
+        Epoch of the model that the rule promoted last.
     alerts
         Names of the raised alerts.
     """
@@ -117,4 +120,5 @@ class RefereeMetadata(OffsetMetadata):
     waiting: int = 0
     promoted: int = 0
     returned: int = 0
+    promoted_epoch: int = -1
     alerts: list[str] = msgspec.field(default_factory=list)

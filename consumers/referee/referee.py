@@ -111,6 +111,7 @@ class Referee:
         self._state = notes[self._partition]
         self._alerts.restore(self._state.alerts)
         self._served = self._serving.now(self._state.decided)
+        self._bar_if_taken_back(self._served)
         beginning = assignment.beginnings[self._partition]
         places = Places(self._state.contest, self._state.guard, self._by_id(self._state.epochs))
         read_from = places.read_from
@@ -164,10 +165,19 @@ class Referee:
         served = self._serving.now(self._state.decided)
         if served == self._served:
             return []
+        self._bar_if_taken_back(served)
         self._served = served
         self._contest = self._new_contest()
         self._say(f"a new contest begins: {name_of(served.champion.model)} serves")
         return self._alerts.contest_begins(self._clock())
+
+    def _bar_if_taken_back(self, served: Serving) -> None:
+        """Note it if a person has rolled a promotion back: the rule does not promote that epoch again."""
+        state, decided = self._state, self._state.decided
+        if decided is None or decided.by != "rule" or served.follows == decided.follows:
+            return
+        if served.champion.model == decided.before:
+            state.barred[name_of(decided.model)] = state.promoted_epoch
 
     def _count(self, record: Record) -> list[Output]:
         """Take one comparison; return the decision that follows from it."""
@@ -224,6 +234,7 @@ class Referee:
             state.barred[name_of(decision.before)] = self._contest.places.epochs.get(decision.before, -1)
         else:
             state.promoted += 1
+            state.promoted_epoch = self._contest.places.epochs.get(decision.model, -1)
         self._served = self._serving.now(state.decided)
         self._contest = self._new_contest()
         key, value = decision.key.encode(), ModelUpdate(self._clock(), decision).encode()

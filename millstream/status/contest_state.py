@@ -58,7 +58,7 @@ class ContestState:
         if each.model == self.would:
             return "would be promoted, but a version is pinned"
         if each.barred:
-            return f"epoch {each.epoch} was taken back by the guard and is not promoted again"
+            return f"epoch {each.epoch} was taken back and is not promoted again"
         if each.labels < self.needed:
             return f"lacks {self.needed - each.labels:,} more"
         return f"lacks a lower bound above {self.at_least:g}"

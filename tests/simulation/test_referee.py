@@ -115,6 +115,20 @@ def test_a_person_who_decides_later_wins_and_a_new_contest_follows_that_decision
     assert world.known().serves(MAIN, 0) == B
 
 
+def test_what_a_person_has_rolled_back_is_not_promoted_again_before_it_has_a_newer_epoch() -> None:
+    world = World()
+    world.add(*better())
+    world.work()
+    world.decide(MAIN)
+    world.add(*better(400, 800))
+    world.work()
+    assert [each.model for each in world.decisions()] == [B]
+    assert world.metadata().barred == {"b": 1}
+    world.add(*better(800, 1200, epochs={B: 2}))
+    world.work()
+    assert [each.model for each in world.decisions()] == [B, B]
+
+
 def test_a_decision_at_the_same_time_as_a_persons_does_not_hold() -> None:
     world = World(lags=True)
     world.add(*better())
