@@ -91,7 +91,7 @@ def test_the_status_says_what_each_challenger_lacks() -> None:
     assert "lacks 300 more" in _state(standings=(stands,), needed=1500).lines()[1]
     assert "a version is pinned" in _state(standings=(stands,), would="main").lines()[1]
     barred = Stands("b", 2, 1200, 0.1, 0.05, 0.2, 0.2, 0.1, True)
-    assert "epoch 2 was taken back by the guard" in _state(standings=(barred,)).lines()[1]
+    assert "epoch 2 was taken back and is not promoted again" in _state(standings=(barred,)).lines()[1]
     unknown = Stands("b", -1, 0, None, None, None, None, None, False)
     assert _state(standings=(unknown,)).lines()[1] == "b: no labelled event counts yet"
 
