@@ -24,6 +24,7 @@ TEXT = (
     '"epochs":{"main":1,"forest":2},"decided":["s.forest","s","rule","ab"],"barred":{"tree":3},"champion":"forest",'
     '"pinned":false,"would":"","needed":1000,"at_least":0.005,'
     '"standings":[["main",1,1200,-0.02,-0.05,0.01,0.2,0.22,false]],"waiting":12,"promoted":1,"returned":0,'
+    '"promoted_epoch":-1,'
     '"alerts":["referee.promoted"]}'
 )
 METADATA = RefereeMetadata(
