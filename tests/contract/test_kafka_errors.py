@@ -64,6 +64,7 @@ def test_a_group_that_never_committed_has_no_offset_to_read_from(
 ) -> None:
     consumer = closed.enter_context(closing(cluster.consumer(group_id=f"{prefix}group")))
     consumer.subscribe([topic], lambda: None)
+    assert consumer.wait_for_partitions({topic: 2}, SECONDS)  # a group that is joined earlier gets none
     with pytest.raises(NoOffsetError):
         until(lambda: consumer.poll(100), "error")
 
