@@ -30,6 +30,7 @@ class DecisionsLog:
         self._decisions = Partition(names.topic("decisions"), 0)
         self._consumer: Consumer | None = None
         self._next = 0
+        self._known: set[str] = set()
 
     def current(self) -> Iterator[Record]:
         """Yield all records of the models topic."""
@@ -59,12 +60,14 @@ class DecisionsLog:
 
     def later(self, times: Mapping[Partition, int]) -> Set[Partition]:
         """Return the partitions that hold a record at or after their time."""
-        found = self._open().offsets_for_times(times, timeout_ms=_REQUEST_MS) if times else {}
-        return {partition for partition, offset in found.items() if offset is not None}
+        return {partition for partition, offset in self.first_after(times).items() if offset is not None}
 
     def first_after(self, times: Mapping[Partition, int]) -> Mapping[Partition, int | None]:
         """Return each partition's first offset at or after its time, `None` if there is none."""
-        return self._open().offsets_for_times(times, timeout_ms=_REQUEST_MS) if times else {}
+        if not times:
+            return {}
+        self._know(*(partition.topic for partition in times))
+        return self._open().offsets_for_times(times, timeout_ms=_REQUEST_MS)
 
     def close(self) -> None:
         """Close the connections."""
@@ -74,7 +77,15 @@ class DecisionsLog:
     def _open(self) -> Consumer:
         if self._consumer is None:
             self._consumer = self._cluster.consumer(isolation_level="read_uncommitted", fetch_max_wait_ms=_POLL_MS)
+            self._know(self._models.topic, self._decisions.topic)
         return self._consumer
+
+    def _know(self, *topics: str) -> None:
+        """Ask for the partitions of these topics: of a topic that the client does not know it finds no offset."""
+        for topic in {*topics} - self._known:
+            if not self._open().partitions_for_topic(topic):
+                raise Doubt(f"the partitions of {topic} are not known yet: restarting")
+            self._known.add(topic)
 
     def _end(self, partition: Partition) -> int:
         return self._open().end_offsets([partition], timeout_ms=_REQUEST_MS)[partition]

@@ -52,7 +52,10 @@ def lag(rig: Rig, role: str) -> int:
     with raw_admin(rig.cluster) as client:
         group = rig.names.group(role)
         committed = client.list_group_offsets([group])[group]
-    places = [TopicPartition(rig.names.topic(topic), number) for topic in topics for number in range(3)]
+    names = [rig.names.topic(topic) for topic in topics]
+    # The client finds the ends of the topics that it knows.
+    assert all(rig._ends.partitions_for_topic(name) == {0, 1, 2} for name in names)
+    places = [TopicPartition(name, number) for name in names for number in range(3)]
     ends = rig._ends.end_offsets(places)
     return sum(end - (committed[place].offset if place in committed else 0) for place, end in ends.items())
 
