@@ -21,6 +21,7 @@ from benchmarks import (
     latency,
     memory,
     predictor_process,
+    promotion,
     replays,
     shield,
     snapshots,
@@ -58,6 +59,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "replay-live": replays.replay_live,
     "evaluate": evaluations.evaluate,
     "evaluate-memory": evaluations.evaluate_memory,
+    "promotion": promotion.promotion,
 }
 _PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 

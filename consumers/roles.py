@@ -225,7 +225,8 @@ TABLE: tuple[Role, ...] = (
         JUDGE,
         stops=60,
         reads=(SHADOWS, "labels"),
-        follows=("alerts",),
+        # A new judge needs no labels from long before the first announcement of a named model.
+        follows=("decisions", "alerts"),
         # No labels: it waits for what the joiner forwards, and for its ticks.
         writes=(COMPARISONS, "dead-letters", "alerts"),
         sees=(PREDICTOR, JOINER),

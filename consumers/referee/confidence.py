@@ -53,11 +53,12 @@ class Boundary:
     33.02017
     """
 
-    __slots__ = ("_constant", "_rho", "_squared", "alpha", "scale", "wanted")
+    __slots__ = ("_constant", "_rho", "_squared", "alpha", "scale", "tuned_for", "wanted")
 
     def __init__(self, alpha: float, scale: float, tuned_for: float) -> None:
         self.alpha = alpha
         self.scale = scale
+        self.tuned_for = tuned_for
         self.wanted = -math.log(alpha)
         self._squared = scale * scale
         # The choice of rho for a V that minimizes the boundary there, as in the paper's section 3.5, with Lambert's

@@ -5,7 +5,8 @@ failed to answer. It begins anew with another champion, with a newer epoch of an
 
 - An event that another model, another epoch of the champion, or no model at all answered does not count: it says
   nothing of the champion.
-- An answer that failed costs the bound of the loss, the champion's as well as a challenger's.
+- An answer that the model failed to give costs the bound of the loss, the champion's as well as a challenger's. An
+  event that was refused for its own content, such as its features, does not count: no model was asked.
 - A challenger that had no version at the time of the prediction, or that the event was not given to, does not take part
   in that event: the event counts for the others.
 - A label that is invalid for the target does not count.
@@ -93,6 +94,8 @@ class Standing:
     barred: bool
 
 
+MODEL_FAILED: Final = "model"
+"""Code of the error of an outcome where the model itself failed."""
 _NOWHERE: Final = Places(None, None, {})
 
 
@@ -104,7 +107,15 @@ class _Pair:
 
 @dataclass
 class Ignored:
-    """Numbers of comparisons that did not count, by reason: answered by another model or epoch, or an invalid label."""
+    """Numbers of comparisons that did not count.
+
+    Attributes
+    ----------
+    other
+        Answered by another model or epoch, or by none.
+    invalid
+        With a label that is invalid for the target.
+    """
 
     other: int = 0
     invalid: int = 0
@@ -171,7 +182,9 @@ class Contest:
         outcome, label, joined = comparison.shadow.outcome, comparison.label, comparison.joined
         if label is None or joined is None:
             return
-        if not self._is_champions(outcome.model, outcome.epoch):
+        failure = outcome.error
+        refused = failure is not None and failure.code != MODEL_FAILED
+        if refused or not self._is_champions(outcome.model, outcome.epoch):
             self.ignored.other += 1
             return
         if outcome.epoch < self._epochs.get(outcome.model, outcome.epoch):
@@ -183,7 +196,6 @@ class Contest:
         if any(epoch > self._epochs.get(model, epoch) for model, epoch in lined_up.items()):
             self._begin(_NOWHERE)
         try:
-            failure = outcome.error or (None if outcome.status == "ok" else outcome.status)
             losses = [self._loss(label.value, outcome.prediction, outcome.probabilities, failure)]
             losses += [self._loss_of(label.value, answers.get(model)) for model in self._challengers]
         except TargetError:

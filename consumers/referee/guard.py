@@ -4,18 +4,19 @@ It goes back if the former model's loss is lower by the guard's `at_least`, or i
 large a share of its events. Both are tested by the bounds of `consumers.referee.confidence`, each at the level alpha.
 
 A model can be good for weeks and then turn bad. The mean since the promotion would then need as many bad labels as
-there were good ones. So one test begins at the promotion with half of alpha, and another one after every half of the
-rule's `labels`, the m-th of them with a share 1 / (m (m + 1)) of the other half, which adds up to it.
+there were good ones. So one test begins at the promotion, and another one after every quarter of the rule's `labels`,
+each with a tenth of alpha: a wrong return has at most the probability alpha for every 2.5 times `labels` events. Tests
+that began long ago are thinned out, so that a few dozen remain.
 
 Failures need no label to be known, so they count when their comparison comes, not when it has settled. With
-errors=0.01 and alpha=0.05, six failures in a row from the beginning exceed the share; three do not.
+errors=0.01 and alpha=0.05, nine failures in a row from the beginning exceed the share; three do not.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from consumers.referee.confidence import Boundary, Differences
@@ -23,16 +24,44 @@ from consumers.referee.rule import Rule
 from consumers.referee.settling import Begun, Labelled, Period, Settling
 
 _MOST_TESTS: Final = 32
+_SHARE: Final = 0.1  # of alpha, for one test
+_BEGINS: Final = 4  # tests in the time of `labels`
 _TUNED_FOR: Final = 10.0
 """Sum of squared differences of failures at which their bound is lowest: a few failures must do."""
 
 
-@dataclass(frozen=True)
-class _Test:
-    """A test of the events since these sums."""
+class _Tests:
+    """Tests of the mean of values, of which a new one begins after every so many values.
 
-    since: Differences
-    boundary: Boundary
+    Parameters
+    ----------
+    least
+        The mean that a lower bound must exceed.
+    """
+
+    def __init__(self, boundary: Boundary, every: int, least: float) -> None:
+        self.boundary = boundary
+        self._every = every
+        self._least = least
+        self._sums = Differences()
+        self._begun_at = [Differences()]  # the sums when each test began
+
+    def add(self, value: float) -> Differences | None:
+        """Add a value; return the sums of the oldest test whose lower bound exceeds `least`, `None` if none does."""
+        self._sums.add(value)
+        since = (self._sums.since(before) for before in self._begun_at)
+        found = next((sums for sums in since if sums.exceeds(self._least, self.boundary)), None)
+        if self._sums.count % self._every == 0:
+            self._begun_at.append(self._sums.copy())
+            if len(self._begun_at) > _MOST_TESTS:
+                self._thin()
+        return found
+
+    def _thin(self) -> None:
+        """Drop the test whose age is nearest to that of the next older one, in proportion; the oldest stays."""
+        ages = [self._sums.count - each.count for each in self._begun_at[:-1]]
+        gaps = [younger / older for older, younger in itertools.pairwise(ages)]
+        del self._begun_at[1 + gaps.index(max(gaps))]
 
 
 class Guard:
@@ -53,18 +82,17 @@ class Guard:
 
     def __init__(self, rule: Rule, begun: Begun | None = None) -> None:
         self._rule = rule
-        self._every = max(1, rule.labels // 2)
-        self._failing = Boundary(rule.alpha, 1.0, _TUNED_FOR)
         settling = Settling(rule.guard.settle_ms, rule.wait_ms, width=2)
         self._period = Period(settling, rule.contest_ms, self._count, self._reset, begun)
         self._reset()
 
     def _reset(self) -> None:
+        rule, alpha = self._rule, _SHARE * self._rule.alpha
+        every = max(1, rule.labels // _BEGINS)
         self.reason: str | None = None
         self.evidence: dict[str, float] = {}
-        self._sums = Differences()
-        self._failures = Differences()
-        self._tests = [_Test(Differences(), self._rule.boundary_at(self._rule.alpha / 2))]
+        self._losses = _Tests(rule.boundary_at(alpha), every, rule.guard.at_least)
+        self._failures = _Tests(Boundary(alpha, 1.0, _TUNED_FOR), every, rule.guard.errors)
 
     @property
     def begun(self) -> Begun | None:
@@ -80,43 +108,31 @@ class Guard:
         begun = self._period.begun
         if begun is None or event.at < begun.at or event.time < begun.since or event.correction:
             return
-        self._failures.add(float(failed))
-        if failed and self.reason is None and self._failures.exceeds(self._rule.guard.errors, self._failing):
-            self._fail()
+        found = self._failures.add(float(failed))
+        if found is not None and self.reason is None:
+            self._fail(found)
 
-    def _fail(self) -> None:
-        share, allowed = self._failures.mean, self._rule.guard.errors
-        low = self._failures.bounds(self._failing)[0]
+    def _fail(self, sums: Differences) -> None:
+        share, allowed = sums.mean, self._rule.guard.errors
+        low = sums.bounds(self._failures.boundary)[0]
         self.reason = (
-            f"it answered {share:.2%} of {self._failures.count} events with an error, surely more than {low:.2%}; "
-            f"Guard(errors={allowed:g}) allows {allowed:.2%}"
+            f"the model that served failed to answer {share:.2%} of the last {sums.count:,} events, and at least "
+            f"{low:.2%} (alpha {self._rule.alpha:g}); Guard(errors={allowed:g}) allows {allowed:.2%}"
         )
-        self.evidence = {"errors": share, "errors_low": low, "events": float(self._failures.count)}
+        self.evidence = {"errors": share, "errors_low": low, "events": float(sums.count)}
 
     def _count(self, losses: Sequence[float]) -> None:
         promoted, former = losses
         if math.isnan(former):
             return
-        self._sums.add(promoted - former)
-        if self.reason is None:
-            for test in self._tests:
-                sums = self._sums.since(test.since)
-                if sums.exceeds(self._rule.guard.at_least, test.boundary):
-                    self._worse(sums, test.boundary)
-                    break
-        if self._sums.count % self._every == 0:
-            self._begin_test(self._sums.count // self._every)
+        found = self._losses.add(promoted - former)
+        if found is not None and self.reason is None:
+            self._worse(found)
 
-    def _begin_test(self, number: int) -> None:
-        share = 0.5 / (number * (number + 1))
-        self._tests.append(_Test(self._sums.copy(), self._rule.boundary_at(self._rule.alpha * share)))
-        if len(self._tests) > _MOST_TESTS:
-            del self._tests[1]  # the first one covers the most events, and the last ones the newest
-
-    def _worse(self, sums: Differences, boundary: Boundary) -> None:
-        low = sums.bounds(boundary)[0]
+    def _worse(self, sums: Differences) -> None:
+        low = sums.bounds(self._losses.boundary)[0]
         self.reason = (
-            f"the mean loss of the model before it is lower by {sums.mean:.4g}, surely by more than {low:.4g}, over "
-            f"the last {sums.count} labelled events"
+            f"over the last {sums.count:,} labelled events, its mean loss is lower by {sums.mean:.4g}, and at least "
+            f"by {low:.4g} (alpha {self._rule.alpha:g})"
         )
         self.evidence = {"mean": sums.mean, "low": low, "labels": float(sums.count)}

@@ -1,4 +1,4 @@
-"""Losses of answers, from 0 to a bound: what the rule and `millstream models compare` measure models by."""
+"""Losses of answers, from 0 to a bound, by which the rule and `models compare` measure models."""
 
 from __future__ import annotations
 

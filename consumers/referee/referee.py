@@ -285,8 +285,8 @@ def _reason(contest: Contest, rule: Rule) -> tuple[str, dict[str, float]]:
     evidence = {name: value for name, value in figures.items() if value is not None}
     evidence |= {"labels": float(standing.labels), "at_least": rule.at_least, "alpha": rule.alpha}
     why = (
-        f"its mean loss ({rule.loss.kind}) is {standing.challenger_loss:.4g} instead of {standing.champion_loss:.4g} "
-        f"over {standing.labels} labelled events, lower by more than {standing.low:.4g} at all times with probability "
-        f"{1 - rule.alpha:g}; the rule asks for {rule.at_least:g}"
+        f"its mean loss ({rule.loss.kind}) over {standing.labels:,} labelled events is "
+        f"{standing.challenger_loss:.4g} instead of {standing.champion_loss:.4g}; the difference is at least "
+        f"{standing.low:.4g} (alpha {rule.alpha:g}), and the rule asks for more than {rule.at_least:g}"
     )
     return why, evidence

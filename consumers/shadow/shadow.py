@@ -130,15 +130,16 @@ class Shadows:
     def assigned(self, assignment: Assignment) -> Mapping[Partition, Start]:
         self._topic_id = short_ids(assignment.topic_ids[self._predictions])
         starts, self._notes = self._starts.take(assignment)
-        starts.update(self._first_starts(assignment))
+        # A start that an operator has decided on stays.
+        new = [at for at, place in assignment.committed.items() if place is None and not starts[at].back]
+        starts.update(self._first_starts(new, assignment))
         self._share.begin(self._notes)
         self._written = {}
         self._alerts.restore(*(note.alerts for note in self._notes.values()))
         return starts
 
-    def _first_starts(self, assignment: Assignment) -> dict[Partition, Start]:
+    def _first_starts(self, new: Sequence[Partition], assignment: Assignment) -> dict[Partition, Start]:
         """Begin with the first prediction that a named model can have answered: before, no model had a version."""
-        new = [partition for partition, place in assignment.committed.items() if place is None]
         if not new:
             return {}
         named = [model for model in self._settings.models if is_named(model)]

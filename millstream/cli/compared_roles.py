@@ -1,4 +1,4 @@
-"""`millstream shadow`, `judge` and `referee`: the roles that compare a stream's models and choose among them."""
+"""`millstream shadow`, `judge` and `referee`: roles that compare models and choose among them."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from consumers.roles import LEARNER, kind_of_role
 from millstream.status.snapshot import StreamSnapshot
 from schemas.model_names import model_id, name_of, version_text
-from schemas.model_updates import Learning, Published, Serving
+from schemas.model_updates import Published, Serving
 
 
 @dataclass(frozen=True)
@@ -42,16 +42,15 @@ def competitors(now: StreamSnapshot, stream: str) -> tuple[Competitor, ...]:
     found = []
     for role in learners:
         of = model_id(stream, role.partition(".")[2])
-        update, decided = now.published_by.get(of), now.learning if of == stream else now.learning_of.get(of)
+        update = now.published_by.get(of)
         state = None if update is None else update.state
-        learning = None if decided is None else decided.state
         published = state if isinstance(state, Published) else None
         found.append(
             Competitor(
                 name_of(of),
                 None if published is None else version_of(published),
                 now.serves == of or (now.serves is None and of == stream),
-                isinstance(learning, Learning) and learning.paused,
+                now.is_paused(role),
                 now.lag(role),
                 now.members.get(role, 0),
                 {} if published is None else published.metrics,

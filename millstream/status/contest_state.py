@@ -41,15 +41,18 @@ class ContestState:
 
     def lines(self) -> list[str]:
         """Return the contest in words: the whole, then each challenger with what it lacks."""
-        decisions = f"{self.promoted:,} promotions by the rule, {self.returned:,} taken back by the guard"
-        whole = f"against {self.champion}, {decisions}; {self.waiting:,} labels have not settled"
+        decisions = f"promoted by the rule {self.promoted:,}, taken back by the guard {self.returned:,}"
+        whole = f"{self.champion} serves; {decisions}; {self.waiting:,} labels have not settled"
         return [whole, *(self._line(each) for each in self.standings)]
 
     def _line(self, each: Stands) -> str:
         if each.mean is None or each.low is None or each.high is None:
             return f"{each.model}: no labelled event counts yet"
-        better = f"{each.model}: mean loss lower by {each.mean:.4g} ({each.low:.4g} to {each.high:.4g})"
-        return f"{better}, {each.labels:,} labelled events, {self._lacks(each)}"
+        loss = f"{each.model}: mean loss {each.challenger_loss:.4g} instead of {each.champion_loss:.4g}"
+        return (
+            f"{loss}, {each.mean:.4g} lower ({each.low:.4g} to {each.high:.4g}), {each.labels:,} labelled events, "
+            + (self._lacks(each))
+        )
 
     def _lacks(self, each: Stands) -> str:
         if each.model == self.would:

@@ -19,7 +19,7 @@ from consumers.loop.log_faults import LogFault, way
 from consumers.model.quality import Quality
 from consumers.offset_metadata import kind_of
 from consumers.predictor.offset_metadata import PredictorMetadata
-from consumers.roles import INTAKE
+from consumers.roles import INTAKE, LEARNER, kind_of_role
 from millstream.reading.topic_readers import Counted
 from millstream.status.compared_state import ComparedState, compared_state
 from millstream.status.competitors import Competitor, competitors, version_of
@@ -29,6 +29,7 @@ from millstream.status.log_fault_states import log_faults
 from millstream.status.snapshot import LABELS_FROM, Observer, StreamSnapshot
 from millstream.status.upload_state import UploadState
 from schemas.alerts import Alert
+from schemas.model_names import MAIN
 from schemas.model_updates import Learning, Published, Serving
 from schemas.topics import NOT_OURS
 
@@ -120,10 +121,8 @@ class Report:
         Uploads of this machine, `None` if it never had a server.
     consoles
         Number of consoles that run on this machine.
-    compared
-        State of the comparison of models, `None` if there is none yet.
-    contest
-        State of the contest of models, `None` if no rule promotes one.
+    compared, contest
+        State of the comparison of models, and of their contest by the rule; `None` if there is none yet.
     models
         All models of a stream with several, its own first; empty with one.
     """
@@ -194,7 +193,7 @@ def report(
     stages = tuple(_stage(now, role, before, seconds) for role in now.roles)
     model = served(now)
     typed = typed or Typed(stream, stream)
-    faults = log_faults(now, stream)
+    faults, several = log_faults(now, stream), competitors(now, stream)
     return Report(
         stream=stream,
         bootstrap=bootstrap,
@@ -208,11 +207,11 @@ def report(
         dead_letters_exact=letters.exact,
         disk_free_bytes=disk[0],
         disk_total_bytes=disk[1],
-        alerts=(*_log_alerts(now, faults, typed), *_alerts(now, stages, model, disk, typed, letters)),
+        alerts=(*_log_alerts(now, faults, typed), *_alerts(now, stages, model, disk, typed, letters, several)),
         raised=now.alerts,
         log_faults=faults,
         events_gone=sum(each.gone for each in now.beside(PredictorMetadata)),
-        models=competitors(now, stream),
+        models=several,
         compared=compared_state(now),
         contest=contest_state(now),
     )
@@ -282,10 +281,19 @@ def served(now: StreamSnapshot) -> Model:
 
 
 def caught_up(now: StreamSnapshot) -> bool:
-    """Return whether every role has read all its input and the learner has checkpointed all that it learned."""
-    if any(now.lag(role) for role in now.roles):
+    """Return whether every role has read all its input and each learner has checkpointed all that it learned.
+
+    A challenger whose learning is paused holds nobody up.
+    """
+    stream_models = [role for role in now.roles if kind_of_role(role) == LEARNER]
+    waiting = {role for role in stream_models if role != LEARNER and now.is_paused(role)}
+    if any(now.lag(role) for role in now.roles if role not in waiting):
         return False
-    learner = next(iter(now.beside(LearnerMetadata)), None)
+    return all(_checkpointed(now, role) for role in stream_models if role not in waiting)
+
+
+def _checkpointed(now: StreamSnapshot, role: str) -> bool:
+    learner = next((each for each in now.metadata(role) if isinstance(each, LearnerMetadata)), None)
     if learner is None or not learner.version:
         return False
     return int(learner.version.rpartition("/")[2]) == learner.learned
@@ -351,11 +359,16 @@ def _alerts(
     disk: tuple[int, int],
     typed: Typed,
     letters: Counted,
+    competitors: Sequence[Competitor],
 ) -> list[str]:
     found = _missing(now, typed.create)
     found += [f"{alert.name}: {alert.message}" for alert in now.alerts]
     found += [f"{name} has crashed: its process is gone" for stage in stages for name in stage.crashed]
     found += [f"no {stage.role} is running" for stage in stages if stage.processes == 0]
+    for each in competitors:
+        if each.paused and each.name != MAIN:
+            way = f"`millstream resume {typed.any} --model {each.name}` restarts it"
+            found.append(f"learning of {each.name} is paused: {way}")
     if model.paused:
         found.append(f"learning is paused{_reason(now)}: `millstream resume {typed.any}` restarts it")
     if letters.records:

@@ -23,6 +23,7 @@ from runtime.kafka_client.coordinator import describe_group, patiently
 from runtime.kafka_client.records import Partition
 from schemas.alerts import Alert, read_alert
 from schemas.codec import CodecError
+from schemas.model_names import name_of
 from schemas.model_updates import Learning, ModelUpdate, Promoted, Published, Serving, read_model_update
 from schemas.topics import Names
 
@@ -126,6 +127,13 @@ class StreamSnapshot:
     def roles(self) -> tuple[str, ...]:
         """Roles of the stream, those of its named models among them."""
         return tuple(name for name in self.every if not roles.named(name).optional or name in self.asked_for)
+
+    def is_paused(self, role: str) -> bool:
+        """Return whether learning of a learner's model is paused by the last decision."""
+        name = role.partition(".")[2]
+        by_name = {name_of(of): update for of, update in self.learning_of.items()}
+        update = by_name.get(name) if name else self.learning
+        return update is not None and isinstance(update.state, Learning) and update.state.paused
 
     def inputs(self, role: str) -> tuple[str, ...]:
         """Return the kinds of topics that a role's group reads."""

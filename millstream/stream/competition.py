@@ -105,7 +105,8 @@ class Guard:
     settle
         As `settle` of `Promote`, which is the default.
     errors
-        Largest share of events that the promoted model answers with an error.
+        Largest share of events that the promoted model may fail to answer. Serving goes back when the share is larger
+        at the level `alpha`: nine failures in a row are enough for 0.01, three are not.
     """
 
     at_least: float = 0.0
@@ -128,7 +129,7 @@ class Promote:
     loss
         ``error`` (1 for a wrong class), ``brier``, ``log_loss`` (probabilities are clipped at 0.001), ``absolute`` (for
         regression; needs `most`), a `Cost`, or ``function(label, answer) -> float`` (needs `most`). `answer` is the
-        prediction of a regression, otherwise the probabilities by class.
+        prediction of a regression or the score of an anomaly, otherwise the probabilities by class.
     most
         Largest loss of one event; a larger one counts as this. An event without an answer costs it.
     at_least
@@ -136,7 +137,8 @@ class Promote:
     alpha
         Largest probability that any challenger that is not better by `at_least` is promoted in a contest.
     labels
-        Least number of labelled events before a promotion.
+        Least number of labelled events before a promotion. The guard may return serving before; a wrong return has at
+        most the probability `alpha` for every 2.5 times `labels` events.
     contest
         Length of a contest; a new one begins after it, and with every other serving model.
     settle

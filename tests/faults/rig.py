@@ -27,6 +27,7 @@ from kafka import TopicPartition
 from raw_kafka import raw_admin, raw_consumer
 from system.oracle import Stream, read_all
 
+from consumers import roles
 from millstream.embedded_kafka.broker import EmbeddedBroker
 from millstream.processes.fork_server import ForkServer
 from millstream.stream.load import load_stream
@@ -37,6 +38,8 @@ from schemas.model_updates import Published, read_model_update
 FLOW = Path(__file__).with_name("flow.py")
 SECONDS = 180.0  # for what takes 5 where the machine does nothing else
 PROGRESS = {"predictor": "predictions", "joiner": "examples", "learner": "models"}
+COMPARED = {"shadow": "shadows", "judge": "comparisons"}
+"""Of the roles that compare models, where a stream has several."""
 ORDER = ("predictor", "joiner", "learner")
 Mark = Mapping[TopicPartition, int] | int
 
@@ -78,7 +81,8 @@ class Rig:
         self._most, self._rate = most_events, rate
         self.publisher: subprocess.Popen[str] | None = None
         self._seen: dict[TopicPartition, int] = {}
-        self.counted: dict[str, int] = dict.fromkeys(PROGRESS.values(), 0)
+        self.progress = PROGRESS
+        self.counted: dict[str, int] = {}
 
     def __enter__(self) -> Self:
         found = load_stream(self.stream.ref).stream
@@ -89,10 +93,12 @@ class Rig:
         # Answers that wait a little for more: what watches takes less from what is watched.
         self._witness = raw_consumer(self.cluster, group_id=None, fetch_min_bytes=1 << 16, fetch_max_wait_ms=100)
         self._ends = raw_consumer(self.cluster, group_id=None, isolation_level="read_uncommitted")
+        self.progress = {**PROGRESS, **(COMPARED if self.names.models else {})}
+        self.counted = dict.fromkeys(self.progress.values(), 0)
         followed = [
             TopicPartition(self.names.topic(kind), number)
-            for kind in PROGRESS.values()
-            for number in range(found.partitions if kind == "predictions" else 1)
+            for kind in self.progress.values()
+            for number in range(found.partitions if kind in ("predictions", "shadows") else 1)
         ]
         self._witness.assign(followed)
         self._witness.seek_to_beginning(*followed)
@@ -124,7 +130,7 @@ class Rig:
         member = self.members.get(name) or Member(
             role,
             instance,
-            [role, self.stream.ref, "--instance", instance, *words],
+            [*roles.named(role).command(self.stream.ref, instance), *words],
             self.stream.environment(),
             self._fork_server,
             self.folder / f"{name}.log",
@@ -211,9 +217,9 @@ class Rig:
 
     def mark(self, role: str) -> Mark:
         """Return how far a role's work is: what is beyond has been done after this moment."""
-        if role == "learner":
+        if roles.kind_of_role(role) == "learner":
             return self.learned()
-        topic = self.names.topic(PROGRESS[role])
+        topic = self.names.topic(self.progress[role])
         partitions = [partition for partition in self._witness.assignment() if partition.topic == topic]
         # With what is not committed: a transaction that is open now may yet be aborted.
         return dict(self._ends.end_offsets(partitions))

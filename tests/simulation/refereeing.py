@@ -40,6 +40,7 @@ def comparison(
     partition: int = 0,
     correction: bool = False,
     failed: Sequence[str] = (),
+    code: str = "model",
     time: int | None = None,
 ) -> Comparison:
     """Return the comparison of an event, one every 10 ms; `wrong` says whose answer is wrong.
@@ -47,7 +48,7 @@ def comparison(
     `None` stands for a model that had no version yet; a model that is not named was not asked.
     """
     at, epochs = 10 * number if time is None else time, epochs or {}
-    error = Failure("model", "it broke") if served in failed else None
+    error = Failure(code, "it broke") if served in failed else None
     outcome = Outcome(
         None if error else not wrong[served],
         None,

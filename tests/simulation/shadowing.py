@@ -11,6 +11,7 @@ from simulation.joining import NAMES as PLAIN
 from simulation.log import Crash, LoggedRecord, MemoryLog, SimulatedLoop
 from unit.store_parts import draft, store_on
 
+from consumers.loop.last_offsets_file import TopicMemory
 from consumers.model.checkpoints import Definition
 from consumers.model.version_loader import VersionLoader
 from consumers.model.version_runtime import RunWith
@@ -125,13 +126,13 @@ class Site:
         partition = partition_of(event_id, PARTITIONS)
         self.log.append(Output(NAMES.whole, partition, event_id.encode(), codec.PREDICTION.header + body))
 
-    def role(self) -> Shadows:
+    def role(self, memory: TopicMemory | None = None) -> Shadows:
         """Return a new process's processor."""
         decisions = MemoryDecisions(self.log)
         loader = VersionLoader(self.store, "regression", lambda manifest: RunWith.own(_DEFINITION))
         versions = ChallengerVersions(Announcements(decisions, MODELS), loader, self.said.append)
         settings = ShadowSettings(NAMES, MODELS, PARTITIONS, **self.settings)
-        return Shadows(settings, versions, decisions, self.said.append)
+        return Shadows(settings, versions, decisions, self.said.append, memory)
 
     def drain(self, crash: Any = lambda place: False, take: int = 3) -> Shadows:
         """Run until all is read, starting anew after every crash."""

@@ -230,7 +230,7 @@ def test_what_is_no_shadow_is_a_dead_letter() -> None:
     both.log.append(Output(COMPARED.topic("shadows"), 0, b"x", b"rubbish"))
     both.judge()
     [letter] = [read_dead_letter(record.value or b"") for record in both.log.read(NAMES.topic("dead-letters"))]
-    assert (letter.stage, letter.code, letter.reason) == ("judge", "codec", "not a shadow of Millstream's")
+    assert (letter.stage, letter.code, letter.reason) == ("judge", "codec", "not a shadow answer of Millstream's")
 
 
 def test_a_tick_of_the_shadow_role_ends_the_wait_of_labels() -> None:

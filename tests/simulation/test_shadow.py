@@ -10,6 +10,8 @@ from simulation.log import Crash, SimulatedLoop
 from simulation.seeds import seeds
 from simulation.shadowing import GROUP, MODELS, NAMES, PARTITIONS, TICK, Site
 
+from consumers.loop.last_offsets_file import TopicMemory
+from consumers.loop.log_faults import LogRefused, short_ids
 from consumers.model import version_loader
 from consumers.shadow.offset_metadata import ShadowMetadata
 from model_store import StoreUnavailable, VersionId
@@ -307,6 +309,25 @@ def test_without_a_named_model_that_has_a_version_a_group_begins_at_the_end() ->
     site.log.now += 1
     site.predict("after")
     site.drain()
+    assert {*site.answers()} == {"after"}
+
+
+def test_places_that_kafka_forgot_are_refused_and_go_on_where_the_operator_decides() -> None:
+    site = Site()
+    site.announce("sim.forest", 1)
+    site.log.now += 1
+    for number in range(20):
+        site.predict(f"e{number}")
+    memory = TopicMemory()
+    known = short_ids(site.log.ids[NAMES.whole])
+    ends = {number: len(site.log.records[Partition(NAMES.whole, number)]) for number in range(PARTITIONS)}
+    memory.remember(NAMES.whole, known, ends)
+    with pytest.raises(LogRefused, match="millstream shadow STREAM --new-epoch fresh"):
+        SimulatedLoop(site.log, GROUP, site.role(memory=memory))
+    site.settings["new_epoch"] = True
+    loop = SimulatedLoop(site.log, GROUP, site.role(memory=memory))
+    site.predict("after")
+    loop.step({NAMES.whole: 100})
     assert {*site.answers()} == {"after"}
 
 

@@ -50,7 +50,8 @@ class Stream:
 
     @property
     def names(self) -> Names:
-        return Names(load_stream(self.ref).stream.name, self.prefix)
+        stream = load_stream(self.ref).stream
+        return Names(stream.name, self.prefix, models=tuple(stream.models))
 
 
 def read_all(bootstrap: str, topic: str) -> Iterator[Any]:

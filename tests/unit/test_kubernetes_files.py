@@ -209,14 +209,14 @@ def test_a_role_has_a_secret_of_its_own_and_only_the_learner_has_the_signing_key
         assert f"secret generic {name} " in DOCUMENT.read_text(), f"the document does not create {name}"
 
 
-def test_mounts_name_volumes_and_only_the_state_of_joiners_and_servers_outlives_a_pod() -> None:
+def test_mounts_name_volumes_and_only_the_state_of_joiners_judges_and_servers_outlives_a_pod() -> None:
     for name, spec in pod_specs().items():
         claimed = [each["metadata"]["name"] for each in of_kind("StatefulSet").get(name, {"spec": {}})["spec"]
                    .get("volumeClaimTemplates", [])]  # fmt: skip
         named = [volume["name"] for volume in spec["volumes"]] + claimed
         assert sorted(mount["name"] for mount in container(spec)["volumeMounts"]) == sorted(named), name
         assert {mount["name"] for each in spec["containers"] for mount in each["volumeMounts"]} == {*named}
-        assert claimed == (["state"] if name in ("joiner", "server") else [])
+        assert claimed == (["state"] if name in ("joiner", "judge", "server") else [])
         made = {each["name"] for each in kustomization()["configMapGenerator"]}
         asked = {each["configMap"]["name"] for each in spec["volumes"] if "configMap" in each}
         asked |= {each["configMapRef"]["name"] for each in container(spec)["envFrom"] if "configMapRef" in each}

@@ -37,6 +37,8 @@ from schemas.topics import COMPARED, KINDS, Names
 ROOT = Path(__file__).parents[2]
 PRODUCT = ("runtime", "schemas", "model_store", "producers", "consumers", "server", "millstream", "streams")
 LISTING_PACKAGES = ("millstream/cli/app.py", "millstream/stream/stream_file.py")
+OF_SCHEMAS = ("schemas/codec.py", "schemas/comparisons.py", "schemas/events.py")
+"""Files in which the name of the shadow role is a field or a value of a schema."""
 WATCHED = Names("fraud", public=True)
 """A stream that asks for the role that is added; by what a stream asks is each role's own business."""
 PLAIN = Names("fraud")
@@ -138,10 +140,11 @@ def test_a_stream_that_does_not_ask_for_an_optional_role_has_none_of_it() -> Non
 
 def test_every_row_fits_the_rest() -> None:
     names = roles.names_of_all()
+    kinds = {*KINDS, *COMPARED, WHOLE}
     assert len({*names}) == len(names)
     assert len({role.stops for role in roles.TABLE}) == len(names)
     for role in roles.TABLE:
-        assert {*role.reads, *role.follows, *role.writes} <= {*KINDS, *COMPARED, WHOLE}, role.name
+        assert {*role.reads, *role.follows, *role.writes, *role.writes_if_compared} <= kinds, role.name
         assert {*role.sees} <= {*names} - {role.name}, role.name
         assert not {"labels", "models"} <= {*role.writes}, role.name
         assert role.reads or role.reads_label_topics or role.on_demand, role.name
@@ -170,15 +173,21 @@ def test_rules_and_dashboard_ask_for_roles_that_there_are() -> None:
     assert named <= {*roles.names_of_all()}
 
 
-def _of_packages(path: Path) -> set[str]:
-    return {*PRODUCT} if path.relative_to(ROOT).as_posix() in LISTING_PACKAGES else set()
+def _other_meanings(path: Path) -> set[str]:
+    """Return the names of roles that mean something else in a file."""
+    name = path.relative_to(ROOT).as_posix()
+    return {*(PRODUCT if name in LISTING_PACKAGES else ()), *((roles.SHADOW,) if name in OF_SCHEMAS else ())}
 
 
 def _literals(path: Path) -> Iterator[str]:
     names = {*roles.names_of_all()}
     for node in ast.walk(ast.parse(path.read_text())):
         # The package of the server has the name of the role.
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in names - _of_packages(path):
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and node.value in names - _other_meanings(path)
+        ):
             yield f"{path.relative_to(ROOT)}:{node.lineno}: {node.value!r}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Sequence
 
 from hypothesis import given, settings
@@ -107,3 +108,16 @@ def test_what_is_read_again_from_where_a_period_begins_counts_as_before(
         assert again == begun
         assert sorted(found) == sorted(values)
         assert still == waiting
+
+
+def test_a_waiting_event_takes_at_most_32_bytes_for_each_model() -> None:
+    settling, count, models = Settling(100_000, 100_000, 2), 50_000, 2
+    tracemalloc.start()
+    try:
+        for at in range(count):
+            settling.add(Labelled(at, 0, at, at, at + 1, False, (0.0, 1.0)))
+        used, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert settling.waiting == count
+    assert used / count / models <= 32

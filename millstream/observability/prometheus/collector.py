@@ -24,7 +24,18 @@ from consumers.loop.offset_metadata import OffsetMetadata
 from consumers.model.quality import quality
 from consumers.predictor.offset_metadata import PredictorMetadata
 from consumers.referee.offset_metadata import RefereeMetadata
-from consumers.roles import CONSOLE, IMPORTER, JOINER, JUDGE, LEARNER, PREDICTOR, REFEREE, SERVER, SHADOW
+from consumers.roles import (
+    CONSOLE,
+    IMPORTER,
+    JOINER,
+    JUDGE,
+    LEARNER,
+    PREDICTOR,
+    REFEREE,
+    SERVER,
+    SHADOW,
+    kind_of_role,
+)
 from consumers.shadow.offset_metadata import ShadowMetadata, model_counts
 from millstream.observability.prometheus.catalog import METRICS
 from millstream.observability.prometheus.histogram import Histogram
@@ -98,11 +109,14 @@ class RoleCollector(Collector):
             "millstream_record_latency_seconds",
             [((meter.kind(topic),), histogram) for topic, histogram in list(meter.latency.items())],
         )
-        role = self._of[1]
+        role = kind_of_role(self._of[1])
         yield "millstream_label_to_served_seconds", [((), meter.label_to_served)] if role in (PREDICTOR, SERVER) else []
         yield "millstream_join_wait_seconds", [((), meter.join_wait)] if role == JOINER else []
         yield "millstream_label_to_example_seconds", [((), meter.label_to_example)] if role == JOINER else []
-        yield "millstream_checkpoint_duration_seconds", [((), meter.checkpoints)] if role == LEARNER else []
+        yield (
+            "millstream_checkpoint_duration_seconds",
+            [((), meter.checkpoints)] if role == LEARNER else [],
+        )
 
     def _samples(self) -> Iterator[tuple[str, list[Sample]]]:
         yield from self._of_the_loop()
@@ -117,7 +131,7 @@ class RoleCollector(Collector):
             JUDGE: self._of_a_judge,
             REFEREE: self._of_a_referee,
         }
-        if found := more.get(self._of[1]):
+        if found := more.get(kind_of_role(self._of[1])):
             yield from found()
 
     def _beside(self, kind: type[MetadataT]) -> dict[Partition, MetadataT]:
@@ -208,7 +222,7 @@ class RoleCollector(Collector):
             if self._meter.kind(place.topic) == "labels"
         }
         yield "millstream_comparisons_total", _numbers({place: each.seq for place, each in told.items()})
-        yield "millstream_comparisons_waiting", _waiting("shadow", told)
+        yield "millstream_comparisons_waiting", _waiting(SHADOW, told)
 
     def _of_a_referee(self) -> Iterator[tuple[str, list[Sample]]]:
         told = next(iter(self._beside(RefereeMetadata).values()), None)
