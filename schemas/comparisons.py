@@ -9,6 +9,8 @@ import msgspec
 from schemas import codec
 from schemas.events import Event, Failure, Joined, Label, LabelValue, Lane, Outcome
 
+MODEL_FAILED = "model"
+"""Code of the error of an outcome where the model itself failed; another code is the event's own fault."""
 TRUE = "true"
 FALSE = "false"
 

@@ -356,6 +356,12 @@ def event_id_bytes(data: bytes) -> bytes:
 
 
 _OK = 0  # index of "ok" in Status and of "serving" in Role; an enum of one byte each
+_STATUSES = (0, 2)  # ok and error: the first two places of an enum, as a varint
+
+
+def is_served(prediction: bytes) -> bool:
+    """Return whether an encoded Prediction or Shadow is a served answer, also one with an error, by its last bytes."""
+    return prediction[-2] == _OK and prediction[-1] in _STATUSES
 
 
 def is_joinable(prediction: bytes) -> bool:

@@ -25,6 +25,7 @@ from schemas.events import (
     Lane,
     Outcome,
     Prediction,
+    is_joinable,
     read_example,
     read_prediction,
 )
@@ -139,6 +140,10 @@ class PredictionReader:
 
     def __init__(self) -> None:
         self._patterns = _Patterns()
+
+    def joinable(self, data: bytes) -> bool:
+        """Return whether an encoded Prediction is joined with its label: one with an error is not."""
+        return is_joinable(data)
 
     def features(self, data: bytes) -> Features:
         """Return the features used by an encoded Prediction. Raises CodecError if it cannot be read."""

@@ -19,7 +19,7 @@ from consumers.joiner.joins import RecordReader
 from consumers.joiner.labels import EncodedLabel, LabelReader
 from consumers.joiner.local_store import LocalStore
 from schemas.codec import CodecError
-from schemas.events import Label, event_id_bytes, is_joinable, peek_event_id
+from schemas.events import Label, event_id_bytes, peek_event_id
 from schemas.fast_examples import PredictionReader
 
 __all__ = ["Emitted", "JoinRules", "JoinState", "NotWritten", "PartitionJoin"]
@@ -41,6 +41,7 @@ class PartitionJoin:
         self.emitted: list[Emitted] = []
         self.refused: list[NotWritten] = []
         self._reader = reader or PredictionReader()
+        self._is_joinable = self._reader.joinable
         self._label_reader = LabelReader(rules.target)
         self._next_expiry: int | None = 0  # unknown: it must be looked up
         self._next_label_expiry: int | None = 0
@@ -57,7 +58,7 @@ class PartitionJoin:
             If its id cannot be read.
         """
         self._tick_predictions(time)
-        if not is_joinable(value):
+        if not self._is_joinable(value):
             self.count("errors")
             return None
         return self._entries.key(event_id_bytes(value))

@@ -17,6 +17,9 @@ from schemas.topics import Names
 class RecordReader(Protocol):
     """Reads the records that are joined with labels."""
 
+    def joinable(self, data: bytes) -> bool:
+        """Return whether a record is joined with a label, by its last bytes."""
+
     def features(self, data: bytes) -> Features:
         """Return the features of a record. Raises CodecError if it cannot be read."""
 

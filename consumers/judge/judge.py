@@ -17,7 +17,7 @@ from consumers.roles import JUDGE
 from schemas import codec
 from schemas.codec import HEADER_BYTES, CodecError
 from schemas.comparisons import read_shadow
-from schemas.events import Features
+from schemas.events import Features, is_served
 from schemas.fast_features import skip_to_features
 from schemas.topics import COMPARISONS, SHADOWS, Names
 
@@ -27,6 +27,10 @@ _LONGEST_NUMBER: Final = 10  # bytes of a varint of 64 bits
 
 class ShadowReader:
     """Reads shadows as the join needs them."""
+
+    def joinable(self, data: bytes) -> bool:
+        """Return whether a shadow is joined with its label: also where the model that served has failed."""
+        return is_served(data)
 
     def features(self, data: bytes) -> Features:
         """Return the features of a shadow: it has none. Raises CodecError if it is not one."""

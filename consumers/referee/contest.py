@@ -24,7 +24,7 @@ from consumers.referee.guard import Guard
 from consumers.referee.losses import Loss
 from consumers.referee.rule import Rule
 from consumers.referee.settling import Begun, Labelled, Period, Settling
-from schemas.comparisons import Challenger, Comparison
+from schemas.comparisons import MODEL_FAILED, Challenger, Comparison
 from schemas.target import TargetError
 
 
@@ -94,8 +94,6 @@ class Standing:
     barred: bool
 
 
-MODEL_FAILED: Final = "model"
-"""Code of the error of an outcome where the model itself failed."""
 _NOWHERE: Final = Places(None, None, {})
 
 
@@ -184,14 +182,16 @@ class Contest:
             return
         failure = outcome.error
         refused = failure is not None and failure.code != MODEL_FAILED
-        if refused or not self._is_champions(outcome.model, outcome.epoch):
+        # An outcome without an answer does not say which version failed.
+        epoch = outcome.epoch if failure is None else max(outcome.epoch, self._epochs.get(outcome.model, -1))
+        if refused or not self._is_champions(outcome.model, epoch, failure is not None):
             self.ignored.other += 1
             return
-        if outcome.epoch < self._epochs.get(outcome.model, outcome.epoch):
+        if epoch < self._epochs.get(outcome.model, epoch):
             self.ignored.other += 1
             return
         answers = {each.model: each for each in comparison.shadow.challengers}
-        lined_up = {outcome.model: outcome.epoch}
+        lined_up = {outcome.model: epoch}
         lined_up |= {model: answers[model].epoch for model in self._challengers if model in answers}
         if any(epoch > self._epochs.get(model, epoch) for model, epoch in lined_up.items()):
             self._begin(_NOWHERE)
@@ -210,9 +210,10 @@ class Contest:
             former = losses[1 + self._challengers.index(str(self.champion.former))]
             self.guard.take(event._replace(values=(losses[0], former)), failure is not None)
 
-    def _is_champions(self, model: str, epoch: int) -> bool:
-        pinned = self.champion.epoch
-        return model == self.champion.model and epoch >= 0 and pinned in (None, epoch)
+    def _is_champions(self, model: str, epoch: int, failed: bool) -> bool:
+        if model != self.champion.model:
+            return False
+        return (failed and epoch < 0) or (epoch >= 0 and self.champion.epoch in (None, epoch))
 
     def _loss_of(self, label: Any, answer: Challenger | None) -> float:
         """Return a challenger's loss, NaN if it does not take part."""

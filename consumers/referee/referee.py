@@ -231,7 +231,8 @@ class Referee:
         state.decided = Decided(decision.model, decision.before, decision.by, decision.follows)
         if decision.by == "guard":
             state.returned += 1
-            state.barred[name_of(decision.before)] = self._contest.places.epochs.get(decision.before, -1)
+            epoch = self._contest.places.epochs.get(decision.before, -1)
+            state.barred[name_of(decision.before)] = max(epoch, state.promoted_epoch)
         else:
             state.promoted += 1
             state.promoted_epoch = self._contest.places.epochs.get(decision.model, -1)

@@ -25,8 +25,9 @@ from consumers.shadow.shadow_records import PredictionParts, ReadPrediction, Sha
 from consumers.shadow.versions import ChallengerVersions
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition, Positions, Record
 from schemas.codec import CodecError
-from schemas.comparisons import Challenger
-from schemas.events import Features, is_joinable
+from schemas.comparisons import MODEL_FAILED, Challenger
+from schemas.contract import Contract, ContractError
+from schemas.events import Features, is_joinable, is_served, read_prediction
 from schemas.model_names import is_named
 from schemas.topics import SHADOWS, Names
 
@@ -55,6 +56,8 @@ class ShadowSettings:
         Number of partitions of predictions that event ids are spread over; the others hold no predictions to join.
     share
         Share of the events that is shadowed, unless the role is far behind.
+    contract
+        The stream's: an event that its model failed on is on the topic as it was sent.
     slices
         Returns the slices of an event by its features, and `sliced` is how many there can be.
     new_epoch
@@ -65,6 +68,7 @@ class ShadowSettings:
     models: Sequence[str]
     spread: int
     share: float = 1.0
+    contract: Contract = field(default_factory=Contract)
     slices: Callable[[Features], Mapping[str, str]] = lambda features: {}
     sliced: int = 0
     new_epoch: bool = False
@@ -181,13 +185,15 @@ class Shadows:
         events = []
         for record in records:
             value = record.value or b""
-            if not value or not is_joinable(value):
-                continue  # no model has answered
+            if not value or not is_served(value):
+                continue
             try:
-                prediction = self._reader.read(value)
+                prediction = self._reader.read(value) if is_joinable(value) else self._failed(value)
             except CodecError:
                 note.unreadable += 1
                 continue
+            if prediction is None:
+                continue  # no model was asked
             if chosen(prediction.event_id, share):
                 events.append(_Event(partition, record.offset, record.timestamp, prediction))
             else:
@@ -195,6 +201,18 @@ class Shadows:
         if records:
             self._share.read(partition, records[-1].timestamp)
         return events
+
+    def _failed(self, value: bytes) -> ReadPrediction | None:
+        """Return a prediction whose model failed, `None` if the event was refused before. Raises CodecError."""
+        said = read_prediction(value)
+        error = said.outcome.error
+        if error is None or error.code != MODEL_FAILED:
+            return None
+        try:
+            used = self._settings.contract.of_event(said.event.features, said.event.event_time)
+        except ContractError:
+            return None
+        return self._reader.read(value)._replace(features=used)
 
     def _answer(self, events: list[_Event]) -> None:
         """Ask every challenger, in the order of time, so that each version is loaded once."""

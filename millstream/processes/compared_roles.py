@@ -64,8 +64,9 @@ def run_shadow(
     loader = VersionLoader(store, stream.task, choose, starter(loaded, settings, choose))
     log = DecisionsLog(cluster, names)
     versions = ChallengerVersions(Announcements(log, models), loader, say)
+    slices, count = SliceReader(stream.slices), len(stream.slices)
     shadow_settings = ShadowSettings(
-        names, models, spread, stream.shadow_share, SliceReader(stream.slices), len(stream.slices), new_epoch
+        names, models, spread, stream.shadow_share, stream.contract, slices, count, new_epoch
     )
     kept = state_alerts(cluster, names, SHADOW, instance)
     memory = TopicMemory(settings.state(names) / f"{SHADOW}-{instance}.json", written=kept.written)

@@ -53,7 +53,7 @@ def comparison(
         None if error else not wrong[served],
         None,
         served,
-        epochs.get(served, 1),
+        -1 if error else epochs.get(served, 1),
         number,
         at,
         "s.features",

@@ -115,13 +115,21 @@ class Site:
             self.log.append(Output(NAMES.topic(kind), 0, state.key.encode(), update.encode()))
 
     def predict(
-        self, event_id: str, served_by: str = "sim", features: Features | None = None, error: bool = False
+        self, event_id: str, served_by: str = "sim", features: Features | None = None, error: bool | str = False
     ) -> None:
         """Let a prediction be made now."""
         event = Event(event_id, self.log.now, features or {"x": 1.0, "y": 2.0})
         outcome = Outcome(1.5, None, served_by, 1, 0, self.log.now, NAMES.topic("features"), 0, 0)
         if error:
-            outcome = msgspec.structs.replace(outcome, prediction=None, error=Failure("codec", "no"), status="error")
+            failure = Failure(error if isinstance(error, str) else "codec", "no")
+            outcome = msgspec.structs.replace(
+                outcome,
+                prediction=None,
+                error=Failure(error if isinstance(error, str) else "codec", "no"),
+                status="error",
+                epoch=-1,
+                examples=-1,
+            )
         body = event.encode()[10:] + b"\x02" + codec.OUTCOME.encode_body(msgspec.to_builtins(outcome))
         partition = partition_of(event_id, PARTITIONS)
         self.log.append(Output(NAMES.whole, partition, event_id.encode(), codec.PREDICTION.header + body))

@@ -19,6 +19,7 @@ from model_store.object_keys import version_place
 from runtime.exits import Doubt
 from runtime.kafka_client.records import Output, Partition
 from schemas.alerts import read_alert
+from schemas.contract import Contract, Feature
 from schemas.topics import partition_of
 
 
@@ -143,6 +144,18 @@ def test_a_store_that_does_not_answer_stops_the_role_rather_than_another_version
     with pytest.raises(Doubt, match="forest:1/1 cannot be loaded now: the disk is gone"):
         loop.step({NAMES.whole: 3})
     assert site.shadows() == []
+
+
+def test_an_event_that_its_model_failed_on_is_shadowed_with_the_features_that_models_are_given() -> None:
+    site = Site(contract=Contract(features={"x": Feature()}))
+    site.announce("sim.forest", 1)
+    site.log.now += 10
+    site.predict("refused", error=True)
+    site.predict("failed", error="model")
+    site.drain()
+    [shadow] = site.shadows()
+    assert (shadow.event.event_id, shadow.outcome.status) == ("failed", "error")
+    assert [(each.model, each.prediction) for each in shadow.challengers if each.error is None] == [("sim.forest", 1.0)]
 
 
 def test_errors_have_no_shadow_and_only_the_share_has_one() -> None:
