@@ -49,7 +49,10 @@ def demo(
     file: Annotated[
         str | None, Parameter(help="Data file, if River does not include the data (elec2: elec.csv).")
     ] = None,
-    rate: Annotated[float | None, Parameter(help="Events per second [default: such that it takes about 20 s].")] = None,
+    rate: Annotated[
+        float | None,
+        Parameter(help="Events per second [default: such that it takes about 20 s, or 60 s with --challenger]."),
+    ] = None,
     http: HttpBeside = NO_HTTP,
     where: WhereWithBroker = HERE_WITH_BROKER,
     json: Json = False,

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 _PREDICTORS: Final = 2
 _LABEL_DELAY_EVENTS: Final = 50
 _SECONDS: Final = 20.0
+_SECONDS_OF_SEVERAL: Final = 60.0  # each learner writes fewer versions, and a contest needs some
 _READY_S: Final = 120.0
 _SETTLE_S: Final = 60.0
 _OUTAGE_S: Final = 120.0
@@ -207,7 +208,8 @@ class _Show:
         self._source, self._json = source, options.print_json is not None
         self._store: ModelStore = open_store(settings.models, settings.keys, sign=False)
         self._total = source.count() or 0
-        self._rate = options.rate or max(1.0, self._total / _SECONDS)
+        seconds = _SECONDS_OF_SEVERAL if stream.models else _SECONDS
+        self._rate = options.rate or max(1.0, self._total / seconds)
         self._published: PublishReport | None = None
         self._failure: BaseException | None = None
         self._delays: dict[int, int] = {}
