@@ -125,7 +125,7 @@ class Site:
             outcome = msgspec.structs.replace(
                 outcome,
                 prediction=None,
-                error=Failure(error if isinstance(error, str) else "codec", "no"),
+                error=failure,
                 status="error",
                 epoch=-1,
                 examples=-1,
