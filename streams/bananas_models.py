@@ -1,4 +1,4 @@
-"""Two models on the points of `bananas`: a straight line serves first, a curve challenges it and is promoted by rule.
+"""Two models on the points of `bananas`: a line serves first, and a rule promotes a curve.
 
 No line separates the two clusters, so that the model of the stream itself is right as often as a coin. The challenger
 ``curve`` has the polynomials of degree 4 that the stream `bananas` has. `millstream demo --challenger` shows it.

@@ -1,4 +1,4 @@
-"""Blocks of consecutive rows: totals after each block, from which intervals and learning curves are computed."""
+"""Blocks of consecutive rows, from whose totals intervals and learning curves are computed."""
 
 from __future__ import annotations
 

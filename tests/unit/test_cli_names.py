@@ -53,6 +53,8 @@ KINDS: Final[dict[str, Kind]] = {
     "MODEL": "name",
     "--model": "name",
     "models history --at": "text",
+    "models compare --from": "name",
+    "models compare --to": "name",
     "KEY_ID": "name",
     "--instance": "name",
     "--prefix": "name",

@@ -1,4 +1,4 @@
-"""Facets by which compared events are sliced: the stream's slices, the delay of the label, the hour of prediction."""
+"""Facets of compared events: the stream's slices, the delay of the label, the hour of prediction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reader of shadows and comparisons: the events of a span of time, by the broker's times of their predictions."""
+"""Reader of shadows and comparisons of a period, by the broker's times of the predictions."""
 
 from __future__ import annotations
 

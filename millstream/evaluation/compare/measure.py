@@ -1,4 +1,4 @@
-"""One pass along the comparisons: every model's metrics and losses on the events that all of them were asked.
+"""One pass along the comparisons: each model's metrics and losses on the same events.
 
 An event whose label was corrected counts with its last label. A correction comes after the event that it corrects, so a
 pass that finds corrections is repeated with them.

@@ -1,4 +1,4 @@
-"""Progressive metrics of a stream's learners side by side, for the time before there are labelled shadow answers."""
+"""Progressive metrics of a stream's learners, shown before there are labelled shadow answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results of a comparison from one pass along the log: intervals, pairs, quick and slow labels, ages, windows."""
+"""Results of one pass along the log: intervals, pairs, quick and slow labels, ages, windows."""
 
 from __future__ import annotations
 
