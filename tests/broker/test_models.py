@@ -26,6 +26,7 @@ from river import (
 from whole_loop import WholeLoop, whole_loop
 
 from millstream import Labels, Stream
+from runtime.kafka_client.kafka_python.consumer import metadata_of
 
 EVENTS = 300
 
@@ -161,5 +162,6 @@ def _late(loop: WholeLoop) -> int:
     group = loop.names.group("joiner")
     with raw_admin(loop.cluster) as admin:
         places = admin.list_group_offsets(group)[group]
-    told = [msgspec.json.decode(p.metadata) for tp, p in places.items() if tp.topic == loop.names.topic("labels")]
+    labels = loop.names.topic("labels")
+    told = [msgspec.json.decode(metadata_of(each.metadata)) for at, each in places.items() if at.topic == labels]
     return sum(place["counts"].get("late", 0) for place in told)
