@@ -6,10 +6,21 @@ The stream's own model has the stream's name as its id, and is called ``main`` a
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 MAIN: Final = "main"
 """Name of a stream's own model; no other model may have it."""
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
+
+
+def is_model_name(name: str) -> bool:
+    """Return whether a model could have this name among its stream's models.
+
+    >>> is_model_name("forest"), is_model_name("../forest")
+    (True, False)
+    """
+    return _NAME.fullmatch(name) is not None
 
 
 def model_id(stream: str, name: str) -> str:

@@ -25,7 +25,7 @@ from millstream.cli.shared_options import (
     size_text,
 )
 from millstream.config.settings import Settings
-from schemas.model_names import MAIN, is_named, model_id
+from schemas.model_names import MAIN, is_model_name, is_named, model_id
 
 if TYPE_CHECKING:
     from millstream.versions.listing import KnownVersion, RefusedVersion
@@ -129,6 +129,7 @@ def resume(
 def _decide(stream: str, model: str, paused: bool, why: str, where: Where, as_json: bool) -> None:
     from millstream.versions.decisions import decided_row, learn, who
 
+    checked_model(model)
     settings = where.settings()
     cluster = settings.cluster()
     names = full_names(stream, settings, cluster)
@@ -142,6 +143,13 @@ def _decide(stream: str, model: str, paused: bool, why: str, where: Where, as_js
         print(f"learning of {which}{names.stream} is paused; `millstream resume {stream}{option}` continues")
     else:
         print(f"learning of {which}{names.stream} continues")
+
+
+def checked_model(name: str) -> str:
+    """Return the name of a model as given. Raises UsageError if no model could have it."""
+    if not is_model_name(name):
+        raise UsageError(f"{name[:100]!r} is no model: a name in models= has 1 to 31 of a-z, 0-9 and '-', or is {MAIN}")
+    return name
 
 
 def known_model(names: Names, name: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from millstream.cli.models import Why, app, now_served
+from millstream.cli.models import Why, app, checked_model, now_served
 from millstream.cli.progress import Bar
 from millstream.cli.shared_options import (
     HERE,
@@ -124,6 +124,7 @@ def rebuild(
     edits = history.edits()
     if adopt and to is not None and not edits.change_nothing:
         raise UsageError("--to cannot be adopted if examples are left out: the learner would learn those after it")
+    checked_model(base.model)
     settings = where.settings()
     loaded = load_named(stream, settings, base.code)
     names = settings.names(loaded.stream)

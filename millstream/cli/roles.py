@@ -10,6 +10,7 @@ import cyclopts
 from cyclopts import Parameter
 
 from consumers.roles import INTAKE, JOINER, LEARNER, PREDICTOR, named
+from millstream.cli.models import checked_model
 from millstream.cli.monitoring import UNWATCHED, Monitoring
 from millstream.cli.shared_options import HERE, CodePolicy, StreamFileName, UsageError, Where, load_file
 from runtime.exits import TRY_AGAIN
@@ -126,7 +127,7 @@ def learner(
 
     Example: millstream learner phishing
     """
-    wanted = "" if model == MAIN else model
+    wanted = "" if checked_model(model) == MAIN else model
 
     def work(loaded: LoadedStream, settings: Settings, name: str, meter: RoleInstrumentation) -> int:
         from millstream.processes.roles import run_learner

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from millstream.cli.models import Why, app, known_model, store_of
+from millstream.cli.models import Why, app, checked_model, known_model, store_of
 from millstream.cli.progress import Bar
 from millstream.cli.shared_options import (
     HERE,
@@ -160,6 +160,7 @@ def promote(
     from millstream.versions.decisions import decided_row, who
     from millstream.versions.decisions import promote as decide
 
+    checked_model(model)
     settings = where.settings()
     cluster, store = settings.cluster(), store_of(settings)
     names = full_names(stream, settings, cluster)

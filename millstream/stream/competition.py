@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -13,12 +12,11 @@ from millstream.stream.errors import InvalidStream
 from millstream.stream.parameter_checks import check_counts, check_kind, check_number, check_spans, known_parameters
 from millstream.stream.parameter_groups import Span
 from millstream.stream.slices import Slice, check_texts
-from schemas.model_names import MAIN
+from schemas.model_names import MAIN, is_model_name
 from schemas.target import Task
 
 MOST_MODELS: Final = 16
 MOST_SLICES: Final = 32
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
 LossName = Literal["error", "brier", "log_loss", "absolute"]
 Loss = Callable[[Any, Any], float]
@@ -196,7 +194,7 @@ def check_models(models: Mapping[str, Model], stream: str) -> None:
     if len(models) > MOST_MODELS:
         raise InvalidStream(f"Stream: models= has {len(models)}; at most {MOST_MODELS} learn beside the stream's own")
     for name, model in models.items():
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not is_model_name(name):
             raise InvalidStream(
                 f"Stream: models={name!r:.60} must be named with 1 to 31 of a-z, 0-9 and '-', not beginning with '-'"
             )

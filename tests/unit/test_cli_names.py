@@ -125,7 +125,7 @@ KINDS: Final[dict[str, Kind]] = {
 }
 GOOD: Final = {
     "STREAM": "phishing", "NAME": "mine", "VERSION": "1/1", "KEY_ID": "0" * 16, "SOURCE": "river:Phishing",
-    "FILE": "rows.csv", "EVENT_ID": "e1", "VALUE": "true",
+    "FILE": "rows.csv", "EVENT_ID": "e1", "VALUE": "true", "MODEL": "main",
     "TOPIC": "features", "--into": "x", "--on": "river:Phishing", "TO": "backup", "FROM": "backup", "--to": "x.tar",
     "--scope": "predict",
 }  # fmt: skip
