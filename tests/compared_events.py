@@ -32,7 +32,7 @@ stream = Stream(
 
 def stream_file(folder: Path, more: str = 'promote=Promote(loss="brier")') -> str:
     """Write a stream file with three models, and return its path."""
-    path = folder / "fraud.py"
+    path = folder / "compared_fraud.py"
     path.write_text(FILE.format(more=more))
     return str(path)
 

@@ -6,6 +6,7 @@ import gc
 import itertools
 import os
 import signal
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -41,6 +42,20 @@ def pytest_configure() -> None:
     # A shell without job control starts a command in the background with Ctrl-C ignored, and so would be its children.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _files_are_forgotten(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Forget the modules in a test's folder afterwards: a stream file of the same name in another test is another one."""
+    if "tmp_path" not in request.fixturenames:
+        yield
+        return
+    folder = str(request.getfixturevalue("tmp_path"))
+    yield
+    sys.path[:] = [entry for entry in sys.path if not entry.startswith(folder)]
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(folder):
+            del sys.modules[name]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -15,7 +15,7 @@ from consumers.predictor.offset_metadata import PredictorMetadata
 from consumers.roles import INTAKE, JOINER, PREDICTOR, REFEREE
 from millstream.reading import topic_readers
 from runtime.kafka_client.client import Admin
-from runtime.kafka_client.cluster import Cluster, TopicInfo
+from runtime.kafka_client.cluster import Cluster, KafkaAccessDenied, TopicInfo
 from runtime.kafka_client.coordinator import patiently
 from runtime.kafka_client.errors import NotAuthorizedError
 from runtime.kafka_client.records import Partition
@@ -51,8 +51,11 @@ def recalled(cluster: Cluster, names: Names) -> Names:
 
 def _models(cluster: Cluster, names: Names) -> tuple[str, ...]:
     """Return the names of the stream's other models: those that have announced a version."""
-    if not cluster.topic_info(names.topic(COMPARISONS)):
-        return ()
+    try:
+        if not cluster.topic_info(names.topic(COMPARISONS)):
+            return ()
+    except KafkaAccessDenied:
+        return ()  # whose stream has one model needs no right to a topic that it does not have
     topic, found = names.topic("models"), dict[str, None]()
     with closing(cluster.consumer()) as consumer:
         begin, end = topic_readers.begin(consumer, topic), topic_readers.end(consumer, topic)

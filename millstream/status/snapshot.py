@@ -197,6 +197,7 @@ class Observer:
         self._cluster = cluster
         self._state = state
         self._names = names
+        self._counted = _counted(names)
         self._stack = ExitStack()
         self._admin = self._stack.enter_context(cluster.admin())
         self._ends = cluster.consumer(isolation_level="read_uncommitted")
@@ -260,10 +261,10 @@ class Observer:
             serves=self._known.serves(self._names.stream, 0),
             published_by=dict(self._published),
             learning_of={model: update for model, update in self._learning.items() if model},
-            missing=tuple(kind for kind in _counted() if kind not in there),
+            missing=tuple(kind for kind in self._counted if kind not in there),
             alerts=self._raised,
             topic_ids=self._topic_ids,
-            topics={kind: self._topic(kind) for kind in _counted()},
+            topics={kind: self._topic(kind) for kind in self._counted},
             elsewhere=self._names.elsewhere,
             labels_from=self._names.labels_from,
             every=every,
@@ -280,7 +281,7 @@ class Observer:
     def _find(self) -> dict[Partition, Place]:
         """Return the partitions of the existing topics; they are looked up each time until all topics exist."""
         if not self._partitions:
-            kinds = {self._topic(kind): kind for kind in _counted()}
+            kinds = {self._topic(kind): kind for kind in self._counted}
             described = self._admin.describe_topics(list(kinds))
             self._topic_ids = {kinds[topic.name]: topic.id for topic in described if topic.exists}
             require_sight(described)
@@ -364,7 +365,7 @@ class Observer:
             pass  # an invalid record; the roles that read the topic report it
 
 
-def _counted() -> tuple[str, ...]:
-    """Return the kinds of topics whose ends are read: those that are counted, and those that roles read."""
-    read = (kind for role in roles.names_of_all() for kind in kinds_read(role))
+def _counted(names: Names) -> tuple[str, ...]:
+    """Return the kinds of topics whose ends are read: those that are counted, and those that the stream's roles read."""
+    read = (kind for role in roles.of_stream(names) for kind in kinds_read(role.name))
     return tuple(dict.fromkeys((*_COUNTED, *read)))

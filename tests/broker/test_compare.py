@@ -44,7 +44,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def begin_ms() -> int:
+def begin_ms(client: str) -> int:
     return time.time_ns() // 1_000_000 - 4 * DAY
 
 

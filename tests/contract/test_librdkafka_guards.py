@@ -15,7 +15,7 @@ from typing import Any
 import confluent_kafka as raw
 import pytest
 from kafka.structs import ConsumerGroupMetadata
-from kafka_clients import BEGINS, SECONDS, joined, make, put, turn, until
+from kafka_clients import BEGINS, SECONDS, closed, joined, make, put, turn, until
 
 from runtime.kafka_client.client import GroupMetadata, NewTopic
 from runtime.kafka_client.cluster import Cluster
@@ -25,6 +25,8 @@ from runtime.kafka_client.librdkafka.group_metadata import encoded
 from runtime.kafka_client.librdkafka.library import Librdkafka
 from runtime.kafka_client.records import Batch, CommittedOffset, Output, Partition
 from runtime.kafka_client.size_limits import OFFSET_METADATA
+
+__all__ = ["closed"]
 
 ROOT = Path(__file__).parent.parent.parent
 

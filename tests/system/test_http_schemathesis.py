@@ -22,6 +22,7 @@ from system.serving_rig import Serving, serving
 
 MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 MOST = 10_000
+schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
 _SECONDS = 60
 _WAIT = re.compile(r"\d+(?:\.\d+)?(?:ms|s|m|h|d)")
 
