@@ -46,7 +46,7 @@ def pytest_configure() -> None:
 
 @pytest.fixture(autouse=True)
 def _files_are_forgotten(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Forget the modules in a test's folder afterwards: a stream file of the same name in another test is another one."""
+    """Forget the modules in a test's folder afterwards: the next test's stream file of that name is another one."""
     if "tmp_path" not in request.fixturenames:
         yield
         return

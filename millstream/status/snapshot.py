@@ -234,7 +234,8 @@ class Observer:
         """
         kinds = self._find()
         # Groups before ends, so that records written in between count as lag and are not missed.
-        every = roles.names_of_all(self._names)
+        names = self._names
+        every = tuple(role.name for role in roles.of_models(names) if not role.beside or role.runs_for(names))
         committed = {role: self._committed(role) for role in every}
         read = {place for places in committed.values() for place in places if not place[0].startswith(LABELS_FROM)}
         if not read <= {*kinds.values()}:
@@ -366,6 +367,6 @@ class Observer:
 
 
 def _counted(names: Names) -> tuple[str, ...]:
-    """Return the kinds of topics whose ends are read: those that are counted, and those that the stream's roles read."""
+    """Return the kinds of topics whose ends are read: those that are counted, and those that the roles read."""
     read = (kind for role in roles.of_stream(names) for kind in kinds_read(role.name))
     return tuple(dict.fromkeys((*_COUNTED, *read)))

@@ -220,7 +220,7 @@ def test_a_console_needs_no_more_than_its_rights(kafka: SecureKafka, tmp_path: P
     with pytest.raises(NoSuchEvent):
         desk.event("nobody")
     for deed in ("pause", "resume", "unpin"):
-        assert desk.decide(Decision(deed, None, "ann", "may a console?"))["by"] == "ann"
+        assert desk.decide(Decision(deed, None, None, "ann", "may a console?"))["by"] == "ann"
 
 
 TOKENS = """

@@ -39,7 +39,7 @@ class Event(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(client: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
@@ -49,12 +49,12 @@ def begin_ms(client: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def events(begin_ms: int) -> list[Drawn]:
+def events(client: str, begin_ms: int) -> list[Drawn]:
     return drawn(EVENTS, begin_ms)
 
 
 @pytest.fixture(scope="module")
-def names(bootstrap: str, home: Path, events: list[Drawn]) -> Names:
+def names(client: str, bootstrap: str, home: Path, events: list[Drawn]) -> Names:
     """Write the topics of a stream with three models, with repeats and junk on them."""
     cluster = warmed(bootstrap)
     names = Names("fraud", f"compare-{home.parent.name.replace('_', '-')}-", models=("forest", "tree"))
@@ -73,7 +73,7 @@ def here(names: Names, home: Path, bootstrap: str, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture(scope="module")
-def known() -> dict[tuple[str, ...], Any]:
+def known(client: str) -> dict[tuple[str, ...], Any]:
     """Return the reports that tests have asked for: each takes seconds."""
     return {}
 

@@ -49,7 +49,7 @@ class Victim:
 
 
 @pytest.fixture(scope="module")
-def attacker() -> Iterator[Attacker]:
+def attacker(client: str) -> Iterator[Attacker]:
     found = Attacker()
 
     class Handler(BaseHTTPRequestHandler):
@@ -71,13 +71,13 @@ def attacker() -> Iterator[Attacker]:
 
 
 @pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+def chromium(client: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     with browser(tmp_path_factory.mktemp("chromium"), EVIL, REBOUND) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
-def at(chromium: Browser, bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
+def at(client: str, chromium: Browser, bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
     stream = Stream(str(FLOW), bootstrap, f"xss-{secrets.token_hex(4)}-", tmp_path_factory.mktemp("home"))
     millstream(stream, "topics", "create", stream.ref)
     millstream(stream, "keys", "init")

@@ -65,7 +65,7 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
+def site(client: str) -> Iterator[Site]:
     with running("http", "console", with_demo=False) as project:
         tokens = [line for line in project.compose("logs", "--no-log-prefix", "token").split() if line[:3] == "ms_"]
         yield Site(project, (tokens[0], tokens[1]))

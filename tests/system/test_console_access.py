@@ -57,7 +57,8 @@ class Guarded:
     def status(self, endpoint: str, token: str | None) -> int:
         method, path = endpoint.split()
         given = {} if token is None else {"authorization": f"Bearer {token}"}
-        body = {"why": "who may?", **({"version": "1/0"} if path in ("/v1/pin", "/v1/adopt") else {})}
+        further = {"/v1/pin": {"version": "1/0"}, "/v1/adopt": {"version": "1/0"}, "/v1/promote": {"model": "main"}}
+        body = {"why": "who may?", **further.get(path, {})}
         client = self._console.client
         response = client.request(method, path, headers=given, json=body if method == "POST" else None)
         self.by = response.json().get("by") if response.status_code == 200 and method == "POST" else None

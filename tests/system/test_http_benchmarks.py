@@ -17,7 +17,7 @@ COLUMNS = ("period", "nswprice", "nswdemand", "vicprice", "vicdemand", "transfer
 
 
 @pytest.fixture(scope="module")
-def elec(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def elec(client: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a file like Elec2's."""
     draw = random.Random(1)
     lines = [",".join((*COLUMNS, "class"))]

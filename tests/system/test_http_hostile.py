@@ -29,7 +29,7 @@ CLOSED_WITHIN_S = 20
 
 
 @pytest.fixture(scope="module")
-def at(bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+def at(client: str, bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     folder = tmp_path_factory.mktemp("hostile")
     stream = Stream(str(FLOW), bootstrap, f"hst-{secrets.token_hex(4)}-", folder / "home")
     with serving(stream, folder, "--upload-spool", "1GiB") as found:
@@ -76,7 +76,7 @@ def seconds_until_closed(port: int, first: bytes, more: bytes) -> float:
 
 
 @pytest.fixture(scope="module")
-def slow(at: Serving) -> Iterator[dict[tuple[str, int], Future[float]]]:
+def slow(client: str, at: Serving) -> Iterator[dict[tuple[str, int], Future[float]]]:
     """Slow callers, while all else is tested."""
     with ThreadPoolExecutor(2 * len(SLOW)) as threads:
         yield {

@@ -28,7 +28,7 @@ _WAIT = re.compile(r"\d+(?:\.\d+)?(?:ms|s|m|h|d)")
 
 
 @pytest.fixture(scope="module")
-def at(bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+def at(client: str, bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     folder = tmp_path_factory.mktemp("schema")
     stream = Stream(str(FLOW), bootstrap, f"sch-{secrets.token_hex(4)}-", folder / "home")
     with serving(stream, folder) as found:
