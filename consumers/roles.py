@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from schemas.model_names import is_named, name_of
 from schemas.topics import COMPARISONS, SHADOWS
 
 if TYPE_CHECKING:
@@ -108,7 +109,10 @@ class Role:
         >>> named("learner").of_model("forest").command("fraud.py", "0")
         ('learner', 'fraud.py', '--model', 'forest', '--instance', '0')
         """
-        return replace(self, name=f"{self.name}.{model}", beside=True) if model else self
+        if not model:
+            return self
+        onward = self.onward.replace("{stream}", f"{{stream}} --model {model}")
+        return replace(self, name=f"{self.name}.{model}", beside=True, onward=onward)
 
 
 def _has_models(names: Names) -> bool:
@@ -266,6 +270,24 @@ def kind_of_role(name: str) -> str:
     ('learner', 'joiner')
     """
     return name.partition(".")[0]
+
+
+def model_of_role(name: str) -> str:
+    """Return the name of the model in a role's name, empty for the stream's own model.
+
+    >>> model_of_role("learner.forest"), model_of_role("learner")
+    ('forest', '')
+    """
+    return name.partition(".")[2]
+
+
+def learner_of(model: str) -> str:
+    """Return the role of a model's learner, by the model's id.
+
+    >>> learner_of("fraud.forest"), learner_of("fraud")
+    ('learner.forest', 'learner')
+    """
+    return named(LEARNER).of_model(name_of(model) if is_named(model) else "").name
 
 
 def names_of_all(names: Names | None = None) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Model store: versions as signed manifests and data objects, restricted loading, retention."""
 
-from model_store.address import below, folder_of, forget_model, is_object_store, open_backend
+from model_store.address import below, folder_of, forget_models, is_object_store, open_backend
 from model_store.backends import Backend, FolderBackend, MemoryBackend
 from model_store.blobs import Blob
 from model_store.copied_logs import LogCopy
@@ -66,7 +66,7 @@ __all__ = [
     "dumps",
     "dumps_estimator",
     "folder_of",
-    "forget_model",
+    "forget_models",
     "globals_in",
     "is_object_store",
     "libraries",

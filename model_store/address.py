@@ -10,6 +10,7 @@ from model_store.backends import Backend, FolderBackend
 from model_store.errors import StoreError
 from model_store.object_store import SCHEMES, ObjectBackend, checked_url
 from model_store.versions import check_model
+from schemas.model_names import stream_of
 
 
 def is_object_store(address: str | Path) -> bool:
@@ -70,11 +71,15 @@ def _shown(address: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def forget_model(address: str | Path, model: str) -> None:
-    """Delete everything of a model in a store. Raises StoreError, StoreUnavailable."""
-    check_model(model)
+def forget_models(address: str | Path, stream: str) -> None:
+    """Delete everything of a stream's models in a store, also of those that its file no longer has.
+
+    Raises StoreError, StoreUnavailable.
+    """
+    check_model(stream)
     backend = open_backend(address)
-    for name in backend.names(model):
-        backend.delete(name)
-    if not is_object_store(address):
-        shutil.rmtree(folder_of(str(address)) / model, ignore_errors=True)  # with the empty folders
+    for model in [each for each in backend.folders() if stream_of(each) == stream]:
+        for name in backend.names(model):
+            backend.delete(name)
+        if not is_object_store(address):
+            shutil.rmtree(folder_of(str(address)) / model, ignore_errors=True)  # with the empty folders

@@ -17,6 +17,7 @@ from model_store.errors import BadSignature, Damaged, StoreError
 from model_store.manifest import FileRef, Manifest
 from model_store.store import ModelStore
 from model_store.versions import VersionId
+from schemas.model_names import stream_of
 
 _VERSION: Final = "version.json"
 _OBJECT: Final = re.compile(r"objects/([0-9a-f]{64})")
@@ -64,7 +65,7 @@ def _member(name: str, size: int) -> tarfile.TarInfo:
     return member
 
 
-def import_version(store: ModelStore, model: str, file: Path) -> tuple[Manifest, bool]:
+def import_version(store: ModelStore, stream: str, file: Path) -> tuple[Manifest, bool]:
     """Copy a version from an archive into the store; return it, and whether it is new there.
 
     Signature, sizes and hashes are checked before anything is written.
@@ -74,14 +75,14 @@ def import_version(store: ModelStore, model: str, file: Path) -> tuple[Manifest,
     VersionRefused
         If `export_version` did not write the file, or no trusted key signed the version.
     StoreError
-        If it is a version of another model, or the file cannot be read.
+        If it is a version of another stream, or the file cannot be read.
     AlreadyExists
         If another version has its name.
     """
     with _opened(file) as (sealed, blobs):
         manifest = trusted(store, sealed)
-        if manifest.version.model != model:
-            raise StoreError(f"{file} holds a version of {manifest.version.model}, not of {model}")
+        if stream_of(manifest.version.model) != stream:
+            raise StoreError(f"{file} holds a version of {stream_of(manifest.version.model)}, not of {stream}")
 
         def blob(ref: FileRef) -> Blob:
             if ref.sha256 not in blobs:

@@ -70,6 +70,7 @@ class Known:
                 _named(state)
                 self._serving[state.shard] = state, decision_hash(value)
             elif isinstance(state, Promoted):
+                VersionId(state.model, 0, 0)  # raises if no model can have this id
                 self._promoted[state.shard] = state
             elif isinstance(state, Adopted):
                 adopted = VersionId(state.model, state.epoch, state.examples)

@@ -24,7 +24,7 @@ from consumers.model.version_files import (
     Resumed,
     shown,
 )
-from consumers.roles import LEARNER
+from consumers.roles import learner_of
 from model_store import Damaged, Manifest, ModelStore, NotFound, StoreError, VersionId, VersionRefused, WrongLibraries
 from model_store.libraries import check_libraries
 from runtime.exits import RoleRefused
@@ -192,10 +192,10 @@ class Resumption:
             return []
 
     def _fault(self, newest: Manifest, log: Log) -> LogFault | None:
-        at = log.topic, newest.shard
+        at, role = (log.topic, newest.shard), learner_of(self._definition.model)
         if not self._same_log(newest, log):
-            return LogFault(LEARNER, "recreated", *at, newest.offset, log.beginning, log.end)
-        return fault_of(LEARNER, at, newest.offset, log.beginning, log.end)
+            return LogFault(role, "recreated", *at, newest.offset, log.beginning, log.end)
+        return fault_of(role, at, newest.offset, log.beginning, log.end)
 
     def _begin_epoch(self, newest: Manifest, log: Log, how: NewEpoch) -> Resumed:
         epoch, parent = self.next_epoch(), newest.version

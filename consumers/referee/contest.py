@@ -103,22 +103,6 @@ class _Pair:
     challenger_loss: float = 0.0
 
 
-@dataclass
-class Ignored:
-    """Numbers of comparisons that did not count.
-
-    Attributes
-    ----------
-    other
-        Answered by another model or epoch, or by none.
-    invalid
-        With a label that is invalid for the target.
-    """
-
-    other: int = 0
-    invalid: int = 0
-
-
 class Contest:
     """One champion's contest; the module docstring describes it.
 
@@ -143,7 +127,6 @@ class Contest:
     ) -> None:
         self.champion = champion
         self.winner: str | None = None
-        self.ignored = Ignored()
         self._rule = rule
         self._loss = loss
         self._barred = dict(barred)
@@ -185,10 +168,8 @@ class Contest:
         # An outcome without an answer does not say which version failed.
         epoch = outcome.epoch if failure is None else max(outcome.epoch, self._epochs.get(outcome.model, -1))
         if refused or not self._is_champions(outcome.model, epoch, failure is not None):
-            self.ignored.other += 1
             return
         if epoch < self._epochs.get(outcome.model, epoch):
-            self.ignored.other += 1
             return
         answers = {each.model: each for each in comparison.shadow.challengers}
         lined_up = {outcome.model: epoch}
@@ -199,8 +180,7 @@ class Contest:
             losses = [self._loss(label.value, outcome.prediction, outcome.probabilities, failure)]
             losses += [self._loss_of(label.value, answers.get(model)) for model in self._challengers]
         except TargetError:
-            self.ignored.invalid += 1
-            return
+            return  # a label that is invalid for the target says nothing of any model
         for model, epoch in lined_up.items():
             if epoch >= 0:
                 self._epochs.setdefault(model, epoch)
@@ -262,17 +242,6 @@ class Contest:
     def standings(self) -> list[Standing]:
         """Return how each challenger stands, in the order of the rule's models."""
         return [self.standing(model) for model in self._challengers]
-
-    def missing(self, model: str) -> str:
-        """Return what a challenger lacks to be promoted; empty if it lacks nothing."""
-        standing, rule = self.standing(model), self._rule
-        if standing.barred:
-            return f"serving was taken back from epoch {standing.epoch}; a newer epoch can be promoted again"
-        if standing.labels < rule.labels:
-            return f"{rule.labels - standing.labels} more labelled events"
-        if model == self.winner:
-            return ""
-        return f"a lower bound above {rule.at_least:g}; it is {standing.low:.4g}"
 
 
 def _labelled(at: int, comparison: Comparison, values: Sequence[float], wait_ms: int) -> Labelled:

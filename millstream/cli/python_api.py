@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
-from consumers.model.river_model import Answer, RiverModel, wrap
+from consumers.model.river_model import Answer, RiverModel
 from consumers.model.version_files import CODE_FILE, MODEL_FILE, REBUILD, REBUILD_START
+from consumers.model.version_runtime import RunWith
 from millstream.cli.shared_options import Where, filling_in, full_names, is_mere_name
 from millstream.config.errors import SettingsError
 from millstream.config.settings import DEFAULT_HOME, read_config
@@ -30,6 +31,7 @@ from runtime.kafka_client.library_names import DEFAULT as DEFAULT_CLIENT
 from runtime.kafka_client.library_names import LibraryName
 from schemas.codec import CodecError
 from schemas.events import Features
+from schemas.model_names import stream_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -240,7 +242,7 @@ class StoredModel:
     Attributes
     ----------
     stream, version
-        The stream's name, and ``epoch/examples``.
+        The stream's name, and ``epoch/examples``; of a named model ``name:epoch/examples``.
     river
         The River model itself.
     created_at
@@ -252,7 +254,7 @@ class StoredModel:
     """
 
     def __init__(self, manifest: Manifest, face: RiverModel, carried: bool) -> None:
-        self.stream = manifest.version.model
+        self.stream = stream_of(manifest.version.model)
         self.version = str(manifest.version)
         self.river: Any = face.model
         self.created_at = manifest.created_at_ms
@@ -289,7 +291,8 @@ def model(
     stream
         The stream's name, or its file. A name alone is enough: a version carries its code.
     version
-        ``epoch/examples``; without it, the newest that is no rebuild waiting for its adoption.
+        ``epoch/examples``, or ``name:epoch/examples`` of one of `models`; without it, the newest of the stream's own
+        model that is no rebuild waiting for its adoption.
     code
         As ``--code``: what runs a version whose definition differs from the stream file. ``version`` is the signed code
         that it carries; ``own`` refuses it.
@@ -332,12 +335,12 @@ def _is_only_a_name(given: str) -> bool:
 
 def _manifest(store: ModelStore, name: str, version: str | None) -> Manifest:
     """Return the manifest of a version, or of the newest; a rebuilt version is found only by its own name."""
-    there = store.versions(name)
-    if version is not None:
-        wanted = VersionId.parse(version, name)
+    wanted = None if version is None else VersionId.parse(version, name)
+    there = store.versions(name if wanted is None else wanted.model)
+    if wanted is not None:
         if wanted not in there:
             newest = f"; the newest is {there[-1]}" if there else ""
-            raise NotFound(f"there is no version {version} of {name} in this store{newest}")
+            raise NotFound(f"there is no version {wanted} of {name} in this store{newest}")
         return store.manifest(wanted)
     for each in reversed(there):
         manifest = store.manifest(each)
@@ -353,4 +356,5 @@ def _carried(store: ModelStore, manifest: Manifest) -> tuple[RiverModel, bool]:
     code = decode(store.read(manifest, CODE_FILE))
     ran = run_code(code)
     found = store.load(manifest, MODEL_FILE, extra_allowed=ran.allowed, find=ran.find)
-    return wrap(found, code.target.task), True
+    run_with = RunWith(ran.allowed, ran.find, carried=True, sees=ran.stream.sees)
+    return run_with.face(found, code.target.task), True

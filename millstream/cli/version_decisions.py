@@ -66,7 +66,7 @@ def verify(
     names = settings.names(loaded.stream)
     chosen = VersionCode(loaded, store_of(settings), code, lambda line: print(line, file=sys.stderr))
     wanted = None if version is None else parsed(version, names.stream)
-    base = None if from_ is None else parsed(from_, names.stream)
+    base = None if from_ is None else parsed(from_, names.stream if wanted is None else wanted.model)
     with Bar("offsets") as bar, filling_in(stream):
         found = verify_version(chosen, settings.cluster(), names, wanted, base, bar.show)
     said: dict[str, Any] = {

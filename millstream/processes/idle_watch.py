@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from consumers.roles import LEARNER
-from millstream.status.report import caught_up, served
+from millstream.status.caught_up import caught_up, idle_challengers
+from millstream.status.report import served
 from millstream.status.snapshot import StreamSnapshot
 
 
@@ -40,9 +41,8 @@ class IdleWatch:
             return "busy"
         if caught_up(snapshot):
             return "done"
-        waits_alone = snapshot.lag(LEARNER) > 0 and not any(
-            snapshot.lag(role) for role in snapshot.roles if role != LEARNER
-        )
+        others = {*snapshot.roles} - {LEARNER, *idle_challengers(snapshot)}
+        waits_alone = snapshot.lag(LEARNER) > 0 and not any(snapshot.lag(role) for role in others)
         model = served(snapshot)
         if waits_alone and model.full:
             return "full"

@@ -15,7 +15,7 @@ from consumers.loop.turns import MOST_RECORDS
 from consumers.model.checkpoints import NewEpoch
 from consumers.predictor.model_feed import ModelsTopic, PauseSwitch, VersionFeed
 from consumers.predictor.predictor import Predictor
-from consumers.roles import INTAKE, JOINER, LEARNER, PREDICTOR, named
+from consumers.roles import INTAKE, JOINER, PREDICTOR, learner_of
 from millstream.observability.instrumentation import RoleInstrumentation
 from millstream.observability.role_log import say
 from millstream.processes import role_events
@@ -164,7 +164,7 @@ def run_learner(
 ) -> int:
     """Learn with the model of `loaded` until told to stop; return the exit code."""
     cluster, names, _ = meet(loaded, settings)
-    role = named(LEARNER).of_model(loaded.model).name
+    role = learner_of(loaded.model_id)
     stream = loaded.stream
     store = open_store(settings.models, settings.keys, sign=True)
     switch = PauseSwitch(loaded.model_id, say=say)

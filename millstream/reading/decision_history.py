@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from consumers.model.models_topic_state import Known, UnusableRecord
 from millstream.reading import topic_readers
 from runtime.kafka_client.records import Partition
 from schemas.codec import CodecError
@@ -118,9 +119,17 @@ def in_force_at(history: Sequence[Decided], at_ms: int) -> Decided | None:
 
 
 def served_model(cluster: Cluster, names: Names) -> str:
-    """Return the id of the model that serves by the decisions; without one, the stream's own."""
-    models = [each.serves for each in read_history(cluster, names) if each.serves is not None]
-    return models[-1] if models else names.stream
+    """Return the id of the model that serves by the decisions in force; without one, the stream's own.
+
+    The models topic is compacted and stays short; the decisions topic has every announcement of a version.
+    """
+    topic, known = names.topic("models"), Known()
+    with closing(cluster.consumer()) as consumer:
+        begin, end = topic_readers.begin(consumer, topic), topic_readers.end(consumer, topic)
+        for record in topic_readers.between(consumer, Partition(topic, 0), begin, end):
+            with suppress(UnusableRecord):  # any client can write there
+                known.take(record.key, record.value)
+    return known.serves(names.stream, 0)
 
 
 def lost_model(cluster: Cluster, names: Names, file: str) -> str | None:
@@ -131,7 +140,7 @@ def lost_model(cluster: Cluster, names: Names, file: str) -> str | None:
     KafkaError, NoBroker
         If the cluster does not answer.
     """
-    if not cluster.topic_info(names.topic("decisions")):
+    if not cluster.topic_info(names.topic("models")):
         return None
     serves = served_model(cluster, names)
     if serves in names.model_ids:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from consumers.roles import LEARNER, kind_of_role
+from consumers.roles import LEARNER, kind_of_role, model_of_role
 from millstream.status.snapshot import StreamSnapshot
 from schemas.model_names import model_id, name_of, version_text
 from schemas.model_updates import Published, Serving
@@ -41,7 +41,7 @@ def competitors(now: StreamSnapshot, stream: str) -> tuple[Competitor, ...]:
         return ()
     found = []
     for role in learners:
-        of = model_id(stream, role.partition(".")[2])
+        of = model_id(stream, model_of_role(role))
         update = now.published_by.get(of)
         state = None if update is None else update.state
         published = state if isinstance(state, Published) else None

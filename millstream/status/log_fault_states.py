@@ -9,9 +9,10 @@ from consumers.intake.offset_metadata import IntakeMetadata
 from consumers.joiner.offset_metadata import JoinMetadata
 from consumers.loop.log_faults import LogFault, fault_of, short_ids
 from consumers.predictor.offset_metadata import PredictorMetadata
-from consumers.roles import INTAKE, JOINER, JUDGE, LEARNER, PREDICTOR, SHADOW
+from consumers.roles import INTAKE, JOINER, JUDGE, LEARNER, PREDICTOR, SHADOW, kind_of_role, model_of_role
 from consumers.shadow.offset_metadata import ShadowMetadata
 from millstream.status.snapshot import LABELS_FROM, Commit, Place, StreamSnapshot, kinds_read
+from schemas.model_names import model_id
 from schemas.model_updates import Published
 
 
@@ -25,7 +26,7 @@ def log_faults(now: StreamSnapshot, stream: str) -> tuple[LogFault, ...]:
         *_of_one_topic(now, stream, PREDICTOR),
         *_intake(now),
         *_of_two_topics(now, stream, JOINER),
-        *_learner(now, stream),
+        *_learners(now, stream),
         *_of_one_topic(now, stream, SHADOW),
         *_of_two_topics(now, stream, JUDGE),
     )
@@ -87,12 +88,14 @@ def _of_two_topics(now: StreamSnapshot, stream: str, role: str) -> Iterator[LogF
                 yield LogFault(role, "recreated", name, number, None, now.begins[place], now.ends[place])
 
 
-def _learner(now: StreamSnapshot, stream: str) -> Iterator[LogFault | None]:
-    state = now.published.state if now.published is not None else None
+def _learners(now: StreamSnapshot, stream: str) -> Iterator[LogFault | None]:
     known = now.topic_ids.get("examples")
-    if not isinstance(state, Published) or known is None:
-        return
-    # The learner resumes from the offset in its newest version, and while it works it has read further.
-    commit = Commit(state.offset)
-    fault = _at(now, LEARNER, stream, ("examples", state.shard), commit, state.topic_id != known)
-    yield None if fault is not None and fault.state == "overtaken" and now.members.get(LEARNER) else fault
+    for role in now.roles:
+        update = now.published_by.get(model_id(stream, model_of_role(role)))
+        state = None if update is None else update.state
+        if kind_of_role(role) != LEARNER or not isinstance(state, Published) or known is None:
+            continue
+        # A learner resumes from the offset in its newest version, and while it works it has read further.
+        commit = Commit(state.offset)
+        fault = _at(now, role, stream, ("examples", state.shard), commit, state.topic_id != known)
+        yield None if fault is not None and fault.state == "overtaken" and now.members.get(role) else fault

@@ -9,7 +9,8 @@ import msgspec
 
 from consumers.model.quality import Quality
 from consumers.roles import LEARNER
-from millstream.status.report import caught_up, served
+from millstream.status.caught_up import caught_up
+from millstream.status.report import served
 from millstream.status.snapshot import Observer
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.errors import NotAuthorizedError

@@ -19,7 +19,7 @@ from consumers.loop.log_faults import LogFault, way
 from consumers.model.quality import Quality
 from consumers.offset_metadata import kind_of
 from consumers.predictor.offset_metadata import PredictorMetadata
-from consumers.roles import INTAKE, LEARNER, kind_of_role
+from consumers.roles import INTAKE
 from millstream.reading.topic_readers import Counted
 from millstream.status.compared_state import ComparedState, compared_state
 from millstream.status.competitors import Competitor, competitors, version_of
@@ -278,25 +278,6 @@ def served(now: StreamSnapshot) -> Model:
         full=learner.full,
         quality=None if learner.quality is UNSET else learner.quality,
     )
-
-
-def caught_up(now: StreamSnapshot) -> bool:
-    """Return whether every role has read all its input and each learner has checkpointed all that it learned.
-
-    A challenger whose learning is paused holds nobody up.
-    """
-    stream_models = [role for role in now.roles if kind_of_role(role) == LEARNER]
-    waiting = {role for role in stream_models if role != LEARNER and now.is_paused(role)}
-    if any(now.lag(role) for role in now.roles if role not in waiting):
-        return False
-    return all(_checkpointed(now, role) for role in stream_models if role not in waiting)
-
-
-def _checkpointed(now: StreamSnapshot, role: str) -> bool:
-    learner = next((each for each in now.metadata(role) if isinstance(each, LearnerMetadata)), None)
-    if learner is None or not learner.version:
-        return False
-    return int(learner.version.rpartition("/")[2]) == learner.learned
 
 
 def progress(now: StreamSnapshot, role: str) -> int:

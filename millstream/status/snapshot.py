@@ -130,7 +130,7 @@ class StreamSnapshot:
 
     def is_paused(self, role: str) -> bool:
         """Return whether learning of a learner's model is paused by the last decision."""
-        name = role.partition(".")[2]
+        name = roles.model_of_role(role)
         by_name = {name_of(of): update for of, update in self.learning_of.items()}
         update = by_name.get(name) if name else self.learning
         return update is not None and isinstance(update.state, Learning) and update.state.paused

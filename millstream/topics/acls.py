@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from consumers import roles
 from consumers.roles import Role
-from schemas.topics import KINDS, Names
+from schemas.topics import COMPARED, KINDS, Names
 
 Resource = Literal["topic", "group", "transactional-id"]
 Operation = Literal["Read", "Write", "Describe", "Create", "Delete", "Alter", "DescribeConfigs", "AlterConfigs"]
@@ -38,7 +38,9 @@ PUBLISHER: Final = "publisher"
 OPERATOR: Final = "operator"
 # Principals besides the roles: a sender of events and labels, an operator with the commands. `millstream import` has
 # the rights of the role that imports uploads.
-_READS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({PUBLISHER: (), OPERATOR: (*KINDS, roles.WHOLE)})
+_READS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {PUBLISHER: (), OPERATOR: (*KINDS, roles.WHOLE, *COMPARED)}
+)
 _WRITES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {PUBLISHER: ("features", "labels"), OPERATOR: ("models", "decisions")}
 )
@@ -71,7 +73,8 @@ def rights(names: Names, principal: str) -> list[Right]:
         return []
     # Without this right on all topics, a role cannot distinguish a missing topic from a forbidden one.
     found = [Right("topic", topic, "Describe") for topic in _topics(names, names.kinds)]
-    found += [Right("topic", topic, "Read") for topic in _topics(names, reads()[principal])]
+    read = [kind for kind in reads()[principal] if kind not in COMPARED or names.models]
+    found += [Right("topic", topic, "Read") for topic in _topics(names, read)]
     # No role writes to an external topic.
     unused = () if role is None or names.models else role.writes_if_compared
     written = [kind for kind in writes()[principal] if kind not in (*names.elsewhere, *unused)]

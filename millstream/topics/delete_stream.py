@@ -11,7 +11,7 @@ from typing import Final
 from consumers import roles
 from millstream.config.instance_id import claim
 from millstream.config.settings import Settings
-from model_store import StoreError, forget_model
+from model_store import StoreError, forget_models
 from runtime.kafka_client.client import Admin
 from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.coordinator import describe_group
@@ -53,8 +53,7 @@ def forget(
             _delete_topics(admin, names)
         if versions:
             try:
-                for model in names.model_ids:
-                    forget_model(settings.models, model)
+                forget_models(settings.models, names.stream)
             except StoreError as error:
                 raise NotForgotten(f"the versions of {names.stream} stay: {error}") from error
         for entry in state.iterdir() if state.exists() else ():

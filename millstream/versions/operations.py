@@ -57,7 +57,8 @@ def verify_version(
         then = code.as_then(target)
     except OtherCode as error:
         raise CannotVerify(f"{error}. {_WAYS}") from error
-    if start.version.epoch != target.version.epoch or start.offset > target.offset:
+    same = (start.version.model, start.version.epoch) == (target.version.model, target.version.epoch)
+    if not same or start.offset > target.offset:
         raise CannotVerify(
             f"version {target.version} was not made from {start.version}: name an earlier one with --from"
         )

@@ -41,7 +41,9 @@ def _fill(settings: Settings, names: Names) -> None:
         while not consumer.poll(timeout_ms=200):
             assert time.monotonic() < deadline, "the record is not read"
         consumer.commit()
-    for folder in (settings.state(names) / "joiner-0", Path(settings.models) / names.stream / "versions"):
+    models = Path(settings.models)
+    versions = [models / model / "versions" for model in (names.stream, f"{names.stream}.no-longer-in-the-file")]
+    for folder in (settings.state(names) / "joiner-0", *versions):
         folder.mkdir(parents=True)
         (folder / "file").write_text("x")
 
@@ -49,14 +51,13 @@ def _fill(settings: Settings, names: Names) -> None:
 def test_nothing_is_left_of_a_forgotten_stream(settings: Settings) -> None:
     names, cluster = settings.names("clicks"), settings.cluster()
     _fill(settings, names)
-    other = Path(settings.models) / "other"
+    other = Path(settings.models) / "clicks-of-others"
     other.mkdir()
     forget(cluster, settings, names, [("predictor", "0"), ("joiner", "0")])
     assert all(
         "is missing" in each.message for each in admin.describe(cluster, names, partitions=2, label_wait_ms=0).findings
     )
-    assert not (Path(settings.models) / "clicks").exists()
-    assert other.exists()
+    assert [*Path(settings.models).iterdir()] == [other]
     assert {path.suffix for path in settings.state(names).iterdir()} == {".lock"}
     admin.create(cluster, names, partitions=2, label_wait_ms=0)
     with Observer(cluster, names) as observer:

@@ -40,3 +40,10 @@ def test_roles_see_where_each_other_stands_and_how_event_ids_are_spread() -> Non
     both = {"ann-fraud.joiner", "ann-fraud.predictor"}
     assert both <= seen["predictor"] & seen["joiner"] & seen["intake"]
     assert not both & (seen["learner"] | seen["publisher"])
+
+
+def test_who_compares_models_reads_their_topics_where_a_stream_has_several() -> None:
+    several = Names("fraud", models=("forest",))
+    read = {each.name for each in rights(several, "operator") if (each.resource, each.operation) == ("topic", "Read")}
+    assert {"fraud.shadows", "fraud.comparisons"} <= read
+    assert not {each.name for each in rights(Names("fraud"), "operator")} & {"fraud.shadows", "fraud.comparisons"}

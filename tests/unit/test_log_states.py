@@ -11,7 +11,7 @@ import pytest
 from unit.test_status import _DISK, _done, _with_end
 
 from consumers.loop.last_offsets_file import TopicMemory
-from consumers.loop.log_faults import short_ids
+from consumers.loop.log_faults import short_ids, way
 from consumers.model.lanes import LaneFault, Lanes
 from millstream.status.log_fault_states import log_faults
 from millstream.status.report import Typed, as_json, report
@@ -23,9 +23,13 @@ from schemas.model_updates import ModelUpdate, Published
 IDS = {kind: f"id-of-{kind}" for kind in ("features", "predictions", "labels", "examples")}
 
 
+def announced(model: str) -> Published:
+    return Published(model, 0, 1, 30, IDS["examples"], 36, "00", 1, 2, {})
+
+
 def healthy() -> StreamSnapshot:
     """Return a stream whose roles know their topics."""
-    published = Published("s", 0, 1, 30, IDS["examples"], 36, "00", 1, 2, {})
+    published = ModelUpdate(1, announced("s"))
     each = (short_ids(IDS["predictions"]), short_ids(IDS["labels"]))
     knows: dict[str, dict[str, Any]] = {
         "predictor": {"topic_id": short_ids(IDS["features"]), "gone": 3},
@@ -41,7 +45,7 @@ def healthy() -> StreamSnapshot:
         }
         for role, commits in done.committed.items()
     }
-    return replace(done, committed=committed, topic_ids=IDS, published=ModelUpdate(1, published))
+    return replace(done, committed=committed, topic_ids=IDS, published=published, published_by={"s": published})
 
 
 def states(snapshot: StreamSnapshot) -> set[tuple[str, str, str, int]]:
@@ -71,6 +75,22 @@ def test_a_learner_at_work_has_read_on_from_its_newest_version() -> None:
     )
     assert states(moved) == set()
     assert states(replace(moved, members={})) == {("learner", "overtaken", "s.examples", 4)}
+
+
+def test_the_learner_of_each_model_has_a_place_of_its_own_whichever_model_serves() -> None:
+    snapshot = healthy()
+    forest = ModelUpdate(2, msgspec.structs.replace(announced("s.forest"), offset=34))
+    moved = replace(
+        snapshot,
+        begins={**snapshot.begins, ("examples", 0): 40},
+        ends={**snapshot.ends, ("examples", 0): 50},
+        every=(*snapshot.every, "learner.forest"),
+        published=forest,
+        published_by={**snapshot.published_by, "s.forest": forest},
+    )
+    assert states(moved) == {("learner.forest", "overtaken", "s.examples", 6)}
+    [fault] = log_faults(moved, "s")
+    assert way(fault.role, "s") == "`millstream learner s --model forest --new-epoch keep` goes on without what is gone"
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,18 @@ def test_an_unknown_key_is_refused_with_the_way_out_and_nothing_is_written(file:
     assert backend.names("m") == []
 
 
-def test_a_version_of_another_model_is_refused(file: Path) -> None:
+def test_a_version_of_a_named_model_is_taken_over_by_its_stream(store: ModelStore, tmp_path: Path) -> None:
+    named, other = version(1, 10, "m.forest"), store_on(MemoryBackend(), None)
+    publish(store, named)
+    export_version(store, named, tmp_path / "forest.tar")
+    manifest, new = import_version(other, "m", tmp_path / "forest.tar")
+    assert (manifest.version, new) == (named, True)
+    assert other.versions("m.forest") == [named]
+    with pytest.raises(StoreError, match="holds a version of m, not of other"):
+        import_version(other, "other", tmp_path / "forest.tar")
+
+
+def test_a_version_of_another_stream_is_refused(file: Path) -> None:
     with pytest.raises(StoreError, match="holds a version of m, not of other"):
         import_version(store_on(MemoryBackend()), "other", file)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from millstream.evaluation.compare.facets import Labelled, facets_of
 from millstream.stream.errors import InvalidStream
-from millstream.stream.slices import LONGEST_VALUE, SliceReader, SliceValues, check_texts
+from millstream.stream.slices import LONGEST_VALUE, MOST_VALUES, OTHER, SliceReader, SliceValues, check_texts
 from schemas.events import Features, FeatureValue
 
 
@@ -73,3 +74,10 @@ def test_readers_of_one_log_keep_the_same_first_values_apart() -> None:
     assert len({*kept}) == 101
     assert kept == [again.kept("it", value) for value in log]
     assert values.kept("another", "140") == "140"
+
+
+def test_a_comparison_of_models_keeps_the_first_values_of_a_slice_apart() -> None:
+    [facet] = facets_of("slice", {"user": "user_id"})
+    keys = [facet.key(Labelled(0, 0, {"user": str(number)})) for number in (*range(MOST_VALUES + 10), 0)]
+    assert keys[0] == keys[-1] == "user: 0"
+    assert {*keys[MOST_VALUES:-1]} == {f"user: {OTHER}"}

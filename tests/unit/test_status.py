@@ -12,8 +12,9 @@ from consumers.learner.offset_metadata import LearnerMetadata
 from consumers.predictor.offset_metadata import PredictorMetadata
 from millstream.processes.idle_watch import IdleWatch
 from millstream.reading.topic_readers import Counted
+from millstream.status.caught_up import caught_up
 from millstream.status.render import learning
-from millstream.status.report import Typed, as_json, caught_up, labels, progress, report, served
+from millstream.status.report import Typed, as_json, labels, progress, report, served
 from millstream.status.snapshot import Commit, Place, StreamSnapshot
 from schemas.alerts import Alert
 from schemas.model_updates import Learning, ModelUpdate, Published, Serving
@@ -170,6 +171,21 @@ def test_a_pause_with_examples_waiting_is_no_end_and_is_told_from_work() -> None
     paused = ModelUpdate(2, Learning(0, paused=True, by="ann", why=""))
     waiting = replace(_with_end(_done(), ("examples", 0), 37), learning=paused)
     assert [watch.note(waiting, at) for at in (100.0, 105.0)] == ["busy", "paused"]
+
+
+def test_a_challenger_that_learns_nothing_holds_nobody_up() -> None:
+    watch, behind = IdleWatch(5.0), {("examples", 0): Commit(20, LearnerMetadata("1/15", learned=15, at=20))}
+    two = replace(_done(), every=(*_done().every, "learner.forest"))
+    two = replace(two, committed={**two.committed, "learner.forest": behind})
+    assert not caught_up(two)
+    decided = ModelUpdate(2, Learning(0, paused=True, by="ann", why="", model="s.forest"))
+    paused = replace(two, learning_of={"s.forest": decided})
+    assert caught_up(paused)
+    full = {("examples", 0): Commit(20, LearnerMetadata("1/15", learned=15, at=20, full=True))}
+    assert caught_up(replace(two, committed={**two.committed, "learner.forest": full}))
+    main = ModelUpdate(2, Learning(0, paused=True, by="ann", why=""))
+    both = replace(_with_end(paused, ("examples", 0), 37), learning=main)
+    assert [watch.note(both, at) for at in (100.0, 105.0)] == ["busy", "paused"]
 
 
 def test_a_replay_is_behind_whatever_is_committed() -> None:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Final, Literal, NamedTuple
 
 from millstream.stream.duration import spoken
+from millstream.stream.slices import SliceValues
 
 By = Literal["slice", "delay", "hour"]
 HOUR_MS: Final = 3_600_000
@@ -61,9 +62,11 @@ def facets_of(by: By | None, slices: Iterable[str]) -> list[Facet]:
 
 
 def _sliced(name: str) -> Callable[[Labelled], str | None]:
+    values = SliceValues()
+
     def key(event: Labelled) -> str | None:
         value = event.slices.get(name)
-        return None if value is None else f"{name}: {value}"
+        return None if value is None else f"{name}: {values.kept(name, value)}"
 
     return key
 

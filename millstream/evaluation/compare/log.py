@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Final, NamedTuple
@@ -50,7 +51,7 @@ class Predicted(NamedTuple):
         From this time on no shadow has been deleted by retention (ms); 0 if none has.
     """
 
-    times: list[int]
+    times: array[int]
     complete_from: int
 
 
@@ -92,7 +93,7 @@ class ComparisonLog:
 
     def predicted(self) -> Predicted:
         """Return when the shadowed events of the period were predicted."""
-        times: list[int] = []
+        times = array("q")
         complete_from = 0
         with closing(self._cluster.consumer()) as consumer:
             lows = consumer.beginning_offsets(list(self._of_shadows))

@@ -129,10 +129,10 @@ class Pass:
         By source of the baselines; NaN before the first label.
     predicted, delays
         Broker's time of each event's prediction, and the delay of its label (ms).
-    order
-        Partition and offset of each event's prediction.
+    places
+        Partition and offset of each event's prediction, one after the other.
     label_ages
-        Time of the prediction and delay of each label that came, also of events that are left out.
+        Time of the prediction and delay of each label that came, one after the other; also of events that are left out.
     keys
         Slice of each event, by facet.
     newest
@@ -154,8 +154,7 @@ class Pass:
         self.baselines = [source for source in first.board.sources if source in BASELINES]
         self.baseline_losses = {source: array("d") for source in self.baselines}
         self.predicted, self.delays = array("q"), array("q")
-        self.order: list[tuple[int, int]] = []
-        self.label_ages: list[tuple[int, int]] = []
+        self.places, self.label_ages = array("q"), array("q")
         self.keys: dict[str, list[str | None]] = {facet.name: [] for facet in settings.facets}
         self.newest = (-1, "")
         self.clock = 0
@@ -190,7 +189,7 @@ class Pass:
             return
         event = _event_of(comparison)
         if event.delay_ms is not None:
-            self.label_ages.append((shadow.time, event.delay_ms))
+            self.label_ages.extend((shadow.time, event.delay_ms))
         self.newest = max(self.newest, (shadow.time, name_of(shadow.outcome.model)))
         answers = self._answers(shadow)
         missing = tuple(name for name in self.settings.models if name not in answers)
@@ -236,7 +235,7 @@ class Pass:
             self._measure_baselines(self.loss, times, truth)
         self.predicted.append(event.predicted_ms)
         self.delays.append(delay)
-        self.order.append(place)
+        self.places.extend(place)
         for facet, key in keys.items():
             self.keys[facet].append(key)
         self.blocks.note(self.measured)

@@ -162,11 +162,11 @@ class Results:
 
     def _at_any_time(self, of: str, than: str, boundary: Boundary) -> Estimate:
         """Return the mean difference with the bounds of the rule, in the order of the predictions, as it counts."""
-        apart = (self._losses[of] - self._losses[than]).tolist()
-        order = sorted(range(len(apart)), key=lambda at: (self._found.predicted[at], *self._found.order[at]))
+        partitions, offsets = np.array(self._found.places).reshape(-1, 2).T
+        order = np.lexsort((offsets, partitions, np.array(self._found.predicted)))
         sums = Differences()
-        for at in order:
-            sums.add(apart[at])
+        for apart in (self._losses[of] - self._losses[than])[order]:
+            sums.add(float(apart))
         low, high = sums.bounds(boundary)
         return Estimate(sums.mean, low, high)
 
