@@ -25,7 +25,7 @@ from schemas.alerts import Alert, read_alert
 from schemas.codec import CodecError
 from schemas.model_names import name_of
 from schemas.model_updates import Learning, ModelUpdate, Promoted, Published, Serving, read_model_update
-from schemas.topics import Names
+from schemas.topics import COMPARED, Names
 
 _COUNTED: Final = ("features", "predictions", "labels", "examples", "dead-letters", "alerts")
 
@@ -260,10 +260,10 @@ class Observer:
             serves=self._known.serves(self._names.stream, 0),
             published_by=dict(self._published),
             learning_of={model: update for model, update in self._learning.items() if model},
-            missing=tuple(kind for kind in _counted() if kind not in there),
+            missing=tuple(kind for kind in _counted(self._names) if kind not in there),
             alerts=self._raised,
             topic_ids=self._topic_ids,
-            topics={kind: self._topic(kind) for kind in _counted()},
+            topics={kind: self._topic(kind) for kind in _counted(self._names)},
             elsewhere=self._names.elsewhere,
             labels_from=self._names.labels_from,
             every=every,
@@ -280,7 +280,7 @@ class Observer:
     def _find(self) -> dict[Partition, Place]:
         """Return the partitions of the existing topics; they are looked up each time until all topics exist."""
         if not self._partitions:
-            kinds = {self._topic(kind): kind for kind in _counted()}
+            kinds = {self._topic(kind): kind for kind in _counted(self._names)}
             described = self._admin.describe_topics(list(kinds))
             self._topic_ids = {kinds[topic.name]: topic.id for topic in described if topic.exists}
             require_sight(described)
@@ -364,7 +364,7 @@ class Observer:
             pass  # an invalid record; the roles that read the topic report it
 
 
-def _counted() -> tuple[str, ...]:
-    """Return the kinds of topics whose ends are read: those that are counted, and those that roles read."""
+def _counted(names: Names) -> tuple[str, ...]:
+    """Return the kinds of topics whose ends are read: those that are counted, and those that its roles read."""
     read = (kind for role in roles.names_of_all() for kind in kinds_read(role))
-    return tuple(dict.fromkeys((*_COUNTED, *read)))
+    return tuple(dict.fromkeys(kind for kind in (*_COUNTED, *read) if kind not in COMPARED or names.models))
