@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from schemas import codec
 from schemas.events import Event, Failure, Joined, Label, LabelValue, Lane, Outcome
 
-MODEL_FAILED = "model"
-"""Code of the error of an outcome where the model itself failed; another code is the event's own fault."""
-TRUE = "true"
-FALSE = "false"
+MODEL_FAILED: Final = "model"
+"""Code of the error where the model itself failed, served or in the shadow; another code is the event's own fault."""
+TRUE: Final = "true"
+FALSE: Final = "false"
 
 
 class Challenger(msgspec.Struct, frozen=True, gc=False):

@@ -171,16 +171,16 @@ class Contest:
             return
         if epoch < self._epochs.get(outcome.model, epoch):
             return
+        try:
+            champions = self._loss(label.value, outcome.prediction, outcome.probabilities, failure)
+        except TargetError:
+            return  # a label that is invalid for the target says nothing of any model
         answers = {each.model: each for each in comparison.shadow.challengers}
         lined_up = {outcome.model: epoch}
         lined_up |= {model: answers[model].epoch for model in self._challengers if model in answers}
         if any(epoch > self._epochs.get(model, epoch) for model, epoch in lined_up.items()):
             self._begin(_NOWHERE)
-        try:
-            losses = [self._loss(label.value, outcome.prediction, outcome.probabilities, failure)]
-            losses += [self._loss_of(label.value, answers.get(model)) for model in self._challengers]
-        except TargetError:
-            return  # a label that is invalid for the target says nothing of any model
+        losses = [champions, *(self._loss_of(label.value, answers.get(model)) for model in self._challengers)]
         for model, epoch in lined_up.items():
             if epoch >= 0:
                 self._epochs.setdefault(model, epoch)

@@ -9,13 +9,11 @@ from typing import Final, NamedTuple
 from consumers.model.river_model import Answer, ModelError, wire_value
 from consumers.shadow.versions import ChallengerVersions, Knowledge
 from runtime.exits import RoleFailure
-from schemas.comparisons import Challenger
+from schemas.comparisons import MODEL_FAILED, Challenger
 from schemas.events import Features
 
 NO_VERSION: Final = "no-version"
 """Error of a challenger that had no usable version when the prediction was made."""
-FAILED: Final = "model"
-"""Error of a challenger that raised, or gave no valid answer."""
 _LONGS: Final = range(-(2**63), 2**63)
 _FATAL: Final = (KeyboardInterrupt, SystemExit)
 
@@ -83,4 +81,4 @@ def _checked(answer: Answer) -> bool | int | float | str | None:
 
 def _failed(model: str, knows: Knowledge, asked: Asked) -> Challenger:
     version = knows.version
-    return Challenger(model, version.epoch, version.examples, asked.time - knows.announced, None, None, FAILED)
+    return Challenger(model, version.epoch, version.examples, asked.time - knows.announced, None, None, MODEL_FAILED)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from consumers.roles import learner_of
 from millstream.cli.models import Why, app, checked_model, known_model, store_of
 from millstream.cli.progress import Bar
 from millstream.cli.shared_options import (
@@ -25,7 +26,7 @@ from millstream.cli.shared_options import (
     print_table,
 )
 from runtime.exits import FAILED, OK
-from schemas.model_names import MAIN, name_of
+from schemas.model_names import MAIN, is_named, name_of
 
 if TYPE_CHECKING:
     from model_store import VersionId
@@ -41,7 +42,8 @@ VersionName = Annotated[
 def verify(
     stream: StreamName,
     version: Annotated[
-        str | None, Parameter(name="VERSION", help="Version, EPOCH/EXAMPLES [default: the newest].")
+        str | None,
+        Parameter(name="VERSION", help="Version, EPOCH/EXAMPLES or MODEL:EPOCH/EXAMPLES [default: the newest]."),
     ] = None,
     /,
     *,
@@ -116,7 +118,10 @@ def unpin(stream: StreamName, /, *, why: Why = "", where: Where = HERE, json: Js
 def rollback(
     stream: StreamName,
     version: Annotated[
-        str | None, Parameter(name="VERSION", help="Version, EPOCH/EXAMPLES [default: the one served before].")
+        str | None,
+        Parameter(
+            name="VERSION", help="Version, EPOCH/EXAMPLES or MODEL:EPOCH/EXAMPLES [default: what served before]."
+        ),
     ] = None,
     /,
     *,
@@ -124,7 +129,9 @@ def rollback(
     where: Where = HERE,
     json: Json = False,
 ) -> None:
-    """Make predictors serve the previous version until `unpin`. Learning continues, unless it is paused.
+    """Make predictors serve the previous version until `unpin`; after a promotion, the model that served before.
+
+    Learning continues, unless it is paused.
 
     Example: millstream models rollback phishing --why "answers got worse at noon"
     """
@@ -252,7 +259,10 @@ def _serve(
         of = f" of {name_of(model)}" if model is not None and len(store.models(name)) > 1 else ""
         print(f"{name} serves its newest version{of} from now on")
     else:
-        print(f"{name} serves version {version} until `millstream models unpin {stream}`; {_learning(cluster, names)}")
+        print(
+            f"{name} serves version {version} until `millstream models unpin {stream}`; "
+            f"{_learning(cluster, names, made.manifest.version.model)}"
+        )
         if made.manifest.definition != store.manifest(store.versions(made.manifest.version.model)[-1]).definition:
             print(
                 f"version {version} has another definition than the newest: a predictor whose code differs from the "
@@ -260,16 +270,20 @@ def _serve(
             )
 
 
-def _learning(cluster: Cluster, names: Names) -> str:
-    """Say whether the model learns on meanwhile."""
-    from millstream.status.report import served
+def _learning(cluster: Cluster, names: Names, model: str) -> str:
+    """Say whether a model learns on meanwhile."""
+    from consumers.learner.offset_metadata import LearnerMetadata
+    from millstream.status.group_metadata import recalled
     from millstream.status.snapshot import Observer
 
-    with Observer(cluster, names) as observer:
-        model = served(observer.look())
-    if model.full:
+    role, option = learner_of(model), f" --model {name_of(model)}" if is_named(model) else ""
+    with Observer(cluster, recalled(cluster, names)) as observer:
+        now = observer.look()
+    if any(isinstance(each, LearnerMetadata) and each.full for each in now.metadata(role)):
         return "learning is stopped, because the model is as large as it may be"
-    return f"learning stays paused until `millstream resume {names.stream}`" if model.paused else "learning goes on"
+    if now.is_paused(role):
+        return f"learning stays paused until `millstream resume {names.stream}{option}`"
+    return "learning goes on"
 
 
 def stream_name(stream: str, where: Where) -> str:

@@ -68,6 +68,7 @@ def meet(loaded: LoadedStream, settings: Settings) -> tuple[Cluster, Names, dict
 
 
 def state_alerts(cluster: Cluster, names: Names, role: str, instance: str) -> StateAlerts:
+    """Return the alerts about the state of one of the role's processes."""
     return StateAlerts(LogAlerts(cluster, names, role, say), role, instance, say)
 
 
@@ -88,6 +89,13 @@ def drive(
     kept: StateAlerts | None = None,
     most_behind: int | None = None,
 ) -> int:
+    """Run a role's loop until told to stop; return the exit code.
+
+    Parameters
+    ----------
+    most_behind
+        Most records in one transaction while the role is behind, at most the role's own limit.
+    """
     most = _MOST_BEHIND.get(role, MOST_RECORDS)
     settings = LoopSettings(
         group=names.group(role),

@@ -25,7 +25,7 @@ from schemas.alerts import Alert, read_alert
 from schemas.codec import CodecError
 from schemas.model_names import name_of
 from schemas.model_updates import Learning, ModelUpdate, Promoted, Published, Serving, read_model_update
-from schemas.topics import Names
+from schemas.topics import COMPARED, Names
 
 _COUNTED: Final = ("features", "predictions", "labels", "examples", "dead-letters", "alerts")
 
@@ -367,6 +367,6 @@ class Observer:
 
 
 def _counted(names: Names) -> tuple[str, ...]:
-    """Return the kinds of topics whose ends are read: those that are counted, and those that the roles read."""
-    read = (kind for role in roles.of_stream(names) for kind in kinds_read(role.name))
-    return tuple(dict.fromkeys((*_COUNTED, *read)))
+    """Return the kinds of topics whose ends are read: those that are counted, and those that its roles read."""
+    read = (kind for role in roles.names_of_all() for kind in kinds_read(role))
+    return tuple(dict.fromkeys(kind for kind in (*_COUNTED, *read) if kind not in COMPARED or names.models))
