@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from io import BytesIO
 from typing import Any, Final
 
@@ -78,11 +78,13 @@ def shadow(rig: Rig, size: Size) -> list[Figure]:
     reader = PredictionReader()
     rounds: list[tuple[float, ...]] = []
     for _ in range(2 * size.rounds + 1):
-        ours = processor_seconds(lambda: [role.process(batch) for batch in batches])
-        bare = processor_seconds(lambda: [_by_hand(models, batch) for batch in batches])
-        quick = processor_seconds(lambda: [_with_reader(reader, models, batch) for batch in batches])
-        alone = processor_seconds(lambda: [_asked(models, each) for each in features])
-        rounds.append(tuple(seconds / size.events * 1e6 for seconds in (ours, bare, quick, alone)))
+        works: list[Callable[[], object]] = [
+            lambda: [role.process(batch) for batch in batches],
+            lambda: [_by_hand(models, batch) for batch in batches],
+            lambda: [_with_reader(reader, models, batch) for batch in batches],
+            lambda: [_asked(models, each) for each in features],
+        ]
+        rounds.append(tuple(processor_seconds(work) / size.events * 1e6 for work in works))
     ours, bare, quick, alone = (tuple(one[column] for one in rounds) for column in range(4))
     what = (
         "shadow role in process, two challengers (logistic regression, HoeffdingAdaptiveTree): events/s against decode "

@@ -1,4 +1,4 @@
-"""Benchmarks over HTTP and of several models run from their beginning to their end, in their small mode, and say what they measured."""
+"""Benchmarks over HTTP and of several models run to their end, in their small mode, and say what they measured."""
 
 from __future__ import annotations
 
