@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import (
+    challengers,
     clients,
     cold_start,
     evaluations,
@@ -25,6 +26,7 @@ from benchmarks import (
     predictor_process,
     promotion,
     replays,
+    shadow_process,
     shield,
     snapshots,
     throughput,
@@ -69,6 +71,9 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "evaluate": evaluations.evaluate,
     "evaluate-memory": evaluations.evaluate_memory,
     "promotion": promotion.promotion,
+    "promote": challengers.promote,
+    "challengers": challengers.challengers,
+    "shadow": shadow_process.shadow,
 }
 _PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 

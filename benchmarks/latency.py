@@ -22,7 +22,7 @@ from schemas.topics import Names
 RATE: Final = 500.0
 WARM_UP_SECONDS: Final = 2.0
 _FRESH_RATE: Final = 100.0
-_LABEL_DELAY_EVENTS: Final = 50
+LABEL_DELAY_EVENTS: Final = 50
 
 
 @dataclass
@@ -71,7 +71,8 @@ def reading(rig: Rig, topic: str) -> Iterator[Arrivals]:
         gc.unfreeze()
 
 
-def _send(rig: Rig, topic: str, rate: float, seconds: float, *labels: str) -> Process:
+def send(rig: Rig, topic: str, rate: float, seconds: float, *labels: str) -> Process:
+    """Start to send features; with a topic and a number of events, their labels follow so many events later."""
     return rig.python("benchmarks.sender", rig.cluster.bootstrap, topic, str(rate), str(seconds), *labels)
 
 
@@ -83,7 +84,7 @@ def one_round(rig: Rig, features: str, out: str, process: Process, seconds: floa
 def arrivals_of(rig: Rig, features: str, out: str, process: Process, seconds: float) -> Arrivals:
     """Send for a while through a process that is ready, and return what arrived."""
     with reading(rig, out) as arrivals:
-        sent = json.loads(_send(rig, features, RATE, seconds).wait(seconds + 30))
+        sent = json.loads(send(rig, features, RATE, seconds).wait(seconds + 30))
         until(lambda: len(arrivals.seen) >= len(sent), 20, f"{out}: not everything comes")
         process.require()
     if {key.decode() for _, key, _ in arrivals.seen} != set(sent):
@@ -240,10 +241,10 @@ def freshness(rig: Rig, size: Size) -> list[Figure]:
 
 
 def _fresh_round(rig: Rig, names: Names, predictions: str, seconds: float, learned: int) -> list[float]:
-    labels = (names.topic("labels"), str(_LABEL_DELAY_EVENTS))
+    labels = (names.topic("labels"), str(LABEL_DELAY_EVENTS))
     with reading(rig, predictions) as arrivals:
         sent: dict[str, int] = json.loads(
-            _send(rig, names.topic("features"), _FRESH_RATE, seconds, *labels).wait(seconds + 30)
+            send(rig, names.topic("features"), _FRESH_RATE, seconds, *labels).wait(seconds + 30)
         )
         until(lambda: len(arrivals.seen) >= seconds * _FRESH_RATE, 20, "not every prediction comes")
     order = [read_example(value).event.event_id for value in rig.values(names.topic("examples"), {})]

@@ -31,7 +31,9 @@ _EVENT: Final = fastavro.parse_schema(codec.full_schema("Event"))
 _PREDICTION: Final = fastavro.parse_schema(codec.full_schema("Prediction"))
 
 
-class _Record(NamedTuple):
+class InMemory(NamedTuple):
+    """A record as a consumer returns it."""
+
     topic: str
     partition: int
     offset: int
@@ -49,7 +51,7 @@ class _OneVersion:
         return self._served
 
 
-_Batch = Mapping[Partition, Sequence[_Record]]
+_Batch = Mapping[Partition, Sequence[InMemory]]
 
 
 def predictor_process(rig: Rig, size: Size) -> list[Figure]:
@@ -63,9 +65,9 @@ def predictor_process(rig: Rig, size: Size) -> list[Figure]:
     _compare(predictor, model, batches[0])
     rounds: list[tuple[float, float, float]] = []
     for _ in range(2 * size.rounds + 1):
-        ours = _seconds(lambda: [predictor.process(batch) for batch in batches])
-        bare = _seconds(lambda: [_by_hand(model, batch) for batch in batches])
-        alone = _seconds(lambda: [model.predict_proba_one(each) for each in features])
+        ours = processor_seconds(lambda: [predictor.process(batch) for batch in batches])
+        bare = processor_seconds(lambda: [_by_hand(model, batch) for batch in batches])
+        alone = processor_seconds(lambda: [model.predict_proba_one(each) for each in features])
         rounds.append((ours, bare, alone))
     each = [tuple(seconds / size.events * 1e6 for seconds in one) for one in rounds]
     ours, bare, alone = (tuple(one[column] for one in each) for column in range(3))
@@ -79,7 +81,8 @@ def predictor_process(rig: Rig, size: Size) -> list[Figure]:
     return [Figure("predictor-process", what, ratios(bare, ours), "", "at least", 0.6, absolute)]
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def processor_seconds(work: Callable[[], object]) -> float:
+    """Return the processor time of this process while it works."""
     began = time.process_time()
     work()
     return time.process_time() - began
@@ -87,12 +90,12 @@ def _seconds(work: Callable[[], object]) -> float:
 
 def _batches(count: int) -> list[_Batch]:
     now = time.time_ns() // 1_000_000
-    records: dict[Partition, list[_Record]] = {Partition(_TOPIC, number): [] for number in range(PARTITIONS)}
+    records: dict[Partition, list[InMemory]] = {Partition(_TOPIC, number): [] for number in range(PARTITIONS)}
     for number, row in material.cycle(count):
         event, place = material.event(number, row), Partition(_TOPIC, number % PARTITIONS)
         offset = _FIRST_OFFSET + len(records[place])
         key = event.event_id.encode()
-        records[place].append(_Record(_TOPIC, place.partition, offset, now, key, event.encode()))
+        records[place].append(InMemory(_TOPIC, place.partition, offset, now, key, event.encode()))
     longest = max(map(len, records.values()))
     return [
         {place: several[at : at + _BATCH] for place, several in records.items()} for at in range(0, longest, _BATCH)

@@ -8,9 +8,8 @@ from typing import Final
 from benchmarks.figures import Figure, Spread, percentile, rate, ratios
 from benchmarks.latency import one_round
 from benchmarks.material import cycle, event, event_id, outcome_bytes
-from benchmarks.rig import PARTITIONS, Process, Rig, until
+from benchmarks.rig import PARTITIONS, Rig, until
 from benchmarks.throughput import Size, copied, publish_untrained
-from schemas.topics import Names
 
 _LONGEST_S: Final = 600.0
 STREAM: Final = '''"""The benchmark's stream, as a file: the command line takes no other."""
@@ -35,12 +34,6 @@ def _load(rig: Rig, topic: str, count: int) -> None:
     rig.load(topic, records)
 
 
-def _command(rig: Rig, names: Names, *words: str) -> Process:
-    home = str(rig.folder / names.prefix)
-    where = ("--bootstrap", rig.cluster.bootstrap, "--prefix", names.prefix, "--home", home)
-    return rig.python("millstream", *words, *where)
-
-
 def replay(rig: Rig, size: Size) -> list[Figure]:
     """Records/s without a limit, against a bare transactional copy."""
     names = rig.names("replay")
@@ -50,7 +43,7 @@ def replay(rig: Rig, size: Size) -> list[Figure]:
     for number in range(size.rounds):
         into = rig.topic(f"replay-{number}", PARTITIONS)
         words = ("replay", "elec", "features", "--into", into, "--rate", "unlimited")
-        _command(rig, names, *words).wait(_LONGEST_S)
+        rig.command(names, *words).wait(_LONGEST_S)
         ours.append(rate(rig.times(into, {}), size.events // 8))
         out = rig.topic(f"replay-bare-{number}", PARTITIONS)
         bare.append(copied(rig, out, out, 0, PARTITIONS, [features], size.events // 8))
@@ -71,7 +64,7 @@ def backfill(rig: Rig, size: Size) -> list[Figure]:
     for number in range(size.rounds):
         into = rig.topic(f"backfill-{number}", PARTITIONS)
         words = ("backfill", str(file), "--into", into, "--model", "1/0", "--rate", "unlimited")
-        _command(rig, names, *words).wait(_LONGEST_S)
+        rig.command(names, *words).wait(_LONGEST_S)
         ours.append(rate(rig.times(into, {}), size.events // 8))
         out = rig.topic(f"backfill-bare-{number}", PARTITIONS)
         bare.append(copied(rig, out, out, outcome_bytes(), PARTITIONS, [features], size.events // 8))
@@ -94,7 +87,7 @@ def replay_live(rig: Rig, size: Size) -> list[Figure]:
         for number in range(size.rounds):
             before.append(percentile(one_round(rig, features, predictions, live, size.seconds), 0.99))
             into = rig.topic(f"replay-live-{number}", PARTITIONS)
-            work = _command(rig, names, "replay", "elec", stock, "--into", into)
+            work = rig.command(names, "replay", "elec", stock, "--into", into)
             try:
                 until(lambda into=into: sum(rig.ends(into).values()) > 0, 60, "the replay does not begin")
                 count, began = sum(rig.ends(into).values()), time.monotonic()

@@ -113,9 +113,9 @@ class Rig:
 
     # --- topics ------------------------------------------------------------------------------------
 
-    def names(self, prefix: str) -> Names:
-        """Return a stream of its own, its topics made."""
-        names = Names(STREAM, f"{prefix}-")
+    def names(self, prefix: str, models: tuple[str, ...] = ()) -> Names:
+        """Return a stream of its own, its topics made; `models` are the names of its challengers."""
+        names = Names(STREAM, f"{prefix}-", models=models)
         admin.create(self.cluster, names, partitions=PARTITIONS, label_wait_ms=DAY_MS)
         return names
 
@@ -191,6 +191,12 @@ class Rig:
         arguments += [] if turns_file is None else [str(turns_file)]
         return self.python("benchmarks.role", *arguments, client=client)
 
+    def command(self, names: Names, *words: str, nice: int = 0) -> Process:
+        """Start `millstream`, as a user would, with this priority."""
+        home = str(self.folder / names.prefix)
+        where = ("--bootstrap", self.cluster.bootstrap, "--prefix", names.prefix, "--home", home)
+        return self.python("millstream", *words, *where, nice=nice)
+
     def bare(
         self, name: str, out: str, extra: int, partitions: int, topics: Sequence[str], client: str | None = None
     ) -> Process:
@@ -198,9 +204,10 @@ class Rig:
         given = [self.cluster.bootstrap, name, out, str(extra), str(partitions), *topics]
         return self.python("benchmarks.bare_loop", *given, client=client)
 
-    def python(self, *arguments: str, client: str | None = None) -> Process:
+    def python(self, *arguments: str, client: str | None = None, nice: int = 0) -> Process:
         """Start a module."""
-        return self.program([sys.executable, "-m", *arguments], arguments[0].rpartition(".")[2], client)
+        first = ("nice", "-n", str(nice)) if nice else ()
+        return self.program([*first, sys.executable, "-m", *arguments], arguments[0].rpartition(".")[2], client)
 
     def program(self, command: Sequence[str | Path], name: str, client: str | None = None) -> Process:
         """Start any program; `name` is its log's."""

@@ -1,4 +1,4 @@
-"""The benchmarks over HTTP run from their beginning to their end, in their small mode, and say what they measured."""
+"""Benchmarks over HTTP and of several models run to their end, in their small mode, and say what they measured."""
 
 from __future__ import annotations
 
@@ -39,6 +39,9 @@ def elec(client: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("http-freshness", {"http-freshness"}),
         ("http-workers", {"http-workers"}),
         ("cold-start", {"cold-start"}),
+        ("challengers", {"challengers"}),
+        ("promote", {"promote"}),
+        ("shadow", {"shadow"}),
     ],
 )
 def test_a_benchmark_runs_small(name: str, figures: set[str], elec: Path) -> None:
