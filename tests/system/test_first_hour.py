@@ -141,7 +141,10 @@ def seconds_of(process: subprocess.Popen[bytes]) -> float:
     return sum(sum(each.cpu_times()[:2]) for each in (first, *first.children(recursive=True)))
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, id=case.name, marks=[pytest.mark.full] * (case is not CASES[0])) for case in CASES],
+)
 def test_a_new_csv_is_served_better_than_its_baseline(
     case: Case, bootstrap: str, prefix: str, tmp_path: Path, clock: Clock
 ) -> None:
