@@ -91,10 +91,7 @@ def drive(
 ) -> int:
     """Run a role's loop until told to stop; return the exit code.
 
-    Parameters
-    ----------
-    most_behind
-        Most records in one transaction while the role is behind, at most the role's own limit.
+    `most_behind` is the most records in one transaction while the role is behind, at most the role's own limit.
     """
     most = _MOST_BEHIND.get(role, MOST_RECORDS)
     settings = LoopSettings(
