@@ -20,7 +20,6 @@ from millstream.cli import (
     broker,
     check_and_init,
     compare,
-    compared_roles,
     console,
     evaluate,
     export,
@@ -73,7 +72,7 @@ def build(file: Mapping[str, Any], path: str) -> cyclopts.App:
         suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
-    for part in (run_command, roles, compared_roles, check_and_init, evaluate, preview):
+    for part in (run_command, roles, check_and_init, evaluate, preview):
         part.register(app)
     for part in (publish, read_topics, replay, backfill, trace):
         part.register(app)

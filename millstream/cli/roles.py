@@ -1,15 +1,15 @@
-"""`millstream predictor`, `intake`, `joiner` and `learner`: one role, one process."""
+"""`millstream predictor`, `joiner`, `learner` and the other roles of Kafka: one role, one process."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 import cyclopts
 from cyclopts import Parameter
 
-from consumers.roles import INTAKE, JOINER, LEARNER, PREDICTOR, named
+from consumers.roles import INTAKE, JOINER, JUDGE, LEARNER, PREDICTOR, REFEREE, SHADOW, named
 from millstream.cli.models import checked_model
 from millstream.cli.monitoring import UNWATCHED, Monitoring
 from millstream.cli.shared_options import HERE, CodePolicy, StreamFileName, UsageError, Where, load_file
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from millstream.config.settings import Settings
     from millstream.observability.instrumentation import RoleInstrumentation
     from millstream.stream.load import LoadedStream
+    from millstream.version_code.choice import Policy
 
 Instance = Annotated[
     str | None, Parameter(help="Name of this process [default: the hostname's -NUMBER, else one kept in the home].")
@@ -32,79 +33,121 @@ FromHere = Annotated[
 
 def register(parent: cyclopts.App) -> None:
     """Add these commands."""
-    parent.command(predictor)
-    parent.command(intake)
-    parent.command(joiner)
-    parent.command(learner)
+    for command in (predictor, intake, joiner, learner, shadow, judge, referee):
+        parent.command(command)
 
 
-def predictor(
-    stream: StreamFileName,
-    /,
-    *,
-    instance: Instance = None,
-    new_epoch: FromHere = None,
-    code: CodePolicy = "own",
-    where: Where = HERE,
-    monitoring: Monitoring = UNWATCHED,
-) -> int:
+class Run(Protocol):
+    """Runs a role until told to stop, and returns the exit code; `new_epoch` as in `FromHere`."""
+
+    def __call__(
+        self, loaded: LoadedStream, settings: Settings, instance: str, new_epoch: bool, *, meter: RoleInstrumentation
+    ) -> int:
+        """Run it."""
+
+
+class RunWithCode(Protocol):
+    """Runs a role that loads versions; `code` selects the code that they run with."""
+
+    def __call__(
+        self,
+        loaded: LoadedStream,
+        settings: Settings,
+        instance: str,
+        new_epoch: bool,
+        *,
+        meter: RoleInstrumentation,
+        code: Policy,
+    ) -> int:
+        """Run it."""
+
+
+def _command(role: str) -> Callable[[Callable[[], Run]], Callable[..., int]]:
+    """Return a decorator that makes a role's command, with this help, of a function that imports what runs the role."""
+
+    def made(wiring: Callable[[], Run]) -> Callable[..., int]:
+        def command(
+            stream: StreamFileName,
+            /,
+            *,
+            instance: Instance = None,
+            new_epoch: FromHere = None,
+            where: Where = HERE,
+            monitoring: Monitoring = UNWATCHED,
+        ) -> int:
+            def work(loaded: LoadedStream, settings: Settings, name: str, meter: RoleInstrumentation) -> int:
+                return wiring()(loaded, settings, name, new_epoch is not None, meter=meter)
+
+            return run_role(role, stream, instance, where, monitoring, work)
+
+        return _named_like(wiring, command)
+
+    return made
+
+
+def _command_with_code(role: str) -> Callable[[Callable[[], RunWithCode]], Callable[..., int]]:
+    """Return the same decorator for a role that loads versions."""
+
+    def made(wiring: Callable[[], RunWithCode]) -> Callable[..., int]:
+        def command(
+            stream: StreamFileName,
+            /,
+            *,
+            instance: Instance = None,
+            new_epoch: FromHere = None,
+            code: CodePolicy = "own",
+            where: Where = HERE,
+            monitoring: Monitoring = UNWATCHED,
+        ) -> int:
+            def work(loaded: LoadedStream, settings: Settings, name: str, meter: RoleInstrumentation) -> int:
+                return wiring()(loaded, settings, name, new_epoch is not None, meter=meter, code=code)
+
+            return run_role(role, stream, instance, where, monitoring, work)
+
+        return _named_like(wiring, command)
+
+    return made
+
+
+def _named_like(wiring: Callable[..., object], command: Callable[..., int]) -> Callable[..., int]:
+    # Not functools.wraps, by which the command would take the other function's parameters.
+    command.__name__, command.__doc__ = wiring.__name__, wiring.__doc__
+    return command
+
+
+@_command_with_code(PREDICTOR)
+def predictor() -> RunWithCode:
     """Answer feature events with predictions, until stopped. Any number may run.
 
     Example: millstream predictor phishing --instance 0
     """
+    from millstream.processes.roles import run_predictor
 
-    def work(loaded: LoadedStream, settings: Settings, name: str, meter: RoleInstrumentation) -> int:
-        from millstream.processes.roles import run_predictor
-
-        return run_predictor(loaded, settings, name, new_epoch is not None, meter=meter, code=code)
-
-    return run_role(PREDICTOR, stream, instance, where, monitoring, work)
+    return run_predictor
 
 
-def intake(
-    stream: StreamFileName,
-    /,
-    *,
-    instance: Instance = None,
-    new_epoch: FromHere = None,
-    where: Where = HERE,
-    monitoring: Monitoring = UNWATCHED,
-) -> int:
+@_command(INTAKE)
+def intake() -> Run:
     """Copy labels of external topics (`Labels(sources=...)`) to the stream's labels topic, until stopped.
 
     Any number may run.
 
     Example: millstream intake my_stream.py
     """
+    from millstream.processes.roles import run_intake
 
-    def work(loaded: LoadedStream, settings: Settings, name: str, meter: RoleInstrumentation) -> int:
-        from millstream.processes.roles import run_intake
-
-        return run_intake(loaded, settings, name, new_epoch is not None, meter=meter)
-
-    return run_role(INTAKE, stream, instance, where, monitoring, work)
+    return run_intake
 
 
-def joiner(
-    stream: StreamFileName,
-    /,
-    *,
-    instance: Instance = None,
-    new_epoch: FromHere = None,
-    where: Where = HERE,
-    monitoring: Monitoring = UNWATCHED,
-) -> int:
+@_command(JOINER)
+def joiner() -> Run:
     """Join predictions with their labels and write examples to the log, until stopped.
 
     Example: millstream joiner phishing
     """
+    from millstream.processes.roles import run_joiner
 
-    def work(loaded: LoadedStream, settings: Settings, name: str, meter: RoleInstrumentation) -> int:
-        from millstream.processes.roles import run_joiner
-
-        return run_joiner(loaded, settings, name, new_epoch is not None, meter=meter)
-
-    return run_role(JOINER, stream, instance, where, monitoring, work)
+    return run_joiner
 
 
 def learner(
@@ -135,6 +178,39 @@ def learner(
         return run_learner(loaded.of_model(wanted), settings, name, new_epoch, meter=meter)
 
     return run_role(named(LEARNER).of_model(wanted).name, stream, instance, where, monitoring, work)
+
+
+@_command_with_code(SHADOW)
+def shadow() -> RunWithCode:
+    """Ask the models that do not serve what they would have answered, until stopped. Any number may run.
+
+    Example: millstream shadow my_stream.py
+    """
+    from millstream.processes.compared_roles import run_shadow
+
+    return run_shadow
+
+
+@_command(JUDGE)
+def judge() -> Run:
+    """Join shadow answers with their labels and write comparisons of the models, until stopped.
+
+    Example: millstream judge my_stream.py
+    """
+    from millstream.processes.compared_roles import run_judge
+
+    return run_judge
+
+
+@_command(REFEREE)
+def referee() -> Run:
+    """Decide by the stream's rule (`promote=Promote(...)`) which model serves, until stopped.
+
+    Example: millstream referee my_stream.py
+    """
+    from millstream.processes.referee_role import run_referee
+
+    return run_referee
 
 
 def run_role(
