@@ -19,13 +19,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from consumers.referee.confidence import Differences
 from consumers.referee.guard import Guard
 from consumers.referee.losses import Loss
 from consumers.referee.rule import Rule
 from consumers.referee.settling import Begun, Labelled, Period, Settling
 from schemas.comparisons import MODEL_FAILED, Challenger, Comparison
+from schemas.model_names import name_of
 from schemas.target import TargetError
+
+_DIGITS: Final = 6
 
 
 @dataclass(frozen=True)
@@ -64,8 +69,7 @@ class Places(NamedTuple):
         return min((each.read_from for each in (self.contest, self.guard) if each is not None), default=None)
 
 
-@dataclass(frozen=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True, array_like=True):
     """How a challenger stands against the champion.
 
     Attributes
@@ -92,6 +96,16 @@ class Standing:
     champion_loss: float | None
     challenger_loss: float | None
     barred: bool
+
+    def brief(self) -> Standing:
+        """Return it with the model's name in place of its id, and figures of six digits."""
+        figures = ("mean", "low", "high", "champion_loss", "challenger_loss")
+        rounded = {name: _short(getattr(self, name)) for name in figures}
+        return msgspec.structs.replace(self, model=name_of(self.model), **rounded)
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.{_DIGITS}g}")
 
 
 _NOWHERE: Final = Places(None, None, {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -10,9 +10,6 @@ from consumers.loop.offset_metadata import OffsetMetadata, decodable
 from consumers.referee.contest import Standing
 from consumers.referee.settling import Begun
 from consumers.roles import REFEREE
-from schemas.model_names import name_of
-
-_DIGITS: Final = 6
 
 
 class Decided(msgspec.Struct, frozen=True, array_like=True):
@@ -28,39 +25,6 @@ class Decided(msgspec.Struct, frozen=True, array_like=True):
     before: str
     by: Literal["rule", "guard"]
     follows: str
-
-
-class Stands(msgspec.Struct, frozen=True, array_like=True):
-    """A challenger's `Standing`, with figures of six digits."""
-
-    model: str
-    epoch: int
-    labels: int
-    mean: float | None
-    low: float | None
-    high: float | None
-    champion_loss: float | None
-    challenger_loss: float | None
-    barred: bool
-
-    @classmethod
-    def of(cls, standing: Standing) -> Stands:
-        """Return a standing in short."""
-        return cls(
-            name_of(standing.model),
-            standing.epoch,
-            standing.labels,
-            _short(standing.mean),
-            _short(standing.low),
-            _short(standing.high),
-            _short(standing.champion_loss),
-            _short(standing.challenger_loss),
-            standing.barred,
-        )
-
-
-def _short(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.{_DIGITS}g}")
 
 
 @decodable
@@ -116,7 +80,7 @@ class RefereeMetadata(OffsetMetadata):
     would: str = ""
     needed: int = 0
     at_least: float = 0.0
-    standings: list[Stands] = msgspec.field(default_factory=list)
+    standings: list[Standing] = msgspec.field(default_factory=list)
     waiting: int = 0
     promoted: int = 0
     returned: int = 0

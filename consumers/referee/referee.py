@@ -20,7 +20,7 @@ from consumers.loop.start_offsets import Starts
 from consumers.referee.alerts import RefereeAlerts
 from consumers.referee.contest import Contest, Places
 from consumers.referee.losses import Loss
-from consumers.referee.offset_metadata import Decided, RefereeMetadata, Stands
+from consumers.referee.offset_metadata import Decided, RefereeMetadata
 from consumers.referee.rule import Rule
 from consumers.referee.serving import Serving, ServingDecisions
 from consumers.roles import REFEREE
@@ -265,7 +265,7 @@ class Referee:
         state.pinned = self._served.pinned
         state.would = "" if contest.winner is None else name_of(contest.winner)
         state.needed, state.at_least = self._settings.rule.labels, self._settings.rule.at_least
-        state.standings = [Stands.of(each) for each in contest.standings()]
+        state.standings = [each.brief() for each in contest.standings()]
         state.waiting = contest.waiting
         self._stale = False
 

@@ -10,7 +10,17 @@ from cyclopts import Parameter
 from millstream.cli.models import app, store_of
 from millstream.cli.progress import Bar
 from millstream.cli.report_output import NO_FILES, ReportFiles, show
-from millstream.cli.shared_options import HERE, CodePolicy, Json, StreamName, UsageError, Where, filling_in, load_named
+from millstream.cli.shared_options import (
+    HERE,
+    CodePolicy,
+    Json,
+    StreamName,
+    UsageError,
+    Where,
+    filling_in,
+    load_named,
+    moment_of,
+)
 
 if TYPE_CHECKING:
     from millstream.evaluation.compare.log import Period
@@ -31,7 +41,8 @@ class PredictedIn:
         """Return the period. Raises UsageError if a time is invalid or the period is empty."""
         from millstream.evaluation.compare.log import Period
 
-        begin, end = _moment("--from", self.from_), _moment("--to", self.to)
+        begin = moment_of(self.from_, "--from") if self.from_.strip() else None
+        end = moment_of(self.to, "--to") if self.to.strip() else None
         if begin is not None and end is not None and begin >= end:
             raise UsageError(f"--from {self.from_} is not before --to {self.to}")
         return Period(begin, end)
@@ -83,12 +94,3 @@ def compare(
     show(report, drawn, as_json=json)
     if len(drawn) < len(outputs):
         raise CannotCompare(f"--png {files.png}: there is nothing to draw before there are labelled shadow answers")
-
-
-def _moment(option: str, text: str) -> int | None:
-    from millstream.reading.timestamps import InvalidMoment, moment
-
-    try:
-        return moment(text) if text.strip() else None
-    except InvalidMoment as error:
-        raise UsageError(f"{option}: {error}") from error

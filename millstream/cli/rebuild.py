@@ -21,6 +21,7 @@ from millstream.cli.shared_options import (
     cell,
     filling_in,
     load_named,
+    moment_of,
     print_fields,
     print_json,
     print_table,
@@ -63,7 +64,7 @@ class LogEditOptions:
         from consumers.model.log_edits import Edits, digest
 
         moments = (self.labels_from, self.labels_to)
-        begin, end = (None if each is None else _moment(each) for each in moments)
+        begin, end = (None if each is None else moment_of(each) for each in moments)
         if begin is not None and end is not None and begin >= end:
             raise UsageError(f"--labels-from {moments[0]} is not before --labels-to {moments[1]}: nothing is left out")
         return Edits(
@@ -177,15 +178,6 @@ def adopt_(
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def _moment(text: str) -> int:
-    from millstream.reading.timestamps import InvalidMoment, moment
-
-    try:
-        return moment(text)
-    except InvalidMoment as error:
-        raise UsageError(str(error)) from error
 
 
 def _ids(path: Path | None) -> list[str]:

@@ -216,6 +216,16 @@ def cell(value: object) -> str:
     )
 
 
+def moment_of(text: str, option: str = "") -> int:
+    """Return a time of an option in ms since 1970. Raises UsageError if it is none, with the option's name if given."""
+    from millstream.reading.timestamps import InvalidMoment, moment
+
+    try:
+        return moment(text)
+    except InvalidMoment as error:
+        raise UsageError(f"{option}: {error}" if option else str(error)) from error
+
+
 def names_of(given: str, settings: Settings, known: Callable[[Names], bool]) -> Names:
     """Return the names of the stream that `given` means; for a plain name, no file is run.
 

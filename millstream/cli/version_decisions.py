@@ -21,6 +21,7 @@ from millstream.cli.shared_options import (
     filling_in,
     full_names,
     load_named,
+    moment_of,
     print_fields,
     print_json,
     print_table,
@@ -201,7 +202,7 @@ def history(
     names = full_names(stream, settings, cluster)
     found = read_history(cluster, names)
     if at_ is not None:
-        moment = _moment(at_)
+        moment = moment_of(at_)
         held = in_force_at(found, moment)
         if json:
             print_json({"at": moment, "decision": None if held is None else row(held)})
@@ -228,15 +229,6 @@ def history(
             for each in rows
         ]
         print_table(("time", "by", "decision", "why", "evidence"), table)
-
-
-def _moment(text: str) -> int:
-    from millstream.reading.timestamps import InvalidMoment, moment
-
-    try:
-        return moment(text)
-    except InvalidMoment as error:
-        raise UsageError(str(error)) from error
 
 
 def _serve(

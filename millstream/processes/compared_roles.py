@@ -6,11 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from consumers.joiner.joiner import Joiner
-from consumers.joiner.local_store import DiskStore, LocalStoreError
 from consumers.judge.judge import judge_settings
 from consumers.loop.last_offsets_file import TopicMemory
-from consumers.loop.turns import MOST_RECORDS
 from consumers.model.version_loader import VersionLoader
 from consumers.roles import JUDGE, SHADOW
 from consumers.shadow.announcements import Announcements
@@ -19,14 +16,14 @@ from consumers.shadow.shadow import Shadows, ShadowSettings
 from consumers.shadow.versions import ChallengerVersions
 from millstream.observability.role_log import say
 from millstream.processes.model_process_main import starter
-from millstream.processes.role_loop import drive, meet, no_disk, snapshot_keeper, state_alerts
+from millstream.processes.role_loop import drive, drive_join, has_partitions, meet, state_alerts
 from millstream.status.group_metadata import spread_of
 from millstream.stream.processor_rules import join_rules
 from millstream.stream.slices import SliceReader
 from millstream.version_code.choice import Policy, VersionCode
 from model_store import open_store
 from runtime.exits import FAILED
-from runtime.kafka_client.cluster import Cluster, TopicInfo
+from runtime.kafka_client.cluster import Cluster
 from runtime.kafka_client.records import Partition
 from schemas.topics import SHADOWS, Names
 
@@ -56,7 +53,7 @@ def run_shadow(
         return FAILED
     cluster, names, topics = meet(loaded, settings)
     spread = spread_of(cluster, names, topics)
-    if _has_too_few(names, topics, spread, loaded):
+    if not has_partitions(loaded, topics, spread, names.topic(SHADOWS), names.whole, names.topic("labels")):
         return FAILED
     stream, models = loaded.stream, [each.model_id for each in loaded.each_model]
     store = open_store(settings.models, settings.keys, sign=False)
@@ -91,20 +88,12 @@ def run_judge(
         return FAILED
     cluster, names, topics = meet(loaded, settings)
     spread = spread_of(cluster, names, topics)
-    if _has_too_few(names, topics, spread, loaded):
+    if not has_partitions(loaded, topics, spread, names.topic(SHADOWS), names.whole, names.topic("labels")):
         return FAILED
     stream = loaded.stream
-    most_pending = stream.join.max_pending
-    of_judge = judge_settings(names, join_rules(stream), spread, most_pending, new_epoch)
-    kept = state_alerts(cluster, names, JUDGE, instance)
-    try:
-        store = DiskStore(settings.state(names) / f"{JUDGE}-{instance}", say)
-    except LocalStoreError as error:
-        return no_disk(JUDGE, error, kept)
-    keeper = snapshot_keeper(loaded, settings, JUDGE)
+    rules = judge_settings(names, join_rules(stream), spread, stream.join.max_pending, new_epoch)
     first = _first_labels(cluster, names, [each.model_id for each in loaded.others], stream.labels.wait_ms)
-    judge = Joiner(of_judge, store, keeper, say, meter, first)
-    return drive(cluster, names, JUDGE, instance, judge, meter, kept, max(MOST_RECORDS, most_pending // 10))
+    return drive_join(cluster, loaded, settings, instance, rules, meter, first)
 
 
 def _has_models(loaded: LoadedStream, role: str) -> bool:
@@ -112,18 +101,6 @@ def _has_models(loaded: LoadedStream, role: str) -> bool:
     if not loaded.stream.models:
         say(f"{loaded.path.name}: there is one model, so the {role} has nothing to do; models={{...}} names others")
     return bool(loaded.stream.models)
-
-
-def _has_too_few(names: Names, topics: dict[str, TopicInfo], spread: int, loaded: LoadedStream) -> bool:
-    """Return whether a topic has fewer partitions than event ids are spread over; report it if so."""
-    fewest = min((names.topic(SHADOWS), names.whole, names.topic("labels")), key=lambda each: topics[each].partitions)
-    count = topics[fewest].partitions
-    if count < spread:
-        say(
-            f"{fewest} has {count} partitions, and event ids of {names.stream} are spread over {spread}: "
-            f"`millstream topics create {loaded.path} --fix` adds those that are missing"
-        )
-    return count < spread
 
 
 def _first_labels(

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from consumers.loop.last_offsets_file import TopicMemory
-from consumers.predictor.model_feed import ModelsTopic
 from consumers.referee.referee import Referee, RefereeSettings
 from consumers.referee.serving import ServingDecisions
 from consumers.roles import REFEREE
 from millstream.observability.role_log import say
-from millstream.processes import role_events
-from millstream.processes.role_loop import drive, meet, state_alerts
+from millstream.processes.role_loop import drive, following, meet, state_alerts
 from millstream.stream.promotion_rule import promotion_rule
 from runtime.exits import FAILED, TRY_AGAIN
 
@@ -19,8 +17,6 @@ if TYPE_CHECKING:
     from millstream.config.settings import Settings
     from millstream.observability.instrumentation import RoleInstrumentation
     from millstream.stream.load import LoadedStream
-
-_CURRENT_WAIT_SECONDS: Final = 30.0
 
 
 def run_referee(
@@ -38,15 +34,8 @@ def run_referee(
         return FAILED
     cluster, names, _ = meet(loaded, settings)
     serving = ServingDecisions(names.stream)
-    follower = ModelsTopic(cluster, names.topic("models"), serving.follow, say, role_events.cannot_follow)
     kept = state_alerts(cluster, names, REFEREE, instance)
     memory = TopicMemory(settings.state(names) / f"{REFEREE}-{instance}.json", written=kept.written)
     referee = Referee(RefereeSettings(names, rule, new_epoch), serving, say=say, memory=memory)
-    follower.start()
-    try:
-        if not follower.wait_until_current(_CURRENT_WAIT_SECONDS):
-            say(f"{names.topic('models')} could not be read to its end; restarting")
-            return TRY_AGAIN
-        return drive(cluster, names, REFEREE, instance, referee, meter, kept)
-    finally:
-        follower.close()
+    with following(cluster, names, serving.follow) as current:
+        return drive(cluster, names, REFEREE, instance, referee, meter, kept) if current else TRY_AGAIN

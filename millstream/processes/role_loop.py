@@ -1,13 +1,15 @@
-"""Shared wiring of all roles: meeting the cluster, and running the loop with its alerts."""
+"""Shared wiring of the roles: meeting the cluster, following its models, and running the loop."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from consumers.joiner.local_store import LocalStoreError
+from consumers.joiner.joiner import Joiner, JoinerSettings
+from consumers.joiner.local_store import DiskStore, LocalStoreError
 from consumers.joiner.snapshot_thread import SnapshotKeeper
 from consumers.joiner.snapshots import Snapshots
 from consumers.loop.instrumentation import Meter
@@ -15,6 +17,8 @@ from consumers.loop.log_faults import LogRefused
 from consumers.loop.loop import Loop, LoopSettings
 from consumers.loop.processor import Processor
 from consumers.loop.turns import MOST_RECORDS
+from consumers.model.models_topic_state import Known
+from consumers.predictor.model_feed import ModelsTopic
 from consumers.roles import INTAKE, JOINER, JUDGE, PREDICTOR, SHADOW
 from millstream.observability.role_log import say
 from millstream.processes import gc_tuning, role_events
@@ -30,9 +34,11 @@ from schemas.topics import NOT_OURS, Names
 
 if TYPE_CHECKING:
     from millstream.config.settings import Settings
+    from millstream.observability.instrumentation import RoleInstrumentation
     from millstream.stream.load import LoadedStream
 
 _BROKER_WAIT_SECONDS: Final = 60.0
+_CURRENT_WAIT_SECONDS: Final = 30.0
 # Where records are not urgent, roles fetch in batches of 64 KB or 100 ms. A prediction is, so the predictor does not
 # wait.
 _FETCH_BYTES: Final = dict.fromkeys((INTAKE, JOINER, SHADOW, JUDGE), 1 << 16)
@@ -67,12 +73,24 @@ def meet(loaded: LoadedStream, settings: Settings) -> tuple[Cluster, Names, dict
     return cluster, names, found
 
 
+def has_partitions(loaded: LoadedStream, topics: Mapping[str, TopicInfo], spread: int, *needed: str) -> bool:
+    """Return whether each of these topics has the partitions that event ids are spread over; report it if not."""
+    fewest = min(needed, key=lambda topic: topics[topic].partitions)
+    if topics[fewest].partitions >= spread:
+        return True
+    say(
+        f"{fewest} has {topics[fewest].partitions} partitions, and event ids of {loaded.stream.name} are spread over "
+        f"{spread}: `millstream topics create {loaded.path} --fix` adds those that are missing"
+    )
+    return False
+
+
 def state_alerts(cluster: Cluster, names: Names, role: str, instance: str) -> StateAlerts:
     """Return the alerts about the state of one of the role's processes."""
     return StateAlerts(LogAlerts(cluster, names, role, say), role, instance, say)
 
 
-def no_disk(role: str, error: LocalStoreError, kept: StateAlerts) -> int:
+def _no_disk(role: str, error: LocalStoreError, kept: StateAlerts) -> int:
     """Report the failure of the local store; return the exit code: that of `Doubt` if its disk may be repaired."""
     role_events.failed(role, str(error))
     kept.unwritable(str(error))
@@ -123,7 +141,7 @@ def drive(
             alerts.refused(failure.faults)
         return failure.exit_code
     except LocalStoreError as error:
-        return no_disk(role, error, kept)
+        return _no_disk(role, error, kept)
     except RegistryError as error:
         # A record that could not be decoded without the registry is not invalid: nothing of this turn is sent, and the
         # record is read again.
@@ -140,7 +158,42 @@ def drive(
     return OK
 
 
-def snapshot_keeper(loaded: LoadedStream, settings: Settings, role: str) -> SnapshotKeeper | None:
+def drive_join(
+    cluster: Cluster,
+    loaded: LoadedStream,
+    settings: Settings,
+    instance: str,
+    rules: JoinerSettings,
+    meter: RoleInstrumentation | None,
+    first_labels: Callable[[Partition], int | None] | None = None,
+) -> int:
+    """Run the join of `rules`, that of a joiner or a judge, until told to stop; return the exit code."""
+    names, role = rules.names, rules.joins.role
+    kept = state_alerts(cluster, names, role, instance)
+    try:
+        store = DiskStore(settings.state(names) / f"{role}-{instance}", say)
+    except LocalStoreError as error:
+        return _no_disk(role, error, kept)
+    joiner = Joiner(rules, store, _snapshot_keeper(loaded, settings, role), say, meter, first_labels)
+    # A turn is read before the join can pause a topic: so it is no more than a tenth of what may wait.
+    return drive(cluster, names, role, instance, joiner, meter, kept, max(MOST_RECORDS, rules.max_pending // 10))
+
+
+@contextmanager
+def following(cluster: Cluster, names: Names, follow: Callable[[Known], None]) -> Iterator[bool]:
+    """Follow the models topic inside this context; yield whether it could be read to its end."""
+    follower = ModelsTopic(cluster, names.topic("models"), follow, say, role_events.cannot_follow)
+    follower.start()
+    try:
+        current = follower.wait_until_current(_CURRENT_WAIT_SECONDS)
+        if not current:
+            say(f"{names.topic('models')} could not be read to its end; restarting")
+        yield current
+    finally:
+        follower.close()
+
+
+def _snapshot_keeper(loaded: LoadedStream, settings: Settings, role: str) -> SnapshotKeeper | None:
     """Return the thread that makes snapshots of a role's local store, `None` if it cannot; they are optional."""
     try:
         snapshots = Snapshots(open_backend(settings.models), loaded.stream.name, role)

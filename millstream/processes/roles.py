@@ -6,22 +6,20 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from consumers.intake.intake import Intake, IntakeSettings
-from consumers.joiner.joiner import Joiner, JoinerSettings
-from consumers.joiner.local_store import DiskStore, LocalStoreError
+from consumers.joiner.joiner import JoinerSettings
 from consumers.learner.checkpoint_timer import CheckpointPace
 from consumers.learner.learner import Learner, LearnerSettings
 from consumers.loop.last_offsets_file import TopicMemory
-from consumers.loop.turns import MOST_RECORDS
 from consumers.model.checkpoints import NewEpoch
 from consumers.predictor.model_feed import ModelsTopic, PauseSwitch, VersionFeed
 from consumers.predictor.predictor import Predictor
-from consumers.roles import INTAKE, JOINER, PREDICTOR, learner_of
+from consumers.roles import INTAKE, PREDICTOR, learner_of
 from millstream.observability.instrumentation import RoleInstrumentation
 from millstream.observability.role_log import say
 from millstream.processes import role_events
 from millstream.processes.measured_checkpoints import MeasuredCheckpoints
 from millstream.processes.model_process_main import starter
-from millstream.processes.role_loop import drive, meet, no_disk, snapshot_keeper, state_alerts
+from millstream.processes.role_loop import drive, drive_join, following, has_partitions, meet, state_alerts
 from millstream.status.group_metadata import joined_from, spread_of
 from millstream.stream.processor_rules import definition_of, join_rules, learning_rules, predictor_settings
 from millstream.version_code.choice import Policy, VersionCode
@@ -40,7 +38,6 @@ if TYPE_CHECKING:
     from schemas.schema_registry import Registry
     from schemas.sources.source import Source
 
-_CURRENT_WAIT_SECONDS: Final = 30.0
 _SWITCH_SECONDS: Final = 0.0005
 
 
@@ -125,12 +122,7 @@ def run_joiner(
     """Join until told to stop; return the exit code."""
     cluster, names, topics = meet(loaded, settings)
     spread = spread_of(cluster, names, topics)
-    fewest = min((names.whole, names.topic("labels")), key=lambda topic: topics[topic].partitions)
-    if topics[fewest].partitions < spread:
-        say(
-            f"{fewest} has {topics[fewest].partitions} partitions, and event ids of {names.stream} are spread over "
-            f"{spread}: `millstream topics create {loaded.path} --fix` adds those that are missing"
-        )
+    if not has_partitions(loaded, topics, spread, names.whole, names.topic("labels")):
         return FAILED
     before = joined_from(cluster, names)
     if before not in (None, names.whole) and not new_epoch:
@@ -143,15 +135,7 @@ def run_joiner(
     joiner_settings = JoinerSettings(
         names, join_rules(loaded.stream), spread, loaded.stream.join.max_pending, new_epoch
     )
-    kept = state_alerts(cluster, names, JOINER, instance)
-    try:
-        store = DiskStore(settings.state(names) / f"{JOINER}-{instance}", say)
-    except LocalStoreError as error:
-        return no_disk(JOINER, error, kept)
-    joiner = Joiner(joiner_settings, store, snapshot_keeper(loaded, settings, JOINER), say, meter)
-    # A turn is read before the joiner can pause a topic: so it is no more than a tenth of what may wait.
-    most = max(MOST_RECORDS, loaded.stream.join.max_pending // 10)
-    return drive(cluster, names, JOINER, instance, joiner, meter, kept, most)
+    return drive_join(cluster, loaded, settings, instance, joiner_settings, meter)
 
 
 def run_learner(
@@ -168,7 +152,6 @@ def run_learner(
     stream = loaded.stream
     store = open_store(settings.models, settings.keys, sign=True)
     switch = PauseSwitch(loaded.model_id, say=say)
-    follower = ModelsTopic(cluster, names.topic("models"), switch.follow, say, role_events.cannot_follow)
     checkpoints = MeasuredCheckpoints(
         store,
         definition_of(loaded),
@@ -179,14 +162,8 @@ def run_learner(
     checkpoints.meter = meter or checkpoints.meter
     pace = CheckpointPace(*stream.checkpoints.pace(remote=is_object_store(settings.models)))
     learner = Learner(LearnerSettings(names, pace, new_epoch, role=role), checkpoints, switch, say)
-    follower.start()
-    try:
-        if not follower.wait_until_current(_CURRENT_WAIT_SECONDS):
-            say(f"{names.topic('models')} could not be read to its end; restarting")
-            return TRY_AGAIN
-        return drive(cluster, names, role, instance, learner, meter)
-    finally:
-        follower.close()
+    with following(cluster, names, switch.follow) as current:
+        return drive(cluster, names, role, instance, learner, meter) if current else TRY_AGAIN
 
 
 def _require_sources(cluster: Cluster, names: Names) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from consumers.referee.offset_metadata import RefereeMetadata, Stands
+from consumers.referee.contest import Standing
+from consumers.referee.offset_metadata import RefereeMetadata
 
 if TYPE_CHECKING:
     from millstream.status.snapshot import StreamSnapshot
@@ -37,7 +38,7 @@ class ContestState:
     would: str
     promoted: int
     returned: int
-    standings: Sequence[Stands]
+    standings: Sequence[Standing]
 
     def lines(self) -> list[str]:
         """Return the contest in words: the whole, then each challenger with what it lacks."""
@@ -45,7 +46,7 @@ class ContestState:
         whole = f"{self.champion} serves; {decisions}; {self.waiting:,} labels have not settled"
         return [whole, *(self._line(each) for each in self.standings)]
 
-    def _line(self, each: Stands) -> str:
+    def _line(self, each: Standing) -> str:
         if each.mean is None or each.low is None or each.high is None:
             return f"{each.model}: no labelled event counts yet"
         loss = f"{each.model}: mean loss {each.challenger_loss:.4g} instead of {each.champion_loss:.4g}"
@@ -54,7 +55,7 @@ class ContestState:
             + (self._lacks(each))
         )
 
-    def _lacks(self, each: Stands) -> str:
+    def _lacks(self, each: Standing) -> str:
         if each.model == self.would:
             return "would be promoted, but a version is pinned"
         if each.barred:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 from prometheus_client.registry import CollectorRegistry
 
 from consumers.referee.contest import Standing
-from consumers.referee.offset_metadata import Decided, RefereeMetadata, Stands
+from consumers.referee.offset_metadata import Decided, RefereeMetadata
 from consumers.referee.settling import Begun
 from consumers.roles import REFEREE
 from millstream import Guard, Labels, Model, Promote, Stream
@@ -38,7 +39,7 @@ METADATA = RefereeMetadata(
     champion="forest",
     needed=1000,
     at_least=0.005,
-    standings=[Stands("main", 1, 1200, -0.02, -0.05, 0.01, 0.2, 0.22, False)],
+    standings=[Standing("main", 1, 1200, -0.02, -0.05, 0.01, 0.2, 0.22, False)],
     waiting=12,
     promoted=1,
     alerts=["referee.promoted"],
@@ -71,9 +72,8 @@ def test_the_most_models_with_the_longest_names_fit_beside_an_offset() -> None:
     assert len(most.encode()) < size_limits.OFFSET_METADATA
 
 
-def _named(name: str, standing: Standing) -> Stands:
-    short = Stands.of(standing)
-    return Stands(name, *(getattr(short, field) for field in Stands.__struct_fields__[1:]))
+def _named(name: str, standing: Standing) -> Standing:
+    return msgspec.structs.replace(standing.brief(), model=name)
 
 
 def _state(**changes: object) -> ContestState:
@@ -91,9 +91,9 @@ def test_the_status_says_what_each_challenger_lacks() -> None:
     )
     assert "lacks 300 more" in _state(standings=(stands,), needed=1500).lines()[1]
     assert "a version is pinned" in _state(standings=(stands,), would="main").lines()[1]
-    barred = Stands("b", 2, 1200, 0.1, 0.05, 0.2, 0.2, 0.1, True)
+    barred = Standing("b", 2, 1200, 0.1, 0.05, 0.2, 0.2, 0.1, True)
     assert "epoch 2 was taken back and is not promoted again" in _state(standings=(barred,)).lines()[1]
-    unknown = Stands("b", -1, 0, None, None, None, None, None, False)
+    unknown = Standing("b", -1, 0, None, None, None, None, None, False)
     assert _state(standings=(unknown,)).lines()[1] == "b: no labelled event counts yet"
 
 
