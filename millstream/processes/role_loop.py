@@ -19,7 +19,7 @@ from consumers.loop.processor import Processor
 from consumers.loop.turns import MOST_RECORDS
 from consumers.model.models_topic_state import Known
 from consumers.predictor.model_feed import ModelsTopic
-from consumers.roles import INTAKE, JOINER, JUDGE, PREDICTOR, SHADOW
+from consumers.roles import INTAKE, JOINER, JUDGE, PREDICTOR, SHADOW, model_of_role
 from millstream.observability.role_log import say
 from millstream.processes import gc_tuning, role_events
 from millstream.processes.log_fault_alerts import LogAlerts
@@ -90,6 +90,12 @@ def state_alerts(cluster: Cluster, names: Names, role: str, instance: str) -> St
     return StateAlerts(LogAlerts(cluster, names, role, say), role, instance, say)
 
 
+def _of_model(role: str) -> str:
+    """Return what to add to advice about the learner of a named model, which is not the learner of the stream's own."""
+    model = model_of_role(role)
+    return f" (of {model}: `millstream learner FILE.py --model {model}`)" if model else ""
+
+
 def _no_disk(role: str, error: LocalStoreError, kept: StateAlerts) -> int:
     """Report the failure of the local store; return the exit code: that of `Doubt` if its disk may be repaired."""
     role_events.failed(role, str(error))
@@ -136,7 +142,7 @@ def drive(
     try:
         loop.run()
     except RoleFailure as failure:
-        role_events.failed(role, str(failure))
+        role_events.failed(role, f"{failure}{_of_model(role)}")
         if isinstance(failure, LogRefused):
             alerts.refused(failure.faults)
         return failure.exit_code
