@@ -77,7 +77,7 @@ def show(
     stream: StreamName,
     version: Annotated[
         str | None,
-        Parameter(name="VERSION", help="Version, EPOCH/EXAMPLES or MODEL:EPOCH/EXAMPLES [default: the newest]."),
+        Parameter(name="VERSION", help="Version, EPOCH/EXAMPLES or MODEL:EPOCH/EXAMPLES [default: main's newest]."),
     ] = None,
     /,
     *,

@@ -136,7 +136,7 @@ def previous(cluster: Cluster, names: Names, store: ModelStore) -> Target:
     After a promotion, by a person or by the rule, that is the model that served before it; otherwise the version that
     served before. Raises NothingBefore.
     """
-    history = read_history(cluster, names)
+    history = changing(read_history(cluster, names), names.stream)
     former = model_before(history, names.stream)
     if former is not None:
         if not store.versions(former):
@@ -153,6 +153,28 @@ def previous(cluster: Cluster, names: Names, store: ModelStore) -> Target:
 
 def _is_about(state: object, model: str) -> bool:
     return isinstance(state, (Serving, Adopted)) and state.model == model
+
+
+def changing(history: Sequence[Decided], own: str) -> list[Decided]:
+    """Return the decisions without those on serving that changed nothing, which have nothing to roll back.
+
+    Such is the promotion of the model that serves already, or the pin of the version that is pinned already.
+
+    Parameters
+    ----------
+    own
+        Id of the stream's own model, which serves before the first decision.
+    """
+    found: list[Decided] = []
+    now: tuple[str, VersionId | None] = own, None
+    for each in history:
+        if each.serves is not None:
+            then = each.serves, _named(each.update.state)
+            if then == now:
+                continue
+            now = then
+        found.append(each)
+    return found
 
 
 def model_before(history: Sequence[Decided], own: str) -> str | None:

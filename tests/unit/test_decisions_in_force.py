@@ -9,7 +9,7 @@ import pytest
 from consumers.model.models_topic_state import Known, UnusableRecord
 from consumers.predictor.model_feed import PauseSwitch
 from millstream.reading.decision_history import decisions_in, in_force_at, row
-from millstream.versions.rollback import model_before
+from millstream.versions.rollback import changing, model_before
 from model_store import VersionId
 from runtime.kafka_client.records import PlainRecord, Record
 from schemas.model_updates import Adopted, Decision, Learning, ModelUpdate, Promoted, Serving, decision_hash
@@ -127,10 +127,20 @@ def test_the_history_says_who_decided_what_served_and_what_came_too_late() -> No
         ([OWN], None),
         (["fraud.tree"], OWN),
         (["fraud.tree", "fraud.few"], "fraud.tree"),
-        (["fraud.tree", "fraud.tree"], None),
         (["fraud.tree", OWN], "fraud.tree"),
+        (["fraud.tree", "fraud.tree"], OWN),
+        ([OWN, "fraud.tree", "fraud.tree", "fraud.tree"], OWN),
     ],
 )
 def test_a_rollback_after_a_change_of_the_model_goes_to_the_model_before(served: list[str], back: str | None) -> None:
     updates = [person(model, at=number) for number, model in enumerate(served)]
-    assert model_before(decisions_in(history_of(*updates)), OWN) == back
+    assert model_before(changing(decisions_in(history_of(*updates)), OWN), OWN) == back
+
+
+def test_a_decision_that_changes_nothing_has_nothing_to_roll_back() -> None:
+    main, tree = person(OWN), person("fraud.tree")
+    pin, paused = person("fraud.tree", 1, 20), ModelUpdate(1, Learning(0, True, "ann", "why", ""))
+    promoted = rule("fraud.tree", main)
+    told = decisions_in(history_of(main, promoted, tree, tree, paused, pin, pin, tree))
+    kept = [each.update for each in changing(told, OWN)]
+    assert kept == [promoted, paused, pin, tree]
