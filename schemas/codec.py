@@ -33,6 +33,7 @@ _FILES: Final = {
     "Shadow": "shadow",
     "ShadowTick": "shadow_tick",
     "Comparison": "comparison",
+    "Window": "window",
     "DeadLetter": "dead_letter",
     "Alert": "alert",
 }
@@ -247,6 +248,7 @@ PROMOTION: Final = Codec("Promotion")
 SHADOW: Final = Codec("Shadow")
 SHADOW_TICK: Final = Codec("ShadowTick")
 COMPARISON: Final = Codec("Comparison")
+WINDOW: Final = Codec("Window")
 DEAD_LETTER: Final = Codec("DeadLetter")
 ALERT: Final = Codec("Alert")
 _KINDS: Final = (
@@ -262,6 +264,7 @@ _KINDS: Final = (
     SHADOW,
     SHADOW_TICK,
     COMPARISON,
+    WINDOW,
     DEAD_LETTER,
     ALERT,
 )

@@ -23,6 +23,7 @@ from millstream.stream.parameter_groups import (
     Validation,
 )
 from millstream.stream.slices import Slice
+from millstream.stream.watching import Watch
 from schemas.contract import Contract, Feature, FeatureType, clash
 from schemas.events import Features, Scalar
 from schemas.sources.source import Source
@@ -55,6 +56,8 @@ class Stream:
         ``function(features)``, by name.
     shadow_share
         Share of the events that the other models answer in the shadow, 0 to 1, chosen by a hash of the event id.
+    watch
+        What the monitor compares with what: see `Watch`.
     label
         The label's column in files; the other columns are features.
     id, time
@@ -105,6 +108,7 @@ class Stream:
     promote: Promote | None = None
     slices: Mapping[str, Slice] = field(default_factory=dict)
     shadow_share: float = 1.0
+    watch: Watch = field(default_factory=Watch)
     label: str = "label"
     id: str | Sequence[str] | None = None
     time: str | None = None
@@ -131,6 +135,7 @@ class Stream:
             raise InvalidStream("Stream: model= must be a function that returns a new model, such as lambda: ...")
         for name, kind in GROUPS.items():
             check_kind(self, name, kind, f"{name}={kind.__name__}({_EXAMPLES[name]})")
+        check_kind(self, "watch", Watch, "watch=Watch(reference='7d')")
         check_choices(self, _CHOICES)
         check_counts(self, "partitions")
         self._check_learning()

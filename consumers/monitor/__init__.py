@@ -1,0 +1,1 @@
+"""Role monitor: profiles of windows of the log, judged against a reference."""

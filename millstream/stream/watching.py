@@ -1,0 +1,75 @@
+"""What a stream file says about monitoring: `Watch`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from millstream.stream.duration import milliseconds
+from millstream.stream.errors import InvalidStream
+from millstream.stream.parameter_checks import check_counts, check_spans, known_parameters
+from millstream.stream.parameter_groups import Span
+
+_BUDGET: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s+per\s+(\S+)\s*")
+_LEAST_WINDOW_MS: Final = 1000
+
+
+@known_parameters()
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """What the monitor compares with what, and how often it may be wrong.
+
+    Parameters
+    ----------
+    reference
+        What counts as usual: a trailing span (``"7d"``), the range of the log that a version has learned
+        (``"version 3/81000"``), an epoch (``"epoch 3"``), or a range of time (``"2026-11-01 to 2026-11-08"``).
+    window
+        A window closes when this much of the broker's time has passed,
+    window_events
+        or when it has this many events.
+    false_alarms
+        How many false drift alarms the whole stream may raise, such as ``"1 per 30d"``.
+    pairs
+        Pairs of features whose correlation is watched; by default all of the first 50 number features.
+    most_features
+        How many features are watched; values of further ones are counted.
+
+    Examples
+    --------
+    >>> Watch(false_alarms="1 per 30d").alarms_per_ms * 30 * 24 * 3600 * 1000
+    1.0
+    """
+
+    reference: Span = "7d"
+    window: Span = "5m"
+    window_events: int = 10_000
+    false_alarms: str = "1 per 30d"
+    pairs: Sequence[tuple[str, str]] | None = None
+    most_features: int = 500
+
+    def __post_init__(self) -> None:
+        check_spans(self, "window")
+        check_counts(self, "window_events", "most_features")
+        if self.window_ms < _LEAST_WINDOW_MS:
+            raise InvalidStream(f"Watch: window={self.window!r} must be at least 1s")
+        if _BUDGET.fullmatch(str(self.false_alarms)) is None:
+            raise InvalidStream(f"Watch: false_alarms={self.false_alarms!r:.60} must be like '1 per 30d'")
+        if self.alarms_per_ms <= 0:
+            raise InvalidStream(
+                f"Watch: false_alarms={self.false_alarms!r:.60} must be above 0: no test is never wrong"
+            )
+
+    @property
+    def window_ms(self) -> int:
+        """`window` in milliseconds."""
+        return milliseconds(self.window)
+
+    @property
+    def alarms_per_ms(self) -> float:
+        """The budget of false alarms, per millisecond of the log."""
+        found = _BUDGET.fullmatch(self.false_alarms)
+        assert found is not None  # noqa: S101 - checked when it was made
+        return float(found[1]) / milliseconds(found[2])
