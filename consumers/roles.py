@@ -29,6 +29,7 @@ LEARNER: Final = "learner"
 SHADOW: Final = "shadow"
 JUDGE: Final = "judge"
 REFEREE: Final = "referee"
+NOTIFIER: Final = "notifier"
 
 WHOLE: Final = "whole"
 """Stands for the kind of topic that holds the stream's whole predictions."""
@@ -250,6 +251,17 @@ TABLE: tuple[Role, ...] = (
         beside=True,
         done="counted",
         onward="`millstream referee {stream} --new-epoch fresh` begins a new contest at what the topic holds now",
+    ),
+    Role(
+        NOTIFIER,
+        # After all that may raise an alert.
+        stops=90,
+        reads=("alerts",),
+        writes=("alerts",),
+        asked_for=lambda names: names.notifies,
+        beside=True,
+        done="read",
+        onward="`millstream notifier {stream} --new-epoch fresh` goes on with the alerts that come from now on",
     ),
 )
 

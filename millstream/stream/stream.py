@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from millstream.stream.alert_rules import Rule, check_rules
+from millstream.stream.alert_rules import Rule, check_rules, roll_back
 from millstream.stream.calendar import Calendar
 from millstream.stream.competition import Model, Promote, check_models, check_promote, check_slices
 from millstream.stream.duration import milliseconds
@@ -27,6 +27,7 @@ from millstream.stream.parameter_groups import (
 )
 from millstream.stream.slices import Slice
 from millstream.stream.watching import Watch
+from model_store.retention import Retention
 from schemas.contract import Contract, Feature, FeatureType, clash
 from schemas.events import Features, Scalar
 from schemas.sources.source import Source
@@ -274,6 +275,12 @@ class Stream:
             positive=self.positive,
             classes=None if self.classes is None else tuple(self.classes),
         )
+
+    @property
+    def kept_versions(self) -> Retention:
+        """Retention of versions; with a rule that may roll back, a version of each day that it may go back to stays."""
+        keep = self.checkpoints.keep
+        return replace(keep, for_rollback=self.watch.reference_days + 1) if roll_back(self.alerts) else keep
 
     @property
     def dedup_window_ms(self) -> int:

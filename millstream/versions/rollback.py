@@ -73,12 +73,12 @@ def before(store: ModelStore, decisions: list[ModelUpdate], serving: VersionId) 
 
 def _reigns(store: ModelStore, model: str, adopted: Mapping[VersionId, int], until: int) -> list[_Reign]:
     """Return the versions announced until a time, in the order of their announcement."""
-    began = sorted((at, version) for version, at in _announced(store, model, adopted) if at <= until)
+    began = sorted((at, version) for version, at in announced(store, model, adopted) if at <= until)
     ends = [*(at for at, _ in began[1:]), until]
     return [_Reign(at, version, end) for (at, version), end in zip(began, ends, strict=True)]
 
 
-def _announced(store: ModelStore, model: str, adopted: Mapping[VersionId, int]) -> Iterator[tuple[VersionId, int]]:
+def announced(store: ModelStore, model: str, adopted: Mapping[VersionId, int]) -> Iterator[tuple[VersionId, int]]:
     """Yield each announced version, and the time of its announcement."""
     manifests: dict[VersionId, Manifest] = {}
     for version in store.versions(model):

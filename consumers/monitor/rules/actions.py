@@ -106,7 +106,8 @@ class Actions:
             named = model if is_named(model) else ""
             outputs += self._decided(Learning(self._shard, True, rule.alert, cause.text, named), cause.now_ms)
         return Done(
-            f"learning of {_listed(running)} is paused; `millstream models resume` continues it", tuple(outputs)
+            f"learning of {_listed(running)} is paused; `millstream resume {self._names.stream}` continues it",
+            tuple(outputs),
         )
 
     def _roll_back(self, rule: AlertRule, action: Action, cause: Cause) -> Done:
