@@ -51,10 +51,10 @@ class Message(NamedTuple):
 
 
 def key_of(secret: str) -> bytes:
-    """Return the key of a secret: of ``whsec_`` and base64 the decoded bytes, of any other text its own.
+    r"""Return the key of a secret: of ``whsec_`` and base64 the decoded bytes, of any other text its own.
 
     >>> key_of("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")[:3]
-    b'1\\xf2\\x90'
+    b'1\xf2\x90'
 
     Raises
     ------

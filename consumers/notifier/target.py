@@ -25,6 +25,8 @@ class Target:
         The user's function from an alert to what is posted as JSON.
     problem
         Why nothing can be delivered, such as a missing environment variable; `None` if it can.
+    unset
+        True if that is a missing environment variable, which another machine may have.
     """
 
     name: str
@@ -35,3 +37,4 @@ class Target:
     everything: bool = False
     body: Callable[[Mapping[str, Any]], Any] | None = None
     problem: str | None = None
+    unset: bool = False

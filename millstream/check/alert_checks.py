@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator
 
 from millstream.check.findings import Finding
-from millstream.processes.notifier_targets import target_of
 from millstream.stream.alert_rules import Notify, Rollback
+from millstream.stream.notified_targets import target_of
 from millstream.stream.stream import Stream
 
 
@@ -15,12 +15,10 @@ def look_at_alerts(stream: Stream) -> Iterator[Finding]:
     """Yield targets that nothing can be delivered to, and those that no rule names."""
     named = {each.target for rule in stream.alerts for each in rule.do if isinstance(each, Notify)}
     for target in stream.notify:
-        problem = target_of(target, os.environ).problem
-        if problem is not None:
-            text = f"notify={target.name!r}: {problem}"
-            yield Finding(
-                "error", "alerts", f"{text}; nothing can be delivered to it where the notifier runs like this"
-            )
+        found = target_of(target, os.environ)
+        if found.problem is not None:
+            text = f"notify={target.name!r}: {found.problem}; a notifier that runs like this delivers nothing to it"
+            yield Finding("warning" if found.unset else "error", "alerts", text)
         if target.alerts == "named" and target.name not in named:
             text = f"notify={target.name!r}: no rule names it; add do=[Notify({target.name!r})], or alerts='all'"
             yield Finding("warning", "alerts", text)
