@@ -8,6 +8,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
+import msgspec
+
+from millstream.alerting.decisions import AlertDecision, decide_alert
+from millstream.alerting.open_alerts import open_rows, read_states
 from millstream.reading.decision_history import read_history, served_model
 from millstream.reading.decision_history import row as history_row
 from millstream.reading.pages import page
@@ -94,6 +98,15 @@ class Desk:
         rows, earlier = page(self._settings.cluster(), self._names, kind, limit=limit, before=before)
         return {kind.replace("-", "_"): rows, "before": earlier}
 
+    def dead_letters(self, limit: int, before: int | None) -> Row:
+        """Return a page of the dead-letters topic."""
+        return self.page("dead-letters", limit, before)
+
+    def alerts(self, limit: int, before: int | None) -> Row:
+        """Return the page of the alerts topic, and the alerts that are raised now as ``open``."""
+        rows = self.page("alerts", limit, before)
+        return {**rows, "open": open_rows(read_states(self._settings.cluster(), self._names))}
+
     def event(self, event_id: str) -> Row:
         """Return the trace of an event. Raises NoSuchEvent."""
         cluster = self._settings.cluster()
@@ -148,6 +161,23 @@ class Desk:
         self._reports.forget()
         self._say(f"decided by {by}: {wanted.deed}{'' if version is None else f' {version}'}")
         return decided_row(names, update)
+
+    def decide_alert(self, decision: AlertDecision, alert: str, by: str, why: str, for_ms: int | None) -> Row:
+        """Acknowledge or silence an alert, or end its silence.
+
+        Raises
+        ------
+        InvalidSilence
+            If no alert can have this name, or be silenced for so long.
+        NoSuchAlert
+            If there is nothing to acknowledge or to end.
+        NotDecided, KafkaError, NoBroker
+            If Kafka has not acknowledged the decision.
+        """
+        cluster = self._settings.cluster()
+        note = decide_alert(cluster, self._names, decision, alert, by=by, why=why, for_ms=for_ms)
+        self._say(f"decided by {by}: {decision} {alert}")
+        return {"stream": self._names.stream, **msgspec.structs.asdict(note)}
 
     def _model_id(self, name: str | None) -> str:
         """Return the id of the model with this name, by default the stream's own. Raises NotFound."""
