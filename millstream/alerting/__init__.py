@@ -1,1 +1,1 @@
-"""Alerts as people see them and decide about them: open ones, acknowledgements, silences, and trying a target."""
+"""Alerts as people see them, and decide about them: open ones, silences, a try of the targets."""

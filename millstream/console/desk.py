@@ -94,18 +94,14 @@ class Desk:
         return [history_row(each) for each in reversed(read_history(self._settings.cluster(), self._names))]
 
     def page(self, kind: Literal["alerts", "dead-letters"], limit: int, before: int | None) -> Row:
-        """Return the newest rows of a topic, or those before an offset, and the offset for the page before them."""
-        rows, earlier = page(self._settings.cluster(), self._names, kind, limit=limit, before=before)
-        return {kind.replace("-", "_"): rows, "before": earlier}
+        """Return the newest rows of a topic, or those before an offset, and the offset for the page before them.
 
-    def dead_letters(self, limit: int, before: int | None) -> Row:
-        """Return a page of the dead-letters topic."""
-        return self.page("dead-letters", limit, before)
-
-    def alerts(self, limit: int, before: int | None) -> Row:
-        """Return the page of the alerts topic, and the alerts that are raised now as ``open``."""
-        rows = self.page("alerts", limit, before)
-        return {**rows, "open": open_rows(read_states(self._settings.cluster(), self._names))}
+        With alerts come those that are raised now, as ``open``.
+        """
+        cluster = self._settings.cluster()
+        rows, earlier = page(cluster, self._names, kind, limit=limit, before=before)
+        found = {kind.replace("-", "_"): rows, "before": earlier}
+        return found | {"open": open_rows(read_states(cluster, self._names))} if kind == "alerts" else found
 
     def event(self, event_id: str) -> Row:
         """Return the trace of an event. Raises NoSuchEvent."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final, TypeVar, get_args
+from typing import Any, Final, Literal, TypeVar, get_args
 
 import msgspec
 
@@ -76,9 +76,9 @@ class Endpoints:
             Endpoint("GET", "/v1/models", "read", self._read(self._quick, self._models)),
             Endpoint("GET", "/v1/models/{version}", "read", self._read(self._quick, self._model)),
             Endpoint("GET", "/v1/decisions", "read", self._read(self._slow, self._history)),
-            Endpoint("GET", "/v1/alerts", "read", self._read(self._slow, self._page(self._desk.alerts))),
+            Endpoint("GET", "/v1/alerts", "read", self._read(self._slow, self._page("alerts"))),
             Endpoint("GET", "/v1/events/{id}", "data", self._read(self._slow, self._event)),
-            Endpoint("GET", "/v1/dead-letters", "data", self._read(self._slow, self._page(self._desk.dead_letters))),
+            Endpoint("GET", "/v1/dead-letters", "data", self._read(self._slow, self._page("dead-letters"))),
             *(Endpoint("POST", f"/v1/{deed}", "admin", self._decide(deed)) for deed in deeds),
             *(Endpoint("POST", f"/v1/{each}", "admin", self._decide_alert(each)) for each in get_args(AlertDecision)),
         )
@@ -113,7 +113,7 @@ class Endpoints:
             raise HttpError(400, "id", f"an event id of {len(call.value)} characters; 1 to {_LONGEST_ID} are taken")
         return lambda: self._desk.event(call.value)
 
-    def _page(self, read: Callable[[int, int | None], Any]) -> Callable[[Call], Callable[[], Any]]:
+    def _page(self, kind: Literal["alerts", "dead-letters"]) -> Callable[[Call], Callable[[], Any]]:
         def work(call: Call) -> Callable[[], Any]:
             query = call.request.query()
             limit = _number(query.pop("limit", None), "limit", 1, _MOST_ROWS)
@@ -122,7 +122,7 @@ class Endpoints:
                 raise HttpError(
                     400, "query", f"there is no parameter {next(iter(query))[:100]!r}: limit and before are"
                 )
-            return lambda: read(_ROWS if limit is None else limit, before)
+            return lambda: self._desk.page(kind, _ROWS if limit is None else limit, before)
 
         return work
 

@@ -1,4 +1,4 @@
-"""What rules remember beside the offset on the profiles topic: raised alerts, and times of actions.
+"""State of rules beside the offset on the profiles topic: raised alerts, and times of actions.
 
 All of it is written in the transaction that holds the alerts and the actions, so a process that starts again knows of
 exactly those. Times are in seconds, because Kafka takes 4,096 characters in all.
