@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from schemas.model_names import is_named, name_of
-from schemas.topics import COMPARISONS, SHADOWS
+from schemas.topics import COMPARISONS, PROFILES, SHADOWS
 
 if TYPE_CHECKING:
     from schemas.topics import Names
@@ -29,6 +29,7 @@ LEARNER: Final = "learner"
 SHADOW: Final = "shadow"
 JUDGE: Final = "judge"
 REFEREE: Final = "referee"
+MONITOR: Final = "monitor"
 
 WHOLE: Final = "whole"
 """Stands for the kind of topic that holds the stream's whole predictions."""
@@ -250,6 +251,18 @@ TABLE: tuple[Role, ...] = (
         beside=True,
         done="counted",
         onward="`millstream referee {stream} --new-epoch fresh` begins a new contest at what the topic holds now",
+    ),
+    Role(
+        MONITOR,
+        stops=80,
+        # Its own windows too: who owns that topic judges them, those of the other monitors included.
+        reads=(WHOLE, "examples", PROFILES),
+        follows=("models", "alerts"),
+        # Neither labels nor examples: what watches a model may not teach it.
+        writes=(PROFILES, "alerts", "models", "decisions", "jobs"),
+        beside=True,
+        done="watched",
+        onward="`millstream monitor {stream} --new-epoch fresh` goes on at what the topics hold now",
     ),
 )
 
