@@ -65,6 +65,8 @@ class Role:
         It writes in transactions, and commits its place in a group with them.
     beside
         It is not part of the loop that serves and learns, which does not wait for it.
+    can_be_left_out
+        A run may leave it out: nobody misses it where it has never worked.
     per_model
         Each of a stream's models has its own.
     commits_as
@@ -87,6 +89,7 @@ class Role:
     commits: bool = True
     per_model: bool = False
     beside: bool = False
+    can_be_left_out: bool = False
     commits_as: tuple[str, ...] = ()
     done: str = "done"
 
@@ -261,6 +264,7 @@ TABLE: tuple[Role, ...] = (
         # Neither labels nor examples: what watches a model may not teach it.
         writes=(PROFILES, "alerts", "models", "decisions", "jobs"),
         beside=True,
+        can_be_left_out=True,
         done="watched",
         onward="`millstream monitor {stream} --new-epoch fresh` goes on at what the topics hold now",
     ),

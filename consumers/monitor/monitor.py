@@ -19,7 +19,6 @@ from consumers.loop.log_faults import short_ids
 from consumers.loop.processor import Assignment, Start
 from consumers.loop.start_offsets import Starts
 from consumers.monitor.columns import ExampleReader, PredictionReader
-from consumers.monitor.instrumentation import MonitorMeter
 from consumers.monitor.judging_protocol import JudgesNothing, Judging, NewJudging
 from consumers.monitor.offset_metadata import LONGEST_FINDING, MOST_FINDINGS, MonitorMetadata
 from consumers.monitor.windows import (
@@ -89,14 +88,12 @@ class Monitor:
         first: Callable[[Partition], int | None] = lambda partition: None,
         say: Callable[[str], None] = print,
         memory: TopicMemory | None = None,
-        meter: MonitorMeter | None = None,
     ) -> None:
         self._settings = settings
         self._new_judging = new_judging
         self._first = first
         self._say = say
         self._memory = memory or TopicMemory()
-        self._meter = meter or MonitorMeter()
         self._kinds = settings.kinds()
         self._profiles = Partition(settings.names.topic(PROFILES), 0)
         self._starts = Starts(MONITOR, MonitorMetadata, self._memory, (), settings.new_epoch, say)
@@ -110,6 +107,8 @@ class Monitor:
         self._unjudged: list[Record] = []
         self._unread: dict[Partition, list[Record]] = {}
         self._last: dict[Partition, Window] = {}
+        self._fresh: set[Partition] = set()  # in which the group has no place yet
+        self._skip: dict[Partition, int] = {}
         self._closed_again: list[Window] = []
 
     @property
@@ -127,6 +126,7 @@ class Monitor:
         self._judging = None
         self._windows, self._unread, self._last = {}, {}, {}
         self._unjudged, self._closed_again = [], []
+        self._fresh, self._skip = set(), {}
         starts, self._notes = self._starts.take(assignment)
         for partition in starts:
             if partition != self._profiles:
@@ -143,12 +143,14 @@ class Monitor:
         return PartitionWindows(kind, self._settings.rules, reader, state)
 
     def _needs_state(self, partition: Partition) -> bool:
-        return self._kinds[partition.topic][0] == EXAMPLES
+        # The log of examples is one partition; no role reads what was added to it.
+        return self._kinds[partition.topic][0] == EXAMPLES and partition.partition == 0
 
     def _start(self, partition: Partition, start: Start, assignment: Assignment) -> Start:
         """Return where to read on, and from where the open window is read again."""
         note = self._notes[partition]
         if assignment.committed[partition] is None and not start.back:
+            self._fresh.add(partition)
             first = self._first(partition)
             return start if first is None else replace(start, live=max(start.live, first))
         if start.back:
@@ -195,6 +197,9 @@ class Monitor:
         for partition in self._windows:
             if not self._needs_state(partition):
                 continue
+            if partition in self._fresh and partition in self._last:
+                # The log was restored, and its windows with it.
+                self._notes[partition].before = self._last[partition].first_offset
             self._windows[partition] = self._new_windows(partition, self._state_of(partition))
             records = self._unread.pop(partition, None)
             if records:
@@ -204,7 +209,7 @@ class Monitor:
             self._judging.recovered()
 
     def _state_of(self, partition: Partition) -> bytes:
-        """Return the state that the partition's open window goes on with."""
+        """Return the state that the partition's open window goes on with, and note where it can begin."""
         before, last = self._notes[partition].before, self._last.get(partition)
         if before < 0:
             return b""
@@ -213,6 +218,7 @@ class Monitor:
             return b""
         if last.first_offset != before and not self._settings.new_epoch:
             raise Doubt(f"{self._profiles.topic} does not show the window from {before} of {partition.topic} yet")
+        self._skip[partition] = last.next_offset
         return last.state
 
     # --- records -----------------------------------------------------------------------------------
@@ -224,6 +230,8 @@ class Monitor:
                 for record in records:
                     outputs += self._judge(record)
             else:
+                if (seen := self._skip.get(partition, 0)) > records[0].offset:
+                    records = [record for record in records if record.offset >= seen]
                 outputs += self._write(self._windows[partition].take(records))
         return outputs
 
@@ -245,8 +253,6 @@ class Monitor:
             note.windows += 1
             note.events += window.events
             note.unreadable += window.errors.get(UNREADABLE, 0)
-        if closed:
-            self._meter.watched(closed)
         return [Output(*self._profiles, window.key, window.encode()) for window in closed]
 
     def _judge(self, record: Record) -> list[Output]:

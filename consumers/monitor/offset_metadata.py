@@ -38,6 +38,7 @@ class MonitorMetadata(OffsetMetadata):
     """
 
     role: ClassVar[str] = MONITOR
+    by_topic: ClassVar[bool] = True
 
     topic_id: str = msgspec.field(default="", name="t")
     gone: int = 0
@@ -51,6 +52,3 @@ class MonitorMetadata(OffsetMetadata):
     finding: int = 0
     findings: list[str] = msgspec.field(default_factory=list)
     judged: str = ""
-
-    def done(self) -> int:
-        return self.windows

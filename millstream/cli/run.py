@@ -100,6 +100,7 @@ def run(
         Parameter(help="Begin a new epoch after a change of model, contract or log; see `learner --help`."),
     ] = None,
     code: CodePolicy = "version",
+    no_monitor: Annotated[bool, Parameter(negative="", help="Leave out the monitor, which watches for drift.")] = False,
     http: HttpBeside = NO_HTTP,
     where: WhereWithBroker = HERE_WITH_BROKER,
     monitoring: Monitoring = UNWATCHED,
@@ -127,7 +128,8 @@ def run(
     role_log.begin(form, role="run")
     settings, loaded = where.settings(), load_file(stream, "run")
     role_log.about(stream=f"{settings.prefix}{loaded.stream.name}")
-    options = RunOptions(predictors, span, new_epoch, metrics, form, ratio, code)
+    left_out = (roles.MONITOR,) if no_monitor else ()
+    options = RunOptions(predictors, span, new_epoch, metrics, form, ratio, code, left_out)
     if http.serve:
         if http.publish != "spool":
             raise UsageError(f"--publish {http.publish} is for `millstream server`: `run --serve` runs a forwarder")
