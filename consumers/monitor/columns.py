@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from consumers.monitor.windows import UNREADABLE
 from schemas.codec import CodecError
-from schemas.events import Example, Outcome, Prediction, read_example, read_prediction
+from schemas.events import Example, FeatureValue, LabelValue, Outcome, Prediction, read_example, read_prediction
 from schemas.profiles import ANSWER, LABEL, LOOP, METRIC
 
 if TYPE_CHECKING:
@@ -55,10 +55,15 @@ class PredictionReader:
         for outcome in outcomes:
             if outcome.error is not None:
                 into.errors[outcome.error.code] += 1
-        into.profiles.add(PREDICTION, [each.prediction for each in outcomes])
+        into.profiles.add(PREDICTION, [_single(each.prediction) for each in outcomes])
         into.profiles.add(SCORE, [_score(each) for each in outcomes])
         into.profiles.add(VERSION, [None if each.epoch < 0 else f"{each.model}:{each.epoch}" for each in outcomes])
         into.profiles.add(LATENCY, [_latency(*each) for each in zip(read, predictions, strict=True)])
+
+
+def _single(value: LabelValue | None) -> FeatureValue:
+    """Return an answer or a label; no task has one of several values."""
+    return None if isinstance(value, dict) else value
 
 
 def _score(outcome: Outcome) -> float | None:
@@ -86,11 +91,11 @@ class ExampleReader:
             into.served.add(examples, [record.timestamp for record in read])
 
 
-def _label(example: Example) -> object:
+def _label(example: Example) -> FeatureValue:
     """Return the label of a served answer: neither a correction nor uploaded history says how labels are now."""
     if example.label is None or example.joined is None or example.label.kind == "correction":
         return None
-    return example.label.value
+    return _single(example.label.value)
 
 
 def _delay(example: Example) -> int | None:

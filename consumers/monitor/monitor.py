@@ -230,10 +230,13 @@ class Monitor:
                 for record in records:
                     outputs += self._judge(record)
             else:
-                if (seen := self._skip.get(partition, 0)) > records[0].offset:
-                    records = [record for record in records if record.offset >= seen]
-                outputs += self._write(self._windows[partition].take(records))
+                outputs += self._write(self._windows[partition].take(self._new_of(partition, records)))
         return outputs
+
+    def _new_of(self, partition: Partition, records: Sequence[Record]) -> Sequence[Record]:
+        """Return the records that are in no window yet."""
+        seen = self._skip.get(partition, 0)
+        return records if records[0].offset >= seen else [each for each in records if each.offset >= seen]
 
     def tick(self, now_ms: int) -> list[Output]:
         outputs = self._left_over()
@@ -273,7 +276,9 @@ class Monitor:
     # --- offsets, shutdown -------------------------------------------------------------------------
 
     def places(self, read: Positions) -> Mapping[Partition, CommittedOffset]:
-        return {partition: CommittedOffset(offset, self._note(partition).encode()) for partition, offset in read.items()}
+        return {
+            partition: CommittedOffset(offset, self._note(partition).encode()) for partition, offset in read.items()
+        }
 
     def _note(self, partition: Partition) -> MonitorMetadata:
         """Return the partition's metadata, up to date."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
 from runtime.kafka_client.records import Partition, Record
-from schemas.events import Example, Features
+from schemas.events import Example, Features, FeatureValue
 from schemas.profiles import Pairs, Profile, ServedGroup, Window
 
 PREDICTIONS: Final = "predictions"
@@ -22,7 +22,7 @@ METRICS: Final = "metrics"
 UNREADABLE: Final = "unreadable"
 """Code of the records that could not be decoded, among a window's errors."""
 
-Values: TypeAlias = Sequence[object]
+Values: TypeAlias = Sequence[FeatureValue]
 
 
 class Profiles(Protocol):

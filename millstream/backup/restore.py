@@ -1,8 +1,8 @@
 """Restore of a backup into an empty store and cluster: `millstream restore`.
 
 The order is: versions; the examples log, every record at its original offset, read back and compared; a signed record
-that the new topic is a copy of the old one; decisions; profiles. A learner refuses the topic until that record exists, so after
-an interrupted restore nothing is learned from half a log. The same command then writes the log again from the
+that the new topic is a copy of the old one; decisions; profiles. A learner refuses the topic until that record exists,
+so after an interrupted restore nothing is learned from half a log. The same command then writes the log again from the
 beginning.
 """
 

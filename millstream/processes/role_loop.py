@@ -58,9 +58,7 @@ _MOST_BEHIND: Final = {
 }
 
 
-def meet(
-    loaded: LoadedStream, settings: Settings, *needed: str
-) -> tuple[Cluster, Names, dict[str, TopicInfo]]:
+def meet(loaded: LoadedStream, settings: Settings, *needed: str) -> tuple[Cluster, Names, dict[str, TopicInfo]]:
     """Wait for the broker and check that the stream's topics exist. Raises MissingTopic if one does not.
 
     `needed` are kinds of topics that this role alone cannot do without: a stream that is older has none of them.

@@ -24,9 +24,9 @@ from millstream.reading.topic_readers import Counted
 from millstream.status.compared_state import ComparedState, compared_state
 from millstream.status.competitors import Competitor, competitors, version_of
 from millstream.status.contest_state import ContestState, contest_state
-from millstream.status.monitor_state import MonitorState, monitor_state
 from millstream.status.http_state import HttpState
 from millstream.status.log_fault_states import log_faults
+from millstream.status.monitor_state import MonitorState, monitor_state
 from millstream.status.snapshot import LABELS_FROM, Observer, StreamSnapshot
 from millstream.status.upload_state import UploadState
 from schemas.alerts import Alert

@@ -15,6 +15,7 @@ from consumers.learner.offset_metadata import LearnerMetadata
 from consumers.loop.alerts import raised
 from consumers.loop.offset_metadata import OffsetMetadata
 from consumers.model.models_topic_state import Known, UnusableRecord
+from consumers.roles import Role
 from millstream.reading.topic_readers import Counted, count
 from millstream.status.processes import clients, crashed
 from runtime.kafka_client.client import GroupMember
@@ -128,7 +129,7 @@ class StreamSnapshot:
         """Roles of the stream, those of its named models among them."""
         return tuple(name for name in self.every if self._has(roles.named(name)))
 
-    def _has(self, role: roles.Role) -> bool:
+    def _has(self, role: Role) -> bool:
         if role.can_be_left_out:
             return bool(self.committed.get(role.name) or self.members.get(role.name))
         return not role.optional or role.name in self.asked_for

@@ -125,7 +125,7 @@ def prediction(number: int, time: int, features: Features | None = None, failed:
         status="error" if failed else "ok",
     )
     event = Event(f"e{number}", time - 5, {"x": number / 2, "c": "DE"} if features is None else features)
-    body = codec.PREDICTION.encode(
+    return codec.PREDICTION.encode(
         {
             "event": {name: getattr(event, name) for name in event.__struct_fields__},
             "outcome": {
@@ -134,7 +134,6 @@ def prediction(number: int, time: int, features: Features | None = None, failed:
             },
         }
     )
-    return body
 
 
 def example(number: int, time: int, **changes: Any) -> Example:

@@ -127,7 +127,9 @@ METRICS: Final[dict[str, Metric]] = {
     "millstream_promotions_total": Metric("counter", "Decisions on the serving model, by rule or guard.", ("by",)),
     # monitor
     "millstream_windows_total": Metric("counter", "Windows that were written.", ("topic", "partition")),
-    "millstream_watched_events_total": Metric("counter", "Events in windows that were written.", ("topic", "partition")),
+    "millstream_watched_events_total": Metric(
+        "counter", "Events in windows that were written.", ("topic", "partition")
+    ),
     "millstream_unwatched_records_total": Metric(
         "counter", "Records in such windows that could not be decoded.", ("topic", "partition")
     ),

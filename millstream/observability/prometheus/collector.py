@@ -25,7 +25,19 @@ from consumers.model.quality import quality
 from consumers.monitor.offset_metadata import MonitorMetadata
 from consumers.predictor.offset_metadata import PredictorMetadata
 from consumers.referee.offset_metadata import RefereeMetadata
-from consumers.roles import CONSOLE, IMPORTER, JOINER, JUDGE, LEARNER, MONITOR, PREDICTOR, REFEREE, SERVER, SHADOW, kind_of_role
+from consumers.roles import (
+    CONSOLE,
+    IMPORTER,
+    JOINER,
+    JUDGE,
+    LEARNER,
+    MONITOR,
+    PREDICTOR,
+    REFEREE,
+    SERVER,
+    SHADOW,
+    kind_of_role,
+)
 from consumers.shadow.offset_metadata import ShadowMetadata, model_counts
 from millstream.observability.prometheus.catalog import METRICS
 from millstream.observability.prometheus.histogram import Histogram
