@@ -26,6 +26,7 @@ _IMPORTED: Final = (
     "millstream.processes.roles",
     "millstream.processes.compared_roles",
     "millstream.processes.referee_role",
+    "millstream.processes.monitor_role",
     "millstream.observability.tracing.enable",
     "runtime.kafka_client.kafka_python.library",
 )

@@ -19,19 +19,20 @@ from consumers.loop.log_faults import LogFault, way
 from consumers.model.quality import Quality
 from consumers.offset_metadata import kind_of
 from consumers.predictor.offset_metadata import PredictorMetadata
-from consumers.roles import INTAKE
+from consumers.roles import INTAKE, MONITOR
 from millstream.reading.topic_readers import Counted
 from millstream.status.compared_state import ComparedState, compared_state
 from millstream.status.competitors import Competitor, competitors, version_of
 from millstream.status.contest_state import ContestState, contest_state
 from millstream.status.http_state import HttpState
 from millstream.status.log_fault_states import log_faults
+from millstream.status.monitor_state import MonitorState, monitor_state
 from millstream.status.snapshot import LABELS_FROM, Observer, StreamSnapshot
 from millstream.status.upload_state import UploadState
 from schemas.alerts import Alert
 from schemas.model_names import MAIN
 from schemas.model_updates import Learning, Published, Serving
-from schemas.topics import NOT_OURS
+from schemas.topics import NOT_OURS, PROFILES
 
 _LOW_DISK: Final = 1 << 30
 _APART_S: Final = 1.0
@@ -121,8 +122,9 @@ class Report:
         Uploads of this machine, `None` if it never had a server.
     consoles
         Number of consoles that run on this machine.
-    compared, contest
-        State of the comparison of models, and of their contest by the rule; `None` if there is none yet.
+    compared, contest, watched
+        State of the comparison of models, of their contest by the rule, and of the monitoring; `None` if there is none
+        yet.
     models
         All models of a stream with several, its own first; empty with one.
     """
@@ -149,6 +151,7 @@ class Report:
     consoles: int = 0
     compared: ComparedState | None = None
     contest: ContestState | None = None
+    watched: MonitorState | None = None
     models: tuple[Competitor, ...] = ()
 
 
@@ -214,6 +217,7 @@ def report(
         models=several,
         compared=compared_state(now),
         contest=contest_state(now),
+        watched=monitor_state(now),
     )
 
 
@@ -317,7 +321,8 @@ def _missing(now: StreamSnapshot, create: str) -> list[str]:
     found = [f"no topic {now.elsewhere[kind]}: {NOT_OURS}" for kind in now.missing if kind in now.elsewhere]
     there = {kind for kind, _ in now.ends}
     found += [f"no topic {topic}: {NOT_OURS}" for topic in now.labels_from if LABELS_FROM + topic not in there]
-    ours = [kind for kind in now.missing if kind not in now.elsewhere]
+    unused = () if MONITOR in now.roles else (PROFILES,)  # an older stream has no such topic
+    ours = [kind for kind in now.missing if kind not in (*now.elsewhere, *unused)]
     if ours:
         kinds = f"topic{'s' if len(ours) > 1 else ''} {', '.join(ours)}"
         found.append(f"no {kinds}: run `millstream topics create {create}`")
