@@ -30,6 +30,7 @@ SHADOW: Final = "shadow"
 JUDGE: Final = "judge"
 REFEREE: Final = "referee"
 MONITOR: Final = "monitor"
+NOTIFIER: Final = "notifier"
 
 WHOLE: Final = "whole"
 """Stands for the kind of topic that holds the stream's whole predictions."""
@@ -267,6 +268,17 @@ TABLE: tuple[Role, ...] = (
         can_be_left_out=True,
         done="watched",
         onward="`millstream monitor {stream} --new-epoch fresh` goes on at what the topics hold now",
+    ),
+    Role(
+        NOTIFIER,
+        # After all that may raise an alert.
+        stops=90,
+        reads=("alerts",),
+        writes=("alerts",),
+        asked_for=lambda names: names.notifies,
+        beside=True,
+        done="read",
+        onward="`millstream notifier {stream} --new-epoch fresh` goes on with the alerts that come from now on",
     ),
 )
 

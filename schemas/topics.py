@@ -77,6 +77,8 @@ class Names:
         True if predictions are written in a public form; whole ones, with the features used, then have their own topic.
     models
         Names of the stream's other models, beside its own; also empty if only the stream's name is known.
+    promotes, notifies
+        True if a rule may promote a model, and if alerts are delivered to targets.
 
     >>> Names("fraud", prefix="ann-").topic("features")
     'ann-fraud.features'
@@ -95,6 +97,7 @@ class Names:
     public: bool = False
     models: tuple[str, ...] = ()
     promotes: bool = False
+    notifies: bool = False
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.stream):

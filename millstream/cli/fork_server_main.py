@@ -25,6 +25,7 @@ _IMPORTED: Final = (
     "millstream.processes.upload_roles",
     "millstream.processes.roles",
     "millstream.processes.compared_roles",
+    "millstream.processes.notifier_role",
     "millstream.processes.referee_role",
     "millstream.processes.monitor_role",
     "millstream.observability.tracing.enable",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 import cyclopts
 from cyclopts import Parameter
 
-from consumers.roles import INTAKE, JOINER, JUDGE, LEARNER, MONITOR, PREDICTOR, REFEREE, SHADOW, named
+from consumers.roles import INTAKE, JOINER, JUDGE, LEARNER, MONITOR, NOTIFIER, PREDICTOR, REFEREE, SHADOW, named
 from millstream.cli.models import checked_model
 from millstream.cli.monitoring import UNWATCHED, Monitoring
 from millstream.cli.shared_options import HERE, CodePolicy, StreamFileName, UsageError, Where, load_file
@@ -33,7 +33,7 @@ FromHere = Annotated[
 
 def register(parent: cyclopts.App) -> None:
     """Add these commands."""
-    for command in (predictor, intake, joiner, learner, shadow, judge, referee, monitor):
+    for command in (predictor, intake, joiner, learner, shadow, judge, referee, monitor, notifier):
         parent.command(command)
 
 
@@ -224,6 +224,17 @@ def monitor() -> Run:
     from millstream.processes.monitor_role import run_monitor
 
     return run_monitor
+
+
+@_command(NOTIFIER)
+def notifier() -> Run:
+    """Deliver alerts to the stream's targets (`notify=[Webhook(...)]`), until stopped.
+
+    Example: millstream notifier my_stream.py
+    """
+    from millstream.processes.notifier_role import run_notifier
+
+    return run_notifier
 
 
 def run_role(

@@ -191,7 +191,7 @@ def history(
     where: Where = HERE,
     json: Json = False,
 ) -> None:
-    """List every decision: when, by whom, what and why; of a promotion by the rule also its evidence.
+    """List every decision: when, by whom, what and why; of a decision by a rule also its evidence.
 
     Example: millstream models history fraud --at 6h
     """

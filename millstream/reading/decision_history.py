@@ -19,6 +19,7 @@ from schemas.model_updates import (
     ModelUpdate,
     Promoted,
     Published,
+    RolledBack,
     Serving,
     decision_hash,
     read_model_update,
@@ -40,7 +41,7 @@ class Decided:
         The broker's time of its record (ms).
     serves
         Id of the model that serves from here on; `None` if the decision is not about that, or came too late: a
-        promotion that follows a decision of a person which was no longer the last.
+        promotion, or a rollback by an alert rule, that follows a decision of a person which was no longer the last.
     """
 
     update: ModelUpdate
@@ -72,14 +73,14 @@ def decisions_in(records: Iterable[Record]) -> list[Decided]:
         serves = None
         if isinstance(state, Serving):
             serves, follows = state.model, decision_hash(record.value or b"")
-        elif isinstance(state, Promoted) and state.follows == follows:
+        elif isinstance(state, (Promoted, RolledBack)) and state.follows == follows:
             serves = state.model
         found.append(Decided(update, record.offset, record.timestamp, serves))
     return found
 
 
 def row(each: Decided) -> dict[str, Any]:
-    """Return a decision as a row: time, who, what, and why; with the evidence of a promotion by the rule."""
+    """Return a decision as a row: time, who, what, and why; with the evidence of a decision by a rule."""
     state = each.update.state
     return {
         "at": each.update.at,
@@ -88,8 +89,8 @@ def row(each: Decided) -> dict[str, Any]:
         "decision": said(state),
         "model": name_of(state.model) if state.model else name_of(""),
         "why": "" if isinstance(state, Published) else state.why,
-        "in_force": not isinstance(state, Promoted) or each.serves is not None,
-        "evidence": state.evidence if isinstance(state, Promoted) else {},
+        "in_force": not isinstance(state, (Promoted, RolledBack)) or each.serves is not None,
+        "evidence": state.evidence if isinstance(state, (Promoted, RolledBack)) else {},
     }
 
 
@@ -105,8 +106,9 @@ def said(state: Decision) -> str:
         return f"serve {version_text(state.model, state.epoch, state.examples)}"
     if isinstance(state, Promoted):
         return f"serve {name_of(state.model)} instead of {name_of(state.before)}"
-    if isinstance(state, Adopted):
-        return f"go on from {version_text(state.model, state.epoch, state.examples)}"
+    if isinstance(state, (RolledBack, Adopted)):
+        version = version_text(state.model, state.epoch, state.examples)
+        return f"go on from {version}" if isinstance(state, Adopted) else f"serve {version}"
     if isinstance(state, Learning):
         return f"{'pause' if state.paused else 'resume'} learning of {name_of(state.model)}"
     return "announce a version"

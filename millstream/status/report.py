@@ -76,8 +76,8 @@ class Model:
         Time since that swap.
     newest
         The newest announced version.
-    pinned
-        The version that an operator has chosen to serve, if any.
+    pinned, pinned_by
+        The version that a person, or an alert rule by a rollback, has chosen to serve, if any; the name of the alert.
     delay_ms
         Time from the oldest label learned by the served version to its first answer.
     quality
@@ -96,6 +96,7 @@ class Model:
     model_bytes: int | None = None
     full: bool = False
     quality: Quality | None = None
+    pinned_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -269,18 +270,19 @@ def served(now: StreamSnapshot) -> Model:
     serving = now.serving.state if now.serving is not None else None
     learning = now.learning.state if now.learning is not None else None
     learner = next(iter(now.beside(LearnerMetadata)), LearnerMetadata())
-    pinned = isinstance(serving, Serving) and serving.epoch is not None
+    pinned = now.rolled_back or (serving if isinstance(serving, Serving) and serving.epoch is not None else None)
     return Model(
         served=newest.version,
         age_ms=now.at_ms - newest.since_ms if newest.since_ms else None,
         newest=version_of(published) if isinstance(published, Published) else None,
-        pinned=version_of(serving) if pinned and isinstance(serving, Serving) else None,
+        pinned=None if pinned is None else version_of(pinned),
         paused=isinstance(learning, Learning) and learning.paused,
         delay_ms=None if newest.delay_ms is UNSET else newest.delay_ms,
         metrics=published.metrics if isinstance(published, Published) else {},
         model_bytes=learner.model_bytes,
         full=learner.full,
         quality=None if learner.quality is UNSET else learner.quality,
+        pinned_by=None if now.rolled_back is None else now.rolled_back.by,
     )
 
 

@@ -25,7 +25,7 @@ from runtime.kafka_client.records import Partition
 from schemas.alerts import Alert, read_alert
 from schemas.codec import CodecError
 from schemas.model_names import name_of
-from schemas.model_updates import Learning, ModelUpdate, Promoted, Published, Serving, read_model_update
+from schemas.model_updates import Learning, ModelUpdate, Promoted, Published, RolledBack, Serving, read_model_update
 from schemas.topics import COMPARED, Names
 
 _COUNTED: Final = ("features", "predictions", "labels", "examples", "dead-letters", "alerts")
@@ -71,9 +71,9 @@ class StreamSnapshot:
         By role, the number of processes in the group now.
     published
         The newest announcement of the model that serves; `published_by` has that of each model, by its id.
-    serving, learning, promoted
-        The last decision of a person on serving, that on learning of the stream's own model, and the promotion by the
-        rule or the guard that holds.
+    serving, learning, promoted, rolled_back
+        The last decision of a person on serving, that on learning of the stream's own model, the promotion by the rule
+        or the guard that holds, and the rollback by an alert rule that holds.
     serves
         Id of the model that serves by the last decision; `None` if the models topic was not read.
     learning_of
@@ -109,6 +109,7 @@ class StreamSnapshot:
     serving: ModelUpdate | None = None
     learning: ModelUpdate | None = None
     promoted: Promoted | None = None
+    rolled_back: RolledBack | None = None
     serves: str | None = None
     published_by: Mapping[str, ModelUpdate] = field(default_factory=dict)
     learning_of: Mapping[str, ModelUpdate] = field(default_factory=dict)
@@ -265,6 +266,7 @@ class Observer:
             serving=self._serving,
             learning=self._learning.get(""),
             promoted=self._known.promoted(0),
+            rolled_back=self._known.rolled_back(0),
             serves=self._known.serves(self._names.stream, 0),
             published_by=dict(self._published),
             learning_of={model: update for model, update in self._learning.items() if model},

@@ -66,9 +66,7 @@ def verify_version(
     found = cluster.topic_info(topic).get(topic)
     if found is None or not store.is_log(target, found.id):
         raise CannotVerify(f"{topic} is not the log that version {target.version} was made from")
-    checkpoints = LearnerCheckpoints(
-        store, definition_of(then), learning_rules(then.stream), then.stream.checkpoints.keep
-    )
+    checkpoints = LearnerCheckpoints(store, definition_of(then), learning_rules(then.stream), then.stream.kept_versions)
     with closing(cluster.consumer()) as consumer:
         begins = topic_readers.begin(consumer, topic)
         if begins > start.offset:
