@@ -26,6 +26,7 @@ from millstream.cli.shared_options import (
     print_json,
     print_table,
 )
+from millstream.cli.version_choice import AnyVersion, version_or_newest
 from runtime.exits import FAILED, OK
 from schemas.model_names import MAIN, is_named, name_of
 
@@ -42,10 +43,7 @@ VersionName = Annotated[
 @app.command
 def verify(
     stream: StreamName,
-    version: Annotated[
-        str | None,
-        Parameter(name="VERSION", help="Version, EPOCH/EXAMPLES or MODEL:EPOCH/EXAMPLES [default: main's newest]."),
-    ] = None,
+    version: AnyVersion = None,
     /,
     *,
     from_: Annotated[
@@ -67,9 +65,10 @@ def verify(
     settings = where.settings()
     loaded = load_named(stream, settings, code)
     names = settings.names(loaded.stream)
-    chosen = VersionCode(loaded, store_of(settings), code, lambda line: print(line, file=sys.stderr))
-    wanted = None if version is None else parsed(version, names.stream)
-    base = None if from_ is None else parsed(from_, names.stream if wanted is None else wanted.model)
+    store = store_of(settings)
+    chosen = VersionCode(loaded, store, code, lambda line: print(line, file=sys.stderr))
+    wanted = version_or_newest(store, settings, names, version)
+    base = None if from_ is None else parsed(from_, wanted.model)
     with Bar("offsets") as bar, filling_in(stream):
         found = verify_version(chosen, settings.cluster(), names, wanted, base, bar.show)
     said: dict[str, Any] = {
