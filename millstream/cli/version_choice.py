@@ -1,4 +1,4 @@
-"""The version that a command is about: the one named, a model's newest, or the newest of the model that serves."""
+"""Choice of a command's version: the one named, a model's newest, or the newest of the model that serves."""
 
 from __future__ import annotations
 
