@@ -1,4 +1,4 @@
-"""Choice of a command's version: the one named, a model's newest, or the newest of the model that serves."""
+"""Version of a command: the one named, a model's newest, or the newest of the model that serves."""
 
 from __future__ import annotations
 

@@ -194,15 +194,15 @@ def history(
 
     Example: millstream models history fraud --at 6h
     """
-    from millstream.reading.decision_history import in_force_at, read_history, row, said
+    from millstream.reading.decision_history import in_force_at, read_history, read_newest, row, said
 
     settings = where.settings()
     cluster = settings.cluster()
     names = full_names(stream, settings, cluster)
-    found = read_history(cluster, names)
     if at_ is not None:
         moment = moment_of(at_)
-        held = in_force_at(found, moment)
+        newest = read_newest(cluster, names, lambda found: in_force_at(found, moment) is not None, moment)
+        held = in_force_at(newest, moment)
         if json:
             print_json({"at": moment, "decision": None if held is None else row(held)})
         elif held is None:
@@ -211,7 +211,7 @@ def history(
             by = row(held)["by"]
             print(f"at {at(moment)} the decision in force was: {said(held.update.state)} ({by}, {at(held.update.at)})")
         return
-    rows = [row(each) for each in found]
+    rows = [row(each) for each in read_history(cluster, names)]
     if json:
         print_json(rows)
     elif not rows:
