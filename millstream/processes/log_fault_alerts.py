@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
+from consumers.learner.alerts import model_of_alert
 from consumers.loop.alerts import Alerts, Severity, raised
 from consumers.loop.log_faults import LogFault, alert_name, way
 from runtime.kafka_client.cluster import Cluster, NoBroker
@@ -52,6 +53,16 @@ class LogAlerts:
     def settled(self, partitions: Sequence[Partition]) -> None:
         """Clear the alerts of these partitions, in which the role works again."""
         self.clear({alert_name(self._role, each.topic, each.partition) for each in partitions})
+
+    def clear_former_models(self) -> None:
+        """Clear the alerts of learners of models that the stream file no longer has: nobody else would."""
+
+        def outputs(alerts: Alerts, now_ms: int) -> Iterable[Output]:
+            for name in alerts:
+                if model_of_alert(name) not in (None, *self._names.models):
+                    yield from alerts.clear(name, now_ms)
+
+        self._send(outputs)
 
     def raise_one(self, name: str, severity: Severity, message: str, details: Mapping[str, str]) -> None:
         """Raise an alert, unless it is already raised."""

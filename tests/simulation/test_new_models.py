@@ -88,6 +88,7 @@ def test_versions_of_another_log_do_not_hold_it_up() -> None:
         write(before, number, number)
     drain(before, backend, rng, 0.0)
     log = make_log()
+    log.ids[EXAMPLES] = "another"
     for number in range(40):
         write(log, number, number)
     learn(log, backend, rng, 0.0)
