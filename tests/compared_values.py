@@ -35,8 +35,9 @@ class Event(NamedTuple):
 
 def answers_of(shadow: Shadow) -> dict[str, tuple[bool, float] | None]:
     """Return the answer and the share of each model that was asked, by name; `None` where it failed."""
-    outcome = shadow.outcome
-    answers = {model_name(outcome.model): _answer(outcome.prediction, outcome.probabilities)}
+    outcome, answers = shadow.outcome, dict[str, tuple[bool, float] | None]()
+    if outcome.examples or outcome.error or outcome.prediction is not None or outcome.probabilities:
+        answers[model_name(outcome.model)] = _answer(outcome.prediction, outcome.probabilities)
     for other in shadow.challengers:
         if other.error != "no-version":
             answers[model_name(other.model)] = _answer(other.prediction, other.probabilities)

@@ -13,6 +13,7 @@ from typing import Final
 from consumers.learner.alerts import model_of_alert
 from consumers.loop.alerts import Alerts, Severity, raised
 from consumers.loop.log_faults import LogFault, alert_name, way
+from consumers.roles import LEARNER
 from runtime.kafka_client.cluster import Cluster, NoBroker
 from runtime.kafka_client.errors import KafkaError, described
 from runtime.kafka_client.records import Output, Partition
@@ -51,12 +52,15 @@ class LogAlerts:
         self._send(outputs)
 
     def settled(self, partitions: Sequence[Partition]) -> None:
-        """Clear the alerts of these partitions, in which the role works again."""
+        """Clear the alerts of these partitions, in which the role works again.
+
+        The learner of the stream's own model also clears those of learners whose model is gone: nobody else would.
+        """
         self.clear({alert_name(self._role, each.topic, each.partition) for each in partitions})
+        if self._role == LEARNER:
+            self._clear_former_models()
 
-    def clear_former_models(self) -> None:
-        """Clear the alerts of learners of models that the stream file no longer has: nobody else would."""
-
+    def _clear_former_models(self) -> None:
         def outputs(alerts: Alerts, now_ms: int) -> Iterable[Output]:
             for name in alerts:
                 if model_of_alert(name) not in (None, *self._names.models):

@@ -19,7 +19,7 @@ from consumers.loop.processor import Processor
 from consumers.loop.turns import MOST_RECORDS
 from consumers.model.models_topic_state import Known
 from consumers.predictor.model_feed import ModelsTopic
-from consumers.roles import INTAKE, JOINER, JUDGE, LEARNER, PREDICTOR, SHADOW, model_of_role
+from consumers.roles import INTAKE, JOINER, JUDGE, PREDICTOR, SHADOW, model_of_role
 from millstream.observability.role_log import say
 from millstream.processes import gc_tuning, role_events
 from millstream.processes.log_fault_alerts import LogAlerts
@@ -127,17 +127,12 @@ def drive(
     alerts = LogAlerts(cluster, names, role, say)
     kept = kept or state_alerts(cluster, names, role, instance)
 
-    def clear(partitions: Sequence[Partition]) -> None:
-        alerts.settled(partitions)
-        if role == LEARNER:
-            alerts.clear_former_models()
-
     def settled(partitions: Sequence[Partition]) -> None:
         told = [f"{topic}-{number}" for topic, number in partitions]
         line = f"ready: {len(partitions)} partitions of {', '.join(processor.topics)}"
         role_events.ready(line, event="assigned", partitions=told)
         # In a separate thread, because the loop must not wait for another client.
-        threading.Thread(target=clear, args=(partitions,), name="log-alerts", daemon=True).start()
+        threading.Thread(target=alerts.settled, args=(partitions,), name="log-alerts", daemon=True).start()
         kept.works_soon()
 
     loop = Loop(cluster, settings, processor, settled, meter)
