@@ -109,10 +109,6 @@ def _answer(model: str, knows: Knowledge, asked: Asked) -> Challenger:
     return Challenger(model, version.epoch, version.examples, asked.time - knows.announced, value, shares)
 
 
-def _without_version(model: str) -> Challenger:
-    return Challenger(model, -1, -1, -1, None, None, NO_VERSION)
-
-
 def _checked(answer: Answer) -> bool | int | float | str | None:
     """Return the value of an answer. Raises ModelError if no record can hold it."""
     value = wire_value(answer.value)
