@@ -57,9 +57,9 @@ class LoopSettings:
         Most records of a batch while the role is behind; see `consumers.loop.turns`.
     stall_ms
         Time after which a partition that does not move, or a group that is not joined, counts as stalled.
-    fetch_bytes
-        ``fetch.min.bytes`` while records arrive, for 100 ms at most. A transaction costs the same with one record as
-        with a hundred, so larger batches cost less CPU time where latency does not matter.
+    fetch_bytes, fetch_wait_ms
+        ``fetch.min.bytes`` while records arrive, and how long the broker waits for them. A transaction costs the same
+        with one record as with a hundred, so larger batches cost less CPU time where latency does not matter.
     """
 
     group: str
@@ -71,6 +71,7 @@ class LoopSettings:
     most_behind: int = MOST_RECORDS
     stall_ms: int = 60_000
     fetch_bytes: int = 1
+    fetch_wait_ms: int = POLL_MS
     limits: TransactionLimits = field(default_factory=TransactionLimits)
 
 
@@ -114,7 +115,7 @@ class Loop:
         self._watch: TurnWatch | None = None
         self._progress = ProgressWatch(settings.stall_ms / 1000)
         self._unsettled_since = time.monotonic()
-        self._poll_time = PollTime(settings.fetch_bytes)
+        self._poll_time = PollTime(settings.fetch_bytes, settings.fetch_wait_ms)
 
     def stop(self) -> None:
         """Request an orderly end: the current turn is finished first. Safe in a signal handler."""

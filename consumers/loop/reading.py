@@ -21,12 +21,13 @@ class PollTime:
 
     Parameters
     ----------
-    fetch_bytes
-        Bytes for which the broker waits while records arrive.
+    fetch_bytes, wait_ms
+        Bytes for which the broker waits while records arrive, and for how long.
     """
 
-    def __init__(self, fetch_bytes: int) -> None:
+    def __init__(self, fetch_bytes: int, wait_ms: int = POLL_MS) -> None:
         self._fetch_bytes = fetch_bytes
+        self._wait_ms = wait_ms
         self._active = time.monotonic()
 
     def active(self) -> None:
@@ -35,9 +36,12 @@ class PollTime:
 
     def choose(self, consumer: GroupConsumer, *, joining: bool) -> int:
         """Return the time in ms and set the same wait at the broker. `joining`: the assignment is about to change."""
-        if time.monotonic() - self._active < _QUIET_SECONDS or joining:
+        if joining:
             consumer.wait_for_bytes(self._fetch_bytes, POLL_MS)
             return POLL_MS
+        if time.monotonic() - self._active < _QUIET_SECONDS:
+            consumer.wait_for_bytes(self._fetch_bytes, self._wait_ms)
+            return self._wait_ms
         # The first record after a quiet time is returned at once, and does not wait for a larger batch.
         consumer.wait_for_bytes(1, _QUIET_POLL_MS)
         return _QUIET_POLL_MS

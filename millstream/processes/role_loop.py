@@ -16,10 +16,11 @@ from consumers.loop.instrumentation import Meter
 from consumers.loop.log_faults import LogRefused
 from consumers.loop.loop import Loop, LoopSettings
 from consumers.loop.processor import Processor
+from consumers.loop.reading import POLL_MS
 from consumers.loop.turns import MOST_RECORDS
 from consumers.model.models_topic_state import Known
 from consumers.predictor.model_feed import ModelsTopic
-from consumers.roles import INTAKE, JOINER, JUDGE, PREDICTOR, SHADOW, model_of_role
+from consumers.roles import INTAKE, JOINER, JUDGE, PREDICTOR, SHADOW, model_of_role, named
 from millstream.observability.role_log import say
 from millstream.processes import gc_tuning, role_events
 from millstream.processes.log_fault_alerts import LogAlerts
@@ -42,6 +43,9 @@ _CURRENT_WAIT_SECONDS: Final = 30.0
 # Where records are not urgent, roles fetch in batches of 64 KB or 100 ms. A prediction is, so the predictor does not
 # wait.
 _FETCH_BYTES: Final = dict.fromkeys((INTAKE, JOINER, SHADOW, JUDGE), 1 << 16)
+# Nobody waits for the roles beside the loop, and each of their transactions takes time from the broker that serves it.
+_BESIDE_BYTES: Final = 1 << 16
+_BESIDE_WAIT_MS: Final = 500
 # While a role is behind, larger transactions cost less for each record; with these sizes most of that is reached. A
 # learner commits seldom, so it keeps the usual turns.
 _MOST_BEHIND: Final = {PREDICTOR: 5_000, INTAKE: 5_000, JOINER: 10_000, SHADOW: 5_000, JUDGE: 10_000}
@@ -117,12 +121,13 @@ def drive(
 
     `most_behind` is the most records in one transaction while the role is behind, at most the role's own limit.
     """
-    most = _MOST_BEHIND.get(role, MOST_RECORDS)
+    most, beside = _MOST_BEHIND.get(role, MOST_RECORDS), named(role).beside
     settings = LoopSettings(
         group=names.group(role),
         instance=names.process(role, instance),
         most_behind=most if most_behind is None else min(most, most_behind),
-        fetch_bytes=_FETCH_BYTES.get(role, 1),
+        fetch_bytes=_FETCH_BYTES.get(role, _BESIDE_BYTES if beside else 1),
+        fetch_wait_ms=_BESIDE_WAIT_MS if beside else POLL_MS,
     )
     alerts = LogAlerts(cluster, names, role, say)
     kept = kept or state_alerts(cluster, names, role, instance)
