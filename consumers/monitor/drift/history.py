@@ -6,7 +6,6 @@ their encoded form.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -190,25 +189,23 @@ class History:
         found = (each.row for start, each in scale.closed.items() if since_ms <= start <= until_ms - scale.span)
         return sorted((row for row in found if row is not None), key=lambda row: row.start)
 
-    def windows(self, since_ms: int, until_ms: int) -> Iterator[Window]:
-        """Yield merged windows that start in a range, in order, none overlapping."""
+    def windows(self, since_ms: int, until_ms: int) -> list[Window]:
+        """Return merged windows that start in a range, in order, none overlapping: the shortest that are kept."""
         found: list[Window] = []
         until = until_ms
-        for scale in self.scales:
-            whole = {start: window for start, window in _kept_windows(scale, since_ms, until)}
-            found += whole.values()
-            if whole:
-                upper = HOUR_MS if scale.span < HOUR_MS else DAY_MS
-                first = min(whole)
-                until = -(-first // upper) * upper if scale.span < upper else first
-                found = [each for each in found if each.start >= until or each.span > scale.span]
-        return iter(sorted(found, key=lambda each: each.start))
-
-
-def _kept_windows(scale: Scale, since_ms: int, until_ms: int) -> Iterable[tuple[int, Window]]:
-    for start, bucket in scale.closed.items():
-        if since_ms <= start < until_ms and (window := bucket.whole()) is not None:
-            yield start, window
+        for scale, longer in zip(self.scales, [*self.scales[1:], None], strict=True):
+            kept = [start for start, each in scale.closed.items() if each.window is not None or each.encoded is not None]
+            if not kept:
+                continue
+            first = min(kept)
+            if since_ms < first and longer is not None:
+                first = -(-first // longer.span) * longer.span
+            whole = (scale.closed[start].whole() for start in kept if max(first, since_ms) <= start < until)
+            found += [each for each in whole if each is not None]
+            until = min(until, first)
+            if until <= since_ms:
+                break
+        return sorted(found, key=lambda each: each.start)
 
 
 def merged(parts: list[Window], span: int, start: int) -> Window:
