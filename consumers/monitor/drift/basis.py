@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from consumers.monitor.drift.rows import Floats, Names, Rows
 
@@ -21,12 +22,16 @@ DISTINCT: Final = "distinct"
 RANGE: Final = "range"
 CORRELATION: Final = "correlation"
 
-BINS: Final = 10
+EDGES: Final = (0.1, 0.3, 0.7, 0.9)
+BINS: Final = len(EDGES) + 1
 COLUMNS: Final = 20
 """Categories of a value that are tested one by one: the most frequent of the reference."""
 
 _HEAVY: Final = 12.0
 """A number whose range is more than so many standard deviations has heavy tails: its moments come from quantiles."""
+
+_TIED: Final = 0.05
+"""A number has few values if one of them is so large a share of the reference's quantiles."""
 
 _TINY: Final = 1e-9
 
@@ -44,17 +49,21 @@ class Basis:
     middle, width
         Median and distance of the quartiles, the units of the range.
     edges
-        Edges of ten bins with equal shares in the reference, (subjects, 9).
+        Edges of five bins with 10, 20, 40, 20 and 10 % of the reference, (subjects, 4), of `shapes_of` the values.
     tied
-        Numbers with so few values that several edges are the same.
+        Numbers with so few values that many of the reference's quantiles are the same.
     known, known_types, bursts
         Keys that the reference has, by place, and places where frequent new categories are usual.
     slope
         How the logarithm of distinct values grows with that of values: 0 for few categories, 1 for unique numbers.
     constants
         Share of the reference's buckets in which all values were the same.
+    commonest
+        Share of the most frequent value, as far as it is known.
     tests
         Check and subject of each column of what `measures.measure` returns; a pair has place -1 - its own.
+    heavy_pairs
+        Pairs of which one has heavy tails: a single event may make their correlation.
     """
 
     subjects: int
@@ -70,7 +79,7 @@ class Basis:
     least: Floats
     most: Floats
     edges: Floats
-    tied: Floats
+    tied: NDArray[np.bool_]
     categories: Sequence[tuple[int, str]]
     types: Sequence[tuple[int, str]]
     known: Mapping[int, frozenset[str]]
@@ -78,8 +87,10 @@ class Basis:
     bursts: frozenset[int]
     slope: Floats
     constants: Floats
+    commonest: Floats
     events: int
     tests: Sequence[tuple[str, int]]
+    heavy_pairs: NDArray[np.bool_]
 
 
 def basis_of(rows: Rows, names: Names) -> Basis:
@@ -96,8 +107,11 @@ def basis_of(rows: Rows, names: Names) -> Basis:
     cut_centre = np.nansum(cut * share, axis=0)
     cut_scale = np.sqrt(np.nansum((cut - cut_centre) ** 2 * share, axis=0))
     centre, scale = np.where(heavy, cut_centre, centre), np.where(heavy, cut_scale, scale)
-    edges = np.stack([_at(pooled, share, number / BINS) for number in range(1, BINS)], axis=-1)
     width = _at(pooled, share, 0.75) - _at(pooled, share, 0.25)
+    ties = _ties(pooled, share)
+    tied = (ties > _TIED) | (width <= 0)
+    shapes, shape_share = _pooled(shapes_of(rows.of("quantiles"), tied), numbers)
+    edges = np.stack([_at(shapes, shape_share, rank) for rank in EDGES], axis=-1)
     floor = _TINY * (np.abs(np.nan_to_num(middle)) + _TINY)
     categories, known, bursts = _frequent(rows, "categories", COLUMNS)
     types, known_types, _ = _frequent(rows, "types", COLUMNS)
@@ -118,7 +132,7 @@ def basis_of(rows: Rows, names: Names) -> Basis:
         least=least,
         most=most,
         edges=edges,
-        tied=(np.diff(edges, axis=-1) <= 0).any(axis=-1).astype(np.float64),
+        tied=tied,
         categories=categories,
         types=several,
         known=known,
@@ -126,9 +140,20 @@ def basis_of(rows: Rows, names: Names) -> Basis:
         bursts=bursts,
         slope=_slope(rows),
         constants=_constants(rows),
+        commonest=_commonest(rows, ties),
         events=sum(row.events for row in rows.rows),
         tests=_tests(size, rows.pairs, categories, several),
+        heavy_pairs=_heavy_pairs(rows.pairs, heavy, names),
     )
+
+
+def _heavy_pairs(pairs: int, heavy: NDArray[np.bool_], names: Names) -> NDArray[np.bool_]:
+    found = np.zeros(pairs, dtype=np.bool_)
+    for pair, place in names.pairs.items():
+        places = [names.subjects.get(f"feature:{name}", -1) for name in pair]
+        if place < pairs:
+            found[place] = any(0 <= each < len(heavy) and heavy[each] for each in places)
+    return found
 
 
 def _tests(
@@ -200,6 +225,45 @@ def _constants(rows: Rows) -> Floats:
     with np.errstate(all="ignore"):
         found: Floats = (distinct == 1).sum(axis=0) / np.maximum((distinct > 0).sum(axis=0), 1)
     return found
+
+
+def shapes_of(quantiles: Floats, tied: NDArray[np.bool_]) -> Floats:
+    """Return quantiles (rows, subjects, ranks) less their median, in units of their quartiles' distance.
+
+    So location and spread, which have tests of their own, do not matter. Numbers with few values are left as they are.
+    """
+    last = quantiles.shape[-1] - 1
+    middle = quantiles[..., last // 2, None]
+    width = (quantiles[..., 3 * last // 4] - quantiles[..., last // 4])[..., None]
+    with np.errstate(all="ignore"):
+        found: Floats = np.where(tied[:, None], quantiles, (quantiles - middle) / np.where(width > 0, width, np.nan))
+    return found
+
+
+def _ties(pooled: Floats, share: Floats) -> Floats:
+    """Return the largest share of a subject's quantiles that are the same number."""
+    found = np.zeros(pooled.shape[1])
+    for place in range(pooled.shape[1]):
+        there = share[:, place] > 0
+        if there.any():
+            _, which = np.unique(pooled[there, place], return_inverse=True)
+            found[place] = np.bincount(which, share[there, place]).max()
+    return found
+
+
+def _commonest(rows: Rows, ties: Floats) -> Floats:
+    """Return the share of each subject's most frequent value: of its categories, or of equal quantiles."""
+    ties = ties.copy()
+    totals: dict[tuple[int, str], int] = {}
+    for row in rows.rows:
+        for place, counts in row.categories.items():
+            for key, count in counts.items():
+                totals[place, key] = totals.get((place, key), 0) + count
+    values = np.maximum(np.nansum(rows.of("counts"), axis=0), 1.0)
+    for (place, _), count in totals.items():
+        if place < rows.subjects:
+            ties[place] = max(ties[place], count / values[place])
+    return np.clip(ties, 0.1, 1.0)
 
 
 def _frequent(

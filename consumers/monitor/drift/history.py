@@ -13,10 +13,11 @@ import msgspec
 
 from consumers.monitor.drift.rows import Names, Row, row_of
 from consumers.monitor.profiles import merge
-from schemas.profiles import DAY_MS, HOUR_MS, Window, read_window
+from schemas.profiles import DAY_MS, HOUR_MS, Window
 
 HOURS_KEPT_MS: Final = 90 * DAY_MS
 _WHOLE_MS: Final = 3 * HOUR_MS
+_DECODER: Final = msgspec.msgpack.Decoder(Window)
 
 
 @dataclass
@@ -32,7 +33,7 @@ class Bucket:
         """Return the merged window; `None` if it is not kept."""
         if self.window is not None:
             return self.window
-        return None if self.encoded is None else read_window(self.encoded)
+        return None if self.encoded is None else _DECODER.decode(self.encoded)
 
 
 @dataclass
@@ -155,7 +156,7 @@ class History:
                 if bucket.window is None:
                     break
                 if scale.span >= HOUR_MS:
-                    bucket.encoded = bucket.window.encode()
+                    bucket.encoded = msgspec.msgpack.encode(bucket.window)
                 bucket.window = None
 
     def _forget(self, day: int, done: Closed) -> None:
@@ -189,12 +190,19 @@ class History:
         found = (each.row for start, each in scale.closed.items() if since_ms <= start <= until_ms - scale.span)
         return sorted((row for row in found if row is not None), key=lambda row: row.start)
 
+    def has_rows(self, since_ms: int, until_ms: int) -> bool:
+        """Return whether a shortest bucket, or an hour, starts in a range of time."""
+        scales = self.scales[:2]
+        return any(since_ms <= start < until_ms for scale in scales for start, each in scale.closed.items() if each.row)
+
     def windows(self, since_ms: int, until_ms: int) -> list[Window]:
         """Return merged windows that start in a range, in order, none overlapping: the shortest that are kept."""
         found: list[Window] = []
         until = until_ms
         for scale, longer in zip(self.scales, [*self.scales[1:], None], strict=True):
-            kept = [start for start, each in scale.closed.items() if each.window is not None or each.encoded is not None]
+            kept = [
+                start for start, each in scale.closed.items() if each.window is not None or each.encoded is not None
+            ]
             if not kept:
                 continue
             first = min(kept)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumers.monitor.profiles import distinct
-from schemas.profiles import LOOP, Numbers, Profile, Window
+from schemas.profiles import LOOP, Numbers, Window
 
 Floats: TypeAlias = NDArray[np.float64]
 

@@ -113,6 +113,8 @@ def fit(measured: Measured, starts: Floats, basis: Basis, *, seasonal: bool) -> 
         freedom, heavy = _freedom(scaled, valid, freedom)
     ranges = np.array([check == RANGE for check, _ in basis.tests])
     freedom = np.where(ranges, np.minimum(freedom, _RANGE_FREEDOM), freedom)
+    if basis.pairs:
+        heavy[-basis.pairs :] |= basis.heavy_pairs
     centre[:, valid.sum(axis=0) < 2] = np.nan
     return Usual(centre, np.nan_to_num(between), freedom, counted, heavy, len(starts))
 
@@ -124,7 +126,9 @@ def _freedom(scaled: Floats, valid: NDArray[np.bool_], freedom: Floats) -> tuple
     following = (scaled[1:] * scaled[:-1]).sum(axis=0) / count
     correlation = np.clip(np.nan_to_num(following / square), 0.0, 0.99)
     # An estimate from a short series is too low by about this much.
-    correlation = np.where(correlation > 2 / np.sqrt(count), np.minimum(correlation + (1 + 3 * correlation) / count, 0.99), 0)
+    correlation = np.where(
+        correlation > 2 / np.sqrt(count), np.minimum(correlation + (1 + 3 * correlation) / count, 0.99), 0
+    )
     effective = freedom * (1 - correlation**2) / (1 + correlation**2)
     kurtosis = (scaled**4).sum(axis=0) / count / np.maximum(square, 1e-12) ** 2 - 3
     kurtosis = kurtosis - np.sqrt(24 / np.maximum(effective, 1))
